@@ -1,0 +1,126 @@
+"""What goes to a provider and what comes back, in words of our own.
+
+No provider's wire format appears outside its adapter: a `Chat` goes in, `Event`
+values come out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+Role = Literal["system", "user", "assistant"]
+Protocol = Literal["openai", "deepseek", "claude", "gemini"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message of a conversation as a provider is sent it."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """One request for an answer, as the use case asks for it.
+
+    `model` is the provider's own name of the model, never empty.
+    `max_output_tokens` and `temperature` are None where the client sent none.
+    """
+
+    model: str
+    messages: tuple[ChatMessage, ...]
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A provider as an operator has configured it, keys aside.
+
+    The capability flags say what the model's server takes; their defaults suit
+    an OpenAI-compatible server that nobody has said anything about.
+    """
+
+    name: str
+    protocol: Protocol
+    label: str
+    base_url: str
+    needs_key: bool = True
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    max_output_tokens: int | None = None
+    accepts_sampling: bool = True
+    temperature_max: float = 2.0
+    system_role: Literal["system", "developer"] = "system"
+    thinking: Literal["omit", "disabled"] = "omit"
+    include_usage: bool = True
+
+
+class FinishReason(StrEnum):
+    """Why an answer ended well; the values of `finishReason` on the wire."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of answer text, never empty and free of lone surrogates."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one answer.
+
+    `source` is "provider" where the provider counted, "estimated" where
+    `output_tokens` is the number of deltas and `input_tokens` a guess.
+    `reasoning_tokens` is contained in `output_tokens`.
+    """
+
+    input_tokens: int | None
+    output_tokens: int
+    source: Literal["provider", "estimated"]
+    reasoning_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The provider's own word that the answer is whole. Always the last event.
+
+    `model` is the name the provider says answered ("" where it says none);
+    `raw_reason` the provider's own finish reason, for the log and the admin.
+    """
+
+    reason: FinishReason
+    usage: Usage
+    model: str = ""
+    raw_reason: str = ""
+    attempts: int = 1
+
+
+Event = Delta | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Limits in seconds. `first_token_s` runs over all attempts together."""
+
+    connect_s: float = 5.0
+    first_token_s: float = 120.0
+    idle_s: float = 60.0
+    total_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A provider key. `ident` names it in logs and in the admin, never the value."""
+
+    ident: str
+    value: str = field(repr=False)
