@@ -1,0 +1,5 @@
+"""Addresses below /auth/."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []

@@ -1,0 +1,284 @@
+"""Django's settings, driven by the environment (and `.env`) alone.
+
+Every variable is described in the README. The project's own values are gathered
+in `LLMCHAT`, which only `llmchat/conf.py` reads.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from config import environment as env
+from llmchat.conf import Conf
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env.read_dotenv(BASE_DIR / ".env")
+
+DEBUG = env.boolean("DJANGO_DEBUG", False)
+
+# Signs sessions and access tokens (HS256), which wants at least 32 bytes.
+SECRET_KEY = env.text("DJANGO_SECRET_KEY")
+if not SECRET_KEY and DEBUG:
+    SECRET_KEY = "debug-only-" + "not-a-secret-" * 4
+if len(SECRET_KEY.encode()) < 32 or len(set(SECRET_KEY)) < 8:
+    env.refuse(
+        "DJANGO_SECRET_KEY",
+        "must be set to at least 32 random characters (`make install` writes one)",
+    )
+
+ALLOWED_HOSTS = list(env.names("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]")))
+if "*" in ALLOWED_HOSTS and not DEBUG:
+    env.refuse("ALLOWED_HOSTS", "must name the hosts; * is for debug only")
+
+PORT = env.integer("PORT", 3000, least=1, most=65_535)
+
+INSTALLED_APPS = [
+    "daphne",
+    "accounts",
+    "llmchat",
+    "rest_framework",
+    "rest_framework_simplejwt.token_blacklist",
+    "channels",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+# All of them run in the event loop: one that did not would hold a thread for as
+# long as a request behind it waits for a provider.
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "config.middleware.StaticFilesMiddleware",
+    "config.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+# Every path answers with and without its last slash, so nothing is redirected: a
+# redirected POST would lose its body.
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- Storage ---------------------------------------------------------------------
+
+DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", 10, least=1, most=1000)
+
+
+def _database() -> dict[str, Any]:
+    settings = env.database("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
+    options = dict(settings.get("OPTIONS", {}))
+    if settings["ENGINE"] == "django.db.backends.sqlite3":
+        # Writers queue at BEGIN instead of failing in the middle of a transaction,
+        # and readers never wait for them.
+        options |= {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        }
+    else:
+        options |= {"pool": {"min_size": 1, "max_size": DATABASE_POOL_SIZE}}
+    return settings | {"OPTIONS": options, "CONN_MAX_AGE": 0}
+
+
+DATABASES = {"default": _database()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REDIS_URL = env.redis_url("REDIS_URL")
+if REDIS_URL:
+    CHANNEL_LAYERS: dict[str, Any] = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [REDIS_URL]},
+        }
+    }
+    CACHES: dict[str, Any] = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": REDIS_URL,
+        }
+    }
+else:
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    # The rate limits count in the cache, which must be shared by all processes.
+    # Without Redis there is one process (a check of our own sees to that), and
+    # its memory is shared enough.
+    SILENCED_SYSTEM_CHECKS = ["django_ratelimit.E003", "django_ratelimit.W001"]
+
+# --- Static files ----------------------------------------------------------------
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "config.static.CollectedStorage"
+    },
+}
+# Files that nobody has collected yet are served from where they lie.
+WHITENOISE_USE_FINDERS = True
+
+# --- People and tokens -----------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+LOGIN_URL = "admin:login"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+SIMPLE_JWT = {
+    "ALGORITHM": "HS256",
+    "ACCESS_TOKEN_LIFETIME": timedelta(
+        minutes=env.integer("ACCESS_TOKEN_MINUTES", 30, least=1, most=1440)
+    ),
+    "REFRESH_TOKEN_LIFETIME": timedelta(
+        days=env.integer("REFRESH_TOKEN_DAYS", 14, least=1, most=365)
+    ),
+    "USER_ID_CLAIM": "user_id",
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.BearerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "EXCEPTION_HANDLER": "config.exceptions.api_exception_handler",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+
+# --- Security behind a proxy -----------------------------------------------------
+
+# Plain HTTP is answered unless these say otherwise: TLS ends at the proxy, which is
+# trusted for the client's address and scheme by the server (docs/operations.md).
+SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", False)
+SECURE_HSTS_SECONDS = env.integer("SECURE_HSTS_SECONDS", 0, least=0)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.boolean(
+    "SECURE_COOKIES", SECURE_SSL_REDIRECT
+)
+CSRF_TRUSTED_ORIGINS = list(env.origins("CSRF_TRUSTED_ORIGINS"))
+SESSION_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+
+# --- Language and time -----------------------------------------------------------
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+# --- Logging ---------------------------------------------------------------------
+
+LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()
+if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+    env.refuse("LOG_LEVEL", "must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {
+        "llmchat": {"level": LOG_LEVEL},
+        "accounts": {"level": LOG_LEVEL},
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        # Refused requests are the API's everyday answers, not the operator's news.
+        "django.request": {"level": "ERROR"},
+        "django.server": {"handlers": [], "propagate": True},
+        # They log the addresses that they call, and an address can hold a key.
+        "httpx": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},
+        "aiohttp": {"level": "WARNING"},
+    },
+}
+
+# --- The project's own values ----------------------------------------------------
+
+_DEFAULTS = Conf()
+
+LLMCHAT: dict[str, Any] = {
+    "messages_per_minute": env.integer(
+        "LLMCHAT_MESSAGES_PER_MINUTE", _DEFAULTS.messages_per_minute, least=0
+    ),
+    "max_streams_per_user": env.integer(
+        "LLMCHAT_MAX_STREAMS_PER_USER", _DEFAULTS.max_streams_per_user, least=1
+    ),
+    "registration": env.boolean("LLMCHAT_REGISTRATION", DEBUG),
+    "login_attempts_per_minute": env.integer(
+        "LLMCHAT_LOGIN_ATTEMPTS_PER_MINUTE",
+        _DEFAULTS.login_attempts_per_minute,
+        least=0,
+    ),
+    "connect_timeout_s": env.seconds(
+        "LLMCHAT_CONNECT_TIMEOUT_S", _DEFAULTS.connect_timeout_s
+    ),
+    "first_token_timeout_s": env.seconds(
+        "LLMCHAT_FIRST_TOKEN_TIMEOUT_S", _DEFAULTS.first_token_timeout_s
+    ),
+    "idle_timeout_s": env.seconds("LLMCHAT_IDLE_TIMEOUT_S", _DEFAULTS.idle_timeout_s),
+    "total_timeout_s": env.seconds(
+        "LLMCHAT_TOTAL_TIMEOUT_S", _DEFAULTS.total_timeout_s
+    ),
+    "ping_interval_ms": env.integer(
+        "LLMCHAT_PING_INTERVAL_MS", _DEFAULTS.ping_interval_ms, least=10
+    ),
+    "ping_timeout_ms": env.integer(
+        "LLMCHAT_PING_TIMEOUT_MS", _DEFAULTS.ping_timeout_ms, least=10
+    ),
+    "max_payload_bytes": env.integer(
+        "LLMCHAT_MAX_PAYLOAD_BYTES", _DEFAULTS.max_payload_bytes, least=1000
+    ),
+    "recovery_window_s": env.seconds(
+        "LLMCHAT_RECOVERY_WINDOW_S", _DEFAULTS.recovery_window_s
+    ),
+    "cors_allowed_origins": env.origins("CORS_ALLOWED_ORIGINS"),
+    "debug_origins": DEBUG,
+    "encryption_keys": env.names("LLMCHAT_ENCRYPTION_KEYS"),
+    "openai_api_key": env.text("OPENAI_API_KEY"),
+    "anthropic_api_key": env.text("ANTHROPIC_API_KEY"),
+    "gemini_api_key": env.text("GEMINI_API_KEY"),
+    "deepseek_api_key": env.text("DEEPSEEK_API_KEY"),
+    "openai_base_url": env.http_url("OPENAI_BASE_URL", _DEFAULTS.openai_base_url),
+    "anthropic_base_url": env.http_url(
+        "ANTHROPIC_BASE_URL", _DEFAULTS.anthropic_base_url
+    ),
+    "gemini_base_url": env.http_url("GEMINI_BASE_URL", _DEFAULTS.gemini_base_url),
+    "deepseek_base_url": env.http_url("DEEPSEEK_BASE_URL", _DEFAULTS.deepseek_base_url),
+}

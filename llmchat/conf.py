@@ -1,0 +1,49 @@
+"""The project's own settings: names, defaults and the one place that reads them.
+
+`config/settings.py` fills the `LLMCHAT` dictionary from the environment, with the
+defaults of `Conf`. Everything else asks `get()` at the moment it needs a value,
+so that a test that overrides the setting is obeyed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from django.conf import settings
+
+
+@dataclass(frozen=True, slots=True)
+class Conf:
+    """The values of the `LLMCHAT` setting, units in the names.
+
+    Keys and secrets are left out of the representation, which ends up in logs.
+    """
+
+    messages_per_minute: int = 60
+    max_streams_per_user: int = 4
+    registration: bool = False
+    login_attempts_per_minute: int = 10
+    connect_timeout_s: float = 5.0
+    first_token_timeout_s: float = 120.0
+    idle_timeout_s: float = 60.0
+    total_timeout_s: float = 600.0
+    ping_interval_ms: int = 25_000
+    ping_timeout_ms: int = 20_000
+    max_payload_bytes: int = 1_000_000
+    recovery_window_s: float = 120.0
+    cors_allowed_origins: tuple[str, ...] = ()
+    debug_origins: bool = False
+    encryption_keys: tuple[str, ...] = field(default=(), repr=False)
+    openai_api_key: str = field(default="", repr=False)
+    anthropic_api_key: str = field(default="", repr=False)
+    gemini_api_key: str = field(default="", repr=False)
+    deepseek_api_key: str = field(default="", repr=False)
+    openai_base_url: str = "https://api.openai.com/v1"
+    anthropic_base_url: str = "https://api.anthropic.com"
+    gemini_base_url: str = "https://generativelanguage.googleapis.com"
+    deepseek_base_url: str = "https://api.deepseek.com"
+
+
+def get() -> Conf:
+    """Return the settings as they are now."""
+    return Conf(**settings.LLMCHAT)
