@@ -1,0 +1,76 @@
+import { useState } from "react";
+
+import { Composer } from "./Composer";
+import { MessageLog } from "./MessageLog";
+import { type Provider, useProviders } from "./providers";
+import { type ConnectionState, useLLMStream } from "./useLLMStream";
+
+const CONNECTION_TEXT: Record<ConnectionState, string> = {
+  connecting: "Connecting…",
+  connected: "Connected",
+  disconnected: "Disconnected, trying again…",
+};
+
+interface ChatViewProps {
+  onLogOut: () => void;
+  onLoggedOut: () => void;
+}
+
+/** The chat of the logged-in user, from the header to the text box. */
+export function ChatView({ onLogOut, onLoggedOut }: ChatViewProps) {
+  const { chat, connection, send, stop, clear } = useLLMStream(onLoggedOut);
+  const { providers, problem } = useProviders(onLoggedOut);
+  const [chosen, setChosen] = useState<string | null>(null);
+  const provider = chosen ?? firstUsable(providers);
+
+  return (
+    <div className="chat">
+      <header>
+        <h1>llmchat</h1>
+        <p role="status" className={`connection ${connection}`}>
+          {CONNECTION_TEXT[connection]}
+        </p>
+        <ProviderSelect providers={providers} value={provider} onChange={setChosen} />
+        <button type="button" onClick={clear} disabled={chat.messages.length === 0}>
+          New chat
+        </button>
+        <button type="button" onClick={onLogOut}>
+          Log out
+        </button>
+      </header>
+      <MessageLog chat={chat} problem={chat.problem ?? problem} />
+      <Composer
+        answering={chat.answer?.phase ?? null}
+        ready={connection === "connected" && provider !== ""}
+        onSend={(text) => send(provider, text)}
+        onStop={stop}
+      />
+    </div>
+  );
+}
+
+interface ProviderSelectProps {
+  providers: Provider[];
+  value: string;
+  onChange: (name: string) => void;
+}
+
+function ProviderSelect({ providers, value, onChange }: ProviderSelectProps) {
+  return (
+    <label className="provider">
+      <span className="visually-hidden">Provider</span>
+      <select value={value} onChange={(event) => onChange(event.target.value)}>
+        {providers.map(({ name, label, model, configured }) => (
+          <option key={name} value={name} title={model}>
+            {configured ? label : `${label} (no key)`}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+function firstUsable(providers: Provider[]): string {
+  const usable = providers.find((provider) => provider.configured);
+  return (usable ?? providers[0])?.name ?? "";
+}

@@ -1,0 +1,73 @@
+import { type KeyboardEvent, useRef, useState } from "react";
+
+import type { Answer } from "./chat";
+
+interface ComposerProps {
+  answering: Answer["phase"] | null;
+  ready: boolean;
+  onSend: (text: string) => void;
+  onStop: () => void;
+}
+
+/** The text box: Enter sends, Shift+Enter begins a new line, Escape stops. */
+export function Composer({ answering, ready, onSend, onStop }: ComposerProps) {
+  const [text, setText] = useState("");
+  const box = useRef<HTMLTextAreaElement>(null);
+  const sendable = ready && answering === null && text.trim() !== "";
+
+  function submit(): void {
+    if (!sendable) return;
+    onSend(text.trim());
+    setText("");
+    box.current?.focus();
+  }
+
+  function onKeyDown(event: KeyboardEvent): void {
+    if (event.key === "Escape" && answering !== null) onStop();
+    // An Enter that confirms an input method's suggestion is not a send.
+    if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
+    event.preventDefault();
+    submit();
+  }
+
+  return (
+    <form
+      className="composer"
+      onSubmit={(event) => {
+        event.preventDefault();
+        submit();
+      }}
+    >
+      <label htmlFor="message" className="visually-hidden">
+        Message
+      </label>
+      <textarea
+        id="message"
+        ref={box}
+        rows={2}
+        value={text}
+        placeholder="Type your message…"
+        autoFocus
+        onChange={(event) => setText(event.target.value)}
+        onKeyDown={onKeyDown}
+      />
+      {answering === null ? (
+        <button type="submit" className="primary" disabled={!sendable}>
+          Send
+        </button>
+      ) : (
+        <button
+          type="button"
+          className="stop"
+          disabled={answering === "stopping"}
+          onClick={() => {
+            onStop();
+            box.current?.focus();
+          }}
+        >
+          Stop
+        </button>
+      )}
+    </form>
+  );
+}

@@ -1,0 +1,96 @@
+/** What a chat is, and how each event changes it. No I/O: a reducer. */
+
+export interface ChatMessage {
+  role: "system" | "user" | "assistant";
+  content: string;
+}
+
+/** The answer being generated. */
+export interface Answer {
+  sessionId: string;
+  text: string;
+  phase: "waiting" | "streaming" | "stopping";
+}
+
+export interface Chat {
+  messages: ChatMessage[];
+  answer: Answer | null;
+  problem: string | null;
+}
+
+/** `text` is the server's word on what was said; without it the chat's own holds. */
+interface End {
+  sessionId: string;
+  text?: string | undefined;
+  problem?: string;
+}
+
+export type ChatEvent =
+  | { type: "asked"; sessionId: string; messages: ChatMessage[] }
+  | { type: "started"; sessionId: string }
+  | { type: "text"; sessionId: string; text: string }
+  | { type: "stopping" }
+  | ({ type: "ended" } & End)
+  | { type: "lost" }
+  | { type: "problem"; text: string }
+  | { type: "cleared" };
+
+export const emptyChat: Chat = { messages: [], answer: null, problem: null };
+
+export function reduceChat(chat: Chat, event: ChatEvent): Chat {
+  switch (event.type) {
+    case "asked":
+      return {
+        messages: event.messages,
+        answer: { sessionId: event.sessionId, text: "", phase: "waiting" },
+        problem: null,
+      };
+    case "started":
+      return changeAnswer(chat, event.sessionId, (answer) => ({
+        ...answer,
+        phase: answer.phase === "waiting" ? "streaming" : answer.phase,
+      }));
+    case "text":
+      return changeAnswer(chat, event.sessionId, (answer) => ({
+        ...answer,
+        text: answer.text + event.text,
+      }));
+    case "stopping":
+      return chat.answer === null
+        ? chat
+        : { ...chat, answer: { ...chat.answer, phase: "stopping" } };
+    case "ended":
+      return endAnswer(chat, event);
+    case "lost":
+      return chat.answer === null
+        ? chat
+        : endAnswer(chat, {
+            sessionId: chat.answer.sessionId,
+            problem: "The connection was lost and the answer could not be resumed.",
+          });
+    case "problem":
+      return { ...chat, problem: event.text };
+    case "cleared":
+      return emptyChat;
+  }
+}
+
+function changeAnswer(
+  chat: Chat,
+  sessionId: string,
+  change: (answer: Answer) => Answer,
+): Chat {
+  if (chat.answer?.sessionId !== sessionId) return chat;
+  return { ...chat, answer: change(chat.answer) };
+}
+
+/** What was said stays in the history, also of an answer that was cut short. */
+function endAnswer(chat: Chat, end: End): Chat {
+  if (chat.answer?.sessionId !== end.sessionId) return chat;
+  const content = end.text ?? chat.answer.text;
+  const messages: ChatMessage[] =
+    content === ""
+      ? chat.messages
+      : [...chat.messages, { role: "assistant", content }];
+  return { messages, answer: null, problem: end.problem ?? null };
+}

@@ -1,0 +1,8 @@
+import { createRoot } from "react-dom/client";
+
+import { App } from "./App";
+import "./chat.css";
+
+const container = document.getElementById("llmchat");
+if (container === null) throw new Error("The page has no element #llmchat.");
+createRoot(container).render(<App />);

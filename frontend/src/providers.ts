@@ -1,0 +1,41 @@
+import { useEffect, useState } from "react";
+
+import { ApiError } from "./api";
+import { authorizedGet } from "./session";
+
+/** One row of GET /llm/providers. */
+export interface Provider {
+  name: string;
+  label: string;
+  model: string;
+  configured: boolean;
+}
+
+interface Loaded {
+  providers: Provider[];
+  problem: string | null;
+}
+
+/** The providers that the server offers, or why they could not be asked for. */
+export function useProviders(onLoggedOut: () => void): Loaded {
+  const [loaded, setLoaded] = useState<Loaded>({ providers: [], problem: null });
+
+  useEffect(() => {
+    let current = true;
+    authorizedGet<{ providers: Provider[] }>("/llm/providers").then(
+      ({ providers }) => {
+        if (current) setLoaded({ providers, problem: null });
+      },
+      (error: unknown) => {
+        if (!current) return;
+        if (error instanceof ApiError && error.status === 401) onLoggedOut();
+        else setLoaded({ providers: [], problem: String((error as Error).message) });
+      },
+    );
+    return () => {
+      current = false;
+    };
+  }, [onLoggedOut]);
+
+  return loaded;
+}

@@ -1,0 +1,115 @@
+/**
+ * Who is logged in: the pair of tokens in localStorage, shared by all tabs.
+ *
+ * A refresh token can be used once, so tabs take turns (Web Locks) and the one
+ * that comes second finds the pair that the first has stored.
+ */
+import { ApiError, request } from "./api";
+
+const ACCESS_KEY = "jwt_token";
+const REFRESH_KEY = "jwt_refresh_token";
+const SPARE_SECONDS = 30;
+
+interface Tokens {
+  access: string;
+  refresh?: string;
+}
+
+export function isLoggedIn(): boolean {
+  return localStorage.getItem(REFRESH_KEY) !== null;
+}
+
+export async function logIn(username: string, password: string): Promise<void> {
+  store(await request<Tokens>("/auth/token", { body: { username, password } }));
+}
+
+/** Forgets the tokens at once; the server is told, but not waited for. */
+export function logOut(): void {
+  const refresh = localStorage.getItem(REFRESH_KEY);
+  forget();
+  if (refresh === null) return;
+  request("/auth/token/revoke", { body: { refresh } }).catch(() => undefined);
+}
+
+/**
+ * A token that is good for some seconds more, or null when the user has to log
+ * in again. `refused` is a token that the server no longer takes, whatever this
+ * machine's clock says of it. Rejects with ApiError when the server can't be asked.
+ */
+export async function accessToken(refused?: string): Promise<string | null> {
+  return storedToken(refused) ?? withLock(async () => storedToken(refused) ?? renew());
+}
+
+/** GET with the user's token, once more with a fresh one where it is refused. */
+export async function authorizedGet<T>(path: string): Promise<T> {
+  const token = await requireToken();
+  try {
+    return await request<T>(path, { token });
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 401) throw error;
+    return request<T>(path, { token: await requireToken(token) });
+  }
+}
+
+/** Calls back when another tab logs out. Returns the function that stops it. */
+export function onLoggedOutElsewhere(callback: () => void): () => void {
+  const listener = () => {
+    if (!isLoggedIn()) callback();
+  };
+  window.addEventListener("storage", listener);
+  return () => window.removeEventListener("storage", listener);
+}
+
+/** True when the token's own `exp` has passed, or is about to. */
+export function hasExpired(token: string): boolean {
+  const part = token.split(".")[1] ?? "";
+  try {
+    const claims = JSON.parse(atob(part.replaceAll("-", "+").replaceAll("_", "/")));
+    return typeof claims.exp === "number" && claims.exp - SPARE_SECONDS < Date.now() / 1000;
+  } catch {
+    return true;
+  }
+}
+
+async function requireToken(refused?: string): Promise<string> {
+  const token = await accessToken(refused);
+  if (token === null) throw new ApiError(401, "token_missing", "Please log in again.");
+  return token;
+}
+
+function storedToken(refused?: string): string | null {
+  const token = localStorage.getItem(ACCESS_KEY);
+  if (token === null || token === refused || hasExpired(token)) return null;
+  return token;
+}
+
+async function renew(): Promise<string | null> {
+  const refresh = localStorage.getItem(REFRESH_KEY);
+  if (refresh === null) return null;
+  try {
+    const tokens = await request<Tokens>("/auth/token/refresh", { body: { refresh } });
+    if (!isLoggedIn()) return null; // logged out while the answer was on its way
+    store(tokens);
+    return tokens.access;
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 401) throw error;
+    forget();
+    return null;
+  }
+}
+
+/** Web Locks exist on HTTPS and localhost only; elsewhere one tab has to do. */
+async function withLock<T>(work: () => Promise<T>): Promise<T> {
+  if (navigator.locks === undefined) return work();
+  return await navigator.locks.request("llmchat-refresh", work);
+}
+
+function store(tokens: Tokens): void {
+  localStorage.setItem(ACCESS_KEY, tokens.access);
+  if (tokens.refresh !== undefined) localStorage.setItem(REFRESH_KEY, tokens.refresh);
+}
+
+function forget(): void {
+  localStorage.removeItem(ACCESS_KEY);
+  localStorage.removeItem(REFRESH_KEY);
+}
