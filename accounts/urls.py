@@ -1,5 +1,15 @@
-"""Addresses below /auth/."""
+"""The addresses below /auth/, each with and without its last slash."""
 
-from django.urls import URLPattern
+from django.urls import re_path
 
-urlpatterns: list[URLPattern] = []
+from accounts import views
+
+app_name = "accounts"
+
+urlpatterns = [
+    re_path(r"^token/?$", views.TokenView.as_view(), name="token"),
+    re_path(r"^token/refresh/?$", views.RefreshView.as_view(), name="refresh"),
+    re_path(r"^token/revoke/?$", views.RevokeView.as_view(), name="revoke"),
+    re_path(r"^register/?$", views.RegisterView.as_view(), name="register"),
+    re_path(r"^me/?$", views.MeView.as_view(), name="me"),
+]

@@ -1,12 +1,145 @@
-"""The error answers of the REST API: one shape, decided once."""
+"""The error answers of the REST API: `{"error": text, "code": code}`, decided once.
+
+An exception that has the attributes `code`, `text` and `status` (and perhaps
+`retry_after`, in seconds) says itself what the client is told. REST framework's own
+are translated here, and anything else is a fault of the server, which the log keeps
+and the client hears nothing of.
+"""
 
 from __future__ import annotations
 
+import logging
+import math
+from http import HTTPStatus
 from typing import Any
 
+from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.views import defaults
+from rest_framework import exceptions
 from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+logger = logging.getLogger("llmchat.api")
+
+API_PATHS = ("/auth", "/llm")
+INTERNAL_ERROR = {"error": "The server made a mistake", "code": "internal_error"}
+NOT_FOUND = {"error": "There is nothing at this address", "code": "not_found"}
+
+_DATABASE_RETRY_S = 5
+_CODES = {
+    400: "bad_request",
+    401: "token_missing",
+    403: "permission_denied",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+    429: "rate_limited",
+}
+_TEXTS = {
+    401: "Authentication token missing",
+    403: "You may not do this",
+    404: NOT_FOUND["error"],
+    429: "Rate limit exceeded",
+}
 
 
-def api_exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """Answer an exception of a view as `{"error", "code"}`."""
-    return None
+def api_exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
+    """Answer an exception of a REST framework view."""
+    set_rollback()
+    exc = _translated(exc)
+    if getattr(exc, "status", None) == HTTPStatus.UNAUTHORIZED or isinstance(
+        exc, exceptions.NotAuthenticated
+    ):
+        exc = _wrong_method(context) or exc
+    if isinstance(exc, exceptions.APIException):
+        return _answer_to_framework_error(exc)
+    if hasattr(exc, "code") and hasattr(exc, "text") and hasattr(exc, "status"):
+        return _answer(
+            exc.status, exc.text, exc.code, getattr(exc, "retry_after", None)
+        )
+    if isinstance(exc, (OperationalError, InterfaceError)):
+        logger.error("the database does not answer: %s", exc)
+        return _answer(
+            503,
+            "The database is unavailable",
+            "database_unavailable",
+            _DATABASE_RETRY_S,
+        )
+    logger.error("a view failed", exc_info=exc)
+    return Response(INTERNAL_ERROR, status=500)
+
+
+def _translated(exc: Exception) -> Exception:
+    if isinstance(exc, Http404):
+        return exceptions.NotFound()
+    if isinstance(exc, PermissionDenied):
+        return exceptions.PermissionDenied()
+    return exc
+
+
+def _wrong_method(context: dict[str, Any]) -> exceptions.MethodNotAllowed | None:
+    """Return the refusal of the method, which no token could have made right.
+
+    REST framework looks at the token first and would answer 401.
+    """
+    view, request = context.get("view"), context.get("request")
+    if view is None or request is None or request.method in view.allowed_methods:
+        return None
+    return exceptions.MethodNotAllowed(request.method)
+
+
+def _answer_to_framework_error(exc: exceptions.APIException) -> Response:
+    status = exc.status_code
+    text = _TEXTS.get(status) or _first_text(exc.detail)
+    wait = getattr(exc, "wait", None)
+    return _answer(status, text, _CODES.get(status, str(exc.default_code)), wait)
+
+
+def _answer(
+    status: int, text: str, code: str, retry_after: float | None = None
+) -> Response:
+    response = Response({"error": text, "code": code}, status=status)
+    if status == HTTPStatus.UNAUTHORIZED:
+        response["WWW-Authenticate"] = "Bearer"
+    if retry_after is not None:
+        response["Retry-After"] = str(max(1, math.ceil(retry_after)))
+    return response
+
+
+def _first_text(detail: Any, field: str = "") -> str:
+    """Return the first of a serializer's complaints as one sentence."""
+    if isinstance(detail, dict):
+        name, inner = next(iter(detail.items()))
+        return _first_text(inner, field if name == "non_field_errors" else str(name))
+    if isinstance(detail, list):
+        first = next((part for part in detail if part), "invalid")
+        return _first_text(first, field)
+    return f"{field}: {detail}" if field else str(detail)
+
+
+def api_not_found(request: HttpRequest, path: str = "") -> JsonResponse:
+    """Answer an address of the API that does not exist, in debug as without it."""
+    return JsonResponse(NOT_FOUND, status=404)
+
+
+def _is_api(request: HttpRequest) -> bool:
+    return request.path_info.startswith(API_PATHS)
+
+
+def handler404(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Called by Django for an address that does not exist."""
+    if _is_api(request):
+        return api_not_found(request)
+    return defaults.page_not_found(request, exception)
+
+
+def handler500(request: HttpRequest) -> HttpResponse:
+    """Called by Django when a view that is not REST framework's has failed."""
+    if _is_api(request):
+        return JsonResponse(INTERNAL_ERROR, status=500)
+    return defaults.server_error(request)

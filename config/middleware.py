@@ -19,7 +19,7 @@ Respond = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 _CORS_PATHS = ("/auth/", "/llm/")
 
 
-class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
+class StaticFilesMiddleware(WhiteNoiseMiddleware):
     """WhiteNoise without its thread.
 
     Written for WSGI, it would keep one thread busy for each request that waits
@@ -30,10 +30,12 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
     sync_capable = False
 
     def __init__(self, get_response: Respond) -> None:
-        super().__init__(get_response)
+        super().__init__(get_response)  # type: ignore[no-untyped-call]
         markcoroutinefunction(self)
 
-    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+    async def __call__(  # type: ignore[override]
+        self, request: HttpRequest
+    ) -> HttpResponseBase:
         """Serve the file that the path names, or pass the request on."""
         path = request.path_info
         if not path.startswith(self.static_prefix):
@@ -52,7 +54,9 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
 
 
 def _read_file(static_file: StaticFile, request: HttpRequest) -> HttpResponse:
-    found = static_file.get_response(request.method, request.META)
+    found = static_file.get_response(  # type: ignore[no-untyped-call]
+        request.method, request.META
+    )
     content = b""
     if found.file is not None:
         with found.file as opened:

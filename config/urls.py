@@ -1,10 +1,24 @@
 """The addresses of the whole project."""
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
+from django.views.generic import RedirectView
+
+from accounts.views import admin_login
+from config import exceptions
+
+handler404 = exceptions.handler404
+handler500 = exceptions.handler500
 
 urlpatterns = [
     path("auth/", include("accounts.urls")),
+    path("admin/login/", admin_login),
+    # The admin's forms post to addresses with a slash; people type them without.
+    re_path(
+        r"^(?P<page>admin(/.*[^/])?)$",
+        RedirectView.as_view(url="/%(page)s/", query_string=True),
+    ),
     path("admin/", admin.site.urls),
     path("", include("llmchat.urls")),
+    re_path(r"^(?P<path>(auth|llm)(/.*)?)$", exceptions.api_not_found),
 ]

@@ -1,0 +1,74 @@
+"""How often somebody may try to log in.
+
+Attempts are counted before the password is looked at, so that many at once cannot
+slip through. Three counts guard against three attackers: account and address
+together against a person at one keyboard, the address alone against one who tries
+many accounts, and the account alone against one who comes from many addresses. The
+last two are wider, because a whole office can share an address, and because a
+stranger must not be able to lock an account's owner out with a handful of tries.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from django.conf import settings
+from django.http import HttpRequest
+from django_ratelimit.core import get_usage
+
+from accounts.errors import AttemptsError
+
+_WIDER = 5
+
+
+def count_attempt(request: HttpRequest, *, account: str) -> None:
+    """Count one attempt to log in.
+
+    Raises: AttemptsError, when one of the limits is passed.
+    """
+    per_minute: int = settings.LLMCHAT["login_attempts_per_minute"]
+    if per_minute == 0:
+        return
+    network = _network(request)
+    name = account.casefold()[:150]
+    counts = (
+        ("login-pair", f"{network} {name}", per_minute),
+        ("login-address", network, per_minute * _WIDER),
+        ("login-account", name, per_minute * _WIDER),
+    )
+    for group, key, limit in counts:
+        _count(request, group=group, key=key, limit=limit)
+
+
+def count_registration(request: HttpRequest) -> None:
+    """Count one attempt to register, by address.
+
+    Raises: AttemptsError.
+    """
+    per_minute: int = settings.LLMCHAT["login_attempts_per_minute"]
+    if per_minute:
+        _count(request, group="register", key=_network(request), limit=per_minute)
+
+
+def _count(request: HttpRequest, *, group: str, key: str, limit: int) -> None:
+    usage = get_usage(  # type: ignore[no-untyped-call]
+        request,
+        group=group,
+        key=lambda _group, _request: key,
+        rate=f"{limit}/m",
+        increment=True,
+    )
+    if usage and usage["should_limit"]:
+        raise AttemptsError(max(1, usage["time_left"]))
+
+
+def _network(request: HttpRequest) -> str:
+    """Return the client's address; an IPv6 client owns its whole /64."""
+    address = request.META.get("REMOTE_ADDR") or ""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "unknown"
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)

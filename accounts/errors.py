@@ -1,0 +1,78 @@
+"""What can be refused about a person, in the words of the API.
+
+    AccountError
+    ├── TokenError          token_missing, token_expired, token_invalid
+    ├── CredentialsError    invalid_credentials
+    ├── RegistrationError   registration_disabled
+    └── AttemptsError       rate_limited
+
+Each error carries the wire's own `code`, a sentence for a person as `text`, the
+HTTP `status` and, where waiting helps, the seconds to wait as `retry_after`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+TokenCode = Literal["token_missing", "token_expired", "token_invalid"]
+
+_TOKEN_TEXTS: dict[TokenCode, str] = {
+    "token_missing": "Authentication token missing",
+    "token_expired": "Authentication token expired",
+    "token_invalid": "Authentication token invalid",
+}
+
+
+class AccountError(Exception):
+    """The base of this package's errors."""
+
+    code: str
+    text: str
+    status: ClassVar[int]
+    retry_after: int | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class TokenError(AccountError):
+    """A token that lets nobody in.
+
+    One text covers every invalid token, so that it does not tell whether the
+    signature, the type or the user was wrong.
+    """
+
+    status = 401
+
+    def __init__(self, code: TokenCode) -> None:
+        super().__init__(code)
+        self.code = code
+        self.text = _TOKEN_TEXTS[code]
+
+
+class CredentialsError(AccountError):
+    """A username and a password that do not belong together, or to anybody."""
+
+    code = "invalid_credentials"
+    text = "Username or password is wrong"
+    status = 401
+
+
+class RegistrationError(AccountError):
+    """Nobody may register here."""
+
+    code = "registration_disabled"
+    text = "Registration is switched off on this server"
+    status = 403
+
+
+class AttemptsError(AccountError):
+    """Too many attempts at logging in; `retry_after` says when to come back."""
+
+    code = "rate_limited"
+    text = "Rate limit exceeded"
+    status = 429
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(retry_after)
+        self.retry_after = retry_after

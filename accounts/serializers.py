@@ -1,0 +1,67 @@
+"""What the account addresses take and give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError as DjangoValidationError
+from rest_framework import serializers
+
+from accounts.models import User
+
+_PASSWORD_MAX_LENGTH = 1024
+
+
+class CredentialsSerializer(serializers.Serializer[Any]):
+    """A username and a password, as somebody types them."""
+
+    username = serializers.CharField(max_length=150)
+    password = serializers.CharField(
+        max_length=_PASSWORD_MAX_LENGTH, trim_whitespace=False, write_only=True
+    )
+
+
+class RefreshSerializer(serializers.Serializer[Any]):
+    """A refresh token."""
+
+    refresh = serializers.CharField(max_length=4096)
+
+
+class RegistrationSerializer(serializers.Serializer[Any]):
+    """A new account; the password has to pass Django's validators."""
+
+    username = serializers.CharField(
+        max_length=150, validators=[User.username_validator]
+    )
+    password = serializers.CharField(
+        max_length=_PASSWORD_MAX_LENGTH, trim_whitespace=False, write_only=True
+    )
+    email = serializers.EmailField(required=False, allow_blank=True, default="")
+
+    def validate_username(self, value: str) -> str:
+        """Refuse a name that another account has, in whatever case."""
+        name = User.normalize_username(value)
+        if User.objects.filter(username__iexact=name).exists():
+            raise serializers.ValidationError("This username is taken.")
+        return name
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Judge the password beside the name it must not resemble."""
+        person = User(username=attrs["username"], email=attrs["email"])
+        try:
+            validate_password(attrs["password"], user=person)
+        except DjangoValidationError as exc:
+            raise serializers.ValidationError({"password": exc.messages}) from exc
+        return attrs
+
+
+class UserSerializer(serializers.ModelSerializer[User]):
+    """A person, as they see themselves."""
+
+    isStaff = serializers.BooleanField(source="is_staff")  # noqa: N815 (wire name)
+
+    class Meta:
+        model = User
+        fields = ("id", "username", "email", "isStaff")
+        read_only_fields = fields

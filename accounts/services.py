@@ -1,0 +1,46 @@
+"""Logging in and registering."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib.auth import authenticate
+from django.contrib.auth.models import update_last_login
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest
+from rest_framework.exceptions import ValidationError
+
+from accounts.errors import CredentialsError, RegistrationError
+from accounts.models import User
+
+
+def user_for_credentials(request: HttpRequest, *, username: str, password: str) -> User:
+    """Return the active user with this name and password.
+
+    An unknown name costs the time of a known one: Django hashes the password
+    either way.
+
+    Raises: CredentialsError.
+    """
+    user = authenticate(request, username=username, password=password)
+    if not isinstance(user, User):
+        raise CredentialsError
+    update_last_login(User, user)
+    return user
+
+
+def require_registration() -> None:
+    """Raise RegistrationError where the setting has switched registration off."""
+    if not settings.LLMCHAT["registration"]:
+        raise RegistrationError
+
+
+def register_user(*, username: str, password: str, email: str) -> User:
+    """Create an account.
+
+    Raises: ValidationError, where another request has just taken the name.
+    """
+    try:
+        with transaction.atomic():
+            return User.objects.create_user(username, email, password)
+    except IntegrityError as exc:
+        raise ValidationError({"username": ["This username is taken."]}) from exc

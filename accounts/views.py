@@ -1,0 +1,114 @@
+"""The addresses below /auth/, and the guarded log-in of the admin."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.views.decorators.cache import never_cache
+from rest_framework import serializers
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts import tokens
+from accounts.attempts import count_attempt, count_registration
+from accounts.errors import AttemptsError
+from accounts.models import User
+from accounts.serializers import (
+    CredentialsSerializer,
+    RefreshSerializer,
+    RegistrationSerializer,
+    UserSerializer,
+)
+from accounts.services import (
+    register_user,
+    require_registration,
+    user_for_credentials,
+)
+
+
+class OpenView(APIView):
+    """An address for people who have no access token yet, or no longer."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+
+def _checked(
+    serializer_class: type[serializers.Serializer[Any]], request: Request
+) -> dict[str, Any]:
+    serializer = serializer_class(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
+
+
+class TokenView(OpenView):
+    """POST username and password, get an access and a refresh token."""
+
+    def post(self, request: Request) -> Response:
+        """Log in."""
+        credentials = _checked(CredentialsSerializer, request)
+        count_attempt(request, account=credentials["username"])
+        user = user_for_credentials(request, **credentials)
+        return Response(asdict(tokens.issue_tokens(user=user)))
+
+
+class RefreshView(OpenView):
+    """POST a refresh token, get a new pair; the old one is used up."""
+
+    def post(self, request: Request) -> Response:
+        """Rotate the refresh token."""
+        raw = _checked(RefreshSerializer, request)["refresh"]
+        return Response(asdict(tokens.rotate_refresh_token(raw=raw)))
+
+
+class RevokeView(OpenView):
+    """POST a refresh token, and it is of no more use to anybody."""
+
+    def post(self, request: Request) -> Response:
+        """Revoke the refresh token."""
+        raw = _checked(RefreshSerializer, request)["refresh"]
+        tokens.revoke_refresh_token(raw=raw)
+        return Response({})
+
+
+class RegisterView(OpenView):
+    """POST a name and a password, get an account and its tokens."""
+
+    def post(self, request: Request) -> Response:
+        """Register, where the setting allows it."""
+        require_registration()
+        count_registration(request)
+        user = register_user(**_checked(RegistrationSerializer, request))
+        pair = asdict(tokens.issue_tokens(user=user))
+        return Response(UserSerializer(user).data | pair, status=201)
+
+
+class MeView(APIView):
+    """GET the person whose token it is."""
+
+    def get(self, request: Request) -> Response:
+        """Show the user."""
+        assert isinstance(request.user, User)  # the permission class has seen to it
+        return Response(UserSerializer(request.user).data)
+
+
+@never_cache
+def admin_login(request: HttpRequest) -> HttpResponseBase:
+    """Django's admin log-in, behind the limit that the API's log-in has."""
+    if request.method == "POST":
+        try:
+            count_attempt(request, account=request.POST.get("username", ""))
+        except AttemptsError as exc:
+            return HttpResponse(
+                f"{exc.text}. Try again in {exc.retry_after} seconds.",
+                status=exc.status,
+                content_type="text/plain; charset=utf-8",
+                headers={"Retry-After": str(exc.retry_after)},
+            )
+    return admin.site.login(request)

@@ -1,0 +1,54 @@
+"""The JSON of a request's body, within limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import IO, Any, NoReturn
+
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.parsers import BaseParser
+
+from llmchat import conf
+
+
+class PayloadTooLarge(APIException):
+    """The body is longer than `LLMCHAT_MAX_PAYLOAD_BYTES`."""
+
+    status_code = 413
+    default_detail = "The request is too large"
+    default_code = "payload_too_large"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+class BoundedJSONParser(BaseParser):
+    """Reads JSON that fits into a message and into the database.
+
+    Beyond REST framework's own parser it stops at the payload limit, takes deep
+    nesting for the client's mistake, and refuses half a surrogate pair, which no
+    UTF-8 text can hold.
+    """
+
+    media_type = "application/json"
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Return the decoded body. Raises: ParseError, PayloadTooLarge."""
+        limit = conf.get().max_payload_bytes
+        body = stream.read(limit + 1)
+        if len(body) > limit:
+            raise PayloadTooLarge
+        try:
+            value = json.loads(body.decode(), parse_constant=_refuse_constant)
+            if b"\\u" in body:
+                json.dumps(value, ensure_ascii=False).encode()
+        except (ValueError, RecursionError) as exc:
+            raise ParseError("The request's body is not valid JSON") from exc
+        return value
