@@ -1,0 +1,81 @@
+"""Fixtures of the live tests: servers, their database, where Chromium is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests import live
+
+StartServer = Callable[..., live.LiveServer]
+
+SERVER_KINDS = ("daphne", "uvicorn")
+USERS = 60
+
+
+@pytest.fixture(scope="session")
+def seed(tmp_path_factory: pytest.TempPathFactory) -> live.Seed:
+    """A migrated database with users, made once and copied for each server."""
+    return live.seed_database(tmp_path_factory.mktemp("seed"), users=USERS)
+
+
+@pytest.fixture(scope="module")
+def start_server(
+    seed: live.Seed, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StartServer]:
+    """Start servers with settings of their own; all are stopped after the module."""
+    started: list[live.LiveServer] = []
+
+    def start(
+        kind: str = "uvicorn", env: Mapping[str, str] | None = None
+    ) -> live.LiveServer:
+        directory = tmp_path_factory.mktemp(kind)
+        server = live.start_server(kind, seed, directory, env=env)
+        started.append(server)
+        return server
+
+    try:
+        yield start
+    finally:
+        for server in started:
+            server.stop()
+
+
+@pytest.fixture(scope="module")
+def server_env() -> Mapping[str, str]:
+    """More environment for the module's `server`: override it in the module."""
+    return {}
+
+
+@pytest.fixture(scope="module", params=SERVER_KINDS)
+def server(
+    request: pytest.FixtureRequest,
+    start_server: StartServer,
+    server_env: Mapping[str, str],
+) -> live.LiveServer:
+    """The product on each ASGI server, one process for the whole module."""
+    return start_server(request.param, server_env)
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """Where Chromium is. Skips the test where there is none."""
+    named = os.environ.get("LLMCHAT_CHROMIUM")
+    if named:
+        return named
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    for path in filter(None, map(shutil.which, names)):
+        return path
+    pytest.skip("no Chromium found: install one or set LLMCHAT_CHROMIUM")
+
+
+@pytest.fixture(scope="session")
+def artifacts() -> Path:
+    """The directory that screenshots are written to."""
+    directory = live.ROOT / "test-artifacts"
+    directory.mkdir(exist_ok=True)
+    return directory

@@ -1,0 +1,4 @@
+import { createRoot } from 'react-dom/client';
+import { ChatBox } from './components/ChatBox';
+
+createRoot(document.getElementById('root')!).render(<ChatBox />);
