@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from asgiref.sync import markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
@@ -32,6 +33,14 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):
     def __init__(self, get_response: Respond) -> None:
         super().__init__(get_response)  # type: ignore[no-untyped-call]
         markcoroutinefunction(self)
+
+    def add_files(self, root: str, prefix: str | None = None) -> None:
+        """Called by WhiteNoise for the folder of collected files.
+
+        It warns of one that is missing; here that is a start before `collectstatic`.
+        """
+        if Path(root).is_dir():
+            super().add_files(root, prefix)  # type: ignore[no-untyped-call]
 
     async def __call__(  # type: ignore[override]
         self, request: HttpRequest

@@ -1,0 +1,51 @@
+"""The settings of the test suite: those of the project, on a known environment.
+
+Whatever the developer's own environment and `.env` hold (a real provider's key, a
+production database), the suite must neither use nor depend on. The variables are
+set before the project's settings are read, and processes that tests start inherit
+them. `LLMCHAT_TEST_DATABASE_URL` and `LLMCHAT_TEST_REDIS_URL` let the suite run
+on another database.
+"""
+
+import os
+import tempfile
+
+_KNOWN = {
+    "LLMCHAT_ENV_FILE": "",
+    "DJANGO_DEBUG": "0",
+    "DJANGO_SECRET_KEY": "test-suite-secret-0123456789-abcdefghij-KLMNOP",
+    "DATABASE_URL": os.environ.get("LLMCHAT_TEST_DATABASE_URL", ""),
+    "REDIS_URL": os.environ.get("LLMCHAT_TEST_REDIS_URL", ""),
+    "LLMCHAT_REGISTRATION": "1",
+    # A Fernet key has 32 bytes in URL-safe base64.
+    "LLMCHAT_ENCRYPTION_KEYS": "dGVzdC1zdWl0ZS1lbmNyeXB0aW9uLWtleS0zMmJ5dGU=",
+}
+_CLEARED = (
+    "ALLOWED_HOSTS",
+    "CORS_ALLOWED_ORIGINS",
+    "CSRF_TRUSTED_ORIGINS",
+    "SECURE_COOKIES",
+    "SECURE_HSTS_SECONDS",
+    "SECURE_SSL_REDIRECT",
+)
+_PREFIXES = ("LLMCHAT_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "DEEPSEEK_")
+
+for _name in list(os.environ):
+    if _name in _CLEARED or (
+        _name.startswith(_PREFIXES)
+        and not _name.startswith(("LLMCHAT_TEST_", "LLMCHAT_CHROMIUM"))
+    ):
+        del os.environ[_name]
+os.environ.update(_KNOWN)
+
+from config.settings import *  # noqa: E402, F403
+
+# The suite tests that passwords are hashed, not how long that takes.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# On disk, as the real one is: several threads use it, and SQLite's shared memory
+# has locks of its own that no time-out softens.
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":  # noqa: F405
+    DATABASES["default"]["TEST"] = {  # noqa: F405
+        "NAME": os.path.join(tempfile.gettempdir(), f"llmchat-test-{os.getpid()}.db")
+    }
