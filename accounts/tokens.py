@@ -6,6 +6,7 @@ bearer in at both doors or at neither.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from channels.db import database_sync_to_async
@@ -20,6 +21,8 @@ from rest_framework_simplejwt.utils import datetime_from_epoch
 
 from accounts.errors import TokenError
 from accounts.models import User
+
+logger = logging.getLogger(__name__)
 
 _USER_CLAIM = "user_id"
 
@@ -130,6 +133,9 @@ def _use_up(token: Token, user: User | None) -> None:
         with transaction.atomic():
             BlacklistedToken.objects.create(token=outstanding)
     except IntegrityError as exc:
+        logger.warning(
+            "a refresh token of user %s came a second time", outstanding.user_id
+        )
         raise TokenError("token_invalid") from exc
 
 

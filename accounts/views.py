@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
@@ -32,6 +33,7 @@ from accounts.services import (
 )
 
 
+@method_decorator(never_cache, name="dispatch")
 class OpenView(APIView):
     """An address for people who have no access token yet, or no longer."""
 
@@ -89,6 +91,7 @@ class RegisterView(OpenView):
         return Response(UserSerializer(user).data | pair, status=201)
 
 
+@method_decorator(never_cache, name="dispatch")
 class MeView(APIView):
     """GET the person whose token it is."""
 

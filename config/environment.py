@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import environ
+from cryptography.fernet import Fernet
 
 T = TypeVar("T")
 
@@ -102,6 +103,20 @@ def names(name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
         return tuple(part.strip() for part in raw.split(",") if part.strip())
 
     return _read(name, parse, default, "names separated by commas")
+
+
+def fernet_keys(name: str) -> tuple[str, ...]:
+    """Return the variable's Fernet keys, separated by commas."""
+
+    def parse(raw: str) -> tuple[str, ...]:
+        keys = tuple(part.strip() for part in raw.split(",") if part.strip())
+        for key in keys:
+            Fernet(key)
+        return keys
+
+    return _read(
+        name, parse, (), "Fernet keys (44 characters each), separated by commas"
+    )
 
 
 def _is_http_url(value: str) -> bool:

@@ -33,7 +33,16 @@ ALLOWED_HOSTS = list(env.names("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1
 if "*" in ALLOWED_HOSTS and not DEBUG:
     env.refuse("ALLOWED_HOSTS", "must name the hosts; * is for debug only")
 
+# --- The server (config/serve.py) ------------------------------------------------
+
+HOST = env.text("HOST", "127.0.0.1")
 PORT = env.integer("PORT", 3000, least=1, most=65_535)
+# uvicorn reads this one itself, too.
+WEB_CONCURRENCY = env.integer("WEB_CONCURRENCY", 1, least=1, most=256)
+# Addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
+FORWARDED_ALLOW_IPS = env.text("FORWARDED_ALLOW_IPS")
+
+# --- Applications ----------------------------------------------------------------
 
 INSTALLED_APPS = [
     "daphne",
@@ -110,6 +119,8 @@ DATABASES = {"default": _database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.redis_url("REDIS_URL")
+if WEB_CONCURRENCY > 1 and not REDIS_URL:
+    env.refuse("WEB_CONCURRENCY", "above 1 needs REDIS_URL: the workers share it")
 if REDIS_URL:
     CHANNEL_LAYERS: dict[str, Any] = {
         "default": {
@@ -276,7 +287,7 @@ LLMCHAT: dict[str, Any] = {
     ),
     "cors_allowed_origins": env.origins("CORS_ALLOWED_ORIGINS"),
     "debug_origins": DEBUG,
-    "encryption_keys": env.names("LLMCHAT_ENCRYPTION_KEYS"),
+    "encryption_keys": env.fernet_keys("LLMCHAT_ENCRYPTION_KEYS"),
     "openai_api_key": env.text("OPENAI_API_KEY"),
     "anthropic_api_key": env.text("ANTHROPIC_API_KEY"),
     "gemini_api_key": env.text("GEMINI_API_KEY"),

@@ -1,1 +1,85 @@
-"""System checks of the project's own settings."""
+"""System checks of the project's own settings, run by `manage.py check`.
+
+llmchat.E001   no encryption key: provider keys cannot be stored
+llmchat.E002   an encryption key that is none
+llmchat.E003   time-outs that contradict each other
+llmchat.W001   debug is on beside a setting of production
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cryptography.fernet import Fernet
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+
+from llmchat import conf
+
+
+@register(Tags.security)
+def check_encryption_keys(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Called by Django: can keys be encrypted and decrypted?"""
+    keys = conf.get().encryption_keys
+    if not keys and not settings.DEBUG:
+        return [
+            Error(
+                "LLMCHAT_ENCRYPTION_KEYS is not set",
+                hint="`make install` writes one into .env where there is no .env.",
+                id="llmchat.E001",
+            )
+        ]
+    return [
+        Error(
+            f"LLMCHAT_ENCRYPTION_KEYS: key {number} is not a Fernet key",
+            hint="A Fernet key is 32 bytes in URL-safe base64, 44 characters long.",
+            id="llmchat.E002",
+        )
+        for number, key in enumerate(keys, start=1)
+        if not _is_fernet_key(key)
+    ]
+
+
+def _is_fernet_key(key: str) -> bool:
+    try:
+        Fernet(key)
+    except ValueError:
+        return False
+    return True
+
+
+@register()
+def check_timeouts(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Called by Django: is every time-out of use beside the total one?"""
+    values = conf.get()
+    return [
+        Error(
+            f"LLMCHAT_{name.upper()} is longer than LLMCHAT_TOTAL_TIMEOUT_S",
+            id="llmchat.E003",
+        )
+        for name in ("connect_timeout_s", "first_token_timeout_s", "idle_timeout_s")
+        if getattr(values, name) > values.total_timeout_s
+    ]
+
+
+@register(Tags.security, deploy=True)
+def check_debug(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Called by Django: is debug on where people come over HTTPS?"""
+    if settings.DEBUG and (
+        settings.SECURE_SSL_REDIRECT or settings.SECURE_HSTS_SECONDS
+    ):
+        return [
+            Warning(
+                "DJANGO_DEBUG is on, but the HTTPS settings are those of production",
+                id="llmchat.W001",
+            )
+        ]
+    return []

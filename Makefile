@@ -1,0 +1,80 @@
+# Every command works in a fresh clone and when repeated. What has been done is
+# remembered by stamp files, so that a second `make run` has nothing to install.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STAMPS := $(VENV)/stamps
+NPM_CI := npm ci --no-audit --no-fund --loglevel=error
+
+PAGE_SOURCES := $(shell find frontend -type f -not -path '*/node_modules/*' 2>/dev/null)
+# Where the tests' and the linters' settings come from: nobody's .env.
+CLEAN_ENV := LLMCHAT_ENV_FILE= DJANGO_DEBUG=1
+PYTEST_WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install run serve test lint fuzz bench tools page dev
+
+help: ## Show the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMPS)/requirements .env ## Set everything up, and write .env where there is none
+
+run: install page ## Install what is missing, migrate, create the account demo, serve with debug on
+	@DJANGO_DEBUG=1 $(PYTHON) manage.py create_demo --migrate
+	@DJANGO_DEBUG=1 exec $(PYTHON) -m config.serve
+
+serve: install page ## Serve as in production: debug off, static files collected
+	@DJANGO_DEBUG=0 $(PYTHON) manage.py migrate --verbosity 0
+	@DJANGO_DEBUG=0 $(PYTHON) manage.py collectstatic --noinput --verbosity 0
+	@DJANGO_DEBUG=0 exec $(PYTHON) -m config.serve
+
+test: dev page tests/js/node_modules/.stamp ## Run the whole test suite
+	@scripts/install_chromium
+	@$(PYTHON) -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+lint: dev frontend/node_modules/.stamp ## Check style and types
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check --quiet .
+	@$(CLEAN_ENV) $(VENV)/bin/mypy
+	@cd frontend && npm run --silent check
+
+fuzz: dev ## Fuzz the protocol for a long time
+	@$(PYTHON) -m tests.fuzz
+
+bench: dev page ## Measure the server beside its peers
+	@$(PYTHON) -m benchmarks
+
+# --- What the commands are made of -----------------------------------------------
+
+tools:
+	@scripts/require_tools
+
+$(STAMPS)/requirements: requirements.txt requirements-local.txt | tools
+	@scripts/install_python requirements.txt requirements-local.txt
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/requirements-dev: requirements-dev.txt $(STAMPS)/requirements
+	@scripts/install_python requirements-dev.txt
+	@mkdir -p $(STAMPS) && touch $@
+
+dev: $(STAMPS)/requirements-dev
+
+.env: | $(STAMPS)/requirements
+	@$(PYTHON) scripts/write_env.py
+
+frontend/node_modules/.stamp: frontend/package.json frontend/package-lock.json | tools
+	@echo "Installing the page's npm packages"
+	@cd frontend && $(NPM_CI)
+	@touch $@
+
+tests/js/node_modules/.stamp: tests/js/package.json tests/js/package-lock.json | tools
+	@echo "Installing the tests' npm packages"
+	@cd tests/js && $(NPM_CI)
+	@touch $@
+
+page: frontend/node_modules/.page
+
+frontend/node_modules/.page: frontend/node_modules/.stamp $(PAGE_SOURCES)
+	@echo "Building the page"
+	@cd frontend && npm run --silent build -- --logLevel warn
+	@touch $@
