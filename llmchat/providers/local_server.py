@@ -1,0 +1,48 @@
+"""The process that holds the embedded model. Started by `local.LocalModel`.
+
+Run as a script, with the path of the weights as its argument, and without importing
+anything of this project. It prints one line with its address when it is ready, and
+lives until its standard input ends, so that it never outlives its parent, whatever
+kills that one.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+READY = "llmchat-local-model ready at "
+MODEL = "SmolLM2-135M-Instruct"
+SLOTS = 4
+TOKENS_PER_SLOT = 4096
+
+
+def main(weights: str) -> None:
+    """Load the model and serve it until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    os.nice(5)  # the web server comes first
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = weights
+    params.model_alias = {MODEL}
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.n_parallel = SLOTS
+    params.n_ctx = SLOTS * TOKENS_PER_SLOT
+    params.n_gpu_layers = 0
+    params.cpuparams.n_threads = min(4, len(os.sched_getaffinity(0)))
+    params.warmup = False
+    params.ui = False
+    params.endpoint_slots = False
+    params.cors_origins = ""
+    server = xllamacpp.Server(params)
+    print(f"{READY}{server.listening_address}", flush=True)
+    while sys.stdin.buffer.read(4096):
+        pass
+    os._exit(0)  # an orderly end would wait for answers that nobody wants
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

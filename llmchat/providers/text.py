@@ -1,0 +1,61 @@
+r"""Text that is safe to store and to send: no lone surrogates.
+
+A JSON string may escape half of a surrogate pair (`"\\ud83d"`), and such a half fails
+as soon as something encodes it. Some gateways even cut a pair over two events.
+"""
+
+from __future__ import annotations
+
+import json
+
+import orjson
+
+_HIGH = ("\ud800", "\udbff")
+
+
+def well_formed(text: str) -> str:
+    """Join surrogate pairs and replace what is left of them by U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def decode_json(data: bytes) -> object:
+    """Decode JSON, leniently where the strict and fast decoder gives up.
+
+    Strings may then hold lone surrogates, and U+FFFD for bytes that are not UTF-8.
+
+    Raises:
+        ValueError: `data` is not JSON at all.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(data.decode("utf-8", "replace"))
+        except RecursionError as exc:
+            raise ValueError("nested too deeply") from exc
+
+
+class SurrogateJoiner:
+    """Joins surrogate pairs that were cut over two deltas."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def join(self, text: str) -> str:
+        """Return `text` well-formed; a high surrogate at its end waits for more."""
+        if not self._held and text.isascii():
+            return text
+        text = self._held + text
+        self._held = ""
+        if text and _HIGH[0] <= text[-1] <= _HIGH[1]:
+            self._held, text = text[-1], text[:-1]
+        return well_formed(text)
+
+    def end(self) -> str:
+        """Return what is still held, replaced."""
+        held, self._held = self._held, ""
+        return well_formed(held)

@@ -1,0 +1,77 @@
+"""One timer for a whole stream, instead of one for each read of it."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+
+
+class DeadlinePassedError(Exception):
+    """The deadline passed while the task was waiting inside the watchdog."""
+
+
+class Watchdog:
+    """Interrupts a wait whose deadline has passed.
+
+    Each wait is `with watchdog: await …`. Progress moves `deadline` on by a mere
+    assignment: the timer finds out when it fires, and is armed again. Between waits,
+    that is while the consumer is busy, nobody is interrupted.
+
+    The clock is the event loop's. Like `asyncio.timeout`, it tells its own
+    cancellation from anybody else's.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._expired = False
+        self.deadline = float("inf")
+
+    def now(self) -> float:
+        """Return the time that deadlines are measured in."""
+        return self._loop.time()
+
+    def close(self) -> None:
+        """Drop the timer; the watchdog may be entered again all the same."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._expired = False
+        if self._timer is None or self._timer.when() > self.deadline:
+            self._arm()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        task, self._task = self._task, None
+        if not self._expired or task is None:
+            return
+        ours = task.uncancel() <= self._cancelling
+        if ours and kind is not None and issubclass(kind, asyncio.CancelledError):
+            raise DeadlinePassedError from error
+
+    def _arm(self) -> None:
+        self.close()
+        if self.deadline != float("inf"):
+            self._timer = self._loop.call_at(self.deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._task is None:
+            return  # armed again by the next wait
+        if self._loop.time() < self.deadline:
+            self._arm()
+        else:
+            self._expired = True
+            self._task.cancel()
