@@ -56,9 +56,14 @@ def server(
     request: pytest.FixtureRequest,
     start_server: StartServer,
     server_env: Mapping[str, str],
-) -> live.LiveServer:
-    """The product on each ASGI server, one process for the whole module."""
-    return start_server(request.param, server_env)
+) -> Iterator[live.LiveServer]:
+    """The product on each ASGI server, one process for the whole module.
+
+    Nothing that a client does may make it stumble: its log is read at the end.
+    """
+    started = start_server(request.param, server_env)
+    yield started
+    assert "Traceback" not in started.log_text(), started.log
 
 
 @pytest.fixture(scope="session")

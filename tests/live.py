@@ -62,12 +62,14 @@ class LiveServer:
         self,
         process: subprocess.Popen[bytes],
         *,
+        kind: str,
         port: int,
         database: Path,
         log: Path,
         accounts: Iterable[Account],
     ) -> None:
         self.process = process
+        self.kind = kind
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.database = database
@@ -161,7 +163,12 @@ def start_server(
             stderr=subprocess.STDOUT,
         )
     server = LiveServer(
-        process, port=port, database=database, log=log, accounts=seed.accounts
+        process,
+        kind=kind,
+        port=port,
+        database=database,
+        log=log,
+        accounts=seed.accounts,
     )
     try:
         _wait_until_up(server)

@@ -1,0 +1,45 @@
+"""Chromium for a test, and what its page had to complain of."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from playwright.async_api import Page, async_playwright
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+LIMIT_MS = 30_000
+
+
+@asynccontextmanager
+async def open_page(
+    executable: str, **context_options: Any
+) -> AsyncIterator[tuple[Page, list[str]]]:
+    """Open an empty page; the list collects its errors and console messages."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=executable, args=ARGUMENTS
+        )
+        context = await browser.new_context(**context_options)
+        context.set_default_timeout(LIMIT_MS)
+        page = await context.new_page()
+        complaints: list[str] = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                complaints.append(message.text) if message.type == "error" else None
+            ),
+        )
+        try:
+            yield page, complaints
+        finally:
+            await browser.close()
