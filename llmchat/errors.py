@@ -1,0 +1,67 @@
+"""The errors that a client may see: stable codes, REST statuses and texts.
+
+    ChatError                a request or a stream that ends with a word to the client
+      from `refusal(code)`   refused by this server, from the table below
+      from `from_provider()` what became of a `ProviderError`
+
+A text is one short English sentence for a person. It never holds a traceback, a key
+or what a provider said.
+"""
+
+from __future__ import annotations
+
+from llmchat.providers.errors import ProviderError
+
+# code: (REST status, text)
+REFUSALS: dict[str, tuple[int, str]] = {
+    "bad_request": (400, "The request is not valid"),
+    "token_expired": (401, "Authentication token expired"),
+    "token_invalid": (401, "Authentication token invalid"),
+    "provider_not_found": (404, "Provider not found"),
+    "conversation_not_found": (404, "Conversation not found"),
+    "stream_not_found": (404, "No stream with this sessionId is running"),
+    "session_active": (409, "A stream with this sessionId is already running"),
+    "cancelled": (409, "The answer was cancelled"),
+    "rate_limited": (429, "Rate limit exceeded"),
+    "too_many_streams": (429, "Too many answers are being written at once"),
+    "internal_error": (500, "Something went wrong on the server"),
+    "key_not_configured": (503, "{label} API key not configured"),
+    "draining": (503, "The server is about to restart, try again in a moment"),
+    "database_unavailable": (503, "The database is not available, try again soon"),
+}
+
+
+class ChatError(Exception):
+    """An answer that a client cannot have, and why.
+
+    `retry_after` is in whole seconds, None where waiting is of no known use.
+    """
+
+    def __init__(
+        self, code: str, text: str, status: int, *, retry_after: int | None = None
+    ) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+        self.text = text
+        self.status = status
+        self.retry_after = retry_after
+
+
+def refusal(
+    code: str,
+    *,
+    text: str | None = None,
+    retry_after: int | None = None,
+    label: str = "",
+) -> ChatError:
+    """Return the error for one of `REFUSALS`, with `text` in place of its own."""
+    status, default_text = REFUSALS[code]
+    return ChatError(
+        code, text or default_text.format(label=label), status, retry_after=retry_after
+    )
+
+
+def from_provider(exc: ProviderError) -> ChatError:
+    """Return what the client is told of a provider's failure."""
+    retry_after = None if exc.retry_after is None else max(1, round(exc.retry_after))
+    return ChatError(exc.code, exc.text, exc.status, retry_after=retry_after)

@@ -1,0 +1,99 @@
+"""What a process has one of: the provider client, the local model, the checkpoints.
+
+All of it belongs to the event loop of the server and is made when first wanted.
+`startup` and `shutdown` are the server's lifespan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from django.db import DatabaseError
+
+from llmchat import checkpoints, conf, streams, turns
+from llmchat.database import in_database
+from llmchat.providers.client import ProviderClient
+from llmchat.providers.local import LocalModel
+from llmchat.providers.types import Timeouts
+
+logger = logging.getLogger(__name__)
+
+_SHUTDOWN_S = 10.0
+
+
+class Runtime:
+    """The shared parts of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.client = ProviderClient(timeouts())
+        self.local_model = LocalModel()
+        self.closing = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Start work that outlives the request it comes from; `close` waits for it."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """Cancel what still streams, store its end, and let go of everything."""
+        self.closing = True
+        for stream in streams.running():
+            stream.cancel()
+        ends = [stream.ended.wait() for stream in streams.running()]
+        waits = [asyncio.ensure_future(end) for end in ends] + list(self._tasks)
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=_SHUTDOWN_S)
+            for wait in late:
+                wait.cancel()
+        await checkpoints.stop()
+        await self.client.aclose()
+        await self.local_model.stop()
+
+
+_runtime: Runtime | None = None
+
+
+def get() -> Runtime:
+    """Return the running event loop's shared parts."""
+    global _runtime
+    loop = asyncio.get_running_loop()
+    if _runtime is None or _runtime.loop is not loop:
+        _runtime = Runtime(loop)
+    return _runtime
+
+
+def timeouts() -> Timeouts:
+    """Return the limits on a provider, from the settings as they are now."""
+    values = conf.get()
+    return Timeouts(
+        connect_s=values.connect_timeout_s,
+        first_token_s=values.first_token_timeout_s,
+        idle_s=values.idle_timeout_s,
+        total_s=values.total_timeout_s,
+    )
+
+
+async def startup() -> None:
+    """Called when the server starts: close the books of processes that died."""
+    try:
+        interrupted = await in_database(turns.sweep)
+    except DatabaseError as exc:
+        logger.warning("the database does not answer yet: %s", exc)
+    else:
+        if interrupted:
+            logger.info("%d interrupted answers of a dead process", interrupted)
+
+
+async def shutdown() -> None:
+    """Called when the server stops, and at the end of every test's event loop."""
+    global _runtime
+    if _runtime is not None and _runtime.loop is asyncio.get_running_loop():
+        await _runtime.close()
+        _runtime = None

@@ -1,0 +1,263 @@
+"""The use case: one turn in, its stream of events out.
+
+Socket.IO and REST consume the same generator. A turn that is refused raises before
+its first event. A turn that has begun is in the database before its provider is
+called, yields `Started`, then a `Token` for each piece of text, and then exactly one
+`Done`, `Failed` or `Cancelled`, by which time its end is stored. A consumer that goes
+away closes the generator, which cancels the turn and stores that as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from django.db import DatabaseError, InterfaceError, OperationalError
+
+from llmchat import checkpoints, runtime, streams
+from llmchat.catalogue import Route
+from llmchat.database import in_database
+from llmchat.errors import ChatError, from_provider, refusal
+from llmchat.events import (
+    Cancelled,
+    Done,
+    End,
+    Failed,
+    Started,
+    StreamEvent,
+    Token,
+    Turn,
+)
+from llmchat.models import Message
+from llmchat.providers.answer import estimate_input_tokens
+from llmchat.providers.errors import ProviderError
+from llmchat.providers.types import Chat, Event, Finished, Key, Provider, Usage
+from llmchat.streams import LiveStream
+from llmchat.turns import Begun, Ending, begin_turn, finish_turn
+
+logger = logging.getLogger(__name__)
+
+# A client waits no longer than this for its end to be stored; storing goes on.
+_STORE_S = 5.0
+_DRAINING_RETRY_S = 5
+_State = Message.State
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What is known of an answer besides its text, until its end is decided."""
+
+    turn: Turn
+    begun: Begun
+    finished: Finished | None = None
+    error: ChatError | None = None
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def chat(self) -> Chat:
+        return Chat(
+            model=self.begun.model,
+            messages=self.turn.messages,
+            max_output_tokens=self.turn.max_tokens,
+            temperature=self.turn.temperature,
+        )
+
+
+async def stream_answer(
+    *, turn: Turn, stream: LiveStream
+) -> AsyncGenerator[StreamEvent, None]:
+    """Answer the turn of the user whose registered stream this is.
+
+    Raises: ChatError, before the first event only.
+    """
+    begun = await _begin(turn, stream)
+    answer = _Answer(turn, begun)
+    stored = False
+    try:
+        yield Started(
+            session_id=turn.session_id,
+            provider=turn.provider,
+            model=begun.model,
+            conversation_id=begun.conversation_id,
+            message_id=begun.message_id,
+        )
+        async with aclosing(_tokens(stream, answer)) as tokens:
+            async for token in tokens:
+                yield token
+        stream.ending = stored = True
+        ending = _ending(stream, answer)
+        await _store(begun, ending)
+        yield _end(answer, ending)
+    finally:
+        if not stored:
+            # The consumer has gone away.
+            stream.ending = stream.cancelled = True
+            await _store(begun, _ending(stream, answer))
+
+
+def cancel_stream(*, user_id: int, session_id: str) -> LiveStream | None:
+    """Cancel the user's running stream and return it; None where there is none.
+
+    The provider's connection is closed at once; `Cancelled` follows from the stream.
+    """
+    stream = streams.find(user_id, session_id)
+    return stream if stream is not None and stream.cancel() else None
+
+
+async def _begin(turn: Turn, stream: LiveStream) -> Begun:
+    if runtime.get().closing:
+        raise refusal("draining", retry_after=_DRAINING_RETRY_S)
+    beginning = runtime.get().spawn(in_database(begin_turn, stream.user_id, turn))
+    try:
+        stream.begun = await asyncio.shield(beginning)
+    except asyncio.CancelledError:
+        # The consumer has gone away; what is being stored gets its end all the same.
+        runtime.get().spawn(_abandon(turn, stream, beginning))
+        raise
+    checkpoints.ensure_running()
+    return stream.begun
+
+
+async def _abandon(
+    turn: Turn, stream: LiveStream, beginning: asyncio.Task[Begun]
+) -> None:
+    try:
+        begun = await beginning
+    except ChatError:
+        return
+    stream.ending = stream.cancelled = True
+    await _store(begun, _ending(stream, _Answer(turn, begun)))
+
+
+async def _tokens(stream: LiveStream, answer: _Answer) -> AsyncGenerator[Token, None]:
+    """Yield the provider's text; leave in `answer` how it ended."""
+    session_id = stream.session_id
+    try:
+        if stream.cancelled:
+            return
+        stream.wait_begins()
+        provider = await _reachable(answer.begun.route)
+        events = stream.events = _provider_events(answer, provider)
+        async for event in events:
+            stream.wait_ends()
+            if isinstance(event, Finished):
+                stream.ending = True
+                answer.finished = event
+                continue
+            stream.add(event.text)
+            yield Token(session_id, event.text)
+            if stream.cancelled:
+                return
+            stream.wait_begins()
+    except asyncio.CancelledError:
+        if not stream.absorb_cancellation():
+            raise
+    except ProviderError as exc:
+        logger.warning("%s failed: %s", answer.begun.route.provider.name, exc)
+        _fail(stream, answer, from_provider(exc))
+    except Exception:
+        # Whatever it is, the client is owed an end.
+        logger.exception("a stream of %s broke", answer.begun.route.provider.name)
+        _fail(stream, answer, refusal("internal_error"))
+    finally:
+        stream.wait_ends()
+        await stream.close()
+
+
+def _fail(stream: LiveStream, answer: _Answer, error: ChatError) -> None:
+    # The cancellation may have come while the failure was on its way.
+    stream.absorb_cancellation()
+    stream.ending = True
+    answer.error = error
+
+
+async def _reachable(route: Route) -> Provider:
+    """Return the provider with its address, starting the model on this machine.
+
+    Raises: ProviderError.
+    """
+    if not route.embedded:
+        return route.provider
+    base_url = await runtime.get().local_model.base_url()
+    return route.at(base_url)
+
+
+def _provider_events(
+    answer: _Answer, provider: Provider
+) -> AsyncGenerator[Event, None]:
+    def on_key_refused(key: Key, exc: ProviderError) -> None:
+        answer.refused[key.ident] = exc.code
+
+    return runtime.get().client.stream_chat(
+        provider,
+        answer.begun.route.keys,
+        answer.chat,
+        timeouts=runtime.timeouts(),
+        on_key_refused=on_key_refused,
+    )
+
+
+def _ending(stream: LiveStream, answer: _Answer) -> Ending:
+    """Return how the answer ended: whole, or else cancelled, or else failed."""
+    finished = answer.finished
+    if finished is not None:
+        state, code = _State.COMPLETE, ""
+        reason, usage = finished.reason.value, finished.usage
+    else:
+        deltas = len(stream.parts)
+        usage = Usage(estimate_input_tokens(answer.chat), deltas, "estimated")
+        if stream.cancelled:
+            state, reason, code = _State.CANCELLED, "cancelled", ""
+        else:
+            answer.error = answer.error or refusal("internal_error")
+            state, reason, code = _State.ERROR, "error", answer.error.code
+    return Ending(
+        state=state,
+        text=stream.text,
+        usage=usage,
+        model=(finished and finished.model) or answer.begun.model,
+        finish_reason=reason,
+        error_code=code,
+        attempts=finished.attempts if finished else 1,
+        first_token_at=stream.first_token_at,
+        refused=answer.refused,
+    )
+
+
+def _end(answer: _Answer, ending: Ending) -> End:
+    """Return the event that tells the client of the ending."""
+    turn, begun = answer.turn, answer.begun
+    if ending.state == _State.COMPLETE:
+        return Done(
+            session_id=turn.session_id,
+            provider=turn.provider,
+            model=ending.model,
+            conversation_id=begun.conversation_id,
+            message_id=begun.message_id,
+            text=ending.text,
+            finish_reason=ending.finish_reason,
+            usage=ending.usage,
+        )
+    place = (begun.conversation_id, begun.message_id)
+    if ending.state == _State.CANCELLED or answer.error is None:
+        return Cancelled(turn.session_id, *place, ending.text)
+    return Failed(turn.session_id, answer.error, ending.text, *place)
+
+
+async def _store(begun: Begun, ending: Ending) -> None:
+    """Store the end; no cancellation and no slow database keeps it from that."""
+    storing = runtime.get().spawn(_store_now(begun, ending))
+    await asyncio.wait([storing], timeout=_STORE_S)
+
+
+async def _store_now(begun: Begun, ending: Ending) -> None:
+    try:
+        await in_database(finish_turn, begun, ending)
+    except (OperationalError, InterfaceError) as exc:
+        logger.error("an end is not stored yet: %s", exc)
+        checkpoints.save_later(begun, ending)
+    except DatabaseError:
+        logger.exception("an end cannot be stored")

@@ -1,0 +1,62 @@
+"""Who writes an answer: the identity of this process, and whether another still lives.
+
+An answer's row names its worker. After a crash, a worker on the same machine can be
+seen to be gone at once; of one elsewhere only its lease tells.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from functools import cache
+from pathlib import Path
+
+_UNKNOWN = "-"
+
+
+def worker_id() -> str:
+    """Return the identity of this process: `<place>/<pid>/<start>`."""
+    return _worker_id(os.getpid())
+
+
+def is_known_dead(worker: str) -> bool:
+    """Return whether the process `worker` certainly does not run any more.
+
+    False where nothing is known: it may run on another machine.
+    """
+    place, _, process = worker.partition("/")
+    pid, _, started = process.partition("/")
+    if place != _place() or place == _UNKNOWN or not pid.isdecimal():
+        return False
+    return _started(int(pid)) != started
+
+
+@cache
+def _worker_id(pid: int) -> str:
+    started = _started(pid) or uuid.uuid4().hex
+    return f"{_place()}/{pid}/{started}"
+
+
+@cache
+def _place() -> str:
+    """Return what a process number is unique in: this boot's space of them."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}.{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return _UNKNOWN
+
+
+def _started(pid: int) -> str:
+    """Return when process `pid` started, in ticks since boot, "" if there is none.
+
+    A process number is used again; with its start it is not.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    # The second field is the command's name, which may hold anything.
+    fields = stat.rpartition(")")[2].split()
+    state, start = fields[0], fields[19]
+    return "" if state in "ZX" else start

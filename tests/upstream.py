@@ -1,0 +1,99 @@
+"""A small OpenAI-compatible provider on a real socket, told by the test what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+_HEAD = "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n"
+
+Step = str | asyncio.Event
+
+
+class Upstream:
+    """Answers every request with `steps`: a text is sent, an event is waited for.
+
+    `requests` are the bodies that came in, `authorizations` their headers; `hung_up`
+    is set when a client closes its connection before the answer is over.
+    """
+
+    def __init__(self) -> None:
+        self.steps: Sequence[Step] = ("Hel", "lo")
+        self.status = 200
+        self.usage: dict[str, int] | None = {"prompt_tokens": 7, "completion_tokens": 3}
+        self.cut = False
+        self.requests: list[dict[str, Any]] = []
+        self.authorizations: list[str] = []
+        self.received = asyncio.Event()
+        self.hung_up = asyncio.Event()
+        self.base_url = ""
+
+    async def serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Called for each connection."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        headers = dict(
+            line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line
+        )
+        body = await reader.readexactly(int(headers["content-length"]))
+        self.requests.append(json.loads(body))
+        self.authorizations.append(headers.get("authorization", ""))
+        self.received.set()
+        answering = asyncio.create_task(self._answer(writer))
+        hanging_up = asyncio.create_task(reader.read(1))
+        done, _ = await asyncio.wait(
+            {answering, hanging_up}, return_when=asyncio.FIRST_COMPLETED
+        )
+        if answering not in done:
+            self.hung_up.set()
+        for task in (answering, hanging_up):
+            task.cancel()
+            with suppress(asyncio.CancelledError, ConnectionError):
+                await task
+        writer.close()
+
+    async def _answer(self, writer: asyncio.StreamWriter) -> None:
+        if self.status != 200:
+            writer.write(_head(self.status, "application/json"))
+            writer.write(b'{"error": {"message": "sk-secret is bad", "type": "x"}}')
+            await writer.drain()
+            return
+        writer.write(_head(200, "text/event-stream"))
+        for step in self.steps:
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+            else:
+                writer.write(_event({"choices": [{"delta": {"content": step}}]}))
+                await writer.drain()
+        if not self.cut:
+            end = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+            writer.write(_event(end | {"model": "upstream-1"}))
+            if self.usage:
+                writer.write(_event({"choices": [], "usage": self.usage}))
+            writer.write(b"data: [DONE]\n\n")
+        await writer.drain()
+
+
+@asynccontextmanager
+async def running_upstream() -> AsyncIterator[Upstream]:
+    """Serve an upstream on a free port of this machine."""
+    upstream = Upstream()
+    server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    upstream.base_url = f"http://{host}:{port}/v1"
+    try:
+        yield upstream
+    finally:
+        server.close()
+
+
+def _head(status: int, kind: str) -> bytes:
+    return _HEAD.format(status=status, kind=kind).encode()
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(value)}\n\n".encode()
