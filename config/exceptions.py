@@ -22,10 +22,12 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from llmchat.errors import REFUSALS
+
 logger = logging.getLogger("llmchat.api")
 
 API_PATHS = ("/auth", "/llm")
-INTERNAL_ERROR = {"error": "The server made a mistake", "code": "internal_error"}
+INTERNAL_ERROR = {"error": REFUSALS["internal_error"][1], "code": "internal_error"}
 NOT_FOUND = {"error": "There is nothing at this address", "code": "not_found"}
 
 _DATABASE_RETRY_S = 5
@@ -64,12 +66,8 @@ def api_exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         )
     if isinstance(exc, (OperationalError, InterfaceError)):
         logger.error("the database does not answer: %s", exc)
-        return _answer(
-            503,
-            "The database is unavailable",
-            "database_unavailable",
-            _DATABASE_RETRY_S,
-        )
+        status, text = REFUSALS["database_unavailable"]
+        return _answer(status, text, "database_unavailable", _DATABASE_RETRY_S)
     logger.error("a view failed", exc_info=exc)
     return Response(INTERNAL_ERROR, status=500)
 

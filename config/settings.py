@@ -143,10 +143,17 @@ else:
             "OPTIONS": {"MAX_ENTRIES": 100_000},
         }
     }
-    # The rate limits count in the cache, which must be shared by all processes.
-    # Without Redis there is one process (a check of our own sees to that), and
-    # its memory is shared enough.
-    SILENCED_SYSTEM_CHECKS = ["django_ratelimit.E003", "django_ratelimit.W001"]
+
+SILENCED_SYSTEM_CHECKS = [
+    # Whether HTTPS is forced on a domain's other hosts, and the domain listed in
+    # browsers, is for the domain's owner to say, at the proxy.
+    "security.W005",
+    "security.W021",
+]
+if not REDIS_URL:
+    # The rate limits count in the cache, which all processes must share. Without
+    # Redis there is one process (see above), and its memory is shared enough.
+    SILENCED_SYSTEM_CHECKS += ["django_ratelimit.E003", "django_ratelimit.W001"]
 
 # --- Static files ----------------------------------------------------------------
 

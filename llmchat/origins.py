@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
 
 from llmchat import conf
 
-_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+_LOOPBACK = re.compile(
+    r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE
+)
+
+
+def allowed_origins() -> tuple[str | re.Pattern[str], ...]:
+    """Return the origins, and patterns of them, whose pages may read our answers.
+
+    They are configured; in debug every port of this machine is added, because a
+    page under development is served from a port of its own.
+    """
+    settings = conf.get()
+    if settings.debug_origins:
+        return (*settings.cors_allowed_origins, _LOOPBACK)
+    return settings.cors_allowed_origins
 
 
 def is_allowed(origin: str) -> bool:
-    """Tell whether pages of another origin may read the server's answers.
-
-    The allowed ones are configured; in debug those of every loopback port are
-    added, because a page under development is served from a port of its own.
-    """
-    settings = conf.get()
-    if origin.lower() in settings.cors_allowed_origins:
-        return True
-    return settings.debug_origins and _is_loopback(origin)
-
-
-def _is_loopback(origin: str) -> bool:
-    try:
-        parts = urlsplit(origin)
-    except ValueError:
-        return False
-    return parts.scheme in {"http", "https"} and parts.hostname in _LOOPBACK_HOSTS
+    """Tell whether an `Origin` header names one of the allowed origins."""
+    return any(
+        origin == allowed if isinstance(allowed, str) else allowed.fullmatch(origin)
+        for allowed in allowed_origins()
+    )

@@ -1,0 +1,78 @@
+"""An ASGI application's requests, cut off where their body grows too long.
+
+Django's ASGI handler writes the whole body into a temporary file before any view
+or middleware is asked, however long it is and whether or not it says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_ANSWER = json.dumps(
+    {"error": "The request is too large", "code": "payload_too_large"}
+).encode()
+
+
+class _TooLongError(Exception):
+    """The body has passed the limit; never leaves this module."""
+
+
+class BodyLimit:
+    """Answers 413 to a request whose body is longer than `limit()` bytes.
+
+    The limit is asked for at every request, as the other settings are.
+    """
+
+    def __init__(self, application: Application, limit: Callable[[], int]) -> None:
+        self._application = application
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application on what may come in."""
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        limit = self._limit()
+        if _announced_length(scope) > limit:
+            await _refuse(send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise _TooLongError
+            return message
+
+        try:
+            await self._application(scope, counted, send)
+        except _TooLongError:
+            await _refuse(send)
+
+
+def _announced_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value[:20])
+    return 0
+
+
+async def _refuse(send: Send) -> None:
+    # The rest of the body is still on its way: the connection is of no more use.
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(_ANSWER)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": _ANSWER})
