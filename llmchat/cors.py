@@ -1,0 +1,100 @@
+"""What an HTTP answer to a browser needs beside its body: CORS, cookie, compression.
+
+The consumers that speak Engine.IO are routed before Django, so none of its
+middleware has a say in their answers.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Headers = list[tuple[bytes, bytes]]
+
+ALLOWED_METHODS = b"GET,HEAD,PUT,PATCH,POST,DELETE"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """How HTTP answers are dressed.
+
+    `cors_origins`: "*" for any, True to echo any, one origin, or a list of origins
+    and patterns; None switches CORS off. `compress_from_bytes`: None switches
+    compression off. `cookie`: the name of a cookie with the session id, for load
+    balancers. `extra_headers` go on every answer.
+    """
+
+    cors_origins: (
+        Literal["*", True] | str | tuple[str | re.Pattern[str], ...] | None
+    ) = None
+    cors_credentials: bool = False
+    compress_from_bytes: int | None = 1024
+    cookie: str | None = None
+    extra_headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def origin_is_allowed(origin: str, allowed: tuple[str | re.Pattern[str], ...]) -> bool:
+    """Whether an `Origin` is in the list, or matches one of its patterns whole."""
+    return any(
+        origin == entry if isinstance(entry, str) else entry.fullmatch(origin)
+        for entry in allowed
+    )
+
+
+def cors_headers(origin: str | None, options: HttpOptions) -> Headers:
+    """The CORS headers that every answer carries, errors included."""
+    allowed = options.cors_origins
+    if allowed is None:
+        return []
+    headers: Headers = []
+    if allowed == "*":
+        headers.append((b"access-control-allow-origin", b"*"))
+    elif isinstance(allowed, str):
+        headers.append((b"access-control-allow-origin", allowed.encode("latin-1")))
+        headers.append((b"vary", b"Origin"))
+    else:
+        if origin and (allowed is True or origin_is_allowed(origin, allowed)):
+            value = origin.encode("latin-1")
+            headers.append((b"access-control-allow-origin", value))
+        headers.append((b"vary", b"Origin"))
+    if options.cors_credentials:
+        headers.append((b"access-control-allow-credentials", b"true"))
+    return headers
+
+
+def preflight_headers(request_headers: Mapping[str, str]) -> Headers:
+    """What a preflight is told beside the CORS headers."""
+    headers: Headers = [(b"access-control-allow-methods", ALLOWED_METHODS)]
+    asked = request_headers.get("access-control-request-headers")
+    if asked:
+        value = asked.encode("latin-1")
+        headers.append((b"access-control-allow-headers", value))
+        headers.append((b"vary", b"Access-Control-Request-Headers"))
+    return headers
+
+
+def cookie_header(name: str, sid: str) -> tuple[bytes, bytes]:
+    """The cookie by which a load balancer may find the session's worker."""
+    value = f"{name}={sid}; Path=/; HttpOnly; SameSite=Lax"
+    return b"set-cookie", value.encode("latin-1")
+
+
+def compress(
+    body: bytes, accept_encoding: str, options: HttpOptions
+) -> tuple[bytes, Headers]:
+    """The body, gzipped where it is worth it and the client takes it."""
+    least = options.compress_from_bytes
+    if least is None or len(body) < least or not _takes_gzip(accept_encoding):
+        return body, []
+    return gzip.compress(body, compresslevel=1), [(b"content-encoding", b"gzip")]
+
+
+def _takes_gzip(accept_encoding: str) -> bool:
+    for part in accept_encoding.split(","):
+        coding, _, parameters = part.partition(";")
+        if coding.strip().lower() in ("gzip", "*"):
+            return parameters.replace(" ", "") not in ("q=0", "q=0.0")
+    return False

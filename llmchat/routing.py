@@ -1,0 +1,118 @@
+"""The real-time server as this project runs it: its options, its rules, its paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from channels.routing import URLRouter
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
+from django.urls import re_path
+
+from . import conf, origins
+from .chat import ChatNamespace
+from .consumers import EngineConsumer, make_consumers
+from .cors import HttpOptions
+from .dispatch import SocketIO, SocketIOOptions
+from .engineio.errors import Refusal, RequestError
+from .engineio.handshake import Options
+from .server import Request, Server
+from .socketio.connection import Limits
+
+PATH = r"^socket\.io/$"
+
+
+@dataclass(frozen=True, slots=True)
+class RealTime:
+    """The real-time side of the process: what to route to, what to stop."""
+
+    server: Server
+    socketio: SocketIO
+    http: Any
+    websocket: URLRouter
+
+    def shutdown(self) -> None:
+        """Ends every session, and with them what waits for a client's return."""
+        self.server.shutdown()
+        self.socketio.shutdown()
+
+
+def build(http_fallback: Any) -> RealTime:
+    """Makes the server; `http_fallback` gets every other HTTP request."""
+    values = conf.get()
+    socketio = SocketIO(
+        [ChatNamespace()],
+        SocketIOOptions(
+            limits=Limits(max_attachment_bytes=5 * values.max_payload_bytes),
+            recovery_window_s=values.recovery_window_s,
+        ),
+    )
+    options = Options(
+        ping_interval_s=values.ping_interval_ms / 1000,
+        ping_timeout_s=values.ping_timeout_ms / 1000,
+        max_payload_bytes=values.max_payload_bytes,
+    )
+    server = Server(socketio, options, allow_request=allow_request)
+    polling, websocket = make_consumers(server, http_options())
+    return RealTime(
+        server,
+        socketio,
+        URLRouter([re_path(PATH, polling.as_asgi()), re_path(r"", http_fallback)]),
+        URLRouter(
+            [re_path(PATH, websocket.as_asgi()), re_path(r"", NoSuchPath.as_asgi())]
+        ),
+    )
+
+
+def http_options() -> HttpOptions:
+    """CORS for the allowed origins, and the headers that Django adds elsewhere."""
+    headers = [
+        (b"x-content-type-options", b"nosniff"),
+        (b"x-frame-options", settings.X_FRAME_OPTIONS.encode()),
+        (b"referrer-policy", settings.SECURE_REFERRER_POLICY.encode()),
+        (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    ]
+    if settings.SECURE_HSTS_SECONDS:
+        value = f"max-age={settings.SECURE_HSTS_SECONDS}".encode()
+        headers.append((b"strict-transport-security", value))
+    return HttpOptions(
+        cors_origins=origins.allowed_origins(),
+        cors_credentials=True,
+        extra_headers=tuple(headers),
+    )
+
+
+async def allow_request(request: Request) -> str | None:
+    """Refuses a wrong `Host`, and pages that are not among the allowed origins.
+
+    A client without an `Origin` is no browser, and is let in.
+    """
+    headers = request.handshake.headers
+    host = headers.get("host", "")
+    domain, _ = split_domain_port(host)
+    if not domain or not validate_host(domain, allowed_hosts()):
+        return "Host not allowed"
+    origin = headers.get("origin")
+    if origin is None or urlsplit(origin).netloc == host or origins.is_allowed(origin):
+        return None
+    return "Origin not allowed"
+
+
+def allowed_hosts() -> list[str]:
+    """The `Host` names that Django would take."""
+    if settings.DEBUG and not settings.ALLOWED_HOSTS:
+        return [".localhost", "127.0.0.1", "[::1]"]
+    return list(settings.ALLOWED_HOSTS)
+
+
+class NoSuchPath(EngineConsumer):
+    """Refuses a WebSocket anywhere else; Channels would fail with a traceback."""
+
+    async def websocket_connect(self, message: dict[str, Any]) -> None:
+        """Called with the handshake."""
+        await self.refuse(RequestError(Refusal.BAD_REQUEST, "Not found"))
+
+    async def websocket_disconnect(self, message: dict[str, Any]) -> None:
+        """Called when the client does not wait for the answer."""

@@ -1,0 +1,247 @@
+"""One Socket.IO connection: messages in, events out; no I/O and no clock of its own.
+
+A connection joins namespaces. Each is in one of the states of `Membership`; a packet
+for one that is not joined is a violation, and any violation is final.
+
+Spec: Socket.IO protocol 5, "Exchange protocol".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from .binary import encode_data, put_back
+from .errors import PacketError, ProtocolError
+from .events import (
+    AckReceived,
+    ConnectRequested,
+    DisconnectReceived,
+    Event,
+    EventReceived,
+)
+from .packet import (
+    BINARY_TYPES,
+    MAX_ATTACHMENTS,
+    Packet,
+    PacketType,
+    check_event_name,
+    decode,
+    encode,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a peer may ask of memory and patience. Times in seconds.
+
+    `connect_timeout_s`: by then it has joined a namespace. `binary_timeout_s`: by
+    then a packet's attachments are there.
+    """
+
+    connect_timeout_s: float = 45.0
+    binary_timeout_s: float = 30.0
+    max_attachments: int = MAX_ATTACHMENTS
+    max_attachment_bytes: int = 5_000_000
+
+
+class Membership(Enum):
+    """How this connection stands to a namespace it has asked for."""
+
+    PENDING = auto()  # asked for, not answered
+    JOINED = auto()
+    EXPELLED = auto()  # left by the server's word; the peer may not know yet
+
+
+class _Partial:
+    """A packet whose attachments have not all come."""
+
+    __slots__ = ("attachments", "deadline", "packet", "size")
+
+    def __init__(self, packet: Packet, deadline: float) -> None:
+        self.packet = packet
+        self.deadline = deadline
+        self.attachments: list[bytes] = []
+        self.size = 0
+
+
+class Connection:
+    """The state of one connection in all its namespaces."""
+
+    __slots__ = ("_connect_deadline", "_failed", "_limits", "_members", "_partial")
+
+    def __init__(self, now: float, limits: Limits) -> None:
+        self._limits = limits
+        self._members: dict[str, Membership] = {}
+        self._partial: _Partial | None = None
+        self._failed = False
+        self._connect_deadline: float | None = now + limits.connect_timeout_s
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When `tick` must be called next, None when there is no reason to."""
+        if self._partial is None:
+            return self._connect_deadline
+        if self._connect_deadline is None:
+            return self._partial.deadline
+        return min(self._connect_deadline, self._partial.deadline)
+
+    def tick(self, now: float) -> None:
+        """Does what is due.
+
+        Raises:
+            ProtocolError: the peer took too long.
+        """
+        if self._connect_deadline is not None and now >= self._connect_deadline:
+            raise self._failure("no namespace was joined in time")
+        if self._partial is not None and now >= self._partial.deadline:
+            raise self._failure("attachments did not come in time")
+
+    def is_joined(self, namespace: str) -> bool:
+        """True while events may travel in the namespace."""
+        return self._members.get(namespace) is Membership.JOINED
+
+    # In.
+
+    def receive_message(self, message: str | bytes, now: float) -> Event | None:
+        """What a message means; None when it is part of a packet yet to come.
+
+        Raises:
+            ProtocolError: the peer broke the protocol. The connection stays failed.
+        """
+        if self._failed:
+            raise ProtocolError("the connection has failed before")
+        try:
+            packet = self._assemble(message, now)
+            return None if packet is None else self._interpret(packet)
+        except (PacketError, RecursionError) as exc:
+            raise self._failure(str(exc)) from exc
+
+    def _assemble(self, message: str | bytes, now: float) -> Packet | None:
+        if isinstance(message, bytes):
+            return self._add_attachment(message)
+        if self._partial is not None:
+            raise PacketError("a packet in the middle of another's attachments")
+        packet = decode(message, max_attachments=self._limits.max_attachments)
+        if packet.type not in BINARY_TYPES:
+            return packet
+        self._partial = _Partial(packet, now + self._limits.binary_timeout_s)
+        return self._complete()
+
+    def _add_attachment(self, attachment: bytes) -> Packet | None:
+        partial = self._partial
+        if partial is None:
+            raise PacketError("an attachment that no packet announced")
+        partial.size += len(attachment)
+        if partial.size > self._limits.max_attachment_bytes:
+            raise PacketError("attachments are too large")
+        partial.attachments.append(attachment)
+        return self._complete()
+
+    def _complete(self) -> Packet | None:
+        partial = self._partial
+        if partial is None or len(partial.attachments) < partial.packet.attachments:
+            return None
+        self._partial = None
+        whole = partial.packet
+        data = put_back(whole.data, partial.attachments)
+        return Packet(whole.type, whole.namespace, data, whole.ack_id)
+
+    def _interpret(self, packet: Packet) -> Event | None:
+        namespace = packet.namespace
+        member = self._members.get(namespace)
+        if packet.type is PacketType.CONNECT:
+            if member in (Membership.PENDING, Membership.JOINED):
+                raise PacketError("a namespace was asked for twice")
+            self._members[namespace] = Membership.PENDING
+            return ConnectRequested(namespace, packet.data or {})
+        if member is Membership.EXPELLED:
+            # It was sent before the peer could know.
+            return None
+        if member is not Membership.JOINED:
+            raise PacketError("a packet for a namespace that is not joined")
+        return self._interpret_joined(packet)
+
+    def _interpret_joined(self, packet: Packet) -> Event:
+        namespace, data = packet.namespace, packet.data
+        match packet.type:
+            case PacketType.DISCONNECT:
+                del self._members[namespace]
+                return DisconnectReceived(namespace)
+            case PacketType.EVENT | PacketType.BINARY_EVENT:
+                name = data[0]
+                return EventReceived(namespace, name, tuple(data[1:]), packet.ack_id)
+            case _:
+                assert packet.ack_id is not None
+                return AckReceived(namespace, packet.ack_id, tuple(data))
+
+    def _failure(self, why: str) -> ProtocolError:
+        self._failed = True
+        self._partial = None
+        self._connect_deadline = None
+        return ProtocolError(why)
+
+    # Out. Each returns the messages to send, header first, in order.
+
+    def accept(self, namespace: str, sid: str, pid: str | None = None) -> str:
+        """Lets the peer join the namespace it asked for.
+
+        `pid` is the secret by which it may take this state up again later.
+        """
+        self._members[namespace] = Membership.JOINED
+        self._connect_deadline = None
+        data = {"sid": sid} if pid is None else {"sid": sid, "pid": pid}
+        return encode(Packet(PacketType.CONNECT, namespace, data))
+
+    def refuse(self, namespace: str, message: str, data: Any = None) -> str:
+        """Turns the peer away from a namespace; it may ask again."""
+        self._members.pop(namespace, None)
+        content = {"message": message}
+        if data is not None:
+            content["data"] = data
+        return encode(Packet(PacketType.CONNECT_ERROR, namespace, content))
+
+    def expel(self, namespace: str) -> str:
+        """Makes the peer leave a namespace."""
+        self._members[namespace] = Membership.EXPELLED
+        return encode(Packet(PacketType.DISCONNECT, namespace))
+
+
+def encode_event(
+    namespace: str, name: str, args: Sequence[Any], ack_id: int | None = None
+) -> list[str | bytes]:
+    """The messages of an event: the header, then its attachments.
+
+    Raises:
+        ReservedEventError: the name is not for applications.
+        TypeError, ValueError: an argument has no JSON form.
+    """
+    check_event_name(name)
+    return _encode(PacketType.EVENT, namespace, [name, *args], ack_id)
+
+
+def encode_ack(namespace: str, ack_id: int, args: Sequence[Any]) -> list[str | bytes]:
+    """The messages that answer the event with this id.
+
+    Raises:
+        TypeError, ValueError: an argument has no JSON form.
+    """
+    return _encode(PacketType.ACK, namespace, list(args), ack_id)
+
+
+_BINARY_TWIN = {
+    PacketType.EVENT: PacketType.BINARY_EVENT,
+    PacketType.ACK: PacketType.BINARY_ACK,
+}
+
+
+def _encode(
+    packet_type: PacketType, namespace: str, data: list[Any], ack_id: int | None
+) -> list[str | bytes]:
+    text, attachments = encode_data(data)
+    if attachments:
+        packet_type = _BINARY_TWIN[packet_type]
+    packet = Packet(packet_type, namespace, None, ack_id, len(attachments))
+    return [encode(packet, text), *attachments]

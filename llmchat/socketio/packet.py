@@ -1,0 +1,233 @@
+"""One Socket.IO packet and its text.
+
+    <type>[<attachments>-][<namespace>,][<ack id>][<JSON>]
+
+An event's JSON is an array that starts with its name; an acknowledgement's is the
+array of its arguments. Of a packet with attachments this is the header: the bytes
+follow as messages of their own, and placeholders stand in the JSON (see `binary`).
+
+Decoding trusts nothing: digits are ASCII digits, numbers are bounded before they are
+converted, JSON is strict, nesting is limited.
+
+Spec: Socket.IO protocol 5, "Packet encoding".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NoReturn
+
+from .errors import PacketError, ReservedEventError
+
+MAIN_NAMESPACE = "/"
+MAX_ATTACHMENTS = 10
+MAX_DEPTH = 512
+
+RESERVED_EVENTS = frozenset(
+    {
+        "connect",
+        "connect_error",
+        "disconnect",
+        "disconnecting",
+        "newListener",
+        "removeListener",
+    }
+)
+
+
+class PacketType(Enum):
+    """The seven types; the value is the digit on the wire."""
+
+    CONNECT = "0"
+    DISCONNECT = "1"
+    EVENT = "2"
+    ACK = "3"
+    CONNECT_ERROR = "4"
+    BINARY_EVENT = "5"
+    BINARY_ACK = "6"
+
+
+_TYPES = {member.value: member for member in PacketType}
+BINARY_TYPES = frozenset({PacketType.BINARY_EVENT, PacketType.BINARY_ACK})
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One packet. `data` is decoded JSON, None where there is none.
+
+    For an event `data` is `[name, *args]`, for an acknowledgement `[*args]`.
+    """
+
+    type: PacketType
+    namespace: str = MAIN_NAMESPACE
+    data: Any = None
+    ack_id: int | None = None
+    attachments: int = 0
+
+
+# Everything before the JSON. An id of more than 15 digits would not survive in
+# JavaScript; one longer simply does not match, and its digits are then bad JSON.
+_HEADER = re.compile(
+    r"(?P<type>[0-6])"
+    r"(?:(?P<attachments>[0-9]{1,9})-)?"
+    r"(?:(?P<namespace>/[^,]*)(?:,|\Z))?"
+    r"(?P<ack_id>[0-9]{1,15}(?![0-9]))?"
+)
+
+
+def decode(text: str, *, max_attachments: int = MAX_ATTACHMENTS) -> Packet:
+    """The packet of a text.
+
+    Raises:
+        PacketError: it is none, or one that only a server may send.
+    """
+    header = _HEADER.match(text)
+    if header is None:
+        raise PacketError("no packet header")
+    packet_type = _TYPES[header["type"]]
+    attachments = _attachments(packet_type, header["attachments"], max_attachments)
+    ack_id = None if header["ack_id"] is None else int(header["ack_id"])
+    rest = text[header.end() :]
+    data = decode_json(rest) if rest else None
+    packet = Packet(
+        packet_type, header["namespace"] or MAIN_NAMESPACE, data, ack_id, attachments
+    )
+    _check(packet, has_data=bool(rest))
+    return packet
+
+
+def _attachments(packet_type: PacketType, digits: str | None, limit: int) -> int:
+    if (digits is not None) is not (packet_type in BINARY_TYPES):
+        raise PacketError("attachment count where none belongs, or none where one does")
+    count = int(digits or 0)
+    if count > limit:
+        raise PacketError("too many attachments")
+    return count
+
+
+def _check(packet: Packet, *, has_data: bool) -> None:
+    """Holds a packet from a client to what its type allows."""
+    data = packet.data
+    match packet.type:
+        case PacketType.CONNECT:
+            valid = not has_data or isinstance(data, dict)
+        case PacketType.DISCONNECT:
+            valid = not has_data
+        case PacketType.EVENT | PacketType.BINARY_EVENT:
+            valid = isinstance(data, list) and bool(data) and _is_event_name(data[0])
+        case PacketType.ACK | PacketType.BINARY_ACK:
+            valid = isinstance(data, list) and packet.ack_id is not None
+        case _:
+            valid = False
+    if not valid:
+        raise PacketError(f"illegal content of a {packet.type.name} packet")
+
+
+def _is_event_name(name: Any) -> bool:
+    if isinstance(name, str):
+        return name not in RESERVED_EVENTS
+    return isinstance(name, int | float) and not isinstance(name, bool)
+
+
+def check_event_name(name: str) -> None:
+    """Refuses to send what a client would take for the protocol's own event.
+
+    Raises:
+        ReservedEventError: the name is reserved.
+    """
+    if name in RESERVED_EVENTS:
+        raise ReservedEventError(f"{name!r} is reserved")
+
+
+def encode(packet: Packet, encoded_data: str | None = None) -> str:
+    """The packet's text. `encoded_data` is its JSON where that is made already."""
+    parts = [packet.type.value]
+    if packet.type in BINARY_TYPES:
+        parts.append(f"{packet.attachments}-")
+    if packet.namespace != MAIN_NAMESPACE:
+        parts.append(packet.namespace + ",")
+    if packet.ack_id is not None:
+        parts.append(str(packet.ack_id))
+    if encoded_data is not None:
+        parts.append(encoded_data)
+    elif packet.data is not None:
+        parts.append(encode_json(packet.data))
+    return "".join(parts)
+
+
+# JSON, as strict as the specification and as forgiving as JavaScript.
+
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])', re.DOTALL)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def decode_json(text: str) -> Any:
+    """Decodes strict JSON from a stranger.
+
+    Raises:
+        PacketError: it is not JSON, or nested deeper than `MAX_DEPTH`.
+    """
+    try:
+        if text.count("[") + text.count("{") > MAX_DEPTH:
+            _check_depth(text)
+        return _decoder.decode(text)
+    except (ValueError, RecursionError) as exc:
+        raise PacketError("illegal JSON") from exc
+
+
+def _check_depth(text: str) -> None:
+    depth = 0
+    for match in _BRACKETS.finditer(text):
+        if match[1]:
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise ValueError("nested too deeply")
+        elif match[2]:
+            depth -= 1
+
+
+def encode_json(value: Any) -> str:
+    """Encodes to compact JSON, text as it is.
+
+    What JSON cannot hold becomes what JavaScript makes of it: a number that is not
+    finite is null, half of a surrogate pair is escaped.
+
+    Raises:
+        TypeError, ValueError: the value has no JSON form, or contains itself.
+    """
+    return mend_json(_encoder.encode, value)
+
+
+def mend_json(encode: Callable[[Any], str], value: Any) -> str:
+    """Encodes with `encode`, and mends what it or UTF-8 could not carry."""
+    try:
+        text = encode(value)
+    except ValueError:
+        text = encode(_finite(value))
+    if text.isascii() or _SURROGATE.search(text) is None:
+        return text
+    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _finite(value: Any, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, dict):
+        return {key: _finite(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item, depth + 1) for item in value]
+    return value
