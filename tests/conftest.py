@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from llmchat.providers.local import LocalModel
 from tests import live
 
 StartServer = Callable[..., live.LiveServer]
@@ -31,10 +33,12 @@ def start_server(
     started: list[live.LiveServer] = []
 
     def start(
-        kind: str = "uvicorn", env: Mapping[str, str] | None = None
+        kind: str = "uvicorn",
+        env: Mapping[str, str] | None = None,
+        port: int | None = None,
     ) -> live.LiveServer:
         directory = tmp_path_factory.mktemp(kind)
-        server = live.start_server(kind, seed, directory, env=env)
+        server = live.start_server(kind, seed, directory, env=env, port=port)
         started.append(server)
         return server
 
@@ -64,6 +68,14 @@ def server(
     started = start_server(request.param, server_env)
     yield started
     assert "Traceback" not in started.log_text(), started.log
+
+
+@pytest.fixture(scope="session")
+def upstream_url() -> Iterator[str]:
+    """The address of an OpenAI-compatible server that nobody here wrote."""
+    model = LocalModel()
+    yield asyncio.run(model.base_url())
+    asyncio.run(model.stop())
 
 
 @pytest.fixture(scope="session")

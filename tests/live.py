@@ -22,13 +22,7 @@ import httpx
 ROOT = Path(__file__).resolve().parent.parent
 START_LIMIT_S = 30.0
 STOP_LIMIT_S = 10.0
-
-# The production command's, so that what is tested is what is run.
-UVICORN_OPTIONS = (
-    *("--loop", "uvloop"),
-    *("--ws", "websockets-sansio"),
-    *("--ws-per-message-deflate", "false"),
-)
+MODEL_LOG = "model.log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +68,7 @@ class LiveServer:
         self.url = f"http://127.0.0.1:{port}"
         self.database = database
         self.log = log
+        self.model_log = log.with_name(MODEL_LOG)
         self._accounts = iter(accounts)
 
     def account(self) -> Account:
@@ -98,6 +93,10 @@ class LiveServer:
                 if len(rows) >= count:
                     return rows
                 await asyncio.sleep(0.02)
+
+    def model_cancels(self) -> int:
+        """Count the answers that llama.cpp says it was told to break off."""
+        return self.model_log.read_text(errors="replace").count("cancel task")
 
     def log_text(self) -> str:
         """Return all that the server has written so far."""
@@ -145,18 +144,28 @@ def environment(database: Path) -> dict[str, str]:
 
 
 def start_server(
-    kind: str, seed: Seed, directory: Path, *, env: Mapping[str, str] | None = None
+    kind: str,
+    seed: Seed,
+    directory: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    port: int | None = None,
 ) -> LiveServer:
     """Start daphne or uvicorn on a copy of the seed and wait until it answers."""
     directory.mkdir(parents=True, exist_ok=True)
     database = directory / "db.sqlite3"
     shutil.copy(seed.path, database)
     log = directory / "server.log"
-    port = free_port()
+    port = port or free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *_command(kind, port)],
-            env={**environment(database), "PORT": str(port), **(env or {})},
+            env={
+                **environment(database),
+                "PORT": str(port),
+                "LLMCHAT_LOCAL_LOG": str(directory / MODEL_LOG),
+                **(env or {}),
+            },
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -179,10 +188,9 @@ def start_server(
 
 
 def _command(kind: str, port: int) -> list[str]:
-    address = ["-p" if kind == "daphne" else "--port", str(port)]
-    if kind == "daphne":
-        return ["daphne", "-b", "127.0.0.1", *address, "config.asgi:application"]
-    return ["uvicorn", "config.asgi:application", *UVICORN_OPTIONS, *address]
+    if kind == "uvicorn":
+        return ["config.serve"]  # the production command, which reads PORT
+    return ["daphne", "-b", "127.0.0.1", "-p", str(port), "config.asgi:application"]
 
 
 def _wait_until_up(server: LiveServer) -> None:

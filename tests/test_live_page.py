@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser import open_page
+from tests.conftest import StartServer
 from tests.live import Account, LiveServer
 
 pytestmark = pytest.mark.browser
@@ -120,4 +122,34 @@ async def test_expired_access_token_is_renewed_unseen(
         await page.reload()
         await expect(page.get_by_role("status")).to_have_text("Connected")
         assert await page.evaluate("localStorage.getItem('jwt_token')") != expired
+    assert complaints == []
+
+
+async def test_page_comes_back_after_a_restart_of_the_server(
+    start_server: StartServer, chromium_path: str
+) -> None:
+    server = start_server()
+    async with open_page(chromium_path) as (page, _):
+        await log_in(page, server, server.account())
+        await ask(page, LONG_TASK)
+        await expect(page.get_by_text("Writing…")).to_be_visible()
+        server.stop()
+        await expect(page.get_by_role("status")).to_contain_text("Disconnected")
+        await asyncio.to_thread(start_server, port=server.port)
+        await expect(page.get_by_role("status")).to_have_text("Connected")
+        await expect(page.get_by_role("alert")).to_contain_text("connection was lost")
+
+        await ask(page, "Hi!")
+        await expect(page.locator(".message")).to_have_count(4)
+        await expect(page.get_by_role("button", name="Send")).to_be_visible()
+        await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+async def test_markup_is_shown_as_text(server: LiveServer, chromium_path: str) -> None:
+    markup = "<img src=x onerror=alert(1)><b>bold</b>"
+    async with open_page(chromium_path) as (page, complaints):
+        await log_in(page, server, server.account())
+        await ask(page, markup)
+        await expect(page.locator(".message.user")).to_contain_text(markup)
+        await expect(page.locator(".messages img, .messages b")).to_have_count(0)
     assert complaints == []

@@ -109,11 +109,13 @@ async def test_cancel_ends_the_stream_and_keeps_its_text(server: LiveServer) -> 
     async with connected_client(server.url, account.access) as client:
         await client.start("one", LONG_TASK, maxTokens=500)
         first = await client.event("llm:stream:token", "one")
+        cancels = server.model_cancels()
         asked = time.monotonic()
         await client.emit("llm:stream:cancel", {"sessionId": "one"})
         events = await client.stream("one")
         assert time.monotonic() - asked < 1
         late = await client.quiet(for_s=0.3)
+    assert server.model_cancels() == cancels + 1
     assert events[-1][0] == "llm:stream:cancelled"
     assert events[-1][1]["partialResponse"] == first["token"] + "".join(text_of(events))
     assert not [report for report in late if report["on"] == "event"]
