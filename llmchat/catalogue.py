@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Literal, cast
 
 from django.db.models import Q, QuerySet
 from django.utils import timezone
@@ -14,9 +15,13 @@ from django.utils import timezone
 from llmchat import conf, models
 from llmchat.encryption import EncryptionError
 from llmchat.errors import refusal
-from llmchat.providers.types import Key, Provider, Usage
+from llmchat.providers.types import Key, Protocol, Provider, Usage
 
 logger = logging.getLogger(__name__)
+
+MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
+SystemRole = Literal["system", "developer"]
+Thinking = Literal["omit", "disabled"]
 
 # Setting with the key, setting with the address, of the providers that are shipped.
 _SETTINGS = {
@@ -138,15 +143,16 @@ def _setting(name: str, which: int) -> str:
 def _as_value(row: models.Provider) -> Provider:
     return Provider(
         name=row.name,
-        protocol=models.Provider.Protocol(row.protocol).value,
+        # The choices of the row's fields are these literals.
+        protocol=cast("Protocol", row.protocol),
         label=row.label,
         base_url=row.base_url or _setting(row.name, 1),
         needs_key=row.needs_key,
-        max_tokens_field=models.Provider.MaxTokensField(row.max_tokens_field).value,
+        max_tokens_field=cast("MaxTokensField", row.max_tokens_field),
         max_output_tokens=row.max_output_tokens,
         accepts_sampling=row.accepts_sampling,
         temperature_max=row.temperature_max,
-        system_role=models.Provider.SystemRole(row.system_role).value,
-        thinking=models.Provider.Thinking(row.thinking).value,
+        system_role=cast("SystemRole", row.system_role),
+        thinking=cast("Thinking", row.thinking),
         include_usage=row.include_usage,
     )

@@ -15,12 +15,15 @@ from rest_framework import serializers
 
 from llmchat.errors import refusal
 from llmchat.events import Turn
-from llmchat.models import Message
-from llmchat.providers.types import ChatMessage
+from llmchat.providers.types import ChatMessage, Role
 
 MAX_MESSAGES = 1000
 MAX_OUTPUT_TOKENS = 1_000_000
-_ROLES = frozenset(Message.Role.values)
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "user": "user",
+    "assistant": "assistant",
+}
 # Half of a surrogate pair cannot be encoded, and PostgreSQL stores no NUL.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -172,7 +175,7 @@ def _message(item: Any, index: int) -> ChatMessage:
         raise _wrong("must be system, user or assistant", at=f"[{index}].role")
     if not isinstance(content, str) or not content:
         raise _wrong("must be a string that is not empty", at=f"[{index}].content")
-    return ChatMessage(Message.Role(role).value, _UNSTORABLE.sub("\ufffd", content))
+    return ChatMessage(_ROLES[role], _UNSTORABLE.sub("\ufffd", content))
 
 
 def _wrong(complaint: str, *, at: str = "") -> serializers.ValidationError:

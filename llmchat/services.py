@@ -69,14 +69,15 @@ class _Answer:
 async def stream_answer(
     *, turn: Turn, stream: LiveStream
 ) -> AsyncGenerator[StreamEvent, None]:
-    """Answer the turn of the user whose registered stream this is.
+    """Answer the turn of the user whose registered stream this is, and release it.
 
     Raises: ChatError, before the first event only.
     """
-    begun = await _begin(turn, stream)
-    answer = _Answer(turn, begun)
+    begun: Begun | None = None
     stored = False
     try:
+        begun = await _begin(turn, stream)
+        answer = _Answer(turn, begun)
         yield Started(
             session_id=turn.session_id,
             provider=turn.provider,
@@ -90,16 +91,19 @@ async def stream_answer(
         stream.ending = stored = True
         ending = _ending(stream, answer)
         await _store(begun, ending)
+        # Whoever hears of the end may use the name again.
+        streams.release(stream)
         yield _end(answer, ending)
     finally:
-        if not stored:
+        if begun is not None and not stored:
             # The consumer has gone away.
             stream.ending = stream.cancelled = True
             await _store(begun, _ending(stream, answer))
+        streams.release(stream)
 
 
 def cancel_stream(*, user_id: int, session_id: str) -> LiveStream | None:
-    """Cancel the user's running stream and return it; None where there is none.
+    """Cancel the user's running stream and return it; None where it is too late.
 
     The provider's connection is closed at once; `Cancelled` follows from the stream.
     """
@@ -112,13 +116,14 @@ async def _begin(turn: Turn, stream: LiveStream) -> Begun:
         raise refusal("draining", retry_after=_DRAINING_RETRY_S)
     beginning = runtime.get().spawn(in_database(begin_turn, stream.user_id, turn))
     try:
-        stream.begun = await asyncio.shield(beginning)
+        begun: Begun = await asyncio.shield(beginning)
+        stream.begun = begun
     except asyncio.CancelledError:
         # The consumer has gone away; what is being stored gets its end all the same.
         runtime.get().spawn(_abandon(turn, stream, beginning))
         raise
     checkpoints.ensure_running()
-    return stream.begun
+    return begun
 
 
 async def _abandon(
