@@ -31,7 +31,7 @@ INTERNAL_ERROR = {"error": REFUSALS["internal_error"][1], "code": "internal_erro
 NOT_FOUND = {"error": "There is nothing at this address", "code": "not_found"}
 
 _DATABASE_RETRY_S = 5
-_CODES = {
+CODES = {
     400: "bad_request",
     401: "token_missing",
     403: "permission_denied",
@@ -95,7 +95,7 @@ def _answer_to_framework_error(exc: exceptions.APIException) -> Response:
     status = exc.status_code
     text = _TEXTS.get(status) or _first_text(exc.detail)
     wait = getattr(exc, "wait", None)
-    return _answer(status, text, _CODES.get(status, str(exc.default_code)), wait)
+    return _answer(status, text, CODES.get(status, str(exc.default_code)), wait)
 
 
 def _answer(
