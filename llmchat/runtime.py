@@ -58,6 +58,7 @@ class Runtime:
 
 
 _runtime: Runtime | None = None
+_swept = False
 
 
 def get() -> Runtime:
@@ -66,6 +67,8 @@ def get() -> Runtime:
     loop = asyncio.get_running_loop()
     if _runtime is None or _runtime.loop is not loop:
         _runtime = Runtime(loop)
+        # Not every server tells of its start.
+        _runtime.spawn(startup())
     return _runtime
 
 
@@ -82,11 +85,15 @@ def timeouts() -> Timeouts:
 
 async def startup() -> None:
     """Called when the server starts: close the books of processes that died."""
+    global _swept
+    if _swept:
+        return
     try:
         interrupted = await in_database(turns.sweep)
     except DatabaseError as exc:
         logger.warning("the database does not answer yet: %s", exc)
     else:
+        _swept = True
         if interrupted:
             logger.info("%d interrupted answers of a dead process", interrupted)
 

@@ -1,5 +1,12 @@
-"""Addresses of the chat: the page and the REST API."""
+"""Addresses of the chat: the page and the REST API, with and without a last slash."""
 
-from django.urls import URLPattern
+from django.urls import path, re_path
 
-urlpatterns: list[URLPattern] = []
+from llmchat import views
+
+urlpatterns = [
+    path("", views.page, name="page"),
+    re_path(r"^llm/chat/?$", views.ChatView.as_view(), name="chat"),
+    re_path(r"^llm/providers/?$", views.ProvidersView.as_view(), name="providers"),
+    re_path(r"^healthz/?$", views.healthz, name="healthz"),
+]
