@@ -18,6 +18,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.views import defaults
+from redis.exceptions import RedisError
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -64,8 +65,8 @@ def api_exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         return _answer(
             exc.status, exc.text, exc.code, getattr(exc, "retry_after", None)
         )
-    if isinstance(exc, (OperationalError, InterfaceError)):
-        logger.error("the database does not answer: %s", exc)
+    if isinstance(exc, (OperationalError, InterfaceError, RedisError)):
+        logger.error("the database or Redis does not answer: %s", exc)
         status, text = REFUSALS["database_unavailable"]
         return _answer(status, text, "database_unavailable", _DATABASE_RETRY_S)
     logger.error("a view failed", exc_info=exc)

@@ -13,6 +13,7 @@ from django.core.management import call_command
 from django.db import OperationalError
 from django.http import Http404
 from django.test import AsyncClient, Client, RequestFactory
+from redis.exceptions import RedisError
 from rest_framework import exceptions as drf
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -51,6 +52,7 @@ def answer_to(exc: Exception, method: str = "GET") -> Any:
         (drf.UnsupportedMediaType("text/x"), 415, "unsupported_media_type"),
         (drf.Throttled(wait=7.2), 429, "rate_limited"),
         (OperationalError("gone"), 503, "database_unavailable"),
+        (RedisError("gone"), 503, "database_unavailable"),
         (refusal("session_active"), 409, "session_active"),
         (ZeroDivisionError(), 500, "internal_error"),
     ],
