@@ -38,7 +38,8 @@ def main(weights: str) -> None:
     params.endpoint_slots = False
     params.cors_origins = ""
     server = xllamacpp.Server(params)
-    print(f"{READY}{server.listening_address}", flush=True)
+    # One write, on a line of its own: llama.cpp's threads log to the same pipe.
+    os.write(sys.stdout.fileno(), f"\n{READY}{server.listening_address}\n".encode())
     while sys.stdin.buffer.read(4096):
         pass
     os._exit(0)  # an orderly end would wait for answers that nobody wants
