@@ -63,6 +63,7 @@ INSTALLED_APPS = [
 # long as a request behind it waits for a provider.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "config.middleware.ContentSecurityMiddleware",
     "config.middleware.StaticFilesMiddleware",
     "config.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
