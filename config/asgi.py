@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
-from channels.routing import ProtocolTypeRouter
+from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
+from django.urls import re_path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-django_application = get_asgi_application()
+django_application: Any = get_asgi_application()
 
 # Only now are the applications loaded that these import.
 from config.body_limit import BodyLimit  # noqa: E402
 from config.lifespan import Lifespan  # noqa: E402
 from llmchat import conf, routing  # noqa: E402
 
-real_time = routing.build(
-    BodyLimit(django_application, lambda: conf.get().max_payload_bytes)
+# Django keeps a thread for as long as a request lasts, and one for a chat lasts as
+# long as its answer. `handle` is Django without that thread.
+http = URLRouter(
+    [
+        re_path(r"^llm/chat/?$", django_application.handle),
+        re_path(r"", django_application),
+    ]
 )
+real_time = routing.build(BodyLimit(http, lambda: conf.get().max_payload_bytes))
 
 application = ProtocolTypeRouter(
     {
