@@ -216,13 +216,15 @@ def _judge(complaint: Complaint) -> ProviderError:
         if (kind := judge(complaint)) is not None:
             return kind(detail, retry_after=wait)
     status = complaint.status
-    broken = status >= 500 or status == 409 or complaint.has(_BROKEN)
-    if broken:
+    if complaint.has(_BROKEN) or status >= 500 or status == 409:
         retryable = status not in _FINAL_STATUSES
         return ProviderError(detail, retryable=retryable, retry_after=wait)
+    if status in (404, 405):
+        return ProviderError(detail)  # not about a model, so about the address
     if 400 <= status < 500 or complaint.has(_BAD):
         return BadRequestError(detail)
-    return ProviderError(detail)
+    # An error of no known kind inside a success is more often a passing one.
+    return ProviderError(detail, retryable=status == 200)
 
 
 def _judge_key(complaint: Complaint) -> type[ProviderError] | None:

@@ -39,6 +39,7 @@ class SSEReader:
     def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max = max_event_bytes
         self._tail: list[bytes] = []  # the unfinished line, in the pieces it came in
+        self._tail_size = 0
         self._size = 0  # bytes of the unfinished line and event
         self._after_cr = False
         self._at_start = True
@@ -68,9 +69,8 @@ class SSEReader:
             self._hold(chunk)
             return []
         if self._tail:
-            self._tail.append(lines[0])
-            lines[0] = b"".join(self._tail)
-            self._tail.clear()
+            lines[0] = b"".join((*self._tail, lines[0]))
+            self._release()
         rest = b"" if ended else lines.pop()
         events = self._receive_lines(lines)
         if rest:
@@ -80,12 +80,18 @@ class SSEReader:
     def receive_end(self) -> list[ServerSentEvent]:
         """Return what the end of the body leaves: at most one event."""
         lines = [b"".join(self._tail), b""] if self._tail else [b""]
-        self._tail.clear()
+        self._release()
         return self._receive_lines(lines)
 
     def _hold(self, piece: bytes) -> None:
         self._tail.append(piece)
+        self._tail_size += len(piece)
         self._grow(len(piece))
+
+    def _release(self) -> None:
+        self._size -= self._tail_size
+        self._tail_size = 0
+        self._tail.clear()
 
     def _grow(self, count: int) -> None:
         self._size += count

@@ -1,0 +1,40 @@
+"""From a request to its answer: whose API it is, whether it is right, what happens."""
+
+from __future__ import annotations
+
+from .api import Api
+from .claude_api import ClaudeApi
+from .gemini_api import GeminiApi
+from .openai_api import DeepSeekApi, OpenAIApi
+from .request import Request
+from .response import Response, json_response
+from .scenarios import SHORT, find
+from .server import Emulator
+
+APIS: dict[str, Api] = {
+    api.name: api for api in (OpenAIApi(), DeepSeekApi(), ClaudeApi(), GeminiApi())
+}
+
+
+def answer(request: Request, number: int) -> Response:
+    """Return what the API would, for the request's `number`-th repeat."""
+    for api in APIS.values():
+        model = api.model_of(request)
+        if model is None:
+            continue
+        request.api, request.model = api.name, model
+        if request.method != "POST":
+            return json_response({"error": {"message": "Method"}}, 405)
+        if (refusal := api.check(request)) is not None:
+            return refusal
+        if not api.wants_stream(request):
+            return json_response(api.whole(SHORT))
+        if api.name == "gemini" and request.query.get("alt") != ["sse"]:
+            return json_response([api.whole(SHORT), api.whole(SHORT)])
+        return find(api, model, number)
+    return json_response({"error": {"message": "No such path"}}, 404)
+
+
+def emulator(port: int = 0) -> Emulator:
+    """Return a server of all four APIs; enter it to start it."""
+    return Emulator(answer, port)
