@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from django.conf import settings
-from django.core.validators import MinValueValidator
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
@@ -42,8 +42,16 @@ class Provider(models.Model):
         default=False,
         help_text=_("Served by the language model that this server starts itself."),
     )
-    base_url = models.URLField(
+    # No URLField: it knows no hosts without a dot, such as a container's name.
+    base_url = models.CharField(
+        max_length=200,
         blank=True,
+        validators=[
+            RegexValidator(
+                r"^https?://[^\s/?#@]+(/[^\s?#]*)?\Z",
+                _("Must be an http or https address without user, query and fragment."),
+            )
+        ],
         help_text=_("Blank: the address from the environment."),
     )
     default_model = models.CharField(

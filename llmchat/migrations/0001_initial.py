@@ -70,7 +70,7 @@ class Migration(migrations.Migration):
                 ('protocol', models.CharField(choices=[('openai', 'OpenAI chat completions'), ('deepseek', 'DeepSeek'), ('claude', 'Anthropic messages'), ('gemini', 'Gemini generateContent')], max_length=16)),
                 ('enabled', models.BooleanField(default=True)),
                 ('embedded', models.BooleanField(default=False, help_text='Served by the language model that this server starts itself.')),
-                ('base_url', models.URLField(blank=True, help_text='Blank: the address from the environment.')),
+                ('base_url', models.CharField(blank=True, help_text='Blank: the address from the environment.', max_length=200, validators=[django.core.validators.RegexValidator('^https?://[^\\s/?#@]+(/[^\\s?#]*)?\\Z', 'Must be an http or https address without user, query and fragment.')])),
                 ('default_model', models.CharField(help_text='Answers where a request names no model.', max_length=128)),
                 ('needs_key', models.BooleanField(default=True)),
                 ('max_tokens_field', models.CharField(choices=[('max_tokens', 'Max Tokens'), ('max_completion_tokens', 'Max Completion Tokens')], default='max_tokens', max_length=24)),
