@@ -11,10 +11,7 @@ from typing import Any
 
 SCRIPT = Path(__file__).parent / "js" / "client.cjs"
 NEWEST = "socket.io-client"
-VERSIONS = (
-    NEWEST,
-    *(f"{NEWEST}-{version}" for version in ("4.7", "4.4", "4.0", "3.0")),
-)
+OLDER = tuple(f"{NEWEST}-{version}" for version in ("4.7", "4.4", "4.0", "3.0"))
 ENDS = frozenset({"llm:stream:done", "llm:stream:error", "llm:stream:cancelled"})
 LIMIT_S = 60.0
 

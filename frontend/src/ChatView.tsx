@@ -40,7 +40,7 @@ export function ChatView({ onLogOut, onLoggedOut }: ChatViewProps) {
       </header>
       <MessageLog chat={chat} problem={chat.problem ?? problem} />
       <Composer
-        answering={chat.answer?.phase ?? null}
+        answer={chat.answer}
         ready={connection === "connected" && provider !== ""}
         onSend={(text) => send(provider, text)}
         onStop={stop}

@@ -3,17 +3,17 @@ import { type KeyboardEvent, useRef, useState } from "react";
 import type { Answer } from "./chat";
 
 interface ComposerProps {
-  answering: Answer["phase"] | null;
+  answer: Answer | null;
   ready: boolean;
   onSend: (text: string) => void;
   onStop: () => void;
 }
 
 /** The text box: Enter sends, Shift+Enter begins a new line, Escape stops. */
-export function Composer({ answering, ready, onSend, onStop }: ComposerProps) {
+export function Composer({ answer, ready, onSend, onStop }: ComposerProps) {
   const [text, setText] = useState("");
   const box = useRef<HTMLTextAreaElement>(null);
-  const sendable = ready && answering === null && text.trim() !== "";
+  const sendable = ready && answer === null && text.trim() !== "";
 
   function submit(): void {
     if (!sendable) return;
@@ -23,7 +23,7 @@ export function Composer({ answering, ready, onSend, onStop }: ComposerProps) {
   }
 
   function onKeyDown(event: KeyboardEvent): void {
-    if (event.key === "Escape" && answering !== null) onStop();
+    if (event.key === "Escape" && answer !== null) onStop();
     // An Enter that confirms an input method's suggestion is not a send.
     if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
     event.preventDefault();
@@ -51,7 +51,7 @@ export function Composer({ answering, ready, onSend, onStop }: ComposerProps) {
         onChange={(event) => setText(event.target.value)}
         onKeyDown={onKeyDown}
       />
-      {answering === null ? (
+      {answer === null ? (
         <button type="submit" className="primary" disabled={!sendable}>
           Send
         </button>
@@ -59,7 +59,7 @@ export function Composer({ answering, ready, onSend, onStop }: ComposerProps) {
         <button
           type="button"
           className="stop"
-          disabled={answering === "stopping"}
+          disabled={answer.stopping}
           onClick={() => {
             onStop();
             box.current?.focus();

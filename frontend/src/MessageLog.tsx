@@ -3,11 +3,6 @@ import { type ReactNode, useEffect, useRef } from "react";
 import type { Answer, Chat } from "./chat";
 
 const SPEAKERS = { system: "System", user: "You", assistant: "Assistant" };
-const PHASE_TEXT: Record<Answer["phase"], string> = {
-  waiting: "Waiting for the first word…",
-  streaming: "Writing…",
-  stopping: "Stopping…",
-};
 const NEAR_END_PX = 80;
 
 interface MessageLogProps {
@@ -39,7 +34,7 @@ export function MessageLog({ chat, problem }: MessageLogProps) {
       {answer !== null && (
         <Message role="assistant">
           {answer.text}
-          <span className="phase">{PHASE_TEXT[answer.phase]}</span>
+          <span className="phase">{phaseText(answer)}</span>
         </Message>
       )}
       {problem !== null && (
@@ -49,6 +44,11 @@ export function MessageLog({ chat, problem }: MessageLogProps) {
       )}
     </main>
   );
+}
+
+function phaseText({ text, stopping }: Answer): string {
+  if (stopping) return "Stopping…";
+  return text === "" ? "Waiting for the first word…" : "Writing…";
 }
 
 function Message({ role, children }: { role: keyof typeof SPEAKERS; children: ReactNode }) {

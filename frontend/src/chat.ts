@@ -9,7 +9,7 @@ export interface ChatMessage {
 export interface Answer {
   sessionId: string;
   text: string;
-  phase: "waiting" | "streaming" | "stopping";
+  stopping: boolean;
 }
 
 export interface Chat {
@@ -27,7 +27,6 @@ interface End {
 
 export type ChatEvent =
   | { type: "asked"; sessionId: string; messages: ChatMessage[] }
-  | { type: "started"; sessionId: string }
   | { type: "text"; sessionId: string; text: string }
   | { type: "stopping" }
   | ({ type: "ended" } & End)
@@ -42,23 +41,17 @@ export function reduceChat(chat: Chat, event: ChatEvent): Chat {
     case "asked":
       return {
         messages: event.messages,
-        answer: { sessionId: event.sessionId, text: "", phase: "waiting" },
+        answer: { sessionId: event.sessionId, text: "", stopping: false },
         problem: null,
       };
-    case "started":
-      return changeAnswer(chat, event.sessionId, (answer) => ({
-        ...answer,
-        phase: answer.phase === "waiting" ? "streaming" : answer.phase,
-      }));
     case "text":
-      return changeAnswer(chat, event.sessionId, (answer) => ({
-        ...answer,
-        text: answer.text + event.text,
-      }));
+      return chat.answer?.sessionId !== event.sessionId
+        ? chat
+        : { ...chat, answer: { ...chat.answer, text: chat.answer.text + event.text } };
     case "stopping":
       return chat.answer === null
         ? chat
-        : { ...chat, answer: { ...chat.answer, phase: "stopping" } };
+        : { ...chat, answer: { ...chat.answer, stopping: true } };
     case "ended":
       return endAnswer(chat, event);
     case "lost":
@@ -73,15 +66,6 @@ export function reduceChat(chat: Chat, event: ChatEvent): Chat {
     case "cleared":
       return emptyChat;
   }
-}
-
-function changeAnswer(
-  chat: Chat,
-  sessionId: string,
-  change: (answer: Answer) => Answer,
-): Chat {
-  if (chat.answer?.sessionId !== sessionId) return chat;
-  return { ...chat, answer: change(chat.answer) };
 }
 
 /** What was said stays in the history, also of an answer that was cut short. */

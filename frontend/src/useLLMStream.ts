@@ -13,9 +13,6 @@ import { accessToken, hasExpired } from "./session";
 
 export type ConnectionState = "connecting" | "connected" | "disconnected";
 
-interface StartEvent {
-  sessionId: string;
-}
 interface TokenEvent {
   sessionId: string;
   token: string;
@@ -35,7 +32,6 @@ interface CancelledEvent {
   partialResponse?: string | undefined;
 }
 interface ServerEvents {
-  "llm:stream:start": (event: StartEvent) => void;
   "llm:stream:token": (event: TokenEvent) => void;
   "llm:stream:done": (event: DoneEvent) => void;
   "llm:stream:error": (event: ErrorEvent) => void;
@@ -149,7 +145,7 @@ export function useLLMStream(onLoggedOut: () => void): LLMStream {
 
   const stop = useCallback(() => {
     const { answer } = chatRef.current;
-    if (answer === null || answer.phase === "stopping") return;
+    if (answer === null || answer.stopping) return;
     dispatch({ type: "stopping" });
     socketRef.current?.emit("llm:stream:cancel", { sessionId: answer.sessionId });
   }, []);
@@ -181,7 +177,6 @@ function listen(
     pending = null;
   }
 
-  socket.on("llm:stream:start", ({ sessionId }) => dispatch({ type: "started", sessionId }));
   socket.on("llm:stream:token", ({ sessionId, token }) => {
     if (pending !== null && pending.sessionId !== sessionId) flush();
     pending = { sessionId, token: (pending?.token ?? "") + token };
