@@ -90,9 +90,11 @@ def _check_known(
 ) -> Action:
     if session_transport is None:
         raise RequestError(Refusal.UNKNOWN_SID)
-    if websocket:
+    if websocket and transport == "websocket":
         return Action.WEBSOCKET
-    if transport != session_transport or transport != "polling":
+    if websocket or transport != session_transport or transport != "polling":
+        # Also a handshake that a proxy turned into a GET: as a poll it would take
+        # packets that nobody reads.
         raise RequestError(Refusal.BAD_REQUEST)
     if method == "GET":
         return Action.POLL

@@ -85,10 +85,14 @@ def decode_frame(frame: str | bytes) -> Packet:
 
 
 def byte_length(data: str | bytes) -> int:
-    """How many bytes the data is on the wire, as UTF-8 where it is text."""
+    """How many bytes the data is on the wire, as UTF-8 where it is text.
+
+    Raises:
+        UnicodeEncodeError: a text with half of a surrogate pair.
+    """
     if isinstance(data, bytes) or data.isascii():
         return len(data)
-    return len(data.encode("utf-8", "surrogatepass"))
+    return len(data.encode("utf-8"))
 
 
 def _decode_base64(text: str) -> bytes:

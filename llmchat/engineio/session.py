@@ -7,46 +7,35 @@ for the WebSocket that is the transport, `take_probe_frame()` for one that is no
 
 Rules kept here:
  - There is one queue of packets, and exactly one transport drains it.
- - Deadlines are absolute and chained from one another, never from "now": a late
-   timer shortens nothing and lengthens nothing.
  - A session ends once; what it ends with is decided by who came first.
+ - Whatever ends it, a GET that is held is let go.
+ - Nothing that a peer does raises an exception.
 
 Spec: Engine.IO protocol 4, "Heartbeat", "Upgrade", "HTTP long-polling", "WebSocket".
 """
 
 from __future__ import annotations
 
-from collections import deque
 from enum import Enum, auto
 
 from .errors import PacketError
 from .events import Closed, CloseReason, Event, MessageReceived, Upgraded
 from .handshake import Options, open_packet
-from .packet import (
-    Packet,
-    PacketType,
-    byte_length,
-    decode_frame,
-    encode_frame,
-)
+from .heartbeat import Heartbeat
+from .outbox import Outbox
+from .packet import Packet, PacketType, byte_length, decode_frame, encode_frame
 from .payload import decode_payload, encode_payload
+from .upgrade import TRANSITIONS, Link, Signal
 
 CLOSE_NORMAL = 1000
 CLOSE_TOO_BIG = 1009
 
+PROBE_PING = "2probe"
+PROBE_PONG = "3probe"
+PROBE_UPGRADE = "5"
+
 _CLOSE = Packet(PacketType.CLOSE)
 _NOOP = Packet(PacketType.NOOP)
-_PING = Packet(PacketType.PING)
-_PROBE_ANSWER = Packet(PacketType.PONG, "probe")
-
-
-class Link(Enum):
-    """Where the session's packets travel."""
-
-    POLLING = auto()
-    PROBING = auto()  # polling, with a WebSocket opened beside it
-    PROBED = auto()  # the same, after the probe's ping
-    WEBSOCKET = auto()
 
 
 class Phase(Enum):
@@ -57,56 +46,24 @@ class Phase(Enum):
     CLOSED = auto()
 
 
-class Signal(Enum):
-    """What happens to the transports."""
-
-    PROBE_OPENED = auto()
-    PROBE_PINGED = auto()
-    PROBE_LOST = auto()
-    UPGRADED = auto()
-
-
-# The upgrade, whole. What is not in the table does not happen.
-TRANSITIONS: dict[tuple[Link, Signal], Link] = {
-    (Link.POLLING, Signal.PROBE_OPENED): Link.PROBING,
-    (Link.PROBING, Signal.PROBE_PINGED): Link.PROBED,
-    (Link.PROBED, Signal.PROBE_PINGED): Link.PROBED,
-    (Link.PROBING, Signal.PROBE_LOST): Link.POLLING,
-    (Link.PROBED, Signal.PROBE_LOST): Link.POLLING,
-    (Link.PROBING, Signal.UPGRADED): Link.WEBSOCKET,
-    (Link.PROBED, Signal.UPGRADED): Link.WEBSOCKET,
-}
-
-
-Amount = tuple[int, int]  # bytes and number of messages
-
-
 class Session:
     """The state of one connection across its transports."""
 
     __slots__ = (
         "_closing_deadline",
-        "_confirmed_bytes",
         "_events",
+        "_heartbeat",
         "_link",
-        "_next_ping",
         "_outbox",
         "_phase",
-        "_ping_mark",
         "_poll_answer",
         "_poll_held",
-        "_poll_mark",
-        "_pong_deadline",
         "_post_open",
-        "_probe_outbox",
-        "_queued_bytes",
-        "_sent",
+        "_probe_pinged",
         "_upgrade_deadline",
         "base64_only",
         "close_code",
-        "confirmed_messages",
         "options",
-        "queued_messages",
         "sid",
     )
 
@@ -128,25 +85,19 @@ class Session:
         self.options = options
         self.base64_only = base64_only
         self.close_code = CLOSE_NORMAL
-        self.queued_messages = 0
-        self.confirmed_messages = 0
         self._link = Link.WEBSOCKET if transport == "websocket" else Link.POLLING
         self._phase = Phase.OPEN
         self._events: list[Event] = []
-        self._outbox: deque[Packet] = deque([open_packet(sid, transport, options)])
-        self._probe_outbox: list[Packet] = []
+        self._outbox = Outbox(open_packet(sid, transport, options))
+        self._heartbeat = Heartbeat(
+            now, options.ping_interval_s, options.ping_timeout_s
+        )
         self._poll_held = False
         self._poll_answer: bytes | None = None
         self._post_open = False
-        self._next_ping: float | None = now + options.ping_interval_s
-        self._pong_deadline: float | None = None
+        self._probe_pinged = False  # and not answered yet
         self._upgrade_deadline: float | None = None
         self._closing_deadline: float | None = None
-        self._queued_bytes = 0
-        self._confirmed_bytes = 0
-        self._sent: Amount = (0, 0)
-        self._ping_mark: Amount | None = None
-        self._poll_mark: Amount | None = None
 
     # What the owner may ask.
 
@@ -176,21 +127,29 @@ class Session:
     @property
     def has_frames(self) -> bool:
         """True when `take_frame` has something."""
-        return self._link is Link.WEBSOCKET and bool(self._outbox)
+        return self._link is Link.WEBSOCKET and (
+            self._probe_pinged or bool(self._outbox)
+        )
 
     @property
     def has_probe_frames(self) -> bool:
         """True when `take_probe_frame` has something."""
-        return bool(self._probe_outbox)
+        return self._probe_pinged
 
     @property
     def unconfirmed_bytes(self) -> int:
-        """Message bytes queued or sent that the peer has not been seen to take.
+        """Message bytes queued or sent that the peer has not been seen to take."""
+        return self._outbox.unconfirmed_bytes
 
-        A pong, or the next poll, confirms all that was queued before the ping, or
-        was in the last answer.
-        """
-        return self._queued_bytes - self._confirmed_bytes
+    @property
+    def queued_messages(self) -> int:
+        """How many messages were ever queued."""
+        return self._outbox.queued_messages
+
+    @property
+    def confirmed_messages(self) -> int:
+        """How many of these the peer has been seen to take."""
+        return self._outbox.confirmed_messages
 
     @property
     def writable(self) -> bool:
@@ -205,92 +164,95 @@ class Session:
     @property
     def next_deadline(self) -> float | None:
         """When `tick` must be called next, None when there is no reason to."""
-        deadlines = [
-            deadline
-            for deadline in (
-                self._next_ping,
-                self._pong_deadline,
-                self._upgrade_deadline,
-                self._closing_deadline,
-            )
-            if deadline is not None
-        ]
-        return min(deadlines, default=None)
+        deadlines = (
+            self._heartbeat.deadline,
+            self._upgrade_deadline,
+            self._closing_deadline,
+        )
+        return min((d for d in deadlines if d is not None), default=None)
 
     # Out.
 
     def send_message(self, data: str | bytes, now: float) -> list[Event]:
         """Queues a message; dropped when the session is no longer open.
 
-        A peer that lags gets a ping early, since its pong tells what it has taken.
-        One that already has more than `max_unconfirmed_bytes` ahead of it is closed.
+        A WebSocket's peer that lags gets a ping early, since its pong tells what it
+        has taken. A peer that already has more than `max_unconfirmed_bytes` ahead of
+        it is closed.
+
+        Raises:
+            UnicodeEncodeError: a text with half of a surrogate pair.
         """
         if self._phase is not Phase.OPEN:
             return []
         if self.unconfirmed_bytes > self.options.max_unconfirmed_bytes:
             self._end(CloseReason.TRANSPORT_ERROR, slow=True)
             return self._take_events()
-        self._outbox.append(Packet(PacketType.MESSAGE, data))
-        self._queued_bytes += byte_length(data)
-        self.queued_messages += 1
-        if not self.writable and self._pong_deadline is None:
-            self._ping(now)
+        self._outbox.put_message(data)
+        self._ping_early(now)
         return []
 
     def close(self, reason: CloseReason, now: float) -> list[Event]:
         """Ends the session from this side.
 
-        What is queued goes out first. A polling peer that has no GET waiting finds
-        it, and the close packet, with its next one.
+        What is queued goes out first. A polling peer finds it, and the close packet,
+        with the GET that it has waiting or with its next one; if a probe succeeds
+        before that, by the WebSocket.
         """
         if self._phase is not Phase.OPEN:
             return []
-        if self._link is Link.WEBSOCKET or self._poll_held:
-            if self._link is not Link.WEBSOCKET:
-                self._poll_answer = self._drain_poll(_CLOSE)
-            self._end(reason, keep_queue=self._link is Link.WEBSOCKET)
+        if self._link is Link.WEBSOCKET:
+            self._end(reason, keep_queue=True)
             return self._take_events()
         self._phase = Phase.CLOSING
-        self._next_ping = self._pong_deadline = None
+        self._heartbeat.stop()
         self._closing_deadline = now + self.options.closing_timeout_s
-        self._events.append(Closed(reason))
-        return self._take_events()
+        return [Closed(reason)]
 
     def abort(self, reason: CloseReason, *, slow: bool = False) -> list[Event]:
         """Ends the session at once; what is queued is dropped."""
         self._end(reason, slow=slow)
+        self._outbox.clear()
         return self._take_events()
 
     def take_poll(self) -> bytes | None:
         """The body for the held GET, which is then no longer held; None: wait."""
         if not self._poll_held:
             return None
-        if self._poll_answer is None and self._phase is not Phase.CLOSED:
-            self._poll_answer = self._next_poll_answer()
-        answer, self._poll_answer = self._poll_answer, None
-        if answer is not None:
-            self._poll_held = False
+        answer = self._poll_answer or self._next_poll_answer()
+        self._poll_answer = None
+        self._poll_held = answer is None
         return answer
 
     def take_frame(self) -> str | bytes | None:
         """The next frame for the WebSocket that is the transport."""
-        if not self.has_frames:
+        if self._link is not Link.WEBSOCKET:
             return None
-        return encode_frame(self._outbox.popleft(), base64_only=self.base64_only)
+        if self._probe_pinged:
+            return self.take_probe_frame()
+        packet = self._outbox.take()
+        if packet is None:
+            return None
+        return encode_frame(packet, base64_only=self.base64_only)
 
     def take_probe_frame(self) -> str | bytes | None:
         """The next frame for the WebSocket that is being probed."""
-        return encode_frame(self._probe_outbox.pop(0)) if self._probe_outbox else None
+        if not self._probe_pinged:
+            return None
+        self._probe_pinged = False
+        return PROBE_PONG
 
     # In: polling.
 
     def start_poll(self) -> tuple[bool, list[Event]]:
         """A GET has arrived. False: another is held, and that ends the session."""
         if self._poll_held:
-            self._fail(CloseReason.TRANSPORT_ERROR)
+            self._end(CloseReason.TRANSPORT_ERROR)
             return False, self._take_events()
+        if self._link is Link.WEBSOCKET or self._phase is Phase.CLOSED:
+            return False, []
         self._poll_held = True
-        self._confirm(self._poll_mark)
+        self._outbox.confirm_poll()
         return True, []
 
     def lose_poll(self) -> list[Event]:
@@ -303,7 +265,7 @@ class Session:
     def start_post(self) -> tuple[bool, list[Event]]:
         """A POST has begun. False: another has not ended; that ends the session."""
         if self._post_open:
-            self._fail(CloseReason.TRANSPORT_ERROR)
+            self._end(CloseReason.TRANSPORT_ERROR)
             return False, self._take_events()
         self._post_open = True
         return True, []
@@ -311,7 +273,7 @@ class Session:
     def lose_post(self) -> list[Event]:
         """The POST is refused, or its connection was lost before its end."""
         self._post_open = False
-        self._fail(CloseReason.TRANSPORT_ERROR)
+        self._end(CloseReason.TRANSPORT_ERROR)
         return self._take_events()
 
     def receive_payload(self, body: bytes, now: float) -> list[Event]:
@@ -322,7 +284,7 @@ class Session:
             for packet in decode_payload(body, max_packets=limit):
                 self._receive_packet(packet, now)
         except PacketError:
-            self._fail(CloseReason.PARSE_ERROR)
+            self._end(CloseReason.PARSE_ERROR)
         return self._take_events()
 
     # In: WebSocket.
@@ -338,24 +300,26 @@ class Session:
 
     def receive_frame(self, frame: str | bytes, now: float) -> list[Event]:
         """A frame from the WebSocket that is the transport."""
-        if byte_length(frame) > self.options.max_payload_bytes:
-            self.close_code = CLOSE_TOO_BIG
-            self._end(CloseReason.TRANSPORT_ERROR)
-            return self._take_events()
+        if self._link is not Link.WEBSOCKET or self._phase is not Phase.OPEN:
+            return []
         try:
-            self._receive_packet(decode_frame(frame), now)
-        except PacketError:
-            self._fail(CloseReason.PARSE_ERROR)
+            if byte_length(frame) > self.options.max_payload_bytes:
+                self.close_code = CLOSE_TOO_BIG
+                self._end(CloseReason.TRANSPORT_ERROR)
+            else:
+                self._receive_packet(decode_frame(frame), now)
+        except (PacketError, UnicodeEncodeError):
+            self._end(CloseReason.PARSE_ERROR)
         return self._take_events()
 
     def receive_probe_frame(self, frame: str | bytes, now: float) -> list[Event]:
         """A frame from the WebSocket that is being probed."""
         if not self.probe_is_open:
             return []
-        if frame == "2probe":
+        if frame == PROBE_PING:
             self._move(Signal.PROBE_PINGED)
-            self._probe_outbox.append(_PROBE_ANSWER)
-        elif frame == "5":
+            self._probe_pinged = True
+        elif frame == PROBE_UPGRADE:
             self._upgrade(now)
         else:
             self.lose_probe()
@@ -365,21 +329,24 @@ class Session:
         """The probing WebSocket is gone or useless; polling goes on."""
         if self._move(Signal.PROBE_LOST):
             self._upgrade_deadline = None
-            self._probe_outbox.clear()
+            self._probe_pinged = False
 
     def lose_websocket(self) -> list[Event]:
         """The WebSocket that is the transport is gone."""
-        self._end(CloseReason.TRANSPORT_CLOSE)
+        if self._link is Link.WEBSOCKET:
+            self._end(CloseReason.TRANSPORT_CLOSE)
+            self._outbox.clear()
         return self._take_events()
 
     # Time.
 
     def tick(self, now: float) -> list[Event]:
         """Does what is due."""
-        if self._next_ping is not None and now >= self._next_ping:
-            self._ping(self._next_ping)
-        if self._pong_deadline is not None and now >= self._pong_deadline:
-            self._fail(CloseReason.PING_TIMEOUT)
+        heartbeat = self._heartbeat
+        if heartbeat.ping_at is not None and now >= heartbeat.ping_at:
+            self._ping(heartbeat.ping_at)
+        if heartbeat.pong_by is not None and now >= heartbeat.pong_by:
+            self._end(CloseReason.PING_TIMEOUT, slow=not self.writable)
         if self._upgrade_deadline is not None and now >= self._upgrade_deadline:
             self.lose_probe()
         if self._closing_deadline is not None and now >= self._closing_deadline:
@@ -396,98 +363,85 @@ class Session:
         return True
 
     def _receive_packet(self, packet: Packet, now: float) -> None:
-        if self._phase is not Phase.OPEN:
-            return
-        if packet.type is PacketType.MESSAGE:
-            self._events.append(MessageReceived(packet.data))
-        elif packet.type is PacketType.PONG:
-            self._receive_pong(now)
-        elif packet.type is PacketType.CLOSE:
+        if packet.type is PacketType.CLOSE:
             # The stock client does not abort the GET that it has waiting, and the
             # official suite wants this very answer to it.
-            self._fail(CloseReason.TRANSPORT_CLOSE, poll_answer=_NOOP)
+            self._end(CloseReason.TRANSPORT_CLOSE, poll_answer=_NOOP)
+        elif self._phase is not Phase.OPEN:
+            return
+        elif packet.type is PacketType.MESSAGE:
+            self._events.append(MessageReceived(packet.data))
+        elif packet.type is PacketType.PONG:
+            self._heartbeat.pong(now)
+            self._outbox.confirm_ping()
+            self._ping_early(now)
         elif packet.type is PacketType.PING:
             # In the fourth protocol it is the server that pings.
-            self._fail(CloseReason.TRANSPORT_ERROR)
-
-    def _receive_pong(self, now: float) -> None:
-        self._pong_deadline = None
-        self._next_ping = now + self.options.ping_interval_s
-        self._confirm(self._ping_mark)
-        if not self.writable:
-            self._ping(now)
+            self._end(CloseReason.TRANSPORT_ERROR)
 
     def _upgrade(self, now: float) -> None:
         self._release_poll(_NOOP)
         self._move(Signal.UPGRADED)
         self._upgrade_deadline = None
-        if self._pong_deadline is not None:
-            # The ping may have been lost with the poll that carried it.
-            self._pong_deadline = now + self.options.ping_timeout_s
+        # The ping may have been lost with the poll that carried it.
+        self._heartbeat.extend(now)
+        self._ping_early(now)
         self._events.append(Upgraded())
         if self._phase is Phase.CLOSING:
             self._phase = Phase.CLOSED
             self._closing_deadline = None
 
-    def _ping(self, due: float) -> None:
-        self._outbox.append(_PING)
-        self._next_ping = None
-        self._pong_deadline = due + self.options.ping_timeout_s
-        self._ping_mark = (self._queued_bytes, self.queued_messages)
+    def _ping_early(self, now: float) -> None:
+        """Asks a WebSocket's peer that lags what it has taken; polls tell it alone."""
+        if (
+            self._link is Link.WEBSOCKET
+            and self._heartbeat.ping_at is not None
+            and not self.writable
+        ):
+            self._ping(now)
 
-    def _confirm(self, mark: Amount | None) -> None:
-        if mark is not None and mark[1] > self.confirmed_messages:
-            self._confirmed_bytes, self.confirmed_messages = mark
+    def _ping(self, at: float) -> None:
+        self._heartbeat.ping(at)
+        self._outbox.put_ping()
 
     def _next_poll_answer(self) -> bytes | None:
+        limit = self.options.max_packets_in_answer
         if self._phase is Phase.CLOSING:
-            answer = self._drain_poll(_CLOSE)
-            self._end(CloseReason.FORCED_CLOSE)
-            return answer
+            packets = self._outbox.take_some(limit)
+            if len(packets) < limit:
+                packets.append(_CLOSE)
+                self._end(CloseReason.FORCED_CLOSE)
+            return encode_payload(packets)
         if self._outbox:
-            return encode_payload(self._take_some())
+            return encode_payload(self._outbox.take_some(limit))
         if self._link is Link.PROBED:
             return encode_payload([_NOOP])
         return None
-
-    def _take_some(self) -> list[Packet]:
-        count = min(len(self._outbox), self.options.max_packets_in_answer)
-        taken = [self._outbox.popleft() for _ in range(count)]
-        messages = [p.data for p in taken if p.type is PacketType.MESSAGE]
-        sent_bytes, sent_messages = self._sent
-        self._sent = (
-            sent_bytes + sum(map(byte_length, messages)),
-            sent_messages + len(messages),
-        )
-        self._poll_mark = self._sent
-        return taken
-
-    def _drain_poll(self, last: Packet) -> bytes:
-        packets = [*self._outbox, last]
-        self._outbox.clear()
-        return encode_payload(packets)
 
     def _release_poll(self, packet: Packet) -> None:
         """Lets a held GET go, with this packet alone."""
         if self._poll_held and self._poll_answer is None:
             self._poll_answer = encode_payload([packet])
 
-    def _fail(self, reason: CloseReason, *, poll_answer: Packet = _CLOSE) -> None:
-        """Ends the session for something that the peer did, or did not do."""
-        slow = reason is CloseReason.PING_TIMEOUT and not self.writable
-        self._release_poll(poll_answer)
-        self._end(reason, slow=slow)
-
     def _end(
-        self, reason: CloseReason, *, keep_queue: bool = False, slow: bool = False
+        self,
+        reason: CloseReason,
+        *,
+        poll_answer: Packet = _CLOSE,
+        keep_queue: bool = False,
+        slow: bool = False,
     ) -> None:
+        """Ends the session, unless it has ended; `reason` counts if it was open."""
+        if self._phase is Phase.CLOSED:
+            return
         if self._phase is Phase.OPEN:
             self._events.append(Closed(reason, slow))
+        self._phase = Phase.CLOSED
+        self._release_poll(poll_answer)
         if not keep_queue:
             self._outbox.clear()
-        self._probe_outbox.clear()
-        self._phase = Phase.CLOSED
-        self._next_ping = self._pong_deadline = None
+        self._probe_pinged = False
+        self._heartbeat.stop()
         self._upgrade_deadline = self._closing_deadline = None
 
     def _take_events(self) -> list[Event]:

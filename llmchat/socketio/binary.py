@@ -8,12 +8,11 @@ Spec: Socket.IO protocol 5, "Binary event".
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from .errors import PacketError
-from .packet import encode_json, mend_json
+from .strict_json import encode_json
 
 
 def encode_data(data: Any) -> tuple[str, list[bytes]]:
@@ -37,31 +36,31 @@ def _encode_binary(data: Any) -> tuple[str, list[bytes]]:
             return {"_placeholder": True, "num": len(attachments) - 1}
         raise TypeError(f"{type(value).__name__} has no JSON form")
 
-    def encode(value: Any) -> str:
-        attachments.clear()
-        return encoder.encode(value)
-
-    encoder = json.JSONEncoder(
-        separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=take_out
-    )
-    return mend_json(encode, data), attachments
+    text = encode_json(data, take_out)
+    return text, attachments
 
 
-def put_back(data: Any, attachments: Sequence[bytes]) -> Any:
-    """The data with each placeholder replaced by its bytes.
+def put_back(data: list[Any], attachments: Sequence[bytes]) -> None:
+    """Replaces each placeholder within the data by its bytes.
 
     A number may repeat or come out of order.
 
     Raises:
         PacketError: a placeholder's number is no integer or has no attachment.
     """
-    if isinstance(data, list):
-        return [put_back(item, attachments) for item in data]
-    if not isinstance(data, dict):
-        return data
-    if data.get("_placeholder") is True:
-        return _attachment(data.get("num"), attachments)
-    return {key: put_back(item, attachments) for key, item in data.items()}
+    # Not recursive: the data is nested as deeply as a stranger wanted.
+    containers: list[list[Any] | dict[str, Any]] = [data]
+    while containers:
+        container = containers.pop()
+        items: Any = (
+            container.items() if isinstance(container, dict) else enumerate(container)
+        )
+        for key, item in items:
+            if isinstance(item, dict) and item.get("_placeholder") is True:
+                # Only the value of a key that is there: no change in size.
+                container[key] = _attachment(item.get("num"), attachments)
+            elif isinstance(item, list | dict):
+                containers.append(item)
 
 
 def _attachment(num: Any, attachments: Sequence[bytes]) -> bytes:

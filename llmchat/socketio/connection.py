@@ -38,13 +38,15 @@ class Limits:
     """What a peer may ask of memory and patience. Times in seconds.
 
     `connect_timeout_s`: by then it has joined a namespace. `binary_timeout_s`: by
-    then a packet's attachments are there.
+    then a packet's attachments are there. `max_attachment_bytes` is for all of one
+    packet's attachments together.
     """
 
     connect_timeout_s: float = 45.0
     binary_timeout_s: float = 30.0
     max_attachments: int = MAX_ATTACHMENTS
     max_attachment_bytes: int = 5_000_000
+    max_namespaces: int = 100
 
 
 class Membership(Enum):
@@ -116,7 +118,7 @@ class Connection:
         try:
             packet = self._assemble(message, now)
             return None if packet is None else self._interpret(packet)
-        except (PacketError, RecursionError) as exc:
+        except PacketError as exc:
             raise self._failure(str(exc)) from exc
 
     def _assemble(self, message: str | bytes, now: float) -> Packet | None:
@@ -145,9 +147,8 @@ class Connection:
         if partial is None or len(partial.attachments) < partial.packet.attachments:
             return None
         self._partial = None
-        whole = partial.packet
-        data = put_back(whole.data, partial.attachments)
-        return Packet(whole.type, whole.namespace, data, whole.ack_id)
+        put_back(partial.packet.data, partial.attachments)
+        return partial.packet
 
     def _interpret(self, packet: Packet) -> Event | None:
         namespace = packet.namespace
@@ -155,6 +156,8 @@ class Connection:
         if packet.type is PacketType.CONNECT:
             if member in (Membership.PENDING, Membership.JOINED):
                 raise PacketError("a namespace was asked for twice")
+            if member is None and len(self._members) >= self._limits.max_namespaces:
+                raise PacketError("too many namespaces")
             self._members[namespace] = Membership.PENDING
             return ConnectRequested(namespace, packet.data or {})
         if member is Membership.EXPELLED:

@@ -14,18 +14,16 @@ Spec: Socket.IO protocol 5, "Packet encoding".
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NoReturn
+from typing import Any
 
 from .errors import PacketError, ReservedEventError
+from .strict_json import decode_json, encode_json
 
 MAIN_NAMESPACE = "/"
 MAX_ATTACHMENTS = 10
-MAX_DEPTH = 512
 
 RESERVED_EVENTS = frozenset(
     {
@@ -157,77 +155,3 @@ def encode(packet: Packet, encoded_data: str | None = None) -> str:
     elif packet.data is not None:
         parts.append(encode_json(packet.data))
     return "".join(parts)
-
-
-# JSON, as strict as the specification and as forgiving as JavaScript.
-
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])', re.DOTALL)
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def decode_json(text: str) -> Any:
-    """Decodes strict JSON from a stranger.
-
-    Raises:
-        PacketError: it is not JSON, or nested deeper than `MAX_DEPTH`.
-    """
-    try:
-        if text.count("[") + text.count("{") > MAX_DEPTH:
-            _check_depth(text)
-        return _decoder.decode(text)
-    except (ValueError, RecursionError) as exc:
-        raise PacketError("illegal JSON") from exc
-
-
-def _check_depth(text: str) -> None:
-    depth = 0
-    for match in _BRACKETS.finditer(text):
-        if match[1]:
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise ValueError("nested too deeply")
-        elif match[2]:
-            depth -= 1
-
-
-def encode_json(value: Any) -> str:
-    """Encodes to compact JSON, text as it is.
-
-    What JSON cannot hold becomes what JavaScript makes of it: a number that is not
-    finite is null, half of a surrogate pair is escaped.
-
-    Raises:
-        TypeError, ValueError: the value has no JSON form, or contains itself.
-    """
-    return mend_json(_encoder.encode, value)
-
-
-def mend_json(encode: Callable[[Any], str], value: Any) -> str:
-    """Encodes with `encode`, and mends what it or UTF-8 could not carry."""
-    try:
-        text = encode(value)
-    except ValueError:
-        text = encode(_finite(value))
-    if text.isascii() or _SURROGATE.search(text) is None:
-        return text
-    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-
-
-def _finite(value: Any, depth: int = 0) -> Any:
-    if depth > MAX_DEPTH:
-        raise ValueError("nested too deeply")
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if isinstance(value, dict):
-        return {key: _finite(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item, depth + 1) for item in value]
-    return value

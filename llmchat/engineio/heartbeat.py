@@ -1,0 +1,45 @@
+"""When a session pings, and until when the pong must have come.
+
+One of the two times is set while the session is open. Both are absolute and chained
+from one another: a timer that fires late shortens nothing and lengthens nothing.
+
+Spec: Engine.IO protocol 4, "Heartbeat".
+"""
+
+from __future__ import annotations
+
+
+class Heartbeat:
+    """The times of one session's pings and pongs."""
+
+    __slots__ = ("_interval_s", "_timeout_s", "ping_at", "pong_by")
+
+    def __init__(self, now: float, interval_s: float, timeout_s: float) -> None:
+        self._interval_s = interval_s
+        self._timeout_s = timeout_s
+        self.ping_at: float | None = now + interval_s
+        self.pong_by: float | None = None
+
+    @property
+    def deadline(self) -> float | None:
+        """When there is something to do, None when it has stopped."""
+        return self.pong_by if self.ping_at is None else self.ping_at
+
+    def ping(self, at: float) -> None:
+        """A ping was due at this time; its pong is owed from then on."""
+        self.ping_at = None
+        self.pong_by = at + self._timeout_s
+
+    def pong(self, now: float) -> None:
+        """A pong came; one that nobody asked for restarts the interval as well."""
+        self.pong_by = None
+        self.ping_at = now + self._interval_s
+
+    def extend(self, now: float) -> None:
+        """Gives a pong that is owed all of its time again."""
+        if self.pong_by is not None:
+            self.pong_by = now + self._timeout_s
+
+    def stop(self) -> None:
+        """Expects nothing any more."""
+        self.ping_at = self.pong_by = None

@@ -1,0 +1,120 @@
+"""What waits for one peer, and how much of it the peer has been seen to take.
+
+There is one outbox to a session, and exactly one transport drains it. Control packets
+overtake messages: a ping that waited behind a megabyte would find a healthy peer
+mute. Messages keep their order.
+
+A peer says what it has taken in two ways: its next poll confirms the last answer to a
+poll, and its pong confirms all that went out before the ping.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from .packet import Packet, PacketType, byte_length
+
+PING = Packet(PacketType.PING)
+
+
+class Amount(NamedTuple):
+    """So much of the message stream, from its beginning."""
+
+    size: int = 0  # bytes
+    messages: int = 0
+
+    def plus(self, message: str | bytes) -> Amount:
+        """The amount with one message more."""
+        return Amount(self.size + byte_length(message), self.messages + 1)
+
+
+class Outbox:
+    """The packets of one session that are on their way out."""
+
+    __slots__ = (
+        "_confirmed",
+        "_control",
+        "_messages",
+        "_ping_mark",
+        "_poll_mark",
+        "_queued",
+        "_sent",
+    )
+
+    def __init__(self, first: Packet) -> None:
+        """`first` goes before everything else."""
+        self._control = [first]
+        self._messages: deque[str | bytes] = deque()
+        self._queued = self._sent = self._confirmed = Amount()
+        self._ping_mark = self._poll_mark = Amount()
+
+    def __bool__(self) -> bool:
+        return bool(self._control or self._messages)
+
+    @property
+    def unconfirmed_bytes(self) -> int:
+        """Message bytes queued or sent that the peer has not been seen to take."""
+        return self._queued.size - self._confirmed.size
+
+    @property
+    def queued_messages(self) -> int:
+        """How many messages were ever queued."""
+        return self._queued.messages
+
+    @property
+    def confirmed_messages(self) -> int:
+        """How many of these the peer has been seen to take."""
+        return self._confirmed.messages
+
+    def put_message(self, message: str | bytes) -> None:
+        """Queues a message.
+
+        Raises:
+            UnicodeEncodeError: a text with half of a surrogate pair.
+        """
+        self._queued = self._queued.plus(message)
+        self._messages.append(message)
+
+    def put_ping(self) -> None:
+        """Queues a ping, unless one is waiting already."""
+        if PING not in self._control:
+            self._control.append(PING)
+
+    def take(self) -> Packet | None:
+        """The next packet, None when there is none."""
+        if self._control:
+            packet = self._control.pop(0)
+            if packet is PING:
+                self._ping_mark = self._sent
+            return packet
+        if not self._messages:
+            return None
+        message = self._messages.popleft()
+        self._sent = self._sent.plus(message)
+        return Packet(PacketType.MESSAGE, message)
+
+    def take_some(self, limit: int) -> list[Packet]:
+        """The packets for one answer to a poll, no more than `limit`."""
+        taken: list[Packet] = []
+        while len(taken) < limit and (packet := self.take()) is not None:
+            taken.append(packet)
+        self._poll_mark = self._sent
+        return taken
+
+    def confirm_poll(self) -> None:
+        """The peer polls again: it has the last answer."""
+        self._confirm(self._poll_mark)
+
+    def confirm_ping(self) -> None:
+        """The peer has the last ping, and all that went before it."""
+        self._confirm(self._ping_mark)
+
+    def clear(self) -> None:
+        """Drops what waits."""
+        self._control.clear()
+        self._messages.clear()
+
+    def _confirm(self, mark: Amount) -> None:
+        if mark.messages > self._confirmed.messages:
+            self._confirmed = mark

@@ -1,0 +1,86 @@
+"""JSON from strangers and for browsers.
+
+Decoding is as strict as the specification, where Python's own is not: no NaN, no
+Infinity, and nested only so deep that whoever handles the value can recurse into it.
+Encoding is as forgiving as JavaScript: a number that is not finite becomes null, half
+of a surrogate pair is escaped.
+
+Spec: RFC 8259; ECMAScript, "JSON.stringify".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from .errors import PacketError
+
+MAX_DEPTH = 512
+
+# Possessive quantifiers: a string that never ends must not be tried again and again.
+_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+'
+_BRACKETS = re.compile(_STRING + r'(?:"|\\?\Z)|([\[{])|([\]}])', re.DOTALL)
+_NOT_FINITE = re.compile(f'({_STRING}")|-?Infinity|NaN', re.DOTALL)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def decode_json(text: str) -> Any:
+    """Decodes strict JSON.
+
+    Raises:
+        PacketError: it is not JSON, or nested deeper than `MAX_DEPTH`.
+    """
+    try:
+        if text.count("[") + text.count("{") > MAX_DEPTH:
+            _check_depth(text)
+        return _decoder.decode(text)
+    except (ValueError, RecursionError) as exc:
+        raise PacketError("illegal JSON") from exc
+
+
+def _check_depth(text: str) -> None:
+    depth = 0
+    for match in _BRACKETS.finditer(text):
+        if match[1]:
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise ValueError("nested too deeply")
+        elif match[2]:
+            depth -= 1
+
+
+def encode_json(value: Any, default: Callable[[Any], Any] | None = None) -> str:
+    """Encodes to compact JSON, text as it is.
+
+    `default` is asked for what stands for a value without JSON form.
+
+    Raises:
+        TypeError, ValueError: the value has no JSON form, contains itself, or is
+            nested too deeply.
+    """
+    encoder = _encoder if default is None else _make_encoder(default)
+    try:
+        text = encoder.encode(value)
+    except RecursionError as exc:
+        raise ValueError("nested too deeply") from exc
+    if "NaN" in text or "Infinity" in text:
+        text = _NOT_FINITE.sub(lambda match: match[1] or "null", text)
+    if text.isascii() or _SURROGATE.search(text) is None:
+        return text
+    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _make_encoder(default: Callable[[Any], Any] | None) -> json.JSONEncoder:
+    return json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=default)
+
+
+_encoder = _make_encoder(None)
