@@ -51,7 +51,7 @@ def count_registration(request: HttpRequest) -> None:
 
 
 def _count(request: HttpRequest, *, group: str, key: str, limit: int) -> None:
-    usage = get_usage(  # type: ignore[no-untyped-call]
+    usage = get_usage(
         request,
         group=group,
         key=lambda _group, _request: key,

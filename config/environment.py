@@ -164,7 +164,7 @@ def database(name: str, default: str) -> dict[str, Any]:
     def parse(raw: str) -> dict[str, Any]:
         if urlsplit(raw).scheme not in {"sqlite", "postgres", "postgresql"}:
             raise ValueError(raw)
-        settings = dict(environ.Env.db_url_config(raw))  # type: ignore[no-untyped-call]
+        settings = dict(environ.Env.db_url_config(raw))
         if not settings.get("NAME"):
             raise ValueError(raw)
         return settings

@@ -43,7 +43,7 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):
     sync_capable = False
 
     def __init__(self, get_response: Respond) -> None:
-        super().__init__(get_response)  # type: ignore[no-untyped-call]
+        super().__init__(get_response)
         markcoroutinefunction(self)
 
     def add_files(self, root: str, prefix: str | None = None) -> None:
@@ -52,7 +52,7 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):
         It warns of one that is missing; here that is a start before `collectstatic`.
         """
         if Path(root).is_dir():
-            super().add_files(root, prefix)  # type: ignore[no-untyped-call]
+            super().add_files(root, prefix)
 
     async def __call__(  # type: ignore[override]
         self, request: HttpRequest
@@ -75,9 +75,7 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):
 
 
 def _read_file(static_file: StaticFile, request: HttpRequest) -> HttpResponse:
-    found = static_file.get_response(  # type: ignore[no-untyped-call]
-        request.method, request.META
-    )
+    found = static_file.get_response(request.method, request.META)
     content = b""
     if found.file is not None:
         with found.file as opened:

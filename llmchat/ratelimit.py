@@ -33,7 +33,7 @@ async def count_message(user_id: int) -> None:
 
 def _retry_after(user_id: int, limit: int) -> int | None:
     """Return the seconds to wait, None where the message is within the limit."""
-    usage: dict[str, int] | None = get_usage(  # type: ignore[no-untyped-call]
+    usage: dict[str, int] | None = get_usage(
         # The library limits requests, but looks at nothing in this one: the group,
         # the key and the rate are all given.
         HttpRequest(),
