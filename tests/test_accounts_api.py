@@ -259,6 +259,17 @@ def test_a_refresh_token_serves_once(client: Client, user: User) -> None:
     assert again.json()["code"] == "token_invalid"
 
 
+def test_a_used_refresh_token_is_reported_to_the_operator(
+    client: Client, user: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = log_in(client, "ada").json()["refresh"]
+    post(client, "/auth/token/refresh", {"refresh": old})
+    post(client, "/auth/token/refresh", {"refresh": old})
+
+    assert f"a refresh token of user {user.pk} came a second time" in caplog.text
+    assert old not in caplog.text
+
+
 def test_of_twenty_refreshes_at_once_exactly_one_wins(user: User) -> None:
     old = str(RefreshToken.for_user(user))
 
