@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import OperationalError
+from django.db.backends.utils import CursorWrapper
 
 from llmchat import models, runtime
 from llmchat.database import in_database
@@ -65,6 +69,30 @@ def turn() -> Callable[..., Turn]:
         return Turn(session_id, "test", messages, **fields)  # type: ignore[arg-type]
 
     return make
+
+
+async def until(check: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until something that no event tells of has come true."""
+    async with asyncio.timeout(5):
+        while True:
+            if await check():
+                return
+            await asyncio.sleep(0.01)
+
+
+@contextmanager
+def broken_database(statement: str) -> Iterator[None]:
+    """Let every SQL statement that begins so fail as if the server were gone."""
+    execute = CursorWrapper._execute_with_wrappers
+
+    def fail(cursor, sql, params, many, executor):
+        if sql.startswith(statement):
+            raise OperationalError("no connection")
+        return execute(cursor, sql, params, many, executor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CursorWrapper, "_execute_with_wrappers", fail)
+        yield
 
 
 async def events_of(user: models.models.Model, turn: Turn) -> list[StreamEvent]:

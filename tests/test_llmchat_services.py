@@ -14,7 +14,7 @@ from llmchat.errors import ChatError
 from llmchat.events import Cancelled, Done, Failed, Started, Token
 from llmchat.models import Conversation, Message
 from tests.chat_fixtures import *  # noqa: F403
-from tests.chat_fixtures import end_of, events_of
+from tests.chat_fixtures import end_of, events_of, until
 
 
 async def answers() -> list[Message]:
@@ -127,9 +127,11 @@ async def test_cancelling_before_the_provider_is_called_never_calls_it(
     user, provider, upstream, turn
 ):
     running = asyncio.create_task(events_of(user, turn("Hi")))
-    while not cancel(user, "s-1"):
-        await asyncio.sleep(0)
 
+    async def is_cancelled() -> bool:
+        return cancel(user, "s-1") is not None
+
+    await until(is_cancelled)
     assert [type(event) for event in await running] == [Started, Cancelled]
     assert not upstream.requests
 
@@ -280,8 +282,11 @@ async def test_more_streams_than_allowed_are_refused(
         asyncio.create_task(events_of(user, turn("Hi", session_id=f"s-{n}")))
         for n in range(2)
     ]
-    while len(upstream.requests) < 2:
-        await asyncio.sleep(0.01)
+
+    async def are_running() -> bool:
+        return len(upstream.requests) == 2
+
+    await until(are_running)
     with pytest.raises(ChatError) as refused:
         await events_of(user, turn("Hi", session_id="s-9"))
     go.set()
