@@ -1,7 +1,9 @@
 """The addresses of the whole project."""
 
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path, re_path
+from django.utils.functional import lazy
 from django.views.generic import RedirectView
 
 from accounts.views import admin_login
@@ -10,7 +12,11 @@ from config import exceptions
 handler404 = exceptions.handler404
 handler500 = exceptions.handler500
 
+# Browsers ask for it on pages that name no icon, such as the admin's.
+favicon = RedirectView.as_view(url=lazy(static, str)("llmchat/favicon.svg"))
+
 urlpatterns = [
+    path("favicon.ico", favicon),
     path("auth/", include("accounts.urls")),
     path("admin/login/", admin_login),
     # The admin's forms post to addresses with a slash; people type them without.

@@ -306,6 +306,13 @@ def test_collected_files_have_hashed_names_for_ever(
     assert answer.headers["Content-Encoding"] == "gzip"
 
 
+def test_every_page_has_an_icon(client: Client) -> None:
+    answer = client.get("/favicon.ico", follow=True)
+
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "image/svg+xml"
+
+
 def test_a_static_file_that_does_not_exist_is_not_found(client: Client) -> None:
     assert client.get("/static/nothing.css").status_code == 404
 
