@@ -61,7 +61,7 @@ async def test_answer_streams_to_older_clients(
     assert_whole_answer(events)
 
 
-async def test_upgrade_in_mid_stream_loses_nothing(server: LiveServer) -> None:
+async def test_stream_begun_while_upgrading_loses_nothing(server: LiveServer) -> None:
     account = server.account()
     async with connected_client(server.url, account.access) as client:
         events = await client.ask("one", "Hi!", maxTokens=64)

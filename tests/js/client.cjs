@@ -12,9 +12,11 @@ const socket = io(url, JSON.parse(options));
 const tell = (report) => process.stdout.write(JSON.stringify(report) + '\n');
 const transport = () => socket.io.engine.transport.name;
 
+socket.io.on('open', () => {
+  socket.io.engine.once('upgrade', () => tell({ on: 'upgrade', transport: transport() }));
+});
 socket.on('connect', () => {
   tell({ on: 'connect', id: socket.id, recovered: socket.recovered === true, transport: transport() });
-  socket.io.engine.once('upgrade', () => tell({ on: 'upgrade', transport: transport() }));
 });
 socket.on('disconnect', (reason) => tell({ on: 'disconnect', reason }));
 socket.on('connect_error', (error) => {
