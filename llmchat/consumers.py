@@ -18,6 +18,7 @@ from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from channels.utils import await_many_dispatch
 
+from .clients import Client, Handshake
 from .cors import (
     Headers,
     HttpOptions,
@@ -28,7 +29,7 @@ from .cors import (
 )
 from .engineio.errors import RequestError
 from .engineio.handshake import Action
-from .server import Client, Handshake, Request, Server
+from .server import Request, Server
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,9 @@ TEXT = b"text/plain; charset=UTF-8"
 # Some browsers offer plain text that comes from a POST as a download.
 HTML = b"text/html"
 JSON = b"application/json"
+
+# How long a closed WebSocket may take to get rid of what the server has buffered.
+CLOSE_TIMEOUT_S = 5.0
 
 
 def read_request(scope: Message) -> Request:
@@ -64,14 +68,14 @@ def read_request(scope: Message) -> Request:
     )
 
 
-class EngineConsumer(AsyncConsumer):  # type: ignore[misc]
+class EngineConsumer(AsyncConsumer):
     """What both consumers share: the server they belong to, and the request."""
 
     # No channel layer: what reaches a session from elsewhere reaches its server.
     channel_layer_alias = "none: sessions are reached through their server"
 
     server: ClassVar[Server]
-    http: ClassVar[HttpOptions]
+    http: ClassVar[HttpOptions] = HttpOptions()
 
     request: Request
 
@@ -92,6 +96,35 @@ class EngineConsumer(AsyncConsumer):  # type: ignore[misc]
         """Status and body of a refused request."""
         body = {"code": error.code, "message": error.message}
         return error.status, json.dumps(body, separators=(",", ":")).encode()
+
+    async def websocket_disconnect(self, message: Message) -> None:
+        """Called when the connection is gone, from either side."""
+        raise StopConsumer
+
+    async def refuse(self, error: RequestError) -> None:
+        """Refuses the handshake, with status and body where the server can.
+
+        The consumer ends with the disconnect that follows: whoever returns earlier
+        is told off by uvicorn for an open handshake.
+        """
+        if "websocket.http.response" not in (self.scope.get("extensions") or {}):
+            await self.base_send({"type": "websocket.close"})
+            return
+        status, body = self.error(error)
+        origin = self.request.handshake.headers.get("origin")
+        headers = [
+            (b"content-type", JSON),
+            *self.http.extra_headers,
+            *cors_headers(origin, self.http),
+        ]
+        await self.base_send(
+            {
+                "type": "websocket.http.response.start",
+                "status": status,
+                "headers": headers,
+            }
+        )
+        await self.base_send({"type": "websocket.http.response.body", "body": body})
 
 
 class PollingConsumer(EngineConsumer):
@@ -148,7 +181,8 @@ class PollingConsumer(EngineConsumer):
     async def start_post(self, client: Client) -> None:
         """Begins to receive packets."""
         headers = self.request.handshake.headers
-        if headers.get("content-type") == "application/octet-stream":
+        content_type = headers.get("content-type", "").partition(";")[0]
+        if content_type.strip().lower() == "application/octet-stream":
             client.lose_post()
             self.client = None
             await self.respond(400, b"", None)
@@ -205,7 +239,7 @@ class PollingConsumer(EngineConsumer):
         if self.action is Action.POST:
             client.lose_post()
         else:
-            client.lose_poll()
+            client.lose_poll(self)
 
     async def respond(
         self,
@@ -276,10 +310,6 @@ class WebSocketConsumer(EngineConsumer):
         text = message.get("text")
         self.client.receive_frame(self, message["bytes"] if text is None else text)
 
-    async def websocket_disconnect(self, message: Message) -> None:
-        """Called when the connection is gone, from either side."""
-        raise StopConsumer
-
     # From the session.
 
     async def send_frame(self, frame: str | bytes) -> None:
@@ -290,22 +320,20 @@ class WebSocketConsumer(EngineConsumer):
             await self.base_send({"type": "websocket.send", "bytes": frame})
 
     async def close(self, code: int) -> None:
-        """Closes in order."""
+        """Closes in order, or not, if the peer takes nothing any more."""
         self.client = None
         await self.base_send({"type": "websocket.close", "code": code})
+        transport = _transport(self.base_send)
+        buffered = getattr(transport, "get_write_buffer_size", None)
+        if buffered is not None and buffered():
+            # asyncio would wait for as long as the system does.
+            loop = asyncio.get_running_loop()
+            loop.call_later(CLOSE_TIMEOUT_S, _abort, transport)
 
     def abort(self) -> None:
-        """Drops the connection, with what the server has buffered for it.
-
-        ASGI has no word for this; both servers can do it where they are asked.
-        """
+        """Drops the connection, with what the server has buffered for it."""
         self.client = None
-        transport = _transport(self.base_send)
-        for name in ("abort", "abortConnection"):
-            abort = getattr(transport, name, None)
-            if abort is not None:
-                abort()
-                return
+        _abort(_transport(self.base_send))
 
     def leave(self) -> None:
         """Called at the end, whatever ended it."""
@@ -319,23 +347,6 @@ class WebSocketConsumer(EngineConsumer):
         headers = [*self.http.extra_headers, *cors_headers(origin, self.http)]
         await self.base_send({"type": "websocket.accept", "headers": headers})
 
-    async def refuse(self, error: RequestError) -> None:
-        """Refuses the handshake, with status and body where the server can."""
-        if "websocket.http.response" not in (self.scope.get("extensions") or {}):
-            await self.base_send({"type": "websocket.close"})
-            raise StopConsumer
-        status, body = self.error(error)
-        headers = [(b"content-type", JSON), *self.http.extra_headers]
-        await self.base_send(
-            {
-                "type": "websocket.http.response.start",
-                "status": status,
-                "headers": headers,
-            }
-        )
-        await self.base_send({"type": "websocket.http.response.body", "body": body})
-        raise StopConsumer
-
 
 def _transport(send: Any) -> Any:
     """The transport under a server's `send`, None where it cannot be found."""
@@ -344,6 +355,15 @@ def _transport(send: Any) -> Any:
     if arguments:
         protocol = arguments[0]
     return getattr(protocol, "transport", None)
+
+
+def _abort(transport: Any) -> None:
+    """ASGI has no word for this; both servers can do it where they are asked."""
+    for name in ("abort", "abortConnection"):
+        abort = getattr(transport, name, None)
+        if abort is not None:
+            abort()
+            return
 
 
 def make_consumers(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -85,16 +86,30 @@ def cookie_header(name: str, sid: str) -> tuple[bytes, bytes]:
 def compress(
     body: bytes, accept_encoding: str, options: HttpOptions
 ) -> tuple[bytes, Headers]:
-    """The body, gzipped where it is worth it and the client takes it."""
+    """The body, compressed where it is worth it and the client takes it."""
     least = options.compress_from_bytes
-    if least is None or len(body) < least or not _takes_gzip(accept_encoding):
+    if least is None or len(body) < least:
         return body, []
-    return gzip.compress(body, compresslevel=1), [(b"content-encoding", b"gzip")]
+    headers: Headers = [(b"vary", b"Accept-Encoding")]
+    coding = _coding(accept_encoding)
+    if coding == "gzip":
+        body = gzip.compress(body, compresslevel=1)
+    elif coding == "deflate":
+        body = zlib.compress(body, level=1)
+    else:
+        return body, headers
+    return body, [*headers, (b"content-encoding", coding.encode())]
 
 
-def _takes_gzip(accept_encoding: str) -> bool:
-    for part in accept_encoding.split(","):
+def _coding(accept_encoding: str) -> str | None:
+    """The best of what a client takes, None where that is nothing of ours."""
+    refused: set[str] = set()
+    taken: set[str] = set()
+    for part in accept_encoding.lower().split(","):
         coding, _, parameters = part.partition(";")
-        if coding.strip().lower() in ("gzip", "*"):
-            return parameters.replace(" ", "") not in ("q=0", "q=0.0")
-    return False
+        weight = parameters.replace(" ", "").removeprefix("q=").rstrip("0.")
+        (taken if weight or not parameters else refused).add(coding.strip())
+    for coding in ("gzip", "deflate"):
+        if coding in taken or ("*" in taken and coding not in refused):
+            return coding
+    return None

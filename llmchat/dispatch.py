@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Awaitable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .clients import Client
 from .engineio.events import CloseReason
-from .server import Client
 from .socketio.connection import Connection, Limits
-from .socketio.errors import ProtocolError
+from .socketio.errors import PacketError, ProtocolError
 from .socketio.events import (
     AckReceived,
     ConnectRequested,
@@ -24,11 +25,23 @@ from .socketio.events import (
     Event,
     EventReceived,
 )
-from .sockets import MAX_QUEUED_EVENTS, Ack, ConnectionRefused, Namespace, Socket
+from .sockets import (
+    Ack,
+    ConnectionRefused,
+    DisconnectedError,
+    Namespace,
+    QueuedEvent,
+    Socket,
+)
 
 logger = logging.getLogger(__name__)
 
 ID_RANDOM_BYTES = 15
+
+# Events of one socket that wait for those before them, or, where handlers need not
+# wait for one another, that run.
+MAX_WAITING_EVENTS = 20_000
+MAX_RUNNING_EVENTS = 1_000
 
 CLIENT_LEFT = "client namespace disconnect"
 SERVER_EXPELLED = "server namespace disconnect"
@@ -60,9 +73,9 @@ class SocketIO:
     def __call__(self, client: Client) -> SocketIOHandler:
         return SocketIOHandler(self, client)
 
-    def run(self, work: Any, socket: Socket) -> asyncio.Task[None]:
-        """Runs a handler as a task; what it raises is logged, and ends nothing."""
-        task = asyncio.get_running_loop().create_task(_guard(work, socket))
+    def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs a handler as a task, and keeps hold of it until it has ended."""
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -74,7 +87,7 @@ class SocketIO:
             socket.expiry = None
         socket.namespace.unregister(socket)
         socket.end_tasks()
-        self.run(socket.namespace.on_forget(socket), socket)
+        self.run(_forgotten(socket))
 
     def shutdown(self) -> None:
         """Forgets every socket that is waiting for its client."""
@@ -83,17 +96,35 @@ class SocketIO:
                 self.forget(socket)
 
 
-async def _guard(work: Any, socket: Socket) -> None:
+async def _guard(work: Awaitable[None], socket: Socket) -> None:
+    """Runs a handler; what it raises is logged, and ends nothing."""
     try:
         await work
+    except DisconnectedError:
+        logger.debug("A handler of %r ended with its client", socket)
     except Exception:
         logger.exception("A handler of %r failed", socket)
+
+
+async def _forgotten(socket: Socket) -> None:
+    farewell, socket.farewell = socket.farewell, None
+    if farewell is not None:
+        await asyncio.wait([farewell])
+    await _guard(socket.namespace.on_forget(socket), socket)
 
 
 class SocketIOHandler:
     """One client's connection and its sockets, by namespace; a socket's `Line`."""
 
-    __slots__ = ("_app", "_client", "_connecting", "_connection", "_loop", "_sockets")
+    __slots__ = (
+        "_app",
+        "_client",
+        "_connecting",
+        "_connection",
+        "_loop",
+        "_running",
+        "_sockets",
+    )
 
     def __init__(self, app: SocketIO, client: Client) -> None:
         self._app = app
@@ -102,6 +133,7 @@ class SocketIOHandler:
         self._connection = Connection(self._loop.time(), app.options.limits)
         self._sockets: dict[str, Socket] = {}
         self._connecting: dict[str, asyncio.Task[None]] = {}
+        self._running = 0
 
     # What the client's session tells.
 
@@ -121,8 +153,10 @@ class SocketIOHandler:
         """Takes in one message."""
         try:
             event = self._connection.receive_message(message, self._loop.time())
-        except ProtocolError as error:
+        except PacketError as error:
             self._fail(error, CloseReason.PARSE_ERROR)
+        except ProtocolError as error:
+            self._fail(error, CloseReason.FORCED_CLOSE)
         else:
             if event is not None:
                 self._handle(event)
@@ -130,6 +164,12 @@ class SocketIOHandler:
     def _fail(self, error: ProtocolError, reason: CloseReason) -> None:
         logger.warning("Closing a connection: %s", error)
         self._client.close(reason)
+
+    def confirmed(self, count: int) -> None:
+        """Lets go of what was kept for a recovery and has arrived."""
+        for socket in self._sockets.values():
+            if socket.replay is not None:
+                socket.replay.confirm(count)
 
     def closed(self, reason: CloseReason) -> None:
         """Called when the session has ended."""
@@ -182,14 +222,13 @@ class SocketIOHandler:
         namespace.register(socket)
         try:
             await namespace.on_connect(socket)
-        except ConnectionRefused as refused:
-            namespace.unregister(socket)
-            refusal = (namespace.name, refused.message, refused.data)
-            self.send([self._connection.refuse(*refusal)])
-        except BaseException:
+        except BaseException as error:
             namespace.unregister(socket)
             socket.end_tasks()
-            raise
+            if not isinstance(error, ConnectionRefused):
+                raise
+            refusal = (namespace.name, error.message, error.data)
+            self.send([self._connection.refuse(*refusal)])
         else:
             self._let_in(socket)
 
@@ -197,8 +236,8 @@ class SocketIOHandler:
         name = socket.namespace.name
         self._sockets[name] = socket
         self.send([self._connection.accept(name, socket.id, socket.pid)])
-        socket.joined = True
-        self._app.run(socket.namespace.on_joined(socket), socket)
+        socket.admit()
+        self._app.run(_guard(socket.namespace.on_joined(socket), socket))
 
     async def _recover(self, namespace: Namespace, auth: dict[str, Any]) -> bool:
         """Gives a client that was here before its socket back, and what it missed."""
@@ -210,42 +249,57 @@ class SocketIOHandler:
             return False
         if namespace.find_by_pid(pid) is not socket or socket.replay is None:
             return False
-        missed = socket.replay.since(offset)
-        if missed is None:
+        seen = socket.replay.find(offset)
+        if seen is None:
             return False
         if socket.line is not None:
             # The client is back before its old connection was found dead.
             socket.line.close()
-        if socket.line is not None or socket.expiry is None:
+        if not socket.is_absent:
             return False
-        self._attach(socket, missed)
+        socket.replay.release(seen)
+        self._attach(socket, auth)
         return True
 
-    def _attach(self, socket: Socket, missed: list[list[str | bytes]]) -> None:
+    def _attach(self, socket: Socket, auth: dict[str, Any]) -> None:
         assert socket.expiry is not None
         socket.expiry.cancel()
         socket.expiry = None
         socket.line = self
         socket.handshake = self._client.handshake
+        socket.auth = auth
         socket.recovered = True
         self._let_in(socket)
-        for messages in missed:
-            self.send(messages)
 
     # Events.
 
     def _enqueue(self, event: EventReceived) -> None:
         socket = self._sockets[event.namespace]
         ack = None if event.ack_id is None else Ack(socket, event.ack_id)
+        queued = (event.name, event.args, ack)
         if not socket.namespace.serial:
-            self._app.run(_run_event(socket, event.name, event.args, ack), socket)
+            self._start(socket, queued)
             return
-        if len(socket.events) >= MAX_QUEUED_EVENTS:
+        if socket.events is None:
+            socket.events = deque()
+        if len(socket.events) >= MAX_WAITING_EVENTS:
             self._fail(ProtocolError("too many events wait"), CloseReason.FORCED_CLOSE)
             return
-        socket.events.append((event.name, event.args, ack))
+        socket.events.append(queued)
         if socket.worker is None:
-            socket.worker = self._loop.create_task(_work(socket))
+            socket.worker = self._app.run(_work(socket))
+
+    def _start(self, socket: Socket, queued: QueuedEvent) -> None:
+        """Starts a handler that those behind it need not wait for."""
+        if self._running >= MAX_RUNNING_EVENTS:
+            self._fail(ProtocolError("too many events run"), CloseReason.FORCED_CLOSE)
+            return
+        self._running += 1
+        task = self._app.run(_guard(_run_event(socket, *queued), socket))
+        task.add_done_callback(self._ran)
+
+    def _ran(self, task: asyncio.Task[None]) -> None:
+        self._running -= 1
 
     # Leaving.
 
@@ -253,7 +307,8 @@ class SocketIOHandler:
         self._sockets.pop(socket.namespace.name, None)
         window = self._app.options.recovery_window_s
         socket.detach()
-        self._app.run(socket.namespace.on_disconnect(socket, reason), socket)
+        bye = socket.namespace.on_disconnect(socket, reason)
+        socket.farewell = self._app.run(_guard(bye, socket))
         if recoverable and window and socket.pid is not None:
             socket.expiry = self._loop.call_later(window, self._app.forget, socket)
         else:
@@ -275,11 +330,6 @@ class SocketIOHandler:
     def queued(self) -> int:
         """How many messages were ever queued for the client."""
         return self._client.session.queued_messages
-
-    @property
-    def confirmed(self) -> int:
-        """How many of these the client has been seen to take."""
-        return self._client.session.confirmed_messages
 
     def send(self, messages: list[str | bytes]) -> None:
         """Queues messages that belong together."""
@@ -307,8 +357,7 @@ async def _work(socket: Socket) -> None:
     """Handles a socket's events, one after another, until none waits."""
     try:
         while socket.events:
-            name, args, ack = socket.events.popleft()
-            await _guard(_run_event(socket, name, args, ack), socket)
+            await _guard(_run_event(socket, *socket.events.popleft()), socket)
     finally:
         socket.worker = None
 
@@ -319,6 +368,6 @@ async def _run_event(
     namespace = socket.namespace
     if not await namespace.on_event(socket, name, args, ack):
         return
-    handler = namespace.handler(name)
+    handler = namespace.handler(name, len(args))
     if handler is not None:
         await handler(socket, *args, ack=ack)

@@ -113,6 +113,3 @@ class NoSuchPath(EngineConsumer):
     async def websocket_connect(self, message: dict[str, Any]) -> None:
         """Called with the handshake."""
         await self.refuse(RequestError(Refusal.BAD_REQUEST, "Not found"))
-
-    async def websocket_disconnect(self, message: dict[str, Any]) -> None:
-        """Called when the client does not wait for the answer."""

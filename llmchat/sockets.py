@@ -22,35 +22,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from collections import deque
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
 
+from .namespaces import ConnectionRefused, Namespace, event
 from .replay import Replay
 from .socketio.connection import encode_ack, encode_event
 
 if TYPE_CHECKING:
-    from .server import Handshake
+    from .clients import Handshake
+
+__all__ = [
+    "Ack",
+    "ConnectionRefused",
+    "DisconnectedError",
+    "Namespace",
+    "Socket",
+    "event",
+]
 
 logger = logging.getLogger(__name__)
 
-MAX_QUEUED_EVENTS = 20_000
 MAX_PENDING_CALLS = 1_000
-
-EventHandler = Callable[..., Awaitable[None]]
-HandlerT = TypeVar("HandlerT", bound=EventHandler)
-
-
-class ConnectionRefused(Exception):  # noqa: N818 - what happened, not an error
-    """Raised by `on_connect` to turn a client away.
-
-    The client gets `connect_error` with this message and data.
-    """
-
-    def __init__(self, message: str, data: Any = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.data = data
 
 
 class DisconnectedError(ConnectionError):
@@ -60,31 +54,26 @@ class DisconnectedError(ConnectionError):
 class Ack:
     """Answers one event, once; further calls are ignored."""
 
-    __slots__ = ("_ack_id", "_socket")
+    __slots__ = ("_ack_id", "_line", "_socket")
 
     def __init__(self, socket: Socket, ack_id: int) -> None:
-        self._socket: Socket | None = socket
+        self._socket = socket
         self._ack_id = ack_id
+        # A client that went away does not wait any more, even if it comes back.
+        self._line = socket.line
 
     def __call__(self, *args: Any) -> None:
-        """Sends the answer; its arguments are those of the client's callback."""
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            socket.answer(self._ack_id, args)
+        """Sends the answer; its arguments are those of the client's callback.
+
+        Raises:
+            TypeError, ValueError: an argument has no JSON form.
+        """
+        line, self._line = self._line, None
+        if line is not None and line is self._socket.line and self._socket.joined:
+            line.send(encode_ack(self._socket.namespace.name, self._ack_id, args))
 
 
-def event(name: str) -> Callable[[HandlerT], HandlerT]:
-    """Declares a method of a `Namespace` as the handler of an event.
-
-    It is called as `handler(socket, *args, ack=…)`, `ack` being None where the
-    client asked for no answer.
-    """
-
-    def declare(handler: HandlerT) -> HandlerT:
-        handler.__dict__["event_name"] = name
-        return handler
-
-    return declare
+QueuedEvent = tuple[Any, tuple[Any, ...], Ack | None]
 
 
 class Line(Protocol):
@@ -102,10 +91,6 @@ class Line(Protocol):
     def queued(self) -> int:
         """How many messages were ever queued for the client."""
 
-    @property
-    def confirmed(self) -> int:
-        """How many of these the client has been seen to take."""
-
     def send(self, messages: list[str | bytes]) -> None:
         """Queues messages that belong together."""
 
@@ -120,7 +105,34 @@ class Line(Protocol):
 
 
 class Socket:
-    """One client in one namespace. Its methods are called on the event loop."""
+    """One client in one namespace. Its methods are called on the event loop.
+
+    `id` is known to the client, `pid` a secret that it may come back with. `data` is
+    for your own use. After a recovery it is the same socket, with another handshake.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_calls",
+        "_early",
+        "_next_call",
+        "_tasks",
+        "auth",
+        "data",
+        "events",
+        "expiry",
+        "farewell",
+        "handshake",
+        "id",
+        "joined",
+        "line",
+        "namespace",
+        "pid",
+        "recovered",
+        "replay",
+        "rooms",
+        "worker",
+    )
 
     def __init__(
         self,
@@ -142,12 +154,16 @@ class Socket:
         self.joined = False
         self.line: Line | None = line
         self.replay = Replay() if pid is not None else None
-        self.events: deque[tuple[Any, tuple[Any, ...], Ack | None]] = deque()
-        self.worker: asyncio.Task[None] | None = None
+        self._early: list[list[str | bytes]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._calls: dict[int, asyncio.Future[tuple[Any, ...]]] = {}
         self._next_call = 0
+        # The dispatcher's: events that wait and the task that handles them, the
+        # end of the recovery window, the task that runs `on_disconnect`.
+        self.events: deque[QueuedEvent] | None = None
+        self.worker: asyncio.Task[None] | None = None
         self.expiry: asyncio.TimerHandle | None = None
+        self.farewell: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Socket {self.namespace.name} {self.id[:6]}…>"
@@ -156,6 +172,11 @@ class Socket:
     def connected(self) -> bool:
         """True while the client is there."""
         return self.joined and self.line is not None
+
+    @property
+    def is_absent(self) -> bool:
+        """True while the client is gone and may come back."""
+        return self.expiry is not None
 
     @property
     def transport(self) -> str | None:
@@ -185,10 +206,7 @@ class Socket:
             return
         offset = self.replay.next_offset()
         messages = encode_event(self.namespace.name, name, (*args, offset))
-        position = self._send(messages)
-        if self.line is not None:
-            self.replay.confirm(self.line.confirmed)
-        if not self.replay.keep(messages, position):
+        if not self.replay.keep(messages, self._send(messages)):
             self._cannot_recover()
 
     def _cannot_recover(self) -> None:
@@ -198,9 +216,13 @@ class Socket:
         self.namespace.unregister_pid(pid)
 
     def _send(self, messages: list[str | bytes]) -> int | None:
-        """Sends if there is a client; its place among the connection's messages."""
+        """Sends if there is a client; how many messages it has been given then."""
         line = self.line
-        if line is None or not self.joined:
+        if line is None:
+            return None
+        if not self.joined:
+            if self.replay is None:
+                self._early.append(messages)
             return None
         line.send(messages)
         return line.queued
@@ -223,6 +245,7 @@ class Socket:
             raise DisconnectedError("the client is away or answers nothing")
         ack_id = self._next_call
         self._next_call += 1
+        future: asyncio.Future[tuple[Any, ...]]
         future = asyncio.get_running_loop().create_future()
         self._calls[ack_id] = future
         try:
@@ -231,11 +254,6 @@ class Socket:
                 return await future
         finally:
             self._calls.pop(ack_id, None)
-
-    def answer(self, ack_id: int, args: tuple[Any, ...]) -> None:
-        """Answers an event of the client; see `Ack`."""
-        if self.connected:
-            self._send(encode_ack(self.namespace.name, ack_id, args))
 
     def resolve(self, ack_id: int, args: tuple[Any, ...]) -> None:
         """Called with the client's answer; an answer to nothing is ignored."""
@@ -277,144 +295,34 @@ class Socket:
 
     def _work_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, DisconnectedError):
+            logger.debug("A task of %r ended with its client", self)
+        else:
             logger.error("A task of %r failed", self, exc_info=error)
 
+    # What the dispatcher calls.
+
+    def admit(self) -> None:
+        """The client is in: it gets what was emitted before it was."""
+        self.joined = True
+        early, self._early = self._early, []
+        for messages in early:
+            self._send(messages)
+        if self.replay is not None:
+            self.replay.resend(self._send)
+
     def detach(self) -> None:
-        """Called when the client is gone; those who wait for its answers are told."""
+        """The client is gone; those who wait for its answers are told."""
         self.line = None
         self.joined = False
-        self.events.clear()
-        if self.replay is not None:
-            self.replay.detach()
+        self.events = None
         for future in self._calls.values():
             if not future.done():
                 future.set_exception(DisconnectedError("the client went away"))
 
     def end_tasks(self) -> None:
-        """Called when the socket is forgotten."""
+        """The socket is forgotten."""
         for task in self._tasks:
             task.cancel()
-
-
-class Namespace:
-    """Your code, and all clients that joined it.
-
-    `name` is what clients ask for. With `serial`, the default, a socket's events are
-    handled one after another in the order of arrival; without, a handler starts when
-    its event arrives.
-    """
-
-    name: ClassVar[str] = "/"
-    serial: ClassVar[bool] = True
-
-    handlers: ClassVar[dict[str, str]] = {}
-
-    def __init_subclass__(cls) -> None:
-        declared = {
-            member.__dict__["event_name"]: attribute
-            for attribute, member in vars(cls).items()
-            if "event_name" in getattr(member, "__dict__", {})
-        }
-        cls.handlers = {**cls.handlers, **declared}
-
-    def __init__(self) -> None:
-        self._sockets: dict[str, Socket] = {}
-        self._rooms: dict[str, set[Socket]] = defaultdict(set)
-        self._by_pid: dict[str, Socket] = {}
-
-    # What to override.
-
-    async def on_connect(self, socket: Socket) -> None:
-        """Called before a client is let in. Raise `ConnectionRefused` to refuse."""
-
-    async def on_joined(self, socket: Socket) -> None:
-        """Called when a client is in, and again after each recovery of its socket."""
-
-    async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
-        """Called when a client wants to take up its socket after a lost connection.
-
-        `auth` is what it sends now. False: it gets a new socket instead.
-        """
-        return True
-
-    async def on_event(
-        self, socket: Socket, name: Any, args: tuple[Any, ...], ack: Ack | None
-    ) -> bool:
-        """Called with every event, before its handler. False: it is dropped."""
-        return True
-
-    async def on_disconnect(self, socket: Socket, reason: str) -> None:
-        """Called when the client is gone; while recovery is possible, it may return."""
-
-    async def on_forget(self, socket: Socket) -> None:
-        """Called when the socket cannot come back any more."""
-
-    # What to call.
-
-    @property
-    def sockets(self) -> list[Socket]:
-        """The clients that are here now."""
-        return [socket for socket in self._sockets.values() if socket.connected]
-
-    @property
-    def absent(self) -> list[Socket]:
-        """The sockets whose clients are away and may come back."""
-        return [s for s in self._sockets.values() if s.expiry is not None]
-
-    def emit(
-        self,
-        name: str,
-        *args: Any,
-        room: str | None = None,
-        skip: Iterable[Socket] = (),
-    ) -> None:
-        """Sends an event to all clients, or to all of a room, some of them aside."""
-        members = self._sockets.values() if room is None else self._rooms.get(room, ())
-        skipped = set(skip)
-        for socket in [s for s in members if s not in skipped]:
-            socket.emit(name, *args)
-
-    # What the dispatcher calls.
-
-    def handler(self, name: Any) -> EventHandler | None:
-        """The handler declared for an event."""
-        attribute = self.handlers.get(name) if isinstance(name, str) else None
-        return None if attribute is None else getattr(self, attribute)
-
-    def enter(self, socket: Socket, room: str) -> None:
-        """Puts a socket into a room."""
-        self._rooms[room].add(socket)
-        socket.rooms.add(room)
-
-    def exit(self, socket: Socket, room: str) -> None:
-        """Takes a socket out of a room; the last one closes it."""
-        socket.rooms.discard(room)
-        members = self._rooms.get(room)
-        if members is not None:
-            members.discard(socket)
-            if not members:
-                del self._rooms[room]
-
-    def register(self, socket: Socket) -> None:
-        """Takes in a socket that may join; every socket is a room of its own."""
-        self._sockets[socket.id] = socket
-        self.enter(socket, socket.id)
-        if socket.pid is not None:
-            self._by_pid[socket.pid] = socket
-
-    def unregister(self, socket: Socket) -> None:
-        """Strikes a socket."""
-        self._sockets.pop(socket.id, None)
-        self.unregister_pid(socket.pid)
-        for room in list(socket.rooms):
-            self.exit(socket, room)
-
-    def unregister_pid(self, pid: str | None) -> None:
-        """Lets nobody take up a socket by this id any more."""
-        if pid is not None:
-            self._by_pid.pop(pid, None)
-
-    def find_by_pid(self, pid: str) -> Socket | None:
-        """The socket that a client may take up again."""
-        return self._by_pid.get(pid)

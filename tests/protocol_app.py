@@ -19,12 +19,13 @@ from django.conf import settings
 if not settings.configured:
     settings.configure(CHANNEL_LAYERS={}, DATABASES={}, SECRET_KEY="protocol suites")
 
+from llmchat.clients import Application, Client
 from llmchat.consumers import make_consumers
 from llmchat.cors import HttpOptions
 from llmchat.dispatch import SocketIO, SocketIOOptions
 from llmchat.engineio.events import CloseReason
 from llmchat.engineio.handshake import Options
-from llmchat.server import Application, Client, Request, Server
+from llmchat.server import Request, Server
 from llmchat.socketio.connection import Limits
 from llmchat.sockets import Ack, ConnectionRefused, Namespace, Socket, event
 
@@ -41,6 +42,9 @@ class Echo:
 
     def receive(self, message: str | bytes) -> None:
         self.client.send([message])
+
+    def confirmed(self, count: int) -> None:
+        pass
 
     def closed(self, reason: CloseReason) -> None:
         pass

@@ -111,6 +111,7 @@ class Connection:
         """What a message means; None when it is part of a packet yet to come.
 
         Raises:
+            PacketError: what came cannot be decoded.
             ProtocolError: the peer broke the protocol. The connection stays failed.
         """
         if self._failed:
@@ -118,8 +119,8 @@ class Connection:
         try:
             packet = self._assemble(message, now)
             return None if packet is None else self._interpret(packet)
-        except PacketError as exc:
-            raise self._failure(str(exc)) from exc
+        except ProtocolError as exc:
+            raise self._failure(str(exc), type(exc)) from exc
 
     def _assemble(self, message: str | bytes, now: float) -> Packet | None:
         if isinstance(message, bytes):
@@ -155,16 +156,16 @@ class Connection:
         member = self._members.get(namespace)
         if packet.type is PacketType.CONNECT:
             if member in (Membership.PENDING, Membership.JOINED):
-                raise PacketError("a namespace was asked for twice")
+                raise ProtocolError("a namespace was asked for twice")
             if member is None and len(self._members) >= self._limits.max_namespaces:
-                raise PacketError("too many namespaces")
+                raise ProtocolError("too many namespaces")
             self._members[namespace] = Membership.PENDING
             return ConnectRequested(namespace, packet.data or {})
         if member is Membership.EXPELLED:
             # It was sent before the peer could know.
             return None
         if member is not Membership.JOINED:
-            raise PacketError("a packet for a namespace that is not joined")
+            raise ProtocolError("a packet for a namespace that is not joined")
         return self._interpret_joined(packet)
 
     def _interpret_joined(self, packet: Packet) -> Event:
@@ -180,11 +181,13 @@ class Connection:
                 assert packet.ack_id is not None
                 return AckReceived(namespace, packet.ack_id, tuple(data))
 
-    def _failure(self, why: str) -> ProtocolError:
+    def _failure(
+        self, why: str, kind: type[ProtocolError] = ProtocolError
+    ) -> ProtocolError:
         self._failed = True
         self._partial = None
         self._connect_deadline = None
-        return ProtocolError(why)
+        return kind(why)
 
     # Out. Each returns the messages to send, header first, in order.
 

@@ -1,0 +1,197 @@
+"""Namespaces: the code of an application, and the clients that joined it."""
+
+from __future__ import annotations
+
+import inspect
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from .sockets import Ack, Socket
+
+EventHandler = Callable[..., Awaitable[None]]
+HandlerT = TypeVar("HandlerT", bound=EventHandler)
+
+_POSITIONAL = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+)
+
+
+class ConnectionRefused(Exception):  # noqa: N818 - what happened, not an error
+    """Raised by `on_connect` to turn a client away.
+
+    The client gets `connect_error` with this message and data.
+    """
+
+    def __init__(self, message: str, data: Any = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+
+
+class Declared(NamedTuple):
+    """A handler as it was declared: its attribute, how many arguments it takes."""
+
+    attribute: str
+    least: int
+    most: float
+
+
+def event(name: str) -> Callable[[HandlerT], HandlerT]:
+    """Declares a method of a `Namespace` as the handler of an event.
+
+    It is called as `handler(socket, *args, ack=…)`, `ack` being None where the
+    client asked for no answer. An event with fewer or more arguments than the method
+    takes is ignored.
+    """
+
+    def declare(handler: HandlerT) -> HandlerT:
+        handler.__dict__["event"] = (name, *_arity(handler))
+        return handler
+
+    return declare
+
+
+def _arity(handler: EventHandler) -> tuple[int, float]:
+    """How many arguments of an event a handler takes, beside `self` and socket."""
+    parameters = list(inspect.signature(handler).parameters.values())
+    positional = [p for p in parameters if p.kind in _POSITIONAL][2:]
+    least = sum(p.default is inspect.Parameter.empty for p in positional)
+    variadic = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
+    return least, float("inf") if variadic else len(positional)
+
+
+class Namespace:
+    """Your code, and all clients that joined it.
+
+    `name` is what clients ask for. With `serial`, the default, a socket's events are
+    handled one after another in the order of arrival; without, a handler starts when
+    its event arrives.
+    """
+
+    name: ClassVar[str] = "/"
+    serial: ClassVar[bool] = True
+
+    handlers: ClassVar[dict[str, Declared]] = {}
+
+    def __init_subclass__(cls) -> None:
+        declared = {}
+        for attribute, member in vars(cls).items():
+            if "event" in getattr(member, "__dict__", {}):
+                name, least, most = member.__dict__["event"]
+                declared[name] = Declared(attribute, least, most)
+        cls.handlers = {**cls.handlers, **declared}
+
+    def __init__(self) -> None:
+        self._sockets: dict[str, Socket] = {}
+        self._rooms: dict[str, set[Socket]] = defaultdict(set)
+        self._by_pid: dict[str, Socket] = {}
+
+    # What to override.
+
+    async def on_connect(self, socket: Socket) -> None:
+        """Called before a client is let in. Raise `ConnectionRefused` to refuse.
+
+        What is emitted here follows the answer that lets the client in.
+        """
+
+    async def on_joined(self, socket: Socket) -> None:
+        """Called when a client is in, and again after each recovery of its socket."""
+
+    async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
+        """Called when a client wants to take up its socket after a lost connection.
+
+        `auth` is what it sends now. False: it gets a new socket instead.
+        """
+        return True
+
+    async def on_event(
+        self, socket: Socket, name: Any, args: tuple[Any, ...], ack: Ack | None
+    ) -> bool:
+        """Called with every event, before its handler. False: it is dropped."""
+        return True
+
+    async def on_disconnect(self, socket: Socket, reason: str) -> None:
+        """Called when the client is gone; while recovery is possible, it may return."""
+
+    async def on_forget(self, socket: Socket) -> None:
+        """Called when the socket cannot come back any more."""
+
+    # What to call.
+
+    @property
+    def sockets(self) -> list[Socket]:
+        """The clients that are here now."""
+        return [socket for socket in self._sockets.values() if socket.connected]
+
+    @property
+    def absent(self) -> list[Socket]:
+        """The sockets whose clients are away and may come back."""
+        return [socket for socket in self._sockets.values() if socket.is_absent]
+
+    def emit(
+        self,
+        name: str,
+        *args: Any,
+        room: str | None = None,
+        skip: Iterable[Socket] = (),
+        volatile: bool = False,
+    ) -> None:
+        """Sends an event to all clients, or to all of a room, some of them aside.
+
+        Those that are away get it when they return. Raises what `Socket.emit` does.
+        """
+        members = self._sockets.values() if room is None else self._rooms.get(room, ())
+        skipped = set(skip)
+        for socket in [s for s in members if s not in skipped]:
+            if socket.connected or socket.is_absent:
+                socket.emit(name, *args, volatile=volatile)
+
+    # What the dispatcher calls.
+
+    def handler(self, name: Any, count: int) -> EventHandler | None:
+        """The handler declared for an event with so many arguments."""
+        declared = self.handlers.get(name) if isinstance(name, str) else None
+        if declared is None or not declared.least <= count <= declared.most:
+            return None
+        handler: EventHandler = getattr(self, declared.attribute)
+        return handler
+
+    def enter(self, socket: Socket, room: str) -> None:
+        """Puts a socket into a room."""
+        self._rooms[room].add(socket)
+        socket.rooms.add(room)
+
+    def exit(self, socket: Socket, room: str) -> None:
+        """Takes a socket out of a room; the last one closes it."""
+        socket.rooms.discard(room)
+        members = self._rooms.get(room)
+        if members is not None:
+            members.discard(socket)
+            if not members:
+                del self._rooms[room]
+
+    def register(self, socket: Socket) -> None:
+        """Takes in a socket that may join; every socket is a room of its own."""
+        self._sockets[socket.id] = socket
+        self.enter(socket, socket.id)
+        if socket.pid is not None:
+            self._by_pid[socket.pid] = socket
+
+    def unregister(self, socket: Socket) -> None:
+        """Strikes a socket."""
+        self._sockets.pop(socket.id, None)
+        self.unregister_pid(socket.pid)
+        for room in list(socket.rooms):
+            self.exit(socket, room)
+
+    def unregister_pid(self, pid: str | None) -> None:
+        """Lets nobody take up a socket by this id any more."""
+        if pid is not None:
+            self._by_pid.pop(pid, None)
+
+    def find_by_pid(self, pid: str) -> Socket | None:
+        """The socket that a client may take up again."""
+        return self._by_pid.get(pid)
