@@ -12,6 +12,9 @@ from django.utils.translation import gettext_lazy as _
 
 from llmchat import encryption
 
+# What most providers' keys begin with; it tells nothing of the key.
+_KIND = "sk-"
+
 
 class Provider(models.Model):
     """A provider as an operator configures it; `name` is what clients send."""
@@ -117,6 +120,9 @@ class ProviderKey(models.Model):
         max_length=64, blank=True, help_text=_("Whose or what the key is.")
     )
     encrypted_value = models.TextField(editable=False)
+    prefix = models.CharField(
+        max_length=3, blank=True, default="", db_default="", editable=False
+    )
     last4 = models.CharField(max_length=4, editable=False)
     enabled = models.BooleanField(default=True)
     resting_until = models.DateTimeField(
@@ -130,7 +136,12 @@ class ProviderKey(models.Model):
         ordering = ["pk"]
 
     def __str__(self) -> str:
-        return f"{self.name or self.provider.name} …{self.last4}"
+        return f"{self.name or self.provider.name} {self.masked}"
+
+    @property
+    def masked(self) -> str:
+        """As much of the key as anybody sees."""
+        return f"{self.prefix}…{self.last4}" if self.encrypted_value else ""
 
     def set_value(self, value: str) -> None:
         """Encrypt `value` into the row; the caller saves.
@@ -141,6 +152,7 @@ class ProviderKey(models.Model):
         self.encrypted_value = encryption.encrypt(value)
         # A short key would be given away by its last four characters.
         self.last4 = value[-4:] if len(value) >= 12 else ""
+        self.prefix = _KIND if value.startswith(_KIND) else ""
 
     def value(self) -> str:
         """Return the key in the clear.
@@ -150,12 +162,23 @@ class ProviderKey(models.Model):
         return encryption.decrypt(self.encrypted_value)
 
 
+class AnswerState(models.TextChoices):
+    """What has become of an answer."""
+
+    COMPLETE = "complete", _("complete")
+    STREAMING = "streaming", _("streaming")
+    CANCELLED = "cancelled", _("cancelled")
+    ERROR = "error", _("error")
+    INTERRUPTED = "interrupted", _("interrupted")
+
+
 class Conversation(models.Model):
     """One chat of one user.
 
     `thread_hash` is the hash of all stored messages in order (`conversations.py`); by
     it the conversation is found again when a client sends its whole history.
-    `message_count` is the position of the next message.
+    `message_count` is the position of the next message. What the messages add up to
+    is kept here (`totals.py`), so that a list of conversations reads no messages.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -168,6 +191,38 @@ class Conversation(models.Model):
     provider = models.CharField(max_length=64, help_text=_("Of the latest turn."))
     thread_hash = models.CharField(max_length=64, editable=False)
     message_count = models.PositiveIntegerField(default=0, editable=False)
+    model = models.CharField(
+        max_length=128,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text=_("Of the latest answer."),
+    )
+    state = models.CharField(
+        max_length=16,
+        choices=AnswerState,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text=_("Of the latest answer."),
+    )
+    turn_count = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    input_tokens = models.PositiveBigIntegerField(
+        default=0, db_default=0, editable=False
+    )
+    output_tokens = models.PositiveBigIntegerField(
+        default=0, db_default=0, editable=False
+    )
+    cost = models.DecimalField(
+        max_digits=16,
+        decimal_places=10,
+        default=0,
+        db_default=0,
+        editable=False,
+        help_text=_("US dollars, of the answers with a known price."),
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField()
 
@@ -198,12 +253,7 @@ class Message(models.Model):
         USER = "user", _("user")
         ASSISTANT = "assistant", _("assistant")
 
-    class State(models.TextChoices):
-        COMPLETE = "complete", _("complete")
-        STREAMING = "streaming", _("streaming")
-        CANCELLED = "cancelled", _("cancelled")
-        ERROR = "error", _("error")
-        INTERRUPTED = "interrupted", _("interrupted")
+    State = AnswerState
 
     class UsageSource(models.TextChoices):
         PROVIDER = "provider", _("counted by the provider")
@@ -264,7 +314,31 @@ class Message(models.Model):
                 name="message_streaming",
             ),
             models.Index(fields=["-created_at"], name="message_created"),
+            # Holds all that the usage is added up from, so that no text is read.
+            models.Index(
+                fields=[
+                    "created_at",
+                    "provider",
+                    "model",
+                    "user",
+                    "state",
+                    "input_tokens",
+                    "output_tokens",
+                    "cost",
+                ],
+                condition=Q(role="assistant"),
+                name="message_usage",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.role}: {self.content[:40]}"
+
+
+class RunningStream(Message):
+    """An answer that is being written now, as the admin lists it."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("running stream")
+        verbose_name_plural = _("streaming now")

@@ -16,7 +16,7 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from llmchat import catalogue, conf
+from llmchat import catalogue, conf, totals
 from llmchat.conversations import extended_hash, open_conversation, stored_hash
 from llmchat.errors import refusal
 from llmchat.events import Turn
@@ -124,7 +124,9 @@ def finish_turn(begun: Begun, ending: Ending) -> bool:
                 begun.thread_hash, _Role.ASSISTANT, _storable(ending.text)
             )
         conversation.updated_at = timezone.now()
-        conversation.save(update_fields=["thread_hash", "updated_at"])
+        cost = begun.route.cost(ending.usage)
+        totals.note_end(conversation, ending.usage, cost)
+        conversation.save(update_fields=["thread_hash", "updated_at", *totals.FIELDS])
     return True
 
 
@@ -185,6 +187,7 @@ def _stored(user_id: int, turn: Turn, route: catalogue.Route) -> Begun:
         lease_until=now + LEASE,
     )
     conversation.message_count += 1
+    totals.note_begin(conversation, model)
     conversation.save()
     return Begun(
         route=route,
@@ -237,7 +240,8 @@ def _interrupt(
         )
         if conversation is not None and changed:
             conversation.thread_hash = stored_hash(conversation_id)
-            conversation.save(update_fields=["thread_hash"])
+            totals.note_state(conversation)
+            conversation.save(update_fields=["thread_hash", *totals.STATE_FIELDS])
     return changed
 
 

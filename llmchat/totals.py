@@ -1,0 +1,45 @@
+"""What the answers of a conversation add up to, kept on its row.
+
+Changed together with the answer, in the same transaction and under the lock of the
+conversation's row, so that the admin lists conversations without reading messages.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from llmchat.models import Conversation, Message
+from llmchat.providers.types import Usage
+
+STATE_FIELDS = ("state", "model")
+FIELDS = (*STATE_FIELDS, "input_tokens", "output_tokens", "cost")
+
+
+def note_begin(conversation: Conversation, model: str) -> None:
+    """Count an answer that begins; the caller saves the conversation."""
+    conversation.turn_count += 1
+    conversation.model = model
+    conversation.state = Message.State.STREAMING
+
+
+def note_end(conversation: Conversation, usage: Usage, cost: Decimal | None) -> None:
+    """Add up an answer whose end is stored; the caller saves `FIELDS`."""
+    conversation.input_tokens += usage.input_tokens or 0
+    conversation.output_tokens += usage.output_tokens
+    conversation.cost += cost or 0
+    note_state(conversation)
+
+
+def note_state(conversation: Conversation) -> None:
+    """Take over the state of the latest answer; the caller saves `STATE_FIELDS`."""
+    latest = (
+        Message.objects.filter(
+            conversation_id=conversation.pk, role=Message.Role.ASSISTANT
+        )
+        .exclude(session_id="")  # came with a history
+        .order_by("-position")
+        .values_list("state", "model")
+        .first()
+    )
+    if latest is not None:
+        conversation.state, conversation.model = latest
