@@ -31,6 +31,8 @@ serve: install page ## Serve as in production: debug off, static files collected
 test: dev page tests/js/node_modules/.stamp ## Run the whole test suite
 	@scripts/install_chromium
 	@$(PYTHON) -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+	@echo "Once more on PostgreSQL: what is stored"
+	@$(PYTHON) -m tests.postgres -q -n $(PYTEST_WORKERS) --dist loadfile
 
 lint: dev frontend/node_modules/.stamp ## Check style and types
 	@$(VENV)/bin/ruff check .

@@ -112,7 +112,14 @@ def _database() -> dict[str, Any]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
         }
     else:
-        options |= {"pool": {"min_size": 1, "max_size": DATABASE_POOL_SIZE}}
+        # Whoever waits longer, for a connection or for a lock, is told so. Without
+        # the check, each connection fails once more after the database is back.
+        settings["CONN_HEALTH_CHECKS"] = True
+        options |= {
+            "pool": {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5},
+            "connect_timeout": 5,
+            "options": "-c lock_timeout=10s",
+        }
     return settings | {"OPTIONS": options, "CONN_MAX_AGE": 0}
 
 

@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from llmchat import services, streams
 from llmchat.conversations import history_hash, stored_hash
@@ -236,8 +237,18 @@ async def test_a_long_history_is_found_with_one_indexed_query(
     assert len(lookups) == 1
     assert len(queries) <= 11
 
+
+async def test_the_lookup_is_a_search_of_the_index_of_threads(user):
     def plan() -> str:
-        rows = Conversation.objects.filter(user=user, thread_hash="x")
+        now = timezone.now()
+        # A planner looks at how much there is, so there is something.
+        Conversation.objects.bulk_create(
+            Conversation(user=user, thread_hash=f"{n:064}", updated_at=now)
+            for n in range(2000)
+        )
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
+        rows = Conversation.objects.filter(user=user, thread_hash=f"{7:064}")
         return rows.order_by("-updated_at").explain()
 
     assert "conversation_thread" in await in_database(plan)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from llmchat import catalogue, checkpoints, runtime, services, streams, turns, workers
@@ -218,6 +219,8 @@ def test_this_process_is_known_to_live_and_a_gone_one_to_be_dead():
 async def test_a_database_that_is_down_refuses_the_turn(
     user, provider, upstream, turn, statement
 ):
+    if statement == "BEGIN" and connection.vendor != "sqlite":
+        pytest.skip("only SQLite is told to begin by Django")
     with broken_database(statement), pytest.raises(ChatError) as refused:
         await events_of(user, turn("Hi"))
     assert (refused.value.code, refused.value.status) == ("database_unavailable", 503)

@@ -1,0 +1,61 @@
+"""A real PostgreSQL for the tests: `python -m tests.postgres [PYTEST ARGUMENTS]`.
+
+Starts the server that the package `pgserver` carries, on a socket in a directory of
+its own, and runs the tests of what is stored on it: the same ones that the rest of
+the suite runs on SQLite. Nothing of it is left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@contextmanager
+def running_postgres() -> Iterator[str]:
+    """Run a server with an empty database and yield its `DATABASE_URL`."""
+    with warnings.catch_warnings():
+        # It says where its lock is, for want of XDG_RUNTIME_DIR.
+        warnings.simplefilter("ignore")
+        import pgserver
+    with tempfile.TemporaryDirectory(prefix="llmchat-postgres-") as directory:
+        data = Path(directory) / "data"
+        with pgserver.get_server(data, cleanup_mode="stop") as server:
+            # What survives a power cut is not tested here, and is slow.
+            for name in ("fsync", "synchronous_commit", "full_page_writes"):
+                server.psql(f"ALTER SYSTEM SET {name} = off")
+            server.psql("SELECT pg_reload_conf()")
+            yield server.get_uri()
+
+
+def database_tests() -> list[str]:
+    """Return the files of tests that use the database in their own process."""
+    files = sorted(
+        path.relative_to(ROOT)
+        for package in ("accounts", "llmchat")
+        for path in (ROOT / "tests").glob(f"test_{package}_*.py")
+    )
+    return [str(path) for path in files if not path.stem.endswith("_live")]
+
+
+def main(arguments: list[str]) -> int:
+    """Run the tests on PostgreSQL and return pytest's status."""
+    with running_postgres() as url:
+        tests = subprocess.run(
+            [sys.executable, "-m", "pytest", *arguments, *database_tests()],
+            cwd=ROOT,
+            env={**os.environ, "LLMCHAT_TEST_DATABASE_URL": url},
+        )
+    return tests.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
