@@ -32,12 +32,12 @@ Drain = Callable[[httpx.Response, Body], None]
 _GRACE_S = 5.0  # for usage and terminator, once the finish reason was seen
 _ERROR_BODY_S = 5.0
 _MAX_ANSWER_CHARS = 4_000_000
-_NETWORK_ERRORS = (
+NETWORK_ERRORS = (
     httpx.HTTPError,
     httpx.StreamError,
     aiohttp.ClientError,
     OSError,
-    EOFError,
+    RuntimeError,  # both libraries' word for a client that was closed meanwhile
 )
 
 
@@ -109,7 +109,7 @@ class ChatStream:
             if answer.ended:
                 self._drain(response, body)
                 response = None
-        except (DeadlinePassedError, *_NETWORK_ERRORS) as exc:
+        except (DeadlinePassedError, *NETWORK_ERRORS) as exc:
             # The end of the body adds nothing once the provider has said that the
             # answer is whole, unless more text may follow that.
             if not (answer.is_complete and self._adapter.finish_is_last):
@@ -142,7 +142,7 @@ class ChatStream:
                 while len(body) < MAX_ERROR_BYTES:
                     with watchdog:
                         body += await anext(chunks)
-        except (StopAsyncIteration, DeadlinePassedError, *_NETWORK_ERRORS):
+        except (StopAsyncIteration, DeadlinePassedError, *NETWORK_ERRORS):
             pass  # the status says enough
         return error_from_response(response.status_code, response.headers, bytes(body))
 

@@ -10,7 +10,7 @@ from contextlib import aclosing, suppress
 import httpx
 from httpx_aiohttp import HttpxAiohttpClient
 
-from .attempt import Body, ChatStream
+from .attempt import NETWORK_ERRORS, Body, ChatStream
 from .errors import ProviderError
 from .retry import Attempts, OnKeyRefused
 from .types import Chat, Event, Key, Provider, Timeouts
@@ -109,7 +109,7 @@ async def _read_to_end(response: httpx.Response, body: Body) -> None:
     """Read what follows the terminator, so that the connection can be used again."""
     rest = 0
     try:
-        with suppress(TimeoutError, httpx.HTTPError):
+        with suppress(*NETWORK_ERRORS):
             async with asyncio.timeout(_DRAIN_S), aclosing(body) as chunks:
                 async for chunk in chunks:
                     rest += len(chunk)

@@ -104,8 +104,8 @@ class _Start:
         with self._lock:
             self._stopped = True
             process = self._process
-            if process is not None and process.stdin is not None:
-                process.stdin.close()
+            if process is not None:
+                process.terminate()
         self._thread.join(_STOP_S)
         if process is not None and self._thread.is_alive():
             process.kill()
@@ -131,8 +131,8 @@ class _Start:
         ) as process:
             with self._lock:
                 self._process = process
-                if self._stopped and process.stdin is not None:
-                    process.stdin.close()
+                if self._stopped:
+                    process.terminate()
             logger.info("local model: process %d starts", process.pid)
             assert process.stdout is not None
             while line := process.stdout.readline(_MAX_LINE):

@@ -21,7 +21,6 @@ TOKENS_PER_SLOT = 4096
 def main(weights: str) -> None:
     """Load the model and serve it until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    os.nice(5)  # the web server comes first
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -32,7 +31,11 @@ def main(weights: str) -> None:
     params.n_parallel = SLOTS
     params.n_ctx = SLOTS * TOKENS_PER_SLOT
     params.n_gpu_layers = 0
-    params.cpuparams.n_threads = min(4, len(os.sched_getaffinity(0)))
+    # Its threads spin for each other after each layer: more of them than idle cores
+    # make it many times slower, and the web server needs a core too.
+    threads = max(1, min(4, len(os.sched_getaffinity(0)) // 2))
+    params.cpuparams.n_threads = threads
+    params.cpuparams_batch.n_threads = threads
     params.warmup = False
     params.ui = False
     params.endpoint_slots = False
@@ -40,7 +43,7 @@ def main(weights: str) -> None:
     server = xllamacpp.Server(params)
     # One write, on a line of its own: llama.cpp's threads log to the same pipe.
     os.write(sys.stdout.fileno(), f"\n{READY}{server.listening_address}\n".encode())
-    while sys.stdin.buffer.read(4096):
+    while os.read(0, 4096):
         pass
     os._exit(0)  # an orderly end would wait for answers that nobody wants
 

@@ -28,7 +28,8 @@ def answer(request: Request, number: int) -> Response:
         if (refusal := api.check(request)) is not None:
             return refusal
         if not api.wants_stream(request):
-            return json_response(api.whole(SHORT))
+            played = find(api, model, number)
+            return json_response(api.whole(SHORT)) if played.status == 200 else played
         if api.name == "gemini" and request.query.get("alt") != ["sse"]:
             return json_response([api.whole(SHORT), api.whole(SHORT)])
         return find(api, model, number)

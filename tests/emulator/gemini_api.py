@@ -9,7 +9,9 @@ from .api import Api, Row, Story, event
 from .request import Request
 from .response import Response
 
-_PATH = re.compile(r"/v1beta/models/([^/]+):(streamGenerateContent|generateContent)")
+_PATH = re.compile(
+    r"/v1(?:beta)?/models/([^/]+):(streamGenerateContent|generateContent)"
+)
 _QUOTA = "type.googleapis.com/google.rpc.QuotaFailure"
 _RETRY = "type.googleapis.com/google.rpc.RetryInfo"
 

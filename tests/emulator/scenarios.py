@@ -8,6 +8,7 @@ A request chooses with the model's name, `scenario-<name>`. Before the name may 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -142,7 +143,7 @@ def _multi_data(api: Api) -> Response:
     events = []
     for item in api.events(SHORT):
         newline = b"\r\n" if b"\r\n" in item else b"\n"
-        events.append(item.replace(b', "', b"," + newline + b'data: "'))
+        events.append(re.sub(rb', (?="\w+":)', b"," + newline + b"data: ", item))
     return Response(events)
 
 

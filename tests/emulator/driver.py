@@ -1,0 +1,136 @@
+"""How tests ask the emulator through the project's own client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from llmchat.providers.client import ProviderClient
+from llmchat.providers.errors import ProviderError
+from llmchat.providers.registry import DEFAULT_PROVIDERS
+from llmchat.providers.types import (
+    Chat,
+    ChatMessage,
+    Delta,
+    Event,
+    Finished,
+    Key,
+    Provider,
+    Timeouts,
+)
+
+from .api import PREFIX
+from .application import emulator
+from .request import Request
+from .server import Emulator
+
+APIS = ("openai", "deepseek", "claude", "gemini")
+KEY = Key("k1", "key-one-SECRET")
+PATIENT = Timeouts(connect_s=5, first_token_s=30, idle_s=30, total_s=60)
+HASTY = Timeouts(connect_s=1, first_token_s=0.4, idle_s=0.25, total_s=0.9)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one question."""
+
+    deltas: list[str] = field(default_factory=list)
+    finished: Finished | None = None
+    error: ProviderError | None = None
+    requests: list[Request] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.deltas)
+
+    @property
+    def code(self) -> str:
+        return self.error.code if self.error else ""
+
+
+@dataclass(slots=True)
+class Lab:
+    """An emulator and a client."""
+
+    server: Emulator
+    client: ProviderClient
+
+    def provider(self, api: str, **changes: object) -> Provider:
+        """Return the provider as the project ships it, at the emulator's address."""
+        provider = DEFAULT_PROVIDERS[api].provider
+        return replace(provider, **{"base_url": self.server.url, **changes})
+
+    def stream(
+        self,
+        api: str,
+        scenario: str,
+        *,
+        keys: Sequence[Key] = (KEY,),
+        timeouts: Timeouts = PATIENT,
+        refused: list[str] | None = None,
+        provider: Provider | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Return the stream of one answer."""
+        seen = [] if refused is None else refused
+        return self.client.stream_chat(
+            provider or self.provider(api),
+            keys,
+            chat(PREFIX + scenario),
+            timeouts=timeouts,
+            on_key_refused=lambda key, error: seen.append(f"{key.ident} {error.code}"),
+        )
+
+    async def ask(
+        self,
+        api: str,
+        scenario: str,
+        *,
+        keys: Sequence[Key] = (KEY,),
+        timeouts: Timeouts = PATIENT,
+        provider: Provider | None = None,
+    ) -> Outcome:
+        """Return everything that comes of one question."""
+        outcome = Outcome()
+        before = len(self.server.requests)
+        stream = self.stream(
+            api,
+            scenario,
+            keys=keys,
+            timeouts=timeouts,
+            refused=outcome.refused,
+            provider=provider,
+        )
+        try:
+            async with aclosing(stream) as events:
+                async for event in events:
+                    assert outcome.finished is None, "nothing comes after the end"
+                    if isinstance(event, Delta):
+                        outcome.deltas.append(event.text)
+                    else:
+                        outcome.finished = event
+        except ProviderError as error:
+            outcome.error = error
+        outcome.requests = self.server.requests[before:]
+        return outcome
+
+
+def chat(model: str, *texts: str) -> Chat:
+    """Return a chat of the user's and the assistant's turns."""
+    roles = ("user", "assistant")
+    messages = (
+        ChatMessage(roles[n % 2], text) for n, text in enumerate(texts or ("Hello?",))
+    )
+    return Chat(model, tuple(messages))
+
+
+@asynccontextmanager
+async def lab(*, max_connections: int = 1000) -> AsyncIterator[Lab]:
+    """Start an emulator and a client for it."""
+    async with emulator() as server:
+        client = ProviderClient(PATIENT, max_connections=max_connections)
+        try:
+            yield Lab(server, client)
+        finally:
+            await client.aclose()

@@ -1,0 +1,137 @@
+"""A client that goes away closes the provider's connection, whenever it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import aclosing, suppress
+
+import pytest
+
+from llmchat.providers.types import Delta
+from tests.emulator.driver import APIS, Lab, lab
+from tests.emulator.scenarios import SHORT
+
+SOON_S = 0.1
+CANCELS = int(os.environ.get("LLMCHAT_TEST_CANCELS", "10000"))
+
+
+async def consume(setting: Lab, api: str, scenario: str) -> None:
+    async with aclosing(setting.stream(api, scenario)) as events:
+        async for _ in events:
+            pass
+
+
+async def cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def assert_hung_up(setting: Lab, since: float) -> None:
+    """The emulator must have seen the one open request being given up."""
+    server = setting.server
+    await server.until(lambda: not server.open_requests)
+    request = server.requests[-1]
+    assert request.hung_up
+    assert request.ended_at - since < SOON_S
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize(
+    "scenario", ["slow-headers", "slow-first", "comments-only", "silence"]
+)
+async def test_a_cancelled_task_hangs_up(api: str, scenario: str) -> None:
+    async with lab() as setting:
+        task = asyncio.create_task(consume(setting, api, scenario))
+        await setting.server.until(lambda: bool(setting.server.requests))
+        await asyncio.sleep(0.05)  # into the phase
+        since = asyncio.get_running_loop().time()
+        await cancel(task)
+        await assert_hung_up(setting, since)
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_a_closed_generator_hangs_up_in_mid_stream(api: str) -> None:
+    async with lab() as setting:
+        stream = setting.stream(api, "endless")
+        assert isinstance(await anext(stream), Delta)
+        since = asyncio.get_running_loop().time()
+        await stream.aclose()
+        await assert_hung_up(setting, since)
+
+
+async def test_a_cancel_while_connecting_ends_at_once() -> None:
+    # A listener whose backlog is full answers no connection.
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            with suppress(BlockingIOError):
+                filler.connect(address)
+        async with lab() as setting:
+            provider = setting.provider(
+                "openai", base_url=f"http://{address[0]}:{address[1]}"
+            )
+            stream = setting.stream("openai", "short", provider=provider)
+            task = asyncio.create_task(anext(stream))  # type: ignore[arg-type]
+            await asyncio.sleep(0.05)
+            since = asyncio.get_running_loop().time()
+            await cancel(task)  # type: ignore[arg-type]
+            assert asyncio.get_running_loop().time() - since < SOON_S
+        for filler in fillers:
+            filler.close()
+
+
+async def test_a_cancel_while_queueing_ends_at_once_and_frees_the_place() -> None:
+    async with lab(max_connections=1) as setting:
+        busy = asyncio.create_task(consume(setting, "openai", "slow-first"))
+        await setting.server.until(lambda: bool(setting.server.requests))
+        queued = asyncio.create_task(consume(setting, "openai", "slow-first"))
+        await asyncio.sleep(0.02)
+        since = asyncio.get_running_loop().time()
+        await cancel(queued)
+        assert asyncio.get_running_loop().time() - since < SOON_S
+        assert len(setting.server.requests) == 1
+        await cancel(busy)
+        outcome = await setting.ask("openai", "short")
+    assert outcome.text == SHORT.text
+
+
+async def test_a_cancel_while_waiting_to_retry_ends_at_once() -> None:
+    async with lab() as setting:
+        task = asyncio.create_task(consume(setting, "openai", "empty-500"))
+        await setting.server.until(
+            lambda: bool(setting.server.requests) and not setting.server.open_requests
+        )
+        await cancel(task)
+        assert len(setting.server.requests) == 1
+
+
+async def test_cancels_leave_no_place_taken() -> None:
+    """Many cancels in all phases, through a pool of few connections."""
+    places = 20
+    scenarios = ("slow-headers", "slow-first", "endless", "short", "silence")
+    async with lab(max_connections=places) as setting:
+
+        async def one(number: int) -> None:
+            scenario = scenarios[number % len(scenarios)]
+            task = asyncio.create_task(consume(setting, APIS[number % 4], scenario))
+            await asyncio.sleep((number % 7) / 1000)  # another moment for each
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+        for start in range(0, CANCELS, 50):
+            batch = range(start, min(start + 50, CANCELS))
+            await asyncio.gather(*(one(number) for number in batch))
+        async with asyncio.timeout(10):
+            outcomes = await asyncio.gather(
+                *(setting.ask("openai", "comments-first") for _ in range(places))
+            )
+        await setting.server.until(lambda: not setting.server.open_requests)
+    assert all(outcome.text == SHORT.text for outcome in outcomes)

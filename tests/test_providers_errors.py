@@ -1,0 +1,183 @@
+"""From a provider's words to this project's errors."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from llmchat.providers import errors
+from llmchat.providers.classify import error_from_response, error_in, retry_after
+from llmchat.providers.errors import ProviderError
+from tests.emulator.application import APIS
+from tests.emulator.driver import HASTY, KEY, lab
+
+# Each row of the emulator's error tables: the code it becomes, whether it is retried.
+ROWS = {
+    "auth": ("provider_auth", False),
+    "bad-request": ("bad_request", False),
+    "billing-off": ("provider_quota", False),
+    "cap": ("provider_quota", False),
+    "conflict": ("provider_error", True),
+    "context": ("context_too_long", False),
+    "credit": ("provider_quota", False),
+    "empty-text": ("bad_request", False),
+    "model": ("model_not_found", False),
+    "no-key": ("provider_auth", False),
+    "no-max-tokens": ("bad_request", False),
+    "parameter": ("bad_request", False),
+    "permission": ("provider_auth", False),
+    "prefill": ("bad_request", False),
+    "quota": ("provider_quota", False),
+    "rate": ("provider_rate_limited", True),
+    "rate-absurd": ("provider_rate_limited", True),
+    "rate-date": ("provider_rate_limited", True),
+    "rate-long": ("provider_rate_limited", True),
+    "rate-ms": ("provider_rate_limited", True),
+    "rate-negative": ("provider_rate_limited", True),
+    "rate-silent": ("provider_rate_limited", True),
+    "server": ("provider_error", True),
+    "slow": ("provider_timeout", True),
+    "spend": ("provider_quota", False),
+    "system-role": ("bad_request", False),
+    "temperature": ("bad_request", False),
+    "token": ("provider_auth", False),
+    "too-large": ("context_too_long", False),
+    "unavailable": ("provider_unavailable", True),
+    "unprocessable": ("bad_request", False),
+    "unverified": ("bad_request", False),
+    "version": ("bad_request", False),
+}
+
+
+@pytest.mark.parametrize(
+    ("api", "row"), [(name, row) for name, api in APIS.items() for row in api.failures]
+)
+def test_a_failure_before_the_stream_becomes_our_error(api: str, row: str) -> None:
+    status, body, headers = APIS[api].failures[row]
+    error = error_from_response(status, headers, json.dumps(body).encode())
+    assert (error.code, error.retryable) == ROWS[row]
+    assert "SECRET" not in f"{error} {error!r} {error.text} {error.log_detail}"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code", "retryable"),
+    [
+        (502, b"<html>", "provider_error", True),
+        (520, b"", "provider_error", True),
+        (522, b"", "provider_timeout", True),
+        (529, b"busy", "provider_unavailable", True),
+        (503, b"[]", "provider_unavailable", True),
+        (500, b"\xff\xfe", "provider_error", True),
+        (501, b"", "provider_error", False),
+        (408, b"", "provider_timeout", True),
+        (404, b"<html>", "provider_error", False),
+        (404, b'{"detail":"Not Found"}', "provider_error", False),
+        (404, b'{"error":"model \'x\' not found"}', "model_not_found", False),
+        (400, b'{"object":"error","message":"bad","code":400}', "bad_request", False),
+        (401, b"null", "provider_auth", False),
+        (301, b"<html>", "provider_error", False),
+        (204, b"", "provider_error", False),
+        (429, b'{"error":{"code":429}}', "provider_rate_limited", True),
+        (429, b'{"error":{"message":"Insufficient balance"}}', "provider_quota", False),
+        (403, b'{"error":{"code":"model_not_found"}}', "model_not_found", False),
+        (400, b'{"error":{"code":"content_filter"}}', "content_filtered", False),
+        (
+            400,
+            b'{"error":{"type":"exceed_context_size_error","code":400}}',
+            "context_too_long",
+            False,
+        ),
+        (500, b'{"error":{"message":"prompt is too long"}}', "provider_error", True),
+        (
+            429,
+            b'[{"error":{"code":429,"status":"RESOURCE_EXHAUSTED"}}]',
+            "provider_rate_limited",
+            True,
+        ),
+    ],
+)
+def test_a_body_of_a_compatible_server_is_understood(
+    status: int, body: bytes, code: str, retryable: bool
+) -> None:
+    error = error_from_response(status, {}, body)
+    assert (error.code, error.retryable) == (code, retryable)
+
+
+def test_a_provider_may_forbid_the_retry() -> None:
+    error = error_from_response(500, {"x-should-retry": "false"}, b"")
+    assert not error.retryable
+
+
+def test_an_error_inside_a_success_is_judged_by_the_status_in_it() -> None:
+    assert error_in({"error": {"message": "bad", "code": 400}}).code == "bad_request"
+    assert error_in({"error": {"code": 503}}).code == "provider_unavailable"
+
+
+def test_an_error_of_no_known_kind_inside_a_success_may_pass() -> None:
+    assert error_in({"error": "runner gone"}).retryable
+
+
+@pytest.mark.parametrize(
+    ("headers", "delay"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after": "7", "retry-after-ms": "250"}, 0.25),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "1e400"}, None),
+        ({"retry-after": "99999999"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, None),
+    ],
+)
+def test_retry_after_is_read_and_not_believed_blindly(
+    headers: dict[str, str], delay: float | None
+) -> None:
+    assert retry_after(headers) == delay
+
+
+def test_retry_after_may_be_a_date() -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    delay = retry_after({"retry-after": date})
+    assert delay is not None
+    assert 28 < delay <= 30
+
+
+def test_the_delay_may_be_in_the_body() -> None:
+    status, body, headers = APIS["gemini"].failures["rate-long"]
+    error = error_from_response(status, headers, json.dumps(body).encode())
+    assert error.retry_after == pytest.approx(34.4)
+
+
+def test_every_error_is_in_the_tree_of_the_docstring() -> None:
+    assert errors.__doc__ is not None
+    names = [name for name in vars(errors) if name.endswith("Error")]
+    assert len(names) == 13
+    for name in names:
+        kind = getattr(errors, name)
+        assert issubclass(kind, ProviderError)
+        assert name in errors.__doc__
+        assert kind.code in errors.__doc__ or kind is errors.KeyRefusedError
+        assert kind.status in (400, 404, 502, 503, 504)
+        assert kind.text.endswith((".", "requirements-local.txt"))
+
+
+@pytest.mark.parametrize("scenario", ["short", "fail-auth", "html-502", "late-error"])
+async def test_no_key_and_no_body_reaches_the_log(
+    scenario: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for logger in ("", "httpx", "aiohttp", "llmchat"):
+        caplog.set_level(logging.DEBUG, logger)
+    async with lab() as setting:
+        for api in APIS:
+            outcome = await setting.ask(api, scenario, timeouts=HASTY)
+            assert "SECRET" not in repr(outcome.error)
+    assert caplog.records
+    assert "SECRET" not in caplog.text
+    assert "SECRET" not in repr(KEY)

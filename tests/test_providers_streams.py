@@ -1,0 +1,168 @@
+"""Adapters on whole streams, without a network: every cut, every early end."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+
+import pytest
+
+from llmchat.providers.answer import Answer, conclude
+from llmchat.providers.errors import ProviderError
+from llmchat.providers.registry import ADAPTERS
+from llmchat.providers.sse import SSEReader
+from llmchat.providers.types import Finished
+from tests.emulator.api import Story
+from tests.emulator.application import APIS
+from tests.emulator.driver import chat
+from tests.emulator.scenarios import SHORT, THOUGHTFUL
+
+UNICODE = Story(("a\u2028é", "😀\x85 end"))
+ENDLESS_READ = 10**9
+
+
+def read(api: str, stream: bytes, size: int = ENDLESS_READ) -> tuple[str, Finished]:
+    """Parse a stream in pieces of `size` bytes and judge what it says."""
+    adapter = ADAPTERS[api]  # type: ignore[index]
+    reader, answer = SSEReader(), Answer()
+    events = []
+    for start in range(0, len(stream), size):
+        events += reader.receive_bytes(stream[start : start + size])
+    events += reader.receive_end()
+    texts = [adapter.parse(name, data, answer) for name, data in events]
+    deltas = sum(map(bool, texts))
+    return "".join(texts), conclude(answer, chat("m"), deltas)
+
+
+@pytest.mark.parametrize("story", [SHORT, THOUGHTFUL, UNICODE])
+@pytest.mark.parametrize("api", APIS)
+def test_a_stream_cut_at_every_byte_says_the_same(api: str, story: Story) -> None:
+    stream = b"".join(APIS[api].events(story))
+    whole = read(api, stream)
+    assert whole[0] == story.text
+    adapter = ADAPTERS[api]  # type: ignore[index]
+    for cut in range(1, len(stream)):
+        reader, answer = SSEReader(), Answer()
+        events = reader.receive_bytes(stream[:cut])
+        events += reader.receive_bytes(stream[cut:]) + reader.receive_end()
+        texts = [adapter.parse(name, data, answer) for name, data in events]
+        assert "".join(texts) == story.text
+        assert conclude(answer, chat("m"), len(list(filter(None, texts)))) == whole[1]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("api", APIS)
+def test_a_stream_in_small_pieces_says_the_same(api: str, size: int) -> None:
+    stream = b"".join(APIS[api].events(UNICODE))
+    assert read(api, stream, size) == read(api, stream)
+
+
+# After how many events, counted from the end, the answer may pass for whole.
+WHOLE_BEFORE_END = {"openai": 2, "deepseek": 1, "claude": 1, "gemini": 0}
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_a_stream_ended_after_every_event_is_whole_only_at_its_end(api: str) -> None:
+    events = APIS[api].events(THOUGHTFUL)
+    for count in range(len(events) + 1):
+        stream = b"".join(events[:count])
+        if count >= len(events) - WHOLE_BEFORE_END[api]:
+            assert read(api, stream)[0] == THOUGHTFUL.text
+        else:
+            with pytest.raises(ProviderError) as caught:
+                read(api, stream)
+            assert caught.value.code == "provider_error"
+            assert caught.value.retryable
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_a_stream_ended_at_every_byte_never_shows_wrong_text(api: str) -> None:
+    stream = b"".join(APIS[api].events(SHORT))
+    adapter = ADAPTERS[api]  # type: ignore[index]
+    for cut in range(len(stream)):
+        reader, answer, text = SSEReader(), Answer(), ""
+        with suppress(ProviderError):  # half an event
+            for name, data in reader.receive_bytes(stream[:cut]) + reader.receive_end():
+                text += adapter.parse(name, data, answer)
+        assert SHORT.text.startswith(text)
+        if answer.is_complete:
+            assert text == SHORT.text
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_reasoning_is_counted_and_not_shown(api: str) -> None:
+    text, finished = read(api, b"".join(APIS[api].events(THOUGHTFUL)))
+    assert text == THOUGHTFUL.text
+    assert finished.usage.reasoning_tokens == 2
+    assert finished.usage.output_tokens == 6
+
+
+@pytest.mark.parametrize("usage", ["usual", "finish", "every"])
+@pytest.mark.parametrize("api", APIS)
+def test_usage_is_the_providers_wherever_it_stands(api: str, usage: str) -> None:
+    story = Story(usage=usage)  # type: ignore[arg-type]
+    _, finished = read(api, b"".join(APIS[api].events(story)))
+    assert finished.usage.source == "provider"
+    assert finished.usage.output_tokens == 4
+    assert finished.usage.input_tokens == (11 if api == "gemini" else 21)
+    assert finished.usage.cached_tokens == (4 if api == "gemini" else 3)
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_usage_is_estimated_where_there_is_none(api: str) -> None:
+    story = Story(usage="none")
+    _, finished = read(api, b"".join(APIS[api].events(story)))
+    assert finished.usage.source == "estimated"
+    assert finished.usage.output_tokens == len(story.pieces)
+    assert finished.usage.input_tokens
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_the_model_that_answered_is_told(api: str) -> None:
+    _, finished = read(api, b"".join(APIS[api].events(SHORT)))
+    assert finished.model == f"{api}-snapshot"
+
+
+@pytest.mark.parametrize(
+    "data", [b"null", b"1", b'"text"', b"[]", b"[1,2]", b"{}", b'{"choices":1}']
+)
+@pytest.mark.parametrize("api", APIS)
+def test_an_event_of_a_wrong_shape_is_an_error_or_nothing(
+    api: str, data: bytes
+) -> None:
+    adapter = ADAPTERS[api]  # type: ignore[index]
+    with suppress(ProviderError):
+        assert adapter.parse(b"", data, Answer()) == ""
+
+
+WRONG = [None, 1, "x", [], {}, [None], [1], {"a": 1}, [{}], True, [[]]]
+
+
+@pytest.mark.parametrize("value", WRONG, ids=str)
+@pytest.mark.parametrize(
+    ("api", "template"),
+    [
+        ("openai", {"choices": "*"}),
+        ("openai", {"choices": [{"delta": "*", "finish_reason": None}]}),
+        ("openai", {"choices": [{"delta": {"content": "*"}, "finish_reason": "*"}]}),
+        ("openai", {"choices": [], "usage": "*", "model": "*"}),
+        ("openai", {"choices": [], "usage": {"prompt_tokens_details": "*"}}),
+        ("claude", {"type": "message_start", "message": "*"}),
+        ("claude", {"type": "message_start", "message": {"usage": "*", "id": "*"}}),
+        ("claude", {"type": "content_block_start", "content_block": "*"}),
+        ("claude", {"type": "content_block_delta", "delta": "*"}),
+        ("claude", {"type": "message_delta", "delta": "*", "usage": "*"}),
+        ("claude", {"type": "message_delta", "usage": {"output_tokens": "*"}}),
+        ("gemini", {"candidates": "*", "promptFeedback": "*"}),
+        ("gemini", {"candidates": [{"content": "*", "finishReason": "*"}]}),
+        ("gemini", {"candidates": [{"content": {"parts": "*"}}]}),
+        ("gemini", {"candidates": [{"content": {"parts": [{"text": "*"}]}}]}),
+        ("gemini", {"usageMetadata": "*", "modelVersion": "*"}),
+    ],
+)
+def test_a_field_of_a_wrong_type_breaks_nothing(
+    api: str, template: object, value: object
+) -> None:
+    data = json.dumps(template).replace('"*"', json.dumps(value)).encode()
+    text = ADAPTERS[api].parse(b"", data, Answer())  # type: ignore[index]
+    assert isinstance(text, str)
