@@ -106,6 +106,13 @@ async def _guard(work: Awaitable[None], socket: Socket) -> None:
         logger.exception("A handler of %r failed", socket)
 
 
+async def _say_goodbye(socket: Socket, reason: str) -> None:
+    # What the client sent before it went is handled before.
+    if socket.worker is not None:
+        await asyncio.wait([socket.worker])
+    await _guard(socket.namespace.on_disconnect(socket, reason), socket)
+
+
 async def _forgotten(socket: Socket) -> None:
     farewell, socket.farewell = socket.farewell, None
     if farewell is not None:
@@ -307,8 +314,7 @@ class SocketIOHandler:
         self._sockets.pop(socket.namespace.name, None)
         window = self._app.options.recovery_window_s
         socket.detach()
-        bye = socket.namespace.on_disconnect(socket, reason)
-        socket.farewell = self._app.run(_guard(bye, socket))
+        socket.farewell = self._app.run(_say_goodbye(socket, reason))
         if recoverable and window and socket.pid is not None:
             socket.expiry = self._loop.call_later(window, self._app.forget, socket)
         else:
@@ -344,6 +350,7 @@ class SocketIOHandler:
         for member in list(self._sockets.values()) if close else [socket]:
             if self._sockets.get(member.namespace.name) is member:
                 self.send([self._connection.expel(member.namespace.name)])
+                member.events = None
                 self._detach(member, SERVER_EXPELLED, recoverable=False)
         if close:
             self._client.close()

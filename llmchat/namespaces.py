@@ -114,7 +114,10 @@ class Namespace:
         return True
 
     async def on_disconnect(self, socket: Socket, reason: str) -> None:
-        """Called when the client is gone; while recovery is possible, it may return."""
+        """Called when the client is gone; while recovery is possible, it may return.
+
+        What it sent before it went has been handled by then.
+        """
 
     async def on_forget(self, socket: Socket) -> None:
         """Called when the socket cannot come back any more."""

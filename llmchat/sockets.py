@@ -115,6 +115,7 @@ class Socket:
         "__weakref__",
         "_calls",
         "_early",
+        "_forgotten",
         "_next_call",
         "_tasks",
         "auth",
@@ -158,6 +159,7 @@ class Socket:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._calls: dict[int, asyncio.Future[tuple[Any, ...]]] = {}
         self._next_call = 0
+        self._forgotten = False
         # The dispatcher's: events that wait and the task that handles them, the
         # end of the recovery window, the task that runs `on_disconnect`.
         self.events: deque[QueuedEvent] | None = None
@@ -291,6 +293,8 @@ class Socket:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._work_done)
+        if self._forgotten:
+            task.cancel()
         return task
 
     def _work_done(self, task: asyncio.Task[Any]) -> None:
@@ -317,12 +321,12 @@ class Socket:
         """The client is gone; those who wait for its answers are told."""
         self.line = None
         self.joined = False
-        self.events = None
         for future in self._calls.values():
             if not future.done():
                 future.set_exception(DisconnectedError("the client went away"))
 
     def end_tasks(self) -> None:
         """The socket is forgotten."""
+        self._forgotten = True
         for task in self._tasks:
             task.cancel()

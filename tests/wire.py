@@ -187,16 +187,17 @@ class Polling:
 
     async def receive(self) -> str:
         """The next packet; pings are answered on the way, noops passed over."""
-        while True:
-            while not self.waiting:
-                response = await self.get()
-                assert response.status_code == 200, response.status_code
-                self.waiting = response.text.split(RS)
-            packet = self.waiting.pop(0)
-            if packet == "2":
-                await self.post("3")
-            elif packet != "6":
-                return packet
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                while not self.waiting:
+                    response = await self.get()
+                    assert response.status_code == 200, response.status_code
+                    self.waiting = response.text.split(RS)
+                packet = self.waiting.pop(0)
+                if packet == "2":
+                    await self.post("3")
+                elif packet != "6":
+                    return packet
 
     async def join(self, namespace: str = "/", auth: Any = None) -> dict[str, Any]:
         """Joins a namespace; the answer's content."""
@@ -238,8 +239,9 @@ class WebSocket:
 
     async def receive(self) -> Any:
         """The next frame; pings are answered on the way."""
-        while (frame := await self.read()) == "2":
-            await self.send("3")
+        async with asyncio.timeout(LIMIT_S):
+            while (frame := await self.connection.recv()) == "2":
+                await self.send("3")
         return frame
 
     async def join(self, namespace: str = "/", auth: Any = None) -> dict[str, Any]:
@@ -321,3 +323,13 @@ async def raw_exchange(
             return await reader.read(limit)
     finally:
         writer.close()
+
+
+async def gone(wire: Wire, socket_id: str, namespace: str = "/") -> list[str]:
+    """The reasons of all disconnects that the application saw for a socket."""
+    async with wire.joined(namespace) as client, asyncio.timeout(LIMIT_S):
+        while True:
+            [entries] = await client.ask("gone", socket_id, namespace=namespace)
+            if entries:
+                return [entry["reason"] for entry in entries]
+            await asyncio.sleep(0.02)
