@@ -14,7 +14,7 @@ from tests.emulator.driver import APIS, Lab, lab
 from tests.emulator.scenarios import SHORT
 
 SOON_S = 0.1
-CANCELS = int(os.environ.get("LLMCHAT_TEST_CANCELS", "10000"))
+CANCELS = int(os.environ.get("LLMCHAT_TEST_CANCELS", "2000"))
 
 
 async def consume(setting: Lab, api: str, scenario: str) -> None:

@@ -14,7 +14,7 @@ from llmchat.providers.client import ProviderClient
 from llmchat.providers.errors import ProviderError
 from llmchat.providers.types import Delta, Event, Finished, Key
 from tests.emulator.driver import APIS, HASTY, PATIENT, chat, lab
-from tests.emulator.scenarios import SHORT
+from tests.emulator.scenarios import LONG, SHORT
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +30,15 @@ async def test_an_answer_is_deltas_and_one_end(api: str) -> None:
     assert outcome.finished is not None
     assert outcome.finished.reason == "stop"
     assert outcome.finished.attempts == 1
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_a_long_answer_comes_whole_and_in_order(api: str) -> None:
+    async with lab() as setting:
+        outcome = await setting.ask(api, "long")
+    assert outcome.deltas == list(LONG.pieces)
+    assert outcome.finished is not None
+    assert outcome.finished.usage.output_tokens == len(LONG.pieces)
 
 
 PASSING = [

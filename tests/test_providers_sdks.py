@@ -11,7 +11,7 @@ from google import genai
 from google.genai import types as genai_types
 
 from tests.emulator.application import emulator
-from tests.emulator.scenarios import HUGE, LONG, SHORT, THOUGHTFUL, UNICODE
+from tests.emulator.scenarios import HUGE, SHORT, THOUGHTFUL, UNICODE
 from tests.emulator.server import Emulator
 
 QUESTION = "Hello?"
@@ -20,7 +20,6 @@ STORIES = {
     "unicode": UNICODE,
     "bytewise": UNICODE,
     "huge-line": HUGE,
-    "long": LONG,
     "reasoning": THOUGHTFUL,
 }
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
+from functools import cache
 
 import httpx
 from httpx_aiohttp import HttpxAiohttpClient
@@ -46,7 +48,11 @@ class ProviderClient:
         )
         # Redirects are not followed: one would carry the key to another host.
         self._http = HttpxAiohttpClient(
-            limits=limits, headers=_HEADERS, follow_redirects=False, trust_env=True
+            limits=limits,
+            headers=_HEADERS,
+            follow_redirects=False,
+            trust_env=True,
+            verify=_tls_context(),
         )
 
     async def aclose(self) -> None:
@@ -103,6 +109,12 @@ class ProviderClient:
         task = asyncio.create_task(_read_to_end(response, body))
         self._drains.add(task)
         task.add_done_callback(self._drains.discard)
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    # Reading the certificates takes longer than all the rest of a client.
+    return httpx.create_ssl_context()
 
 
 async def _read_to_end(response: httpx.Response, body: Body) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import dialects, failures  # noqa: F401  # they register their scenarios
 from .api import Api
 from .claude_api import ClaudeApi
 from .gemini_api import GeminiApi

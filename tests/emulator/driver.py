@@ -17,6 +17,7 @@ from llmchat.providers.types import (
     Finished,
     Key,
     Provider,
+    Role,
     Timeouts,
 )
 
@@ -60,7 +61,8 @@ class Lab:
     def provider(self, api: str, **changes: object) -> Provider:
         """Return the provider as the project ships it, at the emulator's address."""
         provider = DEFAULT_PROVIDERS[api].provider
-        return replace(provider, **{"base_url": self.server.url, **changes})
+        changes.setdefault("base_url", self.server.url)
+        return replace(provider, **changes)  # type: ignore[arg-type]
 
     def stream(
         self,
@@ -118,7 +120,7 @@ class Lab:
 
 def chat(model: str, *texts: str) -> Chat:
     """Return a chat of the user's and the assistant's turns."""
-    roles = ("user", "assistant")
+    roles: tuple[Role, Role] = ("user", "assistant")
     messages = (
         ChatMessage(roles[n % 2], text) for n, text in enumerate(texts or ("Hello?",))
     )
