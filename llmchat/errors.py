@@ -17,6 +17,7 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "bad_request": (400, "The request is not valid"),
     "token_expired": (401, "Authentication token expired"),
     "token_invalid": (401, "Authentication token invalid"),
+    "permission_denied": (403, "You may not do this"),
     "provider_not_found": (404, "Provider not found"),
     "conversation_not_found": (404, "Conversation not found"),
     "stream_not_found": (404, "No stream with this sessionId is running"),
@@ -24,8 +25,10 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "cancelled": (409, "The answer was cancelled"),
     "rate_limited": (429, "Rate limit exceeded"),
     "too_many_streams": (429, "Too many answers are being written at once"),
+    "budget_exceeded": (429, "The budget is used up"),
     "internal_error": (500, "Something went wrong on the server"),
     "key_not_configured": (503, "{label} API key not configured"),
+    "price_not_configured": (503, "The price of this provider is not configured"),
     "draining": (503, "The server is about to restart, try again in a moment"),
     "database_unavailable": (503, "The database is not available, try again soon"),
 }

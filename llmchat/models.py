@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
+from typing import TypeAlias
 
 from django.conf import settings
 from django.core.validators import MinValueValidator, RegexValidator
@@ -11,6 +13,19 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from llmchat import encryption
+from llmchat.allowances import Budget, ProviderAccess, Reservation
+
+__all__ = [
+    "AnswerState",
+    "Budget",
+    "Conversation",
+    "Message",
+    "Provider",
+    "ProviderAccess",
+    "ProviderKey",
+    "Reservation",
+    "RunningStream",
+]
 
 # What most providers' keys begin with; it tells nothing of the key.
 _KIND = "sk-"
@@ -253,7 +268,7 @@ class Message(models.Model):
         USER = "user", _("user")
         ASSISTANT = "assistant", _("assistant")
 
-    State = AnswerState
+    State: TypeAlias = AnswerState
 
     class UsageSource(models.TextChoices):
         PROVIDER = "provider", _("counted by the provider")
@@ -333,6 +348,21 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role}: {self.content[:40]}"
+
+    @property
+    def first_token_ms(self) -> int | None:
+        """How long the first piece of the answer took, None where none came."""
+        return self._ms_until(self.first_token_at)
+
+    @property
+    def duration_ms(self) -> int | None:
+        """How long the whole answer took, None while it is being written."""
+        return self._ms_until(self.finished_at)
+
+    def _ms_until(self, moment: datetime | None) -> int | None:
+        if moment is None:
+            return None
+        return round((moment - self.created_at).total_seconds() * 1000)
 
 
 class RunningStream(Message):

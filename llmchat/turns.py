@@ -16,12 +16,14 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from llmchat import catalogue, conf, totals
+from llmchat import budgets, catalogue, conf, permissions, totals
 from llmchat.conversations import extended_hash, open_conversation, stored_hash
 from llmchat.errors import refusal
 from llmchat.events import Turn
-from llmchat.models import Conversation, Message
-from llmchat.providers.types import Usage
+from llmchat.models import AnswerState, Conversation, Message
+from llmchat.providers.answer import estimate_input_tokens
+from llmchat.providers.request import max_tokens
+from llmchat.providers.types import Chat, Usage
 from llmchat.workers import is_known_dead, worker_id
 
 # Checkpoints push it forward; a worker that misses so many of them is dead.
@@ -33,20 +35,24 @@ _State = Message.State
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A turn that is stored; `thread_hash` is its conversation's at that moment."""
+    """A turn that is stored; `thread_hash` is its conversation's at that moment.
+
+    `budgets` are those that something is reserved of.
+    """
 
     route: catalogue.Route
     model: str
     conversation_id: UUID
     message_id: UUID
     thread_hash: str
+    budgets: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How an answer ended. `refused` maps the idents of refused keys to codes."""
 
-    state: Message.State
+    state: AnswerState
     text: str
     usage: Usage
     model: str
@@ -69,12 +75,14 @@ class Progress:
 def begin_turn(user_id: int, turn: Turn) -> Begun:
     """Store the user's message and the answer to come, in one transaction.
 
-    Raises: ChatError `provider_not_found`, `key_not_configured`, `token_invalid`,
-        `session_active`, `too_many_streams`, `conversation_not_found`,
+    Raises: ChatError `provider_not_found`, `key_not_configured`, `permission_denied`,
+        `token_invalid`, `session_active`, `too_many_streams`,
+        `conversation_not_found`, `budget_exceeded`, `price_not_configured`,
         `database_unavailable`.
     """
     try:
         route = catalogue.route(turn.provider)
+        permissions.require(user_id, turn.provider, turn.model or route.default_model)
         with transaction.atomic():
             _lock_user(user_id)
             _check_running(user_id, turn)
@@ -114,8 +122,13 @@ def finish_turn(begun: Begun, ending: Ending) -> bool:
             .filter(pk=begun.conversation_id)
             .first()
         )
-        if conversation is None or not _write_end(begun, ending):
+        if conversation is None:
+            # Deleted; what was used is used.
+            _settle(begun, ending)
             return False
+        if not _write_end(begun, ending):
+            return False
+        _settle(begun, ending)
         if conversation.thread_hash != begun.thread_hash:
             # Another turn went on with it meanwhile.
             conversation.thread_hash = stored_hash(conversation.pk)
@@ -135,6 +148,8 @@ def sweep(user_id: int | None = None) -> int:
     rows = Message.objects.filter(state=_State.STREAMING)
     if user_id is not None:
         rows = rows.filter(user_id=user_id)
+    else:
+        budgets.release_orphans()
     now = timezone.now()
     fields = ("pk", "conversation_id", "worker", "lease_until")
     dead = [
@@ -186,6 +201,8 @@ def _stored(user_id: int, turn: Turn, route: catalogue.Route) -> Begun:
         worker=worker_id(),
         lease_until=now + LEASE,
     )
+    most = _most(turn, route)
+    drawn_on = budgets.reserve(user_id, answer.pk, most, route.cost(most))
     conversation.message_count += 1
     totals.note_begin(conversation, model)
     conversation.save()
@@ -195,7 +212,26 @@ def _stored(user_id: int, turn: Turn, route: catalogue.Route) -> Begun:
         conversation_id=conversation.pk,
         message_id=answer.pk,
         thread_hash=conversation.thread_hash,
+        budgets=drawn_on,
     )
+
+
+def _most(turn: Turn, route: catalogue.Route) -> Usage:
+    """Return what the answer to a turn uses at most, as far as can be said."""
+    chat = Chat(
+        turn.model or route.default_model,
+        turn.messages,
+        max_output_tokens=turn.max_tokens,
+    )
+    output = max_tokens(route.provider, chat) or budgets.DEFAULT_OUTPUT_TOKENS
+    return Usage(estimate_input_tokens(chat), output, "estimated")
+
+
+def _settle(begun: Begun, ending: Ending) -> None:
+    usage = ending.usage
+    if ending.state == _State.ERROR and not ending.text:
+        usage = Usage(0, 0, "estimated")  # nobody bills for a refusal
+    budgets.settle(begun.budgets, begun.message_id, usage, begun.route.cost(usage))
 
 
 def _write_end(begun: Begun, ending: Ending) -> int:
@@ -238,6 +274,8 @@ def _interrupt(
             finished_at=timezone.now(),
             lease_until=None,
         )
+        if changed:
+            budgets.release([message_id])
         if conversation is not None and changed:
             conversation.thread_hash = stored_hash(conversation_id)
             totals.note_state(conversation)

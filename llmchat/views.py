@@ -11,7 +11,7 @@ from django.shortcuts import render
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from llmchat import catalogue, streams
+from llmchat import catalogue, permissions, streams
 from llmchat.api import AsyncAPIView, EventStream
 from llmchat.database import in_database
 from llmchat.errors import refusal
@@ -41,16 +41,23 @@ class ProvidersView(AsyncAPIView):
     """`GET /llm/providers`: what a client may name as `provider`."""
 
     async def get(self, request: Request) -> Response:
-        """List the enabled providers; `configured` says whether a key is there."""
+        """List the enabled providers that the user may use.
+
+        `configured` says whether a key is there; `allowedModels` are patterns.
+        """
+        user_id = int(request.user.pk or 0)
         rows = await in_database(catalogue.available)
+        allowed = await in_database(permissions.allowed_models, user_id)
         providers = [
             {
                 "name": row.name,
                 "label": row.label,
                 "model": row.default_model,
                 "configured": configured,
+                "allowedModels": models,
             }
             for row, configured in rows
+            if (models := allowed.get(row.name, permissions.ALL))
         ]
         return Response({"providers": providers})
 

@@ -235,7 +235,7 @@ async def test_a_long_history_is_found_with_one_indexed_query(
     queries = await in_database(begin)
     lookups = [sql for sql in queries if "thread_hash" in sql and "SELECT" in sql]
     assert len(lookups) == 1
-    assert len(queries) <= 11
+    assert len(queries) <= 12
 
 
 async def test_the_lookup_is_a_search_of_the_index_of_threads(user):

@@ -1,0 +1,168 @@
+"""Who may use what, and how much of it: rows that operators make.
+
+`budgets.py` keeps the books of the budgets, `permissions.py` judges the access.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+def today() -> date:
+    return timezone.now().date()
+
+
+class Budget(models.Model):
+    """What a user, or all members of a group together, may use up in a period.
+
+    Days and months are UTC's. `spent` counts for the period that began on
+    `period_start`; in any later one nothing is spent yet.
+    """
+
+    class Period(models.TextChoices):
+        DAY = "day", _("day")
+        MONTH = "month", _("month")
+
+    class Unit(models.TextChoices):
+        TOKENS = "tokens", _("tokens")
+        DOLLARS = "dollars", _("US dollars")
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="budgets",
+    )
+    group = models.ForeignKey(
+        Group,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="budgets",
+        help_text=_("All members of the group draw on the one budget."),
+    )
+    period = models.CharField(max_length=8, choices=Period, default=Period.DAY)
+    unit = models.CharField(max_length=8, choices=Unit, default=Unit.TOKENS)
+    limit = models.DecimalField(
+        max_digits=18,
+        decimal_places=6,
+        validators=[MinValueValidator(0)],
+        help_text=_("Tokens of prompts and answers, or US dollars; 0 allows nothing."),
+    )
+    period_start = models.DateField(default=today, editable=False)
+    spent = models.DecimalField(
+        max_digits=24, decimal_places=10, default=Decimal(0), editable=False
+    )
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(user=None) ^ Q(group=None),
+                name="budget_of_a_user_or_a_group",
+                violation_error_message=_("Choose either a user or a group."),
+            ),
+            models.UniqueConstraint(
+                fields=["user", "period", "unit"],
+                name="budget_of_a_user",
+                violation_error_message=_("The user has such a budget already."),
+            ),
+            models.UniqueConstraint(
+                fields=["group", "period", "unit"],
+                name="budget_of_a_group",
+                violation_error_message=_("The group has such a budget already."),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.limit.normalize():f} {self.unit} a {self.period}"
+
+    def start_of_period(self, now: datetime) -> date:
+        """Return the first day of the period that `now` is in."""
+        today = now.astimezone(UTC).date()
+        return today if self.period == self.Period.DAY else today.replace(day=1)
+
+    def renews_at(self, now: datetime) -> datetime:
+        """Return when the period after the one of `now` begins."""
+        start = self.start_of_period(now)
+        if self.period == self.Period.DAY:
+            following = date.fromordinal(start.toordinal() + 1)
+        else:
+            following = (
+                start.replace(month=start.month + 1)
+                if start.month < 12
+                else start.replace(year=start.year + 1, month=1)
+            )
+        return datetime.combine(following, time(), UTC)
+
+    def spent_at(self, now: datetime) -> Decimal:
+        """Return what is spent of the budget in the period that `now` is in."""
+        is_current = self.period_start == self.start_of_period(now)
+        return self.spent if is_current else Decimal(0)
+
+
+class Reservation(models.Model):
+    """What an answer that is being written may use up of a budget at most.
+
+    Named by the answer's id and not bound to its row: an answer that is deleted while
+    it streams has cost all the same.
+    """
+
+    budget = models.ForeignKey(
+        Budget, on_delete=models.CASCADE, related_name="reservations"
+    )
+    message_id = models.UUIDField(db_index=True)
+    amount = models.DecimalField(max_digits=24, decimal_places=10)
+
+    def __str__(self) -> str:
+        return f"{self.amount.normalize():f} for {self.message_id}"
+
+
+class ProviderAccess(models.Model):
+    """That a group may use a provider.
+
+    A provider that no row speaks of may be used by everyone; any other one by
+    superusers and by the members of the groups named.
+    """
+
+    provider = models.ForeignKey(
+        "llmchat.Provider", on_delete=models.CASCADE, related_name="access"
+    )
+    group = models.ForeignKey(
+        Group, on_delete=models.CASCADE, related_name="provider_access"
+    )
+    allowed_models = models.TextField(
+        blank=True,
+        help_text=_(
+            "Names of models, one on a line, * for any characters; blank: all models."
+        ),
+    )
+
+    class Meta:
+        ordering = ["pk"]
+        verbose_name = _("permission")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["provider", "group"],
+                name="provider_access_of_a_group",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.group}"
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The patterns of models that the group may use."""
+        lines = (line.strip() for line in self.allowed_models.splitlines())
+        return tuple(line for line in lines if line) or ("*",)

@@ -1,0 +1,133 @@
+"""The books of the budgets: reserved before a provider is called, settled after.
+
+An answer begins while anything is left of each budget that its user draws on, and the
+most that it can cost is reserved in the same transaction, under the budgets' row
+locks. So what runs at the same time cannot spend the same rest twice, and a budget is
+overdrawn by one answer at the most. When the answer ends, what it has cost takes the
+reservation's place; the sweep frees the reservations of dead processes.
+
+Whoever locks budgets has locked the conversation before, and takes them in the order
+of their keys, so that no two transactions wait for each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from django.contrib.auth.models import Group
+from django.db.models import Q, QuerySet, Sum
+from django.utils import timezone
+
+from llmchat.errors import ChatError, refusal
+from llmchat.models import Budget, Message, Reservation
+from llmchat.providers.types import Usage
+
+# The answer's length where neither the client nor the provider's row has a limit.
+DEFAULT_OUTPUT_TOKENS = 4096
+_RETRY_AFTER_RESERVED_S = 5
+_ADJECTIVES = {Budget.Period.DAY: "daily", Budget.Period.MONTH: "monthly"}
+_NOUNS = {Budget.Unit.TOKENS: "token", Budget.Unit.DOLLARS: "money"}
+
+
+def reserve(
+    user_id: int, message_id: UUID, most: Usage, cost: Decimal | None
+) -> tuple[int, ...]:
+    """Reserve what an answer uses at most; return the budgets that it draws on.
+
+    Called inside the transaction that stores the answer's row; `cost` is that of
+    `most`, None where the provider's prices are not known.
+
+    Raises: ChatError `budget_exceeded`, `price_not_configured`.
+    """
+    budgets = list(_locked(_of_user(user_id)))
+    if not budgets:
+        return ()
+    now = timezone.now()
+    reserved = _reserved(budgets)
+    for budget in budgets:
+        spent = budget.spent_at(now)
+        if spent + reserved.get(budget.pk, 0) >= budget.limit:
+            raise _exceeded(budget, now, is_spent=spent >= budget.limit)
+        if budget.unit == Budget.Unit.DOLLARS and cost is None:
+            raise refusal("price_not_configured")
+    Reservation.objects.bulk_create(
+        Reservation(
+            budget=budget, message_id=message_id, amount=_amount(budget, most, cost)
+        )
+        for budget in budgets
+    )
+    return tuple(budget.pk for budget in budgets)
+
+
+def settle(
+    budget_ids: Sequence[int], message_id: UUID, usage: Usage, cost: Decimal | None
+) -> None:
+    """Put what an answer has cost in the place of what was reserved for it.
+
+    Called inside the transaction that stores the answer's end.
+    """
+    if not budget_ids:
+        return
+    now = timezone.now()
+    for budget in _locked(Budget.objects.filter(pk__in=budget_ids)):
+        budget.spent = budget.spent_at(now) + _amount(budget, usage, cost)
+        budget.period_start = budget.start_of_period(now)
+        budget.save(update_fields=["spent", "period_start"])
+    release([message_id])
+
+
+def release(message_ids: Iterable[UUID]) -> None:
+    """Free what was reserved for answers that will not be settled."""
+    Reservation.objects.filter(message_id__in=message_ids).delete()
+
+
+def release_orphans() -> int:
+    """Free what is reserved for answers that nobody writes; return how many."""
+    running = Message.objects.filter(state=Message.State.STREAMING).values("pk")
+    return Reservation.objects.exclude(message_id__in=running).delete()[0]
+
+
+def reserved_of(budget: Budget) -> Decimal:
+    """Return what running answers may still use up of a budget."""
+    return _reserved([budget]).get(budget.pk, Decimal(0))
+
+
+def _of_user(user_id: int) -> QuerySet[Budget]:
+    groups = Group.objects.filter(user=user_id).values("pk")
+    return Budget.objects.filter(Q(user_id=user_id) | Q(group__in=groups))
+
+
+def _locked(budgets: QuerySet[Budget]) -> QuerySet[Budget]:
+    return budgets.select_for_update().order_by("pk")
+
+
+def _reserved(budgets: Sequence[Budget]) -> dict[int, Decimal]:
+    rows = Reservation.objects.filter(budget__in=budgets).values_list("budget")
+    return dict(rows.annotate(Sum("amount")))
+
+
+def _amount(budget: Budget, usage: Usage, cost: Decimal | None) -> Decimal:
+    if budget.unit == Budget.Unit.DOLLARS:
+        return cost or Decimal(0)
+    return Decimal((usage.input_tokens or 0) + usage.output_tokens)
+
+
+def _exceeded(budget: Budget, now: datetime, *, is_spent: bool) -> ChatError:
+    """Return the refusal; what is only reserved may come back in a moment."""
+    renews_at = budget.renews_at(now)
+    whose = "Your" if budget.group_id is None else "Your group's"
+    period = _ADJECTIVES[Budget.Period(budget.period)]
+    noun = _NOUNS[Budget.Unit(budget.unit)]
+    state = "used up" if is_spent else "taken up by answers that are being written"
+    return refusal(
+        "budget_exceeded",
+        text=f"{whose} {period} {noun} budget is {state}; "
+        f"it renews on {renews_at:%Y-%m-%d at %H:%M} UTC",
+        retry_after=math.ceil((renews_at - now).total_seconds())
+        if is_spent
+        else _RETRY_AFTER_RESERVED_S,
+    )
