@@ -29,6 +29,7 @@ from .cors import (
 )
 from .engineio.errors import RequestError
 from .engineio.handshake import Action
+from .engineio.session import CLOSE_NORMAL
 from .server import Request, Server
 
 logger = logging.getLogger(__name__)
@@ -301,7 +302,7 @@ class WebSocketConsumer(EngineConsumer):
         elif not client.open_websocket(self):
             # In Node a refused handshake would be an unhandled error.
             self.client = None
-            await self.close(1000)
+            await self.close(CLOSE_NORMAL)
 
     async def websocket_receive(self, message: Message) -> None:
         """Called with each frame."""
@@ -322,18 +323,32 @@ class WebSocketConsumer(EngineConsumer):
     async def close(self, code: int) -> None:
         """Closes in order, or not, if the peer takes nothing any more."""
         self.client = None
+        protocol = _protocol(self.base_send)
+        send_close = getattr(protocol, "sendCloseFrame", None)
+        if send_close is not None and code != CLOSE_NORMAL:
+            # Daphne lets through the codes of applications alone.
+            send_close(code=code)
+            return
         await self.base_send({"type": "websocket.close", "code": code})
-        transport = _transport(self.base_send)
+        transport = getattr(protocol, "transport", None)
         buffered = getattr(transport, "get_write_buffer_size", None)
         if buffered is not None and buffered():
             # asyncio would wait for as long as the system does.
             loop = asyncio.get_running_loop()
-            loop.call_later(CLOSE_TIMEOUT_S, _abort, transport)
+            loop.call_later(CLOSE_TIMEOUT_S, transport.abort)
 
     def abort(self) -> None:
-        """Drops the connection, with what the server has buffered for it."""
+        """Drops the connection, with what the server has buffered for it.
+
+        ASGI has no word for this; both servers can do it where they are asked.
+        """
         self.client = None
-        _abort(_transport(self.base_send))
+        transport = getattr(_protocol(self.base_send), "transport", None)
+        for name in ("abort", "abortConnection"):
+            abort = getattr(transport, name, None)
+            if abort is not None:
+                abort()
+                return
 
     def leave(self) -> None:
         """Called at the end, whatever ended it."""
@@ -348,22 +363,10 @@ class WebSocketConsumer(EngineConsumer):
         await self.base_send({"type": "websocket.accept", "headers": headers})
 
 
-def _transport(send: Any) -> Any:
-    """The transport under a server's `send`, None where it cannot be found."""
-    protocol = getattr(send, "__self__", None)  # uvicorn: a method of the protocol
+def _protocol(send: Any) -> Any:
+    """The object behind a server's `send`, None where it cannot be found."""
     arguments = getattr(send, "args", None)  # daphne: a partial, with the protocol
-    if arguments:
-        protocol = arguments[0]
-    return getattr(protocol, "transport", None)
-
-
-def _abort(transport: Any) -> None:
-    """ASGI has no word for this; both servers can do it where they are asked."""
-    for name in ("abort", "abortConnection"):
-        abort = getattr(transport, name, None)
-        if abort is not None:
-            abort()
-            return
+    return arguments[0] if arguments else getattr(send, "__self__", None)
 
 
 def make_consumers(
