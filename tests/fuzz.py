@@ -175,7 +175,13 @@ class Stack:
         options = replace(OPTIONS, max_packets_in_answer=self.rng.choice((1, 16)))
         self.session = Session("sid", transport, self.now, options)
         self.connection = Connection(self.now, LIMITS)
-        self._post(b"40") if transport == "polling" else self._frame("40")
+
+    def join(self) -> None:
+        """Asks for the main namespace."""
+        if self.session.transport == "polling":
+            self._post(b"40")
+        else:
+            self._frame("40")
 
     def step(self) -> int:
         """Does one thing; how many packets that was."""
@@ -335,15 +341,22 @@ def _run(packets: int, rng: random.Random, counts: Counter[str]) -> None:
     while done < packets:
         stack = Stack(rng, counts)
         counts["sessions"] += 1
-        for _ in range(PACKETS_PER_SESSION):
-            try:
-                done += stack.step()
-            except Exception as exc:
-                tail = [frame[:300] for frame in stack.history[-3:]]
-                raise FuzzError(f"after {tail!r}") from exc
-            if stack.session.is_closed:
-                break
+        try:
+            done += _drive(stack)
+        except Exception as exc:
+            tail = [frame[:300] for frame in stack.history[-3:]]
+            raise FuzzError(f"after {tail!r}") from exc
     counts["packets"] += done
+
+
+def _drive(stack: Stack) -> int:
+    stack.join()
+    done = 0
+    for _ in range(PACKETS_PER_SESSION):
+        done += stack.step()
+        if stack.session.is_closed:
+            break
+    return done
 
 
 def main() -> int:

@@ -194,3 +194,9 @@ def test_any_text_is_json_or_an_error(text: str) -> None:
     except PacketError:
         return
     assert json.loads(text) == value
+
+
+@given(st.text('[]{}"\\x', max_size=30))
+def test_whatever_follows_brackets_without_end_is_refused(text: str) -> None:
+    with pytest.raises(PacketError):
+        decode_json("[" * 600 + text)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any, NoReturn
 
 from .errors import PacketError
@@ -21,7 +22,8 @@ MAX_DEPTH = 512
 
 # Possessive quantifiers: a string that never ends must not be tried again and again.
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+'
-_BRACKETS = re.compile(_STRING + r'(?:"|\\?\Z)|([\[{])|([\]}])', re.DOTALL)
+_NO_BRACKETS = re.compile(rf'(?:{_STRING}(?:"|\\?\Z)|[^"\[\]{{}}]++)++', re.DOTALL)
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 _NOT_FINITE = re.compile(f'({_STRING}")|-?Infinity|NaN', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -40,22 +42,16 @@ def decode_json(text: str) -> Any:
         PacketError: it is not JSON, or nested deeper than `MAX_DEPTH`.
     """
     try:
-        if text.count("[") + text.count("{") > MAX_DEPTH:
-            _check_depth(text)
+        if text.count("[") + text.count("{") > MAX_DEPTH < _depth(text):
+            raise ValueError("nested too deeply")
         return _decoder.decode(text)
     except (ValueError, RecursionError) as exc:
         raise PacketError("illegal JSON") from exc
 
 
-def _check_depth(text: str) -> None:
-    depth = 0
-    for match in _BRACKETS.finditer(text):
-        if match[1]:
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise ValueError("nested too deeply")
-        elif match[2]:
-            depth -= 1
+def _depth(text: str) -> int:
+    brackets = _NO_BRACKETS.sub("", text)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
 
 
 def encode_json(value: Any, default: Callable[[Any], Any] | None = None) -> str:
