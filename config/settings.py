@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from config import environment as env
+from config.admin_look import UNFOLD as UNFOLD
 from llmchat.conf import Conf
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -46,10 +47,14 @@ FORWARDED_ALLOW_IPS = env.text("FORWARDED_ALLOW_IPS")
 
 INSTALLED_APPS = [
     "daphne",
+    # The admin's look replaces the site, so it comes before the admin; tokens come
+    # before the accounts, which take their pages out of the admin.
+    "unfold",
+    "unfold.contrib.filters",
+    "rest_framework_simplejwt.token_blacklist",
     "accounts",
     "llmchat",
     "rest_framework",
-    "rest_framework_simplejwt.token_blacklist",
     "channels",
     "django.contrib.admin",
     "django.contrib.auth",

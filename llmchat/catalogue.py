@@ -88,6 +88,14 @@ def route(name: str) -> Route:
     )
 
 
+def trial(key: models.ProviderKey) -> tuple[Provider, Key]:
+    """Return what it takes to try one stored key, whether it is in use or not.
+
+    Raises: EncryptionError when none of the encryption keys fits.
+    """
+    return _as_value(key.provider), Key(f"{_STORED}{key.pk}", key.value())
+
+
 def available() -> Iterable[tuple[models.Provider, bool]]:
     """Return the enabled providers, each with whether it can be used."""
     rows = models.Provider.objects.filter(enabled=True).prefetch_related("keys")

@@ -3,6 +3,7 @@
 llmchat.E001   no encryption key: provider keys cannot be stored
 llmchat.E002   an encryption key that is none
 llmchat.E003   time-outs that contradict each other
+llmchat.E004   stored provider keys that no encryption key fits
 llmchat.W001   debug is on beside a setting of production
 """
 
@@ -15,8 +16,10 @@ from cryptography.fernet import Fernet
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import DatabaseError
 
-from llmchat import conf
+from llmchat import conf, encryption
+from llmchat.models import ProviderKey
 
 
 @register(Tags.security)
@@ -42,6 +45,40 @@ def check_encryption_keys(
         for number, key in enumerate(keys, start=1)
         if not _is_fernet_key(key)
     ]
+
+
+@register(Tags.security)
+def check_stored_keys(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Called by Django: can the provider keys that are stored be decrypted?"""
+    # The database may not be there yet, or not be migrated.
+    try:
+        rows = list(
+            ProviderKey.objects.order_by("pk").values_list("pk", "encrypted_value")
+        )
+    except DatabaseError:
+        return []
+    unread = [str(pk) for pk, encrypted in rows if not _is_readable(encrypted)]
+    if not unread:
+        return []
+    return [
+        Error(
+            f"LLMCHAT_ENCRYPTION_KEYS does not decrypt {len(unread)} of {len(rows)}"
+            f" stored provider keys (numbers {', '.join(unread)})",
+            hint="Add the key that they were encrypted with. They are kept as they"
+            " are; new values can be entered in the admin instead.",
+            id="llmchat.E004",
+        )
+    ]
+
+
+def _is_readable(encrypted: str) -> bool:
+    try:
+        encryption.decrypt(encrypted)
+    except encryption.EncryptionError:
+        return False
+    return True
 
 
 def _is_fernet_key(key: str) -> bool:

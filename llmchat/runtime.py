@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any
+from uuid import UUID
 
 from django.db import DatabaseError
 
@@ -81,6 +82,20 @@ def timeouts() -> Timeouts:
         idle_s=values.idle_timeout_s,
         total_s=values.total_timeout_s,
     )
+
+
+def cancel_soon(message_ids: Collection[UUID]) -> None:
+    """Cancel those of the answers that this process writes; from any thread."""
+    current = _runtime
+    if current is None or current.loop.is_closed():
+        return
+    current.loop.call_soon_threadsafe(_cancel, message_ids)
+
+
+def _cancel(message_ids: Collection[UUID]) -> None:
+    for stream in streams.running():
+        if stream.begun is not None and stream.begun.message_id in message_ids:
+            stream.cancel()
 
 
 async def startup() -> None:

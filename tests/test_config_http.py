@@ -114,13 +114,20 @@ def test_a_fault_outside_the_framework_answers_in_kind(path: str, kind: str) -> 
     assert answer.headers["Content-Type"].startswith(kind)
 
 
-@pytest.mark.parametrize("path", ["/admin/login/", "/auth/me", "/no-such-page"])
+@pytest.mark.parametrize("path", ["/", "/auth/me", "/no-such-page"])
 def test_no_page_runs_scripts_of_others(client: Client, path: str) -> None:
     policy = client.get(path).headers["Content-Security-Policy"]
 
     assert "default-src 'self'" in policy
     assert "script-src" not in policy
     assert "frame-ancestors 'none'" in policy
+
+
+def test_the_admin_may_evaluate_but_runs_no_scripts_of_others(client: Client) -> None:
+    policy = client.get("/admin/login/").headers["Content-Security-Policy"]
+
+    assert "default-src 'self'" in policy
+    assert "script-src 'self' 'unsafe-eval'" in policy.split("; ")
 
 
 # --- Other origins ---------------------------------------------------------------

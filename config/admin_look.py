@@ -1,0 +1,98 @@
+"""How the admin looks: its name, its sidebar, its front page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+
+def _style(request: HttpRequest) -> str:
+    return static("llmchat/admin.css")
+
+
+def _icon(request: HttpRequest) -> str:
+    return static("llmchat/favicon.svg")
+
+
+def _may_see(model: str) -> Callable[[HttpRequest], bool]:
+    app, name = model.split(".")
+    return lambda request: request.user.has_perm(f"{app}.view_{name}")
+
+
+def _item(title: str, icon: str, model: str) -> dict[str, Any]:
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{model.replace('.', '_')}_changelist"),
+        "permission": _may_see(model),
+    }
+
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "llmchat",
+    "SITE_HEADER": "llmchat",
+    "SITE_SYMBOL": "forum",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _icon}],
+    "STYLES": [_style],
+    "SHOW_HISTORY": True,
+    "DASHBOARD_CALLBACK": "llmchat.dashboard.show",
+    "COLORS": {
+        # Dark enough for white text on it.
+        "primary": {
+            "50": "#eff6ff",
+            "100": "#dbeafe",
+            "200": "#bfdbfe",
+            "300": "#93c5fd",
+            "400": "#60a5fa",
+            "500": "#3b82f6",
+            "600": "#2563eb",
+            "700": "#1d4ed8",
+            "800": "#1e40af",
+            "900": "#1e3a8a",
+            "950": "#172554",
+        }
+    },
+    "SIDEBAR": {
+        "show_all_applications": True,
+        "navigation": [
+            {
+                "items": [
+                    {
+                        "title": "Usage",
+                        "icon": "bar_chart",
+                        "link": reverse_lazy("admin:index"),
+                    }
+                ]
+            },
+            {
+                "title": "Chats",
+                "separator": True,
+                "items": [
+                    _item("Conversations", "forum", "llmchat.conversation"),
+                    _item("Streaming now", "stream", "llmchat.runningstream"),
+                    _item("Messages", "chat_bubble", "llmchat.message"),
+                ],
+            },
+            {
+                "title": "Providers",
+                "separator": True,
+                "items": [
+                    _item("Providers", "hub", "llmchat.provider"),
+                    _item("Provider keys", "key", "llmchat.providerkey"),
+                ],
+            },
+            {
+                "title": "People",
+                "separator": True,
+                "items": [
+                    _item("Users", "person", "accounts.user"),
+                    _item("Groups", "group", "auth.group"),
+                ],
+            },
+        ],
+    },
+}

@@ -1,0 +1,251 @@
+"""Conversations in the admin: found, read, exported, deleted."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import F, QuerySet
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    StreamingHttpResponse,
+)
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import (
+    AutocompleteSelectFilter,
+    ChoicesDropdownFilter,
+    RangeDateTimeFilter,
+)
+
+from accounts.deletion import summary
+from accounts.models import User
+from llmchat import exports, search, stopping
+from llmchat.admin import running
+from llmchat.admin.base import STATE_LABELS, ReadOnly, dollars, log
+from llmchat.admin.filters import ProviderFilter
+from llmchat.admin.look import ModelAdmin, action, display
+from llmchat.models import Conversation, Message
+
+_PAGE = 100
+
+
+@admin.register(Conversation)
+class ConversationAdmin(ReadOnly, ModelAdmin):
+    """Conversations, the latest first."""
+
+    list_display = [
+        "named",
+        "user",
+        "provider",
+        "model",
+        "state_label",
+        "turn_count",
+        "tokens",
+        "dollars",
+        "updated_at",
+    ]
+    list_display_links = ["named"]
+    list_filter = [
+        ProviderFilter,
+        ("state", ChoicesDropdownFilter),
+        ("user", AutocompleteSelectFilter),
+        ("updated_at", RangeDateTimeFilter),
+    ]
+    list_filter_submit = True
+    list_fullwidth = True
+    list_per_page = 50
+    list_select_related = ["user"]
+    show_full_result_count = False
+    search_fields = ["title"]
+    search_help_text = _("Search what was said, a user, an id")
+    change_form_template = "admin/llmchat/conversation/change_form.html"
+    fields = [
+        ("user", "provider", "model"),
+        ("state_label", "turn_count", "tokens", "dollars"),
+        ("id", "created_at", "updated_at"),
+    ]
+    readonly_fields = ["id", "state_label", "tokens", "dollars"]
+    actions = ["export_json", "export_csv"]
+
+    @admin.display(description=_("title"), ordering="title")
+    def named(self, conversation: Conversation) -> str:
+        """Show the first prompt, or the id where there is none."""
+        return str(conversation)
+
+    @display(description=_("state"), label=STATE_LABELS, ordering="state")
+    def state_label(self, conversation: Conversation) -> str:
+        """Show the state of the latest answer with its colour."""
+        return str(conversation.get_state_display())
+
+    @admin.display(
+        description=_("tokens"), ordering=F("input_tokens") + F("output_tokens")
+    )
+    def tokens(self, conversation: Conversation) -> str:
+        """Show what went in and what came out."""
+        return f"{conversation.input_tokens:,} → {conversation.output_tokens:,}"
+
+    @admin.display(description=_("cost"), ordering="cost")
+    def dollars(self, conversation: Conversation) -> str:
+        """Show what the answers cost."""
+        return dollars(conversation.cost)
+
+    # --- Finding and reading -----------------------------------------------------
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Search in what was said."""
+        if not search_term.strip():
+            return queryset, False
+        user_id = request.GET.get("user__id__exact", "")
+        number = int(user_id) if user_id.isdecimal() else None
+        return search.matching(queryset, search_term, user_id=number), False
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show the conversation as a chat; stop its stream where asked to."""
+        if request.method == "POST" and "_stop" in request.POST:
+            return self._stop(request, object_id)
+        response: HttpResponse = super().change_view(
+            request, object_id, form_url, (extra_context or {}) | {"chat_page": _PAGE}
+        )
+        return response
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Add a page of messages; the row has been found and may be seen."""
+        conversation: Conversation = context["original"]
+        last = max(0, conversation.message_count - 1) // _PAGE
+        wanted = request.GET.get("part", "")
+        number = min(int(wanted), last) if wanted.isdecimal() else 0
+        rows = conversation.messages.filter(
+            position__gte=number * _PAGE, position__lt=(number + 1) * _PAGE
+        )
+        context |= {
+            "chat_messages": list(rows.order_by("position")),
+            "chat_parts": range(last + 1),
+            "chat_part": number,
+            "may_stop": running.may_stop(request),
+            "title": str(conversation),
+            "subtitle": None,
+        }
+        response: HttpResponse = super().render_change_form(
+            request, context, *args, **kwargs
+        )
+        return response
+
+    def _stop(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        if not running.may_stop(request):
+            raise PermissionDenied
+        rows = Message.objects.filter(conversation_id=object_id)
+        if running.stop(request, rows):
+            self.message_user(request, _("Stopped."), level=messages.SUCCESS)
+        else:
+            self.message_user(request, _("Too late."), level=messages.WARNING)
+        return HttpResponseRedirect(request.get_full_path())
+
+    # --- Exporting ---------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the exports."""
+        view = self.admin_site.admin_view
+        return [
+            path(
+                "<uuid:conversation_id>/export.<str:format_name>",
+                view(self.export_one),
+                name="llmchat_conversation_export",
+            ),
+            path(
+                "of-user/<int:user_id>/export.<str:format_name>",
+                view(self.export_user),
+                name="llmchat_user_export",
+            ),
+            *super().get_urls(),
+        ]
+
+    @action(description=_("Export as JSON"), permissions=["view"])
+    def export_json(
+        self, request: HttpRequest, queryset: QuerySet[Conversation]
+    ) -> HttpResponseBase:
+        """Hand out the selection."""
+        return self._export(request, queryset, "json")
+
+    @action(description=_("Export as CSV"), permissions=["view"])
+    def export_csv(
+        self, request: HttpRequest, queryset: QuerySet[Conversation]
+    ) -> HttpResponseBase:
+        """Hand out the selection for a spreadsheet."""
+        return self._export(request, queryset, "csv")
+
+    def export_one(
+        self, request: HttpRequest, conversation_id: UUID, format_name: str
+    ) -> HttpResponseBase:
+        """Hand out one conversation."""
+        rows = self.get_queryset(request).filter(pk=conversation_id)
+        get_object_or_404(rows)
+        return self._export(request, rows, format_name)
+
+    def export_user(
+        self, request: HttpRequest, user_id: int, format_name: str
+    ) -> HttpResponseBase:
+        """Hand out all that is stored of what one user said and was answered."""
+        user = get_object_or_404(User, pk=user_id)
+        rows = self.get_queryset(request).filter(user=user)
+        return self._export(request, rows, format_name, user)
+
+    def _export(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[Conversation],
+        format_name: str,
+        user: User | None = None,
+    ) -> HttpResponseBase:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if format_name not in exports.CONTENT_TYPES:
+            return HttpResponse("No such format", status=404)
+        count = queryset.count()
+        about = user or queryset.order_by("-updated_at").first()
+        if about is not None:
+            log(request, about, f"Exported as {format_name}: {count} conversations.")
+        name = f"user-{user.pk}" if user is not None else "conversations"
+        return StreamingHttpResponse(
+            exports.export(queryset, format_name, user),
+            content_type=exports.CONTENT_TYPES[format_name],
+            headers={
+                "Content-Disposition": f'attachment; filename="{name}.{format_name}"'
+            },
+        )
+
+    # --- Deleting ----------------------------------------------------------------
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """Name the conversations and count their messages, instead of reading them."""
+        return summary(objs, self.model)
+
+    def delete_model(self, request: HttpRequest, obj: Conversation) -> None:
+        """Stop what runs in it first; a late end finds no row to write to."""
+        stopping.stop(Message.objects.filter(conversation=obj))
+        super().delete_model(request, obj)
+
+    def delete_queryset(
+        self, request: HttpRequest, queryset: QuerySet[Conversation]
+    ) -> None:
+        """Stop what runs in them first."""
+        stopping.stop(Message.objects.filter(conversation__in=queryset))
+        super().delete_queryset(request, queryset)

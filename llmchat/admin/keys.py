@@ -1,0 +1,149 @@
+"""Provider keys in the admin: they go in, they are tried, they never come out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import UnfoldAdminPasswordWidget
+
+from llmchat.admin.base import log
+from llmchat.admin.look import ModelAdmin, TabularInline, action, display
+from llmchat.encryption import EncryptionError
+from llmchat.keytest import try_key
+from llmchat.models import ProviderKey
+
+if TYPE_CHECKING:
+    _KeyForm = forms.ModelForm[ProviderKey]
+else:  # Django's own class takes no parameters
+    _KeyForm = forms.ModelForm
+
+# Each is a request to a provider that the operator waits for.
+_MAX_TESTS = 5
+_LEVELS = {True: messages.SUCCESS, False: messages.ERROR, None: messages.WARNING}
+
+
+class ProviderKeyForm(_KeyForm):
+    """Takes a key in and never gives one out."""
+
+    value = forms.CharField(
+        label=_("Key"),
+        required=False,
+        strip=True,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text=_("Stored encrypted and never shown again. Blank: as it is."),
+    )
+
+    class Meta:
+        model = ProviderKey
+        fields = ["provider", "name", "enabled", "resting_until"]
+
+    def clean_value(self) -> str:
+        """Take in the key, unless it is blank and there is one already."""
+        value: str = self.cleaned_data["value"]
+        if not value and not self.instance.encrypted_value:
+            raise forms.ValidationError(_("A key is needed."))
+        if not value:
+            return ""
+        # It is sent in a header.
+        if not value.isascii() or not value.isprintable() or " " in value:
+            raise forms.ValidationError(_("This does not look like a key."))
+        try:
+            self.instance.set_value(value)
+        except EncryptionError as exc:
+            raise forms.ValidationError(str(exc)) from exc
+        self.instance.last_error = ""
+        return value
+
+
+class ProviderKeyInline(TabularInline):
+    """The keys of a provider, on its page."""
+
+    model = ProviderKey
+    form = ProviderKeyForm
+    extra = 0
+    fields = ["name", "shown", "value", "enabled", "last_used_at", "last_error"]
+    readonly_fields = ["shown", "last_used_at", "last_error"]
+    show_change_link = True
+
+    @admin.display(description=_("stored"))
+    def shown(self, key: ProviderKey) -> str:
+        """Show as much of the key as anybody sees."""
+        return key.masked or "–"
+
+
+@admin.register(ProviderKey)
+class ProviderKeyAdmin(ModelAdmin):
+    """All keys: which are in use, which are refused, and a way to find out."""
+
+    form = ProviderKeyForm
+    list_display = [
+        "label",
+        "provider",
+        "shown",
+        "health",
+        "enabled",
+        "last_used_at",
+        "resting_until",
+    ]
+    list_display_links = ["label"]
+    list_filter = ["provider", "enabled"]
+    list_select_related = ["provider"]
+    search_fields = ["name", "last4", "provider__name"]
+    fields = ["provider", "name", "shown", "value", "enabled", "resting_until"]
+    readonly_fields = ["shown"]
+    actions = ["test_keys"]
+    actions_submit_line = ["save_and_test"]
+
+    @admin.display(description=_("name"), ordering="name")
+    def label(self, key: ProviderKey) -> str:
+        """Name the key, by its number where nobody has."""
+        return key.name or f"Key {key.pk}"
+
+    @admin.display(description=_("stored key"))
+    def shown(self, key: ProviderKey) -> str:
+        """Show as much of the key as anybody sees."""
+        return key.masked or "–"
+
+    @display(
+        description=_("health"),
+        label={"refused": "danger", "resting": "warning", "works": "success"},
+    )
+    def health(self, key: ProviderKey) -> tuple[str, str]:
+        """Show how the last request with it went."""
+        if key.last_error:
+            return "refused", key.last_error
+        if key.resting_until is not None and key.resting_until > timezone.now():
+            return "resting", "resting"
+        if key.last_used_at is not None:
+            return "works", "works"
+        return "unused", "not used yet"
+
+    @action(description=_("Test key"), permissions=["change"])
+    def test_keys(self, request: HttpRequest, queryset: QuerySet[ProviderKey]) -> None:
+        """Try the selected keys at their providers."""
+        keys = list(queryset.select_related("provider")[: _MAX_TESTS + 1])
+        if len(keys) > _MAX_TESTS:
+            self.message_user(
+                request, _("Select five keys at most."), level=messages.ERROR
+            )
+            return
+        for key in keys:
+            self._test(request, key)
+
+    @action(description=_("Save and test key"), permissions=["change"])
+    def save_and_test(self, request: HttpRequest, key: Any) -> None:
+        """Try the key that has just been saved."""
+        self._test(
+            request, ProviderKey.objects.select_related("provider").get(pk=key.pk)
+        )
+
+    def _test(self, request: HttpRequest, key: ProviderKey) -> None:
+        trial = try_key(key)
+        self.message_user(request, f"{key}: {trial.text}", level=_LEVELS[trial.works])
+        log(request, key, f"Tested. {trial.text}")

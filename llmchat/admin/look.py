@@ -1,0 +1,49 @@
+"""The look's classes and decorators, under the types that they really have.
+
+django-unfold's own annotations contradict Django's; everything else in this package
+takes these from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.db.models.expressions import BaseExpression, Combinable
+from unfold import decorators
+
+if TYPE_CHECKING:
+    from django.contrib import admin
+    from django.utils.functional import _StrOrPromise
+
+    ModelAdmin = admin.ModelAdmin[Any]
+    TabularInline = admin.TabularInline[Any, Any]
+else:
+    from unfold.admin import ModelAdmin, TabularInline
+
+__all__ = ["ModelAdmin", "TabularInline", "action", "display"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def action(
+    *, description: _StrOrPromise, permissions: Sequence[str]
+) -> Callable[[F], F]:
+    """Make a method an action of a list or a form."""
+    look: Any = decorators.action
+    decorate: Callable[[F], F] = look(description=description, permissions=permissions)
+    return decorate
+
+
+def display(
+    *,
+    description: _StrOrPromise,
+    label: Mapping[Any, str],
+    ordering: str | Combinable | BaseExpression | None = None,
+) -> Callable[[F], F]:
+    """Show what a method returns as a label; `label` maps values to colours."""
+    look: Any = decorators.display
+    decorate: Callable[[F], F] = look(
+        description=description, label=label, ordering=ordering
+    )
+    return decorate

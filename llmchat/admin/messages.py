@@ -1,0 +1,70 @@
+"""Prompts and answers over all conversations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import (
+    AutocompleteSelectFilter,
+    ChoicesDropdownFilter,
+    RangeDateTimeFilter,
+)
+
+from llmchat.admin.base import STATE_LABELS, ReadOnly, dollars
+from llmchat.admin.filters import ProviderFilter
+from llmchat.admin.look import ModelAdmin, display
+from llmchat.models import Message
+
+
+@admin.register(Message)
+class MessageAdmin(ReadOnly, ModelAdmin):
+    """Answers and prompts over all conversations, the latest first."""
+
+    list_display = [
+        "created_at",
+        "user",
+        "role",
+        "state_label",
+        "provider",
+        "model",
+        "output_tokens",
+        "dollars",
+        "error_code",
+    ]
+    list_filter = [
+        ("role", ChoicesDropdownFilter),
+        ("state", ChoicesDropdownFilter),
+        ProviderFilter,
+        ("user", AutocompleteSelectFilter),
+        ("created_at", RangeDateTimeFilter),
+    ]
+    list_filter_submit = True
+    list_select_related = ["user"]
+    ordering = ["-created_at"]
+    show_full_result_count = False
+    exclude = ["lease_until"]
+    actions = None
+
+    @display(description=_("state"), label=STATE_LABELS, ordering="state")
+    def state_label(self, message: Message) -> str:
+        """Show the state with its colour."""
+        return str(Message.State(message.state).label)
+
+    @admin.display(description=_("cost"), ordering="cost")
+    def dollars(self, message: Message) -> str:
+        """Show what an answer cost."""
+        return dollars(message.cost)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Say that a message goes only with its conversation."""
+        return False
+
+    def delete_view(
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Refuse, whoever asks."""
+        raise PermissionDenied

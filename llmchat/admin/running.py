@@ -1,0 +1,144 @@
+"""What is being written now, and a way to stop it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import F, QuerySet
+from django.db.models.functions import Length
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from llmchat import stopping, turns
+from llmchat.admin.base import ReadOnly, log
+from llmchat.admin.look import ModelAdmin, action, display
+from llmchat.models import Message, RunningStream
+
+_STOP = "_stop"
+
+
+def may_stop(request: HttpRequest) -> bool:
+    """Return whether the operator may stop other people's streams."""
+    return request.user.has_perm("llmchat.change_runningstream")
+
+
+def stop(request: HttpRequest, answers: QuerySet[Message]) -> int:
+    """Stop those of `answers` that run; write down who did it."""
+    running = list(answers.filter(state=Message.State.STREAMING))
+    count = stopping.stop(answers)
+    for answer in running:
+        log(request, answer, "Stopped.")
+    return count
+
+
+@admin.register(RunningStream)
+class RunningStreamAdmin(ReadOnly, ModelAdmin):
+    """All answers that are being written, on every worker."""
+
+    list_display = [
+        "conversation_link",
+        "user",
+        "provider",
+        "model",
+        "running_for",
+        "written",
+        "phase",
+    ]
+    list_display_links = None
+    list_select_related = ["user", "conversation"]
+    list_before_template = "admin/llmchat/runningstream/refresh.html"
+    ordering = ["created_at"]
+    actions = ["stop_selected"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RunningStream]:
+        """List what runs, with the length of its text instead of the text."""
+        rows: QuerySet[RunningStream] = super().get_queryset(request)
+        return (
+            rows.filter(state=Message.State.STREAMING)
+            .annotate(length=Length("content"))
+            .defer("content")
+        )
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """Add the button for those who may use it."""
+        columns = list(super().get_list_display(request))
+        return [*columns, "button"] if may_stop(request) else columns
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the list; stop the stream whose button was pressed."""
+        if request.method == "POST" and _STOP in request.POST:
+            if may_stop(request):
+                rows = Message.objects.filter(pk=request.POST[_STOP])
+                self._say(request, stop(request, rows))
+            return HttpResponseRedirect(request.get_full_path())
+        # What a dead process has left behind does not run.
+        turns.sweep()
+        response: HttpResponse = super().changelist_view(request, extra_context)
+        return response
+
+    def has_stop_permission(self, request: HttpRequest) -> bool:
+        """Called by Django for the action's permission."""
+        return may_stop(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Say that a stream is stopped, not deleted."""
+        return False
+
+    @action(description=_("Stop selected streams"), permissions=["stop"])
+    def stop_selected(
+        self, request: HttpRequest, queryset: QuerySet[RunningStream]
+    ) -> None:
+        """Stop the selected streams."""
+        idents = list(queryset.values_list("pk", flat=True))
+        self._say(request, stop(request, Message.objects.filter(pk__in=idents)))
+
+    @admin.display(description=_("conversation"))
+    def conversation_link(self, stream: RunningStream) -> str:
+        """Lead to the conversation."""
+        url = reverse(
+            "admin:llmchat_conversation_change", args=[stream.conversation_id]
+        )
+        return format_html(
+            '<a class="llm-link" href="{}">{}</a>', url, stream.conversation
+        )
+
+    @admin.display(description=_("running for"), ordering=F("created_at").desc())
+    def running_for(self, stream: RunningStream) -> str:
+        """Show since when it runs."""
+        seconds = (timezone.now() - stream.created_at).total_seconds()
+        return f"{max(0, seconds):.0f} s"
+
+    @admin.display(description=_("text so far"))
+    def written(self, stream: Any) -> str:
+        """Show how much is stored of it."""
+        return f"{stream.length:,} characters"
+
+    @display(
+        description=_("state"),
+        label={"streaming": "info", "waiting": "warning", "stopping": "danger"},
+    )
+    def phase(self, stream: RunningStream) -> str:
+        """Show what it does."""
+        if stream.stop_requested:
+            return "stopping"
+        return "waiting" if stream.first_token_at is None else "streaming"
+
+    @admin.display(description="")
+    def button(self, stream: RunningStream) -> str:
+        """Offer to stop it; the button belongs to the list's own form."""
+        return format_html(
+            '<button class="llm-stop" name="{}" value="{}">Stop</button>',
+            _STOP,
+            stream.pk,
+        )
+
+    def _say(self, request: HttpRequest, count: int) -> None:
+        text = _("Stopped: %(count)d.") % {"count": count}
+        level = messages.SUCCESS if count else messages.WARNING
+        self.message_user(request, text if count else _("Too late."), level=level)

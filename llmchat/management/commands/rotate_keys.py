@@ -1,0 +1,39 @@
+"""Moves the stored provider keys under the first encryption key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+
+from llmchat import encryption
+from llmchat.models import ProviderKey
+
+
+class Command(BaseCommand):
+    """Re-encrypt every provider key; what cannot be read stays as it is."""
+
+    help = (
+        "Encrypt the stored provider keys anew under the first of "
+        "LLMCHAT_ENCRYPTION_KEYS. Afterwards the others can be dropped."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Called by Django to run the command."""
+        unread: list[str] = []
+        rotated = 0
+        with transaction.atomic():
+            for key in ProviderKey.objects.select_for_update().order_by("pk"):
+                try:
+                    key.encrypted_value = encryption.rotate(key.encrypted_value)
+                except encryption.EncryptionError as exc:
+                    unread.append(f"{key.pk} ({exc})")
+                    continue
+                key.save(update_fields=["encrypted_value"])
+                rotated += 1
+        self.stdout.write(f"Re-encrypted {rotated} provider keys.")
+        if unread:
+            raise CommandError(
+                f"Left as they are, do not drop a key yet: {', '.join(unread)}"
+            )
