@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from llmchat.providers.local import LocalModel
 from tests import live
@@ -17,6 +19,12 @@ StartServer = Callable[..., live.LiveServer]
 
 SERVER_KINDS = ("daphne", "uvicorn")
 USERS = 60
+
+# How fast an example runs says nothing on a machine that has other work to do.
+hypothesis_settings.register_profile(
+    "llmchat", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("llmchat")
 
 
 @pytest.fixture(scope="session")
