@@ -1,0 +1,82 @@
+"""`manage.py prune --older-than 90d`: delete the conversations of long ago."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.utils import timezone
+
+from llmchat.models import Message
+from llmchat.retention import BATCH, old_conversations, prune
+
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+
+
+class Command(BaseCommand):
+    """Deletes conversations that nobody has gone on with for a while."""
+
+    help = (
+        "Delete conversations, with all their messages, whose last turn is older "
+        "than a given time."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Called by Django."""
+        parser.add_argument(
+            "--older-than",
+            type=_age,
+            required=True,
+            metavar="AGE",
+            help="hours, days or weeks: 36h, 90d, 12w",
+        )
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="only say how much would be deleted",
+        )
+        parser.add_argument(
+            "--batch",
+            type=_batch,
+            default=BATCH,
+            metavar="N",
+            help=f"conversations to delete in one transaction, {BATCH} by default",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Called by Django."""
+        before = timezone.now() - options["older_than"]
+        if options["dry_run"]:
+            old = old_conversations(before)
+            messages = Message.objects.filter(conversation__in=old.values("pk"))
+            self._say("Would delete", old.count(), messages.count())
+            return
+        conversations = messages = 0
+        for batch in prune(before, batch=options["batch"]):
+            conversations += batch[0]
+            messages += batch[1]
+            if options["verbosity"] > 1:
+                self._say("Deleted so far", conversations, messages)
+        self._say("Deleted", conversations, messages)
+
+    def _say(self, verb: str, conversations: int, messages: int) -> None:
+        self.stdout.write(
+            f"{verb} {conversations} conversation{'s'[: conversations != 1]}"
+            f" with {messages} message{'s'[: messages != 1]}"
+        )
+
+
+def _age(text: str) -> timedelta:
+    match = re.fullmatch(r"([1-9]\d{0,5})([hdw])", text)
+    if match is None:
+        raise argparse.ArgumentTypeError("must be like 36h, 90d or 12w")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def _batch(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError("must be a number from 1 to 10000")
+    return int(text)

@@ -1,0 +1,41 @@
+"""Deleting what is older than an operator wants to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from llmchat.models import Conversation, Message
+
+BATCH = 500
+
+
+def old_conversations(before: datetime) -> QuerySet[Conversation]:
+    """Return the conversations whose last turn ended before that moment.
+
+    One whose answer is still being written is not old.
+    """
+    running = Message.objects.filter(state=Message.State.STREAMING)
+    return Conversation.objects.filter(updated_at__lt=before).exclude(
+        pk__in=running.values("conversation")
+    )
+
+
+def prune(before: datetime, *, batch: int = BATCH) -> Iterator[tuple[int, int]]:
+    """Delete old conversations with all their messages, a batch in a transaction.
+
+    Yields how many conversations and messages each batch had. A conversation that
+    somebody goes on with at the same moment is left for later.
+    """
+    while True:
+        with transaction.atomic():
+            rows = old_conversations(before).select_for_update(skip_locked=True)
+            ids = list(rows.order_by("updated_at").values_list("pk", flat=True)[:batch])
+            messages, _ = Message.objects.filter(conversation__in=ids).delete()
+            Conversation.objects.filter(pk__in=ids).delete()
+        if not ids:
+            return
+        yield len(ids), messages
