@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from contextlib import aclosing, suppress
 
 import pytest
 
-from llmchat.providers.types import Delta
-from tests.emulator.driver import APIS, Lab, lab
+from llmchat.providers.types import Delta, Provider
+from tests.emulator.driver import APIS, Lab, full_listener, lab
 from tests.emulator.scenarios import SHORT
 
 SOON_S = 0.1
 CANCELS = int(os.environ.get("LLMCHAT_TEST_CANCELS", "2000"))
 
 
-async def consume(setting: Lab, api: str, scenario: str) -> None:
-    async with aclosing(setting.stream(api, scenario)) as events:
+async def consume(
+    setting: Lab, api: str, scenario: str, provider: Provider | None = None
+) -> None:
+    stream = setting.stream(api, scenario, provider=provider)
+    async with aclosing(stream) as events:
         async for _ in events:
             pass
 
@@ -63,28 +65,14 @@ async def test_a_closed_generator_hangs_up_in_mid_stream(api: str) -> None:
 
 
 async def test_a_cancel_while_connecting_ends_at_once() -> None:
-    # A listener whose backlog is full answers no connection.
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        address = listener.getsockname()
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            with suppress(BlockingIOError):
-                filler.connect(address)
+    with full_listener() as address:
         async with lab() as setting:
-            provider = setting.provider(
-                "openai", base_url=f"http://{address[0]}:{address[1]}"
-            )
-            stream = setting.stream("openai", "short", provider=provider)
-            task = asyncio.create_task(anext(stream))  # type: ignore[arg-type]
-            await asyncio.sleep(0.05)
+            provider = setting.provider("openai", base_url=f"http://{address}")
+            task = asyncio.create_task(consume(setting, "openai", "short", provider))
+            await asyncio.sleep(0.05)  # into the phase
             since = asyncio.get_running_loop().time()
-            await cancel(task)  # type: ignore[arg-type]
+            await cancel(task)
             assert asyncio.get_running_loop().time() - since < SOON_S
-        for filler in fillers:
-            filler.close()
 
 
 async def test_a_cancel_while_queueing_ends_at_once_and_frees_the_place() -> None:

@@ -13,7 +13,7 @@ from llmchat.providers import retry
 from llmchat.providers.client import ProviderClient
 from llmchat.providers.errors import ProviderError
 from llmchat.providers.types import Delta, Event, Finished, Key
-from tests.emulator.driver import APIS, HASTY, PATIENT, chat, lab
+from tests.emulator.driver import APIS, HASTY, PATIENT, chat, full_listener, lab
 from tests.emulator.scenarios import LONG, SHORT
 
 
@@ -256,6 +256,19 @@ async def test_a_host_that_does_not_answer_is_unavailable() -> None:
         provider = setting.provider("openai", base_url="http://127.0.0.1:1/v1")
         outcome = await setting.ask("openai", "short", provider=provider)
     assert outcome.code == "provider_unavailable"
+    assert outcome.error is not None
+    assert outcome.error.attempts == 3
+
+
+async def test_a_host_that_takes_no_connection_is_too_slow() -> None:
+    with full_listener() as address:
+        async with lab() as setting:
+            provider = setting.provider("openai", base_url=f"http://{address}")
+            limits = replace(PATIENT, connect_s=0.1)
+            outcome = await setting.ask(
+                "openai", "short", timeouts=limits, provider=provider
+            )
+    assert outcome.code == "provider_timeout"
     assert outcome.error is not None
     assert outcome.error.attempts == 3
 

@@ -93,6 +93,7 @@ class Complaint:
     status: int
     names: set[str] = field(default_factory=set)
     words: str = ""
+    param: str = ""
     retry_after: float | None = None
     per_day: bool = False
     per_minute: bool = False
@@ -184,6 +185,8 @@ def _read(decoded: object, status: int) -> Complaint:
 def _read_fields(error: dict[str, object], complaint: Complaint) -> None:
     message = error.get("message")
     complaint.words = message[:4000].lower() if isinstance(message, str) else ""
+    if _IDENTIFIER.fullmatch(param := str(error.get("param") or "")):
+        complaint.param = param
     for name in ("type", "status", "code"):
         _read_code(error.get(name), complaint)
     for detail in _dicts(error.get("details")):
@@ -211,6 +214,8 @@ def _dicts(value: object) -> Iterator[dict[str, object]]:
 
 def _judge(complaint: Complaint) -> ProviderError:
     detail = " ".join((str(complaint.status), *sorted(complaint.names)))
+    if complaint.param:
+        detail += f" param {complaint.param}"
     wait = complaint.retry_after
     for judge in (_judge_key, _judge_request, _judge_moment):
         if (kind := judge(complaint)) is not None:

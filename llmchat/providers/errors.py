@@ -32,7 +32,7 @@ class ProviderError(Exception):
 
     code = "provider_error"
     status = 502
-    text = "The provider failed to answer."
+    text = "The provider failed to answer"
     retryable = False
 
     def __init__(
@@ -64,7 +64,7 @@ class ProviderAuthError(KeyRefusedError):
     """The key is unknown to the provider, malformed, or lacks a right."""
 
     code = "provider_auth"
-    text = "The provider refused the API key."
+    text = "The provider refused the API key"
 
 
 class ProviderQuotaError(KeyRefusedError):
@@ -72,7 +72,7 @@ class ProviderQuotaError(KeyRefusedError):
 
     code = "provider_quota"
     status = 503
-    text = "The provider account has no quota or balance left."
+    text = "The provider account has no quota or balance left"
 
 
 class ProviderRateLimitError(ProviderError):
@@ -80,7 +80,7 @@ class ProviderRateLimitError(ProviderError):
 
     code = "provider_rate_limited"
     status = 503
-    text = "The provider is limiting requests, please try again later."
+    text = "The provider is limiting requests, please try again later"
     retryable = True
 
 
@@ -89,7 +89,7 @@ class ProviderUnavailableError(ProviderError):
 
     code = "provider_unavailable"
     status = 503
-    text = "The provider is not available, please try again later."
+    text = "The provider is not available, please try again later"
     retryable = True
 
 
@@ -98,7 +98,7 @@ class ProviderTimeoutError(ProviderError):
 
     code = "provider_timeout"
     status = 504
-    text = "The provider took too long to answer."
+    text = "The provider took too long to answer"
 
 
 class ModelNotFoundError(ProviderError):
@@ -106,21 +106,21 @@ class ModelNotFoundError(ProviderError):
 
     code = "model_not_found"
     status = 404
-    text = "The provider does not offer this model."
+    text = "The provider does not offer this model"
 
 
 class ContentFilteredError(ProviderError):
     """The provider blocked the request or the answer before any text."""
 
     code = "content_filtered"
-    text = "The provider's content filter blocked the answer."
+    text = "The provider's content filter blocked the answer"
 
 
 class EmptyAnswerError(ProviderError):
     """The answer ended well and holds no text."""
 
     code = "empty_answer"
-    text = "The provider gave an empty answer."
+    text = "The provider gave an empty answer"
     retryable = True
 
 
@@ -129,7 +129,7 @@ class ContextTooLongError(ProviderError):
 
     code = "context_too_long"
     status = 400
-    text = "The conversation is too long for this model."
+    text = "The conversation is too long for this model"
 
 
 class BadRequestError(ProviderError):
@@ -137,7 +137,7 @@ class BadRequestError(ProviderError):
 
     code = "bad_request"
     status = 400
-    text = "The provider did not accept the request."
+    text = "The provider did not accept the request"
 
 
 class LocalModelMissingError(ProviderUnavailableError):

@@ -54,7 +54,7 @@ def build_history(chat: Chat) -> History:
             turns.append(ChatMessage(message.role, content))
     if not turns or turns[-1].role != "user":
         raise BadRequestError(
-            "no user message at the end", text="The last message has no text."
+            "no user message at the end", text="The last message has no text"
         )
     return History("\n\n".join(system), tuple(turns))
 

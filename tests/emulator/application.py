@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 from . import dialects, failures  # noqa: F401  # they register their scenarios
 from .api import Api
 from .claude_api import ClaudeApi
@@ -37,6 +39,6 @@ def answer(request: Request, number: int) -> Response:
     return json_response({"error": {"message": "No such path"}}, 404)
 
 
-def emulator(port: int = 0) -> Emulator:
+def emulator(port: int = 0, tls: ssl.SSLContext | None = None) -> Emulator:
     """Return a server of all four APIs; enter it to start it."""
-    return Emulator(answer, port)
+    return Emulator(answer, port, tls)

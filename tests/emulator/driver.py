@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+import socket
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import (
+    ExitStack,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass, field, replace
 
 from llmchat.providers.client import ProviderClient
@@ -128,11 +136,28 @@ def chat(model: str, *texts: str) -> Chat:
 
 
 @asynccontextmanager
-async def lab(*, max_connections: int = 1000) -> AsyncIterator[Lab]:
+async def lab(
+    *, max_connections: int = 1000, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Lab]:
     """Start an emulator and a client for it."""
-    async with emulator() as server:
+    async with emulator(tls=tls) as server:
         client = ProviderClient(PATIENT, max_connections=max_connections)
         try:
             yield Lab(server, client)
         finally:
             await client.aclose()
+
+
+@contextmanager
+def full_listener() -> Iterator[str]:
+    """Give the address of a listener that answers no connection: its queue is full."""
+    with socket.socket() as listener, ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        host, port = listener.getsockname()
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            with suppress(BlockingIOError):
+                filler.connect((host, port))
+        yield f"{host}:{port}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from .request import Request
 from .response import Pause, Repeat, Reset, Response, json_response
 
 Answer = Callable[[Request, int], Response]
-_GONE = (ConnectionError, asyncio.IncompleteReadError, TimeoutError)
+_GONE = (ConnectionError, asyncio.IncompleteReadError, TimeoutError, ssl.SSLError)
 
 
 class Emulator:
@@ -28,9 +29,12 @@ class Emulator:
     Two requests are the same where their target and body are.
     """
 
-    def __init__(self, answer: Answer, port: int = 0) -> None:
+    def __init__(
+        self, answer: Answer, port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._answer = answer
         self._port = port
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._repeats: Counter[tuple[str, bytes]] = Counter()
@@ -42,7 +46,8 @@ class Emulator:
     def url(self) -> str:
         assert self._server is not None
         port = self._server.sockets[0].getsockname()[1]
-        return f"http://127.0.0.1:{port}"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://127.0.0.1:{port}"
 
     @property
     def open_requests(self) -> list[Request]:
@@ -50,7 +55,7 @@ class Emulator:
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
-            self._on_connection, "127.0.0.1", self._port, backlog=2048
+            self._on_connection, "127.0.0.1", self._port, backlog=2048, ssl=self._tls
         )
         return self
 

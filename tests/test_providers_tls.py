@@ -1,0 +1,98 @@
+"""Encrypted connections: who is believed, and how they are closed."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from llmchat.providers import client as client_module
+from llmchat.providers.types import Delta
+from tests.emulator.driver import HASTY, lab
+from tests.emulator.scenarios import SHORT
+
+LOOPBACK = ip_address("127.0.0.1")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that nobody has signed, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "emulator")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(LOOPBACK)]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("tls")
+    files = folder / "certificate.pem", folder / "key.pem"
+    files[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
+
+
+@pytest.fixture
+def server_tls(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return context
+
+
+@pytest.fixture
+def _trusted(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    context = ssl.create_default_context(cafile=str(certificate[0]))
+    monkeypatch.setattr(client_module, "_tls_context", lambda: context)
+
+
+async def test_a_certificate_that_nobody_signed_is_not_believed(
+    server_tls: ssl.SSLContext,
+) -> None:
+    async with lab(tls=server_tls) as setting:
+        outcome = await setting.ask("openai", "short", timeouts=HASTY)
+        assert setting.server.requests == []
+    assert outcome.code == "provider_unavailable"
+
+
+@pytest.mark.usefixtures("_trusted")
+async def test_an_answer_comes_over_tls(server_tls: ssl.SSLContext) -> None:
+    async with lab(tls=server_tls) as setting:
+        outcome = await setting.ask("openai", "short")
+    assert outcome.text == SHORT.text
+
+
+@pytest.mark.usefixtures("_trusted")
+async def test_a_stream_over_tls_given_up_is_hung_up_at_once(
+    server_tls: ssl.SSLContext,
+) -> None:
+    async with lab(tls=server_tls) as setting:
+        server = setting.server
+        stream = setting.stream("openai", "endless")
+        assert isinstance(await anext(stream), Delta)
+        since = asyncio.get_running_loop().time()
+        await stream.aclose()
+        await server.until(lambda: not server.open_requests)
+        assert server.requests[0].hung_up
+        assert server.requests[0].ended_at - since < 0.1
