@@ -18,6 +18,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from llmchat.engineio.events import Closed, CloseReason, MessageReceived, Upgraded
 from llmchat.engineio.events import Event as EngineEvent
@@ -131,18 +132,16 @@ class Mutator:
     def _mutated(self, text: str) -> str:
         at = self.rng.randint(0, len(text))
         end = min(len(text), at + self.rng.choice((1, 1, 2, 8)))
-        match self.rng.randrange(5):
-            case 0:
-                return text[:at] + text[end:]
-            case 1:
-                return text[:at] + text[at:end] * 2 + text[end:]
-            case 2:
-                other = str(self.rng.choice(CORPUS))
-                return text[:at] + other[self.rng.randint(0, len(other)) :]
-            case 3:
-                return text[:at] + self.rng.choice(TOKENS) + text[end:]
-            case _:
-                return text[:at] + self.rng.choice(TOKENS) + text[at:]
+        other = str(self.rng.choice(CORPUS))
+        token: str = self.rng.choice(TOKENS)
+        mutated: tuple[str, ...] = (
+            text[:at] + text[end:],
+            text[:at] + text[at:end] * 2 + text[end:],
+            text[:at] + other[self.rng.randint(0, len(other)) :],
+            text[:at] + token + text[end:],
+            text[:at] + token + text[at:],
+        )
+        return self.rng.choice(mutated)
 
     def body(self) -> tuple[bytes, int]:
         """The body of a POST, and of how many packets it was made."""
@@ -234,7 +233,7 @@ class Stack:
             match event:
                 case MessageReceived(data):
                     assert not over, "a message after the end"
-                    self._guard(lambda data=data: self._message(data))
+                    self._guard(partial(self._message, data))
                 case Closed(reason):
                     over = True
                     self.ended += 1

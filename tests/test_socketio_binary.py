@@ -70,7 +70,7 @@ def test_bytes_are_put_back() -> None:
 
 
 def test_a_number_may_repeat_and_come_out_of_order() -> None:
-    data = [placeholder(1), placeholder(0), placeholder(1)]
+    data: list[Any] = [placeholder(1), placeholder(0), placeholder(1)]
 
     put_back(data, [b"0", b"1"])
 

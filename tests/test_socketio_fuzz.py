@@ -40,7 +40,12 @@ def test_the_fuzzer_reports_a_machine_that_fails(
 
 def test_the_fuzzer_reports_memory_that_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[fuzz.Stack] = []
-    monkeypatch.setattr(fuzz.Stack, "step", lambda stack: kept.append(stack) or 1)
+
+    def keep(stack: fuzz.Stack) -> int:
+        kept.append(stack)
+        return 1
+
+    monkeypatch.setattr(fuzz.Stack, "step", keep)
 
     with pytest.raises(fuzz.FuzzError, match="memory grew"):
         fuzz.fuzz(20_000, seed=1)

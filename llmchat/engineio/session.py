@@ -178,7 +178,8 @@ class Session:
 
         A WebSocket's peer that lags gets a ping early, since its pong tells what it
         has taken. A peer that already has more than `max_unconfirmed_bytes` ahead of
-        it is closed.
+        it is closed. Polling has no way to carry a text with U+001E, its separator;
+        JSON escapes it.
 
         Raises:
             UnicodeEncodeError: a text with half of a surrogate pair.
