@@ -25,7 +25,7 @@ from .heartbeat import Heartbeat
 from .outbox import Outbox
 from .packet import Packet, PacketType, byte_length, decode_frame, encode_frame
 from .payload import decode_payload, encode_payload
-from .upgrade import TRANSITIONS, Link, Signal
+from .upgrade import Link, Upgrade
 
 CLOSE_NORMAL = 1000
 CLOSE_TOO_BIG = 1009
@@ -53,14 +53,12 @@ class Session:
         "_closing_deadline",
         "_events",
         "_heartbeat",
-        "_link",
         "_outbox",
         "_phase",
         "_poll_answer",
         "_poll_held",
         "_post_open",
-        "_probe_pinged",
-        "_upgrade_deadline",
+        "_upgrade",
         "base64_only",
         "close_code",
         "options",
@@ -85,7 +83,7 @@ class Session:
         self.options = options
         self.base64_only = base64_only
         self.close_code = CLOSE_NORMAL
-        self._link = Link.WEBSOCKET if transport == "websocket" else Link.POLLING
+        self._upgrade = Upgrade(transport, options.upgrade_timeout_s)
         self._phase = Phase.OPEN
         self._events: list[Event] = []
         self._outbox = Outbox(open_packet(sid, transport, options))
@@ -95,8 +93,6 @@ class Session:
         self._poll_held = False
         self._poll_answer: bytes | None = None
         self._post_open = False
-        self._probe_pinged = False  # and not answered yet
-        self._upgrade_deadline: float | None = None
         self._closing_deadline: float | None = None
 
     # What the owner may ask.
@@ -104,7 +100,7 @@ class Session:
     @property
     def transport(self) -> str:
         """The present transport: "polling" until an upgrade is complete."""
-        return "websocket" if self._link is Link.WEBSOCKET else "polling"
+        return "websocket" if self._upgrade.is_complete else "polling"
 
     @property
     def is_open(self) -> bool:
@@ -119,22 +115,19 @@ class Session:
     @property
     def probe_is_open(self) -> bool:
         """True while a WebSocket is trying to become the transport."""
-        return self._phase is not Phase.CLOSED and self._link in (
-            Link.PROBING,
-            Link.PROBED,
-        )
+        return self._phase is not Phase.CLOSED and self._upgrade.is_probing
 
     @property
     def has_frames(self) -> bool:
         """True when `take_frame` has something."""
-        return self._link is Link.WEBSOCKET and (
-            self._probe_pinged or bool(self._outbox)
+        return self._upgrade.is_complete and (
+            self._upgrade.pong_waits or bool(self._outbox)
         )
 
     @property
     def has_probe_frames(self) -> bool:
         """True when `take_probe_frame` has something."""
-        return self._probe_pinged
+        return self._upgrade.pong_waits
 
     @property
     def unconfirmed_bytes(self) -> int:
@@ -166,7 +159,7 @@ class Session:
         """When `tick` must be called next, None when there is no reason to."""
         deadlines = (
             self._heartbeat.deadline,
-            self._upgrade_deadline,
+            self._upgrade.deadline,
             self._closing_deadline,
         )
         return min((d for d in deadlines if d is not None), default=None)
@@ -202,7 +195,7 @@ class Session:
         """
         if self._phase is not Phase.OPEN:
             return []
-        if self._link is Link.WEBSOCKET:
+        if self._upgrade.is_complete:
             self._end(reason, keep_queue=True)
             return self._take_events()
         self._phase = Phase.CLOSING
@@ -227,9 +220,9 @@ class Session:
 
     def take_frame(self) -> str | bytes | None:
         """The next frame for the WebSocket that is the transport."""
-        if self._link is not Link.WEBSOCKET:
+        if not self._upgrade.is_complete:
             return None
-        if self._probe_pinged:
+        if self._upgrade.pong_waits:
             return self.take_probe_frame()
         packet = self._outbox.take()
         if packet is None:
@@ -238,10 +231,7 @@ class Session:
 
     def take_probe_frame(self) -> str | bytes | None:
         """The next frame for the WebSocket that is being probed."""
-        if not self._probe_pinged:
-            return None
-        self._probe_pinged = False
-        return PROBE_PONG
+        return PROBE_PONG if self._upgrade.take_pong() else None
 
     # In: polling.
 
@@ -250,7 +240,7 @@ class Session:
         if self._poll_held:
             self._end(CloseReason.TRANSPORT_ERROR)
             return False, self._take_events()
-        if self._link is Link.WEBSOCKET or self._phase is Phase.CLOSED:
+        if self._upgrade.is_complete or self._phase is Phase.CLOSED:
             return False, []
         self._poll_held = True
         self._outbox.confirm_poll()
@@ -294,14 +284,11 @@ class Session:
         """A WebSocket names this session. False: there is one already; close it."""
         if not self.options.allow_upgrades or self._phase is Phase.CLOSED:
             return False
-        if not self._move(Signal.PROBE_OPENED):
-            return False
-        self._upgrade_deadline = now + self.options.upgrade_timeout_s
-        return True
+        return self._upgrade.open_probe(now)
 
     def receive_frame(self, frame: str | bytes, now: float) -> list[Event]:
         """A frame from the WebSocket that is the transport."""
-        if self._link is not Link.WEBSOCKET or self._phase is not Phase.OPEN:
+        if not self._upgrade.is_complete or self._phase is not Phase.OPEN:
             return []
         try:
             if byte_length(frame) > self.options.max_payload_bytes:
@@ -318,23 +305,20 @@ class Session:
         if not self.probe_is_open:
             return []
         if frame == PROBE_PING:
-            self._move(Signal.PROBE_PINGED)
-            self._probe_pinged = True
+            self._upgrade.ping_probe()
         elif frame == PROBE_UPGRADE:
-            self._upgrade(now)
+            self._complete_upgrade(now)
         else:
             self.lose_probe()
         return self._take_events()
 
     def lose_probe(self) -> None:
         """The probing WebSocket is gone or useless; polling goes on."""
-        if self._move(Signal.PROBE_LOST):
-            self._upgrade_deadline = None
-            self._probe_pinged = False
+        self._upgrade.lose_probe()
 
     def lose_websocket(self) -> list[Event]:
         """The WebSocket that is the transport is gone."""
-        if self._link is Link.WEBSOCKET:
+        if self._upgrade.is_complete:
             self._end(CloseReason.TRANSPORT_CLOSE)
             self._outbox.clear()
         return self._take_events()
@@ -348,20 +332,13 @@ class Session:
             self._ping(heartbeat.ping_at)
         if heartbeat.pong_by is not None and now >= heartbeat.pong_by:
             self._end(CloseReason.PING_TIMEOUT, slow=not self.writable)
-        if self._upgrade_deadline is not None and now >= self._upgrade_deadline:
+        if self._upgrade.deadline is not None and now >= self._upgrade.deadline:
             self.lose_probe()
         if self._closing_deadline is not None and now >= self._closing_deadline:
             self._end(CloseReason.FORCED_CLOSE)
         return self._take_events()
 
     # Within.
-
-    def _move(self, signal: Signal) -> bool:
-        link = TRANSITIONS.get((self._link, signal))
-        if link is None:
-            return False
-        self._link = link
-        return True
 
     def _receive_packet(self, packet: Packet, now: float) -> None:
         if packet.type is PacketType.CLOSE:
@@ -380,10 +357,9 @@ class Session:
             # In the fourth protocol it is the server that pings.
             self._end(CloseReason.TRANSPORT_ERROR)
 
-    def _upgrade(self, now: float) -> None:
+    def _complete_upgrade(self, now: float) -> None:
         self._release_poll(_NOOP)
-        self._move(Signal.UPGRADED)
-        self._upgrade_deadline = None
+        self._upgrade.complete()
         # The ping may have been lost with the poll that carried it.
         self._heartbeat.extend(now)
         self._ping_early(now)
@@ -395,7 +371,7 @@ class Session:
     def _ping_early(self, now: float) -> None:
         """Asks a WebSocket's peer that lags what it has taken; polls tell it alone."""
         if (
-            self._link is Link.WEBSOCKET
+            self._upgrade.is_complete
             and self._heartbeat.ping_at is not None
             and not self.writable
         ):
@@ -415,7 +391,7 @@ class Session:
             return encode_payload(packets)
         if self._outbox:
             return encode_payload(self._outbox.take_some(limit))
-        if self._link is Link.PROBED:
+        if self._upgrade.link is Link.PROBED:
             return encode_payload([_NOOP])
         return None
 
@@ -441,9 +417,9 @@ class Session:
         self._release_poll(poll_answer)
         if not keep_queue:
             self._outbox.clear()
-        self._probe_pinged = False
         self._heartbeat.stop()
-        self._upgrade_deadline = self._closing_deadline = None
+        self._upgrade.stop()
+        self._closing_deadline = None
 
     def _take_events(self) -> list[Event]:
         events, self._events = self._events, []
