@@ -4,43 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests import live
 from tests.live import LiveServer
 from tests.upstream import Upstream, running_upstream
 
 WAITING = 200
 
 
+@pytest.fixture(scope="module")
+def upstream_port() -> int:
+    """Where each test's upstream listens, so that they can share a server."""
+    return live.free_port()
+
+
 @pytest.fixture
-async def upstream() -> AsyncIterator[Upstream]:
-    async with running_upstream() as server:
+async def upstream(upstream_port: int) -> AsyncIterator[Upstream]:
+    async with running_upstream(upstream_port) as server:
         yield server
 
 
-@pytest.fixture(params=["uvicorn", "daphne"])
-def server(
-    request: pytest.FixtureRequest,
-    start_server: Callable[..., LiveServer],
-    upstream: Upstream,
-) -> LiveServer:
-    env = {
+@pytest.fixture(scope="module")
+def server_env(upstream_port: int) -> dict[str, str]:
+    return {
         "OPENAI_API_KEY": "sk-test",
-        "OPENAI_BASE_URL": upstream.base_url,
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
         "LLMCHAT_MESSAGES_PER_MINUTE": "0",
         "LLMCHAT_MAX_STREAMS_PER_USER": "1000",
     }
-    return start_server(request.param, env)
 
 
-def client_of(server: LiveServer) -> httpx.AsyncClient:
+def client_of(
+    server: LiveServer, account: live.Account | None = None
+) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=server.url,
-        headers={"Authorization": f"Bearer {server.account().access}"},
+        headers=(account or server.account()).headers,
         limits=httpx.Limits(max_connections=None),
         timeout=30,
     )
@@ -83,14 +87,16 @@ async def test_a_client_that_hangs_up_cancels_the_provider_request(
     server: LiveServer, upstream: Upstream, stream: bool
 ) -> None:
     upstream.steps = ("Hel", asyncio.Event())
-    async with client_of(server) as client:
+    account = server.account()
+    async with client_of(server, account) as client:
         asked = asyncio.create_task(client.post("/llm/chat", json=body(stream=stream)))
         await upstream.received.wait()
         asked.cancel()
         async with asyncio.timeout(5):
             await upstream.hung_up.wait()
-    query = "SELECT state FROM llmchat_message WHERE role = 'assistant' AND state = ?"
-    assert await server.rows_soon(query, "cancelled", count=1) == [("cancelled",)]
+    query = "SELECT role FROM llmchat_message WHERE state = 'cancelled' AND user_id = ?"
+    rows = await server.rows_soon(query, account.user_id, count=1)
+    assert rows == [("assistant",)]
 
 
 async def test_a_stream_arrives_token_by_token(

@@ -79,10 +79,10 @@ class Upstream:
 
 
 @asynccontextmanager
-async def running_upstream() -> AsyncIterator[Upstream]:
-    """Serve an upstream on a free port of this machine."""
+async def running_upstream(port: int = 0) -> AsyncIterator[Upstream]:
+    """Serve an upstream on this machine, on a free port unless one is given."""
     upstream = Upstream()
-    server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(upstream.serve, "127.0.0.1", port)
     host, port = server.sockets[0].getsockname()
     upstream.base_url = f"http://{host}:{port}/v1"
     try:
