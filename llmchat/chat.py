@@ -14,7 +14,7 @@ from django.db import DatabaseError
 from accounts.errors import TokenError
 from accounts.models import User
 from accounts.tokens import bearer_token, user_for_token_sync
-from llmchat import conf, streams
+from llmchat import conf, runtime, streams
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
 from llmchat.events import (
@@ -66,6 +66,8 @@ class ChatNamespace(Namespace):
         except DatabaseError as exc:
             error = refusal("database_unavailable")
             raise ConnectionRefused(error.text, {"code": error.code}) from exc
+        # Not every server tells of its start, after which the books are put right.
+        runtime.get()
         socket.data.update(
             user_id=user.pk, expires_at=expires_at, running=set(), leaving=False
         )
