@@ -290,10 +290,22 @@ async def test_one_connection_serves_one_answer_after_the_other(api: str) -> Non
         for _ in range(5):
             outcome = await setting.ask(api, "short")
             assert outcome.finished is not None
-            await setting.server.until(lambda: not setting.server.open_requests)
-            await asyncio.sleep(0)
+            await setting.settle()
         assert setting.server.connections == 1
         assert not any(request.hung_up for request in setting.server.requests)
+
+
+@pytest.mark.parametrize("api", ["openai", "deepseek", "claude"])
+async def test_the_end_of_the_body_is_read_but_not_waited_for(api: str) -> None:
+    async with lab() as setting:
+        server = setting.server
+        outcome = await setting.ask(api, "lingering")
+        assert outcome.finished is not None
+        assert server.open_requests  # the body goes on
+        await setting.settle()
+        assert not server.requests[0].hung_up
+        assert (await setting.ask(api, "short")).finished is not None
+        assert server.connections == 1
 
 
 async def test_500_streams_at_once_share_one_client() -> None:

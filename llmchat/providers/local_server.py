@@ -8,9 +8,11 @@ kills that one.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
+from typing import Any
 
 READY = "llmchat-local-model ready at "
 MODEL = "SmolLM2-135M-Instruct"
@@ -21,8 +23,8 @@ TOKENS_PER_SLOT = 4096
 def main(weights: str) -> None:
     """Load the model and serve it until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    import xllamacpp
-
+    # Compiled, without types, and not installed everywhere.
+    xllamacpp: Any = importlib.import_module("xllamacpp")
     params = xllamacpp.CommonParams()
     params.model.path = weights
     params.model_alias = {MODEL}

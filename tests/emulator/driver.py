@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
@@ -71,6 +72,11 @@ class Lab:
         provider = DEFAULT_PROVIDERS[api].provider
         changes.setdefault("base_url", self.server.url)
         return replace(provider, **changes)  # type: ignore[arg-type]
+
+    async def settle(self) -> None:
+        """Wait until both ends are done with every answer."""
+        await self.server.until(lambda: not self.server.open_requests)
+        await asyncio.gather(*self.client._drains)
 
     def stream(
         self,

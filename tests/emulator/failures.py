@@ -85,6 +85,12 @@ def _comments_first(api: Api) -> Response:
     return Response([*(waiting * 5), *api.events(SHORT)])
 
 
+@scenario("lingering", *OPENAI, "claude")
+def _lingering(api: Api) -> Response:
+    """The end of the body comes some time after the terminator."""
+    return Response([*api.events(SHORT), Pause(0.2)])
+
+
 @scenario("trickle")
 def _trickle(api: Api) -> Response:
     stream = joined(api)
