@@ -354,6 +354,16 @@ async def test_a_proxy_of_the_environment_is_used(
     assert target == "http://provider.test/v1/chat/completions"
 
 
+async def test_a_server_on_this_machine_is_reached_without_a_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with lab() as setting:
+        assert (await setting.ask("openai", "short")).text == SHORT.text
+
+
 async def test_a_closed_client_ends_its_streams() -> None:
     async with lab() as setting:
         stream = setting.stream("openai", "endless")

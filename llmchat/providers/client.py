@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 _KEEPALIVE_S = 30.0
 _DRAIN_S = 1.0
 _MAX_DRAINED_BYTES = 64 * 1024
+# A server on this machine, the embedded model above all, is no proxy's business.
+_UNPROXIED = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 _HEADERS = {
     "Accept": "text/event-stream",
     # No middle box shall hold text back in order to compress it.
@@ -53,6 +55,7 @@ class ProviderClient:
             follow_redirects=False,
             trust_env=True,
             verify=_tls_context(),
+            mounts=dict.fromkeys(_UNPROXIED),
         )
 
     async def aclose(self) -> None:
