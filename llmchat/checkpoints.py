@@ -18,7 +18,8 @@ from llmchat.database import in_database
 
 logger = logging.getLogger(__name__)
 
-INTERVAL_S = 1.0
+# With the time that writing takes, no text is older than a second before it is kept.
+INTERVAL_S = 0.75
 # Ends that wait for the database; beyond it the oldest is given up, and its row
 # becomes `interrupted` with the text of its last checkpoint.
 _MAX_UNSAVED = 1000

@@ -23,6 +23,8 @@ from llmchat.providers.types import Timeouts
 logger = logging.getLogger(__name__)
 
 _SHUTDOWN_S = 10.0
+# How often this process looks for answers of others that have died.
+SWEEP_S = 30.0
 
 
 class Runtime:
@@ -34,6 +36,7 @@ class Runtime:
         self.local_model = LocalModel()
         self.closing = False
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._sweeping = loop.create_task(self._keep_sweeping())
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Start work that outlives the request it comes from; `close` waits for it."""
@@ -42,9 +45,19 @@ class Runtime:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def _keep_sweeping(self) -> None:
+        """Close the books of processes that die while this one lives.
+
+        Begins at once: not every server tells of its start.
+        """
+        while True:
+            await asyncio.shield(self.spawn(_sweep()))
+            await asyncio.sleep(SWEEP_S)
+
     async def close(self) -> None:
         """Cancel what still streams, store its end, and let go of everything."""
         self.closing = True
+        self._sweeping.cancel()
         for stream in streams.running():
             stream.cancel()
         ends = [stream.ended.wait() for stream in streams.running()]
@@ -59,7 +72,6 @@ class Runtime:
 
 
 _runtime: Runtime | None = None
-_swept = False
 
 
 def get() -> Runtime:
@@ -68,8 +80,6 @@ def get() -> Runtime:
     loop = asyncio.get_running_loop()
     if _runtime is None or _runtime.loop is not loop:
         _runtime = Runtime(loop)
-        # Not every server tells of its start.
-        _runtime.spawn(startup())
     return _runtime
 
 
@@ -100,15 +110,16 @@ def _cancel(message_ids: Collection[UUID]) -> None:
 
 async def startup() -> None:
     """Called when the server starts: close the books of processes that died."""
-    global _swept
-    if _swept:
-        return
+    await _sweep()
+    get()
+
+
+async def _sweep() -> None:
     try:
         interrupted = await in_database(turns.sweep)
     except DatabaseError as exc:
-        logger.warning("the database does not answer yet: %s", exc)
+        logger.warning("no look for dead processes, no database: %s", exc)
     else:
-        _swept = True
         if interrupted:
             logger.info("%d interrupted answers of a dead process", interrupted)
 

@@ -60,6 +60,8 @@ def submit(admin_client, provider, **key):
         f"{PREFIX}0-provider": provider.pk,
         f"{PREFIX}0-id": getattr(stored.first(), "pk", ""),
         f"{PREFIX}0-enabled": "on",
+        "access-TOTAL_FORMS": 0,
+        "access-INITIAL_FORMS": 0,
     }
     data |= {f"{PREFIX}0-{name}": value for name, value in key.items()}
     return admin_client.post(url, data, follow=True)

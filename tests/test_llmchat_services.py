@@ -126,13 +126,11 @@ async def test_cancelling_before_the_first_token_closes_the_provider_connection(
 async def test_cancelling_before_the_provider_is_called_never_calls_it(
     user, provider, upstream, turn
 ):
-    running = asyncio.create_task(events_of(user, turn("Hi")))
-
-    async def is_cancelled() -> bool:
-        return cancel(user, "s-1") is not None
-
-    await until(is_cancelled)
-    assert [type(event) for event in await running] == [Started, Cancelled]
+    with streams.registered(user.pk, "s-1") as stream:
+        assert cancel(user, "s-1")
+        events = services.stream_answer(turn=turn("Hi"), stream=stream)
+        kinds = [type(event) async for event in events]
+    assert kinds == [Started, Cancelled]
     assert not upstream.requests
 
 

@@ -9,6 +9,7 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from llmchat.admin.budgets import ProviderAccessInline
 from llmchat.admin.keys import ProviderKeyInline
 from llmchat.admin.look import ModelAdmin
 from llmchat.models import Provider
@@ -18,7 +19,7 @@ from llmchat.models import Provider
 class ProviderAdmin(ModelAdmin):
     """Providers: addresses, models, prices and keys."""
 
-    inlines = [ProviderKeyInline]
+    inlines = [ProviderKeyInline, ProviderAccessInline]
     list_display = ["label", "name", "default_model", "enabled", "needs_key", "keys"]
     list_editable = ["enabled"]
     list_filter = ["enabled", "protocol"]

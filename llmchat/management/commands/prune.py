@@ -51,8 +51,8 @@ class Command(BaseCommand):
         before = timezone.now() - options["older_than"]
         if options["dry_run"]:
             old = old_conversations(before)
-            messages = Message.objects.filter(conversation__in=old.values("pk"))
-            self._say("Would delete", old.count(), messages.count())
+            theirs = Message.objects.filter(conversation__in=old.values("pk"))
+            self._say("Would delete", old.count(), theirs.count())
             return
         conversations = messages = 0
         for batch in prune(before, batch=options["batch"]):

@@ -1,0 +1,96 @@
+"""Budgets and permissions in the admin: who may use what, and how much of it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet, Sum
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.formats import number_format
+from django.utils.translation import gettext_lazy as _
+
+from llmchat.admin.base import dollars
+from llmchat.admin.look import ModelAdmin, TabularInline
+from llmchat.models import Budget, ProviderAccess
+
+
+class ProviderAccessInline(TabularInline):
+    """The groups that may use a provider, on its page; none: everybody may."""
+
+    model = ProviderAccess
+    extra = 0
+    fields = ["group", "allowed_models"]
+    verbose_name = _("group that may use it")
+    verbose_name_plural = _("groups that may use it (none: everybody)")
+
+
+@admin.register(Budget)
+class BudgetAdmin(ModelAdmin):
+    """Budgets of users and groups, with what is spent of each."""
+
+    list_display = [
+        "owner",
+        "period",
+        "unit",
+        "shown_limit",
+        "spent_now",
+        "reserved_now",
+        "renews",
+    ]
+    list_display_links = ["owner"]
+    list_filter = ["period", "unit"]
+    list_select_related = ["user", "group"]
+    search_fields = ["user__username", "group__name"]
+    autocomplete_fields = ["user", "group"]
+    fields = [
+        "user",
+        "group",
+        "period",
+        "unit",
+        "limit",
+        "spent_now",
+        "reserved_now",
+        "renews",
+    ]
+    readonly_fields = ["spent_now", "reserved_now", "renews"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
+        """Add up what is reserved in the same query."""
+        rows: QuerySet[Budget] = super().get_queryset(request)
+        return rows.annotate(reserved=Sum("reservations__amount"))
+
+    @admin.display(description=_("of"), ordering="user__username")
+    def owner(self, budget: Budget) -> str:
+        """Show whose budget it is."""
+        if budget.user is not None:
+            return budget.user.get_username()
+        return f"group {budget.group}"
+
+    @admin.display(description=_("limit"), ordering="limit")
+    def shown_limit(self, budget: Budget) -> str:
+        """Show the limit in its unit."""
+        return _shown(budget, budget.limit)
+
+    @admin.display(description=_("spent in this period"))
+    def spent_now(self, budget: Budget) -> str:
+        """Show what is spent of it until now."""
+        return _shown(budget, budget.spent_at(timezone.now()))
+
+    @admin.display(description=_("reserved by running answers"))
+    def reserved_now(self, budget: Any) -> str:
+        """Show what running answers may still use up."""
+        return _shown(budget, getattr(budget, "reserved", None) or Decimal(0))
+
+    @admin.display(description=_("renews at"))
+    def renews(self, budget: Budget) -> str:
+        """Show when the next period begins."""
+        return f"{budget.renews_at(timezone.now()):%Y-%m-%d %H:%M} UTC"
+
+
+def _shown(budget: Budget, amount: Decimal) -> str:
+    if budget.unit == Budget.Unit.DOLLARS:
+        return dollars(amount)
+    return number_format(amount, decimal_pos=0, use_l10n=True, force_grouping=True)
