@@ -98,6 +98,17 @@ class LiveServer:
         """Count the answers that llama.cpp says it was told to break off."""
         return self.model_log.read_text(errors="replace").count("cancel task")
 
+    async def model_cancels_soon(self, count: int) -> None:
+        """Wait for llama.cpp to say so; its log is written behind its work.
+
+        Raises: TimeoutError.
+        """
+        async with asyncio.timeout(10):
+            while True:
+                if self.model_cancels() >= count:
+                    return
+                await asyncio.sleep(0.02)
+
     def log_text(self) -> str:
         """Return all that the server has written so far."""
         return self.log.read_text(errors="replace")
