@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 from django.conf import settings
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.http import HttpRequest
 from django_ratelimit.core import get_usage
+from redis.exceptions import RedisError
 
 from llmchat import conf
 from llmchat.database import in_database
 from llmchat.errors import refusal
+
+logger = logging.getLogger(__name__)
 
 _GROUP = "llmchat.messages"
 
@@ -18,15 +23,22 @@ _GROUP = "llmchat.messages"
 async def count_message(user_id: int) -> None:
     """Count one message of the user.
 
+    While the shared counters cannot be reached nobody is refused: an outage of the
+    cache is no reason to stop every chat.
+
     Raises: ChatError `rate_limited`.
     """
     limit = conf.get().messages_per_minute
     if not limit:
         return
-    if isinstance(caches[_cache_name()], LocMemCache):
-        retry_after = _retry_after(user_id, limit)
-    else:
-        retry_after = await in_database(_retry_after, user_id, limit)
+    try:
+        if isinstance(caches[_cache_name()], LocMemCache):
+            retry_after = _retry_after(user_id, limit)
+        else:
+            retry_after = await in_database(_retry_after, user_id, limit)
+    except (RedisError, OSError) as exc:
+        logger.warning("messages are not counted, no cache: %s", exc)
+        return
     if retry_after is not None:
         raise refusal("rate_limited", retry_after=retry_after)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.core.cache import cache
+from django.test import override_settings
 
 from llmchat.errors import ChatError
 from llmchat.ratelimit import count_message
@@ -37,3 +38,14 @@ async def test_no_limit_refuses_nobody(settings):
     settings.LLMCHAT = settings.LLMCHAT | {"messages_per_minute": 0}
     for _ in range(10):
         await count_message(1)
+
+
+async def test_nobody_is_refused_while_the_counters_cannot_be_reached(caplog):
+    gone = {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": "redis://127.0.0.1:1/0",  # nothing listens on this port
+    }
+    with override_settings(CACHES={"default": gone}):
+        for _ in range(5):
+            await count_message(1)
+    assert "messages are not counted" in caplog.text
