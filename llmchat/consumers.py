@@ -142,6 +142,8 @@ class PollingConsumer(EngineConsumer):
         self.body = bytearray()
         self.answers: asyncio.Queue[Message] = asyncio.Queue()
         try:
+            # Before anything else is awaited, so that no request overtakes another.
+            await self.start()
             await await_many_dispatch([receive, self.answers.get], self.dispatch)
         except StopConsumer:
             pass
@@ -151,9 +153,7 @@ class PollingConsumer(EngineConsumer):
     # From the client.
 
     async def http_request(self, message: Message) -> None:
-        """Called with each piece of the body; the first one starts the request."""
-        if self.action is None:
-            await self.start()
+        """Called with each piece of the body."""
         if self.action is Action.POST:
             await self.receive_body(message)
 
@@ -203,7 +203,9 @@ class PollingConsumer(EngineConsumer):
         client.lose_post()
         self.client = None
         self.body.clear()
-        await self.respond(413, b"", None, [(b"connection", b"close")])
+        # A server closes here, or reads on and keeps nothing: a reset would take the
+        # answer away from a client that is still writing.
+        await self.respond(413, b"", None)
 
     async def receive_body(self, message: Message) -> None:
         """Collects the body; takes it in when it is whole."""

@@ -315,7 +315,7 @@ class SocketIOHandler:
         window = self._app.options.recovery_window_s
         socket.detach()
         socket.farewell = self._app.run(_say_goodbye(socket, reason))
-        if recoverable and window and socket.pid is not None:
+        if recoverable and window:
             socket.expiry = self._loop.call_later(window, self._app.forget, socket)
         else:
             self._app.forget(socket)

@@ -172,7 +172,7 @@ def profile_s() -> Routes:
     stress = Stress()
     socketio = SocketIO(
         [stress],
-        SocketIOOptions(limits=Limits(connect_timeout_s=1.0), recovery_window_s=1.0),
+        SocketIOOptions(limits=Limits(connect_timeout_s=1.0), recovery_window_s=3.0),
     )
     server = Server(socketio, options)
     stress.server = server

@@ -10,7 +10,7 @@ from llmchat.clients import Client
 from llmchat.server import Server
 from llmchat.sockets import Ack, Namespace, Socket, event
 
-PIECE = "x" * 1000
+PIECE = "x" * 10_000
 
 
 class Stress(Namespace):

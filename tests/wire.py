@@ -48,6 +48,7 @@ class Wire:
         self.port = free_port()
         self.log = log
         self.path = "/socket.io/"
+        self.expected_tracebacks = 0
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [

@@ -36,5 +36,5 @@ def wire(
     assert server.process.poll() is None, server.log_text()
     server.stop()
     text = server.log_text()
-    assert "Traceback" not in text, text[:5000]
+    assert text.count("Traceback") == server.expected_tracebacks, text[:5000]
     assert "took too long" not in text, text[:5000]
