@@ -77,11 +77,7 @@ class LiveServer:
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Read the server's database behind its back."""
-        connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)
-        try:
-            return connection.execute(query, values).fetchall()
-        finally:
-            connection.close()
+        return rows_of(self.database, query, *values)
 
     async def rows_soon(
         self, query: str, *values: Any, count: int
@@ -122,6 +118,15 @@ class LiveServer:
             except subprocess.TimeoutExpired:
                 self.process.kill()
         return self.process.wait()
+
+
+def rows_of(database: Path, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Read a database file that a server may be writing."""
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    try:
+        return connection.execute(query, values).fetchall()
+    finally:
+        connection.close()
 
 
 def seed_database(directory: Path, *, users: int) -> Seed:

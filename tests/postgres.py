@@ -7,6 +7,7 @@ the suite runs on SQLite. Nothing of it is left behind.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import live
+
+ROOT = live.ROOT
 
 
 @contextmanager
@@ -34,6 +37,18 @@ def running_postgres() -> Iterator[str]:
                 server.psql(f"ALTER SYSTEM SET {name} = off")
             server.psql("SELECT pg_reload_conf()")
             yield server.get_uri()
+
+
+def seed_postgres(url: str, *, users: int) -> tuple[live.Account, ...]:
+    """Migrate the database and make users in it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.seed", str(users)],
+        env={**live.environment(ROOT), "DATABASE_URL": url},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return tuple(live.Account(**account) for account in json.loads(done.stdout))
 
 
 def database_tests() -> list[str]:
