@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from llmchat.providers import retry
+from llmchat.providers import attempt, retry
 from llmchat.providers.client import ProviderClient
 from llmchat.providers.errors import ProviderError
 from llmchat.providers.types import Delta, Event, Finished, Key
@@ -233,11 +233,12 @@ async def test_an_answer_without_end_is_ended(api: str) -> None:
 
 
 @pytest.mark.parametrize("api", ["openai", "deepseek", "claude"])
-async def test_silence_behind_the_finish_reason_does_not_spoil_the_answer(
-    api: str,
+async def test_silence_behind_the_finish_reason_neither_spoils_nor_delays_the_answer(
+    api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with lab() as setting:
-        outcome = await setting.ask(api, "silence-after-finish", timeouts=HASTY)
+    monkeypatch.setattr(attempt, "_GRACE_S", 0.1)
+    async with lab() as setting, asyncio.timeout(5):  # far below the other limits
+        outcome = await setting.ask(api, "silence-after-finish")
     assert outcome.text == SHORT.text
     assert outcome.finished is not None
 
@@ -299,8 +300,10 @@ async def test_one_connection_serves_one_answer_after_the_other(api: str) -> Non
 async def test_the_end_of_the_body_is_read_but_not_waited_for(api: str) -> None:
     async with lab() as setting:
         server = setting.server
+        started = asyncio.get_running_loop().time()
         outcome = await setting.ask(api, "lingering")
         assert outcome.finished is not None
+        assert asyncio.get_running_loop().time() - started < 0.5
         assert server.open_requests  # the body goes on
         await setting.settle()
         assert not server.requests[0].hung_up

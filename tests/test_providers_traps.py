@@ -18,7 +18,7 @@ from llmchat.providers.client import ProviderClient
 from llmchat.providers.registry import ADAPTERS, DEFAULT_PROVIDERS
 from llmchat.providers.types import Chat, ChatMessage, Delta, FinishReason, Timeouts
 from tests.emulator.application import APIS as EMULATED
-from tests.emulator.driver import APIS, HASTY, KEY, Outcome, chat, lab
+from tests.emulator.driver import APIS, HASTY, KEY, PATIENT, Outcome, chat, lab
 from tests.emulator.scenarios import HUGE, SHORT, THOUGHTFUL, UNICODE
 
 every_api = pytest.mark.parametrize("api", APIS)
@@ -375,7 +375,9 @@ async def test_trap_25_a_connection_gone_stale_is_replaced_at_once(
     monkeypatch.setattr(retry, "_BASE_DELAY_S", 60.0)  # it must not be waited for
     async with lab() as setting:
         assert (await setting.ask(api, "short")).finished is not None
-        outcome = await setting.ask(api, "once-reset-before-headers")
+        limits = replace(PATIENT, first_token_s=2)
+        scenario = "once-reset-before-headers"
+        outcome = await setting.ask(api, scenario, timeouts=limits)
     assert (outcome.text, len(outcome.requests)) == (SHORT.text, 2)
 
 

@@ -187,7 +187,7 @@ class ChatStream:
         joiner = SurrogateJoiner()
         watchdog = self._watchdog
         chunk: bytes | None = head
-        while not answer.ended:
+        while True:
             if chunk is None:
                 events = reader.receive_end()
             else:
@@ -198,6 +198,8 @@ class ChatStream:
                     yield self._delta(text)
                 if answer.ended:
                     break
+            if answer.ended:
+                break  # the rest of the body is not waited for
             if chunk is None:
                 _raise_stray(reader.stray)
                 break

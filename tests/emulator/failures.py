@@ -88,7 +88,7 @@ def _comments_first(api: Api) -> Response:
 @scenario("lingering", *OPENAI, "claude")
 def _lingering(api: Api) -> Response:
     """The end of the body comes some time after the terminator."""
-    return Response([*api.events(SHORT), Pause(0.2)])
+    return Response([*api.events(SHORT), Pause(0.6)])
 
 
 @scenario("trickle")
