@@ -16,7 +16,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-LIMIT_MS = 30_000
+LIMIT_MS = 60_000
 
 expect.set_options(timeout=LIMIT_MS)
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,12 @@ class LiveServer:
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Read the server's database behind its back."""
         return rows_of(self.database, query, *values)
+
+    def change(self, statement: str, *values: Any) -> None:
+        """Change the server's database behind its back."""
+        with closing(sqlite3.connect(self.database, timeout=20)) as connection:
+            connection.execute(statement, values)
+            connection.commit()
 
     async def rows_soon(
         self, query: str, *values: Any, count: int

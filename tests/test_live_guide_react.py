@@ -45,6 +45,10 @@ def documented_page(
     server: LiveServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """Build the documented code for the server under test and serve it."""
+    # The documented client sets no limit, and a small model may not find an end.
+    server.change(
+        "UPDATE llmchat_provider SET max_output_tokens = 400 WHERE name = 'openai'"
+    )
     directory = tmp_path_factory.mktemp("guide-react")
     subprocess.run(
         ["node_modules/.bin/vite", "build", "--config", "guide-react/vite.config.mjs"],
