@@ -33,6 +33,7 @@ class Notice:
 
 def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Called by the look for the front page; adds to the template's context."""
+    context["title"] = "Usage"
     user = request.user
     if user.has_perm("llmchat.view_providerkey"):
         context["notices"] = list(notices())

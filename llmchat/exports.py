@@ -10,6 +10,8 @@ import csv
 import io
 import json
 from collections.abc import AsyncGenerator, Iterable, Iterator
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django.db.models import QuerySet
@@ -135,7 +137,7 @@ def _account(user: Any) -> dict[str, Any]:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return json.dumps(value, ensure_ascii=False, default=_text)
 
 
 def _csv(cells: Iterable[object]) -> str:
@@ -145,5 +147,11 @@ def _csv(cells: Iterable[object]) -> str:
 
 
 def _cell(value: object) -> str:
-    text = "" if value is None else str(value)
+    text = "" if value is None else _text(value)
     return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _text(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)

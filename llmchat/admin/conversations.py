@@ -46,10 +46,10 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         "provider",
         "model",
         "state_label",
-        "turn_count",
+        "turns",
         "tokens",
         "dollars",
-        "updated_at",
+        "last_activity",
     ]
     list_display_links = ["named"]
     list_filter = [
@@ -66,12 +66,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     search_fields = ["title"]
     search_help_text = _("Search what was said, a user, an id")
     change_form_template = "admin/llmchat/conversation/change_form.html"
-    fields = [
-        ("user", "provider", "model"),
-        ("state_label", "turn_count", "tokens", "dollars"),
-        ("id", "created_at", "updated_at"),
-    ]
-    readonly_fields = ["id", "state_label", "tokens", "dollars"]
+    fields: list[str] = []  # the template shows them
     actions = ["export_json", "export_csv"]
 
     @admin.display(description=_("title"), ordering="title")
@@ -95,6 +90,16 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     def dollars(self, conversation: Conversation) -> str:
         """Show what the answers cost."""
         return dollars(conversation.cost)
+
+    @admin.display(description=_("turns"), ordering="turn_count")
+    def turns(self, conversation: Conversation) -> int:
+        """Show how many answers it has."""
+        return conversation.turn_count
+
+    @admin.display(description=_("last activity"), ordering="updated_at")
+    def last_activity(self, conversation: Conversation) -> str:
+        """Show when something was said last, in UTC."""
+        return f"{conversation.updated_at:%Y-%m-%d %H:%M}"
 
     # --- Finding and reading -----------------------------------------------------
 
@@ -138,6 +143,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
             "chat_messages": list(rows.order_by("position")),
             "chat_parts": range(last + 1),
             "chat_part": number,
+            "cost": dollars(conversation.cost),
             "may_stop": running.may_stop(request),
             "title": str(conversation),
             "subtitle": None,
@@ -164,12 +170,12 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         view = self.admin_site.admin_view
         return [
             path(
-                "<uuid:conversation_id>/export.<str:format_name>",
+                "<uuid:conversation_id>/export/<str:format_name>/",
                 view(self.export_one),
                 name="llmchat_conversation_export",
             ),
             path(
-                "of-user/<int:user_id>/export.<str:format_name>",
+                "of-user/<int:user_id>/export/<str:format_name>/",
                 view(self.export_user),
                 name="llmchat_user_export",
             ),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminPasswordWidget
@@ -25,6 +25,7 @@ else:  # Django's own class takes no parameters
 
 # Each is a request to a provider that the operator waits for.
 _MAX_TESTS = 5
+_TO_TEST = "llmchat.key_to_test"
 _LEVELS = {True: messages.SUCCESS, False: messages.ERROR, None: messages.WARNING}
 
 
@@ -137,11 +138,29 @@ class ProviderKeyAdmin(ModelAdmin):
             self._test(request, key)
 
     @action(description=_("Save and test key"), permissions=["change"])
-    def save_and_test(self, request: HttpRequest, key: Any) -> None:
-        """Try the key that has just been saved."""
-        self._test(
-            request, ProviderKey.objects.select_related("provider").get(pk=key.pk)
+    def save_and_test(self, request: HttpRequest, key: ProviderKey) -> None:
+        """Called in the transaction that saves the key: remember to try it after."""
+        request.META[_TO_TEST] = key.pk
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Offer to test a new key as well; no transaction waits for the provider."""
+        buttons = self.get_actions_submit_line(request, object_id)
+        response: HttpResponse = super().changeform_view(
+            request,
+            object_id,
+            form_url,
+            {"actions_submit_line": buttons, **(extra_context or {})},
         )
+        if (pk := request.META.pop(_TO_TEST, None)) is not None:
+            keys = ProviderKey.objects.select_related("provider")
+            self._test(request, keys.get(pk=pk))
+        return response
 
     def _test(self, request: HttpRequest, key: ProviderKey) -> None:
         trial = try_key(key)

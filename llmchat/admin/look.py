@@ -14,9 +14,16 @@ from unfold import decorators
 
 if TYPE_CHECKING:
     from django.contrib import admin
+    from django.http import HttpRequest
     from django.utils.functional import _StrOrPromise
 
-    ModelAdmin = admin.ModelAdmin[Any]
+    class ModelAdmin(admin.ModelAdmin[Any]):
+        """What the look adds to Django's."""
+
+        def get_actions_submit_line(
+            self, request: HttpRequest, object_id: object
+        ) -> list[Any]: ...
+
     TabularInline = admin.TabularInline[Any, Any]
 else:
     from unfold.admin import ModelAdmin, TabularInline
