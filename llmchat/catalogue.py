@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from decimal import Decimal
 from typing import Literal, cast
 
-from django.db.models import Q, QuerySet
-from django.utils import timezone
+from django.db.models import QuerySet
 
-from llmchat import conf, models
-from llmchat.encryption import EncryptionError
-from llmchat.errors import refusal
+from llmchat import conf, keys, models
+from llmchat.errors import ChatError, from_provider, refusal
+from llmchat.providers.errors import (
+    ProviderAuthError,
+    ProviderError,
+    ProviderQuotaError,
+)
+from llmchat.providers.local import find_weights
 from llmchat.providers.types import Key, Protocol, Provider, Usage
-
-logger = logging.getLogger(__name__)
 
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
 SystemRole = Literal["system", "developer"]
 Thinking = Literal["omit", "disabled"]
 
-# Setting with the key, setting with the address, of the providers that are shipped.
-_SETTINGS = {
-    "openai": ("openai_api_key", "openai_base_url"),
-    "claude": ("anthropic_api_key", "anthropic_base_url"),
-    "gemini": ("gemini_api_key", "gemini_base_url"),
-    "deepseek": ("deepseek_api_key", "deepseek_base_url"),
+# The setting with the address of a provider that is shipped.
+_BASE_URLS = {
+    "openai": "openai_base_url",
+    "claude": "anthropic_base_url",
+    "gemini": "gemini_base_url",
+    "deepseek": "deepseek_base_url",
 }
-_STORED = "key "
-_REST = timedelta(minutes=5)
-_USE_IS_NOTED_EVERY = timedelta(minutes=1)
 _MILLION = Decimal(1_000_000)
 
 
@@ -41,7 +38,8 @@ class Route:
     """Where one turn goes: the provider, the keys in order, and what it costs.
 
     Prices are US dollars for a million tokens, None: not known. `embedded` says that
-    the address is known only once the model on this machine runs.
+    the address is known only once the model on this machine runs. `fallback` is asked
+    where this one fails without a word; it has none of its own.
     """
 
     provider: Provider
@@ -50,6 +48,7 @@ class Route:
     embedded: bool
     input_price: Decimal | None
     output_price: Decimal | None
+    fallback: Route | None = None
 
     def at(self, base_url: str) -> Provider:
         """Return the provider at another address."""
@@ -62,30 +61,39 @@ class Route:
         dollars = self.input_price * (usage.input_tokens or 0)
         return (dollars + self.output_price * usage.output_tokens) / _MILLION
 
+    def highest_cost(self, usage: Usage) -> Decimal | None:
+        """Return what `usage` costs at most, here or at the fallback."""
+        cost = self.cost(usage)
+        other = self.fallback.cost(usage) if self.fallback else None
+        return cost if cost is None or other is None else max(cost, other)
 
-def route(name: str) -> Route:
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A provider as clients are told of it; `refusal` is why it cannot be used now."""
+
+    row: models.Provider
+    configured: bool
+    refusal: ChatError | None
+
+
+def route(
+    name: str, *, may_use: Callable[[str, str], bool] = lambda provider, model: True
+) -> Route:
     """Return the way to the provider that clients call `name`.
+
+    `may_use(provider, model)` says whether the fallback may be asked for this user.
 
     Raises: ChatError `provider_not_found`, `key_not_configured`.
     """
-    row = (
-        models.Provider.objects.filter(name=name, enabled=True)
-        .prefetch_related("keys")
-        .first()
-    )
+    row = _enabled().filter(name=name).first()
     if row is None:
         raise refusal("provider_not_found")
-    keys = _keys(row)
-    if row.needs_key and not keys:
+    found = _as_route(row)
+    fallback = _fallback(row, may_use)
+    if row.needs_key and not found.keys and fallback is None:
         raise refusal("key_not_configured", label=row.label)
-    return Route(
-        provider=_as_value(row),
-        keys=keys,
-        default_model=row.default_model,
-        embedded=row.embedded,
-        input_price=row.input_price,
-        output_price=row.output_price,
-    )
+    return replace(found, fallback=fallback)
 
 
 def trial(key: models.ProviderKey) -> tuple[Provider, Key]:
@@ -93,59 +101,71 @@ def trial(key: models.ProviderKey) -> tuple[Provider, Key]:
 
     Raises: EncryptionError when none of the encryption keys fits.
     """
-    return _as_value(key.provider), Key(f"{_STORED}{key.pk}", key.value())
+    return _as_value(key.provider), keys.stored_key(key)
 
 
-def available() -> Iterable[tuple[models.Provider, bool]]:
-    """Return the enabled providers, each with whether it can be used."""
-    rows = models.Provider.objects.filter(enabled=True).prefetch_related("keys")
-    return [(row, not row.needs_key or bool(_keys(row))) for row in rows]
+def offers() -> Iterable[Offer]:
+    """Return the enabled providers, each with why it cannot be used, if it cannot."""
+    return [_offer(row) for row in _enabled()]
 
 
-def note_keys(keys: tuple[Key, ...], refused: dict[str, str]) -> None:
-    """Remember which keys a provider refused (ident to code) and which one worked."""
-    now = timezone.now()
-    for ident, code in refused.items():
-        _row_of(ident).update(last_error=code, resting_until=now + _REST)
-    worked = next((key for key in keys if key.ident not in refused), None)
-    if worked is not None:
-        _row_of(worked.ident).filter(
-            Q(last_used_at=None)
-            | Q(last_used_at__lt=now - _USE_IS_NOTED_EVERY)
-            | ~Q(last_error="")
-        ).update(last_used_at=now, last_error="", resting_until=None)
+def _enabled() -> QuerySet[models.Provider]:
+    rows = models.Provider.objects.filter(enabled=True).select_related("fallback")
+    return rows.prefetch_related("keys", "fallback__keys")
 
 
-def _row_of(ident: str) -> QuerySet[models.ProviderKey]:
-    rows = models.ProviderKey.objects.all()
-    if not ident.startswith(_STORED):
-        return rows.none()
-    return rows.filter(pk=int(ident.removeprefix(_STORED)))
+def _offer(row: models.Provider) -> Offer:
+    why_not = _why_not(row)
+    configured = why_not is None or why_not.code != "key_not_configured"
+    if why_not is not None and _fallback(row, lambda provider, model: True):
+        why_not = None  # another answers in its place
+    return Offer(row, configured, why_not)
 
 
-def _keys(row: models.Provider) -> tuple[Key, ...]:
-    """Return the keys in the order of use; a stored one wins over the environment."""
-    now = timezone.now()
-    stored = [key for key in row.keys.all() if key.enabled]
-    rested = [k for k in stored if k.resting_until is None or k.resting_until <= now]
-    keys = tuple(_decrypted(rested or stored))
-    if keys:
-        return keys
-    from_environment = _setting(row.name, 0)
-    return (Key("environment", from_environment),) if from_environment else ()
-
-
-def _decrypted(rows: Iterable[models.ProviderKey]) -> Iterable[Key]:
-    for row in rows:
+def _why_not(row: models.Provider) -> ChatError | None:
+    if row.embedded:
         try:
-            yield Key(f"{_STORED}{row.pk}", row.value())
-        except EncryptionError as exc:
-            logger.error("provider key %s cannot be used: %s", row.pk, exc)
+            find_weights()
+        except ProviderError as exc:
+            return from_provider(exc)
+    if not row.needs_key:
+        return None
+    ring = keys.ring(row)
+    if not ring.keys:
+        return refusal("key_not_configured", label=row.label)
+    for error in (ProviderAuthError, ProviderQuotaError):
+        if ring.refused_for == error.code:
+            return from_provider(error())
+    return None
 
 
-def _setting(name: str, which: int) -> str:
-    names = _SETTINGS.get(name)
-    return "" if names is None else str(getattr(conf.get(), names[which])).strip()
+def _fallback(
+    row: models.Provider, may_use: Callable[[str, str], bool]
+) -> Route | None:
+    """Return the way to the row's fallback, None where it is of no use either."""
+    other = row.fallback
+    if other is None or other.pk == row.pk or not other.enabled or _why_not(other):
+        return None
+    if not may_use(other.name, other.default_model):
+        return None
+    return _as_route(other)
+
+
+def _as_route(row: models.Provider) -> Route:
+    return Route(
+        provider=_as_value(row),
+        keys=keys.ring(row).keys,
+        default_model=row.default_model,
+        embedded=row.embedded,
+        input_price=row.input_price,
+        output_price=row.output_price,
+    )
+
+
+def _address(row: models.Provider) -> str:
+    if row.base_url or row.name not in _BASE_URLS:
+        return row.base_url
+    return str(getattr(conf.get(), _BASE_URLS[row.name]))
 
 
 def _as_value(row: models.Provider) -> Provider:
@@ -154,7 +174,7 @@ def _as_value(row: models.Provider) -> Provider:
         # The choices of the row's fields are these literals.
         protocol=cast("Protocol", row.protocol),
         label=row.label,
-        base_url=row.base_url or _setting(row.name, 1),
+        base_url=_address(row),
         needs_key=row.needs_key,
         max_tokens_field=cast("MaxTokensField", row.max_tokens_field),
         max_output_tokens=row.max_output_tokens,

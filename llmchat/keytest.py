@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from asgiref.sync import async_to_sync
 
-from llmchat import catalogue, models
+from llmchat import catalogue, keys, models
 from llmchat.encryption import EncryptionError
 from llmchat.providers.client import ProviderClient
 from llmchat.providers.errors import EmptyAnswerError, ProviderError
@@ -44,7 +44,7 @@ def try_key(key: models.ProviderKey) -> Trial:
     refused: dict[str, str] = {}
     trial = async_to_sync(_ask)(provider, secret, key.provider.default_model, refused)
     if trial.works is not None:
-        catalogue.note_keys((secret,), refused)
+        keys.note((secret,), refused, worked=trial.works)
     return trial
 
 

@@ -295,6 +295,11 @@ class Message(models.Model):
     error_code = models.CharField(max_length=64, blank=True)
     input_tokens = models.PositiveIntegerField(null=True, blank=True)
     output_tokens = models.PositiveIntegerField(null=True, blank=True)
+    reasoning_tokens = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text=_("Contained in the output tokens; not shown to the user."),
+    )
     usage_source = models.CharField(max_length=16, choices=UsageSource, blank=True)
     cost = models.DecimalField(
         max_digits=16,

@@ -29,6 +29,12 @@ def require(user_id: int, provider: str, model: str) -> None:
         raise refusal("permission_denied", text="You may not use this model")
 
 
+def permits(user_id: int, provider: str, model: str) -> bool:
+    """Return whether a user may ask this model of this provider."""
+    patterns = allowed_models(user_id, provider).get(provider, ALL)
+    return any(fnmatchcase(model, pattern) for pattern in patterns)
+
+
 def allowed_models(user_id: int, *providers: str) -> dict[str, tuple[str, ...]]:
     """Return the models that a user may use of the providers that are not everybody's.
 
@@ -46,6 +52,13 @@ def allowed_models(user_id: int, *providers: str) -> dict[str, tuple[str, ...]]:
     for row in access:
         allowed[row.provider.name] += row.patterns if row.group_id in groups else ()
     return dict(allowed)
+
+
+def named_models(default: str, patterns: tuple[str, ...]) -> list[str]:
+    """Return the models that are known by name and allowed, the default one first."""
+    names = [default] if any(fnmatchcase(default, p) for p in patterns) else []
+    named = (p for p in patterns if not any(sign in p for sign in "*?["))
+    return list(dict.fromkeys([*names, *named]))
 
 
 def _is_superuser(user_id: int) -> bool:

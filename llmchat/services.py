@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from django.db import DatabaseError, InterfaceError, OperationalError
 
@@ -33,8 +34,16 @@ from llmchat.events import (
 )
 from llmchat.models import Message
 from llmchat.providers.answer import estimate_input_tokens
-from llmchat.providers.errors import ProviderError
-from llmchat.providers.types import Chat, Event, Finished, Key, Provider, Usage
+from llmchat.providers.errors import ModelNotFoundError, ProviderError
+from llmchat.providers.types import (
+    Chat,
+    Event,
+    Finished,
+    Key,
+    Provider,
+    Timeouts,
+    Usage,
+)
 from llmchat.streams import LiveStream
 from llmchat.turns import Begun, Ending, begin_turn, finish_turn
 
@@ -44,6 +53,19 @@ logger = logging.getLogger(__name__)
 _STORE_S = 5.0
 _DRAINING_RETRY_S = 5
 _State = Message.State
+# Failures that say nothing against the request itself: another provider may do.
+_FALLBACK_HELPS = frozenset(
+    {
+        "provider_error",
+        "provider_auth",
+        "provider_quota",
+        "provider_rate_limited",
+        "provider_unavailable",
+        "provider_timeout",
+        "empty_answer",
+        "local_model_missing",
+    }
+)
 
 
 @dataclass(slots=True)
@@ -55,11 +77,46 @@ class _Answer:
     finished: Finished | None = None
     error: ChatError | None = None
     refused: dict[str, str] = field(default_factory=dict)
+    fell_back: bool = False
+    attempts: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def route(self) -> Route:
+        fallback = self.begun.route.fallback
+        return fallback if self.fell_back and fallback else self.begun.route
+
+    @property
+    def model(self) -> str:
+        return self.route.default_model if self.fell_back else self.begun.model
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """The limits, less the time that the first provider has used up."""
+        limits = runtime.timeouts()
+        if not self.fell_back:
+            return limits
+        spent = time.monotonic() - self.began
+        left, total = limits.first_token_s - spent, limits.total_s - spent
+        return replace(limits, first_token_s=left, total_s=total)
+
+    def fall_back(self, error: ProviderError) -> bool:
+        """Turn to the fallback, before any text; return False where that is no help."""
+        if self.fell_back or self.begun.route.fallback is None:
+            return False
+        # A model that was asked for by name has no substitute.
+        retired = isinstance(error, ModelNotFoundError) and self.turn.model is None
+        if not retired and error.code not in _FALLBACK_HELPS:
+            return False
+        self.fell_back = True
+        if self.timeouts.first_token_s <= 0:
+            self.fell_back = False
+        return self.fell_back
 
     @property
     def chat(self) -> Chat:
         return Chat(
-            model=self.begun.model,
+            model=self.model,
             messages=self.turn.messages,
             max_output_tokens=self.turn.max_tokens,
             temperature=self.turn.temperature,
@@ -143,29 +200,37 @@ async def _tokens(stream: LiveStream, answer: _Answer) -> AsyncGenerator[Token, 
     try:
         if stream.cancelled:
             return
-        stream.wait_begins()
-        provider = await _reachable(answer.begun.route)
-        events = stream.events = _provider_events(answer, provider)
-        async for event in events:
-            stream.wait_ends()
-            if isinstance(event, Finished):
-                stream.ending = True
-                answer.finished = event
-                continue
-            stream.add(event.text)
-            yield Token(session_id, event.text)
-            if stream.cancelled:
-                return
+        while True:
             stream.wait_begins()
+            try:
+                events = stream.events = await _provider_events(answer)
+                async for event in events:
+                    stream.wait_ends()
+                    if isinstance(event, Finished):
+                        stream.ending = True
+                        answer.finished = event
+                        continue
+                    stream.add(event.text)
+                    yield Token(session_id, event.text)
+                    if stream.cancelled:
+                        return
+                    stream.wait_begins()
+                return
+            except ProviderError as exc:
+                answer.attempts += exc.attempts
+                if stream.parts or stream.cancelled or not answer.fall_back(exc):
+                    raise
+                name = answer.begun.route.provider.name
+                logger.warning("%s failed, its fallback is asked: %s", name, exc)
     except asyncio.CancelledError:
         if not stream.absorb_cancellation():
             raise
     except ProviderError as exc:
-        logger.warning("%s failed: %s", answer.begun.route.provider.name, exc)
+        logger.warning("%s failed: %s", answer.route.provider.name, exc)
         _fail(stream, answer, from_provider(exc))
     except Exception:
         # Whatever it is, the client is owed an end.
-        logger.exception("a stream of %s broke", answer.begun.route.provider.name)
+        logger.exception("a stream of %s broke", answer.route.provider.name)
         _fail(stream, answer, refusal("internal_error"))
     finally:
         stream.wait_ends()
@@ -190,17 +255,21 @@ async def _reachable(route: Route) -> Provider:
     return route.at(base_url)
 
 
-def _provider_events(
-    answer: _Answer, provider: Provider
-) -> AsyncGenerator[Event, None]:
+async def _provider_events(answer: _Answer) -> AsyncGenerator[Event, None]:
+    """Return the stream of the provider whose turn it is, not begun yet.
+
+    Raises: ProviderError.
+    """
+    provider = await _reachable(answer.route)
+
     def on_key_refused(key: Key, exc: ProviderError) -> None:
         answer.refused[key.ident] = exc.code
 
     return runtime.get().client.stream_chat(
         provider,
-        answer.begun.route.keys,
+        answer.route.keys,
         answer.chat,
-        timeouts=runtime.timeouts(),
+        timeouts=answer.timeouts,
         on_key_refused=on_key_refused,
     )
 
@@ -223,12 +292,13 @@ def _ending(stream: LiveStream, answer: _Answer) -> Ending:
         state=state,
         text=stream.text,
         usage=usage,
-        model=(finished and finished.model) or answer.begun.model,
+        model=(finished and finished.model) or answer.model,
         finish_reason=reason,
         error_code=code,
-        attempts=finished.attempts if finished else 1,
+        attempts=max(1, answer.attempts + (finished.attempts if finished else 0)),
         first_token_at=stream.first_token_at,
         refused=answer.refused,
+        fell_back=answer.fell_back,
     )
 
 
@@ -238,7 +308,7 @@ def _end(answer: _Answer, ending: Ending) -> End:
     if ending.state == _State.COMPLETE:
         return Done(
             session_id=turn.session_id,
-            provider=turn.provider,
+            provider=answer.route.provider.name,
             model=ending.model,
             conversation_id=begun.conversation_id,
             message_id=begun.message_id,

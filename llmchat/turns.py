@@ -8,15 +8,16 @@ so what was deleted meanwhile stays deleted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from llmchat import budgets, catalogue, conf, permissions, totals
+from llmchat import budgets, catalogue, conf, keys, permissions, totals
 from llmchat.conversations import extended_hash, open_conversation, stored_hash
 from llmchat.errors import refusal
 from llmchat.events import Turn
@@ -50,7 +51,10 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an answer ended. `refused` maps the idents of refused keys to codes."""
+    """How an answer ended. `refused` maps the idents of refused keys to codes.
+
+    `fell_back` says that the route's fallback was asked in the end.
+    """
 
     state: AnswerState
     text: str
@@ -61,6 +65,7 @@ class Ending:
     attempts: int = 1
     first_token_at: datetime | None = None
     refused: dict[str, str] = field(default_factory=dict)
+    fell_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,8 @@ def begin_turn(user_id: int, turn: Turn) -> Begun:
         `database_unavailable`.
     """
     try:
-        route = catalogue.route(turn.provider)
+        may_use = partial(permissions.permits, user_id)
+        route = catalogue.route(turn.provider, may_use=may_use)
         permissions.require(user_id, turn.provider, turn.model or route.default_model)
         with transaction.atomic():
             _lock_user(user_id)
@@ -115,7 +121,7 @@ def checkpoint(progress: Sequence[Progress]) -> set[UUID]:
 
 def finish_turn(begun: Begun, ending: Ending) -> bool:
     """Store how an answer ended; return whether its row was still there."""
-    catalogue.note_keys(begun.route.keys, ending.refused)
+    _note_keys(begun, ending)
     with transaction.atomic():
         conversation = (
             Conversation.objects.select_for_update()
@@ -137,7 +143,7 @@ def finish_turn(begun: Begun, ending: Ending) -> bool:
                 begun.thread_hash, _Role.ASSISTANT, _storable(ending.text)
             )
         conversation.updated_at = timezone.now()
-        cost = begun.route.cost(ending.usage)
+        cost = _route(begun, ending).cost(ending.usage)
         totals.note_end(conversation, ending.usage, cost)
         conversation.save(update_fields=["thread_hash", "updated_at", *totals.FIELDS])
     return True
@@ -202,7 +208,10 @@ def _stored(user_id: int, turn: Turn, route: catalogue.Route) -> Begun:
         lease_until=now + LEASE,
     )
     most = _most(turn, route)
-    drawn_on = budgets.reserve(user_id, answer.pk, most, route.cost(most))
+    drawn_on = budgets.reserve(user_id, answer.pk, most, route.highest_cost(most))
+    if drawn_on and route.fallback and route.fallback.cost(most) is None:
+        # What it would cost could not be settled.
+        route = replace(route, fallback=None)
     conversation.message_count += 1
     totals.note_begin(conversation, model)
     conversation.save()
@@ -227,15 +236,31 @@ def _most(turn: Turn, route: catalogue.Route) -> Usage:
     return Usage(estimate_input_tokens(chat), output, "estimated")
 
 
+def _route(begun: Begun, ending: Ending) -> catalogue.Route:
+    """Return where the answer came from, or was last asked for."""
+    fallback = begun.route.fallback
+    return fallback if ending.fell_back and fallback else begun.route
+
+
+def _note_keys(begun: Begun, ending: Ending) -> None:
+    route = _route(begun, ending)
+    if route is not begun.route:
+        keys.note(begun.route.keys, ending.refused, worked=False)
+    worked = ending.state != _State.ERROR or bool(ending.text)
+    keys.note(route.keys, ending.refused, worked=worked)
+
+
 def _settle(begun: Begun, ending: Ending) -> None:
     usage = ending.usage
     if ending.state == _State.ERROR and not ending.text:
         usage = Usage(0, 0, "estimated")  # nobody bills for a refusal
-    budgets.settle(begun.budgets, begun.message_id, usage, begun.route.cost(usage))
+    cost = _route(begun, ending).cost(usage)
+    budgets.settle(begun.budgets, begun.message_id, usage, cost)
 
 
 def _write_end(begun: Begun, ending: Ending) -> int:
     usage = ending.usage
+    route = _route(begun, ending)
     # A row that another worker took for dead is this one's all the same.
     rows = Message.objects.filter(
         pk=begun.message_id, state__in=(_State.STREAMING, _State.INTERRUPTED)
@@ -243,13 +268,15 @@ def _write_end(begun: Begun, ending: Ending) -> int:
     return rows.update(
         state=ending.state,
         content=_storable(ending.text),
+        provider=route.provider.name,
         model=ending.model,
         finish_reason=ending.finish_reason,
         error_code=ending.error_code,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
         usage_source=usage.source,
-        cost=begun.route.cost(usage),
+        cost=route.cost(usage),
         attempts=ending.attempts,
         first_token_at=ending.first_token_at,
         finished_at=timezone.now(),

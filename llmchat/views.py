@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from typing import Any
 from uuid import uuid4
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -13,6 +14,7 @@ from rest_framework.response import Response
 
 from llmchat import catalogue, permissions, streams
 from llmchat.api import AsyncAPIView, EventStream
+from llmchat.catalogue import Offer
 from llmchat.database import in_database
 from llmchat.errors import refusal
 from llmchat.events import Done, Failed, Turn, payload
@@ -43,23 +45,34 @@ class ProvidersView(AsyncAPIView):
     async def get(self, request: Request) -> Response:
         """List the enabled providers that the user may use.
 
-        `configured` says whether a key is there; `allowedModels` are patterns.
+        `models` are those known by name, `allowedModels` patterns of those allowed;
+        `configured` says whether a key is there, `usable` whether an answer can be
+        had now; where it cannot, `error` and `code` say why not.
         """
         user_id = int(request.user.pk or 0)
-        rows = await in_database(catalogue.available)
+        offers = await in_database(catalogue.offers)
         allowed = await in_database(permissions.allowed_models, user_id)
         providers = [
-            {
-                "name": row.name,
-                "label": row.label,
-                "model": row.default_model,
-                "configured": configured,
-                "allowedModels": models,
-            }
-            for row, configured in rows
-            if (models := allowed.get(row.name, permissions.ALL))
+            _offered(offer, patterns)
+            for offer in offers
+            if (patterns := allowed.get(offer.row.name, permissions.ALL))
         ]
         return Response({"providers": providers})
+
+
+def _offered(offer: Offer, patterns: tuple[str, ...]) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "name": offer.row.name,
+        "label": offer.row.label,
+        "model": offer.row.default_model,
+        "models": permissions.named_models(offer.row.default_model, patterns),
+        "allowedModels": patterns,
+        "configured": offer.configured,
+        "usable": offer.refusal is None,
+    }
+    if offer.refusal is not None:
+        fields |= {"error": offer.refusal.text, "code": offer.refusal.code}
+    return fields
 
 
 def healthz(request: HttpRequest) -> JsonResponse:

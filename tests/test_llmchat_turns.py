@@ -8,12 +8,22 @@ import sys
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from django.db import connection
 from django.utils import timezone
 
-from llmchat import catalogue, checkpoints, runtime, services, streams, turns, workers
+from llmchat import (
+    catalogue,
+    checkpoints,
+    keys,
+    runtime,
+    services,
+    streams,
+    turns,
+    workers,
+)
 from llmchat.conversations import stored_hash
 from llmchat.database import in_database
 from llmchat.errors import ChatError
@@ -255,7 +265,7 @@ async def test_shutting_down_cancels_and_stores_what_streams(
 async def test_a_refused_key_rests_and_the_next_one_is_used(
     user, provider, upstream, turn
 ):
-    def keys() -> list[ProviderKey]:
+    def make() -> list[ProviderKey]:
         provider.needs_key = True
         provider.save()
         for name in ("first", "second"):
@@ -264,10 +274,10 @@ async def test_a_refused_key_rests_and_the_next_one_is_used(
             key.save()
         return list(provider.keys.all())
 
-    first, second = await in_database(keys)
+    first, second = await in_database(make)
     route = await in_database(catalogue.route, "test")
     refused = {route.keys[0].ident: "provider_auth"}
-    await in_database(catalogue.note_keys, route.keys, refused)
+    await in_database(partial(keys.note, route.keys, refused, worked=True))
     for key in (first, second):
         await in_database(key.refresh_from_db)
     assert first.last_error == "provider_auth"
