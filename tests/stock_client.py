@@ -114,6 +114,13 @@ class StockClient:
         except TimeoutError as exc:
             raise AssertionError(f"no {name} came, but {self._seen}") from exc
 
+    async def next(self) -> Report:
+        """Return the next report, whatever it tells."""
+        if self._seen:
+            return self._seen.pop(0)
+        async with asyncio.timeout(LIMIT_S):
+            return await self._read()
+
     async def quiet(self, *, for_s: float) -> list[Report]:
         """Return what is reported in a span of time, and what waited before it."""
         try:
