@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from llmchat.providers import client as client_module
+from llmchat.providers import retry
 from llmchat.providers.types import Delta
-from tests.emulator.driver import HASTY, lab
+from tests.emulator.driver import lab
 from tests.emulator.scenarios import SHORT
 
 LOOPBACK = ip_address("127.0.0.1")
@@ -68,10 +69,11 @@ def _trusted(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_a_certificate_that_nobody_signed_is_not_believed(
-    server_tls: ssl.SSLContext,
+    server_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(retry, "_BASE_DELAY_S", 0.01)
     async with lab(tls=server_tls) as setting:
-        outcome = await setting.ask("openai", "short", timeouts=HASTY)
+        outcome = await setting.ask("openai", "short")
         assert setting.server.requests == []
     assert outcome.code == "provider_unavailable"
 
