@@ -85,7 +85,8 @@ async def test_errors_are_shown_in_the_server_s_words(
 
         await page.get_by_label("Provider").select_option("local")
         await ask(page, "Hi again!")
-        await expect(page.get_by_text("Writing…")).to_be_visible()
+        await expect(page.locator(".message.assistant")).to_have_count(1)
+        await expect(page.get_by_role("button", name="Send")).to_be_visible()
         await expect(page.get_by_role("alert")).to_have_count(0)
     assert complaints == []
 
@@ -139,7 +140,8 @@ async def test_page_comes_back_after_a_restart_of_the_server(
         await expect(page.get_by_role("alert")).to_contain_text("connection was lost")
 
         await ask(page, "Hi!")
-        await expect(page.get_by_text("Writing…")).to_be_visible()
+        await expect(page.locator(".message")).to_have_count(4)
+        await expect(page.get_by_role("button", name="Send")).to_be_visible()
         await expect(page.get_by_role("alert")).to_have_count(0)
 
 
