@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 
 from tests.emulator.api import PREFIX
-from tests.emulator.application import emulator
+from tests.emulator.application import answer
 from tests.emulator.request import Request
-from tests.emulator.server import Emulator
+from tests.emulator.server import Answer, Emulator
 from tests.live import Account, LiveServer
 from tests.provider_outcomes import Case
 from tests.stock_client import ENDS, connected_client
@@ -52,13 +52,27 @@ class Outcome:
         return name in ENDS
 
 
+class ThreadedEmulator(Emulator):
+    """An emulator on an event loop of its own, which outlives a test's."""
+
+    def __init__(self, answer: Answer, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(answer)
+        self._loop = loop
+
+    async def until_ended(self, request: Request) -> float:
+        """Wait until the emulator is done with a request; return when it was."""
+        ended = self.until(lambda: request.ended)
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ended, self._loop))
+        return request.ended_at
+
+
 @contextmanager
-def emulated() -> Iterator[Emulator]:
-    """Run an emulator on an event loop of its own, which outlives a test's."""
+def emulated(answer: Answer = answer) -> Iterator[ThreadedEmulator]:
+    """Run an emulator for as long as a module's tests need it."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    server = emulator()
+    server = ThreadedEmulator(answer, loop)
     try:
         asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(10)
         yield server
