@@ -21,7 +21,6 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
-    RangeDateTimeFilter,
 )
 
 from accounts.deletion import summary
@@ -29,7 +28,7 @@ from accounts.models import User
 from llmchat import exports, search, stopping
 from llmchat.admin import running
 from llmchat.admin.base import STATE_LABELS, ReadOnly, dollars, log
-from llmchat.admin.filters import ProviderFilter
+from llmchat.admin.filters import DayFilter, ProviderFilter
 from llmchat.admin.look import ModelAdmin, action, display
 from llmchat.models import Conversation, Message
 
@@ -56,7 +55,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         ProviderFilter,
         ("state", ChoicesDropdownFilter),
         ("user", AutocompleteSelectFilter),
-        ("updated_at", RangeDateTimeFilter),
+        ("updated_at", DayFilter),
     ]
     list_filter_submit = True
     list_fullwidth = True

@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
 
-from django.contrib.admin import ModelAdmin
+from django.contrib.admin import FieldListFilter, ModelAdmin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.dateparse import parse_date
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import DropdownFilter
 
 from llmchat.admin.base import provider_choices
+
+if TYPE_CHECKING:
+    _RangeDateFilter = FieldListFilter
+else:
+    from unfold.contrib.filters.admin import RangeDateFilter as _RangeDateFilter
+
+
+class DayFilter(_RangeDateFilter):
+    """From one day to another, both of them whole, in UTC.
+
+    The look's own filter ends where the last day begins.
+    """
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Narrow the list down; what is no date does not."""
+        limits = {}
+        if (first := self._day("from")) is not None:
+            limits[f"{self.field_path}__gte"] = _begin(first)
+        if (last := self._day("to")) is not None:
+            limits[f"{self.field_path}__lt"] = _begin(last + timedelta(days=1))
+        return queryset.filter(**limits)
+
+    def _day(self, which: str) -> date | None:
+        wanted = self.used_parameters.get(f"{self.field_path}_{which}")
+        try:
+            return parse_date(str(wanted))
+        except ValueError:
+            return None
+
+
+def _begin(day: date) -> datetime:
+    return timezone.make_aware(datetime.combine(day, time.min))
 
 
 class ProviderFilter(DropdownFilter):

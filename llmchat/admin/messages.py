@@ -11,11 +11,10 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
-    RangeDateTimeFilter,
 )
 
 from llmchat.admin.base import STATE_LABELS, ReadOnly, dollars
-from llmchat.admin.filters import ProviderFilter
+from llmchat.admin.filters import DayFilter, ProviderFilter
 from llmchat.admin.look import ModelAdmin, display
 from llmchat.models import Message
 
@@ -40,7 +39,7 @@ class MessageAdmin(ReadOnly, ModelAdmin):
         ("state", ChoicesDropdownFilter),
         ProviderFilter,
         ("user", AutocompleteSelectFilter),
-        ("created_at", RangeDateTimeFilter),
+        ("created_at", DayFilter),
     ]
     list_filter_submit = True
     list_select_related = ["user"]
