@@ -4,7 +4,7 @@
 
 Profile A serves the official suites of Engine.IO and Socket.IO, B this project's own
 acceptance tests, C1 and C2 the suites of the two JavaScript clients, S tests of load
-and of what is left behind.
+and of what is left behind, I the measurement of idle sockets.
 """
 
 from __future__ import annotations
@@ -179,12 +179,19 @@ def profile_s() -> Routes:
     return {"/socket.io/": (server, HttpOptions())}
 
 
+def profile_i() -> Routes:
+    """The defaults, with recovery: for measuring what an idle socket costs."""
+    socketio = SocketIO([Namespace()], SocketIOOptions(recovery_window_s=120.0))
+    return {"/socket.io/": (Server(socketio), HttpOptions())}
+
+
 PROFILES = {
     "A": profile_a,
     "B": profile_b,
     "C1": profile_c1,
     "C2": profile_c2,
     "S": profile_s,
+    "I": profile_i,
 }
 
 

@@ -1,0 +1,25 @@
+"""Measures the server: `python -m benchmarks [NAME …]`, all of them by default."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from benchmarks import idle
+
+BENCHMARKS: dict[str, Callable[[], None]] = {"idle": idle.main}
+
+
+def main() -> None:
+    """Runs the benchmarks that are named."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    names = parser.parse_args().names or list(BENCHMARKS)
+    for name in names:
+        if name not in BENCHMARKS:
+            parser.error(f"no benchmark {name!r}")
+        BENCHMARKS[name]()
+
+
+if __name__ == "__main__":
+    main()
