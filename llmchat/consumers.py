@@ -334,7 +334,7 @@ class WebSocketConsumer(EngineConsumer):
         await self.base_send({"type": "websocket.close", "code": code})
         transport = getattr(protocol, "transport", None)
         buffered = getattr(transport, "get_write_buffer_size", None)
-        if buffered is not None and buffered():
+        if transport is not None and buffered is not None and buffered():
             # asyncio would wait for as long as the system does.
             loop = asyncio.get_running_loop()
             loop.call_later(CLOSE_TIMEOUT_S, transport.abort)

@@ -65,7 +65,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     search_fields = ["title"]
     search_help_text = _("Search what was said, a user, an id")
     change_form_template = "admin/llmchat/conversation/change_form.html"
-    fields: list[str] = []  # the template shows them
+    fields = ()  # the template shows them
     actions = ["export_json", "export_csv"]
 
     @admin.display(description=_("title"), ordering="title")
