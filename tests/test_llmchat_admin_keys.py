@@ -1,0 +1,271 @@
+"""Provider keys: tried, rotated, checked, and nowhere to be seen."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
+from django.core.management import CommandError, call_command
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import User
+from accounts.tokens import issue_tokens
+from llmchat import checks
+from llmchat.models import Provider, ProviderKey
+from tests.admin_fixtures import make_conversation
+from tests.upstream import Upstream, running_upstream
+
+CANARY = "sk-canary-0123456789-wxyz"
+ADD = "/admin/llmchat/providerkey/add/"
+LIST = "/admin/llmchat/providerkey/"
+
+
+@pytest.fixture
+def boss(transactional_db: None) -> Client:
+    """An operator whom other threads' connections see, too."""
+    client = Client()
+    client.force_login(User.objects.create_superuser("boss"))
+    return client
+
+
+@pytest.fixture
+def provider(boss: Client) -> Provider:
+    # The tests before may have emptied the table.
+    fields = {
+        "label": "OpenAI",
+        "protocol": "openai",
+        "default_model": "model-1",
+        "max_tokens_field": "max_completion_tokens",
+    }
+    return Provider.objects.update_or_create(name="openai", defaults=fields)[0]
+
+
+def stored(provider: Provider, value: str = CANARY, **fields: Any) -> ProviderKey:
+    key = ProviderKey(provider=provider, **fields)
+    key.set_value(value)
+    key.save()
+    return key
+
+
+def messages(response: HttpResponse) -> list[str]:
+    return [str(message) for message in response.context["messages"]]  # type: ignore[attr-defined]
+
+
+def configure(settings: Any, *keys: str) -> None:
+    settings.LLMCHAT = settings.LLMCHAT | {"encryption_keys": keys}
+
+
+# --- Trying a key ----------------------------------------------------------------
+
+
+async def submit(
+    boss: Client, provider: Provider, upstream: Upstream, url: str, data: dict[str, Any]
+) -> list[str]:
+    """Post a form while the provider is there, and return what the admin says."""
+
+    def post() -> list[str]:
+        Provider.objects.filter(pk=provider.pk).update(base_url=upstream.base_url)
+        return messages(boss.post(url, data, follow=True))
+
+    return await asyncio.to_thread(post)
+
+
+async def test_a_new_key_is_saved_and_tried(boss: Client, provider: Provider) -> None:
+    data = {
+        "provider": provider.pk,
+        "name": "main",
+        "value": CANARY,
+        "enabled": "on",
+        "llmchat_providerkey_save_and_test": "",
+    }
+    async with running_upstream() as upstream:
+        said = await submit(boss, provider, upstream, ADD, data)
+
+    assert any("main sk-…wxyz: Works: " in text and " ms." in text for text in said)
+    assert upstream.authorizations == [f"bearer {CANARY}"]
+    (request,) = upstream.requests
+    assert len(request["messages"]) == 1
+    assert request["max_completion_tokens"] <= 16
+
+
+async def test_a_refusal_is_told_in_words_and_remembered(
+    boss: Client, provider: Provider
+) -> None:
+    key = await asyncio.to_thread(stored, provider)
+    data = {"action": "test_keys", "_selected_action": [key.pk]}
+    async with running_upstream() as upstream:
+        upstream.status = 401
+        said = await submit(boss, provider, upstream, LIST, data)
+
+    assert any("The provider refused the API key" in text for text in said)
+    await asyncio.to_thread(key.refresh_from_db)
+    assert key.last_error == "provider_auth"
+    entry = await asyncio.to_thread(LogEntry.objects.get)
+    assert entry.change_message.startswith("Tested. The provider refused")
+
+
+async def test_a_provider_out_of_reach_is_no_fault_of_the_key(
+    boss: Client, provider: Provider
+) -> None:
+    key = await asyncio.to_thread(stored, provider)
+    data = {"action": "test_keys", "_selected_action": [key.pk]}
+    async with running_upstream() as upstream:
+        pass
+    said = await submit(boss, provider, upstream, LIST, data)
+
+    assert any("not available" in text for text in said)
+    await asyncio.to_thread(key.refresh_from_db)
+    assert key.last_error == ""
+
+
+def test_a_key_that_cannot_be_read_is_not_sent(
+    boss: Client, provider: Provider, settings: Any
+) -> None:
+    key = stored(provider)
+    configure(settings, Fernet.generate_key().decode())
+
+    data = {"action": "test_keys", "_selected_action": [key.pk]}
+    said = messages(boss.post(LIST, data, follow=True))
+
+    assert any("cannot be read" in text for text in said)
+
+
+def test_a_look_at_the_keys_tries_none(boss: Client, provider: Provider) -> None:
+    key = stored(provider)
+    boss.get(LIST, {"action": "test_keys", "_selected_action": key.pk})
+    boss.get(f"{LIST}{key.pk}/change/", {"llmchat_providerkey_save_and_test": ""})
+
+    key.refresh_from_db()
+    assert key.last_used_at is None
+    assert not LogEntry.objects.exists()
+
+
+def test_the_address_that_keys_are_sent_to_is_for_administrators(
+    provider: Provider, client: Client
+) -> None:
+    operator = User.objects.create_user("operator", is_staff=True)
+    names = ("view_provider", "change_provider")
+    operator.user_permissions.set(Permission.objects.filter(codename__in=names))
+    client.force_login(operator)
+    url = reverse("admin:llmchat_provider_change", args=[provider.pk])
+    form = client.get(url).context["adminform"].form
+
+    assert "default_model" in form.fields
+    assert "base_url" not in form.fields
+
+
+# --- Nowhere to be seen ----------------------------------------------------------
+
+
+def test_a_key_is_on_no_page_in_no_answer_no_log_and_no_dump(
+    boss: Client, provider: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    user = User.objects.create_user("ann")
+    conversation = make_conversation(user)
+    data = {"provider": provider.pk, "name": "main", "value": CANARY, "enabled": "on"}
+    seen = [boss.post(ADD, data, follow=True).content.decode()]
+    key = ProviderKey.objects.get()
+    data["name"], data["value"] = "renamed", ""
+    seen.append(
+        boss.post(f"{LIST}{key.pk}/change/", data, follow=True).content.decode()
+    )
+    assert ProviderKey.objects.get().value() == CANARY
+    pages = (
+        "/admin/",
+        LIST,
+        f"{LIST}{key.pk}/change/",
+        f"{LIST}{key.pk}/history/",
+        f"{LIST}{key.pk}/delete/",
+        f"{LIST}?q={CANARY}x",
+        "/admin/llmchat/provider/",
+        f"/admin/llmchat/provider/{provider.pk}/change/",
+        f"/admin/llmchat/provider/{provider.pk}/history/",
+        f"/admin/llmchat/conversation/{conversation.pk}/change/",
+    )
+    seen += [
+        boss.get(page).content.decode().replace(f"{CANARY}x", "") for page in pages
+    ]
+    bearer = {"Authorization": f"Bearer {issue_tokens(user=user).access}"}
+    seen.append(boss.get("/llm/providers", headers=bearer).content.decode())
+    dump = io.StringIO()
+    call_command("dumpdata", stdout=dump)
+    seen += [dump.getvalue(), caplog.text, repr(key), str(key)]
+    seen += LogEntry.objects.values_list("change_message", flat=True)
+
+    assert "sk-…wxyz" in seen[0]
+    assert "renamed" in seen[1]
+    assert [text for text in seen if "0123456789" in text] == []
+
+
+# --- Encryption keys -------------------------------------------------------------
+
+
+def test_rotation_encrypts_with_the_first_key(
+    provider: Provider, settings: Any
+) -> None:
+    (old,) = settings.LLMCHAT["encryption_keys"]
+    new = Fernet.generate_key().decode()
+    key = stored(provider)
+    configure(settings, new, old)
+
+    output = io.StringIO()
+    call_command("rotate_keys", stdout=output)
+
+    assert output.getvalue() == "Re-encrypted 1 provider keys.\n"
+    configure(settings, new)
+    assert ProviderKey.objects.get(pk=key.pk).value() == CANARY
+
+
+def test_rotation_leaves_what_it_cannot_read_and_says_so(
+    provider: Provider, settings: Any
+) -> None:
+    (old,) = settings.LLMCHAT["encryption_keys"]
+    unread = stored(provider)
+    new = Fernet.generate_key().decode()
+    configure(settings, new)
+    read = stored(provider)
+
+    with pytest.raises(CommandError, match=rf"do not drop a key yet: {unread.pk} "):
+        call_command("rotate_keys", stdout=io.StringIO())
+
+    assert ProviderKey.objects.get(pk=read.pk).value() == CANARY
+    configure(settings, old)
+    assert ProviderKey.objects.get(pk=unread.pk).value() == CANARY
+
+
+@pytest.mark.parametrize("keys", [(), (Fernet.generate_key().decode(),)])
+def test_a_check_names_the_keys_that_nothing_decrypts(
+    provider: Provider, settings: Any, keys: tuple[str, ...]
+) -> None:
+    key = stored(provider)
+    assert checks.check_stored_keys(None) == []
+    configure(settings, *keys)
+
+    (message,) = checks.check_stored_keys(None)
+
+    assert message.id == "llmchat.E004"
+    assert f"1 of 1 stored provider keys (numbers {key.pk})" in message.msg
+
+
+def test_saving_under_a_wrong_encryption_key_loses_nothing(
+    boss: Client, provider: Provider, settings: Any
+) -> None:
+    key = stored(provider)
+    data = {"provider": provider.pk, "name": "renamed", "value": "", "enabled": "on"}
+    configure(settings, Fernet.generate_key().decode())
+    boss.post(f"{LIST}{key.pk}/change/", data)
+
+    saved = ProviderKey.objects.get()
+    assert saved.name == "renamed"
+    assert saved.encrypted_value == key.encrypted_value
+    front = boss.get("/admin/").content.decode()
+    assert "cannot be decrypted" in front
