@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from benchmarks import idle
+from benchmarks import database, idle
 
-BENCHMARKS: dict[str, Callable[[], None]] = {"idle": idle.main}
+BENCHMARKS: dict[str, Callable[[], None]] = {
+    "idle": idle.main,
+    "database": database.main,
+}
 
 
 def main() -> None:
