@@ -299,6 +299,9 @@ class WebSocketConsumer(EngineConsumer):
         assert client is not None
         self.client = client
         await self.accept()
+        if self.is_closing():
+            # Reset in the middle of the handshake; the disconnect is on its way.
+            return
         if action is Action.OPEN:
             client.adopt(self)
         elif not client.open_websocket(self):
@@ -357,6 +360,12 @@ class WebSocketConsumer(EngineConsumer):
         client, self.client = self.client, None
         if client is not None:
             client.lose_websocket(self)
+
+    def is_closing(self) -> bool:
+        """Whether the connection is lost, though nobody has been told yet."""
+        transport = getattr(_protocol(self.base_send), "transport", None)
+        is_closing = getattr(transport, "is_closing", None)
+        return is_closing is not None and bool(is_closing())
 
     async def accept(self) -> None:
         """Completes the handshake."""
