@@ -45,8 +45,8 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             "streaming_now": Message.objects.filter(
                 state=Message.State.STREAMING
             ).count(),
-            "tokens_chart": _chart(recent, lambda total: total.tokens),
-            "cost_chart": _chart(recent, lambda total: round(float(total.cost), 6)),
+            "tokens_chart": json.dumps(chart(recent, lambda total: total.tokens)),
+            "cost_chart": json.dumps(chart(recent, lambda total: float(total.cost))),
             "legend": list(zip(_names(recent), _COLOURS, strict=False)),
         }
     return context
@@ -104,7 +104,7 @@ def _names(recent: Usage) -> list[str]:
     return [*names[: len(_COLOURS) - 1], _OTHER]
 
 
-def _chart(recent: Usage, measure: Callable[[Total], float]) -> str:
+def chart(recent: Usage, measure: Callable[[Total], float]) -> dict[str, Any]:
     """Return stacked bars of each day, as the look's chart takes them."""
     names = _names(recent)
     datasets = [
@@ -128,4 +128,4 @@ def _chart(recent: Usage, measure: Callable[[Total], float]) -> str:
         for name, colour in zip(names, _COLOURS, strict=False)
     ]
     labels = [f"{day:%-d %b}" for day in recent.days]
-    return json.dumps({"labels": labels, "datasets": datasets})
+    return {"labels": labels, "datasets": datasets}
