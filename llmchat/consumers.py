@@ -72,17 +72,21 @@ def read_request(scope: Message) -> Request:
 class EngineConsumer(AsyncConsumer):
     """What both consumers share: the server they belong to, and the request."""
 
-    # No channel layer: what reaches a session from elsewhere reaches its server.
-    channel_layer_alias = "none: sessions are reached through their server"
-
     server: ClassVar[Server]
     http: ClassVar[HttpOptions] = HttpOptions()
 
     request: Request
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Dispatches what comes, without the task that Channels starts for that."""
+        self.scope = scope
         self.request = read_request(scope)
-        await super().__call__(scope, receive, send)
+        self.base_send = send
+        try:
+            while True:
+                await self.dispatch(await receive())
+        except StopConsumer:
+            pass
 
     async def dispatch(self, message: Message) -> None:
         """Hands a message to its handler.
