@@ -106,12 +106,12 @@ def trial(key: models.ProviderKey) -> tuple[Provider, Key]:
 
 def offers() -> Iterable[Offer]:
     """Return the enabled providers, each with why it cannot be used, if it cannot."""
-    return [_offer(row) for row in _enabled()]
+    rows = _enabled().select_related("fallback")
+    return [_offer(row) for row in rows.prefetch_related("keys", "fallback__keys")]
 
 
 def _enabled() -> QuerySet[models.Provider]:
-    rows = models.Provider.objects.filter(enabled=True).select_related("fallback")
-    return rows.prefetch_related("keys", "fallback__keys")
+    return models.Provider.objects.filter(enabled=True)
 
 
 def _offer(row: models.Provider) -> Offer:

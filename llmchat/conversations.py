@@ -59,6 +59,8 @@ def stored_hash(conversation_id: UUID) -> str:
 def open_conversation(user_id: int, turn: Turn) -> Conversation:
     """Return the conversation that `turn` goes on with, its new messages appended.
 
+    The caller saves it, which for a new one is the only write.
+
     Raises: ChatError `conversation_not_found`.
     """
     conversation, new_messages = _found(user_id, turn) or (
@@ -107,7 +109,7 @@ def _new_conversation(user_id: int, turn: Turn) -> Conversation:
     title = " ".join(first[: 4 * _TITLE_LENGTH].split())
     if len(title) > _TITLE_LENGTH:
         title = title[: _TITLE_LENGTH - 1] + "…"
-    return Conversation.objects.create(
+    return Conversation(
         user_id=user_id,
         title=title,
         provider=turn.provider,
