@@ -250,6 +250,7 @@ LOGGING = {
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
     },
+    "filters": {"peers_fault": {"()": "config.logs.PeersFault"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
@@ -263,6 +264,7 @@ LOGGING = {
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},
         "aiohttp": {"level": "WARNING"},
+        "uvicorn.error": {"filters": ["peers_fault"]},
     },
 }
 

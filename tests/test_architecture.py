@@ -15,9 +15,11 @@ STANDARD_LIBRARY_ONLY = ("llmchat.engineio", "llmchat.socketio")
 
 PROTOCOL_SHELL = (
     "llmchat.server",
+    "llmchat.clients",
     "llmchat.consumers",
     "llmchat.dispatch",
     "llmchat.sockets",
+    "llmchat.namespaces",
     "llmchat.replay",
     "llmchat.cors",
 )

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from websockets.asyncio.client import connect
 
 from tests.live import LiveServer, environment
 from tests.stock_client import connected_client, stock_client
@@ -209,6 +210,19 @@ async def test_prompt_beyond_the_context_is_one_error(server: LiveServer) -> Non
     assert events[-1][1]["code"] == "context_too_long"
     assert "llm:stream:token" not in [name for name, _ in events]
     assert again[-1][0] == "llm:stream:done"
+
+
+async def test_text_that_is_no_utf8_closes_the_websocket_alone(
+    server: LiveServer,
+) -> None:
+    url = f"ws://127.0.0.1:{server.port}/socket.io/?EIO=4&transport=websocket"
+    async with connect(url) as websocket:
+        await websocket.recv()
+        async with websocket.send_context():
+            websocket.protocol.send_text(b"4\xff\xfe")
+        await websocket.wait_closed()
+    async with connected_client(server.url, server.account().access):
+        pass  # and the server's log holds no traceback, as its fixture sees to
 
 
 def assert_bad_request(error: dict[str, Any], label: str) -> None:
