@@ -12,4 +12,10 @@ class LlmchatConfig(AppConfig):
 
     def ready(self) -> None:
         """Called once, when Django has loaded every application."""
+        from django.contrib.auth import get_user_model
+        from django.db.models.signals import pre_delete
+
         from llmchat import checks  # noqa: F401
+        from llmchat.stopping import on_user_delete
+
+        pre_delete.connect(on_user_delete, sender=get_user_model())

@@ -110,6 +110,8 @@ def checkpoint(progress: Sequence[Progress]) -> set[UUID]:
     going = set(rows.filter(stop_requested=False).values_list("pk", flat=True))
     running = rows.filter(state=_State.STREAMING)
     with transaction.atomic():
+        # In the order in which a deletion locks them.
+        list(running.order_by("pk").select_for_update().values_list("pk"))
         for item in progress:
             if item.text is not None:
                 running.filter(pk=item.message_id).update(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import logging
 from typing import Any
@@ -19,6 +18,7 @@ from django.urls import reverse
 from accounts.models import User
 from accounts.tokens import issue_tokens
 from llmchat import checks
+from llmchat.database import in_database
 from llmchat.models import Provider, ProviderKey
 from tests.admin_fixtures import make_conversation
 from tests.upstream import Upstream, running_upstream
@@ -75,7 +75,7 @@ async def submit(
         Provider.objects.filter(pk=provider.pk).update(base_url=upstream.base_url)
         return messages(boss.post(url, data, follow=True))
 
-    return await asyncio.to_thread(post)
+    return await in_database(post)
 
 
 async def test_a_new_key_is_saved_and_tried(boss: Client, provider: Provider) -> None:
@@ -99,30 +99,30 @@ async def test_a_new_key_is_saved_and_tried(boss: Client, provider: Provider) ->
 async def test_a_refusal_is_told_in_words_and_remembered(
     boss: Client, provider: Provider
 ) -> None:
-    key = await asyncio.to_thread(stored, provider)
+    key = await in_database(stored, provider)
     data = {"action": "test_keys", "_selected_action": [key.pk]}
     async with running_upstream() as upstream:
         upstream.status = 401
         said = await submit(boss, provider, upstream, LIST, data)
 
     assert any("The provider refused the API key" in text for text in said)
-    await asyncio.to_thread(key.refresh_from_db)
+    await in_database(key.refresh_from_db)
     assert key.last_error == "provider_auth"
-    entry = await asyncio.to_thread(LogEntry.objects.get)
+    entry = await in_database(LogEntry.objects.get)
     assert entry.change_message.startswith("Tested. The provider refused")
 
 
 async def test_a_provider_out_of_reach_is_no_fault_of_the_key(
     boss: Client, provider: Provider
 ) -> None:
-    key = await asyncio.to_thread(stored, provider)
+    key = await in_database(stored, provider)
     data = {"action": "test_keys", "_selected_action": [key.pk]}
     async with running_upstream() as upstream:
         pass
     said = await submit(boss, provider, upstream, LIST, data)
 
     assert any("not available" in text for text in said)
-    await asyncio.to_thread(key.refresh_from_db)
+    await in_database(key.refresh_from_db)
     assert key.last_error == ""
 
 

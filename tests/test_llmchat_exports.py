@@ -13,7 +13,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.http import StreamingHttpResponse
-from django.test import AsyncClient, Client
+from django.test import Client
 
 from accounts.models import User
 from llmchat import exports
@@ -26,10 +26,9 @@ FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1")
 
 
 @pytest.fixture
-async def boss(transactional_db: None) -> AsyncClient:
-    client = AsyncClient()
-    user = await in_database(lambda: User.objects.create_superuser("boss"))
-    await client.aforce_login(user)
+def boss(transactional_db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("boss"))
     return client
 
 
@@ -52,7 +51,7 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 async def test_a_user_s_json_holds_everything_of_theirs_and_nothing_else(
-    boss: AsyncClient,
+    boss: Client,
 ) -> None:
     said = [("user", f"line {n}\n“quoted”") for n in range(450)]
     mine = await stored("ann", *said, title="Long")
@@ -60,7 +59,7 @@ async def test_a_user_s_json_holds_everything_of_theirs_and_nothing_else(
     await stored("bob", ("user", "secret of bob"))
 
     url = f"{LIST}of-user/{mine.user_id}/export/json/"
-    text = await content(await boss.get(url))
+    text = await content(await in_database(boss.get, url))
 
     exported = json.loads(text)
     assert exported["user"]["username"] == "ann"
@@ -72,7 +71,7 @@ async def test_a_user_s_json_holds_everything_of_theirs_and_nothing_else(
     assert "password" not in text
 
 
-async def test_a_selection_is_exported(boss: AsyncClient) -> None:
+async def test_a_selection_is_exported(boss: Client) -> None:
     chosen = [await stored("ann", title=f"t{n}") for n in range(2)]
     await stored("ann", title="left out")
 
@@ -80,17 +79,17 @@ async def test_a_selection_is_exported(boss: AsyncClient) -> None:
         "action": "export_json",
         "_selected_action": [str(row.pk) for row in chosen],
     }
-    response = await boss.post(LIST, data)
+    response = await in_database(boss.post, LIST, data)
 
     assert 'filename="conversations.json"' in response["Content-Disposition"]
     exported = json.loads(await content(response))["conversations"]
     assert {row["title"] for row in exported} == {"t0", "t1"}
 
 
-async def test_numbers_and_times_are_plain(boss: AsyncClient) -> None:
+async def test_numbers_and_times_are_plain(boss: Client) -> None:
     row = await stored("ann", cost=Decimal("0.0000000012"), output_tokens=3)
 
-    text = await content(await boss.get(f"{LIST}{row.pk}/export/json/"))
+    text = await content(await in_database(boss.get, f"{LIST}{row.pk}/export/json/"))
 
     (conversation,) = json.loads(text)["conversations"]
     answer = conversation["messages"][1]
@@ -99,11 +98,13 @@ async def test_numbers_and_times_are_plain(boss: AsyncClient) -> None:
     assert conversation["updated_at"] == row.updated_at.isoformat()
 
 
-async def test_a_spreadsheet_takes_nothing_for_a_formula(boss: AsyncClient) -> None:
+async def test_a_spreadsheet_takes_nothing_for_a_formula(boss: Client) -> None:
     said = [("user", text) for text in FORMULAS]
     row = await stored("ann", *said, title="=cmd|' /C calc'!A0")
 
-    table = rows(await content(await boss.get(f"{LIST}{row.pk}/export/csv/")))
+    table = rows(
+        await content(await in_database(boss.get, f"{LIST}{row.pk}/export/csv/"))
+    )
 
     assert [line["content"] for line in table] == [f"'{text}" for text in FORMULAS]
     assert all(line["title"].startswith("'=cmd") for line in table)
@@ -114,9 +115,11 @@ async def test_nothing_selected_is_still_json(db: None) -> None:
     assert json.loads(b"".join([p async for p in pieces])) == {"conversations": []}
 
 
-async def test_an_export_is_written_down(boss: AsyncClient) -> None:
+async def test_an_export_is_written_down(boss: Client) -> None:
     row = await stored("ann")
-    await content(await boss.get(f"{LIST}of-user/{row.user_id}/export/csv/"))
+    await content(
+        await in_database(boss.get, f"{LIST}of-user/{row.user_id}/export/csv/")
+    )
 
     entry = await in_database(LogEntry.objects.get)
     assert entry.change_message == "Exported as csv: 1 conversations."

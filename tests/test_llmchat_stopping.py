@@ -67,11 +67,7 @@ async def test_what_is_deleted_in_mid_stream_stays_deleted(
 ) -> None:
     answer = await streaming(user, turn("Hi"), upstream)
 
-    def delete() -> None:
-        stopping.stop(Message.objects.all())
-        Conversation.objects.all().delete()
-
-    await in_database(delete)
+    await in_database(stopping.delete, Conversation.objects.all())
     await answer
 
     assert not await in_database(Conversation.objects.exists)

@@ -244,13 +244,11 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         return summary(objs, self.model)
 
     def delete_model(self, request: HttpRequest, obj: Conversation) -> None:
-        """Stop what runs in it first; a late end finds no row to write to."""
-        stopping.stop(Message.objects.filter(conversation=obj))
-        super().delete_model(request, obj)
+        """Stop what runs in it; a late end finds no row to write to."""
+        stopping.delete(Conversation.objects.filter(pk=obj.pk))
 
     def delete_queryset(
         self, request: HttpRequest, queryset: QuerySet[Conversation]
     ) -> None:
         """Stop what runs in them first."""
-        stopping.stop(Message.objects.filter(conversation__in=queryset))
-        super().delete_queryset(request, queryset)
+        stopping.delete(queryset)
