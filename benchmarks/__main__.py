@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from benchmarks import database, idle
+from benchmarks import database, idle, relay
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
+    "relay": relay.main,
     "idle": idle.main,
     "database": database.main,
 }
