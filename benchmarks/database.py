@@ -230,6 +230,7 @@ def _pages() -> Iterator[Measured]:
         "list of a state": f"{rows}?state__exact=error",
         "search, a word of nine in ten": f"{rows}?q=word0",
         "search, a word of one in ten": f"{rows}?q=word20",
+        "search, a word of one in thirty": f"{rows}?q=word100",
         "search, a rare word": f"{rows}?q=unusual",
         "search, two words": f"{rows}?q=word17+word4000",
         "search, no such word": f"{rows}?q=nothing",
