@@ -5,7 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,9 +68,17 @@ class ThreadedEmulator(Emulator):
 
     async def until_ended(self, request: Request) -> float:
         """Wait until the emulator is done with a request; return when it was."""
-        ended = self.until(lambda: request.ended)
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ended, self._loop))
+        await self._wait(lambda: request.ended)
         return request.ended_at
+
+    async def until_asked(self, question: str) -> Request:
+        """Wait until a question has come; return its request."""
+        await self._wait(lambda: bool(requests_of(self, question)))
+        return requests_of(self, question)[-1]
+
+    async def _wait(self, condition: Callable[[], bool]) -> None:
+        waiting = self.until(condition, _LIMIT_S)
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(waiting, self._loop))
 
 
 @contextmanager
