@@ -140,7 +140,12 @@ async def test_an_operator_s_day(
         await shoot("key-tested")
         assert CANARY not in await page.content()
 
-        # Somebody chats.
+        # Somebody chats, and it costs something.
+        execute(
+            server,
+            "UPDATE llmchat_provider SET input_price = 1000, output_price = 5000"
+            " WHERE name = 'openai'",
+        )
         answer = await chat(server, user, "Where do lighthouses stand?")
         assert answer["fullResponse"]
         await chat(server, user, MARKUP)
@@ -151,6 +156,13 @@ async def test_an_operator_s_day(
         await expect(page.locator("#result_list tbody tr")).to_have_count(3)
         await expect(page.locator("#searchbar")).to_be_visible()
         await shoot("conversations")
+        await page.locator("a", has_text="Filters").click()
+        await page.locator(".select2-selection[aria-labelledby*=user]").click()
+        await page.get_by_role("option", name=user.username, exact=True).click()
+        await shoot("filters")
+        await page.get_by_role("button", name="Apply").click()
+        await expect(page).to_have_url(re.compile("user__id__exact="))
+        await expect(page.locator("#result_list tbody tr")).to_have_count(3)
         await page.locator("#searchbar").fill("lighthouses")
         await page.locator("#searchbar").press("Enter")
         await expect(page.locator("#result_list tbody tr")).to_have_count(1)

@@ -61,6 +61,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     list_fullwidth = True
     list_per_page = 50
     list_select_related = ["user"]
+    show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
     search_fields = ["title"]
     search_help_text = _("Search what was said, a user, an id")

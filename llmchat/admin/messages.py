@@ -44,6 +44,7 @@ class MessageAdmin(ReadOnly, ModelAdmin):
     list_filter_submit = True
     list_select_related = ["user"]
     ordering = ["-created_at"]
+    show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
     exclude = ["lease_until"]
     actions = None
