@@ -17,7 +17,7 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from accounts.models import User
 from accounts.tokens import issue_tokens
 from llmchat import search
-from llmchat.models import Conversation, Message
+from llmchat.models import Conversation, Message, Provider
 from llmchat.workers import worker_id
 from tests.admin_fixtures import make_conversation
 
@@ -93,6 +93,9 @@ def test_the_filters_narrow_the_list_down(
     query: str,
     found: list[str],
 ) -> None:
+    # A test that commits leaves the tables empty, those of the migrations too.
+    fields = {"label": "Claude", "protocol": "claude", "default_model": "m"}
+    Provider.objects.get_or_create(name="claude", defaults=fields)
     now = timezone.now()
     then = now - now.replace(year=2025, month=1, day=1)
     make_conversation(ann, title="Old", provider="claude", ago=then)
