@@ -111,8 +111,10 @@ class Emulator:
         play = asyncio.create_task(_Player(writer, request).play(response))
         try:
             await asyncio.wait({watch, play}, return_when=asyncio.FIRST_COMPLETED)
-            if not play.done():
-                request.hung_up = True
+            # A client that goes is seen by whichever of the two comes first to it.
+            request.hung_up = not play.done() or isinstance(
+                play.exception(), ConnectionError
+            )
         finally:
             for task in (watch, play):
                 task.cancel()
