@@ -248,7 +248,7 @@ def _note_keys(begun: Begun, ending: Ending) -> None:
     route = _route(begun, ending)
     if route is not begun.route:
         keys.note(begun.route.keys, ending.refused, worked=False)
-    worked = ending.state != _State.ERROR or bool(ending.text)
+    worked = ending.state == _State.COMPLETE or bool(ending.text)
     keys.note(route.keys, ending.refused, worked=worked)
 
 
