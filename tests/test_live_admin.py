@@ -139,6 +139,11 @@ async def test_an_operator_s_day(
         await expect(page.get_by_text("sk-…wxyz").first).to_be_visible()
         await shoot("key-tested")
         assert CANARY not in await page.content()
+        await page.get_by_role("link", name="Providers").click()
+        await page.get_by_role("link", name="OpenAI").click()
+        await expect(page.get_by_text("sk-…wxyz").first).to_be_visible()
+        await shoot("provider")
+        assert CANARY not in await page.content()
 
         # Somebody chats, and it costs something.
         execute(

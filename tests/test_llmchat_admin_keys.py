@@ -159,7 +159,17 @@ def test_the_address_that_keys_are_sent_to_is_for_administrators(
     form = client.get(url).context["adminform"].form
 
     assert "default_model" in form.fields
-    assert "base_url" not in form.fields
+    assert not {"base_url", "protocol", "name"} & set(form.fields)
+
+
+def test_a_key_stays_with_its_provider(boss: Client, provider: Provider) -> None:
+    key = stored(provider)
+    other = Provider.objects.create(name="other", label="Other", protocol="openai")
+    data = {"provider": other.pk, "name": "moved", "value": "", "enabled": "on"}
+    boss.post(f"{LIST}{key.pk}/change/", data)
+
+    key.refresh_from_db()
+    assert (key.name, key.provider_id) == ("moved", provider.pk)
 
 
 # --- Nowhere to be seen ----------------------------------------------------------

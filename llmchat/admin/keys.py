@@ -97,9 +97,14 @@ class ProviderKeyAdmin(ModelAdmin):
     list_select_related = ["provider"]
     search_fields = ["name", "last4", "provider__name"]
     fields = ["provider", "name", "shown", "value", "enabled", "resting_until"]
-    readonly_fields = ["shown"]
     actions = ["test_keys"]
     actions_submit_line = ["save_and_test"]
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: ProviderKey | None = None
+    ) -> list[str]:
+        """Keep a key where it is: another provider would be sent it."""
+        return ["shown"] if obj is None else ["shown", "provider"]
 
     @admin.display(description=_("name"), ordering="name")
     def label(self, key: ProviderKey) -> str:

@@ -14,6 +14,8 @@ from llmchat.admin.keys import ProviderKeyInline
 from llmchat.admin.look import ModelAdmin
 from llmchat.models import Provider
 
+_DESTINATION = ("name", "base_url", "protocol")
+
 
 @admin.register(Provider)
 class ProviderAdmin(ModelAdmin):
@@ -56,11 +58,13 @@ class ProviderAdmin(ModelAdmin):
     def get_readonly_fields(
         self, request: HttpRequest, obj: Provider | None = None
     ) -> list[str]:
-        """Leave the address to administrators: the keys are sent to it."""
+        """Leave it to administrators where keys are sent; a name decides it, too."""
         superuser = request.user.is_active and getattr(
             request.user, "is_superuser", False
         )
-        return [] if superuser else ["base_url", "protocol"]
+        if superuser:
+            return []
+        return ["base_url", "protocol"] if obj is None else [*_DESTINATION]
 
     @admin.display(description=_("stored keys"))
     def keys(self, provider: Any) -> int:
