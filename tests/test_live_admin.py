@@ -231,7 +231,9 @@ async def test_a_stream_is_stopped(
         await page.get_by_role("link", name="Streaming now").click()
         await expect(page.locator("#result_list tbody tr")).to_have_count(1)
         await page.screenshot(path=artifacts / "admin-streaming.png", full_page=True)
-        await page.get_by_role("button", name="Stop").click()
+        # The page that answers the button is there before it is asked for again.
+        async with page.expect_navigation():
+            await page.get_by_role("button", name="Stop").click()
 
         answer = await asyncio.wait_for(asked, 5)
         assert answer["code"] == "cancelled"
