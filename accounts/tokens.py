@@ -108,6 +108,15 @@ def revoke_refresh_token(*, raw: object) -> None:
         _use_up(token, user)
 
 
+_UNUSABLE = (
+    jwt_exceptions.TokenError,
+    KeyError,
+    OverflowError,  # an end that no calendar holds
+    TypeError,
+    ValueError,
+)
+
+
 def _decode(kind: type[Token], raw: object) -> Token:
     if not isinstance(raw, str):
         raise TokenError("token_invalid")
@@ -117,7 +126,7 @@ def _decode(kind: type[Token], raw: object) -> Token:
         token[_USER_CLAIM]
     except jwt_exceptions.ExpiredTokenError as exc:
         raise TokenError("token_expired") from exc
-    except (jwt_exceptions.TokenError, KeyError, TypeError, ValueError) as exc:
+    except _UNUSABLE as exc:
         raise TokenError("token_invalid") from exc
     return token
 

@@ -29,6 +29,7 @@ logger = logging.getLogger("llmchat.api")
 
 API_PATHS = ("/auth", "/llm")
 INTERNAL_ERROR = {"error": REFUSALS["internal_error"][1], "code": "internal_error"}
+BAD_REQUEST = {"error": "The request cannot be served", "code": "bad_request"}
 NOT_FOUND = {"error": "There is nothing at this address", "code": "not_found"}
 
 _DATABASE_RETRY_S = 5
@@ -128,6 +129,13 @@ def api_not_found(request: HttpRequest, path: str = "") -> JsonResponse:
 
 def _is_api(request: HttpRequest) -> bool:
     return request.path_info.startswith(API_PATHS)
+
+
+def handler400(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Called by Django for a request that it does not trust, as of a wrong `Host`."""
+    if _is_api(request):
+        return JsonResponse(BAD_REQUEST, status=400)
+    return defaults.bad_request(request, exception)
 
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponseBase:

@@ -9,6 +9,7 @@ from django.views.generic import RedirectView
 from accounts.views import admin_login
 from config import exceptions
 
+handler400 = exceptions.handler400
 handler404 = exceptions.handler404
 handler500 = exceptions.handler500
 

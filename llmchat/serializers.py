@@ -121,7 +121,9 @@ class TurnSerializer(serializers.Serializer[Turn]):
 class ChatRequestSerializer(TurnSerializer):
     """The body of `POST /llm/chat`, which needs no session id."""
 
-    sessionId = NameField(max_length=128, required=False)  # noqa: N815
+    sessionId = NameField(  # noqa: N815
+        max_length=128, required=False, allow_null=True
+    )
     stream = SwitchField(required=False, default=False)
 
 

@@ -99,6 +99,7 @@ def test_what_is_no_token_is_invalid(raw: object) -> None:
         {"user_id": 10**30},
         {"user_id": "999999"},
         {"exp": "soon"},
+        {"exp": 1e300},
     ],
 )
 def test_a_token_with_wrong_claims_is_invalid(

@@ -156,8 +156,9 @@ def test_as_many_messages_as_allowed_are_taken():
     assert len(turn.messages) == MAX_MESSAGES
 
 
-def test_rest_needs_no_session_id():
-    fields = validated(ChatRequestSerializer, without("sessionId"))
+@pytest.mark.parametrize("data", [without("sessionId"), {**GOOD, "sessionId": None}])
+def test_rest_needs_no_session_id(data):
+    fields = validated(ChatRequestSerializer, data)
     assert fields["stream"] is False
     assert turn_from(fields, session_id="made-up").session_id == "made-up"
 
