@@ -49,6 +49,7 @@ _MESSAGE_FIELDS = (
     "model",
     "input_tokens",
     "output_tokens",
+    "reasoning_tokens",
     "usage_source",
     "cost",
     "finish_reason",

@@ -60,9 +60,13 @@ function ProviderSelect({ providers, value, onChange }: ProviderSelectProps) {
     <label className="provider">
       <span className="visually-hidden">Provider</span>
       <select value={value} onChange={(event) => onChange(event.target.value)}>
-        {providers.map(({ name, label, model, configured }) => (
-          <option key={name} value={name} title={model}>
-            {configured ? label : `${label} (no key)`}
+        {providers.map((provider) => (
+          <option
+            key={provider.name}
+            value={provider.name}
+            title={provider.error ?? provider.model}
+          >
+            {provider.label + whyNot(provider)}
           </option>
         ))}
       </select>
@@ -70,7 +74,12 @@ function ProviderSelect({ providers, value, onChange }: ProviderSelectProps) {
   );
 }
 
+function whyNot({ usable, code }: Provider): string {
+  if (usable) return "";
+  return code === "key_not_configured" ? " (no key)" : " (not available)";
+}
+
 function firstUsable(providers: Provider[]): string {
-  const usable = providers.find((provider) => provider.configured);
+  const usable = providers.find((provider) => provider.usable);
   return (usable ?? providers[0])?.name ?? "";
 }

@@ -8,7 +8,10 @@ export interface Provider {
   name: string;
   label: string;
   model: string;
-  configured: boolean;
+  usable: boolean;
+  /** Why it cannot be used, where it cannot. */
+  error?: string;
+  code?: string;
 }
 
 interface Loaded {
