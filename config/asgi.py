@@ -13,24 +13,39 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django_application: Any = get_asgi_application()
 
 # Only now are the applications loaded that these import.
-from config.body_limit import BodyLimit  # noqa: E402
+from config.body_limit import BodyLimit, Receive, Scope, Send  # noqa: E402
+from config.draining import Draining  # noqa: E402
 from config.lifespan import Lifespan  # noqa: E402
+from config.send_limit import SendLimit  # noqa: E402
 from llmchat import conf, routing  # noqa: E402
 
 # Django keeps a thread for as long as a request lasts, and one for a chat lasts as
 # long as its answer. `handle` is Django without that thread.
+chat: Any = SendLimit(django_application.handle, lambda: conf.get().idle_timeout_s)
 http = URLRouter(
     [
-        re_path(r"^llm/chat/?$", django_application.handle),
+        re_path(r"^llm/chat/?$", chat),
         re_path(r"", django_application),
     ]
 )
 real_time = routing.build(BodyLimit(http, lambda: conf.get().max_payload_bytes))
 
-application = ProtocolTypeRouter(
+draining = Draining(real_time)
+router = ProtocolTypeRouter(
     {
         "http": real_time.http,
         "websocket": real_time.websocket,
-        "lifespan": Lifespan(real_time),
+        "lifespan": Lifespan(real_time, draining),
     }
 )
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """The ASGI application."""
+    if scope["type"] == "lifespan":
+        await router(scope, receive, send)
+        return
+    # Daphne has no lifespan, so the first request has to tell of the start.
+    draining.watch()
+    with draining.serving(scope["type"]):
+        await router(scope, receive, send)

@@ -307,6 +307,7 @@ LLMCHAT: dict[str, Any] = {
     "recovery_window_s": env.seconds(
         "LLMCHAT_RECOVERY_WINDOW_S", _DEFAULTS.recovery_window_s
     ),
+    "drain_s": env.seconds("LLMCHAT_DRAIN_S", _DEFAULTS.drain_s),
     "cors_allowed_origins": env.origins("CORS_ALLOWED_ORIGINS"),
     "debug_origins": DEBUG,
     "encryption_keys": env.fernet_keys("LLMCHAT_ENCRYPTION_KEYS"),

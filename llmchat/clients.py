@@ -131,6 +131,11 @@ class Client:
         """False while the peer lags; emitters should then `drain`."""
         return self.session.writable or not self.session.is_open
 
+    @property
+    def is_gone(self) -> bool:
+        """True once the session has ended and its last packet is with a transport."""
+        return self.session.is_closed and not (self._websocket or self._probe)
+
     # What the application does.
 
     def send(self, messages: list[str | bytes]) -> None:

@@ -31,6 +31,7 @@ class Conf:
     ping_timeout_ms: int = 20_000
     max_payload_bytes: int = 1_000_000
     recovery_window_s: float = 120.0
+    drain_s: float = 5.0
     cors_allowed_origins: tuple[str, ...] = ()
     debug_origins: bool = False
     encryption_keys: tuple[str, ...] = field(default=(), repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ from .server import Request, Server
 from .socketio.connection import Limits
 
 PATH = r"^socket\.io/$"
+# How often a server that stops looks whether its clients are gone.
+_LOOK_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,15 @@ class RealTime:
         """Ends every session, and with them what waits for a client's return."""
         self.server.shutdown()
         self.socketio.shutdown()
+
+    async def close(self, timeout_s: float) -> None:
+        """Ends every session, and waits until their clients have been told."""
+        clients = list(self.server)
+        self.shutdown()
+        for _ in range(round(timeout_s / _LOOK_S)):
+            if all(client.is_gone for client in clients):
+                return
+            await asyncio.sleep(_LOOK_S)
 
 
 def build(http_fallback: Any) -> RealTime:

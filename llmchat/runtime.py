@@ -16,13 +16,18 @@ from django.db import DatabaseError
 
 from llmchat import checkpoints, conf, streams, turns
 from llmchat.database import in_database
+from llmchat.errors import ChatError, refusal
 from llmchat.providers.client import ProviderClient
 from llmchat.providers.local import LocalModel
 from llmchat.providers.types import Timeouts
 
 logger = logging.getLogger(__name__)
 
+# When a client that was turned away by a server about to stop may try again.
+DRAINING_RETRY_S = 5
 _SHUTDOWN_S = 10.0
+# What was cut off has so long to store its end and tell it.
+_CUT_OFF_S = 2.0
 # How often this process looks for answers of others that have died.
 SWEEP_S = 30.0
 
@@ -54,12 +59,35 @@ class Runtime:
             await asyncio.shield(self.spawn(_sweep()))
             await asyncio.sleep(SWEEP_S)
 
+    async def drain(self, hurry: asyncio.Event) -> None:
+        """Begin no more turns; let those that run end by themselves, then cut them off.
+
+        They have `LLMCHAT_DRAIN_S` for it, or until `hurry` is set.
+        """
+        self.closing = True
+        running = streams.running()
+        if not running:
+            return
+        logger.info("stopping: %d answers are being written", len(running))
+        ended = self.loop.create_task(_all_ended(running))
+        hurried = self.loop.create_task(hurry.wait())
+        await asyncio.wait(
+            [ended, hurried],
+            timeout=conf.get().drain_s,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        for stream in running:
+            stream.interrupt(_cut_off())
+        await asyncio.wait([ended], timeout=_CUT_OFF_S)
+        for task in (ended, hurried):
+            task.cancel()
+
     async def close(self) -> None:
-        """Cancel what still streams, store its end, and let go of everything."""
+        """Cut off what still streams, store its end, and let go of everything."""
         self.closing = True
         self._sweeping.cancel()
         for stream in streams.running():
-            stream.cancel()
+            stream.interrupt(_cut_off())
         ends = [stream.ended.wait() for stream in streams.running()]
         waits = [asyncio.ensure_future(end) for end in ends] + list(self._tasks)
         if waits:
@@ -69,6 +97,16 @@ class Runtime:
         await checkpoints.stop()
         await self.client.aclose()
         await self.local_model.stop()
+
+
+def _cut_off() -> ChatError:
+    text = "The server is restarting, the answer was cut off"
+    return refusal("draining", text=text, retry_after=DRAINING_RETRY_S)
+
+
+async def _all_ended(running: Collection[streams.LiveStream]) -> None:
+    for stream in running:
+        await stream.ended.wait()
 
 
 _runtime: Runtime | None = None
@@ -122,6 +160,11 @@ async def _sweep() -> None:
     else:
         if interrupted:
             logger.info("%d interrupted answers of a dead process", interrupted)
+
+
+async def drain(hurry: asyncio.Event) -> None:
+    """Called as soon as the server is told to stop; set `hurry` to have it sooner."""
+    await get().drain(hurry)
 
 
 async def shutdown() -> None:

@@ -4,7 +4,8 @@ Socket.IO and REST consume the same generator. A turn that is refused raises bef
 its first event. A turn that has begun is in the database before its provider is
 called, yields `Started`, then a `Token` for each piece of text, and then exactly one
 `Done`, `Failed` or `Cancelled`, by which time its end is stored. A consumer that goes
-away closes the generator, which cancels the turn and stores that as well.
+away closes the generator, which cancels the turn and stores that as well. A server
+that stops fails what it cannot wait for, and stores it as interrupted.
 """
 
 from __future__ import annotations
@@ -51,7 +52,6 @@ logger = logging.getLogger(__name__)
 
 # A client waits no longer than this for its end to be stored; storing goes on.
 _STORE_S = 5.0
-_DRAINING_RETRY_S = 5
 _State = Message.State
 # Failures that say nothing against the request itself: another provider may do.
 _FALLBACK_HELPS = frozenset(
@@ -170,7 +170,7 @@ def cancel_stream(*, user_id: int, session_id: str) -> LiveStream | None:
 
 async def _begin(turn: Turn, stream: LiveStream) -> Begun:
     if runtime.get().closing:
-        raise refusal("draining", retry_after=_DRAINING_RETRY_S)
+        raise refusal("draining", retry_after=runtime.DRAINING_RETRY_S)
     beginning = runtime.get().spawn(in_database(begin_turn, stream.user_id, turn))
     try:
         begun: Begun = await asyncio.shield(beginning)
@@ -275,7 +275,7 @@ async def _provider_events(answer: _Answer) -> AsyncGenerator[Event, None]:
 
 
 def _ending(stream: LiveStream, answer: _Answer) -> Ending:
-    """Return how the answer ended: whole, or else cancelled, or else failed."""
+    """Return how the answer ended: whole, or else cut off, or else failed."""
     finished = answer.finished
     if finished is not None:
         state, code = _State.COMPLETE, ""
@@ -283,7 +283,10 @@ def _ending(stream: LiveStream, answer: _Answer) -> Ending:
     else:
         deltas = len(stream.parts)
         usage = Usage(estimate_input_tokens(answer.chat), deltas, "estimated")
-        if stream.cancelled:
+        if stream.interruption is not None:
+            answer.error = stream.interruption
+            state, reason, code = _State.INTERRUPTED, "error", answer.error.code
+        elif stream.cancelled:
             state, reason, code = _State.CANCELLED, "cancelled", ""
         else:
             answer.error = answer.error or refusal("internal_error")

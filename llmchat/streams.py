@@ -16,7 +16,7 @@ from datetime import datetime
 from django.utils import timezone
 
 from llmchat import conf
-from llmchat.errors import refusal
+from llmchat.errors import ChatError, refusal
 from llmchat.providers.types import Event
 from llmchat.turns import Begun, Progress
 
@@ -34,6 +34,7 @@ class LiveStream:
         "ending",
         "events",
         "first_token_at",
+        "interruption",
         "parts",
         "session_id",
         "user_id",
@@ -47,6 +48,7 @@ class LiveStream:
         self.begun: Begun | None = None
         self.events: AsyncGenerator[Event, None] | None = None
         self.cancelled = False
+        self.interruption: ChatError | None = None
         self.ending = False
         self.ended = asyncio.Event()
         self._waiting: asyncio.Task[object] | None = None
@@ -75,6 +77,12 @@ class LiveStream:
             else:
                 self._closing = asyncio.create_task(self._close_events())
         return True
+
+    def interrupt(self, error: ChatError) -> None:
+        """Cancel the stream for a reason of the server's, which its client is told."""
+        if not self.cancelled and not self.ending:
+            self.interruption = error
+            self.cancel()
 
     def wait_begins(self) -> None:
         """Called before the consuming task waits for the provider."""

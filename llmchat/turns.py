@@ -254,7 +254,7 @@ def _note_keys(begun: Begun, ending: Ending) -> None:
 
 def _settle(begun: Begun, ending: Ending) -> None:
     usage = ending.usage
-    if ending.state == _State.ERROR and not ending.text:
+    if ending.state in (_State.ERROR, _State.INTERRUPTED) and not ending.text:
         usage = Usage(0, 0, "estimated")  # nobody bills for a refusal
     cost = _route(begun, ending).cost(usage)
     budgets.settle(begun.budgets, begun.message_id, usage, cost)

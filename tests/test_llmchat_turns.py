@@ -27,7 +27,7 @@ from llmchat import (
 from llmchat.conversations import stored_hash
 from llmchat.database import in_database
 from llmchat.errors import ChatError
-from llmchat.events import Cancelled, Done, Token
+from llmchat.events import Cancelled, Done, Failed, Token
 from llmchat.models import Conversation, Message, Provider, ProviderKey
 from llmchat.providers.types import Usage
 from tests.chat_fixtures import *  # noqa: F403
@@ -251,14 +251,17 @@ async def test_an_end_that_cannot_be_stored_now_is_stored_later(
     await until(is_answer("complete", "Hello"))
 
 
-async def test_shutting_down_cancels_and_stores_what_streams(
+async def test_shutting_down_cuts_off_and_stores_what_streams(
     user, provider, upstream, turn
 ):
     upstream.steps = ("Hel", asyncio.Event())
     async with streaming(user, turn("Hi")) as (_, events, _stream):
         await runtime.shutdown()
-    assert isinstance(events[-1], Cancelled)
-    assert (await the_answer()).state == "cancelled"
+    assert isinstance(events[-1], Failed)
+    assert (events[-1].error.code, events[-1].partial) == ("draining", "Hel")
+    answer = await the_answer()
+    assert (answer.state, answer.error_code) == ("interrupted", "draining")
+    assert answer.content == "Hel"
 
 
 async def test_a_refused_key_rests_and_the_next_one_is_used(
