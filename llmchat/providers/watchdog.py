@@ -15,7 +15,8 @@ class Watchdog:
 
     Each wait is `with watchdog: await …`. Progress moves `deadline` on by a mere
     assignment: the timer finds out when it fires, and is armed again. Between waits,
-    that is while the consumer is busy, nobody is interrupted.
+    that is while the consumer is busy, nobody is interrupted; a wait that begins behind
+    the deadline is not begun, though what it waits for may be there.
 
     The clock is the event loop's. Like `asyncio.timeout`, it tells its own
     cancellation from anybody else's.
@@ -23,7 +24,8 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0  # uvloop's handles of what is due now do not know it
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._expired = False
@@ -40,12 +42,14 @@ class Watchdog:
             self._timer = None
 
     def __enter__(self) -> None:
+        if self._loop.time() >= self.deadline:
+            raise DeadlinePassedError
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
         self._expired = False
-        if self._timer is None or self._timer.when() > self.deadline:
+        if self._timer is None or self._timer_at > self.deadline:
             self._arm()
 
     def __exit__(
@@ -64,6 +68,7 @@ class Watchdog:
     def _arm(self) -> None:
         self.close()
         if self.deadline != float("inf"):
+            self._timer_at = self.deadline
             self._timer = self._loop.call_at(self.deadline, self._on_timer)
 
     def _on_timer(self) -> None:
