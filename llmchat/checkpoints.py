@@ -57,7 +57,7 @@ async def _keep_books() -> None:
         try:
             await _save_ends()
             await _checkpoint()
-        except DatabaseError as exc:
+        except (DatabaseError, InterfaceError) as exc:
             logger.warning("no checkpoint, the database does not answer: %s", exc)
 
 

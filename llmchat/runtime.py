@@ -12,7 +12,7 @@ from collections.abc import Collection, Coroutine
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from llmchat import checkpoints, conf, streams, turns
 from llmchat.database import in_database
@@ -155,7 +155,7 @@ async def startup() -> None:
 async def _sweep() -> None:
     try:
         interrupted = await in_database(turns.sweep)
-    except DatabaseError as exc:
+    except (DatabaseError, InterfaceError) as exc:
         logger.warning("no look for dead processes, no database: %s", exc)
     else:
         if interrupted:

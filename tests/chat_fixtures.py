@@ -81,13 +81,15 @@ async def until(check: Callable[[], Awaitable[bool]]) -> None:
 
 
 @contextmanager
-def broken_database(statement: str) -> Iterator[None]:
+def broken_database(
+    statement: str, error: type[Exception] = OperationalError
+) -> Iterator[None]:
     """Let every SQL statement that begins so fail as if the server were gone."""
     execute = CursorWrapper._execute_with_wrappers
 
     def fail(cursor, sql, params, many, executor):
         if sql.startswith(statement):
-            raise OperationalError("no connection")
+            raise error("no connection")
         return execute(cursor, sql, params, many, executor)
 
     with pytest.MonkeyPatch.context() as patch:
