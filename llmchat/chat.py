@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from accounts.errors import TokenError
 from accounts.models import User
@@ -63,7 +63,7 @@ class ChatNamespace(Namespace):
             user, expires_at = await _authenticate(socket, socket.auth)
         except TokenError as exc:
             raise ConnectionRefused(exc.text, {"code": exc.code}) from exc
-        except DatabaseError as exc:
+        except (DatabaseError, InterfaceError) as exc:
             error = refusal("database_unavailable")
             raise ConnectionRefused(error.text, {"code": error.code}) from exc
         # Not every server tells of its start, after which the books are put right.
@@ -78,7 +78,7 @@ class ChatNamespace(Namespace):
         """Called when a client comes back: it must still be the same user's."""
         try:
             user, expires_at = await _authenticate(socket, auth)
-        except (TokenError, DatabaseError):
+        except (TokenError, DatabaseError, InterfaceError):
             return False
         if user.pk != socket.data["user_id"]:
             return False
@@ -141,7 +141,7 @@ class ChatNamespace(Namespace):
             users = {socket.data["user_id"] for socket in self.sockets}
             try:
                 active = await in_database(_active_users, users)
-            except DatabaseError as exc:
+            except (DatabaseError, InterfaceError) as exc:
                 logger.warning("no check of users, no database: %s", exc)
                 continue
             for socket in self.sockets:
