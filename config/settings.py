@@ -259,6 +259,8 @@ LOGGING = {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         # Refused requests are the API's everyday answers, not the operator's news.
         "django.request": {"level": "ERROR"},
+        # Anybody can send a wrong `Host`.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         "django.server": {"handlers": [], "propagate": True},
         # They log the addresses that they call, and an address can hold a key.
         "httpx": {"level": "WARNING"},

@@ -50,7 +50,8 @@ class ChatNamespace(Namespace):
     """Lets in whoever has an access token, and streams answers to them.
 
     A socket's `data` holds `user_id`, `expires_at` (epoch seconds), `running`, the
-    set of its streams, and `leaving` once the connection is to be closed behind them.
+    set of its streams, `cancelling`, the set of those whose end it awaits, and
+    `leaving` once the connection is to be closed behind them.
     """
 
     def __init__(self) -> None:
@@ -69,7 +70,11 @@ class ChatNamespace(Namespace):
         # Not every server tells of its start, after which the books are put right.
         runtime.get()
         socket.data.update(
-            user_id=user.pk, expires_at=expires_at, running=set(), leaving=False
+            user_id=user.pk,
+            expires_at=expires_at,
+            running=set(),
+            cancelling=set(),
+            leaving=False,
         )
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._watch_tokens())
@@ -213,14 +218,20 @@ async def _answer(
 
 
 async def _confirm(socket: Socket, stream: LiveStream, ack: Ack | None) -> None:
-    """Tell whoever has cancelled a stream that it has ended."""
-    own = stream in socket.data["running"]
+    """Tell whoever has cancelled a stream that it has ended, once.
+
+    A socket that streams it hears of the end anyway; one that cancels it again gets
+    no second event.
+    """
+    hears = stream in socket.data["running"] | socket.data["cancelling"]
+    socket.data["cancelling"].add(stream)
     await stream.ended.wait()
+    socket.data["cancelling"].discard(stream)
     begun = stream.begun
     if begun is None:
         _answer_no(ack, refusal("stream_not_found"))
         return
-    if not own:
+    if not hears:
         place = (begun.conversation_id, begun.message_id)
         _emit(socket, Cancelled(stream.session_id, *place, stream.text))
     if ack is not None:

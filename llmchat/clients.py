@@ -57,6 +57,13 @@ class Poll(Protocol):
         """Answers it."""
 
 
+class Post(Protocol):
+    """A POST whose body is still on its way."""
+
+    def refuse_post(self) -> None:
+        """Ends it, since its session has ended."""
+
+
 class Handler(Protocol):
     """The application's end of one client. No method may block or raise."""
 
@@ -92,6 +99,7 @@ class Client:
         "_forget",
         "_loop",
         "_poll",
+        "_post",
         "_probe",
         "_timer",
         "_timer_at",
@@ -117,6 +125,7 @@ class Client:
         self._websocket: WebSocket | None = None
         self._probe: WebSocket | None = None
         self._poll: Poll | None = None
+        self._post: Post | None = None
         self._timer: asyncio.Handle | None = None
         self._timer_at = 0.0
         self._writer: asyncio.Task[None] | None = None
@@ -171,18 +180,22 @@ class Client:
             self._poll = None
             self._after(self.session.lose_poll())
 
-    def start_post(self) -> bool:
+    def start_post(self, post: Post) -> bool:
         """Announces a POST. False: refused, since another is being received."""
         accepted, events = self.session.start_post()
+        if accepted:
+            self._post = post
         self._after(events)
         return accepted
 
     def lose_post(self) -> None:
         """The POST will not come to its end."""
+        self._post = None
         self._after(self.session.lose_post())
 
     def receive_payload(self, body: bytes) -> None:
         """Takes in the body of a POST."""
+        self._post = None
         self._after(self.session.receive_payload(body, self._loop.time()))
 
     def adopt(self, websocket: WebSocket) -> None:
@@ -291,6 +304,9 @@ class Client:
                         reason.value,
                     )
                 self.handler.closed(reason)
+                post, self._post = self._post, None
+                if post is not None:
+                    post.refuse_post()
                 stuck = reason is CloseReason.PING_TIMEOUT and self._writer is not None
                 if slow or stuck:
                     self._drop()

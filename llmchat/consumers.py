@@ -191,7 +191,7 @@ class PollingConsumer(EngineConsumer):
             client.lose_post()
             self.client = None
             await self.respond(400, b"", None)
-        if not client.start_post():
+        if not client.start_post(self):
             self.client = None
             await self.respond(400, b"", None)
         length = headers.get("content-length", "")
@@ -229,6 +229,16 @@ class PollingConsumer(EngineConsumer):
     def answer(self, body: bytes) -> None:
         """Called by the client when there is something to answer a poll with."""
         self.answers.put_nowait({"type": "poll.answer", "body": body})
+
+    def refuse_post(self) -> None:
+        """Called by the client when the session ends before a body has."""
+        self.answers.put_nowait({"type": "post.refusal"})
+
+    async def post_refusal(self, message: Message) -> None:
+        """Called when there is nobody any more to take in the body."""
+        self.client = None
+        self.body.clear()
+        await self.respond(400, b"", None)
 
     async def poll_answer(self, message: Message) -> None:
         """Called with the answer to a poll or a handshake."""

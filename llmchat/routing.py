@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from channels.routing import URLRouter
 from django.conf import settings
@@ -66,7 +65,7 @@ def build(http_fallback: Any) -> RealTime:
         ping_timeout_s=values.ping_timeout_ms / 1000,
         max_payload_bytes=values.max_payload_bytes,
     )
-    server = Server(socketio, options, allow_request=allow_request)
+    server = Server(socketio, options, judge_request=judge_request)
     polling, websocket = make_consumers(server, http_options())
     return RealTime(
         server,
@@ -96,7 +95,7 @@ def http_options() -> HttpOptions:
     )
 
 
-async def allow_request(request: Request) -> str | None:
+def judge_request(request: Request) -> str | None:
     """Refuses a wrong `Host`, and pages that are not among the allowed origins.
 
     A client without an `Origin` is no browser, and is let in.
@@ -107,9 +106,11 @@ async def allow_request(request: Request) -> str | None:
     if not domain or not validate_host(domain, allowed_hosts()):
         return "Host not allowed"
     origin = headers.get("origin")
-    if origin is None or urlsplit(origin).netloc == host or origins.is_allowed(origin):
+    if origin is None or origins.is_allowed(origin):
         return None
-    return "Origin not allowed"
+    scheme, _, own = origin.partition("://")
+    # The scheme that a page was loaded with may have ended at a proxy.
+    return None if scheme in ("http", "https") and own == host else "Origin not allowed"
 
 
 def allowed_hosts() -> list[str]:

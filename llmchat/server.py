@@ -34,6 +34,7 @@ class Request:
 
 
 AllowRequest = Callable[[Request], Awaitable[str | None]]
+JudgeRequest = Callable[[Request], str | None]
 
 
 class Server:
@@ -45,12 +46,15 @@ class Server:
         options: Options | None = None,
         *,
         allow_request: AllowRequest | None = None,
+        judge_request: JudgeRequest | None = None,
     ) -> None:
         """`application` makes the handler of each client. `allow_request` judges a
-        request that would open a session: None lets it in, a text refuses it."""
+        request that would open a session: None lets it in, a text refuses it.
+        `judge_request` does the same with every request, and may not wait."""
         self._application = application
         self.options = options or Options()
         self._allow_request = allow_request
+        self._judge_request = judge_request
         self._clients: dict[str, Client] = {}
         self._stopping = False
 
@@ -79,6 +83,8 @@ class Server:
             session_transport=client.session.transport if client else None,
             options=self.options,
         )
+        if self._judge_request is not None:
+            _let_pass(self._judge_request(request))
         return action, client
 
     async def open(self, request: Request) -> Client:
@@ -88,9 +94,7 @@ class Server:
             RequestError: the application or the version check refuses it.
         """
         if self._allow_request is not None:
-            refused = await self._allow_request(request)
-            if refused is not None:
-                raise RequestError(Refusal.FORBIDDEN, refused or None)
+            _let_pass(await self._allow_request(request))
         check_version(request.handshake.query)
         if self._stopping:
             raise RequestError(Refusal.FORBIDDEN, "Server shutting down")
@@ -113,3 +117,8 @@ class Server:
 
     def _strike(self, client: Client) -> None:
         self._clients.pop(client.session.sid, None)
+
+
+def _let_pass(refused: str | None) -> None:
+    if refused is not None:
+        raise RequestError(Refusal.FORBIDDEN, refused or None)

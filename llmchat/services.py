@@ -162,10 +162,14 @@ async def stream_answer(
 def cancel_stream(*, user_id: int, session_id: str) -> LiveStream | None:
     """Cancel the user's running stream and return it; None where it is too late.
 
+    One that is cancelled already is returned as long as its end is not told.
+
     The provider's connection is closed at once; `Cancelled` follows from the stream.
     """
     stream = streams.find(user_id, session_id)
-    return stream if stream is not None and stream.cancel() else None
+    if stream is None:
+        return None
+    return stream if stream.cancel() or stream.cancelled else None
 
 
 async def _begin(turn: Turn, stream: LiveStream) -> Begun:

@@ -156,6 +156,26 @@ async def test_cancel_works_from_another_socket_of_the_user(
     assert events[-1][0] == "llm:stream:cancelled"
 
 
+async def test_cancelling_twice_ends_a_stream_once(server: LiveServer) -> None:
+    account = server.account()
+    async with (
+        connected_client(server.url, account.access) as client,
+        connected_client(server.url, account.access) as other,
+    ):
+        await client.start("one", LONG_TASK, maxTokens=500)
+        await client.event("llm:stream:token", "one")
+        for _ in range(2):
+            await client.emit("llm:stream:cancel", {"sessionId": "one"})
+            await other.emit("llm:stream:cancel", {"sessionId": "one"})
+        events = await client.stream("one")
+        late = await client.quiet(for_s=0.3)
+        told = await other.quiet(for_s=0.3)
+    assert events[-1][0] == "llm:stream:cancelled"
+    assert not [report for report in late if report["on"] == "event"]
+    names = [report["name"] for report in told if report["on"] == "event"]
+    assert names.count("llm:stream:cancelled") == 1
+
+
 async def test_another_user_can_not_cancel_a_stream(server: LiveServer) -> None:
     owner, stranger = server.account(), server.account()
     async with (

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.wire import (
+    LIMIT_S,
     RS,
     Wire,
     content_of,
@@ -382,3 +383,18 @@ async def test_content_length_below_the_body_is_no_way_in(
         await client.expect_end()
         assert await gone(wire, answer["sid"]) == ["parse error"]
         await eventually(lambda: wire.process.poll() is None)
+
+
+async def test_post_that_never_ends_is_let_go_with_its_session(
+    wire: Wire,  # noqa: F811
+) -> None:
+    if wire.kind == "daphne":
+        pytest.skip("daphne keeps a body to itself until it is whole")
+    async with wire.polling() as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", wire.port)
+        head = f"POST {httpx.URL(client.url).raw_path.decode()} HTTP/1.1\r\nHost: x\r\n"
+        writer.write(f"{head}Content-Length: 100\r\n\r\n4".encode())
+        async with asyncio.timeout(LIMIT_S):
+            status = await reader.readline()
+        writer.close()
+        assert b" 400 " in status
