@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 
 import pytest
@@ -125,19 +126,31 @@ async def test_expired_access_token_is_renewed_unseen(
     assert complaints == []
 
 
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (signal.SIGTERM, "The server is restarting"),
+        (signal.SIGKILL, "connection was lost"),
+    ],
+    ids=["stopped", "killed"],
+)
 async def test_page_comes_back_after_a_restart_of_the_server(
-    start_server: StartServer, chromium_path: str
+    start_server: StartServer,
+    chromium_path: str,
+    number: signal.Signals,
+    told: str,
 ) -> None:
-    server = start_server()
+    server = start_server(env={"LLMCHAT_DRAIN_S": "0.2"})
     async with open_page(chromium_path) as (page, _):
         await log_in(page, server, server.account())
         await ask(page, LONG_TASK)
         await expect(page.get_by_text("Writing…")).to_be_visible()
-        server.stop()
+        server.process.send_signal(number)
+        await asyncio.to_thread(server.process.wait, 10)
         await expect(page.get_by_role("status")).to_contain_text("Disconnected")
         await asyncio.to_thread(start_server, port=server.port)
         await expect(page.get_by_role("status")).to_have_text("Connected")
-        await expect(page.get_by_role("alert")).to_contain_text("connection was lost")
+        await expect(page.get_by_role("alert")).to_contain_text(told)
 
         await ask(page, "Hi!")
         await expect(page.locator(".message")).to_have_count(4)
