@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from llmchat.asgi_server import abort, protocol_of
 from llmchat.providers.watchdog import DeadlinePassedError, Watchdog
 
 Scope = MutableMapping[str, Any]
@@ -36,8 +37,7 @@ class SendLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application on what may go out."""
         limit = self._limit()
-        protocol = _protocol(send)
-        gate = _Gate(protocol)
+        gate = _Gate(protocol_of(send))
         watchdog = Watchdog()
 
         async def bounded(message: Message) -> None:
@@ -48,7 +48,7 @@ class SendLimit:
                     await send(message)
             except DeadlinePassedError:
                 logger.warning("a client that does not read was cut off")
-                _abort(protocol)
+                abort(send)
 
         try:
             await self._application(scope, receive, bounded)
@@ -93,19 +93,3 @@ class _Gate:
     def stopProducing(self) -> None:  # noqa: N802
         """Called when the connection is lost."""
         self._open.set()
-
-
-def _protocol(send: Any) -> Any:
-    """The object behind a server's `send`, None where it cannot be found."""
-    arguments = getattr(send, "args", None)  # daphne: a partial, with the protocol
-    return arguments[0] if arguments else getattr(send, "__self__", None)
-
-
-def _abort(protocol: Any) -> None:
-    """Drop the connection with what is buffered for it; ASGI has no word for this."""
-    transport = getattr(protocol, "transport", None)
-    for name in ("abort", "abortConnection"):
-        abort = getattr(transport, name, None)
-        if abort is not None:
-            abort()
-            return

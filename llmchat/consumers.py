@@ -18,6 +18,7 @@ from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from channels.utils import await_many_dispatch
 
+from .asgi_server import abort, protocol_of, transport_of
 from .clients import Client, Handshake
 from .cors import (
     Headers,
@@ -342,7 +343,7 @@ class WebSocketConsumer(EngineConsumer):
     async def close(self, code: int) -> None:
         """Closes in order, or not, if the peer takes nothing any more."""
         self.client = None
-        protocol = _protocol(self.base_send)
+        protocol = protocol_of(self.base_send)
         send_close = getattr(protocol, "sendCloseFrame", None)
         if send_close is not None and code != CLOSE_NORMAL:
             # Daphne lets through the codes of applications alone.
@@ -357,17 +358,9 @@ class WebSocketConsumer(EngineConsumer):
             loop.call_later(CLOSE_TIMEOUT_S, transport.abort)
 
     def abort(self) -> None:
-        """Drops the connection, with what the server has buffered for it.
-
-        ASGI has no word for this; both servers can do it where they are asked.
-        """
+        """Drops the connection, with what the server has buffered for it."""
         self.client = None
-        transport = getattr(_protocol(self.base_send), "transport", None)
-        for name in ("abort", "abortConnection"):
-            abort = getattr(transport, name, None)
-            if abort is not None:
-                abort()
-                return
+        abort(self.base_send)
 
     def leave(self) -> None:
         """Called at the end, whatever ended it."""
@@ -377,7 +370,7 @@ class WebSocketConsumer(EngineConsumer):
 
     def is_closing(self) -> bool:
         """Whether the connection is lost, though nobody has been told yet."""
-        transport = getattr(_protocol(self.base_send), "transport", None)
+        transport = transport_of(self.base_send)
         is_closing = getattr(transport, "is_closing", None)
         return is_closing is not None and bool(is_closing())
 
@@ -386,12 +379,6 @@ class WebSocketConsumer(EngineConsumer):
         origin = self.request.handshake.headers.get("origin")
         headers = [*self.http.extra_headers, *cors_headers(origin, self.http)]
         await self.base_send({"type": "websocket.accept", "headers": headers})
-
-
-def _protocol(send: Any) -> Any:
-    """The object behind a server's `send`, None where it cannot be found."""
-    arguments = getattr(send, "args", None)  # daphne: a partial, with the protocol
-    return arguments[0] if arguments else getattr(send, "__self__", None)
 
 
 def make_consumers(

@@ -17,6 +17,7 @@ PROTOCOL_SHELL = (
     "llmchat.server",
     "llmchat.clients",
     "llmchat.consumers",
+    "llmchat.asgi_server",
     "llmchat.dispatch",
     "llmchat.sockets",
     "llmchat.namespaces",
