@@ -84,5 +84,7 @@ async def _checkpoint() -> None:
     stopped = await in_database(
         turns.checkpoint, [progress for _, progress in live.values()]
     )
+    for stream, progress in live.values():
+        stream.note_progress(progress)
     for message_id in stopped:
         live[message_id][0].cancel()

@@ -115,11 +115,13 @@ class LiveStream:
         """Return what the next checkpoint has to store, None before the start."""
         if self.begun is None or self.ending:
             return None
-        text = None
-        if len(self.parts) != self._checkpointed:
-            self._checkpointed = len(self.parts)
-            text = self.text
-        return Progress(self.begun.message_id, text, self.first_token_at)
+        parts = len(self.parts)
+        text = self.text if parts != self._checkpointed else None
+        return Progress(self.begun.message_id, text, self.first_token_at, parts)
+
+    def note_progress(self, progress: Progress) -> None:
+        """Called when a checkpoint is stored; until then it is owed."""
+        self._checkpointed = progress.parts
 
 
 _streams: dict[tuple[int, str], LiveStream] = {}

@@ -70,11 +70,15 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a checkpoint stores of one stream; `text` None: nothing new."""
+    """What a checkpoint stores of one stream; `text` None: nothing new.
+
+    `parts` is the number of pieces that the text is made of.
+    """
 
     message_id: UUID
     text: str | None
     first_token_at: datetime | None
+    parts: int
 
 
 def begin_turn(user_id: int, turn: Turn) -> Begun:
