@@ -47,5 +47,5 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         return
     # Daphne has no lifespan, so the first request has to tell of the start.
     draining.watch()
-    with draining.serving(scope["type"]):
+    with draining.serving(scope, send):
         await router(scope, receive, send)

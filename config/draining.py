@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from llmchat import runtime, streams
+from llmchat.asgi_server import abort
 from llmchat.routing import RealTime
 
 Handler = Callable[[int, FrameType | None], Any]
@@ -25,6 +25,8 @@ Handler = Callable[[int, FrameType | None], Any]
 # How long clients may take to fetch what is there for them.
 _GOODBYE_S = 2.0
 _IDLE_GOODBYE_S = 0.5
+# How long the requests of clients that were dropped may take to end.
+_DROP_S = 1.0
 _LOOK_S = 0.01
 
 
@@ -37,7 +39,7 @@ class Draining:
         self._has_lifespan = False
         self._signals: set[int] = set()
         self._hurry = asyncio.Event()
-        self._serving: Counter[str] = Counter()
+        self._sends: dict[object, Any] = {}
         self._task: asyncio.Task[None] | None = None
 
     def watch(self, *, has_lifespan: bool = False) -> None:
@@ -58,13 +60,20 @@ class Draining:
                 signal.signal(number, partial(self._on_signal, loop, handler))
 
     @contextmanager
-    def serving(self, kind: str) -> Iterator[None]:
-        """Called around each request."""
-        self._serving[kind] += 1
+    def serving(self, scope: Any, send: Any) -> Iterator[None]:
+        """Called around each request; notes those whose answers are waited for."""
+        # A server with a lifespan waits for requests itself, but it loses the
+        # streams of those that it cannot wait for.
+        chats = scope["type"] == "http" and scope["path"].startswith("/llm/chat")
+        if not chats and (self._has_lifespan or scope["type"] != "http"):
+            yield
+            return
+        key = object()
+        self._sends[key] = send
         try:
             yield
         finally:
-            self._serving[kind] -= 1
+            del self._sends[key]
 
     def _on_signal(
         self,
@@ -92,15 +101,18 @@ class Draining:
         try:
             await runtime.drain(self._hurry)
             await self._real_time.close(goodbye_s)
+            await self._requests_end(goodbye_s)
             if not self._has_lifespan:
-                await self._requests_end(goodbye_s)
                 await runtime.shutdown()
         finally:
             handler(number, None)
 
     async def _requests_end(self, timeout_s: float) -> None:
-        """Wait, since this server will not, until what can be answered is."""
-        for _ in range(round(timeout_s / _LOOK_S)):
-            if not self._serving["http"]:
-                return
-            await asyncio.sleep(_LOOK_S)
+        """Wait until what can be answered is; drop clients that take nothing."""
+        for wait_s in (timeout_s, _DROP_S):
+            for _ in range(round(wait_s / _LOOK_S)):
+                if not self._sends:
+                    return
+                await asyncio.sleep(_LOOK_S)
+            for send in self._sends.values():
+                abort(send)
