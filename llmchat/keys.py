@@ -58,11 +58,16 @@ def ring(provider: Provider) -> KeyRing:
 
 
 def note(keys: Sequence[Key], refused: Mapping[str, str], *, worked: bool) -> None:
-    """Remember which keys were refused (ident to code) and whether the next worked."""
+    """Remember which keys were refused (ident to code) and whether the next worked.
+
+    A key with the code "" was passed over, which says nothing of it.
+    """
     now = timezone.now()
     for key in keys:
-        if key.ident in refused:
-            _note_refusal(key, refused[key.ident], now)
+        code = refused.get(key.ident)
+        if code:
+            _note_refusal(key, code, now)
+        if code is not None:
             continue
         if worked:
             _note_use(key, now)

@@ -11,7 +11,7 @@ from asgiref.sync import async_to_sync
 from llmchat import catalogue, keys, models
 from llmchat.encryption import EncryptionError
 from llmchat.providers.client import ProviderClient
-from llmchat.providers.errors import EmptyAnswerError, ProviderError
+from llmchat.providers.errors import EmptyAnswerError, KeyRefusedError, ProviderError
 from llmchat.providers.types import (
     Chat,
     ChatMessage,
@@ -53,8 +53,9 @@ async def _ask(
 ) -> Trial:
     """Ask with a client of its own: this may not be the server's event loop."""
 
-    def on_key_refused(key: Key, exc: ProviderError) -> None:
-        refused[key.ident] = exc.code
+    def on_key_refused(key: Key, exc: KeyRefusedError) -> None:
+        if exc.blames_key:
+            refused[key.ident] = exc.code
 
     chat = Chat(model, (ChatMessage("user", "Hi"),), max_output_tokens=_MAX_TOKENS)
     client = ProviderClient(_TIMEOUTS)

@@ -35,7 +35,11 @@ from llmchat.events import (
 )
 from llmchat.models import Message
 from llmchat.providers.answer import estimate_input_tokens
-from llmchat.providers.errors import ModelNotFoundError, ProviderError
+from llmchat.providers.errors import (
+    KeyRefusedError,
+    ModelNotFoundError,
+    ProviderError,
+)
 from llmchat.providers.types import (
     Chat,
     Event,
@@ -266,8 +270,8 @@ async def _provider_events(answer: _Answer) -> AsyncGenerator[Event, None]:
     """
     provider = await _reachable(answer.route)
 
-    def on_key_refused(key: Key, exc: ProviderError) -> None:
-        answer.refused[key.ident] = exc.code
+    def on_key_refused(key: Key, exc: KeyRefusedError) -> None:
+        answer.refused[key.ident] = exc.code if exc.blames_key else ""
 
     return runtime.get().client.stream_chat(
         provider,

@@ -112,6 +112,20 @@ async def test_a_refusal_is_told_in_words_and_remembered(
     assert entry.change_message.startswith("Tested. The provider refused")
 
 
+async def test_a_model_that_the_key_may_not_use_is_no_fault_of_the_key(
+    boss: Client, provider: Provider
+) -> None:
+    key = await in_database(stored, provider)
+    data = {"action": "test_keys", "_selected_action": [key.pk]}
+    async with running_upstream() as upstream:
+        upstream.status = 403
+        said = await submit(boss, provider, upstream, LIST, data)
+
+    assert any("The provider refused the API key (403" in text for text in said)
+    await in_database(key.refresh_from_db)
+    assert (key.last_error, key.resting_until) == ("", None)
+
+
 async def test_a_provider_out_of_reach_is_no_fault_of_the_key(
     boss: Client, provider: Provider
 ) -> None:

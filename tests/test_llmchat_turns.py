@@ -290,6 +290,36 @@ async def test_a_refused_key_rests_and_the_next_one_is_used(
     assert upstream.authorizations == ["bearer sk-second-0123456789"]
 
 
+async def test_a_key_that_was_passed_over_is_neither_refused_nor_used(
+    user, provider, upstream, turn
+):
+    def make() -> list[ProviderKey]:
+        provider.needs_key = True
+        provider.save()
+        for name in ("first", "second"):
+            key = ProviderKey(provider=provider, name=name)
+            key.set_value(f"sk-{name}-0123456789")
+            key.save()
+        return list(provider.keys.all())
+
+    upstream.status = 403
+    first, second = await in_database(make)
+    await events_of(user, turn("Hi"))
+    for key in (first, second):
+        await in_database(key.refresh_from_db)
+    states = {(key.last_error, key.resting_until) for key in (first, second)}
+    assert len(upstream.authorizations) == 2
+    assert states == {("", None)}
+
+    route = await in_database(catalogue.route, "test")
+    passed_over = {route.keys[0].ident: ""}
+    await in_database(partial(keys.note, route.keys, passed_over, worked=True))
+    for key in (first, second):
+        await in_database(key.refresh_from_db)
+    assert first.last_used_at is None
+    assert second.last_used_at is not None
+
+
 async def test_keys_that_all_rest_are_used_all_the_same(user, provider, turn):
     def rest() -> int:
         key = ProviderKey(provider=provider)

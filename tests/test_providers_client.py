@@ -177,6 +177,18 @@ async def test_the_last_keys_error_is_told_when_none_is_left(
     assert len(outcome.refused) == len(outcome.requests) == len(keys)
 
 
+@pytest.mark.parametrize("api", APIS)
+async def test_a_key_that_may_not_is_passed_over_and_not_blamed(api: str) -> None:
+    async with lab() as setting:
+        keys = [GOOD, replace(GOOD, ident="other")]
+        outcome = await setting.ask(api, "fail-permission", keys=keys)
+        first = await setting.ask(api, "once-fail-permission", keys=keys)
+    assert (outcome.code, len(outcome.requests)) == ("provider_auth", len(keys))
+    assert outcome.refused == []
+    assert outcome.passed_over == [f"{key.ident} provider_auth" for key in keys]
+    assert first.text == SHORT.text
+
+
 @pytest.mark.parametrize("value", ["", " ", "a\nb", "schlüssel", "a\x00b"])
 async def test_a_key_that_no_header_takes_is_refused_unsent(value: str) -> None:
     async with lab() as setting:

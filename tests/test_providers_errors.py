@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -11,9 +14,16 @@ import pytest
 
 from llmchat.providers import errors
 from llmchat.providers.classify import error_from_response, error_in, retry_after
+from llmchat.providers.client import ProviderClient
 from llmchat.providers.errors import ProviderError
+from llmchat.providers.registry import DEFAULT_PROVIDERS
+from llmchat.providers.text import without_key
+from llmchat.providers.types import Key
 from tests.emulator.application import APIS
-from tests.emulator.driver import HASTY, KEY, lab
+from tests.emulator.driver import HASTY, KEY, chat, lab
+from tests.emulator.request import Request
+from tests.emulator.response import Response, json_response
+from tests.emulator.server import Emulator
 
 # Each row of the emulator's error tables: the code it becomes, whether it is retried.
 ROWS = {
@@ -84,6 +94,13 @@ def test_a_failure_before_the_stream_becomes_our_error(api: str, row: str) -> No
         (429, b'{"error":{"code":429}}', "provider_rate_limited", True),
         (429, b'{"error":{"message":"Insufficient balance"}}', "provider_quota", False),
         (403, b'{"error":{"code":"model_not_found"}}', "model_not_found", False),
+        (
+            403,
+            b'{"error":{"code":403,"message":"Your input was flagged",'
+            b'"metadata":{"reasons":["violence"],"flagged_input":"..."}}}',
+            "content_filtered",
+            False,
+        ),
         (400, b'{"error":{"code":"content_filter"}}', "content_filtered", False),
         (
             400,
@@ -105,6 +122,38 @@ def test_a_body_of_a_compatible_server_is_understood(
 ) -> None:
     error = error_from_response(status, {}, body)
     assert (error.code, error.retryable) == (code, retryable)
+
+
+_FORBIDDEN = {"type": "permission_error", "message": "No."}
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "blamed"),
+    [
+        (401, {}, True),
+        (403, {"type": "authentication_error"}, True),
+        (403, {"message": "Method doesn't allow unregistered callers (…)."}, True),
+        (403, {"message": "Your API key was reported as leaked."}, True),
+        (403, {}, False),
+        (403, _FORBIDDEN, False),
+        (200, _FORBIDDEN, False),
+        (403, {"message": "No model 'your api key was reported as leaked'"}, False),
+        (407, {}, False),
+    ],
+)
+def test_a_key_is_blamed_for_no_more_than_is_its_fault(
+    status: int, error: dict[str, str], blamed: bool
+) -> None:
+    body = {"error": {"message": "", **error}}
+    judged = error_from_response(status, {}, json.dumps(body).encode())
+    assert isinstance(judged, errors.ProviderAuthError)
+    assert judged.blames_key is blamed
+
+
+def test_the_name_of_a_model_is_no_lack_of_money() -> None:
+    body = {"error": {"message": "The model `insufficient quota` does not exist"}}
+    error = error_from_response(404, {}, json.dumps(body).encode())
+    assert error.code == "model_not_found"
 
 
 def test_the_log_names_the_parameter_that_a_provider_refuses() -> None:
@@ -164,7 +213,7 @@ def test_the_delay_may_be_in_the_body() -> None:
 def test_every_error_is_in_the_tree_of_the_docstring() -> None:
     assert errors.__doc__ is not None
     names = [name for name in vars(errors) if name.endswith("Error")]
-    assert len(names) == 13
+    assert len(names) == 14
     for name in names:
         kind = getattr(errors, name)
         assert issubclass(kind, ProviderError)
@@ -188,3 +237,41 @@ async def test_no_key_and_no_body_reaches_the_log(
     assert caplog.records
     assert "SECRET" not in caplog.text
     assert "SECRET" not in repr(KEY)
+
+
+def _echo(request: Request, number: int) -> Response:
+    """Repeat the key, in another case and in part, wherever a name is believed."""
+    key = request.headers["authorization"].removeprefix("Bearer ")
+    error = {"type": key.upper(), "code": f"no.{key[3:11]}", "param": key}
+    return json_response({"error": error}, 400, {"x-request-id": f"r.{key[-9:]}"})
+
+
+@asynccontextmanager
+async def _client() -> AsyncIterator[ProviderClient]:
+    client = ProviderClient(HASTY)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+async def test_a_key_that_a_provider_repeats_is_blotted_out() -> None:
+    key = Key("k", "sk-Canary0123456789-abcdefghij")
+    async with Emulator(_echo) as server, _client() as client:
+        provider = replace(DEFAULT_PROVIDERS["openai"].provider, base_url=server.url)
+        with pytest.raises(ProviderError) as told:
+            async with aclosing(
+                client.stream_chat(provider, [key], chat("m"))
+            ) as events:
+                await anext(events)
+    assert told.value.log_detail == "400 *** *** param *** request ***"
+    assert (
+        repr(told.value) == f"BadRequestError('bad_request', '{told.value.log_detail}')"
+    )
+
+
+def test_a_key_is_blotted_out_word_by_word() -> None:
+    assert without_key("400 invalid_api_key", "") == "400 invalid_api_key"
+    assert without_key("400 no-AbC", "aBc ") == "400 ***"
+    assert without_key("a invalid_key", "sk-invalid0") == "a invalid_key"
+    assert without_key("a invalid0_key", "sk-invalid0") == "a ***"

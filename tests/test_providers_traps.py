@@ -14,6 +14,7 @@ from dataclasses import replace
 import pytest
 
 from llmchat.providers import retry
+from llmchat.providers.body import BodyKind, kind_of
 from llmchat.providers.client import ProviderClient
 from llmchat.providers.registry import ADAPTERS, DEFAULT_PROVIDERS
 from llmchat.providers.types import Chat, ChatMessage, Delta, FinishReason, Timeouts
@@ -122,6 +123,22 @@ async def test_trap_07_a_success_may_be_a_failure(
     assert outcome.error is not None
     assert outcome.finished is None
     assert len(outcome.requests) == attempts
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"", BodyKind.UNKNOWN),
+        (b"\n\n", BodyKind.UNKNOWN),
+        (b"\ndata: {}", BodyKind.EVENTS),
+        (b"event: x", BodyKind.EVENTS),
+        (b": ping", BodyKind.EVENTS),
+        (b" {", BodyKind.JSON),
+        (b"null", BodyKind.JSON),
+    ],
+)
+def test_trap_07_a_stream_may_be_called_json(head: bytes, kind: BodyKind) -> None:
+    assert kind_of("application/json; charset=utf-8", head) is kind
 
 
 @every_api

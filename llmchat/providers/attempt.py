@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 import aiohttp
 import httpx
@@ -22,8 +23,8 @@ from .errors import (
 from .registry import ADAPTERS
 from .retry import ConnectionDroppedError
 from .sse import SSEReader
-from .text import SurrogateJoiner, decode_json
-from .types import Chat, Delta, Event, Key, Provider, Timeouts
+from .text import SurrogateJoiner, decode_json, without_key
+from .types import Chat, Delta, Event, Finished, Key, Provider, Timeouts
 from .watchdog import DeadlinePassedError, Watchdog
 
 Body = AsyncGenerator[bytes, None]
@@ -117,7 +118,7 @@ class ChatStream:
         finally:
             if response is not None:
                 await response.aclose()
-        yield conclude(answer, self._chat, self.deltas, number)
+        yield _told(conclude(answer, self._chat, self.deltas, number), key)
 
     def _request(self, key: Key | None) -> httpx.Request:
         request = self._adapter.build_request(self._provider, _checked(key), self._chat)
@@ -248,6 +249,18 @@ def _checked(key: Key | None) -> Key | None:
     if not value or not value.isascii() or not value.isprintable():
         raise ProviderAuthError("the key holds characters that no header takes")
     return Key(key.ident, value)
+
+
+def _told(end: Finished, key: Key | None) -> Finished:
+    """Return the end without the key, which a provider may repeat anywhere."""
+    if key is None:
+        return end
+    echoed = key.value.strip().lower() in end.model.lower()
+    return replace(
+        end,
+        model="" if echoed else end.model,
+        raw_reason=without_key(end.raw_reason, key.value),
+    )
 
 
 def _raise_stray(stray: bytes) -> None:

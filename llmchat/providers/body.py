@@ -26,17 +26,22 @@ _BY_TYPE = {
     "text/html": BodyKind.FOREIGN,
     "application/x-ndjson": BodyKind.FOREIGN,
 }
+# Some gateways stream under the name of JSON; no JSON begins like a field of an event.
+_EVENT_BEGINS = {b"d", b"e", b"i", b"r", b":"}
 _BY_FIRST_BYTE = {b"{": BodyKind.JSON, b"[": BodyKind.JSON, b"<": BodyKind.FOREIGN}
 
 
 def kind_of(content_type: str, head: bytes) -> BodyKind:
     """Return the kind that the header names, else what the body begins like."""
     media_type = content_type.partition(";")[0].strip().lower()
-    if media_type in _BY_TYPE:
-        return _BY_TYPE[media_type]
+    named = _BY_TYPE.get(media_type)
+    if named not in (None, BodyKind.JSON):
+        return named
     first = head.lstrip()[:1]
     if not first:
         return BodyKind.UNKNOWN
+    if named is BodyKind.JSON and first not in _EVENT_BEGINS:
+        return named
     return _BY_FIRST_BYTE.get(first, BodyKind.EVENTS)
 
 

@@ -22,6 +22,7 @@ from .errors import (
     BadRequestError,
     ContentFilteredError,
     ContextTooLongError,
+    ForbiddenError,
     ModelNotFoundError,
     ProviderAuthError,
     ProviderError,
@@ -37,9 +38,8 @@ _AUTH = {
     "authentication_error",
     "unauthenticated",
     "api_key_invalid",
-    "permission_error",
-    "permission_denied",
 }
+_FORBIDDEN = {"permission_error", "permission_denied"}
 _QUOTA = {
     "insufficient_quota",
     "credit_balance_exhausted",
@@ -56,6 +56,7 @@ _CONTEXT = {
     "exceed_context_size_error",
     "request_too_large",
 }
+_MODERATION = {"flagged_input", "flagged", "reasons"}
 _FILTER = {"content_filter", "content_policy_violation"}
 _RATE = {"rate_limit_error", "rate_limit_exceeded", "slow_down", "resource_exhausted"}
 _OVERLOAD = {"overloaded_error", "server_is_overloaded", "unavailable"}
@@ -63,11 +64,17 @@ _SLOW = {"timeout_error", "deadline_exceeded"}
 _BROKEN = {"api_error", "server_error", "internal", "internal_server_error"}
 _BAD = {"invalid_request_error", "invalid_argument", "bad_request"}
 
+# What makes a key rest for everybody is believed at the beginning of a message only:
+# further on may stand what a user has written, such as the name of a model.
 _QUOTA_WORDS = re.compile(
     r"insufficient (account )?(balance|quota|credit|fund)"
-    r"|credit balance is too low"
-    r"|exceeded your current quota"
-    r"|reached your specified api usage limit"
+    r"|(your )?credit balance is too low"
+    r"|(you )?exceeded your current quota"
+    r"|(you have )?reached your specified api usage limit"
+)
+_KEY_WORDS = re.compile(
+    r"(method doesn't allow )?unregistered callers"
+    r"|(your )?api key (is invalid|not valid|was reported as leaked)"
 )
 _MODEL_WORDS = re.compile(
     r"model not exist"
@@ -97,6 +104,7 @@ class Complaint:
     retry_after: float | None = None
     per_day: bool = False
     per_minute: bool = False
+    flagged: bool = False
 
     def has(self, names: set[str]) -> bool:
         return not self.names.isdisjoint(names)
@@ -189,6 +197,8 @@ def _read_fields(error: dict[str, object], complaint: Complaint) -> None:
         complaint.param = param
     for name in ("type", "status", "code"):
         _read_code(error.get(name), complaint)
+    for metadata in _dicts(error.get("metadata")):
+        complaint.flagged |= not _MODERATION.isdisjoint(metadata)
     for detail in _dicts(error.get("details")):
         _read_code(detail.get("reason"), complaint)
         _read_code(detail.get("error_code"), complaint)
@@ -217,7 +227,7 @@ def _judge(complaint: Complaint) -> ProviderError:
     if complaint.param:
         detail += f" param {complaint.param}"
     wait = complaint.retry_after
-    for judge in (_judge_key, _judge_request, _judge_moment):
+    for judge in (_judge_key, _judge_request, _judge_right, _judge_moment):
         if (kind := judge(complaint)) is not None:
             return kind(detail, retry_after=wait)
     status = complaint.status
@@ -239,15 +249,17 @@ def _judge_key(complaint: Complaint) -> type[ProviderError] | None:
         return ProviderQuotaError
     # A limit per minute is worded as a quota by one provider; its details tell.
     may_be_money = not complaint.per_minute and complaint.retry_after is None
-    if may_be_money and _QUOTA_WORDS.search(complaint.words):
+    if may_be_money and _QUOTA_WORDS.match(complaint.words):
         return ProviderQuotaError
-    if complaint.status in (401, 403, 407) or complaint.has(_AUTH):
+    if complaint.status == 401 or complaint.has(_AUTH):
+        return ProviderAuthError
+    if complaint.status == 403 and _KEY_WORDS.match(complaint.words):
         return ProviderAuthError
     return None
 
 
 def _judge_request(complaint: Complaint) -> type[ProviderError] | None:
-    if complaint.has(_FILTER):
+    if complaint.has(_FILTER) or (complaint.flagged and complaint.status == 403):
         return ContentFilteredError
     if complaint.status == 413 or complaint.has(_CONTEXT):
         return ContextTooLongError
@@ -257,6 +269,12 @@ def _judge_request(complaint: Complaint) -> type[ProviderError] | None:
         return ModelNotFoundError
     if _CONTEXT_WORDS.search(complaint.words):
         return ContextTooLongError
+    return None
+
+
+def _judge_right(complaint: Complaint) -> type[ProviderError] | None:
+    if complaint.status in (403, 407) or complaint.has(_FORBIDDEN):
+        return ForbiddenError
     return None
 
 

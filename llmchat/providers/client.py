@@ -80,7 +80,7 @@ class ProviderClient:
         Closing the generator, or cancelling the task that awaits it, closes the
         connection to the provider at once, whatever it was waiting for.
         `on_key_refused` is called for each key that the provider does not take; the
-        next one is tried unseen.
+        next one is tried unseen. Its error tells whether the key is to blame.
 
         Raises:
             ProviderError: there is no whole answer; deltas may have been yielded.
@@ -99,6 +99,8 @@ class ProviderClient:
                     return
                 except ProviderError as error:
                     error.attempts = attempts.count
+                    if attempts.key is not None:
+                        error.hide(attempts.key.value)
                     logger.info(
                         "%s, attempt %d: %s", provider.name, attempts.count, error
                     )

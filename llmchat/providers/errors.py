@@ -2,7 +2,8 @@
 
     ProviderError                   provider_error, 502: failed, cut, or nonsense
     ├── KeyRefusedError             another key may do
-    │   ├── ProviderAuthError       provider_auth, 502: wrong key, or without rights
+    │   ├── ProviderAuthError       provider_auth, 502: wrong key
+    │   │   └── ForbiddenError      provider_auth, 502: not with this key, or not at all
     │   └── ProviderQuotaError      provider_quota, 503: no balance or quota left
     ├── ProviderRateLimitError      provider_rate_limited, 503: too many just now
     ├── ProviderUnavailableError    provider_unavailable, 503: unreachable, overloaded
@@ -20,6 +21,8 @@ request id), never a message of a provider, which may echo part of a key.
 """
 
 from __future__ import annotations
+
+from .text import without_key
 
 
 class ProviderError(Exception):
@@ -52,19 +55,36 @@ class ProviderError(Exception):
         if retryable is not None:
             self.retryable = retryable
 
+    def hide(self, key: str) -> None:
+        """Take out what the provider has repeated of the key."""
+        self.log_detail = without_key(self.log_detail, key)
+        self.args = (self.code, self.log_detail)
+
     def __str__(self) -> str:
         return f"{self.code}: {self.log_detail}" if self.log_detail else self.code
 
 
 class KeyRefusedError(ProviderError):
-    """The provider does not take this key now; another one may do."""
+    """The provider does not take this key now; another one may do.
+
+    `blames_key` is False where it may be the model or the request that it does not
+    take: that says nothing of the key's next request.
+    """
+
+    blames_key = True
 
 
 class ProviderAuthError(KeyRefusedError):
-    """The key is unknown to the provider, malformed, or lacks a right."""
+    """The key is unknown to the provider, or malformed."""
 
     code = "provider_auth"
     text = "The provider refused the API key"
+
+
+class ForbiddenError(ProviderAuthError):
+    """The key lacks a right to what was asked for, or everybody does."""
+
+    blames_key = False
 
 
 class ProviderQuotaError(KeyRefusedError):

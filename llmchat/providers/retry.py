@@ -13,7 +13,7 @@ MAX_RETRY_AFTER_S = 20.0  # nobody waits longer in a chat
 _BASE_DELAY_S = 0.5
 _MAX_DELAY_S = 8.0
 
-OnKeyRefused = Callable[[Key, ProviderError], None]
+OnKeyRefused = Callable[[Key, KeyRefusedError], None]
 
 
 class Attempts:

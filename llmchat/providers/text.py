@@ -11,6 +11,7 @@ import json
 import orjson
 
 _HIGH = ("\ud800", "\udbff")
+_KEY_PART = 8  # so many characters of a key are too many to tell
 
 
 def well_formed(text: str) -> str:
@@ -37,6 +38,19 @@ def decode_json(data: bytes) -> object:
             return json.loads(data.decode("utf-8", "replace"))
         except RecursionError as exc:
             raise ValueError("nested too deeply") from exc
+
+
+def without_key(text: str, key: str) -> str:
+    """Return `text` with each word blotted out that holds the key or a part of it."""
+    key = key.strip().lower()
+    if not key:
+        return text
+    size = min(_KEY_PART, len(key))
+    parts = {key[at : at + size] for at in range(len(key) - size + 1)}
+    return " ".join(
+        "***" if any(part in word.lower() for part in parts) else word
+        for word in text.split(" ")
+    )
 
 
 class SurrogateJoiner:

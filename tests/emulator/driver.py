@@ -16,7 +16,7 @@ from contextlib import (
 from dataclasses import dataclass, field, replace
 
 from llmchat.providers.client import ProviderClient
-from llmchat.providers.errors import ProviderError
+from llmchat.providers.errors import KeyRefusedError, ProviderError
 from llmchat.providers.registry import DEFAULT_PROVIDERS
 from llmchat.providers.types import (
     Chat,
@@ -50,6 +50,7 @@ class Outcome:
     error: ProviderError | None = None
     requests: list[Request] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -86,16 +87,23 @@ class Lab:
         keys: Sequence[Key] = (KEY,),
         timeouts: Timeouts = PATIENT,
         refused: list[str] | None = None,
+        passed_over: list[str] | None = None,
         provider: Provider | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Return the stream of one answer."""
-        seen = [] if refused is None else refused
+        blamed = [] if refused is None else refused
+        others = [] if passed_over is None else passed_over
+
+        def note(key: Key, error: KeyRefusedError) -> None:
+            seen = blamed if error.blames_key else others
+            seen.append(f"{key.ident} {error.code}")
+
         return self.client.stream_chat(
             provider or self.provider(api),
             keys,
             chat(PREFIX + scenario),
             timeouts=timeouts,
-            on_key_refused=lambda key, error: seen.append(f"{key.ident} {error.code}"),
+            on_key_refused=note,
         )
 
     async def ask(
@@ -116,6 +124,7 @@ class Lab:
             keys=keys,
             timeouts=timeouts,
             refused=outcome.refused,
+            passed_over=outcome.passed_over,
             provider=provider,
         )
         try:
