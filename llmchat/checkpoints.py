@@ -42,6 +42,11 @@ def save_later(begun: turns.Begun, ending: turns.Ending) -> None:
     ensure_running()
 
 
+def owes(user_id: int) -> bool:
+    """Return whether an end of the user's still waits for the database."""
+    return any(begun.user_id == user_id for begun, _ in _unsaved)
+
+
 async def stop() -> None:
     """End the task, if it runs in this event loop."""
     global _task
@@ -63,14 +68,16 @@ async def _keep_books() -> None:
 
 async def _save_ends() -> None:
     while _unsaved:
-        begun, ending = _unsaved[0]
+        end = _unsaved[0]
         try:
-            await in_database(turns.finish_turn, begun, ending)
+            await in_database(turns.end_turn, *end)
         except (OperationalError, InterfaceError):
             raise  # again at the next tick
-        except DatabaseError:
+        except Exception:
             logger.exception("an end cannot be stored")
-        _unsaved.popleft()
+        # A full queue may have given it up meanwhile.
+        if _unsaved and _unsaved[0] is end:
+            _unsaved.popleft()
 
 
 async def _checkpoint() -> None:

@@ -16,8 +16,9 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from weakref import WeakKeyDictionary
 
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError
 
 from llmchat import checkpoints, runtime, streams
 from llmchat.catalogue import Route
@@ -33,7 +34,7 @@ from llmchat.events import (
     Token,
     Turn,
 )
-from llmchat.models import Message
+from llmchat.models import AnswerState, Message
 from llmchat.providers.answer import estimate_input_tokens
 from llmchat.providers.errors import (
     KeyRefusedError,
@@ -50,12 +51,15 @@ from llmchat.providers.types import (
     Usage,
 )
 from llmchat.streams import LiveStream
-from llmchat.turns import Begun, Ending, begin_turn, finish_turn
+from llmchat.turns import Begun, Ending, begin_turn, end_turn
 
 logger = logging.getLogger(__name__)
 
 # A client waits no longer than this for its end to be stored; storing goes on.
 _STORE_S = 5.0
+_RETRY_AFTER_S = 5
+# The ends that are being stored, and whose they are.
+_storing: WeakKeyDictionary[asyncio.Task[None], int] = WeakKeyDictionary()
 _State = Message.State
 # Failures that say nothing against the request itself: another provider may do.
 _FALLBACK_HELPS = frozenset(
@@ -74,7 +78,12 @@ _FALLBACK_HELPS = frozenset(
 
 @dataclass(slots=True)
 class _Answer:
-    """What is known of an answer besides its text, until its end is decided."""
+    """What is known of an answer besides its text, until its end is decided.
+
+    `billed` is what the provider has counted of attempts that failed, `before` what
+    the first provider had when the fallback was asked. `is_counted` says that the
+    text is part of it.
+    """
 
     turn: Turn
     begun: Begun
@@ -82,6 +91,9 @@ class _Answer:
     error: ChatError | None = None
     refused: dict[str, str] = field(default_factory=dict)
     fell_back: bool = False
+    billed: Usage | None = None
+    before: Usage | None = None
+    is_counted: bool = False
     attempts: int = 0
     began: float = field(default_factory=time.monotonic)
 
@@ -115,7 +127,13 @@ class _Answer:
         self.fell_back = True
         if self.timeouts.first_token_s <= 0:
             self.fell_back = False
-        return self.fell_back
+            return False
+        self.before, self.billed = self.billed, None
+        return True
+
+    def note_billed(self, usage: Usage) -> None:
+        """Called with what the provider has counted of an attempt that failed."""
+        self.billed = usage if self.billed is None else self.billed + usage
 
     @property
     def chat(self) -> Chat:
@@ -179,6 +197,7 @@ def cancel_stream(*, user_id: int, session_id: str) -> LiveStream | None:
 async def _begin(turn: Turn, stream: LiveStream) -> Begun:
     if runtime.get().closing:
         raise refusal("draining", retry_after=runtime.DRAINING_RETRY_S)
+    await _wait_for_ends(stream.user_id)
     beginning = runtime.get().spawn(in_database(begin_turn, stream.user_id, turn))
     try:
         begun: Begun = await asyncio.shield(beginning)
@@ -226,6 +245,7 @@ async def _tokens(stream: LiveStream, answer: _Answer) -> AsyncGenerator[Token, 
                 return
             except ProviderError as exc:
                 answer.attempts += exc.attempts
+                answer.is_counted = bool(stream.parts) and exc.usage is not None
                 if stream.parts or stream.cancelled or not answer.fall_back(exc):
                     raise
                 name = answer.begun.route.provider.name
@@ -279,6 +299,7 @@ async def _provider_events(answer: _Answer) -> AsyncGenerator[Event, None]:
         answer.chat,
         timeouts=answer.timeouts,
         on_key_refused=on_key_refused,
+        on_billed=answer.note_billed,
     )
 
 
@@ -287,10 +308,8 @@ def _ending(stream: LiveStream, answer: _Answer) -> Ending:
     finished = answer.finished
     if finished is not None:
         state, code = _State.COMPLETE, ""
-        reason, usage = finished.reason.value, finished.usage
+        reason = finished.reason.value
     else:
-        deltas = len(stream.parts)
-        usage = Usage(estimate_input_tokens(answer.chat), deltas, "estimated")
         if stream.interruption is not None:
             answer.error = stream.interruption
             state, reason, code = _State.INTERRUPTED, "error", answer.error.code
@@ -302,7 +321,7 @@ def _ending(stream: LiveStream, answer: _Answer) -> Ending:
     return Ending(
         state=state,
         text=stream.text,
-        usage=usage,
+        usage=_usage(stream, answer, state),
         model=(finished and finished.model) or answer.model,
         finish_reason=reason,
         error_code=code,
@@ -310,7 +329,22 @@ def _ending(stream: LiveStream, answer: _Answer) -> Ending:
         first_token_at=stream.first_token_at,
         refused=answer.refused,
         fell_back=answer.fell_back,
+        before=answer.before,
     )
+
+
+def _usage(stream: LiveStream, answer: _Answer, state: AnswerState) -> Usage:
+    """Return what is billed for all attempts at the provider that was asked last."""
+    if answer.finished is not None:
+        usage = answer.finished.usage
+    elif state == _State.CANCELLED or (stream.parts and not answer.is_counted):
+        inputs = estimate_input_tokens(answer.chat)
+        usage = Usage(inputs, len(stream.parts), "estimated")
+    elif answer.billed is not None:
+        return answer.billed
+    else:
+        usage = Usage(0, 0, "estimated")  # nobody bills for a refusal
+    return usage if answer.billed is None else usage + answer.billed
 
 
 def _end(answer: _Answer, ending: Ending) -> End:
@@ -336,14 +370,31 @@ def _end(answer: _Answer, ending: Ending) -> End:
 async def _store(begun: Begun, ending: Ending) -> None:
     """Store the end; no cancellation and no slow database keeps it from that."""
     storing = runtime.get().spawn(_store_now(begun, ending))
+    _storing[storing] = begun.user_id
     await asyncio.wait([storing], timeout=_STORE_S)
+
+
+async def _wait_for_ends(user_id: int) -> None:
+    """Wait until all that the user was told of is stored, for the turn to go on with.
+
+    Raises: ChatError `database_unavailable`.
+    """
+    loop = asyncio.get_running_loop()
+    ends = [
+        task
+        for task, owner in _storing.items()
+        if owner == user_id and not task.done() and task.get_loop() is loop
+    ]
+    late = (await asyncio.wait(ends, timeout=_STORE_S))[1] if ends else ()
+    if late or checkpoints.owes(user_id):
+        raise refusal("database_unavailable", retry_after=_RETRY_AFTER_S)
 
 
 async def _store_now(begun: Begun, ending: Ending) -> None:
     try:
-        await in_database(finish_turn, begun, ending)
+        await in_database(end_turn, begun, ending)
     except (OperationalError, InterfaceError) as exc:
         logger.error("an end is not stored yet: %s", exc)
         checkpoints.save_later(begun, ending)
-    except DatabaseError:
+    except Exception:
         logger.exception("an end cannot be stored")

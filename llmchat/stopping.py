@@ -26,7 +26,11 @@ def stop(answers: QuerySet[Message]) -> int:
     turns.sweep()
     running = answers.filter(state=Message.State.STREAMING)
     idents = frozenset(running.values_list("pk", flat=True))
-    Message.objects.filter(pk__in=idents).update(stop_requested=True)
+    with transaction.atomic():
+        # In the order in which a checkpoint locks them.
+        rows = Message.objects.filter(pk__in=idents)
+        list(rows.order_by("pk").select_for_update().values_list("pk"))
+        rows.update(stop_requested=True)
     runtime.cancel_soon(idents)
     return len(idents)
 

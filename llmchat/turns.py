@@ -7,9 +7,11 @@ so what was deleted meanwhile stays deleted.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from uuid import UUID
 
@@ -27,6 +29,8 @@ from llmchat.providers.request import max_tokens
 from llmchat.providers.types import Chat, Usage
 from llmchat.workers import is_known_dead, worker_id
 
+logger = logging.getLogger(__name__)
+
 # Checkpoints push it forward; a worker that misses so many of them is dead.
 LEASE = timedelta(seconds=60)
 _RETRY_AFTER_S = 5
@@ -41,6 +45,7 @@ class Begun:
     `budgets` are those that something is reserved of.
     """
 
+    user_id: int
     route: catalogue.Route
     model: str
     conversation_id: UUID
@@ -53,7 +58,9 @@ class Begun:
 class Ending:
     """How an answer ended. `refused` maps the idents of refused keys to codes.
 
-    `fell_back` says that the route's fallback was asked in the end.
+    `usage` is what all attempts are billed for where the answer came from.
+    `fell_back` says that the route's fallback was asked in the end; `before` is what
+    the route's own provider has billed until then.
     """
 
     state: AnswerState
@@ -66,6 +73,7 @@ class Ending:
     first_token_at: datetime | None = None
     refused: dict[str, str] = field(default_factory=dict)
     fell_back: bool = False
+    before: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +133,24 @@ def checkpoint(progress: Sequence[Progress]) -> set[UUID]:
     return wanted - going
 
 
+def end_turn(begun: Begun, ending: Ending) -> None:
+    """Store how an answer ended, at least its text and what it has cost.
+
+    Raises: OperationalError, InterfaceError: the database does not answer.
+    """
+    try:
+        finish_turn(begun, ending)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        # Whatever it is that cannot be stored, the row does not stay `streaming`.
+        logger.exception("an end cannot be stored as it is")
+        finish_turn(begun, _reduced(begun, ending))
+
+
 def finish_turn(begun: Begun, ending: Ending) -> bool:
     """Store how an answer ended; return whether its row was still there."""
+    usage, cost = _booked(begun, ending)
     _note_keys(begun, ending)
     with transaction.atomic():
         conversation = (
@@ -136,11 +160,11 @@ def finish_turn(begun: Begun, ending: Ending) -> bool:
         )
         if conversation is None:
             # Deleted; what was used is used.
-            _settle(begun, ending)
+            budgets.settle(begun.budgets, begun.message_id, usage, cost)
             return False
-        if not _write_end(begun, ending):
+        if not _write_end(begun, ending, usage, cost):
             return False
-        _settle(begun, ending)
+        budgets.settle(begun.budgets, begun.message_id, usage, cost)
         if conversation.thread_hash != begun.thread_hash:
             # Another turn went on with it meanwhile.
             conversation.thread_hash = stored_hash(conversation.pk)
@@ -149,8 +173,7 @@ def finish_turn(begun: Begun, ending: Ending) -> bool:
                 begun.thread_hash, _Role.ASSISTANT, _storable(ending.text)
             )
         conversation.updated_at = timezone.now()
-        cost = _route(begun, ending).cost(ending.usage)
-        totals.note_end(conversation, ending.usage, cost)
+        totals.note_end(conversation, usage, cost)
         conversation.save(update_fields=["thread_hash", "updated_at", *totals.FIELDS])
     return True
 
@@ -222,6 +245,7 @@ def _stored(user_id: int, turn: Turn, route: catalogue.Route) -> Begun:
     totals.note_begin(conversation, model)
     conversation.save()
     return Begun(
+        user_id=user_id,
         route=route,
         model=model,
         conversation_id=conversation.pk,
@@ -256,16 +280,31 @@ def _note_keys(begun: Begun, ending: Ending) -> None:
     keys.note(route.keys, ending.refused, worked=worked)
 
 
-def _settle(begun: Begun, ending: Ending) -> None:
-    usage = ending.usage
-    if ending.state in (_State.ERROR, _State.INTERRUPTED) and not ending.text:
-        usage = Usage(0, 0, "estimated")  # nobody bills for a refusal
-    cost = _route(begun, ending).cost(usage)
-    budgets.settle(begun.budgets, begun.message_id, usage, cost)
+def _booked(begun: Begun, ending: Ending) -> tuple[Usage, Decimal | None]:
+    """Return what is booked for an answer, everywhere alike, and what it costs."""
+    usage, cost = ending.usage, _route(begun, ending).cost(ending.usage)
+    if ending.before is None:
+        return usage, cost
+    before = begun.route.cost(ending.before)
+    total = None if cost is None or before is None else cost + before
+    return usage + ending.before, total
 
 
-def _write_end(begun: Begun, ending: Ending) -> int:
-    usage = ending.usage
+def _reduced(begun: Begun, ending: Ending) -> Ending:
+    """Return an end without any word of the provider's own."""
+    return Ending(
+        state=_State.ERROR,
+        text=ending.text,
+        usage=ending.usage,
+        model=begun.model,
+        finish_reason="error",
+        error_code="internal_error",
+        fell_back=ending.fell_back,
+        before=ending.before,
+    )
+
+
+def _write_end(begun: Begun, ending: Ending, usage: Usage, cost: Decimal | None) -> int:
     route = _route(begun, ending)
     # A row that another worker took for dead is this one's all the same.
     rows = Message.objects.filter(
@@ -282,7 +321,7 @@ def _write_end(begun: Begun, ending: Ending) -> int:
         output_tokens=usage.output_tokens,
         reasoning_tokens=usage.reasoning_tokens,
         usage_source=usage.source,
-        cost=route.cost(usage),
+        cost=cost,
         attempts=ending.attempts,
         first_token_at=ending.first_token_at,
         finished_at=timezone.now(),

@@ -18,10 +18,12 @@ from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.events import Cancelled, Done, Failed, Token
 from llmchat.models import Budget, Conversation, Message, Provider, Reservation
+from llmchat.providers import retry
 from llmchat.providers.types import Usage
 from tests.chat_fixtures import *  # noqa: F403
 from tests.chat_fixtures import User, end_of, events_of, until
 from tests.streaming import streaming
+from tests.upstream import running_upstream
 
 DAY, MONTH = Budget.Period.DAY, Budget.Period.MONTH
 TOKENS, DOLLARS = Budget.Unit.TOKENS, Budget.Unit.DOLLARS
@@ -251,6 +253,91 @@ async def test_an_answer_that_never_began_costs_nothing(
     assert isinstance(await end_of(user, turn("Hi")), Failed)
     assert await spent(row) == 0
     assert await reservations() == []
+    assert await booked() == {(0, 0, Decimal(0))}
+
+
+async def booked() -> set[tuple[int, int, Decimal]]:
+    """Return what is booked on the answers and on the conversations."""
+
+    def read() -> set[tuple[int, int, Decimal]]:
+        fields = ("input_tokens", "output_tokens", "cost")
+        answers = Message.objects.filter(role="assistant").values_list(*fields)
+        return {*answers, *Conversation.objects.values_list(*fields)}
+
+    return await in_database(read)
+
+
+@pytest.fixture
+def empty(upstream, monkeypatch):
+    """Let the provider think until its limit, say nothing, and bill for it."""
+    monkeypatch.setattr(retry, "_BASE_DELAY_S", 0.01)
+    upstream.steps, upstream.reason = (), "length"
+    upstream.usage = {"prompt_tokens": 5000, "completion_tokens": 100_000}
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+async def test_an_answer_without_a_word_costs_what_all_attempts_are_billed(
+    user, provider, upstream, turn, budget, empty, reason
+):
+    tokens, dollars = await budget(10**6), await budget(1, unit=DOLLARS)
+    upstream.reason = reason
+    assert isinstance(await end_of(user, turn("Hi")), Failed)
+    attempts = len(upstream.requests)
+    assert attempts == (2 if reason == "length" else 1)
+    assert await spent(tokens) == attempts * 105_000
+    assert await spent(dollars) == attempts * Decimal("0.205")
+    assert await booked() == {
+        (attempts * 5000, attempts * 100_000, attempts * Decimal("0.205"))
+    }
+
+
+async def test_an_attempt_without_a_word_is_billed_beside_the_one_that_answers(
+    user, provider, upstream, turn, budget, empty
+):
+    row = await budget(10**6)
+    # It is asked again after the wait that follows its first answer.
+    asked = asyncio.create_task(end_of(user, turn("Hi")))
+    await upstream.answered.wait()
+    upstream.steps, upstream.usage = (
+        ("Hel", "lo"),
+        {
+            "prompt_tokens": 7,
+            "completion_tokens": 3,
+        },
+    )
+    end = await asked
+    assert isinstance(end, Done)
+    assert await spent(row) == 105_000 + 10
+    assert await booked() == {(5007, 100_003, Decimal("0.205013"))}
+    assert end.usage.output_tokens == 100_003
+
+
+async def test_what_the_first_provider_bills_is_booked_beside_its_fallback(
+    user, provider, upstream, turn, budget, empty
+):
+    tokens, dollars = await budget(10**6), await budget(1, unit=DOLLARS)
+    async with running_upstream() as other:
+
+        def add_fallback() -> None:
+            provider.fallback = Provider.objects.create(
+                name="other",
+                label="Other",
+                protocol="openai",
+                base_url=other.base_url,
+                default_model="model-2",
+                needs_key=False,
+                input_price=10,
+                output_price=20,
+            )
+            provider.save()
+
+        await in_database(add_fallback)
+        end = await end_of(user, turn("Hi"))
+    assert isinstance(end, Done)
+    assert end.usage.output_tokens == 3
+    assert await spent(tokens) == 210_010
+    assert await spent(dollars) == Decimal("0.41013")
+    assert await booked() == {(10_007, 200_003, Decimal("0.41013"))}
 
 
 async def test_an_answer_that_is_deleted_while_it_streams_has_cost_all_the_same(

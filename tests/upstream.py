@@ -16,8 +16,9 @@ Step = str | asyncio.Event
 class Upstream:
     """Answers every request with `steps`: a text is sent, an event is waited for.
 
-    `requests` are the bodies that came in, `authorizations` their headers; `hung_up`
-    is set when a client closes its connection before the answer is over.
+    `requests` are the bodies that came in, `authorizations` their headers; `answered`
+    is set once one is answered, `hung_up` when a client closes its connection before
+    that.
     """
 
     def __init__(self) -> None:
@@ -25,9 +26,12 @@ class Upstream:
         self.status = 200
         self.usage: dict[str, int] | None = {"prompt_tokens": 7, "completion_tokens": 3}
         self.cut = False
+        self.model = "upstream-1"
+        self.reason = "stop"
         self.requests: list[dict[str, Any]] = []
         self.authorizations: list[str] = []
         self.received = asyncio.Event()
+        self.answered = asyncio.Event()
         self.hung_up = asyncio.Event()
         self.base_url = ""
 
@@ -70,12 +74,13 @@ class Upstream:
                 writer.write(_event({"choices": [{"delta": {"content": step}}]}))
                 await writer.drain()
         if not self.cut:
-            end = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
-            writer.write(_event(end | {"model": "upstream-1"}))
+            end = {"choices": [{"delta": {}, "finish_reason": self.reason}]}
+            writer.write(_event(end | {"model": self.model}))
             if self.usage:
                 writer.write(_event({"choices": [], "usage": self.usage}))
             writer.write(b"data: [DONE]\n\n")
         await writer.drain()
+        self.answered.set()
 
 
 @asynccontextmanager

@@ -14,6 +14,10 @@ from .errors import ContentFilteredError, EmptyAnswerError, ProviderError
 from .types import Chat, Finished, FinishReason, Usage
 
 _CHARS_PER_TOKEN = 4  # of English text; other scripts have fewer
+# What a provider says of an answer is stored in columns of so many characters and
+# of 32 bits, which hold the sum of all attempts at an answer too.
+_MAX_MODEL_CHARS = 128
+_MAX_COUNT = 100_000_000
 
 
 class Ending(StrEnum):
@@ -63,17 +67,15 @@ def conclude(answer: Answer, chat: Chat, deltas: int, attempts: int = 1) -> Fini
     Raises:
         ProviderError: the answer was cut, blocked, empty, or broke down.
     """
-    reason = answer.raw_reason or "none"
-    if not answer.is_complete:
-        raise ProviderError("ended without a finish reason", retryable=True)
-    if answer.ending is Ending.ERROR:
-        raise ProviderError(f"finish reason {_printable(reason)}", retryable=True)
-    if not deltas:
-        _refuse_silence(answer, _printable(reason))
+    try:
+        _check(answer, deltas)
+    except ProviderError as error:
+        error.usage = _counted(answer, deltas)
+        raise
     return Finished(
         reason=_finish_reason(answer),
         usage=_usage(answer, chat, deltas),
-        model=answer.model,
+        model=_storable(answer.model),
         raw_reason=answer.raw_reason,
         attempts=attempts,
     )
@@ -82,8 +84,18 @@ def conclude(answer: Answer, chat: Chat, deltas: int, attempts: int = 1) -> Fini
 def count(value: object, default: int | None = None) -> int | None:
     """Return a provider's token count, `default` where it is none."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
+        return min(value, _MAX_COUNT)
     return default
+
+
+def _check(answer: Answer, deltas: int) -> None:
+    reason = _printable(answer.raw_reason or "none")
+    if not answer.is_complete:
+        raise ProviderError("ended without a finish reason", retryable=True)
+    if answer.ending is Ending.ERROR:
+        raise ProviderError(f"finish reason {reason}", retryable=True)
+    if not deltas:
+        _refuse_silence(answer, reason)
 
 
 def _refuse_silence(answer: Answer, reason: str) -> None:
@@ -116,10 +128,32 @@ def _usage(answer: Answer, chat: Chat, deltas: int) -> Usage:
     return Usage(estimate_input_tokens(chat), deltas, "estimated")
 
 
+def _counted(answer: Answer, deltas: int) -> Usage | None:
+    """Return what the provider has counted of a failed answer, None: nothing.
+
+    Its count may date from before the text, so that is at least what was seen of it.
+    """
+    if answer.input_tokens is None and answer.output_tokens is None:
+        return None
+    return Usage(
+        input_tokens=answer.input_tokens,
+        output_tokens=max(answer.output_tokens or 0, deltas),
+        source="provider",
+        reasoning_tokens=answer.reasoning_tokens,
+        cached_tokens=answer.cached_tokens,
+    )
+
+
 def estimate_input_tokens(chat: Chat) -> int:
     """Guess the tokens of a request whose provider has counted none."""
     chars = sum(len(message.content) for message in chat.messages)
     return chars // _CHARS_PER_TOKEN + len(chat.messages)
+
+
+def _storable(model: str) -> str:
+    """Return a model's name as every database takes it: no NUL, no lone surrogates."""
+    text = model.replace("\0", "").encode(errors="ignore").decode()
+    return text[:_MAX_MODEL_CHARS]
 
 
 def _printable(reason: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from functools import cache
 
@@ -15,7 +15,7 @@ from httpx_aiohttp import HttpxAiohttpClient
 from .attempt import NETWORK_ERRORS, Body, ChatStream
 from .errors import ProviderError
 from .retry import Attempts, OnKeyRefused
-from .types import Chat, Event, Key, Provider, Timeouts
+from .types import Chat, Event, Key, Provider, Timeouts, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,7 @@ class ProviderClient:
         *,
         timeouts: Timeouts | None = None,
         on_key_refused: OnKeyRefused | None = None,
+        on_billed: Callable[[Usage], None] | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Yield the answer's deltas and then exactly one `Finished`.
 
@@ -81,6 +82,8 @@ class ProviderClient:
         connection to the provider at once, whatever it was waiting for.
         `on_key_refused` is called for each key that the provider does not take; the
         next one is tried unseen. Its error tells whether the key is to blame.
+        `on_billed` is called with what the provider has counted of each attempt that
+        failed.
 
         Raises:
             ProviderError: there is no whole answer; deltas may have been yielded.
@@ -99,6 +102,8 @@ class ProviderClient:
                     return
                 except ProviderError as error:
                     error.attempts = attempts.count
+                    if on_billed is not None and error.usage is not None:
+                        on_billed(error.usage)
                     if attempts.key is not None:
                         error.hide(attempts.key.value)
                     logger.info(

@@ -89,6 +89,18 @@ class Usage:
     reasoning_tokens: int = 0
     cached_tokens: int = 0
 
+    def __add__(self, other: Usage) -> Usage:
+        """Return what both are together; one estimate makes an estimate of it."""
+        inputs = (self.input_tokens, other.input_tokens)
+        known = [tokens for tokens in inputs if tokens is not None]
+        return Usage(
+            sum(known) if known else None,
+            self.output_tokens + other.output_tokens,
+            self.source if self.source == other.source else "estimated",
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Finished:
