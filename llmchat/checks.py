@@ -3,8 +3,9 @@
 llmchat.E001   no encryption key: provider keys cannot be stored
 llmchat.E002   an encryption key that is none
 llmchat.E003   time-outs that contradict each other
-llmchat.E004   stored provider keys that no encryption key fits
+llmchat.E004   no provider key that is in use can be decrypted; `check` alone says so
 llmchat.W001   debug is on beside a setting of production
+llmchat.W002   stored provider keys that no encryption key fits
 """
 
 from __future__ import annotations
@@ -52,25 +53,42 @@ def check_stored_keys(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Called by Django: can the provider keys that are stored be decrypted?"""
-    # The database may not be there yet, or not be migrated.
-    try:
-        rows = list(
-            ProviderKey.objects.order_by("pk").values_list("pk", "encrypted_value")
-        )
-    except DatabaseError:
-        return []
-    unread = [str(pk) for pk, encrypted in rows if not _is_readable(encrypted)]
+    rows = _stored_keys()
+    unread = [str(row.pk) for row in rows if not _is_readable(row.encrypted_value)]
     if not unread:
         return []
+    # No error: the commands and the server with which it is put right must run.
     return [
-        Error(
+        Warning(
             f"LLMCHAT_ENCRYPTION_KEYS does not decrypt {len(unread)} of {len(rows)}"
             f" stored provider keys (numbers {', '.join(unread)})",
             hint="Add the key that they were encrypted with. They are kept as they"
             " are; new values can be entered in the admin instead.",
-            id="llmchat.E004",
+            id="llmchat.W002",
         )
     ]
+
+
+def wrong_encryption_key() -> Error | None:
+    """Return what is wrong where stored keys are in use and none can be decrypted."""
+    rows = _stored_keys()
+    if not any(row.enabled for row in rows):
+        return None
+    if any(_is_readable(row.encrypted_value) for row in rows):
+        return None
+    return Error(
+        "LLMCHAT_ENCRYPTION_KEYS decrypts none of the stored provider keys:"
+        " it is wrong or missing",
+        hint="Set it to the key that they were encrypted with.",
+        id="llmchat.E004",
+    )
+
+
+def _stored_keys() -> list[ProviderKey]:
+    try:
+        return list(ProviderKey.objects.order_by("pk"))
+    except DatabaseError:
+        return []  # not there yet, or not migrated
 
 
 def _is_readable(encrypted: str) -> bool:

@@ -11,6 +11,7 @@ from cryptography.fernet import Fernet
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
+from django.core.management.base import SystemCheckError
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
@@ -276,8 +277,44 @@ def test_a_check_names_the_keys_that_nothing_decrypts(
 
     (message,) = checks.check_stored_keys(None)
 
-    assert message.id == "llmchat.E004"
+    assert message.id == "llmchat.W002"
+    assert not message.is_serious()
     assert f"1 of 1 stored provider keys (numbers {key.pk})" in message.msg
+
+
+def checked() -> None:
+    call_command("check", stdout=io.StringIO(), stderr=io.StringIO())
+
+
+def test_only_check_fails_over_a_wrong_encryption_key(
+    provider: Provider, settings: Any
+) -> None:
+    key = stored(provider)
+    checked()
+    configure(settings, Fernet.generate_key().decode())
+
+    with pytest.raises(SystemCheckError, match=r"llmchat\.E004.* decrypts none of"):
+        checked()
+    for command in ("migrate", "create_demo"):
+        call_command(command, skip_checks=False, verbosity=0, stdout=io.StringIO())
+    with pytest.raises(CommandError, match="do not drop a key yet"):
+        call_command("rotate_keys", skip_checks=False, stdout=io.StringIO())
+    key.enabled = False
+    key.save()
+    checked()
+
+
+def test_one_key_that_cannot_be_read_fails_no_check(
+    provider: Provider, settings: Any
+) -> None:
+    (old,) = settings.LLMCHAT["encryption_keys"]
+    stored(provider)
+    configure(settings, Fernet.generate_key().decode())
+    stored(provider)
+
+    checked()
+    configure(settings, old)
+    checked()
 
 
 def test_saving_under_a_wrong_encryption_key_loses_nothing(
