@@ -28,6 +28,9 @@ else:
 
     _UserAdmin = DjangoUserAdmin
 
+# Whoever could change these of an account could give any right to it.
+_RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
+
 # Their pages would show tokens that somebody can log in with.
 admin.site.unregister([OutstandingToken, BlacklistedToken])
 admin.site.unregister(Group)
@@ -44,11 +47,34 @@ class UserAdmin(_UserAdmin, _Look):
     list_filter = ["is_active", "is_staff", "is_superuser", "groups"]
     change_form_template = "admin/accounts/user/change_form.html"
 
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: User | None = None
+    ) -> list[str]:
+        """Leave it to administrators who may do what."""
+        return [] if _is_superuser(request) else [*_RIGHTS]
+
+    def has_change_permission(
+        self, request: HttpRequest, obj: User | None = None
+    ) -> bool:
+        """Protect administrators from everybody else, their passwords too."""
+        allowed = super().has_change_permission(request, obj)
+        return allowed and _may_touch(request, obj)
+
+    def has_delete_permission(
+        self, request: HttpRequest, obj: User | None = None
+    ) -> bool:
+        """Protect administrators from everybody else."""
+        allowed = super().has_delete_permission(request, obj)
+        return allowed and _may_touch(request, obj)
+
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
         """Count what goes with an account, instead of reading it."""
-        return summary(objs, self.model)
+        names, counts, refused, protected = summary(objs, self.model)
+        if not all(_may_touch(request, user) for user in objs):
+            refused = refused | {"administrator"}
+        return names, counts, refused, protected
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
         """Delete the account and everything of it."""
@@ -62,3 +88,17 @@ class UserAdmin(_UserAdmin, _Look):
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, _Look):
     """Groups, as Django shows its own."""
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: Group | None = None
+    ) -> list[str]:
+        """Leave it to administrators what the members may do."""
+        return [] if _is_superuser(request) else ["permissions"]
+
+
+def _is_superuser(request: HttpRequest) -> bool:
+    return request.user.is_active and request.user.is_superuser
+
+
+def _may_touch(request: HttpRequest, user: User | None) -> bool:
+    return user is None or not user.is_superuser or _is_superuser(request)

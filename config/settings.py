@@ -81,6 +81,11 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
+# The page of a fault shows neither keys nor passwords, not in debug either.
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.fault_page.SecretsFilter"
+# A selection of the admin is sent with one field for each row, to be deleted say;
+# Django's own limit, 1,000, is too low for the conversations of a busy user.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000
 # Every path answers with and without its last slash, so nothing is redirected: a
 # redirected POST would lose its body.
 APPEND_SLASH = False

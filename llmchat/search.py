@@ -19,6 +19,8 @@ from llmchat.models import Conversation, Message
 
 # Of messages, the latest first.
 MATCHES = 1000
+# Of a text to look for, in characters; SQLite refuses patterns of 50,000 bytes.
+_TEXT = 1000
 # What is read first, and how many matches there will do: a word that is in more than
 # one of forty messages is not asked the index for.
 _LATEST = 4000
@@ -34,13 +36,13 @@ def matching(
     It is looked for in what was said and in titles, and compared with names of users
     and ids of conversations and messages. `user_id` tells whose messages will do.
     """
-    text = " ".join(text.replace("\0", " ").split())
+    text = " ".join(text[:_TEXT].replace("\0", " ").split())
     wanted = (
         Q(pk__in=_said(text, user_id))
         | Q(title__icontains=text)
         | Q(user__username__iexact=text)
     )
-    if ident := _as_id(text):
+    if ident := as_id(text):
         wanted |= Q(pk=ident) | Q(pk__in=_conversations_of(ident))
     return conversations.filter(wanted)
 
@@ -83,7 +85,8 @@ def _conversations_of(message_id: UUID) -> list[UUID]:
     return list(messages.values_list("conversation_id", flat=True))
 
 
-def _as_id(text: str) -> UUID | None:
+def as_id(text: str) -> UUID | None:
+    """Return the id of a row that somebody has entered, None where it is none."""
     try:
         return UUID(text)
     except ValueError:

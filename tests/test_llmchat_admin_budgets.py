@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 from django.contrib.auth.models import Group
 from django.db import connection
+from django.db.models.signals import pre_save
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
@@ -73,6 +74,34 @@ def test_a_budget_is_made_and_changed_by_hand(admin_client, db):
     admin_client.post(url, form | {"limit": "700"})
     budget.refresh_from_db()
     assert budget.limit == 700
+
+
+def test_what_is_spent_meanwhile_stays_spent(admin_client, budgets):
+    budget = Budget.objects.get(unit="tokens")
+
+    def spend(**kwargs: object) -> None:
+        Budget.objects.filter(pk=budget.pk).update(spent=9999)
+
+    pre_save.connect(spend, sender=Budget)
+    try:
+        url = reverse("admin:llmchat_budget_change", args=[budget.pk])
+        assert admin_client.post(url, {"limit": "700"}).status_code == 302
+    finally:
+        pre_save.disconnect(spend, sender=Budget)
+    budget.refresh_from_db()
+    assert (budget.limit, budget.spent) == (700, 9999)
+
+
+def test_what_is_spent_keeps_its_owner_its_unit_and_its_period(admin_client, budgets):
+    budget = Budget.objects.get(unit="tokens")
+    bob = User.objects.create_user("bob")
+    url = reverse("admin:llmchat_budget_change", args=[budget.pk])
+    form = {"user": bob.pk, "unit": "dollars", "period": "month", "limit": "10"}
+    assert admin_client.post(url, form).status_code == 302
+
+    saved = Budget.objects.get(pk=budget.pk)
+    assert saved.limit == 10
+    assert (saved.user, saved.unit, saved.period) == (budget.user, "tokens", "day")
 
 
 @pytest.mark.parametrize("both", [False, True])

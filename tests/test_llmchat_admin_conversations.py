@@ -136,12 +136,34 @@ def test_a_conversation_is_found_by_its_id_and_by_a_message_s(ann: User) -> None
     assert list(search.matching(everything, str(uuid4()))) == []
 
 
-@pytest.mark.parametrize("text", ["\0", "' OR 1=1 --", "a & | !", "%", '"', "日本"])
+@pytest.mark.parametrize(
+    "text", ["\0", "' OR 1=1 --", "a & | !", "%", '"', "日本", "a" * 51_000]
+)
 def test_no_search_text_breaks_the_list(
     admin_client: Client, ann: User, text: str
 ) -> None:
     make_conversation(ann)
     assert admin_client.get(LIST, {"q": text}).status_code == 200
+
+
+@pytest.mark.parametrize("number", ["9" * 30, "9" * 5000, "-1", "one"])
+def test_no_number_breaks_a_page(admin_client: Client, ann: User, number: str) -> None:
+    row = make_conversation(ann)
+    found = admin_client.get(LIST, {"q": "hello", "user__id__exact": number})
+    assert found.status_code in (200, 302)
+    page = admin_client.get(f"{LIST}{row.pk}/change/", {"part": number})
+    assert page.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"), [("conversation", "updated_at"), ("message", "created_at")]
+)
+def test_the_last_day_there_is_ends_no_list(
+    admin_client: Client, ann: User, kind: str, field: str
+) -> None:
+    make_conversation(ann)
+    page = admin_client.get(f"/admin/llmchat/{kind}/?{field}_to=9999-12-31")
+    assert len(page.context["cl"].result_list) > 0
 
 
 def test_the_latest_matches_count(ann: User, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,6 +243,21 @@ def test_a_selection_is_deleted(admin_client: Client, ann: User) -> None:
     assert list(Conversation.objects.all()) == [rows[2]]
 
 
+def test_a_large_selection_is_deleted(admin_client: Client, ann: User) -> None:
+    now = timezone.now()
+    rows = [Conversation(user=ann, updated_at=now) for _ in range(1500)]
+    Conversation.objects.bulk_create(rows)
+    data = {
+        "action": "delete_selected",
+        "_selected_action": [str(row.pk) for row in rows],
+        "post": "yes",
+    }
+
+    assert admin_client.post(LIST, data).status_code == 302
+
+    assert not Conversation.objects.exists()
+
+
 def test_deleting_a_user_leaves_no_row_and_no_token_behind(
     admin_client: Client, running: Message
 ) -> None:
@@ -289,6 +326,16 @@ def test_the_conversation_s_page_stops_its_stream(
 
     running.refresh_from_db()
     assert running.stop_requested
+
+
+@pytest.mark.parametrize("url", [RUNNING, f"{LIST}abc/change/"])
+def test_what_does_not_exist_is_not_stopped(
+    admin_client: Client, running: Message, url: str
+) -> None:
+    assert admin_client.post(url, {"_stop": "abc"}).status_code == 302
+
+    running.refresh_from_db()
+    assert not running.stop_requested
 
 
 def test_looking_at_what_runs_stops_nothing(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,9 +14,11 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
 from django.core.management.base import SystemCheckError
+from django.db.models.signals import pre_save
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
+from django.views.debug import ExceptionReporter
 
 from accounts.models import User
 from accounts.tokens import issue_tokens
@@ -174,7 +178,19 @@ def test_the_address_that_keys_are_sent_to_is_for_administrators(
     form = client.get(url).context["adminform"].form
 
     assert "default_model" in form.fields
-    assert not {"base_url", "protocol", "name"} & set(form.fields)
+    assert not {"base_url", "protocol", "name", "embedded"} & set(form.fields)
+
+
+def test_a_new_provider_is_for_administrators(
+    boss: Client, db: None, client: Client
+) -> None:
+    operator = User.objects.create_user("operator", is_staff=True)
+    operator.user_permissions.set(Permission.objects.filter(codename="add_provider"))
+    client.force_login(operator)
+    url = reverse("admin:llmchat_provider_add")
+
+    assert client.get(url).status_code == 403
+    assert boss.get(url).status_code == 200
 
 
 def test_a_key_stays_with_its_provider(boss: Client, provider: Provider) -> None:
@@ -330,3 +346,111 @@ def test_saving_under_a_wrong_encryption_key_loses_nothing(
     assert saved.encrypted_value == key.encrypted_value
     front = boss.get("/admin/").content.decode()
     assert "cannot be decrypted" in front
+
+
+@contextmanager
+def rotated_meanwhile(settings: Any) -> Iterator[None]:
+    """Rotate the keys between the reading and the writing of a form."""
+    (old,) = settings.LLMCHAT["encryption_keys"]
+    new = Fernet.generate_key().decode()
+
+    def rotate(**kwargs: Any) -> None:
+        pre_save.disconnect(rotate, sender=ProviderKey)
+        configure(settings, new, old)
+        call_command("rotate_keys", stdout=io.StringIO())
+
+    pre_save.connect(rotate, sender=ProviderKey)
+    try:
+        yield
+    finally:
+        assert not pre_save.disconnect(rotate, sender=ProviderKey), "nothing saved"
+    configure(settings, new)
+
+
+def test_a_rotation_is_not_undone_by_the_key_s_page(
+    boss: Client, provider: Provider, settings: Any
+) -> None:
+    key = stored(provider)
+    with rotated_meanwhile(settings):
+        boss.post(f"{LIST}{key.pk}/change/", {"name": "renamed", "enabled": "on"})
+
+    key.refresh_from_db()
+    assert (key.name, key.value()) == ("renamed", CANARY)
+
+
+def test_a_rotation_is_not_undone_by_the_provider_s_page(
+    boss: Client, provider: Provider, settings: Any
+) -> None:
+    key = stored(provider, last_error="provider_auth")
+    with rotated_meanwhile(settings):
+        post_provider(boss, provider, key, name="renamed")
+
+    key.refresh_from_db()
+    assert (key.name, key.value()) == ("renamed", CANARY)
+    assert key.last_error == "provider_auth"
+
+
+def test_a_new_value_is_written_with_all_that_tells_of_it(
+    boss: Client, provider: Provider
+) -> None:
+    key = stored(provider, last_error="provider_auth")
+    post_provider(boss, provider, key, value="another-0123456789-abcd")
+
+    key.refresh_from_db()
+    assert key.value() == "another-0123456789-abcd"
+    assert (key.masked, key.last_error) == ("…abcd", "")
+
+
+def post_provider(
+    boss: Client, provider: Provider, key: ProviderKey, **entered: str
+) -> None:
+    """Save the provider's page, with its key on it."""
+    url = reverse("admin:llmchat_provider_change", args=[provider.pk])
+    initial = boss.get(url).context["adminform"].form.initial
+    data = {name: value for name, value in initial.items() if value}
+    data |= {
+        "keys-TOTAL_FORMS": 1,
+        "keys-INITIAL_FORMS": 1,
+        "keys-0-provider": provider.pk,
+        "keys-0-id": key.pk,
+        "keys-0-enabled": "on",
+        "access-TOTAL_FORMS": 0,
+        "access-INITIAL_FORMS": 0,
+    }
+    data |= {f"keys-0-{name}": value for name, value in entered.items()}
+    assert boss.post(url, data).status_code == 302
+
+
+# --- The page of a fault ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_a_fault_s_report_does_not_show_the_key_that_was_entered(
+    boss: Client, provider: Provider, settings: Any, debug: bool
+) -> None:
+    settings.DEBUG = debug
+    data = {"provider": provider.pk, "value": CANARY, "keys-0-value": CANARY}
+
+    report = report_of_a_fault(boss, data)
+
+    assert "breaks" in report
+    assert "keys-0-value" in report
+    assert CANARY not in report
+
+
+def report_of_a_fault(boss: Client, data: dict[str, Any]) -> str:
+    """Post the form for a key, have its saving fail, and return what is said."""
+
+    def fail(**kwargs: Any) -> None:
+        raise RuntimeError("it breaks")
+
+    boss.raise_request_exception = False
+    pre_save.connect(fail, sender=ProviderKey)
+    try:
+        response = boss.post(ADD, data)
+    finally:
+        pre_save.disconnect(fail, sender=ProviderKey)
+    assert response.status_code == 500
+    request, fault = response.wsgi_request, response.exc_info  # type: ignore[attr-defined]
+    reporter = ExceptionReporter(request, *fault)
+    return reporter.get_traceback_html() + reporter.get_traceback_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from django import forms
 from django.contrib.admin import options
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
@@ -16,8 +17,12 @@ from llmchat.models import AnswerState, Provider
 
 if TYPE_CHECKING:
     _Options = options.ModelAdmin[Any]
-else:  # Django's own class takes no parameters
+    _ModelAdmin = options.ModelAdmin[Any]
+    _Form = forms.ModelForm[Any]
+else:  # Django's own classes take no parameters
     _Options = object
+    _ModelAdmin = options.ModelAdmin
+    _Form = forms.ModelForm
 
 # Colours of the look's labels.
 STATE_LABELS = {
@@ -39,6 +44,40 @@ class ReadOnly(_Options):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Say that nothing is changed by hand."""
         return False
+
+
+class ChangesForm(_Form):
+    """Writes what was changed in it alone; others may be writing the rest."""
+
+    def written_fields(self) -> list[str]:
+        """Return the fields of the row that what was entered goes to."""
+        fields = {field.name for field in self.instance._meta.concrete_fields}
+        return [name for name in self.changed_data if name in fields]
+
+    def save(self, commit: bool = True) -> Any:
+        """Write a new row whole, and of an old one what was changed."""
+        row = super().save(commit=False)
+        if commit:
+            row.save(update_fields=self.written_fields() if row.pk else None)
+        return row
+
+
+class SavesChanges(_ModelAdmin):
+    """Leaves the writing to its form, a `ChangesForm`.
+
+    Named after the look's class, which wraps the saving in something of its own.
+    """
+
+    def save_model(
+        self, request: HttpRequest, obj: Model, form: Any, change: bool
+    ) -> None:
+        """Called by Django for a form that is valid."""
+        form.save()
+
+
+def number(text: str) -> int | None:
+    """Return the number that a query holds, None where none of a database does."""
+    return int(text) if text.isdecimal() and len(text) <= 18 else None
 
 
 def provider_choices() -> list[tuple[str, Any]]:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.translation import gettext_lazy as _
 
-from llmchat.admin.base import dollars
+from llmchat.admin.base import ChangesForm, SavesChanges, dollars
 from llmchat.admin.look import ModelAdmin, TabularInline
 from llmchat.models import Budget, ProviderAccess
 
@@ -28,9 +28,14 @@ class ProviderAccessInline(TabularInline):
 
 
 @admin.register(Budget)
-class BudgetAdmin(ModelAdmin):
-    """Budgets of users and groups, with what is spent of each."""
+class BudgetAdmin(ModelAdmin, SavesChanges):
+    """Budgets of users and groups, with what is spent of each.
 
+    What is spent counts for one owner in one unit and period, so that of a budget
+    with a past the limit alone can be changed.
+    """
+
+    form = ChangesForm
     list_display = [
         "owner",
         "period",
@@ -55,12 +60,18 @@ class BudgetAdmin(ModelAdmin):
         "reserved_now",
         "renews",
     ]
-    readonly_fields = ["spent_now", "reserved_now", "renews"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
         """Add up what is reserved in the same query."""
         rows: QuerySet[Budget] = super().get_queryset(request)
         return rows.annotate(reserved=Sum("reservations__amount"))
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: Budget | None = None
+    ) -> list[str]:
+        """Keep a budget what it was made as."""
+        shown = ["spent_now", "reserved_now", "renews"]
+        return shown if obj is None else ["user", "group", "period", "unit", *shown]
 
     @admin.display(description=_("of"), ordering="user__username")
     def owner(self, budget: Budget) -> str:

@@ -18,17 +18,14 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import (
-    AutocompleteSelectFilter,
-    ChoicesDropdownFilter,
-)
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from accounts.deletion import summary
 from accounts.models import User
 from llmchat import exports, search, stopping
 from llmchat.admin import running
-from llmchat.admin.base import STATE_LABELS, ReadOnly, dollars, log
-from llmchat.admin.filters import DayFilter, ProviderFilter
+from llmchat.admin.base import STATE_LABELS, ReadOnly, dollars, log, number
+from llmchat.admin.filters import DayFilter, ProviderFilter, UserFilter
 from llmchat.admin.look import ModelAdmin, action, display
 from llmchat.models import Conversation, Message
 
@@ -54,7 +51,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     list_filter = [
         ProviderFilter,
         ("state", ChoicesDropdownFilter),
-        ("user", AutocompleteSelectFilter),
+        ("user", UserFilter),
         ("updated_at", DayFilter),
     ]
     list_filter_submit = True
@@ -109,9 +106,8 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         """Search in what was said."""
         if not search_term.strip():
             return queryset, False
-        user_id = request.GET.get("user__id__exact", "")
-        number = int(user_id) if user_id.isdecimal() else None
-        return search.matching(queryset, search_term, user_id=number), False
+        user_id = number(request.GET.get("user__id__exact", ""))
+        return search.matching(queryset, search_term, user_id=user_id), False
 
     def change_view(
         self,
@@ -134,15 +130,14 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         """Add a page of messages; the row has been found and may be seen."""
         conversation: Conversation = context["original"]
         last = max(0, conversation.message_count - 1) // _PAGE
-        wanted = request.GET.get("part", "")
-        number = min(int(wanted), last) if wanted.isdecimal() else 0
+        part = min(number(request.GET.get("part", "")) or 0, last)
         rows = conversation.messages.filter(
-            position__gte=number * _PAGE, position__lt=(number + 1) * _PAGE
+            position__gte=part * _PAGE, position__lt=(part + 1) * _PAGE
         )
         context |= {
             "chat_messages": list(rows.order_by("position")),
             "chat_parts": range(last + 1),
-            "chat_part": number,
+            "chat_part": part,
             "cost": dollars(conversation.cost),
             "may_stop": running.may_stop(request),
             "title": str(conversation),
@@ -156,7 +151,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     def _stop(self, request: HttpRequest, object_id: str) -> HttpResponse:
         if not running.may_stop(request):
             raise PermissionDenied
-        rows = Message.objects.filter(conversation_id=object_id)
+        rows = Message.objects.filter(conversation=search.as_id(object_id))
         if running.stop(request, rows):
             self.message_user(request, _("Stopped."), level=messages.SUCCESS)
         else:

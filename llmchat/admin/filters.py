@@ -6,6 +6,7 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin import FieldListFilter, ModelAdmin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -13,12 +14,18 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import DropdownFilter
 
-from llmchat.admin.base import provider_choices
+from llmchat.admin.base import number, provider_choices
 
 if TYPE_CHECKING:
     _RangeDateFilter = FieldListFilter
+    _AutocompleteFilter = FieldListFilter
 else:
-    from unfold.contrib.filters.admin import RangeDateFilter as _RangeDateFilter
+    from unfold.contrib.filters.admin import (
+        AutocompleteSelectFilter as _AutocompleteFilter,
+    )
+    from unfold.contrib.filters.admin import (
+        RangeDateFilter as _RangeDateFilter,
+    )
 
 
 class DayFilter(_RangeDateFilter):
@@ -32,7 +39,8 @@ class DayFilter(_RangeDateFilter):
         limits = {}
         if (first := self._day("from")) is not None:
             limits[f"{self.field_path}__gte"] = _begin(first)
-        if (last := self._day("to")) is not None:
+        last = self._day("to")
+        if last is not None and last < date.max:
             limits[f"{self.field_path}__lt"] = _begin(last + timedelta(days=1))
         return queryset.filter(**limits)
 
@@ -46,6 +54,19 @@ class DayFilter(_RangeDateFilter):
 
 def _begin(day: date) -> datetime:
     return timezone.make_aware(datetime.combine(day, time.min))
+
+
+class UserFilter(_AutocompleteFilter):
+    """By the user; a number that no database takes is refused as a wrong one is."""
+
+    def __init__(
+        self, field: Any, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> None:
+        """Called by Django for every list."""
+        wanted = request.GET.get("user__id__exact")
+        if wanted and number(wanted) is None:
+            raise IncorrectLookupParameters
+        super().__init__(field, request, *args, **kwargs)
 
 
 class ProviderFilter(DropdownFilter):

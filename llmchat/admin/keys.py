@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
@@ -12,24 +12,20 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminPasswordWidget
 
-from llmchat.admin.base import log
+from llmchat.admin.base import ChangesForm, SavesChanges, log
 from llmchat.admin.look import ModelAdmin, TabularInline, action, display
 from llmchat.encryption import EncryptionError
 from llmchat.keytest import try_key
 from llmchat.models import ProviderKey
 
-if TYPE_CHECKING:
-    _KeyForm = forms.ModelForm[ProviderKey]
-else:  # Django's own class takes no parameters
-    _KeyForm = forms.ModelForm
-
 # Each is a request to a provider that the operator waits for.
 _MAX_TESTS = 5
+_OF_THE_VALUE = ("encrypted_value", "prefix", "last4", "last_error")
 _TO_TEST = "llmchat.key_to_test"
 _LEVELS = {True: messages.SUCCESS, False: messages.ERROR, None: messages.WARNING}
 
 
-class ProviderKeyForm(_KeyForm):
+class ProviderKeyForm(ChangesForm):
     """Takes a key in and never gives one out."""
 
     value = forms.CharField(
@@ -61,6 +57,11 @@ class ProviderKeyForm(_KeyForm):
         self.instance.last_error = ""
         return value
 
+    def written_fields(self) -> list[str]:
+        """Leave the stored key alone, which may be rotated now, but for a new one."""
+        written = super().written_fields()
+        return [*written, *_OF_THE_VALUE] if self.cleaned_data["value"] else written
+
 
 class ProviderKeyInline(TabularInline):
     """The keys of a provider, on its page."""
@@ -79,7 +80,7 @@ class ProviderKeyInline(TabularInline):
 
 
 @admin.register(ProviderKey)
-class ProviderKeyAdmin(ModelAdmin):
+class ProviderKeyAdmin(ModelAdmin, SavesChanges):
     """All keys: which are in use, which are refused, and a way to find out."""
 
     form = ProviderKeyForm

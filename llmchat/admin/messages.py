@@ -8,13 +8,10 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import (
-    AutocompleteSelectFilter,
-    ChoicesDropdownFilter,
-)
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from llmchat.admin.base import STATE_LABELS, ReadOnly, dollars
-from llmchat.admin.filters import DayFilter, ProviderFilter
+from llmchat.admin.filters import DayFilter, ProviderFilter, UserFilter
 from llmchat.admin.look import ModelAdmin, display
 from llmchat.models import Message
 
@@ -38,7 +35,7 @@ class MessageAdmin(ReadOnly, ModelAdmin):
         ("role", ChoicesDropdownFilter),
         ("state", ChoicesDropdownFilter),
         ProviderFilter,
-        ("user", AutocompleteSelectFilter),
+        ("user", UserFilter),
         ("created_at", DayFilter),
     ]
     list_filter_submit = True

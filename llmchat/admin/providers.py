@@ -14,7 +14,7 @@ from llmchat.admin.keys import ProviderKeyInline
 from llmchat.admin.look import ModelAdmin
 from llmchat.models import Provider
 
-_DESTINATION = ("name", "base_url", "protocol")
+_DESTINATION = ("name", "base_url", "protocol", "embedded")
 
 
 @admin.register(Provider)
@@ -59,14 +59,17 @@ class ProviderAdmin(ModelAdmin):
         self, request: HttpRequest, obj: Provider | None = None
     ) -> list[str]:
         """Leave it to administrators where keys are sent; a name decides it, too."""
-        superuser = request.user.is_active and getattr(
-            request.user, "is_superuser", False
-        )
-        if superuser:
-            return []
-        return ["base_url", "protocol"] if obj is None else [*_DESTINATION]
+        return [] if _is_superuser(request) else [*_DESTINATION]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Leave new providers to administrators: each is a place to send keys to."""
+        return _is_superuser(request)
 
     @admin.display(description=_("stored keys"))
     def keys(self, provider: Any) -> int:
         """Show how many keys are stored and enabled."""
         return int(provider.enabled_keys)
+
+
+def _is_superuser(request: HttpRequest) -> bool:
+    return request.user.is_active and request.user.is_superuser

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from llmchat import stopping, turns
+from llmchat import search, stopping, turns
 from llmchat.admin.base import ReadOnly, log
 from llmchat.admin.look import ModelAdmin, action, display
 from llmchat.models import Message, RunningStream
@@ -74,7 +74,8 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
         """Show the list; stop the stream whose button was pressed."""
         if request.method == "POST" and _STOP in request.POST:
             if may_stop(request):
-                rows = Message.objects.filter(pk=request.POST[_STOP])
+                ident = search.as_id(request.POST[_STOP])
+                rows = Message.objects.filter(pk__in=[ident] if ident else [])
                 self._say(request, stop(request, rows))
             return HttpResponseRedirect(request.get_full_path())
         # What a dead process has left behind does not run.
