@@ -159,7 +159,7 @@ class ProviderKey(models.Model):
         return f"{self.prefix}…{self.last4}" if self.encrypted_value else ""
 
     def set_value(self, value: str) -> None:
-        """Encrypt `value` into the row; the caller saves.
+        """Encrypt `value` into the row, as a new key's; the caller saves.
 
         Raises: EncryptionError when no encryption key is configured.
         """
@@ -168,6 +168,8 @@ class ProviderKey(models.Model):
         # A short key would be given away by its last four characters.
         self.last4 = value[-4:] if len(value) >= 12 else ""
         self.prefix = _KIND if value.startswith(_KIND) else ""
+        # How the old key fared says nothing of this one.
+        self.resting_until = self.last_used_at = None
 
     def value(self) -> str:
         """Return the key in the clear.

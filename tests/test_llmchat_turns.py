@@ -320,6 +320,13 @@ async def test_a_key_that_was_passed_over_is_neither_refused_nor_used(
     assert second.last_used_at is not None
 
 
+def test_a_new_value_begins_without_the_old_ones_past() -> None:
+    now = timezone.now()
+    key = ProviderKey(resting_until=now, last_used_at=now)
+    key.set_value("sk-0123456789ab")
+    assert (key.resting_until, key.last_used_at) == (None, None)
+
+
 async def test_keys_that_all_rest_are_used_all_the_same(user, provider, turn):
     def rest() -> int:
         key = ProviderKey(provider=provider)
