@@ -6,6 +6,7 @@ import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from django.db.models.signals import pre_save
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from django.views.debug import ExceptionReporter
 
 from accounts.models import User
@@ -388,6 +390,27 @@ def test_a_rotation_is_not_undone_by_the_provider_s_page(
     key.refresh_from_db()
     assert (key.name, key.value()) == ("renamed", CANARY)
     assert key.last_error == "provider_auth"
+
+
+def test_a_new_value_ends_the_rest_of_the_old_one(
+    boss: Client, provider: Provider
+) -> None:
+    until = (timezone.now() + timedelta(minutes=5)).replace(microsecond=0)
+    key = stored(provider)
+    ProviderKey.objects.update(resting_until=until, last_used_at=until)
+    data = {
+        "provider": provider.pk,
+        "name": "",
+        "value": "sk-new-0123456789",
+        "enabled": "on",
+        "resting_until_0": f"{until:%Y-%m-%d}",
+        "resting_until_1": f"{until:%H:%M:%S}",
+    }
+    boss.post(f"{LIST}{key.pk}/change/", data)
+
+    key.refresh_from_db()
+    assert key.value() == "sk-new-0123456789"
+    assert (key.resting_until, key.last_used_at) == (None, None)
 
 
 def test_a_new_value_is_written_with_all_that_tells_of_it(

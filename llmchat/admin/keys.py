@@ -20,7 +20,10 @@ from llmchat.models import ProviderKey
 
 # Each is a request to a provider that the operator waits for.
 _MAX_TESTS = 5
-_OF_THE_VALUE = ("encrypted_value", "prefix", "last4", "last_error")
+_OF_THE_VALUE = (
+    *("encrypted_value", "prefix", "last4"),
+    *("last_error", "resting_until", "last_used_at"),
+)
 _TO_TEST = "llmchat.key_to_test"
 _LEVELS = {True: messages.SUCCESS, False: messages.ERROR, None: messages.WARNING}
 
@@ -56,6 +59,13 @@ class ProviderKeyForm(ChangesForm):
             raise forms.ValidationError(str(exc)) from exc
         self.instance.last_error = ""
         return value
+
+    def clean(self) -> dict[str, Any]:
+        """End the rest of the old key with it, unless another one was entered."""
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("value") and "resting_until" not in self.changed_data:
+            cleaned["resting_until"] = None
+        return cleaned
 
     def written_fields(self) -> list[str]:
         """Leave the stored key alone, which may be rotated now, but for a new one."""
