@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from llmchat import conf
+from llmchat.cors import origin_is_allowed
 
 _LOOPBACK = re.compile(
     r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE
@@ -25,7 +26,4 @@ def allowed_origins() -> tuple[str | re.Pattern[str], ...]:
 
 def is_allowed(origin: str) -> bool:
     """Tell whether an `Origin` header names one of the allowed origins."""
-    return any(
-        origin == allowed if isinstance(allowed, str) else allowed.fullmatch(origin)
-        for allowed in allowed_origins()
-    )
+    return origin_is_allowed(origin, allowed_origins())
