@@ -21,12 +21,12 @@ install: $(STAMPS)/requirements .env ## Set everything up, and write .env where 
 
 run: install page ## Install what is missing, migrate, create the account demo, serve with debug on
 	@DJANGO_DEBUG=1 $(PYTHON) manage.py create_demo --migrate
-	@DJANGO_DEBUG=1 exec $(PYTHON) -m config.serve
+	@DJANGO_DEBUG=1 exec $(PYTHON) -m serving
 
 serve: install page ## Serve as in production: debug off, static files collected
 	@DJANGO_DEBUG=0 $(PYTHON) manage.py migrate --verbosity 0
 	@DJANGO_DEBUG=0 $(PYTHON) manage.py collectstatic --noinput --verbosity 0
-	@DJANGO_DEBUG=0 exec $(PYTHON) -m config.serve
+	@DJANGO_DEBUG=0 exec $(PYTHON) -m serving
 
 test: dev page tests/js/node_modules/.stamp ## Run the whole test suite
 	@scripts/install_chromium

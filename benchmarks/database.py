@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from tests import live
 from tests.postgres import running_postgres
+from tests.support import live
 
 CONVERSATIONS = 20_000
 MESSAGES_EACH = 50
@@ -147,8 +147,8 @@ def _without_text_index(cursor: Any) -> Iterator[None]:
 
 def _turns() -> Iterator[Measured]:
     """Go on with conversations as the documented client does: by their history."""
-    from llmchat import turns
-    from llmchat.conversations import stored_hash
+    from llmchat.books import turns
+    from llmchat.books.conversations import stored_hash
     from llmchat.models import Conversation, Message, Provider
     from llmchat.providers.types import Usage
 
@@ -172,7 +172,7 @@ def _turns() -> Iterator[Measured]:
 
 
 def _next_turn(conversation: Any, session_id: str) -> Any:
-    from llmchat.events import Turn
+    from llmchat.answers.events import Turn
     from llmchat.providers.types import ChatMessage
 
     said = conversation.messages.order_by("position").values_list("role", "content")

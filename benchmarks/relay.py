@@ -26,7 +26,7 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests import live
+from tests.support import live
 
 TURNS = 60  # for the latency, one at a time, in each round
 ROUNDS = 4

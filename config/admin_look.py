@@ -39,7 +39,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _icon}],
     "STYLES": [_style],
     "SHOW_HISTORY": True,
-    "DASHBOARD_CALLBACK": "llmchat.dashboard.show",
+    "DASHBOARD_CALLBACK": "llmchat.reports.dashboard.show",
     "COLORS": {
         # Dark enough for white text on it.
         "primary": {

@@ -13,11 +13,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django_application: Any = get_asgi_application()
 
 # Only now are the applications loaded that these import.
-from config.body_limit import BodyLimit, Receive, Scope, Send  # noqa: E402
-from config.draining import Draining  # noqa: E402
-from config.lifespan import Lifespan  # noqa: E402
-from config.send_limit import SendLimit  # noqa: E402
 from llmchat import conf, routing  # noqa: E402
+from serving.body_limit import BodyLimit, Receive, Scope, Send  # noqa: E402
+from serving.draining import Draining  # noqa: E402
+from serving.lifespan import Lifespan  # noqa: E402
+from serving.send_limit import SendLimit  # noqa: E402
 
 # Django keeps a thread for as long as a request lasts, and one for a chat lasts as
 # long as its answer. `handle` is Django without that thread.

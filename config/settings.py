@@ -68,9 +68,9 @@ INSTALLED_APPS = [
 # long as a request behind it waits for a provider.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "config.middleware.ContentSecurityMiddleware",
-    "config.middleware.StaticFilesMiddleware",
-    "config.middleware.CorsMiddleware",
+    "serving.middleware.ContentSecurityMiddleware",
+    "serving.middleware.StaticFilesMiddleware",
+    "serving.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -82,7 +82,7 @@ MIDDLEWARE = [
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
 # The page of a fault shows neither keys nor passwords, not in debug either.
-DEFAULT_EXCEPTION_REPORTER_FILTER = "config.fault_page.SecretsFilter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "serving.fault_page.SecretsFilter"
 # A selection of the admin is sent with one field for each row, to be deleted say;
 # Django's own limit, 1,000, is too low for the conversations of a busy user.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000
@@ -182,7 +182,7 @@ STORAGES = {
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
-        else "config.static.CollectedStorage"
+        else "serving.static.CollectedStorage"
     },
 }
 # Files that nobody has collected yet are served from where they lie.
@@ -214,11 +214,11 @@ SIMPLE_JWT = {
 }
 
 REST_FRAMEWORK = {
-    "DEFAULT_PARSER_CLASSES": ["config.parsers.BoundedJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["serving.parsers.BoundedJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "EXCEPTION_HANDLER": "config.exceptions.api_exception_handler",
+    "EXCEPTION_HANDLER": "serving.errors.api_exception_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 
@@ -255,7 +255,7 @@ LOGGING = {
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
     },
-    "filters": {"peers_fault": {"()": "config.logs.PeersFault"}},
+    "filters": {"peers_fault": {"()": "serving.logs.PeersFault"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {

@@ -7,7 +7,7 @@ from django.utils.functional import lazy
 from django.views.generic import RedirectView
 
 from accounts.views import admin_login
-from config import exceptions
+from serving import errors as exceptions
 
 handler400 = exceptions.handler400
 handler404 = exceptions.handler404

@@ -16,6 +16,6 @@ class LlmchatConfig(AppConfig):
         from django.db.models.signals import pre_delete
 
         from llmchat import checks  # noqa: F401
-        from llmchat.stopping import on_user_delete
+        from llmchat.answers.stopping import on_user_delete
 
         pre_delete.connect(on_user_delete, sender=get_user_model())

@@ -19,8 +19,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError
 
-from llmchat import conf, encryption
-from llmchat.models import ProviderKey
+from llmchat import conf
+from llmchat.models import ProviderKey, encryption
 
 
 @register(Tags.security)

@@ -11,15 +11,16 @@ from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 from django.urls import re_path
 
-from . import conf, origins
-from .chat import ChatNamespace
-from .consumers import EngineConsumer, make_consumers
-from .cors import HttpOptions
-from .dispatch import SocketIO, SocketIOOptions
-from .engineio.errors import Refusal, RequestError
-from .engineio.handshake import Options
-from .server import Request, Server
-from .socketio.connection import Limits
+from llmchat import conf
+from llmchat.api.async_view import origins
+from llmchat.api.namespace import ChatNamespace
+from llmchat.realtime.consumers import EngineConsumer, make_consumers
+from llmchat.realtime.cors import HttpOptions
+from llmchat.realtime.dispatch import SocketIO, SocketIOOptions
+from llmchat.realtime.engineio.errors import Refusal, RequestError
+from llmchat.realtime.engineio.handshake import Options
+from llmchat.realtime.server import Request, Server
+from llmchat.realtime.socketio.connection import Limits
 
 PATH = r"^socket\.io/$"
 # How often a server that stops looks whether its clients are gone.

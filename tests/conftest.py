@@ -13,7 +13,13 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from llmchat.providers.local import LocalModel
-from tests import live
+from tests.support import live
+
+# Fixtures that more than one folder uses.
+pytest_plugins = [
+    "tests.support.chat_fixtures",
+    "tests.support.wire_fixtures",
+]
 
 StartServer = Callable[..., live.LiveServer]
 

@@ -20,15 +20,30 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from llmchat.engineio.events import Closed, CloseReason, MessageReceived, Upgraded
-from llmchat.engineio.events import Event as EngineEvent
-from llmchat.engineio.handshake import Options
-from llmchat.engineio.packet import Packet, PacketType, decode_frame, encode_text
-from llmchat.engineio.payload import decode_payload
-from llmchat.engineio.session import Session
-from llmchat.socketio.connection import Connection, Limits, encode_ack, encode_event
-from llmchat.socketio.errors import ProtocolError
-from llmchat.socketio.events import ConnectRequested, Event, EventReceived
+from llmchat.realtime.engineio.events import (
+    Closed,
+    CloseReason,
+    MessageReceived,
+    Upgraded,
+)
+from llmchat.realtime.engineio.events import Event as EngineEvent
+from llmchat.realtime.engineio.handshake import Options
+from llmchat.realtime.engineio.packet import (
+    Packet,
+    PacketType,
+    decode_frame,
+    encode_text,
+)
+from llmchat.realtime.engineio.payload import decode_payload
+from llmchat.realtime.engineio.session import Session
+from llmchat.realtime.socketio.connection import (
+    Connection,
+    Limits,
+    encode_ack,
+    encode_event,
+)
+from llmchat.realtime.socketio.errors import ProtocolError
+from llmchat.realtime.socketio.events import ConnectRequested, Event, EventReceived
 
 OPTIONS = Options(
     ping_interval_s=25,

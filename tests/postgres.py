@@ -17,9 +17,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests import live
+from tests.support import live
 
 ROOT = live.ROOT
+# Where the tests are that use the database in their own process.
+FOLDERS = (
+    "access",
+    "accounts",
+    "admin",
+    "answers",
+    "api",
+    "books",
+    "models",
+    "reports",
+)
 
 
 @contextmanager
@@ -42,7 +53,7 @@ def running_postgres() -> Iterator[str]:
 def seed_postgres(url: str, *, users: int) -> tuple[live.Account, ...]:
     """Migrate the database and make users in it."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.seed", str(users)],
+        [sys.executable, "-m", "tests.support.seed", str(users)],
         env={**live.environment(ROOT), "DATABASE_URL": url},
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -55,8 +66,8 @@ def database_tests() -> list[str]:
     """Return the files of tests that use the database in their own process."""
     files = sorted(
         path.relative_to(ROOT)
-        for package in ("accounts", "llmchat")
-        for path in (ROOT / "tests").glob(f"test_{package}_*.py")
+        for folder in FOLDERS
+        for path in (ROOT / "tests" / folder).glob("test_*.py")
     )
     return [str(path) for path in files if not path.stem.endswith("_live")]
 

@@ -18,17 +18,17 @@ from django.conf import settings
 if not settings.configured:
     settings.configure(CHANNEL_LAYERS={}, DATABASES={}, SECRET_KEY="protocol suites")
 
-from llmchat.clients import Application, Client
-from llmchat.consumers import make_consumers
-from llmchat.cors import HttpOptions
-from llmchat.dispatch import SocketIO, SocketIOOptions
-from llmchat.engineio.events import CloseReason
-from llmchat.engineio.handshake import Options
-from llmchat.server import Request, Server
-from llmchat.socketio.connection import Limits
-from llmchat.sockets import Ack, Namespace, Socket, event
-from tests.protocol_acceptance import Acceptance, AcceptanceAuth, AcceptanceChat
-from tests.protocol_client_suite import (
+from llmchat.realtime.clients import Application, Client
+from llmchat.realtime.consumers import make_consumers
+from llmchat.realtime.cors import HttpOptions
+from llmchat.realtime.dispatch import SocketIO, SocketIOOptions
+from llmchat.realtime.engineio.events import CloseReason
+from llmchat.realtime.engineio.handshake import Options
+from llmchat.realtime.server import Request, Server
+from llmchat.realtime.socketio.connection import Limits
+from llmchat.realtime.sockets import Ack, Namespace, Socket, event
+from tests.support.protocol_acceptance import Acceptance, AcceptanceAuth, AcceptanceChat
+from tests.support.protocol_client_suite import (
     Abc,
     Asd,
     ClientMain,
@@ -37,7 +37,7 @@ from tests.protocol_client_suite import (
     TimeoutSocket,
     Valid,
 )
-from tests.protocol_stress import Stress
+from tests.support.protocol_stress import Stress
 
 # --- Bare Engine.IO ------------------------------------------------------------
 

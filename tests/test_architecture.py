@@ -11,34 +11,34 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-STANDARD_LIBRARY_ONLY = ("llmchat.engineio", "llmchat.socketio")
+STANDARD_LIBRARY_ONLY = ("llmchat.realtime.engineio", "llmchat.realtime.socketio")
 
 PROTOCOL_SHELL = (
-    "llmchat.server",
-    "llmchat.clients",
-    "llmchat.consumers",
-    "llmchat.asgi_server",
-    "llmchat.dispatch",
-    "llmchat.sockets",
-    "llmchat.namespaces",
-    "llmchat.replay",
-    "llmchat.cors",
+    "llmchat.realtime.server",
+    "llmchat.realtime.clients",
+    "llmchat.realtime.consumers",
+    "llmchat.realtime.asgi_server",
+    "llmchat.realtime.dispatch",
+    "llmchat.realtime.sockets",
+    "llmchat.realtime.namespaces",
+    "llmchat.realtime.replay",
+    "llmchat.realtime.cors",
 )
 APPLICATION = (
     "accounts",
     "llmchat.models",
-    "llmchat.services",
-    "llmchat.streams",
-    "llmchat.conversations",
+    "llmchat.answers.services",
+    "llmchat.answers.streams",
+    "llmchat.books.conversations",
     "llmchat.providers",
-    "llmchat.views",
-    "llmchat.chat",
+    "llmchat.api.views",
+    "llmchat.api.namespace",
 )
 
 # Importers, and what none of them may import, with all below it.
 FORBIDDEN: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
-    (("llmchat.engineio",), ("llmchat.socketio",)),
-    (("llmchat.socketio",), ("llmchat.engineio",)),
+    (("llmchat.realtime.engineio",), ("llmchat.realtime.socketio",)),
+    (("llmchat.realtime.socketio",), ("llmchat.realtime.engineio",)),
     # A provider's wire format is nobody else's, and needs no Django.
     (("llmchat.providers",), ("django", "rest_framework", "channels", "accounts")),
     # Accounts could serve another project.
@@ -49,20 +49,27 @@ FORBIDDEN: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (PROTOCOL_SHELL, APPLICATION),
     # A use case knows nothing of the doors that it is entered by.
     (
-        ("llmchat.services", "llmchat.streams", "llmchat.conversations"),
+        (
+            "llmchat.answers.services",
+            "llmchat.answers.streams",
+            "llmchat.books.conversations",
+        ),
         (
             "rest_framework",
             "django.http",
-            "llmchat.server",
-            "llmchat.consumers",
-            "llmchat.sockets",
-            "llmchat.views",
-            "llmchat.chat",
-            "llmchat.socketio",
-            "llmchat.engineio",
+            "llmchat.realtime.server",
+            "llmchat.realtime.consumers",
+            "llmchat.realtime.sockets",
+            "llmchat.api.views",
+            "llmchat.api.namespace",
+            "llmchat.realtime.socketio",
+            "llmchat.realtime.engineio",
         ),
     ),
-    (("llmchat.models",), ("llmchat.services", "llmchat.views", "rest_framework")),
+    (
+        ("llmchat.models",),
+        ("llmchat.answers.services", "llmchat.api.views", "rest_framework"),
+    ),
     (("llmchat.conf",), ("llmchat", "accounts", "config")),
     # The program does not need what only its tests have.
     (("accounts", "config", "llmchat"), ("tests", "benchmarks", "pytest")),
@@ -155,7 +162,7 @@ def test_the_rules_speak_of_modules_that_exist(importers: tuple[str, ...]) -> No
 
 
 def test_relative_imports_are_understood() -> None:
-    assert "llmchat.conf" in IMPORTS["llmchat.origins"]
+    assert "llmchat.conf" in IMPORTS["llmchat.api.origins"]
     sample = ast.parse("from . import a\nfrom ..b import c").body
     assert isinstance(sample[0], ast.ImportFrom)
     assert isinstance(sample[1], ast.ImportFrom)

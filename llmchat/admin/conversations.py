@@ -22,12 +22,13 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from accounts.deletion import summary
 from accounts.models import User
-from llmchat import exports, search, stopping
 from llmchat.admin import running
 from llmchat.admin.base import STATE_LABELS, ReadOnly, dollars, log, number
 from llmchat.admin.filters import DayFilter, ProviderFilter, UserFilter
 from llmchat.admin.look import ModelAdmin, action, display
+from llmchat.answers import stopping
 from llmchat.models import Conversation, Message
+from llmchat.reports import exports, search
 
 _PAGE = 100
 

@@ -12,11 +12,11 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminPasswordWidget
 
+from llmchat.access.keytest import try_key
 from llmchat.admin.base import ChangesForm, SavesChanges, log
 from llmchat.admin.look import ModelAdmin, TabularInline, action, display
-from llmchat.encryption import EncryptionError
-from llmchat.keytest import try_key
 from llmchat.models import ProviderKey
+from llmchat.models.encryption import EncryptionError
 
 # Each is a request to a provider that the operator waits for.
 _MAX_TESTS = 5

@@ -13,10 +13,12 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from llmchat import search, stopping, turns
 from llmchat.admin.base import ReadOnly, log
 from llmchat.admin.look import ModelAdmin, action, display
+from llmchat.answers import stopping
+from llmchat.books import turns
 from llmchat.models import Message, RunningStream
+from llmchat.reports import search
 
 _STOP = "_stop"
 

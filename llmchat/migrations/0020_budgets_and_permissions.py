@@ -2,7 +2,7 @@
 
 import django.core.validators
 import django.db.models.deletion
-import llmchat.allowances
+import llmchat.models.budgets
 from decimal import Decimal
 from django.conf import settings
 from django.db import migrations, models
@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
                 ('period', models.CharField(choices=[('day', 'day'), ('month', 'month')], default='day', max_length=8)),
                 ('unit', models.CharField(choices=[('tokens', 'tokens'), ('dollars', 'US dollars')], default='tokens', max_length=8)),
                 ('limit', models.DecimalField(decimal_places=6, help_text='Tokens of prompts and answers, or US dollars; 0 allows nothing.', max_digits=18, validators=[django.core.validators.MinValueValidator(0)])),
-                ('period_start', models.DateField(default=llmchat.allowances.today, editable=False)),
+                ('period_start', models.DateField(default=llmchat.models.budgets.today, editable=False)),
                 ('spent', models.DecimalField(decimal_places=10, default=Decimal('0'), editable=False, max_digits=24)),
                 ('group', models.ForeignKey(blank=True, help_text='All members of the group draw on the one budget.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='budgets', to='auth.group')),
                 ('user', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='budgets', to=settings.AUTH_USER_MODEL)),

@@ -10,8 +10,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
+from llmchat.books.retention import BATCH, old_conversations, prune
 from llmchat.models import Message
-from llmchat.retention import BATCH, old_conversations, prune
 
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 

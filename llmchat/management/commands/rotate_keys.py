@@ -7,8 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from llmchat import encryption
-from llmchat.models import ProviderKey
+from llmchat.models import ProviderKey, encryption
 
 
 class Command(BaseCommand):

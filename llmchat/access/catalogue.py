@@ -1,0 +1,187 @@
+"""From the stored provider rows to what the provider layer works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Literal, cast
+
+from django.db.models import QuerySet
+
+from llmchat import conf, models
+from llmchat.access import keys
+from llmchat.errors import ChatError, from_provider, refusal
+from llmchat.providers.errors import (
+    ProviderAuthError,
+    ProviderError,
+    ProviderQuotaError,
+)
+from llmchat.providers.local import find_weights
+from llmchat.providers.types import Key, Protocol, Provider, Usage
+
+MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
+SystemRole = Literal["system", "developer"]
+Thinking = Literal["omit", "disabled"]
+
+# The setting with the address of a provider that is shipped.
+_BASE_URLS = {
+    "openai": "openai_base_url",
+    "claude": "anthropic_base_url",
+    "gemini": "gemini_base_url",
+    "deepseek": "deepseek_base_url",
+}
+_MILLION = Decimal(1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where one turn goes: the provider, the keys in order, and what it costs.
+
+    Prices are US dollars for a million tokens, None: not known. `embedded` says that
+    the address is known only once the model on this machine runs. `fallback` is asked
+    where this one fails without a word; it has none of its own.
+    """
+
+    provider: Provider
+    keys: tuple[Key, ...]
+    default_model: str
+    embedded: bool
+    input_price: Decimal | None
+    output_price: Decimal | None
+    fallback: Route | None = None
+
+    def at(self, base_url: str) -> Provider:
+        """Return the provider at another address."""
+        return replace(self.provider, base_url=base_url)
+
+    def cost(self, usage: Usage) -> Decimal | None:
+        """Return what `usage` costs, in US dollars; None where no price is known."""
+        if self.input_price is None or self.output_price is None:
+            return None
+        dollars = self.input_price * (usage.input_tokens or 0)
+        return (dollars + self.output_price * usage.output_tokens) / _MILLION
+
+    def highest_cost(self, usage: Usage) -> Decimal | None:
+        """Return what `usage` costs at most, here or at the fallback."""
+        cost = self.cost(usage)
+        other = self.fallback.cost(usage) if self.fallback else None
+        return cost if cost is None or other is None else max(cost, other)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A provider as clients are told of it; `refusal` is why it cannot be used now."""
+
+    row: models.Provider
+    configured: bool
+    refusal: ChatError | None
+
+
+def route(
+    name: str, *, may_use: Callable[[str, str], bool] = lambda provider, model: True
+) -> Route:
+    """Return the way to the provider that clients call `name`.
+
+    `may_use(provider, model)` says whether the fallback may be asked for this user.
+
+    Raises: ChatError `provider_not_found`, `key_not_configured`.
+    """
+    row = _enabled().filter(name=name).first()
+    if row is None:
+        raise refusal("provider_not_found")
+    found = _as_route(row)
+    fallback = _fallback(row, may_use)
+    if row.needs_key and not found.keys and fallback is None:
+        raise refusal("key_not_configured", label=row.label)
+    return replace(found, fallback=fallback)
+
+
+def trial(key: models.ProviderKey) -> tuple[Provider, Key]:
+    """Return what it takes to try one stored key, whether it is in use or not.
+
+    Raises: EncryptionError when none of the encryption keys fits.
+    """
+    return _as_value(key.provider), keys.stored_key(key)
+
+
+def offers() -> Iterable[Offer]:
+    """Return the enabled providers, each with why it cannot be used, if it cannot."""
+    rows = _enabled().select_related("fallback")
+    return [_offer(row) for row in rows.prefetch_related("keys", "fallback__keys")]
+
+
+def _enabled() -> QuerySet[models.Provider]:
+    return models.Provider.objects.filter(enabled=True)
+
+
+def _offer(row: models.Provider) -> Offer:
+    why_not = _why_not(row)
+    configured = why_not is None or why_not.code != "key_not_configured"
+    if why_not is not None and _fallback(row, lambda provider, model: True):
+        why_not = None  # another answers in its place
+    return Offer(row, configured, why_not)
+
+
+def _why_not(row: models.Provider) -> ChatError | None:
+    if row.embedded:
+        try:
+            find_weights()
+        except ProviderError as exc:
+            return from_provider(exc)
+    if not row.needs_key:
+        return None
+    ring = keys.ring(row)
+    if not ring.keys:
+        return refusal("key_not_configured", label=row.label)
+    for error in (ProviderAuthError, ProviderQuotaError):
+        if ring.refused_for == error.code:
+            return from_provider(error())
+    return None
+
+
+def _fallback(
+    row: models.Provider, may_use: Callable[[str, str], bool]
+) -> Route | None:
+    """Return the way to the row's fallback, None where it is of no use either."""
+    other = row.fallback
+    if other is None or other.pk == row.pk or not other.enabled or _why_not(other):
+        return None
+    if not may_use(other.name, other.default_model):
+        return None
+    return _as_route(other)
+
+
+def _as_route(row: models.Provider) -> Route:
+    return Route(
+        provider=_as_value(row),
+        keys=keys.ring(row).keys,
+        default_model=row.default_model,
+        embedded=row.embedded,
+        input_price=row.input_price,
+        output_price=row.output_price,
+    )
+
+
+def _address(row: models.Provider) -> str:
+    if row.base_url or row.name not in _BASE_URLS:
+        return row.base_url
+    return str(getattr(conf.get(), _BASE_URLS[row.name]))
+
+
+def _as_value(row: models.Provider) -> Provider:
+    return Provider(
+        name=row.name,
+        # The choices of the row's fields are these literals.
+        protocol=cast("Protocol", row.protocol),
+        label=row.label,
+        base_url=_address(row),
+        needs_key=row.needs_key,
+        max_tokens_field=cast("MaxTokensField", row.max_tokens_field),
+        max_output_tokens=row.max_output_tokens,
+        accepts_sampling=row.accepts_sampling,
+        temperature_max=row.temperature_max,
+        system_role=cast("SystemRole", row.system_role),
+        thinking=cast("Thinking", row.thinking),
+        include_usage=row.include_usage,
+    )

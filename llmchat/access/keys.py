@@ -1,0 +1,142 @@
+"""A provider's keys: in which order they are used, and which of them rest.
+
+A stored key wins over the environment, whose variables may hold several keys with
+commas between them. A key that its provider refuses rests for a while; where all of
+them rest, all are tried again. How the stored ones fare is kept on their rows, for
+every process and for the operator; how those of the environment do, in memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from llmchat import conf
+from llmchat.models import Provider, ProviderKey
+from llmchat.models.encryption import EncryptionError
+from llmchat.providers.types import Key
+
+logger = logging.getLogger(__name__)
+
+REST = timedelta(minutes=5)
+_USE_IS_NOTED_EVERY = timedelta(minutes=1)
+_STORED = "key "
+_SETTINGS = {
+    "openai": "openai_api_key",
+    "claude": "anthropic_api_key",
+    "gemini": "gemini_api_key",
+    "deepseek": "deepseek_api_key",
+}
+# Until when a key of the environment rests, and what it was refused for.
+_resting: dict[Key, tuple[datetime, str]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """The keys of one provider to be tried, in order.
+
+    `refused_for` is the code of the last refusal where all of them rest, else "".
+    """
+
+    keys: tuple[Key, ...]
+    refused_for: str = ""
+
+
+def ring(provider: Provider) -> KeyRing:
+    """Return a provider's keys; its row's `keys` may have been prefetched."""
+    stored = tuple(_decrypted(key for key in provider.keys.all() if key.enabled))
+    if stored:
+        rests = {ident(row): (row.resting_until, row.last_error) for row, _ in stored}
+        return _ring([key for _, key in stored], rests)
+    keys = _from_environment(provider.name)
+    return _ring(keys, {key.ident: _resting.get(key, (None, "")) for key in keys})
+
+
+def note(keys: Sequence[Key], refused: Mapping[str, str], *, worked: bool) -> None:
+    """Remember which keys were refused (ident to code) and whether the next worked.
+
+    A key with the code "" was passed over, which says nothing of it.
+    """
+    now = timezone.now()
+    for key in keys:
+        code = refused.get(key.ident)
+        if code:
+            _note_refusal(key, code, now)
+        if code is not None:
+            continue
+        if worked:
+            _note_use(key, now)
+        return
+
+
+def stored_key(row: ProviderKey) -> Key:
+    """Return a stored key as the provider layer takes it.
+
+    Raises: EncryptionError when none of the encryption keys fits.
+    """
+    return Key(ident(row), row.value())
+
+
+def ident(row: ProviderKey) -> str:
+    """Return what names a stored key in logs."""
+    return f"{_STORED}{row.pk}"
+
+
+def _ring(
+    keys: Sequence[Key], rests: Mapping[str, tuple[datetime | None, str]]
+) -> KeyRing:
+    now = timezone.now()
+    ready = []
+    refused_for = ""
+    for key in keys:
+        until, code = rests[key.ident]
+        if until is None or until <= now:
+            ready.append(key)
+        else:
+            refused_for = code
+    return KeyRing(tuple(ready or keys), "" if ready else refused_for)
+
+
+def _decrypted(rows: Iterable[ProviderKey]) -> Iterable[tuple[ProviderKey, Key]]:
+    for row in rows:
+        try:
+            yield row, stored_key(row)
+        except EncryptionError as exc:
+            logger.error("provider key %s cannot be used: %s", row.pk, exc)
+
+
+def _from_environment(provider: str) -> list[Key]:
+    setting = _SETTINGS.get(provider)
+    if setting is None:
+        return []
+    values = filter(None, map(str.strip, getattr(conf.get(), setting).split(",")))
+    return [
+        Key(f"environment {provider} {number}", value)
+        for number, value in enumerate(values, 1)
+    ]
+
+
+def _note_refusal(key: Key, code: str, now: datetime) -> None:
+    if key.ident.startswith(_STORED):
+        _row_of(key).update(last_error=code, resting_until=now + REST)
+    else:
+        _resting[key] = (now + REST, code)
+
+
+def _note_use(key: Key, now: datetime) -> None:
+    _resting.pop(key, None)
+    if key.ident.startswith(_STORED):
+        _row_of(key).filter(
+            Q(last_used_at=None)
+            | Q(last_used_at__lt=now - _USE_IS_NOTED_EVERY)
+            | ~Q(last_error="")
+        ).update(last_used_at=now, last_error="", resting_until=None)
+
+
+def _row_of(key: Key) -> QuerySet[ProviderKey]:
+    return ProviderKey.objects.filter(pk=int(key.ident.removeprefix(_STORED)))

@@ -1,0 +1,177 @@
+"""What a process has one of: the provider client, the local model, the checkpoints.
+
+All of it belongs to the event loop of the server and is made when first wanted.
+`startup` and `shutdown` are the server's lifespan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Coroutine
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError
+
+from llmchat import conf
+from llmchat.answers import streams
+from llmchat.books import checkpoints, turns
+from llmchat.database import in_database
+from llmchat.errors import ChatError, refusal
+from llmchat.providers.client import ProviderClient
+from llmchat.providers.local import LocalModel
+from llmchat.providers.types import Timeouts
+
+logger = logging.getLogger(__name__)
+
+# When a client that was turned away by a server about to stop may try again.
+DRAINING_RETRY_S = 5
+_SHUTDOWN_S = 10.0
+# What was cut off has so long to store its end and tell it.
+_CUT_OFF_S = 2.0
+# How often this process looks for answers of others that have died.
+SWEEP_S = 30.0
+
+
+class Runtime:
+    """The shared parts of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.client = ProviderClient(timeouts())
+        self.local_model = LocalModel()
+        self.closing = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._sweeping = loop.create_task(self._keep_sweeping())
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Start work that outlives the request it comes from; `close` waits for it."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _keep_sweeping(self) -> None:
+        """Close the books of processes that die while this one lives.
+
+        Begins at once: not every server tells of its start.
+        """
+        while True:
+            await asyncio.shield(self.spawn(_sweep()))
+            await asyncio.sleep(SWEEP_S)
+
+    async def drain(self, hurry: asyncio.Event) -> None:
+        """Begin no more turns; let those that run end by themselves, then cut them off.
+
+        They have `LLMCHAT_DRAIN_S` for it, or until `hurry` is set.
+        """
+        self.closing = True
+        running = streams.running()
+        if not running:
+            return
+        logger.info("stopping: %d answers are being written", len(running))
+        ended = self.loop.create_task(_all_ended(running))
+        hurried = self.loop.create_task(hurry.wait())
+        await asyncio.wait(
+            [ended, hurried],
+            timeout=conf.get().drain_s,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        for stream in running:
+            stream.interrupt(_cut_off())
+        await asyncio.wait([ended], timeout=_CUT_OFF_S)
+        for task in (ended, hurried):
+            task.cancel()
+
+    async def close(self) -> None:
+        """Cut off what still streams, store its end, and let go of everything."""
+        self.closing = True
+        self._sweeping.cancel()
+        for stream in streams.running():
+            stream.interrupt(_cut_off())
+        ends = [stream.ended.wait() for stream in streams.running()]
+        waits = [asyncio.ensure_future(end) for end in ends] + list(self._tasks)
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=_SHUTDOWN_S)
+            for wait in late:
+                wait.cancel()
+        await checkpoints.stop()
+        await self.client.aclose()
+        await self.local_model.stop()
+
+
+def _cut_off() -> ChatError:
+    text = "The server is restarting, the answer was cut off"
+    return refusal("draining", text=text, retry_after=DRAINING_RETRY_S)
+
+
+async def _all_ended(running: Collection[streams.LiveStream]) -> None:
+    for stream in running:
+        await stream.ended.wait()
+
+
+_runtime: Runtime | None = None
+
+
+def get() -> Runtime:
+    """Return the running event loop's shared parts."""
+    global _runtime
+    loop = asyncio.get_running_loop()
+    if _runtime is None or _runtime.loop is not loop:
+        _runtime = Runtime(loop)
+    return _runtime
+
+
+def timeouts() -> Timeouts:
+    """Return the limits on a provider, from the settings as they are now."""
+    values = conf.get()
+    return Timeouts(
+        connect_s=values.connect_timeout_s,
+        first_token_s=values.first_token_timeout_s,
+        idle_s=values.idle_timeout_s,
+        total_s=values.total_timeout_s,
+    )
+
+
+def cancel_soon(message_ids: Collection[UUID]) -> None:
+    """Cancel those of the answers that this process writes; from any thread."""
+    current = _runtime
+    if current is None or current.loop.is_closed():
+        return
+    current.loop.call_soon_threadsafe(_cancel, message_ids)
+
+
+def _cancel(message_ids: Collection[UUID]) -> None:
+    for stream in streams.running():
+        if stream.begun is not None and stream.begun.message_id in message_ids:
+            stream.cancel()
+
+
+async def startup() -> None:
+    """Called when the server starts: close the books of processes that died."""
+    await _sweep()
+    get()
+
+
+async def _sweep() -> None:
+    try:
+        interrupted = await in_database(turns.sweep)
+    except (DatabaseError, InterfaceError) as exc:
+        logger.warning("no look for dead processes, no database: %s", exc)
+    else:
+        if interrupted:
+            logger.info("%d interrupted answers of a dead process", interrupted)
+
+
+async def drain(hurry: asyncio.Event) -> None:
+    """Called as soon as the server is told to stop; set `hurry` to have it sooner."""
+    await get().drain(hurry)
+
+
+async def shutdown() -> None:
+    """Called when the server stops, and at the end of every test's event loop."""
+    global _runtime
+    if _runtime is not None and _runtime.loop is asyncio.get_running_loop():
+        await _runtime.close()
+        _runtime = None

@@ -1,0 +1,176 @@
+"""The streams that run in this process, and how one is cancelled.
+
+A stream is named by (user, session id). The task that consumes it waits either for
+the provider, and is then woken by a cancellation, or for its own client, and then the
+provider's connection is closed over its head. So a token passes through no queue and
+no second task on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from django.utils import timezone
+
+from llmchat import conf
+from llmchat.books.turns import Begun, Progress
+from llmchat.errors import ChatError, refusal
+from llmchat.providers.types import Event
+
+
+class LiveStream:
+    """One running stream: its text so far, and the handle to cancel it."""
+
+    __slots__ = (
+        "_checkpointed",
+        "_closing",
+        "_waiting",
+        "begun",
+        "cancelled",
+        "ended",
+        "ending",
+        "events",
+        "first_token_at",
+        "interruption",
+        "parts",
+        "session_id",
+        "user_id",
+    )
+
+    def __init__(self, user_id: int, session_id: str) -> None:
+        self.user_id = user_id
+        self.session_id = session_id
+        self.parts: list[str] = []
+        self.first_token_at: datetime | None = None
+        self.begun: Begun | None = None
+        self.events: AsyncGenerator[Event, None] | None = None
+        self.cancelled = False
+        self.interruption: ChatError | None = None
+        self.ending = False
+        self.ended = asyncio.Event()
+        self._waiting: asyncio.Task[object] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._checkpointed = 0
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self.parts)
+
+    def add(self, text: str) -> None:
+        """Note a new piece of text."""
+        if not self.parts:
+            self.first_token_at = timezone.now()
+        self.parts.append(text)
+
+    def cancel(self) -> bool:
+        """Close the provider's connection; return False where it is too late."""
+        if self.ending:
+            return False
+        if not self.cancelled:
+            self.cancelled = True
+            if self._waiting is not None:
+                self._waiting.cancel()
+            else:
+                self._closing = asyncio.create_task(self._close_events())
+        return True
+
+    def interrupt(self, error: ChatError) -> None:
+        """Cancel the stream for a reason of the server's, which its client is told."""
+        if not self.cancelled and not self.ending:
+            self.interruption = error
+            self.cancel()
+
+    def wait_begins(self) -> None:
+        """Called before the consuming task waits for the provider."""
+        self._waiting = asyncio.current_task()
+
+    def wait_ends(self) -> None:
+        """Called when the consuming task has what it waited for."""
+        self._waiting = None
+
+    def absorb_cancellation(self) -> bool:
+        """Return whether the CancelledError just caught was `cancel`'s alone."""
+        task, self._waiting = self._waiting, None
+        if task is None or not self.cancelled:
+            return False
+        return task.uncancel() == 0
+
+    async def close(self) -> None:
+        """Close the provider's connection, unless `cancel` is at it already."""
+        if self._closing is not None:
+            await self._closing
+        await self._close_events()
+
+    async def _close_events(self) -> None:
+        # A generator can be closed by one task at a time.
+        events, self.events = self.events, None
+        if events is not None:
+            await events.aclose()
+
+    def progress(self) -> Progress | None:
+        """Return what the next checkpoint has to store, None before the start."""
+        if self.begun is None or self.ending:
+            return None
+        parts = len(self.parts)
+        text = self.text if parts != self._checkpointed else None
+        return Progress(self.begun.message_id, text, self.first_token_at, parts)
+
+    def note_progress(self, progress: Progress) -> None:
+        """Called when a checkpoint is stored; until then it is owed."""
+        self._checkpointed = progress.parts
+
+
+_streams: dict[tuple[int, str], LiveStream] = {}
+
+
+def register(user_id: int, session_id: str) -> LiveStream:
+    """Reserve the name of a stream; `release` gives it back.
+
+    Raises: ChatError `session_active`, `too_many_streams`.
+    """
+    if (user_id, session_id) in _streams:
+        raise refusal("session_active")
+    if len(of_user(user_id)) >= conf.get().max_streams_per_user:
+        raise refusal("too_many_streams")
+    stream = _streams[user_id, session_id] = LiveStream(user_id, session_id)
+    return stream
+
+
+def release(stream: LiveStream) -> None:
+    """Give the name of a stream back, once nothing more comes of it."""
+    key = (stream.user_id, stream.session_id)
+    if _streams.get(key) is stream:
+        del _streams[key]
+    stream.ended.set()
+
+
+@contextmanager
+def registered(user_id: int, session_id: str) -> Iterator[LiveStream]:
+    """Hold the name of a stream.
+
+    Raises: ChatError `session_active`, `too_many_streams`.
+    """
+    stream = register(user_id, session_id)
+    try:
+        yield stream
+    finally:
+        release(stream)
+
+
+def find(user_id: int, session_id: str) -> LiveStream | None:
+    """Return the user's running stream of that name."""
+    return _streams.get((user_id, session_id))
+
+
+def of_user(user_id: int) -> list[LiveStream]:
+    """Return the running streams of a user."""
+    return [stream for stream in _streams.values() if stream.user_id == user_id]
+
+
+def running() -> list[LiveStream]:
+    """Return all streams that run in this process."""
+    return list(_streams.values())

@@ -1,0 +1,274 @@
+"""The namespace `/`: the documented events, on the use case of `services.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import aclosing
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import DatabaseError, InterfaceError
+
+from accounts.errors import TokenError
+from accounts.models import User
+from accounts.tokens import bearer_token, user_for_token_sync
+from llmchat import conf
+from llmchat.access.ratelimit import count_message
+from llmchat.answers import runtime, streams
+from llmchat.answers.events import (
+    NAMES,
+    Cancelled,
+    Failed,
+    Started,
+    StreamEvent,
+    Token,
+    Turn,
+    payload,
+)
+from llmchat.answers.services import cancel_stream, stream_answer
+from llmchat.answers.streams import LiveStream
+from llmchat.api.serializers import (
+    CancelSerializer,
+    TurnSerializer,
+    readable_session_id,
+    turn_from,
+    validated,
+)
+from llmchat.api.token_writer import TokenWriter
+from llmchat.database import in_database
+from llmchat.errors import ChatError, refusal
+from llmchat.realtime.sockets import Ack, ConnectionRefused, Namespace, Socket, event
+
+logger = logging.getLogger(__name__)
+
+CANCEL = "llm:stream:cancel"
+_TOKEN_CODES = frozenset({"token_expired", "token_invalid"})
+
+
+class ChatNamespace(Namespace):
+    """Lets in whoever has an access token, and streams answers to them.
+
+    A socket's `data` holds `user_id`, `expires_at` (epoch seconds), `running`, the
+    set of its streams, `cancelling`, the set of those whose end it awaits, and
+    `leaving` once the connection is to be closed behind them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._watch: asyncio.Task[None] | None = None
+
+    async def on_connect(self, socket: Socket) -> None:
+        """Called before a client is let in."""
+        try:
+            user, expires_at = await _authenticate(socket, socket.auth)
+        except TokenError as exc:
+            raise ConnectionRefused(exc.text, {"code": exc.code}) from exc
+        except (DatabaseError, InterfaceError) as exc:
+            error = refusal("database_unavailable")
+            raise ConnectionRefused(error.text, {"code": error.code}) from exc
+        # Not every server tells of its start, after which the books are put right.
+        runtime.get()
+        socket.data.update(
+            user_id=user.pk,
+            expires_at=expires_at,
+            running=set(),
+            cancelling=set(),
+            leaving=False,
+        )
+        if self._watch is None or self._watch.done():
+            self._watch = asyncio.create_task(self._watch_tokens())
+
+    async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
+        """Called when a client comes back: it must still be the same user's."""
+        try:
+            user, expires_at = await _authenticate(socket, auth)
+        except (TokenError, DatabaseError, InterfaceError):
+            return False
+        if user.pk != socket.data["user_id"]:
+            return False
+        socket.data.update(expires_at=expires_at, leaving=False)
+        return True
+
+    async def on_event(
+        self, socket: Socket, name: Any, args: tuple[Any, ...], ack: Ack | None
+    ) -> bool:
+        """Called with every event, known or not: each of them counts."""
+        try:
+            await count_message(socket.data["user_id"])
+        except ChatError as exc:
+            if name != CANCEL:
+                _refuse(socket, args, exc, ack)
+                return False
+        return True
+
+    @event("llm:chat:stream")
+    async def chat_stream(self, socket: Socket, *args: Any, ack: Ack | None) -> None:
+        """Start a stream; it goes on behind the handler."""
+        try:
+            _check_expiry(socket)
+            turn = turn_from(validated(TurnSerializer, args[0] if args else None))
+            stream = streams.register(socket.data["user_id"], turn.session_id)
+        except ChatError as exc:
+            _refuse(socket, args, exc, ack)
+            _leave_when_idle(socket, exc)
+            return
+        socket.data["running"].add(stream)
+        task = socket.spawn(_answer(socket, turn, stream, ack))
+
+        def ended(_: asyncio.Task[Any]) -> None:
+            # A task that is cancelled before its first step runs nothing of itself.
+            streams.release(stream)
+            socket.data["running"].discard(stream)
+
+        task.add_done_callback(ended)
+
+    @event(CANCEL)
+    async def cancel(self, socket: Socket, *args: Any, ack: Ack | None) -> None:
+        """Cancel a stream of the same user, wherever it was started."""
+        try:
+            fields = validated(CancelSerializer, args[0] if args else None)
+        except ChatError as exc:
+            _refuse(socket, args, exc, ack)
+            return
+        user_id, session_id = socket.data["user_id"], fields["sessionId"]
+        stream = cancel_stream(user_id=user_id, session_id=session_id)
+        if stream is not None:
+            socket.spawn(_confirm(socket, stream, ack))
+            return
+        ending = streams.find(user_id, session_id)
+        socket.spawn(_too_late(socket, args, ending, ack))
+
+    async def _watch_tokens(self) -> None:
+        """Send away those whose token or account has ended while they were silent."""
+        while self.sockets or self.absent:
+            await asyncio.sleep(conf.get().ping_interval_ms / 2000)
+            users = {socket.data["user_id"] for socket in self.sockets}
+            try:
+                active = await in_database(_active_users, users)
+            except (DatabaseError, InterfaceError) as exc:
+                logger.warning("no check of users, no database: %s", exc)
+                continue
+            for socket in self.sockets:
+                if socket.data["user_id"] not in active or _is_over(socket):
+                    socket.close_transport()
+
+
+async def _authenticate(socket: Socket, auth: dict[str, Any]) -> tuple[User, float]:
+    """Return the user and the end of the token that a CONNECT brings.
+
+    A client that cannot set `auth` sends the header. Never the query, which ends up
+    in access logs.
+
+    Raises: TokenError.
+    """
+    token = auth.get("token")
+    if token is None or token == "":
+        token = bearer_token(socket.handshake.headers.get("authorization"))
+    return await in_database(user_for_token_sync, token)
+
+
+def _active_users(user_ids: set[int]) -> set[int]:
+    users = get_user_model().objects.filter(pk__in=user_ids, is_active=True)
+    return set(users.values_list("pk", flat=True))
+
+
+def _is_over(socket: Socket) -> bool:
+    """Return whether the token has ended and no stream needs the socket."""
+    return time.time() >= socket.data["expires_at"] and not socket.data["running"]
+
+
+def _check_expiry(socket: Socket) -> None:
+    if time.time() >= socket.data["expires_at"]:
+        raise refusal("token_expired")
+
+
+def _leave_when_idle(socket: Socket, error: ChatError | None) -> None:
+    """Close the connection of one whose token has ended, behind its last stream.
+
+    The client comes back by itself, with a fresh token if it has one.
+    """
+    if error is not None and error.code in _TOKEN_CODES:
+        socket.data["leaving"] = True
+    if socket.data["leaving"] and not socket.data["running"]:
+        socket.close_transport()
+
+
+async def _answer(
+    socket: Socket, turn: Turn, stream: LiveStream, ack: Ack | None
+) -> None:
+    writer = TokenWriter(socket)
+    error: ChatError | None = None
+    try:
+        async with aclosing(stream_answer(turn=turn, stream=stream)) as events:
+            async for happened in events:
+                if isinstance(happened, Token):
+                    await writer.write(happened)
+                    continue
+                writer.flush()
+                _emit(socket, happened)
+                if isinstance(happened, Started) and ack is not None:
+                    ack(_place(stream))
+    except ChatError as exc:
+        error = exc
+        _emit(socket, Failed(turn.session_id, exc))
+        _answer_no(ack, exc)
+    socket.data["running"].discard(stream)
+    _leave_when_idle(socket, error)
+
+
+async def _confirm(socket: Socket, stream: LiveStream, ack: Ack | None) -> None:
+    """Tell whoever has cancelled a stream that it has ended, once.
+
+    A socket that streams it hears of the end anyway; one that cancels it again gets
+    no second event.
+    """
+    hears = stream in socket.data["running"] | socket.data["cancelling"]
+    socket.data["cancelling"].add(stream)
+    await stream.ended.wait()
+    socket.data["cancelling"].discard(stream)
+    begun = stream.begun
+    if begun is None:
+        _answer_no(ack, refusal("stream_not_found"))
+        return
+    if not hears:
+        place = (begun.conversation_id, begun.message_id)
+        _emit(socket, Cancelled(stream.session_id, *place, stream.text))
+    if ack is not None:
+        ack(_place(stream))
+
+
+async def _too_late(
+    socket: Socket, args: tuple[Any, ...], ending: LiveStream | None, ack: Ack | None
+) -> None:
+    """Refuse to cancel what is not running, behind the end of what was."""
+    if ending is not None:
+        await ending.ended.wait()
+    _refuse(socket, args, refusal("stream_not_found"), ack)
+
+
+def _place(stream: LiveStream) -> dict[str, Any]:
+    assert stream.begun is not None
+    return {
+        "ok": True,
+        "conversationId": str(stream.begun.conversation_id),
+        "messageId": str(stream.begun.message_id),
+    }
+
+
+def _refuse(
+    socket: Socket, args: tuple[Any, ...], error: ChatError, ack: Ack | None
+) -> None:
+    session_id = readable_session_id(args[0] if args else None)
+    _emit(socket, Failed(session_id, error))
+    _answer_no(ack, error)
+
+
+def _answer_no(ack: Ack | None, error: ChatError) -> None:
+    if ack is not None:
+        ack({"ok": False, "error": error.text, "code": error.code})
+
+
+def _emit(socket: Socket, happened: StreamEvent) -> None:
+    socket.emit(NAMES[type(happened)], payload(happened))

@@ -1,0 +1,193 @@
+"""What clients may send, judged once for Socket.IO and REST alike.
+
+Types are strict: nothing is turned into a string or a number that was not one. Fields
+that nobody knows are ignored, and an optional one may be null.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from uuid import UUID
+
+from rest_framework import serializers
+
+from llmchat.answers.events import Turn
+from llmchat.errors import refusal
+from llmchat.providers.types import ChatMessage, Role
+
+MAX_MESSAGES = 1000
+MAX_OUTPUT_TOKENS = 1_000_000
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "user": "user",
+    "assistant": "assistant",
+}
+# Half of a surrogate pair cannot be encoded, and PostgreSQL stores no NUL.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+class NameField(serializers.Field[str, Any, str, Any]):
+    """A short string that is compared, so that it is taken as it is or not at all."""
+
+    def __init__(self, *, max_length: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.max_length = max_length
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the string."""
+        if not isinstance(data, str) or not 1 <= len(data) <= self.max_length:
+            raise _wrong(f"must be a string of 1 to {self.max_length} characters")
+        if _UNSTORABLE.search(data):
+            raise _wrong("holds a character that is not allowed")
+        return data
+
+
+class TemperatureField(serializers.Field[float, Any, float, Any]):
+    """A number from 0 to 2."""
+
+    def to_internal_value(self, data: Any) -> float:
+        """Return the number."""
+        is_number = isinstance(data, int | float) and not isinstance(data, bool)
+        if not is_number or not 0 <= data <= 2:
+            raise _wrong("must be a number from 0 to 2")
+        return float(data)
+
+
+class MaxTokensField(serializers.Field[int, Any, int, Any]):
+    """A whole number of at least 1."""
+
+    def to_internal_value(self, data: Any) -> int:
+        """Return the number."""
+        if (
+            not isinstance(data, int)
+            or isinstance(data, bool)
+            or not 1 <= data <= MAX_OUTPUT_TOKENS
+        ):
+            raise _wrong(f"must be a whole number from 1 to {MAX_OUTPUT_TOKENS}")
+        return data
+
+
+class ConversationIdField(serializers.Field[UUID, Any, UUID, Any]):
+    """A UUID as the server has given it out."""
+
+    def to_internal_value(self, data: Any) -> UUID:
+        """Return the UUID."""
+        try:
+            return UUID(data)
+        except (TypeError, ValueError, AttributeError) as exc:
+            raise _wrong("must be the id of a conversation") from exc
+
+
+class SwitchField(serializers.Field[bool, Any, bool, Any]):
+    """True or false, and not a word for it."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        """Return the switch."""
+        if not isinstance(data, bool):
+            raise _wrong("must be true or false")
+        return data
+
+
+class MessagesField(serializers.Field[tuple[ChatMessage, ...], Any, Any, Any]):
+    """A whole history, judged in one go: a serializer for each would be slow."""
+
+    def to_internal_value(self, data: Any) -> tuple[ChatMessage, ...]:
+        """Return the messages, the last one from the user."""
+        if not isinstance(data, list) or not data:
+            raise _wrong("must be a list with at least one message")
+        if len(data) > MAX_MESSAGES:
+            raise _wrong(f"must hold no more than {MAX_MESSAGES} messages")
+        messages = tuple(_message(item, index) for index, item in enumerate(data))
+        if messages[-1].role != "user":
+            raise _wrong("must end with a message from user")
+        return messages
+
+
+class TurnSerializer(serializers.Serializer[Turn]):
+    """The fields of `llm:chat:stream`."""
+
+    sessionId = NameField(max_length=128)  # noqa: N815
+    provider = NameField(max_length=64)
+    messages = MessagesField()
+    model = NameField(max_length=128, required=False, allow_null=True)
+    temperature = TemperatureField(required=False, allow_null=True)
+    maxTokens = MaxTokensField(required=False, allow_null=True)  # noqa: N815
+    conversationId = ConversationIdField(  # noqa: N815
+        required=False, allow_null=True
+    )
+
+
+class ChatRequestSerializer(TurnSerializer):
+    """The body of `POST /llm/chat`, which needs no session id."""
+
+    sessionId = NameField(  # noqa: N815
+        max_length=128, required=False, allow_null=True
+    )
+    stream = SwitchField(required=False, default=False)
+
+
+class CancelSerializer(serializers.Serializer[str]):
+    """The fields of `llm:stream:cancel`."""
+
+    sessionId = NameField(max_length=128)  # noqa: N815
+
+
+def validated(kind: type[serializers.Serializer[Any]], data: Any) -> dict[str, Any]:
+    """Return the fields that `data` holds.
+
+    Raises: ChatError `bad_request`, with a text that names the field.
+    """
+    if not isinstance(data, dict):
+        raise refusal("bad_request", text="The request must be an object")
+    serializer = kind(data=data)
+    if not serializer.is_valid():
+        raise refusal("bad_request", text=_first_complaint(serializer.errors))
+    return dict(serializer.validated_data)
+
+
+def turn_from(fields: dict[str, Any], *, session_id: str | None = None) -> Turn:
+    """Return the turn of validated fields; `session_id` where they hold none."""
+    return Turn(
+        session_id=fields.get("sessionId") or session_id or "",
+        provider=fields["provider"],
+        messages=fields["messages"],
+        model=fields.get("model"),
+        temperature=fields.get("temperature"),
+        max_tokens=fields.get("maxTokens"),
+        conversation_id=fields.get("conversationId"),
+    )
+
+
+def readable_session_id(data: Any) -> str | None:
+    """Return the session id of a payload that may be anything, None without one."""
+    session_id = data.get("sessionId") if isinstance(data, dict) else None
+    try:
+        return NameField(max_length=128).to_internal_value(session_id)
+    except serializers.ValidationError:
+        return None
+
+
+def _message(item: Any, index: int) -> ChatMessage:
+    if not isinstance(item, dict):
+        raise _wrong("must be an object", at=f"[{index}]")
+    role, content = item.get("role"), item.get("content")
+    if not isinstance(role, str) or role not in _ROLES:
+        raise _wrong("must be system, user or assistant", at=f"[{index}].role")
+    if not isinstance(content, str) or not content:
+        raise _wrong("must be a string that is not empty", at=f"[{index}].content")
+    return ChatMessage(_ROLES[role], _UNSTORABLE.sub("\ufffd", content))
+
+
+def _wrong(complaint: str, *, at: str = "") -> serializers.ValidationError:
+    return serializers.ValidationError(f"{at} {complaint}")
+
+
+def _first_complaint(errors: Any) -> str:
+    name, complaints = next(iter(errors.items()))
+    complaint = complaints[0]
+    if complaint.code == "required":
+        return f"{name} is missing"
+    if complaint.code == "null":
+        return f"{name} must not be null"
+    return f"{name}{complaint}"

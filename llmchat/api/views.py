@@ -1,0 +1,104 @@
+"""The REST API of the chat, and its page."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import Any
+from uuid import uuid4
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from llmchat.access import catalogue, permissions
+from llmchat.access.catalogue import Offer
+from llmchat.access.ratelimit import count_message
+from llmchat.answers import streams
+from llmchat.answers.events import Done, Failed, Turn, payload
+from llmchat.answers.services import stream_answer
+from llmchat.answers.streams import LiveStream
+from llmchat.api.async_view import AsyncAPIView, EventStream
+from llmchat.api.serializers import ChatRequestSerializer, turn_from, validated
+from llmchat.database import in_database
+from llmchat.errors import refusal
+
+
+class ChatView(AsyncAPIView):
+    """`POST /llm/chat`: one turn, answered whole or as server-sent events."""
+
+    async def post(self, request: Request) -> HttpResponseBase:
+        """Answer the turn in the body."""
+        user_id = int(request.user.pk or 0)
+        await count_message(user_id)
+        fields = validated(ChatRequestSerializer, request.data)
+        turn = turn_from(fields, session_id=f"rest-{uuid4()}")
+        stream = streams.register(user_id, turn.session_id)
+        if fields["stream"]:
+            return await _streamed(turn, stream)
+        return await _whole(turn, stream)
+
+
+class ProvidersView(AsyncAPIView):
+    """`GET /llm/providers`: what a client may name as `provider`."""
+
+    async def get(self, request: Request) -> Response:
+        """List the enabled providers that the user may use.
+
+        `models` are those known by name, `allowedModels` patterns of those allowed;
+        `configured` says whether a key is there, `usable` whether an answer can be
+        had now; where it cannot, `error` and `code` say why not.
+        """
+        user_id = int(request.user.pk or 0)
+        offers = await in_database(catalogue.offers)
+        allowed = await in_database(permissions.allowed_models, user_id)
+        providers = [
+            _offered(offer, patterns)
+            for offer in offers
+            if (patterns := allowed.get(offer.row.name, permissions.ALL))
+        ]
+        return Response({"providers": providers})
+
+
+def _offered(offer: Offer, patterns: tuple[str, ...]) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "name": offer.row.name,
+        "label": offer.row.label,
+        "model": offer.row.default_model,
+        "models": permissions.named_models(offer.row.default_model, patterns),
+        "allowedModels": patterns,
+        "configured": offer.configured,
+        "usable": offer.refusal is None,
+    }
+    if offer.refusal is not None:
+        fields |= {"error": offer.refusal.text, "code": offer.refusal.code}
+    return fields
+
+
+def healthz(request: HttpRequest) -> JsonResponse:
+    """Say that the process answers; nothing behind it is asked."""
+    return JsonResponse({"status": "ok"})
+
+
+def page(request: HttpRequest) -> HttpResponse:
+    """Show the chat page."""
+    return render(request, "chat.html")
+
+
+async def _streamed(turn: Turn, stream: LiveStream) -> EventStream:
+    events = stream_answer(turn=turn, stream=stream)
+    # A turn that is refused gets a status of its own, not a stream.
+    first = await anext(events)
+    return EventStream(first, events)
+
+
+async def _whole(turn: Turn, stream: LiveStream) -> JsonResponse:
+    async with aclosing(stream_answer(turn=turn, stream=stream)) as events:
+        async for event in events:
+            last = event
+    if isinstance(last, Failed):
+        raise last.error
+    if not isinstance(last, Done):
+        raise refusal("cancelled")
+    return JsonResponse(payload(last))

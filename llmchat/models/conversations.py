@@ -1,0 +1,368 @@
+"""What is stored: providers with their keys, conversations with their messages."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import TypeAlias
+
+from django.conf import settings
+from django.core.validators import MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from llmchat.models import encryption
+
+# What most providers' keys begin with; it tells nothing of the key.
+_KIND = "sk-"
+
+
+class Provider(models.Model):
+    """A provider as an operator configures it; `name` is what clients send."""
+
+    class Protocol(models.TextChoices):
+        OPENAI = "openai", _("OpenAI chat completions")
+        DEEPSEEK = "deepseek", _("DeepSeek")
+        CLAUDE = "claude", _("Anthropic messages")
+        GEMINI = "gemini", _("Gemini generateContent")
+
+    class MaxTokensField(models.TextChoices):
+        MAX_TOKENS = "max_tokens"
+        MAX_COMPLETION_TOKENS = "max_completion_tokens"
+
+    class SystemRole(models.TextChoices):
+        SYSTEM = "system"
+        DEVELOPER = "developer"
+
+    class Thinking(models.TextChoices):
+        OMIT = "omit", _("say nothing of it")
+        DISABLED = "disabled", _("switch it off")
+
+    name = models.SlugField(max_length=64, unique=True)
+    label = models.CharField(max_length=64, help_text=_("Shown to people."))
+    protocol = models.CharField(max_length=16, choices=Protocol)
+    enabled = models.BooleanField(default=True)
+    embedded = models.BooleanField(
+        default=False,
+        help_text=_("Served by the language model that this server starts itself."),
+    )
+    # No URLField: it knows no hosts without a dot, such as a container's name.
+    base_url = models.CharField(
+        max_length=200,
+        blank=True,
+        validators=[
+            RegexValidator(
+                r"^https?://[^\s/?#@]+(/[^\s?#]*)?\Z",
+                _("Must be an http or https address without user, query and fragment."),
+            )
+        ],
+        help_text=_("Blank: the address from the environment."),
+    )
+    default_model = models.CharField(
+        max_length=128, help_text=_("Answers where a request names no model.")
+    )
+    needs_key = models.BooleanField(default=True)
+    max_tokens_field = models.CharField(
+        max_length=24, choices=MaxTokensField, default=MaxTokensField.MAX_TOKENS
+    )
+    max_output_tokens = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+    accepts_sampling = models.BooleanField(
+        default=True, help_text=_("Whether the model takes a temperature.")
+    )
+    temperature_max = models.FloatField(default=2.0)
+    system_role = models.CharField(
+        max_length=16, choices=SystemRole, default=SystemRole.SYSTEM
+    )
+    thinking = models.CharField(max_length=16, choices=Thinking, default=Thinking.OMIT)
+    include_usage = models.BooleanField(
+        default=True, help_text=_("Whether to ask for token counts at the end.")
+    )
+    input_price = models.DecimalField(
+        max_digits=10,
+        decimal_places=4,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text=_("US dollars for a million input tokens; blank: not known."),
+    )
+    output_price = models.DecimalField(
+        max_digits=10,
+        decimal_places=4,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text=_("US dollars for a million output tokens; blank: not known."),
+    )
+    fallback = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="fallback_of",
+        help_text=_("Asked where this provider cannot answer."),
+    )
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return self.label
+
+
+class ProviderKey(models.Model):
+    """An API key, encrypted; only its last four characters can ever be shown."""
+
+    provider = models.ForeignKey(
+        Provider, on_delete=models.CASCADE, related_name="keys"
+    )
+    name = models.CharField(
+        max_length=64, blank=True, help_text=_("Whose or what the key is.")
+    )
+    encrypted_value = models.TextField(editable=False)
+    prefix = models.CharField(
+        max_length=3, blank=True, default="", db_default="", editable=False
+    )
+    last4 = models.CharField(max_length=4, editable=False)
+    enabled = models.BooleanField(default=True)
+    resting_until = models.DateTimeField(
+        null=True, blank=True, help_text=_("Not used before, after a refusal.")
+    )
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_error = models.CharField(max_length=200, blank=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"{self.name or self.provider.name} {self.masked}"
+
+    @property
+    def masked(self) -> str:
+        """As much of the key as anybody sees."""
+        return f"{self.prefix}…{self.last4}" if self.encrypted_value else ""
+
+    def set_value(self, value: str) -> None:
+        """Encrypt `value` into the row, as a new key's; the caller saves.
+
+        Raises: EncryptionError when no encryption key is configured.
+        """
+        value = value.strip()
+        self.encrypted_value = encryption.encrypt(value)
+        # A short key would be given away by its last four characters.
+        self.last4 = value[-4:] if len(value) >= 12 else ""
+        self.prefix = _KIND if value.startswith(_KIND) else ""
+        # How the old key fared says nothing of this one.
+        self.resting_until = self.last_used_at = None
+
+    def value(self) -> str:
+        """Return the key in the clear.
+
+        Raises: EncryptionError when none of the encryption keys fits.
+        """
+        return encryption.decrypt(self.encrypted_value)
+
+
+class AnswerState(models.TextChoices):
+    """What has become of an answer."""
+
+    COMPLETE = "complete", _("complete")
+    STREAMING = "streaming", _("streaming")
+    CANCELLED = "cancelled", _("cancelled")
+    ERROR = "error", _("error")
+    INTERRUPTED = "interrupted", _("interrupted")
+
+
+class Conversation(models.Model):
+    """One chat of one user.
+
+    `thread_hash` is the hash of all stored messages in order (`conversations.py`); by
+    it the conversation is found again when a client sends its whole history.
+    `message_count` is the position of the next message. What the messages add up to
+    is kept here (`totals.py`), so that a list of conversations reads no messages.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="conversations",
+    )
+    title = models.CharField(max_length=120, blank=True)
+    provider = models.CharField(max_length=64, help_text=_("Of the latest turn."))
+    thread_hash = models.CharField(max_length=64, editable=False)
+    message_count = models.PositiveIntegerField(default=0, editable=False)
+    model = models.CharField(
+        max_length=128,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text=_("Of the latest answer."),
+    )
+    state = models.CharField(
+        max_length=16,
+        choices=AnswerState,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text=_("Of the latest answer."),
+    )
+    turn_count = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    input_tokens = models.PositiveBigIntegerField(
+        default=0, db_default=0, editable=False
+    )
+    output_tokens = models.PositiveBigIntegerField(
+        default=0, db_default=0, editable=False
+    )
+    cost = models.DecimalField(
+        max_digits=16,
+        decimal_places=10,
+        default=0,
+        db_default=0,
+        editable=False,
+        help_text=_("US dollars, of the answers with a known price."),
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-updated_at"]
+        indexes = [
+            models.Index(
+                fields=["user", "thread_hash", "-updated_at"],
+                name="conversation_thread",
+            ),
+            models.Index(fields=["user", "-updated_at"], name="conversation_recent"),
+            models.Index(fields=["-updated_at"], name="conversation_updated"),
+        ]
+
+    def __str__(self) -> str:
+        return self.title or str(self.id)
+
+
+class Message(models.Model):
+    """One message of a conversation; an assistant's is one stored stream.
+
+    `lease_until` is pushed forward by the worker that streams the answer; a row
+    that is still `streaming` after it belongs to a process that has died.
+    """
+
+    class Role(models.TextChoices):
+        SYSTEM = "system", _("system")
+        USER = "user", _("user")
+        ASSISTANT = "assistant", _("assistant")
+
+    State: TypeAlias = AnswerState
+
+    class UsageSource(models.TextChoices):
+        PROVIDER = "provider", _("counted by the provider")
+        ESTIMATED = "estimated", _("estimated")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    conversation = models.ForeignKey(
+        Conversation, on_delete=models.CASCADE, related_name="messages"
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+"
+    )
+    position = models.PositiveIntegerField()
+    role = models.CharField(max_length=16, choices=Role)
+    content = models.TextField(blank=True)
+    state = models.CharField(max_length=16, choices=State, default=State.COMPLETE)
+    created_at = models.DateTimeField()
+
+    # Of an answer alone:
+    session_id = models.CharField(max_length=128, blank=True)
+    provider = models.CharField(max_length=64, blank=True)
+    model = models.CharField(max_length=128, blank=True)
+    finish_reason = models.CharField(max_length=32, blank=True)
+    error_code = models.CharField(max_length=64, blank=True)
+    input_tokens = models.PositiveIntegerField(null=True, blank=True)
+    output_tokens = models.PositiveIntegerField(null=True, blank=True)
+    reasoning_tokens = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text=_("Contained in the output tokens; not shown to the user."),
+    )
+    usage_source = models.CharField(max_length=16, choices=UsageSource, blank=True)
+    cost = models.DecimalField(
+        max_digits=16,
+        decimal_places=10,
+        null=True,
+        blank=True,
+        help_text=_("US dollars."),
+    )
+    attempts = models.PositiveSmallIntegerField(default=0)
+    first_token_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    worker = models.CharField(max_length=96, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    stop_requested = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["conversation", "position"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["conversation", "position"], name="message_position"
+            ),
+            models.UniqueConstraint(
+                fields=["user", "session_id"],
+                condition=Q(state="streaming"),
+                name="message_one_stream_for_a_session",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["lease_until"],
+                condition=Q(state="streaming"),
+                name="message_streaming",
+            ),
+            models.Index(fields=["-created_at"], name="message_created"),
+            # Holds all that the usage is added up from, so that no text is read.
+            models.Index(
+                fields=[
+                    "created_at",
+                    "provider",
+                    "model",
+                    "user",
+                    "state",
+                    "input_tokens",
+                    "output_tokens",
+                    "cost",
+                ],
+                condition=Q(role="assistant"),
+                name="message_usage",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.role}: {self.content[:40]}"
+
+    @property
+    def first_token_ms(self) -> int | None:
+        """How long the first piece of the answer took, None where none came."""
+        return self._ms_until(self.first_token_at)
+
+    @property
+    def duration_ms(self) -> int | None:
+        """How long the whole answer took, None while it is being written."""
+        return self._ms_until(self.finished_at)
+
+    def _ms_until(self, moment: datetime | None) -> int | None:
+        if moment is None:
+            return None
+        return round((moment - self.created_at).total_seconds() * 1000)
+
+
+class RunningStream(Message):
+    """An answer that is being written now, as the admin lists it."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("running stream")
+        verbose_name_plural = _("streaming now")

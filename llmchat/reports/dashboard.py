@@ -1,0 +1,131 @@
+"""The admin's front page: what was used, what it cost, what needs attention."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+
+from llmchat.models import Message, Provider, ProviderKey
+from llmchat.models.encryption import EncryptionError
+from llmchat.reports import usage
+from llmchat.reports.usage import Total, Usage
+
+# Told apart by people who see few colours as well.
+_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+_OTHER = "other"
+_RETIRED_WITHIN = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that an operator should see to, and where."""
+
+    text: str
+    url: str
+
+
+def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Called by the look for the front page; adds to the template's context."""
+    context["title"] = "Usage"
+    user = request.user
+    if user.has_perm("llmchat.view_providerkey"):
+        context["notices"] = list(notices())
+    if user.has_perm("llmchat.view_message"):
+        recent = usage.recent()
+        context |= {
+            "usage": recent,
+            "usage_days": usage.DAYS,
+            "streaming_now": Message.objects.filter(
+                state=Message.State.STREAMING
+            ).count(),
+            "tokens_chart": json.dumps(chart(recent, lambda total: total.tokens)),
+            "cost_chart": json.dumps(chart(recent, lambda total: float(total.cost))),
+            "legend": list(zip(_names(recent), _COLOURS, strict=False)),
+        }
+    return context
+
+
+def notices() -> Iterator[Notice]:
+    """Yield what needs attention: keys that fail, models that are gone."""
+    yield from _failing_keys()
+    yield from _retired_models()
+
+
+def _failing_keys() -> Iterator[Notice]:
+    for key in ProviderKey.objects.filter(enabled=True).select_related("provider"):
+        if problem := _problem(key):
+            url = reverse("admin:llmchat_providerkey_change", args=[key.pk])
+            yield Notice(f"{key.provider.label}: the key {key} {problem}", url)
+
+
+def _problem(key: ProviderKey) -> str:
+    try:
+        key.value()
+    except EncryptionError:
+        return "cannot be decrypted with LLMCHAT_ENCRYPTION_KEYS."
+    if key.last_error:
+        return f"was refused ({key.last_error})."
+    return ""
+
+
+def _retired_models() -> Iterator[Notice]:
+    """Name default models that a provider lately did not know; clients err, too."""
+    refused = set(
+        Message.objects.filter(
+            role=Message.Role.ASSISTANT,
+            created_at__gte=timezone.now() - _RETIRED_WITHIN,
+            error_code="model_not_found",
+        )
+        .order_by()
+        .values_list("provider", "model")
+        .distinct()
+    )
+    for provider in Provider.objects.filter(enabled=True):
+        if (provider.name, provider.default_model) in refused:
+            url = reverse("admin:llmchat_provider_change", args=[provider.pk])
+            model = provider.default_model
+            yield Notice(
+                f"{provider.label}: it does not offer the default model {model}.", url
+            )
+
+
+def _names(recent: Usage) -> list[str]:
+    """Return what the charts show: the most used providers, and all others."""
+    names = [total.name for total in recent.by_provider]
+    if len(names) <= len(_COLOURS):
+        return names
+    return [*names[: len(_COLOURS) - 1], _OTHER]
+
+
+def chart(recent: Usage, measure: Callable[[Total], float]) -> dict[str, Any]:
+    """Return stacked bars of each day, as the look's chart takes them."""
+    names = _names(recent)
+    datasets = [
+        {
+            "label": name,
+            "data": [
+                sum(
+                    measure(total)
+                    for total in recent.by_day[day].values()
+                    if total.name == name
+                    or (name == _OTHER and total.name not in names)
+                )
+                for day in recent.days
+            ],
+            "backgroundColor": colour,
+            "stack": "all",
+            "displayYAxis": True,
+            "maxTicksXLimit": 10,
+            "maxBarThickness": 14,
+        }
+        for name, colour in zip(names, _COLOURS, strict=False)
+    ]
+    labels = [f"{day:%-d %b}" for day in recent.days]
+    return {"labels": labels, "datasets": datasets}

@@ -1,0 +1,118 @@
+"""From the signal to stop until the server itself begins to stop.
+
+A server that is told to stop cuts its WebSockets and waits for its requests, and tells
+the application only then. So the signal is kept from it until the answers that are
+being written have ended and their clients know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+from typing import Any
+
+from llmchat.answers import runtime, streams
+from llmchat.realtime.asgi_server import abort
+from llmchat.routing import RealTime
+
+Handler = Callable[[int, FrameType | None], Any]
+
+# How long clients may take to fetch what is there for them.
+_GOODBYE_S = 2.0
+_IDLE_GOODBYE_S = 0.5
+# How long the requests of clients that were dropped may take to end.
+_DROP_S = 1.0
+_LOOK_S = 0.01
+
+
+class Draining:
+    """Takes the signals from the server, and hands them on when all is said."""
+
+    def __init__(self, real_time: RealTime) -> None:
+        self._real_time = real_time
+        self._is_watching = False
+        self._has_lifespan = False
+        self._signals: set[int] = set()
+        self._hurry = asyncio.Event()
+        self._sends: dict[object, Any] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def watch(self, *, has_lifespan: bool = False) -> None:
+        """Called when the server starts and, as not every one tells, by each request.
+
+        `has_lifespan`: the server will say when it stops, too.
+        """
+        if self._is_watching:
+            return
+        self._is_watching = True
+        self._has_lifespan = has_lifespan
+        if threading.current_thread() is not threading.main_thread():
+            return  # of a development server, which has the signals elsewhere
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                signal.signal(number, partial(self._on_signal, loop, handler))
+
+    @contextmanager
+    def serving(self, scope: Any, send: Any) -> Iterator[None]:
+        """Called around each request; notes those whose answers are waited for."""
+        # A server with a lifespan waits for requests itself, but it loses the
+        # streams of those that it cannot wait for.
+        chats = scope["type"] == "http" and scope["path"].startswith("/llm/chat")
+        if not chats and (self._has_lifespan or scope["type"] != "http"):
+            yield
+            return
+        key = object()
+        self._sends[key] = send
+        try:
+            yield
+        finally:
+            del self._sends[key]
+
+    def _on_signal(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        handler: Handler,
+        number: int,
+        frame: FrameType | None,
+    ) -> None:
+        loop.call_soon_threadsafe(self._stop, handler, number)
+
+    def _stop(self, handler: Handler, number: int) -> None:
+        if self._task is None:
+            work = self._drain(handler, number)
+            self._task = asyncio.get_running_loop().create_task(work)
+        elif self._task.done():
+            handler(number, None)
+        elif number in self._signals:
+            # Of several workers each gets the terminal's signal and its parent's:
+            # only the same one again comes from somebody who will not wait.
+            self._hurry.set()
+        self._signals.add(number)
+
+    async def _drain(self, handler: Handler, number: int) -> None:
+        goodbye_s = _GOODBYE_S if streams.running() else _IDLE_GOODBYE_S
+        try:
+            await runtime.drain(self._hurry)
+            await self._real_time.close(goodbye_s)
+            await self._requests_end(goodbye_s)
+            if not self._has_lifespan:
+                await runtime.shutdown()
+        finally:
+            handler(number, None)
+
+    async def _requests_end(self, timeout_s: float) -> None:
+        """Wait until what can be answered is; drop clients that take nothing."""
+        for wait_s in (timeout_s, _DROP_S):
+            for _ in range(round(wait_s / _LOOK_S)):
+                if not self._sends:
+                    return
+                await asyncio.sleep(_LOOK_S)
+            for send in self._sends.values():
+                abort(send)

@@ -1,0 +1,152 @@
+"""Middleware that runs in the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from asgiref.sync import markcoroutinefunction
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
+from whitenoise.middleware import WhiteNoiseMiddleware
+from whitenoise.responders import StaticFile
+
+from llmchat.api.async_view import origins
+
+Respond = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+
+_CORS_PATHS = ("/auth/", "/llm/")
+_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "img-src 'self' data:",
+        # The admin sets widths and colours in attributes.
+        "style-src 'self' 'unsafe-inline'",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+# The admin's look (Alpine.js) evaluates the expressions in its own templates'
+# attributes. Scripts inside the page and from elsewhere stay forbidden there, too.
+_ADMIN_POLICY = f"{_POLICY}; script-src 'self' 'unsafe-eval'"
+
+
+class StaticFilesMiddleware(WhiteNoiseMiddleware):
+    """WhiteNoise without its thread.
+
+    Written for WSGI, it would keep one thread busy for each request that waits
+    behind it, so that a few hundred slow answers would want as many threads.
+    """
+
+    async_capable = True
+    sync_capable = False
+
+    def __init__(self, get_response: Respond) -> None:
+        super().__init__(get_response)
+        markcoroutinefunction(self)
+
+    def add_files(self, root: str, prefix: str | None = None) -> None:
+        """Called by WhiteNoise for the folder of collected files.
+
+        It warns of one that is missing; here that is a start before `collectstatic`.
+        """
+        if Path(root).is_dir():
+            super().add_files(root, prefix)
+
+    async def __call__(  # type: ignore[override]
+        self, request: HttpRequest
+    ) -> HttpResponseBase:
+        """Serve the file that the path names, or pass the request on."""
+        path = request.path_info
+        if not path.startswith(self.static_prefix):
+            return await self._next(request)
+        if self.autorefresh:
+            static_file = await asyncio.to_thread(self.find_file, path)
+        else:
+            static_file = self.files.get(path)
+        if static_file is None:
+            return await self._next(request)
+        return await asyncio.to_thread(_read_file, static_file, request)
+
+    async def _next(self, request: HttpRequest) -> HttpResponseBase:
+        respond: Respond = self.get_response
+        return await respond(request)
+
+
+def _read_file(static_file: StaticFile, request: HttpRequest) -> HttpResponse:
+    found = static_file.get_response(request.method, request.META)
+    content = b""
+    if found.file is not None:
+        with found.file as opened:
+            content = opened.read()
+    response = HttpResponse(content, status=int(found.status))
+    del response["Content-Type"]
+    for name, value in found.headers:
+        response[name] = value
+    return response
+
+
+class ContentSecurityMiddleware:
+    """Tells browsers that pages of this server run this server's scripts alone.
+
+    So that markup in a model's answer stays text even where an escape was missed.
+    """
+
+    async_capable = True
+    sync_capable = False
+
+    def __init__(self, get_response: Respond) -> None:
+        self.get_response = get_response
+        markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Add the policy, where the view has not set one of its own."""
+        response = await self.get_response(request)
+        is_admin = request.path_info.startswith("/admin/")
+        policy = _ADMIN_POLICY if is_admin else _POLICY
+        response.headers.setdefault("Content-Security-Policy", policy)
+        return response
+
+
+class CorsMiddleware:
+    """Lets pages of the allowed origins call the REST API.
+
+    Tokens travel in a header of their own, so no credentials are allowed across
+    origins, and the admin and the pages are left as closed as they are.
+    """
+
+    async_capable = True
+    sync_capable = False
+
+    def __init__(self, get_response: Respond) -> None:
+        self.get_response = get_response
+        markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer the preflight request; mark every other answer."""
+        if not request.path_info.startswith(_CORS_PATHS):
+            return await self.get_response(request)
+        origin = request.headers.get("origin", "")
+        allowed = origins.is_allowed(origin)
+        preflight = (
+            request.method == "OPTIONS"
+            and "access-control-request-method" in request.headers
+        )
+        response: HttpResponseBase
+        if preflight:
+            response = HttpResponse(status=204)
+        else:
+            response = await self.get_response(request)
+        patch_vary_headers(response, ("Origin",))
+        if allowed:
+            response["Access-Control-Allow-Origin"] = origin
+            response["Access-Control-Expose-Headers"] = "Retry-After"
+        if allowed and preflight:
+            response["Access-Control-Allow-Methods"] = "GET, POST, PATCH, DELETE"
+            response["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
+            response["Access-Control-Max-Age"] = "3600"
+        return response

@@ -1,0 +1,447 @@
+"""Budgets: reserved before a provider is called, settled after, never raced for."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from threading import Barrier
+
+import pytest
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.db import connection, transaction
+from django.utils import timezone
+
+from llmchat.access import budgets
+from llmchat.answers.events import Cancelled, Done, Failed, Token
+from llmchat.books import turns
+from llmchat.database import in_database
+from llmchat.errors import ChatError
+from llmchat.models import Budget, Conversation, Message, Provider, Reservation
+from llmchat.providers import retry
+from llmchat.providers.types import Usage
+from tests.support.chat_fixtures import User, end_of, events_of, until
+from tests.support.streaming import streaming
+from tests.support.upstream import running_upstream
+
+DAY, MONTH = Budget.Period.DAY, Budget.Period.MONTH
+TOKENS, DOLLARS = Budget.Unit.TOKENS, Budget.Unit.DOLLARS
+
+
+@pytest.fixture
+def budget(user):
+    """Make a budget of the user, of 1000 tokens a day unless said otherwise."""
+
+    async def make(limit=1000, **fields):
+        fields = {"user": user, "period": DAY, "unit": TOKENS, **fields}
+        return await in_database(lambda: Budget.objects.create(limit=limit, **fields))
+
+    return make
+
+
+async def spent(budget: Budget) -> Decimal:
+    await in_database(budget.refresh_from_db)
+    return budget.spent
+
+
+async def reservations() -> list[Decimal]:
+    rows = Reservation.objects.order_by("pk").values_list("amount", flat=True)
+    return await in_database(lambda: list(rows))
+
+
+async def refused(user, turn) -> ChatError:
+    with pytest.raises(ChatError) as refusal:
+        await events_of(user, turn)
+    return refusal.value
+
+
+async def test_the_most_an_answer_can_cost_is_reserved_and_its_cost_settled(
+    user, provider, upstream, turn, budget
+):
+    tokens, dollars = await budget(), await budget(1, unit=DOLLARS)
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    async with streaming(user, turn("Hi there", max_tokens=100)):
+        # 8 characters and 1 message are guessed to be 3 tokens.
+        assert await reservations() == [Decimal(103), Decimal("0.000203")]
+        assert await spent(tokens) == 0
+        go.set()
+    assert await reservations() == []
+    assert await spent(tokens) == 10
+    assert await spent(dollars) == Decimal("0.000013")
+
+
+@pytest.mark.parametrize(
+    ("asked", "cap", "reserved"), [(None, None, 4096), (None, 50, 50), (100, 50, 50)]
+)
+async def test_an_answer_is_taken_to_be_as_long_as_it_may_become(
+    user, provider, upstream, turn, budget, asked, cap, reserved
+):
+    await budget()
+    await in_database(lambda: Provider.objects.update(max_output_tokens=cap))
+    upstream.steps = ("Hel", go := asyncio.Event())
+    async with streaming(user, turn("Hi", max_tokens=asked)):
+        assert await reservations() == [Decimal(reserved + 1)]
+        go.set()
+
+
+async def test_a_budget_that_is_used_up_refuses_the_turn_and_says_when_it_renews(
+    user, provider, upstream, turn, budget
+):
+    row = await budget(10)
+    assert isinstance(await end_of(user, turn("Hi")), Done)
+
+    error = await refused(user, turn("More"))
+    renews_at = row.renews_at(timezone.now())
+    assert (error.code, error.status) == ("budget_exceeded", 429)
+    assert error.text == (
+        "Your daily token budget is used up; "
+        f"it renews on {renews_at:%Y-%m-%d at %H:%M} UTC"
+    )
+    seconds = (renews_at - timezone.now()).total_seconds()
+    assert error.retry_after == pytest.approx(seconds, abs=2)
+    assert len(upstream.requests) == 1
+    assert await in_database(Conversation.objects.count) == 1
+
+
+async def test_what_is_only_reserved_may_be_asked_for_again_soon(
+    user, provider, upstream, turn, budget
+):
+    await budget(10)
+    upstream.steps = ("Hel", go := asyncio.Event())
+    async with streaming(user, turn("Hi")):
+        error = await refused(user, turn("More", session_id="s-2"))
+        assert error.code == "budget_exceeded"
+        assert "taken up by answers that are being written" in error.text
+        assert error.retry_after == 5
+        go.set()
+
+
+@pytest.mark.parametrize("limit", [1, 4097], ids=["one token", "one answer"])
+@pytest.mark.parametrize("of_group", [False, True], ids=["user", "group"])
+async def test_of_fifty_at_a_limit_of_one_one_gets_through(
+    user, provider, upstream, turn, budget, settings, limit, of_group
+):
+    settings.LLMCHAT = settings.LLMCHAT | {"max_streams_per_user": 50}
+    users = [user]
+    if of_group:
+        users, group = await in_database(members, 50)
+        await budget(limit, user=None, group=group)
+    else:
+        await budget(limit)
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    asked = [
+        asyncio.create_task(
+            events_of(users[n % len(users)], turn("Hi", session_id=f"s-{n}"))
+        )
+        for n in range(50)
+    ]
+    async with asyncio.timeout(60):
+        while sum(task.done() for task in asked) < 49:
+            await asyncio.wait(
+                [task for task in asked if not task.done()],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        go.set()
+        ends = await asyncio.gather(*asked, return_exceptions=True)
+    refusals = [end for end in ends if isinstance(end, ChatError)]
+    assert {error.code for error in refusals} == {"budget_exceeded"}
+    assert len(refusals) == 49
+    assert len(upstream.requests) == 1
+    assert await in_database(Message.objects.filter(role="assistant").count) == 1
+
+
+def members(count: int) -> tuple[list, Group]:
+    group = Group.objects.create(name="team")
+    made = [User.objects.create_user(f"member{n}") for n in range(count)]
+    group.user_set.set(made)
+    return made, group
+
+
+async def test_workers_that_ask_at_the_same_moment_do_not_overdraw(
+    user, provider, upstream, turn, budget
+):
+    """Four connections of their own, as of four processes."""
+    users, group = await in_database(members, 4)
+    await budget(1, user=None, group=group)
+    barrier = Barrier(4)
+
+    def begin(member) -> str:
+        barrier.wait(10)
+        try:
+            turns.begin_turn(member.pk, turn("Hi"))
+        except ChatError as exc:
+            return exc.code
+        return "begun"
+
+    ends = await asyncio.gather(*(in_database(begin, member) for member in users))
+    assert sorted(ends) == ["begun"] + 3 * ["budget_exceeded"]
+
+
+async def test_a_group_budget_is_shared_by_its_members_and_nobody_else(
+    user, provider, upstream, turn, budget
+):
+    (ann, bob), group = await in_database(members, 2)
+    row = await budget(10, user=None, group=group)
+    await end_of(ann, turn("Hi"))
+    assert await spent(row) == 10
+    error = await refused(bob, turn("Hi"))
+    assert error.text.startswith("Your group's daily token budget is used up")
+    assert isinstance(await end_of(user, turn("Hi")), Done)
+
+
+async def test_the_strictest_of_several_budgets_counts(
+    user, provider, upstream, turn, budget
+):
+    day = await budget(1000)
+    month = await budget(5, period=MONTH)
+    await end_of(user, turn("Hi"))
+    assert "monthly" in (await refused(user, turn("Hi"))).text
+    assert await spent(day) == await spent(month) == 10
+    assert await reservations() == []
+
+
+async def test_a_budget_renews_with_its_period(user, provider, upstream, turn, budget):
+    yesterday = timezone.now().date() - timedelta(days=1)
+    row = await budget(10, spent=10, period_start=yesterday)
+    assert isinstance(await end_of(user, turn("Hi")), Done)
+    assert await spent(row) == 10
+    assert row.period_start == timezone.now().date()
+    assert (await refused(user, turn("Hi"))).code == "budget_exceeded"
+
+
+async def test_a_budget_of_nothing_allows_nothing(
+    user, provider, upstream, turn, budget
+):
+    await budget(0)
+    assert (await refused(user, turn("Hi"))).code == "budget_exceeded"
+    assert not upstream.requests
+
+
+async def test_money_is_not_spent_on_an_unknown_price(
+    user, provider, upstream, turn, budget
+):
+    await budget(1, unit=DOLLARS)
+    await in_database(lambda: Provider.objects.update(output_price=None))
+    error = await refused(user, turn("Hi"))
+    assert (error.code, error.status) == ("price_not_configured", 503)
+    assert not upstream.requests
+
+
+async def test_a_cancelled_answer_costs_what_was_sent_of_it(
+    user, provider, upstream, turn, budget
+):
+    row = await budget()
+    upstream.steps = ("Hel", "lo", asyncio.Event())
+    async with streaming(user, turn("Hi")) as (_, events, stream):
+
+        async def has_two_tokens() -> bool:
+            return sum(isinstance(event, Token) for event in events) == 2
+
+        await until(has_two_tokens)
+        stream.cancel()
+    assert isinstance(events[-1], Cancelled)
+    assert await spent(row) == 3
+    assert await reservations() == []
+
+
+async def test_an_answer_that_never_began_costs_nothing(
+    user, provider, upstream, turn, budget
+):
+    row = await budget()
+    upstream.status = 401
+    assert isinstance(await end_of(user, turn("Hi")), Failed)
+    assert await spent(row) == 0
+    assert await reservations() == []
+    assert await booked() == {(0, 0, Decimal(0))}
+
+
+async def booked() -> set[tuple[int, int, Decimal]]:
+    """Return what is booked on the answers and on the conversations."""
+
+    def read() -> set[tuple[int, int, Decimal]]:
+        fields = ("input_tokens", "output_tokens", "cost")
+        answers = Message.objects.filter(role="assistant").values_list(*fields)
+        return {*answers, *Conversation.objects.values_list(*fields)}
+
+    return await in_database(read)
+
+
+@pytest.fixture
+def empty(upstream, monkeypatch):
+    """Let the provider think until its limit, say nothing, and bill for it."""
+    monkeypatch.setattr(retry, "_BASE_DELAY_S", 0.01)
+    upstream.steps, upstream.reason = (), "length"
+    upstream.usage = {"prompt_tokens": 5000, "completion_tokens": 100_000}
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+async def test_an_answer_without_a_word_costs_what_all_attempts_are_billed(
+    user, provider, upstream, turn, budget, empty, reason
+):
+    tokens, dollars = await budget(10**6), await budget(1, unit=DOLLARS)
+    upstream.reason = reason
+    assert isinstance(await end_of(user, turn("Hi")), Failed)
+    attempts = len(upstream.requests)
+    assert attempts == (2 if reason == "length" else 1)
+    assert await spent(tokens) == attempts * 105_000
+    assert await spent(dollars) == attempts * Decimal("0.205")
+    assert await booked() == {
+        (attempts * 5000, attempts * 100_000, attempts * Decimal("0.205"))
+    }
+
+
+async def test_an_attempt_without_a_word_is_billed_beside_the_one_that_answers(
+    user, provider, upstream, turn, budget, empty
+):
+    row = await budget(10**6)
+    # It is asked again after the wait that follows its first answer.
+    asked = asyncio.create_task(end_of(user, turn("Hi")))
+    await upstream.answered.wait()
+    upstream.steps, upstream.usage = (
+        ("Hel", "lo"),
+        {
+            "prompt_tokens": 7,
+            "completion_tokens": 3,
+        },
+    )
+    end = await asked
+    assert isinstance(end, Done)
+    assert await spent(row) == 105_000 + 10
+    assert await booked() == {(5007, 100_003, Decimal("0.205013"))}
+    assert end.usage.output_tokens == 100_003
+
+
+async def test_what_the_first_provider_bills_is_booked_beside_its_fallback(
+    user, provider, upstream, turn, budget, empty
+):
+    tokens, dollars = await budget(10**6), await budget(1, unit=DOLLARS)
+    async with running_upstream() as other:
+
+        def add_fallback() -> None:
+            provider.fallback = Provider.objects.create(
+                name="other",
+                label="Other",
+                protocol="openai",
+                base_url=other.base_url,
+                default_model="model-2",
+                needs_key=False,
+                input_price=10,
+                output_price=20,
+            )
+            provider.save()
+
+        await in_database(add_fallback)
+        end = await end_of(user, turn("Hi"))
+    assert isinstance(end, Done)
+    assert end.usage.output_tokens == 3
+    assert await spent(tokens) == 210_010
+    assert await spent(dollars) == Decimal("0.41013")
+    assert await booked() == {(10_007, 200_003, Decimal("0.41013"))}
+
+
+async def test_an_answer_that_is_deleted_while_it_streams_has_cost_all_the_same(
+    user, provider, upstream, turn, budget
+):
+    row = await budget()
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    async with streaming(user, turn("Hi")):
+        await in_database(lambda: Conversation.objects.all().delete())
+        go.set()
+    assert await spent(row) == 10
+    assert await reservations() == []
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["kept", "deleted"])
+async def test_what_a_dead_process_had_reserved_is_freed(
+    user, provider, upstream, turn, budget, deleted
+):
+    row = await budget(10)
+
+    def die() -> None:
+        turns.begin_turn(user.pk, turn("Hi"))
+        Message.objects.filter(state="streaming").update(
+            worker="elsewhere/1/2", lease_until=timezone.now() - timedelta(seconds=1)
+        )
+        if deleted:
+            Conversation.objects.all().delete()
+
+    await in_database(die)
+    assert len(await reservations()) == 1
+    await in_database(turns.sweep)
+    assert await reservations() == []
+    assert await spent(row) == 0
+    assert isinstance(await end_of(user, turn("Hi", session_id="s-2")), Done)
+
+
+async def test_the_sweep_leaves_what_a_living_process_has_reserved(
+    user, provider, upstream, turn, budget
+):
+    await budget()
+    upstream.steps = ("Hel", go := asyncio.Event())
+    async with streaming(user, turn("Hi")):
+        await in_database(turns.sweep)
+        assert len(await reservations()) == 1
+        go.set()
+
+
+async def test_an_end_is_settled_once(user, provider, turn, budget):
+    row = await budget()
+
+    def end_twice() -> list[bool]:
+        begun = turns.begin_turn(user.pk, turn("Hi"))
+        usage = Usage(7, 3, "provider")
+        ending = turns.Ending(Message.State.COMPLETE, "Hello", usage, "model-1")
+        return [turns.finish_turn(begun, ending) for _ in range(2)]
+
+    assert await in_database(end_twice) == [True, False]
+    assert await spent(row) == 10
+
+
+async def test_a_user_without_budgets_pays_one_query(user, provider, turn):
+    def queries() -> int:
+        count = Counter()
+        with transaction.atomic(), connection.execute_wrapper(count):
+            budgets.reserve(user.pk, user.pk, Usage(1, 1, "estimated"), None)
+        return count.number
+
+    assert await in_database(queries) == 1
+
+
+class Counter:
+    """Counts statements."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __call__(self, execute, sql, params, many, context):
+        self.number += 1
+        return execute(sql, params, many, context)
+
+
+@pytest.mark.parametrize(
+    ("period", "now", "start", "renews"),
+    [
+        (DAY, "2026-11-23T00:00", date(2026, 11, 23), "2026-11-24"),
+        (DAY, "2026-12-31T23:59", date(2026, 12, 31), "2027-01-01"),
+        (MONTH, "2026-11-23T12:00", date(2026, 11, 1), "2026-12-01"),
+        (MONTH, "2026-12-31T23:59", date(2026, 12, 1), "2027-01-01"),
+    ],
+)
+def test_periods_are_those_of_the_calendar(period, now, start, renews):
+    budget = Budget(period=period, limit=1)
+    moment = datetime.fromisoformat(f"{now}+00:00")
+    assert budget.start_of_period(moment) == start
+    assert budget.renews_at(moment) == datetime.fromisoformat(f"{renews}T00:00+00:00")
+    assert budget.renews_at(moment).tzinfo is UTC
+
+
+@pytest.mark.django_db
+def test_a_budget_is_either_a_users_or_a_groups():
+    user = User.objects.create_user("ann")
+    group = Group.objects.create(name="team")
+    for owner in ({}, {"user": user, "group": group}):
+        with pytest.raises(ValidationError, match="either a user or a group"):
+            Budget(limit=1, **owner).full_clean()
+    Budget(limit=1, user=user).full_clean()
+    Budget(limit=1, group=group).full_clean()

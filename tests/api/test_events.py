@@ -1,0 +1,107 @@
+"""The wire's objects: the documented fields, always, and nothing of another kind."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+
+import pytest
+
+from llmchat.answers.events import (
+    NAMES,
+    Cancelled,
+    Done,
+    Failed,
+    Started,
+    Token,
+    payload,
+)
+from llmchat.errors import REFUSALS, from_provider, refusal
+from llmchat.providers.errors import ProviderError
+from llmchat.providers.types import Usage
+
+CONVERSATION, MESSAGE = uuid.uuid4(), uuid.uuid4()
+PLACE = {"conversationId": str(CONVERSATION), "messageId": str(MESSAGE)}
+ERROR = {"sessionId": "s", "error": "Provider not found", "code": "provider_not_found"}
+
+CASES = [
+    (
+        Started("s", "openai", "m", CONVERSATION, MESSAGE),
+        "llm:stream:start",
+        {"sessionId": "s", "provider": "openai", "model": "m", **PLACE},
+    ),
+    (Token("s", "Hi"), "llm:stream:token", {"sessionId": "s", "token": "Hi"}),
+    (
+        Done(
+            "s",
+            "openai",
+            "m",
+            CONVERSATION,
+            MESSAGE,
+            "Hi",
+            "stop",
+            Usage(7, 3, "provider"),
+        ),
+        "llm:stream:done",
+        {
+            "sessionId": "s",
+            "provider": "openai",
+            "model": "m",
+            "fullResponse": "Hi",
+            "tokenCount": 3,
+            "finishReason": "stop",
+            "usage": {"inputTokens": 7, "outputTokens": 3, "source": "provider"},
+            **PLACE,
+        },
+    ),
+    (Failed("s", refusal("provider_not_found")), "llm:stream:error", ERROR),
+    (
+        Failed(None, refusal("rate_limited", retry_after=9)),
+        "llm:stream:error",
+        {
+            "sessionId": None,
+            "error": "Rate limit exceeded",
+            "code": "rate_limited",
+            "retryAfter": 9,
+        },
+    ),
+    (
+        Failed("s", refusal("provider_not_found"), "Hi", CONVERSATION, MESSAGE),
+        "llm:stream:error",
+        {**ERROR, "partialResponse": "Hi", **PLACE},
+    ),
+    (
+        Cancelled("s", CONVERSATION, MESSAGE, ""),
+        "llm:stream:cancelled",
+        {"sessionId": "s", "partialResponse": "", **PLACE},
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "name", "fields"), CASES)
+def test_an_event_has_its_name_and_exactly_its_fields(event, name, fields):
+    before = int(time.time() * 1000)
+    sent = json.loads(json.dumps(payload(event)))
+    timestamp = sent.pop("timestamp")
+
+    assert NAMES[type(event)] == name
+    assert sent == fields
+    assert isinstance(timestamp, int)
+    assert before <= timestamp <= int(time.time() * 1000)
+
+
+def test_a_providers_failure_keeps_its_code_status_and_patience():
+    error = from_provider(ProviderError("upstream said no", retry_after=2.4))
+    assert (error.code, error.status, error.retry_after) == ("provider_error", 502, 2)
+    assert "upstream said no" not in error.text
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_every_refusal_is_one_short_sentence(code):
+    error = refusal(code, label="OpenAI")
+    assert 400 <= error.status < 600
+    assert error.text[0].isupper()
+    assert "\n" not in error.text
+    assert "{" not in error.text
+    assert len(error.text) < 80

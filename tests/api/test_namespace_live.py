@@ -1,0 +1,308 @@
+"""The namespace on a real server with the stock client, its provider held still."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+import jwt
+import pytest
+
+from tests.support import live
+from tests.support.stock_client import StockClient, connected_client
+from tests.support.upstream import Upstream, running_upstream
+
+PING_INTERVAL_S = 1.0
+
+
+@pytest.fixture(scope="module")
+def upstream_port() -> int:
+    """Where each test's upstream listens, so that they can share a server."""
+    return live.free_port()
+
+
+@pytest.fixture
+async def upstream(upstream_port: int) -> AsyncIterator[Upstream]:
+    async with running_upstream(upstream_port) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def start(
+    start_server: Callable[..., live.LiveServer], upstream_port: int
+) -> Callable[..., live.LiveServer]:
+    """Start a server whose `openai` is the upstream, or take one that runs."""
+
+    @functools.cache
+    def start(**env: str) -> live.LiveServer:
+        known = {
+            "OPENAI_API_KEY": "sk-test",
+            "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
+            "LLMCHAT_PING_INTERVAL_MS": str(int(PING_INTERVAL_S * 1000)),
+        }
+        return start_server("uvicorn", known | env)
+
+    return start
+
+
+async def ask(client: StockClient, session_id: str = "s-1", text: str = "Hi") -> None:
+    await client.start(session_id, text, provider="openai")
+
+
+LIFE_S = 2
+
+
+def short_token(account: live.Account) -> str:
+    """Return an access token of the account that ends in one to two seconds."""
+    secret = live.environment(live.ROOT)["DJANGO_SECRET_KEY"]
+    claims = jwt.decode(account.access, options={"verify_signature": False})
+    return jwt.encode(claims | {"exp": int(time.time()) + LIFE_S}, secret, "HS256")
+
+
+def deactivate(server: live.LiveServer, account: live.Account) -> None:
+    with sqlite3.connect(server.database, timeout=5) as connection:
+        connection.execute(
+            "UPDATE accounts_user SET is_active = 0 WHERE id = ?", [account.user_id]
+        )
+    connection.close()
+
+
+async def test_a_cancel_from_another_socket_is_told_to_both(start, upstream):
+    server = start()
+    upstream.steps = ("Hel", asyncio.Event())
+    account = server.account()
+    async with (
+        connected_client(server.url, account.access) as first,
+        connected_client(server.url, account.access) as second,
+    ):
+        await ask(first)
+        token = await first.event("llm:stream:token", "s-1")
+        (answer,) = await second.call("llm:stream:cancel", {"sessionId": "s-1"})
+        told = [
+            await client.event("llm:stream:cancelled", "s-1")
+            for client in (first, second)
+        ]
+        async with asyncio.timeout(1):
+            await upstream.hung_up.wait()
+        rest = await first.quiet(for_s=0.2) + await second.quiet(for_s=0.2)
+
+    assert token["token"] == "Hel"
+    assert answer["ok"] is True
+    assert {event["messageId"] for event in told} == {answer["messageId"]}
+    assert [event["partialResponse"] for event in told] == ["Hel", "Hel"]
+    assert [report for report in rest if report["on"] == "event"][1:] == []
+
+
+async def test_another_user_cannot_cancel_and_learns_nothing(start, upstream):
+    server = start()
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    async with (
+        connected_client(server.url, server.account().access) as owner,
+        connected_client(server.url, server.account().access) as other,
+    ):
+        await ask(owner)
+        await owner.event("llm:stream:token", "s-1")
+        (answer,) = await other.call("llm:stream:cancel", {"sessionId": "s-1"})
+        go.set()
+        done = await owner.event("llm:stream:done", "s-1")
+
+    assert answer["code"] == "stream_not_found"
+    assert done["fullResponse"] == "Hello"
+
+
+async def test_an_ended_token_refuses_the_next_turn_and_closes_the_transport(
+    start, upstream
+):
+    server = start(LLMCHAT_PING_INTERVAL_MS="60000")
+    token = short_token(server.account())
+    async with connected_client(server.url, token) as client:
+        await asyncio.sleep(LIFE_S)  # a real token's real end
+        await ask(client)
+        error = await client.event("llm:stream:error", "s-1")
+        closed = await client.on("disconnect")
+
+    assert (error["code"], error["error"]) == (
+        "token_expired",
+        "Authentication token expired",
+    )
+    assert closed["reason"] == "transport close"
+    assert not upstream.requests
+
+
+async def test_a_running_stream_outlives_its_token_and_then_the_transport_closes(
+    start, upstream
+):
+    server = start()
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    token = short_token(server.account())
+    async with connected_client(server.url, token) as client:
+        await ask(client)
+        await client.event("llm:stream:token", "s-1")
+        await asyncio.sleep(LIFE_S + PING_INTERVAL_S)  # two checks go by
+        go.set()
+        done = await client.event("llm:stream:done", "s-1")
+        closed = await client.on("disconnect")
+
+    assert done["fullResponse"] == "Hello"
+    assert closed["reason"] == "transport close"
+
+
+async def test_a_silent_socket_is_closed_when_its_token_ends(start):
+    server = start()
+    token = short_token(server.account())
+    async with connected_client(server.url, token) as client:
+        async with asyncio.timeout(LIFE_S + PING_INTERVAL_S + 1):
+            await client.on("disconnect")
+        refused = await client.on("connect_error")
+    assert refused["message"] == "Authentication token expired"
+    assert refused["data"] == {"code": "token_expired"}
+
+
+async def test_a_deactivated_user_is_sent_away_within_a_ping_interval(start, upstream):
+    server = start()
+    account, other = server.account(), server.account()
+    async with (
+        connected_client(server.url, account.access) as client,
+        connected_client(server.url, other.access) as bystander,
+    ):
+        deactivate(server, account)
+        async with asyncio.timeout(PING_INTERVAL_S + 0.5):
+            await client.on("disconnect")
+        refused = await client.on("connect_error")
+        await ask(bystander)
+        events = await bystander.stream("s-1")
+    assert events[-1][0] == "llm:stream:done"
+    assert refused["data"] == {"code": "token_invalid"}
+
+
+async def test_a_deactivated_user_starts_no_new_turn(start, upstream):
+    server = start(LLMCHAT_PING_INTERVAL_MS="60000")
+    account = server.account()
+    async with connected_client(server.url, account.access) as client:
+        deactivate(server, account)
+        await ask(client)
+        error = await client.event("llm:stream:error", "s-1")
+        await client.on("disconnect")
+    assert error["code"] == "token_invalid"
+    assert not upstream.requests
+
+
+async def test_a_stream_goes_on_over_a_lost_connection(start, upstream):
+    server = start()
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    async with connected_client(server.url, server.account().access) as client:
+        await ask(client)
+        await client.event("llm:stream:token", "s-1")
+        await client.drop()
+        await client.on("disconnect")
+        go.set()
+        await client.on("connect")
+        token = await client.event("llm:stream:token", "s-1")
+        done = await client.event("llm:stream:done", "s-1")
+    assert (token["token"], done["fullResponse"]) == ("lo", "Hello")
+
+
+async def test_a_client_that_stays_away_has_its_stream_cancelled(start, upstream):
+    server = start(LLMCHAT_RECOVERY_WINDOW_S="1")
+    upstream.steps = ("Hel", asyncio.Event())
+    account = server.account()
+    async with connected_client(server.url, account.access) as client:
+        await ask(client)
+        await client.event("llm:stream:token", "s-1")
+    async with asyncio.timeout(5):
+        await upstream.hung_up.wait()
+    query = "SELECT content FROM llmchat_message WHERE state = 'cancelled'"
+    assert await server.rows_soon(query, count=1) == [("Hel",)]
+
+
+async def test_messages_are_counted_over_sockets_and_rest(start, upstream):
+    server = start(LLMCHAT_MESSAGES_PER_MINUTE="3")
+    upstream.steps = ("Hel", asyncio.Event())
+    account = server.account()
+    async with (
+        connected_client(server.url, account.access) as first,
+        connected_client(server.url, account.access) as second,
+        httpx.AsyncClient(base_url=server.url, headers=account.headers) as rest,
+    ):
+        await ask(first)
+        await first.event("llm:stream:token", "s-1")
+        await second.emit("no:such:event")
+        await second.emit("another", 1, 2)
+        await ask(second, "s-2")
+        error = await second.event("llm:stream:error", "s-2")
+        refused = await rest.post("/llm/chat", json={})
+        (answer,) = await second.call("llm:stream:cancel", {"sessionId": "s-1"})
+
+    assert (error["code"], error["error"]) == ("rate_limited", "Rate limit exceeded")
+    assert 1 <= error["retryAfter"] <= 60
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert answer["ok"] is True
+
+
+async def test_a_slow_client_gets_neighbouring_tokens_merged(start, upstream):
+    server = start(LLMCHAT_PING_TIMEOUT_MS="60000")
+    go = asyncio.Event()
+    pieces = [f"{number:06d} " for number in range(60_000)]
+    upstream.steps = ("first ", go, *pieces)
+    async with connected_client(
+        server.url, server.account().access, transports=("websocket",)
+    ) as client:
+        await ask(client)
+        await client.event("llm:stream:token", "s-1")
+        client._process.send_signal(signal.SIGSTOP)
+        go.set()
+        await asyncio.sleep(3)  # the client's buffers are to fill up
+        client._process.send_signal(signal.SIGCONT)
+        events = await client.stream("s-1")
+
+    texts = [payload["token"] for name, payload in events if name.endswith("token")]
+    assert events[-1][0] == "llm:stream:done"
+    assert "first " + "".join(texts) == events[-1][1]["fullResponse"]
+    assert events[-1][1]["fullResponse"] == "first " + "".join(pieces)
+    assert len(texts) < len(pieces)
+
+
+async def test_what_a_killed_server_streamed_is_interrupted_at_the_next_start(
+    start, upstream, start_server
+):
+    server = start(LLMCHAT_MAX_STREAMS_PER_USER="50")
+    upstream.steps = ("Hel", asyncio.Event())
+    account = server.account()
+    async with connected_client(server.url, account.access) as client:
+        for number in range(50):
+            await ask(client, f"s-{number}", f"Hi {number}")
+            await client.event("llm:stream:token", f"s-{number}")
+        await asyncio.sleep(1.5)  # a checkpoint goes by
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait()
+
+    # What is still in the write-ahead log is to be copied too.
+    sqlite3.connect(server.database).execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+    again = live.start_server(
+        "uvicorn",
+        live.Seed(server.database, (account,)),
+        server.database.parent / "again",
+    )
+    try:
+        query = "SELECT state, content, count(*) FROM llmchat_message "
+        where = "WHERE role = 'assistant' GROUP BY 1, 2"
+        assert again.rows(query + where) == [("interrupted", "Hel", 50)]
+    finally:
+        again.stop()
+
+
+async def test_a_deactivated_user_takes_no_socket_up_again(start, upstream):
+    server = start(LLMCHAT_PING_INTERVAL_MS="60000")
+    account = server.account()
+    async with connected_client(server.url, account.access) as client:
+        deactivate(server, account)
+        await client.drop()
+        refused = await client.on("connect_error")
+    assert refused["data"] == {"code": "token_invalid"}

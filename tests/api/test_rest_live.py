@@ -1,0 +1,155 @@
+"""The REST API on real servers, against a provider that the test holds still."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support import live
+from tests.support.live import LiveServer
+from tests.support.upstream import Upstream, running_upstream
+
+WAITING = 200
+
+
+@pytest.fixture(scope="module")
+def upstream_port() -> int:
+    """Where each test's upstream listens, so that they can share a server."""
+    return live.free_port()
+
+
+@pytest.fixture
+async def upstream(upstream_port: int) -> AsyncIterator[Upstream]:
+    async with running_upstream(upstream_port) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server_env(upstream_port: int) -> dict[str, str]:
+    return {
+        "OPENAI_API_KEY": "sk-test",
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
+        "LLMCHAT_MESSAGES_PER_MINUTE": "0",
+        "LLMCHAT_MAX_STREAMS_PER_USER": "1000",
+    }
+
+
+def client_of(
+    server: LiveServer, account: live.Account | None = None
+) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=server.url,
+        headers=(account or server.account()).headers,
+        limits=httpx.Limits(max_connections=None),
+        timeout=30,
+    )
+
+
+def threads_of(server: LiveServer) -> int:
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.split("Threads:")[1].split()[0])
+
+
+def body(**fields: object) -> dict[str, object]:
+    message = {"role": "user", "content": "Hi"}
+    return {"provider": "openai", "messages": [message], **fields}
+
+
+async def test_two_hundred_waiting_requests_want_no_threads_of_their_own(
+    server: LiveServer, upstream: Upstream
+) -> None:
+    upstream.steps = (go := asyncio.Event(), "Hello")
+    async with client_of(server) as client:
+        await client.get("/llm/providers")
+        before = threads_of(server)
+        waiting = [
+            asyncio.create_task(client.post("/llm/chat", json=body(stream=n % 2 == 0)))
+            for n in range(WAITING)
+        ]
+        while len(upstream.requests) < WAITING:
+            assert not any(task.done() for task in waiting)
+            await asyncio.sleep(0.05)
+        during = threads_of(server)
+        go.set()
+        responses = await asyncio.gather(*waiting)
+
+    assert [response.status_code for response in responses] == [200] * WAITING
+    assert during - before < 20
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_that_hangs_up_cancels_the_provider_request(
+    server: LiveServer, upstream: Upstream, stream: bool
+) -> None:
+    upstream.steps = ("Hel", asyncio.Event())
+    account = server.account()
+    async with client_of(server, account) as client:
+        asked = asyncio.create_task(client.post("/llm/chat", json=body(stream=stream)))
+        await upstream.received.wait()
+        asked.cancel()
+        async with asyncio.timeout(5):
+            await upstream.hung_up.wait()
+    query = "SELECT role FROM llmchat_message WHERE state = 'cancelled' AND user_id = ?"
+    rows = await server.rows_soon(query, account.user_id, count=1)
+    assert rows == [("assistant",)]
+
+
+async def test_a_stream_arrives_token_by_token(
+    server: LiveServer, upstream: Upstream
+) -> None:
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    names, texts = [], []
+    async with (
+        client_of(server) as client,
+        client.stream("POST", "/llm/chat/", json=body(stream=True)) as response,
+    ):
+        assert response.headers["content-type"] == "text/event-stream"
+        assert response.headers["x-accel-buffering"] == "no"
+        async for line in response.aiter_lines():
+            if line.startswith("event: "):
+                names.append(line.removeprefix("event: "))
+            if line.startswith("data: "):
+                data = json.loads(line.removeprefix("data: "))
+                texts.append(data.get("token"))
+                if data.get("token") == "Hel":
+                    go.set()
+
+    assert names == [
+        "llm:stream:start",
+        "llm:stream:token",
+        "llm:stream:token",
+        "llm:stream:done",
+    ]
+    assert texts == [None, "Hel", "lo", None]
+
+
+async def test_a_body_of_no_announced_length_is_read(
+    server: LiveServer, upstream: Upstream
+) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield json.dumps(body()).encode()
+
+    async with client_of(server) as client:
+        response = await client.post(
+            "/llm/chat",
+            content=chunks(),
+            headers={"Content-Type": "application/json"},
+        )
+    assert response.json()["fullResponse"] == "Hello"
+
+
+async def test_a_provider_that_fails_is_a_bad_gateway(
+    server: LiveServer, upstream: Upstream
+) -> None:
+    upstream.status = 401
+    async with client_of(server) as client:
+        response = await client.post("/llm/chat", json=body())
+    assert response.status_code == 502
+    assert response.json()["code"] == "provider_auth"
+    assert "sk-" not in response.text
+    assert "sk-" not in server.log_text()

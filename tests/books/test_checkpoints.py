@@ -1,0 +1,61 @@
+"""The loops of a process, which go on whatever the database says."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+from django.db import InterfaceError, OperationalError
+
+from llmchat.answers import runtime, streams
+from llmchat.answers.services import stream_answer
+from llmchat.books import checkpoints
+from llmchat.database import in_database
+from llmchat.models import Message
+from tests.support.chat_fixtures import broken_database, until
+
+# The second is no subclass of what Django calls a database error.
+FAILURES = pytest.mark.parametrize("failure", [OperationalError, InterfaceError])
+
+
+async def stored_text() -> str:
+    row = await in_database(Message.objects.filter(role="assistant").first)
+    return row.content if row is not None else ""
+
+
+@FAILURES
+async def test_checkpoints_go_on_behind_a_failure(
+    user, provider, upstream, turn, monkeypatch, caplog, failure
+):
+    monkeypatch.setattr(checkpoints, "INTERVAL_S", 0.01)
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo", end := asyncio.Event())
+
+    async def consume() -> None:
+        asked = turn("Hi")
+        with streams.registered(user.pk, asked.session_id) as stream:
+            async with aclosing(stream_answer(turn=asked, stream=stream)) as events:
+                async for _ in events:
+                    pass
+
+    async def is_told() -> bool:
+        return "no checkpoint, the database does not answer" in caplog.text
+
+    async def is_stored() -> bool:
+        return await stored_text() == "Hello"
+
+    task = asyncio.create_task(consume())
+    await upstream.received.wait()
+    with broken_database("UPDATE", failure):
+        await until(is_told)
+    go.set()
+    await until(is_stored)
+    end.set()
+    await task
+
+
+@FAILURES
+async def test_a_server_starts_without_its_database(user, upstream, caplog, failure):
+    with broken_database("SELECT", failure):
+        await runtime.startup()
+    assert "no look for dead processes, no database" in caplog.text

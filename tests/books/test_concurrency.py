@@ -1,0 +1,259 @@
+"""Tabs, devices and workers that write to the same conversations at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from threading import Barrier, Event
+
+import pytest
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+from django.test.utils import CaptureQueriesContext
+
+from llmchat.answers.events import Done, Turn
+from llmchat.books import turns
+from llmchat.books.conversations import stored_hash
+from llmchat.database import THREADS, in_database
+from llmchat.errors import ChatError
+from llmchat.models import Conversation, Message
+from llmchat.providers.types import Usage
+from tests.support.chat_fixtures import User, end_of, events_of
+from tests.support.streaming import streaming
+
+
+def conversations() -> list[list[str]]:
+    """Return what was said in each conversation, once their books are checked."""
+    return sorted(_checked(row) for row in Conversation.objects.all())
+
+
+def _checked(row: Conversation) -> list[str]:
+    messages = list(row.messages.order_by("position"))
+    assert [message.position for message in messages] == list(range(len(messages)))
+    assert row.message_count == len(messages)
+    assert row.thread_hash == stored_hash(row.pk)
+    assert row.turn_count == sum(bool(message.session_id) for message in messages)
+    return [message.content for message in messages]
+
+
+def said(*first: str, last: str) -> list[str]:
+    return [*first, last, "Hello"]
+
+
+async def test_two_tabs_that_go_on_at_once_part_and_lose_nothing(
+    user, provider, upstream, turn
+):
+    """The first to come goes on with the conversation, the other with a copy."""
+    await end_of(user, turn("Hi"))
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    one = turn("Hi", "Hello", "one", session_id="s-1")
+    two = turn("Hi", "Hello", "two", session_id="s-2")
+    async with streaming(user, one), streaming(user, two):
+        go.set()
+    assert await in_database(conversations) == [
+        said("Hi", "Hello", last="one"),
+        said("Hi", "Hello", last="two"),
+    ]
+    for text in ("one", "two"):
+        await end_of(user, turn("Hi", "Hello", text, "Hello", "more"))
+    assert await in_database(conversations) == [
+        said("Hi", "Hello", "one", "Hello", last="more"),
+        said("Hi", "Hello", "two", "Hello", last="more"),
+    ]
+
+
+async def test_an_edited_history_begins_a_new_conversation_and_spoils_no_other(
+    user, provider, upstream, turn
+):
+    await end_of(user, turn("Hi"))
+    await end_of(user, turn("Hi", "Hello", "one"))
+    await end_of(user, turn("Hey", "Hello", "one"))  # the first message
+    await end_of(user, turn("Hi", "Bye", "one"))  # the answer
+    await end_of(user, turn("Hi", "Hello", "two"))  # the last message
+    assert await in_database(conversations) == [
+        said("Hey", "Hello", last="one"),
+        said("Hi", "Bye", last="one"),
+        said("Hi", "Hello", last="one"),
+        said("Hi", "Hello", last="two"),
+    ]
+
+
+async def test_many_tabs_of_one_named_conversation_take_their_places_in_it(
+    user, provider, upstream, turn, settings
+):
+    settings.LLMCHAT = settings.LLMCHAT | {"max_streams_per_user": 20}
+    first = await end_of(user, turn("Hi"))
+    ends = await asyncio.gather(
+        *(
+            end_of(
+                user,
+                turn(
+                    f"tab {number}",
+                    session_id=f"s-{number}",
+                    conversation_id=first.conversation_id,
+                ),
+            )
+            for number in range(20)
+        )
+    )
+    assert {type(end) for end in ends} == {Done}
+    ((hi, hello, *rest),) = await in_database(conversations)
+    assert (hi, hello) == ("Hi", "Hello")
+    assert sorted(rest) == sorted(["Hello"] * 20 + [f"tab {n}" for n in range(20)])
+
+
+async def test_the_same_history_from_all_workers_at_once_makes_no_odd_conversation(
+    user, provider, upstream, turn
+):
+    """Connections of their own, as of processes, that all begin at the same moment."""
+    await end_of(user, turn("Hi"))
+    barrier = Barrier(THREADS)
+
+    def whole_turn(number: int) -> None:
+        barrier.wait(10)
+        asked = turn("Hi", "Hello", f"tab {number}", session_id=f"s-{number}")
+        begun = turns.begin_turn(user.pk, asked)
+        barrier.wait(10)
+        usage = Usage(1, 1, "provider")
+        ending = turns.Ending(Message.State.COMPLETE, "Hello", usage, "model-1")
+        assert turns.finish_turn(begun, ending)
+
+    await asyncio.gather(*(in_database(whole_turn, n) for n in range(THREADS)))
+    assert await in_database(conversations) == [
+        said("Hi", "Hello", last=f"tab {number}") for number in range(THREADS)
+    ]
+
+
+async def test_one_session_begins_once_however_many_workers_are_asked(
+    user, provider, upstream, turn
+):
+    barrier = Barrier(THREADS)
+
+    def begin() -> str:
+        barrier.wait(10)
+        try:
+            turns.begin_turn(user.pk, turn("Hi"))
+        except ChatError as exc:
+            return exc.code
+        return "begun"
+
+    ends = await asyncio.gather(*(in_database(begin) for _ in range(THREADS)))
+    assert sorted(ends) == ["begun"] + (THREADS - 1) * ["session_active"]
+    assert await in_database(Message.objects.filter(role="assistant").count) == 1
+
+
+async def test_users_do_not_wait_for_one_another(user, provider, upstream, turn):
+    """A lock that one user's turn holds is none of the others'."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    other = await in_database(User.objects.create_user, "bob")
+    locked, done = Event(), Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            User.objects.select_for_update().get(pk=user.pk)
+            locked.set()
+            assert done.wait(30)
+
+    holding = asyncio.create_task(in_database(hold))
+    await asyncio.to_thread(locked.wait)
+    try:
+        assert isinstance(await end_of(other, turn("Hi")), Done)
+    finally:
+        done.set()
+        await holding
+
+
+@pytest.fixture
+def impatient() -> Callable[[], None]:
+    """Let the calling thread wait for locks a tenth of a second and no more."""
+    vendor = connection.vendor
+
+    def shorten() -> None:
+        pragma = "PRAGMA busy_timeout = 100"
+        with connection.cursor() as cursor:
+            cursor.execute(pragma if vendor == "sqlite" else "SET lock_timeout = 100")
+
+    return shorten
+
+
+async def test_a_database_that_is_locked_refuses_the_turn(
+    user, provider, upstream, turn, impatient
+):
+    locked, done = Event(), Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            User.objects.select_for_update().get(pk=user.pk)
+            locked.set()
+            assert done.wait(30)
+
+    def begin(asked: Turn) -> str:
+        impatient()
+        try:
+            turns.begin_turn(user.pk, asked)
+        except ChatError as exc:
+            return f"{exc.code}, again in {exc.retry_after} s"
+        finally:
+            connection.close()
+        return "begun"
+
+    holding = asyncio.create_task(in_database(hold))
+    await asyncio.to_thread(locked.wait)
+    try:
+        assert await in_database(begin, turn("Hi")) == (
+            "database_unavailable, again in 5 s"
+        )
+    finally:
+        done.set()
+        await holding
+    assert await in_database(Message.objects.count) == 0
+    assert not upstream.requests
+
+
+async def test_no_statement_is_sent_for_a_token(
+    user, provider, upstream, turn, monkeypatch
+):
+    monkeypatch.setattr("llmchat.books.checkpoints.INTERVAL_S", 3600)
+    await events_of(user, turn("Hi"))  # with what a process does once
+    counts = []
+    for tokens in (2, 200):
+        upstream.steps = ("on ",) * tokens
+        counts.append(await statements_of(user, turn(f"Hi {tokens}")))
+    assert counts[0] == counts[1]
+
+
+async def statements_of(user: User, asked: Turn) -> int:
+    """Run a turn and count the statements of all threads."""
+    counted = 0
+    original = CursorWrapper._execute_with_wrappers
+
+    def counting(cursor, sql, params, many, executor):
+        nonlocal counted
+        counted += 1
+        return original(cursor, sql, params, many, executor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CursorWrapper, "_execute_with_wrappers", counting)
+        await events_of(user, asked)
+    return counted
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sqlite_is_set_up_for_a_server():
+    if connection.vendor != "sqlite":
+        pytest.skip("of SQLite alone")
+
+    def pragma(name: str) -> object:
+        with connection.cursor() as cursor:
+            return cursor.execute(f"PRAGMA {name}").fetchone()[0]
+
+    assert pragma("journal_mode") == "wal"
+    assert pragma("synchronous") == 1  # NORMAL: durable enough beside a WAL
+    assert pragma("busy_timeout") == 20_000
+    assert pragma("foreign_keys") == 1
+    with CaptureQueriesContext(connection) as queries, transaction.atomic():
+        pass
+    assert "BEGIN IMMEDIATE" in [query["sql"] for query in queries]
+    assert settings.DATABASES["default"]["CONN_MAX_AGE"] == 0

@@ -1,0 +1,181 @@
+"""What stops the start, and what the settings make of the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+GOOD = {
+    "PATH": os.environ["PATH"],
+    "LLMCHAT_ENV_FILE": "",
+    "DJANGO_SECRET_KEY": "settings-tests-0123456789-abcdefghijklmnop",
+}
+
+
+def start(*arguments: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
+    environment = {
+        name: value for name, value in (GOOD | variables).items() if value is not None
+    }
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def value_of(expression: str, **variables: str | None) -> object:
+    """Return a value that the settings have in an environment of one's choice."""
+    code = (
+        "import json; from config import settings as s; "
+        f"print(json.dumps({expression}))"
+    )
+    done = start("-c", code, **variables)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DJANGO_SECRET_KEY", None),
+        ("DJANGO_SECRET_KEY", ""),
+        ("DJANGO_SECRET_KEY", "short"),
+        ("DJANGO_SECRET_KEY", "a" * 64),
+        ("DJANGO_DEBUG", "perhaps"),
+        ("ALLOWED_HOSTS", "*"),
+        ("ALLOWED_HOSTS", "example.com,*"),
+        ("PORT", "http"),
+        ("PORT", "0"),
+        ("PORT", "70000"),
+        ("DATABASE_URL", "mysql://localhost/x"),
+        ("DATABASE_URL", "nonsense"),
+        ("DATABASE_URL", "postgres://localhost:port/x"),
+        ("DATABASE_POOL_SIZE", "0"),
+        ("REDIS_URL", "localhost:6379"),
+        ("WEB_CONCURRENCY", "2"),
+        ("CORS_ALLOWED_ORIGINS", "example.com"),
+        ("CORS_ALLOWED_ORIGINS", "https://example.com/path"),
+        ("CORS_ALLOWED_ORIGINS", "*"),
+        ("CSRF_TRUSTED_ORIGINS", "example.com"),
+        ("SECURE_HSTS_SECONDS", "-1"),
+        ("ACCESS_TOKEN_MINUTES", "0"),
+        ("LOG_LEVEL", "LOUD"),
+        ("OPENAI_BASE_URL", "api.openai.com"),
+        ("GEMINI_BASE_URL", "https://host:99999"),
+        ("LLMCHAT_ENCRYPTION_KEYS", "nonsense"),
+        ("LLMCHAT_MESSAGES_PER_MINUTE", "-1"),
+        ("LLMCHAT_MAX_STREAMS_PER_USER", "0"),
+        ("LLMCHAT_REGISTRATION", "2"),
+        ("LLMCHAT_CONNECT_TIMEOUT_S", "0"),
+        ("LLMCHAT_CONNECT_TIMEOUT_S", "nan"),
+        ("LLMCHAT_TOTAL_TIMEOUT_S", "inf"),
+        ("LLMCHAT_MAX_PAYLOAD_BYTES", "1e6"),
+        ("LLMCHAT_ENV_FILE", "/nowhere/.env"),
+    ],
+)
+def test_a_value_that_cannot_be_read_stops_the_start_with_one_line(
+    name: str, value: str | None
+) -> None:
+    done = start("-c", "import config.settings", **{name: value})
+
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert name in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_command_stops_with_the_same_line() -> None:
+    done = start("manage.py", "check", PORT="http")
+
+    assert done.returncode == 1
+    assert done.stderr == "llmchat: PORT must be a whole number between 1 and 65535\n"
+
+
+def test_a_refused_secret_is_not_repeated() -> None:
+    done = start("-c", "import config.settings", LLMCHAT_ENCRYPTION_KEYS="my-secret")
+
+    assert "my-secret" not in done.stderr
+
+
+def test_an_empty_variable_is_one_that_is_not_set() -> None:
+    assert value_of("s.PORT", PORT="") == 3000
+
+
+@pytest.mark.parametrize(
+    ("expression", "variables", "expected"),
+    [
+        ("s.DEBUG", {}, False),
+        ("s.DEBUG", {"DJANGO_DEBUG": "true"}, True),
+        ("s.ALLOWED_HOSTS", {}, ["localhost", "127.0.0.1", "[::1]"]),
+        ("s.ALLOWED_HOSTS", {"ALLOWED_HOSTS": "a.example, b.example"},
+         ["a.example", "b.example"]),
+        ("bool(s.SECRET_KEY)", {"DJANGO_SECRET_KEY": None, "DJANGO_DEBUG": "1"}, True),
+        ("s.LLMCHAT['registration']", {}, False),
+        ("s.LLMCHAT['registration']", {"DJANGO_DEBUG": "1"}, True),
+        ("s.LLMCHAT['registration']",
+         {"DJANGO_DEBUG": "1", "LLMCHAT_REGISTRATION": "off"}, False),
+        ("s.LLMCHAT['debug_origins']", {}, False),
+        ("s.LLMCHAT['cors_allowed_origins']",
+         {"CORS_ALLOWED_ORIGINS": "https://App.example.com,http://localhost:5173"},
+         ["https://app.example.com", "http://localhost:5173"]),
+        ("s.LLMCHAT['openai_base_url']", {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1/"},
+         "http://127.0.0.1:1/v1"),
+        ("s.LLMCHAT['messages_per_minute']", {"LLMCHAT_MESSAGES_PER_MINUTE": "0"}, 0),
+        ("s.SESSION_COOKIE_SECURE", {}, False),
+        ("s.SESSION_COOKIE_SECURE", {"SECURE_SSL_REDIRECT": "1"}, True),
+        ("s.DATABASES['default']['OPTIONS']['transaction_mode']", {}, "IMMEDIATE"),
+        ("s.DATABASES['default']['OPTIONS']['pool']['max_size']",
+         {"DATABASE_URL": "postgres://u:p@localhost/x", "DATABASE_POOL_SIZE": "7"}, 7),
+        ("s.CACHES['default']['LOCATION']", {"REDIS_URL": "redis://localhost"},
+         "redis://localhost"),
+        ("s.CHANNEL_LAYERS['default']['BACKEND']", {"REDIS_URL": "redis://localhost"},
+         "channels_redis.pubsub.RedisPubSubChannelLayer"),
+    ],
+)  # fmt: skip
+def test_the_environment_decides(
+    expression: str, variables: dict[str, str | None], expected: object
+) -> None:
+    assert value_of(expression, **variables) == expected
+
+
+def test_the_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
+    file = tmp_path / "some.env"
+    file.write_text("PORT=4000\nHOST=192.0.2.1\n")
+
+    values = value_of("[s.PORT, s.HOST]", LLMCHAT_ENV_FILE=str(file), PORT="5000")
+
+    assert values == [5000, "192.0.2.1"]
+
+
+def test_a_hardened_deployment_passes_every_check() -> None:
+    done = start(
+        "manage.py",
+        "check",
+        "--deploy",
+        "--fail-level=WARNING",
+        SECURE_SSL_REDIRECT="1",
+        SECURE_HSTS_SECONDS="31536000",
+        DJANGO_SECRET_KEY="0123456789abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRST",
+        LLMCHAT_ENCRYPTION_KEYS="c2V0dGluZ3MtdGVzdHMtc2V0dGluZ3MtdGVzdHMtMTI=",
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_sqlite_writes_ahead(db: None) -> None:
+    from django.db import connection
+
+    if connection.vendor != "sqlite":
+        pytest.skip("the suite runs on another database")
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA journal_mode")
+        assert cursor.fetchone() == ("wal",)

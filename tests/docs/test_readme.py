@@ -1,0 +1,149 @@
+"""The README is complete: every setting, command and error code is in it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from accounts import errors as account_errors
+from llmchat import errors as chat_errors
+from llmchat.providers import errors as provider_errors
+from serving import errors as exceptions
+from tests.support.live import ROOT
+
+README = (ROOT / "README.md").read_text()
+EXAMPLE = (ROOT / ".env.example").read_text()
+
+# Read before or without `.env`, so of no use in it.
+NOT_IN_THE_FILE = {"LLMCHAT_ENV_FILE", "LLMCHAT_CHROMIUM"}
+
+
+def _settings() -> set[str]:
+    """Return the names of the variables that `config/settings.py` reads."""
+    tree = ast.parse((ROOT / "config" / "settings.py").read_text())
+    return {
+        node.args[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "env"
+        and node.func.attr not in {"read_dotenv", "refuse"}
+        and isinstance(node.args[0], ast.Constant)
+    }
+
+
+def _read_elsewhere() -> set[str]:
+    """Return the names of the variables that any other module reads."""
+    pattern = re.compile(r"""environ(?:\.get\(|\[)\s*["']([A-Z][A-Z0-9_]+)["']""")
+    names: set[str] = set()
+    for package in ("accounts", "config", "llmchat"):
+        for path in (ROOT / package).rglob("*.py"):
+            names.update(pattern.findall(path.read_text()))
+    return names - {"DJANGO_SETTINGS_MODULE"}
+
+
+def _table_after(heading: str) -> Iterator[str]:
+    """Yield the first cell of every row of the README's table below a heading."""
+    section = README.split(f"\n{heading}\n", 1)[1].split("\n## ", 1)[0]
+    for line in section.splitlines():
+        if match := re.match(r"\|\s*`([^`]+)`", line):
+            yield match[1]
+
+
+VARIABLES = sorted(_settings() | _read_elsewhere() | {"LLMCHAT_CHROMIUM"})
+
+
+def test_the_settings_are_found() -> None:
+    assert {"PORT", "LLMCHAT_REGISTRATION", "LLMCHAT_DEMO_PASSWORD"} <= set(VARIABLES)
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_a_setting_is_in_the_readme(name: str) -> None:
+    assert name in _table_after("## Settings")
+
+
+@pytest.mark.parametrize("name", sorted(set(VARIABLES) - NOT_IN_THE_FILE))
+def test_a_setting_is_in_the_example_file(name: str) -> None:
+    assert re.search(rf"^# ?{name}=|^{name}=", EXAMPLE, re.MULTILINE)
+
+
+def test_the_readme_has_no_setting_that_nobody_reads() -> None:
+    assert set(_table_after("## Settings")) == set(VARIABLES)
+
+
+def test_the_example_file_has_no_setting_that_nobody_reads() -> None:
+    named = set(re.findall(r"^(?:# ?)?([A-Z][A-Z0-9_]+)=", EXAMPLE, re.MULTILINE))
+
+    assert named == set(VARIABLES) - NOT_IN_THE_FILE
+
+
+@pytest.mark.parametrize(
+    "target",
+    re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE),
+)
+def test_a_command_is_in_the_readme(target: str) -> None:
+    assert f"`make {target}`" in README
+
+
+def _subclasses(cls: type[Exception]) -> Iterator[type[Exception]]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from _subclasses(sub)
+
+
+def _codes() -> set[str]:
+    codes = set(chat_errors.REFUSALS) | set(exceptions.CODES.values())
+    codes |= set(get_args(account_errors.TokenCode))
+    for base in (account_errors.AccountError, provider_errors.ProviderError):
+        for error in (base, *_subclasses(base)):
+            code = getattr(error, "code", None)
+            if isinstance(code, str):
+                codes.add(code)
+    return codes
+
+
+CODES = sorted(_codes())
+
+
+def test_the_codes_are_found() -> None:
+    assert {"rate_limited", "provider_timeout", "invalid_credentials"} <= set(CODES)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_an_error_code_is_in_the_readme(code: str) -> None:
+    assert code in _table_after("## Errors")
+
+
+def test_the_readme_has_no_error_code_that_does_not_exist() -> None:
+    assert set(_table_after("## Errors")) == set(CODES)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))],
+    ids=lambda p: p.name,
+)
+def test_a_link_to_a_file_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
+    missing = [
+        link
+        for link in links
+        if "://" not in link and not (page.parent / link).exists()
+    ]
+
+    assert missing == []
+
+
+def test_every_check_is_in_the_operations_guide() -> None:
+    source = (ROOT / "llmchat" / "checks.py").read_text()
+    guide = (ROOT / "docs" / "operations.md").read_text()
+
+    ids = set(re.findall(r'id="(llmchat\.[EW]\d+)"', source))
+    assert ids
+    assert ids <= set(re.findall(r"`(llmchat\.[EW]\d+)`", guide))

@@ -1,0 +1,163 @@
+"""The guide's React hook and component as they stand, built with Vite, in Chromium.
+
+They are served from a port of their own, as a developer's page is, and know four
+providers; the first of them leads to a local upstream here.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.support.browser import open_page
+from tests.support.live import Account, LiveServer
+
+pytestmark = pytest.mark.browser
+
+JS = Path(__file__).parents[1] / "js"
+LONG_TASK = "Tell me a long story about a lighthouse keeper and his dog."
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves files and keeps it to itself."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def server_env(upstream_url: str) -> Mapping[str, str]:
+    """OpenAI is a local upstream, which takes any key."""
+    return {"OPENAI_BASE_URL": upstream_url, "OPENAI_API_KEY": "sk-any-key-at-all"}
+
+
+@pytest.fixture(scope="module")
+def documented_page(
+    server: LiveServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Build the documented code for the server under test and serve it."""
+    # The documented client sets no limit, and a small model may not find an end.
+    server.change(
+        "UPDATE llmchat_provider SET max_output_tokens = 400 WHERE name = 'openai'"
+    )
+    directory = tmp_path_factory.mktemp("guide-react")
+    subprocess.run(
+        ["node_modules/.bin/vite", "build", "--config", "guide-react/vite.config.mjs"],
+        cwd=JS,
+        env={
+            **os.environ,
+            "LLMCHAT_URL": server.url,
+            "LLMCHAT_OUT_DIR": str(directory),
+        },
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    handler = partial(QuietHandler, directory=str(directory))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as files:
+        thread = threading.Thread(target=files.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://localhost:{files.server_port}"
+        files.shutdown()
+        thread.join()
+
+
+async def open_chat(page: Page, url: str, account: Account) -> None:
+    """Open the documented component as a logged-in user."""
+    await page.add_init_script(f"localStorage.setItem('jwt_token', '{account.access}')")
+    async with page.expect_console_message(
+        lambda message: message.text == "WebSocket connected"
+    ):
+        await page.goto(url)
+
+
+async def send(page: Page, text: str, provider: str = "openai") -> None:
+    """Ask by the component's own controls."""
+    await page.get_by_role("combobox").select_option(provider)
+    await page.get_by_placeholder("Type your message...").fill(text)
+    await page.get_by_role("button", name="Send").click()
+
+
+def answers(page: Page) -> Any:
+    """The finished answers that the component shows."""
+    return page.locator(".message.assistant:not(.streaming)")
+
+
+async def test_documented_component_chats(
+    server: LiveServer, documented_page: str, chromium_path: str, artifacts: Path
+) -> None:
+    account = server.account()
+    async with open_page(chromium_path) as (page, complaints):
+        await open_chat(page, documented_page, account)
+        for turn, text in enumerate(("Hi!", "What is Bitcoin?"), start=1):
+            await send(page, text)
+            await expect(page.get_by_text("🟢 Connected")).to_be_visible()
+            await expect(answers(page)).to_have_count(turn)
+            await expect(page.get_by_role("button", name="Send")).to_be_visible()
+        await page.screenshot(path=artifacts / f"guide-{server.kind}-chat.png")
+        shown = await page.locator(".message").all_text_contents()
+    assert complaints == []
+    rows = server.rows(
+        "SELECT conversation_id, role, content, state FROM llmchat_message"
+        " WHERE user_id = ? ORDER BY position",
+        account.user_id,
+    )
+    assert len({conversation for conversation, *_ in rows}) == 1
+    assert [f"{role}: {content}" for _, role, content, _ in rows] == shown
+    assert {state for *_, state in rows} == {"complete"}
+
+
+async def test_documented_component_cancels(
+    server: LiveServer, documented_page: str, chromium_path: str, artifacts: Path
+) -> None:
+    account = server.account()
+    async with open_page(chromium_path) as (page, complaints):
+        await open_chat(page, documented_page, account)
+        await send(page, LONG_TASK)
+        streaming = page.locator(".message.streaming")
+        await expect(streaming).to_contain_text(" the ")
+        await page.screenshot(path=artifacts / f"guide-{server.kind}-streaming.png")
+        await page.get_by_role("button", name="Cancel").click()
+        await expect(streaming).to_have_count(0)
+        await expect(answers(page)).to_have_count(1)
+        shown = await answers(page).text_content()
+
+        # The next turn's history holds the cancelled answer and is still found.
+        await send(page, "Thank you.")
+        await expect(answers(page)).to_have_count(2)
+        await expect(page.get_by_role("button", name="Send")).to_be_visible()
+    assert complaints == []
+    rows = server.rows(
+        "SELECT DISTINCT conversation_id FROM llmchat_message WHERE user_id = ?",
+        account.user_id,
+    )
+    assert len(rows) == 1
+    assert server.rows(
+        "SELECT 'assistant: ' || content FROM llmchat_message"
+        " WHERE user_id = ? AND state = 'cancelled'",
+        account.user_id,
+    ) == [(shown,)]
+
+
+async def test_documented_component_shows_errors(
+    server: LiveServer, documented_page: str, chromium_path: str, artifacts: Path
+) -> None:
+    account = server.account()
+    async with open_page(chromium_path) as (page, _):
+        await open_chat(page, documented_page, account)
+        await send(page, "Hi!", provider="claude")
+        await expect(page.locator(".error")).to_have_text(
+            "Error: Claude API key not configured"
+        )
+        await page.screenshot(path=artifacts / f"guide-{server.kind}-error.png")
+        await send(page, "Hi again!")
+        await expect(answers(page)).to_have_count(1)
+        await expect(page.locator(".error")).to_have_count(0)

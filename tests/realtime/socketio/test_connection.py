@@ -1,0 +1,407 @@
+"""A connection and its namespaces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from llmchat.realtime.socketio.connection import (
+    Connection,
+    Limits,
+    encode_ack,
+    encode_event,
+)
+from llmchat.realtime.socketio.errors import ProtocolError, ReservedEventError
+from llmchat.realtime.socketio.events import (
+    AckReceived,
+    ConnectRequested,
+    DisconnectReceived,
+    EventReceived,
+)
+
+NOW = 1000.0
+LIMITS = Limits(
+    connect_timeout_s=45,
+    binary_timeout_s=30,
+    max_attachments=3,
+    max_attachment_bytes=10,
+)
+
+BINARY = '52-["x",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]'
+
+
+def joined(*namespaces: str, limits: Limits = LIMITS) -> Connection:
+    connection = Connection(NOW, limits)
+    for namespace in namespaces or ("/",):
+        suffix = "" if namespace == "/" else namespace
+        connection.receive_message(f"0{suffix}", NOW)
+        connection.accept(namespace, "id")
+    return connection
+
+
+# Joining.
+
+
+@pytest.mark.parametrize(
+    ("message", "namespace", "auth"),
+    [
+        ("0", "/", {}),
+        ("0{}", "/", {}),
+        ('0{"token":"123"}', "/", {"token": "123"}),
+        ("0/custom,", "/custom", {}),
+        ("0/custom", "/custom", {}),
+        ('0/custom,{"token":"abc"}', "/custom", {"token": "abc"}),
+    ],
+)
+def test_a_client_asks_for_a_namespace(
+    message: str, namespace: str, auth: dict[str, object]
+) -> None:
+    connection = Connection(NOW, LIMITS)
+
+    asked = connection.receive_message(message, NOW)
+
+    assert asked == ConnectRequested(namespace, auth)
+    assert not connection.is_joined(namespace)
+
+
+def test_it_is_let_in() -> None:
+    connection = Connection(NOW, LIMITS)
+    connection.receive_message("0", NOW)
+    connection.receive_message("0/a", NOW)
+
+    assert connection.accept("/", "x1") == '0{"sid":"x1"}'
+    assert connection.accept("/a", "x2", "p2") == '0/a,{"sid":"x2","pid":"p2"}'
+    assert connection.is_joined("/")
+    assert connection.is_joined("/a")
+
+
+def test_it_is_refused_and_may_ask_again() -> None:
+    connection = Connection(NOW, LIMITS)
+    connection.receive_message("0", NOW)
+    connection.receive_message("0/random", NOW)
+
+    assert connection.refuse("/random", "Invalid namespace") == (
+        '4/random,{"message":"Invalid namespace"}'
+    )
+    assert connection.refuse("/", "no", {"code": "E", "n": 1}) == (
+        '4{"message":"no","data":{"code":"E","n":1}}'
+    )
+    assert not connection.is_joined("/")
+    assert connection.receive_message('0{"token":"x"}', NOW) == (
+        ConnectRequested("/", {"token": "x"})
+    )
+
+
+@pytest.mark.parametrize("data", [0, "", False, [], {}])
+def test_a_refusal_may_carry_any_json(data: object) -> None:
+    connection = Connection(NOW, LIMITS)
+
+    assert '"data":' in connection.refuse("/", "no", data)
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_asking_twice_is_a_violation(answered: bool) -> None:
+    connection = Connection(NOW, LIMITS)
+    connection.receive_message("0", NOW)
+    if answered:
+        connection.accept("/", "id")
+
+    with pytest.raises(ProtocolError):
+        connection.receive_message("0", NOW)
+
+
+def test_a_connection_has_only_so_many_namespaces() -> None:
+    connection = Connection(NOW, replace(LIMITS, max_namespaces=2))
+    connection.receive_message("0/a", NOW)
+    connection.receive_message("0/b", NOW)
+    connection.refuse("/b", "no")
+    connection.receive_message("0/c", NOW)
+
+    with pytest.raises(ProtocolError):
+        connection.receive_message("0/d", NOW)
+
+
+def test_a_client_must_join_in_time() -> None:
+    connection = Connection(NOW, LIMITS)
+    assert connection.next_deadline == NOW + 45
+    connection.tick(NOW + 44.999)
+
+    with pytest.raises(ProtocolError):
+        connection.tick(NOW + 45)
+    assert connection.next_deadline is None
+
+
+def test_a_refusal_does_not_count_as_joining() -> None:
+    connection = Connection(NOW, LIMITS)
+    connection.receive_message("0", NOW)
+    connection.refuse("/", "no")
+
+    with pytest.raises(ProtocolError):
+        connection.tick(NOW + 45)
+
+
+def test_after_joining_once_there_is_no_hurry() -> None:
+    connection = joined()
+    connection.receive_message("1", NOW)
+
+    assert connection.next_deadline is None
+    connection.tick(NOW + 1000)
+
+
+# Events and acknowledgements.
+
+
+@pytest.mark.parametrize(
+    ("message", "event"),
+    [
+        ('2["x"]', EventReceived("/", "x", (), None)),
+        (
+            '2["x",1,"2",{"3":[true]}]',
+            EventReceived("/", "x", (1, "2", {"3": [True]}), None),
+        ),
+        ('20["x",[1]]', EventReceived("/", "x", ([1],), 0)),
+        ('2/a,456["x"]', EventReceived("/a", "x", (), 456)),
+        ("2[7]", EventReceived("/", 7, (), None)),
+        ("30[]", AckReceived("/", 0, ())),
+        ("3/a,7[[1,2]]", AckReceived("/a", 7, ([1, 2],))),
+        ("1", DisconnectReceived("/")),
+        ("1/a", DisconnectReceived("/a")),
+        ('50-["x"]', EventReceived("/", "x", (), None)),
+        ("60-1[]", AckReceived("/", 1, ())),
+    ],
+)
+def test_what_a_message_means(message: str, event: object) -> None:
+    assert joined("/", "/a").receive_message(message, NOW) == event
+
+
+def test_namespaces_are_left_one_by_one() -> None:
+    connection = joined("/", "/a")
+
+    connection.receive_message("1/a", NOW)
+
+    assert not connection.is_joined("/a")
+    assert connection.receive_message('2["x"]', NOW) is not None
+    assert connection.receive_message("0/a", NOW) == ConnectRequested("/a", {})
+
+
+Start = Callable[[], Connection]
+
+
+def unasked() -> Connection:
+    return joined("/other")
+
+
+def asked() -> Connection:
+    connection = joined("/other")
+    connection.receive_message("0", NOW)
+    return connection
+
+
+def refused() -> Connection:
+    connection = asked()
+    connection.refuse("/", "no")
+    return connection
+
+
+def left() -> Connection:
+    connection = joined("/", "/other")
+    connection.receive_message("1", NOW)
+    return connection
+
+
+@pytest.mark.parametrize("start", [unasked, asked, refused, left])
+@pytest.mark.parametrize("message", ['2["x"]', "30[]", "1", '50-["x"]'])
+def test_a_packet_for_a_namespace_that_is_not_joined_is_a_violation(
+    start: Start, message: str
+) -> None:
+    with pytest.raises(ProtocolError):
+        start().receive_message(message, NOW)
+
+
+@pytest.mark.parametrize(
+    "message", ["abc", "", "2{}", '2abc["x",1]', '2["connect"]', '4{"message":"x"}']
+)
+def test_a_violation_is_final(message: str) -> None:
+    connection = joined()
+
+    with pytest.raises(ProtocolError):
+        connection.receive_message(message, NOW)
+    for later in ('2["x"]', b"x", "0"):
+        with pytest.raises(ProtocolError):
+            connection.receive_message(later, NOW)
+    assert connection.next_deadline is None
+
+
+def test_what_was_sent_before_the_client_knew_of_its_expulsion_is_ignored() -> None:
+    connection = joined("/", "/a")
+
+    assert connection.expel("/a") == "1/a,"
+    assert connection.expel("/") == "1"
+
+    for message in ('2["x"]', '2/a,1["x"]', "30[]", "1", '51-["x"]', b"1"):
+        assert connection.receive_message(message, NOW) is None
+    assert connection.receive_message("0", NOW) == ConnectRequested("/", {})
+    connection.accept("/", "new")
+    assert connection.receive_message('2["x"]', NOW) is not None
+
+
+@pytest.mark.parametrize(
+    ("args", "ack_id", "messages"),
+    [
+        ((), None, ['2["x"]']),
+        ((1, "2"), None, ['2["x",1,"2"]']),
+        (([1, 2],), 0, ['20["x",[1,2]]']),
+        (
+            (b"1", {"a": b"2"}),
+            7,
+            [
+                '52-7["x",{"_placeholder":true,"num":0},'
+                '{"a":{"_placeholder":true,"num":1}}]',
+                b"1",
+                b"2",
+            ],
+        ),
+    ],
+)
+def test_an_event_is_a_header_and_its_attachments(
+    args: tuple[object, ...], ack_id: int | None, messages: list[str | bytes]
+) -> None:
+    assert encode_event("/", "x", args, ack_id) == messages
+
+
+def test_an_event_of_a_namespace_names_it() -> None:
+    assert encode_event("/a", "x", [b""]) == [
+        '51-/a,["x",{"_placeholder":true,"num":0}]',
+        b"",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "messages"),
+    [
+        ((), ["37[]"]),
+        ((1, 2), ["37[1,2]"]),
+        (([1, 2],), ["37[[1,2]]"]),
+        ((0, False, ""), ['37[0,false,""]']),
+        ((b"1",), ['61-7[{"_placeholder":true,"num":0}]', b"1"]),
+    ],
+)
+def test_an_acknowledgement_is_the_array_of_its_arguments(
+    args: tuple[object, ...], messages: list[str | bytes]
+) -> None:
+    assert encode_ack("/", 7, args) == messages
+
+
+def test_a_reserved_event_is_not_sent() -> None:
+    with pytest.raises(ReservedEventError):
+        encode_event("/", "disconnect", [])
+
+
+# Attachments.
+
+
+def test_a_packet_is_whole_when_its_attachments_are_there() -> None:
+    connection = joined()
+
+    assert connection.receive_message(BINARY, NOW) is None
+    assert connection.receive_message(b"1", NOW) is None
+    assert connection.receive_message(b"", NOW) == (
+        EventReceived("/", "x", (b"1", b""), None)
+    )
+    assert connection.next_deadline is None
+
+
+def test_an_acknowledgement_may_have_attachments() -> None:
+    connection = joined("/", "/a")
+
+    connection.receive_message('61-/a,789[{"_placeholder":true,"num":0}]', NOW)
+
+    assert connection.receive_message(b"1", NOW) == AckReceived("/a", 789, (b"1",))
+
+
+def test_a_packet_without_attachments_does_not_wait_for_any() -> None:
+    connection = joined()
+    connection.receive_message('50-["x"]', NOW)
+
+    assert connection.receive_message('2["y"]', NOW) is not None
+
+
+def test_a_look_alike_in_a_text_event_is_data() -> None:
+    args = ({"_placeholder": True, "num": 0},)
+
+    assert joined().receive_message('2["x",{"_placeholder":true,"num":0}]', NOW) == (
+        EventReceived("/", "x", args, None)
+    )
+
+
+@pytest.mark.parametrize("message", ['2["x"]', "0/a", "1", BINARY, "abc"])
+def test_a_text_among_attachments_is_a_violation(message: str) -> None:
+    connection = joined()
+    connection.receive_message(BINARY, NOW)
+
+    with pytest.raises(ProtocolError):
+        connection.receive_message(message, NOW)
+
+
+def test_an_attachment_that_nobody_announced_is_a_violation() -> None:
+    for connection in (joined(), Connection(NOW, LIMITS)):
+        with pytest.raises(ProtocolError):
+            connection.receive_message(b"1", NOW)
+
+
+@pytest.mark.parametrize("num", ["2", "-1", "true", '"0"', "null", "1.0"])
+def test_a_placeholder_must_fit(num: str) -> None:
+    connection = joined()
+    connection.receive_message(f'51-["x",{{"_placeholder":true,"num":{num}}}]', NOW)
+
+    with pytest.raises(ProtocolError):
+        connection.receive_message(b"1", NOW)
+
+
+def test_attachments_are_limited_in_number_before_any_has_come() -> None:
+    connection = joined()
+
+    with pytest.raises(ProtocolError, match="too many"):
+        connection.receive_message('54-["x"]', NOW)
+
+
+def test_attachments_are_limited_in_size_together() -> None:
+    connection = joined()
+    connection.receive_message(BINARY, NOW)
+    connection.receive_message(b"x" * 6, NOW)
+
+    with pytest.raises(ProtocolError, match="too large"):
+        connection.receive_message(b"x" * 5, NOW)
+
+
+def test_attachments_may_be_as_large_as_the_limit() -> None:
+    connection = joined()
+    connection.receive_message(BINARY, NOW)
+    connection.receive_message(b"x" * 5, NOW)
+
+    assert connection.receive_message(b"x" * 5, NOW) is not None
+
+
+def test_attachments_must_come_in_time() -> None:
+    connection = joined()
+    connection.receive_message(BINARY, NOW)
+    assert connection.next_deadline == NOW + 30
+    # Each of them does not get a time of its own.
+    connection.receive_message(b"1", NOW + 29)
+    connection.tick(NOW + 29.999)
+
+    with pytest.raises(ProtocolError, match="in time"):
+        connection.tick(NOW + 30)
+    assert connection.next_deadline is None
+
+
+def test_the_earlier_of_two_deadlines_counts() -> None:
+    connection = Connection(NOW, LIMITS)
+    connection.receive_message('51-["x"]', NOW)
+    assert connection.next_deadline == NOW + 30
+
+    late = Connection(NOW, LIMITS)
+    late.receive_message('51-["x"]', NOW + 40)
+    assert late.next_deadline == NOW + 45

@@ -1,0 +1,144 @@
+"""What an export holds, and what it does not."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
+from django.http import StreamingHttpResponse
+from django.test import Client
+
+from accounts.models import User
+from llmchat.database import in_database
+from llmchat.models import Conversation
+from llmchat.reports import exports
+from tests.support.admin_fixtures import make_conversation
+
+LIST = "/admin/llmchat/conversation/"
+FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1")
+
+
+@pytest.fixture
+def boss(transactional_db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("boss"))
+    return client
+
+
+async def stored(username: str, *said: tuple[str, str], **fields: Any) -> Conversation:
+    def make() -> Conversation:
+        user, _ = User.objects.get_or_create(username=username)
+        return make_conversation(user, *said, **fields)
+
+    make_it: Callable[[], Conversation] = make
+    return await in_database(make_it)
+
+
+async def content(response: Any) -> str:
+    assert isinstance(response, StreamingHttpResponse)
+    return b"".join([chunk async for chunk in response]).decode()
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
+
+
+async def test_a_user_s_json_holds_everything_of_theirs_and_nothing_else(
+    boss: Client,
+) -> None:
+    said = [("user", f"line {n}\n“quoted”") for n in range(450)]
+    mine = await stored("ann", *said, title="Long")
+    others = [await stored("ann") for _ in range(30)]
+    await stored("bob", ("user", "secret of bob"))
+
+    url = f"{LIST}of-user/{mine.user_id}/export/json/"
+    text = await content(await in_database(boss.get, url))
+
+    exported = json.loads(text)
+    assert exported["user"]["username"] == "ann"
+    by_id = {row["id"]: row for row in exported["conversations"]}
+    assert set(by_id) == {str(mine.pk), *(str(row.pk) for row in others)}
+    contents = [row["content"] for row in by_id[str(mine.pk)]["messages"]]
+    assert contents == [content for _, content in said]
+    assert "secret of bob" not in text
+    assert "password" not in text
+
+
+async def test_a_selection_is_exported(boss: Client) -> None:
+    chosen = [await stored("ann", title=f"t{n}") for n in range(2)]
+    await stored("ann", title="left out")
+
+    data = {
+        "action": "export_json",
+        "_selected_action": [str(row.pk) for row in chosen],
+    }
+    response = await in_database(boss.post, LIST, data)
+
+    assert 'filename="conversations.json"' in response["Content-Disposition"]
+    exported = json.loads(await content(response))["conversations"]
+    assert {row["title"] for row in exported} == {"t0", "t1"}
+
+
+async def test_numbers_and_times_are_plain(boss: Client) -> None:
+    row = await stored("ann", cost=Decimal("0.0000000012"), output_tokens=3)
+
+    text = await content(await in_database(boss.get, f"{LIST}{row.pk}/export/json/"))
+
+    (conversation,) = json.loads(text)["conversations"]
+    answer = conversation["messages"][1]
+    assert answer["cost"] == "0.0000000012"
+    assert answer["output_tokens"] == 3
+    assert conversation["updated_at"] == row.updated_at.isoformat()
+
+
+async def test_a_spreadsheet_takes_nothing_for_a_formula(boss: Client) -> None:
+    said = [("user", text) for text in FORMULAS]
+    row = await stored("ann", *said, title="=cmd|' /C calc'!A0")
+
+    table = rows(
+        await content(await in_database(boss.get, f"{LIST}{row.pk}/export/csv/"))
+    )
+
+    assert [line["content"] for line in table] == [f"'{text}" for text in FORMULAS]
+    assert all(line["title"].startswith("'=cmd") for line in table)
+
+
+async def test_nothing_selected_is_still_json(db: None) -> None:
+    pieces = exports.export(Conversation.objects.none(), "json")
+    assert json.loads(b"".join([p async for p in pieces])) == {"conversations": []}
+
+
+async def test_an_export_is_written_down(boss: Client) -> None:
+    row = await stored("ann")
+    await content(
+        await in_database(boss.get, f"{LIST}of-user/{row.user_id}/export/csv/")
+    )
+
+    entry = await in_database(LogEntry.objects.get)
+    assert entry.change_message == "Exported as csv: 1 conversations."
+    assert entry.object_repr == "ann"
+
+
+def test_who_may_not_read_exports_nothing(db: None, client: Client) -> None:
+    row = make_conversation(User.objects.create_user("ann"))
+    operator = User.objects.create_user("operator", is_staff=True)
+    permission = Permission.objects.get(codename="view_provider")
+    operator.user_permissions.add(permission)
+    client.force_login(operator)
+
+    for place in (f"{row.pk}", f"of-user/{row.user_id}"):
+        assert client.get(f"{LIST}{place}/export/json/").status_code == 403
+
+
+def test_no_other_format_and_no_unknown_row(admin_client: Client) -> None:
+    row = make_conversation(User.objects.create_user("ann"))
+
+    assert admin_client.get(f"{LIST}{row.pk}/export/xml/").status_code == 404
+    assert admin_client.get(f"{LIST}of-user/999999/export/json/").status_code == 404

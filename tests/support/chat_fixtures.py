@@ -1,0 +1,110 @@
+"""Fixtures of the tests that run a turn in this process, against a real upstream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import OperationalError
+from django.db.backends.utils import CursorWrapper
+from django.db.models import Model
+
+from llmchat import models
+from llmchat.answers import runtime
+from llmchat.answers.events import End, StreamEvent, Turn
+from llmchat.answers.services import stream_answer
+from llmchat.answers.streams import registered
+from llmchat.database import in_database
+from llmchat.providers.types import ChatMessage
+from tests.support.upstream import Upstream, running_upstream
+
+User = get_user_model()
+__all__ = ["events_of", "provider", "turn", "upstream", "user"]
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    """A provider's server; what the process holds is let go of behind the test."""
+    async with running_upstream() as server:
+        yield server
+        await runtime.shutdown()
+
+
+@pytest.fixture
+async def provider(transactional_db: None, upstream: Upstream) -> models.Provider:
+    """A provider `test` that needs no key and costs 1 and 2 dollars a million."""
+
+    def make() -> models.Provider:
+        return models.Provider.objects.create(
+            name="test",
+            label="Test",
+            protocol="openai",
+            base_url=upstream.base_url,
+            default_model="model-1",
+            needs_key=False,
+            input_price=1,
+            output_price=2,
+        )
+
+    return await in_database(make)
+
+
+@pytest.fixture
+async def user(transactional_db: None) -> Model:
+    """An active user."""
+    return await in_database(lambda: User.objects.create_user("ann"))
+
+
+@pytest.fixture
+def turn() -> Callable[..., Turn]:
+    """Make a turn; messages are texts, the user's and the assistant's by turns."""
+
+    def make(*texts: str, session_id: str = "s-1", **fields: object) -> Turn:
+        roles = ("user", "assistant")
+        messages = tuple(
+            ChatMessage(roles[index % 2], text)  # type: ignore[arg-type]
+            for index, text in enumerate(texts or ("Hi",))
+        )
+        return Turn(session_id, "test", messages, **fields)  # type: ignore[arg-type]
+
+    return make
+
+
+async def until(check: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until something that no event tells of has come true."""
+    async with asyncio.timeout(5):
+        while True:
+            if await check():
+                return
+            await asyncio.sleep(0.01)
+
+
+@contextmanager
+def broken_database(
+    statement: str, error: type[Exception] = OperationalError
+) -> Iterator[None]:
+    """Let every SQL statement that begins so fail as if the server were gone."""
+    execute = CursorWrapper._execute_with_wrappers
+
+    def fail(cursor, sql, params, many, executor):
+        if sql.startswith(statement):
+            raise error("no connection")
+        return execute(cursor, sql, params, many, executor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CursorWrapper, "_execute_with_wrappers", fail)
+        yield
+
+
+async def events_of(user: Model, turn: Turn) -> list[StreamEvent]:
+    """Run a turn and return all of its events."""
+    with registered(user.pk, turn.session_id) as stream:
+        return [event async for event in stream_answer(turn=turn, stream=stream)]
+
+
+async def end_of(user: Model, turn: Turn) -> End:
+    """Run a turn and return its last event."""
+    return (await events_of(user, turn))[-1]  # type: ignore[return-value]

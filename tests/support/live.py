@@ -1,0 +1,238 @@
+"""The product as a child process, for the tests that need a server to talk to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[2]
+START_LIMIT_S = 30.0
+STOP_LIMIT_S = 10.0
+MODEL_LOG = "model.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user of the seeded database and the tokens of its log-in."""
+
+    user_id: int
+    username: str
+    password: str
+    access: str
+    refresh: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of an authorized REST request."""
+        return {"Authorization": f"Bearer {self.access}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """A migrated database with users in it, to be copied for each server."""
+
+    path: Path
+    accounts: tuple[Account, ...]
+
+
+class LiveServer:
+    """A running server: where it is, who may log in, what it has logged."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        *,
+        kind: str,
+        port: int,
+        database: Path,
+        log: Path,
+        accounts: Iterable[Account],
+    ) -> None:
+        self.process = process
+        self.kind = kind
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.database = database
+        self.log = log
+        self.model_log = log.with_name(MODEL_LOG)
+        self._accounts = iter(accounts)
+
+    def account(self) -> Account:
+        """Return a user that no test of this server has had before."""
+        return next(self._accounts)
+
+    def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Read the server's database behind its back."""
+        return rows_of(self.database, query, *values)
+
+    def change(self, statement: str, *values: Any) -> None:
+        """Change the server's database behind its back."""
+        with closing(sqlite3.connect(self.database, timeout=20)) as connection:
+            connection.execute(statement, values)
+            connection.commit()
+
+    async def rows_soon(
+        self, query: str, *values: Any, count: int
+    ) -> list[tuple[Any, ...]]:
+        """Read until there are `count` rows: an end is stored after it is sent."""
+        async with asyncio.timeout(5):
+            while True:
+                rows = self.rows(query, *values)
+                if len(rows) >= count:
+                    return rows
+                await asyncio.sleep(0.02)
+
+    def model_cancels(self) -> int:
+        """Count the answers that llama.cpp says it was told to break off."""
+        return self.model_log.read_text(errors="replace").count("cancel task")
+
+    async def model_cancels_soon(self, count: int) -> None:
+        """Wait for llama.cpp to say so; its log is written behind its work.
+
+        Raises: TimeoutError.
+        """
+        async with asyncio.timeout(10):
+            while True:
+                if self.model_cancels() >= count:
+                    return
+                await asyncio.sleep(0.02)
+
+    def log_text(self) -> str:
+        """Return all that the server has written so far."""
+        return self.log.read_text(errors="replace")
+
+    def stop(self) -> int:
+        """Stop the process, by force where it must be, and return its status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOP_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        return self.process.wait()
+
+
+def rows_of(database: Path, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Read a database file that a server may be writing."""
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    try:
+        return connection.execute(query, values).fetchall()
+    finally:
+        connection.close()
+
+
+def seed_database(directory: Path, *, users: int) -> Seed:
+    """Make a migrated database file with users in it."""
+    path = directory / "seed.sqlite3"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.seed", str(users)],
+        env=environment(path),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    accounts = tuple(Account(**account) for account in json.loads(done.stdout))
+    return Seed(path, accounts)
+
+
+def environment(database: Path) -> dict[str, str]:
+    """Return a child's environment that owes nothing to this machine's `.env`."""
+    kept = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+    return {
+        **{name: os.environ[name] for name in kept if name in os.environ},
+        "PYTHONUNBUFFERED": "1",
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "LLMCHAT_ENV_FILE": "",
+        "DJANGO_DEBUG": "1",
+        "DJANGO_SECRET_KEY": "live-tests-0123456789-abcdefghijklmnopqrstuvwxyz",
+        "LLMCHAT_ENCRYPTION_KEYS": "bGl2ZS10ZXN0cy1saXZlLXRlc3RzLWxpdmUtdGVzdHM=",
+        "LLMCHAT_LOGIN_ATTEMPTS_PER_MINUTE": "0",
+        "DATABASE_URL": f"sqlite:///{database}",
+    }
+
+
+def start_server(
+    kind: str,
+    seed: Seed,
+    directory: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    port: int | None = None,
+) -> LiveServer:
+    """Start daphne or uvicorn on a copy of the seed and wait until it answers."""
+    directory.mkdir(parents=True, exist_ok=True)
+    database = directory / "db.sqlite3"
+    shutil.copy(seed.path, database)
+    log = directory / "server.log"
+    port = port or free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *_command(kind, port)],
+            env={
+                **environment(database),
+                "PORT": str(port),
+                "LLMCHAT_LOCAL_LOG": str(directory / MODEL_LOG),
+                **(env or {}),
+            },
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    server = LiveServer(
+        process,
+        kind=kind,
+        port=port,
+        database=database,
+        log=log,
+        accounts=seed.accounts,
+    )
+    try:
+        _wait_until_up(server)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def _command(kind: str, port: int) -> list[str]:
+    if kind == "uvicorn":
+        return ["serving"]  # the production command, which reads PORT
+    return ["daphne", "-b", "127.0.0.1", "-p", str(port), "config.asgi:application"]
+
+
+def _wait_until_up(server: LiveServer) -> None:
+    deadline = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            raise RuntimeError(f"the server did not start:\n{server.log_text()}")
+        try:
+            httpx.get(f"{server.url}/healthz", timeout=START_LIMIT_S)
+        except httpx.TransportError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError(f"the server does not answer:\n{server.log_text()}")
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

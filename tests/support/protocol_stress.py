@@ -1,0 +1,61 @@
+"""Profile S: floods for clients that do not read, and what is left behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Any
+
+from llmchat.realtime.clients import Client
+from llmchat.realtime.server import Server
+from llmchat.realtime.sockets import Ack, Namespace, Socket, event
+
+PIECE = "x" * 10_000
+
+
+class Stress(Namespace):
+    """`flooded` counts the bytes that were emitted in all floods, ended or not."""
+
+    server: Server
+    flooded = 0
+
+    @event("echo")
+    async def echo(self, socket: Socket, *args: Any, ack: Ack | None) -> None:
+        if ack:
+            ack(*args)
+
+    @event("fail")
+    async def fail(self, socket: Socket, *args: Any, ack: Ack | None) -> None:
+        raise ValueError("on purpose")
+
+    @event("flood")
+    async def flood(
+        self, socket: Socket, total: int, patient: bool, *, ack: Ack | None
+    ) -> None:
+        if ack:
+            ack()
+        socket.spawn(self._flood(socket, total, patient=patient))
+
+    async def _flood(self, socket: Socket, total: int, *, patient: bool) -> None:
+        for _ in range(0, total, len(PIECE)):
+            if patient:
+                await socket.drain()
+            socket.emit("piece", PIECE)
+            self.flooded += len(PIECE)
+            await asyncio.sleep(0)
+
+    @event("state")
+    async def state(self, socket: Socket, *, ack: Ack | None) -> None:
+        gc.collect()
+        clients = sum(isinstance(thing, Client) for thing in gc.get_objects())
+        sockets = sum(isinstance(thing, Socket) for thing in gc.get_objects())
+        if ack:
+            ack(
+                {
+                    "tasks": len(asyncio.all_tasks()),
+                    "sessions": len(self.server),
+                    "clients": clients,
+                    "sockets": sockets,
+                    "flooded": self.flooded,
+                }
+            )

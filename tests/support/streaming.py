@@ -1,0 +1,37 @@
+"""A turn that the test holds in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from django.db.models import Model
+
+from llmchat.answers import streams
+from llmchat.answers.events import StreamEvent, Token, Turn
+from llmchat.answers.services import stream_answer
+from llmchat.answers.streams import LiveStream
+
+Streaming = tuple[asyncio.Task[None], list[StreamEvent], LiveStream | None]
+
+
+@asynccontextmanager
+async def streaming(user: Model, turn: Turn) -> AsyncIterator[Streaming]:
+    """Run a turn up to its first token; yield its task, its events and its stream."""
+    events: list[StreamEvent] = []
+    token = asyncio.Event()
+
+    async def run() -> None:
+        with streams.registered(user.pk, turn.session_id) as stream:
+            async for event in stream_answer(turn=turn, stream=stream):
+                events.append(event)
+                if isinstance(event, Token):
+                    token.set()
+
+    task = asyncio.create_task(run())
+    waiting = asyncio.create_task(token.wait())
+    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    yield task, events, streams.find(user.pk, turn.session_id)
+    await task

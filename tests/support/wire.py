@@ -1,0 +1,336 @@
+"""Clients that put bytes on the wire themselves, and the servers they talk to.
+
+The stock clients hide what these tests are about: which frame came first, what an
+answer's status was, what happens to a client that misbehaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.live import ROOT, START_LIMIT_S, STOP_LIMIT_S, free_port
+
+RS = "\x1e"
+LIMIT_S = 8.0
+
+
+def dumps(value: Any) -> str:
+    """Compact JSON, as both sides write it."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def event(*args: Any, namespace: str = "/", ack_id: int | None = None) -> str:
+    """The Engine.IO message that emits an event."""
+    prefix = "" if namespace == "/" else namespace + ","
+    return f"42{prefix}{'' if ack_id is None else ack_id}{dumps(args)}"
+
+
+class Wire:
+    """A server process that serves one profile of `protocol_app`."""
+
+    def __init__(self, profile: str, kind: str, log: Path) -> None:
+        self.kind = kind
+        self.port = free_port()
+        self.log = log
+        self.path = "/socket.io/"
+        self.expected_tracebacks = 0
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-W", "error", "-m", "tests.protocol_app"),
+                    *("--profile", profile, "--server", kind),
+                    *("--port", str(self.port)),
+                ],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+        try:
+            self._wait_until_up()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_until_up(self) -> None:
+        deadline = time.monotonic() + START_LIMIT_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise RuntimeError(f"the server did not start:\n{self.log_text()}")
+
+    def log_text(self) -> str:
+        """All that the server has written so far."""
+        return self.log.read_text(errors="replace")
+
+    def rss(self) -> int:
+        """The server's resident memory in bytes."""
+        statm = Path(f"/proc/{self.process.pid}/statm").read_text()
+        return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def stop(self) -> None:
+        """Stops the process, by force where it must be."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOP_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.process.wait()
+
+    def target(self, query: str | None = None, **more: str) -> str:
+        """Path and query of a request; `query` replaces the usual one."""
+        if query is None:
+            query = "&".join(f"{k}={v}" for k, v in {"EIO": "4", **more}.items())
+        return f"{self.path}?{query}"
+
+    def url(self, query: str | None = None, **more: str) -> str:
+        """The address of a request."""
+        return f"http://127.0.0.1:{self.port}{self.target(query, **more)}"
+
+    @asynccontextmanager
+    async def polling(self, **query: str) -> AsyncIterator[Polling]:
+        """A client that has shaken hands by polling."""
+        async with httpx.AsyncClient(trust_env=False, timeout=LIMIT_S) as http:
+            client = Polling(self, http)
+            await client.open(**query)
+            yield client
+
+    @asynccontextmanager
+    async def websocket(
+        self, query: str | None = None, **options: Any
+    ) -> AsyncIterator[WebSocket]:
+        """A WebSocket; by default one that opens a session, its handshake read."""
+        own = query is None
+        url = self.url(query or "EIO=4&transport=websocket").replace("http", "ws", 1)
+        options = {"max_size": None, **options}
+        async with connect(
+            url,
+            compression=None,
+            proxy=None,
+            ping_interval=None,
+            close_timeout=1,
+            **options,
+        ) as connection:
+            client = WebSocket(connection)
+            if own:
+                client.handshake = json.loads((await client.read())[1:])
+            yield client
+
+    @asynccontextmanager
+    async def joined(
+        self, namespace: str = "/", auth: Any = None, query: str | None = None
+    ) -> AsyncIterator[WebSocket]:
+        """A WebSocket that has joined a namespace."""
+        async with self.websocket() as client:
+            await client.join(namespace, auth)
+            yield client
+
+    async def check_healthy(self) -> None:
+        """A new client is served, as if nothing had been."""
+        async with self.joined() as client:
+            await client.send(event("echo", "still here", ack_id=1))
+            assert await client.receive() == '431["still here"]'
+
+
+class Polling:
+    """A client on long-polling; nothing is sent unless a test says so."""
+
+    def __init__(self, wire: Wire, http: httpx.AsyncClient) -> None:
+        self.wire = wire
+        self.http = http
+        self.sid = ""
+        self.handshake: dict[str, Any] = {}
+        self.waiting: list[str] = []
+
+    async def open(self, **query: str) -> None:
+        """Shakes hands."""
+        url = self.wire.url(transport="polling", **query)
+        response = await self.http.get(url)
+        assert response.status_code == 200, response.text
+        self.handshake = json.loads(response.text[1:])
+        self.sid = self.handshake["sid"]
+
+    @property
+    def url(self) -> str:
+        return self.wire.url(transport="polling", sid=self.sid)
+
+    @property
+    def upgrade_query(self) -> str:
+        return f"EIO=4&transport=websocket&sid={self.sid}"
+
+    async def get(self, **options: Any) -> httpx.Response:
+        """One poll."""
+        return await self.http.get(self.url, **options)
+
+    async def post(self, body: str | bytes, **options: Any) -> httpx.Response:
+        """One POST of packets."""
+        return await self.http.post(self.url, content=body, **options)
+
+    async def receive(self) -> str:
+        """The next packet; pings are answered on the way, noops passed over."""
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                while not self.waiting:
+                    response = await self.get()
+                    assert response.status_code == 200, response.status_code
+                    self.waiting = response.text.split(RS)
+                packet = self.waiting.pop(0)
+                if packet == "2":
+                    await self.post("3")
+                elif packet != "6":
+                    return packet
+
+    async def join(self, namespace: str = "/", auth: Any = None) -> dict[str, Any]:
+        """Joins a namespace; the answer's content."""
+        await self.post(connect_packet(namespace, auth))
+        return connected(await self.receive(), namespace)
+
+    async def ask(self, name: str, *args: Any, namespace: str = "/") -> Any:
+        """Emits an event and waits for its acknowledgement."""
+        await self.post(event(name, *args, namespace=namespace, ack_id=77))
+        return await answer_of(self.receive, namespace)
+
+    async def expect_end(self) -> None:
+        """The session is gone."""
+        response = await self.get()
+        assert response.status_code == 400
+        assert response.json()["code"] == 1
+
+
+class WebSocket:
+    """A client on a WebSocket; nothing is sent unless a test says so."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+        self.handshake: dict[str, Any] = {}
+
+    @property
+    def sid(self) -> str:
+        sid: str = self.handshake["sid"]
+        return sid
+
+    async def send(self, *frames: str | bytes) -> None:
+        """Sends frames, one after another."""
+        for frame in frames:
+            await self.connection.send(frame)
+
+    async def read(self) -> Any:
+        """The next frame, whatever it is."""
+        return await asyncio.wait_for(self.connection.recv(), LIMIT_S)
+
+    async def receive(self) -> Any:
+        """The next frame; pings are answered on the way."""
+        async with asyncio.timeout(LIMIT_S):
+            while (frame := await self.connection.recv()) == "2":
+                await self.send("3")
+        return frame
+
+    async def join(self, namespace: str = "/", auth: Any = None) -> dict[str, Any]:
+        """Joins a namespace; the answer's content."""
+        await self.send(connect_packet(namespace, auth))
+        return connected(await self.receive(), namespace)
+
+    async def ask(self, name: str, *args: Any, namespace: str = "/") -> Any:
+        """Emits an event and waits for its acknowledgement."""
+        await self.send(event(name, *args, namespace=namespace, ack_id=77))
+        return await answer_of(self.receive, namespace)
+
+    async def expect_close(self, within_s: float = LIMIT_S) -> int:
+        """The server closes; the code it gives."""
+        async with asyncio.timeout(within_s):
+            while True:
+                try:
+                    await self.connection.recv()
+                except ConnectionClosed:
+                    return self.connection.close_code or 1006
+
+    async def expect_silence(self, for_s: float) -> None:
+        """Nothing but pings comes for a while."""
+        try:
+            async with asyncio.timeout(for_s):
+                frame = await self.receive()
+        except TimeoutError:
+            return
+        raise AssertionError(f"something came: {frame!r}")
+
+
+def connect_packet(namespace: str, auth: Any) -> str:
+    """The message that asks for a namespace."""
+    prefix = "" if namespace == "/" else namespace + ","
+    return f"40{prefix}{'' if auth is None else dumps(auth)}"
+
+
+def connected(packet: str, namespace: str) -> dict[str, Any]:
+    """The content of a CONNECT answer."""
+    prefix = "40" if namespace == "/" else f"40{namespace},"
+    assert packet.startswith(prefix), packet
+    content: dict[str, Any] = json.loads(packet[len(prefix) :])
+    return content
+
+
+async def answer_of(receive: Callable[[], Any], namespace: str) -> Any:
+    """The arguments of the acknowledgement that `ask` waits for."""
+    prefix = "43" if namespace == "/" else f"43{namespace},"
+    while True:
+        packet = await receive()
+        if isinstance(packet, str) and packet.startswith(prefix + "77["):
+            return json.loads(packet[len(prefix) + 2 :])
+
+
+def content_of(packet: str, namespace: str = "/") -> list[Any]:
+    """An event's name and arguments, without the offset that recovery adds."""
+    prefix = "42" if namespace == "/" else f"42{namespace},"
+    assert packet.startswith(prefix), packet
+    content: list[Any] = json.loads(packet[len(prefix) :])
+    return content
+
+
+async def eventually(condition: Callable[[], bool], within_s: float = LIMIT_S) -> None:
+    """Waits until something is so."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - it is not this process's to tell
+            await asyncio.sleep(0.02)
+
+
+async def raw_exchange(
+    port: int, request: bytes, limit: int = 65536, *, shut: bool = False
+) -> bytes:
+    """Writes bytes to a server; what comes back until it closes or falls silent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(request)
+        await writer.drain()
+        async with asyncio.timeout(LIMIT_S):
+            return await reader.read(limit)
+    finally:
+        writer.close()
+
+
+async def gone(wire: Wire, socket_id: str, namespace: str = "/") -> list[str]:
+    """The reasons of all disconnects that the application saw for a socket."""
+    async with wire.joined(namespace) as client, asyncio.timeout(LIMIT_S):
+        while True:
+            [entries] = await client.ask("gone", socket_id, namespace=namespace)
+            if entries:
+                return [entry["reason"] for entry in entries]
+            await asyncio.sleep(0.02)
