@@ -172,7 +172,7 @@ def _turns() -> Iterator[Measured]:
 
 
 def _next_turn(conversation: Any, session_id: str) -> Any:
-    from llmchat.answers.events import Turn
+    from llmchat.books.turn import Turn
     from llmchat.providers.types import ChatMessage
 
     said = conversation.messages.order_by("position").values_list("role", "content")

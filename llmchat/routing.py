@@ -12,7 +12,7 @@ from django.http.request import split_domain_port, validate_host
 from django.urls import re_path
 
 from llmchat import conf
-from llmchat.api.async_view import origins
+from llmchat.api import origins
 from llmchat.api.namespace import ChatNamespace
 from llmchat.realtime.consumers import EngineConsumer, make_consumers
 from llmchat.realtime.cors import HttpOptions

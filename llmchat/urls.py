@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from llmchat.api.async_view import views
+from llmchat.api import views
 
 urlpatterns = [
     path("", views.page, name="page"),

@@ -10,7 +10,9 @@ import os
 import shlex
 import sys
 
-from config import settings
+from django.conf import settings
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 
 def command() -> list[str]:

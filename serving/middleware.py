@@ -13,7 +13,7 @@ from django.utils.cache import patch_vary_headers
 from whitenoise.middleware import WhiteNoiseMiddleware
 from whitenoise.responders import StaticFile
 
-from llmchat.api.async_view import origins
+from llmchat.api import origins
 
 Respond = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 

@@ -15,8 +15,8 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError
 
 from llmchat import conf
-from llmchat.answers import streams
-from llmchat.books import checkpoints, turns
+from llmchat.answers import checkpoints, streams
+from llmchat.books import turns
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
 from llmchat.providers.client import ProviderClient

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 from django.db import InterfaceError, OperationalError
 
 from llmchat.access.catalogue import Route
-from llmchat.answers import runtime, streams
+from llmchat.answers import checkpoints, runtime, streams
 from llmchat.answers.events import (
     Cancelled,
     Done,
@@ -30,10 +30,9 @@ from llmchat.answers.events import (
     Started,
     StreamEvent,
     Token,
-    Turn,
 )
 from llmchat.answers.streams import LiveStream
-from llmchat.books import checkpoints
+from llmchat.books.turn import Turn
 from llmchat.books.turns import Begun, Ending, begin_turn, end_turn
 from llmchat.database import in_database
 from llmchat.errors import ChatError, from_provider, refusal

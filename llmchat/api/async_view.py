@@ -12,7 +12,8 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from llmchat.answers.events import NAMES, StreamEvent, payload
+from llmchat.answers.events import StreamEvent
+from llmchat.api.wire import NAMES, payload
 from llmchat.database import in_database
 
 

@@ -17,16 +17,7 @@ from accounts.tokens import bearer_token, user_for_token_sync
 from llmchat import conf
 from llmchat.access.ratelimit import count_message
 from llmchat.answers import runtime, streams
-from llmchat.answers.events import (
-    NAMES,
-    Cancelled,
-    Failed,
-    Started,
-    StreamEvent,
-    Token,
-    Turn,
-    payload,
-)
+from llmchat.answers.events import Cancelled, Failed, Started, StreamEvent, Token
 from llmchat.answers.services import cancel_stream, stream_answer
 from llmchat.answers.streams import LiveStream
 from llmchat.api.serializers import (
@@ -37,6 +28,8 @@ from llmchat.api.serializers import (
     validated,
 )
 from llmchat.api.token_writer import TokenWriter
+from llmchat.api.wire import NAMES, payload
+from llmchat.books.turn import Turn
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
 from llmchat.realtime.sockets import Ack, ConnectionRefused, Namespace, Socket, event

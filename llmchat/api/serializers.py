@@ -12,7 +12,7 @@ from uuid import UUID
 
 from rest_framework import serializers
 
-from llmchat.answers.events import Turn
+from llmchat.books.turn import Turn
 from llmchat.errors import refusal
 from llmchat.providers.types import ChatMessage, Role
 

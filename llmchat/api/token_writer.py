@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from llmchat.answers.events import NAMES, Token, payload
+from llmchat.answers.events import Token
+from llmchat.api.wire import NAMES, payload
 from llmchat.realtime.sockets import Socket
 
 # Beyond it the provider is read no further until the client has caught up.

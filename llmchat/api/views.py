@@ -16,11 +16,13 @@ from llmchat.access import catalogue, permissions
 from llmchat.access.catalogue import Offer
 from llmchat.access.ratelimit import count_message
 from llmchat.answers import streams
-from llmchat.answers.events import Done, Failed, Turn, payload
+from llmchat.answers.events import Done, Failed
 from llmchat.answers.services import stream_answer
 from llmchat.answers.streams import LiveStream
 from llmchat.api.async_view import AsyncAPIView, EventStream
 from llmchat.api.serializers import ChatRequestSerializer, turn_from, validated
+from llmchat.api.wire import payload
+from llmchat.books.turn import Turn
 from llmchat.database import in_database
 from llmchat.errors import refusal
 

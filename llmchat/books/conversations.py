@@ -17,7 +17,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from llmchat.answers.events import Turn
+from llmchat.books.turn import Turn
 from llmchat.errors import refusal
 from llmchat.models import Conversation, Message
 from llmchat.providers.types import ChatMessage

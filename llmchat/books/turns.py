@@ -21,9 +21,9 @@ from django.utils import timezone
 
 from llmchat import conf
 from llmchat.access import budgets, catalogue, keys, permissions
-from llmchat.answers.events import Turn
 from llmchat.books import totals
 from llmchat.books.conversations import extended_hash, open_conversation, stored_hash
+from llmchat.books.turn import Turn
 from llmchat.books.workers import is_known_dead, worker_id
 from llmchat.errors import refusal
 from llmchat.models import AnswerState, Conversation, Message

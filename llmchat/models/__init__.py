@@ -1,14 +1,14 @@
 """What is stored, a file a concept."""
 
-from llmchat.models.budgets import Budget, ProviderAccess, Reservation
+from llmchat.models.budgets import Budget, Reservation
 from llmchat.models.conversations import (
     AnswerState,
     Conversation,
     Message,
-    Provider,
-    ProviderKey,
     RunningStream,
 )
+from llmchat.models.permissions import ProviderAccess
+from llmchat.models.providers import Provider, ProviderKey
 
 __all__ = [
     "AnswerState",

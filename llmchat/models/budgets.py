@@ -1,7 +1,4 @@
-"""Who may use what, and how much of it: rows that operators make.
-
-`budgets.py` keeps the books of the budgets, `permissions.py` judges the access.
-"""
+"""Budgets of users and groups, and what running answers have reserved of them."""
 
 from __future__ import annotations
 
@@ -126,43 +123,3 @@ class Reservation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.amount.normalize():f} for {self.message_id}"
-
-
-class ProviderAccess(models.Model):
-    """That a group may use a provider.
-
-    A provider that no row speaks of may be used by everyone; any other one by
-    superusers and by the members of the groups named.
-    """
-
-    provider = models.ForeignKey(
-        "llmchat.Provider", on_delete=models.CASCADE, related_name="access"
-    )
-    group = models.ForeignKey(
-        Group, on_delete=models.CASCADE, related_name="provider_access"
-    )
-    allowed_models = models.TextField(
-        blank=True,
-        help_text=_(
-            "Names of models, one on a line, * for any characters; blank: all models."
-        ),
-    )
-
-    class Meta:
-        ordering = ["pk"]
-        verbose_name = _("permission")
-        constraints = [
-            models.UniqueConstraint(
-                fields=["provider", "group"],
-                name="provider_access_of_a_group",
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.group}"
-
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        """The patterns of models that the group may use."""
-        lines = (line.strip() for line in self.allowed_models.splitlines())
-        return tuple(line for line in lines if line) or ("*",)

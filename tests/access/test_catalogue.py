@@ -18,7 +18,8 @@ from rest_framework.test import APIClient
 from llmchat import models
 from llmchat.access import catalogue, keys
 from llmchat.answers import runtime
-from llmchat.answers.events import Cancelled, Done, Failed, Turn
+from llmchat.answers.events import Cancelled, Done, Failed
+from llmchat.books.turn import Turn
 from llmchat.database import in_database
 from llmchat.models import Message, Provider, ProviderAccess, ProviderKey
 from llmchat.providers.types import Usage

@@ -13,9 +13,9 @@ from django.db import DataError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
-from llmchat.answers import services, stopping
+from llmchat.answers import checkpoints, services, stopping
 from llmchat.answers.events import Done
-from llmchat.books import checkpoints, turns
+from llmchat.books import turns
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Budget, Conversation, Message, Reservation

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from accounts.deletion import delete_users
 from accounts.models import User
-from llmchat.answers import stopping
-from llmchat.answers.events import Cancelled, Turn
-from llmchat.books import checkpoints
+from llmchat.answers import checkpoints, stopping
+from llmchat.answers.events import Cancelled
+from llmchat.books.turn import Turn
 from llmchat.database import in_database
 from llmchat.models import Conversation, Message, Provider
 from tests.support.chat_fixtures import end_of, provider, turn, upstream, user

@@ -8,15 +8,8 @@ import uuid
 
 import pytest
 
-from llmchat.answers.events import (
-    NAMES,
-    Cancelled,
-    Done,
-    Failed,
-    Started,
-    Token,
-    payload,
-)
+from llmchat.answers.events import Cancelled, Done, Failed, Started, Token
+from llmchat.api.wire import NAMES, payload
 from llmchat.errors import REFUSALS, from_provider, refusal
 from llmchat.providers.errors import ProviderError
 from llmchat.providers.types import Usage

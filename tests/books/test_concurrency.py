@@ -12,9 +12,10 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.test.utils import CaptureQueriesContext
 
-from llmchat.answers.events import Done, Turn
+from llmchat.answers.events import Done
 from llmchat.books import turns
 from llmchat.books.conversations import stored_hash
+from llmchat.books.turn import Turn
 from llmchat.database import THREADS, in_database
 from llmchat.errors import ChatError
 from llmchat.models import Conversation, Message
@@ -215,7 +216,7 @@ async def test_a_database_that_is_locked_refuses_the_turn(
 async def test_no_statement_is_sent_for_a_token(
     user, provider, upstream, turn, monkeypatch
 ):
-    monkeypatch.setattr("llmchat.books.checkpoints.INTERVAL_S", 3600)
+    monkeypatch.setattr("llmchat.answers.checkpoints.INTERVAL_S", 3600)
     await events_of(user, turn("Hi"))  # with what a process does once
     counts = []
     for tokens in (2, 200):

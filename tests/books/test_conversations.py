@@ -13,8 +13,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from llmchat.answers import services, streams
-from llmchat.answers.events import Done, Failed, Turn
+from llmchat.answers.events import Done, Failed
 from llmchat.books.conversations import history_hash, stored_hash
+from llmchat.books.turn import Turn
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Conversation

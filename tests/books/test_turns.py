@@ -15,9 +15,9 @@ from django.db import connection
 from django.utils import timezone
 
 from llmchat.access import catalogue, keys
-from llmchat.answers import runtime, services, streams
+from llmchat.answers import checkpoints, runtime, services, streams
 from llmchat.answers.events import Cancelled, Done, Failed, Token
-from llmchat.books import checkpoints, turns, workers
+from llmchat.books import turns, workers
 from llmchat.books.conversations import stored_hash
 from llmchat.database import in_database
 from llmchat.errors import ChatError
@@ -175,7 +175,7 @@ async def test_a_row_with_a_lease_of_another_machine_is_left_alone(
 async def test_a_row_of_a_dead_process_of_this_machine_is_interrupted_at_once(
     user, provider, upstream, turn
 ):
-    command = "from llmchat.workers import worker_id; print(worker_id())"
+    command = "from llmchat.books.workers import worker_id; print(worker_id())"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", command, stdout=asyncio.subprocess.PIPE
     )

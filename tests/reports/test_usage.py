@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from llmchat.answers.events import Turn
+from llmchat.books.turn import Turn
 from llmchat.books.turns import Ending, begin_turn, finish_turn, sweep
 from llmchat.models import Conversation, Message, Provider, ProviderKey
 from llmchat.providers.types import ChatMessage

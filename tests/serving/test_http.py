@@ -329,11 +329,11 @@ def test_a_static_file_that_does_not_exist_is_not_found(client: Client) -> None:
 
 
 def test_proxies_are_believed_only_where_they_are_named(
-    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
 ) -> None:
     assert "--no-proxy-headers" in serve.command()
 
-    monkeypatch.setattr("config.settings.FORWARDED_ALLOW_IPS", "192.0.2.1")
+    settings.FORWARDED_ALLOW_IPS = "192.0.2.1"
     line = serve.command()
 
     assert "--no-proxy-headers" not in line

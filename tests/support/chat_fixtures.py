@@ -14,9 +14,10 @@ from django.db.models import Model
 
 from llmchat import models
 from llmchat.answers import runtime
-from llmchat.answers.events import End, StreamEvent, Turn
+from llmchat.answers.events import End, StreamEvent
 from llmchat.answers.services import stream_answer
 from llmchat.answers.streams import registered
+from llmchat.books.turn import Turn
 from llmchat.database import in_database
 from llmchat.providers.types import ChatMessage
 from tests.support.upstream import Upstream, running_upstream

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from django.db.models import Model
 
 from llmchat.answers import streams
-from llmchat.answers.events import StreamEvent, Token, Turn
+from llmchat.answers.events import StreamEvent, Token
 from llmchat.answers.services import stream_answer
 from llmchat.answers.streams import LiveStream
+from llmchat.books.turn import Turn
 
 Streaming = tuple[asyncio.Task[None], list[StreamEvent], LiveStream | None]
 

@@ -8,9 +8,8 @@ from contextlib import aclosing
 import pytest
 from django.db import InterfaceError, OperationalError
 
-from llmchat.answers import runtime, streams
+from llmchat.answers import checkpoints, runtime, streams
 from llmchat.answers.services import stream_answer
-from llmchat.books import checkpoints
 from llmchat.database import in_database
 from llmchat.models import Message
 from tests.support.chat_fixtures import broken_database, until

@@ -1,0 +1,160 @@
+"""Providers as operators configure them, and their keys."""
+
+from __future__ import annotations
+
+from django.core.validators import MinValueValidator, RegexValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from llmchat.models import encryption
+
+# What most providers' keys begin with; it tells nothing of the key.
+_KIND = "sk-"
+
+
+class Provider(models.Model):
+    """A provider as an operator configures it; `name` is what clients send."""
+
+    class Protocol(models.TextChoices):
+        OPENAI = "openai", _("OpenAI chat completions")
+        DEEPSEEK = "deepseek", _("DeepSeek")
+        CLAUDE = "claude", _("Anthropic messages")
+        GEMINI = "gemini", _("Gemini generateContent")
+
+    class MaxTokensField(models.TextChoices):
+        MAX_TOKENS = "max_tokens"
+        MAX_COMPLETION_TOKENS = "max_completion_tokens"
+
+    class SystemRole(models.TextChoices):
+        SYSTEM = "system"
+        DEVELOPER = "developer"
+
+    class Thinking(models.TextChoices):
+        OMIT = "omit", _("say nothing of it")
+        DISABLED = "disabled", _("switch it off")
+
+    name = models.SlugField(max_length=64, unique=True)
+    label = models.CharField(max_length=64, help_text=_("Shown to people."))
+    protocol = models.CharField(max_length=16, choices=Protocol)
+    enabled = models.BooleanField(default=True)
+    embedded = models.BooleanField(
+        default=False,
+        help_text=_("Served by the language model that this server starts itself."),
+    )
+    # No URLField: it knows no hosts without a dot, such as a container's name.
+    base_url = models.CharField(
+        max_length=200,
+        blank=True,
+        validators=[
+            RegexValidator(
+                r"^https?://[^\s/?#@]+(/[^\s?#]*)?\Z",
+                _("Must be an http or https address without user, query and fragment."),
+            )
+        ],
+        help_text=_("Blank: the address from the environment."),
+    )
+    default_model = models.CharField(
+        max_length=128, help_text=_("Answers where a request names no model.")
+    )
+    needs_key = models.BooleanField(default=True)
+    max_tokens_field = models.CharField(
+        max_length=24, choices=MaxTokensField, default=MaxTokensField.MAX_TOKENS
+    )
+    max_output_tokens = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+    accepts_sampling = models.BooleanField(
+        default=True, help_text=_("Whether the model takes a temperature.")
+    )
+    temperature_max = models.FloatField(default=2.0)
+    system_role = models.CharField(
+        max_length=16, choices=SystemRole, default=SystemRole.SYSTEM
+    )
+    thinking = models.CharField(max_length=16, choices=Thinking, default=Thinking.OMIT)
+    include_usage = models.BooleanField(
+        default=True, help_text=_("Whether to ask for token counts at the end.")
+    )
+    input_price = models.DecimalField(
+        max_digits=10,
+        decimal_places=4,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text=_("US dollars for a million input tokens; blank: not known."),
+    )
+    output_price = models.DecimalField(
+        max_digits=10,
+        decimal_places=4,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text=_("US dollars for a million output tokens; blank: not known."),
+    )
+    fallback = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="fallback_of",
+        help_text=_("Asked where this provider cannot answer."),
+    )
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return self.label
+
+
+class ProviderKey(models.Model):
+    """An API key, encrypted; only its last four characters can ever be shown."""
+
+    provider = models.ForeignKey(
+        Provider, on_delete=models.CASCADE, related_name="keys"
+    )
+    name = models.CharField(
+        max_length=64, blank=True, help_text=_("Whose or what the key is.")
+    )
+    encrypted_value = models.TextField(editable=False)
+    prefix = models.CharField(
+        max_length=3, blank=True, default="", db_default="", editable=False
+    )
+    last4 = models.CharField(max_length=4, editable=False)
+    enabled = models.BooleanField(default=True)
+    resting_until = models.DateTimeField(
+        null=True, blank=True, help_text=_("Not used before, after a refusal.")
+    )
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_error = models.CharField(max_length=200, blank=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"{self.name or self.provider.name} {self.masked}"
+
+    @property
+    def masked(self) -> str:
+        """As much of the key as anybody sees."""
+        return f"{self.prefix}…{self.last4}" if self.encrypted_value else ""
+
+    def set_value(self, value: str) -> None:
+        """Encrypt `value` into the row, as a new key's; the caller saves.
+
+        Raises: EncryptionError when no encryption key is configured.
+        """
+        value = value.strip()
+        self.encrypted_value = encryption.encrypt(value)
+        # A short key would be given away by its last four characters.
+        self.last4 = value[-4:] if len(value) >= 12 else ""
+        self.prefix = _KIND if value.startswith(_KIND) else ""
+        # How the old key fared says nothing of this one.
+        self.resting_until = self.last_used_at = None
+
+    def value(self) -> str:
+        """Return the key in the clear.
+
+        Raises: EncryptionError when none of the encryption keys fits.
+        """
+        return encryption.decrypt(self.encrypted_value)
