@@ -147,8 +147,10 @@ def _without_text_index(cursor: Any) -> Iterator[None]:
 
 def _turns() -> Iterator[Measured]:
     """Go on with conversations as the documented client does: by their history."""
-    from llmchat.books import turns
+    from llmchat.books.begin import begin_turn
     from llmchat.books.conversations import stored_hash
+    from llmchat.books.end import finish_turn
+    from llmchat.books.turn import Outcome
     from llmchat.models import Conversation, Message, Provider
     from llmchat.providers.types import Usage
 
@@ -160,13 +162,13 @@ def _turns() -> Iterator[Measured]:
         Conversation.objects.filter(pk=row.pk).update(thread_hash=stored_hash(row.pk))
         turn = _next_turn(row, f"turn {number}")
         with _database_time(started):
-            begun = turns.begin_turn(row.user_id, turn)
+            begun = begin_turn(row.user_id, turn)
         assert begun.conversation_id == row.pk
-        ending = turns.Ending(
+        ending = Outcome(
             Message.State.COMPLETE, "Done.", Usage(1000, 2, "provider"), "model-1"
         )
         with _database_time(ended):
-            assert turns.finish_turn(begun, ending)
+            assert finish_turn(begun, ending)
     yield _measured("a turn's start", started, TURN_TARGET_MS)
     yield _measured("a turn's end", ended, TURN_TARGET_MS)
 

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from llmchat.admin.base import ReadOnly, log
 from llmchat.admin.look import ModelAdmin, action, display
 from llmchat.answers import stopping
-from llmchat.books import turns
+from llmchat.books.sweep import sweep
 from llmchat.models import Message, RunningStream
 from llmchat.reports import search
 
@@ -81,7 +81,7 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
                 self._say(request, stop(request, rows))
             return HttpResponseRedirect(request.get_full_path())
         # What a dead process has left behind does not run.
-        turns.sweep()
+        sweep()
         response: HttpResponse = super().changelist_view(request, extra_context)
         return response
 

@@ -14,7 +14,9 @@ from collections import deque
 from django.db import DatabaseError, InterfaceError, OperationalError
 
 from llmchat.answers import streams
-from llmchat.books import turns
+from llmchat.books.checkpoint import checkpoint
+from llmchat.books.end import end_turn
+from llmchat.books.turn import Begun, Outcome
 from llmchat.database import in_database
 
 logger = logging.getLogger(__name__)
@@ -25,7 +27,7 @@ INTERVAL_S = 0.75
 # becomes `interrupted` with the text of its last checkpoint.
 _MAX_UNSAVED = 1000
 
-_unsaved: deque[tuple[turns.Begun, turns.Ending]] = deque(maxlen=_MAX_UNSAVED)
+_unsaved: deque[tuple[Begun, Outcome]] = deque(maxlen=_MAX_UNSAVED)
 _task: asyncio.Task[None] | None = None
 
 
@@ -37,7 +39,7 @@ def ensure_running() -> None:
         _task = loop.create_task(_keep_books())
 
 
-def save_later(begun: turns.Begun, ending: turns.Ending) -> None:
+def save_later(begun: Begun, ending: Outcome) -> None:
     """Take an end that could not be stored."""
     _unsaved.append((begun, ending))
     ensure_running()
@@ -71,7 +73,7 @@ async def _save_ends() -> None:
     while _unsaved:
         end = _unsaved[0]
         try:
-            await in_database(turns.end_turn, *end)
+            await in_database(end_turn, *end)
         except (OperationalError, InterfaceError):
             raise  # again at the next tick
         except Exception:
@@ -89,9 +91,7 @@ async def _checkpoint() -> None:
             live[progress.message_id] = stream, progress
     if not live:
         return
-    stopped = await in_database(
-        turns.checkpoint, [progress for _, progress in live.values()]
-    )
+    stopped = await in_database(checkpoint, [progress for _, progress in live.values()])
     for stream, progress in live.values():
         stream.note_progress(progress)
     for message_id in stopped:

@@ -16,7 +16,7 @@ from django.db import DatabaseError, InterfaceError
 
 from llmchat import conf
 from llmchat.answers import checkpoints, streams
-from llmchat.books import turns
+from llmchat.books.sweep import sweep
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
 from llmchat.providers.client import ProviderClient
@@ -156,7 +156,7 @@ async def startup() -> None:
 
 async def _sweep() -> None:
     try:
-        interrupted = await in_database(turns.sweep)
+        interrupted = await in_database(sweep)
     except (DatabaseError, InterfaceError) as exc:
         logger.warning("no look for dead processes, no database: %s", exc)
     else:

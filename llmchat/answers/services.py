@@ -32,8 +32,9 @@ from llmchat.answers.events import (
     Token,
 )
 from llmchat.answers.streams import LiveStream
-from llmchat.books.turn import Turn
-from llmchat.books.turns import Begun, Ending, begin_turn, end_turn
+from llmchat.books.begin import begin_turn
+from llmchat.books.end import end_turn
+from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.database import in_database
 from llmchat.errors import ChatError, from_provider, refusal
 from llmchat.models import AnswerState, Message
@@ -303,7 +304,7 @@ async def _provider_events(answer: _Answer) -> AsyncGenerator[Event, None]:
     )
 
 
-def _ending(stream: LiveStream, answer: _Answer) -> Ending:
+def _ending(stream: LiveStream, answer: _Answer) -> Outcome:
     """Return how the answer ended: whole, or else cut off, or else failed."""
     finished = answer.finished
     if finished is not None:
@@ -318,7 +319,7 @@ def _ending(stream: LiveStream, answer: _Answer) -> Ending:
         else:
             answer.error = answer.error or refusal("internal_error")
             state, reason, code = _State.ERROR, "error", answer.error.code
-    return Ending(
+    return Outcome(
         state=state,
         text=stream.text,
         usage=_usage(stream, answer, state),
@@ -347,7 +348,7 @@ def _usage(stream: LiveStream, answer: _Answer, state: AnswerState) -> Usage:
     return usage if answer.billed is None else usage + answer.billed
 
 
-def _end(answer: _Answer, ending: Ending) -> End:
+def _end(answer: _Answer, ending: Outcome) -> End:
     """Return the event that tells the client of the ending."""
     turn, begun = answer.turn, answer.begun
     if ending.state == _State.COMPLETE:
@@ -367,7 +368,7 @@ def _end(answer: _Answer, ending: Ending) -> End:
     return Failed(turn.session_id, answer.error, ending.text, *place)
 
 
-async def _store(begun: Begun, ending: Ending) -> None:
+async def _store(begun: Begun, ending: Outcome) -> None:
     """Store the end; no cancellation and no slow database keeps it from that."""
     storing = runtime.get().spawn(_store_now(begun, ending))
     _storing[storing] = begun.user_id
@@ -390,7 +391,7 @@ async def _wait_for_ends(user_id: int) -> None:
         raise refusal("database_unavailable", retry_after=_RETRY_AFTER_S)
 
 
-async def _store_now(begun: Begun, ending: Ending) -> None:
+async def _store_now(begun: Begun, ending: Outcome) -> None:
     try:
         await in_database(end_turn, begun, ending)
     except (OperationalError, InterfaceError) as exc:

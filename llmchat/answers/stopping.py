@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from llmchat.answers import runtime
-from llmchat.books import turns
+from llmchat.books.sweep import sweep
 from llmchat.models import Conversation, Message
 
 
@@ -24,7 +24,7 @@ def stop(answers: QuerySet[Message]) -> int:
     Streams of this process are cancelled at once. Other workers read the mark at
     their next checkpoint, within a second. Answers of dead ones are closed here.
     """
-    turns.sweep()
+    sweep()
     running = answers.filter(state=Message.State.STREAMING)
     idents = frozenset(running.values_list("pk", flat=True))
     with transaction.atomic():

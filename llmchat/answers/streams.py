@@ -16,7 +16,7 @@ from datetime import datetime
 from django.utils import timezone
 
 from llmchat import conf
-from llmchat.books.turns import Begun, Progress
+from llmchat.books.turn import Begun, Progress
 from llmchat.errors import ChatError, refusal
 from llmchat.providers.types import Event
 

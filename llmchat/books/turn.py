@@ -1,11 +1,17 @@
-"""One turn of a conversation, as it comes in."""
+"""One turn of a conversation: as it comes in, as it begins, goes on and ends."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from llmchat.providers.types import ChatMessage
+from llmchat.access.catalogue import Route
+from llmchat.models import AnswerState
+from llmchat.providers.types import ChatMessage, Usage
+
+# Checkpoints renew it; a worker that misses so many of them is dead.
+LEASE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +25,59 @@ class Turn:
     temperature: float | None = None
     max_tokens: int | None = None
     conversation_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A turn that is stored; `thread_hash` is its conversation's at that moment.
+
+    `budgets` are those that something is reserved of.
+    """
+
+    user_id: int
+    route: Route
+    model: str
+    conversation_id: UUID
+    message_id: UUID
+    thread_hash: str
+    budgets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a checkpoint stores of one stream; `text` None: nothing new.
+
+    `parts` is the number of pieces that the text is made of.
+    """
+
+    message_id: UUID
+    text: str | None
+    first_token_at: datetime | None
+    parts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an answer. `refused` maps the idents of refused keys to codes.
+
+    `usage` is what all attempts are billed for where the answer came from.
+    `fell_back` says that the route's fallback was asked in the end; `before` is what
+    the route's own provider has billed until then.
+    """
+
+    state: AnswerState
+    text: str
+    usage: Usage
+    model: str
+    finish_reason: str = ""
+    error_code: str = ""
+    attempts: int = 1
+    first_token_at: datetime | None = None
+    refused: dict[str, str] = field(default_factory=dict)
+    fell_back: bool = False
+    before: Usage | None = None
+
+
+def storable(text: str) -> str:
+    """Return `text` as every database takes it: PostgreSQL refuses NUL."""
+    return text.replace("\0", "\ufffd")

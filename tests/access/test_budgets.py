@@ -15,7 +15,10 @@ from django.utils import timezone
 
 from llmchat.access import budgets
 from llmchat.answers.events import Cancelled, Done, Failed, Token
-from llmchat.books import turns
+from llmchat.books.begin import begin_turn
+from llmchat.books.end import finish_turn
+from llmchat.books.sweep import sweep
+from llmchat.books.turn import Outcome
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Budget, Conversation, Message, Provider, Reservation
@@ -169,7 +172,7 @@ async def test_workers_that_ask_at_the_same_moment_do_not_overdraw(
     def begin(member) -> str:
         barrier.wait(10)
         try:
-            turns.begin_turn(member.pk, turn("Hi"))
+            begin_turn(member.pk, turn("Hi"))
         except ChatError as exc:
             return exc.code
         return "begun"
@@ -359,7 +362,7 @@ async def test_what_a_dead_process_had_reserved_is_freed(
     row = await budget(10)
 
     def die() -> None:
-        turns.begin_turn(user.pk, turn("Hi"))
+        begin_turn(user.pk, turn("Hi"))
         Message.objects.filter(state="streaming").update(
             worker="elsewhere/1/2", lease_until=timezone.now() - timedelta(seconds=1)
         )
@@ -368,7 +371,7 @@ async def test_what_a_dead_process_had_reserved_is_freed(
 
     await in_database(die)
     assert len(await reservations()) == 1
-    await in_database(turns.sweep)
+    await in_database(sweep)
     assert await reservations() == []
     assert await spent(row) == 0
     assert isinstance(await end_of(user, turn("Hi", session_id="s-2")), Done)
@@ -380,7 +383,7 @@ async def test_the_sweep_leaves_what_a_living_process_has_reserved(
     await budget()
     upstream.steps = ("Hel", go := asyncio.Event())
     async with streaming(user, turn("Hi")):
-        await in_database(turns.sweep)
+        await in_database(sweep)
         assert len(await reservations()) == 1
         go.set()
 
@@ -389,10 +392,10 @@ async def test_an_end_is_settled_once(user, provider, turn, budget):
     row = await budget()
 
     def end_twice() -> list[bool]:
-        begun = turns.begin_turn(user.pk, turn("Hi"))
+        begun = begin_turn(user.pk, turn("Hi"))
         usage = Usage(7, 3, "provider")
-        ending = turns.Ending(Message.State.COMPLETE, "Hello", usage, "model-1")
-        return [turns.finish_turn(begun, ending) for _ in range(2)]
+        ending = Outcome(Message.State.COMPLETE, "Hello", usage, "model-1")
+        return [finish_turn(begun, ending) for _ in range(2)]
 
     assert await in_database(end_twice) == [True, False]
     assert await spent(row) == 10

@@ -15,7 +15,9 @@ from django.utils import timezone
 
 from llmchat.answers import checkpoints, services, stopping
 from llmchat.answers.events import Done
-from llmchat.books import turns
+from llmchat.books.begin import begin_turn
+from llmchat.books.end import end_turn
+from llmchat.books.turn import LEASE, Begun, Outcome
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Budget, Conversation, Message, Reservation
@@ -102,12 +104,12 @@ async def test_an_end_that_moves_up_in_a_full_queue_is_stored(
 ):
     monkeypatch.setattr(checkpoints, "_unsaved", deque(maxlen=1))
 
-    def begin(session_id: str) -> turns.Begun:
-        return turns.begin_turn(user.pk, turn(session_id, session_id=session_id))
+    def begin(session_id: str) -> Begun:
+        return begin_turn(user.pk, turn(session_id, session_id=session_id))
 
     first, second = [await in_database(begin, name) for name in ("s-1", "s-2")]
     usage = Usage(1, 1, "provider")
-    ending = turns.Ending(Message.State.COMPLETE, "Hello", usage, "model-1")
+    ending = Outcome(Message.State.COMPLETE, "Hello", usage, "model-1")
 
     async def in_database_meanwhile(*call: object) -> object:
         if call[1] is first:
@@ -125,7 +127,6 @@ async def test_an_end_that_moves_up_in_a_full_queue_is_stored(
 def slow_end(monkeypatch) -> Iterator[Event]:
     """Let no end be stored until the event is set, and no client wait for it."""
     go = Event()
-    end_turn = turns.end_turn
 
     def wait(*args: object) -> None:
         assert go.wait(30)
@@ -212,13 +213,11 @@ async def test_an_operator_s_stop_and_a_checkpoint_do_not_lock_each_other_up(
 
 def two_in_the_wrong_order(user, turn) -> list:
     """Make two running answers whose rows lie the other way round than their keys."""
-    begun = [
-        turns.begin_turn(user.pk, turn(name, session_id=name)) for name in ("a", "b")
-    ]
+    begun = [begin_turn(user.pk, turn(name, session_id=name)) for name in ("a", "b")]
     first, second = sorted(row.message_id for row in begun)
     for pk in (second, first):
         # On PostgreSQL, what is changed is written anew, behind the rest.
-        Message.objects.filter(pk=pk).update(lease_until=timezone.now() + turns.LEASE)
+        Message.objects.filter(pk=pk).update(lease_until=timezone.now() + LEASE)
     return [first, second]
 
 

@@ -13,9 +13,10 @@ from django.db.backends.utils import CursorWrapper
 from django.test.utils import CaptureQueriesContext
 
 from llmchat.answers.events import Done
-from llmchat.books import turns
+from llmchat.books.begin import begin_turn
 from llmchat.books.conversations import stored_hash
-from llmchat.books.turn import Turn
+from llmchat.books.end import finish_turn
+from llmchat.books.turn import Outcome, Turn
 from llmchat.database import THREADS, in_database
 from llmchat.errors import ChatError
 from llmchat.models import Conversation, Message
@@ -114,11 +115,11 @@ async def test_the_same_history_from_all_workers_at_once_makes_no_odd_conversati
     def whole_turn(number: int) -> None:
         barrier.wait(10)
         asked = turn("Hi", "Hello", f"tab {number}", session_id=f"s-{number}")
-        begun = turns.begin_turn(user.pk, asked)
+        begun = begin_turn(user.pk, asked)
         barrier.wait(10)
         usage = Usage(1, 1, "provider")
-        ending = turns.Ending(Message.State.COMPLETE, "Hello", usage, "model-1")
-        assert turns.finish_turn(begun, ending)
+        ending = Outcome(Message.State.COMPLETE, "Hello", usage, "model-1")
+        assert finish_turn(begun, ending)
 
     await asyncio.gather(*(in_database(whole_turn, n) for n in range(THREADS)))
     assert await in_database(conversations) == [
@@ -134,7 +135,7 @@ async def test_one_session_begins_once_however_many_workers_are_asked(
     def begin() -> str:
         barrier.wait(10)
         try:
-            turns.begin_turn(user.pk, turn("Hi"))
+            begin_turn(user.pk, turn("Hi"))
         except ChatError as exc:
             return exc.code
         return "begun"
@@ -193,7 +194,7 @@ async def test_a_database_that_is_locked_refuses_the_turn(
     def begin(asked: Turn) -> str:
         impatient()
         try:
-            turns.begin_turn(user.pk, asked)
+            begin_turn(user.pk, asked)
         except ChatError as exc:
             return f"{exc.code}, again in {exc.retry_after} s"
         finally:

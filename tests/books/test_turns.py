@@ -17,8 +17,11 @@ from django.utils import timezone
 from llmchat.access import catalogue, keys
 from llmchat.answers import checkpoints, runtime, services, streams
 from llmchat.answers.events import Cancelled, Done, Failed, Token
-from llmchat.books import turns, workers
+from llmchat.books import workers
+from llmchat.books.begin import begin_turn
+from llmchat.books.checkpoint import checkpoint
 from llmchat.books.conversations import stored_hash
+from llmchat.books.sweep import sweep
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Conversation, Message, Provider, ProviderKey
@@ -64,7 +67,7 @@ def is_answer(state, content):
 
 async def checkpoint_of(user):
     progress = [stream.progress() for stream in streams.of_user(user.pk)]
-    return await in_database(turns.checkpoint, progress)
+    return await in_database(checkpoint, progress)
 
 
 async def test_a_checkpoint_stores_the_text_and_renews_the_lease(
@@ -132,7 +135,7 @@ async def test_an_operator_stops_a_stream_of_any_worker(
 async def test_the_row_of_a_living_worker_is_not_swept(user, provider, upstream, turn):
     upstream.steps = ("Hel", go := asyncio.Event())
     async with streaming(user, turn("Hi")):
-        assert await in_database(turns.sweep) == 0
+        assert await in_database(sweep) == 0
         go.set()
 
 
@@ -140,7 +143,7 @@ async def orphan(user, turn, **changes) -> Message:
     """Leave a row behind as a process does that dies in mid-stream."""
 
     def make() -> Message:
-        begun = turns.begin_turn(user.pk, turn("Hi"))
+        begun = begin_turn(user.pk, turn("Hi"))
         fields = {"content": "Hel", **changes}
         Message.objects.filter(pk=begun.message_id).update(**fields)
         return Message.objects.get(pk=begun.message_id)
@@ -155,7 +158,7 @@ async def test_a_row_whose_lease_ran_out_is_interrupted(user, provider, upstream
         worker="elsewhere/1/2",
         lease_until=timezone.now() - timedelta(seconds=1),
     )
-    assert await in_database(turns.sweep) == 1
+    assert await in_database(sweep) == 1
 
     await in_database(row.refresh_from_db)
     assert (row.state, row.content) == ("interrupted", "Hel")
@@ -169,7 +172,7 @@ async def test_a_row_with_a_lease_of_another_machine_is_left_alone(
     user, provider, upstream, turn
 ):
     await orphan(user, turn, worker="elsewhere/1/2")
-    assert await in_database(turns.sweep) == 0
+    assert await in_database(sweep) == 0
 
 
 async def test_a_row_of_a_dead_process_of_this_machine_is_interrupted_at_once(
@@ -181,7 +184,7 @@ async def test_a_row_of_a_dead_process_of_this_machine_is_interrupted_at_once(
     )
     output, _ = await process.communicate()
     row = await orphan(user, turn, worker=output.decode().strip())
-    assert await in_database(turns.sweep) == 1
+    assert await in_database(sweep) == 1
     await in_database(row.refresh_from_db)
     assert row.state == "interrupted"
 

@@ -14,8 +14,10 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from llmchat.books.turn import Turn
-from llmchat.books.turns import Ending, begin_turn, finish_turn, sweep
+from llmchat.books.begin import begin_turn
+from llmchat.books.end import finish_turn
+from llmchat.books.sweep import sweep
+from llmchat.books.turn import Outcome, Turn
 from llmchat.models import Conversation, Message, Provider, ProviderKey
 from llmchat.providers.types import ChatMessage
 from llmchat.providers.types import Usage as Counts
@@ -57,8 +59,8 @@ def turn(session_id: str, *texts: str) -> Turn:
     return Turn(session_id, "test", messages)
 
 
-def ending(state: State = State.COMPLETE, text: str = "Hello") -> Ending:
-    return Ending(state, text, Counts(1000, 500, "provider"), "model-1-snapshot")
+def ending(state: State = State.COMPLETE, text: str = "Hello") -> Outcome:
+    return Outcome(state, text, Counts(1000, 500, "provider"), "model-1-snapshot")
 
 
 # --- On the conversation's row ---------------------------------------------------

@@ -1,0 +1,119 @@
+"""The start of a turn: its message and the answer to come, in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError, InterfaceError, OperationalError, transaction
+from django.utils import timezone
+
+from llmchat import conf
+from llmchat.access import budgets, catalogue, permissions
+from llmchat.books import totals
+from llmchat.books.conversations import open_conversation
+from llmchat.books.sweep import sweep
+from llmchat.books.turn import LEASE, Begun, Turn
+from llmchat.books.workers import worker_id
+from llmchat.errors import refusal
+from llmchat.models import Message
+from llmchat.providers.answer import estimate_input_tokens
+from llmchat.providers.request import max_tokens
+from llmchat.providers.types import Chat, Usage
+
+_RETRY_AFTER_S = 5
+_State = Message.State
+
+
+def begin_turn(user_id: int, turn: Turn) -> Begun:
+    """Store the user's message and the answer to come, in one transaction.
+
+    Raises: ChatError `provider_not_found`, `key_not_configured`, `permission_denied`,
+        `token_invalid`, `session_active`, `too_many_streams`,
+        `conversation_not_found`, `budget_exceeded`, `price_not_configured`,
+        `database_unavailable`.
+    """
+    try:
+        may_use = partial(permissions.permits, user_id)
+        route = catalogue.route(turn.provider, may_use=may_use)
+        permissions.require(user_id, turn.provider, turn.model or route.default_model)
+        with transaction.atomic():
+            _lock_user(user_id)
+            _check_running(user_id, turn)
+            return _stored(user_id, turn, route)
+    except (OperationalError, InterfaceError) as exc:
+        raise refusal("database_unavailable", retry_after=_RETRY_AFTER_S) from exc
+    except IntegrityError as exc:
+        raise refusal("session_active") from exc
+
+
+def _lock_user(user_id: int) -> None:
+    """Make the turns of one user start one after another, on every worker."""
+    users = get_user_model().objects.select_for_update(no_key=True)
+    if not users.filter(pk=user_id, is_active=True).exists():
+        raise refusal("token_invalid")
+
+
+def _check_running(user_id: int, turn: Turn) -> None:
+    limit = conf.get().max_streams_per_user
+    running = _running_sessions(user_id)
+    if turn.session_id in running or len(running) >= limit:
+        sweep(user_id)
+        running = _running_sessions(user_id)
+    if turn.session_id in running:
+        raise refusal("session_active")
+    if len(running) >= limit:
+        raise refusal("too_many_streams")
+
+
+def _running_sessions(user_id: int) -> list[str]:
+    rows = Message.objects.filter(user_id=user_id, state=_State.STREAMING)
+    return list(rows.values_list("session_id", flat=True))
+
+
+def _stored(user_id: int, turn: Turn, route: catalogue.Route) -> Begun:
+    conversation = open_conversation(user_id, turn)
+    now = timezone.now()
+    model = turn.model or route.default_model
+    answer = Message.objects.create(
+        conversation=conversation,
+        user_id=user_id,
+        position=conversation.message_count,
+        role=Message.Role.ASSISTANT,
+        state=_State.STREAMING,
+        created_at=now,
+        session_id=turn.session_id,
+        provider=turn.provider,
+        model=model,
+        worker=worker_id(),
+        lease_until=now + LEASE,
+    )
+    most = _most(turn, route)
+    drawn_on = budgets.reserve(user_id, answer.pk, most, route.highest_cost(most))
+    if drawn_on and route.fallback and route.fallback.cost(most) is None:
+        # What it would cost could not be settled.
+        route = replace(route, fallback=None)
+    conversation.message_count += 1
+    totals.note_begin(conversation, model)
+    conversation.save()
+    return Begun(
+        user_id=user_id,
+        route=route,
+        model=model,
+        conversation_id=conversation.pk,
+        message_id=answer.pk,
+        thread_hash=conversation.thread_hash,
+        budgets=drawn_on,
+    )
+
+
+def _most(turn: Turn, route: catalogue.Route) -> Usage:
+    """Return what the answer to a turn uses at most, as far as can be said."""
+    chat = Chat(
+        turn.model or route.default_model,
+        turn.messages,
+        max_output_tokens=turn.max_tokens,
+    )
+    output = max_tokens(route.provider, chat) or budgets.DEFAULT_OUTPUT_TOKENS
+    return Usage(estimate_input_tokens(chat), output, "estimated")
