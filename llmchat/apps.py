@@ -16,6 +16,9 @@ class LlmchatConfig(AppConfig):
         from django.db.models.signals import pre_delete
 
         from llmchat import checks  # noqa: F401
+        from llmchat.access.budgets import on_budget_delete
         from llmchat.answers.stopping import on_user_delete
+        from llmchat.models import Budget
 
         pre_delete.connect(on_user_delete, sender=get_user_model())
+        pre_delete.connect(on_budget_delete, sender=Budget)

@@ -16,7 +16,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from llmchat.answers import runtime, streams
+from llmchat.answers import runtime
 from llmchat.realtime.asgi_server import abort
 from llmchat.routing import RealTime
 
@@ -97,7 +97,7 @@ class Draining:
         self._signals.add(number)
 
     async def _drain(self, handler: Handler, number: int) -> None:
-        goodbye_s = _GOODBYE_S if streams.running() else _IDLE_GOODBYE_S
+        goodbye_s = _GOODBYE_S if runtime.get().streams.running() else _IDLE_GOODBYE_S
         try:
             await runtime.drain(self._hurry)
             await self._real_time.close(goodbye_s)

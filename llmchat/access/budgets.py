@@ -7,7 +7,7 @@ overdrawn by one answer at the most. When the answer ends, what it has cost take
 reservation's place; the sweep frees the reservations of dead processes.
 
 Whoever locks budgets has locked the conversation before, and takes them in the order
-of their keys, so that no two transactions wait for each other.
+of their keys, reservations last, so that no two transactions wait for each other.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import Group
+from django.db import transaction
 from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone
 
@@ -85,15 +87,30 @@ def release(message_ids: Iterable[UUID]) -> None:
     Reservation.objects.filter(message_id__in=message_ids).delete()
 
 
+def has_reserved(message_id: UUID) -> bool:
+    """Return whether an answer's reservation waits to be settled."""
+    return Reservation.objects.filter(message_id=message_id).exists()
+
+
 def release_orphans() -> int:
-    """Free what is reserved for answers that nobody writes; return how many."""
-    running = Message.objects.filter(state=Message.State.STREAMING).values("pk")
-    return Reservation.objects.exclude(message_id__in=running).delete()[0]
+    """Free what is reserved for answers that nobody writes; return how many.
+
+    What an end is about to settle is locked, and left to it.
+    """
+    running = Message.objects.filter(state=Message.State.STREAMING).order_by()
+    orphans = Reservation.objects.exclude(message_id__in=running.values("pk"))
+    with transaction.atomic():
+        free = orphans.order_by("pk").select_for_update(skip_locked=True)
+        idents = list(free.values_list("pk", flat=True))
+        return Reservation.objects.filter(pk__in=idents).delete()[0]
 
 
-def reserved_of(budget: Budget) -> Decimal:
-    """Return what running answers may still use up of a budget."""
-    return _reserved([budget]).get(budget.pk, Decimal(0))
+def on_budget_delete(sender: Any, instance: Budget, **kwargs: Any) -> None:
+    """Called by Django in the transaction that deletes a budget, before any row goes.
+
+    Django deletes the reservations first; an end locks the budget before them.
+    """
+    list(_locked(Budget.objects.filter(pk=instance.pk)).values_list("pk"))
 
 
 def _of_user(user_id: int) -> QuerySet[Budget]:
@@ -102,7 +119,7 @@ def _of_user(user_id: int) -> QuerySet[Budget]:
 
 
 def _locked(budgets: QuerySet[Budget]) -> QuerySet[Budget]:
-    return budgets.select_for_update().order_by("pk")
+    return budgets.select_for_update(no_key=True).order_by("pk")
 
 
 def _reserved(budgets: Sequence[Budget]) -> dict[int, Decimal]:

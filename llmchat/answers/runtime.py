@@ -1,4 +1,4 @@
-"""What a process has one of: the provider client, the local model, the checkpoints.
+"""What a process has one of: its streams, their ends, the way to the providers.
 
 All of it belongs to the event loop of the server and is made when first wanted.
 `startup` and `shutdown` are the server's lifespan.
@@ -15,7 +15,9 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError
 
 from llmchat import conf
-from llmchat.answers import checkpoints, streams
+from llmchat.answers.checkpoints import Checkpoints
+from llmchat.answers.ends import Ends
+from llmchat.answers.streams import LiveStream, Streams
 from llmchat.books.sweep import sweep
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
@@ -41,6 +43,9 @@ class Runtime:
         self.loop = loop
         self.client = ProviderClient(timeouts())
         self.local_model = LocalModel()
+        self.streams = Streams()
+        self.ends = Ends()
+        self.checkpoints = Checkpoints(self.streams)
         self.closing = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._sweeping = loop.create_task(self._keep_sweeping())
@@ -67,7 +72,7 @@ class Runtime:
         They have `LLMCHAT_DRAIN_S` for it, or until `hurry` is set.
         """
         self.closing = True
-        running = streams.running()
+        running = self.streams.running()
         if not running:
             return
         logger.info("stopping: %d answers are being written", len(running))
@@ -88,15 +93,17 @@ class Runtime:
         """Cut off what still streams, store its end, and let go of everything."""
         self.closing = True
         self._sweeping.cancel()
-        for stream in streams.running():
+        running = self.streams.running()
+        for stream in running:
             stream.interrupt(_cut_off())
-        ends = [stream.ended.wait() for stream in streams.running()]
-        waits = [asyncio.ensure_future(end) for end in ends] + list(self._tasks)
+        ends = [self.loop.create_task(stream.ended.wait()) for stream in running]
+        waits = [*ends, *self._tasks]
         if waits:
             _, late = await asyncio.wait(waits, timeout=_SHUTDOWN_S)
             for wait in late:
                 wait.cancel()
-        await checkpoints.stop()
+        await self.checkpoints.close()
+        await self.ends.close()
         await self.client.aclose()
         await self.local_model.stop()
 
@@ -106,7 +113,7 @@ def _cut_off() -> ChatError:
     return refusal("draining", text=text, retry_after=DRAINING_RETRY_S)
 
 
-async def _all_ended(running: Collection[streams.LiveStream]) -> None:
+async def _all_ended(running: Collection[LiveStream]) -> None:
     for stream in running:
         await stream.ended.wait()
 
@@ -139,11 +146,11 @@ def cancel_soon(message_ids: Collection[UUID]) -> None:
     current = _runtime
     if current is None or current.loop.is_closed():
         return
-    current.loop.call_soon_threadsafe(_cancel, message_ids)
+    current.loop.call_soon_threadsafe(_cancel, current, message_ids)
 
 
-def _cancel(message_ids: Collection[UUID]) -> None:
-    for stream in streams.running():
+def _cancel(current: Runtime, message_ids: Collection[UUID]) -> None:
+    for stream in current.streams.running():
         if stream.begun is not None and stream.begun.message_id in message_ids:
             stream.cancel()
 

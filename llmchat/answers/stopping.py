@@ -1,8 +1,8 @@
 """Stopping answers from outside their stream, and deleting what they belong to.
 
-An answer's end locks its conversation and then writes its message. A deletion that
-took them the other way round could lock both of them up for ever, so it takes the
-same way: users, conversations, running messages by their key, everything else.
+Everybody locks in one order, so that no two transactions wait for each other: users,
+conversations by their key, messages by theirs, budgets. A deletion, which takes many
+of them, holds to it as an answer's end does. A stop takes one message at a time.
 """
 
 from __future__ import annotations
@@ -26,37 +26,38 @@ def stop(answers: QuerySet[Message]) -> int:
     """
     sweep()
     running = answers.filter(state=Message.State.STREAMING)
-    idents = frozenset(running.values_list("pk", flat=True))
-    with transaction.atomic():
-        # In the order in which a checkpoint locks them.
-        rows = Message.objects.filter(pk__in=idents)
-        list(rows.order_by("pk").select_for_update().values_list("pk"))
-        rows.update(stop_requested=True)
+    idents = frozenset(running.order_by().values_list("pk", flat=True))
+    for ident in idents:
+        # One statement each: what has ended meanwhile may be about to be deleted, in
+        # an order of its own.
+        running_one = Message.objects.filter(pk=ident, state=Message.State.STREAMING)
+        running_one.update(stop_requested=True)
     runtime.cancel_soon(idents)
     return len(idents)
 
 
 def delete(conversations: QuerySet[Conversation]) -> None:
     """Delete conversations; what runs in them stops and finds no row to write to."""
-    stop(Message.objects.filter(conversation__in=conversations))
     with transaction.atomic():
-        Conversation.objects.filter(pk__in=_locked(conversations)).delete()
+        idents = _locked(conversations)
+        Conversation.objects.filter(pk__in=idents).delete()
 
 
 def on_user_delete(sender: Any, instance: Any, **kwargs: Any) -> None:
     """Called by Django in the transaction that deletes a user, before any row goes."""
-    locked = _locked(Conversation.objects.filter(user=instance))
-    running = Message.objects.filter(
-        conversation__in=locked, state=Message.State.STREAMING
-    )
-    runtime.cancel_soon(frozenset(running.values_list("pk", flat=True)))
+    _locked(Conversation.objects.filter(user=instance))
 
 
 def _locked(conversations: QuerySet[Conversation]) -> list[UUID]:
+    """Lock conversations and what runs in them, and stop it in this process.
+
+    Other workers find the rows gone at their next checkpoint.
+    """
     rows = conversations.order_by("pk").select_for_update(of=("self",))
     idents = list(rows.values_list("pk", flat=True))
     running = Message.objects.filter(
         conversation__in=idents, state=Message.State.STREAMING
     )
-    list(running.order_by("pk").select_for_update().values_list("pk"))
+    locked = running.order_by("pk").select_for_update().values_list("pk", flat=True)
+    runtime.cancel_soon(frozenset(locked))
     return idents

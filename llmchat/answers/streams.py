@@ -9,8 +9,7 @@ no second task on its way.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
 from datetime import datetime
 
 from django.utils import timezone
@@ -124,53 +123,40 @@ class LiveStream:
         self._checkpointed = progress.parts
 
 
-_streams: dict[tuple[int, str], LiveStream] = {}
+class Streams:
+    """The streams of one process, by user and session id."""
 
+    def __init__(self) -> None:
+        self._by_name: dict[tuple[int, str], LiveStream] = {}
 
-def register(user_id: int, session_id: str) -> LiveStream:
-    """Reserve the name of a stream; `release` gives it back.
+    def register(self, user_id: int, session_id: str) -> LiveStream:
+        """Reserve the name of a stream; `release` gives it back.
 
-    Raises: ChatError `session_active`, `too_many_streams`.
-    """
-    if (user_id, session_id) in _streams:
-        raise refusal("session_active")
-    if len(of_user(user_id)) >= conf.get().max_streams_per_user:
-        raise refusal("too_many_streams")
-    stream = _streams[user_id, session_id] = LiveStream(user_id, session_id)
-    return stream
+        Raises: ChatError `session_active`, `too_many_streams`.
+        """
+        if (user_id, session_id) in self._by_name:
+            raise refusal("session_active")
+        if len(self.of_user(user_id)) >= conf.get().max_streams_per_user:
+            raise refusal("too_many_streams")
+        stream = LiveStream(user_id, session_id)
+        self._by_name[user_id, session_id] = stream
+        return stream
 
+    def release(self, stream: LiveStream) -> None:
+        """Give the name of a stream back, once nothing more comes of it."""
+        key = (stream.user_id, stream.session_id)
+        if self._by_name.get(key) is stream:
+            del self._by_name[key]
+        stream.ended.set()
 
-def release(stream: LiveStream) -> None:
-    """Give the name of a stream back, once nothing more comes of it."""
-    key = (stream.user_id, stream.session_id)
-    if _streams.get(key) is stream:
-        del _streams[key]
-    stream.ended.set()
+    def find(self, user_id: int, session_id: str) -> LiveStream | None:
+        """Return the user's running stream of that name."""
+        return self._by_name.get((user_id, session_id))
 
+    def of_user(self, user_id: int) -> list[LiveStream]:
+        """Return the running streams of a user."""
+        return [stream for stream in self.running() if stream.user_id == user_id]
 
-@contextmanager
-def registered(user_id: int, session_id: str) -> Iterator[LiveStream]:
-    """Hold the name of a stream.
-
-    Raises: ChatError `session_active`, `too_many_streams`.
-    """
-    stream = register(user_id, session_id)
-    try:
-        yield stream
-    finally:
-        release(stream)
-
-
-def find(user_id: int, session_id: str) -> LiveStream | None:
-    """Return the user's running stream of that name."""
-    return _streams.get((user_id, session_id))
-
-
-def of_user(user_id: int) -> list[LiveStream]:
-    """Return the running streams of a user."""
-    return [stream for stream in _streams.values() if stream.user_id == user_id]
-
-
-def running() -> list[LiveStream]:
-    """Return all streams that run in this process."""
-    return list(_streams.values())
+    def running(self) -> list[LiveStream]:
+        """Return all streams that run in this process."""
+        return list(self._by_name.values())

@@ -1,4 +1,4 @@
-"""The namespace `/`: the documented events, on the use case of `services.py`."""
+"""The namespace `/`: the documented events, on the use case of `answer.py`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from accounts.models import User
 from accounts.tokens import bearer_token, user_for_token_sync
 from llmchat import conf
 from llmchat.access.ratelimit import count_message
-from llmchat.answers import runtime, streams
+from llmchat.answers import runtime
+from llmchat.answers.answer import cancel_stream, stream_answer
 from llmchat.answers.events import Cancelled, Failed, Started, StreamEvent, Token
-from llmchat.answers.services import cancel_stream, stream_answer
 from llmchat.answers.streams import LiveStream
 from llmchat.api.serializers import (
     CancelSerializer,
@@ -99,6 +99,7 @@ class ChatNamespace(Namespace):
     @event("llm:chat:stream")
     async def chat_stream(self, socket: Socket, *args: Any, ack: Ack | None) -> None:
         """Start a stream; it goes on behind the handler."""
+        streams = runtime.get().streams
         try:
             _check_expiry(socket)
             turn = turn_from(validated(TurnSerializer, args[0] if args else None))
@@ -130,7 +131,7 @@ class ChatNamespace(Namespace):
         if stream is not None:
             socket.spawn(_confirm(socket, stream, ack))
             return
-        ending = streams.find(user_id, session_id)
+        ending = runtime.get().streams.find(user_id, session_id)
         socket.spawn(_too_late(socket, args, ending, ack))
 
     async def _watch_tokens(self) -> None:

@@ -15,9 +15,9 @@ from rest_framework.response import Response
 from llmchat.access import catalogue, permissions
 from llmchat.access.catalogue import Offer
 from llmchat.access.ratelimit import count_message
-from llmchat.answers import streams
+from llmchat.answers import runtime
+from llmchat.answers.answer import stream_answer
 from llmchat.answers.events import Done, Failed
-from llmchat.answers.services import stream_answer
 from llmchat.answers.streams import LiveStream
 from llmchat.api.async_view import AsyncAPIView, EventStream
 from llmchat.api.serializers import ChatRequestSerializer, turn_from, validated
@@ -36,7 +36,7 @@ class ChatView(AsyncAPIView):
         await count_message(user_id)
         fields = validated(ChatRequestSerializer, request.data)
         turn = turn_from(fields, session_id=f"rest-{uuid4()}")
-        stream = streams.register(user_id, turn.session_id)
+        stream = runtime.get().streams.register(user_id, turn.session_id)
         if fields["stream"]:
             return await _streamed(turn, stream)
         return await _whole(turn, stream)

@@ -16,14 +16,26 @@ from llmchat.books.conversations import open_conversation
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import LEASE, Begun, Turn
 from llmchat.books.workers import worker_id
-from llmchat.errors import refusal
+from llmchat.errors import ChatError, refusal
 from llmchat.models import Message
 from llmchat.providers.answer import estimate_input_tokens
 from llmchat.providers.request import max_tokens
 from llmchat.providers.types import Chat, Usage
 
 _RETRY_AFTER_S = 5
+_MAY_BE_DEAD = frozenset({"session_active", "too_many_streams"})
 _State = Message.State
+
+
+class StartUnknownError(ChatError):
+    """The COMMIT of a start has failed: perhaps it is stored, perhaps it is not."""
+
+    def __init__(self, begun: Begun) -> None:
+        error = _unavailable()
+        super().__init__(
+            error.code, error.text, error.status, retry_after=error.retry_after
+        )
+        self.begun = begun
 
 
 def begin_turn(user_id: int, turn: Turn) -> Begun:
@@ -32,20 +44,45 @@ def begin_turn(user_id: int, turn: Turn) -> Begun:
     Raises: ChatError `provider_not_found`, `key_not_configured`, `permission_denied`,
         `token_invalid`, `session_active`, `too_many_streams`,
         `conversation_not_found`, `budget_exceeded`, `price_not_configured`,
-        `database_unavailable`.
+        `database_unavailable`; StartUnknownError, which is the last of them.
     """
     try:
         may_use = partial(permissions.permits, user_id)
         route = catalogue.route(turn.provider, may_use=may_use)
         permissions.require(user_id, turn.provider, turn.model or route.default_model)
+        try:
+            return _begin(user_id, turn, route)
+        except ChatError as exc:
+            # What is in the way may belong to a process that has died. It is swept in
+            # transactions of its own, which no later refusal undoes.
+            if exc.code not in _MAY_BE_DEAD or not sweep(user_id):
+                raise
+        return _begin(user_id, turn, route)
+    except (OperationalError, InterfaceError) as exc:
+        raise _unavailable() from exc
+
+
+def _begin(user_id: int, turn: Turn, route: catalogue.Route) -> Begun:
+    begun: Begun | None = None
+    try:
         with transaction.atomic():
             _lock_user(user_id)
             _check_running(user_id, turn)
-            return _stored(user_id, turn, route)
+            begun = _stored(user_id, turn, route)
     except (OperationalError, InterfaceError) as exc:
-        raise refusal("database_unavailable", retry_after=_RETRY_AFTER_S) from exc
+        if begun is None:
+            raise
+        raise StartUnknownError(begun) from exc
     except IntegrityError as exc:
+        if turn.session_id not in _running_sessions(user_id):
+            raise
         raise refusal("session_active") from exc
+    else:
+        return begun
+
+
+def _unavailable() -> ChatError:
+    return refusal("database_unavailable", retry_after=_RETRY_AFTER_S)
 
 
 def _lock_user(user_id: int) -> None:
@@ -56,20 +93,16 @@ def _lock_user(user_id: int) -> None:
 
 
 def _check_running(user_id: int, turn: Turn) -> None:
-    limit = conf.get().max_streams_per_user
     running = _running_sessions(user_id)
-    if turn.session_id in running or len(running) >= limit:
-        sweep(user_id)
-        running = _running_sessions(user_id)
     if turn.session_id in running:
         raise refusal("session_active")
-    if len(running) >= limit:
+    if len(running) >= conf.get().max_streams_per_user:
         raise refusal("too_many_streams")
 
 
 def _running_sessions(user_id: int) -> list[str]:
     rows = Message.objects.filter(user_id=user_id, state=_State.STREAMING)
-    return list(rows.values_list("session_id", flat=True))
+    return list(rows.order_by().values_list("session_id", flat=True))
 
 
 def _stored(user_id: int, turn: Turn, route: catalogue.Route) -> Begun:

@@ -77,7 +77,9 @@ def open_conversation(user_id: int, turn: Turn) -> Conversation:
 def _found(
     user_id: int, turn: Turn
 ) -> tuple[Conversation, Sequence[ChatMessage]] | None:
-    own = Conversation.objects.select_for_update().filter(user_id=user_id)
+    # No key of it changes: whoever refers to it need not wait.
+    locked = Conversation.objects.select_for_update(no_key=True)
+    own = locked.filter(user_id=user_id)
     if turn.conversation_id is not None:
         named = own.filter(pk=turn.conversation_id).first()
         if named is None:

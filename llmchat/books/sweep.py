@@ -19,7 +19,7 @@ _State = Message.State
 
 def sweep(user_id: int | None = None) -> int:
     """Mark the answers of dead processes as interrupted; return how many they were."""
-    rows = Message.objects.filter(state=_State.STREAMING)
+    rows = Message.objects.filter(state=_State.STREAMING).order_by()
     if user_id is not None:
         rows = rows.filter(user_id=user_id)
     else:
@@ -38,9 +38,8 @@ def _interrupt(
     message_id: UUID, conversation_id: UUID, lease_until: datetime | None
 ) -> int:
     with transaction.atomic():
-        conversation = (
-            Conversation.objects.select_for_update().filter(pk=conversation_id).first()
-        )
+        conversations = Conversation.objects.select_for_update(no_key=True)
+        conversation = conversations.filter(pk=conversation_id).first()
         # Its lease has moved on: the worker lives after all.
         rows = Message.objects.filter(
             pk=message_id, state=_State.STREAMING, lease_until=lease_until

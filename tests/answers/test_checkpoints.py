@@ -8,11 +8,11 @@ from contextlib import aclosing
 import pytest
 from django.db import InterfaceError, OperationalError
 
-from llmchat.answers import checkpoints, runtime, streams
-from llmchat.answers.services import stream_answer
+from llmchat.answers import checkpoints, runtime
+from llmchat.answers.answer import stream_answer
 from llmchat.database import in_database
 from llmchat.models import Message
-from tests.support.chat_fixtures import broken_database, until
+from tests.support.chat_fixtures import broken_database, registered, until
 
 # The second is no subclass of what Django calls a database error.
 FAILURES = pytest.mark.parametrize("failure", [OperationalError, InterfaceError])
@@ -32,7 +32,7 @@ async def test_checkpoints_go_on_behind_a_failure(
 
     async def consume() -> None:
         asked = turn("Hi")
-        with streams.registered(user.pk, asked.session_id) as stream:
+        with registered(user, asked) as stream:
             async with aclosing(stream_answer(turn=asked, stream=stream)) as events:
                 async for _ in events:
                     pass

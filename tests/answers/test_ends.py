@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
 
 import pytest
-from django.db import DataError, connection, transaction
+from django.db import (
+    DataError,
+    InterfaceError,
+    OperationalError,
+    connection,
+    transaction,
+)
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
-from llmchat.answers import checkpoints, services, stopping
-from llmchat.answers.events import Done
+from llmchat.answers import answer, checkpoints, ends, runtime, stopping
+from llmchat.answers.events import Done, Failed
 from llmchat.books.begin import begin_turn
-from llmchat.books.end import end_turn
-from llmchat.books.turn import LEASE, Begun, Outcome
+from llmchat.books.turn import LEASE, Begun
 from llmchat.database import in_database
-from llmchat.errors import ChatError
+from llmchat.errors import ChatError, refusal
 from llmchat.models import Budget, Conversation, Message, Reservation
-from llmchat.providers.types import Usage
-from tests.support.chat_fixtures import broken_database, end_of, until
+from tests.support.chat_fixtures import User, broken_database, end_of, until
 from tests.support.streaming import streaming
 
 
@@ -78,62 +82,271 @@ async def test_a_count_beyond_reason_is_cut_and_the_answer_stored(
 async def test_an_end_that_the_database_refuses_is_stored_without_the_provider_s_words(
     user, provider, upstream, turn, monkeypatch, is_late
 ):
-    monkeypatch.setattr(checkpoints, "INTERVAL_S", 0.01)
     budget = await in_database(
         lambda: Budget.objects.create(user=user, period="day", unit="tokens", limit=99)
     )
     upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     with unstorable("upstream-1"):
-        async with streaming(user, turn("Hi")) as (task, _, _stream):
+        async with streaming(user, turn("Hi")) as (task, events, _stream):
             go.set()
             if is_late:
+                monkeypatch.setattr(ends, "STORE_S", 0.01)
                 with broken_database("UPDATE"):
                     await task
-
-        async def is_stored() -> bool:
-            return await in_database(stored) == [("error", "Hello")]
-
-        await until(is_stored)
+        await until(is_stored("error", "Hello"))
+    assert isinstance(events[-1], Failed)
+    code = "database_unavailable" if is_late else "internal_error"
+    assert (events[-1].error.code, events[-1].partial) == (code, "Hello")
     await in_database(budget.refresh_from_db)
     assert budget.spent == 10
     assert not await in_database(Reservation.objects.exists)
 
 
-async def test_an_end_that_moves_up_in_a_full_queue_is_stored(
-    user, provider, turn, monkeypatch
+def is_stored(state: str, text: str, code: str | None = None):
+    """Return a check of the one answer, for `until`."""
+
+    async def check() -> bool:
+        rows = Message.objects.filter(role="assistant")
+        row = await in_database(rows.get)
+        told = (row.state, row.content, row.error_code if code else code)
+        return told == (state, text, code)
+
+    return check
+
+
+async def test_an_end_that_fails_for_a_moment_is_done_all_the_same(
+    user, provider, upstream, turn
 ):
-    monkeypatch.setattr(checkpoints, "_unsaved", deque(maxlen=1))
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    async with streaming(user, turn("Hi")) as (task, events, _stream):
+        with broken_database("UPDATE"):
+            go.set()
+            await asyncio.wait([task], timeout=0.2)
+            assert not isinstance(events[-1], Done)
+    assert isinstance(events[-1], Done)
+    assert await in_database(stored) == [("complete", "Hello")]
 
-    def begin(session_id: str) -> Begun:
-        return begin_turn(user.pk, turn(session_id, session_id=session_id))
 
-    first, second = [await in_database(begin, name) for name in ("s-1", "s-2")]
-    usage = Usage(1, 1, "provider")
-    ending = Outcome(Message.State.COMPLETE, "Hello", usage, "model-1")
+@pytest.mark.parametrize("statement", ["UPDATE", "SELECT", "BEGIN"])
+async def test_done_is_not_told_of_what_cannot_be_stored(
+    user, provider, upstream, turn, monkeypatch, statement
+):
+    if statement == "BEGIN" and connection.vendor != "sqlite":
+        pytest.skip("only SQLite is told to begin by Django")
+    monkeypatch.setattr(ends, "STORE_S", 0.05)
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    async with streaming(user, turn("Hi")) as (task, events, _stream):
+        with broken_database(statement):
+            go.set()
+            await task
+    failed = events[-1]
+    assert isinstance(failed, Failed)
+    assert (failed.error.code, failed.partial) == ("database_unavailable", "Hello")
+    assert failed.error.retry_after == 5
+    await until(is_stored("error", "Hello", "database_unavailable"))
 
-    async def in_database_meanwhile(*call: object) -> object:
-        if call[1] is first:
-            checkpoints._unsaved.append((second, ending))
-        return await in_database(*call)
 
-    monkeypatch.setattr(checkpoints, "in_database", in_database_meanwhile)
-    checkpoints._unsaved.append((first, ending))
-    await checkpoints._save_ends()
-    assert await in_database(stored) == 2 * [("complete", "Hello")]
-    assert not checkpoints._unsaved
+async def test_a_commit_that_comes_late_is_made_to_say_what_was_told(
+    user, provider, upstream, turn, slow_end
+):
+    """The first attempt stores a whole answer behind its client's back."""
+    budget = await in_database(
+        lambda: Budget.objects.create(user=user, period="day", unit="tokens", limit=99)
+    )
+    failed = await end_of(user, turn("Hi"))
+    assert failed.error.code == "database_unavailable"
+    slow_end.set()
+    await until(is_stored("error", "Hello", "database_unavailable"))
+
+    def books() -> list:
+        conversation = Conversation.objects.get()
+        budget.refresh_from_db()
+        return [conversation.state, conversation.output_tokens, budget.spent]
+
+    assert await in_database(books) == ["error", 3, 10]
+
+
+def unknown_commit(monkeypatch, module, name: str, error=OperationalError) -> None:
+    """Let the first call come through and say that it has not."""
+    call, failed = getattr(module, name), []
+
+    def fail(*args: object) -> object:
+        result = call(*args)
+        if not failed:
+            failed.append(True)
+            raise error("the connection is lost")
+        return result
+
+    monkeypatch.setattr(module, name, fail)
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["kept", "deleted"])
+@pytest.mark.parametrize("interrupted", [False, True], ids=["whole", "interrupted"])
+async def test_a_commit_of_unknown_outcome_settles_once(
+    user, provider, upstream, turn, monkeypatch, deleted, interrupted
+):
+    unknown_commit(monkeypatch, ends, "end_turn")
+    budget = await in_database(
+        lambda: Budget.objects.create(user=user, period="day", unit="tokens", limit=99)
+    )
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    async with streaming(user, turn("Hi")) as (_task, _events, stream):
+        if deleted:
+            await in_database(Conversation.objects.all().delete)
+        if interrupted:
+            stream.interrupt(refusal("draining"))
+        go.set()
+    await in_database(budget.refresh_from_db)
+    assert budget.spent == (2 if interrupted else 10)
+    conversations = Conversation.objects.values_list("output_tokens", flat=True)
+    booked = [] if deleted else [1 if interrupted else 3]
+    assert await in_database(lambda: list(conversations)) == booked
+
+
+async def test_a_start_of_unknown_outcome_is_refused_and_ended(
+    user, provider, upstream, turn
+):
+    budget = await in_database(
+        lambda: Budget.objects.create(user=user, period="day", unit="tokens", limit=99)
+    )
+    commit, failed = BaseDatabaseWrapper._commit, []
+
+    def lose(wrapper: BaseDatabaseWrapper) -> None:
+        commit(wrapper)
+        if not failed and Message.objects.filter(state="streaming").exists():
+            failed.append(True)
+            raise OperationalError("the connection is lost")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseDatabaseWrapper, "_commit", lose)
+        with pytest.raises(ChatError) as refused:
+            await end_of(user, turn("Hi"))
+    assert refused.value.code == "database_unavailable"
+    await until(is_stored("error", "", "database_unavailable"))
+    await in_database(budget.refresh_from_db)
+    assert budget.spent == 0
+    assert not await in_database(Reservation.objects.exists)
+    assert not upstream.requests
+    assert isinstance(await end_of(user, turn("Hi")), Done)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, TypeError])
+async def test_a_start_that_fails_unexpectedly_is_refused_in_our_own_words(
+    user, provider, upstream, turn, monkeypatch, caplog, error
+):
+    def fail(*args: object) -> None:
+        raise error("a secret")
+
+    monkeypatch.setattr(answer, "begin_turn", fail)
+    with pytest.raises(ChatError) as refused:
+        await end_of(user, turn("Hi"))
+    assert (refused.value.code, refused.value.status) == ("internal_error", 500)
+    assert "secret" not in refused.value.text
+    assert "Traceback" in caplog.text
+
+
+async def test_an_end_that_keeps_failing_is_in_nobody_s_way(
+    user, provider, upstream, turn, monkeypatch
+):
+    """Neither another's end nor a checkpoint waits for it."""
+    monkeypatch.setattr(ends, "STORE_S", 0.05)
+    monkeypatch.setattr(checkpoints, "INTERVAL_S", 0.01)
+    end_turn_, failing = ends.end_turn, []
+
+    def fail_first(begun: Begun, *args: object) -> object:
+        if not failing:
+            failing.append(begun.message_id)
+        if begun.message_id in failing:
+            raise OperationalError("deadlock detected")
+        return end_turn_(begun, *args)
+
+    monkeypatch.setattr(ends, "end_turn", fail_first)
+    other = await in_database(User.objects.create_user, "bob")
+    assert isinstance(await end_of(user, turn("Hi")), Failed)
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    async with streaming(other, turn("Hi")) as (_task, events, _stream):
+
+        async def is_checkpointed() -> bool:
+            return ("streaming", "Hel") in await in_database(stored)
+
+        await until(is_checkpointed)
+        go.set()
+    assert isinstance(events[-1], Done)
+    failing.append(None)
+    failing.pop(0)
+    await until(lambda: is_settled(user))
+
+
+async def is_settled(user) -> bool:
+    return await runtime.get().ends.settled(user.pk)
+
+
+async def test_an_end_that_waits_when_the_server_stops_is_tried_once_more(
+    user, provider, upstream, turn, monkeypatch
+):
+    monkeypatch.setattr(ends, "STORE_S", 0.05)
+    monkeypatch.setattr(ends, "_FIRST_DELAY_S", 60)
+    unknown_commit(monkeypatch, ends, "end_turn", InterfaceError)
+    assert isinstance(await end_of(user, turn("Hi")), Failed)
+    await runtime.shutdown()
+    assert await in_database(stored) == [("error", "Hello")]
+
+
+async def test_an_end_that_is_given_up_when_the_server_stops_is_named_in_the_log(
+    user, provider, upstream, turn, monkeypatch, caplog
+):
+    monkeypatch.setattr(ends, "STORE_S", 0.05)
+    with broken_database("UPDATE"):
+        failed = await end_of(user, turn("Hi"))
+        await runtime.shutdown()
+    assert f"the end of answer {failed.message_id} is lost" in caplog.text
+    assert await in_database(stored) == [("streaming", "")]
+
+
+async def test_an_end_beyond_a_full_queue_is_named_in_the_log(
+    user, provider, upstream, turn, monkeypatch, caplog
+):
+    monkeypatch.setattr(ends, "STORE_S", 0.05)
+    monkeypatch.setattr(ends, "MAX_PENDING", 1)
+    other = await in_database(User.objects.create_user, "bob")
+    with broken_database("UPDATE"):
+        first = await end_of(user, turn("Hi"))
+        second = await end_of(other, turn("Hi"))
+    assert f"the end of answer {first.message_id} is lost" in caplog.text
+    assert f"the end of answer {second.message_id} is lost" not in caplog.text
+
+
+async def test_an_end_that_is_tried_for_too_long_is_named_in_the_log(
+    user, provider, upstream, turn, monkeypatch, caplog
+):
+    monkeypatch.setattr(ends, "RETRY_FOR_S", 0)
+    with broken_database("UPDATE"):
+        failed = await end_of(user, turn("Hi"))
+    assert failed.error.code == "database_unavailable"
+    assert f"the end of answer {failed.message_id} is lost" in caplog.text
+
+
+class Gate(Event):
+    """An event, and whether somebody has begun to wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = Event()
 
 
 @pytest.fixture
-def slow_end(monkeypatch) -> Iterator[Event]:
-    """Let no end be stored until the event is set, and no client wait for it."""
-    go = Event()
+def slow_end(monkeypatch) -> Iterator[Gate]:
+    """Let no end be stored until the gate is set, and no client wait for it."""
+    go = Gate()
+    store = ends.end_turn
 
-    def wait(*args: object) -> None:
+    def wait(*args: object) -> object:
+        go.reached.set()
         assert go.wait(30)
-        end_turn(*args)
+        return store(*args)
 
-    monkeypatch.setattr(services, "end_turn", wait)
-    monkeypatch.setattr(services, "_STORE_S", 0.01)
+    monkeypatch.setattr(ends, "end_turn", wait)
+    monkeypatch.setattr(ends, "STORE_S", 0.05)
     yield go
     go.set()
 
@@ -141,13 +354,16 @@ def slow_end(monkeypatch) -> Iterator[Event]:
 async def test_the_next_turn_waits_for_an_end_that_is_slow_to_store(
     user, provider, upstream, turn, monkeypatch, slow_end
 ):
-    assert isinstance(await end_of(user, turn("Hi")), Done)
-    monkeypatch.setattr(services, "_STORE_S", 30)
+    monkeypatch.setattr(ends, "STORE_S", 30)
+    first = asyncio.create_task(end_of(user, turn("Hi")))
+    await asyncio.to_thread(slow_end.reached.wait, 30)
     following = turn("Hi", "Hello", "more", session_id="s-2")
     asked = asyncio.create_task(end_of(user, following))
     # Whoever would begin at once would have its provider asked by then.
     await asyncio.wait([asked], timeout=0.2)
+    assert len(upstream.requests) == 1
     slow_end.set()
+    assert isinstance(await first, Done)
     assert isinstance(await asked, Done)
     assert await in_database(Conversation.objects.count) == 1
 
@@ -163,24 +379,15 @@ async def test_a_turn_behind_an_end_that_is_not_stored_is_refused(
     assert len(upstream.requests) == 1
 
 
-async def test_a_turn_behind_an_end_that_waits_for_the_database_is_refused(
+async def test_a_turn_goes_on_with_an_answer_that_was_stored_late(
     user, provider, upstream, turn, monkeypatch
 ):
-    monkeypatch.setattr(checkpoints, "INTERVAL_S", 0.01)
+    monkeypatch.setattr(ends, "STORE_S", 0.05)
     following = turn("Hi", "Hello", "more", session_id="s-2")
-    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
-    async with streaming(user, turn("Hi")) as (task, _, _stream):
-        with broken_database("UPDATE"):
-            go.set()
-            await task
-            with pytest.raises(ChatError) as refused:
-                await end_of(user, following)
-    assert refused.value.code == "database_unavailable"
-
-    async def is_stored() -> bool:
-        return not checkpoints.owes(user.pk)
-
-    await until(is_stored)
+    with broken_database("UPDATE"):
+        assert isinstance(await end_of(user, turn("Hi")), Failed)
+    await until(lambda: is_settled(user))
+    monkeypatch.setattr(ends, "STORE_S", 30)
     assert isinstance(await end_of(user, following), Done)
     assert await in_database(Conversation.objects.count) == 1
 

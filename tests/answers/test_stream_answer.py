@@ -8,12 +8,14 @@ from decimal import Decimal
 
 import pytest
 
-from llmchat.answers import services, streams
+from llmchat.answers import runtime
+from llmchat.answers.answer import cancel_stream, stream_answer
 from llmchat.answers.events import Cancelled, Done, Failed, Started, Token
+from llmchat.answers.streams import LiveStream
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Conversation, Message
-from tests.support.chat_fixtures import end_of, events_of, until
+from tests.support.chat_fixtures import end_of, events_of, registered, until
 
 
 async def answers() -> list[Message]:
@@ -52,10 +54,8 @@ async def test_a_whole_turn_is_stored_with_usage_cost_and_timing(
 async def test_the_turn_is_in_the_database_before_the_provider_is_called(
     user, provider, upstream, turn
 ):
-    with streams.registered(user.pk, "s-1") as stream:
-        async with aclosing(
-            services.stream_answer(turn=turn("Hi"), stream=stream)
-        ) as events:
+    with registered(user, turn()) as stream:
+        async with aclosing(stream_answer(turn=turn("Hi"), stream=stream)) as events:
             await anext(events)
             (answer,) = await answers()
             assert answer.state == "streaming"
@@ -84,10 +84,8 @@ async def test_cancelling_closes_the_provider_connection_in_mid_stream(
 ):
     upstream.steps = ("Hel", asyncio.Event())
     seen = []
-    with streams.registered(user.pk, "s-1") as stream:
-        async with aclosing(
-            services.stream_answer(turn=turn("Hi"), stream=stream)
-        ) as events:
+    with registered(user, turn()) as stream:
+        async with aclosing(stream_answer(turn=turn("Hi"), stream=stream)) as events:
             async for event in events:
                 seen.append(event)
                 if isinstance(event, Token):
@@ -105,7 +103,7 @@ async def test_cancelling_closes_the_provider_connection_in_mid_stream(
 
 
 def cancel(user, session_id):
-    return services.cancel_stream(user_id=user.pk, session_id=session_id)
+    return cancel_stream(user_id=user.pk, session_id=session_id)
 
 
 async def test_cancelling_before_the_first_token_closes_the_provider_connection(
@@ -125,9 +123,9 @@ async def test_cancelling_before_the_first_token_closes_the_provider_connection(
 async def test_cancelling_before_the_provider_is_called_never_calls_it(
     user, provider, upstream, turn
 ):
-    with streams.registered(user.pk, "s-1") as stream:
+    with registered(user, turn()) as stream:
         assert cancel(user, "s-1")
-        events = services.stream_answer(turn=turn("Hi"), stream=stream)
+        events = stream_answer(turn=turn("Hi"), stream=stream)
         kinds = [type(event) async for event in events]
     assert kinds == [Started, Cancelled]
     assert not upstream.requests
@@ -137,10 +135,8 @@ async def test_cancelling_closes_the_connection_while_the_consumer_is_busy(
     user, provider, upstream, turn
 ):
     upstream.steps = ("Hel", asyncio.Event())
-    with streams.registered(user.pk, "s-1") as stream:
-        async with aclosing(
-            services.stream_answer(turn=turn("Hi"), stream=stream)
-        ) as events:
+    with registered(user, turn()) as stream:
+        async with aclosing(stream_answer(turn=turn("Hi"), stream=stream)) as events:
             await anext(events)
             await anext(events)
             assert cancel(user, "s-1")
@@ -161,7 +157,7 @@ async def test_nobody_can_cancel_the_stream_of_another_user(
     running = asyncio.create_task(events_of(user, turn("Hi")))
     await upstream.received.wait()
 
-    assert services.cancel_stream(user_id=user.pk + 1, session_id="s-1") is None
+    assert cancel_stream(user_id=user.pk + 1, session_id="s-1") is None
     assert cancel(user, "s-1")
     await running
 
@@ -170,10 +166,8 @@ async def test_a_consumer_that_goes_away_cancels_the_turn(
     user, provider, upstream, turn
 ):
     upstream.steps = ("Hel", asyncio.Event())
-    with streams.registered(user.pk, "s-1") as stream:
-        async with aclosing(
-            services.stream_answer(turn=turn("Hi"), stream=stream)
-        ) as events:
+    with registered(user, turn()) as stream:
+        async with aclosing(stream_answer(turn=turn("Hi"), stream=stream)) as events:
             await anext(events)
             await anext(events)
 
@@ -195,7 +189,7 @@ async def test_a_consumer_task_that_is_cancelled_stores_the_turn_as_cancelled(
 
     (answer,) = await answers()
     assert answer.state == "cancelled"
-    assert streams.running() == []
+    assert runtime.get().streams.running() == []
 
 
 async def test_a_task_cancelled_while_the_turn_is_stored_leaves_nothing_streaming(
@@ -206,7 +200,7 @@ async def test_a_task_cancelled_while_the_turn_is_stored_leaves_nothing_streamin
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    await services.runtime.shutdown()
+    await runtime.shutdown()
 
     assert [answer.state for answer in await answers()] == ["cancelled"]
 
@@ -261,9 +255,9 @@ async def test_a_session_id_that_is_active_in_another_process_is_refused(
     upstream.steps = (go := asyncio.Event(), "Hi")
     running = asyncio.create_task(events_of(user, turn("Hi")))
     await upstream.received.wait()
-    elsewhere = streams.LiveStream(user.pk, "s-1")
+    elsewhere = LiveStream(user.pk, "s-1")
     with pytest.raises(ChatError) as refused:
-        await anext(services.stream_answer(turn=turn("Hi"), stream=elsewhere))
+        await anext(stream_answer(turn=turn("Hi"), stream=elsewhere))
     go.set()
     await running
 

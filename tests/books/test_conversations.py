@@ -12,15 +12,16 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from llmchat.answers import services, streams
+from llmchat.answers.answer import cancel_stream, stream_answer
 from llmchat.answers.events import Done, Failed
+from llmchat.books.begin import begin_turn
 from llmchat.books.conversations import history_hash, stored_hash
 from llmchat.books.turn import Turn
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Conversation
 from llmchat.providers.types import ChatMessage
-from tests.support.chat_fixtures import end_of, events_of
+from tests.support.chat_fixtures import end_of, events_of, registered
 
 
 async def stored() -> list[list[str]]:
@@ -107,13 +108,11 @@ async def test_a_cancelled_answer_counts_with_the_text_that_was_sent(
     user, provider, upstream, turn
 ):
     upstream.steps = ("Hel", asyncio.Event())
-    with streams.registered(user.pk, "s-1") as stream:
-        async with aclosing(
-            services.stream_answer(turn=turn("one"), stream=stream)
-        ) as events:
+    with registered(user, turn()) as stream:
+        async with aclosing(stream_answer(turn=turn("one"), stream=stream)) as events:
             await anext(events)
             await anext(events)
-            services.cancel_stream(user_id=user.pk, session_id="s-1")
+            cancel_stream(user_id=user.pk, session_id="s-1")
             await anext(events)
     upstream.steps = ("Hello",)
     await events_of(user, turn("one", "Hel", "two"))
@@ -229,7 +228,7 @@ async def test_a_long_history_is_found_with_one_indexed_query(
         with CaptureQueriesContext(
             connection,
         ) as queries:
-            services.begin_turn(user.pk, turn(*history, "Hello", "more"))
+            begin_turn(user.pk, turn(*history, "Hello", "more"))
         return [query["sql"] for query in queries.captured_queries]
 
     queries = await in_database(begin)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -15,8 +14,8 @@ from django.db import connection
 from django.utils import timezone
 
 from llmchat.access import catalogue, keys
-from llmchat.answers import checkpoints, runtime, services, streams
-from llmchat.answers.events import Cancelled, Done, Failed, Token
+from llmchat.answers import checkpoints, runtime
+from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.books import workers
 from llmchat.books.begin import begin_turn
 from llmchat.books.checkpoint import checkpoint
@@ -27,27 +26,7 @@ from llmchat.errors import ChatError
 from llmchat.models import Conversation, Message, Provider, ProviderKey
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import broken_database, events_of, until
-
-
-@asynccontextmanager
-async def streaming(user, turn):
-    """Run a turn up to its first token; yield its task, its events and its stream."""
-    events = []
-    token = asyncio.Event()
-
-    async def run():
-        with streams.registered(user.pk, turn.session_id) as stream:
-            async for event in services.stream_answer(turn=turn, stream=stream):
-                events.append(event)
-                if isinstance(event, Token):
-                    token.set()
-
-    task = asyncio.create_task(run())
-    waiting = asyncio.create_task(token.wait())
-    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    yield task, events, streams.find(user.pk, turn.session_id)
-    await task
+from tests.support.streaming import streaming
 
 
 async def the_answer() -> Message | None:
@@ -66,8 +45,8 @@ def is_answer(state, content):
 
 
 async def checkpoint_of(user):
-    progress = [stream.progress() for stream in streams.of_user(user.pk)]
-    return await in_database(checkpoint, progress)
+    streams = runtime.get().streams.of_user(user.pk)
+    return await in_database(checkpoint, [stream.progress() for stream in streams])
 
 
 async def test_a_checkpoint_stores_the_text_and_renews_the_lease(
@@ -76,7 +55,8 @@ async def test_a_checkpoint_stores_the_text_and_renews_the_lease(
     upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     async with streaming(user, turn("Hi")):
         before = await the_answer()
-        assert await checkpoint_of(user) == set()
+        taken = await checkpoint_of(user)
+        assert (len(taken.stored), taken.to_stop) == (1, frozenset())
         after = await the_answer()
         assert (after.state, after.content) == ("streaming", "Hel")
         assert after.lease_until > before.lease_until
@@ -230,20 +210,6 @@ async def test_a_database_that_is_down_refuses_the_turn(
     assert (refused.value.code, refused.value.status) == ("database_unavailable", 503)
     assert not upstream.requests
     assert await the_answer() is None
-
-
-async def test_an_end_that_cannot_be_stored_now_is_stored_later(
-    user, provider, upstream, turn, monkeypatch
-):
-    monkeypatch.setattr(checkpoints, "INTERVAL_S", 0.01)
-    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
-    async with streaming(user, turn("Hi")) as (task, events, _stream):
-        with broken_database("UPDATE"):
-            go.set()
-            await task
-            assert (await the_answer()).state == "streaming"
-    assert isinstance(events[-1], Done)
-    await until(is_answer("complete", "Hello"))
 
 
 async def test_shutting_down_cuts_off_and_stores_what_streams(

@@ -14,9 +14,9 @@ from django.db.models import Model
 
 from llmchat import models
 from llmchat.answers import runtime
+from llmchat.answers.answer import stream_answer
 from llmchat.answers.events import End, StreamEvent
-from llmchat.answers.services import stream_answer
-from llmchat.answers.streams import registered
+from llmchat.answers.streams import LiveStream
 from llmchat.books.turn import Turn
 from llmchat.database import in_database
 from llmchat.providers.types import ChatMessage
@@ -100,9 +100,20 @@ def broken_database(
         yield
 
 
+@contextmanager
+def registered(user: Model, turn: Turn) -> Iterator[LiveStream]:
+    """Hold the name of a stream."""
+    streams = runtime.get().streams
+    stream = streams.register(user.pk, turn.session_id)
+    try:
+        yield stream
+    finally:
+        streams.release(stream)
+
+
 async def events_of(user: Model, turn: Turn) -> list[StreamEvent]:
     """Run a turn and return all of its events."""
-    with registered(user.pk, turn.session_id) as stream:
+    with registered(user, turn) as stream:
         return [event async for event in stream_answer(turn=turn, stream=stream)]
 
 

@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 
 from django.db.models import Model
 
-from llmchat.answers import streams
+from llmchat.answers import runtime
+from llmchat.answers.answer import stream_answer
 from llmchat.answers.events import StreamEvent, Token
-from llmchat.answers.services import stream_answer
 from llmchat.answers.streams import LiveStream
 from llmchat.books.turn import Turn
+from tests.support.chat_fixtures import registered
 
 Streaming = tuple[asyncio.Task[None], list[StreamEvent], LiveStream | None]
 
@@ -24,7 +25,7 @@ async def streaming(user: Model, turn: Turn) -> AsyncIterator[Streaming]:
     token = asyncio.Event()
 
     async def run() -> None:
-        with streams.registered(user.pk, turn.session_id) as stream:
+        with registered(user, turn) as stream:
             async for event in stream_answer(turn=turn, stream=stream):
                 events.append(event)
                 if isinstance(event, Token):
@@ -34,5 +35,5 @@ async def streaming(user: Model, turn: Turn) -> AsyncIterator[Streaming]:
     waiting = asyncio.create_task(token.wait())
     await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
-    yield task, events, streams.find(user.pk, turn.session_id)
+    yield task, events, runtime.get().streams.find(user.pk, turn.session_id)
     await task

@@ -1,0 +1,169 @@
+"""The ends of answers, on their way into the database.
+
+`Done` is told behind its COMMIT. An end that is not committed within `STORE_S` is
+told as `database_unavailable`, and from then on that is what is stored: what a client
+heard and what it reads later are the same. Storing goes on behind the client's back,
+each end in a task of its own with a backoff of its own, so that one that keeps failing
+is in nobody's way. The user's next turn waits for it, since it may go on with the
+answer. An end that is given up is named in the log; its row becomes `interrupted`,
+with the text of its last checkpoint, once its lease has run out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+from django.db import InterfaceError, OperationalError
+
+from llmchat.books.end import end_turn
+from llmchat.books.turn import Begun, Outcome
+from llmchat.database import in_database
+from llmchat.models import AnswerState
+
+logger = logging.getLogger(__name__)
+
+# A client waits no longer than this for its end to be stored; storing goes on.
+STORE_S = 5.0
+# Ends that wait for the database; beyond it the oldest is given up.
+MAX_PENDING = 1000
+# So long an end is tried again.
+RETRY_FOR_S = 600.0
+_FIRST_DELAY_S = 0.1
+_MAX_DELAY_S = 10.0
+# Ends that wait when the server stops have so long for their last attempt.
+_LAST_ATTEMPT_S = 5.0
+
+
+@dataclass(slots=True, eq=False)
+class _End:
+    """An end that is not committed yet; `is_late` once its client waits no more."""
+
+    begun: Begun
+    outcome: Outcome
+    task: asyncio.Task[None] | None = None
+    is_stored: bool = False
+    is_late: bool = False
+    since: float = field(default_factory=time.monotonic)
+
+
+class Ends:
+    """The ends that one process has to store, by message, the oldest first."""
+
+    def __init__(self) -> None:
+        self._pending: dict[UUID, _End] = {}
+        self._stopping = asyncio.Event()
+        # However many wait, their retries hold one thread of the database's.
+        self._retrying = asyncio.Lock()
+
+    async def store(self, begun: Begun, outcome: Outcome) -> Outcome:
+        """Store an end, and return what is to be told of it."""
+        end = self._add(begun, outcome)
+        assert end.task is not None
+        await asyncio.wait([end.task], timeout=STORE_S)
+        if not end.is_stored:
+            end.is_late = True
+            if outcome.state == AnswerState.COMPLETE:
+                end.outcome = _unstored(outcome)
+        return end.outcome
+
+    def store_later(self, begun: Begun, outcome: Outcome) -> None:
+        """Store an end that nobody waits for."""
+        self._add(begun, outcome).is_late = True
+
+    async def settled(self, user_id: int) -> bool:
+        """Wait for the user's ends; return False where the database does not answer."""
+        ends = [end for end in self._pending.values() if end.begun.user_id == user_id]
+        if any(end.is_late for end in ends):
+            return False
+        tasks = [end.task for end in ends if end.task is not None]
+        late = (await asyncio.wait(tasks, timeout=STORE_S))[1] if tasks else ()
+        return not late
+
+    async def close(self) -> None:
+        """Try once more what waits for the database, and name what is given up."""
+        self._stopping.set()
+        tasks = [end.task for end in self._pending.values() if end.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_LAST_ATTEMPT_S)
+        for end in list(self._pending.values()):
+            self._give_up(end, "the server stops")
+
+    def _add(self, begun: Begun, outcome: Outcome) -> _End:
+        if len(self._pending) >= MAX_PENDING:
+            oldest = next(iter(self._pending.values()))
+            self._give_up(oldest, "too many others wait")
+        end = self._pending[begun.message_id] = _End(begun, outcome)
+        end.task = asyncio.create_task(self._keep_storing(end))
+        return end
+
+    async def _keep_storing(self, end: _End) -> None:
+        try:
+            for delay in _delays():
+                is_last = self._stopping.is_set()
+                if await self._attempt(end, is_first=not delay):
+                    return
+                if is_last or time.monotonic() - end.since > RETRY_FOR_S:
+                    break
+                await self._pause(delay or _FIRST_DELAY_S)
+        except Exception:
+            logger.exception("the end of answer %s failed", end.begun.message_id)
+        self._give_up(end, "the database does not take it")
+
+    async def _attempt(self, end: _End, *, is_first: bool) -> bool:
+        """Return whether what the client was told, or will be, is stored."""
+        outcome = end.outcome
+        try:
+            if is_first:
+                stored = await in_database(end_turn, end.begun, outcome)
+            else:
+                async with self._retrying:
+                    outcome = end.outcome
+                    stored = await in_database(end_turn, end.begun, outcome, True)
+        except (OperationalError, InterfaceError) as exc:
+            if is_first:
+                ident = end.begun.message_id
+                logger.warning("the end of answer %s is not stored yet: %s", ident, exc)
+            return False
+        if end.outcome is not outcome:
+            return False  # the client has been told otherwise meanwhile
+        end.outcome, end.is_stored = stored, True
+        del self._pending[end.begun.message_id]
+        return True
+
+    async def _pause(self, delay: float) -> None:
+        try:
+            async with asyncio.timeout(delay):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+    def _give_up(self, end: _End, reason: str) -> None:
+        if self._pending.pop(end.begun.message_id, None) is None:
+            return
+        logger.error("the end of answer %s is lost: %s", end.begun.message_id, reason)
+        if end.task is not None and end.task is not asyncio.current_task():
+            end.task.cancel()
+
+
+def _delays() -> Iterator[float]:
+    """Yield the delay behind each attempt; that of the first is none yet."""
+    yield 0.0
+    delay = _FIRST_DELAY_S
+    while True:
+        delay = min(2 * delay, _MAX_DELAY_S)
+        yield delay
+
+
+def _unstored(outcome: Outcome) -> Outcome:
+    """Return what becomes of a whole answer that is not committed in time."""
+    return replace(
+        outcome,
+        state=AnswerState.ERROR,
+        finish_reason="error",
+        error_code="database_unavailable",
+    )
