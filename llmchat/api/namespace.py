@@ -206,8 +206,13 @@ async def _answer(
                     ack(_place(stream))
     except ChatError as exc:
         error = exc
-        _emit(socket, Failed(turn.session_id, exc))
-        _answer_no(ack, exc)
+    except Exception:
+        # Whatever it is, the client gets an end.
+        logger.exception("a turn broke")
+        error = refusal("internal_error")
+    if error is not None:
+        _emit(socket, Failed(turn.session_id, error))
+        _answer_no(ack if stream.begun is None else None, error)
     socket.data["running"].discard(stream)
     _leave_when_idle(socket, error)
 
