@@ -55,8 +55,9 @@ def begin_turn(user_id: int, turn: Turn) -> Begun:
         except ChatError as exc:
             # What is in the way may belong to a process that has died. It is swept in
             # transactions of its own, which no later refusal undoes.
-            if exc.code not in _MAY_BE_DEAD or not sweep(user_id):
+            if exc.code not in _MAY_BE_DEAD:
                 raise
+            sweep(user_id)
         return _begin(user_id, turn, route)
     except (OperationalError, InterfaceError) as exc:
         raise _unavailable() from exc

@@ -26,7 +26,7 @@ from llmchat.books.turn import LEASE, Begun
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
 from llmchat.models import Budget, Conversation, Message, Reservation
-from tests.support.chat_fixtures import User, broken_database, end_of, until
+from tests.support.chat_fixtures import User, broken_database, end_of, is_waiting, until
 from tests.support.streaming import streaming
 
 
@@ -426,17 +426,3 @@ def two_in_the_wrong_order(user, turn) -> list:
         # On PostgreSQL, what is changed is written anew, behind the rest.
         Message.objects.filter(pk=pk).update(lease_until=timezone.now() + LEASE)
     return [first, second]
-
-
-async def is_waiting() -> bool:
-    """Return whether a statement waits for a lock."""
-
-    def read() -> bool:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*) FROM pg_stat_activity "
-                "WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            )
-            return bool(cursor.fetchone()[0])
-
-    return await in_database(read)

@@ -12,16 +12,18 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.test.utils import CaptureQueriesContext
 
+from llmchat.access import budgets
 from llmchat.answers.events import Done
 from llmchat.books.begin import begin_turn
+from llmchat.books.checkpoint import checkpoint
 from llmchat.books.conversations import stored_hash
 from llmchat.books.end import finish_turn
-from llmchat.books.turn import Outcome, Turn
+from llmchat.books.turn import Begun, Outcome, Progress, Turn
 from llmchat.database import THREADS, in_database
 from llmchat.errors import ChatError
-from llmchat.models import Conversation, Message
+from llmchat.models import Budget, Conversation, Message
 from llmchat.providers.types import Usage
-from tests.support.chat_fixtures import User, end_of, events_of
+from tests.support.chat_fixtures import User, end_of, events_of, is_waiting, until
 from tests.support.streaming import streaming
 
 
@@ -165,6 +167,74 @@ async def test_users_do_not_wait_for_one_another(user, provider, upstream, turn)
     finally:
         done.set()
         await holding
+
+
+async def test_a_checkpoint_waits_for_nobody_and_locks_nothing_else(
+    user, provider, upstream, turn
+):
+    """Neither for a conversation that is locked, nor for an answer that is."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    first = await in_database(begin_turn, user.pk, turn("a", session_id="a"))
+    second = await in_database(begin_turn, user.pk, turn("b", session_id="b"))
+    locked, done = Event(), Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            Conversation.objects.select_for_update().get(pk=first.conversation_id)
+            Message.objects.select_for_update().get(pk=second.message_id)
+            locked.set()
+            assert done.wait(30)
+
+    def progress(begun: Begun) -> Progress:
+        return Progress(begun.message_id, "Hel", None, 1)
+
+    holding = asyncio.create_task(in_database(hold))
+    await asyncio.to_thread(locked.wait)
+    try:
+        both = [progress(first), progress(second)]
+        async with asyncio.timeout(10):
+            taken = await in_database(checkpoint, both)
+    finally:
+        done.set()
+        await holding
+    assert taken.stored == {first.message_id}
+    assert not taken.to_stop
+    assert (await in_database(checkpoint, both)).stored == {
+        first.message_id,
+        second.message_id,
+    }
+
+
+async def test_who_deletes_a_budget_and_who_settles_it_take_it_in_one_order(
+    user, provider, turn
+):
+    """An end holds the budget, then its reservation; a deletion must not hold that."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+
+    def begin() -> Begun:
+        Budget.objects.create(user=user, period="day", unit="tokens", limit=99)
+        return begin_turn(user.pk, turn("Hi"))
+
+    begun = await in_database(begin)
+    locked, done = Event(), Event()
+
+    def settle_slowly() -> None:
+        with transaction.atomic():
+            Budget.objects.select_for_update().get()
+            locked.set()
+            assert done.wait(30)
+            budgets.release([begun.message_id])
+
+    settling = asyncio.create_task(in_database(settle_slowly))
+    await asyncio.to_thread(locked.wait)
+    deleting = asyncio.create_task(in_database(Budget.objects.all().delete))
+    await until(is_waiting)
+    done.set()
+    await settling
+    await deleting
+    assert not await in_database(Budget.objects.exists)
 
 
 @pytest.fixture
