@@ -172,8 +172,10 @@ class HttpTransport:
                         raise
                     raise ConnectionLostError("closed") from exc
                 if chunk is None:
-                    return
+                    break
                 yield chunk
+        if self._http.is_closed:  # the body looks ended then, not broken off
+            raise ConnectionLostError("closed")
 
 
 def _translate(exc: Exception) -> TransportError:

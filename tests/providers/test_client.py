@@ -9,17 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from llmchat.providers import attempt, retry
+from llmchat.providers import attempt
 from llmchat.providers.client import ProviderClient
 from llmchat.providers.errors import ProviderError
 from llmchat.providers.types import Delta, Event, Finished, Key
 from tests.emulator.driver import APIS, HASTY, PATIENT, chat, full_listener, lab
 from tests.emulator.scenarios import LONG, SHORT
-
-
-@pytest.fixture(autouse=True)
-def _short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "_BASE_DELAY_S", 0.01)
 
 
 @pytest.mark.parametrize("api", APIS)

@@ -26,11 +26,6 @@ every_api = pytest.mark.parametrize("api", APIS)
 openai_format = pytest.mark.parametrize("api", ["openai", "deepseek"])
 
 
-@pytest.fixture(autouse=True)
-def _short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "_BASE_DELAY_S", 0.01)
-
-
 async def ask(
     api: str, scenario: str, timeouts: Timeouts | None = None, **changes: object
 ) -> Outcome:
