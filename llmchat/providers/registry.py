@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from . import claude, deepseek, gemini, openai
+from . import claude, deepseek, gemini, local_server, openai
 from .reading import Reading
 from .request import ProviderRequest
 from .types import Chat, Key, Protocol, Provider
 
 LOCAL = "local"  # the name of the provider whose address `LocalModel` gives
+# llama.cpp answers with the one model that it has, whatever name it is asked for.
+LOCAL_MODELS = (local_server.MODEL,)
 
 
 class Adapter(typing.Protocol):
@@ -120,8 +122,9 @@ _PRESETS = (
             base_url="",
             needs_key=False,
             max_output_tokens=512,
+            models=LOCAL_MODELS,
         ),
-        default_model="SmolLM2-135M-Instruct",
+        default_model=local_server.MODEL,
         input_price=Decimal(0),
         output_price=Decimal(0),
     ),
