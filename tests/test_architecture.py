@@ -53,6 +53,11 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "llmchat.providers": ("httpx", "httpx_aiohttp", "aiohttp", "orjson", "xllamacpp"),
 }
 
+# What may be imported in one module alone.
+ONLY_IN: dict[str, tuple[str, ...]] = {
+    "llmchat.providers.transport": ("httpx", "httpx_aiohttp", "aiohttp"),
+}
+
 # Importers, and what none of them may import, with all below it.
 FORBIDDEN: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     # The two protocols never meet.
@@ -172,7 +177,20 @@ def test_a_room_does_not_import_what_it_must_not_know(
     assert offences == []
 
 
-@pytest.mark.parametrize("room", [*ROOMS, *OUTSIDE])
+@pytest.mark.parametrize("home", ONLY_IN)
+def test_what_one_module_wraps_is_named_nowhere_else(home: str) -> None:
+    offences = [
+        f"{module} imports {name}: only {home} may"
+        for module, names in IMPORTS.items()
+        if module != home
+        for name in sorted(names)
+        if _is_below(name, ONLY_IN[home])
+    ]
+
+    assert offences == []
+
+
+@pytest.mark.parametrize("room", [*ROOMS, *OUTSIDE, *ONLY_IN])
 def test_the_rules_speak_of_rooms_that_exist(room: str) -> None:
     assert room in MODULES
 

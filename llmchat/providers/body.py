@@ -8,7 +8,8 @@ from .errors import ProviderError
 from .text import decode_json
 
 MAX_WHOLE_BYTES = 8 * 1024 * 1024
-MAX_ERROR_BYTES = 64 * 1024
+MAX_BLANK_BYTES = 64 * 1024
+_BOM = b"\xef\xbb\xbf"
 
 
 class BodyKind(Enum):
@@ -20,29 +21,34 @@ class BodyKind(Enum):
     UNKNOWN = "unknown"
 
 
-_BY_TYPE = {
-    "text/event-stream": BodyKind.EVENTS,
-    "application/json": BodyKind.JSON,
-    "text/html": BodyKind.FOREIGN,
-    "application/x-ndjson": BodyKind.FOREIGN,
-}
-# Some gateways stream under the name of JSON; no JSON begins like a field of an event.
 _EVENT_BEGINS = {b"d", b"e", b"i", b"r", b":"}
-_BY_FIRST_BYTE = {b"{": BodyKind.JSON, b"[": BodyKind.JSON, b"<": BodyKind.FOREIGN}
 
 
 def kind_of(content_type: str, head: bytes) -> BodyKind:
-    """Return the kind that the header names, else what the body begins like."""
+    """Return the kind that the header names, else what the body begins like.
+
+    Gateways stream under the name of JSON, and scripts under that of HTML, their
+    default. Neither JSON nor a page begins like a field of an event.
+    """
     media_type = content_type.partition(";")[0].strip().lower()
-    named = _BY_TYPE.get(media_type)
-    if named not in (None, BodyKind.JSON):
-        return named
-    first = head.lstrip()[:1]
+    if media_type == "text/event-stream":
+        return BodyKind.EVENTS
+    if _BOM.startswith(head):
+        return BodyKind.UNKNOWN
+    first = head.removeprefix(_BOM).lstrip()[:1]
     if not first:
         return BodyKind.UNKNOWN
-    if named is BodyKind.JSON and first not in _EVENT_BEGINS:
-        return named
-    return _BY_FIRST_BYTE.get(first, BodyKind.EVENTS)
+    if first in _EVENT_BEGINS:
+        return BodyKind.EVENTS
+    if media_type == "application/json":
+        return BodyKind.JSON
+    if media_type == "application/x-ndjson":
+        return BodyKind.FOREIGN
+    if first in (b"{", b"["):
+        return BodyKind.JSON
+    if first == b"<" or media_type == "text/html":
+        return BodyKind.FOREIGN
+    return BodyKind.EVENTS
 
 
 def parse_json(body: bytes) -> object:
@@ -52,7 +58,7 @@ def parse_json(body: bytes) -> object:
         ProviderError: it is empty or no JSON.
     """
     try:
-        return decode_json(body)
+        return decode_json(body.removeprefix(_BOM))
     except ValueError as exc:
         detail = "body is not JSON" if body.strip() else "empty body"
         raise ProviderError(detail, retryable=True) from exc

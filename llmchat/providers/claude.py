@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .answer import Answer, Ending, count
 from .classify import error_in
 from .errors import ProviderError
+from .events import decode_event
+from .reading import Reading, StopReason, as_dict, count
 from .request import ProviderRequest, build_history, endpoint, max_tokens, temperature
-from .text import decode_json
 from .types import Chat, Key, Provider
 
 API_VERSION = "2023-06-01"
@@ -24,14 +24,14 @@ _INPUT_COUNTS = (
     "cache_creation_input_tokens",
     "cache_read_input_tokens",
 )
-_ENDINGS = {
-    "end_turn": Ending.STOP,
-    "stop_sequence": Ending.STOP,
-    "pause_turn": Ending.STOP,
-    "max_tokens": Ending.LENGTH,
-    "model_context_window_exceeded": Ending.LENGTH,
-    "refusal": Ending.CONTENT_FILTER,
-    "tool_use": Ending.TOOL,
+_STOP_REASONS = {
+    "end_turn": StopReason.STOP,
+    "stop_sequence": StopReason.STOP,
+    "pause_turn": StopReason.STOP,
+    "max_tokens": StopReason.LENGTH,
+    "model_context_window_exceeded": StopReason.LENGTH,
+    "refusal": StopReason.CONTENT_FILTER,
+    "tool_use": StopReason.TOOL,
 }
 
 
@@ -55,74 +55,82 @@ def build_request(provider: Provider, key: Key | None, chat: Chat) -> ProviderRe
     headers = {"anthropic-version": API_VERSION}
     if key:
         headers["x-api-key"] = key.value
-    url = endpoint(provider.base_url, "/messages", version="v1")
+    url = endpoint(provider.base_url, "/messages", versions=("v1",))
     return ProviderRequest(url, headers, body)
 
 
-def parse(name: bytes, data: bytes, answer: Answer) -> str:
-    """Return the text of one event and note in `answer` what else it says.
+def parse(name: bytes, data: bytes, reading: Reading) -> str:
+    """Return the text of one event and note in `reading` what else it says.
 
     Raises:
-        ProviderError: the event is an error, is not JSON, or breaks the sequence.
+        ProviderError: the event is an error, breaks off, or breaks the sequence.
     """
-    if not data.strip():
+    event = decode_event(name, data)
+    if event is None:
         return ""
-    try:
-        event = decode_json(data)
-    except ValueError as exc:
-        raise ProviderError("event is not JSON", retryable=True) from exc
-    if not isinstance(event, dict):
-        raise error_in(event)
     kind = event.get("type")
     if kind == "content_block_delta":
-        return _read_delta(event.get("delta"), answer)
+        return _read_delta(as_dict(event.get("delta")), reading)
+    note_usage(event, reading)
     if kind == "error" or name == b"error" or event.get("error"):
         raise error_in(event)
     if kind == "content_block_start":
-        return _text_of(event.get("content_block"))
-    if kind == "message_start":
-        _start(_dict(event.get("message")), answer)
-        answer.output_tokens = None  # a placeholder, the count comes at the end
+        return _start_block(as_dict(event.get("content_block")), reading)
+    if kind == "content_block_stop":
+        reading.block_open = False
+    elif kind == "message_start":
+        _start(as_dict(event.get("message")), reading)
+        reading.output_tokens = None  # a placeholder, the count comes at the end
     elif kind == "message_delta":
-        _read_usage(_dict(event.get("usage")), answer)
-        _end(_dict(event.get("delta")), answer)
+        _stop(as_dict(event.get("delta")), reading)
     elif kind == "message_stop":
-        answer.ended = True
+        reading.ended = True
     return ""
 
 
-def parse_whole(body: object, answer: Answer) -> str:
+def parse_whole(body: object, reading: Reading) -> str:
     """Return the text of an answer that came in one piece, unstreamed."""
     if not isinstance(body, dict) or body.get("type") == "error" or body.get("error"):
         raise error_in(body)
-    _start(body, answer)
-    _end(body, answer)
+    _start(body, reading)
+    _stop(body, reading)
     content = body.get("content")
     return "".join(map(_text_of, content)) if isinstance(content, list) else ""
 
 
-def _start(message: Mapping[str, object], answer: Answer) -> None:
+def note_usage(event: Mapping[str, object], reading: Reading) -> None:
+    """Note what an event counts: its message, its error, or the event itself."""
+    places = (as_dict(event.get("message")), as_dict(event.get("error")), event)
+    for place in places:
+        if isinstance(usage := place.get("usage"), dict):
+            _read_usage(usage, reading)
+
+
+def _start(message: Mapping[str, object], reading: Reading) -> None:
     ident = message.get("id")
     if isinstance(ident, str) and ident:
         # The same start twice has been seen and is harmless; another one means
         # that two answers are mixed up in one stream.
-        if answer.ident and answer.ident != ident:
+        if reading.ident and reading.ident != ident:
             raise ProviderError("a second message in one stream")
-        answer.ident = ident
+        reading.ident = ident
     if isinstance(model := message.get("model"), str):
-        answer.model = model
-    _read_usage(_dict(message.get("usage")), answer)
+        reading.model = model
 
 
-def _read_delta(delta: object, answer: Answer) -> str:
-    if not isinstance(delta, dict):
-        return ""
-    kind = delta.get("type")
-    if kind == "text_delta":
+def _start_block(block: Mapping[str, object], reading: Reading) -> str:
+    reading.block_open = True
+    if block.get("type") != "text":
+        reading.thoughts += 1
+    return _text_of(block)
+
+
+def _read_delta(delta: Mapping[str, object], reading: Reading) -> str:
+    if delta.get("type") == "text_delta":
         text = delta.get("text")
         return text if isinstance(text, str) else ""
-    if kind == "thinking_delta":
-        answer.thoughts += 1
+    # Thinking, or its signature where it is not shown; what a later version adds.
+    reading.thoughts += bool(delta)
     return ""
 
 
@@ -133,27 +141,23 @@ def _text_of(block: object) -> str:
     return text if isinstance(text, str) else ""
 
 
-def _end(delta: Mapping[str, object], answer: Answer) -> None:
+def _stop(delta: Mapping[str, object], reading: Reading) -> None:
     reason = delta.get("stop_reason")
     if isinstance(reason, str) and reason:
-        answer.raw_reason = reason
-        answer.ending = _ENDINGS.get(reason, Ending.OTHER)
+        reading.stop(reason, _STOP_REASONS.get(reason, StopReason.OTHER))
+        # Some servers put a reason before the text, where no block was closed yet.
+        reading.nothing_follows = reading.block_open is False
 
 
-def _read_usage(usage: Mapping[str, object], answer: Answer) -> None:
+def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:
     # Each count is cumulative and may be corrected alone, later on.
     for name in _INPUT_COUNTS:
         if (tokens := count(usage.get(name))) is not None:
-            answer.counts[name] = tokens
-    if "input_tokens" in answer.counts:
-        answer.input_tokens = sum(answer.counts.values())
-    answer.cached_tokens = answer.counts.get("cache_read_input_tokens", 0)
-    answer.output_tokens = count(usage.get("output_tokens"), answer.output_tokens)
-    details = _dict(usage.get("output_tokens_details"))
-    answer.reasoning_tokens = (
-        count(details.get("thinking_tokens")) or answer.reasoning_tokens
-    )
-
-
-def _dict(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, dict) else {}
+            reading.counts[name] = tokens
+    if "input_tokens" in reading.counts:
+        reading.input_tokens = sum(reading.counts.values())
+    reading.cached_tokens = reading.counts.get("cache_read_input_tokens", 0)
+    reading.output_tokens = count(usage.get("output_tokens"), reading.output_tokens)
+    details = as_dict(usage.get("output_tokens_details"))
+    thoughts = count(details.get("thinking_tokens"))
+    reading.reasoning_tokens = thoughts or reading.reasoning_tokens

@@ -7,11 +7,11 @@ address, which has no version, and that thinking is on unless it is switched off
 
 from __future__ import annotations
 
-from .openai import build_body, parse, parse_whole
+from .openai import build_body, note_usage, parse, parse_whole
 from .request import ProviderRequest, endpoint
 from .types import Chat, Key, Provider
 
-__all__ = ["build_request", "parse", "parse_whole"]
+__all__ = ["build_request", "note_usage", "parse", "parse_whole"]
 
 
 def build_request(provider: Provider, key: Key | None, chat: Chat) -> ProviderRequest:

@@ -8,11 +8,13 @@ bare JSON that is no server-sent event; the reader keeps those lines.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import quote
 
-from .answer import Answer, Ending, count
 from .classify import error_in, is_error
 from .errors import ProviderError
+from .events import decode_event
+from .reading import Reading, StopReason, as_dict, count, first_candidate
 from .request import (
     History,
     ProviderRequest,
@@ -21,9 +23,9 @@ from .request import (
     max_tokens,
     temperature,
 )
-from .text import decode_json
 from .types import Chat, Key, Provider
 
+_VERSIONS = ("v1beta", "v1", "v1alpha")
 _FILTERED = (
     "SAFETY",
     "RECITATION",
@@ -42,12 +44,13 @@ _TOOL = (
     "TOO_MANY_TOOL_CALLS",
     "MISSING_THOUGHT_SIGNATURE",
 )
-_ENDINGS = {
-    "STOP": Ending.STOP,
-    "MAX_TOKENS": Ending.LENGTH,
-    "MALFORMED_RESPONSE": Ending.ERROR,
-    **dict.fromkeys(_FILTERED, Ending.CONTENT_FILTER),
-    **dict.fromkeys(_TOOL, Ending.TOOL),
+_STOP_REASONS = {
+    "STOP": StopReason.STOP,
+    "MAX_TOKENS": StopReason.LENGTH,
+    "CONTINUATION": StopReason.LENGTH,  # the rest would be another request's
+    "MALFORMED_RESPONSE": StopReason.ERROR,
+    **dict.fromkeys(_FILTERED, StopReason.CONTENT_FILTER),
+    **dict.fromkeys(_TOOL, StopReason.TOOL),
 }
 
 
@@ -62,34 +65,43 @@ def build_request(provider: Provider, key: Key | None, chat: Chat) -> ProviderRe
     headers = {"x-goog-api-key": key.value} if key else {}
     model = quote(chat.model.removeprefix("models/"), safe="")
     path = f"/models/{model}:streamGenerateContent"
-    url = endpoint(provider.base_url, path, version="v1beta")
+    url = endpoint(provider.base_url, path, versions=_VERSIONS)
     return ProviderRequest(f"{url}?alt=sse", headers, body)
 
 
-def parse(name: bytes, data: bytes, answer: Answer) -> str:
-    """Return the text of one event and note in `answer` what else it says.
+def parse(name: bytes, data: bytes, reading: Reading) -> str:
+    """Return the text of one event and note in `reading` what else it says.
 
     Raises:
-        ProviderError: the event is an error, or is not JSON.
+        ProviderError: the event is an error, or breaks off.
     """
-    if not data.strip():
+    response = decode_event(name, data)
+    if response is None:
         return ""
-    try:
-        response = decode_json(data)
-    except ValueError as exc:
-        raise ProviderError("event is not JSON", retryable=True) from exc
-    if not isinstance(response, dict) or is_error(response):
+    note_usage(response, reading)
+    if name == b"error" or is_error(response):
         raise error_in(response)
-    return _read(response, answer)
+    return _read(response, reading)
 
 
-def parse_whole(body: object, answer: Answer) -> str:
+def parse_whole(body: object, reading: Reading) -> str:
     """Return the text of an answer that came in one piece, unstreamed."""
     if isinstance(body, list) and not is_error(body):
         raise ProviderError("a JSON array: the address lacks alt=sse")
     if not isinstance(body, dict) or is_error(body):
         raise error_in(body)
-    return _read(body, answer)
+    return _read(body, reading)
+
+
+def note_usage(response: Mapping[str, object], reading: Reading) -> None:
+    """Note what a response counts: of all of it, or of its candidate alone."""
+    candidate = first_candidate(response.get("candidates")) or {}
+    if (visible := count(candidate.get("tokenCount"))) is not None:
+        reading.counts["visible"] = visible
+        reading.output_tokens = sum(reading.counts.values())
+    for place in (as_dict(response.get("error")), response):
+        if isinstance(usage := place.get("usageMetadata"), dict):
+            _read_usage(usage, reading)
 
 
 def _build_body(provider: Provider, chat: Chat) -> dict[str, object]:
@@ -123,54 +135,54 @@ def _system_in_first_turn(history: History) -> History:
     return History("", (type(first)(first.role, content), *others))
 
 
-def _read(response: dict[str, object], answer: Answer) -> str:
+def _read(response: Mapping[str, object], reading: Reading) -> str:
     if isinstance(model := response.get("modelVersion"), str):
-        answer.model = model
-    if isinstance(usage := response.get("usageMetadata"), dict):
-        _read_usage(usage, answer)
-    feedback = response.get("promptFeedback")
-    if isinstance(feedback, dict) and (reason := feedback.get("blockReason")):
-        answer.blocked = True
-        answer.raw_reason = str(reason)
-    candidates = response.get("candidates")
-    if not isinstance(candidates, list) or not candidates:
-        return ""
-    return _read_candidate(candidates[0], answer)
+        reading.model = model
+    feedback = as_dict(response.get("promptFeedback"))
+    if (reason := feedback.get("blockReason")) and not _is_unspecified(reason):
+        reading.blocked = True
+        reading.raw_reason = str(reason)
+    candidate = first_candidate(response.get("candidates"))
+    return "" if candidate is None else _read_candidate(candidate, reading)
 
 
-def _read_candidate(candidate: object, answer: Answer) -> str:
-    if not isinstance(candidate, dict):
-        return ""
-    if isinstance(reason := candidate.get("finishReason"), str) and reason:
-        answer.raw_reason = reason
-        answer.ending = _ENDINGS.get(reason, Ending.OTHER)
-    content = candidate.get("content")
-    parts = content.get("parts") if isinstance(content, dict) else None
+def _read_candidate(candidate: Mapping[str, object], reading: Reading) -> str:
+    reason = candidate.get("finishReason")
+    if isinstance(reason, str) and reason and not _is_unspecified(reason):
+        reading.stop(reason, _STOP_REASONS.get(reason, StopReason.OTHER))
+    parts = as_dict(candidate.get("content")).get("parts")
     if not isinstance(parts, list):
         return ""
-    return "".join(_part_text(part, answer) for part in parts)
+    return "".join(_part_text(part, reading) for part in parts)
 
 
-def _part_text(part: object, answer: Answer) -> str:
+def _is_unspecified(reason: object) -> bool:
+    return str(reason).endswith("_REASON_UNSPECIFIED")
+
+
+def _part_text(part: object, reading: Reading) -> str:
     if not isinstance(part, dict):
         return ""
     text = part.get("text")
-    if not isinstance(text, str):
-        return ""
-    if part.get("thought"):
-        answer.thoughts += 1
+    if part.get("thought") or part.get("thoughtSignature"):
+        reading.thoughts += 1
+    if part.get("thought") or not isinstance(text, str):
         return ""
     return text
 
 
-def _read_usage(usage: dict[str, object], answer: Answer) -> None:
-    answer.input_tokens = count(usage.get("promptTokenCount"), answer.input_tokens)
-    visible = count(usage.get("candidatesTokenCount"))
-    thoughts = count(usage.get("thoughtsTokenCount"))
-    if thoughts is not None:
-        answer.reasoning_tokens = thoughts
-    if visible is not None:
-        answer.output_tokens = visible + answer.reasoning_tokens
-    answer.cached_tokens = (
-        count(usage.get("cachedContentTokenCount")) or answer.cached_tokens
-    )
+def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:
+    counts = reading.counts
+    reading.input_tokens = count(usage.get("promptTokenCount"), reading.input_tokens)
+    for name, field in (
+        ("visible", "candidatesTokenCount"),
+        ("thoughts", "thoughtsTokenCount"),
+    ):
+        if (tokens := count(usage.get(field))) is not None:
+            counts[name] = tokens
+    # Thoughts are billed as output, and are all of it where the limit cut them.
+    if counts:
+        reading.output_tokens = sum(counts.values())
+    reading.reasoning_tokens = counts.get("thoughts", 0)
+    cached = count(usage.get("cachedContentTokenCount"))
+    reading.cached_tokens = cached or reading.cached_tokens

@@ -1,15 +1,17 @@
 """OpenAI's Chat Completions, and the many servers that speak it more or less.
 
-A stream is complete with `[DONE]` or a finish reason. Neither proves success: some
-servers send `[DONE]` after an error, some never send it, some put the last words on
-the chunk with the finish reason. Usage may be on any chunk, the last counts.
+A stream ends with `[DONE]`, or with its body where a finish reason was seen. Neither
+proves success: some servers send `[DONE]` after an error, some never send it, some put
+a finish reason on an early chunk and go on. Usage may be on any chunk, the last counts.
 """
 
 from __future__ import annotations
 
-from .answer import Answer, Ending, count
+from collections.abc import Mapping
+
 from .classify import error_in
-from .errors import ProviderError
+from .events import decode_event
+from .reading import Reading, StopReason, as_dict, count, first_candidate
 from .request import (
     ProviderRequest,
     build_history,
@@ -17,21 +19,27 @@ from .request import (
     max_tokens,
     temperature,
 )
-from .text import decode_json
 from .types import Chat, Key, Provider
 
-_ENDINGS = {
-    "stop": Ending.STOP,
-    "eos": Ending.STOP,
-    "length": Ending.LENGTH,
-    "content_filter": Ending.CONTENT_FILTER,
-    "tool_calls": Ending.TOOL,
-    "function_call": Ending.TOOL,
-    "insufficient_system_resource": Ending.ERROR,
-    "error": Ending.ERROR,
-    "abort": Ending.ERROR,
-    "aborted": Ending.ERROR,
+_STOP_REASONS = {
+    "stop": StopReason.STOP,
+    "eos": StopReason.STOP,
+    "end_turn": StopReason.STOP,
+    "length": StopReason.LENGTH,
+    "max_tokens": StopReason.LENGTH,
+    "content_filter": StopReason.CONTENT_FILTER,
+    "safety": StopReason.CONTENT_FILTER,
+    "tool_calls": StopReason.TOOL,
+    "function_call": StopReason.TOOL,
+    "insufficient_system_resource": StopReason.ERROR,
+    "error": StopReason.ERROR,
+    "abort": StopReason.ERROR,
+    "aborted": StopReason.ERROR,
 }
+# Where servers put the reasoning: DeepSeek and llama.cpp, Ollama and newer vLLM,
+# OpenRouter, LiteLLM.
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
+_TEXT_PARTS = ("text", "output_text", "refusal", None)
 
 
 def build_request(provider: Provider, key: Key | None, chat: Chat) -> ProviderRequest:
@@ -40,7 +48,7 @@ def build_request(provider: Provider, key: Key | None, chat: Chat) -> ProviderRe
     Raises:
         ProviderError: the chat or the provider's address cannot be sent.
     """
-    url = endpoint(provider.base_url, "/chat/completions", version="v1")
+    url = endpoint(provider.base_url, "/chat/completions", bare_version="v1")
     return ProviderRequest(url, _headers(key), build_body(provider, chat))
 
 
@@ -65,33 +73,43 @@ def build_body(provider: Provider, chat: Chat) -> dict[str, object]:
     return body
 
 
-def parse(name: bytes, data: bytes, answer: Answer) -> str:
-    """Return the text of one event and note in `answer` what else it says.
+def parse(name: bytes, data: bytes, reading: Reading) -> str:
+    """Return the text of one event and note in `reading` what else it says.
 
     Raises:
-        ProviderError: the event is an error, or is not JSON.
+        ProviderError: the event is an error, or breaks off.
     """
     if data.startswith(b"[DONE]"):
-        answer.ended = True
+        reading.ended = True
         return ""
-    if not data.strip():
+    chunk = decode_event(name, data)
+    if chunk is None:
         return ""
-    try:
-        chunk = decode_json(data)
-    except ValueError as exc:
-        raise ProviderError("event is not JSON", retryable=True) from exc
+    note_usage(chunk, reading)
     if name == b"error" or _is_error(chunk):
         raise error_in(chunk)
-    return _read(chunk, "delta", answer)
+    return _read(chunk, "delta", reading)
 
 
-def parse_whole(body: object, answer: Answer) -> str:
+def parse_whole(body: object, reading: Reading) -> str:
     """Return the text of an answer that came in one piece, unstreamed."""
-    if _is_error(body):
+    if not isinstance(body, dict) or _is_error(body):
         raise error_in(body)
-    text = _read(body, "message", answer)
-    answer.ended = isinstance(body, dict) and bool(body.get("choices"))
+    text = _read(body, "message", reading)
+    reading.ended = first_candidate(body.get("choices")) is not None
     return text
+
+
+def note_usage(chunk: Mapping[str, object], reading: Reading) -> None:
+    """Note what a chunk counts, wherever its server puts that.
+
+    Besides the chunk itself: the choice (Kimi), the error, `x_groq`.
+    """
+    choice = first_candidate(chunk.get("choices")) or {}
+    places = (choice, as_dict(chunk.get("error")), as_dict(chunk.get("x_groq")), chunk)
+    for place in places:
+        if isinstance(usage := place.get("usage"), dict):
+            _read_usage(usage, reading)
 
 
 def _headers(key: Key | None) -> dict[str, str]:
@@ -99,9 +117,7 @@ def _headers(key: Key | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key.value}"} if key else {}
 
 
-def _is_error(chunk: object) -> bool:
-    if not isinstance(chunk, dict):
-        return True
+def _is_error(chunk: Mapping[str, object]) -> bool:
     if chunk.get("error"):
         return True
     return "choices" not in chunk and (
@@ -109,58 +125,54 @@ def _is_error(chunk: object) -> bool:
     )
 
 
-def _read(chunk: object, part: str, answer: Answer) -> str:
-    if not isinstance(chunk, dict):
+def _read(chunk: Mapping[str, object], part: str, reading: Reading) -> str:
+    if not reading.model and isinstance(model := chunk.get("model"), str):
+        reading.model = model
+    choice = first_candidate(chunk.get("choices"))
+    if choice is None:
         return ""
-    if not answer.model and isinstance(model := chunk.get("model"), str):
-        answer.model = model
-    if isinstance(usage := chunk.get("usage"), dict):
-        _read_usage(usage, answer)
-    choices = chunk.get("choices")
-    if not isinstance(choices, list) or not choices:
-        return ""
-    choice = choices[0]
-    if not isinstance(choice, dict):
-        return ""
-    text = _read_delta(choice.get(part), answer)
+    text = _read_delta(as_dict(choice.get(part)), reading)
     if isinstance(reason := choice.get("finish_reason"), str) and reason:
-        answer.raw_reason = reason
-        answer.ending = _ENDINGS.get(reason, Ending.OTHER)
+        reading.stop(reason, _STOP_REASONS.get(reason.lower(), StopReason.OTHER))
     return text
 
 
-def _read_delta(delta: object, answer: Answer) -> str:
-    if not isinstance(delta, dict):
-        return ""
+def _read_delta(delta: Mapping[str, object], reading: Reading) -> str:
     content = delta.get("content")
-    if isinstance(content, str) and content:
-        return content
-    if isinstance(content, list):
-        return "".join(filter(None, (_part_text(part) for part in content)))
+    parts = content if isinstance(content, list) else [content]
+    if any(map(delta.get, _THOUGHTS)) or any(map(_is_thought, parts)):
+        reading.thoughts += 1
+    if text := "".join(map(_part_text, parts)):
+        return text
     refusal = delta.get("refusal")
     if isinstance(refusal, str) and refusal:
-        answer.refused = True
+        reading.refused = True
         return refusal
-    if delta.get("reasoning_content") or delta.get("reasoning"):
-        answer.thoughts += 1
     return ""
 
 
+def _is_thought(part: object) -> bool:
+    return isinstance(part, dict) and part.get("type", "text") not in _TEXT_PARTS
+
+
 def _part_text(part: object) -> str:
+    if _is_thought(part):
+        return ""
     text = part.get("text") if isinstance(part, dict) else part
     return text if isinstance(text, str) else ""
 
 
-def _read_usage(usage: dict[str, object], answer: Answer) -> None:
-    answer.input_tokens = count(usage.get("prompt_tokens"), answer.input_tokens)
-    answer.output_tokens = count(usage.get("completion_tokens"), answer.output_tokens)
-    details = usage.get("completion_tokens_details")
-    if isinstance(details, dict):
-        answer.reasoning_tokens = (
-            count(details.get("reasoning_tokens")) or answer.reasoning_tokens
-        )
-    details = usage.get("prompt_tokens_details")
-    if isinstance(details, dict):
-        answer.cached_tokens = (
-            count(details.get("cached_tokens")) or answer.cached_tokens
-        )
+def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:
+    inputs = count(usage.get("prompt_tokens"), count(usage.get("input_tokens")))
+    outputs = count(usage.get("completion_tokens"), count(usage.get("output_tokens")))
+    if inputs is not None:
+        reading.input_tokens = inputs
+    if outputs is not None:
+        reading.output_tokens = outputs
+    details = as_dict(usage.get("completion_tokens_details"))
+    thoughts = count(details.get("reasoning_tokens"))
+    reading.reasoning_tokens = thoughts or reading.reasoning_tokens
+    details = as_dict(usage.get("prompt_tokens_details"))
+    hits = count(usage.get("prompt_cache_hit_tokens"))  # DeepSeek's own
+    cached = count(details.get("cached_tokens"), hits)
+    reading.cached_tokens = cached or reading.cached_tokens

@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from . import claude, deepseek, gemini, openai
-from .answer import Answer
+from . import claude, deepseek, gemini, local_server, openai
+from .reading import Reading
 from .request import ProviderRequest
 from .types import Chat, Key, Protocol, Provider
 
 LOCAL = "local"  # the name of the provider whose address `LocalModel` gives
+# llama.cpp answers with the one model that it has, whatever name it is asked for.
+LOCAL_MODELS = (local_server.MODEL,)
 
 
-@dataclass(frozen=True, slots=True)
-class Adapter:
+class Adapter(typing.Protocol):
     """What turns a chat into a provider's request and its events into text.
 
-    `finish_is_last` is False where a finish reason may come before more text.
+    `note_usage` reads the counts alone, out of any object that the provider sends.
     """
 
-    build_request: Callable[[Provider, Key | None, Chat], ProviderRequest]
-    parse: Callable[[bytes, bytes, Answer], str]
-    parse_whole: Callable[[object, Answer], str]
-    finish_is_last: bool = True
+    def build_request(
+        self, provider: Provider, key: Key | None, chat: Chat
+    ) -> ProviderRequest:
+        """Return the request for a streamed answer."""
+
+    def parse(self, name: bytes, data: bytes, reading: Reading) -> str:
+        """Return the text of one event and note in `reading` what else it says."""
+
+    def parse_whole(self, body: object, reading: Reading) -> str:
+        """Return the text of an answer that came in one piece, unstreamed."""
+
+    def note_usage(self, event: Mapping[str, object], reading: Reading) -> None:
+        """Note what an event, or an error's body, counts."""
 
 
 ADAPTERS: dict[Protocol, Adapter] = {
-    "openai": Adapter(openai.build_request, openai.parse, openai.parse_whole),
-    "deepseek": Adapter(deepseek.build_request, deepseek.parse, deepseek.parse_whole),
-    "claude": Adapter(claude.build_request, claude.parse, claude.parse_whole),
-    "gemini": Adapter(
-        gemini.build_request, gemini.parse, gemini.parse_whole, finish_is_last=False
-    ),
+    "openai": openai,
+    "deepseek": deepseek,
+    "claude": claude,
+    "gemini": gemini,
 }
 
 
@@ -113,8 +122,9 @@ _PRESETS = (
             base_url="",
             needs_key=False,
             max_output_tokens=512,
+            models=LOCAL_MODELS,
         ),
-        default_model="SmolLM2-135M-Instruct",
+        default_model=local_server.MODEL,
         input_price=Decimal(0),
         output_price=Decimal(0),
     ),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-import httpx
+from urllib.parse import urlsplit
 
 from .errors import BadRequestError, ProviderUnavailableError
 from .text import well_formed
@@ -73,24 +72,35 @@ def temperature(provider: Provider, chat: Chat) -> float | None:
     return min(max(chat.temperature, 0.0), provider.temperature_max)
 
 
-def endpoint(base_url: str, path: str, *, version: str = "") -> str:
-    """Join an operator's base URL and an API path.
+def endpoint(
+    base_url: str,
+    path: str,
+    *,
+    versions: tuple[str, ...] = (),
+    bare_version: str = "",
+) -> str:
+    """Join an operator's base URL and an API path, as the official SDKs do.
 
-    The base may end in a slash, hold the whole path already, or name no version,
-    in which case `version` is put between.
+    `versions` belong to the path: the first is put before it, behind a gateway's path
+    too, unless the base ends in one of them. `bare_version` belongs to the base, which
+    has it in its path; it is put there where there is no path at all. The base may end
+    in a slash, or hold the whole address already.
 
     Raises:
         ProviderUnavailableError: the base is not an http(s) address.
     """
     base = base_url.strip().rstrip("/")
     try:
-        url = httpx.URL(base)
-    except httpx.InvalidURL as exc:
+        url = urlsplit(base)
+        host = url.hostname
+    except ValueError as exc:
         raise ProviderUnavailableError("base URL unreadable", retryable=False) from exc
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not host:
         raise ProviderUnavailableError("base URL is not http(s)", retryable=False)
     if base.endswith(path):
         return base
-    if version and not url.path.strip("/"):
-        base = f"{base}/{version}"
+    if versions and url.path.rpartition("/")[2] not in versions:
+        base = f"{base}/{versions[0]}"
+    elif bare_version and not url.path:
+        base = f"{base}/{bare_version}"
     return f"{base}{path}"

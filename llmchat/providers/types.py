@@ -41,7 +41,8 @@ class Provider:
     """A provider as an operator has configured it, keys aside.
 
     The capability flags say what the model's server takes; their defaults suit
-    an OpenAI-compatible server that nobody has said anything about.
+    an OpenAI-compatible server that nobody has said anything about. `models` are all
+    that it has, where it would answer with one of them under any name.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Provider:
     system_role: Literal["system", "developer"] = "system"
     thinking: Literal["omit", "disabled"] = "omit"
     include_usage: bool = True
+    models: tuple[str, ...] = ()
 
 
 class FinishReason(StrEnum):

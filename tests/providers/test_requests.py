@@ -153,18 +153,40 @@ def test_a_request_does_not_show_its_key_or_its_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("base", "url"),
+    ("name", "base", "path"),
     [
-        ("http://h/v1", "http://h/v1/chat"),
-        ("http://h/v1/", "http://h/v1/chat"),
-        ("http://h", "http://h/v1/chat"),
-        (" http://h/ ", "http://h/v1/chat"),
-        ("http://h/api/v3", "http://h/api/v3/chat"),
-        ("http://h/v1/chat", "http://h/v1/chat"),
+        ("openai", "http://h/v1", "/v1/chat/completions"),
+        ("openai", "http://h/v1/", "/v1/chat/completions"),
+        ("openai", "http://h", "/v1/chat/completions"),
+        ("openai", " http://h/ ", "/v1/chat/completions"),
+        ("openai", "http://h/api/v3", "/api/v3/chat/completions"),
+        ("openai", "http://h/team/openai", "/team/openai/chat/completions"),
+        ("openai", "http://h/v1/chat/completions", "/v1/chat/completions"),
+        ("deepseek", "http://h", "/chat/completions"),
+        ("deepseek", "http://h/v1", "/v1/chat/completions"),
+        ("deepseek", "http://h/beta/", "/beta/chat/completions"),
+        ("claude", "http://h", "/v1/messages"),
+        ("claude", "http://h/", "/v1/messages"),
+        ("claude", "http://h/v1", "/v1/messages"),
+        ("claude", "http://h/v1/", "/v1/messages"),
+        ("claude", "http://h/team/anthropic", "/team/anthropic/v1/messages"),
+        ("claude", "http://h/anthropic/v1/", "/anthropic/v1/messages"),
+        ("claude", "http://h/v1/proxy", "/v1/proxy/v1/messages"),
+        ("claude", "http://h/v1/messages", "/v1/messages"),
+        ("claude", "http://h/x/v1/messages/", "/x/v1/messages"),
+        ("gemini", "http://h", "/v1beta/models/some-model"),
+        ("gemini", "http://h/team/google/", "/team/google/v1beta/models/some-model"),
+        ("gemini", "http://h/v1beta", "/v1beta/models/some-model"),
+        ("gemini", "http://h/google/v1beta/", "/google/v1beta/models/some-model"),
+        ("gemini", "http://h/v1alpha", "/v1alpha/models/some-model"),
+        ("gemini", "http://h/google/v1", "/google/v1/models/some-model"),
     ],
 )
-def test_a_base_url_is_joined_however_it_was_written(base: str, url: str) -> None:
-    assert endpoint(base, "/chat", version="v1") == url
+def test_a_base_url_is_joined_as_the_official_clients_do(
+    name: str, base: str, path: str
+) -> None:
+    url = build(name, base_url=base).url
+    assert url.removesuffix(":streamGenerateContent?alt=sse") == f"http://h{path}"
 
 
 @pytest.mark.parametrize("base", ["", "h/v1", "ftp://h", "http://", "http://[::1"])

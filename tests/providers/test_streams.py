@@ -7,31 +7,28 @@ from contextlib import suppress
 
 import pytest
 
-from llmchat.providers.answer import Answer, conclude
+from llmchat.providers.answer import conclude
+from llmchat.providers.decoder import Decoder
 from llmchat.providers.errors import ProviderError
+from llmchat.providers.reading import Reading
 from llmchat.providers.registry import ADAPTERS
-from llmchat.providers.sse import SSEReader
 from llmchat.providers.types import Finished
 from tests.emulator.api import Story
 from tests.emulator.application import APIS
 from tests.emulator.driver import chat
+from tests.emulator.response import EVENT_STREAM
 from tests.emulator.scenarios import SHORT, THOUGHTFUL
 
 UNICODE = Story(("a\u2028é", "😀\x85 end"))
-ENDLESS_READ = 10**9
 
 
-def read(api: str, stream: bytes, size: int = ENDLESS_READ) -> tuple[str, Finished]:
-    """Parse a stream in pieces of `size` bytes and judge what it says."""
-    adapter = ADAPTERS[api]  # type: ignore[index]
-    reader, answer = SSEReader(), Answer()
-    events = []
-    for start in range(0, len(stream), size):
-        events += reader.receive_bytes(stream[start : start + size])
-    events += reader.receive_end()
-    texts = [adapter.parse(name, data, answer) for name, data in events]
-    deltas = sum(map(bool, texts))
-    return "".join(texts), conclude(answer, chat("m"), deltas)
+def read(api: str, *chunks: bytes) -> tuple[str, Finished]:
+    """Decode a stream in these pieces and judge what it says."""
+    reading = Reading()
+    decoder = Decoder(ADAPTERS[api], reading, EVENT_STREAM)  # type: ignore[index]
+    texts = [text for chunk in chunks for text in decoder.receive(chunk)]
+    texts += decoder.receive_end()
+    return "".join(texts), conclude(reading, chat("m"))
 
 
 @pytest.mark.parametrize("story", [SHORT, THOUGHTFUL, UNICODE])
@@ -40,21 +37,16 @@ def test_a_stream_cut_at_every_byte_says_the_same(api: str, story: Story) -> Non
     stream = b"".join(APIS[api].events(story))
     whole = read(api, stream)
     assert whole[0] == story.text
-    adapter = ADAPTERS[api]  # type: ignore[index]
     for cut in range(1, len(stream)):
-        reader, answer = SSEReader(), Answer()
-        events = reader.receive_bytes(stream[:cut])
-        events += reader.receive_bytes(stream[cut:]) + reader.receive_end()
-        texts = [adapter.parse(name, data, answer) for name, data in events]
-        assert "".join(texts) == story.text
-        assert conclude(answer, chat("m"), len(list(filter(None, texts)))) == whole[1]
+        assert read(api, stream[:cut], stream[cut:]) == whole
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 @pytest.mark.parametrize("api", APIS)
 def test_a_stream_in_small_pieces_says_the_same(api: str, size: int) -> None:
     stream = b"".join(APIS[api].events(UNICODE))
-    assert read(api, stream, size) == read(api, stream)
+    pieces = [stream[n : n + size] for n in range(0, len(stream), size)]
+    assert read(api, *pieces) == read(api, stream)
 
 
 # After how many events, counted from the end, the answer may pass for whole.
@@ -78,15 +70,15 @@ def test_a_stream_ended_after_every_event_is_whole_only_at_its_end(api: str) -> 
 @pytest.mark.parametrize("api", APIS)
 def test_a_stream_ended_at_every_byte_never_shows_wrong_text(api: str) -> None:
     stream = b"".join(APIS[api].events(SHORT))
-    adapter = ADAPTERS[api]  # type: ignore[index]
     for cut in range(len(stream)):
-        reader, answer, text = SSEReader(), Answer(), ""
+        reading, texts = Reading(), []
+        decoder = Decoder(ADAPTERS[api], reading, EVENT_STREAM)  # type: ignore[index]
         with suppress(ProviderError):  # half an event
-            for name, data in reader.receive_bytes(stream[:cut]) + reader.receive_end():
-                text += adapter.parse(name, data, answer)
-        assert SHORT.text.startswith(text)
-        if answer.is_complete:
-            assert text == SHORT.text
+            texts += decoder.receive(stream[:cut])
+            texts += decoder.receive_end()
+        assert SHORT.text.startswith("".join(texts))
+        if reading.is_complete:
+            assert "".join(texts) == SHORT.text
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -132,7 +124,7 @@ def test_an_event_of_a_wrong_shape_is_an_error_or_nothing(
 ) -> None:
     adapter = ADAPTERS[api]  # type: ignore[index]
     with suppress(ProviderError):
-        assert adapter.parse(b"", data, Answer()) == ""
+        assert adapter.parse(b"", data, Reading()) == ""
 
 
 WRONG = [None, 1, "x", [], {}, [None], [1], {"a": 1}, [{}], True, [[]]]
@@ -164,5 +156,5 @@ def test_a_field_of_a_wrong_type_breaks_nothing(
     api: str, template: object, value: object
 ) -> None:
     data = json.dumps(template).replace('"*"', json.dumps(value)).encode()
-    text = ADAPTERS[api].parse(b"", data, Answer())  # type: ignore[index]
+    text = ADAPTERS[api].parse(b"", data, Reading())  # type: ignore[index]
     assert isinstance(text, str)

@@ -127,7 +127,7 @@ EXPECTED: dict[str, Expected] = {
     "tool-silent": _failed("provider_error"),
     "broken-silent": _failed("provider_error", 3),
     "empty": _failed("empty_answer", 2),
-    "starved": _failed("empty_answer", 2),
+    "starved": _failed("empty_answer"),
     "unfinished-silent": _failed("provider_error", 3),
     "cut-silent": _failed("provider_error", 3),
     "nothing": _failed("provider_error", 3),

@@ -1,0 +1,124 @@
+"""The body of a successful response into text, without I/O.
+
+Bytes go in, pieces of text come out; what the provider says besides goes into the
+`Reading`.
+The pieces of one read are yielded one by one, so that those before an error are not
+lost with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .body import MAX_BLANK_BYTES, MAX_WHOLE_BYTES, BodyKind, kind_of, parse_json
+from .classify import error_in, is_error
+from .errors import ProviderError
+from .reading import Reading, as_dict
+from .registry import Adapter
+from .sse import ServerSentEvent, SSEReader
+from .text import SurrogateJoiner, decode_json
+
+_MAX_ANSWER_CHARS = 4_000_000
+
+
+class Decoder:
+    """Decodes one body; nothing is to be put in after `reading.ended`.
+
+    Raises:
+        ProviderError: the body is none of an answer, tells of a failure, or is larger
+            than a limit.
+    """
+
+    def __init__(
+        self, adapter: Adapter, reading: Reading, content_type: str = ""
+    ) -> None:
+        self._adapter = adapter
+        self._content_type = content_type
+        self._kind = BodyKind.UNKNOWN
+        self._held = bytearray()  # of a body of unknown kind, or in one piece
+        self._size = 0  # of that, with the blanks before it
+        self._reader = SSEReader()
+        self._joiner = SurrogateJoiner()
+        self._chars = 0
+        self.reading = reading
+
+    def receive(self, chunk: bytes) -> Iterator[str]:
+        """Yield the text that a piece of the body completes."""
+        if self._kind is not BodyKind.EVENTS:
+            chunk = self._hold(chunk)
+        if self._kind is BodyKind.EVENTS:
+            yield from self._read_events(self._reader.receive_bytes(chunk))
+
+    def receive_end(self) -> Iterator[str]:
+        """Yield the text that the end of the body leaves."""
+        if self._kind is BodyKind.UNKNOWN:
+            raise ProviderError("empty body", retryable=True)
+        if self._kind is BodyKind.JSON:
+            whole = parse_json(bytes(self._held))
+            self._note_usage(whole)
+            yield from self._take(self._adapter.parse_whole(whole, self.reading))
+        else:
+            yield from self._read_events(self._reader.receive_end())
+            self._raise_stray()
+        yield from self.flush()
+
+    def flush(self) -> Iterator[str]:
+        """Yield the text that waited for its other half."""
+        if text := self._joiner.end():
+            yield self._counted(text)
+
+    def _hold(self, chunk: bytes) -> bytes:
+        """Keep a piece until the kind is known; return what was kept of events."""
+        self._size += len(chunk)
+        self._held += chunk
+        if self._kind is BodyKind.UNKNOWN:
+            self._held = self._held.lstrip()
+            self._kind = kind_of(self._content_type, bytes(self._held))
+        if self._kind is BodyKind.FOREIGN:
+            raise ProviderError("body is no stream of events")
+        if self._kind is BodyKind.UNKNOWN and self._size > MAX_BLANK_BYTES:
+            raise ProviderError("empty body", retryable=True)
+        if self._kind is BodyKind.JSON and self._size > MAX_WHOLE_BYTES:
+            raise ProviderError("body larger than the limit")
+        if self._kind is not BodyKind.EVENTS:
+            return b""
+        held, self._held = bytes(self._held), bytearray()
+        return held
+
+    def _read_events(self, events: list[ServerSentEvent]) -> Iterator[str]:
+        reading = self.reading
+        for name, data in events:
+            stopped = reading.stop_reason is not None
+            text = self._adapter.parse(name, data, reading)
+            if text:
+                reading.is_early |= stopped
+                yield from self._take(text)
+            if reading.ended:
+                yield from self.flush()
+                return
+
+    def _take(self, text: str) -> Iterator[str]:
+        if text and (text := self._joiner.join(text)):
+            yield self._counted(text)
+
+    def _counted(self, text: str) -> str:
+        self._chars += len(text)
+        if self._chars > _MAX_ANSWER_CHARS:
+            raise ProviderError("answer larger than the limit")
+        self.reading.deltas += 1
+        return text
+
+    def _note_usage(self, whole: object) -> None:
+        self._adapter.note_usage(as_dict(whole), self.reading)
+
+    def _raise_stray(self) -> None:
+        """Raise the error that stood between the events, in lines that are none."""
+        if not self._reader.stray:
+            return
+        try:
+            decoded = decode_json(self._reader.stray)
+        except ValueError:
+            return
+        if is_error(decoded):
+            self._note_usage(decoded)
+            raise error_in(decoded)

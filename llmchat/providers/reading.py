@@ -1,0 +1,119 @@
+"""One answer while it comes in, as its adapter reads it.
+
+An adapter's `parse` returns the text of an event and notes everything else that the
+provider says in a `Reading`. What becomes of that is decided in `answer.py`, once for
+all providers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from .types import Usage
+
+# What a provider says of an answer is stored in columns of 32 bits, which hold the
+# sum of all attempts at an answer too.
+_MAX_COUNT = 100_000_000
+
+
+class StopReason(StrEnum):
+    """Why a provider says that its answer stopped, over all providers."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+    OTHER = "other"
+    TOOL = "tool"  # it wants to call a tool, though it was given none
+    ERROR = "error"  # it broke down and says so in the finish reason
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a provider has said of its answer so far.
+
+    `raw_reason` is its finish reason, "" before one was seen; `ended` that its
+    terminator was seen; `deltas` counts the pieces of text, `thoughts` those of
+    reasoning, which are progress but no text. Token counts are cumulative: each new one
+    replaces the last; `counts` is where an adapter keeps those that are parts of a sum.
+
+    `is_early` says that text came after the finish reason, `block_open` whether a block
+    of content is, None before the first.
+    """
+
+    model: str = ""
+    ident: str = ""
+    raw_reason: str = ""
+    stop_reason: StopReason | None = None
+    is_early: bool = False
+    refused: bool = False
+    blocked: bool = False
+    ended: bool = False
+    block_open: bool | None = None
+    nothing_follows: bool = False
+    deltas: int = 0
+    thoughts: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int = 0
+    cached_tokens: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the provider has said that the answer is whole."""
+        return self.ended or self.stop_reason is not None or self.blocked
+
+    @property
+    def progress(self) -> tuple[object, ...]:
+        """What changes with each piece of text or thought, and with no ping."""
+        return self.deltas, self.thoughts, self.reasoning_tokens, self.is_complete
+
+    def stop(self, raw_reason: str, reason: StopReason) -> None:
+        """Note a finish reason."""
+        self.raw_reason = raw_reason
+        self.stop_reason = reason
+        self.is_early = False
+
+    def told_usage(self) -> Usage | None:
+        """Return what the provider has counted so far, None: nothing.
+
+        Its count may date from before the text, so it is at least what was seen.
+        """
+        if self.input_tokens is None and self.output_tokens is None:
+            return None
+        return Usage(
+            input_tokens=self.input_tokens,
+            output_tokens=max(self.output_tokens or 0, self.deltas),
+            source="provider",
+            reasoning_tokens=self.reasoning_tokens,
+            cached_tokens=self.cached_tokens,
+        )
+
+
+def count(value: object, default: int | None = None) -> int | None:
+    """Return a provider's token count, rounded, `default` where it is none."""
+    if isinstance(value, float) and math.isfinite(value):
+        value = math.floor(value + 0.5)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return min(value, _MAX_COUNT)
+    return default
+
+
+def as_dict(value: object) -> Mapping[str, object]:
+    """Return an object of JSON, an empty one where it is something else."""
+    return value if isinstance(value, dict) else {}
+
+
+def first_candidate(candidates: object) -> Mapping[str, object] | None:
+    """Return the candidate that is the answer, None where the event has none of it.
+
+    That is the one of index 0, which some servers leave out. Others may come beside it
+    or in events of their own, whatever their place in the list.
+    """
+    for candidate in candidates if isinstance(candidates, list) else ():
+        if isinstance(candidate, dict) and not candidate.get("index"):
+            return candidate
+    return None

@@ -1,0 +1,129 @@
+"""A transport that plays scripts instead of asking a server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+from llmchat.providers.client import ProviderClient
+from llmchat.providers.errors import ProviderError
+from llmchat.providers.registry import DEFAULT_PROVIDERS
+from llmchat.providers.transport import Request, Response
+from llmchat.providers.types import Delta, Finished, Provider, Timeouts, Usage
+from tests.emulator.driver import KEY, PATIENT, chat
+
+EVENTS = "text/event-stream"
+FOREVER = 3600.0
+# Bytes are sent, seconds are waited, an error breaks the body off.
+Step = bytes | float | Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One response; an error in place of a status is raised instead of it."""
+
+    steps: Sequence[Step] = ()
+    content_type: str = EVENTS
+    status: int | Exception = 200
+
+
+@dataclass(slots=True)
+class ScriptedTransport:
+    """Answers each request with the next script, the last one again and again."""
+
+    scripts: Sequence[Script]
+    requests: list[Request] = field(default_factory=list)
+    closed: int = 0
+    waiting: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def send(self, request: Request) -> Response:
+        script = self.scripts[min(len(self.requests), len(self.scripts) - 1)]
+        self.requests.append(request)
+        if isinstance(script.status, Exception):
+            raise script.status
+        headers = {"content-type": script.content_type}
+        return Response(script.status, headers, self._play(script), self._release)
+
+    async def aclose(self) -> None:
+        pass
+
+    async def _release(self) -> None:
+        self.closed += 1
+
+    async def _play(self, script: Script) -> AsyncGenerator[bytes, None]:
+        for step in script.steps:
+            if isinstance(step, Exception):
+                raise step
+            if isinstance(step, float):
+                self.waiting.set()
+                await asyncio.sleep(step)
+            else:
+                yield step
+
+
+@dataclass(slots=True)
+class Played:
+    """What came of one question, and how often the provider was asked."""
+
+    text: str = ""
+    finished: Finished | None = None
+    error: ProviderError | None = None
+    billed: list[Usage] = field(default_factory=list)
+    requests: int = 0
+
+    @property
+    def code(self) -> str:
+        return self.error.code if self.error else ""
+
+    @property
+    def end(self) -> Finished:
+        assert self.finished is not None, self.error
+        return self.finished
+
+
+def sse(*values: object, newline: str = "\n") -> bytes:
+    """Return server-sent events; a string is sent as it stands."""
+    texts = (v if isinstance(v, str) else json.dumps(v) for v in values)
+    return "".join(f"data: {text}{newline}{newline}" for text in texts).encode()
+
+
+def provider(api: str, **changes: object) -> Provider:
+    """Return a provider as the project ships it."""
+    return replace(DEFAULT_PROVIDERS[api].provider, **changes)  # type: ignore[arg-type]
+
+
+def scripts_of(steps: Sequence[Step | Script]) -> Iterator[Script]:
+    """Return scripts: those given, or the one that the steps make."""
+    given = [step for step in steps if isinstance(step, Script)]
+    loose = [step for step in steps if not isinstance(step, Script)]
+    yield from given or [Script(loose)]
+
+
+async def play(
+    api: str,
+    *steps: Step | Script,
+    timeouts: Timeouts = PATIENT,
+    **changes: object,
+) -> Played:
+    """Ask once, of a provider that answers with these steps or scripts."""
+    transport = ScriptedTransport(list(scripts_of(steps)))
+    client = ProviderClient(timeouts, transport=transport)
+    played = Played()
+    stream = client.stream_chat(
+        provider(api, **changes), [KEY], chat("m"), on_billed=played.billed.append
+    )
+    try:
+        async with aclosing(stream) as events:
+            async for event in events:
+                if isinstance(event, Delta):
+                    played.text += event.text
+                else:
+                    played.finished = event
+    except ProviderError as error:
+        played.error = error
+    await client.aclose()
+    played.requests = len(transport.requests)
+    return played
