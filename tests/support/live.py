@@ -24,6 +24,16 @@ ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT_S = 30.0
 STOP_LIMIT_S = 10.0
 MODEL_LOG = "model.log"
+COVERAGE_VARIABLE = "COVERAGE_PROCESS_CONFIG"
+KEPT_VARIABLES = (
+    COVERAGE_VARIABLE,
+    "HOME",
+    "LANG",
+    "LD_LIBRARY_PATH",
+    "PATH",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +162,8 @@ def seed_database(directory: Path, *, users: int) -> Seed:
 
 def environment(database: Path) -> dict[str, str]:
     """Return a child's environment that owes nothing to this machine's `.env`."""
-    kept = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
     return {
-        **{name: os.environ[name] for name in kept if name in os.environ},
+        **{name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ},
         "PYTHONUNBUFFERED": "1",
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "LLMCHAT_ENV_FILE": "",
