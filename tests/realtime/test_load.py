@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.wire import RS, Polling, WebSocket, Wire, event
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 MIB = 1024 * 1024
 FLOOD = 50 * 1000 * 1000
 SLOW = "slow_client: session closed with"
