@@ -10,6 +10,8 @@ PAGE_SOURCES := $(shell find frontend -type f -not -path '*/node_modules/*' 2>/d
 # Where the tests' and the linters' settings come from: nobody's .env.
 CLEAN_ENV := LLMCHAT_ENV_FILE= DJANGO_DEBUG=1
 PYTEST_WORKERS ?= 2
+PYTEST := --numprocesses $(PYTEST_WORKERS) --dist loadfile --durations 10 $(PYTEST_ARGS)
+COVERAGE := $(PYTHON) -m coverage
 
 .DEFAULT_GOAL := help
 .PHONY: help install run serve test lint fuzz bench tools page dev
@@ -28,11 +30,20 @@ serve: install page ## Serve as in production: debug off, static files collected
 	@DJANGO_DEBUG=0 $(PYTHON) manage.py collectstatic --noinput --verbosity 0
 	@DJANGO_DEBUG=0 exec $(PYTHON) -m serving
 
-test: dev page tests/js/node_modules/.stamp ## Run the whole test suite
+test: dev page tests/js/node_modules/.stamp ## Run all tests and print the coverage, or run the part T=tests/realtime
 	@scripts/install_chromium
-	@$(PYTHON) -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+ifdef T
+	@$(PYTHON) -m pytest $(PYTEST) $(T)
 	@echo "Once more on PostgreSQL: what is stored"
-	@$(PYTHON) -m tests.postgres -q -n $(PYTEST_WORKERS) --dist loadfile
+	@$(PYTHON) -m tests.postgres -q $(PYTEST) $(T)
+else
+	@$(COVERAGE) erase
+	@$(COVERAGE) run -m pytest $(PYTEST)
+	@echo "Once more on PostgreSQL: what is stored"
+	@$(COVERAGE) run -m tests.postgres -q $(PYTEST)
+	@$(COVERAGE) combine --quiet
+	@$(COVERAGE) report
+endif
 
 lint: dev frontend/node_modules/.stamp ## Check style and types
 	@$(VENV)/bin/ruff check .

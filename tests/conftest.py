@@ -64,6 +64,17 @@ def start_server(
 
 
 @pytest.fixture(scope="module")
+def unmeasured() -> Iterator[None]:
+    """Measure no coverage of the module's servers: it slows them down.
+
+    For modules that test how fast a server is, or how much memory it takes.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(live.COVERAGE_VARIABLE, "")
+        yield
+
+
+@pytest.fixture(scope="module")
 def server_env() -> Mapping[str, str]:
     """More environment for the module's `server`: override it in the module."""
     return {}
@@ -94,14 +105,17 @@ def upstream_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
-    """Where Chromium is. Skips the test where there is none."""
+    """Where Chromium is. Skip the test where there is none, but fail it in CI."""
     named = os.environ.get("LLMCHAT_CHROMIUM")
     if named:
         return named
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     for path in filter(None, map(shutil.which, names)):
         return path
-    pytest.skip("no Chromium found: install one or set LLMCHAT_CHROMIUM")
+    missing = "no Chromium found: install one or set LLMCHAT_CHROMIUM"
+    if os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    pytest.skip(missing)
 
 
 @pytest.fixture(scope="session")

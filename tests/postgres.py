@@ -1,8 +1,9 @@
-"""A real PostgreSQL for the tests: `python -m tests.postgres [PYTEST ARGUMENTS]`.
+"""A real PostgreSQL for the tests: `python -m tests.postgres [ARGUMENTS] [PATHS]`.
 
 Starts the server that the package `pgserver` carries, on a socket in a directory of
 its own, and runs the tests of what is stored on it: the same ones that the rest of
-the suite runs on SQLite. Nothing of it is left behind.
+the suite runs on SQLite. Nothing of it is left behind. The arguments are pytest's.
+With paths, only those of the tests that lie there are run; there may be none.
 """
 
 from __future__ import annotations
@@ -72,15 +73,42 @@ def database_tests() -> list[str]:
     return [str(path) for path in files if not path.stem.endswith("_live")]
 
 
+def chosen_tests(paths: list[str]) -> list[str]:
+    """Return what lies under the paths of the tests of what is stored."""
+    files = database_tests()
+    chosen: list[str] = []
+    for path in paths:
+        name, separator, test = path.partition("::")
+        place = (ROOT / name).resolve()
+        chosen += [
+            f"{file}{separator}{test}"
+            for file in files
+            if (ROOT / file).is_relative_to(place)
+        ]
+    return list(dict.fromkeys(chosen))
+
+
+def is_path(argument: str) -> bool:
+    """Return whether an argument names a file, a folder or a test, not an option."""
+    name = argument.partition("::")[0]
+    return "/" in name and (ROOT / name).exists()
+
+
 def main(arguments: list[str]) -> int:
     """Run the tests on PostgreSQL and return pytest's status."""
+    paths = [argument for argument in arguments if is_path(argument)]
+    options = [argument for argument in arguments if argument not in paths]
+    tests = chosen_tests(paths) if paths else database_tests()
+    if not tests:
+        print("No tests of what is stored are among them: nothing for PostgreSQL")
+        return 0
     with running_postgres() as url:
-        tests = subprocess.run(
-            [sys.executable, "-m", "pytest", *arguments, *database_tests()],
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *tests],
             cwd=ROOT,
             env={**os.environ, "LLMCHAT_TEST_DATABASE_URL": url},
         )
-    return tests.returncode
+    return done.returncode
 
 
 if __name__ == "__main__":

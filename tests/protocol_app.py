@@ -135,13 +135,13 @@ def profile_b() -> Routes:
     options = Options(
         ping_interval_s=2.0,
         ping_timeout_s=1.0,
-        upgrade_timeout_s=0.6,
+        upgrade_timeout_s=1.5,
         max_payload_bytes=10_000,
     )
     socketio = SocketIO(
         [Acceptance(), AcceptanceChat(), AcceptanceAuth()],
         SocketIOOptions(
-            limits=Limits(connect_timeout_s=0.8, max_attachment_bytes=50_000),
+            limits=Limits(connect_timeout_s=1.5, max_attachment_bytes=50_000),
             recovery_window_s=3.0,
         ),
     )

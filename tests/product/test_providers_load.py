@@ -17,6 +17,8 @@ from tests.support.live import LiveServer
 from tests.support.provider_lab import ThreadedEmulator, emulated, environment
 from tests.support.stock_client import ENDS, StockClient, connected_client
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 STREAMS = 500
 CANCELLED = 200
 HOLD_S = 15.0  # until all of them run and the cancelled ones have been cancelled

@@ -26,7 +26,7 @@ def test_every_branch_of_the_machines_is_tested(tmp_path: Path) -> None:
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("PYTEST_", "COV_"))
+        if not name.startswith(("PYTEST_", "COV"))
     }
     environment["COVERAGE_FILE"] = str(tmp_path / "coverage")
 

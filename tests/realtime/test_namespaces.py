@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 
@@ -71,8 +70,9 @@ async def test_joining_takes_no_longer_than_the_connect_timeout(
     async with wire.websocket() as client:
         started = time.monotonic()
         await client.send("40/auth,", "40/x,")  # refusals do not count
-        await client.expect_close(2)
-        assert 0.6 < time.monotonic() - started < 1.4
+        await client.expect_close()
+        # By then, and not by the heartbeat.
+        assert 1.2 < time.monotonic() - started < 2.9
 
 
 async def test_connection_that_left_all_namespaces_stays(
@@ -80,7 +80,7 @@ async def test_connection_that_left_all_namespaces_stays(
 ) -> None:
     async with wire.joined() as client:
         await client.send("41")
-        await client.expect_silence(1.2)
+        await client.expect_silence(1.8)
         await client.join()
 
 
@@ -259,7 +259,8 @@ async def test_disconnect_is_told_once_whatever_coincides(
         answer = await client.join()
         await client.send(event("kick"), "41", "1", "x")
         client.connection.transport.abort()
-    await asyncio.sleep(0.2)
+    await gone(wire, answer["sid"])
+    await wire.catch_up()
     assert len(await gone(wire, answer["sid"])) == 1
 
 

@@ -50,7 +50,7 @@ async def test_poll_is_held_until_there_is_something(wire: Wire) -> None:
     async with wire.polling() as client:
         await client.join()
         poll = asyncio.create_task(client.get())
-        await asyncio.sleep(0.1)
+        await wire.catch_up()
         assert not poll.done()
         await client.post(event("echo", "now"))
         assert content_of((await poll).text)[:2] == ["echo", "now"]
@@ -78,7 +78,7 @@ async def test_second_poll_is_400_and_closes_with_transport_error(
     async with wire.polling() as client:
         answer = await client.join()
         first = asyncio.create_task(client.get())
-        await asyncio.sleep(0.05)
+        await wire.catch_up()
         second = await client.get()
         assert (second.status_code, second.content) == (400, b"")
         assert ((await first).status_code, (await first).text) == (200, "1")
@@ -92,7 +92,7 @@ async def test_aborted_poll_closes_with_transport_error(
     async with wire.polling() as client:
         answer = await client.join()
         poll = asyncio.create_task(client.get())
-        await asyncio.sleep(0.05)
+        await wire.catch_up()
         poll.cancel()
         await asyncio.wait([poll])
         assert await gone(wire, answer["sid"]) == ["transport error"]
@@ -180,7 +180,7 @@ async def test_second_post_while_one_is_received_closes(
         _, writer = await asyncio.open_connection("127.0.0.1", wire.port)
         head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n42"
         writer.write(head.encode())
-        await asyncio.sleep(0.1)
+        await wire.catch_up()
         response = await client.post("3")
         assert (response.status_code, response.content) == (400, b"")
         await client.expect_end()
@@ -197,7 +197,7 @@ async def test_post_lost_before_its_end_closes(wire: Wire) -> None:
         _, writer = await asyncio.open_connection("127.0.0.1", wire.port)
         head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n42"
         writer.write(head.encode())
-        await asyncio.sleep(0.1)
+        await wire.catch_up()
         writer.close()
         assert await gone(wire, answer["sid"]) == ["transport error"]
 
@@ -214,7 +214,7 @@ async def test_character_split_across_chunks_is_decoded(
         head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
         writer.write((head + "Connection: close\r\n\r\n").encode() + body[:cut])
         await writer.drain()
-        await asyncio.sleep(0.05)
+        await wire.catch_up()
         writer.write(body[cut:])
         assert b" 200 " in await reader.read()
         writer.close()
@@ -252,7 +252,7 @@ async def test_leaving_and_closing_in_one_body(wire: Wire) -> None:
     async with wire.polling() as client:
         answer = await client.join()
         poll = asyncio.create_task(client.get())
-        await asyncio.sleep(0.05)
+        await wire.catch_up()
         await client.post("41" + RS + "1")
         assert (await poll).text == "6"
         await client.expect_end()
@@ -265,7 +265,7 @@ async def test_close_packet_releases_the_poll_with_a_noop(
     async with wire.polling() as client:
         answer = await client.join()
         poll = asyncio.create_task(client.get())
-        await asyncio.sleep(0.05)
+        await wire.catch_up()
         await client.post("1")
         assert (await poll).text == "6"
         await client.expect_end()
@@ -292,7 +292,7 @@ async def test_server_close_answers_the_held_poll(wire: Wire) -> None:
     async with wire.polling() as client:
         await client.join()
         poll = asyncio.create_task(client.get())
-        await asyncio.sleep(0.05)
+        await wire.catch_up()
         await client.post(event("kill"))
         received = (await poll).text
         if received == "41":  # the poll left before the close came
@@ -305,7 +305,7 @@ async def test_server_close_waits_for_the_next_poll(wire: Wire) -> None:
     async with wire.polling() as client:
         await client.join()
         await client.post(event("kill"))
-        await asyncio.sleep(0.05)
+        await wire.catch_up()
         assert (await client.get()).text == "41" + RS + "1"
         await client.expect_end()
 

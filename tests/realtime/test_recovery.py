@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.wire import WebSocket, Wire, connected, content_of, event
+from tests.support.wire import WebSocket, Wire, connected, content_of, event, gone
 
 pytestmark = pytest.mark.parametrize("wire", ["uvicorn"], indirect=True)
 
@@ -51,7 +51,7 @@ async def test_client_gets_its_state_and_what_it_missed(
             await client.ask("set", 42)
             offset = await offset_of(client, "seen")
             lose(client)
-        await asyncio.sleep(0.1)
+        assert await gone(wire, answer["sid"]) == ["transport close"]
         await sender.send(event("room", "blue", 1), event("others", 2))
         await sender.send(event("room", answer["sid"], 3), event("room", "red", 4))
         await sender.ask("echo")
@@ -84,7 +84,7 @@ async def test_events_in_flight_at_the_loss_are_sent_again(
         answer = await client.join()
         offset = await offset_of(client)
         await client.send(event("burst", 20))
-        await asyncio.sleep(0.1)
+        await wire.catch_up()
         lose(client)
     async with wire.websocket() as client:
         await client.join(auth={"pid": answer["pid"], "offset": offset})
@@ -167,7 +167,7 @@ async def test_no_recovery_after_a_deliberate_end(
         answer = await client.join()
         offset = await offset_of(client)
         await client.send(ending)
-        await asyncio.sleep(0.1)
+        await gone(wire, answer["sid"])
     async with wire.websocket() as client:
         fresh = await client.join(auth={"pid": answer["pid"], "offset": offset})
         assert fresh["sid"] != answer["sid"]
@@ -178,7 +178,8 @@ async def test_window_closes(wire: Wire) -> None:
         answer = await client.join()
         offset = await offset_of(client)
         lose(client)
-    await asyncio.sleep(3.2)
+    await gone(wire, answer["sid"])
+    await asyncio.sleep(3.2)  # the time is what is tested
     async with wire.websocket() as client:
         fresh = await client.join(auth={"pid": answer["pid"], "offset": offset})
         assert fresh["sid"] != answer["sid"]

@@ -133,11 +133,11 @@ async def test_pings_come_an_interval_after_each_pong(
 ) -> None:
     async with wire.joined() as client:
         assert await client.read() == "2"
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # not an interval after the ping
         ponged = time.monotonic()
         await client.send("3")
         assert await client.read() == "2"
-        assert 1.9 < time.monotonic() - ponged < 2.6
+        assert 1.9 < time.monotonic() - ponged < 4
 
 
 @on_uvicorn
@@ -157,7 +157,7 @@ async def test_other_traffic_does_not_count_as_a_pong(
         await client.expect_close()
         task.cancel()
         await asyncio.wait([task])
-        assert 2.5 < time.monotonic() - started < 4
+        assert 2.5 < time.monotonic() - started < 6
         assert await gone(wire, answer["sid"]) == ["ping timeout"]
 
 
@@ -166,8 +166,7 @@ async def test_ten_thousand_unasked_pongs_are_harmless(
     wire: Wire,
 ) -> None:
     async with wire.joined() as client:
-        for _ in range(10_000):
-            await client.connection.send("3")
+        await client.send(*["3"] * 10_000)
         await client.send(event("echo", 1, ack_id=0))
         assert await client.receive() == "430[1]"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -22,8 +23,20 @@ import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT_S = 30.0
+# Below those that the system gives to whoever connects, or binds to port 0.
+PORTS = range(10_000, 32_000)
 STOP_LIMIT_S = 10.0
 MODEL_LOG = "model.log"
+COVERAGE_VARIABLE = "COVERAGE_PROCESS_CONFIG"
+KEPT_VARIABLES = (
+    COVERAGE_VARIABLE,
+    "HOME",
+    "LANG",
+    "LD_LIBRARY_PATH",
+    "PATH",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +165,8 @@ def seed_database(directory: Path, *, users: int) -> Seed:
 
 def environment(database: Path) -> dict[str, str]:
     """Return a child's environment that owes nothing to this machine's `.env`."""
-    kept = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
     return {
-        **{name: os.environ[name] for name in kept if name in os.environ},
+        **{name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ},
         "PYTHONUNBUFFERED": "1",
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "LLMCHAT_ENV_FILE": "",
@@ -231,8 +243,27 @@ def _wait_until_up(server: LiveServer) -> None:
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on now."""
+    """Return a port that is free now and that nobody else is given.
+
+    Each worker of pytest-xdist has ports of its own, since a server takes its time
+    until it binds one.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = PORTS[worker :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
+    while True:
+        port = secrets.choice(ports)  # `random` is seeded alike in all workers
+        if port not in _given and _is_free(port):
+            _given.add(port)
+            return port
+
+
+_given: set[int] = set()
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -44,6 +44,11 @@ class Stress(Namespace):
             self.flooded += len(PIECE)
             await asyncio.sleep(0)
 
+    @event("flooded")
+    async def was_flooded(self, socket: Socket, *, ack: Ack | None) -> None:
+        if ack:
+            ack(self.flooded)
+
     @event("state")
     async def state(self, socket: Socket, *, ack: Ack | None) -> None:
         gc.collect()
@@ -56,6 +61,5 @@ class Stress(Namespace):
                     "sessions": len(self.server),
                     "clients": clients,
                     "sockets": sockets,
-                    "flooded": self.flooded,
                 }
             )

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,20 @@ class Wire:
             await client.join(namespace, auth)
             yield client
 
+    async def catch_up(self) -> None:
+        """Wait until the server has handled what was written to it before.
+
+        It reads its connections as they come, and these are a few more requests on a
+        connection that is newer.
+        """
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        async with asyncio.timeout(LIMIT_S):
+            for _ in range(5):
+                writer.write(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+                await reader.readuntil(b"not found")
+        writer.close()
+        await writer.wait_closed()
+
     async def check_healthy(self) -> None:
         """A new client is served, as if nothing had been."""
         async with self.joined() as client:
@@ -230,9 +244,14 @@ class WebSocket:
         return sid
 
     async def send(self, *frames: str | bytes) -> None:
-        """Sends frames, one after another."""
-        for frame in frames:
-            await self.connection.send(frame)
+        """Sends frames, one after another.
+
+        A server that closes may do so while they are still written. That it has
+        closed is for the reader to see.
+        """
+        with suppress(ConnectionClosed):
+            for frame in frames:
+                await self.connection.send(frame)
 
     async def read(self) -> Any:
         """The next frame, whatever it is."""
