@@ -1,6 +1,7 @@
 """The application's entry in Django's registry."""
 
 from django.apps import AppConfig
+from django.db.models.signals import pre_save
 
 
 class AccountsConfig(AppConfig):
@@ -8,3 +9,13 @@ class AccountsConfig(AppConfig):
 
     name = "accounts"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Called by Django when all applications are loaded."""
+        from accounts import revocation
+
+        pre_save.connect(
+            revocation.forget_token,
+            sender="token_blacklist.OutstandingToken",
+            dispatch_uid="accounts.forget_token",
+        )

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import ipaddress
 
-from django.conf import settings
 from django.http import HttpRequest
 from django_ratelimit.core import get_usage
 
+from accounts import conf, names
 from accounts.errors import AttemptsError
 
 _WIDER = 5
@@ -26,11 +26,11 @@ def count_attempt(request: HttpRequest, *, account: str) -> None:
 
     Raises: AttemptsError, when one of the limits is passed.
     """
-    per_minute: int = settings.LLMCHAT["login_attempts_per_minute"]
+    per_minute = conf.get().login_attempts_per_minute
     if per_minute == 0:
         return
     network = _network(request)
-    name = account.casefold()[:150]
+    name = names.normalize(account).casefold()[:150]
     counts = (
         ("login-pair", f"{network} {name}", per_minute),
         ("login-address", network, per_minute * _WIDER),
@@ -45,7 +45,7 @@ def count_registration(request: HttpRequest) -> None:
 
     Raises: AttemptsError.
     """
-    per_minute: int = settings.LLMCHAT["login_attempts_per_minute"]
+    per_minute = conf.get().login_attempts_per_minute
     if per_minute:
         _count(request, group="register", key=_network(request), limit=per_minute)
 
@@ -70,5 +70,8 @@ def _network(request: HttpRequest) -> str:
     except ValueError:
         return "unknown"
     if isinstance(parsed, ipaddress.IPv6Address):
+        # A server that listens on :: sees IPv4 clients like this.
+        if parsed.ipv4_mapped:
+            return str(parsed.ipv4_mapped)
         return str(ipaddress.ip_network((parsed, 64), strict=False))
     return str(parsed)

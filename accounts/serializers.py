@@ -6,17 +6,27 @@ from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
+from django.db.models import Q
 from rest_framework import serializers
 
+from accounts import names
 from accounts.models import User
 
 _PASSWORD_MAX_LENGTH = 1024
 
 
+class UserNameField(serializers.CharField):
+    """A user name, in the form in which names are stored."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the normalized name. Raises: ValidationError."""
+        return names.normalize(super().to_internal_value(data))
+
+
 class CredentialsSerializer(serializers.Serializer[Any]):
     """A username and a password, as somebody types them."""
 
-    username = serializers.CharField(max_length=150)
+    username = UserNameField(max_length=150)
     password = serializers.CharField(
         max_length=_PASSWORD_MAX_LENGTH, trim_whitespace=False, write_only=True
     )
@@ -31,9 +41,7 @@ class RefreshSerializer(serializers.Serializer[Any]):
 class RegistrationSerializer(serializers.Serializer[Any]):
     """A new account; the password has to pass Django's validators."""
 
-    username = serializers.CharField(
-        max_length=150, validators=[User.username_validator]
-    )
+    username = UserNameField(max_length=150, validators=[User.username_validator])
     password = serializers.CharField(
         max_length=_PASSWORD_MAX_LENGTH, trim_whitespace=False, write_only=True
     )
@@ -41,10 +49,12 @@ class RegistrationSerializer(serializers.Serializer[Any]):
 
     def validate_username(self, value: str) -> str:
         """Refuse a name that another account has, in whatever case."""
-        name = User.normalize_username(value)
-        if User.objects.filter(username__iexact=name).exists():
+        taken = Q()
+        for spelling in names.spellings(value):
+            taken |= Q(username__iexact=spelling)
+        if User.objects.filter(taken).exists():
             raise serializers.ValidationError("This username is taken.")
-        return name
+        return value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Judge the password beside the name it must not resemble."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import update_last_login
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from rest_framework.exceptions import ValidationError
 
+from accounts import conf
 from accounts.errors import CredentialsError, RegistrationError
 from accounts.models import User
 
@@ -30,7 +30,7 @@ def user_for_credentials(request: HttpRequest, *, username: str, password: str) 
 
 def require_registration() -> None:
     """Raise RegistrationError where the setting has switched registration off."""
-    if not settings.LLMCHAT["registration"]:
+    if not conf.get().registration:
         raise RegistrationError
 
 
@@ -39,8 +39,11 @@ def register_user(*, username: str, password: str, email: str) -> User:
 
     Raises: ValidationError, where another request has just taken the name.
     """
+    user = User(username=username, email=User.objects.normalize_email(email))
+    user.set_password(password)  # slow on purpose: before the transaction
     try:
         with transaction.atomic():
-            return User.objects.create_user(username, email, password)
+            user.save()
     except IntegrityError as exc:
         raise ValidationError({"username": ["This username is taken."]}) from exc
+    return user

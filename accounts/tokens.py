@@ -7,6 +7,7 @@ bearer in at both doors or at neither.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 
 from channels.db import database_sync_to_async
@@ -19,7 +20,8 @@ from rest_framework_simplejwt.token_blacklist.models import (
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 from rest_framework_simplejwt.utils import datetime_from_epoch
 
-from accounts.errors import TokenError
+from accounts import revocation
+from accounts.errors import CredentialsError, TokenError
 from accounts.models import User
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,10 @@ class _PresentedToken(RefreshToken):
 
     def check_blacklist(self) -> None:
         """Called while the token is decoded."""
+
+
+class _UsedUpError(Exception):
+    """The token has been used before; never leaves this module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +86,36 @@ user_for_token = database_sync_to_async(user_for_token_sync)
 
 
 def issue_tokens(*, user: User) -> TokenPair:
-    """Return fresh tokens for a user who has just proved who they are."""
-    return _pair(RefreshToken.for_user(user))
+    """Return fresh tokens for a user who has just proved who they are.
+
+    Raises: CredentialsError, where the password has been changed meanwhile.
+    """
+    with transaction.atomic():
+        # Whoever changes the password waits, and then revokes these tokens, too.
+        locked = User.objects.select_for_update(no_key=True)
+        if locked.filter(pk=user.pk, password=user.password).first() is None:
+            raise CredentialsError
+        return _pair(_new_refresh(user))
 
 
 def rotate_refresh_token(*, raw: object) -> TokenPair:
     """Trade a refresh token for a new pair; the old one is used up by that.
 
+    One that comes a second time has been stolen from somebody, who may hold the
+    newer one, so that all of its family is revoked.
+
     Raises: TokenError, also for every one but the first of several requests that
         bring the same token at once.
     """
     token = _decode(_PresentedToken, raw)
-    with transaction.atomic():
-        user = _active_user(token)
-        _use_up(token, user)
-        return issue_tokens(user=user)
+    try:
+        with transaction.atomic():
+            user = _active_user(token, lock=True)
+            _use_up(token, user)
+            return _pair(_new_refresh(user, revocation.family_of(token["jti"])))
+    except _UsedUpError as exc:
+        _revoke_family(token)
+        raise TokenError("token_invalid") from exc
 
 
 def revoke_refresh_token(*, raw: object) -> None:
@@ -103,9 +124,13 @@ def revoke_refresh_token(*, raw: object) -> None:
     Raises: TokenError.
     """
     token = _decode(_PresentedToken, raw)
-    with transaction.atomic():
-        user = User.objects.filter(pk=token[_USER_CLAIM]).first()
-        _use_up(token, user)
+    try:
+        with transaction.atomic():
+            user = User.objects.filter(pk=token[_USER_CLAIM]).first()
+            _use_up(token, user)
+    except _UsedUpError as exc:
+        _revoke_family(token)
+        raise TokenError("token_invalid") from exc
 
 
 _UNUSABLE = (
@@ -122,30 +147,38 @@ def _decode(kind: type[Token], raw: object) -> Token:
         raise TokenError("token_invalid")
     try:
         token = kind(raw)  # type: ignore[arg-type]  # the annotation is upstream's slip
-        float(token["exp"])
         token[_USER_CLAIM]
+        # The leeway is for clocks that are ahead, not for tokens that have ended.
+        has_expired = float(token["exp"]) <= time.time()
     except jwt_exceptions.ExpiredTokenError as exc:
         raise TokenError("token_expired") from exc
     except _UNUSABLE as exc:
         raise TokenError("token_invalid") from exc
+    if has_expired:
+        raise TokenError("token_expired")
     return token
 
 
-def _active_user(token: Token) -> User:
+def _active_user(token: Token, *, lock: bool = False) -> User:
+    users = User.objects.all()
+    if lock:
+        users = users.select_for_update(no_key=True)
     try:
-        return User.objects.get(pk=token[_USER_CLAIM], is_active=True)
+        return users.get(pk=token[_USER_CLAIM], is_active=True)
     except (User.DoesNotExist, TypeError, ValueError, OverflowError) as exc:
         raise TokenError("token_invalid") from exc
 
 
 def _use_up(token: Token, user: User | None) -> None:
-    """Claim a refresh token; the unique constraint lets exactly one caller win."""
+    """Claim a refresh token; the unique constraint lets exactly one caller win.
+
+    Raises: _UsedUpError.
+    """
     outstanding, _ = OutstandingToken.objects.get_or_create(
         jti=token["jti"],
         defaults={
             "user": user,
             "created_at": token.current_time,
-            "token": str(token),
             "expires_at": datetime_from_epoch(token["exp"]),
         },
     )
@@ -153,10 +186,28 @@ def _use_up(token: Token, user: User | None) -> None:
         with transaction.atomic():
             BlacklistedToken.objects.create(token=outstanding)
     except IntegrityError as exc:
-        logger.warning(
-            "a refresh token of user %s came a second time", outstanding.user_id
-        )
-        raise TokenError("token_invalid") from exc
+        raise _UsedUpError from exc
+
+
+def _revoke_family(token: Token) -> None:
+    user_id = int(token[_USER_CLAIM])
+    logger.warning(
+        "a refresh token of user %d came a second time: its family is revoked", user_id
+    )
+    revocation.revoke_family(token["jti"], user_id)
+
+
+def _new_refresh(user: User, family: str = "") -> RefreshToken:
+    token = RefreshToken()
+    token["jti"] = revocation.new_jti(family)
+    token[_USER_CLAIM] = str(user.pk)
+    OutstandingToken.objects.create(
+        user=user,
+        jti=token["jti"],
+        created_at=token.current_time,
+        expires_at=datetime_from_epoch(token["exp"]),
+    )
+    return token
 
 
 def _pair(refresh: RefreshToken) -> TokenPair:

@@ -104,14 +104,14 @@ class MeView(APIView):
 @never_cache
 def admin_login(request: HttpRequest) -> HttpResponseBase:
     """Django's admin log-in, behind the limit that the API's log-in has."""
-    if request.method == "POST":
-        try:
+    try:
+        if request.method == "POST":
             count_attempt(request, account=request.POST.get("username", ""))
-        except AttemptsError as exc:
-            return HttpResponse(
-                f"{exc.text}. Try again in {exc.retry_after} seconds.",
-                status=exc.status,
-                content_type="text/plain; charset=utf-8",
-                headers={"Retry-After": str(exc.retry_after)},
-            )
-    return admin.site.login(request)
+        return admin.site.login(request)
+    except AttemptsError as exc:
+        return HttpResponse(
+            f"{exc.text}. Try again in {exc.retry_after} seconds.",
+            status=exc.status,
+            content_type="text/plain; charset=utf-8",
+            headers={"Retry-After": str(exc.retry_after)},
+        )

@@ -192,6 +192,14 @@ WHITENOISE_USE_FINDERS = True
 
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "admin:login"
+# The first hashes; what the others have hashed is hashed anew at the next log-in.
+PASSWORD_HASHERS = [
+    "accounts.hashers.BoundedPBKDF2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2SHA1PasswordHasher",
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -211,6 +219,8 @@ SIMPLE_JWT = {
         days=env.integer("REFRESH_TOKEN_DAYS", 14, least=1, most=365)
     ),
     "USER_ID_CLAIM": "user_id",
+    # Seconds by which another machine's clock may be ahead.
+    "LEEWAY": 10,
 }
 
 REST_FRAMEWORK = {

@@ -1,0 +1,22 @@
+"""Django's command to set a password, for a name in whatever spelling."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from django.contrib.auth.management.commands import changepassword
+
+from accounts.models import User
+
+
+class Command(changepassword.Command):
+    """Set the password of a user, which ends the refresh tokens of the old one."""
+
+    def handle(self, *args: Any, **options: Any) -> str:
+        """Called by Django to run the command."""
+        if name := options["username"]:
+            users = User.objects.db_manager(options["database"])
+            with suppress(User.DoesNotExist):  # Django's own command says so
+                options["username"] = users.get_by_natural_key(name).username
+        return str(super().handle(*args, **options))
