@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +15,17 @@ from django.urls import re_path
 from llmchat import conf
 from llmchat.api import origins
 from llmchat.api.namespace import ChatNamespace
-from llmchat.realtime.consumers import EngineConsumer, make_consumers
+from llmchat.realtime.consumers import make_consumers
 from llmchat.realtime.cors import HttpOptions
 from llmchat.realtime.dispatch import SocketIO, SocketIOOptions
+from llmchat.realtime.engine_consumer import EngineConsumer, Message, Receive, Send
 from llmchat.realtime.engineio.errors import Refusal, RequestError
 from llmchat.realtime.engineio.handshake import Options
-from llmchat.realtime.server import Request, Server
+from llmchat.realtime.request import Request
+from llmchat.realtime.server import Server
 from llmchat.realtime.socketio.connection import Limits
 
 PATH = r"^socket\.io/$"
-# How often a server that stops looks whether its clients are gone.
-_LOOK_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,13 @@ class RealTime:
         self.socketio.shutdown()
 
     async def close(self, timeout_s: float) -> None:
-        """Ends every session, and waits until their clients have been told."""
-        clients = list(self.server)
+        """End every session, and wait until their clients have the last packet."""
+        peers = list(self.server)
         self.shutdown()
-        for _ in range(round(timeout_s / _LOOK_S)):
-            if all(client.is_gone for client in clients):
-                return
-            await asyncio.sleep(_LOOK_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                for peer in peers:
+                    await peer.wait_gone()
 
 
 def build(http_fallback: Any) -> RealTime:
@@ -124,6 +125,8 @@ def allowed_hosts() -> list[str]:
 class NoSuchPath(EngineConsumer):
     """Refuses a WebSocket anywhere else; Channels would fail with a traceback."""
 
-    async def websocket_connect(self, message: dict[str, Any]) -> None:
-        """Called with the handshake."""
-        await self.refuse(RequestError(Refusal.BAD_REQUEST, "Not found"))
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Refuse the handshake, and wait for the disconnect."""
+        self.begin(scope, send)
+        while (await receive())["type"] != "websocket.disconnect":
+            await self.deny(RequestError(Refusal.BAD_REQUEST, "Not found"))

@@ -11,7 +11,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -27,7 +27,6 @@ _GOODBYE_S = 2.0
 _IDLE_GOODBYE_S = 0.5
 # How long the requests of clients that were dropped may take to end.
 _DROP_S = 1.0
-_LOOK_S = 0.01
 
 
 class Draining:
@@ -40,6 +39,8 @@ class Draining:
         self._signals: set[int] = set()
         self._hurry = asyncio.Event()
         self._sends: dict[object, Any] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._task: asyncio.Task[None] | None = None
 
     def watch(self, *, has_lifespan: bool = False) -> None:
@@ -70,10 +71,13 @@ class Draining:
             return
         key = object()
         self._sends[key] = send
+        self._idle.clear()
         try:
             yield
         finally:
             del self._sends[key]
+            if not self._sends:
+                self._idle.set()
 
     def _on_signal(
         self,
@@ -110,9 +114,8 @@ class Draining:
     async def _requests_end(self, timeout_s: float) -> None:
         """Wait until what can be answered is; drop clients that take nothing."""
         for wait_s in (timeout_s, _DROP_S):
-            for _ in range(round(wait_s / _LOOK_S)):
-                if not self._sends:
-                    return
-                await asyncio.sleep(_LOOK_S)
-            for send in self._sends.values():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._idle.wait()
+            for send in list(self._sends.values()):
                 abort(send)

@@ -180,6 +180,7 @@ class Stack:
     counts: Counter[str]
     now: float = 0.0
     ended: int = 0
+    polls: bool = False
     history: list[str | bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -236,11 +237,12 @@ class Stack:
         self._follow(self.session.receive_payload(body, self.now))
 
     def _lose(self) -> None:
-        lose = self.rng.choice(("lose_poll", "lose_post", "lose_probe", "abort"))
-        if lose == "abort":
-            self._follow(self.session.abort(CloseReason.FORCED_CLOSE))
-        else:
-            self._follow(getattr(self.session, lose)() or [])
+        lose = self.rng.choice(("lose_poll", "lose_post", "lose_probe", "close"))
+        if lose == "close":
+            self._follow(self.session.close(CloseReason.FORCED_CLOSE, self.now))
+            return
+        self.polls = self.polls and lose != "lose_poll"
+        self._follow(getattr(self.session, lose)() or [])
 
     def _follow(self, events: list[EngineEvent]) -> None:
         over = bool(self.ended)
@@ -296,9 +298,11 @@ class Stack:
             packets.append(decode_frame(frame))
         if self.session.take_probe_frame() is not None:
             self.counts["probes"] += 1
-        if self.session.transport == "polling" and not self.session.poll_waits:
-            self._follow(self.session.start_poll()[1])
+        if self.session.transport == "polling" and not self.polls:
+            self.polls, events = self.session.start_poll()
+            self._follow(events)
         if (body := self.session.take_poll()) is not None:
+            self.polls = False
             packets += decode_payload(body, max_packets=100)
         for packet in packets:
             self._check(packet)

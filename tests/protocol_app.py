@@ -18,13 +18,14 @@ from django.conf import settings
 if not settings.configured:
     settings.configure(CHANNEL_LAYERS={}, DATABASES={}, SECRET_KEY="protocol suites")
 
-from llmchat.realtime.clients import Application, Client
 from llmchat.realtime.consumers import make_consumers
 from llmchat.realtime.cors import HttpOptions
 from llmchat.realtime.dispatch import SocketIO, SocketIOOptions
 from llmchat.realtime.engineio.events import CloseReason
 from llmchat.realtime.engineio.handshake import Options
-from llmchat.realtime.server import Request, Server
+from llmchat.realtime.peer import Application, Peer
+from llmchat.realtime.request import Request
+from llmchat.realtime.server import Server
 from llmchat.realtime.socketio.connection import Limits
 from llmchat.realtime.sockets import Ack, Namespace, Socket, event
 from tests.support.protocol_acceptance import Acceptance, AcceptanceAuth, AcceptanceChat
@@ -47,7 +48,7 @@ class Echo:
 
     next_deadline = None
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Peer) -> None:
         self.client = client
 
     def receive(self, message: str | bytes) -> None:
@@ -71,7 +72,7 @@ class Greeter(Echo):
         "give utf8": "пойду спать всем спокойной ночи",
     }
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Peer) -> None:
         super().__init__(client)
         asyncio.get_running_loop().call_soon(client.send, ["hi"])
 

@@ -1,30 +1,110 @@
-"""What ASGI has no word for: the server's own objects behind a `send`.
+"""What ASGI has no word for, and the servers below do have: uvicorn, daphne.
 
-uvicorn's `send` is a method of its protocol, daphne's a partial that holds it. On any
-other server nothing is found, and what was to be done is left to the server.
+All that is known of their insides lies here. uvicorn's `send` is a method of its
+protocol, daphne's a partial that holds it. Of any other server nothing is known, which
+is logged once; what was to be done is then left to the server.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any
 
+logger = logging.getLogger(__name__)
 
-def protocol_of(send: Any) -> Any:
-    """The protocol behind a server's `send`, None where it cannot be found."""
-    arguments = getattr(send, "args", None)
-    return arguments[0] if arguments else getattr(send, "__self__", None)
-
-
-def transport_of(send: Any) -> Any:
-    """The transport of that protocol, None where it cannot be found."""
-    return getattr(protocol_of(send), "transport", None)
+CLOSE_NORMAL = 1000
+# How long a closed WebSocket may take to send what the server has buffered.
+CLOSE_TIMEOUT_S = 5.0
 
 
 def abort(send: Any) -> None:
-    """Drops the connection, with what the server has buffered for it."""
-    transport = transport_of(send)
-    for name in ("abort", "abortConnection"):
+    """Drop a connection, with what the server has buffered for it."""
+    transport = _transport_of(send)
+    for name in ("abort", "abortConnection"):  # asyncio's word and Twisted's
         drop = getattr(transport, name, None)
         if drop is not None:
             drop()
             return
+
+
+def is_closing(send: Any) -> bool:
+    """Return whether a connection is lost, though no message has said so yet."""
+    ask = getattr(_transport_of(send), "is_closing", None)
+    return ask is not None and bool(ask())
+
+
+async def close_websocket(send: Callable[..., Awaitable[None]], code: int) -> None:
+    """Close a WebSocket in order; drop it if the client takes nothing any more."""
+    protocol = _protocol_of(send)
+    send_close = getattr(protocol, "sendCloseFrame", None)
+    if send_close is not None and code != CLOSE_NORMAL:
+        # Daphne lets through the codes of applications alone.
+        send_close(code=code)
+        return
+    await send({"type": "websocket.close", "code": code})
+    transport = getattr(protocol, "transport", None)
+    buffered = getattr(transport, "get_write_buffer_size", None)
+    if transport is not None and buffered is not None and buffered():
+        # asyncio would wait for as long as the system does.
+        loop = asyncio.get_running_loop()
+        loop.call_later(CLOSE_TIMEOUT_S, transport.abort)
+
+
+class FlowGate:
+    """Flow control where `send` itself never waits, on daphne; else always open.
+
+    It is what Twisted calls a push producer: told when to pause.
+    """
+
+    def __init__(self, send: Any) -> None:
+        protocol = _protocol_of(send)
+        self._request = protocol if hasattr(protocol, "registerProducer") else None
+        self._open = asyncio.Event()
+        self._open.set()
+        if self._request is not None:
+            self._request.registerProducer(self, True)
+
+    async def wait(self) -> None:
+        """Wait until the client has taken what is buffered for it."""
+        await self._open.wait()
+
+    def close(self) -> None:
+        """Stop; no request of Twisted's may end with a producer."""
+        request, self._request = self._request, None
+        if request is not None and request.channel is not None:
+            request.unregisterProducer()
+
+    def pauseProducing(self) -> None:  # noqa: N802  # Twisted's name
+        """Called when the client's buffer is full."""
+        self._open.clear()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        """Called when the client's buffer is empty."""
+        self._open.set()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        """Called when the connection is lost."""
+        self._open.set()
+
+
+def _protocol_of(send: Any) -> Any:
+    """Return the server's object behind a `send`, None where it is not known."""
+    arguments = getattr(send, "args", None)
+    protocol = arguments[0] if arguments else getattr(send, "__self__", None)
+    if hasattr(protocol, "transport"):
+        return protocol
+    kind = type(send if protocol is None else protocol)
+    _report_unknown(f"{kind.__module__}.{kind.__qualname__}")
+    return None
+
+
+def _transport_of(send: Any) -> Any:
+    return getattr(_protocol_of(send), "transport", None)
+
+
+@cache
+def _report_unknown(kind: str) -> None:
+    logger.warning("unknown ASGI server (%s): slow clients cannot be dropped", kind)

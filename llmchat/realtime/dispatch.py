@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .clients import Client
 from .engineio.events import CloseReason
+from .peer import Peer
 from .socketio.connection import Connection, Limits
 from .socketio.errors import PacketError, ProtocolError
 from .socketio.events import (
@@ -70,7 +70,7 @@ class SocketIO:
         self.options = options or SocketIOOptions()
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def __call__(self, client: Client) -> SocketIOHandler:
+    def __call__(self, client: Peer) -> SocketIOHandler:
         return SocketIOHandler(self, client)
 
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -133,7 +133,7 @@ class SocketIOHandler:
         "_sockets",
     )
 
-    def __init__(self, app: SocketIO, client: Client) -> None:
+    def __init__(self, app: SocketIO, client: Peer) -> None:
         self._app = app
         self._client = client
         self._loop = asyncio.get_running_loop()
@@ -335,7 +335,7 @@ class SocketIOHandler:
     @property
     def queued(self) -> int:
         """How many messages were ever queued for the client."""
-        return self._client.session.queued_messages
+        return self._client.session._outbox._queued.messages
 
     def send(self, messages: list[str | bytes]) -> None:
         """Queues messages that belong together."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 
-from .clients import Application, Client, Handshake
 from .engineio.errors import Refusal, RequestError
 from .engineio.events import CloseReason
 from .engineio.handshake import (
@@ -17,21 +15,9 @@ from .engineio.handshake import (
     make_sid,
 )
 from .engineio.session import Session
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request or WebSocket handshake, reduced to what the checks need."""
-
-    method: str
-    websocket: bool
-    handshake: Handshake
-
-    @property
-    def sid(self) -> str:
-        """The session it names, "" where it names none."""
-        return self.handshake.query.get("sid", "")
-
+from .peer import Application, Peer
+from .request import Request
+from .transports import Endpoint
 
 AllowRequest = Callable[[Request], Awaitable[str | None]]
 JudgeRequest = Callable[[Request], str | None]
@@ -48,47 +34,55 @@ class Server:
         allow_request: AllowRequest | None = None,
         judge_request: JudgeRequest | None = None,
     ) -> None:
-        """`application` makes the handler of each client. `allow_request` judges a
+        """`application` makes the receiver of each peer. `allow_request` judges a
         request that would open a session: None lets it in, a text refuses it.
         `judge_request` does the same with every request, and may not wait."""
         self._application = application
         self.options = options or Options()
         self._allow_request = allow_request
         self._judge_request = judge_request
-        self._clients: dict[str, Client] = {}
+        self._peers: dict[str, Peer] = {}
         self._stopping = False
 
     def __len__(self) -> int:
-        return len(self._clients)
+        return len(self._peers)
 
-    def __iter__(self) -> Iterator[Client]:
-        return iter(list(self._clients.values()))
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(list(self._peers.values()))
 
-    def find(self, request: Request) -> tuple[Action, Client | None]:
-        """What a request asks for, and the client that it names.
+    def admit(self, request: Request) -> tuple[Action, Endpoint | None]:
+        """Judge a request: return what it asks for, and the session that it names.
+
+        Where that is None, a session is to be opened.
 
         Raises:
             RequestError: it is refused.
         """
-        client = self._clients.get(request.sid)
-        if client is not None:
-            # A deadline counts when it has passed, not when its timer has run.
-            client.tick()
-            client = self._clients.get(request.sid)
+        peer = self._current(request.sid)
         action = check_request(
             request.method,
             request.handshake.query,
             websocket=request.websocket,
-            origin=request.handshake.headers.get("origin"),
-            session_transport=client.session.transport if client else None,
+            origin=request.origin,
+            session_transport=peer.session.transport if peer else None,
             options=self.options,
         )
         if self._judge_request is not None:
             _let_pass(self._judge_request(request))
-        return action, client
+        return action, None if action is Action.OPEN else peer
 
-    async def open(self, request: Request) -> Client:
-        """Opens a session for a request that asks for one.
+    def _current(self, sid: str) -> Peer | None:
+        """Return a session, unless its time is over.
+
+        A deadline counts when it has passed, not when its timer has run.
+        """
+        peer = self._peers.get(sid)
+        if peer is not None:
+            peer.tick()
+        return self._peers.get(sid)
+
+    async def open(self, request: Request) -> Peer:
+        """Open a session for a request that asks for one.
 
         Raises:
             RequestError: the application or the version check refuses it.
@@ -105,18 +99,18 @@ class Server:
             self.options,
             base64_only="b64" in request.handshake.query,
         )
-        client = Client(session, request.handshake, self._application, self._strike)
-        self._clients[session.sid] = client
-        return client
+        peer = Peer(session, request.handshake, self._application, self._forget)
+        self._peers[session.sid] = peer
+        return peer
 
     def shutdown(self) -> None:
-        """Ends every session; opens no more."""
+        """End every session; open no more."""
         self._stopping = True
-        for client in self:
-            client.close(CloseReason.SERVER_SHUTTING_DOWN)
+        for peer in self:
+            peer.close(CloseReason.SERVER_SHUTTING_DOWN)
 
-    def _strike(self, client: Client) -> None:
-        self._clients.pop(client.session.sid, None)
+    def _forget(self, peer: Peer) -> None:
+        self._peers.pop(peer.sid, None)
 
 
 def _let_pass(refused: str | None) -> None:

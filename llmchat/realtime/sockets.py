@@ -31,7 +31,7 @@ from .replay import Replay
 from .socketio.connection import encode_ack, encode_event
 
 if TYPE_CHECKING:
-    from .clients import Handshake
+    from .request import Handshake
 
 __all__ = [
     "Ack",

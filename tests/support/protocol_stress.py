@@ -6,7 +6,7 @@ import asyncio
 import gc
 from typing import Any
 
-from llmchat.realtime.clients import Client
+from llmchat.realtime.peer import Peer
 from llmchat.realtime.server import Server
 from llmchat.realtime.sockets import Ack, Namespace, Socket, event
 
@@ -52,7 +52,7 @@ class Stress(Namespace):
     @event("state")
     async def state(self, socket: Socket, *, ack: Ack | None) -> None:
         gc.collect()
-        clients = sum(isinstance(thing, Client) for thing in gc.get_objects())
+        clients = sum(isinstance(thing, Peer) for thing in gc.get_objects())
         sockets = sum(isinstance(thing, Socket) for thing in gc.get_objects())
         if ack:
             ack(

@@ -1,4 +1,4 @@
-"""What waits for one peer, and how much of it the peer has been seen to take.
+"""What waits for one peer, and how much of it the peer has confirmed.
 
 There is one outbox to a session, and exactly one transport drains it. Control packets
 overtake messages: a ping that waited behind a megabyte would find a healthy peer
@@ -25,7 +25,7 @@ class Amount(NamedTuple):
     messages: int = 0
 
     def plus(self, message: str | bytes) -> Amount:
-        """The amount with one message more."""
+        """Return the amount with one message more."""
         return Amount(self.size + byte_length(message), self.messages + 1)
 
 
@@ -54,21 +54,16 @@ class Outbox:
 
     @property
     def unconfirmed_bytes(self) -> int:
-        """Message bytes queued or sent that the peer has not been seen to take."""
+        """Return the message bytes that the peer has not confirmed."""
         return self._queued.size - self._confirmed.size
 
     @property
-    def queued_messages(self) -> int:
-        """How many messages were ever queued."""
-        return self._queued.messages
-
-    @property
     def confirmed_messages(self) -> int:
-        """How many of these the peer has been seen to take."""
+        """Return how many messages the peer has confirmed."""
         return self._confirmed.messages
 
     def put_message(self, message: str | bytes) -> None:
-        """Queues a message.
+        """Queue a message.
 
         Raises:
             UnicodeEncodeError: a text with half of a surrogate pair.
@@ -77,12 +72,12 @@ class Outbox:
         self._messages.append(message)
 
     def put_ping(self) -> None:
-        """Queues a ping, unless one is waiting already."""
+        """Queue a ping, unless one is waiting already."""
         if PING not in self._control:
             self._control.append(PING)
 
     def take(self) -> Packet | None:
-        """The next packet, None when there is none."""
+        """Return the next packet, None when there is none."""
         if self._control:
             packet = self._control.pop(0)
             if packet is PING:
@@ -95,7 +90,7 @@ class Outbox:
         return Packet(PacketType.MESSAGE, message)
 
     def take_some(self, limit: int) -> list[Packet]:
-        """The packets for one answer to a poll, no more than `limit`."""
+        """Return the packets for one answer to a poll, no more than `limit`."""
         taken: list[Packet] = []
         while len(taken) < limit and (packet := self.take()) is not None:
             taken.append(packet)
@@ -103,15 +98,15 @@ class Outbox:
         return taken
 
     def confirm_poll(self) -> None:
-        """The peer polls again: it has the last answer."""
+        """Confirm the last answer to a poll, since the peer polls again."""
         self._confirm(self._poll_mark)
 
     def confirm_ping(self) -> None:
-        """The peer has the last ping, and all that went before it."""
+        """Confirm all that was sent before the last ping."""
         self._confirm(self._ping_mark)
 
     def clear(self) -> None:
-        """Drops what waits."""
+        """Drop what waits."""
         self._control.clear()
         self._messages.clear()
 

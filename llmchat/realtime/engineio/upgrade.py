@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
+PROBE_PING = "2probe"
+PROBE_PONG = "3probe"
+PROBE_UPGRADE = "5"
+
 
 class Link(Enum):
     """Where the session's packets travel."""
@@ -51,42 +55,42 @@ class Upgrade:
 
     @property
     def is_complete(self) -> bool:
-        """True when the WebSocket is the transport."""
+        """Return whether the WebSocket is the transport."""
         return self.link is Link.WEBSOCKET
 
     @property
     def is_probing(self) -> bool:
-        """True while a WebSocket is opened beside the polling."""
+        """Return whether a WebSocket is open beside the polling."""
         return self.link in (Link.PROBING, Link.PROBED)
 
     def open_probe(self, now: float) -> bool:
-        """A WebSocket has been opened. False: there is one already."""
+        """Start a probe. False: there is a WebSocket already."""
         if not self._move(Signal.PROBE_OPENED):
             return False
         self.deadline = now + self._timeout_s
         return True
 
     def ping_probe(self) -> None:
-        """The probe's ping has come; one answer is enough for many of them."""
+        """Note the probe's ping; one pong answers many of them."""
         self.pong_waits = self._move(Signal.PROBE_PINGED)
 
     def lose_probe(self) -> None:
-        """The WebSocket is gone or useless."""
+        """Give up the probe."""
         if self._move(Signal.PROBE_LOST):
             self.stop()
 
     def complete(self) -> None:
-        """The WebSocket is the transport. What the probe is owed is owed still."""
+        """Make the WebSocket the transport; a pong that waits is still sent."""
         self._move(Signal.UPGRADED)
         self.deadline = None
 
     def take_pong(self) -> bool:
-        """Whether the probe's ping is to be answered now."""
+        """Return whether a pong is to be sent now, once for each ping."""
         waits, self.pong_waits = self.pong_waits, False
         return waits
 
     def stop(self) -> None:
-        """Expects nothing any more."""
+        """Stop the timer and drop the pong."""
         self.deadline = None
         self.pong_waits = False
 

@@ -22,7 +22,6 @@ NOW = START
 def hold_poll(session: Session) -> None:
     assert session.start_poll() == (True, [])
     assert session.take_poll() is None
-    assert session.poll_waits
 
 
 def post(session: Session, body: bytes) -> list[object]:
@@ -39,7 +38,7 @@ def test_the_handshake_is_answered_with_the_open_packet() -> None:
     assert body is not None
     assert body.startswith(b'0{"sid":"sid",')
     assert session.transport == "polling"
-    assert not session.poll_waits
+    assert session.lose_poll() == []
 
 
 def test_packets_wait_for_the_next_poll_in_order() -> None:
@@ -217,7 +216,6 @@ def test_websocket_calls_mean_nothing_to_a_polling_session() -> None:
     assert session.lose_websocket() == []
     assert session.take_frame() is None
     assert session.receive_probe_frame("5", NOW) == []
-    assert not session.has_frames
     assert session.is_open
 
 
@@ -296,21 +294,13 @@ def test_a_closing_session_whose_client_closes_too_is_over() -> None:
     assert session.is_closed
 
 
-def test_an_abort_lets_a_held_poll_go() -> None:
+def test_a_lost_post_answers_a_held_poll_and_drops_what_waits() -> None:
     session = open_polling().session
     hold_poll(session)
-
-    assert session.abort(CloseReason.FORCED_CLOSE) == [Closed(CloseReason.FORCED_CLOSE)]
-    assert session.take_poll() == b"1"
-
-
-def test_an_abort_drops_what_waits() -> None:
-    session = open_polling().session
     session.send_message("a", NOW)
 
-    assert session.abort(CloseReason.TRANSPORT_ERROR, slow=True) == [
-        Closed(CloseReason.TRANSPORT_ERROR, slow=True)
-    ]
+    assert session.lose_post() == [Closed(CloseReason.TRANSPORT_ERROR)]
+    assert session.take_poll() == b"1"
     assert session.start_poll() == (False, [])
     assert session.take_poll() is None
 
@@ -327,7 +317,6 @@ def test_a_session_ends_once_whatever_happens_at_the_same_time() -> None:
         *session.lose_post(),
         *session.lose_websocket(),
         *session.close(CloseReason.FORCED_CLOSE, NOW),
-        *session.abort(CloseReason.FORCED_CLOSE),
         *session.tick(NOW + 1000),
     ]
 

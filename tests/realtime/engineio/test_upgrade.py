@@ -58,7 +58,6 @@ def test_an_upgrade_by_the_book() -> None:
     assert session.open_websocket(NOW)
     assert session.probe_is_open
     assert session.receive_probe_frame("2probe", NOW) == []
-    assert session.has_probe_frames
     assert session.take_probe_frame() == "3probe"
     assert session.take_probe_frame() is None
     assert answer(session) == b"6"
@@ -77,7 +76,6 @@ def test_a_poll_is_still_held_before_the_probe() -> None:
     assert answer(session) is None
     session.send_message("a", NOW)
     assert session.take_poll() == b"4a"
-    assert not session.has_frames
 
 
 def test_a_held_poll_goes_when_the_probe_comes() -> None:
@@ -148,7 +146,6 @@ def test_the_probe_is_answered_though_the_upgrade_followed_at_once() -> None:
     session.send_message("a", NOW)
     session.receive_probe_frame("5", NOW)
 
-    assert session.has_frames
     assert [session.take_frame() for _ in range(3)] == ["3probe", "4a", None]
 
 
@@ -173,7 +170,6 @@ def test_anything_else_ends_the_probe_and_only_that(
     assert session.receive_probe_frame(frame, NOW) == []
 
     assert not session.probe_is_open
-    assert not session.has_probe_frames
     assert session.is_open
     assert session.transport == "polling"
     session.send_message("a", NOW)
@@ -230,7 +226,7 @@ def test_no_probe_where_upgrades_are_not_offered() -> None:
 
 def test_no_probe_of_a_session_that_has_ended() -> None:
     session = opened()
-    session.abort(CloseReason.FORCED_CLOSE)
+    session.lose_post()
 
     assert not session.open_websocket(NOW)
 
@@ -242,7 +238,6 @@ def test_the_end_of_the_session_is_the_end_of_the_probe() -> None:
     session.receive_payload(b"1", NOW)
 
     assert not session.probe_is_open
-    assert not session.has_probe_frames
     assert session.receive_probe_frame("5", NOW) == []
     assert session.transport == "polling"
 

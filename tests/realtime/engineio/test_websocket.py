@@ -32,7 +32,6 @@ def test_a_frame_carries_one_packet() -> None:
     frames = [session.take_frame() for _ in range(4)]
 
     assert frames == ["4a", b"\x01", "b", None]
-    assert not session.has_frames
 
 
 def test_a_client_without_binary_gets_base64() -> None:
@@ -131,7 +130,6 @@ def test_what_is_queued_is_dropped_when_the_websocket_is_lost_after_all() -> Non
     session.close(CloseReason.FORCED_CLOSE, NOW)
 
     assert session.lose_websocket() == []
-    assert not session.has_frames
 
 
 def test_an_ended_session_takes_nothing_in() -> None:

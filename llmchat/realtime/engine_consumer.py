@@ -1,0 +1,53 @@
+"""What the consumers share: the server they belong to, the request, its refusal.
+
+They move bytes between ASGI and the sessions, know HTTP and WebSockets, and nothing of
+what is in a packet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+from channels.consumer import AsyncConsumer
+
+from .cors import HttpOptions
+from .engineio.errors import RequestError
+from .request import Request, read_request
+from .responses import denial_messages, error_response
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class EngineConsumer(AsyncConsumer):
+    """One request or WebSocket.
+
+    Channels' own dispatching is left out: it looks after old database connections
+    before each message, in a thread, and so lets requests overtake one another.
+    Nothing here uses the database.
+    """
+
+    http: ClassVar[HttpOptions] = HttpOptions()
+
+    request: Request
+
+    def begin(self, scope: Message, send: Send) -> None:
+        """Take in the request."""
+        self.scope = scope
+        self.request = read_request(scope)
+        self.base_send = send
+
+    async def deny(self, error: RequestError) -> None:
+        """Refuse a WebSocket handshake, with status and body where the server can.
+
+        The consumer ends with the disconnect that follows: uvicorn complains of one
+        that returns earlier with an open handshake.
+        """
+        if "websocket.http.response" not in (self.scope.get("extensions") or {}):
+            await self.base_send({"type": "websocket.close"})
+            return
+        headers = self.request.handshake.headers
+        for message in denial_messages(error_response(error), headers, self.http):
+            await self.base_send(message)

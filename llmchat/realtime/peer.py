@@ -1,0 +1,354 @@
+"""The life of one session: its machine, its transports, its timer, its receiver.
+
+A `Peer` owns one Engine.IO session with what it needs of the world: the requests that
+carry it at this moment, a writer for each of its WebSockets, and one timer. What the
+session receives goes to the peer's `Receiver`, which an `Application` makes;
+`dispatch` has the one that speaks Socket.IO.
+
+Every method that the world calls asks the machine first and then hands the machine's
+events to `_follow_up`, which does all that may have become due. So the order in which
+a transport, the application and the timer come does not matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from .engineio.events import Closed, CloseReason, Event, MessageReceived, Upgraded
+from .engineio.session import CLOSE_NORMAL, Session
+from .request import Handshake
+from .transports import Poll, Post, WebSocket
+from .writer import Close, Writer
+
+logger = logging.getLogger(__name__)
+
+BAD_REQUEST = 400
+
+
+class Receiver(Protocol):
+    """The application's side of one peer. No method may block or raise."""
+
+    def receive(self, message: str | bytes) -> None:
+        """Called with each message, in order."""
+
+    def closed(self, reason: CloseReason) -> None:
+        """Called once, when the session has ended."""
+
+    def confirmed(self, count: int) -> None:
+        """Called when the client has confirmed its first `count` messages."""
+
+    def tick(self, now: float) -> None:
+        """Called when `next_deadline` has come."""
+
+    @property
+    def next_deadline(self) -> float | None:
+        """Return when to call `tick`."""
+
+
+Application = Callable[["Peer"], Receiver]
+
+
+class Peer:
+    """One session with its transports. Every method is called on the event loop."""
+
+    __slots__ = (
+        "__weakref__",
+        "_changed",
+        "_confirmed",
+        "_ended",
+        "_forget",
+        "_loop",
+        "_poll",
+        "_post",
+        "_probe",
+        "_timer",
+        "_timer_at",
+        "_websocket",
+        "_writers",
+        "handshake",
+        "receiver",
+        "session",
+    )
+
+    def __init__(
+        self,
+        session: Session,
+        handshake: Handshake,
+        application: Application,
+        forget: Callable[[Peer], None],
+    ) -> None:
+        """`forget` is called when no request can use the session any more."""
+        self.session = session
+        self.handshake = handshake
+        self._forget: Callable[[Peer], None] | None = forget
+        self._loop = asyncio.get_running_loop()
+        self._poll: Poll | None = None
+        self._post: Post | None = None
+        # The transport and the probe; `_writers` has both, and those that only close.
+        self._websocket: Writer | None = None
+        self._probe: Writer | None = None
+        self._writers: tuple[Writer, ...] = ()
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
+        self._changed: asyncio.Future[None] | None = None
+        self._confirmed = 0
+        self._ended = False
+        self.receiver: Receiver = application(self)
+
+    @property
+    def sid(self) -> str:
+        """Return the session's id."""
+        return self.session.sid
+
+    @property
+    def writable(self) -> bool:
+        """Return whether emitters may go on; if not, they should `drain`."""
+        return self.session.writable or not self.session.is_open
+
+    @property
+    def is_gone(self) -> bool:
+        """Return whether the session has ended and its last packet was sent."""
+        return self.session.is_closed and not self._writers
+
+    # What the application does.
+
+    def send(self, messages: list[str | bytes]) -> None:
+        """Queue messages that belong together; never blocks."""
+        now = self._loop.time()
+        for message in messages:
+            self._follow_up(self.session.send_message(message, now))
+
+    async def drain(self) -> None:
+        """Wait until the client has caught up, or the session has ended."""
+        await self._until(lambda: self.writable)
+
+    async def wait_gone(self) -> None:
+        """Wait until the session has ended and its last packet was sent."""
+        await self._until(lambda: self.is_gone)
+
+    def close(self, reason: CloseReason = CloseReason.FORCED_CLOSE) -> None:
+        """End the session after what is queued has been sent."""
+        self._follow_up(self.session.close(reason, self._loop.time()))
+
+    # What the transports do: see `Endpoint`.
+
+    def start_poll(self, poll: Poll) -> None:
+        """Take a GET to answer; refuse it beside another."""
+        accepted, events = self.session.start_poll()
+        if accepted:
+            self._poll = poll
+        self._follow_up(events)
+        if not accepted:
+            poll.refuse(BAD_REQUEST)
+
+    def lose_poll(self, poll: Poll) -> None:
+        """Note that a GET's connection was lost; ignored once it is answered."""
+        if self._poll is poll:
+            self._poll = None
+            self._follow_up(self.session.lose_poll())
+
+    def start_post(self, post: Post) -> None:
+        """Take note of a POST; refuse it beside another."""
+        accepted, events = self.session.start_post()
+        if accepted:
+            self._post = post
+        self._follow_up(events)
+        if not accepted:
+            post.refuse(BAD_REQUEST)
+
+    def lose_post(self, post: Post) -> None:
+        """Note that a POST is illegal or lost; ignored once it is answered."""
+        if self._post is post:
+            self._post = None
+            self._follow_up(self.session.lose_post())
+
+    def receive_payload(self, post: Post, body: bytes) -> None:
+        """Take in the body of a POST."""
+        if self._post is post:
+            self._post = None
+            self._follow_up(self.session.receive_payload(body, self._loop.time()))
+            post.accept()
+
+    def adopt(self, websocket: WebSocket) -> None:
+        """Take the WebSocket that opened the session as its transport."""
+        self._websocket = self._write_to(websocket)
+        self._follow_up([])
+
+    def open_websocket(self, websocket: WebSocket) -> None:
+        """Take a WebSocket that names this session as a probe; close it if unwanted."""
+        writer = self._write_to(websocket)
+        if self.session.open_websocket(self._loop.time()):
+            self._probe = writer
+        self._follow_up([])
+
+    def receive_frame(self, websocket: WebSocket, frame: str | bytes) -> None:
+        """Take in a frame; ignored from a WebSocket that only closes."""
+        now = self._loop.time()
+        writer = self._writer_of(websocket)
+        if writer is None:
+            return
+        if writer is self._websocket:
+            self._follow_up(self.session.receive_frame(frame, now))
+        elif writer is self._probe:
+            self._follow_up(self.session.receive_probe_frame(frame, now))
+
+    def lose_websocket(self, websocket: WebSocket) -> None:
+        """Note that a WebSocket was lost."""
+        writer = self._writer_of(websocket)
+        if writer is not None:
+            writer.abandon()
+            self._release(writer)
+        elif self._websocket is None and self.session.transport == "websocket":
+            # It was lost before it was adopted.
+            self._follow_up(self.session.lose_websocket())
+
+    # The WebSockets' writers.
+
+    def _write_to(self, websocket: WebSocket) -> Writer:
+        writer = Writer(websocket, self._take, self._release)
+        self._writers += (writer,)
+        return writer
+
+    def _writer_of(self, websocket: WebSocket) -> Writer | None:
+        for writer in self._writers:
+            if writer.websocket is websocket:
+                return writer
+        return None
+
+    def _take(self, writer: Writer) -> str | bytes | Close | None:
+        """Return what a writer is to write next."""
+        session = self.session
+        if writer is self._probe:
+            return session.take_probe_frame()
+        if writer is not self._websocket:
+            return Close(CLOSE_NORMAL)
+        frame = session.take_frame()
+        if frame is None and session.is_closed:
+            return Close(session.close_code)
+        return frame
+
+    def _release(self, writer: Writer) -> None:
+        """Follow a WebSocket's end, in order or not."""
+        events: list[Event] = []
+        self._strike(writer)
+        if writer is self._websocket:
+            self._websocket = None
+            events = self.session.lose_websocket()
+        elif writer is self._probe:
+            self._probe = None
+            self.session.lose_probe()
+        self._follow_up(events)
+
+    def _strike(self, writer: Writer) -> None:
+        self._writers = tuple(other for other in self._writers if other is not writer)
+
+    # Time.
+
+    def tick(self) -> None:
+        """Do what is due; also called before a request is judged."""
+        now = self._loop.time()
+        self._follow_up(self.session.tick(now))
+        deadline = self.receiver.next_deadline if self.session.is_open else None
+        if deadline is not None and now >= deadline:
+            self.receiver.tick(now)
+            self._follow_up([])
+
+    def _arm(self) -> None:
+        """Set the one timer. A deadline that moved away leaves it as it is: it
+        fires early, finds nothing due, and is set again."""
+        deadline = self._next_deadline()
+        if self._timer is not None:
+            if deadline is not None and deadline >= self._timer_at:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            self._timer_at = deadline
+            self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _next_deadline(self) -> float | None:
+        deadline = self.session.next_deadline
+        other = self.receiver.next_deadline if self.session.is_open else None
+        if deadline is None or other is None:
+            return deadline if other is None else other
+        return min(deadline, other)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.tick()
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            if self._changed is None:
+                self._changed = self._loop.create_future()
+            await asyncio.shield(self._changed)
+
+    # After every call of the session.
+
+    def _follow_up(self, events: list[Event]) -> None:
+        """Report what happened, move what is ready, set the timer."""
+        for event in events:
+            self._report(event)
+        if self.session.confirmed_messages != self._confirmed:
+            self._confirmed = self.session.confirmed_messages
+            self.receiver.confirmed(self._confirmed)
+        self._answer_poll()
+        self._wake_writers()
+        if self._changed is not None and (self.writable or self.is_gone):
+            self._changed.set_result(None)
+            self._changed = None
+        if self.session.is_closed and self._forget is not None:
+            forget, self._forget = self._forget, None
+            forget(self)
+        self._arm()
+
+    def _report(self, event: Event) -> None:
+        match event:
+            case MessageReceived(data):
+                # Those before a packet that ends the session still count; those
+                # behind a message for which the receiver ends it do not.
+                if not self._ended:
+                    self.receiver.receive(data)
+            case Upgraded():
+                self._websocket, self._probe = self._probe, None
+            case Closed():
+                self._ended = True
+                self._report_close(event)
+
+    def _report_close(self, closed: Closed) -> None:
+        if closed.slow:
+            logger.warning(
+                "slow_client: session closed with %d bytes not taken (%s)",
+                self.session.unconfirmed_bytes,
+                closed.reason.value,
+            )
+        self.receiver.closed(closed.reason)
+        post, self._post = self._post, None
+        if post is not None:
+            post.refuse(BAD_REQUEST)
+        for writer in self._writers:
+            # Nothing more will be taken by a client that is slow or silent.
+            stuck = closed.reason is CloseReason.PING_TIMEOUT and writer.is_writing
+            if closed.slow or stuck:
+                writer.drop()
+                self._strike(writer)
+
+    def _answer_poll(self) -> None:
+        if self._poll is not None and (body := self.session.take_poll()) is not None:
+            poll, self._poll = self._poll, None
+            poll.answer(body)
+
+    def _wake_writers(self) -> None:
+        session = self.session
+        if self._probe is not None and not session.probe_is_open:
+            self._probe = None  # its writer closes it
+        for writer in self._writers:
+            if writer is self._probe or (
+                writer is self._websocket and not session.is_closed
+            ):
+                writer.wake()
+            else:
+                writer.finish()

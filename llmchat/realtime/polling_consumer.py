@@ -1,0 +1,166 @@
+"""One HTTP request of long-polling: a handshake, a poll, or a post.
+
+It is judged first: the outcome is a `Response`, or the `Endpoint` of the session that
+will decide. In the second case two things may happen in any order: the client's
+messages arrive, which includes that it disconnects, and the session calls `answer`,
+`accept` or `refuse`. The first outcome counts, and is sent from one place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar
+
+from .cors import cookie_header, preflight_headers
+from .engine_consumer import EngineConsumer, Message, Receive, Send
+from .engineio.errors import RequestError
+from .engineio.handshake import Action
+from .responses import HTML, TEXT, Response, error_response, http_messages
+from .server import Server
+from .transports import Endpoint
+
+
+class PollingConsumer(EngineConsumer):
+    """One HTTP request: the `Poll` or the `Post` of its session."""
+
+    server: ClassVar[Server]
+
+    endpoint: Endpoint | None = None
+    action: Action | None = None
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        self.begin(scope, send)
+        self.body = bytearray()
+        self.outcome: asyncio.Future[Response] = asyncio.Future()
+        try:
+            # Before anything else is awaited, so that no request overtakes another.
+            verdict = await self.judge()
+            if isinstance(verdict, Response):
+                response: Response | None = verdict
+            else:
+                response = await self.exchange(verdict, receive)
+            if response is not None:
+                await self.respond(response)
+        finally:
+            self.leave()
+
+    async def judge(self) -> Response | Endpoint:
+        """Return the answer, or the session that is going to answer."""
+        if self.request.method == "OPTIONS" and self.http.cors_origins is not None:
+            headers = preflight_headers(self.request.handshake.headers)
+            return Response(204, headers=tuple(headers))
+        try:
+            self.action, endpoint = self.server.admit(self.request)
+            if endpoint is None:
+                endpoint = await self.server.open(self.request)
+        except RequestError as error:
+            return error_response(error)
+        return endpoint
+
+    async def exchange(self, endpoint: Endpoint, receive: Receive) -> Response | None:
+        """Hand the request to its session; return the outcome, None: client lost."""
+        self.endpoint = endpoint
+        if self.action is Action.POST:
+            self.start_post(endpoint)
+        else:
+            endpoint.start_poll(self)
+        if not self.outcome.done():
+            await self.wait(receive)
+        return self.outcome.result() if self.outcome.done() else None
+
+    async def wait(self, receive: Receive) -> None:
+        """Wait for the outcome, or for the end of what the client sends."""
+        reading = asyncio.get_running_loop().create_task(self.read(receive))
+        try:
+            either: set[asyncio.Future[Any]] = {reading, self.outcome}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
+        if not reading.cancelled():
+            reading.result()
+
+    async def read(self, receive: Receive) -> None:
+        """Take in what the client sends, until it disconnects."""
+        while (message := await receive())["type"] != "http.disconnect":
+            if self.action is Action.POST and not self.outcome.done():
+                self.receive_body(message)
+
+    # A POST.
+
+    def start_post(self, endpoint: Endpoint) -> None:
+        """Announce the POST; end the session if it is an illegal one."""
+        endpoint.start_post(self)
+        headers = self.request.handshake.headers
+        content_type = headers.get("content-type", "").partition(";")[0]
+        if content_type.strip().lower() == "application/octet-stream":
+            self.reject(endpoint, 400)
+        length = headers.get("content-length", "")
+        if length.isascii() and length.isdigit() and self.is_too_long(int(length[:18])):
+            self.reject(endpoint, 413)
+
+    def receive_body(self, message: Message) -> None:
+        """Collect the body; hand it over when it is whole."""
+        endpoint = self.endpoint
+        assert endpoint is not None
+        piece = message.get("body", b"")
+        if self.is_too_long(len(self.body) + len(piece)):
+            self.reject(endpoint, 413)
+            return
+        self.body += piece
+        if not message.get("more_body", False):
+            endpoint.receive_payload(self, bytes(self.body))
+
+    def is_too_long(self, length: int) -> bool:
+        """Return whether a body is longer than what was announced as allowed."""
+        return length > self.server.options.max_payload_bytes
+
+    def reject(self, endpoint: Endpoint, status: int) -> None:
+        """Stop reading a POST that is illegal, which ends its session.
+
+        The server closes the connection, or reads on and keeps nothing: a reset would
+        take the answer away from a client that is still writing.
+        """
+        self.refuse(status)
+        endpoint.lose_post(self)
+
+    # From the session.
+
+    def answer(self, body: bytes) -> None:
+        """Answer a poll or a handshake with packets."""
+        headers = []
+        if self.action is Action.OPEN and self.http.cookie and self.endpoint:
+            headers.append(cookie_header(self.http.cookie, self.endpoint.sid))
+        self.settle(Response(200, body, TEXT, tuple(headers), may_compress=True))
+
+    def accept(self) -> None:
+        """Answer a POST whose packets were received."""
+        self.settle(Response(200, b"ok", HTML))
+
+    def refuse(self, status: int) -> None:
+        """Answer with an error."""
+        self.body.clear()
+        self.settle(Response(status))
+
+    def settle(self, outcome: Response) -> None:
+        """Choose the answer; the first choice counts."""
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+    # The end.
+
+    async def respond(self, response: Response) -> None:
+        """Send the answer."""
+        headers = self.request.handshake.headers
+        for message in http_messages(response, headers, self.http):
+            await self.base_send(message)
+
+    def leave(self) -> None:
+        """Tell the session, whatever ended the request; ignored if it was answered."""
+        if self.endpoint is None:
+            return
+        if self.action is Action.POST:
+            self.endpoint.lose_post(self)
+        else:
+            self.endpoint.lose_poll(self)

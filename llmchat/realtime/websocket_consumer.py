@@ -1,0 +1,100 @@
+"""One WebSocket: a session of its own, or one that wants to join a session.
+
+Nothing here waits for anything but its own connection: a handler that waited would not
+see the disconnect behind the message that it handles.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from .asgi_server import abort, close_websocket, is_closing
+from .cors import cors_headers
+from .engine_consumer import EngineConsumer, Message, Receive, Send
+from .engineio.errors import RequestError
+from .server import Server
+from .transports import Endpoint
+
+
+class WebSocketConsumer(EngineConsumer):
+    """One WebSocket, as its session writes to it."""
+
+    server: ClassVar[Server]
+
+    endpoint: Endpoint | None = None
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Take in what arrives until the connection is lost or closed."""
+        self.begin(scope, send)
+        try:
+            while (message := await receive())["type"] != "websocket.disconnect":
+                if message["type"] == "websocket.connect":
+                    await self.connect()
+                else:
+                    self.receive_frame(message)
+        finally:
+            self.leave()
+
+    # From the client.
+
+    async def connect(self) -> None:
+        """Judge the handshake, accept it, and hand the WebSocket to its session.
+
+        One that the session does not want is accepted and closed: in Node a refused
+        handshake would be an unhandled error.
+        """
+        try:
+            _, endpoint = self.server.admit(self.request)
+            peer = None
+            if endpoint is None:
+                endpoint = peer = await self.server.open(self.request)
+        except RequestError as error:
+            await self.deny(error)
+            return
+        self.endpoint = endpoint
+        await self.accept()
+        if is_closing(self.base_send):
+            # Reset in the middle of the handshake; the disconnect is on its way.
+            return
+        if peer is not None:
+            peer.adopt(self)
+        else:
+            endpoint.open_websocket(self)
+
+    def receive_frame(self, message: Message) -> None:
+        """Hand over a frame."""
+        if self.endpoint is not None:
+            text = message.get("text")
+            frame = message["bytes"] if text is None else text
+            self.endpoint.receive_frame(self, frame)
+
+    # From the session.
+
+    async def accept(self) -> None:
+        """Complete the handshake."""
+        headers = [
+            *self.http.extra_headers,
+            *cors_headers(self.request.origin, self.http),
+        ]
+        await self.base_send({"type": "websocket.accept", "headers": headers})
+
+    async def send_frame(self, frame: str | bytes) -> None:
+        """Send one frame; may wait for a slow client."""
+        kind = "text" if isinstance(frame, str) else "bytes"
+        await self.base_send({"type": "websocket.send", kind: frame})
+
+    async def close(self, code: int) -> None:
+        """Close in order, or not, if the client takes nothing any more."""
+        self.endpoint = None
+        await close_websocket(self.base_send, code)
+
+    def abort(self) -> None:
+        """Drop the connection, with what the server has buffered for it."""
+        self.endpoint = None
+        abort(self.base_send)
+
+    def leave(self) -> None:
+        """Tell the session, whatever ended the WebSocket."""
+        endpoint, self.endpoint = self.endpoint, None
+        if endpoint is not None:
+            endpoint.lose_websocket(self)
