@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
@@ -94,15 +93,14 @@ class Progress:
 def begin_turn(user_id: int, turn: Turn) -> Begun:
     """Store the user's message and the answer to come, in one transaction.
 
-    Raises: ChatError `provider_not_found`, `key_not_configured`, `permission_denied`,
-        `token_invalid`, `session_active`, `too_many_streams`,
+    Raises: ChatError `provider_not_found`, `permission_denied`, `key_not_configured`,
+        `address_not_configured`, `token_invalid`, `session_active`, `too_many_streams`,
         `conversation_not_found`, `budget_exceeded`, `price_not_configured`,
         `database_unavailable`.
     """
     try:
-        may_use = partial(permissions.permits, user_id)
-        route = catalogue.route(turn.provider, may_use=may_use)
-        permissions.require(user_id, turn.provider, turn.model or route.default_model)
+        access = permissions.access_of(user_id)
+        route = catalogue.route(turn.provider, access, turn.model)
         with transaction.atomic():
             _lock_user(user_id)
             _check_running(user_id, turn)

@@ -151,7 +151,7 @@ class Message(models.Model):
     stop_requested = models.BooleanField(default=False)
 
     class Meta:
-        ordering = ["conversation", "position"]
+        # No ordering: each query that wants one says so, and no other sorts.
         constraints = [
             models.UniqueConstraint(
                 fields=["conversation", "position"], name="message_position"
