@@ -64,6 +64,15 @@ class ProviderAdmin(ModelAdmin):
         rows: QuerySet[Provider] = super().get_queryset(request)
         return rows.annotate(enabled_keys=enabled).prefetch_related("access__group")
 
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """Leave out what belongs to keys and groups that may not be seen."""
+        hidden = []
+        if not request.user.has_perm("llmchat.view_providerkey"):
+            hidden.append("keys")
+        if not request.user.has_perm("llmchat.view_provideraccess"):
+            hidden.append("users")
+        return [name for name in self.list_display if name not in hidden]
+
     def get_readonly_fields(
         self, request: HttpRequest, obj: Provider | None = None
     ) -> list[str]:

@@ -212,3 +212,7 @@ class RunningStream(Message):
         proxy = True
         verbose_name = _("running stream")
         verbose_name_plural = _("streaming now")
+
+    def __str__(self) -> str:
+        # Not its text, which those who watch streams may not read.
+        return f"Answer {self.pk}"
