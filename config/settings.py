@@ -69,6 +69,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "serving.middleware.ContentSecurityMiddleware",
+    "serving.unstorable.NulMiddleware",
     "serving.middleware.StaticFilesMiddleware",
     "serving.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -28,6 +28,7 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "budget_exceeded": (429, "The budget is used up"),
     "internal_error": (500, "Something went wrong on the server"),
     "key_not_configured": (503, "{label} API key not configured"),
+    "address_not_configured": (503, "The address of {label} is not configured"),
     "price_not_configured": (503, "The price of this provider is not configured"),
     "draining": (503, "The server is about to restart, try again in a moment"),
     "database_unavailable": (503, "The database is not available, try again soon"),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal, cast
 
 from django.db.models import QuerySet
 
-from llmchat import conf, models
+from llmchat import models
 from llmchat.access import keys
+from llmchat.access.permissions import Access
 from llmchat.errors import ChatError, from_provider, refusal
 from llmchat.providers.errors import (
     ProviderAuthError,
@@ -23,14 +24,8 @@ from llmchat.providers.types import Key, Protocol, Provider, Usage
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
 SystemRole = Literal["system", "developer"]
 Thinking = Literal["omit", "disabled"]
-
-# The setting with the address of a provider that is shipped.
-_BASE_URLS = {
-    "openai": "openai_base_url",
-    "claude": "anthropic_base_url",
-    "gemini": "gemini_base_url",
-    "deepseek": "deepseek_base_url",
-}
+# Codes of what an operator has yet to enter.
+_UNCONFIGURED = ("key_not_configured", "address_not_configured")
 _MILLION = Decimal(1_000_000)
 
 
@@ -78,22 +73,23 @@ class Offer:
     refusal: ChatError | None
 
 
-def route(
-    name: str, *, may_use: Callable[[str, str], bool] = lambda provider, model: True
-) -> Route:
-    """Return the way to the provider that clients call `name`.
+def route(name: str, access: Access, model: str | None = None) -> Route:
+    """Return the way to the provider that clients call `name`; `model` None: its own.
 
-    `may_use(provider, model)` says whether the fallback may be asked for this user.
+    A user without the right is not told how the provider is configured.
 
-    Raises: ChatError `provider_not_found`, `key_not_configured`.
+    Raises: ChatError `provider_not_found`, `permission_denied`, `key_not_configured`,
+        `address_not_configured`.
     """
     row = _enabled().filter(name=name).first()
     if row is None:
         raise refusal("provider_not_found")
+    access.require(row.name, model or row.default_model)
     found = _as_route(row)
-    fallback = _fallback(row, may_use)
-    if row.needs_key and not found.keys and fallback is None:
-        raise refusal("key_not_configured", label=row.label)
+    fallback = _fallback(row, access)
+    missing = None if fallback else _missing(row, found.keys)
+    if missing is not None:
+        raise missing
     return replace(found, fallback=fallback)
 
 
@@ -105,20 +101,24 @@ def trial(key: models.ProviderKey) -> tuple[Provider, Key]:
     return _as_value(key.provider), keys.stored_key(key)
 
 
-def offers() -> Iterable[Offer]:
-    """Return the enabled providers, each with why it cannot be used, if it cannot."""
+def offers(access: Access) -> Iterable[Offer]:
+    """Return the enabled providers that may be used, each with why it cannot be."""
     rows = _enabled().select_related("fallback")
-    return [_offer(row) for row in rows.prefetch_related("keys", "fallback__keys")]
+    return [
+        _offer(row, access)
+        for row in rows.prefetch_related("keys", "fallback__keys")
+        if access.patterns(row.name)
+    ]
 
 
 def _enabled() -> QuerySet[models.Provider]:
     return models.Provider.objects.filter(enabled=True)
 
 
-def _offer(row: models.Provider) -> Offer:
+def _offer(row: models.Provider, access: Access) -> Offer:
     why_not = _why_not(row)
-    configured = why_not is None or why_not.code != "key_not_configured"
-    if why_not is not None and _fallback(row, lambda provider, model: True):
+    configured = why_not is None or why_not.code not in _UNCONFIGURED
+    if why_not is not None and _fallback(row, access):
         why_not = None  # another answers in its place
     return Offer(row, configured, why_not)
 
@@ -129,25 +129,32 @@ def _why_not(row: models.Provider) -> ChatError | None:
             find_weights()
         except ProviderError as exc:
             return from_provider(exc)
+    ring = keys.ring(row)
+    if missing := _missing(row, ring.keys):
+        return missing
     if not row.needs_key:
         return None
-    ring = keys.ring(row)
-    if not ring.keys:
-        return refusal("key_not_configured", label=row.label)
     for error in (ProviderAuthError, ProviderQuotaError):
         if ring.refused_for == error.code:
             return from_provider(error())
     return None
 
 
-def _fallback(
-    row: models.Provider, may_use: Callable[[str, str], bool]
-) -> Route | None:
+def _missing(row: models.Provider, found: tuple[Key, ...]) -> ChatError | None:
+    """Return what an operator has not configured yet, if anything."""
+    if not row.embedded and not row.address:
+        return refusal("address_not_configured", label=row.label)
+    if row.needs_key and not found:
+        return refusal("key_not_configured", label=row.label)
+    return None
+
+
+def _fallback(row: models.Provider, access: Access) -> Route | None:
     """Return the way to the row's fallback, None where it is of no use either."""
     other = row.fallback
     if other is None or other.pk == row.pk or not other.enabled or _why_not(other):
         return None
-    if not may_use(other.name, other.default_model):
+    if not access.allows(other.name, other.default_model):
         return None
     return _as_route(other)
 
@@ -163,19 +170,13 @@ def _as_route(row: models.Provider) -> Route:
     )
 
 
-def _address(row: models.Provider) -> str:
-    if row.base_url or row.name not in _BASE_URLS:
-        return row.base_url
-    return str(getattr(conf.get(), _BASE_URLS[row.name]))
-
-
 def _as_value(row: models.Provider) -> Provider:
     return Provider(
         name=row.name,
         # The choices of the row's fields are these literals.
         protocol=cast("Protocol", row.protocol),
         label=row.label,
-        base_url=_address(row),
+        base_url=row.address,
         needs_key=row.needs_key,
         max_tokens_field=cast("MaxTokensField", row.max_tokens_field),
         max_output_tokens=row.max_output_tokens,

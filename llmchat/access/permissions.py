@@ -1,66 +1,71 @@
 """Which providers and models a user may use.
 
-A provider without permissions of its own is everybody's. Superusers use them all.
+A provider that is not restricted is open to everyone; a restricted one to the members
+of its groups, each with the models that the group may use. Superusers may use all.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
 
 from llmchat.errors import refusal
-from llmchat.models import ProviderAccess
+from llmchat.models import Provider, ProviderAccess
 
-ALL = ("*",)
+_ALL: tuple[str, ...] = ("*",)
 
 
-def require(user_id: int, provider: str, model: str) -> None:
-    """Check that a user may ask this model of this provider.
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What one user may use: patterns of models by the provider's name.
 
-    Raises: ChatError `permission_denied`.
+    A provider that is not in it may not be used.
     """
-    patterns = allowed_models(user_id, provider).get(provider, ALL)
-    if not patterns:
-        raise refusal("permission_denied", text="You may not use this provider")
-    if not any(fnmatchcase(model, pattern) for pattern in patterns):
-        raise refusal("permission_denied", text="You may not use this model")
+
+    models: Mapping[str, tuple[str, ...]]
+
+    def patterns(self, provider: str) -> tuple[str, ...]:
+        """Return the patterns of the models that may be used, none: no model."""
+        return self.models.get(provider, ())
+
+    def allows(self, provider: str, model: str) -> bool:
+        """Return whether this model of this provider may be used."""
+        return any(fnmatchcase(model, p) for p in self.patterns(provider))
+
+    def require(self, provider: str, model: str) -> None:
+        """Check that this model of this provider may be used.
+
+        Raises: ChatError `permission_denied`.
+        """
+        if not self.patterns(provider):
+            raise refusal("permission_denied", text="You may not use this provider")
+        if not self.allows(provider, model):
+            raise refusal("permission_denied", text="You may not use this model")
+
+    def named_models(self, provider: str, default: str) -> list[str]:
+        """Return the models that are known by name, the default one first."""
+        names = [default] if self.allows(provider, default) else []
+        named = (p for p in self.patterns(provider) if not set(p) & set("*?["))
+        return list(dict.fromkeys([*names, *named]))
 
 
-def permits(user_id: int, provider: str, model: str) -> bool:
-    """Return whether a user may ask this model of this provider."""
-    patterns = allowed_models(user_id, provider).get(provider, ALL)
-    return any(fnmatchcase(model, pattern) for pattern in patterns)
-
-
-def allowed_models(user_id: int, *providers: str) -> dict[str, tuple[str, ...]]:
-    """Return the models that a user may use of the providers that are not everybody's.
-
-    Patterns by the provider's name, none where the user may not use it at all.
-    `providers` limits the answer to those named.
-    """
-    rows = ProviderAccess.objects.select_related("provider")
-    if providers:
-        rows = rows.filter(provider__name__in=providers)
-    access = list(rows)
-    if not access or _is_superuser(user_id):
-        return {}
-    groups = set(Group.objects.filter(user=user_id).values_list("pk", flat=True))
-    allowed: dict[str, tuple[str, ...]] = defaultdict(tuple)
-    for row in access:
-        allowed[row.provider.name] += row.patterns if row.group_id in groups else ()
-    return dict(allowed)
-
-
-def named_models(default: str, patterns: tuple[str, ...]) -> list[str]:
-    """Return the models that are known by name and allowed, the default one first."""
-    names = [default] if any(fnmatchcase(default, p) for p in patterns) else []
-    named = (p for p in patterns if not any(sign in p for sign in "*?["))
-    return list(dict.fromkeys([*names, *named]))
+def access_of(user_id: int) -> Access:
+    """Return what a user may use now."""
+    providers = dict(Provider.objects.values_list("name", "restricted"))
+    restricted = [name for name in providers if providers[name]]
+    models = dict.fromkeys(providers, _ALL)
+    if not restricted or _is_superuser(user_id):
+        return Access(models)
+    models.update(dict.fromkeys(restricted, ()))
+    rows = ProviderAccess.objects.filter(provider__restricted=True, group__user=user_id)
+    for row in rows.select_related("provider"):
+        models[row.provider.name] = models.get(row.provider.name, ()) + row.patterns
+    return Access(models)
 
 
 def _is_superuser(user_id: int) -> bool:
     users = get_user_model().objects.filter(pk=user_id, is_superuser=True)
-    return users.exists()
+    return users.filter(is_active=True).exists()

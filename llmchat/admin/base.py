@@ -92,6 +92,12 @@ def dollars(cost: Decimal | None) -> str:
     return f"${cost:,.2f}" if cost >= 1 or not cost else f"${cost:.4f}"
 
 
+def may_view_users(request: HttpRequest) -> bool:
+    """Return whether the operator may see more of people than their usernames."""
+    names = ("accounts.view_user", "accounts.change_user")
+    return any(map(request.user.has_perm, names))
+
+
 def log(request: HttpRequest, about: Model, message: str) -> None:
     """Write into the admin's history what somebody has done."""
     user = request.user

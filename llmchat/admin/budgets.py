@@ -1,4 +1,4 @@
-"""Budgets and permissions in the admin: who may use what, and how much of it."""
+"""Budgets in the admin: how much users and groups may use."""
 
 from __future__ import annotations
 
@@ -13,18 +13,8 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext_lazy as _
 
 from llmchat.admin.base import ChangesForm, SavesChanges, dollars
-from llmchat.admin.look import ModelAdmin, TabularInline
-from llmchat.models import Budget, ProviderAccess
-
-
-class ProviderAccessInline(TabularInline):
-    """The groups that may use a provider, on its page; none: everybody may."""
-
-    model = ProviderAccess
-    extra = 0
-    fields = ["group", "allowed_models"]
-    verbose_name = _("group that may use it")
-    verbose_name_plural = _("groups that may use it (none: everybody)")
+from llmchat.admin.look import ModelAdmin
+from llmchat.models import Budget
 
 
 @admin.register(Budget)

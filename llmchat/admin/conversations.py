@@ -23,7 +23,14 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from accounts.deletion import summary
 from accounts.models import User
 from llmchat.admin import running
-from llmchat.admin.base import STATE_LABELS, ReadOnly, dollars, log, number
+from llmchat.admin.base import (
+    STATE_LABELS,
+    ReadOnly,
+    dollars,
+    log,
+    may_view_users,
+    number,
+)
 from llmchat.admin.filters import DayFilter, ProviderFilter, UserFilter
 from llmchat.admin.look import ModelAdmin, action, display
 from llmchat.answers import stopping
@@ -141,6 +148,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
             "chat_part": part,
             "cost": dollars(conversation.cost),
             "may_stop": running.may_stop(request),
+            "may_view_users": may_view_users(request),
             "title": str(conversation),
             "subtitle": None,
         }
@@ -182,20 +190,20 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     def export_json(
         self, request: HttpRequest, queryset: QuerySet[Conversation]
     ) -> HttpResponseBase:
-        """Hand out the selection."""
+        """Download the selection."""
         return self._export(request, queryset, "json")
 
     @action(description=_("Export as CSV"), permissions=["view"])
     def export_csv(
         self, request: HttpRequest, queryset: QuerySet[Conversation]
     ) -> HttpResponseBase:
-        """Hand out the selection for a spreadsheet."""
+        """Download the selection for a spreadsheet."""
         return self._export(request, queryset, "csv")
 
     def export_one(
         self, request: HttpRequest, conversation_id: UUID, format_name: str
     ) -> HttpResponseBase:
-        """Hand out one conversation."""
+        """Download one conversation."""
         rows = self.get_queryset(request).filter(pk=conversation_id)
         get_object_or_404(rows)
         return self._export(request, rows, format_name)
@@ -203,7 +211,10 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     def export_user(
         self, request: HttpRequest, user_id: int, format_name: str
     ) -> HttpResponseBase:
-        """Hand out all that is stored of what one user said and was answered."""
+        """Download all conversations of one user.
+
+        The user's e-mail and names are for those who may view users.
+        """
         user = get_object_or_404(User, pk=user_id)
         rows = self.get_queryset(request).filter(user=user)
         return self._export(request, rows, format_name, user)
@@ -223,9 +234,13 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         about = user or queryset.order_by("-updated_at").first()
         if about is not None:
             log(request, about, f"Exported as {format_name}: {count} conversations.")
-        name = f"user-{user.pk}" if user is not None else "conversations"
+        name, account = "conversations", None
+        if user is not None:
+            personal = may_view_users(request)
+            name = f"user-{user.pk}"
+            account = exports.account_of(user, personal=personal)
         return StreamingHttpResponse(
-            exports.export(queryset, format_name, user),
+            exports.export(queryset, format_name, account),
             content_type=exports.CONTENT_TYPES[format_name],
             headers={
                 "Content-Disposition": f'attachment; filename="{name}.{format_name}"'

@@ -9,9 +9,9 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from llmchat.admin.budgets import ProviderAccessInline
 from llmchat.admin.keys import ProviderKeyInline
 from llmchat.admin.look import ModelAdmin
+from llmchat.admin.permissions import ProviderAccessInline
 from llmchat.models import Provider
 
 _DESTINATION = ("name", "base_url", "protocol", "embedded")
@@ -22,9 +22,17 @@ class ProviderAdmin(ModelAdmin):
     """Providers: addresses, models, prices and keys."""
 
     inlines = [ProviderKeyInline, ProviderAccessInline]
-    list_display = ["label", "name", "default_model", "enabled", "needs_key", "keys"]
+    list_display = [
+        "label",
+        "name",
+        "default_model",
+        "enabled",
+        "users",
+        "needs_key",
+        "keys",
+    ]
     list_editable = ["enabled"]
-    list_filter = ["enabled", "protocol"]
+    list_filter = ["enabled", "restricted", "protocol"]
     search_fields = ["name", "label", "default_model"]
     fieldsets = [
         (None, {"fields": ["name", "label", "enabled", "default_model", "fallback"]}),
@@ -47,23 +55,46 @@ class ProviderAdmin(ModelAdmin):
             },
         ),
         (_("Prices"), {"fields": ["input_price", "output_price"]}),
+        (_("Access"), {"fields": ["restricted"]}),
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
-        """Count the keys in the same query."""
+        """Count the keys in the same query, and read the groups in one more."""
         enabled = Count("keys", filter=Q(keys__enabled=True))
         rows: QuerySet[Provider] = super().get_queryset(request)
-        return rows.annotate(enabled_keys=enabled)
+        return rows.annotate(enabled_keys=enabled).prefetch_related("access__group")
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """Leave out what belongs to keys and groups that may not be seen."""
+        hidden = []
+        if not request.user.has_perm("llmchat.view_providerkey"):
+            hidden.append("keys")
+        if not request.user.has_perm("llmchat.view_provideraccess"):
+            hidden.append("users")
+        return [name for name in self.list_display if name not in hidden]
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: Provider | None = None
     ) -> list[str]:
-        """Leave it to administrators where keys are sent; a name decides it, too."""
-        return [] if _is_superuser(request) else [*_DESTINATION]
+        """Leave it to administrators where keys are sent; a name decides it, too.
+
+        Whoever may not change the groups may not open the provider to everyone.
+        """
+        fixed = [] if _is_superuser(request) else [*_DESTINATION]
+        may_open = request.user.has_perm("llmchat.change_provideraccess")
+        return fixed if may_open else [*fixed, "restricted"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Leave new providers to administrators: each is a place to send keys to."""
         return _is_superuser(request)
+
+    @admin.display(description=_("who may use it"), ordering="restricted")
+    def users(self, provider: Provider) -> str:
+        """Show whether it is open to everyone, or the groups with access."""
+        if not provider.restricted:
+            return "everyone"
+        groups = ", ".join(str(access.group) for access in provider.access.all())
+        return groups or "superusers only"
 
     @admin.display(description=_("stored keys"))
     def keys(self, provider: Any) -> int:

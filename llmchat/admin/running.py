@@ -52,6 +52,16 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
     ]
     list_display_links = None
     list_select_related = ["user", "conversation"]
+    # Who may watch streams may not therefore read them.
+    fields = [
+        "user",
+        "provider",
+        "model",
+        "created_at",
+        "first_token_at",
+        "attempts",
+        "worker",
+    ]
     list_before_template = "admin/llmchat/runningstream/refresh.html"
     ordering = ["created_at"]
     actions = ["stop_selected"]
@@ -66,8 +76,10 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
         )
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        """Add the button for those who may use it."""
+        """Add the button for those who may stop streams; leave out others' titles."""
         columns = list(super().get_list_display(request))
+        if not request.user.has_perm("llmchat.view_conversation"):
+            columns.remove("conversation_link")
         return [*columns, "button"] if may_stop(request) else columns
 
     def changelist_view(

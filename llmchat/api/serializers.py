@@ -1,7 +1,7 @@
-"""What clients may send, judged once for Socket.IO and REST alike.
+"""What clients may send, validated once for Socket.IO and REST alike.
 
-Types are strict: nothing is turned into a string or a number that was not one. Fields
-that nobody knows are ignored, and an optional one may be null.
+Types are strict: nothing is converted to a string or a number. Unknown fields are
+ignored, and an optional one may be null.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from llmchat.providers.types import ChatMessage, Role
 
 MAX_MESSAGES = 1000
 MAX_OUTPUT_TOKENS = 1_000_000
+_PROVIDER_NAME_LENGTH = 64
 _ROLES: dict[str, Role] = {
     "system": "system",
     "user": "user",
@@ -28,7 +29,7 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class NameField(serializers.Field[str, Any, str, Any]):
-    """A short string that is compared, so that it is taken as it is or not at all."""
+    """A short string that is compared, so it is taken unchanged or not at all."""
 
     def __init__(self, *, max_length: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -41,6 +42,17 @@ class NameField(serializers.Field[str, Any, str, Any]):
         if _UNSTORABLE.search(data):
             raise _wrong("holds a character that is not allowed")
         return data
+
+
+class ProviderField(serializers.Field[str, Any, str, Any]):
+    """Any string: one that cannot be a provider's name names none."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the name, "" for what the database cannot hold or look for."""
+        if not isinstance(data, str):
+            raise _wrong("must be a string")
+        is_name = len(data) <= _PROVIDER_NAME_LENGTH and not _UNSTORABLE.search(data)
+        return data if is_name else ""
 
 
 class TemperatureField(serializers.Field[float, Any, float, Any]):
@@ -69,7 +81,7 @@ class MaxTokensField(serializers.Field[int, Any, int, Any]):
 
 
 class ConversationIdField(serializers.Field[UUID, Any, UUID, Any]):
-    """A UUID as the server has given it out."""
+    """The UUID of a conversation, as the server returned it."""
 
     def to_internal_value(self, data: Any) -> UUID:
         """Return the UUID."""
@@ -80,26 +92,31 @@ class ConversationIdField(serializers.Field[UUID, Any, UUID, Any]):
 
 
 class SwitchField(serializers.Field[bool, Any, bool, Any]):
-    """True or false, and not a word for it."""
+    """A boolean, and no string or number for one."""
 
     def to_internal_value(self, data: Any) -> bool:
-        """Return the switch."""
+        """Return the boolean."""
         if not isinstance(data, bool):
             raise _wrong("must be true or false")
         return data
 
 
 class MessagesField(serializers.Field[tuple[ChatMessage, ...], Any, Any, Any]):
-    """A whole history, judged in one go: a serializer for each would be slow."""
+    """A whole history, checked in one go: a serializer per message would be slow."""
 
     def to_internal_value(self, data: Any) -> tuple[ChatMessage, ...]:
-        """Return the messages, the last one from the user."""
+        """Return the messages, the last one from the user, without empty answers.
+
+        An answer that was cancelled before its first word is not stored as text
+        either, so the history without it is found again.
+        """
         if not isinstance(data, list) or not data:
             raise _wrong("must be a list with at least one message")
         if len(data) > MAX_MESSAGES:
             raise _wrong(f"must hold no more than {MAX_MESSAGES} messages")
-        messages = tuple(_message(item, index) for index, item in enumerate(data))
-        if messages[-1].role != "user":
+        parsed = [_message(item, index) for index, item in enumerate(data)]
+        messages = tuple(message for message in parsed if message.content)
+        if not messages or messages[-1].role != "user":
             raise _wrong("must end with a message from user")
         return messages
 
@@ -108,11 +125,13 @@ class TurnSerializer(serializers.Serializer[Turn]):
     """The fields of `llm:chat:stream`."""
 
     sessionId = NameField(max_length=128)  # noqa: N815
-    provider = NameField(max_length=64)
+    provider = ProviderField()
     messages = MessagesField()
     model = NameField(max_length=128, required=False, allow_null=True)
     temperature = TemperatureField(required=False, allow_null=True)
     maxTokens = MaxTokensField(required=False, allow_null=True)  # noqa: N815
+    # The name of the providers' own APIs.
+    max_tokens = MaxTokensField(required=False, allow_null=True)
     conversationId = ConversationIdField(  # noqa: N815
         required=False, allow_null=True
     )
@@ -154,7 +173,7 @@ def turn_from(fields: dict[str, Any], *, session_id: str | None = None) -> Turn:
         messages=fields["messages"],
         model=fields.get("model"),
         temperature=fields.get("temperature"),
-        max_tokens=fields.get("maxTokens"),
+        max_tokens=fields.get("maxTokens") or fields.get("max_tokens"),
         conversation_id=fields.get("conversationId"),
     )
 
@@ -174,7 +193,7 @@ def _message(item: Any, index: int) -> ChatMessage:
     role, content = item.get("role"), item.get("content")
     if not isinstance(role, str) or role not in _ROLES:
         raise _wrong("must be system, user or assistant", at=f"[{index}].role")
-    if not isinstance(content, str) or not content:
+    if not isinstance(content, str) or not (content or role == "assistant"):
         raise _wrong("must be a string that is not empty", at=f"[{index}].content")
     return ChatMessage(_ROLES[role], _UNSTORABLE.sub("\ufffd", content))
 

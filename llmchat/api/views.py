@@ -12,8 +12,9 @@ from django.shortcuts import render
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from llmchat.access import catalogue, permissions
+from llmchat.access import catalogue
 from llmchat.access.catalogue import Offer
+from llmchat.access.permissions import Access, access_of
 from llmchat.access.ratelimit import count_message
 from llmchat.answers import runtime
 from llmchat.answers.answer import stream_answer
@@ -49,27 +50,26 @@ class ProvidersView(AsyncAPIView):
         """List the enabled providers that the user may use.
 
         `models` are those known by name, `allowedModels` patterns of those allowed;
-        `configured` says whether a key is there, `usable` whether an answer can be
-        had now; where it cannot, `error` and `code` say why not.
+        `configured` says whether it has a key and an address, `usable` whether it can
+        answer now; where it cannot, `error` and `code` say why not.
         """
         user_id = int(request.user.pk or 0)
-        offers = await in_database(catalogue.offers)
-        allowed = await in_database(permissions.allowed_models, user_id)
-        providers = [
-            _offered(offer, patterns)
-            for offer in offers
-            if (patterns := allowed.get(offer.row.name, permissions.ALL))
-        ]
-        return Response({"providers": providers})
+        return Response({"providers": await in_database(_providers, user_id)})
 
 
-def _offered(offer: Offer, patterns: tuple[str, ...]) -> dict[str, Any]:
+def _providers(user_id: int) -> list[dict[str, Any]]:
+    access = access_of(user_id)
+    return [_offered(offer, access) for offer in catalogue.offers(access)]
+
+
+def _offered(offer: Offer, access: Access) -> dict[str, Any]:
+    name, model = offer.row.name, offer.row.default_model
     fields: dict[str, Any] = {
-        "name": offer.row.name,
+        "name": name,
         "label": offer.row.label,
-        "model": offer.row.default_model,
-        "models": permissions.named_models(offer.row.default_model, patterns),
-        "allowedModels": patterns,
+        "model": model,
+        "models": access.named_models(name, model),
+        "allowedModels": access.patterns(name),
         "configured": offer.configured,
         "usable": offer.refusal is None,
     }

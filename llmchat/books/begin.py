@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, InterfaceError, OperationalError, transaction
@@ -41,15 +40,14 @@ class StartUnknownError(ChatError):
 def begin_turn(user_id: int, turn: Turn) -> Begun:
     """Store the user's message and the answer to come, in one transaction.
 
-    Raises: ChatError `provider_not_found`, `key_not_configured`, `permission_denied`,
-        `token_invalid`, `session_active`, `too_many_streams`,
+    Raises: ChatError `provider_not_found`, `permission_denied`, `key_not_configured`,
+        `address_not_configured`, `token_invalid`, `session_active`, `too_many_streams`,
         `conversation_not_found`, `budget_exceeded`, `price_not_configured`,
         `database_unavailable`; StartUnknownError, which is the last of them.
     """
     try:
-        may_use = partial(permissions.permits, user_id)
-        route = catalogue.route(turn.provider, may_use=may_use)
-        permissions.require(user_id, turn.provider, turn.model or route.default_model)
+        access = permissions.access_of(user_id)
+        route = catalogue.route(turn.provider, access, turn.model)
         try:
             return _begin(user_id, turn, route)
         except ChatError as exc:

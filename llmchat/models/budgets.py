@@ -44,9 +44,10 @@ class Budget(models.Model):
         Group,
         null=True,
         blank=True,
-        on_delete=models.CASCADE,
+        # Deleted with its group, a budget would leave the members without a limit.
+        on_delete=models.PROTECT,
         related_name="budgets",
-        help_text=_("All members of the group draw on the one budget."),
+        help_text=_("All members of the group share this budget."),
     )
     period = models.CharField(max_length=8, choices=Period, default=Period.DAY)
     unit = models.CharField(max_length=8, choices=Unit, default=Unit.TOKENS)

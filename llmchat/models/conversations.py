@@ -151,7 +151,7 @@ class Message(models.Model):
     stop_requested = models.BooleanField(default=False)
 
     class Meta:
-        ordering = ["conversation", "position"]
+        # No ordering: each query that wants one says so, and no other sorts.
         constraints = [
             models.UniqueConstraint(
                 fields=["conversation", "position"], name="message_position"
@@ -212,3 +212,7 @@ class RunningStream(Message):
         proxy = True
         verbose_name = _("running stream")
         verbose_name_plural = _("streaming now")
+
+    def __str__(self) -> str:
+        # Not its text, which those who watch streams may not read.
+        return f"Answer {self.pk}"

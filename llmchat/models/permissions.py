@@ -8,10 +8,10 @@ from django.utils.translation import gettext_lazy as _
 
 
 class ProviderAccess(models.Model):
-    """That a group may use a provider.
+    """A group that may use a restricted provider, and which models of it.
 
-    A provider that no row speaks of may be used by everyone; any other one by
-    superusers and by the members of the groups named.
+    Whether a provider is restricted is its own field: deleting the last group leaves
+    it to superusers alone.
     """
 
     provider = models.ForeignKey(
@@ -23,7 +23,8 @@ class ProviderAccess(models.Model):
     allowed_models = models.TextField(
         blank=True,
         help_text=_(
-            "Names of models, one on a line, * for any characters; blank: all models."
+            "One model name per line; * matches any characters. Leave blank to allow "
+            "all models."
         ),
     )
 
@@ -42,6 +43,6 @@ class ProviderAccess(models.Model):
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """The patterns of models that the group may use."""
+        """Return the patterns of the models that the group may use."""
         lines = (line.strip() for line in self.allowed_models.splitlines())
         return tuple(line for line in lines if line) or ("*",)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from llmchat import conf
 from llmchat.models import encryption
 
 # What most providers' keys begin with; it tells nothing of the key.
 _KIND = "sk-"
+# The settings that hold the addresses of the providers that are shipped.
+_BASE_URLS = {
+    "openai": "openai_base_url",
+    "claude": "anthropic_base_url",
+    "gemini": "gemini_base_url",
+    "deepseek": "deepseek_base_url",
+}
 
 
 class Provider(models.Model):
@@ -41,6 +50,15 @@ class Provider(models.Model):
         default=False,
         help_text=_("Served by the language model that this server starts itself."),
     )
+    restricted = models.BooleanField(
+        _("only for groups"),
+        default=False,
+        db_default=False,
+        help_text=_(
+            "Only superusers and members of the groups listed below may use this "
+            "provider. Otherwise everyone may."
+        ),
+    )
     # No URLField: it knows no hosts without a dot, such as a container's name.
     base_url = models.CharField(
         max_length=200,
@@ -51,7 +69,10 @@ class Provider(models.Model):
                 _("Must be an http or https address without user, query and fragment."),
             )
         ],
-        help_text=_("Blank: the address from the environment."),
+        help_text=_(
+            "Leave blank to use the address from the environment, which has one for "
+            "OpenAI, Claude, Gemini and DeepSeek."
+        ),
     )
     default_model = models.CharField(
         max_length=128, help_text=_("Answers where a request names no model.")
@@ -104,6 +125,19 @@ class Provider(models.Model):
 
     def __str__(self) -> str:
         return self.label
+
+    @property
+    def address(self) -> str:
+        """Return the base URL, the environment's where the row has none; "": none."""
+        if self.base_url or self.name not in _BASE_URLS:
+            return self.base_url
+        return str(getattr(conf.get(), _BASE_URLS[self.name]))
+
+    def clean(self) -> None:
+        """Refuse to enable a provider that has no address."""
+        # About no field: some forms do not have the one of the address.
+        if self.enabled and not self.embedded and not self.address:
+            raise ValidationError(_("Enter a base URL, or disable the provider."))
 
 
 class ProviderKey(models.Model):

@@ -25,7 +25,7 @@ _RETIRED_WITHIN = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that an operator should see to, and where."""
+    """A problem that an operator should solve, and the page to do it on."""
 
     text: str
     url: str
@@ -35,8 +35,10 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Called by the look for the front page; adds to the template's context."""
     context["title"] = "Usage"
     user = request.user
-    if user.has_perm("llmchat.view_providerkey"):
-        context["notices"] = list(notices())
+    context["notices"] = [
+        *(failing_keys() if user.has_perm("llmchat.view_providerkey") else ()),
+        *(retired_models() if user.has_perm("llmchat.view_provider") else ()),
+    ]
     if user.has_perm("llmchat.view_message"):
         recent = usage.recent()
         context |= {
@@ -52,13 +54,8 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return context
 
 
-def notices() -> Iterator[Notice]:
-    """Yield what needs attention: keys that fail, models that are gone."""
-    yield from _failing_keys()
-    yield from _retired_models()
-
-
-def _failing_keys() -> Iterator[Notice]:
+def failing_keys() -> Iterator[Notice]:
+    """Yield the keys that a provider refused or that cannot be decrypted."""
     for key in ProviderKey.objects.filter(enabled=True).select_related("provider"):
         if problem := _problem(key):
             url = reverse("admin:llmchat_providerkey_change", args=[key.pk])
@@ -75,8 +72,8 @@ def _problem(key: ProviderKey) -> str:
     return ""
 
 
-def _retired_models() -> Iterator[Notice]:
-    """Name default models that a provider lately did not know; clients err, too."""
+def retired_models() -> Iterator[Notice]:
+    """Yield the default models that a provider lately did not know."""
     refused = set(
         Message.objects.filter(
             role=Message.Role.ASSISTANT,

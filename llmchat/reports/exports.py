@@ -1,7 +1,9 @@
 """Conversations as JSON and CSV, a piece at a time.
 
-A piece is made by a few short queries and handed to the client before the next is
+Each piece takes a few short queries and is sent to the client before the next one is
 made, so that an export of everything needs neither memory nor an open transaction.
+Messages are read for twenty conversations at a time, in as few queries as their number
+allows.
 """
 
 from __future__ import annotations
@@ -9,13 +11,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
-from django.db.models import QuerySet
-from django.forms.models import model_to_dict
+from django.db.models import Q, QuerySet
 
 from llmchat.database import in_database
 from llmchat.models import Conversation, Message
@@ -58,7 +61,8 @@ _MESSAGE_FIELDS = (
     "first_token_at",
     "finished_at",
 )
-_USER_FIELDS = ("id", "username", "email", "first_name", "last_name")
+_ACCOUNT_FIELDS = ("id", "username")
+_PERSONAL_FIELDS = ("email", "first_name", "last_name", "date_joined")
 CONTENT_TYPES = {
     "json": "application/json",
     "csv": "text/csv; charset=utf-8",
@@ -66,21 +70,29 @@ CONTENT_TYPES = {
 
 
 async def export(
-    conversations: QuerySet[Conversation], format_name: str, user: Any = None
+    conversations: QuerySet[Conversation],
+    format_name: str,
+    account: dict[str, Any] | None = None,
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the export piece by piece; `user` puts an account at its head (JSON)."""
+    """Yield the export piece by piece; `account` goes to the head of JSON."""
     pieces = (
         _csv_pieces(conversations)
         if format_name == "csv"
-        else _json_pieces(conversations, user)
+        else _json_pieces(conversations, account)
     )
     chunks = _gathered(pieces)
     while (chunk := await in_database(next, chunks, None)) is not None:
         yield chunk.encode()
 
 
+def account_of(user: Any, *, personal: bool) -> dict[str, Any]:
+    """Return an account for the head of an export, e-mail and names if `personal`."""
+    fields = (*_ACCOUNT_FIELDS, *(_PERSONAL_FIELDS if personal else ()))
+    return {name: getattr(user, name) for name in fields}
+
+
 def _gathered(pieces: Iterable[str]) -> Iterator[str]:
-    """Join pieces to chunks that are worth a way to the client."""
+    """Join pieces into chunks that are worth sending."""
     chunk: list[str] = []
     size = 0
     for piece in pieces:
@@ -92,14 +104,16 @@ def _gathered(pieces: Iterable[str]) -> Iterator[str]:
     yield "".join(chunk)
 
 
-def _json_pieces(conversations: QuerySet[Conversation], user: Any) -> Iterator[str]:
-    head = {} if user is None else {"user": _account(user)}
+def _json_pieces(
+    conversations: QuerySet[Conversation], account: dict[str, Any] | None
+) -> Iterator[str]:
+    head = {} if account is None else {"user": account}
     yield _json(head)[:-1] + (", " if head else "") + '"conversations": ['
-    for number, conversation in enumerate(_each(conversations)):
+    for number, (conversation, messages) in enumerate(_each(conversations)):
         row = {name: getattr(conversation, name) for name in _CONVERSATION_FIELDS}
         row["user"] = conversation.user.get_username()
         yield ("," if number else "") + "\n" + _json(row)[:-1] + ', "messages": ['
-        for index, message in enumerate(_messages(conversation)):
+        for index, message in enumerate(messages):
             yield ("," if index else "") + "\n  " + _json(message)
         yield "]}"
     yield "\n]}\n"
@@ -107,34 +121,49 @@ def _json_pieces(conversations: QuerySet[Conversation], user: Any) -> Iterator[s
 
 def _csv_pieces(conversations: QuerySet[Conversation]) -> Iterator[str]:
     yield "\ufeff" + _csv(("conversation", "title", "user", *_MESSAGE_FIELDS))
-    for conversation in _each(conversations):
+    for conversation, messages in _each(conversations):
         head = (conversation.pk, conversation.title, conversation.user.get_username())
-        for message in _messages(conversation):
+        for message in messages:
             yield _csv((*head, *message.values()))
 
 
-def _each(conversations: QuerySet[Conversation]) -> Iterator[Conversation]:
-    """Go through the rows by their key: what is written meanwhile shifts nothing."""
+def _each(
+    conversations: QuerySet[Conversation],
+) -> Iterator[tuple[Conversation, Iterator[dict[str, Any]]]]:
+    """Yield each conversation with its messages, to be read before the next one."""
+    for batch in _batches(conversations):
+        groups = groupby(_messages(batch), key=itemgetter("conversation_id"))
+        ident, rows = next(groups, (None, iter(())))
+        for conversation in batch:
+            if conversation.pk != ident:
+                yield conversation, iter(())
+                continue
+            yield conversation, ({f: row[f] for f in _MESSAGE_FIELDS} for row in rows)
+            ident, rows = next(groups, (None, iter(())))
+
+
+def _batches(conversations: QuerySet[Conversation]) -> Iterator[list[Conversation]]:
+    """Page through the rows by key, so that concurrent writes shift nothing."""
     rows = conversations.select_related("user").order_by("pk")
     batch = list(rows[:_CONVERSATIONS])
     while batch:
-        yield from batch
+        yield batch
         batch = list(rows.filter(pk__gt=batch[-1].pk)[:_CONVERSATIONS])
 
 
-def _messages(conversation: Conversation) -> Iterator[dict[str, Any]]:
-    rows = Message.objects.filter(conversation=conversation).order_by("position")
-    after = -1
-    while batch := list(
-        rows.filter(position__gt=after).values(*_MESSAGE_FIELDS)[:_MESSAGES]
-    ):
+def _messages(conversations: Sequence[Conversation]) -> Iterator[dict[str, Any]]:
+    """Yield the messages of conversations, in the order of `_batches`."""
+    fields = ("conversation_id", *_MESSAGE_FIELDS)
+    rows = Message.objects.filter(conversation__in=[c.pk for c in conversations])
+    rows = rows.order_by("conversation_id", "position")
+    batch = list(rows.values(*fields)[:_MESSAGES])
+    while batch:
         yield from batch
-        after = batch[-1]["position"]
-
-
-def _account(user: Any) -> dict[str, Any]:
-    fields = model_to_dict(user, fields=_USER_FIELDS)
-    return {"id": user.pk, **fields, "date_joined": user.date_joined}
+        if len(batch) < _MESSAGES:
+            return
+        last, position = batch[-1]["conversation_id"], batch[-1]["position"]
+        later = Q(conversation=last, position__gt=position) | Q(conversation__gt=last)
+        batch = list(rows.filter(later).values(*fields)[:_MESSAGES])
 
 
 def _json(value: object) -> str:

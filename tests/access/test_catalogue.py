@@ -21,6 +21,7 @@ from llmchat.answers import runtime
 from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.books.turn import Turn
 from llmchat.database import in_database
+from llmchat.errors import ChatError
 from llmchat.models import Message, Provider, ProviderAccess, ProviderKey
 from llmchat.providers.types import Usage
 from tests.emulator.application import emulator
@@ -133,7 +134,20 @@ async def test_the_fallback_is_asked_where_the_provider_has_no_key(
     assert not upstream.requests
 
 
-@pytest.mark.parametrize("reason", ["disabled", "forbidden", "keyless", "itself"])
+def forbid_the_default_model(user: Any, provider: Provider) -> None:
+    provider.restricted = True
+    provider.save()
+    group = Group.objects.create(name="some")
+    user.groups.add(group)
+    ProviderAccess.objects.create(
+        provider=provider, group=group, allowed_models="spare-2"
+    )
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["disabled", "forbidden", "other model", "keyless", "no address", "itself"],
+)
 async def test_a_fallback_that_is_of_no_use_is_not_asked(
     user, provider, fallback, upstream, spare, turn, reason
 ):
@@ -142,8 +156,13 @@ async def test_a_fallback_that_is_of_no_use_is_not_asked(
         fallback.needs_key = reason == "keyless"
         fallback.save()
         if reason == "forbidden":
-            group = Group.objects.create(name="others")
-            ProviderAccess.objects.create(provider=fallback, group=group)
+            fallback.restricted = True
+            fallback.save()
+        if reason == "other model":
+            forbid_the_default_model(user, fallback)
+        if reason == "no address":
+            fallback.base_url = ""
+            fallback.save()
         if reason == "itself":
             provider.fallback = provider
             provider.save()
@@ -366,8 +385,48 @@ async def test_a_provider_with_a_fallback_is_usable(user, provider, fallback):
     assert "error" not in listed
 
 
+@pytest.mark.parametrize("model", [False, True])
+async def test_a_fallback_that_the_user_may_not_use_makes_nothing_usable(
+    user, provider, fallback, model
+):
+    def forbid() -> None:
+        provider.needs_key = True
+        provider.save()
+        if model:
+            forbid_the_default_model(user, fallback)
+        else:
+            fallback.restricted = True
+            fallback.save()
+
+    await in_database(forbid)
+    listed = await _listed(user, "test")
+    assert (listed["usable"], listed["code"]) == (False, "key_not_configured")
+
+
+async def test_a_provider_without_an_address_is_not_usable(user, provider, turn):
+    provider.base_url = ""
+    await in_database(provider.save)
+    listed = await _listed(user, "test")
+    assert (listed["configured"], listed["usable"]) == (False, False)
+    assert listed["code"] == "address_not_configured"
+    assert listed["error"] == "The address of Test is not configured"
+
+    with pytest.raises(ChatError) as refused:
+        await events_of(user, turn("Hi"))
+    assert (refused.value.code, refused.value.status) == ("address_not_configured", 503)
+
+
+async def test_a_blank_address_in_the_environment_is_none(user, make_row, settings):
+    await make_row("claude", base_url="", needs_key=False)
+    assert (await _listed(user, "claude"))["usable"] is True
+    settings.LLMCHAT = settings.LLMCHAT | {"anthropic_base_url": ""}
+    assert (await _listed(user, "claude"))["code"] == "address_not_configured"
+
+
 async def test_the_models_that_are_allowed_by_name_are_listed(user, provider):
     def allow() -> None:
+        provider.restricted = True
+        provider.save()
         group = Group.objects.create(name="some")
         user.groups.add(group)
         ProviderAccess.objects.create(

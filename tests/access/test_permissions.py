@@ -1,27 +1,34 @@
-"""Which providers and models a user may use, by the groups that the user is in."""
+"""Which providers and models a user may use: open to everyone, or for groups only."""
 
 from __future__ import annotations
 
+import asyncio
+from importlib import import_module
+
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import Group
 from rest_framework.test import APIClient
 
 from llmchat import models
+from llmchat.access.permissions import access_of
 from llmchat.answers.events import Done
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from tests.support.chat_fixtures import end_of, events_of
+from tests.support.streaming import streaming
 
 
 @pytest.fixture
 def allow(user, provider):
-    """Let a group use the provider; the user is a member unless said otherwise."""
+    """Restrict the provider to a group, with the user in it unless said otherwise."""
 
     async def make(allowed_models="", *, member=True, name="team"):
         def store() -> None:
             group, _ = Group.objects.get_or_create(name=name)
             if member:
                 group.user_set.add(user)
+            models.Provider.objects.filter(pk=provider.pk).update(restricted=True)
             models.ProviderAccess.objects.create(
                 provider=provider, group=group, allowed_models=allowed_models
             )
@@ -39,7 +46,7 @@ async def refused(user, turn) -> str:
     return refusal.value.text
 
 
-async def test_a_provider_without_permissions_is_everybodys(
+async def test_a_provider_that_is_not_restricted_is_open_to_everyone(
     user, provider, upstream, turn
 ):
     assert isinstance(await end_of(user, turn("Hi")), Done)
@@ -97,6 +104,96 @@ async def test_what_one_group_may_not_another_may(
     await allow("model-2", name="first")
     await allow("model-1", name="second")
     assert isinstance(await end_of(user, turn("Hi")), Done)
+
+
+async def test_a_provider_whose_groups_are_gone_is_for_superusers(
+    user, provider, upstream, turn, allow
+):
+    await allow(name="first")
+    await allow(name="second")
+    for name in ("first", "second"):
+        await in_database(lambda name=name: Group.objects.get(name=name).delete())
+    assert await refused(user, turn("Hi")) == "You may not use this provider"
+
+    user.is_superuser = True
+    await in_database(user.save)
+    assert isinstance(await end_of(user, turn("Hi")), Done)
+
+
+async def test_groups_of_an_open_provider_restrict_nobody(
+    user, provider, upstream, turn, allow
+):
+    await allow("other-*", member=False)
+    provider.restricted = False
+    await in_database(provider.save)
+    assert isinstance(await end_of(user, turn("Hi", model="any")), Done)
+
+
+async def test_who_leaves_the_group_ends_the_running_answer_and_begins_no_other(
+    user, provider, upstream, turn, allow
+):
+    await allow()
+    upstream.steps = ("Hel", asyncio.Event(), "lo")
+    async with streaming(user, turn("Hi")) as (_, events, _stream):
+        await in_database(user.groups.clear)
+        upstream.steps[1].set()
+    assert isinstance(events[-1], Done)
+    assert events[-1].text == "Hello"
+
+    with pytest.raises(ChatError) as refusal:
+        await events_of(user, turn("Hi", session_id="s-2"))
+    assert refusal.value.code == "permission_denied"
+
+
+async def test_an_inactive_superuser_may_use_no_restricted_provider(
+    user, provider, allow
+):
+    await allow(member=False)
+    user.is_superuser, user.is_active = True, False
+    await in_database(user.save)
+    access = await in_database(access_of, user.pk)
+    assert not access.allows("test", "model-1")
+
+
+async def test_a_provider_that_nobody_has_heard_of_is_not_allowed(user, provider):
+    access = await in_database(access_of, user.pk)
+    assert access.allows("test", "model-1")
+    assert not access.allows("unheard-of", "model-1")
+
+
+@pytest.mark.parametrize("missing", ["key", "address", "both"])
+@pytest.mark.parametrize(
+    ("allowed", "member", "text"),
+    [
+        ("", False, "You may not use this provider"),
+        ("other", True, "You may not use this model"),
+    ],
+)
+async def test_who_may_not_use_a_provider_is_not_told_what_it_lacks(
+    user, provider, turn, allow, missing, allowed, member, text
+):
+    provider.needs_key = missing in ("key", "both")
+    provider.base_url = provider.base_url if missing == "key" else ""
+    await in_database(provider.save)
+    await allow(allowed, member=member)
+    assert await refused(user, turn("Hi")) == text
+
+
+@pytest.mark.django_db
+def test_the_migration_restricts_the_providers_that_have_groups():
+    migration = import_module("llmchat.migrations.0022_restricted_providers")
+    fields = {"protocol": "openai", "default_model": "m", "base_url": "http://x/v1"}
+    for name in ("taken", "open"):
+        models.Provider.objects.create(name=name, label=name, **fields)
+    taken = models.Provider.objects.get(name="taken")
+    for name in ("one", "two"):
+        group = Group.objects.create(name=name)
+        models.ProviderAccess.objects.create(provider=taken, group=group)
+
+    migration.restrict(apps, None)
+
+    restricted = models.Provider.objects.filter(restricted=True)
+    assert list(restricted.values_list("name", flat=True)) == ["taken"]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Budgets and permissions in the admin."""
+"""Budgets in the admin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
-from llmchat.models import Budget, Provider, ProviderAccess, Reservation
+from llmchat.models import Budget, Reservation
 
 LIST = "admin:llmchat_budget_changelist"
 
@@ -113,17 +113,3 @@ def test_a_budget_without_one_owner_is_refused(admin_client, db, both):
     page = text_of(admin_client.post(reverse("admin:llmchat_budget_add"), form))
     assert "Choose either a user or a group." in page
     assert not Budget.objects.exists()
-
-
-def test_the_groups_of_a_provider_are_on_its_page(admin_client, db):
-    fields = {"label": "Test", "protocol": "openai", "default_model": "model-1"}
-    provider = Provider.objects.create(name="test", **fields)
-    ProviderAccess.objects.create(
-        provider=provider,
-        group=Group.objects.create(name="team"),
-        allowed_models="model-*",
-    )
-    url = reverse("admin:llmchat_provider_change", args=[provider.pk])
-    page = text_of(admin_client.get(url))
-    assert "access-0-group" in page
-    assert "model-*" in page

@@ -360,6 +360,24 @@ def test_what_a_dead_process_left_does_not_run(
     assert running.state == running.conversation.state == "interrupted"
 
 
+def test_who_may_watch_streams_may_not_therefore_read_them(
+    running: Message, client: Client
+) -> None:
+    running.conversation.title = "A private matter"
+    running.conversation.save()
+    running.content = "A private answer"
+    running.save()
+    looker = User.objects.create_user("looker", is_staff=True)
+    watching = Permission.objects.get(codename="view_runningstream")
+    looker.user_permissions.add(watching)
+    client.force_login(looker)
+
+    pages = [client.get(RUNNING), client.get(f"{RUNNING}{running.pk}/change/")]
+    assert [page.status_code for page in pages] == [200, 200]
+    for secret in (running.content, "A private matter"):
+        assert not [page for page in pages if secret in page.content.decode()]
+
+
 def test_who_may_only_look_stops_nothing(running: Message, client: Client) -> None:
     looker = User.objects.create_user("looker", is_staff=True)
     names = ("view_runningstream", "view_conversation")

@@ -72,7 +72,9 @@ async def test_three_turns_of_the_documented_client_are_one_conversation(
         history.append(done.text)
 
     (conversation,) = await in_database(lambda: list(Conversation.objects.all()))
-    messages = await in_database(lambda: list(conversation.messages.all()))
+    messages = await in_database(
+        lambda: list(conversation.messages.order_by("position"))
+    )
     assert [message.content for message in messages] == history
     assert [message.position for message in messages] == list(range(6))
     assert conversation.message_count == 6

@@ -6,6 +6,8 @@ import uuid
 
 import pytest
 
+from llmchat.access import catalogue
+from llmchat.access.permissions import Access
 from llmchat.api.serializers import (
     MAX_MESSAGES,
     CancelSerializer,
@@ -88,10 +90,10 @@ BAD_VALUES = [
     ("sessionId", ["s-1"]),
     ("sessionId", "\ud800"),
     ("sessionId", "a\0b"),
-    ("provider", ""),
     ("provider", {}),
     ("provider", 1),
-    ("provider", "open\0ai"),
+    ("provider", ["openai"]),
+    ("provider", True),
     ("messages", []),
     ("messages", {}),
     ("messages", "Hi"),
@@ -100,6 +102,10 @@ BAD_VALUES = [
     ("messages", [None]),
     ("messages", [{"role": "user"}]),
     ("messages", [{"role": "user", "content": ""}]),
+    ("messages", [{"role": "system", "content": ""}, USER]),
+    ("messages", [{"role": "assistant", "content": ""}]),
+    ("messages", [{"role": "assistant", "content": None}, USER]),
+    ("messages", [{"role": "assistant"}, USER]),
     ("messages", [{"role": "user", "content": 5}]),
     ("messages", [{"role": "user", "content": None}]),
     ("messages", [{"role": "user", "content": ["Hi"]}]),
@@ -108,6 +114,14 @@ BAD_VALUES = [
     ("messages", [{"content": "Hi"}]),
     ("messages", [USER, {"role": "assistant", "content": "Hi"}]),
     ("messages", [{"role": "system", "content": "Hi"}]),
+    (
+        "messages",
+        [
+            USER,
+            {"role": "assistant", "content": "Hi"},
+            {"role": "assistant", "content": ""},
+        ],
+    ),
     ("model", ""),
     ("model", 4),
     ("temperature", "1"),
@@ -123,6 +137,9 @@ BAD_VALUES = [
     ("maxTokens", "5"),
     ("maxTokens", True),
     ("maxTokens", 10**30),
+    ("max_tokens", 0),
+    ("max_tokens", "5"),
+    ("max_tokens", False),
     ("conversationId", "not-an-id"),
     ("conversationId", 5),
     ("conversationId", {}),
@@ -132,6 +149,51 @@ BAD_VALUES = [
 @pytest.mark.parametrize(("name", "value"), BAD_VALUES)
 def test_a_wrong_value_is_refused_by_name(name, value):
     assert complaint(GOOD | {name: value}).startswith(name)
+
+
+EMPTY = {"role": "assistant", "content": ""}
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        [USER, EMPTY, USER],
+        [EMPTY, USER, USER],
+        [USER, EMPTY, EMPTY, USER],
+        [USER, USER, EMPTY],
+    ],
+)
+def test_an_answer_without_a_word_counts_for_nothing(history):
+    turn = turn_from(validated(TurnSerializer, GOOD | {"messages": history}))
+    assert [(m.role, m.content) for m in turn.messages] == [("user", "Hi")] * 2
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"max_tokens": 7}, 7),
+        ({"max_tokens": 7, "maxTokens": 5}, 5),
+        ({"max_tokens": 7, "maxTokens": None}, 7),
+        ({"max_tokens": None}, None),
+    ],
+)
+@pytest.mark.parametrize("kind", [TurnSerializer, ChatRequestSerializer])
+def test_max_tokens_is_taken_for_max_tokens_in_camel_case(given, expected, kind):
+    assert turn_from(validated(kind, GOOD | given)).max_tokens == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["", "x" * 65, "x" * 500, "open\0ai", "\ud800", " openai", "ОpenAI", "%"]
+)
+@pytest.mark.django_db
+def test_any_other_provider_name_is_not_found(name):
+    turn = turn_from(validated(TurnSerializer, GOOD | {"provider": name}))
+    with pytest.raises(ChatError) as refused:
+        catalogue.route(turn.provider, Access({}), turn.model)
+    assert (refused.value.code, refused.value.text) == (
+        "provider_not_found",
+        "Provider not found",
+    )
 
 
 def test_the_place_of_a_wrong_message_is_named():

@@ -32,7 +32,10 @@ async def stored() -> list[list[str]]:
         for row in rows:
             assert row.thread_hash == stored_hash(row.pk)
             assert row.message_count == row.messages.count()
-        return [list(row.messages.values_list("content", flat=True)) for row in rows]
+        return [
+            list(row.messages.order_by("position").values_list("content", flat=True))
+            for row in rows
+        ]
 
     return await in_database(read)
 

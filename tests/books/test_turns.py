@@ -14,6 +14,7 @@ from django.db import connection
 from django.utils import timezone
 
 from llmchat.access import catalogue, keys
+from llmchat.access.permissions import Access
 from llmchat.answers import checkpoints, runtime
 from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.books import workers
@@ -27,6 +28,8 @@ from llmchat.models import Conversation, Message, Provider, ProviderKey
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import broken_database, events_of, until
 from tests.support.streaming import streaming
+
+ACCESS = Access({"test": ("*",)})
 
 
 async def the_answer() -> Message | None:
@@ -238,7 +241,7 @@ async def test_a_refused_key_rests_and_the_next_one_is_used(
         return list(provider.keys.all())
 
     first, second = await in_database(make)
-    route = await in_database(catalogue.route, "test")
+    route = await in_database(catalogue.route, "test", ACCESS)
     refused = {route.keys[0].ident: "provider_auth"}
     await in_database(partial(keys.note, route.keys, refused, worked=True))
     for key in (first, second):
@@ -272,7 +275,7 @@ async def test_a_key_that_was_passed_over_is_neither_refused_nor_used(
     assert len(upstream.authorizations) == 2
     assert states == {("", None)}
 
-    route = await in_database(catalogue.route, "test")
+    route = await in_database(catalogue.route, "test", ACCESS)
     passed_over = {route.keys[0].ident: ""}
     await in_database(partial(keys.note, route.keys, passed_over, worked=True))
     for key in (first, second):
@@ -294,7 +297,7 @@ async def test_keys_that_all_rest_are_used_all_the_same(user, provider, turn):
         key.set_value("sk-0123456789ab")
         key.resting_until = timezone.now() + timedelta(minutes=1)
         key.save()
-        return len(catalogue.route("test").keys)
+        return len(catalogue.route("test", ACCESS).keys)
 
     assert await in_database(rest) == 1
 
@@ -317,7 +320,7 @@ def test_the_shipped_providers_say_which_key_is_missing(name, label):
     }
     Provider.objects.get_or_create(name=name, defaults=defaults)
     with pytest.raises(ChatError) as refused:
-        catalogue.route(name)
+        catalogue.route(name, Access({name: ("*",)}))
     assert refused.value.text == f"{label} API key not configured"
 
 

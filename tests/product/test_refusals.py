@@ -106,10 +106,11 @@ async def test_token_in_the_authorization_header_is_taken(server: LiveServer) ->
         assert (await client.on("connect"))["id"]
 
 
-async def test_unknown_provider_is_an_error(server: LiveServer) -> None:
+@pytest.mark.parametrize("name", ["nobody", "x" * 500, "a\0b", ""])
+async def test_unknown_provider_is_an_error(server: LiveServer, name: str) -> None:
     account = server.account()
     async with connected_client(server.url, account.access) as client:
-        events = await client.ask("one", "Hi!", provider="nobody")
+        events = await client.ask("one", "Hi!", provider=name)
     assert [name for name, _ in events] == ["llm:stream:error"]
     assert events[0][1]["error"] == "Provider not found"
     assert events[0][1]["code"] == "provider_not_found"

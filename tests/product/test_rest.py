@@ -163,14 +163,19 @@ def test_token_is_judged_before_the_body(server: LiveServer) -> None:
 
 def test_refusals_have_the_statuses_of_the_contract(server: LiveServer) -> None:
     token = server.account().access
-    unknown = post(server, token, {**HELLO, "provider": "nobody"})
+    unknown = [
+        post(server, token, {**HELLO, "provider": name})
+        for name in ("nobody", "x" * 500, "a\0b", "")
+    ]
     keyless = post(server, token, {**HELLO, "provider": "openai"})
     foreign = post(
         server,
         token,
         {**HELLO, "conversationId": "00000000-0000-4000-8000-000000000000"},
     )
-    assert (unknown.status_code, unknown.json()["error"]) == (404, "Provider not found")
+    assert {(answer.status_code, answer.json()["error"]) for answer in unknown} == {
+        (404, "Provider not found")
+    }
     assert (keyless.status_code, keyless.json()["error"]) == (
         503,
         "OpenAI API key not configured",

@@ -6,14 +6,18 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.http import StreamingHttpResponse
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from llmchat.database import in_database
@@ -108,6 +112,97 @@ async def test_a_spreadsheet_takes_nothing_for_a_formula(boss: Client) -> None:
 
     assert [line["content"] for line in table] == [f"'{text}" for text in FORMULAS]
     assert all(line["title"].startswith("'=cmd") for line in table)
+
+
+PERSONAL = ("ann@example.org", "Annabel", "Lee", "2024-05-06")
+
+
+async def operator_with(*permissions: str) -> Client:
+    def make() -> Client:
+        operator = User.objects.create_user("operator", is_staff=True)
+        rows = Permission.objects.filter(codename__in=permissions)
+        operator.user_permissions.set(rows)
+        client = Client()
+        client.force_login(operator)
+        return client
+
+    return await in_database(make)
+
+
+@pytest.mark.parametrize(
+    ("permission", "seen"),
+    [("view_user", PERSONAL), ("change_user", PERSONAL), ("view_message", ())],
+)
+@pytest.mark.parametrize("format_name", ["json", "csv"])
+async def test_mail_and_names_are_exported_for_those_who_may_view_users(
+    transactional_db: None, permission: str, seen: tuple[str, ...], format_name: str
+) -> None:
+    row = await stored("ann")
+    fields = {"email": PERSONAL[0], "first_name": PERSONAL[1], "last_name": PERSONAL[2]}
+    joined = datetime(2024, 5, 6, tzinfo=UTC)
+    await in_database(
+        lambda: User.objects.filter(username="ann").update(date_joined=joined, **fields)
+    )
+    client = await operator_with("view_conversation", permission)
+
+    texts = [
+        await content(
+            await in_database(client.get, f"{LIST}{place}/export/{format_name}/")
+        )
+        for place in (f"of-user/{row.user_id}", f"{row.pk}")
+    ]
+
+    expected = seen if format_name == "json" else ()
+    assert all("Hello there" in text for text in texts)
+    assert [part for part in PERSONAL if part in texts[0]] == list(expected)
+    assert not [part for part in PERSONAL if part in texts[1]]
+    if format_name == "json":
+        assert json.loads(texts[0])["user"]["username"] == "ann"
+
+
+@pytest.mark.parametrize("format_name", ["json", "csv"])
+async def test_an_export_takes_the_same_queries_for_few_conversations_and_many(
+    boss: Client, format_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stored("ann")
+
+    def queries() -> int:
+        pieces = (
+            exports._csv_pieces
+            if format_name == "csv"
+            else partial(exports._json_pieces, account=None)
+        )
+        with CaptureQueriesContext(connection) as captured:
+            list(pieces(Conversation.objects.all()))
+        return len(captured)
+
+    few = await in_database(queries)
+    for _ in range(exports._CONVERSATIONS - 2):
+        await stored("ann")
+    assert await in_database(queries) == few
+
+
+async def test_an_export_is_whole_where_its_pages_end(
+    boss: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Conversations of every length, none at all too, across pages of three rows."""
+    monkeypatch.setattr(exports, "_CONVERSATIONS", 3)
+    monkeypatch.setattr(exports, "_MESSAGES", 3)
+    expected = {}
+    for length in (0, 1, 3, 0, 2, 3, 7, 0, 6, 0):
+        said = [("user", f"{length}: {number}") for number in range(length)]
+        row = await stored("ann", *said)
+        if not said:
+            await in_database(row.messages.all().delete)
+        expected[str(row.pk)] = [text for _, text in said]
+
+    pieces = exports.export(Conversation.objects.all(), "json")
+    exported = json.loads(b"".join([piece async for piece in pieces]))
+
+    assert {
+        row["id"]: [message["content"] for message in row["messages"]]
+        for row in exported["conversations"]
+    } == expected
 
 
 async def test_nothing_selected_is_still_json(db: None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.contrib.auth.models import Permission
 from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
@@ -43,6 +44,7 @@ def provider(db: None) -> Provider:
         name="test",
         label="Test",
         protocol="openai",
+        base_url="http://127.0.0.1:9/v1",
         default_model="model-1",
         needs_key=False,
         input_price=1,
@@ -210,7 +212,7 @@ def test_who_may_not_read_messages_sees_no_usage(client: Client, ann: User) -> N
 def test_failing_keys_and_retired_models_need_attention(
     ann: User, provider: Provider
 ) -> None:
-    assert list(dashboard.notices()) == []
+    assert [*dashboard.failing_keys(), *dashboard.retired_models()] == []
     key = ProviderKey(provider=provider, name="old", last_error="provider_quota")
     key.set_value("sk-0123456789-abcd")
     key.save()
@@ -218,10 +220,33 @@ def test_failing_keys_and_retired_models_need_attention(
     make_conversation(ann, **gone)
     make_conversation(ann, **gone | {"model": "somebody's typing error"})
 
-    first, second = dashboard.notices()
+    (first,), (second,) = dashboard.failing_keys(), dashboard.retired_models()
 
     assert first.text == "Test: the key old sk-…abcd was refused (provider_quota)."
     assert "the default model model-1" in second.text
+
+
+@pytest.mark.parametrize(
+    ("permission", "seen"),
+    [
+        ("view_providerkey", {"refused"}),
+        ("view_provider", {"does not offer"}),
+        ("view_budget", set()),
+    ],
+)
+def test_a_notice_is_for_those_who_may_view_what_it_is_about(
+    client: Client, ann: User, provider: Provider, permission: str, seen: set[str]
+) -> None:
+    key = ProviderKey(provider=provider, last_error="provider_quota")
+    key.set_value("sk-0123456789-abcd")
+    key.save()
+    make_conversation(ann, state="error", error_code="model_not_found", provider="test")
+    operator = User.objects.create_user("operator", is_staff=True)
+    operator.user_permissions.add(Permission.objects.get(codename=permission))
+    client.force_login(operator)
+
+    page = client.get("/admin/").content.decode()
+    assert {text for text in ("refused", "does not offer") if text in page} == seen
 
 
 def test_many_providers_share_the_last_colour(ann: User) -> None:
