@@ -148,7 +148,7 @@ if REDIS_URL:
     }
     CACHES: dict[str, Any] = {
         "default": {
-            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "BACKEND": "llmchat.cache.SharedCache",
             "LOCATION": REDIS_URL,
         }
     }
@@ -167,11 +167,13 @@ SILENCED_SYSTEM_CHECKS = [
     # browsers, is for the domain's owner to say, at the proxy.
     "security.W005",
     "security.W021",
+    # The caches that the library knows by name are not the only ones that will do.
+    "django_ratelimit.W001",
 ]
 if not REDIS_URL:
     # The rate limits count in the cache, which all processes must share. Without
     # Redis there is one process (see above), and its memory is shared enough.
-    SILENCED_SYSTEM_CHECKS += ["django_ratelimit.E003", "django_ratelimit.W001"]
+    SILENCED_SYSTEM_CHECKS += ["django_ratelimit.E003"]
 
 # --- Static files ----------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from accounts.errors import TokenError
 from accounts.models import User
 from accounts.tokens import bearer_token, user_for_token_sync
 from llmchat import conf
-from llmchat.access.ratelimit import count_message
+from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.answers import runtime, streams
 from llmchat.answers.events import Cancelled, Failed, Started, StreamEvent, Token
 from llmchat.answers.services import cancel_stream, stream_answer
@@ -88,12 +88,14 @@ class ChatNamespace(Namespace):
         self, socket: Socket, name: Any, args: tuple[Any, ...], ack: Ack | None
     ) -> bool:
         """Called with every event, known or not: each of them counts."""
+        if name == CANCEL:
+            count_obeyed(socket.data["user_id"])
+            return True
         try:
             await count_message(socket.data["user_id"])
         except ChatError as exc:
-            if name != CANCEL:
-                _refuse(socket, args, exc, ack)
-                return False
+            _refuse(socket, args, exc, ack)
+            return False
         return True
 
     @event("llm:chat:stream")
