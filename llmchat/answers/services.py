@@ -202,6 +202,8 @@ async def _begin(turn: Turn, stream: LiveStream) -> Begun:
     try:
         begun: Begun = await asyncio.shield(beginning)
         stream.begun = begun
+    except (OperationalError, InterfaceError) as exc:
+        raise refusal("database_unavailable", retry_after=_RETRY_AFTER_S) from exc
     except asyncio.CancelledError:
         # The consumer has gone away; what is being stored gets its end all the same.
         runtime.get().spawn(_abandon(turn, stream, beginning))
@@ -215,7 +217,7 @@ async def _abandon(
 ) -> None:
     try:
         begun = await beginning
-    except ChatError:
+    except (ChatError, OperationalError, InterfaceError):
         return
     stream.ending = stream.cancelled = True
     await _store(begun, _ending(stream, _Answer(turn, begun)))
