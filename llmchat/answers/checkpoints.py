@@ -62,7 +62,7 @@ async def _keep_books() -> None:
         await asyncio.sleep(INTERVAL_S)
         try:
             await _save_ends()
-            await _checkpoint()
+            await checkpoint()
         except (DatabaseError, InterfaceError) as exc:
             logger.warning("no checkpoint, the database does not answer: %s", exc)
 
@@ -81,7 +81,8 @@ async def _save_ends() -> None:
             _unsaved.popleft()
 
 
-async def _checkpoint() -> None:
+async def checkpoint() -> None:
+    """Store the texts of all running streams and renew their leases."""
     live = {}
     for stream in streams.running():
         progress = stream.progress()

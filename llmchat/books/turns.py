@@ -180,8 +180,13 @@ def finish_turn(begun: Begun, ending: Ending) -> bool:
     return True
 
 
-def sweep(user_id: int | None = None) -> int:
-    """Mark the answers of dead processes as interrupted; return how many they were."""
+def sweep(user_id: int | None = None, *, own_before: datetime | None = None) -> int:
+    """Mark the answers of dead processes as interrupted; return how many they were.
+
+    A lease of this process's own may have run out because it was suspended, so its
+    rows are left alone: but for those whose lease ended before `own_before`, when the
+    leases of all that it writes were renewed.
+    """
     rows = Message.objects.filter(state=_State.STREAMING)
     if user_id is not None:
         rows = rows.filter(user_id=user_id)
@@ -192,9 +197,20 @@ def sweep(user_id: int | None = None) -> int:
     dead = [
         (pk, conversation_id, lease_until)
         for pk, conversation_id, worker, lease_until in rows.values_list(*fields)
-        if lease_until is None or lease_until < now or is_known_dead(worker)
+        if _is_over(worker, lease_until, own_before, now)
     ]
     return sum(_interrupt(*row) for row in dead)
+
+
+def _is_over(
+    worker: str,
+    lease_until: datetime | None,
+    own_before: datetime | None,
+    now: datetime,
+) -> bool:
+    if worker == worker_id():
+        return bool(own_before and lease_until and lease_until < own_before)
+    return lease_until is None or lease_until < now or is_known_dead(worker)
 
 
 def _lock_user(user_id: int) -> None:
