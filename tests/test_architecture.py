@@ -30,7 +30,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "llmchat.outages": (),
     "llmchat.cache": ("llmchat.outages",),
     "llmchat.database": ("llmchat.outages",),
-    "llmchat.postgres": ("llmchat.outages", "llmchat.database"),
+    "llmchat.engines": ("llmchat.outages", "llmchat.database"),
     "llmchat.errors": _PROVIDERS,
     "llmchat.models": _FLOOR,
     "llmchat.access": _MODELS,

@@ -30,7 +30,7 @@ from llmchat.api.serializers import (
 from llmchat.api.token_writer import TokenWriter
 from llmchat.api.wire import NAMES, payload
 from llmchat.books.turn import Turn
-from llmchat.database import in_database
+from llmchat.database import read_database
 from llmchat.errors import ChatError, refusal
 from llmchat.realtime.sockets import Ack, ConnectionRefused, Namespace, Socket, event
 
@@ -141,7 +141,7 @@ class ChatNamespace(Namespace):
             await asyncio.sleep(conf.get().ping_interval_ms / 2000)
             users = {socket.data["user_id"] for socket in self.sockets}
             try:
-                active = await in_database(_active_users, users)
+                active = await read_database(_active_users, users)
             except (DatabaseError, InterfaceError) as exc:
                 logger.warning("no check of users, no database: %s", exc)
                 continue
@@ -161,7 +161,7 @@ async def _authenticate(socket: Socket, auth: dict[str, Any]) -> tuple[User, flo
     token = auth.get("token")
     if token is None or token == "":
         token = bearer_token(socket.handshake.headers.get("authorization"))
-    return await in_database(user_for_token_sync, token)
+    return await read_database(user_for_token_sync, token)
 
 
 def _active_users(user_ids: set[int]) -> set[int]:

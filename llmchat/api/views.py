@@ -23,7 +23,7 @@ from llmchat.api.async_view import AsyncAPIView, EventStream
 from llmchat.api.serializers import ChatRequestSerializer, turn_from, validated
 from llmchat.api.wire import payload
 from llmchat.books.turn import Turn
-from llmchat.database import in_database
+from llmchat.database import read_database
 from llmchat.errors import refusal
 
 
@@ -53,8 +53,8 @@ class ProvidersView(AsyncAPIView):
         had now; where it cannot, `error` and `code` say why not.
         """
         user_id = int(request.user.pk or 0)
-        offers = await in_database(catalogue.offers)
-        allowed = await in_database(permissions.allowed_models, user_id)
+        offers = await read_database(catalogue.offers)
+        allowed = await read_database(permissions.allowed_models, user_id)
         providers = [
             _offered(offer, patterns)
             for offer in offers
