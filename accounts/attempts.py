@@ -6,6 +6,9 @@ together against a person at one keyboard, the address alone against one who tri
 many accounts, and the account alone against one who comes from many addresses. The
 last two are wider, because a whole office can share an address, and because a
 stranger must not be able to lock an account's owner out with a handful of tries.
+
+The counts are in the cache. While Redis is away that is the process's own memory, so
+people can log in and nobody can guess without end.
 """
 
 from __future__ import annotations

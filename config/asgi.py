@@ -13,11 +13,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django_application: Any = get_asgi_application()
 
 # Only now are the applications loaded that these import.
-from llmchat import conf, routing  # noqa: E402
+from llmchat import conf, database, routing  # noqa: E402
 from serving.body_limit import BodyLimit, Receive, Scope, Send  # noqa: E402
 from serving.draining import Draining  # noqa: E402
 from serving.lifespan import Lifespan  # noqa: E402
 from serving.send_limit import SendLimit  # noqa: E402
+
+database.is_serving = True
 
 # Django keeps a thread for as long as a request lasts, and one for a chat lasts as
 # long as its answer. `handle` is Django without that thread.

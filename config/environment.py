@@ -167,6 +167,13 @@ def database(name: str, default: str) -> dict[str, Any]:
         settings = dict(environ.Env.db_url_config(raw))
         if not settings.get("NAME"):
             raise ValueError(raw)
+        options = settings.get("OPTIONS", {})
+        if "pool" in options:
+            if str(options["pool"]).lower() not in _FALSE:
+                raise ValueError(raw)
+            options["pool"] = False
+        elif settings.get("CONN_MAX_AGE"):
+            raise ValueError(raw)  # Django's pool keeps the connections
         return settings
 
     return _read(

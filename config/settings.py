@@ -72,6 +72,7 @@ MIDDLEWARE = [
     "serving.unstorable.NulMiddleware",
     "serving.middleware.StaticFilesMiddleware",
     "serving.middleware.CorsMiddleware",
+    "serving.outages.DatabaseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -112,28 +113,42 @@ DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", 10, least=1, most=1000)
 
 
 def _database() -> dict[str, Any]:
+    """Return Django's settings; the options in the address win over those here."""
     settings = env.database("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
-    options = dict(settings.get("OPTIONS", {}))
+    given = settings.get("OPTIONS", {})
     if settings["ENGINE"] == "django.db.backends.sqlite3":
         # Writers queue at BEGIN instead of failing in the middle of a transaction,
         # and readers never wait for them.
-        options |= {
+        options = {
             "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
         }
-    else:
-        # Whoever waits longer, for a connection or for a lock, is told so. Without
-        # the check, each connection fails once more after the database is back.
-        settings["CONN_HEALTH_CHECKS"] = True
-        options |= {
-            "pool": {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5},
-            "connect_timeout": 5,
-            "options": "-c lock_timeout=10s",
-        }
-    return settings | {"OPTIONS": options, "CONN_MAX_AGE": 0}
+        settings["ENGINE"] = "llmchat.engines.sqlite"
+        return settings | {"OPTIONS": options | given}
+    settings["ENGINE"] = "llmchat.engines.postgresql"
+    return _POSTGRES | settings | {"OPTIONS": _POSTGRES_OPTIONS | given}
 
 
+_POSTGRES = {
+    # Without the check, each connection fails once more after the database is back.
+    "CONN_HEALTH_CHECKS": True,
+    "CONN_MAX_AGE": 0,
+}
+_POSTGRES_OPTIONS = {
+    # The engine asks again until its caller's deadline.
+    "pool": {
+        "min_size": 1,
+        "max_size": DATABASE_POOL_SIZE,
+        "timeout": 1,
+        "reconnect_timeout": 3,
+    },
+    # A machine that is gone without a word: seconds, and the last in milliseconds.
+    "connect_timeout": 3,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 DATABASES = {"default": _database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -149,7 +164,7 @@ if REDIS_URL:
     }
     CACHES: dict[str, Any] = {
         "default": {
-            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "BACKEND": "llmchat.cache.SharedCache",
             "LOCATION": REDIS_URL,
         }
     }
@@ -168,11 +183,13 @@ SILENCED_SYSTEM_CHECKS = [
     # browsers, is for the domain's owner to say, at the proxy.
     "security.W005",
     "security.W021",
+    # The caches that the library knows by name are not the only ones that will do.
+    "django_ratelimit.W001",
 ]
 if not REDIS_URL:
     # The rate limits count in the cache, which all processes must share. Without
     # Redis there is one process (see above), and its memory is shared enough.
-    SILENCED_SYSTEM_CHECKS += ["django_ratelimit.E003", "django_ratelimit.W001"]
+    SILENCED_SYSTEM_CHECKS += ["django_ratelimit.E003"]
 
 # --- Static files ----------------------------------------------------------------
 
@@ -282,6 +299,8 @@ LOGGING = {
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},
         "aiohttp": {"level": "WARNING"},
+        # It logs every attempt; an outage is told once, by llmchat.outages.
+        "psycopg.pool": {"level": "ERROR"},
         "uvicorn.error": {"filters": ["peers_fault"]},
     },
 }

@@ -1,42 +1,91 @@
-"""The event loop's way to the database: a few threads that nobody waits in.
+"""The event loop's way to the database: a few threads, and a deadline for every call.
 
 Django's own `sync_to_async` gives every request a thread that lives as long as the
 request does, which for an answer being streamed is minutes. Here a call borrows one
 of a few threads and gives thread and connection back when it returns, so that
 hundreds of waiting streams hold neither.
+
+Reads have threads of their own, so that they do not queue behind writers who wait for
+a lock. A call that has waited for its turn or for the database until its deadline
+fails, as does every call, at once, while an outage is known to last.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
+
+from llmchat.outages import Outage
 
 T = TypeVar("T")
 
 # Enough to hide a slow query from the others; SQLite has one writer anyway.
 THREADS = 4
+# From asking to the answer, the wait for a thread included.
+DEADLINE_S = 5.0
 
-_executor = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="database")
+# Set by the server: commands such as `migrate` may take their time.
+is_serving = False
+
+_writers = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="database")
+_readers = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="reading")
+_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+_is_probing: ContextVar[bool] = ContextVar("is_probing", default=False)
+
+
+class Overdue(Exception):  # noqa: N818  # what it is, an engine's error says as well
+    """The caller's time is up."""
 
 
 async def in_database(call: Callable[..., T], *args: object) -> T:
     """Run `call(*args)` in a thread that may use the ORM, and return its result.
 
     Cancelling the caller does not stop a call that has begun.
+
+    Raises: OperationalError, where there is no database within `DEADLINE_S`.
     """
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_executor, _run, call, args)
+    if outage.lasts:
+        raise OperationalError(_AWAY)
+    return await _run_in(_writers, call, args)
 
 
-def _run(call: Callable[..., T], args: tuple[object, ...]) -> T:
+async def read_database(call: Callable[..., T], *args: object) -> T:
+    """Do the same for a call that writes nothing."""
+    return await _run_in(_readers, call, args)
+
+
+async def _run_in(
+    threads: ThreadPoolExecutor, call: Callable[..., T], args: tuple[object, ...]
+) -> T:
+    work = threads.submit(_run, call, args, time.monotonic() + DEADLINE_S)
+    waiter = asyncio.wrap_future(work)
     try:
-        return call(*args)
-    finally:
-        _give_back_connections()
+        done, _ = await asyncio.wait([waiter], timeout=DEADLINE_S)
+    except asyncio.CancelledError:
+        waiter.cancel()
+        raise
+    # A call that has begun ends by its own deadline, and its outcome counts.
+    if not done and work.cancel():
+        raise OperationalError("no thread was free for the database in time")
+    return await waiter
+
+
+def _run(call: Callable[..., T], args: tuple[object, ...], deadline_at: float) -> T:
+    with until(deadline_at):
+        try:
+            return call(*args)
+        except Exception as exc:
+            note_failure(exc.__cause__ or exc)
+            raise
+        finally:
+            _give_back_connections()
 
 
 def _give_back_connections() -> None:
@@ -45,3 +94,53 @@ def _give_back_connections() -> None:
         # it makes SQLite fold its write-ahead log back in, which is slow.
         if connection.vendor != "sqlite" or connection.errors_occurred:
             connection.close_if_unusable_or_obsolete()
+
+
+# Deadlines.
+
+
+@contextmanager
+def until(moment: float, *, probing: bool = False) -> Iterator[None]:
+    """Let what is asked of the database inside fail at `moment` (monotonic)."""
+    tokens = _deadline.set(moment), _is_probing.set(probing)
+    try:
+        yield
+    finally:
+        _deadline.reset(tokens[0])
+        _is_probing.reset(tokens[1])
+
+
+def deadline() -> float | None:
+    """Return when the caller's time is up, None for a command that may wait."""
+    moment = _deadline.get()
+    if moment is None and is_serving:
+        return time.monotonic() + DEADLINE_S
+    return moment
+
+
+def overdue(moment: float | None) -> str:
+    """Return why a caller with this deadline should wait no more, "" if it should."""
+    if moment is None:
+        return ""
+    if time.monotonic() >= moment:
+        return "the database did not answer in time"
+    return _AWAY if outage.lasts and not _is_probing.get() else ""
+
+
+# Outages.
+
+_AWAY = "the database does not answer"
+
+
+def note_failure(exc: BaseException) -> None:
+    """Called with what made a call fail: a lock that is held may be held for long."""
+    if isinstance(exc, OperationalError) and "locked" in str(exc):
+        outage.suspect()
+
+
+def _probe() -> None:
+    engine: Any = connections[DEFAULT_DB_ALIAS]
+    engine.probe()
+
+
+outage = Outage("the database", _probe, meanwhile="what needs it is refused")

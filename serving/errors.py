@@ -23,6 +23,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from llmchat.database import note_failure
 from llmchat.errors import REFUSALS
 
 logger = logging.getLogger("llmchat.api")
@@ -67,6 +68,7 @@ def api_exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
             exc.status, exc.text, exc.code, getattr(exc, "retry_after", None)
         )
     if isinstance(exc, (OperationalError, InterfaceError, RedisError)):
+        note_failure(exc)
         logger.error("the database or Redis does not answer: %s", exc)
         status, text = REFUSALS["database_unavailable"]
         return _answer(status, text, "database_unavailable", _DATABASE_RETRY_S)

@@ -16,7 +16,8 @@ PACKAGES = ("accounts", "config", "llmchat", "serving")
 # downwards, so there is no circle.
 _FLOOR = ("llmchat.conf",)
 _PROVIDERS = ("llmchat.providers",)
-_COMMON = (*_FLOOR, *_PROVIDERS, "llmchat.errors", "llmchat.database")
+_OUTSIDE = ("llmchat.outages", "llmchat.cache", "llmchat.database")
+_COMMON = (*_FLOOR, *_PROVIDERS, "llmchat.errors", *_OUTSIDE)
 _MODELS = (*_COMMON, "llmchat.models")
 _ACCESS = (*_MODELS, "llmchat.access")
 _BOOKS = (*_ACCESS, "llmchat.books")
@@ -26,7 +27,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "llmchat.conf": (),
     "llmchat.providers": (),
     "llmchat.realtime": (),
-    "llmchat.database": (),
+    "llmchat.outages": (),
+    "llmchat.cache": ("llmchat.outages",),
+    "llmchat.database": ("llmchat.outages",),
+    "llmchat.engines": ("llmchat.outages", "llmchat.database"),
     "llmchat.errors": _PROVIDERS,
     "llmchat.models": _FLOOR,
     "llmchat.access": _MODELS,

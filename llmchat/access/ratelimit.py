@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-
 from django.conf import settings
 from django.core.cache import caches
-from django.core.cache.backends.locmem import LocMemCache
 from django.http import HttpRequest
 from django_ratelimit.core import get_usage
-from redis.exceptions import RedisError
 
 from llmchat import conf
-from llmchat.database import in_database
+from llmchat.cache import SharedCache, in_cache, in_cache_later
 from llmchat.errors import refusal
-
-logger = logging.getLogger(__name__)
 
 _GROUP = "llmchat.messages"
 
@@ -23,24 +17,43 @@ _GROUP = "llmchat.messages"
 async def count_message(user_id: int) -> None:
     """Count one message of the user.
 
-    While the shared counters cannot be reached nobody is refused: an outage of the
-    cache is no reason to stop every chat.
+    While Redis is away it counts in this process.
 
     Raises: ChatError `rate_limited`.
     """
     limit = conf.get().messages_per_minute
     if not limit:
         return
-    try:
-        if isinstance(caches[_cache_name()], LocMemCache):
+    cache = _shared_cache()
+    if cache is None:
+        retry_after = _retry_after(user_id, limit)
+    else:
+        try:
+            retry_after = await in_cache(_retry_after, user_id, limit)
+        except TimeoutError:
+            cache.outage.begin("no answer in time")
             retry_after = _retry_after(user_id, limit)
-        else:
-            retry_after = await in_database(_retry_after, user_id, limit)
-    except (RedisError, OSError) as exc:
-        logger.warning("messages are not counted, no cache: %s", exc)
-        return
     if retry_after is not None:
         raise refusal("rate_limited", retry_after=retry_after)
+
+
+def count_obeyed(user_id: int) -> None:
+    """Count one message that is obeyed whatever the count is; do not wait for that."""
+    limit = conf.get().messages_per_minute
+    if not limit:
+        return
+    if _shared_cache() is None:
+        _retry_after(user_id, limit)
+    else:
+        in_cache_later(_retry_after, user_id, limit)
+
+
+def _shared_cache() -> SharedCache | None:
+    """Return the cache that has to be waited for, None while all is in memory."""
+    cache = caches[str(getattr(settings, "RATELIMIT_USE_CACHE", "default"))]
+    if isinstance(cache, SharedCache) and not cache.outage.lasts:
+        return cache
+    return None
 
 
 def _retry_after(user_id: int, limit: int) -> int | None:
@@ -57,7 +70,3 @@ def _retry_after(user_id: int, limit: int) -> int | None:
     if usage is None or not usage["should_limit"]:
         return None
     return max(1, usage["time_left"])
-
-
-def _cache_name() -> str:
-    return str(getattr(settings, "RATELIMIT_USE_CACHE", "default"))

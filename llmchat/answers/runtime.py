@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Coroutine
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
 
 from llmchat import conf
 from llmchat.answers.checkpoints import Checkpoints
@@ -162,8 +164,11 @@ async def startup() -> None:
 
 
 async def _sweep() -> None:
+    renewed_at = timezone.now()
     try:
-        interrupted = await in_database(sweep)
+        if _runtime is not None and _runtime.loop is asyncio.get_running_loop():
+            await _runtime.checkpoints.store()
+        interrupted = await in_database(partial(sweep, own_before=renewed_at))
     except (DatabaseError, InterfaceError) as exc:
         logger.warning("no look for dead processes, no database: %s", exc)
     else:

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 
 from llmchat.answers.events import StreamEvent
 from llmchat.api.wire import NAMES, payload
-from llmchat.database import in_database
+from llmchat.database import read_database
 
 
 class AsyncAPIView(APIView):
@@ -35,7 +35,7 @@ class AsyncAPIView(APIView):
         self.headers = self.default_response_headers
         response: HttpResponseBase
         try:
-            await in_database(self._initial, request)
+            await read_database(self._initial, request)
             handler = getattr(
                 self, str(request.method).lower(), self.http_method_not_allowed
             )

@@ -15,7 +15,7 @@ from accounts.errors import TokenError
 from accounts.models import User
 from accounts.tokens import bearer_token, user_for_token_sync
 from llmchat import conf
-from llmchat.access.ratelimit import count_message
+from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.answers import runtime
 from llmchat.answers.answer import cancel_stream, stream_answer
 from llmchat.answers.events import Cancelled, Failed, Started, StreamEvent, Token
@@ -30,7 +30,7 @@ from llmchat.api.serializers import (
 from llmchat.api.token_writer import TokenWriter
 from llmchat.api.wire import NAMES, payload
 from llmchat.books.turn import Turn
-from llmchat.database import in_database
+from llmchat.database import read_database
 from llmchat.errors import ChatError, refusal
 from llmchat.realtime.sockets import Ack, ConnectionRefused, Namespace, Socket, event
 
@@ -88,12 +88,14 @@ class ChatNamespace(Namespace):
         self, socket: Socket, name: Any, args: tuple[Any, ...], ack: Ack | None
     ) -> bool:
         """Called with every event, known or not: each of them counts."""
+        if name == CANCEL:
+            count_obeyed(socket.data["user_id"])
+            return True
         try:
             await count_message(socket.data["user_id"])
         except ChatError as exc:
-            if name != CANCEL:
-                _refuse(socket, args, exc, ack)
-                return False
+            _refuse(socket, args, exc, ack)
+            return False
         return True
 
     @event("llm:chat:stream")
@@ -140,7 +142,7 @@ class ChatNamespace(Namespace):
             await asyncio.sleep(conf.get().ping_interval_ms / 2000)
             users = {socket.data["user_id"] for socket in self.sockets}
             try:
-                active = await in_database(_active_users, users)
+                active = await read_database(_active_users, users)
             except (DatabaseError, InterfaceError) as exc:
                 logger.warning("no check of users, no database: %s", exc)
                 continue
@@ -160,7 +162,7 @@ async def _authenticate(socket: Socket, auth: dict[str, Any]) -> tuple[User, flo
     token = auth.get("token")
     if token is None or token == "":
         token = bearer_token(socket.handshake.headers.get("authorization"))
-    return await in_database(user_for_token_sync, token)
+    return await read_database(user_for_token_sync, token)
 
 
 def _active_users(user_ids: set[int]) -> set[int]:

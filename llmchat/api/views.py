@@ -24,7 +24,7 @@ from llmchat.api.async_view import AsyncAPIView, EventStream
 from llmchat.api.serializers import ChatRequestSerializer, turn_from, validated
 from llmchat.api.wire import payload
 from llmchat.books.turn import Turn
-from llmchat.database import in_database
+from llmchat.database import read_database
 from llmchat.errors import refusal
 
 
@@ -54,7 +54,7 @@ class ProvidersView(AsyncAPIView):
         answer now; where it cannot, `error` and `code` say why not.
         """
         user_id = int(request.user.pk or 0)
-        return Response({"providers": await in_database(_providers, user_id)})
+        return Response({"providers": await read_database(_providers, user_id)})
 
 
 def _providers(user_id: int) -> list[dict[str, Any]]:

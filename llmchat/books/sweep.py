@@ -11,15 +11,20 @@ from django.utils import timezone
 from llmchat.access import budgets
 from llmchat.books import totals
 from llmchat.books.conversations import stored_hash
-from llmchat.books.workers import is_known_dead
+from llmchat.books.workers import is_known_dead, worker_id
 from llmchat.models import Conversation, Message
 
 _State = Message.State
 
 
-def sweep(user_id: int | None = None) -> int:
-    """Mark the answers of dead processes as interrupted; return how many they were."""
-    rows = Message.objects.filter(state=_State.STREAMING).order_by()
+def sweep(user_id: int | None = None, *, own_before: datetime | None = None) -> int:
+    """Mark the answers of dead processes as interrupted; return how many they were.
+
+    A lease of this process's own may have run out because it was suspended, so its
+    rows are left alone: but for those whose lease ended before `own_before`, when the
+    leases of all that it writes were renewed.
+    """
+    rows = Message.objects.filter(state=_State.STREAMING)
     if user_id is not None:
         rows = rows.filter(user_id=user_id)
     else:
@@ -28,10 +33,23 @@ def sweep(user_id: int | None = None) -> int:
     fields = ("pk", "conversation_id", "worker", "lease_until")
     dead = [
         (pk, conversation_id, lease_until)
-        for pk, conversation_id, worker, lease_until in rows.values_list(*fields)
-        if lease_until is None or lease_until < now or is_known_dead(worker)
+        for pk, conversation_id, worker, lease_until in rows.order_by().values_list(
+            *fields
+        )
+        if _is_over(worker, lease_until, own_before, now)
     ]
     return sum(_interrupt(*row) for row in dead)
+
+
+def _is_over(
+    worker: str,
+    lease_until: datetime | None,
+    own_before: datetime | None,
+    now: datetime,
+) -> bool:
+    if worker == worker_id():
+        return bool(own_before and lease_until and lease_until < own_before)
+    return lease_until is None or lease_until < now or is_known_dead(worker)
 
 
 def _interrupt(

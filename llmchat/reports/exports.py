@@ -20,7 +20,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from llmchat.database import in_database
+from llmchat.database import read_database
 from llmchat.models import Conversation, Message
 
 _CONVERSATIONS = 20
@@ -81,7 +81,7 @@ async def export(
         else _json_pieces(conversations, account)
     )
     chunks = _gathered(pieces)
-    while (chunk := await in_database(next, chunks, None)) is not None:
+    while (chunk := await read_database(next, chunks, None)) is not None:
         yield chunk.encode()
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
-from django.core.cache import cache
-from django.test import override_settings
+import asyncio
+import threading
+import time
 
-from llmchat.access.ratelimit import count_message
+import pytest
+from django.core.cache import cache, caches
+
+from llmchat import cache as shared
+from llmchat.access import ratelimit
+from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.errors import ChatError
+from tests.support.redis_server import *  # noqa: F403
+
+REFUSED = "Rate limit exceeded"
 
 
 @pytest.fixture(autouse=True)
@@ -18,12 +26,44 @@ def three_a_minute(settings):
     cache.clear()
 
 
+@pytest.fixture
+def redis(settings, redis_server):
+    """A real Redis as the cache, of an address that no test had before."""
+    before = settings.CACHES
+    backend = "llmchat.cache.SharedCache"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": redis_server.url}}
+    yield redis_server
+    settings.CACHES = before
+
+
+async def counted_until_refused(user_id: int = 1) -> int:
+    """Return how many messages of the user are let through, 10 at most."""
+    for number in range(10):
+        try:
+            await count_message(user_id)
+        except ChatError:
+            return number
+    return 10
+
+
+async def until(is_true) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            if is_true():
+                return
+            await asyncio.sleep(0.02)
+
+
+def outage():
+    return caches["default"].outage
+
+
 async def test_the_message_after_the_last_allowed_one_is_refused():
     for _ in range(3):
         await count_message(1)
     with pytest.raises(ChatError) as refused:
         await count_message(1)
-    assert refused.value.text == "Rate limit exceeded"
+    assert refused.value.text == REFUSED
     assert (refused.value.code, refused.value.status) == ("rate_limited", 429)
     assert 1 <= refused.value.retry_after <= 60
 
@@ -38,14 +78,116 @@ async def test_no_limit_refuses_nobody(settings):
     settings.LLMCHAT = settings.LLMCHAT | {"messages_per_minute": 0}
     for _ in range(10):
         await count_message(1)
+        count_obeyed(1)
 
 
-async def test_nobody_is_refused_while_the_counters_cannot_be_reached(caplog):
-    gone = {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": "redis://127.0.0.1:1/0",  # nothing listens on this port
-    }
-    with override_settings(CACHES={"default": gone}):
-        for _ in range(5):
-            await count_message(1)
-    assert "messages are not counted" in caplog.text
+async def test_what_is_obeyed_counts_all_the_same():
+    for _ in range(3):
+        count_obeyed(1)
+    assert await counted_until_refused() == 0
+
+
+async def test_redis_counts_for_all_processes(redis):
+    await count_message(1)
+    # As another process would see it.
+    shared.link.cache_clear()
+    del caches["default"]
+    assert await counted_until_refused() == 2
+
+
+async def test_what_is_obeyed_counts_in_redis(redis):
+    for _ in range(3):
+        count_obeyed(1)
+    # The same threads take the calls in order.
+    await shared.in_cache(lambda: None)
+    await shared.in_cache(lambda: None)
+    assert await counted_until_refused() == 0
+
+
+async def test_while_redis_hangs_the_process_counts_for_itself(redis, caplog):
+    await count_message(1)
+    with redis.stopped():
+        began = time.monotonic()
+        assert await counted_until_refused() == 3
+        waited_s = time.monotonic() - began
+        # The outage is known: nobody waits any more.
+        began = time.monotonic()
+        assert await counted_until_refused(2) == 3
+        assert time.monotonic() - began < 0.2
+        # One time-out, and no more.
+        assert waited_s < 3 * shared.TIMEOUT_S + 0.5
+    await until(lambda: not outage().lasts)
+    assert await counted_until_refused() == 2
+    warned = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert [record.args[:2] for record in warned] == [
+        ("Redis", "each process counts for itself")
+    ]
+
+
+async def test_twenty_users_wait_for_one_time_out_together(redis):
+    await asyncio.gather(*(count_message(number) for number in range(20)))
+    with redis.stopped():
+        began = time.monotonic()
+        await asyncio.gather(*(count_message(number) for number in range(20)))
+        assert time.monotonic() - began < 2 * shared.TIMEOUT_S + 0.5
+
+
+async def test_what_is_obeyed_does_not_wait_for_redis(redis):
+    with redis.stopped():
+        began = time.monotonic()
+        for _ in range(20):
+            count_obeyed(1)
+        assert time.monotonic() - began < shared.TIMEOUT_S
+    await until(lambda: shared._room._value == shared._MAX_WAITING)
+
+
+async def test_only_so_many_counts_wait(monkeypatch):
+    ran, held = [], threading.Event()
+    monkeypatch.setattr(shared, "_room", threading.BoundedSemaphore(3))
+    for number in range(10):
+        shared.in_cache_later(
+            lambda number=number: held.wait(10) and ran.append(number)
+        )
+    held.set()
+    await until(lambda: shared._room._value == 3)
+    assert sorted(ran) == [0, 1, 2]
+
+
+async def test_a_redis_that_dies_and_comes_back_counts_again(redis, caplog):
+    caplog.set_level("INFO")
+    await count_message(1)
+    for _ in range(2):
+        redis.kill()
+        assert await counted_until_refused() <= 3
+        assert outage().lasts
+        redis.start()
+        await until(lambda: not outage().lasts)
+        assert await counted_until_refused(2) == 3
+    told = [record.getMessage() for record in caplog.records]
+    assert sum("does not answer" in line for line in told) == 2, told
+    assert told.count("Redis answers again") == 2
+
+
+async def test_a_count_that_began_elsewhere_goes_on_from_nothing(redis):
+    with pytest.raises(ValueError, match="not found"):
+        caches["default"]._cache.incr("x", 1)
+    assert caches["default"].incr("x") == 1
+    assert caches["default"].incr("x") == 2
+
+
+async def test_a_redis_whose_name_is_looked_up_for_ever_is_away(redis, monkeypatch):
+    monkeypatch.setattr(shared, "DEADLINE_S", 0.1)
+    held = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    real = ratelimit._retry_after
+
+    def slow(user_id, limit):
+        if not outage().lasts:
+            asyncio.run_coroutine_threadsafe(held.wait(), loop).result()
+        return real(user_id, limit)
+
+    monkeypatch.setattr(ratelimit, "_retry_after", slow)
+    await count_message(1)
+    assert outage().lasts
+    held.set()
+    await until(lambda: not outage().lasts)

@@ -351,7 +351,9 @@ def test_what_a_dead_process_left_does_not_run(
     admin_client: Client, running: Message
 ) -> None:
     past = timezone.now() - timedelta(seconds=1)
-    Message.objects.filter(pk=running.pk).update(lease_until=past)
+    Message.objects.filter(pk=running.pk).update(
+        worker="elsewhere/1/2", lease_until=past
+    )
 
     assert not admin_client.get(RUNNING).context["cl"].result_list
 

@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.test.utils import CaptureQueriesContext
 
+from llmchat import database
 from llmchat.access import budgets
 from llmchat.answers.events import Done
 from llmchat.books.begin import begin_turn
@@ -313,7 +314,10 @@ async def statements_of(user: User, asked: Turn) -> int:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_sqlite_is_set_up_for_a_server():
+@pytest.mark.parametrize(("is_serving", "wait_ms"), [(True, 4000), (False, 20_000)])
+def test_sqlite_is_set_up_for_a_server(monkeypatch, is_serving, wait_ms):
+    monkeypatch.setattr(database, "is_serving", is_serving)
+    connection.close()
     if connection.vendor != "sqlite":
         pytest.skip("of SQLite alone")
 
@@ -323,7 +327,7 @@ def test_sqlite_is_set_up_for_a_server():
 
     assert pragma("journal_mode") == "wal"
     assert pragma("synchronous") == 1  # NORMAL: durable enough beside a WAL
-    assert pragma("busy_timeout") == 20_000
+    assert pragma("busy_timeout") == wait_ms
     assert pragma("foreign_keys") == 1
     with CaptureQueriesContext(connection) as queries, transaction.atomic():
         pass

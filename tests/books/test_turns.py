@@ -122,6 +122,37 @@ async def test_the_row_of_a_living_worker_is_not_swept(user, provider, upstream,
         go.set()
 
 
+async def test_a_process_that_was_suspended_leaves_its_own_rows_alone(
+    user, provider, upstream, turn, monkeypatch
+):
+    """As after SIGCONT: its leases have run out, and the sweep comes first."""
+    monkeypatch.setattr(checkpoints, "INTERVAL_S", 60)
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    async with streaming(user, turn("Hi")) as (_, events, _stream):
+        late = timezone.now() - timedelta(minutes=5)
+        rows = Message.objects.filter(state="streaming")
+        await in_database(lambda: rows.update(lease_until=late))
+        assert await in_database(sweep) == 0
+        assert await in_database(sweep, user.pk) == 0
+        await runtime._sweep()
+        row = await the_answer()
+        assert (row.state, row.content) == ("streaming", "Hel")
+        assert row.lease_until > timezone.now()
+        go.set()
+    assert isinstance(events[-1], Done)
+
+
+async def test_a_row_of_its_own_that_it_does_not_write_is_interrupted(
+    user, provider, upstream, turn
+):
+    """A begin whose commit was not told leaves one."""
+    late = timezone.now() - timedelta(seconds=1)
+    row = await orphan(user, turn, lease_until=late)
+    await runtime._sweep()
+    await in_database(row.refresh_from_db)
+    assert row.state == "interrupted"
+
+
 async def orphan(user, turn, **changes) -> Message:
     """Leave a row behind as a process does that dies in mid-stream."""
 

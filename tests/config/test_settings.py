@@ -59,6 +59,8 @@ def value_of(expression: str, **variables: str | None) -> object:
         ("DATABASE_URL", "mysql://localhost/x"),
         ("DATABASE_URL", "nonsense"),
         ("DATABASE_URL", "postgres://localhost:port/x"),
+        ("DATABASE_URL", "postgres://localhost/x?pool=5"),
+        ("DATABASE_URL", "postgres://localhost/x?CONN_MAX_AGE=60"),
         ("DATABASE_POOL_SIZE", "0"),
         ("REDIS_URL", "localhost:6379"),
         ("WEB_CONCURRENCY", "2"),
@@ -135,6 +137,20 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
         ("s.DATABASES['default']['OPTIONS']['transaction_mode']", {}, "IMMEDIATE"),
         ("s.DATABASES['default']['OPTIONS']['pool']['max_size']",
          {"DATABASE_URL": "postgres://u:p@localhost/x", "DATABASE_POOL_SIZE": "7"}, 7),
+        # What the address says wins, and the rest stays.
+        ("[s.DATABASES['default']['OPTIONS'].get(name) for name in "
+         "('options', 'connect_timeout', 'sslmode', 'keepalives_idle')]",
+         {"DATABASE_URL": "postgres://u:p@localhost/x?sslmode=require"
+          "&connect_timeout=9&options=-c%20lock_timeout%3D3s"},
+         ["-c lock_timeout=3s", 9, "require", 10]),
+        ("s.DATABASES['default']['OPTIONS'].get('options')",
+         {"DATABASE_URL": "postgres://u:p@localhost/x"}, None),
+        ("[s.DATABASES['default']['OPTIONS']['pool'], "
+         "s.DATABASES['default']['CONN_MAX_AGE']]",
+         {"DATABASE_URL": "postgres://u:p@localhost/x?pool=false&CONN_MAX_AGE=60"},
+         [False, 60]),
+        ("s.DATABASES['default']['OPTIONS']['transaction_mode']",
+         {"DATABASE_URL": "sqlite:////tmp/x?transaction_mode=DEFERRED"}, "DEFERRED"),
         ("s.CACHES['default']['LOCATION']", {"REDIS_URL": "redis://localhost"},
          "redis://localhost"),
         ("s.CHANNEL_LAYERS['default']['BACKEND']", {"REDIS_URL": "redis://localhost"},

