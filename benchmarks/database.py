@@ -68,7 +68,7 @@ JOIN texts ON texts.number = (position * 7919 + c.message_count * 31
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One line of the table, in milliseconds."""
+    """A row of the table, in milliseconds."""
 
     name: str
     median_ms: float
@@ -135,7 +135,7 @@ def _fill() -> None:
 
 @contextmanager
 def _without_text_index(cursor: Any) -> Iterator[None]:
-    """Build the index of words in one go behind the load, which is far quicker."""
+    """Build the index of words after the load, which is much faster."""
     name = "message_text"
     cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname = %s", [name])
     (definition,) = cursor.fetchone()
@@ -146,7 +146,7 @@ def _without_text_index(cursor: Any) -> Iterator[None]:
 
 
 def _turns() -> Iterator[Measured]:
-    """Go on with conversations as the documented client does: by their history."""
+    """Continue conversations by their history, as the documented client does."""
     from llmchat.books import turns
     from llmchat.books.conversations import stored_hash
     from llmchat.models import Conversation, Message, Provider
@@ -210,7 +210,7 @@ def _database_time(times: list[float]) -> Iterator[None]:
 
 
 def _pages() -> Iterator[Measured]:
-    """Ask for the operators' pages as the browser of a superuser does."""
+    """Request the operators' pages as a superuser's browser does."""
     from django.test import Client
     from django.urls import reverse
 

@@ -17,7 +17,7 @@ from llmchat.models.encryption import EncryptionError
 from llmchat.reports import usage
 from llmchat.reports.usage import Total, Usage
 
-# Told apart by people who see few colours as well.
+# Distinguishable for colour-blind people, too.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 _OTHER = "other"
 _RETIRED_WITHIN = timedelta(days=7)
@@ -25,14 +25,14 @@ _RETIRED_WITHIN = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that an operator should see to, and where."""
+    """A problem for an operator to solve, and where."""
 
     text: str
     url: str
 
 
 def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Called by the look for the front page; adds to the template's context."""
+    """Add the figures to the context of the front page; called by django-unfold."""
     context["title"] = "Usage"
     user = request.user
     if user.has_perm("llmchat.view_providerkey"):
@@ -53,7 +53,7 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def notices() -> Iterator[Notice]:
-    """Yield what needs attention: keys that fail, models that are gone."""
+    """Yield the problems: keys that fail, default models that are retired."""
     yield from _failing_keys()
     yield from _retired_models()
 
@@ -71,12 +71,12 @@ def _problem(key: ProviderKey) -> str:
     except EncryptionError:
         return "cannot be decrypted with LLMCHAT_ENCRYPTION_KEYS."
     if key.last_error:
-        return f"was refused ({key.last_error})."
+        return f"was rejected ({key.last_error})."
     return ""
 
 
 def _retired_models() -> Iterator[Notice]:
-    """Name default models that a provider lately did not know; clients err, too."""
+    """Yield the default models that a provider has lately not known."""
     refused = set(
         Message.objects.filter(
             role=Message.Role.ASSISTANT,
@@ -105,7 +105,7 @@ def _names(recent: Usage) -> list[str]:
 
 
 def chart(recent: Usage, measure: Callable[[Total], float]) -> dict[str, Any]:
-    """Return stacked bars of each day, as the look's chart takes them."""
+    """Return stacked bars of each day, in the format of django-unfold's chart."""
     names = _names(recent)
     datasets = [
         {

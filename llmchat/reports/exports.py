@@ -1,4 +1,4 @@
-"""Conversations as JSON and CSV, a piece at a time.
+"""Export conversations as JSON and CSV, piece by piece.
 
 A piece is made by a few short queries and handed to the client before the next is
 made, so that an export of everything needs neither memory nor an open transaction.
@@ -23,7 +23,7 @@ from llmchat.models import Conversation, Message
 _CONVERSATIONS = 20
 _MESSAGES = 200
 _CHUNK = 64 * 1024
-# A spreadsheet takes what begins so for a formula.
+# A spreadsheet reads a cell that starts like this as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _CONVERSATION_FIELDS = (
     "id",
@@ -68,7 +68,7 @@ CONTENT_TYPES = {
 async def export(
     conversations: QuerySet[Conversation], format_name: str, user: Any = None
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the export piece by piece; `user` puts an account at its head (JSON)."""
+    """Yield the export piece by piece; `user` adds an account at the top (JSON)."""
     pieces = (
         _csv_pieces(conversations)
         if format_name == "csv"
@@ -80,7 +80,7 @@ async def export(
 
 
 def _gathered(pieces: Iterable[str]) -> Iterator[str]:
-    """Join pieces to chunks that are worth a way to the client."""
+    """Join pieces into chunks that are worth sending."""
     chunk: list[str] = []
     size = 0
     for piece in pieces:
@@ -114,7 +114,7 @@ def _csv_pieces(conversations: QuerySet[Conversation]) -> Iterator[str]:
 
 
 def _each(conversations: QuerySet[Conversation]) -> Iterator[Conversation]:
-    """Go through the rows by their key: what is written meanwhile shifts nothing."""
+    """Yield the rows by key, so that concurrent writes shift nothing."""
     rows = conversations.select_related("user").order_by("pk")
     batch = list(rows[:_CONVERSATIONS])
     while batch:
