@@ -146,7 +146,7 @@ def _without_text_index(cursor: Any) -> Iterator[None]:
 
 
 def _turns() -> Iterator[Measured]:
-    """Continue conversations by their history, as the documented client does."""
+    """Go on with conversations as the documented client does: by their history."""
     from llmchat.books import turns
     from llmchat.books.conversations import stored_hash
     from llmchat.models import Conversation, Message, Provider

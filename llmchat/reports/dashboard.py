@@ -25,7 +25,7 @@ _RETIRED_WITHIN = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A problem for an operator to solve, and where."""
+    """Something that an operator should see to, and where."""
 
     text: str
     url: str
@@ -53,7 +53,7 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def notices() -> Iterator[Notice]:
-    """Yield the problems: keys that fail, default models that are retired."""
+    """Yield what needs attention: keys that fail, models that are gone."""
     yield from _failing_keys()
     yield from _retired_models()
 
@@ -76,7 +76,7 @@ def _problem(key: ProviderKey) -> str:
 
 
 def _retired_models() -> Iterator[Notice]:
-    """Yield the default models that a provider has lately not known."""
+    """Name default models that a provider lately did not know; clients err, too."""
     refused = set(
         Message.objects.filter(
             role=Message.Role.ASSISTANT,

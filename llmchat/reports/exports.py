@@ -1,4 +1,4 @@
-"""Export conversations as JSON and CSV, piece by piece.
+"""Conversations as JSON and CSV, a piece at a time.
 
 A piece is made by a few short queries and handed to the client before the next is
 made, so that an export of everything needs neither memory nor an open transaction.
@@ -68,7 +68,7 @@ CONTENT_TYPES = {
 async def export(
     conversations: QuerySet[Conversation], format_name: str, user: Any = None
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the export piece by piece; `user` adds an account at the top (JSON)."""
+    """Yield the export piece by piece; `user` puts an account at its head (JSON)."""
     pieces = (
         _csv_pieces(conversations)
         if format_name == "csv"
@@ -80,7 +80,7 @@ async def export(
 
 
 def _gathered(pieces: Iterable[str]) -> Iterator[str]:
-    """Join pieces into chunks that are worth sending."""
+    """Join pieces to chunks that are worth a way to the client."""
     chunk: list[str] = []
     size = 0
     for piece in pieces:
@@ -114,7 +114,7 @@ def _csv_pieces(conversations: QuerySet[Conversation]) -> Iterator[str]:
 
 
 def _each(conversations: QuerySet[Conversation]) -> Iterator[Conversation]:
-    """Yield the rows by key, so that concurrent writes shift nothing."""
+    """Go through the rows by their key: what is written meanwhile shifts nothing."""
     rows = conversations.select_related("user").order_by("pk")
     batch = list(rows[:_CONVERSATIONS])
     while batch:
