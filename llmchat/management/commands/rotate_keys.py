@@ -15,7 +15,7 @@ class Command(BaseCommand):
 
     help = (
         "Re-encrypt the stored provider keys with the first of "
-        "LLMCHAT_ENCRYPTION_KEYS. Afterwards the others can be removed."
+        "LLMCHAT_ENCRYPTION_KEYS. Afterwards the others can be dropped."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -33,6 +33,4 @@ class Command(BaseCommand):
                 rotated += 1
         self.stdout.write(f"Re-encrypted {rotated} provider keys.")
         if unread:
-            raise CommandError(
-                f"Skipped, do not remove an encryption key yet: {', '.join(unread)}"
-            )
+            raise CommandError(f"Skipped, do not drop a key yet: {', '.join(unread)}")
