@@ -12,9 +12,12 @@ CLEAN_ENV := LLMCHAT_ENV_FILE= DJANGO_DEBUG=1
 PYTEST_WORKERS ?= 2
 PYTEST := --numprocesses $(PYTEST_WORKERS) --dist loadfile --durations 10 $(PYTEST_ARGS)
 COVERAGE := $(PYTHON) -m coverage
+# `make update UPGRADE=` keeps the pinned versions and resolves only what is new.
+UPGRADE ?= --upgrade
+COMPILE = $(VENV)/bin/uv pip compile --quiet --no-progress $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run serve test lint fuzz bench tools page dev
+.PHONY: help install run serve test lint update fuzz bench tools page dev
 
 help: ## Show the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -50,6 +53,11 @@ lint: dev frontend/node_modules/.stamp ## Check style and types
 	@$(VENV)/bin/ruff format --check --quiet .
 	@$(CLEAN_ENV) $(VENV)/bin/mypy
 	@cd frontend && npm run --silent check
+
+update: dev ## Pin the newest versions of requirements*.in, with hashes
+	@$(COMPILE) requirements.in -o requirements.txt
+	@$(COMPILE) requirements-dev.in -c requirements.txt -o requirements-dev.txt
+	@$(COMPILE) --no-deps requirements-local.in -o requirements-local.txt
 
 fuzz: dev ## Fuzz the protocol for a long time
 	@$(PYTHON) -m tests.fuzz

@@ -1,4 +1,4 @@
-"""Measures the server: `python -m benchmarks [NAME …]`, all of them by default."""
+"""Measure the server: `python -m benchmarks [NAME …]`, all of them by default."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
 
 
 def main() -> None:
-    """Runs the benchmarks that are named."""
+    """Run the named benchmarks."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     names = parser.parse_args().names or list(BENCHMARKS)

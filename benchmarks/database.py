@@ -68,7 +68,7 @@ JOIN texts ON texts.number = (position * 7919 + c.message_count * 31
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One line of the table, in milliseconds."""
+    """A row of the table, in milliseconds."""
 
     name: str
     median_ms: float
@@ -135,7 +135,7 @@ def _fill() -> None:
 
 @contextmanager
 def _without_text_index(cursor: Any) -> Iterator[None]:
-    """Build the index of words in one go behind the load, which is far quicker."""
+    """Build the index of words after the load, which is much faster."""
     name = "message_text"
     cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname = %s", [name])
     (definition,) = cursor.fetchone()
@@ -212,7 +212,7 @@ def _database_time(times: list[float]) -> Iterator[None]:
 
 
 def _pages() -> Iterator[Measured]:
-    """Ask for the operators' pages as the browser of a superuser does."""
+    """Request the operators' pages as a superuser's browser does."""
     from django.test import Client
     from django.urls import reverse
 

@@ -30,7 +30,7 @@ JOIN = b"\x81\x82" + bytes(4) + b"40"
 
 
 def main(sockets: int = SOCKETS) -> None:
-    """Measures on each server and prints a line for it."""
+    """Measure each server and print a line."""
     for kind in ("uvicorn", "daphne"):
         with _server(kind) as (process, port):
             each, rate = asyncio.run(_measure(process.pid, port, sockets))
@@ -42,7 +42,7 @@ def main(sockets: int = SOCKETS) -> None:
 
 
 async def _measure(pid: int, port: int, count: int) -> tuple[float, float]:
-    # What the first connections make a server load is not theirs.
+    # What a server loads on its first connections does not count.
     warm = [await _open(port) for _ in range(AT_ONCE)]
     await asyncio.sleep(1)
     before = _rss(pid)
@@ -64,12 +64,12 @@ async def _measure(pid: int, port: int, count: int) -> tuple[float, float]:
 
 
 async def _open(port: int) -> asyncio.StreamWriter:
-    """Opens a WebSocket and joins the main namespace."""
+    """Open a WebSocket and join the main namespace."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(REQUEST)
     head = await reader.readuntil(b"\r\n\r\n")
     if b" 101 " not in head:
-        raise RuntimeError(f"the server refuses: {head[:100]!r}")
+        raise RuntimeError(f"the server rejects the handshake: {head[:100]!r}")
     writer.write(JOIN)
     await reader.readuntil(b'"pid":"')
     return writer
@@ -82,7 +82,7 @@ def _rss(pid: int) -> int:
 
 @contextmanager
 def _server(kind: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The test application of the long time-outs, as a process of its own."""
+    """Run the test application with long timeouts in a process of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What a token costs on its way: this server beside a bare relay on plain httpx.
+"""What relaying a token costs: this server beside a bare relay on plain httpx.
 
 Both run under uvicorn with the same options, get the same answers from the same
 provider, and are measured by turns, so that whatever else the machine does meets both.
@@ -108,7 +108,7 @@ async def _one_by_one(subject: Subject, samples: Samples, turns: int) -> None:
 
 
 async def _all_at_once(subject: Subject) -> None:
-    """Run all streams; take the CPU time in the middle of them, and what is left."""
+    """Run all streams; measure the CPU time in the middle and the delays."""
     samples = subject.samples
     model = f"bench-{PIECES}-{EVERY_MS}"
     delays: list[float] = []
@@ -148,7 +148,7 @@ async def _connected(subject: Subject) -> AsyncIterator[ClientConnection]:
 async def _pieces(
     connection: ClientConnection,
 ) -> AsyncIterator[tuple[int, list[int]]]:
-    """Yield when each piece of an answer came, with the stamps that it carries."""
+    """Yield the arrival of each piece of an answer, with the stamps that it carries."""
     while True:
         text = str(await connection.recv())
         arrived = time.monotonic_ns()
@@ -289,7 +289,7 @@ def _print(ours: Samples, bare: Samples) -> None:
     before = statistics.median(ours.start) - statistics.median(bare.start)
     added = statistics.median(ours.relay) - statistics.median(bare.relay)
     verdict = "within" if added <= TARGET_MS else "MISSES"
-    print(f"checking and storing a turn before its provider is asked: {before:+.2f} ms")
+    print(f"checking and storing a turn before calling the provider: {before:+.2f} ms")
     print(f"the first token on its way to the client: {added:+.2f} ms,", end=" ")
     print(f"{verdict} {TARGET_MS} ms")
 

@@ -24,7 +24,7 @@ async def application(
     receive: Callable[[], Awaitable[dict[str, Any]]],
     send: Callable[[dict[str, Any]], Awaitable[None]],
 ) -> None:
-    """Relay one answer after the other."""
+    """Relay one answer after another."""
     if scope["type"] != "websocket":
         return
     await receive()

@@ -1,17 +1,17 @@
-"""The application's entry in Django's registry."""
+"""The application's configuration for Django."""
 
 from django.apps import AppConfig
 
 
 class LlmchatConfig(AppConfig):
-    """Registers the system checks once the applications are loaded."""
+    """Connect the system checks and signals."""
 
     name = "llmchat"
     verbose_name = "LLM chat"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Called once, when Django has loaded every application."""
+        """Register them; called once, when Django has loaded all applications."""
         from django.contrib.auth import get_user_model
         from django.db.models.signals import pre_delete
 

@@ -4,7 +4,7 @@ llmchat.E001   no encryption key: provider keys cannot be stored
 llmchat.E002   an encryption key that is none
 llmchat.E003   time-outs that contradict each other
 llmchat.E004   no provider key that is in use can be decrypted; `check` alone says so
-llmchat.W001   debug is on beside a setting of production
+llmchat.W001   debug is on together with a setting of production
 llmchat.W002   stored provider keys that no encryption key fits
 """
 
@@ -27,13 +27,13 @@ from llmchat.models import ProviderKey, encryption
 def check_encryption_keys(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Called by Django: can keys be encrypted and decrypted?"""
+    """Check that the encryption keys are set and valid."""
     keys = conf.get().encryption_keys
     if not keys and not settings.DEBUG:
         return [
             Error(
                 "LLMCHAT_ENCRYPTION_KEYS is not set",
-                hint="`make install` writes one into .env where there is no .env.",
+                hint="`make install` writes one into a new .env.",
                 id="llmchat.E001",
             )
         ]
@@ -52,25 +52,25 @@ def check_encryption_keys(
 def check_stored_keys(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Called by Django: can the provider keys that are stored be decrypted?"""
+    """Check that every stored provider key can be decrypted."""
     rows = _stored_keys()
     unread = [str(row.pk) for row in rows if not _is_readable(row.encrypted_value)]
     if not unread:
         return []
-    # No error: the commands and the server with which it is put right must run.
+    # A warning, not an error: the commands and the server that fix it must run.
     return [
         Warning(
             f"LLMCHAT_ENCRYPTION_KEYS does not decrypt {len(unread)} of {len(rows)}"
             f" stored provider keys (numbers {', '.join(unread)})",
             hint="Add the key that they were encrypted with. They are kept as they"
-            " are; new values can be entered in the admin instead.",
+            " are; you can enter new values in the admin instead.",
             id="llmchat.W002",
         )
     ]
 
 
 def wrong_encryption_key() -> Error | None:
-    """Return what is wrong where stored keys are in use and none can be decrypted."""
+    """Return an error if stored keys are in use and none can be decrypted."""
     rows = _stored_keys()
     if not any(row.enabled for row in rows):
         return None
@@ -88,7 +88,7 @@ def _stored_keys() -> list[ProviderKey]:
     try:
         return list(ProviderKey.objects.order_by("pk"))
     except DatabaseError:
-        return []  # not there yet, or not migrated
+        return []  # no database yet, or not migrated
 
 
 def _is_readable(encrypted: str) -> bool:
@@ -111,7 +111,7 @@ def _is_fernet_key(key: str) -> bool:
 def check_timeouts(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Called by Django: is every time-out of use beside the total one?"""
+    """Check that no timeout is longer than the total one."""
     values = conf.get()
     return [
         Error(
@@ -127,7 +127,7 @@ def check_timeouts(
 def check_debug(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Called by Django: is debug on where people come over HTTPS?"""
+    """Check that debug is off where HTTPS is configured."""
     if settings.DEBUG and (
         settings.SECURE_SSL_REDIRECT or settings.SECURE_HSTS_SECONDS
     ):

@@ -1,8 +1,8 @@
 """The project's own settings: names, defaults and the one place that reads them.
 
 `config/settings.py` fills the `LLMCHAT` dictionary from the environment, with the
-defaults of `Conf`. Everything else asks `get()` at the moment it needs a value,
-so that a test that overrides the setting is obeyed.
+defaults of `Conf`. Everything else calls `get()` when it needs a value,
+so that a test can override the setting.
 """
 
 from __future__ import annotations

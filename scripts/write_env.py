@@ -1,6 +1,6 @@
-"""Write a `.env` with fresh secrets, where there is none.
+"""Write a `.env` with new secrets, if there is none.
 
-Run as `python scripts/write_env.py`, in the folder that gets the file.
+Run `python scripts/write_env.py` in the folder that gets the file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet
 
 
 def main() -> None:
-    """Create the file for its owner's eyes only; an existing one is left alone."""
+    """Create the file with mode 600; leave an existing one alone."""
     path = Path(".env")
     lines = (
         "# Written by `make install`. Keep it secret; see .env.example for the rest.",
@@ -26,7 +26,7 @@ def main() -> None:
         return
     with open(file, "w", encoding="utf-8") as opened:
         opened.write("\n".join(lines) + "\n")
-    print("Wrote .env with fresh secrets")
+    print("Wrote .env with new secrets")
 
 
 if __name__ == "__main__":

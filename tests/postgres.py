@@ -1,13 +1,15 @@
 """A real PostgreSQL for the tests: `python -m tests.postgres [ARGUMENTS] [PATHS]`.
 
-Starts the server that the package `pgserver` carries, on a socket in a directory of
-its own, and runs the tests of what is stored on it: the same ones that the rest of
-the suite runs on SQLite. Nothing of it is left behind. The arguments are pytest's.
-With paths, only those of the tests that lie there are run; there may be none.
+Starts the server that `pgserver` carries, or its fork `pgembed` on Python 3.13, on a
+socket in a directory of its own, and runs the tests of what is stored on it: the same
+ones that the rest of the suite runs on SQLite. Nothing of it is left behind. The
+arguments are pytest's. With paths, only those of the tests that lie there are run; there
+may be none.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -18,9 +20,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+
 from tests.support import live
 
 ROOT = live.ROOT
+PACKAGE = "pgserver" if sys.version_info < (3, 13) else "pgembed"
 # Where the tests are that use the database in their own process.
 FOLDERS = (
     "access",
@@ -40,15 +45,17 @@ def running_postgres() -> Iterator[str]:
     with warnings.catch_warnings():
         # It says where its lock is, for want of XDG_RUNTIME_DIR.
         warnings.simplefilter("ignore")
-        import pgserver
+        package = importlib.import_module(PACKAGE)
     with tempfile.TemporaryDirectory(prefix="llmchat-postgres-") as directory:
         data = Path(directory) / "data"
-        with pgserver.get_server(data, cleanup_mode="stop") as server:
+        with package.get_server(data, cleanup_mode="stop") as server:
+            url = server.get_uri()
             # What survives a power cut is not tested here, and is slow.
-            for name in ("fsync", "synchronous_commit", "full_page_writes"):
-                server.psql(f"ALTER SYSTEM SET {name} = off")
-            server.psql("SELECT pg_reload_conf()")
-            yield server.get_uri()
+            with psycopg.connect(url, autocommit=True) as connection:
+                for name in ("fsync", "synchronous_commit", "full_page_writes"):
+                    connection.execute(f"ALTER SYSTEM SET {name} = off")
+                connection.execute("SELECT pg_reload_conf()")
+            yield url
 
 
 def seed_postgres(url: str, *, users: int) -> tuple[live.Account, ...]:

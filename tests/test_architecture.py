@@ -5,12 +5,10 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("accounts", "config", "llmchat", "serving")
+from scripts.imports import PACKAGES, base_of, find_modules, imported_by, is_below
 
 # Each room of the product and the rooms that it may import, itself aside. Imports run
 # downwards, so there is no circle.
@@ -73,62 +71,17 @@ FORBIDDEN: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
         ("rest_framework", "channels"),
     ),
     # The program does not need what only its tests have.
-    (PACKAGES, ("tests", "benchmarks", "pytest")),
+    (PACKAGES, ("tests", "benchmarks", "scripts", "pytest")),
 )
 
 
-def _modules() -> Iterator[tuple[str, Path]]:
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            yield ".".join(parts).removesuffix(".__init__"), path
-
-
-def _is_type_checking(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
-
-
-def _imported_by(module: str, path: Path) -> set[str]:
-    """Return the full names of what a module imports, type checking aside."""
-    tree = ast.parse(path.read_text())
-    ignored = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.stmt) and _is_type_checking(node)
-        for inner in ast.walk(node)
-    }
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if node in ignored:
-            continue
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = _base_of(node, module, is_package=path.stem == "__init__")
-            names.update(f"{base}.{alias.name}" for alias in node.names)
-    return names
-
-
-def _base_of(node: ast.ImportFrom, module: str, *, is_package: bool) -> str:
-    if not node.level:
-        return node.module or ""
-    parts = module.split(".")
-    upwards = node.level - is_package
-    package = parts[: len(parts) - upwards] if upwards else parts
-    return ".".join([*package, node.module] if node.module else package)
-
-
-def _is_below(name: str, prefixes: tuple[str, ...]) -> bool:
-    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
-
-
-MODULES = dict(_modules())
-IMPORTS = {module: _imported_by(module, path) for module, path in MODULES.items()}
+MODULES = find_modules()
+IMPORTS = {module: imported_by(module, path) for module, path in MODULES.items()}
 
 
 def _imports_of(room: str) -> Iterator[tuple[str, str]]:
     for module, names in IMPORTS.items():
-        if _is_below(module, (room,)):
+        if is_below(module, (room,)):
             yield from ((module, name) for name in sorted(names))
 
 
@@ -138,7 +91,7 @@ def test_a_room_imports_from_the_rooms_below_it(room: str) -> None:
     offences = [
         f"{module} imports {name}: {room} may import {', '.join(ROOMS[room]) or 'none'}"
         for module, name in _imports_of(room)
-        if _is_below(name, PACKAGES) and not _is_below(name, allowed)
+        if is_below(name, PACKAGES) and not is_below(name, allowed)
     ]
 
     assert offences == []
@@ -149,7 +102,7 @@ def test_every_module_has_a_room() -> None:
         module
         for module in MODULES
         if module not in ("llmchat", "llmchat.migrations")
-        and not _is_below(module, (*ROOMS, "llmchat.migrations"))
+        and not is_below(module, (*ROOMS, "llmchat.migrations"))
     ]
 
     assert homeless == []
@@ -161,7 +114,7 @@ def test_a_library_needs_no_more_than_it_says(package: str) -> None:
     offences = [
         f"{module} imports {name}"
         for module, name in _imports_of(package)
-        if not _is_below(name, allowed)
+        if not is_below(name, allowed)
     ]
 
     assert offences == []
@@ -175,7 +128,7 @@ def test_a_room_does_not_import_what_it_must_not_know(
         f"{module} imports {name}"
         for room in importers
         for module, name in _imports_of(room)
-        if _is_below(name, forbidden)
+        if is_below(name, forbidden)
     ]
 
     assert offences == []
@@ -205,7 +158,7 @@ def test_no_room_imports_itself_through_another() -> None:
     def below(room: str) -> set[str]:
         if room not in seen:
             seen[room] = set()
-            names = [n for n in ROOMS if _is_below(n, ROOMS[room]) and n != room]
+            names = [n for n in ROOMS if is_below(n, ROOMS[room]) and n != room]
             seen[room] = {*names, *(deep for n in names for deep in below(n))}
         return seen[room]
 
@@ -222,6 +175,6 @@ def test_relative_imports_are_understood() -> None:
     sample = ast.parse("from . import a\nfrom ..b import c").body
     assert isinstance(sample[0], ast.ImportFrom)
     assert isinstance(sample[1], ast.ImportFrom)
-    assert _base_of(sample[0], "x.y.z", is_package=False) == "x.y"
-    assert _base_of(sample[0], "x.y", is_package=True) == "x.y"
-    assert _base_of(sample[1], "x.y.z", is_package=False) == "x.b"
+    assert base_of(sample[0], "x.y.z", is_package=False) == "x.y"
+    assert base_of(sample[0], "x.y", is_package=True) == "x.y"
+    assert base_of(sample[1], "x.y.z", is_package=False) == "x.b"

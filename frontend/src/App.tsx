@@ -4,7 +4,7 @@ import { ChatView } from "./ChatView";
 import { LogIn } from "./LogIn";
 import { isLoggedIn, logOut, onLoggedOutElsewhere } from "./session";
 
-/** The log-in form, or the chat of who is logged in. */
+/** The log-in form, or the chat of the logged-in user. */
 export function App() {
   const [loggedIn, setLoggedIn] = useState(isLoggedIn);
   const showLogIn = useCallback(() => setLoggedIn(false), []);

@@ -24,7 +24,7 @@ export function Composer({ answer, ready, onSend, onStop }: ComposerProps) {
 
   function onKeyDown(event: KeyboardEvent): void {
     if (event.key === "Escape" && answer !== null) onStop();
-    // An Enter that confirms an input method's suggestion is not a send.
+    // Enter that confirms an input method's suggestion does not send.
     if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
     event.preventDefault();
     submit();

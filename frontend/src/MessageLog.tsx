@@ -10,7 +10,7 @@ interface MessageLogProps {
   problem: string | null;
 }
 
-/** What was said so far. Model output is shown as text, never as markup. */
+/** The messages so far. Model output is shown as text, never as markup. */
 export function MessageLog({ chat, problem }: MessageLogProps) {
   const log = useFollowedEnd([chat, problem]);
   const { messages, answer } = chat;
@@ -62,7 +62,7 @@ function Message({ role, children }: { role: keyof typeof SPEAKERS; children: Re
   );
 }
 
-/** Keeps the end in view while it grows, unless the reader has scrolled up. */
+/** Scrolls to the end as it grows, unless the reader has scrolled up. */
 function useFollowedEnd(changes: unknown[]) {
   const ref = useRef<HTMLElement>(null);
   const following = useRef(true);

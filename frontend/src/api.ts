@@ -1,6 +1,6 @@
-/** Requests to the project's own REST paths, and the errors that they answer. */
+/** Requests to the project's REST API, and its errors. */
 
-/** An answer with an error status: `{"error": text, "code": code}`. */
+/** A response with an error status: `{"error": text, "code": code}`. */
 export class ApiError extends Error {
   constructor(
     readonly status: number,
@@ -17,7 +17,7 @@ interface RequestOptions {
   body?: unknown;
 }
 
-/** GET, or POST where there is a body. Rejects with ApiError. */
+/** Sends a GET, or a POST if there is a body. Rejects with ApiError. */
 export async function request<T>(path: string, options: RequestOptions = {}): Promise<T> {
   const headers: Record<string, string> = { Accept: "application/json" };
   if (options.token !== undefined) headers["Authorization"] = `Bearer ${options.token}`;

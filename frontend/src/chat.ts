@@ -18,7 +18,7 @@ export interface Chat {
   problem: string | null;
 }
 
-/** `text` is the server's word on what was said; without it the chat's own holds. */
+/** `text` is the server's version of the answer; without it the chat keeps its own. */
 interface End {
   sessionId: string;
   text?: string | undefined;
@@ -68,7 +68,7 @@ export function reduceChat(chat: Chat, event: ChatEvent): Chat {
   }
 }
 
-/** What was said stays in the history, also of an answer that was cut short. */
+/** Adds the text so far to the history, even if the answer was cut off. */
 function endAnswer(chat: Chat, end: End): Chat {
   if (chat.answer?.sessionId !== end.sessionId) return chat;
   const content = end.text ?? chat.answer.text;

@@ -9,7 +9,7 @@ export interface Provider {
   label: string;
   model: string;
   usable: boolean;
-  /** Why it cannot be used, where it cannot. */
+  /** Why it cannot be used; absent if it can. */
   error?: string;
   code?: string;
 }
@@ -19,7 +19,7 @@ interface Loaded {
   problem: string | null;
 }
 
-/** The providers that the server offers, or why they could not be asked for. */
+/** The providers that the server offers, or the error of the request. */
 export function useProviders(onLoggedOut: () => void): Loaded {
   const [loaded, setLoaded] = useState<Loaded>({ providers: [], problem: null });
 

@@ -1,8 +1,8 @@
 /**
  * Who is logged in: the pair of tokens in localStorage, shared by all tabs.
  *
- * A refresh token can be used once, so tabs take turns (Web Locks) and the one
- * that comes second finds the pair that the first has stored.
+ * A refresh token works once, so tabs take a lock (Web Locks), and the second finds
+ * the pair that the first has stored.
  */
 import { ApiError, request } from "./api";
 
@@ -23,7 +23,7 @@ export async function logIn(username: string, password: string): Promise<void> {
   store(await request<Tokens>("/auth/token", { body: { username, password } }));
 }
 
-/** Forgets the tokens at once; the server is told, but not waited for. */
+/** Forgets the tokens at once, and revokes them in the background. */
 export function logOut(): void {
   const refresh = localStorage.getItem(REFRESH_KEY);
   forget();
@@ -32,15 +32,15 @@ export function logOut(): void {
 }
 
 /**
- * A token that is good for some seconds more, or null when the user has to log
- * in again. `refused` is a token that the server no longer takes, whatever this
- * machine's clock says of it. Rejects with ApiError when the server can't be asked.
+ * Returns a token that is valid for some seconds more, or null if the user must log in
+ * again. `refused` is a token that the server has rejected, whatever this machine's
+ * clock says. Rejects with ApiError if the server cannot be reached.
  */
 export async function accessToken(refused?: string): Promise<string | null> {
   return storedToken(refused) ?? withLock(async () => storedToken(refused) ?? renew());
 }
 
-/** GET with the user's token, once more with a fresh one where it is refused. */
+/** Sends a GET with the user's token; retries once with a new one if it is rejected. */
 export async function authorizedGet<T>(path: string): Promise<T> {
   const token = await requireToken();
   try {
@@ -98,7 +98,7 @@ async function renew(): Promise<string | null> {
   }
 }
 
-/** Web Locks exist on HTTPS and localhost only; elsewhere one tab has to do. */
+/** Web Locks exist on HTTPS and localhost only; elsewhere there is no lock. */
 async function withLock<T>(work: () => Promise<T>): Promise<T> {
   if (navigator.locks === undefined) return work();
   return await navigator.locks.request("llmchat-refresh", work);

@@ -1,9 +1,9 @@
 /**
  * The chat of the logged-in user over Socket.IO: one socket, one answer at a time.
  *
- * The socket reconnects by itself and asks for a fresh token each time. Where the
- * server can recover the connection, the answer goes on; where it can't, what was
- * received is kept and the chat says so.
+ * The socket reconnects automatically, with a valid token each time. If the server
+ * recovers the connection, the answer continues; otherwise the text so far is kept,
+ * and the chat shows an error.
  */
 import { useCallback, useEffect, useReducer, useRef, useState } from "react";
 import { io, type Socket } from "socket.io-client";
@@ -61,7 +61,7 @@ export interface LLMStream {
   clear: () => void;
 }
 
-/** `onLoggedOut` is called when the server takes neither token any more. */
+/** `onLoggedOut` is called when the server rejects both tokens. */
 export function useLLMStream(onLoggedOut: () => void): LLMStream {
   const [chat, dispatch] = useReducer(reduceChat, emptyChat);
   const [connection, setConnection] = useState<ConnectionState>("connecting");
@@ -159,8 +159,8 @@ export function useLLMStream(onLoggedOut: () => void): LLMStream {
 }
 
 /**
- * Turns the server's events into the chat's. Text is handed on once per frame:
- * a fast model sends more tokens a second than a screen can show.
+ * Turns the server's events into the chat's. Text is passed on once per frame: a fast
+ * model sends more tokens per second than a screen can show.
  */
 function listen(
   socket: ChatSocket,

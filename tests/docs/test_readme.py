@@ -11,7 +11,9 @@ from typing import get_args
 import pytest
 
 from accounts import errors as account_errors
+from accounts import urls as account_urls
 from llmchat import errors as chat_errors
+from llmchat import urls as chat_urls
 from llmchat.providers import errors as provider_errors
 from serving import errors as exceptions
 from tests.support.live import ROOT
@@ -91,6 +93,25 @@ def test_a_command_is_in_the_readme(target: str) -> None:
     assert f"`make {target}`" in README
 
 
+def _addresses() -> set[str]:
+    """Return the addresses that the project routes, without the admin's."""
+    return {
+        f"/{prefix}{str(route.pattern).strip('^$').removesuffix('/?')}"
+        for prefix, urls in (("", chat_urls), ("auth/", account_urls))
+        for route in urls.urlpatterns
+    }
+
+
+def test_the_addresses_are_found() -> None:
+    assert {"/llm/chat", "/auth/token/refresh"} <= _addresses()
+
+
+def test_every_address_is_in_the_readme() -> None:
+    section = README.split("\n### Addresses\n", 1)[1].split("\n## ", 1)[0]
+
+    assert set(re.findall(r"(?m)^\| [A-Z]+ \| `([^`]+)`", section)) == _addresses()
+
+
 def _subclasses(cls: type[Exception]) -> Iterator[type[Exception]]:
     for sub in cls.__subclasses__():
         yield sub
@@ -126,7 +147,7 @@ def test_the_readme_has_no_error_code_that_does_not_exist() -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))],
+    [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))],
     ids=lambda p: p.name,
 )
 def test_a_link_to_a_file_leads_somewhere(page: Path) -> None:

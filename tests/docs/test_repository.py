@@ -12,6 +12,7 @@ from django.core.management import call_command
 from tests.support.live import ROOT
 
 LOCK_FILES = ("frontend/package-lock.json", "tests/js/package-lock.json")
+REQUIREMENTS = ("requirements", "requirements-dev", "requirements-local")
 
 
 @pytest.mark.parametrize("name", LOCK_FILES)
@@ -22,20 +23,50 @@ def test_a_lock_file_names_no_registry(name: str) -> None:
     assert any("integrity" in package for package in packages)
 
 
-@pytest.mark.parametrize(
-    "name", ["requirements.txt", "requirements-dev.txt", "requirements-local.txt"]
-)
-def test_every_requirement_is_pinned(name: str) -> None:
-    lines = [
-        line
-        for line in (ROOT / name).read_text().splitlines()
-        if line and not line.startswith(("#", "-r "))
-    ]
+def _pins(name: str) -> dict[str, str]:
+    """Return each requirement of a resolved file, extras aside, with its hashes."""
+    text = re.sub(r"(?m)^\s*#.*\n", "", (ROOT / name).read_text())
+    requirements = text.replace("\\\n", " ").splitlines()
+    return {re.sub(r"\[.*?\]", "", line.split(" --")[0]): line for line in requirements}
 
-    assert lines
+
+def _names(source: str) -> set[str]:
+    """Return the packages that an input file names."""
+    lines = (ROOT / source).read_text().splitlines()
+    return {match[0] for line in lines if (match := re.match(r"[a-z][\w-]*", line))}
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_every_requirement_is_pinned_and_hashed(name: str) -> None:
+    pins = _pins(f"{name}.txt")
+
+    assert pins
     assert [
-        line for line in lines if not re.fullmatch(r"[\w\[\],.-]+==[\w.]+", line)
+        line
+        for line in pins.values()
+        if not re.fullmatch(
+            r"[\w\[\],.-]+==[\w.]+( ; .+?)?( +--hash=sha256:[0-9a-f]{64})+", line
+        )
     ] == []
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_a_requirements_file_has_what_its_input_names(name: str) -> None:
+    pinned = {pin.split("==")[0] for pin in _pins(f"{name}.txt")}
+
+    assert _names(f"{name}.in")
+    assert _names(f"{name}.in") - pinned == set()
+
+
+def test_tools_and_server_share_their_versions() -> None:
+    assert _pins("requirements.txt").keys() - _pins("requirements-dev.txt") == set()
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_a_requirements_file_names_no_registry(name: str) -> None:
+    text = (ROOT / f"{name}.txt").read_text()
+
+    assert re.findall(r"://|index-url|find-links|^-|@ |(?<!\w)/\w+", text, re.M) == []
 
 
 def test_no_secret_and_no_database_is_committed() -> None:

@@ -1,4 +1,4 @@
-"""`manage.py check`: Django's own, which a wrong encryption key fails as well."""
+"""`manage.py check`: Django's own, and a check of the encryption key."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from llmchat.checks import wrong_encryption_key
 
 
 class Command(check.Command):
-    """Checks the project; as an error of `check` alone E004 stops nothing else."""
+    """Check the project. E004 fails this command only, so that others still run."""
 
     def handle(self, *app_labels: Any, **options: Any) -> None:
-        """Called by Django to run the command."""
+        """Run Django's checks, then ours."""
         super().handle(*app_labels, **options)
         if not options["list_tags"] and (error := wrong_encryption_key()):
             raise SystemCheckError(f"System check failed: {error}")

@@ -1,4 +1,4 @@
-"""The account that a first look at the project needs."""
+"""`manage.py create_demo`: create the account for a first look."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ USERNAME = "demo"
 
 
 class Command(BaseCommand):
-    """Create the account `demo`, an operator, in a database without any account."""
+    """Create the operator `demo` in a database without accounts."""
 
     help = (
         "Create the account 'demo' if there is no account yet. Its password comes "
-        "from LLMCHAT_DEMO_PASSWORD; else it is random, and printed this once."
+        "from LLMCHAT_DEMO_PASSWORD; otherwise it is random and printed once."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Called by Django for the command's arguments."""
+        """Declare the arguments."""
         parser.add_argument(
             "--migrate",
             action="store_true",
-            help="bring the database up to date first, in the same process",
+            help="migrate the database first, in the same process",
         )
 
     def handle(self, *args: Any, migrate: bool = False, **options: Any) -> None:
-        """Called by Django to run the command."""
+        """Create the account, unless there is one."""
         if migrate:
             call_command("migrate", verbosity=0)
         password = os.environ.get("LLMCHAT_DEMO_PASSWORD") or secrets.token_urlsafe(9)

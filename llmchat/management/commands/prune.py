@@ -1,4 +1,4 @@
-"""`manage.py prune --older-than 90d`: delete the conversations of long ago."""
+"""`manage.py prune --older-than 90d`: delete old conversations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
 class Command(BaseCommand):
-    """Deletes conversations that nobody has gone on with for a while."""
+    """Delete conversations whose last turn is older than a given time."""
 
     help = (
         "Delete conversations, with all their messages, whose last turn is older "
@@ -25,7 +25,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Called by Django."""
+        """Declare the arguments."""
         parser.add_argument(
             "--older-than",
             type=_age,
@@ -36,18 +36,18 @@ class Command(BaseCommand):
         parser.add_argument(
             "--dry-run",
             action="store_true",
-            help="only say how much would be deleted",
+            help="only count what would be deleted",
         )
         parser.add_argument(
             "--batch",
             type=_batch,
             default=BATCH,
             metavar="N",
-            help=f"conversations to delete in one transaction, {BATCH} by default",
+            help=f"conversations per transaction, {BATCH} by default",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Called by Django."""
+        """Delete batch by batch, or only count."""
         before = timezone.now() - options["older_than"]
         if options["dry_run"]:
             old = old_conversations(before)

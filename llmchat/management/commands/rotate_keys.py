@@ -1,4 +1,4 @@
-"""Moves the stored provider keys under the first encryption key."""
+"""`manage.py rotate_keys`: encrypt the provider keys under the first key."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from llmchat.models import ProviderKey, encryption
 
 
 class Command(BaseCommand):
-    """Re-encrypt every provider key; what cannot be read stays as it is."""
+    """Re-encrypt every provider key; skip those that cannot be decrypted."""
 
     help = (
-        "Encrypt the stored provider keys anew under the first of "
+        "Re-encrypt the stored provider keys with the first of "
         "LLMCHAT_ENCRYPTION_KEYS. Afterwards the others can be dropped."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Called by Django to run the command."""
+        """Re-encrypt the keys in one transaction."""
         unread: list[str] = []
         rotated = 0
         with transaction.atomic():
@@ -33,6 +33,4 @@ class Command(BaseCommand):
                 rotated += 1
         self.stdout.write(f"Re-encrypted {rotated} provider keys.")
         if unread:
-            raise CommandError(
-                f"Left as they are, do not drop a key yet: {', '.join(unread)}"
-            )
+            raise CommandError(f"Skipped, do not drop a key yet: {', '.join(unread)}")

@@ -1,0 +1,87 @@
+"""Draw the tables, their keys and their relations, as Mermaid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+from django.apps import apps
+from django.db.models import Field, ForeignKey, ManyToManyField, Model, OneToOneField
+
+AnyField: TypeAlias = "Field[Any, Any]"
+
+# The tables of the project, and those of others that it works with.
+_APPS = ("accounts", "llmchat", "token_blacklist")
+_OTHERS = ("auth.Group",)
+
+
+def draw() -> str:
+    """Return the diagram of the tables that the project works with."""
+    models = find_models()
+    lines = ["erDiagram"]
+    for model in models:
+        lines += _relations(model, models)
+    for model in models:
+        lines += [
+            f"    {model._meta.db_table} {{",
+            *(f"        {line}" for line in _keys(model)),
+            "    }",
+        ]
+    return "\n".join(lines)
+
+
+def find_models() -> list[type[Model]]:
+    """Return the models that have a table of their own, by its name."""
+    models = [m for label in _APPS for m in apps.get_app_config(label).get_models()]
+    models += [apps.get_model(label) for label in _OTHERS]
+    own = [m for m in models if not m._meta.proxy]
+    return sorted(own, key=lambda model: model._meta.db_table)
+
+
+def _relations(model: type[Model], models: list[type[Model]]) -> Iterator[str]:
+    table = model._meta.db_table
+    for field in [*model._meta.fields, *model._meta.many_to_many]:
+        target = field.related_model
+        if isinstance(target, type) and target in models:
+            other = target._meta.db_table
+            yield f"    {table} {_cardinality(field)} {other} : {field.name}"
+
+
+def _cardinality(field: object) -> str:
+    if isinstance(field, ManyToManyField):
+        return "}o--o{"
+    left = "|o" if isinstance(field, OneToOneField) else "}o"
+    return f"{left}--o|" if isinstance(field, Field) and field.null else f"{left}--||"
+
+
+def _keys(model: type[Model]) -> Iterator[str]:
+    """Yield the columns that identify a row or lead to another."""
+    together = {
+        name: " + ".join(constraint.fields)
+        for constraint in model._meta.total_unique_constraints
+        if len(constraint.fields) > 1
+        for name in constraint.fields
+    }
+    for field in model._meta.fields:
+        marks = list(_marks(field))
+        if marks or field.name in together:
+            note = together.get(field.name)
+            words = [_type_of(field), field.column, ", ".join(marks)]
+            words += [f'"unique: {note}"'] if note else []
+            yield " ".join(word for word in words if word)
+
+
+def _marks(field: AnyField) -> Iterator[str]:
+    if field.primary_key:
+        yield "PK"
+    if isinstance(field, ForeignKey):
+        yield "FK"
+    if field.unique and not field.primary_key:
+        yield "UK"
+
+
+def _type_of(field: AnyField) -> str:
+    while isinstance(field, ForeignKey):
+        field = field.target_field
+    kind = field.get_internal_type().removesuffix("Field")
+    return kind.replace("Auto", "Integer").lower()
