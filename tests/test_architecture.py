@@ -141,7 +141,7 @@ def test_what_one_module_wraps_is_named_nowhere_else(home: str) -> None:
         for module, names in IMPORTS.items()
         if module != home
         for name in sorted(names)
-        if _is_below(name, ONLY_IN[home])
+        if is_below(name, ONLY_IN[home])
     ]
 
     assert offences == []
@@ -168,10 +168,9 @@ def test_no_room_imports_itself_through_another() -> None:
 
 
 def test_relative_imports_are_understood() -> None:
-    assert (
-        "llmchat.realtime.engineio.errors.RequestError"
-        in IMPORTS["llmchat.realtime.consumers"]
-    )
+    assert "llmchat.realtime.engineio.errors" in {
+        name.rpartition(".")[0] for name in IMPORTS["llmchat.realtime.server"]
+    }
     sample = ast.parse("from . import a\nfrom ..b import c").body
     assert isinstance(sample[0], ast.ImportFrom)
     assert isinstance(sample[1], ast.ImportFrom)

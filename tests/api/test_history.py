@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db.models import Model
 
-from llmchat.answers import services
+from llmchat.answers.answer import cancel_stream
 from llmchat.answers.events import Cancelled
 from llmchat.api.serializers import TurnSerializer, turn_from, validated
 from llmchat.books.turn import Turn
@@ -31,7 +31,7 @@ async def cancel_before_the_first_word(user: Model, upstream: Any, turn: Turn) -
     upstream.steps = (asyncio.Event(),)
     running = asyncio.create_task(events_of(user, turn))
     await upstream.received.wait()
-    assert services.cancel_stream(user_id=user.pk, session_id=turn.session_id)
+    assert cancel_stream(user_id=user.pk, session_id=turn.session_id)
     assert isinstance((await running)[-1], Cancelled)
     upstream.steps = ("Hello",)
 

@@ -231,7 +231,7 @@ def test_failing_keys_and_retired_models_need_attention(
 @pytest.mark.parametrize(
     ("permission", "seen"),
     [
-        ("view_providerkey", {"refused"}),
+        ("view_providerkey", {"rejected"}),
         ("view_provider", {"does not offer"}),
         ("view_budget", set()),
     ],
@@ -248,7 +248,7 @@ def test_a_notice_is_for_those_who_may_view_what_it_is_about(
     client.force_login(operator)
 
     page = client.get("/admin/").content.decode()
-    assert {text for text in ("refused", "does not offer") if text in page} == seen
+    assert {text for text in ("rejected", "does not offer") if text in page} == seen
 
 
 def test_many_providers_share_the_last_colour(ann: User) -> None:
