@@ -45,7 +45,8 @@ def test_every_requirement_is_pinned_and_hashed(name: str) -> None:
         line
         for line in pins.values()
         if not re.fullmatch(
-            r"[\w.-]+(\[[\w, -]+\])?==[\w.]+( ; .+?)?( +--hash=sha256:[0-9a-f]{64})+", line
+            r"[\w.-]+(\[[\w, -]+\])?==[\w.]+( ; .+?)?( +--hash=sha256:[0-9a-f]{64})+",
+            line,
         )
     ] == []
 
