@@ -65,6 +65,14 @@ def test_extras_are_kept() -> None:
     assert "\ncoverage[toml]==" in (ROOT / "requirements-dev.txt").read_text()
 
 
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_every_python_gets_the_same_version(name: str) -> None:
+    supported = [pin for pin in _pins(f"{name}.txt") if "== 'PyPy'" not in pin]
+    packages = [pin.split("==")[0] for pin in supported]
+
+    assert sorted(packages) == sorted(set(packages))
+
+
 def test_tools_and_server_share_their_versions() -> None:
     assert _pins("requirements.txt").keys() - _pins("requirements-dev.txt") == set()
 
