@@ -56,19 +56,19 @@ def _cardinality(field: object) -> str:
 
 def _keys(model: type[Model]) -> Iterator[str]:
     """Yield the columns that identify a row or lead to another."""
-    together = {
-        name: " + ".join(constraint.fields)
-        for constraint in model._meta.total_unique_constraints
-        if len(constraint.fields) > 1
-        for name in constraint.fields
-    }
     for field in model._meta.fields:
-        marks = list(_marks(field))
-        if marks or field.name in together:
-            note = together.get(field.name)
+        marks, unique = list(_marks(field)), "; ".join(_unique_together(field))
+        if marks or unique:
             words = [_type_of(field), field.column, ", ".join(marks)]
-            words += [f'"unique: {note}"'] if note else []
+            words += [f'"unique: {unique}"'] if unique else []
             yield " ".join(word for word in words if word)
+
+
+def _unique_together(field: AnyField) -> Iterator[str]:
+    """Yield the fields of each unique constraint that has this one and others."""
+    for constraint in field.model._meta.total_unique_constraints:
+        if field.name in constraint.fields and len(constraint.fields) > 1:
+            yield " + ".join(constraint.fields)
 
 
 def _marks(field: AnyField) -> Iterator[str]:

@@ -17,7 +17,7 @@ from llmchat.models.encryption import EncryptionError
 from llmchat.reports import usage
 from llmchat.reports.usage import Total, Usage
 
-# Distinguishable for colour-blind people, too.
+# Told apart by people who see few colours as well.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 _OTHER = "other"
 _RETIRED_WITHIN = timedelta(days=7)
@@ -32,7 +32,7 @@ class Notice:
 
 
 def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Add the figures to the context of the front page; called by django-unfold."""
+    """Called by the look for the front page; adds to the template's context."""
     context["title"] = "Usage"
     user = request.user
     context["notices"] = [
@@ -68,7 +68,7 @@ def _problem(key: ProviderKey) -> str:
     except EncryptionError:
         return "cannot be decrypted with LLMCHAT_ENCRYPTION_KEYS."
     if key.last_error:
-        return f"was rejected ({key.last_error})."
+        return f"was refused ({key.last_error})."
     return ""
 
 
@@ -102,7 +102,7 @@ def _names(recent: Usage) -> list[str]:
 
 
 def chart(recent: Usage, measure: Callable[[Total], float]) -> dict[str, Any]:
-    """Return stacked bars of each day, in the format of django-unfold's chart."""
+    """Return stacked bars of each day, as the look's chart takes them."""
     names = _names(recent)
     datasets = [
         {

@@ -26,7 +26,7 @@ from llmchat.models import Conversation, Message
 _CONVERSATIONS = 20
 _MESSAGES = 200
 _CHUNK = 64 * 1024
-# A spreadsheet reads a cell that starts like this as a formula.
+# A spreadsheet takes what begins so for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _CONVERSATION_FIELDS = (
     "id",

@@ -1,4 +1,4 @@
-"""Search conversations by text.
+"""Search in what was said.
 
 PostgreSQL has a full-text index (migration 0011), whose expressions are repeated
 here to the letter; other databases are read through. Either way only the latest
@@ -73,8 +73,8 @@ def _said_in_postgresql(messages: QuerySet[Message], text: str) -> list[UUID]:
     judged = ended.values_list("conversation_id", is_hit)[:_LATEST]
     latest = [conversation_id for conversation_id, hit in judged if hit]
     if len(latest) < min(MATCHES, _ENOUGH):
-        # Ordered by the indexed column, the planner, which cannot estimate words,
-        # would read all messages from the latest on.
+        # A plain order would tempt the planner, who knows nothing of words, to read
+        # all messages from the latest on.
         found = ended.filter(document=query).order_by(_UNINDEXED_CREATED_AT)
         latest = list(found.values_list("conversation_id", flat=True)[:MATCHES])
     return latest[:MATCHES]
@@ -86,7 +86,7 @@ def _conversations_of(message_id: UUID) -> list[UUID]:
 
 
 def as_id(text: str) -> UUID | None:
-    """Return the id in `text`, None where it is not one."""
+    """Return the id of a row that somebody has entered, None where it is none."""
     try:
         return UUID(text)
     except ValueError:

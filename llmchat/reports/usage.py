@@ -1,4 +1,4 @@
-"""Measure the usage of the last days: tokens, cost, times, failures.
+"""What was used in the last days: tokens, cost, times, failures.
 
 A handful of aggregates over the index `message_usage`, none of which reads a text.
 The result is plain values, kept for a minute, so that a busy front page of the admin
@@ -25,7 +25,7 @@ _KEPT_S = 60
 _CACHE_KEY = "llmchat:usage:1"
 _USERS = 10
 _MODELS = 20
-# The latest answers whose times are measured.
+# Times are read from so many of the latest answers.
 _SAMPLE = 5000
 _State = Message.State
 _FAILED = (_State.ERROR, _State.INTERRUPTED)
@@ -44,7 +44,7 @@ class Total:
 
     @property
     def tokens(self) -> int:
-        """Input and output tokens together."""
+        """What went in and what came out."""
         return self.input_tokens + self.output_tokens
 
     @property
@@ -113,7 +113,7 @@ def measure() -> Usage:
 
 
 def _ended(since: date) -> QuerySet[Message]:
-    """Return the answers that have ended, without those of clients' histories."""
+    """Return the answers that have ended, those of clients' histories left out."""
     moment = datetime.combine(
         since, datetime.min.time(), timezone.get_default_timezone()
     )

@@ -45,7 +45,8 @@ def test_every_requirement_is_pinned_and_hashed(name: str) -> None:
         line
         for line in pins.values()
         if not re.fullmatch(
-            r"[\w\[\],.-]+==[\w.]+( ; .+?)?( +--hash=sha256:[0-9a-f]{64})+", line
+            r"[\w.-]+(\[[\w, -]+\])?==[\w.]+( ; .+?)?( +--hash=sha256:[0-9a-f]{64})+",
+            line,
         )
     ] == []
 
@@ -56,6 +57,20 @@ def test_a_requirements_file_has_what_its_input_names(name: str) -> None:
 
     assert _names(f"{name}.in")
     assert _names(f"{name}.in") - pinned == set()
+
+
+def test_extras_are_kept() -> None:
+    """Without them, some versions of pip look for another version and fail."""
+    assert "\npsycopg[binary, pool]==" in (ROOT / "requirements.txt").read_text()
+    assert "\ncoverage[toml]==" in (ROOT / "requirements-dev.txt").read_text()
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_every_python_gets_the_same_version(name: str) -> None:
+    supported = [pin for pin in _pins(f"{name}.txt") if "== 'PyPy'" not in pin]
+    packages = [pin.split("==")[0] for pin in supported]
+
+    assert sorted(packages) == sorted(set(packages))
 
 
 def test_tools_and_server_share_their_versions() -> None:

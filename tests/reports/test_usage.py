@@ -224,7 +224,7 @@ def test_failing_keys_and_retired_models_need_attention(
 
     (first,), (second,) = dashboard.failing_keys(), dashboard.retired_models()
 
-    assert first.text == "Test: the key old sk-…abcd was rejected (provider_quota)."
+    assert first.text == "Test: the key old sk-…abcd was refused (provider_quota)."
     assert "the default model model-1" in second.text
 
 
