@@ -9,8 +9,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import jwt
 import pytest
 
+from tests.support import live
 from tests.support.live import ROOT, Account, LiveServer
 
 NODE_MODULES = ROOT / "tests" / "js" / "node_modules"
@@ -109,6 +111,37 @@ def test_the_node_script_says_that_its_password_is_wrong(
 
     assert status == 1
     assert len(complaint.splitlines()) == 1
+
+
+def expired(server: LiveServer, account: Account) -> str:
+    """Return the access token of an account as it is after half an hour."""
+    claims = jwt.decode(account.access, options={"verify_signature": False})
+    secret = live.environment(server.database)["DJANGO_SECRET_KEY"]
+    return str(jwt.encode({**claims, "exp": 1}, secret, algorithm="HS256"))
+
+
+def with_expired_token(server: LiveServer, account: Account, refresh: str) -> str:
+    """Return the script of the integration page, its token expired once it has it."""
+    code = script("docs/integration.md", "javascript", "async function main")
+    late = f'tokens = {{ ...tokens, access: "{expired(server, account)}", {refresh} }};'
+    code = code.replace("  const socket =", f"  {late}\n  const socket =")
+    return aimed_at(server, account, code)
+
+
+def test_the_node_script_refreshes_a_token_that_has_expired(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "script.cjs"
+    file.write_text(with_expired_token(server, server.account(), ""))
+    assert run(["node", str(file)]).strip()
+
+
+def test_the_node_script_gives_up_where_the_refresh_token_has_expired_too(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    code = with_expired_token(server, server.account(), 'refresh: "nonsense"')
+    status, complaint = complaint_of(tmp_path, code)
+    assert (status, complaint) == (1, "Authentication token missing\n")
 
 
 # Takes the place of the script's own `main`.
