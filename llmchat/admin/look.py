@@ -1,7 +1,6 @@
-"""The look's classes and decorators, under the types that they really have.
+"""The classes and decorators of the theme, django-unfold, with correct types.
 
-django-unfold's own annotations contradict Django's; everything else in this package
-takes these from here.
+Its own annotations contradict Django's; the rest of this package imports from here.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from django.utils.functional import _StrOrPromise
 
     class ModelAdmin(admin.ModelAdmin[Any]):
-        """What the look adds to Django's."""
+        """Django's class with what the theme adds."""
 
         def get_actions_submit_line(
             self, request: HttpRequest, object_id: object
@@ -36,7 +35,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def action(
     *, description: _StrOrPromise, permissions: Sequence[str]
 ) -> Callable[[F], F]:
-    """Make a method an action of a list or a form."""
+    """Declare a method as an action of a list or a form."""
     look: Any = decorators.action
     decorate: Callable[[F], F] = look(description=description, permissions=permissions)
     return decorate
@@ -48,7 +47,7 @@ def display(
     label: Mapping[Any, str],
     ordering: str | Combinable | BaseExpression | None = None,
 ) -> Callable[[F], F]:
-    """Show what a method returns as a label; `label` maps values to colours."""
+    """Display a column as a label; `label` maps values to colours."""
     look: Any = decorators.display
     decorate: Callable[[F], F] = look(
         description=description, label=label, ordering=ordering
