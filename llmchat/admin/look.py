@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import ValidationError
+from django.db.models import Field
 from django.db.models.expressions import BaseExpression, Combinable
 from unfold import decorators
 
@@ -25,7 +28,30 @@ if TYPE_CHECKING:
 
     TabularInline = admin.TabularInline[Any, Any]
 else:
-    from unfold.admin import ModelAdmin, TabularInline
+    from unfold.admin import ModelAdmin as _ModelAdmin
+    from unfold.admin import TabularInline
+
+    class ModelAdmin(_ModelAdmin):
+        """The theme's class, without its faults over ids that no row can have."""
+
+        def response_action(self, request, queryset):
+            """Run an action, ignoring such ids in the selection."""
+            field = self.opts.pk
+            data = request.POST.copy()
+            selected = data.getlist(ACTION_CHECKBOX_NAME)
+            possible = [value for value in selected if _is_possible(field, value)]
+            data.setlist(ACTION_CHECKBOX_NAME, possible)
+            request.POST = data
+            return super().response_action(request, queryset)
+
+
+def _is_possible(field: Field[Any, Any], value: str) -> bool:
+    try:
+        found = field.to_python(value)
+    except ValidationError:
+        return False
+    return not isinstance(found, int) or found.bit_length() < 64
+
 
 __all__ = ["ModelAdmin", "TabularInline", "action", "display"]
 
