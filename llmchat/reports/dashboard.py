@@ -38,6 +38,7 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     context["notices"] = [
         *(failing_keys() if user.has_perm("llmchat.view_providerkey") else ()),
         *(retired_models() if user.has_perm("llmchat.view_provider") else ()),
+        *(open_providers() if user.has_perm("llmchat.view_provideraccess") else ()),
     ]
     if user.has_perm("llmchat.view_message"):
         recent = usage.recent()
@@ -91,6 +92,16 @@ def retired_models() -> Iterator[Notice]:
             yield Notice(
                 f"{provider.label}: it does not offer the default model {model}.", url
             )
+
+
+def open_providers() -> Iterator[Notice]:
+    """Yield the providers that everyone may use although they have groups.
+
+    The admin refuses this, but a dump of an older version restores it.
+    """
+    for provider in Provider.objects.exclude(access=None).filter(restricted=False):
+        url = reverse("admin:llmchat_provider_change", args=[provider.pk])
+        yield Notice(f"{provider.label}: everyone may use it, despite its groups.", url)
 
 
 def _names(recent: Usage) -> list[str]:
