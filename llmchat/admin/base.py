@@ -1,4 +1,4 @@
-"""What the classes of the admin share."""
+"""Base classes and helpers of the admin."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ else:  # Django's own classes take no parameters
     _ModelAdmin = options.ModelAdmin
     _Form = forms.ModelForm
 
-# Colours of the look's labels.
+# Colours of the labels.
 STATE_LABELS = {
     AnswerState.COMPLETE.label: "success",
     AnswerState.STREAMING.label: "info",
@@ -35,27 +35,27 @@ STATE_LABELS = {
 
 
 class ReadOnly(_Options):
-    """Shown as it is and never edited; deleting is left to Django's permissions."""
+    """Read-only rows; Django's permissions decide on deleting."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Say that nothing is added by hand."""
+        """Allow nothing to be added by hand."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Say that nothing is changed by hand."""
+        """Allow nothing to be changed by hand."""
         return False
 
 
 class ChangesForm(_Form):
-    """Writes what was changed in it alone; others may be writing the rest."""
+    """Saves only the fields that were changed, as others may write the rest."""
 
     def written_fields(self) -> list[str]:
-        """Return the fields of the row that what was entered goes to."""
+        """Return the fields of the row to save."""
         fields = {field.name for field in self.instance._meta.concrete_fields}
         return [name for name in self.changed_data if name in fields]
 
     def save(self, commit: bool = True) -> Any:
-        """Write a new row whole, and of an old one what was changed."""
+        """Save all of a new row, and the changes of an existing one."""
         row = super().save(commit=False)
         if commit:
             row.save(update_fields=self.written_fields() if row.pk else None)
@@ -63,43 +63,43 @@ class ChangesForm(_Form):
 
 
 class SavesChanges(_ModelAdmin):
-    """Leaves the writing to its form, a `ChangesForm`.
+    """Lets the form, a `ChangesForm`, save the row.
 
-    Named after the look's class, which wraps the saving in something of its own.
+    Listed after the theme's class, whose own `save_model` calls this one.
     """
 
     def save_model(
         self, request: HttpRequest, obj: Model, form: Any, change: bool
     ) -> None:
-        """Called by Django for a form that is valid."""
+        """Save the row (called by Django with a valid form)."""
         form.save()
 
 
 def number(text: str) -> int | None:
-    """Return the number that a query holds, None where none of a database does."""
+    """Return the number in a query string, None if no database can hold it."""
     return int(text) if text.isdecimal() and len(text) <= 18 else None
 
 
 def provider_choices() -> list[tuple[str, Any]]:
-    """Return the providers for a filter, without asking every conversation."""
+    """Return the choices of a filter by provider."""
     return list(Provider.objects.values_list("name", "label"))
 
 
 def dollars(cost: Decimal | None) -> str:
-    """Return a cost for people, as precise as it is small."""
+    """Format a cost, with more digits for a small one."""
     if cost is None:
         return "–"
     return f"${cost:,.2f}" if cost >= 1 or not cost else f"${cost:.4f}"
 
 
 def may_view_users(request: HttpRequest) -> bool:
-    """Return whether the operator may see more of people than their usernames."""
+    """Return whether the operator may see e-mail addresses and names."""
     names = ("accounts.view_user", "accounts.change_user")
     return any(map(request.user.has_perm, names))
 
 
 def log(request: HttpRequest, about: Model, message: str) -> None:
-    """Write into the admin's history what somebody has done."""
+    """Add an entry to the admin's history."""
     user = request.user
     assert isinstance(user, User)  # the admin lets nobody else in
     LogEntry.objects.create(

@@ -19,10 +19,10 @@ from llmchat.models import Budget
 
 @admin.register(Budget)
 class BudgetAdmin(ModelAdmin, SavesChanges):
-    """Budgets of users and groups, with what is spent of each.
+    """Budgets of users and groups, with the amounts spent.
 
-    What is spent counts for one owner in one unit and period, so that of a budget
-    with a past the limit alone can be changed.
+    An amount spent is for one owner, unit and period, so only the limit of an
+    existing budget can be changed.
     """
 
     form = ChangesForm
@@ -52,20 +52,20 @@ class BudgetAdmin(ModelAdmin, SavesChanges):
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
-        """Add up what is reserved in the same query."""
+        """Add up the reservations in the same query."""
         rows: QuerySet[Budget] = super().get_queryset(request)
         return rows.annotate(reserved=Sum("reservations__amount"))
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: Budget | None = None
     ) -> list[str]:
-        """Keep a budget what it was made as."""
+        """Fix the owner, unit and period of an existing budget."""
         shown = ["spent_now", "reserved_now", "renews"]
         return shown if obj is None else ["user", "group", "period", "unit", *shown]
 
-    @admin.display(description=_("of"), ordering="user__username")
+    @admin.display(description=_("owner"), ordering="user__username")
     def owner(self, budget: Budget) -> str:
-        """Show whose budget it is."""
+        """Show the user or the group."""
         if budget.user is not None:
             return budget.user.get_username()
         return f"group {budget.group}"
@@ -77,12 +77,12 @@ class BudgetAdmin(ModelAdmin, SavesChanges):
 
     @admin.display(description=_("spent in this period"))
     def spent_now(self, budget: Budget) -> str:
-        """Show what is spent of it until now."""
+        """Show the amount spent in the current period."""
         return _shown(budget, budget.spent_at(timezone.now()))
 
     @admin.display(description=_("reserved by running answers"))
     def reserved_now(self, budget: Any) -> str:
-        """Show what running answers may still use up."""
+        """Show the amount that running answers have reserved."""
         return _shown(budget, getattr(budget, "reserved", None) or Decimal(0))
 
     @admin.display(description=_("renews at"))

@@ -1,4 +1,4 @@
-"""Conversations in the admin: found, read, exported, deleted."""
+"""Conversations in the admin: search, read, export, delete."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
     search_fields = ["title"]
-    search_help_text = _("Search what was said, a user, an id")
+    search_help_text = _("Search messages, usernames and ids")
     change_form_template = "admin/llmchat/conversation/change_form.html"
     fields = ()  # the template shows them
     actions = ["export_json", "export_csv"]
@@ -88,7 +88,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         description=_("tokens"), ordering=F("input_tokens") + F("output_tokens")
     )
     def tokens(self, conversation: Conversation) -> str:
-        """Show what went in and what came out."""
+        """Show input and output tokens."""
         return f"{conversation.input_tokens:,} → {conversation.output_tokens:,}"
 
     @admin.display(description=_("cost"), ordering="cost")
@@ -98,12 +98,12 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
 
     @admin.display(description=_("turns"), ordering="turn_count")
     def turns(self, conversation: Conversation) -> int:
-        """Show how many answers it has."""
+        """Show the number of answers."""
         return conversation.turn_count
 
     @admin.display(description=_("last activity"), ordering="updated_at")
     def last_activity(self, conversation: Conversation) -> str:
-        """Show when something was said last, in UTC."""
+        """Show the time of the last message, in UTC."""
         return f"{conversation.updated_at:%Y-%m-%d %H:%M}"
 
     # --- Finding and reading -----------------------------------------------------
@@ -111,7 +111,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Search in what was said."""
+        """Search the messages."""
         if not search_term.strip():
             return queryset, False
         user_id = number(request.GET.get("user__id__exact", ""))
@@ -124,7 +124,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show the conversation as a chat; stop its stream where asked to."""
+        """Show the conversation as a chat, or stop its stream."""
         if request.method == "POST" and "_stop" in request.POST:
             return self._stop(request, object_id)
         response: HttpResponse = super().change_view(
@@ -135,7 +135,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Add a page of messages; the row has been found and may be seen."""
+        """Add a page of messages to the context."""
         conversation: Conversation = context["original"]
         last = max(0, conversation.message_count - 1) // _PAGE
         part = min(number(request.GET.get("part", "")) or 0, last)
@@ -252,15 +252,15 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """Name the conversations and count their messages, instead of reading them."""
+        """Name the conversations and count their messages without reading them."""
         return summary(objs, self.model)
 
     def delete_model(self, request: HttpRequest, obj: Conversation) -> None:
-        """Stop what runs in it; a late end finds no row to write to."""
+        """Stop its stream, then delete it."""
         stopping.delete(Conversation.objects.filter(pk=obj.pk))
 
     def delete_queryset(
         self, request: HttpRequest, queryset: QuerySet[Conversation]
     ) -> None:
-        """Stop what runs in them first."""
+        """Stop their streams, then delete them."""
         stopping.delete(queryset)

@@ -29,13 +29,13 @@ else:
 
 
 class DayFilter(_RangeDateFilter):
-    """From one day to another, both of them whole, in UTC.
+    """From one day to another, both included, in UTC.
 
-    The look's own filter ends where the last day begins.
+    The theme's own filter leaves the last day out.
     """
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Narrow the list down; what is no date does not."""
+        """Filter the list, ignoring what is not a date."""
         limits = {}
         if (first := self._day("from")) is not None:
             limits[f"{self.field_path}__gte"] = _begin(first)
@@ -57,12 +57,12 @@ def _begin(day: date) -> datetime:
 
 
 class UserFilter(_AutocompleteFilter):
-    """By the user; a number that no database takes is refused as a wrong one is."""
+    """By user; a number that no database can hold is an incorrect lookup."""
 
     def __init__(
         self, field: Any, request: HttpRequest, *args: Any, **kwargs: Any
     ) -> None:
-        """Called by Django for every list."""
+        """Check the id before Django looks the user up."""
         wanted = request.GET.get("user__id__exact")
         if wanted and number(wanted) is None:
             raise IncorrectLookupParameters
@@ -70,7 +70,7 @@ class UserFilter(_AutocompleteFilter):
 
 
 class ProviderFilter(DropdownFilter):
-    """By the provider's name, which a message keeps when the provider goes."""
+    """By the provider's name, which messages keep when the provider is deleted."""
 
     title = _("provider")
     parameter_name = "provider"
@@ -82,6 +82,6 @@ class ProviderFilter(DropdownFilter):
         return provider_choices()
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Narrow the list down."""
+        """Filter the list."""
         name = self.value()
         return queryset.filter(provider=name) if name else queryset

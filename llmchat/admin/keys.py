@@ -1,4 +1,4 @@
-"""Provider keys in the admin: they go in, they are tried, they never come out."""
+"""Provider keys in the admin: they can be entered and tested, never read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llmchat.admin.look import ModelAdmin, TabularInline, action, display
 from llmchat.models import ProviderKey
 from llmchat.models.encryption import EncryptionError
 
-# Each is a request to a provider that the operator waits for.
+# Each is a request to a provider while the operator waits.
 _MAX_TESTS = 5
 _OF_THE_VALUE = (
     *("encrypted_value", "prefix", "last4"),
@@ -29,14 +29,14 @@ _LEVELS = {True: messages.SUCCESS, False: messages.ERROR, None: messages.WARNING
 
 
 class ProviderKeyForm(ChangesForm):
-    """Takes a key in and never gives one out."""
+    """Accepts a new key and never shows a stored one."""
 
     value = forms.CharField(
         label=_("Key"),
         required=False,
         strip=True,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
-        help_text=_("Stored encrypted and never shown again. Blank: as it is."),
+        help_text=_("Stored encrypted and never shown again. Leave blank to keep it."),
     )
 
     class Meta:
@@ -44,10 +44,10 @@ class ProviderKeyForm(ChangesForm):
         fields = ["provider", "name", "enabled", "resting_until"]
 
     def clean_value(self) -> str:
-        """Take in the key, unless it is blank and there is one already."""
+        """Encrypt a new key; keep the stored one if the field is blank."""
         value: str = self.cleaned_data["value"]
         if not value and not self.instance.encrypted_value:
-            raise forms.ValidationError(_("A key is needed."))
+            raise forms.ValidationError(_("Enter a key."))
         if not value:
             return ""
         # It is sent in a header.
@@ -61,20 +61,20 @@ class ProviderKeyForm(ChangesForm):
         return value
 
     def clean(self) -> dict[str, Any]:
-        """End the rest of the old key with it, unless another one was entered."""
+        """Let a new key be used at once, unless a time was entered."""
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("value") and "resting_until" not in self.changed_data:
             cleaned["resting_until"] = None
         return cleaned
 
     def written_fields(self) -> list[str]:
-        """Leave the stored key alone, which may be rotated now, but for a new one."""
+        """Save the key only if it is new: the stored one may be rotated meanwhile."""
         written = super().written_fields()
         return [*written, *_OF_THE_VALUE] if self.cleaned_data["value"] else written
 
 
 class ProviderKeyInline(TabularInline):
-    """The keys of a provider, on its page."""
+    """The keys on a provider's page."""
 
     model = ProviderKey
     form = ProviderKeyForm
@@ -85,13 +85,13 @@ class ProviderKeyInline(TabularInline):
 
     @admin.display(description=_("stored"))
     def shown(self, key: ProviderKey) -> str:
-        """Show as much of the key as anybody sees."""
+        """Show the masked key."""
         return key.masked or "–"
 
 
 @admin.register(ProviderKey)
 class ProviderKeyAdmin(ModelAdmin, SavesChanges):
-    """All keys: which are in use, which are refused, and a way to find out."""
+    """All keys, with their health and a test."""
 
     form = ProviderKeyForm
     list_display = [
@@ -114,17 +114,17 @@ class ProviderKeyAdmin(ModelAdmin, SavesChanges):
     def get_readonly_fields(
         self, request: HttpRequest, obj: ProviderKey | None = None
     ) -> list[str]:
-        """Keep a key where it is: another provider would be sent it."""
+        """Fix the provider of a key, so that it is sent to no other."""
         return ["shown"] if obj is None else ["shown", "provider"]
 
     @admin.display(description=_("name"), ordering="name")
     def label(self, key: ProviderKey) -> str:
-        """Name the key, by its number where nobody has."""
+        """Show the name, or the number of a key without one."""
         return key.name or f"Key {key.pk}"
 
     @admin.display(description=_("stored key"))
     def shown(self, key: ProviderKey) -> str:
-        """Show as much of the key as anybody sees."""
+        """Show the masked key."""
         return key.masked or "–"
 
     @display(
@@ -132,7 +132,7 @@ class ProviderKeyAdmin(ModelAdmin, SavesChanges):
         label={"refused": "danger", "resting": "warning", "works": "success"},
     )
     def health(self, key: ProviderKey) -> tuple[str, str]:
-        """Show how the last request with it went."""
+        """Show the result of the last request with the key."""
         if key.last_error:
             return "refused", key.last_error
         if key.resting_until is not None and key.resting_until > timezone.now():
@@ -143,11 +143,11 @@ class ProviderKeyAdmin(ModelAdmin, SavesChanges):
 
     @action(description=_("Test key"), permissions=["change"])
     def test_keys(self, request: HttpRequest, queryset: QuerySet[ProviderKey]) -> None:
-        """Try the selected keys at their providers."""
+        """Test the selected keys."""
         keys = list(queryset.select_related("provider")[: _MAX_TESTS + 1])
         if len(keys) > _MAX_TESTS:
             self.message_user(
-                request, _("Select five keys at most."), level=messages.ERROR
+                request, _("Select at most five keys."), level=messages.ERROR
             )
             return
         for key in keys:
@@ -155,7 +155,7 @@ class ProviderKeyAdmin(ModelAdmin, SavesChanges):
 
     @action(description=_("Save and test key"), permissions=["change"])
     def save_and_test(self, request: HttpRequest, key: ProviderKey) -> None:
-        """Called in the transaction that saves the key: remember to try it after."""
+        """Mark the key for a test after the transaction that saves it."""
         request.META[_TO_TEST] = key.pk
 
     def changeform_view(
@@ -165,7 +165,7 @@ class ProviderKeyAdmin(ModelAdmin, SavesChanges):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Offer to test a new key as well; no transaction waits for the provider."""
+        """Offer to test a new key too, outside the transaction that saves it."""
         buttons = self.get_actions_submit_line(request, object_id)
         response: HttpResponse = super().changeform_view(
             request,

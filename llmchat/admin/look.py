@@ -1,7 +1,6 @@
-"""The look's classes and decorators, under the types that they really have.
+"""The classes and decorators of the theme, django-unfold, with correct types.
 
-django-unfold's own annotations contradict Django's; everything else in this package
-takes these from here.
+Its own annotations contradict Django's; the rest of this package imports from here.
 """
 
 from __future__ import annotations
@@ -9,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import ValidationError
+from django.db.models import Field
 from django.db.models.expressions import BaseExpression, Combinable
 from unfold import decorators
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from django.utils.functional import _StrOrPromise
 
     class ModelAdmin(admin.ModelAdmin[Any]):
-        """What the look adds to Django's."""
+        """Django's class with what the theme adds."""
 
         def get_actions_submit_line(
             self, request: HttpRequest, object_id: object
@@ -26,7 +28,30 @@ if TYPE_CHECKING:
 
     TabularInline = admin.TabularInline[Any, Any]
 else:
-    from unfold.admin import ModelAdmin, TabularInline
+    from unfold.admin import ModelAdmin as _ModelAdmin
+    from unfold.admin import TabularInline
+
+    class ModelAdmin(_ModelAdmin):
+        """The theme's class, without its faults over ids that no row can have."""
+
+        def response_action(self, request, queryset):
+            """Run an action, ignoring such ids in the selection."""
+            field = self.opts.pk
+            data = request.POST.copy()
+            selected = data.getlist(ACTION_CHECKBOX_NAME)
+            possible = [value for value in selected if _is_possible(field, value)]
+            data.setlist(ACTION_CHECKBOX_NAME, possible)
+            request.POST = data
+            return super().response_action(request, queryset)
+
+
+def _is_possible(field: Field[Any, Any], value: str) -> bool:
+    try:
+        found = field.to_python(value)
+    except ValidationError:
+        return False
+    return not isinstance(found, int) or found.bit_length() < 64
+
 
 __all__ = ["ModelAdmin", "TabularInline", "action", "display"]
 
@@ -36,7 +61,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def action(
     *, description: _StrOrPromise, permissions: Sequence[str]
 ) -> Callable[[F], F]:
-    """Make a method an action of a list or a form."""
+    """Declare a method as an action of a list or a form."""
     look: Any = decorators.action
     decorate: Callable[[F], F] = look(description=description, permissions=permissions)
     return decorate
@@ -48,7 +73,7 @@ def display(
     label: Mapping[Any, str],
     ordering: str | Combinable | BaseExpression | None = None,
 ) -> Callable[[F], F]:
-    """Show what a method returns as a label; `label` maps values to colours."""
+    """Display a column as a label; `label` maps values to colours."""
     look: Any = decorators.display
     decorate: Callable[[F], F] = look(
         description=description, label=label, ordering=ordering

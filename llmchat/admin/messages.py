@@ -1,4 +1,4 @@
-"""Prompts and answers over all conversations."""
+"""Prompts and answers of all conversations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llmchat.models import Message
 
 @admin.register(Message)
 class MessageAdmin(ReadOnly, ModelAdmin):
-    """Answers and prompts over all conversations, the latest first."""
+    """Messages of all conversations, the latest first."""
 
     list_display = [
         "created_at",
@@ -53,15 +53,15 @@ class MessageAdmin(ReadOnly, ModelAdmin):
 
     @admin.display(description=_("cost"), ordering="cost")
     def dollars(self, message: Message) -> str:
-        """Show what an answer cost."""
+        """Show the cost of an answer."""
         return dollars(message.cost)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Say that a message goes only with its conversation."""
+        """Forbid it: messages are deleted with their conversation."""
         return False
 
     def delete_view(
         self, request: HttpRequest, *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Refuse, whoever asks."""
+        """Refuse, for superusers as well."""
         raise PermissionDenied

@@ -41,7 +41,7 @@ class ProviderAdmin(ModelAdmin):
             {"fields": ["protocol", "base_url", "needs_key", "embedded"]},
         ),
         (
-            _("What the model takes"),
+            _("Model parameters"),
             {
                 "fields": [
                     "max_tokens_field",
@@ -65,7 +65,7 @@ class ProviderAdmin(ModelAdmin):
         return rows.annotate(enabled_keys=enabled).prefetch_related("access__group")
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        """Leave out what belongs to keys and groups that may not be seen."""
+        """Hide the columns about keys and groups from those who may not view them."""
         hidden = []
         if not request.user.has_perm("llmchat.view_providerkey"):
             hidden.append("keys")
@@ -76,21 +76,21 @@ class ProviderAdmin(ModelAdmin):
     def get_readonly_fields(
         self, request: HttpRequest, obj: Provider | None = None
     ) -> list[str]:
-        """Leave it to administrators where keys are sent; a name decides it, too.
+        """Let only superusers change where keys are sent, which the name decides too.
 
-        Whoever may not change the groups may not open the provider to everyone.
+        Opening a provider to everyone takes the permission to change its groups.
         """
         fixed = [] if _is_superuser(request) else [*_DESTINATION]
         may_open = request.user.has_perm("llmchat.change_provideraccess")
         return fixed if may_open else [*fixed, "restricted"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Leave new providers to administrators: each is a place to send keys to."""
+        """Let only superusers add providers, since keys are sent to them."""
         return _is_superuser(request)
 
     @admin.display(description=_("who may use it"), ordering="restricted")
     def users(self, provider: Provider) -> str:
-        """Show whether it is open to everyone, or the groups with access."""
+        """Show the groups with access, or that it is open to everyone."""
         if not provider.restricted:
             return "everyone"
         groups = ", ".join(str(access.group) for access in provider.access.all())
@@ -98,7 +98,7 @@ class ProviderAdmin(ModelAdmin):
 
     @admin.display(description=_("stored keys"))
     def keys(self, provider: Any) -> int:
-        """Show how many keys are stored and enabled."""
+        """Show the number of enabled keys."""
         return int(provider.enabled_keys)
 
 

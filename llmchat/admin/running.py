@@ -1,4 +1,4 @@
-"""What is being written now, and a way to stop it."""
+"""Running answers in the admin, and how to stop them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def may_stop(request: HttpRequest) -> bool:
 
 
 def stop(request: HttpRequest, answers: QuerySet[Message]) -> int:
-    """Stop those of `answers` that run; write down who did it."""
+    """Stop the running ones of `answers` and log who did it."""
     running = list(answers.filter(state=Message.State.STREAMING))
     count = stopping.stop(answers)
     for answer in running:
@@ -39,7 +39,7 @@ def stop(request: HttpRequest, answers: QuerySet[Message]) -> int:
 
 @admin.register(RunningStream)
 class RunningStreamAdmin(ReadOnly, ModelAdmin):
-    """All answers that are being written, on every worker."""
+    """Running answers of all workers."""
 
     list_display = [
         "conversation_link",
@@ -67,7 +67,7 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
     actions = ["stop_selected"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RunningStream]:
-        """List what runs, with the length of its text instead of the text."""
+        """List running answers with the length of their text, not the text."""
         rows: QuerySet[RunningStream] = super().get_queryset(request)
         return (
             rows.filter(state=Message.State.STREAMING)
@@ -76,7 +76,7 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
         )
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        """Add the button for those who may stop streams; leave out others' titles."""
+        """Add the button or hide the conversation, as permissions demand."""
         columns = list(super().get_list_display(request))
         if not request.user.has_perm("llmchat.view_conversation"):
             columns.remove("conversation_link")
@@ -85,24 +85,24 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the list; stop the stream whose button was pressed."""
+        """Show the list, or stop the stream whose button was pressed."""
         if request.method == "POST" and _STOP in request.POST:
             if may_stop(request):
                 ident = search.as_id(request.POST[_STOP])
                 rows = Message.objects.filter(pk__in=[ident] if ident else [])
                 self._say(request, stop(request, rows))
             return HttpResponseRedirect(request.get_full_path())
-        # What a dead process has left behind does not run.
+        # Close the answers of dead processes.
         sweep()
         response: HttpResponse = super().changelist_view(request, extra_context)
         return response
 
     def has_stop_permission(self, request: HttpRequest) -> bool:
-        """Called by Django for the action's permission."""
+        """Check the permission of the action."""
         return may_stop(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Say that a stream is stopped, not deleted."""
+        """Forbid it: a stream is stopped instead."""
         return False
 
     @action(description=_("Stop selected streams"), permissions=["stop"])
@@ -115,7 +115,7 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
 
     @admin.display(description=_("conversation"))
     def conversation_link(self, stream: RunningStream) -> str:
-        """Lead to the conversation."""
+        """Link to the conversation."""
         url = reverse(
             "admin:llmchat_conversation_change", args=[stream.conversation_id]
         )
@@ -125,13 +125,13 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
 
     @admin.display(description=_("running for"), ordering=F("created_at").desc())
     def running_for(self, stream: RunningStream) -> str:
-        """Show since when it runs."""
+        """Show for how long it has been running."""
         seconds = (timezone.now() - stream.created_at).total_seconds()
         return f"{max(0, seconds):.0f} s"
 
     @admin.display(description=_("text so far"))
     def written(self, stream: Any) -> str:
-        """Show how much is stored of it."""
+        """Show the length of the stored text."""
         return f"{stream.length:,} characters"
 
     @display(
@@ -139,14 +139,14 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
         label={"streaming": "info", "waiting": "warning", "stopping": "danger"},
     )
     def phase(self, stream: RunningStream) -> str:
-        """Show what it does."""
+        """Show whether it waits, streams or stops."""
         if stream.stop_requested:
             return "stopping"
         return "waiting" if stream.first_token_at is None else "streaming"
 
     @admin.display(description="")
     def button(self, stream: RunningStream) -> str:
-        """Offer to stop it; the button belongs to the list's own form."""
+        """Show the button, which submits the list's own form."""
         return format_html(
             '<button class="llm-stop" name="{}" value="{}">Stop</button>',
             _STOP,

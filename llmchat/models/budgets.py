@@ -1,4 +1,4 @@
-"""Budgets of users and groups, and what running answers have reserved of them."""
+"""Budgets of users and groups, and the amounts that running answers reserve."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from django.utils.translation import gettext_lazy as _
 
 
 def today() -> date:
+    """Return today's date in UTC."""
     return timezone.now().date()
 
 
 class Budget(models.Model):
-    """What a user, or all members of a group together, may use up in a period.
+    """What a user, or the members of a group together, may spend in a period.
 
-    Days and months are UTC's. `spent` counts for the period that began on
+    Days and months are in UTC. `spent` is for the period that began on
     `period_start`; in any later one nothing is spent yet.
     """
 
@@ -55,7 +56,7 @@ class Budget(models.Model):
         max_digits=18,
         decimal_places=6,
         validators=[MinValueValidator(0)],
-        help_text=_("Tokens of prompts and answers, or US dollars; 0 allows nothing."),
+        help_text=_("Tokens of prompts and answers, or US dollars. 0 allows nothing."),
     )
     period_start = models.DateField(default=today, editable=False)
     spent = models.DecimalField(
@@ -73,12 +74,12 @@ class Budget(models.Model):
             models.UniqueConstraint(
                 fields=["user", "period", "unit"],
                 name="budget_of_a_user",
-                violation_error_message=_("The user has such a budget already."),
+                violation_error_message=_("This user already has such a budget."),
             ),
             models.UniqueConstraint(
                 fields=["group", "period", "unit"],
                 name="budget_of_a_group",
-                violation_error_message=_("The group has such a budget already."),
+                violation_error_message=_("This group already has such a budget."),
             ),
         ]
 
@@ -91,7 +92,7 @@ class Budget(models.Model):
         return today if self.period == self.Period.DAY else today.replace(day=1)
 
     def renews_at(self, now: datetime) -> datetime:
-        """Return when the period after the one of `now` begins."""
+        """Return when the next period begins."""
         start = self.start_of_period(now)
         if self.period == self.Period.DAY:
             following = date.fromordinal(start.toordinal() + 1)
@@ -110,10 +111,10 @@ class Budget(models.Model):
 
 
 class Reservation(models.Model):
-    """What an answer that is being written may use up of a budget at most.
+    """The most that a running answer may spend of a budget.
 
-    Named by the answer's id and not bound to its row: an answer that is deleted while
-    it streams has cost all the same.
+    It holds the answer's id and no foreign key: an answer that is deleted while it
+    streams has its cost all the same.
     """
 
     budget = models.ForeignKey(

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class AnswerState(models.TextChoices):
-    """What has become of an answer."""
+    """The state of an answer."""
 
     COMPLETE = "complete", _("complete")
     STREAMING = "streaming", _("streaming")
@@ -25,10 +25,10 @@ class AnswerState(models.TextChoices):
 class Conversation(models.Model):
     """One chat of one user.
 
-    `thread_hash` is the hash of all stored messages in order (`conversations.py`); by
-    it the conversation is found again when a client sends its whole history.
-    `message_count` is the position of the next message. What the messages add up to
-    is kept here (`totals.py`), so that a list of conversations reads no messages.
+    `thread_hash` is the hash of all stored messages in order (`conversations.py`); it
+    finds the conversation when a client sends its whole history. `message_count` is
+    the position of the next message. The totals of the messages are stored here too
+    (`totals.py`), so that a list of conversations reads no messages.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -38,7 +38,9 @@ class Conversation(models.Model):
         related_name="conversations",
     )
     title = models.CharField(max_length=120, blank=True)
-    provider = models.CharField(max_length=64, help_text=_("Of the latest turn."))
+    provider = models.CharField(
+        max_length=64, help_text=_("Provider of the latest turn.")
+    )
     thread_hash = models.CharField(max_length=64, editable=False)
     message_count = models.PositiveIntegerField(default=0, editable=False)
     model = models.CharField(
@@ -47,7 +49,7 @@ class Conversation(models.Model):
         default="",
         db_default="",
         editable=False,
-        help_text=_("Of the latest answer."),
+        help_text=_("Model of the latest answer."),
     )
     state = models.CharField(
         max_length=16,
@@ -56,7 +58,7 @@ class Conversation(models.Model):
         default="",
         db_default="",
         editable=False,
-        help_text=_("Of the latest answer."),
+        help_text=_("State of the latest answer."),
     )
     turn_count = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     input_tokens = models.PositiveBigIntegerField(
@@ -71,7 +73,7 @@ class Conversation(models.Model):
         default=0,
         db_default=0,
         editable=False,
-        help_text=_("US dollars, of the answers with a known price."),
+        help_text=_("In US dollars; answers without a known price are not included."),
     )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField()
@@ -92,10 +94,10 @@ class Conversation(models.Model):
 
 
 class Message(models.Model):
-    """One message of a conversation; an assistant's is one stored stream.
+    """One message of a conversation; an assistant message is one stored stream.
 
-    `lease_until` is pushed forward by the worker that streams the answer; a row
-    that is still `streaming` after it belongs to a process that has died.
+    The worker that streams the answer keeps extending `lease_until`; a row that is
+    still `streaming` after it belongs to a process that has died.
     """
 
     class Role(models.TextChoices):
@@ -122,7 +124,7 @@ class Message(models.Model):
     state = models.CharField(max_length=16, choices=State, default=State.COMPLETE)
     created_at = models.DateTimeField()
 
-    # Of an answer alone:
+    # For answers only:
     session_id = models.CharField(max_length=128, blank=True)
     provider = models.CharField(max_length=64, blank=True)
     model = models.CharField(max_length=128, blank=True)
@@ -133,7 +135,7 @@ class Message(models.Model):
     reasoning_tokens = models.PositiveIntegerField(
         null=True,
         blank=True,
-        help_text=_("Contained in the output tokens; not shown to the user."),
+        help_text=_("Included in the output tokens."),
     )
     usage_source = models.CharField(max_length=16, choices=UsageSource, blank=True)
     cost = models.DecimalField(
@@ -141,7 +143,7 @@ class Message(models.Model):
         decimal_places=10,
         null=True,
         blank=True,
-        help_text=_("US dollars."),
+        help_text=_("In US dollars."),
     )
     attempts = models.PositiveSmallIntegerField(default=0)
     first_token_at = models.DateTimeField(null=True, blank=True)
@@ -191,12 +193,12 @@ class Message(models.Model):
 
     @property
     def first_token_ms(self) -> int | None:
-        """How long the first piece of the answer took, None where none came."""
+        """Return the time to the first token, None if there was none."""
         return self._ms_until(self.first_token_at)
 
     @property
     def duration_ms(self) -> int | None:
-        """How long the whole answer took, None while it is being written."""
+        """Return the duration of the whole answer, None while it is running."""
         return self._ms_until(self.finished_at)
 
     def _ms_until(self, moment: datetime | None) -> int | None:
@@ -206,7 +208,7 @@ class Message(models.Model):
 
 
 class RunningStream(Message):
-    """An answer that is being written now, as the admin lists it."""
+    """An answer that is running now, as the admin lists it."""
 
     class Meta:
         proxy = True

@@ -1,11 +1,13 @@
 """Encryption of secrets at rest: Fernet tokens under rotating keys.
 
 `LLMCHAT_ENCRYPTION_KEYS` lists the keys; the first encrypts, all of them decrypt.
-The keys live in the environment and never in the database, so that a dump of the
-database alone gives nothing away.
+The keys are kept in the environment and never in the database, so that a dump of the
+database alone reveals nothing.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
@@ -25,7 +27,7 @@ def encrypt(secret: str) -> str:
 
 
 def decrypt(ciphertext: str) -> str:
-    """Return what `encrypt` was given.
+    """Return the secret that `ciphertext` holds.
 
     Raises: EncryptionError when none of the configured keys fits.
     """
@@ -44,7 +46,11 @@ def rotate(ciphertext: str) -> str:
 
 
 def _fernet() -> MultiFernet:
-    keys = conf.get().encryption_keys
+    return _fernet_of(conf.get().encryption_keys)
+
+
+@lru_cache(maxsize=1)
+def _fernet_of(keys: tuple[str, ...]) -> MultiFernet:
     if not keys:
         raise EncryptionError("LLMCHAT_ENCRYPTION_KEYS is not set")
     try:

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from llmchat import conf
 from llmchat.models import encryption
 
-# What most providers' keys begin with; it tells nothing of the key.
+# What most keys begin with; it reveals nothing about the key.
 _KIND = "sk-"
 # The settings that hold the addresses of the providers that are shipped.
 _BASE_URLS = {
@@ -39,16 +39,16 @@ class Provider(models.Model):
         DEVELOPER = "developer"
 
     class Thinking(models.TextChoices):
-        OMIT = "omit", _("say nothing of it")
-        DISABLED = "disabled", _("switch it off")
+        OMIT = "omit", _("do not mention it")
+        DISABLED = "disabled", _("turn it off")
 
     name = models.SlugField(max_length=64, unique=True)
-    label = models.CharField(max_length=64, help_text=_("Shown to people."))
+    label = models.CharField(max_length=64, help_text=_("The name that people see."))
     protocol = models.CharField(max_length=16, choices=Protocol)
     enabled = models.BooleanField(default=True)
     embedded = models.BooleanField(
         default=False,
-        help_text=_("Served by the language model that this server starts itself."),
+        help_text=_("Served by the language model that this server runs itself."),
     )
     restricted = models.BooleanField(
         _("only for groups"),
@@ -66,7 +66,7 @@ class Provider(models.Model):
         validators=[
             RegexValidator(
                 r"^https?://[^\s/?#@]+(/[^\s?#]*)?\Z",
-                _("Must be an http or https address without user, query and fragment."),
+                _("Enter an http or https URL without user, query or fragment."),
             )
         ],
         help_text=_(
@@ -75,7 +75,7 @@ class Provider(models.Model):
         ),
     )
     default_model = models.CharField(
-        max_length=128, help_text=_("Answers where a request names no model.")
+        max_length=128, help_text=_("Used when a request names no model.")
     )
     needs_key = models.BooleanField(default=True)
     max_tokens_field = models.CharField(
@@ -85,7 +85,7 @@ class Provider(models.Model):
         null=True, blank=True, validators=[MinValueValidator(1)]
     )
     accepts_sampling = models.BooleanField(
-        default=True, help_text=_("Whether the model takes a temperature.")
+        default=True, help_text=_("The model accepts a temperature.")
     )
     temperature_max = models.FloatField(default=2.0)
     system_role = models.CharField(
@@ -93,7 +93,7 @@ class Provider(models.Model):
     )
     thinking = models.CharField(max_length=16, choices=Thinking, default=Thinking.OMIT)
     include_usage = models.BooleanField(
-        default=True, help_text=_("Whether to ask for token counts at the end.")
+        default=True, help_text=_("Ask for token counts at the end of a stream.")
     )
     input_price = models.DecimalField(
         max_digits=10,
@@ -101,7 +101,7 @@ class Provider(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(0)],
-        help_text=_("US dollars for a million input tokens; blank: not known."),
+        help_text=_("In US dollars per million input tokens. Leave blank if unknown."),
     )
     output_price = models.DecimalField(
         max_digits=10,
@@ -109,7 +109,7 @@ class Provider(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(0)],
-        help_text=_("US dollars for a million output tokens; blank: not known."),
+        help_text=_("In US dollars per million output tokens. Leave blank if unknown."),
     )
     fallback = models.ForeignKey(
         "self",
@@ -117,7 +117,7 @@ class Provider(models.Model):
         blank=True,
         on_delete=models.SET_NULL,
         related_name="fallback_of",
-        help_text=_("Asked where this provider cannot answer."),
+        help_text=_("Answers when this provider cannot."),
     )
 
     class Meta:
@@ -147,7 +147,7 @@ class ProviderKey(models.Model):
         Provider, on_delete=models.CASCADE, related_name="keys"
     )
     name = models.CharField(
-        max_length=64, blank=True, help_text=_("Whose or what the key is.")
+        max_length=64, blank=True, help_text=_("What the key is for, or whose it is.")
     )
     encrypted_value = models.TextField(editable=False)
     prefix = models.CharField(
@@ -156,7 +156,9 @@ class ProviderKey(models.Model):
     last4 = models.CharField(max_length=4, editable=False)
     enabled = models.BooleanField(default=True)
     resting_until = models.DateTimeField(
-        null=True, blank=True, help_text=_("Not used before, after a refusal.")
+        null=True,
+        blank=True,
+        help_text=_("Not used before this time, after the provider refused it."),
     )
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_error = models.CharField(max_length=200, blank=True, editable=False)
@@ -170,11 +172,11 @@ class ProviderKey(models.Model):
 
     @property
     def masked(self) -> str:
-        """As much of the key as anybody sees."""
+        """Return the key as it is displayed."""
         return f"{self.prefix}…{self.last4}" if self.encrypted_value else ""
 
     def set_value(self, value: str) -> None:
-        """Encrypt `value` into the row, as a new key's; the caller saves.
+        """Encrypt `value` as a new key; the caller saves the row.
 
         Raises: EncryptionError when no encryption key is configured.
         """
@@ -183,11 +185,11 @@ class ProviderKey(models.Model):
         # A short key would be given away by its last four characters.
         self.last4 = value[-4:] if len(value) >= 12 else ""
         self.prefix = _KIND if value.startswith(_KIND) else ""
-        # How the old key fared says nothing of this one.
+        # The history of the old key does not apply to this one.
         self.resting_until = self.last_used_at = None
 
     def value(self) -> str:
-        """Return the key in the clear.
+        """Return the key in plain text.
 
         Raises: EncryptionError when none of the encryption keys fits.
         """

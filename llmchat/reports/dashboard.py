@@ -1,4 +1,4 @@
-"""The admin's front page: what was used, what it cost, what needs attention."""
+"""The admin's front page: usage, cost, and what needs attention."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llmchat.models.encryption import EncryptionError
 from llmchat.reports import usage
 from llmchat.reports.usage import Total, Usage
 
-# Told apart by people who see few colours as well.
+# A palette that is safe for colour blindness.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 _OTHER = "other"
 _RETIRED_WITHIN = timedelta(days=7)
@@ -32,12 +32,13 @@ class Notice:
 
 
 def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Called by the look for the front page; adds to the template's context."""
+    """Add usage and notices to the context of the front page."""
     context["title"] = "Usage"
     user = request.user
     context["notices"] = [
         *(failing_keys() if user.has_perm("llmchat.view_providerkey") else ()),
         *(retired_models() if user.has_perm("llmchat.view_provider") else ()),
+        *(open_providers() if user.has_perm("llmchat.view_provideraccess") else ()),
     ]
     if user.has_perm("llmchat.view_message"):
         recent = usage.recent()
@@ -93,8 +94,18 @@ def retired_models() -> Iterator[Notice]:
             )
 
 
+def open_providers() -> Iterator[Notice]:
+    """Yield the providers that everyone may use although they have groups.
+
+    The admin refuses this, but a dump of an older version restores it.
+    """
+    for provider in Provider.objects.exclude(access=None).filter(restricted=False):
+        url = reverse("admin:llmchat_provider_change", args=[provider.pk])
+        yield Notice(f"{provider.label}: everyone may use it, despite its groups.", url)
+
+
 def _names(recent: Usage) -> list[str]:
-    """Return what the charts show: the most used providers, and all others."""
+    """Return the names in the charts: the most used providers, and the others."""
     names = [total.name for total in recent.by_provider]
     if len(names) <= len(_COLOURS):
         return names
@@ -102,7 +113,7 @@ def _names(recent: Usage) -> list[str]:
 
 
 def chart(recent: Usage, measure: Callable[[Total], float]) -> dict[str, Any]:
-    """Return stacked bars of each day, as the look's chart takes them."""
+    """Return stacked bars by day in the format of the theme's chart."""
     names = _names(recent)
     datasets = [
         {

@@ -1,10 +1,9 @@
-"""Search in what was said.
+"""Search in messages.
 
-PostgreSQL has a full-text index (migration 0011), whose expressions are repeated
-here to the letter; other databases are read through. Either way only the latest
-matches count. The index gives all of them before the latest can be told, which takes
-long for a common word. So the latest messages are read first: whoever finds enough
-there does not ask the index.
+PostgreSQL has a full-text index (migration 0011), whose expressions must match those
+here exactly; other databases scan. Only the latest matches count. The index returns
+all matches before they can be sorted, which is slow for a common word, so the latest
+messages are scanned first and the index is used only if they hold too few matches.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from llmchat.models import Conversation, Message
 
 # Of messages, the latest first.
 MATCHES = 1000
-# Of a text to look for, in characters; SQLite refuses patterns of 50,000 bytes.
+# Characters of a search text; SQLite refuses patterns of 50,000 bytes.
 _TEXT = 1000
-# What is read first, and how many matches there will do: a word that is in more than
-# one of forty messages is not asked the index for.
+# How many messages are scanned first, and how many matches there are enough: a word
+# in more than one of forty messages does not use the index.
 _LATEST = 4000
 _ENOUGH = 100
 _UNINDEXED_CREATED_AT = (F("created_at") + timedelta(0)).desc()
@@ -31,10 +30,10 @@ _UNINDEXED_CREATED_AT = (F("created_at") + timedelta(0)).desc()
 def matching(
     conversations: QuerySet[Conversation], text: str, *, user_id: int | None = None
 ) -> QuerySet[Conversation]:
-    """Return those of `conversations` that `text` leads to.
+    """Return those of `conversations` that match `text`.
 
-    It is looked for in what was said and in titles, and compared with names of users
-    and ids of conversations and messages. `user_id` tells whose messages will do.
+    It is searched for in messages and titles, and compared with usernames and with
+    ids of conversations and messages. `user_id` limits the messages to one user's.
     """
     text = " ".join(text[:_TEXT].replace("\0", " ").split())
     wanted = (
@@ -73,8 +72,8 @@ def _said_in_postgresql(messages: QuerySet[Message], text: str) -> list[UUID]:
     judged = ended.values_list("conversation_id", is_hit)[:_LATEST]
     latest = [conversation_id for conversation_id, hit in judged if hit]
     if len(latest) < min(MATCHES, _ENOUGH):
-        # A plain order would tempt the planner, who knows nothing of words, to read
-        # all messages from the latest on.
+        # With a plain order the planner, which knows nothing of words, would scan all
+        # messages from the latest on.
         found = ended.filter(document=query).order_by(_UNINDEXED_CREATED_AT)
         latest = list(found.values_list("conversation_id", flat=True)[:MATCHES])
     return latest[:MATCHES]
@@ -86,7 +85,7 @@ def _conversations_of(message_id: UUID) -> list[UUID]:
 
 
 def as_id(text: str) -> UUID | None:
-    """Return the id of a row that somebody has entered, None where it is none."""
+    """Return `text` as the id of a row, None if it is not one."""
     try:
         return UUID(text)
     except ValueError:

@@ -1,8 +1,7 @@
-"""What was used in the last days: tokens, cost, times, failures.
+"""Usage of the last days: tokens, cost, times, failures.
 
-A handful of aggregates over the index `message_usage`, none of which reads a text.
-The result is plain values, kept for a minute, so that a busy front page of the admin
-costs the database nothing.
+A few aggregates over the index `message_usage`, which read no text. The result is
+cached for a minute, so that a busy front page costs the database nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _FAILED = (_State.ERROR, _State.INTERRUPTED)
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """Sums over some answers; `name` says which."""
+    """Sums over the answers of one provider, model or user."""
 
     name: str
     answers: int
@@ -44,12 +43,12 @@ class Total:
 
     @property
     def tokens(self) -> int:
-        """What went in and what came out."""
+        """Return input and output tokens together."""
         return self.input_tokens + self.output_tokens
 
     @property
     def error_rate(self) -> float:
-        """Failed answers in percent of those that have ended."""
+        """Return the percentage of failed answers."""
         return 100 * self.failures / self.answers if self.answers else 0.0
 
 
@@ -66,7 +65,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """All that the front page shows of the last `DAYS` days.
+    """The usage of the last `DAYS` days.
 
     `by_day` holds, for each day, the totals of each provider.
     """
@@ -90,7 +89,7 @@ def recent() -> Usage:
 
 
 def measure() -> Usage:
-    """Return the usage of the last days as it is now."""
+    """Measure the usage of the last days."""
     today = timezone.now().date()
     days = tuple(today - timedelta(days=ago) for ago in reversed(range(DAYS)))
     answers = _ended(days[0])
@@ -113,7 +112,7 @@ def measure() -> Usage:
 
 
 def _ended(since: date) -> QuerySet[Message]:
-    """Return the answers that have ended, those of clients' histories left out."""
+    """Return the ended answers, without those that came with a history."""
     moment = datetime.combine(
         since, datetime.min.time(), timezone.get_default_timezone()
     )

@@ -101,6 +101,27 @@ def test_a_body_with_nul_is_refused(path: str, body: dict[str, str]) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("ident", ["1\0", "x", "", "9" * 30])
+@pytest.mark.parametrize(
+    ("name", "action"),
+    [
+        ("provider", "delete_selected"),
+        ("providerkey", "test_keys"),
+        ("budget", "delete_selected"),
+        ("conversation", "export_json"),
+        ("conversation", "delete_selected"),
+        ("runningstream", "stop_selected"),
+    ],
+)
+def test_an_action_on_what_can_be_no_row_does_nothing(
+    admin_client: Client, name: str, action: str, ident: str
+) -> None:
+    url = reverse(f"admin:llmchat_{name}_changelist")
+    data = {"action": action, "_selected_action": ident, "post": "yes"}
+    assert admin_client.post(url, data).status_code in (200, 302)
+
+
+@pytest.mark.django_db
 def test_a_log_in_with_nul_is_a_wrong_one() -> None:
     form = {"username": "a\0b", "password": "c\0"}
     response = Client().post("/admin/login/", form)

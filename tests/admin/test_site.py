@@ -87,7 +87,7 @@ def test_a_blank_field_keeps_the_key(admin_client, provider):
 def test_a_new_row_without_a_key_is_refused(admin_client, provider):
     response = submit(admin_client, provider, name="main", value="")
 
-    assert "A key is needed" in response.content.decode()
+    assert "Enter a key." in response.content.decode()
     assert not provider.keys.exists()
 
 

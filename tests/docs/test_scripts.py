@@ -9,8 +9,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import jwt
 import pytest
 
+from tests.support import live
 from tests.support.live import ROOT, Account, LiveServer
 
 NODE_MODULES = ROOT / "tests" / "js" / "node_modules"
@@ -69,6 +71,154 @@ def test_the_node_script_prints_an_answer(
     output = run(["node", str(file)])
 
     assert re.fullmatch(printed, output, re.DOTALL), output
+
+
+def complaint_of(tmp_path: Path, code: str) -> tuple[int, str]:
+    """Run a script that cannot succeed; return its status and what it prints."""
+    file = tmp_path / "script.cjs"
+    file.write_text(code)
+    done = subprocess.run(
+        ["node", str(file)],
+        env={**os.environ, "NODE_PATH": str(NODE_MODULES)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert not done.stdout.strip()
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("token", ["", "nonsense", "eyJhbGciOiJub25lIn0.e30."])
+def test_the_node_script_of_the_readme_says_that_its_token_is_wrong(
+    server: LiveServer, tmp_path: Path, token: str
+) -> None:
+    code = script("README.md", "javascript", "my-first-stream")
+    code = code.replace("http://localhost:3000", server.url)
+
+    _, complaint = complaint_of(tmp_path, code.replace("YOUR ACCESS TOKEN", token))
+
+    wrong = "invalid" if token else "missing"
+    assert complaint == f"Cannot connect: Authentication token {wrong}\n"
+
+
+def test_the_node_script_says_that_its_password_is_wrong(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    code = script("docs/integration.md", "javascript", "async function main")
+    code = code.replace("THE PRINTED PASSWORD", "not the password")
+
+    status, complaint = complaint_of(tmp_path, aimed_at(server, server.account(), code))
+
+    assert status == 1
+    assert len(complaint.splitlines()) == 1
+
+
+def expired(server: LiveServer, account: Account) -> str:
+    """Return the access token of an account as it is after half an hour."""
+    claims = jwt.decode(account.access, options={"verify_signature": False})
+    secret = live.environment(server.database)["DJANGO_SECRET_KEY"]
+    return str(jwt.encode({**claims, "exp": 1}, secret, algorithm="HS256"))
+
+
+def with_expired_token(server: LiveServer, account: Account, refresh: str) -> str:
+    """Return the script of the integration page, its token expired once it has it."""
+    code = script("docs/integration.md", "javascript", "async function main")
+    late = f'tokens = {{ ...tokens, access: "{expired(server, account)}", {refresh} }};'
+    code = code.replace("  const socket =", f"  {late}\n  const socket =")
+    return aimed_at(server, account, code)
+
+
+def test_the_node_script_refreshes_a_token_that_has_expired(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "script.cjs"
+    file.write_text(with_expired_token(server, server.account(), ""))
+    assert run(["node", str(file)]).strip()
+
+
+def test_the_node_script_gives_up_where_the_refresh_token_has_expired_too(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    code = with_expired_token(server, server.account(), 'refresh: "nonsense"')
+    status, complaint = complaint_of(tmp_path, code)
+    assert (status, complaint) == (1, "Authentication token missing\n")
+
+
+# Takes the place of the script's own `main`.
+DRIVER = """
+const EVENTS = ["connect", "disconnect", "connect_error",
+  "llm:stream:done", "llm:stream:error", "llm:stream:cancelled"];
+const hi = [{ role: "user", content: "Hi!" }];
+const connected = (socket) => new Promise((done) => socket.once("connect", done));
+const outcome = (asked) => asked.then((text) => typeof text, (error) => error.message);
+async function drive() {
+  const socket = io(SERVER, { auth: { token: "YOUR ACCESS TOKEN" } });
+  const outcomes = [];
+  PLAY
+  const left = EVENTS.flatMap((event) => socket.listeners(event));
+  console.log(JSON.stringify([...outcomes, left.length]));
+  socket.close();
+}
+drive();
+"""
+PLAYS = {
+    "one after another": (
+        """outcomes.push(await outcome(ask(socket, "local", hi)));
+        outcomes.push(await outcome(ask(socket, "nobody", hi)));
+        outcomes.push(await outcome(ask(socket, "local", hi)));""",
+        ["string", "provider_not_found: Provider not found", "string"],
+    ),
+    "side by side": (
+        """const asked = ["local", "nobody"].map((name) => ask(socket, name, hi));
+        outcomes.push(...(await Promise.all(asked.map(outcome))));""",
+        ["string", "provider_not_found: Provider not found"],
+    ),
+    "wrong token": (
+        """socket.auth = { token: "nonsense" };
+        outcomes.push(await outcome(ask(socket, "local", hi)));""",
+        ["Authentication token invalid"],
+    ),
+    "closed": (
+        """await connected(socket);
+        const asked = outcome(ask(socket, "local", hi));
+        socket.disconnect();
+        outcomes.push(await asked);""",
+        ["Disconnected: io client disconnect"],
+    ),
+    "back, but not recovered": (
+        """await connected(socket);
+        const asked = outcome(ask(socket, "local", hi));
+        socket._pid = undefined;
+        socket.io.engine.close();
+        outcomes.push(await asked);""",
+        ["The connection was lost"],
+    ),
+    "too slow": (
+        """await connected(socket);
+        outcomes.push(await outcome(ask(socket, "local", hi, 1)));""",
+        ["The answer timed out"],
+    ),
+    "no server": (
+        """socket.disconnect();
+        socket.io.uri = "http://127.0.0.1:9";
+        socket.connect();
+        outcomes.push(await outcome(ask(socket, "local", hi, 300)));""",
+        ["The answer timed out"],
+    ),
+}
+
+
+@pytest.mark.parametrize("play", PLAYS)
+def test_ask_settles_whatever_happens_and_leaves_no_listener(
+    server: LiveServer, tmp_path: Path, play: str
+) -> None:
+    steps, outcomes = PLAYS[play]
+    code = script("docs/integration.md", "javascript", "async function main")
+    code = code[: code.rindex("main()")] + DRIVER.replace("PLAY", steps)
+    file = tmp_path / "script.cjs"
+    file.write_text(aimed_at(server, server.account(), code))
+
+    assert json.loads(run(["node", str(file)])) == [*outcomes, 0]
 
 
 @needs_curl

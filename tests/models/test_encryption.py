@@ -44,6 +44,18 @@ def test_rotation_frees_a_secret_from_the_older_key(keys):
         encryption.decrypt(ciphertext)
 
 
+def test_a_secret_is_read_with_the_keys_as_they_are_now(keys):
+    keys(OLD)
+    ciphertext = encryption.encrypt(SECRET)
+    assert encryption.decrypt(ciphertext) == SECRET
+    keys(NEW)
+    with pytest.raises(encryption.EncryptionError):
+        encryption.decrypt(ciphertext)
+    keys()
+    with pytest.raises(encryption.EncryptionError, match="is not set"):
+        encryption.decrypt(ciphertext)
+
+
 @pytest.mark.parametrize("ciphertext", ["", "nonsense", "ключ", "gAAAA"])
 def test_what_is_no_ciphertext_is_refused(keys, ciphertext):
     keys(NEW)

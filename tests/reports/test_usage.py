@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
@@ -19,7 +19,7 @@ from llmchat.books.begin import begin_turn
 from llmchat.books.end import finish_turn
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import Outcome, Turn
-from llmchat.models import Conversation, Message, Provider, ProviderKey
+from llmchat.models import Conversation, Message, Provider, ProviderAccess, ProviderKey
 from llmchat.providers.types import ChatMessage
 from llmchat.providers.types import Usage as Counts
 from llmchat.reports import dashboard, usage
@@ -228,11 +228,27 @@ def test_failing_keys_and_retired_models_need_attention(
     assert "the default model model-1" in second.text
 
 
+def test_a_provider_that_is_open_despite_its_groups_needs_attention(
+    provider: Provider,
+) -> None:
+    assert not list(dashboard.open_providers())
+    for name in ("red", "blue"):
+        ProviderAccess.objects.create(
+            provider=provider, group=Group.objects.create(name=name)
+        )
+    texts = [notice.text for notice in dashboard.open_providers()]
+    assert texts == ["Test: everyone may use it, despite its groups."]
+
+    Provider.objects.update(restricted=True)
+    assert not list(dashboard.open_providers())
+
+
 @pytest.mark.parametrize(
     ("permission", "seen"),
     [
         ("view_providerkey", {"rejected"}),
         ("view_provider", {"does not offer"}),
+        ("view_provideraccess", {"despite its groups"}),
         ("view_budget", set()),
     ],
 )
@@ -243,12 +259,16 @@ def test_a_notice_is_for_those_who_may_view_what_it_is_about(
     key.set_value("sk-0123456789-abcd")
     key.save()
     make_conversation(ann, state="error", error_code="model_not_found", provider="test")
+    ProviderAccess.objects.create(
+        provider=provider, group=Group.objects.create(name="team")
+    )
     operator = User.objects.create_user("operator", is_staff=True)
     operator.user_permissions.add(Permission.objects.get(codename=permission))
     client.force_login(operator)
 
     page = client.get("/admin/").content.decode()
-    assert {text for text in ("rejected", "does not offer") if text in page} == seen
+    texts = ("rejected", "does not offer", "despite its groups")
+    assert {text for text in texts if text in page} == seen
 
 
 def test_many_providers_share_the_last_colour(ann: User) -> None:
