@@ -246,7 +246,7 @@ def test_a_provider_that_is_open_despite_its_groups_needs_attention(
 @pytest.mark.parametrize(
     ("permission", "seen"),
     [
-        ("view_providerkey", {"rejected"}),
+        ("view_providerkey", {"refused"}),
         ("view_provider", {"does not offer"}),
         ("view_provideraccess", {"despite its groups"}),
         ("view_budget", set()),
@@ -267,7 +267,7 @@ def test_a_notice_is_for_those_who_may_view_what_it_is_about(
     client.force_login(operator)
 
     page = client.get("/admin/").content.decode()
-    texts = ("rejected", "does not offer", "despite its groups")
+    texts = ("refused", "does not offer", "despite its groups")
     assert {text for text in texts if text in page} == seen
 
 
