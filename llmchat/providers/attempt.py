@@ -130,8 +130,12 @@ class ChatStream:
             chunk: bytes | _End = b""
             while not reading.ended and not isinstance(chunk, _End):
                 chunk = await self._next(response)
-                for text in _decode(decoder, chunk):
-                    yield Delta(text)
+                texts = _decode(decoder, chunk)
+                try:
+                    for text in texts:
+                        yield Delta(text)
+                finally:
+                    _read_rest(texts)
                 self._note_progress()
             if reading.ended:
                 self._drain(response)
@@ -242,6 +246,13 @@ def _decode(decoder: Decoder, chunk: bytes | _End) -> Iterator[str]:
     if chunk is _End.SILENCE:
         return decoder.flush()
     return decoder.receive(chunk)
+
+
+def _read_rest(texts: Iterator[str]) -> None:
+    """Read what has come already though the consumer left: it may hold counts."""
+    with suppress(ProviderError):
+        for _ in texts:
+            pass
 
 
 def _checked(key: Key | None) -> Key | None:
