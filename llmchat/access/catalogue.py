@@ -18,20 +18,13 @@ from llmchat.providers.errors import (
     ProviderQuotaError,
 )
 from llmchat.providers.local import find_weights
-from llmchat.providers.registry import LOCAL_MODELS
+from llmchat.providers.registry import DEFAULT_PROVIDERS, LOCAL_MODELS
 from llmchat.providers.types import Key, Protocol, Provider, Usage
 
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
 SystemRole = Literal["system", "developer"]
 Thinking = Literal["omit", "disabled"]
 
-# The setting with the address of a provider that is shipped.
-_BASE_URLS = {
-    "openai": "openai_base_url",
-    "claude": "anthropic_base_url",
-    "gemini": "gemini_base_url",
-    "deepseek": "deepseek_base_url",
-}
 _MILLION = Decimal(1_000_000)
 
 
@@ -165,9 +158,10 @@ def _as_route(row: models.Provider) -> Route:
 
 
 def _address(row: models.Provider) -> str:
-    if row.base_url or row.name not in _BASE_URLS:
+    preset = DEFAULT_PROVIDERS.get(row.name)
+    if row.base_url or preset is None or not preset.base_url_setting:
         return row.base_url
-    return str(getattr(conf.get(), _BASE_URLS[row.name]))
+    return str(getattr(conf.get(), preset.base_url_setting))
 
 
 def _as_value(row: models.Provider) -> Provider:
