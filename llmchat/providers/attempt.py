@@ -56,6 +56,12 @@ class ChatStream:
     Once there is visible text, no other attempt may be made. `drain` takes over a
     response whose answer is whole.
 
+    Cancellation needs no code here: it is raised by the wait that it interrupts, or by
+    the `yield` where the generator is closed, and leaves through the `finally` that
+    closes the response. That drops the connection, which is the one way to tell every
+    provider to stop generating, and billing. What it had counted by then is taken by
+    the client afterwards (`take_usage`).
+
     The two ways in which the network fails a wait, its own errors and our deadline, are
     caught around that wait alone. A `yield` hands control to the consumer, whose errors
     come back through it, and an adapter may have a bug: neither is the provider's
