@@ -126,8 +126,7 @@ class ChatStream:
         """
         self._reading = reading = Reading()
         self._progress = reading.progress
-        response: Response | None = await self._send(key)
-        assert response is not None
+        response, handed_over = await self._send(key), False
         try:
             if response.status != 200:
                 raise await self._failure(response)
@@ -145,9 +144,9 @@ class ChatStream:
                 self._note_progress()
             if reading.ended:
                 self._drain(response)
-                response = None
+                handed_over = True
         finally:
-            if response is not None:
+            if not handed_over:
                 await response.aclose()
         end = conclude(reading, self._chat, number)
         self.take_usage()  # it is in the end
