@@ -4,6 +4,7 @@ Starts the server that `pgserver` carries, or its fork `pgembed` on Python 3.13,
 socket in a directory of its own, and runs the tests of what is stored on it: the same
 ones that the rest of the suite runs on SQLite. Nothing of it is left behind. With
 paths, only those of the tests that lie there are run. The arguments are pytest's.
+"""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from llmchat.providers.errors import (
     ProviderQuotaError,
 )
 from llmchat.providers.local import find_weights
+from llmchat.providers.registry import LOCAL_MODELS
 from llmchat.providers.types import Key, Protocol, Provider, Usage
 
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
@@ -185,4 +186,5 @@ def _as_value(row: models.Provider) -> Provider:
         system_role=cast("SystemRole", row.system_role),
         thinking=cast("Thinking", row.thinking),
         include_usage=row.include_usage,
+        models=LOCAL_MODELS if row.embedded else (),
     )

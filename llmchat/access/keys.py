@@ -19,6 +19,7 @@ from django.utils import timezone
 from llmchat import conf
 from llmchat.models import Provider, ProviderKey
 from llmchat.models.encryption import EncryptionError
+from llmchat.providers.registry import DEFAULT_PROVIDERS
 from llmchat.providers.types import Key
 
 logger = logging.getLogger(__name__)
@@ -26,12 +27,6 @@ logger = logging.getLogger(__name__)
 REST = timedelta(minutes=5)
 _USE_IS_NOTED_EVERY = timedelta(minutes=1)
 _STORED = "key "
-_SETTINGS = {
-    "openai": "openai_api_key",
-    "claude": "anthropic_api_key",
-    "gemini": "gemini_api_key",
-    "deepseek": "deepseek_api_key",
-}
 # Until when a key of the environment rests, and what it was refused for.
 _resting: dict[Key, tuple[datetime, str]] = {}
 
@@ -111,10 +106,11 @@ def _decrypted(rows: Iterable[ProviderKey]) -> Iterable[tuple[ProviderKey, Key]]
 
 
 def _from_environment(provider: str) -> list[Key]:
-    setting = _SETTINGS.get(provider)
-    if setting is None:
+    preset = DEFAULT_PROVIDERS.get(provider)
+    if preset is None or not preset.key_setting:
         return []
-    values = filter(None, map(str.strip, getattr(conf.get(), setting).split(",")))
+    setting = str(getattr(conf.get(), preset.key_setting))
+    values = filter(None, map(str.strip, setting.split(",")))
     return [
         Key(f"environment {provider} {number}", value)
         for number, value in enumerate(values, 1)

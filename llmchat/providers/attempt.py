@@ -56,6 +56,12 @@ class ChatStream:
     Once there is visible text, no other attempt may be made. `drain` takes over a
     response whose answer is whole.
 
+    Cancellation needs no code here: it is raised by the wait that it interrupts, or by
+    the `yield` where the generator is closed, and leaves through the `finally` that
+    closes the response. That drops the connection, which is the one way to tell every
+    provider to stop generating, and billing. What it had counted by then is taken by
+    the client afterwards (`take_usage`).
+
     The two ways in which the network fails a wait, its own errors and our deadline, are
     caught around that wait alone. A `yield` hands control to the consumer, whose errors
     come back through it, and an adapter may have a bug: neither is the provider's
@@ -120,8 +126,7 @@ class ChatStream:
         """
         self._reading = reading = Reading()
         self._progress = reading.progress
-        response: Response | None = await self._send(key)
-        assert response is not None
+        response, handed_over = await self._send(key), False
         try:
             if response.status != 200:
                 raise await self._failure(response)
@@ -130,14 +135,18 @@ class ChatStream:
             chunk: bytes | _End = b""
             while not reading.ended and not isinstance(chunk, _End):
                 chunk = await self._next(response)
-                for text in _decode(decoder, chunk):
-                    yield Delta(text)
+                texts = _decode(decoder, chunk)
+                try:
+                    for text in texts:
+                        yield Delta(text)
+                finally:
+                    _read_rest(texts)
                 self._note_progress()
             if reading.ended:
                 self._drain(response)
-                response = None
+                handed_over = True
         finally:
-            if response is not None:
+            if not handed_over:
                 await response.aclose()
         end = conclude(reading, self._chat, number)
         self.take_usage()  # it is in the end
@@ -242,6 +251,13 @@ def _decode(decoder: Decoder, chunk: bytes | _End) -> Iterator[str]:
     if chunk is _End.SILENCE:
         return decoder.flush()
     return decoder.receive(chunk)
+
+
+def _read_rest(texts: Iterator[str]) -> None:
+    """Read what has come already though the consumer left: it may hold counts."""
+    with suppress(ProviderError):
+        for _ in texts:
+            pass
 
 
 def _checked(key: Key | None) -> Key | None:

@@ -1,7 +1,7 @@
 """Anthropic's Messages API.
 
 Every event names its type in the JSON too, and that one is read. Unknown types of
-events, blocks and deltas are passed over, as the API's versioning asks. Text may come
+events, blocks and deltas are skipped, as the API's versioning asks. Text may come
 in any block, thinking before it; usage is cumulative and may come more than once.
 """
 

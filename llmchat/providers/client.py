@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 _DRAIN_S = 1.0
 _MAX_DRAINED_BYTES = 64 * 1024
-OnBilled = Callable[[Usage], None]
+OnUsage = Callable[[Usage], None]
 
 
 class ProviderClient:
@@ -56,22 +56,20 @@ class ProviderClient:
         *,
         timeouts: Timeouts | None = None,
         on_key_refused: OnKeyRefused | None = None,
-        on_billed: OnBilled | None = None,
+        on_billed: OnUsage | None = None,
+        on_cut: OnUsage | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Yield the answer's deltas and then exactly one `Finished`.
 
-        Closing the generator, or cancelling the task that awaits it, closes the
-        connection to the provider at once, whatever it was waiting for.
-        `on_key_refused` is called for each key that the provider does not take; the
-        next one is tried unseen. Its error tells whether the key is to blame.
-        `on_billed` is called with what the provider has counted of each attempt that
-        did not finish: one that failed (its error carries the same `usage`), and the
-        one under way when the generator is closed or cancelled.
+        Closing it, or cancelling the task that awaits it, closes the connection at
+        once. `on_key_refused` is called for each key that is not taken, before the next
+        is tried; its error tells whether the key is to blame. `on_billed` is called
+        with what was counted of each attempt that failed, `on_cut` with that of one
+        that was closed or cancelled.
 
         Raises:
             ProviderError: there is no whole answer; deltas may have been yielded.
         """
-        bill = on_billed or _forget
         attempts = Attempts(provider, keys, on_key_refused)
         stream = ChatStream(
             self._transport, provider, chat, timeouts or self._timeouts, self._drain
@@ -85,12 +83,8 @@ class ProviderClient:
                             yield event
                     return
                 except ProviderError as error:
-                    error.attempts = attempts.count
-                    error.usage = stream.take_usage()
-                    if error.usage is not None:
-                        bill(error.usage)
-                    if attempts.key is not None:
-                        error.hide(attempts.key.value)
+                    error.usage = _taken(stream, on_billed)
+                    attempts.sign(error)
                     logger.info(
                         "%s, attempt %d: %s", provider.name, attempts.count, error
                     )
@@ -99,8 +93,7 @@ class ProviderClient:
                     await stream.wait(attempts.next_delay(error), error)
         finally:
             stream.close()
-            if (usage := stream.take_usage()) is not None:
-                bill(usage)
+            _taken(stream, on_cut)
 
     def _drain(self, response: Response) -> None:
         task = asyncio.create_task(_read_to_end(response))
@@ -108,8 +101,12 @@ class ProviderClient:
         task.add_done_callback(self._drains.discard)
 
 
-def _forget(usage: Usage) -> None:
-    pass
+def _taken(stream: ChatStream, tell: OnUsage | None) -> Usage | None:
+    """Return what was counted of the present attempt, and tell of it."""
+    usage = stream.take_usage()
+    if usage is not None and tell is not None:
+        tell(usage)
+    return usage
 
 
 async def _read_to_end(response: Response) -> None:

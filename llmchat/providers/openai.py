@@ -105,11 +105,19 @@ def note_usage(chunk: Mapping[str, object], reading: Reading) -> None:
 
     Besides the chunk itself: the choice (Kimi), the error, `x_groq`.
     """
-    choice = first_candidate(chunk.get("choices")) or {}
-    places = (choice, as_dict(chunk.get("error")), as_dict(chunk.get("x_groq")), chunk)
-    for place in places:
-        if isinstance(usage := place.get("usage"), dict):
-            _read_usage(usage, reading)
+    usage = chunk.get("usage")
+    if not isinstance(usage, dict):
+        usage = _usage_elsewhere(chunk)
+    if usage is not None:
+        _read_usage(usage, reading)
+
+
+def _usage_elsewhere(chunk: Mapping[str, object]) -> Mapping[str, object] | None:
+    choice = first_candidate(chunk.get("choices"))
+    for place in (choice, chunk.get("error"), chunk.get("x_groq")):
+        if isinstance(place, dict) and isinstance(usage := place.get("usage"), dict):
+            return usage
+    return None
 
 
 def _headers(key: Key | None) -> dict[str, str]:
@@ -139,6 +147,8 @@ def _read(chunk: Mapping[str, object], part: str, reading: Reading) -> str:
 
 def _read_delta(delta: Mapping[str, object], reading: Reading) -> str:
     content = delta.get("content")
+    if isinstance(content, str) and content:
+        return content  # which is progress enough, whatever stands beside it
     parts = content if isinstance(content, list) else [content]
     if any(map(delta.get, _THOUGHTS)) or any(map(_is_thought, parts)):
         reading.thoughts += 1

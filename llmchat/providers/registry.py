@@ -12,7 +12,6 @@ from .reading import Reading
 from .request import ProviderRequest
 from .types import Chat, Key, Protocol, Provider
 
-LOCAL = "local"  # the name of the provider whose address `LocalModel` gives
 # llama.cpp answers with the one model that it has, whatever name it is asked for.
 LOCAL_MODELS = (local_server.MODEL,)
 
@@ -50,14 +49,12 @@ ADAPTERS: dict[Protocol, Adapter] = {
 class ProviderPreset:
     """A provider as the project ships it; an operator edits the row made of it.
 
-    `key_env` and `base_url_env` name environment variables, "" where there is none.
-    Prices are US dollars for a million tokens, None where they are not known.
+    `key_setting` names a setting, "" where there is none. Prices are US dollars for a million tokens, None where they are not known.
     """
 
     provider: Provider
     default_model: str
-    key_env: str = ""
-    base_url_env: str = ""
+    key_setting: str = ""
     input_price: Decimal | None = None
     output_price: Decimal | None = None
 
@@ -74,8 +71,7 @@ _PRESETS = (
             system_role="developer",
         ),
         default_model="gpt-6-luna",
-        key_env="OPENAI_API_KEY",
-        base_url_env="OPENAI_BASE_URL",
+        key_setting="openai_api_key",
     ),
     ProviderPreset(
         Provider(
@@ -88,8 +84,7 @@ _PRESETS = (
             temperature_max=1.0,
         ),
         default_model="claude-sonnet-5-5",
-        key_env="ANTHROPIC_API_KEY",
-        base_url_env="ANTHROPIC_BASE_URL",
+        key_setting="anthropic_api_key",
     ),
     ProviderPreset(
         Provider(
@@ -99,8 +94,7 @@ _PRESETS = (
             base_url="https://generativelanguage.googleapis.com",
         ),
         default_model="gemini-3.8-flash",
-        key_env="GEMINI_API_KEY",
-        base_url_env="GEMINI_BASE_URL",
+        key_setting="gemini_api_key",
     ),
     ProviderPreset(
         Provider(
@@ -111,12 +105,11 @@ _PRESETS = (
             thinking="disabled",
         ),
         default_model="deepseek-flash",
-        key_env="DEEPSEEK_API_KEY",
-        base_url_env="DEEPSEEK_BASE_URL",
+        key_setting="deepseek_api_key",
     ),
     ProviderPreset(
         Provider(
-            name=LOCAL,
+            name="local",
             protocol="openai",
             label="Local model",
             base_url="",

@@ -42,6 +42,12 @@ class Attempts:
         """The key of the present attempt, None where the provider needs none."""
         return self._keys[0] if self._keys else None
 
+    def sign(self, error: ProviderError) -> None:
+        """Say in an error which attempt it ended, and hide the key of that."""
+        error.attempts = self.count
+        if self.key is not None:
+            error.hide(self.key.value)
+
     def next_delay(self, error: ProviderError) -> float:
         """Return the seconds to wait before the next attempt.
 

@@ -18,8 +18,18 @@ class Watchdog:
     that is while the consumer is busy, nobody is interrupted; a wait that begins behind
     the deadline is not begun, though what it waits for may be there.
 
-    The clock is the event loop's. Like `asyncio.timeout`, it tells its own
-    cancellation from anybody else's.
+    Why not `asyncio.timeout` around each read: an answer has thousands of reads, and
+    each would arm and cancel a timer. Here a read costs two comparisons.
+
+    A task can be interrupted in one way only, by cancelling it, and others cancel it
+    too: the client that gives up, the server that stops. Theirs must come out as
+    CancelledError, ours as DeadlinePassedError, and both may fall into one turn of the
+    event loop. So the number of cancellations asked for is noted on entry, as
+    `asyncio.timeout` does, and ours is taken back on exit (`uncancel`): if more are
+    left than on entry, somebody else wants the task to end, and wins. One that is not
+    taken back would end the task at its next wait, far from here.
+
+    The clock is the event loop's.
     """
 
     def __init__(self) -> None:

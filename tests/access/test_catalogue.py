@@ -448,3 +448,21 @@ def test_a_route_costs_at_most_what_the_dearer_of_both_does() -> None:
     assert priced(4, priced(3)).highest_cost(usage) == 4
     assert priced(4, priced(None)).highest_cost(usage) == 4
     assert priced(None, priced(3)).highest_cost(usage) is None
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("embedded", "models"), [(True, ("SmolLM2-135M-Instruct",)), (False, ())]
+)
+def test_the_embedded_server_has_one_model(
+    embedded: bool, models: tuple[str, ...]
+) -> None:
+    Provider.objects.create(
+        name="own",
+        label="Own",
+        protocol="openai",
+        embedded=embedded,
+        default_model="m",
+        needs_key=False,
+    )
+    assert catalogue.route("own").provider.models == models

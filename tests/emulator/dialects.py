@@ -33,6 +33,35 @@ def _delta_list(api: Api) -> Response:
     return _with_first(_openai(api), {"content": [part]})
 
 
+@scenario("thinking-parts", *OPENAI)
+def _thinking_parts(api: Api) -> Response:
+    """Thoughts as parts of the content, as Mistral sends them."""
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    beside = [{"type": "thinking", "text": "hm"}, {"type": "text", "text": "So: "}]
+    return _with_first(_openai(api), {"content": [thought]}, {"content": beside})
+
+
+@scenario("second-choice", *OPENAI)
+def _second_choice(api: Api) -> Response:
+    """Another answer between the chunks of the first, which ends before it."""
+    openai = _openai(api)
+    other = openai.chunk({"content": "other"}, "stop")
+    choices = other["choices"]
+    assert isinstance(choices, list)
+    choices[0]["index"] = 1
+    return Response(
+        [step for item in api.events(SHORT) for step in (event(other), item)]
+    )
+
+
+@scenario("early-finish", *OPENAI)
+def _early_finish(api: Api) -> Response:
+    """A finish reason long before the last text."""
+    first, *others = api.events(SHORT)
+    early = event(_openai(api).chunk({}, "stop"))
+    return Response([first, early, Pause(0.3), *others])
+
+
 @scenario("no-choices-first", *OPENAI)
 def _no_choices_first(api: Api) -> Response:
     first = {"id": "", "model": "", "choices": [], "prompt_filter_results": [{}]}
@@ -159,6 +188,19 @@ def _cut_after_early_finish(api: Api) -> Response:
     """A reset while every event so far had a finish reason: more was to come."""
     steps = list(_finish_everywhere(api).steps)
     return Response([*steps[:4], Reset()])
+
+
+@scenario("second-candidate", "gemini")
+def _second_candidate(api: Api) -> Response:
+    """Another answer in front of the first, in the same events."""
+    gemini = _gemini(api)
+    responses = gemini.responses(SHORT)
+    for response in responses:
+        candidates = response["candidates"]
+        assert isinstance(candidates, list)
+        other = {"index": 1, "content": {"parts": [{"text": "other"}]}}
+        candidates.insert(0, {**other, "finishReason": "MAX_TOKENS"})
+    return Response([event(response, newline="\r\n") for response in responses])
 
 
 @scenario("no-parts", "gemini")

@@ -212,3 +212,16 @@ def _late_error_done(api: Api) -> Response:
 @scenario("not-json")
 def _not_json(api: Api) -> Response:
     return Response([*api.events(UNFINISHED), event('{"half":')])
+
+
+@scenario("heartbeats")
+def _heartbeats(api: Api) -> Response:
+    """Data that is no JSON, between all events."""
+    beats = [event("ping"), event(": keep-alive"), event("null")]
+    return Response([step for item in api.events(SHORT) for step in (*beats, item)])
+
+
+@scenario("mislabelled")
+def _mislabelled(api: Api) -> Response:
+    """A stream under the name of a page."""
+    return Response(api.events(SHORT), content_type="text/html; charset=utf-8")

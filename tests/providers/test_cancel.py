@@ -44,24 +44,24 @@ async def assert_hung_up(setting: Lab, since: float) -> None:
 @pytest.mark.parametrize(
     "scenario", ["slow-headers", "slow-first", "comments-only", "silence"]
 )
-async def test_a_cancelled_task_hangs_up(api: str, scenario: str) -> None:
-    async with lab() as setting:
-        task = asyncio.create_task(consume(setting, api, scenario))
-        await setting.server.until(lambda: bool(setting.server.requests))
-        await asyncio.sleep(0.05)  # into the phase
-        since = asyncio.get_running_loop().time()
-        await cancel(task)
-        await assert_hung_up(setting, since)
+async def test_a_cancelled_task_hangs_up(setting: Lab, api: str, scenario: str) -> None:
+    task = asyncio.create_task(consume(setting, api, scenario))
+    await setting.server.until(lambda: bool(setting.server.requests))
+    await asyncio.sleep(0.05)  # into the phase
+    since = asyncio.get_running_loop().time()
+    await cancel(task)
+    await assert_hung_up(setting, since)
 
 
 @pytest.mark.parametrize("api", APIS)
-async def test_a_closed_generator_hangs_up_in_mid_stream(api: str) -> None:
-    async with lab() as setting:
-        stream = setting.stream(api, "endless")
-        assert isinstance(await anext(stream), Delta)
-        since = asyncio.get_running_loop().time()
-        await stream.aclose()
-        await assert_hung_up(setting, since)
+async def test_a_closed_generator_hangs_up_in_mid_stream(
+    setting: Lab, api: str
+) -> None:
+    stream = setting.stream(api, "endless")
+    assert isinstance(await anext(stream), Delta)
+    since = asyncio.get_running_loop().time()
+    await stream.aclose()
+    await assert_hung_up(setting, since)
 
 
 async def test_a_cancel_while_connecting_ends_at_once() -> None:
@@ -90,14 +90,13 @@ async def test_a_cancel_while_queueing_ends_at_once_and_frees_the_place() -> Non
     assert outcome.text == SHORT.text
 
 
-async def test_a_cancel_while_waiting_to_retry_ends_at_once() -> None:
-    async with lab() as setting:
-        task = asyncio.create_task(consume(setting, "openai", "empty-500"))
-        await setting.server.until(
-            lambda: bool(setting.server.requests) and not setting.server.open_requests
-        )
-        await cancel(task)
-        assert len(setting.server.requests) == 1
+async def test_a_cancel_while_waiting_to_retry_ends_at_once(setting: Lab) -> None:
+    task = asyncio.create_task(consume(setting, "openai", "empty-500"))
+    await setting.server.until(
+        lambda: bool(setting.server.requests) and not setting.server.open_requests
+    )
+    await cancel(task)
+    assert len(setting.server.requests) == 1
 
 
 async def test_cancels_leave_no_place_taken() -> None:

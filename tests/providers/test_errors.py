@@ -20,7 +20,7 @@ from llmchat.providers.registry import DEFAULT_PROVIDERS
 from llmchat.providers.text import without_key
 from llmchat.providers.types import Key
 from tests.emulator.application import APIS
-from tests.emulator.driver import HASTY, KEY, chat, lab
+from tests.emulator.driver import HASTY, KEY, Lab, chat
 from tests.emulator.request import Request
 from tests.emulator.response import Response, json_response
 from tests.emulator.server import Emulator
@@ -226,14 +226,13 @@ def test_every_error_is_in_the_tree_of_the_docstring() -> None:
 
 @pytest.mark.parametrize("scenario", ["short", "fail-auth", "html-502", "late-error"])
 async def test_no_key_and_no_body_reaches_the_log(
-    scenario: str, caplog: pytest.LogCaptureFixture
+    setting: Lab, scenario: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     for logger in ("", "httpx", "aiohttp", "llmchat"):
         caplog.set_level(logging.DEBUG, logger)
-    async with lab() as setting:
-        for api in APIS:
-            outcome = await setting.ask(api, scenario, timeouts=HASTY)
-            assert "SECRET" not in repr(outcome.error)
+    for api in APIS:
+        outcome = await setting.ask(api, scenario, timeouts=HASTY)
+        assert "SECRET" not in repr(outcome.error)
     assert caplog.records
     assert "SECRET" not in caplog.text
     assert "SECRET" not in repr(KEY)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
+from llmchat import conf
 from llmchat.providers.errors import BadRequestError, ProviderUnavailableError
 from llmchat.providers.registry import ADAPTERS, DEFAULT_PROVIDERS
 from llmchat.providers.request import ProviderRequest, build_history, endpoint
@@ -246,3 +247,13 @@ def test_the_guides_providers_are_there_under_their_labels() -> None:
         "local": "Local model",
     }
     assert all(preset.default_model for preset in DEFAULT_PROVIDERS.values())
+
+
+def test_every_setting_that_the_table_names_is_one() -> None:
+    settings = {field.name for field in fields(conf.Conf)}
+    named = {
+        setting
+        for preset in DEFAULT_PROVIDERS.values()
+        for setting in (preset.key_setting, preset.base_url_setting)
+    }
+    assert named - {""} <= settings

@@ -18,7 +18,7 @@ from llmchat.providers.transport import (
     UnreachableError,
 )
 from tests.emulator.application import APIS as EMULATED
-from tests.emulator.driver import APIS, full_listener, lab
+from tests.emulator.driver import APIS, Lab, full_listener
 from tests.emulator.scenarios import SHORT
 from tests.support.provider_script import Script, play
 
@@ -65,29 +65,29 @@ async def test_a_connection_that_takes_too_long_is_told_apart() -> None:
         await send(f"http://{address}", connect_s=0.1)
 
 
-async def test_a_closed_transport_is_a_lost_connection() -> None:
-    async with lab() as setting:
-        http = HttpTransport(max_connections=1)
-        url = f"{setting.server.url}/nothing"
-        await (await http.send(Request(url, {}, b"{}", 1.0))).aclose()
-        await http.aclose()
-        with pytest.raises(ConnectionLostError):
-            await http.send(Request(url, {}, b"{}", 1.0))
+async def test_a_closed_transport_is_a_lost_connection(setting: Lab) -> None:
+    http = HttpTransport(max_connections=1)
+    url = f"{setting.server.url}/nothing"
+    await (await http.send(Request(url, {}, b"{}", 1.0))).aclose()
+    await http.aclose()
+    with pytest.raises(ConnectionLostError):
+        await http.send(Request(url, {}, b"{}", 1.0))
 
 
-async def test_a_transport_closed_in_mid_body_is_a_lost_connection() -> None:
-    async with lab() as setting:
-        http = HttpTransport(max_connections=1)
-        body = b'{"model":"scenario-endless","messages":[{"role":"user"}]}'
-        url = f"{setting.server.url}/v1/chat/completions"
-        headers = {"authorization": "Bearer k", "content-type": "application/json"}
-        response = await http.send(Request(url, headers, body, 1.0))
-        assert await anext(response.body)
-        await http.aclose()
-        with pytest.raises(ConnectionLostError):
-            async for _ in response.body:
-                pass
-        await response.aclose()
+async def test_a_transport_closed_in_mid_body_is_a_lost_connection(
+    setting: Lab,
+) -> None:
+    http = HttpTransport(max_connections=1)
+    body = b'{"model":"scenario-endless","messages":[{"role":"user"}]}'
+    url = f"{setting.server.url}/v1/chat/completions"
+    headers = {"authorization": "Bearer k", "content-type": "application/json"}
+    response = await http.send(Request(url, headers, body, 1.0))
+    assert await anext(response.body)
+    await http.aclose()
+    with pytest.raises(ConnectionLostError):
+        async for _ in response.body:
+            pass
+    await response.aclose()
 
 
 def test_a_request_does_not_show_its_key_or_its_text() -> None:
@@ -144,27 +144,25 @@ async def test_a_bug_in_an_adapter_passes_and_costs_one_request(
 
 
 async def test_a_bug_in_building_the_request_costs_none(
-    monkeypatch: pytest.MonkeyPatch,
+    setting: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def build_request(*_: object) -> None:
         raise RuntimeError("ours")
 
     monkeypatch.setattr(openai, "build_request", build_request)
-    async with lab() as setting:
-        with pytest.raises(RuntimeError, match="ours"):
-            await setting.ask("openai", "short")
-        assert setting.server.requests == []
+    with pytest.raises(RuntimeError, match="ours"):
+        await setting.ask("openai", "short")
+    assert setting.server.requests == []
 
 
-async def test_an_error_of_the_consumer_comes_back_as_it_is() -> None:
-    async with lab() as setting:
-        events = setting.stream("openai", "endless")
-        await anext(events)
-        with pytest.raises(RuntimeError, match="consumer"):
-            await events.athrow(RuntimeError("consumer"))
-        await setting.server.until(lambda: not setting.server.open_requests)
-        assert len(setting.server.requests) == 1
-        assert setting.server.requests[0].hung_up
+async def test_an_error_of_the_consumer_comes_back_as_it_is(setting: Lab) -> None:
+    events = setting.stream("openai", "endless")
+    await anext(events)
+    with pytest.raises(RuntimeError, match="consumer"):
+        await events.athrow(RuntimeError("consumer"))
+    await setting.server.until(lambda: not setting.server.open_requests)
+    assert len(setting.server.requests) == 1
+    assert setting.server.requests[0].hung_up
 
 
 async def test_a_runtime_error_of_the_library_passes_while_the_client_is_open(

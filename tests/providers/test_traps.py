@@ -19,7 +19,7 @@ from llmchat.providers.client import ProviderClient
 from llmchat.providers.registry import ADAPTERS, DEFAULT_PROVIDERS
 from llmchat.providers.types import Chat, ChatMessage, Delta, FinishReason, Timeouts
 from tests.emulator.application import APIS as EMULATED
-from tests.emulator.driver import APIS, HASTY, KEY, PATIENT, Outcome, chat, lab
+from tests.emulator.driver import APIS, HASTY, KEY, PATIENT, Lab, Outcome, chat, lab
 from tests.emulator.scenarios import HUGE, SHORT, THOUGHTFUL, UNICODE
 
 every_api = pytest.mark.parametrize("api", APIS)
@@ -240,7 +240,9 @@ async def test_trap_16_a_start_comes_once_or_twice_alike() -> None:
     assert (await ask("claude", "second-start-other")).code == "provider_error"
 
 
-async def test_trap_17_a_request_that_other_providers_take_is_made_fit() -> None:
+async def test_trap_17_a_request_that_other_providers_take_is_made_fit(
+    setting: Lab,
+) -> None:
     messages = (
         ChatMessage("system", "Be brief."),
         ChatMessage("assistant", "Before the first question."),
@@ -250,11 +252,10 @@ async def test_trap_17_a_request_that_other_providers_take_is_made_fit() -> None
         ChatMessage("system", "Be kind."),
     )
     asked = Chat("scenario-short", messages, temperature=1.9)
-    async with lab() as setting:
-        stream = setting.client.stream_chat(setting.provider("claude"), [KEY], asked)
-        async with aclosing(stream) as events:
-            text = "".join([e.text async for e in events if isinstance(e, Delta)])
-        body = setting.server.requests[0].body
+    stream = setting.client.stream_chat(setting.provider("claude"), [KEY], asked)
+    async with aclosing(stream) as events:
+        text = "".join([e.text async for e in events if isinstance(e, Delta)])
+    body = setting.server.requests[0].body
     assert text == SHORT.text
     assert body["max_tokens"] == 32_000
     assert body["system"] == "Be brief.\n\nBe kind."
@@ -375,28 +376,25 @@ async def test_trap_23_no_key_is_in_an_address_a_log_or_an_error(
     assert "SECRET" not in f"{outcome.error!r} {outcome.error}"
 
 
-async def test_trap_24_the_pool_is_larger_than_a_hundred() -> None:
-    async with lab() as setting:
-        tasks = [
-            asyncio.create_task(setting.ask("openai", "slow-headers"))
-            for _ in range(150)
-        ]
-        await setting.server.until(lambda: len(setting.server.requests) == 150)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+async def test_trap_24_the_pool_is_larger_than_a_hundred(setting: Lab) -> None:
+    tasks = [
+        asyncio.create_task(setting.ask("openai", "slow-headers")) for _ in range(150)
+    ]
+    await setting.server.until(lambda: len(setting.server.requests) == 150)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @every_api
 async def test_trap_25_a_connection_gone_stale_is_replaced_at_once(
-    api: str, monkeypatch: pytest.MonkeyPatch
+    setting: Lab, api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "_BASE_DELAY_S", 60.0)  # it must not be waited for
-    async with lab() as setting:
-        assert (await setting.ask(api, "short")).finished is not None
-        limits = replace(PATIENT, first_token_s=2)
-        scenario = "once-reset-before-headers"
-        outcome = await setting.ask(api, scenario, timeouts=limits)
+    assert (await setting.ask(api, "short")).finished is not None
+    limits = replace(PATIENT, first_token_s=2)
+    scenario = "once-reset-before-headers"
+    outcome = await setting.ask(api, scenario, timeouts=limits)
     assert (outcome.text, len(outcome.requests)) == (SHORT.text, 2)
 
 
@@ -414,12 +412,11 @@ async def test_trap_27_a_connection_cut_in_silence_is_an_error(api: str) -> None
 
 
 @every_api
-async def test_trap_28_a_stream_given_up_is_hung_up(api: str) -> None:
-    async with lab() as setting:
-        async with aclosing(setting.stream(api, "endless")) as events:
-            await anext(events)
-        await setting.server.until(lambda: not setting.server.open_requests)
-        assert setting.server.requests[0].hung_up
+async def test_trap_28_a_stream_given_up_is_hung_up(setting: Lab, api: str) -> None:
+    async with aclosing(setting.stream(api, "endless")) as events:
+        await anext(events)
+    await setting.server.until(lambda: not setting.server.open_requests)
+    assert setting.server.requests[0].hung_up
 
 
 @every_api
@@ -431,13 +428,14 @@ async def test_trap_29_a_reason_nobody_knows_is_kept_raw(api: str) -> None:
 
 
 @every_api
-async def test_trap_30_a_retired_model_is_told_whatever_its_status(api: str) -> None:
-    async with lab() as setting:
-        client: ProviderClient = setting.client
-        stream = client.stream_chat(setting.provider(api), [KEY], chat("retired-1"))
-        with pytest.raises(Exception, match="model_not_found"):
-            await anext(stream)
-        statuses = [request.status for request in setting.server.requests]
+async def test_trap_30_a_retired_model_is_told_whatever_its_status(
+    setting: Lab, api: str
+) -> None:
+    client: ProviderClient = setting.client
+    stream = client.stream_chat(setting.provider(api), [KEY], chat("retired-1"))
+    with pytest.raises(Exception, match="model_not_found"):
+        await anext(stream)
+    statuses = [request.status for request in setting.server.requests]
     assert statuses == [400 if api == "deepseek" else 404]
 
 
