@@ -14,6 +14,8 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from django.db import InterfaceError, OperationalError
+
 from llmchat.answers import runtime
 from llmchat.answers.events import Cancelled, Done, End, Failed, Started, StreamEvent
 from llmchat.answers.generation import Generation
@@ -103,6 +105,8 @@ async def _store_start(turn: Turn, stream: LiveStream) -> Begun:
         raise
     except ChatError:
         raise
+    except (OperationalError, InterfaceError) as exc:
+        raise refusal("database_unavailable", retry_after=_RETRY_AFTER_S) from exc
     except Exception as exc:
         logger.exception("a turn of user %s did not start", stream.user_id)
         raise refusal("internal_error") from exc

@@ -44,14 +44,15 @@ class Checkpoints:
         while self._streams.running():
             await asyncio.sleep(INTERVAL_S)
             try:
-                await self._store()
+                await self.store()
             except (DatabaseError, InterfaceError) as exc:
                 logger.warning("no checkpoint, the database does not answer: %s", exc)
             except Exception:
                 # The next one stores what this one had.
                 logger.exception("a checkpoint failed")
 
-    async def _store(self) -> None:
+    async def store(self) -> None:
+        """Store the texts of all running streams and renew their leases."""
         live: dict[object, tuple[LiveStream, Progress]] = {}
         for stream in self._streams.running():
             progress = stream.progress()
