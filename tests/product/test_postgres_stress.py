@@ -43,10 +43,13 @@ def tell_slowly(request: Request, number: int) -> Response:
     api: Api = APIS["openai"]
     api.model_of(request)
     question = request.body["messages"][-1]["content"]
+    *text, finish, usage, terminator = api.events(
+        Story(tuple(f"{question}-{n} " for n in range(20)))
+    )
     steps: list[Step] = []
-    for event in api.events(Story(tuple(f"{question}-{n} " for n in range(20)))):
-        steps += [event, Pause(0.04)]
-    return Response(steps)
+    for event in text:
+        steps += [Pause(0.04), event]
+    return Response([*steps, finish, usage, terminator])
 
 
 class Client:
