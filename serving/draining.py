@@ -93,7 +93,7 @@ class Draining:
             work = self._drain(handler, number)
             self._task = asyncio.get_running_loop().create_task(work)
         elif self._task.done():
-            handler(number, None)
+            _hand_on(handler, number)
         elif number in self._signals:
             # Of several workers each gets the terminal's signal and its parent's:
             # only the same one again comes from somebody who will not wait.
@@ -109,7 +109,7 @@ class Draining:
             if not self._has_lifespan:
                 await runtime.shutdown()
         finally:
-            handler(number, None)
+            _hand_on(handler, number)
 
     async def _requests_end(self, timeout_s: float) -> None:
         """Wait until what can be answered is; drop clients that take nothing."""
@@ -119,3 +119,15 @@ class Draining:
                     await self._idle.wait()
             for send in list(self._sends.values()):
                 abort(send)
+
+
+def _hand_on(handler: Handler, number: int) -> None:
+    """Let the server stop, with the status of one that has stopped in order.
+
+    When uvicorn is done it raises the signals that it has captured once more, to die
+    of them. A process manager would take that for a failure.
+    """
+    handler(number, None)
+    captured = getattr(getattr(handler, "__self__", None), "_captured_signals", None)
+    if captured is not None:
+        captured.clear()

@@ -59,10 +59,10 @@ class Route:
         return (dollars + self.output_price * usage.output_tokens) / _MILLION
 
     def highest_cost(self, usage: Usage) -> Decimal | None:
-        """Return what `usage` costs at most, here or at the fallback."""
+        """Return what `usage` costs here and then at the fallback as well."""
         cost = self.cost(usage)
         other = self.fallback.cost(usage) if self.fallback else None
-        return cost if cost is None or other is None else max(cost, other)
+        return cost if cost is None or other is None else cost + other
 
 
 @dataclass(frozen=True, slots=True)

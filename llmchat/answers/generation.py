@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
@@ -52,9 +53,9 @@ _FALLBACK_HELPS = frozenset(
 class Generation:
     """What is known of an answer besides its text, until its outcome is decided.
 
-    `billed` is what the provider has counted of attempts that failed, `before` what
-    the first provider had when the fallback was asked. `is_counted` says that the
-    text is part of it.
+    `billed` is what the provider has counted of attempts that did not finish, `before`
+    what the first provider had when the fallback was asked. `is_counted` says that the
+    last attempt is part of it, `is_asked` that a provider was asked at all.
     """
 
     turn: Turn
@@ -67,6 +68,7 @@ class Generation:
     billed: Usage | None = None
     before: Usage | None = None
     is_counted: bool = False
+    is_asked: bool = False
     attempts: int = 0
     began: float = field(default_factory=time.monotonic)
 
@@ -95,6 +97,7 @@ class Generation:
                 stream.wait_begins()
                 try:
                     events = stream.events = await self._events()
+                    self.is_asked = True
                     async for event in events:
                         stream.wait_ends()
                         if isinstance(event, Finished):
@@ -157,7 +160,7 @@ class Generation:
         return Chat(
             model=self._model,
             messages=self.turn.messages,
-            max_output_tokens=self.turn.max_tokens,
+            max_output_tokens=self.begun.max_output_tokens,
             temperature=self.turn.temperature,
         )
 
@@ -190,8 +193,14 @@ class Generation:
         self.refused[key.ident] = exc.code if exc.blames_key else ""
 
     def _note_billed(self, usage: Usage) -> None:
-        """Called with what the provider has counted of an attempt that failed."""
+        """Called with what the provider has counted of an attempt that did not finish.
+
+        One that has given text, or that is being cancelled, is the last.
+        """
         self.billed = usage if self.billed is None else self.billed + usage
+        task = asyncio.current_task()
+        is_left = task is not None and task.cancelling() > 0
+        self.is_counted = bool(self.stream.parts) or self.stream.cancelled or is_left
 
     def _fall_back(self, exc: ProviderError) -> None:
         """Turn to the fallback, before any text.
@@ -199,7 +208,6 @@ class Generation:
         Raises: ProviderError, `exc` itself where a fallback is no help.
         """
         self.attempts += exc.attempts
-        self.is_counted = bool(self.stream.parts) and exc.usage is not None
         if self.stream.parts or self.stream.cancelled or not self._may_fall_back(exc):
             raise exc
         self.fell_back = True
@@ -225,17 +233,31 @@ class Generation:
 
     def _usage(self) -> Usage:
         """Return what all attempts at the provider that was asked last are billed."""
-        parts, is_cancelled = self.stream.parts, self.failure is None
         if self.finished is not None:
             usage = self.finished.usage
-        elif is_cancelled or (parts and not self.is_counted):
-            inputs = estimate_input_tokens(self._chat)
-            usage = Usage(inputs, len(parts), "estimated")
-        elif self.billed is not None:
-            return self.billed
+        elif self._is_billed_uncounted:
+            usage = self._estimate()
         else:
-            usage = Usage(0, 0, "estimated")  # nobody bills for a refusal
+            # Nobody bills for a refusal.
+            return self.billed or Usage(0, 0, "estimated")
         return usage if self.billed is None else usage + self.billed
+
+    @property
+    def _is_billed_uncounted(self) -> bool:
+        """Whether the last attempt was broken off before its provider counted it."""
+        was_going = bool(self.stream.parts) or self.stream.cancelled
+        return was_going and self.is_asked and not self.is_counted
+
+    def _estimate(self) -> Usage:
+        """Guess what a provider bills; its pieces may be tokens or whole sentences."""
+        stream = self.stream
+        outputs = max(len(stream.parts), _estimate_tokens(stream.text))
+        return Usage(estimate_input_tokens(self._chat), outputs, "estimated")
+
+
+def _estimate_tokens(text: str) -> int:
+    """Guess the tokens of a text, of English about four characters each."""
+    return math.ceil(len(text) / 4)
 
 
 async def _reachable(route: Route) -> Provider:

@@ -9,6 +9,7 @@ no second task on its way.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from datetime import datetime
 
@@ -18,6 +19,8 @@ from llmchat import conf
 from llmchat.books.turn import Begun, Progress
 from llmchat.errors import ChatError, refusal
 from llmchat.providers.types import Event
+
+logger = logging.getLogger(__name__)
 
 
 class LiveStream:
@@ -107,8 +110,13 @@ class LiveStream:
     async def _close_events(self) -> None:
         # A generator can be closed by one task at a time.
         events, self.events = self.events, None
-        if events is not None:
+        if events is None:
+            return
+        try:
             await events.aclose()
+        except Exception:
+            # The answer has its end all the same.
+            logger.exception("a provider's stream did not close")
 
     def progress(self) -> Progress | None:
         """Return what the next checkpoint has to store, None before the start."""

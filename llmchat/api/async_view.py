@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from django.http import StreamingHttpResponse
@@ -15,6 +15,9 @@ from rest_framework.views import APIView
 from llmchat.answers.events import StreamEvent
 from llmchat.api.wire import NAMES, payload
 from llmchat.database import read_database
+from llmchat.errors import ChatError
+
+Answer = TypeVar("Answer", bound=HttpResponseBase)
 
 
 class AsyncAPIView(APIView):
@@ -45,6 +48,8 @@ class AsyncAPIView(APIView):
         except Exception as exc:
             # REST framework's own boundary: the exception handler answers them all.
             response = self.handle_exception(exc)
+            if isinstance(exc, ChatError):
+                response = quiet(response, exc)
         return self.finalize_response(  # takes every response, whatever the stubs say
             request,
             response,  # type: ignore[arg-type]
@@ -54,6 +59,16 @@ class AsyncAPIView(APIView):
 
     def _initial(self, request: Request) -> None:
         self.initial(request, *self.args, **self.kwargs)
+
+
+def quiet(response: Answer, error: ChatError) -> Answer:
+    """Return the response, which Django does not log where it tells of no fault.
+
+    A server that is told to stop refuses what comes, and cuts off what it writes.
+    """
+    if error.code == "draining":
+        response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
 
 
 class EventStream(StreamingHttpResponse):

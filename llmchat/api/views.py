@@ -20,7 +20,7 @@ from llmchat.answers import runtime
 from llmchat.answers.answer import stream_answer
 from llmchat.answers.events import Done, Failed
 from llmchat.answers.streams import LiveStream
-from llmchat.api.async_view import AsyncAPIView, EventStream
+from llmchat.api.async_view import AsyncAPIView, EventStream, quiet
 from llmchat.api.serializers import ChatRequestSerializer, turn_from, validated
 from llmchat.api.wire import payload
 from llmchat.books.turn import Turn
@@ -99,8 +99,12 @@ async def _whole(turn: Turn, stream: LiveStream) -> JsonResponse:
     async with aclosing(stream_answer(turn=turn, stream=stream)) as events:
         async for event in events:
             last = event
-    if isinstance(last, Failed):
-        raise last.error
-    if not isinstance(last, Done):
-        raise refusal("cancelled")
-    return JsonResponse(payload(last))
+    if isinstance(last, Done):
+        return JsonResponse(payload(last))
+    error = last.error if isinstance(last, Failed) else refusal("cancelled")
+    # What was broken off has its text, and is in the conversation.
+    fields = {"error": error.text, "code": error.code} | payload(last)
+    response = JsonResponse(fields, status=error.status)
+    if error.retry_after is not None:
+        response["Retry-After"] = str(error.retry_after)
+    return quiet(response, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, InterfaceError, OperationalError, transaction
@@ -19,9 +20,11 @@ from llmchat.errors import ChatError, refusal
 from llmchat.models import Message
 from llmchat.providers.answer import estimate_input_tokens
 from llmchat.providers.request import max_tokens
+from llmchat.providers.retry import MAX_RETRIES
 from llmchat.providers.types import Chat, Usage
 
 _RETRY_AFTER_S = 5
+MAX_ATTEMPTS = 1 + MAX_RETRIES
 _MAY_BE_DEAD = frozenset({"session_active", "too_many_streams"})
 _State = Message.State
 
@@ -121,11 +124,7 @@ def _stored(user_id: int, turn: Turn, route: catalogue.Route) -> Begun:
         worker=worker_id(),
         lease_until=now + LEASE,
     )
-    most = _most(turn, route)
-    drawn_on = budgets.reserve(user_id, answer.pk, most, route.highest_cost(most))
-    if drawn_on and route.fallback and route.fallback.cost(most) is None:
-        # What it would cost could not be settled.
-        route = replace(route, fallback=None)
+    route, drawn_on, limit = _reserved(user_id, answer.pk, turn, route)
     conversation.message_count += 1
     totals.note_begin(conversation, model)
     conversation.save()
@@ -137,15 +136,32 @@ def _stored(user_id: int, turn: Turn, route: catalogue.Route) -> Begun:
         message_id=answer.pk,
         thread_hash=conversation.thread_hash,
         budgets=drawn_on,
+        max_output_tokens=limit,
     )
 
 
-def _most(turn: Turn, route: catalogue.Route) -> Usage:
-    """Return what the answer to a turn uses at most, as far as can be said."""
-    chat = Chat(
-        turn.model or route.default_model,
-        turn.messages,
-        max_output_tokens=turn.max_tokens,
-    )
-    output = max_tokens(route.provider, chat) or budgets.DEFAULT_OUTPUT_TOKENS
-    return Usage(estimate_input_tokens(chat), output, "estimated")
+def _reserved(
+    user_id: int, message_id: UUID, turn: Turn, route: catalogue.Route
+) -> tuple[catalogue.Route, tuple[int, ...], int | None]:
+    """Reserve what the answer may use; return what it may ask, of whom, how much.
+
+    Every attempt may be billed, and the fallback's beside the first provider's, so
+    that all of them are reserved, each with the limit that the provider is told.
+    """
+    chat = Chat(turn.model or route.default_model, turn.messages, turn.max_tokens)
+    limit = max_tokens(route.provider, chat) or budgets.DEFAULT_OUTPUT_TOKENS
+    most = _times(MAX_ATTEMPTS, Usage(estimate_input_tokens(chat), limit, "estimated"))
+    cost = route.highest_cost(most)
+    everywhere = _times(2 if route.fallback else 1, most)
+    drawn_on = budgets.reserve(user_id, message_id, everywhere, cost)
+    if not drawn_on:
+        return route, (), turn.max_tokens
+    if route.fallback and route.fallback.cost(most) is None:
+        # What it would cost could not be settled.
+        route = replace(route, fallback=None)
+    return route, drawn_on, limit
+
+
+def _times(number: int, usage: Usage) -> Usage:
+    inputs = number * (usage.input_tokens or 0)
+    return Usage(inputs, number * usage.output_tokens, usage.source)

@@ -31,7 +31,8 @@ class Turn:
 class Begun:
     """A turn that is stored; `thread_hash` is its conversation's at that moment.
 
-    `budgets` are those that something is reserved of.
+    `budgets` are those that something is reserved of; `max_output_tokens` is what
+    each attempt is allowed, so that no more comes than is reserved.
     """
 
     user_id: int
@@ -41,6 +42,7 @@ class Begun:
     message_id: UUID
     thread_hash: str
     budgets: tuple[int, ...] = ()
+    max_output_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

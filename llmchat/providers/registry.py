@@ -49,7 +49,8 @@ ADAPTERS: dict[Protocol, Adapter] = {
 class ProviderPreset:
     """A provider as the project ships it; an operator edits the row made of it.
 
-    `key_setting` names a setting, "" where there is none. Prices are US dollars for a million tokens, None where they are not known.
+    `key_setting` names a setting, "" where there is none. Prices are US dollars for a
+    million tokens, None where they are not known.
     """
 
     provider: Provider

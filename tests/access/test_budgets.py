@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from threading import Barrier
@@ -14,17 +15,19 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from llmchat.access import budgets
+from llmchat.answers import runtime
+from llmchat.answers.answer import stream_answer
 from llmchat.answers.events import Cancelled, Done, Failed, Token
 from llmchat.books.begin import begin_turn
 from llmchat.books.end import finish_turn
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import Outcome
 from llmchat.database import in_database
-from llmchat.errors import ChatError
+from llmchat.errors import ChatError, refusal
 from llmchat.models import Budget, Conversation, Message, Provider, Reservation
 from llmchat.providers import retry
-from llmchat.providers.types import Usage
-from tests.support.chat_fixtures import User, end_of, events_of, until
+from llmchat.providers.types import Delta, Usage
+from tests.support.chat_fixtures import User, end_of, events_of, registered, until
 from tests.support.streaming import streaming
 from tests.support.upstream import running_upstream
 
@@ -65,8 +68,8 @@ async def test_the_most_an_answer_can_cost_is_reserved_and_its_cost_settled(
     tokens, dollars = await budget(), await budget(1, unit=DOLLARS)
     upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     async with streaming(user, turn("Hi there", max_tokens=100)):
-        # 8 characters and 1 message are guessed to be 3 tokens.
-        assert await reservations() == [Decimal(103), Decimal("0.000203")]
+        # 8 characters and 1 message are guessed to be 3 tokens; there are two retries.
+        assert await reservations() == [3 * Decimal(103), 3 * Decimal("0.000203")]
         assert await spent(tokens) == 0
         go.set()
     assert await reservations() == []
@@ -84,8 +87,45 @@ async def test_an_answer_is_taken_to_be_as_long_as_it_may_become(
     await in_database(lambda: Provider.objects.update(max_output_tokens=cap))
     upstream.steps = ("Hel", go := asyncio.Event())
     async with streaming(user, turn("Hi", max_tokens=asked)):
-        assert await reservations() == [Decimal(reserved + 1)]
+        assert await reservations() == [3 * Decimal(reserved + 1)]
         go.set()
+    assert [request["max_tokens"] for request in upstream.requests] == [reserved]
+
+
+async def test_without_a_budget_no_limit_is_asked_for(user, provider, upstream, turn):
+    assert isinstance(await end_of(user, turn("Hi")), Done)
+    assert "max_tokens" not in upstream.requests[0]
+
+
+async def test_a_fallback_is_within_the_reservation_and_has_its_limit(
+    user, provider, upstream, turn, budget
+):
+    await budget()
+    dollars = await budget(1, unit=DOLLARS)
+    upstream.status = 500
+    async with running_upstream() as other:
+        await in_database(add_fallback, provider, other.base_url)
+        other.steps = ("Hel", go := asyncio.Event(), "lo")
+        async with streaming(user, turn("Hi", max_tokens=100)):
+            both = [6 * Decimal(101), 3 * (Decimal("0.000201") + Decimal("0.00201"))]
+            assert await reservations() == both
+            go.set()
+    assert other.requests[0]["max_tokens"] == 100
+    assert await spent(dollars) == Decimal("0.00013")
+
+
+def add_fallback(provider: Provider, base_url: str) -> None:
+    provider.fallback = Provider.objects.create(
+        name="other",
+        label="Other",
+        protocol="openai",
+        base_url=base_url,
+        default_model="model-2",
+        needs_key=False,
+        input_price=10,
+        output_price=20,
+    )
+    provider.save()
 
 
 async def test_a_budget_that_is_used_up_refuses_the_turn_and_says_when_it_renews(
@@ -248,6 +288,71 @@ async def test_a_cancelled_answer_costs_what_was_sent_of_it(
     assert await reservations() == []
 
 
+async def test_a_cancelled_answer_costs_its_text_however_large_its_pieces_are(
+    user, provider, upstream, turn, budget
+):
+    row = await budget()
+    upstream.steps = ("x" * 400, asyncio.Event())
+    async with streaming(user, turn("Hi")) as (_, _events, stream):
+        stream.cancel()
+    assert await spent(row) == 101
+
+
+@pytest.mark.parametrize("interrupted", [False, True], ids=["cancelled", "cut off"])
+async def test_an_answer_that_is_broken_off_while_it_thinks_costs_its_prompt(
+    user, provider, upstream, turn, budget, interrupted
+):
+    row = await budget()
+    upstream.steps = (asyncio.Event(),)
+    asked = asyncio.create_task(end_of(user, turn("x" * 400)))
+    await upstream.received.wait()
+    (stream,) = runtime.get().streams.running()
+    if interrupted:
+        stream.interrupt(refusal("draining"))
+    else:
+        stream.cancel()
+    await asked
+    assert await spent(row) == 101
+    assert await reservations() == []
+
+
+async def test_an_answer_that_is_cancelled_before_its_provider_is_asked_costs_nothing(
+    user, provider, upstream, turn, budget
+):
+    row = await budget()
+    with registered(user, turn("x" * 400)) as stream:
+        stream.cancel()
+        answer = stream_answer(turn=turn("x" * 400), stream=stream)
+        assert isinstance([event async for event in answer][-1], Cancelled)
+    assert await spent(row) == 0
+    assert await booked() == {(0, 0, Decimal(0))}
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["cancelled", "left"])
+async def test_what_a_provider_has_counted_of_a_cancelled_answer_is_booked(
+    user, provider, upstream, turn, budget, monkeypatch, left
+):
+    """The client of the providers tells it as the stream is closed."""
+
+    async def stream_chat(*args, on_billed, **kwargs):
+        try:
+            yield Delta("Hel")
+            await asyncio.Event().wait()
+        finally:
+            on_billed(Usage(7, 50, "provider"))
+
+    row = await budget()
+    monkeypatch.setattr(runtime.get().client, "stream_chat", stream_chat)
+    with suppress(asyncio.CancelledError):
+        async with streaming(user, turn("Hi")) as (task, _events, stream):
+            if left:
+                task.cancel()
+            else:
+                stream.cancel()
+    assert await spent(row) == 57
+
+
 async def test_an_answer_that_never_began_costs_nothing(
     user, provider, upstream, turn, budget
 ):
@@ -320,21 +425,7 @@ async def test_what_the_first_provider_bills_is_booked_beside_its_fallback(
 ):
     tokens, dollars = await budget(10**6), await budget(1, unit=DOLLARS)
     async with running_upstream() as other:
-
-        def add_fallback() -> None:
-            provider.fallback = Provider.objects.create(
-                name="other",
-                label="Other",
-                protocol="openai",
-                base_url=other.base_url,
-                default_model="model-2",
-                needs_key=False,
-                input_price=10,
-                output_price=20,
-            )
-            provider.save()
-
-        await in_database(add_fallback)
+        await in_database(add_fallback, provider, other.base_url)
         end = await end_of(user, turn("Hi"))
     assert isinstance(end, Done)
     assert end.usage.output_tokens == 3

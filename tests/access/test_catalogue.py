@@ -438,14 +438,14 @@ async def test_the_models_that_are_allowed_by_name_are_listed(user, provider):
 
 
 @pytest.mark.django_db
-def test_a_route_costs_at_most_what_the_dearer_of_both_does() -> None:
+def test_a_route_costs_at_most_what_it_and_its_fallback_do() -> None:
     def priced(price: int | None, other: Any = None) -> catalogue.Route:
         price = None if price is None else Decimal(price)
         return catalogue.Route(None, (), "m", False, price, price, other)  # type: ignore[arg-type]
 
     usage = Usage(500_000, 500_000, "provider")
-    assert priced(1, priced(3)).highest_cost(usage) == 3
-    assert priced(4, priced(3)).highest_cost(usage) == 4
+    assert priced(1, priced(3)).highest_cost(usage) == 4
+    assert priced(4, priced(3)).highest_cost(usage) == 7
     assert priced(4, priced(None)).highest_cost(usage) == 4
     assert priced(None, priced(3)).highest_cost(usage) is None
 

@@ -22,10 +22,12 @@ from django.utils import timezone
 from llmchat.answers import answer, checkpoints, ends, runtime, stopping
 from llmchat.answers.events import Done, Failed
 from llmchat.books.begin import begin_turn
-from llmchat.books.turn import LEASE, Begun
+from llmchat.books.end import end_turn
+from llmchat.books.turn import LEASE, Begun, Outcome
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
-from llmchat.models import Budget, Conversation, Message, Reservation
+from llmchat.models import Budget, Conversation, Message, ProviderKey, Reservation
+from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import User, broken_database, end_of, is_waiting, until
 from tests.support.streaming import streaming
 
@@ -76,6 +78,39 @@ async def test_a_count_beyond_reason_is_cut_and_the_answer_stored(
     upstream.usage = {"prompt_tokens": tokens, "completion_tokens": tokens}
     assert isinstance(await end_of(user, turn("Hi")), Done)
     assert await in_database(stored) == [("complete", "Hello")]
+
+
+async def test_a_refused_key_rests_whatever_else_cannot_be_stored(
+    user, provider, upstream, turn, monkeypatch
+):
+    """The text is not the refused key's merit."""
+
+    def keys() -> list[ProviderKey]:
+        for name in ("first", "second"):
+            key = ProviderKey(provider=provider, name=name)
+            key.set_value(f"sk-{name}-0123456789")
+            key.save()
+        return list(ProviderKey.objects.order_by("pk"))
+
+    def finish() -> None:
+        begun = begin_turn(user.pk, turn("Hi"))
+        first = begun.route.keys[0].ident
+        outcome = Outcome(
+            Message.State.COMPLETE,
+            "Hello",
+            Usage(1, 1, "provider"),
+            "upstream-1",
+            refused={first: "provider_auth"},
+        )
+        with unstorable("upstream-1"):
+            assert end_turn(begun, outcome).error_code == "internal_error"
+
+    first, second = await in_database(keys)
+    await in_database(finish)
+    for key in (first, second):
+        await in_database(key.refresh_from_db)
+    assert (first.last_error, first.last_used_at) == ("provider_auth", None)
+    assert second.last_used_at is not None
 
 
 @pytest.mark.parametrize("is_late", [False, True], ids=["at once", "later"])

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
@@ -153,3 +154,39 @@ async def test_a_provider_that_fails_is_a_bad_gateway(
     assert response.json()["code"] == "provider_auth"
     assert "sk-" not in response.text
     assert "sk-" not in server.log_text()
+
+
+async def test_an_answer_that_breaks_off_is_told_with_its_text_and_place(
+    server: LiveServer, upstream: Upstream
+) -> None:
+    upstream.cut = True
+    async with client_of(server) as client:
+        response = await client.post("/llm/chat", json=body())
+    answer = response.json()
+    assert (response.status_code, answer["code"]) == (502, "provider_error")
+    assert answer["partialResponse"] == "Hello"
+    query = "SELECT conversation_id, state, content FROM llmchat_message WHERE id = ?"
+    stored = server.rows(query, UUID(answer["messageId"]).hex)
+    conversation = UUID(answer["conversationId"]).hex
+    assert stored == [(conversation, "error", "Hello")]
+
+
+async def test_an_answer_that_an_operator_stops_is_told_with_its_text_and_place(
+    server: LiveServer, upstream: Upstream
+) -> None:
+    upstream.steps = ("Hel", asyncio.Event())
+    account = server.account()
+    running = "SELECT id FROM llmchat_message WHERE user_id = ? AND state = 'streaming'"
+    async with client_of(server, account) as client:
+        asking = asyncio.create_task(client.post("/llm/chat", json=body()))
+        text = f"{running} AND content = 'Hel'"
+        [(ident,)] = await server.rows_soon(text, account.user_id, count=1)
+        server.change(
+            "UPDATE llmchat_message SET stop_requested = 1 WHERE id = ?", ident
+        )
+        response = await asking
+    answer = response.json()
+    assert (response.status_code, answer["code"]) == (409, "cancelled")
+    assert answer["error"] == "The answer was cancelled"
+    assert answer["partialResponse"] == "Hel"
+    assert UUID(answer["messageId"]).hex == ident

@@ -11,17 +11,19 @@ from functools import partial
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from llmchat.access import catalogue, keys
 from llmchat.access.permissions import Access
-from llmchat.answers import checkpoints, runtime
+from llmchat.answers import checkpoints, runtime, stopping
 from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.books import workers
 from llmchat.books.begin import begin_turn
 from llmchat.books.checkpoint import checkpoint
 from llmchat.books.conversations import stored_hash
 from llmchat.books.sweep import sweep
+from llmchat.books.turn import Progress
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Conversation, Message, Provider, ProviderKey
@@ -65,6 +67,23 @@ async def test_a_checkpoint_stores_the_text_and_renews_the_lease(
         assert after.lease_until > before.lease_until
         go.set()
     assert (await the_answer()).content == "Hello"
+
+
+async def test_no_conversation_is_read_and_nothing_sorted_to_find_what_runs(
+    user, provider, upstream, turn
+):
+    """The order that messages are shown in is that of their conversations."""
+
+    def statements() -> list[str]:
+        begun = begin_turn(user.pk, turn("Hi"))
+        with CaptureQueriesContext(connection) as queries:
+            checkpoint([Progress(begun.message_id, "Hel", None, 1)])
+            sweep()
+            sweep(user.pk)
+            stopping.stop(Message.objects.all())
+        return [query["sql"] for query in queries.captured_queries]
+
+    assert [sql for sql in await in_database(statements) if "JOIN" in sql] == []
 
 
 async def test_text_is_checkpointed_while_it_streams(

@@ -1,6 +1,6 @@
 """Many clients on PostgreSQL at once: nothing deadlocks, nothing that was told is lost.
 
-One round is part of the suite; `LLMCHAT_STRESS_ROUNDS` asks for more of them.
+One round is part of the suite; `LLMCHAT_TEST_STRESS_ROUNDS` asks for more of them.
 """
 
 from __future__ import annotations
@@ -31,12 +31,11 @@ from tests.support import live
 from tests.support.databases import *  # noqa: F403
 from tests.support.provider_lab import emulated, environment
 
-ROUNDS = int(os.environ.get("LLMCHAT_STRESS_ROUNDS", "1"))
+ROUNDS = int(os.environ.get("LLMCHAT_TEST_STRESS_ROUNDS", "1"))
 CLIENTS = 60
 ROUND_S = 15.0 if ROUNDS > 1 else 10.0
+LIMIT_S = 30
 ENDS = ("llm:stream:done", "llm:stream:error", "llm:stream:cancelled")
-# The suite's machine has other work to do; figures are taken on an idle one.
-P95_LIMIT_S = 2.0
 
 
 def tell_slowly(request: Request, number: int) -> Response:
@@ -44,10 +43,13 @@ def tell_slowly(request: Request, number: int) -> Response:
     api: Api = APIS["openai"]
     api.model_of(request)
     question = request.body["messages"][-1]["content"]
+    *text, finish, usage, terminator = api.events(
+        Story(tuple(f"{question}-{n} " for n in range(20)))
+    )
     steps: list[Step] = []
-    for event in api.events(Story(tuple(f"{question}-{n} " for n in range(20)))):
-        steps += [event, Pause(0.04)]
-    return Response(steps)
+    for event in text:
+        steps += [Pause(0.04), event]
+    return Response([*steps, finish, usage, terminator])
 
 
 class Client:
@@ -58,7 +60,7 @@ class Client:
         self.waits: list[float] = []
         self._server, self._account = server, account
         self._events: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
-        self._socket = socketio.AsyncClient(reconnection=False)
+        self._socket = socketio.AsyncClient(reconnection=False, request_timeout=LIMIT_S)
         for name in ("llm:stream:start", "llm:stream:token", *ENDS):
             self._socket.on(name, self._heard(name))
         self._socket.on("disconnect", self._lost)
@@ -70,12 +72,16 @@ class Client:
     def _lost(self, *reason: object) -> None:
         self._events.put_nowait(("lost", {}))
 
+    async def connect(self) -> None:
+        await self._socket.connect(
+            self._server.url,
+            auth={"token": self._account.access},
+            transports=["websocket"],
+            wait_timeout=LIMIT_S,
+        )
+
     async def run(self) -> None:
         """Go on until the server is gone."""
-        auth = {"token": self._account.access}
-        await self._socket.connect(
-            self._server.url, auth=auth, transports=["websocket"]
-        )
         try:
             history: list[dict[str, str]] = []
             for number in range(1000):
@@ -120,7 +126,9 @@ def operator(url: str) -> Iterator[subprocess.Popen[bytes]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
+    assert process.stdout is not None
     try:
+        assert process.stdout.readline() == b"ready\n"
         yield process
     finally:
         if process.poll() is None:
@@ -158,7 +166,7 @@ def accounts(postgres: str) -> tuple[live.Account, ...]:
     return made
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("number", range(ROUNDS))
 async def test_what_was_told_is_stored_and_nothing_deadlocks(
     postgres: str,
@@ -170,12 +178,16 @@ async def test_what_was_told_is_stored_and_nothing_deadlocks(
         env = {**environment(upstream), "DATABASE_URL": postgres}
         server = start_server("uvicorn", env)
         clients = [Client(server, account) for account in accounts]
+        for client in clients:
+            await client.connect()
         tasks = [asyncio.create_task(client.run()) for client in clients]
         await asyncio.wait(tasks, timeout=ROUND_S)
+        async with asyncio.timeout(LIMIT_S):
+            await enough(clients)
         asked, _ = await asyncio.to_thread(stopping.communicate)
         server.process.kill()
         server.process.wait()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LIMIT_S):
             await asyncio.gather(*tasks)
     ends = [end for client in clients for end in client.ends]
     asked_for = json.loads(asked)
@@ -189,7 +201,7 @@ async def test_what_was_told_is_stored_and_nothing_deadlocks(
             assert is_stopped or data["conversationId"] in deleted
     told = [data for name, data in ends if name == "llm:stream:done"]
     assert lost(postgres, told, deleted) == []
-    report(ends, [wait for client in clients for wait in client.waits])
+    report(clients)
 
 
 def lost(url: str, told: list[dict[str, Any]], deleted: set[str]) -> list[str]:
@@ -204,11 +216,22 @@ def lost(url: str, told: list[dict[str, Any]], deleted: set[str]) -> list[str]:
     ]
 
 
-def report(ends: list[tuple[str, dict[str, Any]]], waits: list[float]) -> None:
-    """Print how it went; fail where it was far too slow, or nothing happened."""
-    counts = Counter(name.removeprefix("llm:stream:") for name, _ in ends)
+def counts_of(clients: list[Client]) -> Counter[str]:
+    return Counter(name for client in clients for name, _ in client.ends)
+
+
+async def enough(clients: list[Client]) -> None:
+    """Wait until enough has happened, which takes longer on a busy machine."""
+    while True:
+        counts = counts_of(clients)
+        if counts["llm:stream:done"] > 100 and counts["llm:stream:cancelled"] > 10:
+            return
+        await asyncio.sleep(0.1)
+
+
+def report(clients: list[Client]) -> None:
+    """Print how it went; how fast says something on an idle machine alone."""
+    waits = [wait for client in clients for wait in client.waits]
     p95 = statistics.quantiles(waits, n=20)[-1]
-    print(f"\n{dict(counts)}, last token to done p95 {p95 * 1000:.0f} ms")
-    assert counts["done"] > CLIENTS
-    assert counts["cancelled"] > 10
-    assert p95 < P95_LIMIT_S
+    counts = dict(counts_of(clients))
+    print(f"\n{counts}, last token to done p95 {p95 * 1000:.0f} ms")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -32,6 +33,7 @@ ROWS = (
     "SELECT state, error_code, content FROM llmchat_message "
     "WHERE role = 'assistant' AND user_id = ?"
 )
+TEXT = "SELECT conversation_id, content FROM llmchat_message WHERE id = ?"
 TRANSPORTS = {"polling": ("polling",), "websocket": ("websocket",)}
 
 
@@ -52,6 +54,11 @@ def server(
     return start_server(request.param, environment(upstream, **drain))
 
 
+def as_stored(ident: str) -> str:
+    """Return an id as SQLite has it."""
+    return UUID(ident).hex
+
+
 def tell(server: LiveServer, number: int = signal.SIGTERM) -> float:
     """Tell a server to stop and return when that was."""
     server.process.send_signal(number)
@@ -68,6 +75,8 @@ def assert_quiet(server: LiveServer) -> None:
     log = server.log_text()
     assert "Traceback" not in log, log
     assert "never retrieved" not in log, log
+    assert "ERROR" not in log, log
+    assert server.process.returncode == 0
 
 
 def body(text: str, **fields: Any) -> dict[str, Any]:
@@ -170,6 +179,11 @@ async def test_rest_answers_are_ended_in_their_own_way(
         assert await ended(server) - told < DRAIN_S + STOP_S
     assert (whole.status_code, whole.json()["code"]) == (503, "draining")
     assert whole.headers["retry-after"] == "5"
+    cut = whole.json()
+    assert cut["partialResponse"].startswith("on ")
+    assert server.rows(TEXT, as_stored(cut["messageId"])) == [
+        (as_stored(cut["conversationId"]), cut["partialResponse"])
+    ]
     assert streamed.status_code == 200
     names = [name for name, _ in events_in(streamed.text)]
     assert names[0] == "llm:stream:start"

@@ -251,9 +251,5 @@ def test_the_guides_providers_are_there_under_their_labels() -> None:
 
 def test_every_setting_that_the_table_names_is_one() -> None:
     settings = {field.name for field in fields(conf.Conf)}
-    named = {
-        setting
-        for preset in DEFAULT_PROVIDERS.values()
-        for setting in (preset.key_setting, preset.base_url_setting)
-    }
+    named = {preset.key_setting for preset in DEFAULT_PROVIDERS.values()}
     assert named - {""} <= settings

@@ -39,6 +39,7 @@ def work(until: threading.Event) -> dict[str, list[str]]:
 def main() -> None:
     """Work until the input ends."""
     django.setup()
+    print("ready", flush=True)
     until = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), until.set())).start()
     json.dump(work(until), sys.stdout)
