@@ -11,6 +11,12 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import environ
+import psycopg
+import pytest
+from django.db.utils import ConnectionHandler
+
+from llmchat.engines.postgresql.base import DatabaseWrapper
 from tests.support import live
 from tests.support.databases import *  # noqa: F403
 
@@ -104,6 +110,23 @@ async def test_pgbouncer_says_what_it_refuses(postgres: str) -> None:
         status, _, errors = await timeouts(f"{url}?pool=0&options=-c%20geqo=off")
         assert status == 1
         assert "unsupported startup parameter: options" in errors
+
+
+def engine_for(url: str, name: str) -> DatabaseWrapper:
+    config = {"default": environ.Env.db_url_config(url) | {"NAME": name}}
+    wrapper = ConnectionHandler(config).create_connection("default")
+    return DatabaseWrapper(wrapper.settings_dict)
+
+
+def test_a_server_that_lets_nobody_else_in_is_not_away(postgres: str) -> None:
+    engine_for(postgres, "postgres").probe()
+    engine_for(postgres, "no-such-database").probe()
+
+
+def test_a_server_that_is_not_there_is_away() -> None:
+    nowhere = f"postgres://postgres@127.0.0.1:{live.free_port()}/postgres"
+    with pytest.raises(psycopg.OperationalError):
+        engine_for(nowhere, "postgres").probe()
 
 
 async def test_commands_may_take_their_time(postgres: str) -> None:
