@@ -118,10 +118,8 @@ def deadline() -> float | None:
     return moment
 
 
-def overdue(moment: float | None) -> str:
+def overdue(moment: float) -> str:
     """Return why a caller with this deadline should wait no more, "" if it should."""
-    if moment is None:
-        return ""
     if time.monotonic() >= moment:
         return "the database did not answer in time"
     return _AWAY if outage.lasts and not _is_probing.get() else ""

@@ -23,7 +23,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from llmchat.database import note_failure
+from llmchat import database
 from llmchat.errors import REFUSALS
 
 logger = logging.getLogger("llmchat.api")
@@ -68,8 +68,9 @@ def api_exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
             exc.status, exc.text, exc.code, getattr(exc, "retry_after", None)
         )
     if isinstance(exc, (OperationalError, InterfaceError, RedisError)):
-        note_failure(exc)
-        logger.error("the database or Redis does not answer: %s", exc)
+        database.note_failure(exc)
+        if not database.outage.lasts:  # which is told once
+            logger.error("the database or Redis does not answer: %s", exc)
         status, text = REFUSALS["database_unavailable"]
         return _answer(status, text, "database_unavailable", _DATABASE_RETRY_S)
     logger.error("a view failed", exc_info=exc)

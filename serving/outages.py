@@ -47,7 +47,8 @@ class DatabaseMiddleware:
         if not isinstance(exception, (OperationalError, InterfaceError)):
             return None
         database.note_failure(exception)
-        logger.error("a page needs the database: %s", exception)
+        if not database.outage.lasts:  # which is told once
+            logger.error("a page needs the database: %s", exception)
         status, text = REFUSALS["database_unavailable"]
         return HttpResponse(
             f"{text}.",

@@ -25,7 +25,10 @@ from llmchat import database
 # An answer that takes longer may be none.
 SUSPECT_S = 1.0
 _CONNECT_S = 2
-_TOO_MANY_CONNECTIONS = "53300"
+_COMMAND_S = 10.0
+# What a server says that starts or stops. Any other word of it, that it has too many
+# connections say, shows that it answers those who have one.
+_NOT_NOW = ("starting up", "shutting down", "recovery mode", "not yet accepting")
 # What the address, the role or the server's own configuration says wins.
 _SET_TIMEOUTS = """
     SELECT set_config(name, wanted, false)
@@ -39,8 +42,11 @@ class Connection(psycopg.Connection[Any]):
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         """Called by psycopg for everything that it waits for."""
+        until = database.deadline()
+        if until is None:
+            return super().wait(gen, *args, **kwargs)
         try:
-            return super().wait(_watched(gen), *args, **kwargs)
+            return super().wait(_watched(gen, until), *args, **kwargs)
         except database.Overdue:
             # The answer may still come, and nobody could tell to what.
             self.close()
@@ -51,8 +57,8 @@ class Overdue(database.Overdue, psycopg.OperationalError):
     """The same, as the driver would say it."""
 
 
-def _watched(gen: Any) -> Generator[Any, Any, Any]:
-    began, until = time.monotonic(), database.deadline()
+def _watched(gen: Any, until: float) -> Generator[Any, Any, Any]:
+    began = time.monotonic()
     try:
         state = next(gen)
         while True:
@@ -83,7 +89,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Called by Django, for each request or call: the pool has the connections."""
-        until = database.deadline()
+        until = database.deadline() or time.monotonic() + _COMMAND_S
         while True:
             if reason := database.overdue(until):
                 raise OperationalError(reason)
@@ -91,8 +97,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 return super().get_new_connection(conn_params)
             except PoolTimeout:
                 database.outage.suspect()
-                if until is None:
-                    raise
+            except psycopg.OperationalError:
+                database.outage.suspect()
+                raise
 
     def _configure_connection(self, connection: Any) -> bool:
         with database.until(time.monotonic() + _CONNECT_S):
@@ -112,8 +119,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         try:
             connection = Connection.connect(**self.get_connection_params() | wanted)
         except psycopg.OperationalError as exc:
-            if exc.sqlstate == _TOO_MANY_CONNECTIONS:
-                return  # it answers, and those who have a connection can use it
+            if "FATAL" in str(exc) and not any(word in str(exc) for word in _NOT_NOW):
+                return
             raise
         with connection, database.until(time.monotonic() + SUSPECT_S, probing=True):
             connection.execute("SELECT 1")

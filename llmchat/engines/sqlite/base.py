@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 from typing import Any
 
@@ -20,13 +21,33 @@ _KNOWN_S = 0.2
 class DatabaseWrapper(base.DatabaseWrapper):
     """Django's own, which gives up sooner during an outage."""
 
+    _usual_s: float
+    _patience_s: float
+
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Called by Django."""
         usual_s = _REQUEST_S if database.is_serving else _COMMAND_S
         conn_params = {"timeout": usual_s, **conn_params}
-        if database.outage.lasts:
-            conn_params["timeout"] = _KNOWN_S
+        self._usual_s = self._patience_s = conn_params["timeout"]
         return super().get_new_connection(conn_params)
+
+    def create_cursor(self, name: Any = None) -> Any:
+        """Called by Django before each statement."""
+        patience_s = self._patience()
+        if patience_s != self._patience_s:
+            self._patience_s = patience_s
+            self.connection.execute(f"PRAGMA busy_timeout = {patience_s * 1000:.0f}")
+        return super().create_cursor(name)
+
+    def _patience(self) -> float:
+        """Return how long to wait for a lock now: not beyond the caller's deadline."""
+        if database.outage.lasts:
+            return _KNOWN_S
+        deadline = database.deadline()
+        if deadline is None:
+            return self._usual_s
+        left_s = round(deadline - time.monotonic(), 1)
+        return max(_KNOWN_S, min(self._usual_s, left_s))
 
     def probe(self) -> None:
         """Take the lock of writers and let it go.

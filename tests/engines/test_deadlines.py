@@ -1,0 +1,174 @@
+"""The threads of the database and what a call meets that waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from django.db import OperationalError
+
+from llmchat import database, outages
+from llmchat.database import THREADS, in_database, read_database
+from llmchat.outages import Outage
+
+LIMIT_S = 10
+
+
+@asynccontextmanager
+async def busy_writers() -> AsyncIterator[list[asyncio.Task[bool]]]:
+    """Keep all threads of the writers busy."""
+    go, held = threading.Event(), threading.Barrier(THREADS + 1)
+
+    def hold() -> bool:
+        held.wait(LIMIT_S)
+        return go.wait(LIMIT_S)
+
+    calls = [asyncio.create_task(in_database(hold)) for _ in range(THREADS)]
+    await asyncio.to_thread(held.wait, LIMIT_S)
+    try:
+        yield calls
+    finally:
+        go.set()
+
+
+async def test_a_call_that_waits_too_long_for_a_thread_is_refused_and_never_runs(
+    monkeypatch,
+):
+    ran = []
+    async with busy_writers() as calls:
+        monkeypatch.setattr(database, "DEADLINE_S", 0.2)
+        with pytest.raises(OperationalError):
+            await in_database(ran.append, 1)
+    assert await asyncio.gather(*calls) == [True] * THREADS
+    monkeypatch.undo()
+    await in_database(lambda: None)
+    assert ran == []
+
+
+async def test_a_call_that_has_begun_is_waited_for(monkeypatch):
+    """Its outcome counts: a turn that was stored has begun."""
+    begun, go = threading.Event(), threading.Event()
+
+    def call() -> str:
+        begun.set()
+        go.wait(LIMIT_S)
+        return "stored"
+
+    monkeypatch.setattr(database, "DEADLINE_S", 1.0)
+    calling = asyncio.ensure_future(in_database(call))
+    await asyncio.to_thread(begun.wait, LIMIT_S)
+    await asyncio.wait([calling], timeout=1.5)
+    assert not calling.done()
+    go.set()
+    assert await calling == "stored"
+
+
+async def test_reads_do_not_queue_behind_writers():
+    async with busy_writers():
+        assert await read_database(lambda: "read") == "read"
+
+
+async def test_a_call_whose_caller_has_gone_while_it_waited_does_not_run():
+    ran = []
+    async with busy_writers():
+        calling = asyncio.ensure_future(in_database(ran.append, 1))
+        await asyncio.sleep(0)
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+    await in_database(lambda: None)
+    assert ran == []
+
+
+async def test_a_call_knows_its_deadline():
+    def left() -> float:
+        return (database.deadline() or 0) - time.monotonic()
+
+    assert 0 < await in_database(left) <= database.DEADLINE_S
+
+
+def test_only_a_server_sets_deadlines(monkeypatch):
+    monkeypatch.setattr(database, "is_serving", False)
+    assert database.deadline() is None
+    monkeypatch.setattr(database, "is_serving", True)
+    assert database.deadline() > time.monotonic()
+
+
+async def test_writes_are_refused_at_once_while_an_outage_lasts(monkeypatch):
+    monkeypatch.setattr(database.outage, "lasts", True)
+    with pytest.raises(OperationalError):
+        await in_database(lambda: None)
+    assert await read_database(lambda: "read") == "read"
+
+
+@pytest.fixture
+def probes(monkeypatch):
+    monkeypatch.setattr(outages, "PROBE_EVERY_S", 0.05)
+    return Probes()
+
+
+class Probes:
+    """Something outside that fails as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.fails = True
+        self.count = 0
+        self.outage = Outage("it", self.probe, meanwhile="that is that")
+
+    def probe(self) -> None:
+        self.count += 1
+        if self.fails:
+            raise OSError("no")
+
+    async def until(self, *, lasts: bool) -> None:
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                if self.outage.lasts is lasts and (lasts or self.is_quiet):
+                    return
+                await asyncio.sleep(0.01)
+
+    @property
+    def is_quiet(self) -> bool:
+        return not self.outage._is_probing
+
+
+async def test_an_outage_is_told_once_and_ends_by_a_probe(probes, caplog):
+    caplog.set_level("INFO", "llmchat.outages")
+    for _ in range(5):
+        probes.outage.begin("gone")
+    assert probes.outage.lasts
+    probes.fails = False
+    await probes.until(lasts=False)
+    assert caplog.messages == [
+        "it does not answer, that is that: gone",
+        "it answers again",
+    ]
+
+
+async def test_a_suspicion_is_no_outage_before_the_probe_has_failed(probes, caplog):
+    probes.fails = False
+    probes.outage.suspect()
+    await probes.until(lasts=False)
+    assert (probes.count, caplog.messages) == (1, [])
+    await asyncio.sleep(outages.PROBE_EVERY_S)
+    probes.fails = True
+    probes.outage.suspect()
+    await probes.until(lasts=True)
+    probes.fails = False
+    await probes.until(lasts=False)
+
+
+async def test_suspicions_are_probed_once_at_a_time(probes, monkeypatch):
+    monkeypatch.setattr(outages, "PROBE_EVERY_S", 60)
+    probes.fails = False
+    for _ in range(100):
+        probes.outage.suspect()
+    await probes.until(lasts=False)
+    for _ in range(100):
+        probes.outage.suspect()
+    await probes.until(lasts=False)
+    assert probes.count == 1
