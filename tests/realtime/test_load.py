@@ -70,7 +70,7 @@ async def test_client_that_does_not_read_costs_little_and_is_closed(
             client.connection.transport.abort()
         assert most - before < 5 * MIB
         assert statistics.median(latencies) < statistics.median(quiet) + 0.05
-        assert max(latencies) < 1
+        assert max(latencies) < 3
     await wire.check_healthy()
 
 
