@@ -196,6 +196,12 @@ class Polling:
         """One poll."""
         return await self.http.get(self.url, **options)
 
+    async def hold(self) -> asyncio.Task[httpx.Response]:
+        """A poll that the server holds, unless it has answered it at once."""
+        poll = asyncio.create_task(self.get())
+        await self.wire.catch_up()
+        return poll
+
     async def post(self, body: str | bytes, **options: Any) -> httpx.Response:
         """One POST of packets."""
         return await self.http.post(self.url, content=body, **options)
