@@ -17,6 +17,7 @@ from tests.support.wire import (
     event,
     eventually,
     gone,
+    http_client,
     raw_exchange,
 )
 
@@ -24,7 +25,7 @@ TEXT = "text/plain; charset=utf-8"
 
 
 async def test_handshake_answer(wire: Wire) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         response = await http.get(wire.url(transport="polling"))
     assert response.status_code == 200
     assert response.headers["content-type"].lower() == TEXT

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 
-import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.support.wire import RS, Wire
+from tests.support.wire import RS, Wire, http_client
 
 PATHS = ("/engine.io/", "/socket.io/")
 
@@ -70,7 +69,7 @@ async def test_01_polling_handshake_announces_the_options(either: Wire) -> None:
 async def test_02_invalid_polling_handshake_is_400(
     either: Wire, method: str, query: str
 ) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         response = await http.request(method, either.url(query))
     assert response.status_code == 400
 
