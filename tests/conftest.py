@@ -18,6 +18,7 @@ from tests.support import live
 # Fixtures that more than one folder uses.
 pytest_plugins = [
     "tests.support.chat_fixtures",
+    "tests.support.databases",
     "tests.support.wire_fixtures",
 ]
 
