@@ -35,7 +35,7 @@ serve: install page ## Serve as in production: debug off, static files collected
 
 test: dev page tests/js/node_modules/.stamp ## Run all tests and print the coverage, or run the part T=tests/realtime
 	@scripts/install_chromium
-ifdef T
+ifneq ($(strip $(T)),)
 	@$(PYTHON) -m pytest $(PYTEST) $(T)
 	@echo "Once more on PostgreSQL: what is stored"
 	@$(PYTHON) -m tests.postgres -q $(PYTEST) $(T)

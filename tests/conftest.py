@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.support import live
 # Fixtures that more than one folder uses.
 pytest_plugins = [
     "tests.support.chat_fixtures",
+    "tests.support.databases",
     "tests.support.wire_fixtures",
 ]
 
@@ -31,6 +33,15 @@ hypothesis_settings.register_profile(
     "llmchat", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("llmchat")
+
+
+def pytest_configure() -> None:
+    """Let servers be interrupted, too, where the suite runs in the background.
+
+    A shell has such a command ignore Ctrl-C, and what it starts inherits that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -55,11 +55,11 @@ async def ask(client: StockClient, session_id: str = "s-1", text: str = "Hi") ->
     await client.start(session_id, text, provider="openai")
 
 
-LIFE_S = 2
+LIFE_S = 5  # a client needs a part of it to start and connect
 
 
 def short_token(account: live.Account) -> str:
-    """Return an access token of the account that ends in one to two seconds."""
+    """Return an access token of the account that ends in four to five seconds."""
     secret = live.environment(live.ROOT)["DJANGO_SECRET_KEY"]
     claims = jwt.decode(account.access, options={"verify_signature": False})
     return jwt.encode(claims | {"exp": int(time.time()) + LIFE_S}, secret, "HS256")
@@ -88,7 +88,7 @@ async def test_a_cancel_from_another_socket_is_told_to_both(start, upstream):
             await client.event("llm:stream:cancelled", "s-1")
             for client in (first, second)
         ]
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(5):
             await upstream.hung_up.wait()
         rest = await first.quiet(for_s=0.2) + await second.quiet(for_s=0.2)
 
@@ -157,7 +157,7 @@ async def test_a_silent_socket_is_closed_when_its_token_ends(start):
     server = start()
     token = short_token(server.account())
     async with connected_client(server.url, token) as client:
-        async with asyncio.timeout(LIFE_S + PING_INTERVAL_S + 1):
+        async with asyncio.timeout(LIFE_S + PING_INTERVAL_S + 3):
             await client.on("disconnect")
         refused = await client.on("connect_error")
     assert refused["message"] == "Authentication token expired"
@@ -172,7 +172,7 @@ async def test_a_deactivated_user_is_sent_away_within_a_ping_interval(start, ups
         connected_client(server.url, other.access) as bystander,
     ):
         deactivate(server, account)
-        async with asyncio.timeout(PING_INTERVAL_S + 0.5):
+        async with asyncio.timeout(PING_INTERVAL_S + 3):
             await client.on("disconnect")
         refused = await client.on("connect_error")
         await ask(bystander)
@@ -279,7 +279,8 @@ async def test_what_a_killed_server_streamed_is_interrupted_at_the_next_start(
         for number in range(50):
             await ask(client, f"s-{number}", f"Hi {number}")
             await client.event("llm:stream:token", f"s-{number}")
-        await asyncio.sleep(1.5)  # a checkpoint goes by
+        query = "SELECT 1 FROM llmchat_message WHERE content = 'Hel'"
+        await server.rows_soon(query, count=50)  # a checkpoint goes by
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait()
 

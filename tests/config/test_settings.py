@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.live import COVERAGE_VARIABLE
+
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = {
     "PATH": os.environ["PATH"],
@@ -19,9 +21,9 @@ GOOD = {
 
 
 def start(*arguments: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
-    environment = {
-        name: value for name, value in (GOOD | variables).items() if value is not None
-    }
+    measured = {COVERAGE_VARIABLE: os.environ.get(COVERAGE_VARIABLE)}
+    chosen = GOOD | measured | variables
+    environment = {name: value for name, value in chosen.items() if value is not None}
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,

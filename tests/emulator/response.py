@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,13 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Nothing is sent until the event is set, on the emulator's loop."""
+
+    until: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True)
 class Repeat:
     """The same bytes again and again, until the client goes."""
 
@@ -30,7 +38,7 @@ class Reset:
     """The connection is reset, nothing is ended properly."""
 
 
-Step = bytes | Pause | Repeat | Reset
+Step = bytes | Pause | Hold | Repeat | Reset
 Framing = Literal["chunked", "close", "length"]
 
 

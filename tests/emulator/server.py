@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from .request import Request
-from .response import Pause, Repeat, Reset, Response, json_response
+from .response import Hold, Pause, Repeat, Reset, Response, json_response
 
 Answer = Callable[[Request, int], Response]
 _GONE = (ConnectionError, asyncio.IncompleteReadError, TimeoutError, ssl.SSLError)
@@ -169,9 +169,11 @@ class _Player:
         await self._writer.drain()
         return True
 
-    async def _do(self, step: bytes | Pause | Repeat) -> None:
+    async def _do(self, step: bytes | Pause | Hold | Repeat) -> None:
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
+        elif isinstance(step, Hold):
+            await step.until.wait()
         elif isinstance(step, bytes):
             await self._send(step)
         else:

@@ -14,7 +14,6 @@ import pytest
 
 from tests.emulator.application import emulator
 from tests.support import live
-from tests.support.databases import *  # noqa: F403
 from tests.support.databases import Database
 
 STREAMS = 50

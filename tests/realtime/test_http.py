@@ -5,10 +5,9 @@ from __future__ import annotations
 import gzip
 import zlib
 
-import httpx
 import pytest
 
-from tests.support.wire import RS, Wire, content_of, event, raw_exchange
+from tests.support.wire import RS, Wire, content_of, event, http_client, raw_exchange
 
 ALLOWED = "http://allowed.example"
 
@@ -31,7 +30,7 @@ async def test_cors_headers_are_on_every_answer(
     origin: str | None,
 ) -> None:
     headers = {} if origin is None else {"origin": origin}
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         response = await http.request(method, wire.url(query), headers=headers)
     assert response.status_code == status
     expected = ALLOWED if origin == ALLOWED else None
@@ -57,7 +56,7 @@ async def test_cors_headers_are_on_polls_posts_and_413(
 
 @pytest.mark.parametrize("sid", ["", "&sid=unknown"])
 async def test_preflight(wire: Wire, sid: str) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         response = await http.options(
             wire.url(f"EIO=4&transport=polling{sid}"),
             headers={
@@ -80,7 +79,7 @@ async def test_preflight(wire: Wire, sid: str) -> None:
 async def test_cookie_is_set_by_the_polling_handshake_alone(
     wire: Wire,
 ) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         response = await http.get(wire.url(transport="polling"))
         sid = response.text.split('"')[3]
         cookie = response.headers["set-cookie"]

@@ -8,10 +8,9 @@ import statistics
 import time
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.support.wire import RS, Polling, WebSocket, Wire, event
+from tests.support.wire import RS, Polling, WebSocket, Wire, event, http_client
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
@@ -70,7 +69,7 @@ async def test_client_that_does_not_read_costs_little_and_is_closed(
             client.connection.transport.abort()
         assert most - before < 5 * MIB
         assert statistics.median(latencies) < statistics.median(quiet) + 0.05
-        assert max(latencies) < 1
+        assert max(latencies) < 3
     await wire.check_healthy()
 
 
@@ -135,7 +134,7 @@ async def end_websockets(wire: Wire) -> None:
 
 
 async def end_pollings(wire: Wire) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         for number in range(40):
             client = Polling(wire, http)
             await client.open()

@@ -17,6 +17,7 @@ from tests.support.wire import (
     event,
     eventually,
     gone,
+    http_client,
     raw_exchange,
 )
 
@@ -24,7 +25,7 @@ TEXT = "text/plain; charset=utf-8"
 
 
 async def test_handshake_answer(wire: Wire) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         response = await http.get(wire.url(transport="polling"))
     assert response.status_code == 200
     assert response.headers["content-type"].lower() == TEXT
@@ -49,8 +50,7 @@ async def test_poll_answers_with_all_packets_in_order(
 async def test_poll_is_held_until_there_is_something(wire: Wire) -> None:
     async with wire.polling() as client:
         await client.join()
-        poll = asyncio.create_task(client.get())
-        await wire.catch_up()
+        poll = await client.hold()
         assert not poll.done()
         await client.post(event("echo", "now"))
         assert content_of((await poll).text)[:2] == ["echo", "now"]
@@ -77,8 +77,7 @@ async def test_second_poll_is_400_and_closes_with_transport_error(
 ) -> None:
     async with wire.polling() as client:
         answer = await client.join()
-        first = asyncio.create_task(client.get())
-        await wire.catch_up()
+        first = await client.hold()
         second = await client.get()
         assert (second.status_code, second.content) == (400, b"")
         assert ((await first).status_code, (await first).text) == (200, "1")
@@ -91,8 +90,7 @@ async def test_aborted_poll_closes_with_transport_error(
 ) -> None:
     async with wire.polling() as client:
         answer = await client.join()
-        poll = asyncio.create_task(client.get())
-        await wire.catch_up()
+        poll = await client.hold()
         poll.cancel()
         await asyncio.wait([poll])
         assert await gone(wire, answer["sid"]) == ["transport error"]
@@ -251,8 +249,7 @@ async def test_leaving_and_closing_in_one_body(wire: Wire) -> None:
     """The stock client's way to disconnect: the first packet is the reason."""
     async with wire.polling() as client:
         answer = await client.join()
-        poll = asyncio.create_task(client.get())
-        await wire.catch_up()
+        poll = await client.hold()
         await client.post("41" + RS + "1")
         assert (await poll).text == "6"
         await client.expect_end()
@@ -264,8 +261,7 @@ async def test_close_packet_releases_the_poll_with_a_noop(
 ) -> None:
     async with wire.polling() as client:
         answer = await client.join()
-        poll = asyncio.create_task(client.get())
-        await wire.catch_up()
+        poll = await client.hold()
         await client.post("1")
         assert (await poll).text == "6"
         await client.expect_end()
@@ -291,8 +287,7 @@ async def test_open_upgrade_and_noop_are_ignored(wire: Wire) -> None:
 async def test_server_close_answers_the_held_poll(wire: Wire) -> None:
     async with wire.polling() as client:
         await client.join()
-        poll = asyncio.create_task(client.get())
-        await wire.catch_up()
+        poll = await client.hold()
         await client.post(event("kill"))
         received = (await poll).text
         if received == "41":  # the poll left before the close came

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.support.wire import Wire, raw_exchange
+from tests.support.wire import Wire, http_client, raw_exchange
 
 REFUSALS = {
     0: ("Transport unknown", 400),
@@ -60,7 +60,7 @@ async def test_refused_request_says_why(
     query: str,
     code: int,
 ) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         assert_refused(await http.request(method, wire.url(query)), code)
 
 
@@ -106,7 +106,7 @@ async def test_origin_with_illegal_characters_is_a_bad_request(
 async def test_polling_for_a_websocket_session_is_a_bad_request(
     wire: Wire,
 ) -> None:
-    async with wire.websocket() as client, httpx.AsyncClient(trust_env=False) as http:
+    async with wire.websocket() as client, http_client() as http:
         url = wire.url(transport="polling", sid=client.sid)
         assert_refused(await http.get(url), 3)
         assert_refused(await http.post(url, content="40"), 3)
@@ -139,7 +139,7 @@ async def test_parameters_are_kept_for_the_application(
 ) -> None:
     """Unknown ones are ignored, `j` too; of a repeated one the last counts."""
     query = "t=x1&room=a&room=%C3%A9+b&j=0"
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         url = wire.url(f"{query}&transport=polling&EIO=4")
         response = await http.get(url)
         assert response.text.startswith("0{")
@@ -175,7 +175,7 @@ async def test_session_ids_are_secret_and_unlike_socket_ids(
 
 
 async def test_path_without_slash_is_not_redirected(wire: Wire) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         for path in ("/socket.io", "/elsewhere/"):
             url = f"http://127.0.0.1:{wire.port}{path}?EIO=4&transport=polling"
             assert (await http.get(url)).status_code == 404

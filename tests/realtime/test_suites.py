@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 
-import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.support.wire import RS, Wire
+from tests.support.wire import RS, Wire, http_client
 
 PATHS = ("/engine.io/", "/socket.io/")
 
@@ -70,7 +69,7 @@ async def test_01_polling_handshake_announces_the_options(either: Wire) -> None:
 async def test_02_invalid_polling_handshake_is_400(
     either: Wire, method: str, query: str
 ) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         response = await http.request(method, either.url(query))
     assert response.status_code == 400
 
@@ -128,8 +127,7 @@ async def test_06_illegal_polling_packet_closes_the_session(either: Wire) -> Non
 
 async def test_07_two_polls_at_once_close_the_session(either: Wire) -> None:
     async with either.polling() as client:
-        first = asyncio.create_task(client.get())
-        await either.catch_up()
+        first = await client.hold()
         second = asyncio.create_task(client.get())
         responses = [await first, await second]
         # The two run on connections of their own: what arrives first is the first.
@@ -141,8 +139,7 @@ async def test_07_two_polls_at_once_close_the_session(either: Wire) -> None:
 
 async def test_08_aborted_poll_closes_the_session(either: Wire) -> None:
     async with either.polling() as client:
-        poll = asyncio.create_task(client.get())
-        await either.catch_up()
+        poll = await client.hold()
         poll.cancel()
         await asyncio.wait([poll])
         assert (await client.get()).status_code == 400
@@ -191,8 +188,7 @@ async def test_11_mute_websocket_client_is_closed(either: Wire) -> None:
 
 async def test_12_close_packet_releases_the_poll(either: Wire) -> None:
     async with either.polling() as client:
-        poll = asyncio.create_task(client.get())
-        await either.catch_up()
+        poll = await client.hold()
         await client.post("1")
         response = await poll
         assert (response.status_code, response.text) == (200, "6")

@@ -32,14 +32,20 @@ async def upgrade(polling: Polling, client: WebSocket) -> None:
     await client.send("5")
 
 
+async def upgrade_whole(client: WebSocket) -> None:
+    """Upgrade without a pause, and use what has been upgraded."""
+    await client.send("2probe", "5", event("echo", 1, ack_id=0))
+    assert await client.read() == "3probe"
+    assert await client.receive() == "430[1]"
+
+
 async def test_every_poll_while_probing_is_answered_at_once(
     wire: Wire,
 ) -> None:
     """The stock client may begin one more before it has seen the probe's answer."""
     async with wire.polling() as polling:
         await polling.join()
-        held = asyncio.create_task(polling.get())
-        await wire.catch_up()
+        held = await polling.hold()
         async with wire.websocket(polling.upgrade_query) as client:
             await probe(client)
             assert (await held).text == "6"
@@ -72,8 +78,7 @@ async def polling_is_over(polling: Polling) -> bool:
 async def test_held_poll_is_released_by_the_upgrade(wire: Wire) -> None:
     async with wire.polling() as polling:
         await polling.join()
-        held = asyncio.create_task(polling.get())
-        await wire.catch_up()
+        held = await polling.hold()
         async with wire.websocket(polling.upgrade_query) as client:
             await client.send("5", event("echo", 1, ack_id=0))
             assert await client.receive() == "430[1]"
@@ -108,9 +113,7 @@ async def test_anything_else_closes_the_probe_alone(
             await client.expect_close(2)
         assert await polling.ask("echo", "unharmed") == ["unharmed"]
         async with wire.websocket(polling.upgrade_query) as client:
-            await client.send("2probe", "5", event("echo", 1, ack_id=0))
-            assert await client.read() == "3probe"
-            assert await client.receive() == "430[1]"
+            await upgrade_whole(client)
 
 
 async def test_probe_that_is_lost_may_be_followed_by_another(
@@ -121,8 +124,7 @@ async def test_probe_that_is_lost_may_be_followed_by_another(
         async with wire.websocket(polling.upgrade_query) as client:
             await probe(client)
             client.connection.transport.abort()
-        held = asyncio.create_task(polling.get())
-        await wire.catch_up()
+        held = await polling.hold()
         assert not held.done() or (await held).text == "6"
         await polling.post(event("echo", 1))
         text = (await held).text
@@ -130,9 +132,7 @@ async def test_probe_that_is_lost_may_be_followed_by_another(
             text = (await polling.get()).text
         assert content_of(text)[:2] == ["echo", 1]
         async with wire.websocket(polling.upgrade_query) as client:
-            await client.send("2probe", "5", event("echo", 1, ack_id=0))
-            assert await client.read() == "3probe"
-            assert await client.receive() == "430[1]"
+            await upgrade_whole(client)
 
 
 async def test_upgrade_that_takes_too_long_closes_the_probe_alone(
@@ -156,9 +156,7 @@ async def test_second_probe_is_accepted_and_closed(wire: Wire) -> None:
         await polling.join()
         async with wire.websocket(polling.upgrade_query) as second:
             await second.expect_close(2)
-        await client.send("2probe", "5", event("echo", 1, ack_id=0))
-        assert await client.read() == "3probe"
-        assert await client.receive() == "430[1]"
+        await upgrade_whole(client)
 
 
 async def test_websocket_session_cannot_be_upgraded_again(

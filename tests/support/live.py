@@ -22,7 +22,8 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
-START_LIMIT_S = 30.0
+START_LIMIT_S = 60.0
+SOON_LIMIT_S = 20.0
 # Below those that the system gives to whoever connects, or binds to port 0.
 PORTS = range(10_000, 32_000)
 STOP_LIMIT_S = 10.0
@@ -103,7 +104,7 @@ class LiveServer:
         self, query: str, *values: Any, count: int
     ) -> list[tuple[Any, ...]]:
         """Read until there are `count` rows: an end is stored after it is sent."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SOON_LIMIT_S):
             while True:
                 rows = self.rows(query, *values)
                 if len(rows) >= count:
@@ -119,7 +120,7 @@ class LiveServer:
 
         Raises: TimeoutError.
         """
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SOON_LIMIT_S):
             while True:
                 if self.model_cancels() >= count:
                     return

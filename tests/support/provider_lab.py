@@ -76,6 +76,10 @@ class ThreadedEmulator(Emulator):
         await self._wait(lambda: bool(requests_of(self, question)))
         return requests_of(self, question)[-1]
 
+    def release(self, event: asyncio.Event) -> None:
+        """Set an event that answers are held for."""
+        self._loop.call_soon_threadsafe(event.set)
+
     async def _wait(self, condition: Callable[[], bool]) -> None:
         waiting = self.until(condition, _LIMIT_S)
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(waiting, self._loop))

@@ -26,7 +26,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.support.live import ROOT, START_LIMIT_S, STOP_LIMIT_S, free_port
 
 RS = "\x1e"
-LIMIT_S = 8.0
+LIMIT_S = 20.0
 
 
 def dumps(value: Any) -> str:
@@ -110,7 +110,7 @@ class Wire:
     @asynccontextmanager
     async def polling(self, **query: str) -> AsyncIterator[Polling]:
         """A client that has shaken hands by polling."""
-        async with httpx.AsyncClient(trust_env=False, timeout=LIMIT_S) as http:
+        async with http_client() as http:
             client = Polling(self, http)
             await client.open(**query)
             yield client
@@ -195,6 +195,12 @@ class Polling:
     async def get(self, **options: Any) -> httpx.Response:
         """One poll."""
         return await self.http.get(self.url, **options)
+
+    async def hold(self) -> asyncio.Task[httpx.Response]:
+        """A poll that the server holds, unless it has answered it at once."""
+        poll = asyncio.create_task(self.get())
+        await self.wire.catch_up()
+        return poll
 
     async def post(self, body: str | bytes, **options: Any) -> httpx.Response:
         """One POST of packets."""
@@ -329,6 +335,11 @@ async def eventually(condition: Callable[[], bool], within_s: float = LIMIT_S) -
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 - it is not this process's to tell
             await asyncio.sleep(0.02)
+
+
+def http_client() -> httpx.AsyncClient:
+    """An HTTP client that owes nothing to this machine's environment."""
+    return httpx.AsyncClient(trust_env=False, timeout=LIMIT_S)
 
 
 async def raw_exchange(

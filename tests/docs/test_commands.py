@@ -1,0 +1,49 @@
+"""The commands that run the tests choose what they are asked for."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tests import postgres
+from tests.support.live import ROOT
+
+BUDGETS = "tests/access/test_budgets.py"
+
+
+@pytest.mark.parametrize(
+    ("paths", "chosen"),
+    [
+        ([BUDGETS], [BUDGETS]),
+        ([f"{BUDGETS}::test_x", BUDGETS], [f"{BUDGETS}::test_x", BUDGETS]),
+        ([BUDGETS, "tests/access/test_budgets.py"], [BUDGETS]),
+        (["tests/realtime", "tests/api/test_rest_live.py"], []),
+    ],
+)
+def test_postgresql_takes_the_chosen_tests_of_what_is_stored(
+    paths: list[str], chosen: list[str]
+) -> None:
+    assert postgres.chosen_tests(paths) == chosen
+
+
+def test_a_folder_stands_for_its_tests_of_what_is_stored() -> None:
+    assert postgres.chosen_tests(["tests"]) == postgres.database_tests()
+    chosen = postgres.chosen_tests(["tests/access/"])
+    assert BUDGETS in chosen
+    assert all(file.startswith("tests/access/") for file in chosen)
+
+
+def test_only_what_exists_is_a_path() -> None:
+    arguments = ["-q", "-k", "a/b", "-n", "2", "tests/access", f"{BUDGETS}::test_x"]
+    assert list(filter(postgres.is_path, arguments)) == arguments[-2:]
+
+
+@pytest.mark.parametrize(
+    ("part", "measured"), [("T=", True), ("T=tests/access tests/api", False)]
+)
+def test_make_measures_the_whole_and_runs_a_part(part: str, measured: bool) -> None:
+    command = ["make", "--dry-run", "--silent", "test", part]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ("coverage report" in done.stdout) is measured
+    assert ("tests/access tests/api" in done.stdout) is not measured
