@@ -13,6 +13,7 @@ from typing import Any
 from config import environment as env
 from config.admin_look import UNFOLD as UNFOLD
 from llmchat.conf import Conf
+from serving import logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -34,7 +35,7 @@ ALLOWED_HOSTS = list(env.names("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1
 if "*" in ALLOWED_HOSTS and not DEBUG:
     env.refuse("ALLOWED_HOSTS", "must name the hosts; * is for debug only")
 
-# --- The server (config/serve.py) ------------------------------------------------
+# --- The server (serving/__main__.py) -------------------------------------------
 
 HOST = env.text("HOST", "127.0.0.1")
 PORT = env.integer("PORT", 3000, least=1, most=65_535)
@@ -259,31 +260,7 @@ LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     env.refuse("LOG_LEVEL", "must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
-    },
-    "filters": {"peers_fault": {"()": "serving.logs.PeersFault"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": "WARNING"},
-    "loggers": {
-        "llmchat": {"level": LOG_LEVEL},
-        "accounts": {"level": LOG_LEVEL},
-        "django": {"handlers": [], "level": "INFO", "propagate": True},
-        # Refused requests are the API's everyday answers, not the operator's news.
-        "django.request": {"level": "ERROR"},
-        # Anybody can send a wrong `Host`.
-        "django.security.DisallowedHost": {"level": "CRITICAL"},
-        "django.server": {"handlers": [], "propagate": True},
-        # They log the addresses that they call, and an address can hold a key.
-        "httpx": {"level": "WARNING"},
-        "httpcore": {"level": "WARNING"},
-        "aiohttp": {"level": "WARNING"},
-        "uvicorn.error": {"filters": ["peers_fault"]},
-    },
-}
+LOGGING = logs.configuration(LOG_LEVEL)
 
 # --- The project's own values ----------------------------------------------------
 
@@ -324,8 +301,15 @@ LLMCHAT: dict[str, Any] = {
     "recovery_window_s": env.seconds(
         "LLMCHAT_RECOVERY_WINDOW_S", _DEFAULTS.recovery_window_s
     ),
+    "keep_alive_s": env.seconds("LLMCHAT_KEEP_ALIVE_S", _DEFAULTS.keep_alive_s),
+    "request_timeout_s": env.seconds(
+        "LLMCHAT_REQUEST_TIMEOUT_S", _DEFAULTS.request_timeout_s
+    ),
+    "max_connections": env.integer(
+        "LLMCHAT_MAX_CONNECTIONS", _DEFAULTS.max_connections, least=10
+    ),
     "drain_s": env.seconds("LLMCHAT_DRAIN_S", _DEFAULTS.drain_s),
-    "cors_allowed_origins": env.origins("CORS_ALLOWED_ORIGINS"),
+    "cors_allowed_origins": env.origins("CORS_ALLOWED_ORIGINS", apps=True),
     "debug_origins": DEBUG,
     "encryption_keys": env.fernet_keys("LLMCHAT_ENCRYPTION_KEYS"),
     "openai_api_key": env.text("OPENAI_API_KEY"),
@@ -339,3 +323,6 @@ LLMCHAT: dict[str, Any] = {
     "gemini_base_url": env.http_url("GEMINI_BASE_URL", _DEFAULTS.gemini_base_url),
     "deepseek_base_url": env.http_url("DEEPSEEK_BASE_URL", _DEFAULTS.deepseek_base_url),
 }
+
+# These are read where they are used.
+env.tell_of_misspelt("DEMO_PASSWORD", "ENV_FILE", "LOCAL_LOG", "CHROMIUM")

@@ -43,6 +43,7 @@ CODES = {
     413: "payload_too_large",
     415: "unsupported_media_type",
     429: "rate_limited",
+    503: "server_busy",
 }
 _TEXTS = {
     401: "Authentication token missing",
