@@ -19,7 +19,6 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from llmchat.errors import refusal
-from serving import __main__ as serve
 from serving import errors as exceptions
 from serving.body_limit import BodyLimit
 from serving.static import CollectedStorage
@@ -323,18 +322,3 @@ def test_every_page_has_an_icon(client: Client) -> None:
 
 def test_a_static_file_that_does_not_exist_is_not_found(client: Client) -> None:
     assert client.get("/static/nothing.css").status_code == 404
-
-
-# --- The server's command --------------------------------------------------------
-
-
-def test_proxies_are_believed_only_where_they_are_named(
-    settings: Any,
-) -> None:
-    assert "--no-proxy-headers" in serve.command()
-
-    settings.FORWARDED_ALLOW_IPS = "192.0.2.1"
-    line = serve.command()
-
-    assert "--no-proxy-headers" not in line
-    assert line[line.index("--forwarded-allow-ips") + 1] == "192.0.2.1"

