@@ -36,7 +36,8 @@ def command(*arguments: str, database: Path, **variables: str) -> Any:
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("empty") / "db.sqlite3"
     migrate = command("manage.py", "migrate", "--verbosity=0", database=path)
-    assert migrate.wait(60) == 0, migrate.stderr.read()
+    _, errors = migrate.communicate(timeout=60)
+    assert migrate.returncode == 0, errors
     return path
 
 
