@@ -1,7 +1,9 @@
 """Django's settings, driven by the environment (and `.env`) alone.
 
 Every variable is described in the README. The project's own values are gathered
-in `LLMCHAT`, which only `llmchat/conf.py` reads.
+in `LLMCHAT`, which only `llmchat/conf.py` and `accounts/conf.py` read. It is one long
+file, as readers of Django expect; more than values is in `config/environment.py`
+and `serving/logs.py`.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+from django.conf import global_settings
 
 from config import environment as env
 from config.admin_look import UNFOLD as UNFOLD
@@ -196,10 +200,7 @@ LOGIN_URL = "admin:login"
 # The first hashes; what the others have hashed is hashed anew at the next log-in.
 PASSWORD_HASHERS = [
     "accounts.hashers.BoundedPBKDF2PasswordHasher",
-    "django.contrib.auth.hashers.PBKDF2SHA1PasswordHasher",
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
-    "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
-    "django.contrib.auth.hashers.ScryptPasswordHasher",
+    *global_settings.PASSWORD_HASHERS[1:],
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
