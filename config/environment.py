@@ -8,7 +8,10 @@ never with the value, which may be a secret.
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -16,6 +19,8 @@ from urllib.parse import urlsplit
 
 import environ
 from cryptography.fernet import Fernet
+
+from config import dotenv
 
 T = TypeVar("T")
 
@@ -42,10 +47,39 @@ def read_dotenv(default: Path) -> None:
         return
     if not path.is_file():
         refuse("LLMCHAT_ENV_FILE", "names a file that does not exist")
-    environ.Env.read_env(str(path))
+    try:
+        variables = dotenv.parse(path.read_bytes())
+    except OSError as exc:
+        refuse(str(path), f"cannot be read: {exc.strerror}")
+    except dotenv.LineError as exc:
+        refuse(f"line {exc.number} of {path}", "cannot be read: write NAME=value")
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
+
+
+def tell_of_misspelt(*known: str) -> None:
+    """Name every `LLMCHAT_` variable that nothing reads, with the nearest that is.
+
+    Called when all settings have been read; `known` are those of them that are read
+    elsewhere, without `LLMCHAT_`.
+    """
+    names = _asked.union(f"LLMCHAT_{name}" for name in known)
+    for name in sorted(os.environ):
+        is_ours = name.startswith("LLMCHAT_") and not _IS_NOT_OURS.match(name)
+        if not is_ours or name in names:
+            continue
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f": did you mean {near[0]}?" if near else ""
+        print(f"llmchat: {name} is not a setting{hint}", file=sys.stderr)
+
+
+# Of the tests, and what Kubernetes sets for a service named llmchat.
+_IS_NOT_OURS = re.compile(r"LLMCHAT_(TEST_|SERVICE_(HOST|PORT)|PORT(_\d|$))")
+_asked: set[str] = set()
 
 
 def _read(name: str, parse: Callable[[str], T], default: T, must_be: str) -> T:
+    _asked.add(name)
     raw = os.environ.get(name, "").strip()
     if not raw:
         return default
@@ -142,20 +176,56 @@ def http_url(name: str, default: str) -> str:
     )
 
 
-def origins(name: str) -> tuple[str, ...]:
-    """Return the variable as browser origins: scheme, host, port and no path."""
+def origins(name: str, *, apps: bool = False) -> tuple[str, ...]:
+    """Return the variable as browser origins: scheme, host, port and no path.
+
+    A host may begin with `*.`, for all names below it. `apps` takes other schemes,
+    too, such as `capacitor://localhost`.
+    """
 
     def parse(raw: str) -> tuple[str, ...]:
-        values = tuple(part.strip() for part in raw.split(",") if part.strip())
-        for value in values:
-            parts = urlsplit(value)
-            if not _is_http_url(value) or parts.path or parts.query or parts.fragment:
-                raise ValueError(value)
-        return tuple(value.lower() for value in values)
+        values = (part.strip() for part in raw.split(","))
+        return tuple(_origin(value, apps=apps) for value in values if value)
 
     return _read(
-        name, parse, (), "origins such as https://app.example.com, separated by commas"
+        name,
+        parse,
+        (),
+        "origins such as https://app.example.com or https://*.example.com,"
+        " separated by commas",
     )
+
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def _origin(value: str, *, apps: bool) -> str:
+    """Return an origin as browsers send it.
+
+    Raises: ValueError, where it is none.
+    """
+    scheme, separator, rest = value.lower().partition("://")
+    parts = urlsplit(f"//{rest}")
+    host = (parts.hostname or "").encode("idna").decode() if rest else ""
+    is_web = scheme in _DEFAULT_PORTS
+    if not separator or not (is_web or (apps and _SCHEME.fullmatch(scheme))):
+        raise ValueError(value)
+    if not host or "@" in rest or any(sign in rest for sign in "/?# \t\\"):
+        raise ValueError(value)
+    if "*" in host and (not is_web or not _WILDCARD.fullmatch(host)):
+        raise ValueError(value)
+    if ":" in host:
+        host = f"[{host}]"
+    port = parts.port
+    if port == 0:
+        raise ValueError(value)
+    if port is None or port == _DEFAULT_PORTS.get(scheme):
+        return f"{scheme}://{host}"
+    return f"{scheme}://{host}:{port}"
+
+
+_WILDCARD = re.compile(r"\*(\.[^*.]+){2,}")
 
 
 def database(name: str, default: str) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Django's settings, driven by the environment (and `.env`) alone.
 
 Every variable is described in the README. The project's own values are gathered
-in `LLMCHAT`, which only `llmchat/conf.py` reads.
+in `LLMCHAT`, which only `llmchat/conf.py` and `accounts/conf.py` read. It is one long
+file, as readers of Django expect; more than values is in `config/environment.py`
+and `serving/logs.py`.
 """
 
 from __future__ import annotations
@@ -10,9 +12,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from django.conf import global_settings
+
 from config import environment as env
 from config.admin_look import UNFOLD as UNFOLD
 from llmchat.conf import Conf
+from serving import logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -34,7 +39,7 @@ ALLOWED_HOSTS = list(env.names("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1
 if "*" in ALLOWED_HOSTS and not DEBUG:
     env.refuse("ALLOWED_HOSTS", "must name the hosts; * is for debug only")
 
-# --- The server (config/serve.py) ------------------------------------------------
+# --- The server (serving/__main__.py) -------------------------------------------
 
 HOST = env.text("HOST", "127.0.0.1")
 PORT = env.integer("PORT", 3000, least=1, most=65_535)
@@ -74,7 +79,7 @@ MIDDLEWARE = [
     "serving.middleware.CorsMiddleware",
     "serving.outages.DatabaseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "serving.middleware.HostMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -213,10 +218,7 @@ LOGIN_URL = "admin:login"
 # The first hashes; what the others have hashed is hashed anew at the next log-in.
 PASSWORD_HASHERS = [
     "accounts.hashers.BoundedPBKDF2PasswordHasher",
-    "django.contrib.auth.hashers.PBKDF2SHA1PasswordHasher",
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
-    "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
-    "django.contrib.auth.hashers.ScryptPasswordHasher",
+    *global_settings.PASSWORD_HASHERS[1:],
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -246,6 +248,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "serving.negotiation.ContentNegotiation",
     "EXCEPTION_HANDLER": "serving.errors.api_exception_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
@@ -255,6 +258,7 @@ REST_FRAMEWORK = {
 # Plain HTTP is answered unless these say otherwise: TLS ends at the proxy, which is
 # trusted for the client's address and scheme by the server (docs/operations.md).
 SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", False)
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz)/?$"]  # probes speak plain HTTP
 SECURE_HSTS_SECONDS = env.integer("SECURE_HSTS_SECONDS", 0, least=0)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.boolean(
     "SECURE_COOKIES", SECURE_SSL_REDIRECT
@@ -277,33 +281,7 @@ LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     env.refuse("LOG_LEVEL", "must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
-    },
-    "filters": {"peers_fault": {"()": "serving.logs.PeersFault"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": "WARNING"},
-    "loggers": {
-        "llmchat": {"level": LOG_LEVEL},
-        "accounts": {"level": LOG_LEVEL},
-        "django": {"handlers": [], "level": "INFO", "propagate": True},
-        # Refused requests are the API's everyday answers, not the operator's news.
-        "django.request": {"level": "ERROR"},
-        # Anybody can send a wrong `Host`.
-        "django.security.DisallowedHost": {"level": "CRITICAL"},
-        "django.server": {"handlers": [], "propagate": True},
-        # They log the addresses that they call, and an address can hold a key.
-        "httpx": {"level": "WARNING"},
-        "httpcore": {"level": "WARNING"},
-        "aiohttp": {"level": "WARNING"},
-        # It logs every attempt; an outage is told once, by llmchat.outages.
-        "psycopg.pool": {"level": "ERROR"},
-        "uvicorn.error": {"filters": ["peers_fault"]},
-    },
-}
+LOGGING = logs.configuration(LOG_LEVEL)
 
 # --- The project's own values ----------------------------------------------------
 
@@ -344,8 +322,15 @@ LLMCHAT: dict[str, Any] = {
     "recovery_window_s": env.seconds(
         "LLMCHAT_RECOVERY_WINDOW_S", _DEFAULTS.recovery_window_s
     ),
+    "keep_alive_s": env.seconds("LLMCHAT_KEEP_ALIVE_S", _DEFAULTS.keep_alive_s),
+    "request_timeout_s": env.seconds(
+        "LLMCHAT_REQUEST_TIMEOUT_S", _DEFAULTS.request_timeout_s
+    ),
+    "max_connections": env.integer(
+        "LLMCHAT_MAX_CONNECTIONS", _DEFAULTS.max_connections, least=10
+    ),
     "drain_s": env.seconds("LLMCHAT_DRAIN_S", _DEFAULTS.drain_s),
-    "cors_allowed_origins": env.origins("CORS_ALLOWED_ORIGINS"),
+    "cors_allowed_origins": env.origins("CORS_ALLOWED_ORIGINS", apps=True),
     "debug_origins": DEBUG,
     "encryption_keys": env.fernet_keys("LLMCHAT_ENCRYPTION_KEYS"),
     "openai_api_key": env.text("OPENAI_API_KEY"),
@@ -359,3 +344,6 @@ LLMCHAT: dict[str, Any] = {
     "gemini_base_url": env.http_url("GEMINI_BASE_URL", _DEFAULTS.gemini_base_url),
     "deepseek_base_url": env.http_url("DEEPSEEK_BASE_URL", _DEFAULTS.deepseek_base_url),
 }
+
+# These are read where they are used.
+env.tell_of_misspelt("DEMO_PASSWORD", "ENV_FILE", "LOCAL_LOG", "CHROMIUM")

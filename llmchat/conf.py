@@ -31,6 +31,9 @@ class Conf:
     ping_timeout_ms: int = 20_000
     max_payload_bytes: int = 1_000_000
     recovery_window_s: float = 120.0
+    keep_alive_s: float = 75.0
+    request_timeout_s: float = 30.0
+    max_connections: int = 5000
     drain_s: float = 5.0
     cors_allowed_origins: tuple[str, ...] = ()
     debug_origins: bool = False

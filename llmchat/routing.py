@@ -110,9 +110,7 @@ def judge_request(request: Request) -> str | None:
     origin = headers.get("origin")
     if origin is None or origins.is_allowed(origin):
         return None
-    scheme, _, own = origin.partition("://")
-    # The scheme that a page was loaded with may have ended at a proxy.
-    return None if scheme in ("http", "https") and own == host else "Origin not allowed"
+    return None if origins.is_own(origin, host) else "Origin not allowed"
 
 
 def allowed_hosts() -> list[str]:

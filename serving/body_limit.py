@@ -10,6 +10,8 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from serving import cors
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -42,7 +44,7 @@ class BodyLimit:
             return
         limit = self._limit()
         if _announced_length(scope) > limit:
-            await _refuse(send)
+            await _refuse(scope, send)
             return
         received = 0
 
@@ -57,7 +59,7 @@ class BodyLimit:
         try:
             await self._application(scope, counted, send)
         except _TooLongError:
-            await _refuse(send)
+            await _refuse(scope, send)
 
 
 def _announced_length(scope: Scope) -> int:
@@ -67,12 +69,23 @@ def _announced_length(scope: Scope) -> int:
     return 0
 
 
-async def _refuse(send: Send) -> None:
+async def _refuse(scope: Scope, send: Send) -> None:
     # The rest of the body is still on its way: the connection is of no more use.
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(_ANSWER)).encode()),
         (b"connection", b"close"),
+        *_cors_headers(scope),
     ]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
     await send({"type": "http.response.body", "body": _ANSWER})
+
+
+def _cors_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    if not cors.is_open(scope["path"]):
+        return []
+    sent = (value for name, value in scope["headers"] if name == b"origin")
+    origin = next(sent, b"").decode("latin-1")
+    return [
+        (name.encode(), value.encode("latin-1")) for name, value in cors.headers(origin)
+    ]

@@ -19,6 +19,7 @@ from typing import Any
 from llmchat.answers import runtime
 from llmchat.realtime.asgi_server import abort
 from llmchat.routing import RealTime
+from llmchat.urls import CHAT
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -65,7 +66,7 @@ class Draining:
         """Called around each request; notes those whose answers are waited for."""
         # A server with a lifespan waits for requests itself, but it loses the
         # streams of those that it cannot wait for.
-        chats = scope["type"] == "http" and scope["path"].startswith("/llm/chat")
+        chats = scope["type"] == "http" and scope["path"].startswith(f"/{CHAT}")
         if not chats and (self._has_lifespan or scope["type"] != "http"):
             yield
             return

@@ -1,5 +1,7 @@
 """The error answers of the REST API: `{"error": text, "code": code}`, decided once.
 
+Where waiting helps, `retryAfter` and the header `Retry-After` say for how many seconds.
+
 An exception that has the attributes `code`, `text` and `status` (and perhaps
 `retry_after`, in seconds) says itself what the client is told. REST framework's own
 are translated here, and anything else is a fault of the server, which the log keeps
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -18,6 +21,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
 from redis.exceptions import RedisError
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -28,7 +32,7 @@ from llmchat.errors import REFUSALS
 
 logger = logging.getLogger("llmchat.api")
 
-API_PATHS = ("/auth", "/llm")
+_API_PATH = re.compile(r"/(auth|llm)(/|$)")
 INTERNAL_ERROR = {"error": REFUSALS["internal_error"][1], "code": "internal_error"}
 BAD_REQUEST = {"error": "The request cannot be served", "code": "bad_request"}
 NOT_FOUND = {"error": "There is nothing at this address", "code": "not_found"}
@@ -44,6 +48,7 @@ CODES = {
     413: "payload_too_large",
     415: "unsupported_media_type",
     429: "rate_limited",
+    503: "server_busy",
 }
 _TEXTS = {
     401: "Authentication token missing",
@@ -110,7 +115,9 @@ def _answer(
     if status == HTTPStatus.UNAUTHORIZED:
         response["WWW-Authenticate"] = "Bearer"
     if retry_after is not None:
-        response["Retry-After"] = str(max(1, math.ceil(retry_after)))
+        seconds = max(1, math.ceil(retry_after))
+        response["Retry-After"] = str(seconds)
+        response.data["retryAfter"] = seconds
     return response
 
 
@@ -125,13 +132,14 @@ def _first_text(detail: Any, field: str = "") -> str:
     return f"{field}: {detail}" if field else str(detail)
 
 
+@csrf_exempt
 def api_not_found(request: HttpRequest, path: str = "") -> JsonResponse:
     """Answer an address of the API that does not exist, in debug as without it."""
     return JsonResponse(NOT_FOUND, status=404)
 
 
 def _is_api(request: HttpRequest) -> bool:
-    return request.path_info.startswith(API_PATHS)
+    return _API_PATH.match(request.path_info) is not None
 
 
 def handler400(request: HttpRequest, exception: Exception) -> HttpResponseBase:

@@ -7,6 +7,7 @@ from typing import Any
 
 from llmchat.answers import runtime
 from llmchat.routing import RealTime
+from serving import master
 from serving.draining import Draining
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -24,6 +25,7 @@ class Lifespan:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                master.watch()
                 self._draining.watch(has_lifespan=True)
                 await runtime.startup()
                 await send({"type": "lifespan.startup.complete"})

@@ -1,20 +1,100 @@
-"""What the log is spared."""
+"""What is logged, and what the log is spared."""
 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+INTERVAL_S = 60.0
+
+# What uvicorn and websockets log of a client that breaks the protocol: the kinds,
+# by the beginnings of their texts. Nothing is wrong here, and anybody can send it.
+_PEERS_FAULTS = (
+    "Invalid HTTP request received",
+    "Unsupported upgrade request",
+    "Invalid UTF-8 sequence received",
+    "opening handshake failed",
+    "parser failed",
+    "ASGI callable returned without completing handshake",
+    "Too many connections",
+)
 
 
 class PeersFault(logging.Filter):
-    """Takes for what it is what a server logs of a peer that breaks the protocol.
+    """Takes for what it is what a server logs of a client that breaks the protocol.
 
-    uvicorn logs text that is no UTF-8 as an error, with a traceback, and closes the
-    WebSocket as it should. Nothing is wrong here, and anybody can send it.
+    Of each kind one line a minute passes, as a warning without a traceback. It says
+    how many were left out before it.
     """
+
+    def __init__(
+        self, name: str = "", *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(name)
+        self._clock = clock
+        self._next: dict[str, float] = {}
+        self._left_out: dict[str, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let the record pass, as a warning of one line if it is such a one."""
-        if record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
-            record.exc_info = None
-            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        kind = _kind_of(record)
+        if kind is None:
+            return True
+        now = self._clock()
+        if now < self._next.get(kind, now):
+            self._left_out[kind] = self._left_out.get(kind, 0) + 1
+            return False
+        self._next[kind] = now + INTERVAL_S
+        self._mark(record, self._left_out.pop(kind, 0))
         return True
+
+    def _mark(self, record: logging.LogRecord, left_out: int) -> None:
+        text = record.getMessage().strip().rstrip(".")
+        if record.exc_info and (cause := record.exc_info[1]):
+            text += f" ({type(cause).__name__})"
+        if left_out:
+            text += f" ({left_out} more since the last such line)"
+        record.msg, record.args = text, ()
+        record.exc_info = record.exc_text = None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+
+
+def _kind_of(record: logging.LogRecord) -> str | None:
+    text = str(record.msg)
+    return next((kind for kind in _PEERS_FAULTS if text.startswith(kind)), None)
+
+
+def configuration(level: str) -> dict[str, Any]:
+    """Return the `LOGGING` setting; `level` is for what the program itself logs."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
+        },
+        "filters": {"peers_fault": {"()": "serving.logs.PeersFault"}},
+        "handlers": {
+            "console": {"class": "logging.StreamHandler", "formatter": "line"}
+        },
+        "root": {"handlers": ["console"], "level": "WARNING"},
+        "loggers": {
+            "llmchat": {"level": level},
+            "accounts": {"level": level},
+            "serving": {"level": level},
+            "django": {"handlers": [], "level": "INFO", "propagate": True},
+            # Refused requests are the API's everyday answers, not the operator's news.
+            "django.request": {"level": "ERROR"},
+            # Anybody can send a wrong `Host`.
+            "django.security.DisallowedHost": {"level": "CRITICAL"},
+            "django.server": {"handlers": [], "propagate": True},
+            # They log the addresses that they call, and an address can hold a key.
+            "httpx": {"level": "WARNING"},
+            "httpcore": {"level": "WARNING"},
+            "aiohttp": {"level": "WARNING"},
+            # It logs every attempt; an outage is told once, by llmchat.outages.
+            "psycopg.pool": {"level": "ERROR"},
+            "uvicorn.error": {"filters": ["peers_fault"]},
+        },
+    }

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from asgiref.sync import markcoroutinefunction
-from django.http import HttpRequest, HttpResponse
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponsePermanentRedirect,
+)
 from django.http.response import HttpResponseBase
+from django.middleware.common import CommonMiddleware
 from django.utils.cache import patch_vary_headers
 from whitenoise.middleware import WhiteNoiseMiddleware
 from whitenoise.responders import StaticFile
 
-from llmchat.api import origins
+from serving import cors
 
 Respond = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
@@ -113,11 +119,7 @@ class ContentSecurityMiddleware:
 
 
 class CorsMiddleware:
-    """Lets pages of the allowed origins call the REST API.
-
-    Tokens travel in a header of their own, so no credentials are allowed across
-    origins, and the admin and the pages are left as closed as they are.
-    """
+    """Lets pages of the allowed origins call the REST API, and nothing else."""
 
     async_capable = True
     sync_capable = False
@@ -128,10 +130,9 @@ class CorsMiddleware:
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Answer the preflight request; mark every other answer."""
-        if not request.path_info.startswith(_CORS_PATHS):
+        if not cors.is_open(request.path_info):
             return await self.get_response(request)
-        origin = request.headers.get("origin", "")
-        allowed = origins.is_allowed(origin)
+        headers = cors.headers(request.headers.get("origin"))
         preflight = (
             request.method == "OPTIONS"
             and "access-control-request-method" in request.headers
@@ -141,12 +142,35 @@ class CorsMiddleware:
             response = HttpResponse(status=204)
         else:
             response = await self.get_response(request)
-        patch_vary_headers(response, ("Origin",))
-        if allowed:
-            response["Access-Control-Allow-Origin"] = origin
-            response["Access-Control-Expose-Headers"] = "Retry-After"
-        if allowed and preflight:
-            response["Access-Control-Allow-Methods"] = "GET, POST, PATCH, DELETE"
-            response["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
-            response["Access-Control-Max-Age"] = "3600"
+        for name, value in headers:
+            if name == "vary":
+                patch_vary_headers(response, (value,))
+            else:
+                response[name] = value
+        if preflight and "access-control-allow-origin" in response.headers:
+            for name, value in cors.preflight():
+                response[name] = value
         return response
+
+
+class HostMiddleware(CommonMiddleware):
+    """Django's own, which refuses a wrong `Host`, except for probes.
+
+    A load balancer asks the address of a machine how it is, not a name.
+    """
+
+    def process_request(
+        self, request: HttpRequest
+    ) -> HttpResponsePermanentRedirect | None:
+        """Called before the view."""
+        if is_probe(request.path_info):
+            return None
+        return super().process_request(request)
+
+
+def is_probe(path: str) -> bool:
+    """Tell whether an address says how the process is."""
+    return PROBES.fullmatch(path) is not None
+
+
+PROBES = re.compile(r"/(healthz|readyz)/?")

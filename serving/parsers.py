@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import IO, Any, NoReturn
 
@@ -10,6 +11,9 @@ from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import BaseParser
 
 from llmchat import conf
+
+# Pairs of them have become characters already.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class PayloadTooLarge(APIException):
@@ -24,12 +28,18 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+def _without_surrogates(value: Any) -> Any:
+    text = json.dumps(value, ensure_ascii=False)
+    cleaned = _SURROGATE.sub("\ufffd", text)
+    return value if cleaned == text else json.loads(cleaned)
+
+
 class BoundedJSONParser(BaseParser):
     """Reads JSON that fits into a message and into the database.
 
     Beyond REST framework's own parser it stops at the payload limit, takes deep
-    nesting for the client's mistake, and refuses half a surrogate pair, which no
-    UTF-8 text can hold.
+    nesting for the client's mistake, and takes a byte order mark and half a surrogate
+    pair as the sockets do: without the one, and with U+FFFD for the other.
     """
 
     media_type = "application/json"
@@ -46,9 +56,10 @@ class BoundedJSONParser(BaseParser):
         if len(body) > limit:
             raise PayloadTooLarge
         try:
-            value = json.loads(body.decode(), parse_constant=_refuse_constant)
-            if b"\\u" in body:
-                json.dumps(value, ensure_ascii=False).encode()
+            text = body.decode("utf-8-sig")
+            value = json.loads(text, parse_constant=_refuse_constant)
+            if "\\u" in text:
+                value = _without_surrogates(value)
         except (ValueError, RecursionError) as exc:
             raise ParseError("The request's body is not valid JSON") from exc
         return value

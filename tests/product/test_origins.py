@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from llmchat.api import origins
+from tests.conftest import StartServer
 from tests.support.live import LiveServer
 
 OPEN = {"EIO": "4", "transport": "polling"}
@@ -69,6 +73,80 @@ async def test_the_servers_own_pages_are_let_in(
 ) -> None:
     answer = await get(server, OPEN, Origin=f"{scheme}://{address(server)}")
     assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "is_own"),
+    [
+        ("https://chat.example.com:8443", "chat.example.com", True),
+        ("https://chat.example.com", "chat.example.com:443", True),
+        ("https://chat.example.com", "chat.example.com:80", True),
+        ("http://chat.example.com:3000", "chat.example.com:3000", True),
+        ("http://[::1]:3000", "[::1]", True),
+        ("https://Chat.example.com", "chat.example.com", True),
+        ("https://chat.example.com", "chat.example.com:8443", False),
+        ("https://chat.example.com:8443", "chat.example.com:443", False),
+        ("http://chat.example.com:3001", "chat.example.com:3000", False),
+        ("https://evil.example:8443", "chat.example.com", False),
+        ("https://chat.example.com.evil.example", "chat.example.com", False),
+        ("https://chat.example.com@evil.example", "chat.example.com", False),
+        ("https://chat.example.com/", "chat.example.com", False),
+        ("capacitor://chat.example.com", "chat.example.com", False),
+        ("https://chat.example.com:99999", "chat.example.com", False),
+        ("https://", "", False),
+        ("null", "null", False),
+    ],
+)
+def test_a_page_is_the_servers_own_by_its_name_and_port(
+    origin: str, host: str, is_own: bool
+) -> None:
+    assert origins.is_own(origin, host) is is_own
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("capacitor://localhost", True),
+        ("tauri://localhost", True),
+        ("https://app.example.org", True),
+        ("https://a.b-c.example.org", True),
+        ("https://example.org", False),
+        ("http://app.example.org", False),
+        ("https://app.example.org:8443", False),
+        ("https://app.example.org.evil.example", False),
+        ("https://evilexample.org", False),
+        ("https://app.example.org\n", False),
+        ("https://evil.example/.example.org", False),
+        ("https://a@.example.org", False),
+        ("ionic://localhost", False),
+    ],
+)
+def test_apps_and_names_below_a_domain_are_let_in(
+    settings: Any, origin: str, allowed: bool
+) -> None:
+    configured = ("capacitor://localhost", "tauri://localhost", "https://*.example.org")
+    settings.LLMCHAT = settings.LLMCHAT | {"cors_allowed_origins": configured}
+
+    assert origins.is_allowed(origin) is allowed
+
+
+async def test_an_app_and_a_proxied_page_open_a_session(
+    start_server: StartServer,
+) -> None:
+    env = {
+        "CORS_ALLOWED_ORIGINS": "capacitor://localhost,https://*.example.org",
+        "ALLOWED_HOSTS": "chat.example.com,127.0.0.1",
+    }
+    server = start_server("uvicorn", env)
+
+    for origin in ("capacitor://localhost", "https://app.example.org"):
+        answer = await get(server, OPEN, Origin=origin)
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == origin
+    own = await get(
+        server, OPEN, Origin="https://chat.example.com:8443", Host="chat.example.com"
+    )
+    assert own.status_code == 200
 
 
 async def test_wrong_host_is_refused_by_sockets_and_rest_alike(

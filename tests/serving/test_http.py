@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from rest_framework import exceptions as drf
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from accounts.errors import AttemptsError
 from llmchat.errors import refusal
-from serving import __main__ as serve
 from serving import errors as exceptions
 from serving.body_limit import BodyLimit
+from serving.parsers import BoundedJSONParser
 from serving.static import CollectedStorage
 
 
@@ -63,7 +65,7 @@ def test_an_error_has_one_shape(exc: Exception, status: int, code: str) -> None:
 
     assert answer.status_code == status
     assert answer.data["code"] == code
-    assert answer.data.keys() == {"error", "code"}
+    assert answer.data.keys() - {"retryAfter"} == {"error", "code"}
     assert answer.data["error"]
 
 
@@ -82,9 +84,16 @@ def test_the_first_complaint_is_the_sentence(detail: Any, text: str) -> None:
 
 
 def test_waiting_is_told_in_whole_seconds() -> None:
-    assert answer_to(drf.Throttled(wait=7.2)).headers["Retry-After"] == "8"
-    limited = answer_to(refusal("rate_limited", retry_after=30))
-    assert limited.headers["Retry-After"] == "30"
+    for exc, seconds in (
+        (drf.Throttled(wait=7.2), 8),
+        (refusal("rate_limited", retry_after=30), 30),
+        (AttemptsError(3), 3),
+        (OperationalError("gone"), 5),
+    ):
+        answer = answer_to(exc)
+        assert answer.headers["Retry-After"] == str(seconds)
+        assert answer.data["retryAfter"] == seconds
+    assert "retryAfter" not in answer_to(drf.Throttled()).data
 
 
 def test_a_wrong_method_counts_before_a_missing_token() -> None:
@@ -214,7 +223,7 @@ class Exchange:
     """One request as a server would bring it: its messages, and what came back."""
 
     def __init__(self, *chunks: bytes, announced: str | None = None) -> None:
-        self.scope: dict[str, Any] = {"type": "http", "headers": []}
+        self.scope: dict[str, Any] = {"type": "http", "path": "/llm/x", "headers": []}
         if announced is not None:
             self.scope["headers"] = [(b"content-length", announced.encode())]
         self._chunks = list(chunks)
@@ -255,6 +264,30 @@ async def test_a_body_is_read_up_to_the_limit(exchange: Exchange, status: int) -
     assert exchange.sent[0]["status"] == status
     if status == 413:
         assert json.loads(exchange.sent[1]["body"])["code"] == "payload_too_large"
+
+
+@pytest.mark.usefixtures("_one_origin")
+@pytest.mark.parametrize(
+    ("path", "origin", "allowed"),
+    [
+        ("/llm/chat", ALLOWED, True),
+        ("/auth/token", ALLOWED, True),
+        ("/auth/token", "https://evil.example", False),
+        ("/admin/login/", ALLOWED, False),
+    ],
+)
+async def test_a_page_elsewhere_can_read_that_its_body_is_too_long(
+    path: str, origin: str, allowed: bool
+) -> None:
+    exchange = Exchange(b"", announced="11")
+    exchange.scope["path"] = path
+    exchange.scope["headers"].append((b"origin", origin.encode()))
+
+    await BodyLimit(_echo, lambda: 10)(exchange.scope, exchange.receive, exchange.send)
+
+    headers = dict(exchange.sent[0]["headers"])
+    assert (b"access-control-allow-origin" in headers) is allowed
+    assert (b"vary" in headers) is not path.startswith("/admin")
 
 
 async def test_a_websocket_passes_the_body_limit_by() -> None:
@@ -325,16 +358,64 @@ def test_a_static_file_that_does_not_exist_is_not_found(client: Client) -> None:
     assert client.get("/static/nothing.css").status_code == 404
 
 
-# --- The server's command --------------------------------------------------------
+# --- What is asked for, and where -------------------------------------------------
 
 
-def test_proxies_are_believed_only_where_they_are_named(
-    settings: Any,
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        ("text/event-stream", 401),
+        ("text/event-stream;q=0.5, text/html", 401),
+        ("text/*", 401),
+        ("application/json", 401),
+        ("*/*", 401),
+        ("image/png", 406),
+    ],
+)
+@pytest.mark.parametrize("path", ["/llm/chat", "/auth/me"])
+def test_server_sent_events_may_be_accepted(
+    client: Client, path: str, accept: str, status: int
 ) -> None:
-    assert "--no-proxy-headers" in serve.command()
+    method = client.post if path == "/llm/chat" else client.get
 
-    settings.FORWARDED_ALLOW_IPS = "192.0.2.1"
-    line = serve.command()
+    answer = method(path, headers={"accept": accept})
 
-    assert "--no-proxy-headers" not in line
-    assert line[line.index("--forwarded-allow-ips") + 1] == "192.0.2.1"
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("path", ["/llm", "/llm/nothing", "/auth/", "/auth/x/y/"])
+@pytest.mark.parametrize("method", ["post", "put", "delete", "patch"])
+def test_no_address_of_the_api_asks_for_a_csrf_token(path: str, method: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+
+    answer = getattr(client, method)(path)
+
+    assert answer.status_code == 404
+    assert answer.json() == exceptions.NOT_FOUND
+
+
+@pytest.mark.parametrize("host", ["10.0.0.7:3000", "evil.example", "[fe80::1]", "a_b"])
+def test_a_probe_may_name_the_address(client: Client, settings: Any, host: str) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+
+    for path in ("/healthz", "/healthz/"):
+        answer = client.get(path, headers={"host": host})
+        assert answer.status_code == 200
+    settings.SECURE_SSL_REDIRECT = False
+    assert client.get("/auth/me", headers={"host": host}).status_code == 400
+    assert client.get("/healthzz", headers={"host": host}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'\xef\xbb\xbf{"a": 1}', {"a": 1}),
+        (b'{"a": "x\\ud800y"}', {"a": "x\ufffdy"}),
+        (b'{"a": ["\\udc00\\ud83d\\ude00"]}', {"a": ["\ufffd\U0001f600"]}),
+        (b'{"\\udfff": 1}', {"\ufffd": 1}),
+        (b'{"a": "\\\\ud800"}', {"a": "\\ud800"}),
+    ],
+)
+def test_json_is_read_as_the_sockets_read_it(body: bytes, value: Any) -> None:
+    assert BoundedJSONParser().parse(BytesIO(body)) == value

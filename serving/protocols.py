@@ -1,0 +1,163 @@
+"""uvicorn's protocols with limits on what a client may hold open.
+
+uvicorn waits for ever for a request that does not arrive, and for a client that does
+not take its answer. A few hundred such connections cost nothing to make.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import (
+    WebSocketsSansIOProtocol,
+)
+
+from llmchat import conf
+
+logger = logging.getLogger("uvicorn.error")
+
+# `SendLimit` knows more of a stream than that its client does not read, and is first.
+_MARGIN_S = 5.0
+_RETRY_S = 5
+_BUSY = json.dumps(
+    {
+        "error": "The server has too many connections, try again in a moment",
+        "code": "server_busy",
+        "retryAfter": _RETRY_S,
+    }
+).encode()
+
+
+class _StallLimit:
+    """Drops a connection whose client takes nothing of what is buffered for it."""
+
+    transport: asyncio.Transport
+    loop: asyncio.AbstractEventLoop
+    _stall: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """Called when the buffer is full."""
+        super().pause_writing()  # type: ignore[misc]
+        self._watch_buffer()
+
+    def resume_writing(self) -> None:
+        """Called when the buffer is nearly empty."""
+        super().resume_writing()  # type: ignore[misc]
+        self._stop_watching()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called when the connection has ended."""
+        self._stop_watching()
+        super().connection_lost(exc)  # type: ignore[misc]
+
+    def _watch_buffer(self) -> None:
+        self._stop_watching()
+        size = self.transport.get_write_buffer_size()
+        limit_s = conf.get().idle_timeout_s + _MARGIN_S
+        self._stall = self.loop.call_later(limit_s, self._on_stall, size)
+
+    def _stop_watching(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _on_stall(self, size: int) -> None:
+        if self.transport.get_write_buffer_size() < size:
+            self._watch_buffer()  # slow, but it reads
+        else:
+            self.transport.abort()
+
+
+class HttpProtocol(_StallLimit, H11Protocol):
+    """HTTP whose requests must arrive in time, and of which there are not too many."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    # The answer before the request that the deadline is for.
+    _after: Any = None
+    _is_http = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Called for every new connection."""
+        super().connection_made(transport)
+        if len(self.connections) > conf.get().max_connections:
+            self._refuse()
+        else:
+            self._arm()
+
+    def data_received(self, data: bytes) -> None:
+        """Called with what has arrived."""
+        super().data_received(data)
+        self._judge()
+
+    def on_response_complete(self) -> None:
+        """Called when an answer has been written to the buffer."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._watch_buffer()
+        self._judge()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Called when a connection has been idle for too long."""
+        super().timeout_keep_alive_handler()
+        self._watch_buffer()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Called when the connection becomes a WebSocket, which has its heartbeat."""
+        self._is_http = False
+        self._disarm()
+        super().handle_websocket_upgrade(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called when the connection has ended."""
+        self._is_http = False
+        self._disarm()
+        super().connection_lost(exc)
+
+    def _judge(self) -> None:
+        if not self._is_http or not self._is_arriving():
+            self._disarm()
+        elif self._deadline is None or self._after is not self.cycle:
+            self._arm()
+
+    def _is_arriving(self) -> bool:
+        """Whether a part of a request is missing."""
+        if self.conn.their_state is h11.IDLE:
+            return self.cycle is None or bool(self.conn.trailing_data[0])
+        return self.conn.their_state is h11.SEND_BODY
+
+    def _arm(self) -> None:
+        self._disarm()
+        self._after = self.cycle
+        limit_s = conf.get().request_timeout_s
+        self._deadline = self.loop.call_later(limit_s, self._on_deadline)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _on_deadline(self) -> None:
+        if self.flow.read_paused:
+            self._arm()  # it is the application that does not read
+        else:
+            self.transport.abort()
+
+    def _refuse(self) -> None:
+        logger.warning("Too many connections: one was refused")
+        self.transport.write(
+            b"HTTP/1.1 503 Service Unavailable\r\n"
+            b"content-type: application/json\r\n"
+            b"content-length: %d\r\n"
+            b"retry-after: %d\r\n"
+            b"connection: close\r\n\r\n%b" % (len(_BUSY), _RETRY_S, _BUSY)
+        )
+        self.transport.close()
+
+
+class WebSocketProtocol(_StallLimit, WebSocketsSansIOProtocol):
+    """WebSocket that drops a client which takes nothing."""

