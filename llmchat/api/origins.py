@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from llmchat import conf
-from llmchat.realtime.cors import origin_is_allowed
+from llmchat.realtime import origin_is_allowed
 
 _LOOPBACK = re.compile(
     r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE
