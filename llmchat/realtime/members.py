@@ -147,7 +147,13 @@ class Member:
     def admit(self) -> None:
         """Let the client in."""
         self.outlet.admit()
-        self._members.run(self._guard(self.namespace.on_joined(self.socket)))
+        self._members.run(self._join(self._disconnecting))
+
+    async def _join(self, disconnecting: asyncio.Task[None] | None) -> None:
+        # In a takeover the old connection ends only now, and its hook comes first.
+        if disconnecting is not None:
+            await asyncio.wait([disconnecting])
+        await self._guard(self.namespace.on_joined(self.socket))
 
     def release(self, offset: str | None) -> bool:
         """Detach it for its returning client, which has the events up to `offset`.
@@ -185,17 +191,21 @@ class Member:
         window_s = self._members.window_s
         may_return = recoverable and bool(window_s)
         self.outlet.detach(may_return=may_return)
-        self._disconnecting = self._members.run(self._disconnect(reason))
+        work = self._disconnect(reason, self._disconnecting)
+        self._disconnecting = self._members.run(work)
         if may_return:
             loop = asyncio.get_running_loop()
             self._expiry = loop.call_later(window_s, self._members.forget, self)
         else:
             self._members.forget(self)
 
-    async def _disconnect(self, reason: str) -> None:
+    async def _disconnect(
+        self, reason: str, previous: asyncio.Task[None] | None
+    ) -> None:
         # What the client sent before it disconnected is handled before.
-        if self._worker is not None:
-            await asyncio.wait([self._worker])
+        for task in (previous, self._worker):
+            if task is not None:
+                await asyncio.wait([task])
         await self._guard(self.namespace.on_disconnect(self.socket, reason))
 
     def end(self) -> None:
