@@ -103,8 +103,16 @@ class Outlet:
         if self.standing is Standing.JOINED and self.line is not None:
             self.line.send(messages, replay, number)
         if replay.is_full:
-            # The client would have too much to catch up with.
-            self.replay = None
+            self._give_up(replay)
+
+    def _give_up(self, replay: Replay) -> None:
+        """Keep nothing any more: the client would have too much to catch up with.
+
+        One that is still joining has not lost its connection; it gets all of it.
+        """
+        self.replay = None
+        if self.standing is Standing.JOINING:
+            self._early += [kept.messages for kept in replay.events]
 
     async def call(self, name: str, args: Sequence[Any], timeout_s: float) -> Answer:
         """Send an event and wait for the client's answer.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from llmchat.realtime import (
     Ack,
     Namespace,
@@ -18,7 +20,7 @@ from llmchat.realtime import (
     event,
 )
 from llmchat.realtime.request import Handshake
-from tests.support.wire import connect_packet, connected
+from tests.support.wire import connect_packet, connected, content_of
 from tests.support.wire import event as event_packet
 
 
@@ -225,6 +227,18 @@ async def test_every_disconnect_is_followed_before_the_next() -> None:
     await turns()
 
     assert lobby.happened == ["joined", *["disconnected", "joined"] * 3]
+
+
+@pytest.mark.parametrize("window_s", [0.0, 60.0], ids=["no recovery", "recovery"])
+async def test_all_that_on_connect_emits_arrives_however_much(window_s: float) -> None:
+    lobby = Lobby()
+    lobby.greeting = [letter * 600_000 for letter in "abc"]
+
+    _, wire, _ = await joined(serving(lobby, window_s))
+
+    events = [frame for frame in wire.told if frame != "2"]
+    texts = [content_of(frame)[1][0] for frame in events]
+    assert texts == ["a", "b", "c"]
 
 
 async def test_a_join_that_was_refused_does_not_hide_the_next_one() -> None:
