@@ -18,13 +18,13 @@ from llmchat.api.namespace import ChatNamespace
 from llmchat.realtime import (
     HttpOptions,
     Limits,
-    NotFoundConsumer,
     Options,
     Request,
     Server,
     SocketIO,
     SocketIOOptions,
     make_consumers,
+    make_not_found,
 )
 
 PATH = r"^socket\.io/$"
@@ -70,7 +70,8 @@ def build(http_fallback: Any) -> RealTime:
         max_payload_bytes=values.max_payload_bytes,
     )
     server = Server(socketio, options, judge_request=judge_request)
-    polling, websocket = make_consumers(server, http_options())
+    http = http_options()
+    polling, websocket = make_consumers(server, http)
     return RealTime(
         server,
         socketio,
@@ -78,7 +79,7 @@ def build(http_fallback: Any) -> RealTime:
         URLRouter(
             [
                 re_path(PATH, websocket.as_asgi()),
-                re_path(r"", NotFoundConsumer.as_asgi()),
+                re_path(r"", make_not_found(http).as_asgi()),
             ]
         ),
     )

@@ -8,7 +8,7 @@ consumers, the session with its transports, the dispatcher, the sockets.
 """
 
 from .asgi_server import FlowGate, abort
-from .consumers import NotFoundConsumer, make_consumers
+from .consumers import make_consumers, make_not_found
 from .cors import HttpOptions, origin_is_allowed
 from .dispatch import SocketIO, SocketIOOptions
 from .engineio.events import CloseReason
@@ -34,7 +34,6 @@ __all__ = [
     "HttpOptions",
     "Limits",
     "Namespace",
-    "NotFoundConsumer",
     "Options",
     "Peer",
     "Receiver",
@@ -47,5 +46,6 @@ __all__ = [
     "abort",
     "event",
     "make_consumers",
+    "make_not_found",
     "origin_is_allowed",
 ]

@@ -23,6 +23,11 @@ class NotFoundConsumer(EngineConsumer):
             await self.deny(RequestError(Refusal.BAD_REQUEST, "Not found"))
 
 
+def make_not_found(http: HttpOptions) -> type[NotFoundConsumer]:
+    """Return the consumer of the WebSockets that no route takes."""
+    return type("NotFoundConsumer", (NotFoundConsumer,), {"http": http})
+
+
 def make_consumers(
     server: Server, http: HttpOptions
 ) -> tuple[type[PollingConsumer], type[WebSocketConsumer]]:

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+from .engineio.packet import byte_length
+
 MAX_REPLAY_BYTES = 1024 * 1024
 
 Messages = list[str | bytes]
@@ -26,7 +28,7 @@ class Kept(NamedTuple):
     @property
     def size(self) -> int:
         """Return how much of the limit it takes."""
-        return sum(map(len, self.messages))
+        return sum(map(byte_length, self.messages))
 
 
 class Replay:

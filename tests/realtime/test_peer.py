@@ -252,3 +252,17 @@ async def test_a_join_that_was_refused_does_not_hide_the_next_one() -> None:
 
     assert lobby.sockets == lobby.absent == []
     assert lobby.happened == []
+
+
+async def test_what_is_kept_for_a_recovery_is_counted_in_bytes() -> None:
+    """Six hundred thousand characters, and twice as many bytes."""
+    lobby = Lobby()
+    server = serving(lobby)
+    peer, wire, answer = await joined(server)
+    peer.lose_websocket(wire)
+    [socket] = lobby.absent
+    socket.emit("much", "é" * 600_000)
+
+    _, _, again = await joined(server, {"pid": answer["pid"]})
+
+    assert again["sid"] != answer["sid"]
