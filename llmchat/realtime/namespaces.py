@@ -193,9 +193,10 @@ class Namespace:
         return handler
 
     def enter(self, socket: Socket, room: str) -> None:
-        """Put a socket into a room."""
-        self._rooms[room].add(socket)
-        socket.rooms.add(room)
+        """Put a socket into a room, unless it is forgotten: nobody would take it out."""
+        if socket.id in self._sockets:
+            self._rooms[room].add(socket)
+            socket.rooms.add(room)
 
     def exit(self, socket: Socket, room: str) -> None:
         """Take a socket out of a room; the last one closes it."""

@@ -266,3 +266,15 @@ async def test_what_is_kept_for_a_recovery_is_counted_in_bytes() -> None:
     _, _, again = await joined(server, {"pid": answer["pid"]})
 
     assert again["sid"] != answer["sid"]
+
+
+async def test_a_forgotten_socket_enters_no_room() -> None:
+    lobby = Lobby()
+    server = serving(lobby, 0.0)
+    peer, wire, _ = await joined(server)
+    [socket] = lobby.sockets
+    peer.lose_websocket(wire)
+
+    socket.join("blue")
+
+    assert socket.rooms == set()
