@@ -15,15 +15,17 @@ from django.urls import re_path
 from llmchat import conf
 from llmchat.api import origins
 from llmchat.api.namespace import ChatNamespace
-from llmchat.realtime.consumers import make_consumers
-from llmchat.realtime.cors import HttpOptions
-from llmchat.realtime.dispatch import SocketIO, SocketIOOptions
-from llmchat.realtime.engine_consumer import EngineConsumer, Message, Receive, Send
-from llmchat.realtime.engineio.errors import Refusal, RequestError
-from llmchat.realtime.engineio.handshake import Options
-from llmchat.realtime.request import Request
-from llmchat.realtime.server import Server
-from llmchat.realtime.socketio.connection import Limits
+from llmchat.realtime import (
+    HttpOptions,
+    Limits,
+    Options,
+    Request,
+    Server,
+    SocketIO,
+    SocketIOOptions,
+    make_consumers,
+    make_not_found,
+)
 
 PATH = r"^socket\.io/$"
 
@@ -38,7 +40,7 @@ class RealTime:
     websocket: URLRouter
 
     def shutdown(self) -> None:
-        """Ends every session, and with them what waits for a client's return."""
+        """End every session, and what waits for a client's return."""
         self.server.shutdown()
         self.socketio.shutdown()
 
@@ -53,7 +55,7 @@ class RealTime:
 
 
 def build(http_fallback: Any) -> RealTime:
-    """Makes the server; `http_fallback` gets every other HTTP request."""
+    """Make the server; `http_fallback` gets every other HTTP request."""
     values = conf.get()
     socketio = SocketIO(
         [ChatNamespace()],
@@ -68,19 +70,23 @@ def build(http_fallback: Any) -> RealTime:
         max_payload_bytes=values.max_payload_bytes,
     )
     server = Server(socketio, options, judge_request=judge_request)
-    polling, websocket = make_consumers(server, http_options())
+    http = http_options()
+    polling, websocket = make_consumers(server, http)
     return RealTime(
         server,
         socketio,
         URLRouter([re_path(PATH, polling.as_asgi()), re_path(r"", http_fallback)]),
         URLRouter(
-            [re_path(PATH, websocket.as_asgi()), re_path(r"", NoSuchPath.as_asgi())]
+            [
+                re_path(PATH, websocket.as_asgi()),
+                re_path(r"", make_not_found(http).as_asgi()),
+            ]
         ),
     )
 
 
 def http_options() -> HttpOptions:
-    """CORS for the allowed origins, and the headers that Django adds elsewhere."""
+    """Return CORS for the allowed origins, and the headers that Django adds."""
     headers = [
         (b"x-content-type-options", b"nosniff"),
         (b"x-frame-options", settings.X_FRAME_OPTIONS.encode()),
@@ -98,33 +104,22 @@ def http_options() -> HttpOptions:
 
 
 def judge_request(request: Request) -> str | None:
-    """Refuses a wrong `Host`, and pages that are not among the allowed origins.
+    """Refuse a wrong `Host`, and pages that are not among the allowed origins.
 
-    A client without an `Origin` is no browser, and is let in.
+    A client without an `Origin` is not a browser, and is let in.
     """
-    headers = request.handshake.headers
-    host = headers.get("host", "")
+    host = request.handshake.headers.get("host", "")
     domain, _ = split_domain_port(host)
     if not domain or not validate_host(domain, allowed_hosts()):
         return "Host not allowed"
-    origin = headers.get("origin")
+    origin = request.origin
     if origin is None or origins.is_allowed(origin):
         return None
     return None if origins.is_own(origin, host) else "Origin not allowed"
 
 
 def allowed_hosts() -> list[str]:
-    """The `Host` names that Django would take."""
+    """Return the `Host` names that Django accepts."""
     if settings.DEBUG and not settings.ALLOWED_HOSTS:
         return [".localhost", "127.0.0.1", "[::1]"]
     return list(settings.ALLOWED_HOSTS)
-
-
-class NoSuchPath(EngineConsumer):
-    """Refuses a WebSocket anywhere else; Channels would fail with a traceback."""
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Refuse the handshake, and wait for the disconnect."""
-        self.begin(scope, send)
-        while (await receive())["type"] != "websocket.disconnect":
-            await self.deny(RequestError(Refusal.BAD_REQUEST, "Not found"))

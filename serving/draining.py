@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from llmchat.answers import runtime
-from llmchat.realtime.asgi_server import abort
+from llmchat.realtime import abort
 from llmchat.routing import RealTime
 from llmchat.urls import CHAT
 

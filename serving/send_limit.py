@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from llmchat.providers.watchdog import DeadlinePassedError, Watchdog
-from llmchat.realtime.asgi_server import FlowGate, abort
+from llmchat.realtime import FlowGate, abort
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -18,16 +18,23 @@ from django.conf import settings
 if not settings.configured:
     settings.configure(CHANNEL_LAYERS={}, DATABASES={}, SECRET_KEY="protocol suites")
 
-from llmchat.realtime.consumers import make_consumers
-from llmchat.realtime.cors import HttpOptions
-from llmchat.realtime.dispatch import SocketIO, SocketIOOptions
-from llmchat.realtime.engineio.events import CloseReason
-from llmchat.realtime.engineio.handshake import Options
-from llmchat.realtime.peer import Application, Peer
-from llmchat.realtime.request import Request
-from llmchat.realtime.server import Server
-from llmchat.realtime.socketio.connection import Limits
-from llmchat.realtime.sockets import Ack, Namespace, Socket, event
+from llmchat.realtime import (
+    Ack,
+    Application,
+    CloseReason,
+    HttpOptions,
+    Limits,
+    Namespace,
+    Options,
+    Peer,
+    Request,
+    Server,
+    Socket,
+    SocketIO,
+    SocketIOOptions,
+    event,
+    make_consumers,
+)
 from tests.support.protocol_acceptance import Acceptance, AcceptanceAuth, AcceptanceChat
 from tests.support.protocol_client_suite import (
     Abc,

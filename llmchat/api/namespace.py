@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -32,7 +33,7 @@ from llmchat.api.wire import NAMES, payload
 from llmchat.books.turn import Turn
 from llmchat.database import read_database
 from llmchat.errors import ChatError, refusal
-from llmchat.realtime.sockets import Ack, ConnectionRefused, Namespace, Socket, event
+from llmchat.realtime import Ack, ConnectionRefused, Namespace, Socket, event
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +41,23 @@ CANCEL = "llm:stream:cancel"
 _TOKEN_CODES = frozenset({"token_expired", "token_invalid"})
 
 
-class ChatNamespace(Namespace):
-    """Lets in whoever has an access token, and streams answers to them.
+@dataclass(slots=True)
+class Visitor:
+    """What is known of a socket's client: its `data`.
 
-    A socket's `data` holds `user_id`, `expires_at` (epoch seconds), `running`, the
-    set of its streams, `cancelling`, the set of those whose end it awaits, and
-    `leaving` once the connection is to be closed behind them.
+    `expires_at` in epoch seconds. `cancelling` are the streams whose end it awaits,
+    `leaving` says that the connection is to be closed behind those that run.
     """
+
+    user_id: int
+    expires_at: float
+    running: set[LiveStream] = field(default_factory=set)
+    cancelling: set[LiveStream] = field(default_factory=set)
+    leaving: bool = False
+
+
+class ChatNamespace(Namespace):
+    """Lets in whoever has an access token, and streams answers to them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,13 +74,7 @@ class ChatNamespace(Namespace):
             raise ConnectionRefused(error.text, {"code": error.code}) from exc
         # Not every server tells of its start, after which the books are put right.
         runtime.get()
-        socket.data.update(
-            user_id=user.pk,
-            expires_at=expires_at,
-            running=set(),
-            cancelling=set(),
-            leaving=False,
-        )
+        socket.data = Visitor(user.pk, expires_at)
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._watch_tokens())
 
@@ -79,9 +84,11 @@ class ChatNamespace(Namespace):
             user, expires_at = await _authenticate(socket, auth)
         except (TokenError, DatabaseError, InterfaceError):
             return False
-        if user.pk != socket.data["user_id"]:
+        visitor = _visitor(socket)
+        if user.pk != visitor.user_id:
             return False
-        socket.data.update(expires_at=expires_at, leaving=False)
+        visitor.expires_at = expires_at
+        visitor.leaving = False
         return True
 
     async def on_event(
@@ -89,10 +96,10 @@ class ChatNamespace(Namespace):
     ) -> bool:
         """Called with every event, known or not: each of them counts."""
         if name == CANCEL:
-            count_obeyed(socket.data["user_id"])
+            count_obeyed(_visitor(socket).user_id)
             return True
         try:
-            await count_message(socket.data["user_id"])
+            await count_message(_visitor(socket).user_id)
         except ChatError as exc:
             _refuse(socket, args, exc, ack)
             return False
@@ -105,18 +112,18 @@ class ChatNamespace(Namespace):
         try:
             _check_expiry(socket)
             turn = turn_from(validated(TurnSerializer, args[0] if args else None))
-            stream = streams.register(socket.data["user_id"], turn.session_id)
+            stream = streams.register(_visitor(socket).user_id, turn.session_id)
         except ChatError as exc:
             _refuse(socket, args, exc, ack)
             _leave_when_idle(socket, exc)
             return
-        socket.data["running"].add(stream)
+        _visitor(socket).running.add(stream)
         task = socket.spawn(_answer(socket, turn, stream, ack))
 
         def ended(_: asyncio.Task[Any]) -> None:
             # A task that is cancelled before its first step runs nothing of itself.
             streams.release(stream)
-            socket.data["running"].discard(stream)
+            _visitor(socket).running.discard(stream)
 
         task.add_done_callback(ended)
 
@@ -128,7 +135,7 @@ class ChatNamespace(Namespace):
         except ChatError as exc:
             _refuse(socket, args, exc, ack)
             return
-        user_id, session_id = socket.data["user_id"], fields["sessionId"]
+        user_id, session_id = _visitor(socket).user_id, fields["sessionId"]
         stream = cancel_stream(user_id=user_id, session_id=session_id)
         if stream is not None:
             socket.spawn(_confirm(socket, stream, ack))
@@ -140,15 +147,20 @@ class ChatNamespace(Namespace):
         """Send away those whose token or account has ended while they were silent."""
         while self.sockets or self.absent:
             await asyncio.sleep(conf.get().ping_interval_ms / 2000)
-            users = {socket.data["user_id"] for socket in self.sockets}
+            users = {_visitor(socket).user_id for socket in self.sockets}
             try:
                 active = await read_database(_active_users, users)
             except (DatabaseError, InterfaceError) as exc:
                 logger.warning("no check of users, no database: %s", exc)
                 continue
             for socket in self.sockets:
-                if socket.data["user_id"] not in active or _is_over(socket):
+                if _visitor(socket).user_id not in active or _is_over(socket):
                     socket.close_transport()
+
+
+def _visitor(socket: Socket) -> Visitor:
+    visitor: Visitor = socket.data
+    return visitor
 
 
 async def _authenticate(socket: Socket, auth: dict[str, Any]) -> tuple[User, float]:
@@ -172,11 +184,12 @@ def _active_users(user_ids: set[int]) -> set[int]:
 
 def _is_over(socket: Socket) -> bool:
     """Return whether the token has ended and no stream needs the socket."""
-    return time.time() >= socket.data["expires_at"] and not socket.data["running"]
+    visitor = _visitor(socket)
+    return time.time() >= visitor.expires_at and not visitor.running
 
 
 def _check_expiry(socket: Socket) -> None:
-    if time.time() >= socket.data["expires_at"]:
+    if time.time() >= _visitor(socket).expires_at:
         raise refusal("token_expired")
 
 
@@ -185,9 +198,10 @@ def _leave_when_idle(socket: Socket, error: ChatError | None) -> None:
 
     The client comes back by itself, with a fresh token if it has one.
     """
+    visitor = _visitor(socket)
     if error is not None and error.code in _TOKEN_CODES:
-        socket.data["leaving"] = True
-    if socket.data["leaving"] and not socket.data["running"]:
+        visitor.leaving = True
+    if visitor.leaving and not visitor.running:
         socket.close_transport()
 
 
@@ -215,7 +229,7 @@ async def _answer(
     if error is not None:
         _emit(socket, Failed(turn.session_id, error))
         _answer_no(ack if stream.begun is None else None, error)
-    socket.data["running"].discard(stream)
+    _visitor(socket).running.discard(stream)
     _leave_when_idle(socket, error)
 
 
@@ -225,10 +239,11 @@ async def _confirm(socket: Socket, stream: LiveStream, ack: Ack | None) -> None:
     A socket that streams it hears of the end anyway; one that cancels it again gets
     no second event.
     """
-    hears = stream in socket.data["running"] | socket.data["cancelling"]
-    socket.data["cancelling"].add(stream)
+    visitor = _visitor(socket)
+    hears = stream in visitor.running | visitor.cancelling
+    visitor.cancelling.add(stream)
     await stream.ended.wait()
-    socket.data["cancelling"].discard(stream)
+    visitor.cancelling.discard(stream)
     begun = stream.begun
     if begun is None:
         _answer_no(ack, refusal("stream_not_found"))

@@ -7,7 +7,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from llmchat import conf
-from llmchat.realtime.cors import origin_is_allowed
+from llmchat.realtime import origin_is_allowed
 
 _LOOPBACK = re.compile(
     r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE

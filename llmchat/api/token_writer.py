@@ -6,7 +6,7 @@ import asyncio
 
 from llmchat.answers.events import Token
 from llmchat.api.wire import NAMES, payload
-from llmchat.realtime.sockets import Socket
+from llmchat.realtime import Socket
 
 # Beyond it the provider is read no further until the client has caught up.
 MAX_MERGED_CHARS = 16 * 1024

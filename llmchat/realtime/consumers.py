@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 from .cors import HttpOptions
+from .engine_consumer import EngineConsumer, Message, Receive, Send
+from .engineio.errors import Refusal, RequestError
 from .polling_consumer import PollingConsumer
 from .server import Server
 from .websocket_consumer import WebSocketConsumer
 
 
+class NotFoundConsumer(EngineConsumer):
+    """Refuses a WebSocket on any other path.
+
+    Channels would fail with a traceback where no route matches.
+    """
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Refuse the handshake, and wait for the disconnect."""
+        self.begin(scope, send)
+        while (await receive())["type"] != "websocket.disconnect":
+            await self.deny(RequestError(Refusal.BAD_REQUEST, "Not found"))
+
+
+def make_not_found(http: HttpOptions) -> type[NotFoundConsumer]:
+    """Return the consumer of the WebSockets that no route takes."""
+    return type("NotFoundConsumer", (NotFoundConsumer,), {"http": http})
+
+
 def make_consumers(
     server: Server, http: HttpOptions
 ) -> tuple[type[PollingConsumer], type[WebSocketConsumer]]:
-    """Return the two consumers of one server."""
+    """Return the two consumers of one server: for HTTP, for WebSockets."""
     members = {"server": server, "http": http}
     return (
         type("PollingConsumer", (PollingConsumer,), members),

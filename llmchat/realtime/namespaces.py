@@ -1,17 +1,32 @@
-"""Namespaces: the code of an application, and the clients that joined it."""
+"""Namespaces: the code of an application, and the clients that joined it.
+
+    class Lobby(Namespace):
+        name = "/lobby"
+
+        @event("say")
+        async def say(self, socket: Socket, text: str, *, ack: Ack | None) -> None:
+            self.emit("said", text, skip=[socket])
+            if ack:
+                ack(len(self.sockets))
+
+Only events declared with `@event` have handlers: a name that a client sends is never
+looked up among attributes.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
-if TYPE_CHECKING:
-    from .sockets import Ack, Socket
+from .sockets import Ack, Socket
 
 EventHandler = Callable[..., Awaitable[None]]
 HandlerT = TypeVar("HandlerT", bound=EventHandler)
+
+# Where `event` notes on a function what it handles.
+_MARKER = "socketio_event"
 
 _POSITIONAL = (
     inspect.Parameter.POSITIONAL_ONLY,
@@ -31,36 +46,49 @@ class ConnectionRefused(Exception):  # noqa: N818 - what happened, not an error
         self.data = data
 
 
-class Declared(NamedTuple):
-    """A handler as it was declared: its attribute, how many arguments it takes."""
+class Arity(NamedTuple):
+    """How many arguments of an event a handler takes."""
 
-    attribute: str
     least: int
     most: float
 
 
+class Declared(NamedTuple):
+    """A handler as it was declared."""
+
+    attribute: str
+    arity: Arity
+
+
 def event(name: str) -> Callable[[HandlerT], HandlerT]:
-    """Declares a method of a `Namespace` as the handler of an event.
+    """Declare a method of a `Namespace` as the handler of an event.
 
     It is called as `handler(socket, *args, ack=…)`, `ack` being None where the
     client asked for no answer. An event with fewer or more arguments than the method
     takes is ignored.
+
+    Raises:
+        TypeError: the method takes no `ack`.
     """
 
     def declare(handler: HandlerT) -> HandlerT:
-        handler.__dict__["event"] = (name, *_arity(handler))
+        setattr(handler, _MARKER, (name, _arity(handler)))
         return handler
 
     return declare
 
 
-def _arity(handler: EventHandler) -> tuple[int, float]:
-    """How many arguments of an event a handler takes, beside `self` and socket."""
-    parameters = list(inspect.signature(handler).parameters.values())
-    positional = [p for p in parameters if p.kind in _POSITIONAL][2:]
-    least = sum(p.default is inspect.Parameter.empty for p in positional)
-    variadic = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
-    return least, float("inf") if variadic else len(positional)
+def _arity(handler: EventHandler) -> Arity:
+    """Return how many arguments a handler takes, beside `self` and the socket."""
+    parameters = inspect.signature(handler).parameters.values()
+    kinds = {parameter.kind for parameter in parameters}
+    if not any(p.name == "ack" or p.kind is p.VAR_KEYWORD for p in parameters):
+        raise TypeError(f"{handler!r} handles an event and takes no `ack`")
+    positional = [p for p in parameters if p.kind in _POSITIONAL and p.name != "ack"]
+    arguments = positional[2:]
+    least = sum(p.default is inspect.Parameter.empty for p in arguments)
+    variadic = inspect.Parameter.VAR_POSITIONAL in kinds
+    return Arity(least, float("inf") if variadic else len(arguments))
 
 
 class Namespace:
@@ -79,15 +107,14 @@ class Namespace:
     def __init_subclass__(cls) -> None:
         declared = {}
         for attribute, member in vars(cls).items():
-            if "event" in getattr(member, "__dict__", {}):
-                name, least, most = member.__dict__["event"]
-                declared[name] = Declared(attribute, least, most)
+            if (marked := getattr(member, _MARKER, None)) is not None:
+                name, arity = marked
+                declared[name] = Declared(attribute, arity)
         cls.handlers = {**cls.handlers, **declared}
 
     def __init__(self) -> None:
         self._sockets: dict[str, Socket] = {}
         self._rooms: dict[str, set[Socket]] = defaultdict(set)
-        self._by_pid: dict[str, Socket] = {}
 
     # What to override.
 
@@ -114,9 +141,9 @@ class Namespace:
         return True
 
     async def on_disconnect(self, socket: Socket, reason: str) -> None:
-        """Called when the client is gone; while recovery is possible, it may return.
+        """Called when the client is disconnected; within the window it may return.
 
-        What it sent before it went has been handled by then.
+        What it sent before has been handled by then.
         """
 
     async def on_forget(self, socket: Socket) -> None:
@@ -126,12 +153,12 @@ class Namespace:
 
     @property
     def sockets(self) -> list[Socket]:
-        """The clients that are here now."""
+        """Return the sockets whose clients are connected."""
         return [socket for socket in self._sockets.values() if socket.connected]
 
     @property
     def absent(self) -> list[Socket]:
-        """The sockets whose clients are away and may come back."""
+        """Return the sockets whose clients are disconnected and may come back."""
         return [socket for socket in self._sockets.values() if socket.is_absent]
 
     def emit(
@@ -142,9 +169,10 @@ class Namespace:
         skip: Iterable[Socket] = (),
         volatile: bool = False,
     ) -> None:
-        """Sends an event to all clients, or to all of a room, some of them aside.
+        """Send an event to all clients, or to all of a room, some of them aside.
 
-        Those that are away get it when they return. Raises what `Socket.emit` does.
+        Those that are disconnected get it when they return. Raises what
+        `Socket.emit` does.
         """
         members = self._sockets.values() if room is None else self._rooms.get(room, ())
         skipped = set(skip)
@@ -155,20 +183,23 @@ class Namespace:
     # What the dispatcher calls.
 
     def handler(self, name: Any, count: int) -> EventHandler | None:
-        """The handler declared for an event with so many arguments."""
+        """Return the handler declared for an event with so many arguments."""
         declared = self.handlers.get(name) if isinstance(name, str) else None
-        if declared is None or not declared.least <= count <= declared.most:
+        if declared is None:
+            return None
+        if not declared.arity.least <= count <= declared.arity.most:
             return None
         handler: EventHandler = getattr(self, declared.attribute)
         return handler
 
     def enter(self, socket: Socket, room: str) -> None:
-        """Puts a socket into a room."""
-        self._rooms[room].add(socket)
-        socket.rooms.add(room)
+        """Put a socket into a room, unless it is forgotten and would stay for ever."""
+        if socket.id in self._sockets:
+            self._rooms[room].add(socket)
+            socket.rooms.add(room)
 
     def exit(self, socket: Socket, room: str) -> None:
-        """Takes a socket out of a room; the last one closes it."""
+        """Take a socket out of a room; the last one closes it."""
         socket.rooms.discard(room)
         members = self._rooms.get(room)
         if members is not None:
@@ -177,24 +208,12 @@ class Namespace:
                 del self._rooms[room]
 
     def register(self, socket: Socket) -> None:
-        """Takes in a socket that may join; every socket is a room of its own."""
+        """Take in a socket that may join; every socket is a room of its own."""
         self._sockets[socket.id] = socket
         self.enter(socket, socket.id)
-        if socket.pid is not None:
-            self._by_pid[socket.pid] = socket
 
-    def unregister(self, socket: Socket) -> None:
-        """Strikes a socket."""
+    def forget(self, socket: Socket) -> None:
+        """Forget a socket, and take it out of its rooms."""
         self._sockets.pop(socket.id, None)
-        self.unregister_pid(socket.pid)
         for room in list(socket.rooms):
             self.exit(socket, room)
-
-    def unregister_pid(self, pid: str | None) -> None:
-        """Lets nobody take up a socket by this id any more."""
-        if pid is not None:
-            self._by_pid.pop(pid, None)
-
-    def find_by_pid(self, pid: str) -> Socket | None:
-        """The socket that a client may take up again."""
-        return self._by_pid.get(pid)

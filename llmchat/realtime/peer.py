@@ -15,37 +15,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Protocol
 
 from .engineio.events import Closed, CloseReason, Event, MessageReceived, Upgraded
 from .engineio.session import CLOSE_NORMAL, Session
+from .receiver import Receiver
 from .request import Handshake
+from .timer import LazyTimer
 from .transports import Poll, Post, WebSocket
 from .writer import Close, Writer
 
 logger = logging.getLogger(__name__)
 
 BAD_REQUEST = 400
-
-
-class Receiver(Protocol):
-    """The application's side of one peer. No method may block or raise."""
-
-    def receive(self, message: str | bytes) -> None:
-        """Called with each message, in order."""
-
-    def closed(self, reason: CloseReason) -> None:
-        """Called once, when the session has ended."""
-
-    def confirmed(self, count: int) -> None:
-        """Called when the client has confirmed its first `count` messages."""
-
-    def tick(self, now: float) -> None:
-        """Called when `next_deadline` has come."""
-
-    @property
-    def next_deadline(self) -> float | None:
-        """Return when to call `tick`."""
 
 
 Application = Callable[["Peer"], Receiver]
@@ -65,7 +46,6 @@ class Peer:
         "_post",
         "_probe",
         "_timer",
-        "_timer_at",
         "_websocket",
         "_writers",
         "handshake",
@@ -91,8 +71,7 @@ class Peer:
         self._websocket: Writer | None = None
         self._probe: Writer | None = None
         self._writers: tuple[Writer, ...] = ()
-        self._timer: asyncio.Handle | None = None
-        self._timer_at = 0.0
+        self._timer = LazyTimer(self.tick)
         self._changed: asyncio.Future[None] | None = None
         self._confirmed = 0
         self._ended = False
@@ -251,34 +230,17 @@ class Peer:
         """Do what is due; also called before a request is judged."""
         now = self._loop.time()
         self._follow_up(self.session.tick(now))
-        deadline = self.receiver.next_deadline if self.session.is_open else None
+        deadline = self._receiver_deadline()
         if deadline is not None and now >= deadline:
             self.receiver.tick(now)
             self._follow_up([])
 
-    def _arm(self) -> None:
-        """Set the one timer. A deadline that moved away leaves it as it is: it
-        fires early, finds nothing due, and is set again."""
-        deadline = self._next_deadline()
-        if self._timer is not None:
-            if deadline is not None and deadline >= self._timer_at:
-                return
-            self._timer.cancel()
-            self._timer = None
-        if deadline is not None:
-            self._timer_at = deadline
-            self._timer = self._loop.call_at(deadline, self._on_timer)
-
     def _next_deadline(self) -> float | None:
-        deadline = self.session.next_deadline
-        other = self.receiver.next_deadline if self.session.is_open else None
-        if deadline is None or other is None:
-            return deadline if other is None else other
-        return min(deadline, other)
+        deadlines = (self.session.next_deadline, self._receiver_deadline())
+        return min((d for d in deadlines if d is not None), default=None)
 
-    def _on_timer(self) -> None:
-        self._timer = None
-        self.tick()
+    def _receiver_deadline(self) -> float | None:
+        return self.receiver.next_deadline if self.session.is_open else None
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -303,7 +265,7 @@ class Peer:
         if self.session.is_closed and self._forget is not None:
             forget, self._forget = self._forget, None
             forget(self)
-        self._arm()
+        self._timer.set(self._next_deadline())
 
     def _report(self, event: Event) -> None:
         match event:

@@ -1,5 +1,8 @@
 """What was sent to a socket and may not have arrived: the memory of a recovery.
 
+It knows events by their offsets and nothing of connections, so it may be handed on
+from one to the next.
+
 Spec: Socket.IO, "Connection state recovery": each event carries an offset as its
 last argument, and a client that returns hands back the last one it has seen.
 """
@@ -7,23 +10,25 @@ last argument, and a client that returns hands back the last one it has seen.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from typing import NamedTuple
+
+from .engineio.packet import byte_length
 
 MAX_REPLAY_BYTES = 1024 * 1024
 
 Messages = list[str | bytes]
 
 
-class _Kept:
-    """An event: its number, its messages, its place among the connection's."""
+class Kept(NamedTuple):
+    """One event: its offset as a number, and the messages that carry it."""
 
-    __slots__ = ("messages", "number", "place", "size")
+    number: int
+    messages: Messages
 
-    def __init__(self, number: int, messages: Messages, place: int | None) -> None:
-        self.number = number
-        self.messages = messages
-        self.place = place
-        self.size = sum(map(len, messages))
+    @property
+    def size(self) -> int:
+        """Return how much of the limit it takes."""
+        return sum(map(byte_length, self.messages))
 
 
 class Replay:
@@ -35,35 +40,34 @@ class Replay:
         self._last = 0
         self._base = 0  # events up to this one are no longer kept
         self._size = 0
-        self._kept: deque[_Kept] | None = None  # most sockets are idle
+        self._kept: deque[Kept] | None = None  # most sockets are idle
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether more is kept than is allowed."""
+        return self._size > MAX_REPLAY_BYTES
+
+    @property
+    def events(self) -> list[Kept]:
+        """Return what is kept, in order."""
+        return list(self._kept or ())
 
     def next_offset(self) -> str:
-        """The offset of the event that is about to be kept."""
+        """Return the offset of the event that is about to be kept."""
         self._last += 1
         return str(self._last)
 
-    def keep(self, messages: Messages, place: int | None) -> bool:
-        """Keeps the event of the last offset. False: there is no room for it.
-
-        `place` is how many messages the connection had been given with it, None
-        where it was not sent.
-        """
+    def keep(self, messages: Messages) -> int:
+        """Keep the event of the last offset; return that as a number."""
         if self._kept is None:
             self._kept = deque()
-        self._kept.append(_Kept(self._last, messages, place))
-        self._size += self._kept[-1].size
-        return self._size <= MAX_REPLAY_BYTES
-
-    def confirm(self, count: int) -> None:
-        """Lets go of what is in the first `count` messages of the connection."""
-        while self._kept:
-            first = self._kept[0]
-            if first.place is None or first.place > count:
-                return
-            self._let_go()
+        kept = Kept(self._last, messages)
+        self._kept.append(kept)
+        self._size += kept.size
+        return self._last
 
     def find(self, offset: str | None) -> int | None:
-        """The event of an offset that a client handed back; None: unknown.
+        """Return the event of an offset that a client handed back; None: unknown.
 
         A client that has not had an event hands back none.
         """
@@ -74,20 +78,11 @@ class Replay:
         number = int(offset)
         return number if self._base <= number <= self._last else None
 
-    def release(self, number: int) -> None:
-        """Lets go of the events up to this one: the client has seen them."""
+    def confirm(self, number: int) -> None:
+        """Forget the events up to this one: the client has them."""
         while self._kept and self._kept[0].number <= number:
-            self._let_go()
-
-    def resend(self, send: Callable[[Messages], int | None]) -> None:
-        """Sends what is kept, in order; `send` tells its place."""
-        for kept in self._kept or ():
-            kept.place = send(kept.messages)
-
-    def _let_go(self) -> None:
-        assert self._kept is not None
-        kept = self._kept.popleft()
-        self._base = kept.number
-        self._size -= kept.size
+            kept = self._kept.popleft()
+            self._base = kept.number
+            self._size -= kept.size
         if not self._kept:
             self._kept = None

@@ -12,7 +12,7 @@ import uvicorn
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import re_path
 
-from llmchat.realtime.sockets import Namespace, Socket
+from llmchat.realtime import Namespace, Socket
 from tests.support.live import free_port
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "socketio.md"
@@ -67,9 +67,8 @@ def test_first_example_is_ten_lines() -> None:
 
 def test_every_public_method_is_on_the_page() -> None:
     text = PAGE.read_text()
-    internal = {"handler", "enter", "exit", "register", "unregister", "absent"}
-    internal |= {"unregister_pid", "find_by_pid", "admit", "detach", "end_tasks"}
-    internal |= {"resolve", "is_absent", "handlers", "serial"}
+    internal = {"handler", "enter", "exit", "register", "forget", "absent"}
+    internal |= {"is_absent", "handlers", "serial"}
     for kind in (Namespace, Socket):
         for name in vars(kind):
             attribute = getattr(kind, name)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from llmchat.realtime.sockets import Ack, ConnectionRefused, Namespace, Socket, event
+from llmchat.realtime import Ack, ConnectionRefused, Namespace, Socket, event
 
 
 class Acceptance(Namespace):
     """What each of the namespaces has; `gone` remembers who left it, and why."""
 
     gone: dict[str, list[dict[str, str]]] = defaultdict(list)
+
+    async def on_connect(self, socket: Socket) -> None:
+        socket.data = {}
 
     async def on_disconnect(self, socket: Socket, reason: str) -> None:
         entry = {"id": socket.id, "nsp": self.name, "reason": reason}
@@ -103,5 +106,6 @@ class AcceptanceAuth(Acceptance):
     name = "/auth"
 
     async def on_connect(self, socket: Socket) -> None:
+        await super().on_connect(socket)
         if socket.auth.get("token") != "secret":
             raise ConnectionRefused("unauthorized", {"code": "E_AUTH", "n": 1})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from llmchat.realtime.sockets import Ack, ConnectionRefused, Namespace, Socket, event
+from llmchat.realtime import Ack, ConnectionRefused, Namespace, Socket, event
 
 
 def handshake_of(socket: Socket) -> dict[str, Any]:
@@ -18,6 +18,7 @@ class ClientMain(Namespace):
     async def on_connect(self, socket: Socket) -> None:
         if socket.handshake.query.get("fail"):
             raise ConnectionRefused("Auth failed (main namespace)")
+        socket.data = {}
 
     @event("hi")
     async def hi(self, socket: Socket, *args: Any, ack: Ack | None) -> None:

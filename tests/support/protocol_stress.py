@@ -6,9 +6,7 @@ import asyncio
 import gc
 from typing import Any
 
-from llmchat.realtime.peer import Peer
-from llmchat.realtime.server import Server
-from llmchat.realtime.sockets import Ack, Namespace, Socket, event
+from llmchat.realtime import Ack, Namespace, Peer, Server, Socket, event
 
 PIECE = "x" * 10_000
 

@@ -1,0 +1,226 @@
+"""One client's Socket.IO connection: the protocol's half of the dispatcher.
+
+It is the one place that knows both protocols: a peer's `Receiver` on one side, its
+sockets' `Line` on the other. What becomes of an event is the `Member`'s affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from .engineio.events import CloseReason
+from .members import Member, Members
+from .namespaces import ConnectionRefused, Namespace
+from .peer import Peer
+from .replay import Messages, Replay
+from .socketio.connection import Connection, Limits
+from .socketio.errors import PacketError, ProtocolError
+from .socketio.events import (
+    AckReceived,
+    ConnectRequested,
+    DisconnectReceived,
+    Event,
+    EventReceived,
+)
+from .tasks import Tasks
+
+logger = logging.getLogger(__name__)
+
+CLIENT_LEFT = "client namespace disconnect"
+SERVER_EXPELLED = "server namespace disconnect"
+
+# After these a client may come back and take up its sockets.
+RECOVERABLE = frozenset(CloseReason) - {CloseReason.PARSE_ERROR}
+
+
+class Unconfirmed(NamedTuple):
+    """An event on its way: the last of its messages, and where it is kept."""
+
+    last_message: int
+    replay: Replay
+    number: int
+
+
+class SocketIOLine:
+    """One client's connection, and its members by namespace."""
+
+    __slots__ = (
+        "_connection",
+        "_joining",
+        "_loop",
+        "_members",
+        "_members_by_name",
+        "_namespaces",
+        "_peer",
+        "_sent",
+        "_unconfirmed",
+    )
+
+    def __init__(
+        self,
+        peer: Peer,
+        namespaces: Mapping[str, Namespace],
+        members: Members,
+        limits: Limits,
+    ) -> None:
+        self._peer = peer
+        self._namespaces = namespaces
+        self._members = members
+        self._loop = asyncio.get_running_loop()
+        self._connection = Connection(self._loop.time(), limits)
+        self._members_by_name: dict[str, Member] = {}
+        self._joining = Tasks()
+        # The peer confirms messages by their number, the replays know events.
+        self._sent = 0
+        self._unconfirmed: deque[Unconfirmed] | None = None  # most are idle
+
+    # In: what the session reports. See `Receiver`.
+
+    @property
+    def next_deadline(self) -> float | None:
+        """Return when to call `tick`."""
+        return self._connection.next_deadline
+
+    def tick(self, now: float) -> None:
+        """Close the connection of a client that takes too long."""
+        try:
+            self._connection.tick(now)
+        except ProtocolError as error:
+            self._fail(error, CloseReason.FORCED_CLOSE)
+
+    def receive(self, message: str | bytes) -> None:
+        """Take in one message."""
+        try:
+            event = self._connection.receive_message(message, self._loop.time())
+        except PacketError as error:
+            self._fail(error, CloseReason.PARSE_ERROR)
+        except ProtocolError as error:
+            self._fail(error, CloseReason.FORCED_CLOSE)
+        else:
+            if event is not None:
+                self._dispatch(event)
+
+    def confirmed(self, count: int) -> None:
+        """Forget what was kept for a recovery and has arrived."""
+        while self._unconfirmed and self._unconfirmed[0].last_message <= count:
+            _, replay, number = self._unconfirmed.popleft()
+            replay.confirm(number)
+        if not self._unconfirmed:
+            self._unconfirmed = None
+
+    def closed(self, reason: CloseReason) -> None:
+        """Detach all members, since the session has ended."""
+        self._joining.cancel()
+        self._unconfirmed = None
+        recoverable = reason in RECOVERABLE
+        for name in list(self._members_by_name):
+            self._detach(name, reason.value, recoverable=recoverable)
+
+    def _dispatch(self, event: Event) -> None:
+        match event:
+            case ConnectRequested(name, auth):
+                self._connect(name, auth)
+            case EventReceived(namespace, name, args, ack_id):
+                if not self._members_by_name[namespace].receive(name, args, ack_id):
+                    error = ProtocolError("too many events wait")
+                    self._fail(error, CloseReason.FORCED_CLOSE)
+            case AckReceived(name, ack_id, args):
+                self._members_by_name[name].outlet.resolve(ack_id, args)
+            case DisconnectReceived(name):
+                self._detach(name, CLIENT_LEFT, recoverable=False)
+
+    def _fail(self, error: ProtocolError, reason: CloseReason) -> None:
+        logger.warning("Closing a connection: %s", error)
+        self._peer.close(reason)
+
+    def _detach(self, name: str, reason: str, *, recoverable: bool) -> None:
+        self._members_by_name.pop(name).detach(reason, recoverable=recoverable)
+
+    # Joining.
+
+    def _connect(self, name: str, auth: dict[str, Any]) -> None:
+        namespace = self._namespaces.get(name)
+        if namespace is None:
+            self.send([self._connection.refuse(name, "Invalid namespace")])
+        else:
+            self._joining.run(self._join(namespace, auth))
+
+    async def _join(self, namespace: Namespace, auth: dict[str, Any]) -> None:
+        name = namespace.name
+        try:
+            member = await self._member_for(namespace, auth)
+        except ConnectionRefused as refused:
+            self.send([self._connection.refuse(name, refused.message, refused.data)])
+        except Exception:
+            logger.exception("Joining %s failed", name)
+            self.send([self._connection.refuse(name, "Internal server error")])
+        else:
+            self._members_by_name[name] = member
+            pid = member.pid if member.outlet.replay is not None else None
+            self.send([self._connection.accept(name, member.socket.id, pid)])
+            member.admit()
+
+    async def _member_for(self, namespace: Namespace, auth: dict[str, Any]) -> Member:
+        """Return the member that the client had, or a new one.
+
+        Whatever ends a join, the connection's end or the application's refusal,
+        leaves nothing behind.
+        """
+        handshake = self._peer.handshake
+        member = await self._members.claim(namespace, auth)
+        if member is not None:
+            member.attach(self, auth, handshake)
+            return member
+        member = self._members.create(namespace, auth, handshake, self)
+        try:
+            await namespace.on_connect(member.socket)
+        except BaseException:
+            self._members.dismiss(member)
+            raise
+        return member
+
+    # Out: what the sockets ask for. See `Line`.
+
+    @property
+    def writable(self) -> bool:
+        """Return whether emitters may go on."""
+        return self._peer.writable
+
+    @property
+    def transport(self) -> str:
+        """Return the present transport's name."""
+        return self._peer.session.transport
+
+    def send(
+        self, messages: Messages, replay: Replay | None = None, number: int = 0
+    ) -> None:
+        """Queue messages that belong together."""
+        self._sent += len(messages)
+        if replay is not None:
+            if self._unconfirmed is None:
+                self._unconfirmed = deque()
+            self._unconfirmed.append(Unconfirmed(self._sent, replay, number))
+        self._peer.send(messages)
+
+    async def drain(self) -> None:
+        """Wait until the client has caught up, or the connection has ended."""
+        await self._peer.drain()
+
+    def expel(self, namespace: str, *, close: bool) -> None:
+        """Make the client leave the namespace; `close`: all, and the connection."""
+        for name in list(self._members_by_name) if close else [namespace]:
+            member = self._members_by_name.get(name)
+            if member is not None:
+                self.send([self._connection.expel(name)])
+                member.drop_events()
+                self._detach(name, SERVER_EXPELLED, recoverable=False)
+        if close:
+            self._peer.close()
+
+    def close(self) -> None:
+        """Close the connection; the client comes back by itself."""
+        self._peer.close()

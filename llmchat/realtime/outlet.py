@@ -1,0 +1,182 @@
+"""A socket's way out: to its connection, or to what is kept until it has one.
+
+The socket emits through it, the dispatcher moves it from one connection to the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Any, Protocol
+
+from .replay import Messages, Replay
+from .socketio.connection import encode_ack, encode_event
+
+MAX_PENDING_CALLS = 1_000
+
+Answer = tuple[Any, ...]
+
+
+class DisconnectedError(ConnectionError):
+    """The client disconnected while its answer was awaited."""
+
+
+class Line(Protocol):
+    """What sockets need of the connection that they are attached to."""
+
+    @property
+    def writable(self) -> bool:
+        """Return whether emitters may go on."""
+
+    @property
+    def transport(self) -> str:
+        """Return the present transport's name."""
+
+    def send(
+        self, messages: Messages, replay: Replay | None = None, number: int = 0
+    ) -> None:
+        """Queue messages that belong together.
+
+        When the client has confirmed them, the event of this number is confirmed to
+        the replay.
+        """
+
+    async def drain(self) -> None:
+        """Wait until the client has caught up, or the connection has ended."""
+
+    def expel(self, namespace: str, *, close: bool) -> None:
+        """Make the client leave the namespace; `close`: all, and the connection."""
+
+    def close(self) -> None:
+        """Close the connection; the client comes back by itself."""
+
+
+class Standing(Enum):
+    """How a socket stands to its client."""
+
+    JOINING = auto()  # connected, not let in yet
+    JOINED = auto()
+    ABSENT = auto()  # disconnected, and may come back
+    GONE = auto()
+
+
+class Outlet:
+    """Sends what a socket emits, keeps what may have to be sent again.
+
+    `connection` counts the connections that it was attached to.
+    """
+
+    __slots__ = (
+        "_calls",
+        "_early",
+        "_namespace",
+        "_next_call",
+        "connection",
+        "line",
+        "replay",
+        "standing",
+    )
+
+    def __init__(self, namespace: str, line: Line, *, recoverable: bool) -> None:
+        self._namespace = namespace
+        self._early: list[Messages] = []
+        self._calls: dict[int, asyncio.Future[Answer]] = {}
+        self._next_call = 0
+        self.connection = 0
+        self.line: Line | None = line
+        self.replay = Replay() if recoverable else None
+        self.standing = Standing.JOINING
+
+    # What the socket calls.
+
+    def emit(self, name: str, args: Sequence[Any]) -> None:
+        """Send an event, or keep it for a client that is absent or not let in yet."""
+        replay = self.replay
+        if replay is None:
+            self._send(encode_event(self._namespace, name, args))
+            return
+        offset = replay.next_offset()
+        messages = encode_event(self._namespace, name, (*args, offset))
+        # Kept first: if it is one message too many, the connection ends within `send`.
+        number = replay.keep(messages)
+        if self.standing is Standing.JOINED and self.line is not None:
+            self.line.send(messages, replay, number)
+        if replay.is_full:
+            self._give_up(replay)
+
+    def _give_up(self, replay: Replay) -> None:
+        """Keep nothing any more: the client would have too much to catch up with.
+
+        One that is still joining has not lost its connection; it gets all of it.
+        """
+        self.replay = None
+        if self.standing is Standing.JOINING:
+            self._early += [kept.messages for kept in replay.events]
+
+    async def call(self, name: str, args: Sequence[Any], timeout_s: float) -> Answer:
+        """Send an event and wait for the client's answer.
+
+        Raises:
+            TimeoutError: no answer came in time.
+            DisconnectedError: the client disconnected, or had done so.
+        """
+        if self.standing is not Standing.JOINED:
+            raise DisconnectedError("the client is disconnected")
+        if len(self._calls) >= MAX_PENDING_CALLS:
+            raise DisconnectedError("the client answers nothing")
+        ack_id, self._next_call = self._next_call, self._next_call + 1
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._calls[ack_id] = answer
+        try:
+            self._send(encode_event(self._namespace, name, args, ack_id))
+            async with asyncio.timeout(timeout_s):
+                return await answer
+        finally:
+            self._calls.pop(ack_id, None)
+
+    def acknowledge(self, ack_id: int, args: Sequence[Any], connection: int) -> None:
+        """Answer an event of this connection, unless that has ended."""
+        if connection == self.connection and self.standing is Standing.JOINED:
+            self._send(encode_ack(self._namespace, ack_id, args))
+
+    def _send(self, messages: Messages) -> None:
+        if self.standing is Standing.JOINED and self.line is not None:
+            self.line.send(messages)
+        elif self.standing is Standing.JOINING:
+            self._early.append(messages)
+
+    # What the dispatcher calls.
+
+    def admit(self) -> None:
+        """Let the client in: send what was emitted before."""
+        self.standing = Standing.JOINED
+        early, self._early = self._early, []
+        for messages in early:
+            self._send(messages)
+        replay = self.replay
+        for kept in replay.events if replay is not None else ():
+            if self.standing is Standing.JOINED and self.line is not None:
+                self.line.send(kept.messages, replay, kept.number)
+
+    def resolve(self, ack_id: int, args: Answer) -> None:
+        """Hand an answer to whoever awaits it; one to nothing is ignored."""
+        future = self._calls.get(ack_id)
+        if future is not None and not future.done():
+            future.set_result(args)
+
+    def attach(self, line: Line) -> None:
+        """Use another connection, once `admit` is called."""
+        self.connection += 1
+        self.line = line
+        self.standing = Standing.JOINING
+
+    def detach(self, *, may_return: bool) -> None:
+        """Give up the connection, and the answers that were awaited."""
+        self.line = None
+        self.standing = Standing.ABSENT if may_return else Standing.GONE
+        if not may_return:
+            self.replay = None
+        for future in self._calls.values():
+            if not future.done():
+                future.set_exception(DisconnectedError("the client disconnected"))

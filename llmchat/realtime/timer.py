@@ -1,0 +1,38 @@
+"""A timer that is set often and fires seldom."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+class LazyTimer:
+    """Calls back at a deadline, or earlier.
+
+    A deadline that moves away leaves the timer as it is: it fires early, whoever is
+    called finds nothing due and sets it again. So a deadline that moves with every
+    message costs no timer of the event loop for each of them.
+    """
+
+    __slots__ = ("_at", "_callback", "_handle")
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback = callback
+        self._handle: asyncio.TimerHandle | None = None
+        self._at = 0.0
+
+    def set(self, deadline: float | None) -> None:
+        """Set the timer, or stop it where there is no deadline."""
+        if self._handle is not None:
+            if deadline is not None and deadline >= self._at:
+                return
+            self._handle.cancel()
+            self._handle = None
+        if deadline is not None:
+            self._at = deadline
+            loop = asyncio.get_running_loop()
+            self._handle = loop.call_at(deadline, self._fire)
+
+    def _fire(self) -> None:
+        self._handle = None
+        self._callback()
