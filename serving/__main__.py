@@ -5,6 +5,7 @@ It is uvicorn, with the options that measured best.
 
 from __future__ import annotations
 
+import atexit
 import ipaddress
 import logging
 import os
@@ -71,7 +72,7 @@ def main() -> None:
     """Listen, say where, and serve until a signal comes."""
     # What comes before the server takes the signals, and again when it has stopped.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(0))
+        signal.signal(number, _leave)
     django.setup()
     try:
         sockets = listen(settings.HOST, settings.PORT)
@@ -86,6 +87,16 @@ def main() -> None:
         _serve_alone(config, sockets)
     else:
         _serve_with_workers(config, sockets)
+
+
+def _leave(*_: Any) -> None:
+    """Called when all is done. End at once.
+
+    The interpreter's own end waits for every thread, and one may hang in a database.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _serve_alone(config: Config, sockets: list[Any]) -> None:
