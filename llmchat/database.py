@@ -28,8 +28,10 @@ T = TypeVar("T")
 
 # Enough to hide a slow query from the others; SQLite has one writer anyway.
 THREADS = 4
-# From asking to the answer, the wait for a thread included.
+# How long a call may take, and before that wait for a thread. During an outage the
+# threads are free as soon as it is known.
 DEADLINE_S = 5.0
+QUEUE_S = 10.0
 
 # Set by the server: commands such as `migrate` may take their time.
 is_serving = False
@@ -49,7 +51,7 @@ async def in_database(call: Callable[..., T], *args: object) -> T:
 
     Cancelling the caller does not stop a call that has begun.
 
-    Raises: OperationalError, where there is no database within `DEADLINE_S`.
+    Raises: OperationalError, where there is no database in time.
     """
     if outage.lasts:
         raise OperationalError(_AWAY)
@@ -64,10 +66,10 @@ async def read_database(call: Callable[..., T], *args: object) -> T:
 async def _run_in(
     threads: ThreadPoolExecutor, call: Callable[..., T], args: tuple[object, ...]
 ) -> T:
-    work = threads.submit(_run, call, args, time.monotonic() + DEADLINE_S)
+    work = threads.submit(_run, call, args)
     waiter = asyncio.wrap_future(work)
     try:
-        done, _ = await asyncio.wait([waiter], timeout=DEADLINE_S)
+        done, _ = await asyncio.wait([waiter], timeout=QUEUE_S)
     except asyncio.CancelledError:
         waiter.cancel()
         raise
@@ -77,12 +79,14 @@ async def _run_in(
     return await waiter
 
 
-def _run(call: Callable[..., T], args: tuple[object, ...], deadline_at: float) -> T:
-    with until(deadline_at):
+def _run(call: Callable[..., T], args: tuple[object, ...]) -> T:
+    with until(time.monotonic() + DEADLINE_S):
         try:
             return call(*args)
         except Exception as exc:
-            note_failure(exc.__cause__ or exc)
+            if _is_locked(exc.__cause__ or exc):
+                # Before this thread takes the next call, to wait as long in vain.
+                outage.begin(exc.__cause__ or exc)
             raise
         finally:
             _give_back_connections()
@@ -132,8 +136,12 @@ _AWAY = "the database does not answer"
 
 def note_failure(exc: BaseException) -> None:
     """Called with what made a call fail: a lock that is held may be held for long."""
-    if isinstance(exc, OperationalError) and "locked" in str(exc):
+    if _is_locked(exc):
         outage.suspect()
+
+
+def _is_locked(exc: BaseException) -> bool:
+    return isinstance(exc, OperationalError) and "locked" in str(exc)
 
 
 def _probe() -> None:

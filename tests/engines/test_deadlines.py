@@ -40,7 +40,7 @@ async def test_a_call_that_waits_too_long_for_a_thread_is_refused_and_never_runs
 ):
     ran = []
     async with busy_writers() as calls:
-        monkeypatch.setattr(database, "DEADLINE_S", 0.2)
+        monkeypatch.setattr(database, "QUEUE_S", 0.2)
         with pytest.raises(OperationalError):
             await in_database(ran.append, 1)
     assert await asyncio.gather(*calls) == [True] * THREADS
@@ -58,7 +58,7 @@ async def test_a_call_that_has_begun_is_waited_for(monkeypatch):
         go.wait(LIMIT_S)
         return "stored"
 
-    monkeypatch.setattr(database, "DEADLINE_S", 1.0)
+    monkeypatch.setattr(database, "QUEUE_S", 1.0)
     calling = asyncio.ensure_future(in_database(call))
     await asyncio.to_thread(begun.wait, LIMIT_S)
     await asyncio.wait([calling], timeout=1.5)
