@@ -40,7 +40,8 @@ def delete_users(users: QuerySet[User]) -> None:
     finds its row gone, and stops.
     """
     with transaction.atomic():
-        idents = list(users.select_for_update().values_list("pk", flat=True))
+        locked = users.order_by("pk").select_for_update()
+        idents = list(locked.values_list("pk", flat=True))
         # They would stay, with nobody's name on them and somebody's id in them.
         OutstandingToken.objects.filter(user_id__in=idents).delete()
         User.objects.filter(pk__in=idents).delete()
