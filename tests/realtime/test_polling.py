@@ -77,8 +77,7 @@ async def test_second_poll_is_400_and_closes_with_transport_error(
 ) -> None:
     async with wire.polling() as client:
         answer = await client.join()
-        first = asyncio.create_task(client.get())
-        await asyncio.sleep(0.05)
+        first = await client.hold()
         second = await client.get()
         assert (second.status_code, second.content) == (400, b"")
         assert ((await first).status_code, (await first).text) == (200, "1")
@@ -91,8 +90,7 @@ async def test_aborted_poll_closes_with_transport_error(
 ) -> None:
     async with wire.polling() as client:
         answer = await client.join()
-        poll = asyncio.create_task(client.get())
-        await asyncio.sleep(0.05)
+        poll = await client.hold()
         poll.cancel()
         await asyncio.wait([poll])
         assert await gone(wire, answer["sid"]) == ["transport error"]
@@ -176,10 +174,7 @@ async def test_second_post_while_one_is_received_closes(
 ) -> None:
     async with wire.polling() as client:
         answer = await client.join()
-        target = wire.target(transport="polling", sid=client.sid)
-        _, writer = await asyncio.open_connection("127.0.0.1", wire.port)
-        head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n42"
-        writer.write(head.encode())
+        _, writer = await client.begin_post()
         await asyncio.sleep(0.1)
         response = await client.post("3")
         assert (response.status_code, response.content) == (400, b"")
@@ -193,10 +188,7 @@ async def test_second_post_while_one_is_received_closes(
 async def test_post_lost_before_its_end_closes(wire: Wire) -> None:
     async with wire.polling() as client:
         answer = await client.join()
-        target = wire.target(transport="polling", sid=client.sid)
-        _, writer = await asyncio.open_connection("127.0.0.1", wire.port)
-        head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n42"
-        writer.write(head.encode())
+        _, writer = await client.begin_post()
         await asyncio.sleep(0.1)
         writer.close()
         assert await gone(wire, answer["sid"]) == ["transport error"]
@@ -251,8 +243,7 @@ async def test_leaving_and_closing_in_one_body(wire: Wire) -> None:
     """The stock client's way to disconnect: the first packet is the reason."""
     async with wire.polling() as client:
         answer = await client.join()
-        poll = asyncio.create_task(client.get())
-        await asyncio.sleep(0.05)
+        poll = await client.hold()
         await client.post("41" + RS + "1")
         assert (await poll).text == "6"
         await client.expect_end()
@@ -264,8 +255,7 @@ async def test_close_packet_releases_the_poll_with_a_noop(
 ) -> None:
     async with wire.polling() as client:
         answer = await client.join()
-        poll = asyncio.create_task(client.get())
-        await asyncio.sleep(0.05)
+        poll = await client.hold()
         await client.post("1")
         assert (await poll).text == "6"
         await client.expect_end()
@@ -291,8 +281,7 @@ async def test_open_upgrade_and_noop_are_ignored(wire: Wire) -> None:
 async def test_server_close_answers_the_held_poll(wire: Wire) -> None:
     async with wire.polling() as client:
         await client.join()
-        poll = asyncio.create_task(client.get())
-        await asyncio.sleep(0.05)
+        poll = await client.hold()
         await client.post(event("kill"))
         received = (await poll).text
         if received == "41":  # the poll left before the close came
@@ -390,9 +379,7 @@ async def test_post_that_never_ends_is_let_go_with_its_session(
     if wire.kind == "daphne":
         pytest.skip("daphne keeps a body to itself until it is whole")
     async with wire.polling() as client:
-        reader, writer = await asyncio.open_connection("127.0.0.1", wire.port)
-        head = f"POST {httpx.URL(client.url).raw_path.decode()} HTTP/1.1\r\nHost: x\r\n"
-        writer.write(f"{head}Content-Length: 100\r\n\r\n4".encode())
+        reader, writer = await client.begin_post()
         async with asyncio.timeout(LIMIT_S):
             status = await reader.readline()
         writer.close()

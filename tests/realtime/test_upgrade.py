@@ -38,8 +38,7 @@ async def test_every_poll_while_probing_is_answered_at_once(
     """The stock client may begin one more before it has seen the probe's answer."""
     async with wire.polling() as polling:
         await polling.join()
-        held = asyncio.create_task(polling.get())
-        await asyncio.sleep(0.05)
+        held = await polling.hold()
         async with wire.websocket(polling.upgrade_query) as client:
             await probe(client)
             assert (await held).text == "6"
@@ -73,8 +72,7 @@ async def polling_is_over(polling: Polling) -> bool:
 async def test_held_poll_is_released_by_the_upgrade(wire: Wire) -> None:
     async with wire.polling() as polling:
         await polling.join()
-        held = asyncio.create_task(polling.get())
-        await asyncio.sleep(0.05)
+        held = await polling.hold()
         async with wire.websocket(polling.upgrade_query) as client:
             await client.send("5", event("echo", 1, ack_id=0))
             assert await client.receive() == "430[1]"
