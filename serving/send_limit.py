@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 class SendLimit:
     """Drops the connection of a client that takes nothing for `limit()` seconds.
 
-    The application then hears what it hears of any client that has gone away.
+    The application then gets the disconnect that any lost client causes.
     """
 
     def __init__(self, application: Application, limit: Callable[[], float]) -> None:

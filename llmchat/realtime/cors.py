@@ -38,7 +38,7 @@ class HttpOptions:
 
 
 def origin_is_allowed(origin: str, allowed: tuple[str | re.Pattern[str], ...]) -> bool:
-    """Whether an `Origin` is in the list, or matches one of its patterns whole."""
+    """Return whether an `Origin` is in the list, or matches a pattern whole."""
     return any(
         origin == entry if isinstance(entry, str) else entry.fullmatch(origin)
         for entry in allowed
@@ -46,7 +46,7 @@ def origin_is_allowed(origin: str, allowed: tuple[str | re.Pattern[str], ...]) -
 
 
 def cors_headers(origin: str | None, options: HttpOptions) -> Headers:
-    """The CORS headers that every answer carries, errors included."""
+    """Return the CORS headers that every answer carries, errors included."""
     allowed = options.cors_origins
     if allowed is None:
         return []
@@ -67,7 +67,7 @@ def cors_headers(origin: str | None, options: HttpOptions) -> Headers:
 
 
 def preflight_headers(request_headers: Mapping[str, str]) -> Headers:
-    """What a preflight is told beside the CORS headers."""
+    """Return what a preflight is told beside the CORS headers."""
     headers: Headers = [(b"access-control-allow-methods", ALLOWED_METHODS)]
     asked = request_headers.get("access-control-request-headers")
     if asked:
@@ -78,7 +78,7 @@ def preflight_headers(request_headers: Mapping[str, str]) -> Headers:
 
 
 def cookie_header(name: str, sid: str) -> tuple[bytes, bytes]:
-    """The cookie by which a load balancer may find the session's worker."""
+    """Return the cookie by which a load balancer may find the session's worker."""
     value = f"{name}={sid}; Path=/; HttpOnly; SameSite=Lax"
     return b"set-cookie", value.encode("latin-1")
 
@@ -86,7 +86,7 @@ def cookie_header(name: str, sid: str) -> tuple[bytes, bytes]:
 def compress(
     body: bytes, accept_encoding: str, options: HttpOptions
 ) -> tuple[bytes, Headers]:
-    """The body, compressed where it is worth it and the client takes it."""
+    """Return the body, compressed where it is worth it and the client takes it."""
     least = options.compress_from_bytes
     if least is None or len(body) < least:
         return body, []
@@ -102,7 +102,7 @@ def compress(
 
 
 def _coding(accept_encoding: str) -> str | None:
-    """The best of what a client takes, None where that is nothing of ours."""
+    """Return the best of what a client takes, None where that is nothing of ours."""
     refused: set[str] = set()
     taken: set[str] = set()
     for part in accept_encoding.lower().split(","):

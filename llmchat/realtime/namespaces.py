@@ -193,7 +193,7 @@ class Namespace:
         return handler
 
     def enter(self, socket: Socket, room: str) -> None:
-        """Put a socket into a room, unless it is forgotten and would stay for ever."""
+        """Put a socket into a room, unless it is forgotten and could never leave."""
         if socket.id in self._sockets:
             self._rooms[room].add(socket)
             socket.rooms.add(room)

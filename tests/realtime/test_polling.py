@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 
-import httpx
 import pytest
 
 from tests.support.wire import (
@@ -174,10 +173,7 @@ async def test_second_post_while_one_is_received_closes(
 ) -> None:
     async with wire.polling() as client:
         answer = await client.join()
-        target = wire.target(transport="polling", sid=client.sid)
-        _, writer = await asyncio.open_connection("127.0.0.1", wire.port)
-        head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n42"
-        writer.write(head.encode())
+        _, writer = await client.begin_post()
         await wire.catch_up()
         response = await client.post("3")
         assert (response.status_code, response.content) == (400, b"")
@@ -191,10 +187,7 @@ async def test_second_post_while_one_is_received_closes(
 async def test_post_lost_before_its_end_closes(wire: Wire) -> None:
     async with wire.polling() as client:
         answer = await client.join()
-        target = wire.target(transport="polling", sid=client.sid)
-        _, writer = await asyncio.open_connection("127.0.0.1", wire.port)
-        head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n42"
-        writer.write(head.encode())
+        _, writer = await client.begin_post()
         await wire.catch_up()
         writer.close()
         assert await gone(wire, answer["sid"]) == ["transport error"]
@@ -385,9 +378,7 @@ async def test_post_that_never_ends_is_let_go_with_its_session(
     if wire.kind == "daphne":
         pytest.skip("daphne keeps a body to itself until it is whole")
     async with wire.polling() as client:
-        reader, writer = await asyncio.open_connection("127.0.0.1", wire.port)
-        head = f"POST {httpx.URL(client.url).raw_path.decode()} HTTP/1.1\r\nHost: x\r\n"
-        writer.write(f"{head}Content-Length: 100\r\n\r\n4".encode())
+        reader, writer = await client.begin_post()
         async with asyncio.timeout(LIMIT_S):
             status = await reader.readline()
         writer.close()

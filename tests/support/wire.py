@@ -206,6 +206,22 @@ class Polling:
         """One POST of packets."""
         return await self.http.post(self.url, content=body, **options)
 
+    async def hold(self) -> asyncio.Task[httpx.Response]:
+        """Begin a poll that the server has nothing for yet."""
+        poll = asyncio.create_task(self.get())
+        await asyncio.sleep(0.05)
+        return poll
+
+    async def begin_post(
+        self, begun: bytes = b"42", length: int = 10
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Begin a POST that is not finished, on a connection of its own."""
+        target = self.wire.target(transport="polling", sid=self.sid)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.wire.port)
+        head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+        writer.write(head.encode() + begun)
+        return reader, writer
+
     async def receive(self) -> str:
         """The next packet; pings are answered on the way, noops passed over."""
         async with asyncio.timeout(LIMIT_S):

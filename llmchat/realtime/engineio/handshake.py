@@ -61,7 +61,7 @@ def check_request(
     session_transport: str | None,
     options: Options,
 ) -> Action:
-    """Says what a request asks for.
+    """Say what a request asks for.
 
     `websocket` tells a WebSocket handshake from plain HTTP; `session_transport` is
     the present transport of the session that `sid` names, None where there is none.
@@ -104,7 +104,7 @@ def _check_known(
 
 
 def check_version(query: Mapping[str, str]) -> None:
-    """Refuses any protocol but the fourth.
+    """Refuse any protocol but the fourth.
 
     Raises:
         RequestError: `EIO` is missing or something else.
@@ -114,12 +114,12 @@ def check_version(query: Mapping[str, str]) -> None:
 
 
 def make_sid() -> str:
-    """A session id that cannot be guessed, of URL-safe characters."""
+    """Return a session id that cannot be guessed, of URL-safe characters."""
     return secrets.token_urlsafe(SID_RANDOM_BYTES)
 
 
 def open_packet(sid: str, transport: str, options: Options) -> Packet:
-    """The packet that answers a handshake."""
+    """Return the packet that answers a handshake."""
     upgrades = (
         ["websocket"]
         if transport == "polling"

@@ -26,20 +26,20 @@ class Heartbeat:
         return self.pong_by if self.ping_at is None else self.ping_at
 
     def ping(self, at: float) -> None:
-        """A ping was due at this time; its pong is owed from then on."""
+        """Note a ping that was due at this time, and when its pong is late."""
         self.ping_at = None
         self.pong_by = at + self._timeout_s
 
     def pong(self, now: float) -> None:
-        """A pong came; one that nobody asked for restarts the interval as well."""
+        """Note a pong; one without a ping restarts the interval as well."""
         self.pong_by = None
         self.ping_at = now + self._interval_s
 
     def extend(self, now: float) -> None:
-        """Gives a pong that is owed all of its time again."""
+        """Start the time of a pong that is awaited again."""
         if self.pong_by is not None:
             self.pong_by = now + self._timeout_s
 
     def stop(self) -> None:
-        """Expects nothing any more."""
+        """Stop both times."""
         self.ping_at = self.pong_by = None

@@ -42,14 +42,14 @@ class Packet:
 
 
 def encode_text(packet: Packet) -> str:
-    """The packet as text: for a polling payload, or a peer without binary."""
+    """Return the packet as text: for a polling payload, or a peer without binary."""
     if isinstance(packet.data, bytes):
         return "b" + base64.b64encode(packet.data).decode("ascii")
     return packet.type.value + packet.data
 
 
 def decode_text(text: str) -> Packet:
-    """The packet of one text.
+    """Return the packet of one text.
 
     Raises:
         PacketError: no such type, an empty text, or illegal base64.
@@ -63,7 +63,7 @@ def decode_text(text: str) -> Packet:
 
 
 def encode_frame(packet: Packet, *, base64_only: bool = False) -> str | bytes:
-    """The packet as one WebSocket frame: bytes stand for a binary frame.
+    """Return the packet as one WebSocket frame: bytes stand for a binary frame.
 
     An empty binary message goes as text, since there are servers that drop an empty
     binary frame on its way out.
@@ -74,7 +74,7 @@ def encode_frame(packet: Packet, *, base64_only: bool = False) -> str | bytes:
 
 
 def decode_frame(frame: str | bytes) -> Packet:
-    """The packet of one WebSocket frame.
+    """Return the packet of one WebSocket frame.
 
     Raises:
         PacketError: a text frame that is no packet.
@@ -85,7 +85,7 @@ def decode_frame(frame: str | bytes) -> Packet:
 
 
 def byte_length(data: str | bytes) -> int:
-    """How many bytes the data is on the wire, as UTF-8 where it is text.
+    """Return how many bytes the data is on the wire, as UTF-8 where it is text.
 
     Raises:
         UnicodeEncodeError: a text with half of a surrogate pair.
@@ -96,7 +96,7 @@ def byte_length(data: str | bytes) -> int:
 
 
 def _decode_base64(text: str) -> bytes:
-    """Bytes of standard base64; missing padding is forgiven, nothing else is."""
+    """Return the bytes of standard base64; only missing padding is forgiven."""
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as exc:

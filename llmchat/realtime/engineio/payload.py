@@ -17,12 +17,12 @@ SEPARATOR = "\x1e"
 
 
 def encode_payload(packets: Iterable[Packet]) -> bytes:
-    """The body that carries these packets."""
+    """Return the body that carries these packets."""
     return SEPARATOR.join(map(encode_text, packets)).encode("utf-8")
 
 
 def decode_payload(body: bytes, *, max_packets: int) -> Iterator[Packet]:
-    """The packets of a body, one after another.
+    """Return the packets of a body, one after another.
 
     An iterator and not a list, since the packets before an illegal one count as
     received.

@@ -16,7 +16,7 @@ from .strict_json import encode_json
 
 
 def encode_data(data: Any) -> tuple[str, list[bytes]]:
-    """The JSON of the data, and the bytes that were found in it.
+    """Return the JSON of the data, and the bytes that were found in it.
 
     Raises:
         TypeError, ValueError: a value has no JSON form.
@@ -41,7 +41,7 @@ def _encode_binary(data: Any) -> tuple[str, list[bytes]]:
 
 
 def put_back(data: list[Any], attachments: Sequence[bytes]) -> None:
-    """Replaces each placeholder within the data by its bytes.
+    """Replace each placeholder within the data by its bytes.
 
     A number may repeat or come out of order.
 

@@ -83,7 +83,7 @@ class Connection:
 
     @property
     def next_deadline(self) -> float | None:
-        """When `tick` must be called next, None when there is no reason to."""
+        """Return when `tick` must be called next, None when there is no reason to."""
         if self._partial is None:
             return self._connect_deadline
         if self._connect_deadline is None:
@@ -91,7 +91,7 @@ class Connection:
         return min(self._connect_deadline, self._partial.deadline)
 
     def tick(self, now: float) -> None:
-        """Does what is due.
+        """Do what is due.
 
         Raises:
             ProtocolError: the peer took too long.
@@ -102,13 +102,13 @@ class Connection:
             raise self._failure("attachments did not come in time")
 
     def is_joined(self, namespace: str) -> bool:
-        """True while events may travel in the namespace."""
+        """Return whether events may travel in the namespace."""
         return self._members.get(namespace) is Membership.JOINED
 
     # In.
 
     def receive_message(self, message: str | bytes, now: float) -> Event | None:
-        """What a message means; None when it is part of a packet yet to come.
+        """Return what a message means; None when it is part of a packet yet to come.
 
         Raises:
             PacketError: what came cannot be decoded.
@@ -192,7 +192,7 @@ class Connection:
     # Out. Each returns the messages to send, header first, in order.
 
     def accept(self, namespace: str, sid: str, pid: str | None = None) -> str:
-        """Lets the peer join the namespace it asked for.
+        """Let the peer join the namespace it asked for.
 
         `pid` is the secret by which it may take this state up again later.
         """
@@ -202,7 +202,7 @@ class Connection:
         return encode(Packet(PacketType.CONNECT, namespace, data))
 
     def refuse(self, namespace: str, message: str, data: Any = None) -> str:
-        """Turns the peer away from a namespace; it may ask again."""
+        """Turn the peer away from a namespace; it may ask again."""
         self._members.pop(namespace, None)
         content = {"message": message}
         if data is not None:
@@ -210,7 +210,7 @@ class Connection:
         return encode(Packet(PacketType.CONNECT_ERROR, namespace, content))
 
     def expel(self, namespace: str) -> str:
-        """Makes the peer leave a namespace."""
+        """Make the peer leave a namespace."""
         self._members[namespace] = Membership.EXPELLED
         return encode(Packet(PacketType.DISCONNECT, namespace))
 
@@ -218,7 +218,7 @@ class Connection:
 def encode_event(
     namespace: str, name: str, args: Sequence[Any], ack_id: int | None = None
 ) -> list[str | bytes]:
-    """The messages of an event: the header, then its attachments.
+    """Return the messages of an event: the header, then its attachments.
 
     Raises:
         ReservedEventError: the name is not for applications.
@@ -229,7 +229,7 @@ def encode_event(
 
 
 def encode_ack(namespace: str, ack_id: int, args: Sequence[Any]) -> list[str | bytes]:
-    """The messages that answer the event with this id.
+    """Return the messages that answer the event with this id.
 
     Raises:
         TypeError, ValueError: an argument has no JSON form.

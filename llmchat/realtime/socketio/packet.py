@@ -78,7 +78,7 @@ _HEADER = re.compile(
 
 
 def decode(text: str, *, max_attachments: int = MAX_ATTACHMENTS) -> Packet:
-    """The packet of a text.
+    """Return the packet of a text.
 
     Raises:
         PacketError: it is none, or one that only a server may send.
@@ -108,7 +108,7 @@ def _attachments(packet_type: PacketType, digits: str | None, limit: int) -> int
 
 
 def _check(packet: Packet, *, has_data: bool) -> None:
-    """Holds a packet from a client to what its type allows."""
+    """Hold a packet from a client to what its type allows."""
     data = packet.data
     match packet.type:
         case PacketType.CONNECT:
@@ -132,7 +132,7 @@ def _is_event_name(name: Any) -> bool:
 
 
 def check_event_name(name: str) -> None:
-    """Refuses to send what a client would take for the protocol's own event.
+    """Refuse to send what a client would take for the protocol's own event.
 
     Raises:
         ReservedEventError: the name is reserved.

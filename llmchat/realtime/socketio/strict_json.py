@@ -36,7 +36,7 @@ _decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def decode_json(text: str) -> Any:
-    """Decodes strict JSON.
+    """Decode strict JSON.
 
     Raises:
         PacketError: it is not JSON, or nested deeper than `MAX_DEPTH`.
@@ -55,7 +55,7 @@ def _depth(text: str) -> int:
 
 
 def encode_json(value: Any, default: Callable[[Any], Any] | None = None) -> str:
-    """Encodes to compact JSON, text as it is.
+    """Encode to compact JSON, text as it is.
 
     `default` is asked for what stands for a value without JSON form.
 
