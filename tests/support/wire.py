@@ -206,12 +206,6 @@ class Polling:
         """One POST of packets."""
         return await self.http.post(self.url, content=body, **options)
 
-    async def hold(self) -> asyncio.Task[httpx.Response]:
-        """Begin a poll that the server has nothing for yet."""
-        poll = asyncio.create_task(self.get())
-        await asyncio.sleep(0.05)
-        return poll
-
     async def begin_post(
         self, begun: bytes = b"42", length: int = 10
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
