@@ -161,6 +161,28 @@ def test_a_link_to_a_file_leads_somewhere(page: Path) -> None:
     assert missing == []
 
 
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives a page's headings."""
+    headings = re.findall(r"(?m)^#+ (.+)$", page.read_text())
+    return {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))],
+    ids=lambda p: p.name,
+)
+def test_a_link_to_a_heading_leads_to_one(page: Path) -> None:
+    links = re.findall(r"\]\(([^):#]*)#([^)]+)\)", page.read_text())
+    missing = [
+        f"{link}#{anchor}"
+        for link, anchor in links
+        if anchor not in _anchors(page.parent / link if link else page)
+    ]
+
+    assert missing == []
+
+
 def test_every_check_is_in_the_operations_guide() -> None:
     source = (ROOT / "llmchat" / "checks.py").read_text()
     guide = (ROOT / "docs" / "operations.md").read_text()
