@@ -6,7 +6,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from accounts.models import User
-from accounts.tokens import bearer_token, user_for_token_sync
+from accounts.tokens import bearer_token, user_for_token
 
 
 class BearerAuthentication(BaseAuthentication):
@@ -20,7 +20,7 @@ class BearerAuthentication(BaseAuthentication):
         token = bearer_token(request.headers.get("authorization"))
         if not token:
             return None
-        user, _ = user_for_token_sync(token)
+        user, _ = user_for_token(token)
         return user, None
 
     def authenticate_header(self, request: Request) -> str:

@@ -10,7 +10,6 @@ import logging
 import time
 from dataclasses import dataclass
 
-from channels.db import database_sync_to_async
 from django.db import IntegrityError, transaction
 from rest_framework_simplejwt import exceptions as jwt_exceptions
 from rest_framework_simplejwt.token_blacklist.models import (
@@ -68,7 +67,7 @@ def bearer_token(header: str | None) -> str:
     return token
 
 
-def user_for_token_sync(raw: object) -> tuple[User, float]:
+def user_for_token(raw: object) -> tuple[User, float]:
     """Return the active user of an access token and the token's end.
 
     The end is in seconds since the Unix epoch. `raw` is what the client sent and
@@ -80,9 +79,6 @@ def user_for_token_sync(raw: object) -> tuple[User, float]:
         raise TokenError("token_missing")
     token = _decode(AccessToken, raw)
     return _active_user(token), float(token["exp"])
-
-
-user_for_token = database_sync_to_async(user_for_token_sync)
 
 
 def issue_tokens(*, user: User) -> TokenPair:

@@ -14,7 +14,7 @@ from django.db import DatabaseError, InterfaceError
 
 from accounts.errors import TokenError
 from accounts.models import User
-from accounts.tokens import bearer_token, user_for_token_sync
+from accounts.tokens import bearer_token, user_for_token
 from llmchat import conf
 from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.answers import runtime
@@ -174,7 +174,7 @@ async def _authenticate(socket: Socket, auth: dict[str, Any]) -> tuple[User, flo
     token = auth.get("token")
     if token is None or token == "":
         token = bearer_token(socket.handshake.headers.get("authorization"))
-    return await read_database(user_for_token_sync, token)
+    return await read_database(user_for_token, token)
 
 
 def _active_users(user_ids: set[int]) -> set[int]:

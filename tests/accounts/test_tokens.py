@@ -12,7 +12,7 @@ from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from accounts.errors import TokenError
 from accounts.models import User
-from accounts.tokens import bearer_token, user_for_token, user_for_token_sync
+from accounts.tokens import bearer_token, user_for_token
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,28 +41,17 @@ def _signed(claims: dict[str, object], key: str | None = None) -> str:
 def test_an_access_token_names_its_user_and_its_end(user: User) -> None:
     token = AccessToken.for_user(user)
 
-    found, expires = user_for_token_sync(str(token))
+    found, expires = user_for_token(str(token))
 
     assert found == user
     assert expires == token["exp"]
     assert expires > time.time()
 
 
-async def test_the_asynchronous_twin_gives_the_same(user: User) -> None:
-    token = AccessToken.for_user(user)
-
-    assert await user_for_token(str(token)) == (user, float(token["exp"]))
-
-
-async def test_the_asynchronous_twin_refuses_alike(user: User) -> None:
-    with pytest.raises(TokenError, match="Authentication token invalid"):
-        await user_for_token("nonsense")
-
-
 @pytest.mark.parametrize("raw", [None, ""])
 def test_no_token_is_a_missing_one(raw: object) -> None:
     with pytest.raises(TokenError) as caught:
-        user_for_token_sync(raw)
+        user_for_token(raw)
 
     assert caught.value.code == "token_missing"
     assert caught.value.text == "Authentication token missing"
@@ -73,7 +62,7 @@ def test_a_token_past_its_end_is_expired(user: User) -> None:
     token.set_exp(lifetime=timedelta(seconds=-1))
 
     with pytest.raises(TokenError) as caught:
-        user_for_token_sync(str(token))
+        user_for_token(str(token))
 
     assert caught.value.code == "token_expired"
     assert caught.value.text == "Authentication token expired"
@@ -84,7 +73,7 @@ def test_a_token_past_its_end_is_expired(user: User) -> None:
 )
 def test_what_is_no_token_is_invalid(raw: object) -> None:
     with pytest.raises(TokenError) as caught:
-        user_for_token_sync(raw)
+        user_for_token(raw)
 
     assert caught.value.code == "token_invalid"
 
@@ -106,7 +95,7 @@ def test_a_token_with_wrong_claims_is_invalid(
     user: User, changes: dict[str, object]
 ) -> None:
     with pytest.raises(TokenError) as caught:
-        user_for_token_sync(_signed(_claims(user, **changes)))
+        user_for_token(_signed(_claims(user, **changes)))
 
     assert caught.value.code == "token_invalid"
 
@@ -117,14 +106,14 @@ def test_a_token_without_a_claim_is_invalid(user: User, claim: str) -> None:
     del claims[claim]
 
     with pytest.raises(TokenError) as caught:
-        user_for_token_sync(_signed(claims))
+        user_for_token(_signed(claims))
 
     assert caught.value.code == "token_invalid"
 
 
 def test_a_token_of_another_key_is_invalid(user: User) -> None:
     with pytest.raises(TokenError) as caught:
-        user_for_token_sync(_signed(_claims(user), key="another-secret-" * 4))
+        user_for_token(_signed(_claims(user), key="another-secret-" * 4))
 
     assert caught.value.code == "token_invalid"
 
@@ -133,14 +122,14 @@ def test_an_unsigned_token_is_invalid(user: User) -> None:
     unsigned = jwt.encode(_claims(user), None, algorithm="none")
 
     with pytest.raises(TokenError) as caught:
-        user_for_token_sync(unsigned)
+        user_for_token(unsigned)
 
     assert caught.value.code == "token_invalid"
 
 
 def test_a_refresh_token_opens_no_door(user: User) -> None:
     with pytest.raises(TokenError) as caught:
-        user_for_token_sync(str(RefreshToken.for_user(user)))
+        user_for_token(str(RefreshToken.for_user(user)))
 
     assert caught.value.code == "token_invalid"
 
@@ -150,7 +139,7 @@ def test_an_inactive_user_is_told_no_more_than_a_stranger(user: User) -> None:
     User.objects.update(is_active=False)
 
     with pytest.raises(TokenError) as caught:
-        user_for_token_sync(token)
+        user_for_token(token)
 
     assert caught.value.code == "token_invalid"
     assert caught.value.text == "Authentication token invalid"
