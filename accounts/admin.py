@@ -28,17 +28,17 @@ else:
 
     _UserAdmin = DjangoUserAdmin
 
-# Whoever could change these of an account could give any right to it.
+# Whoever may change these fields of an account may give it any right.
 _RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
-# Their pages would show tokens that somebody can log in with.
+# Their pages would show tokens that can be used to log in.
 admin.site.unregister([OutstandingToken, BlacklistedToken])
 admin.site.unregister(Group)
 
 
 @admin.register(User)
 class UserAdmin(_UserAdmin, _Look):
-    """People and operators, as Django shows its own."""
+    """Users and operators, on Django's own pages."""
 
     form = UserChangeForm
     add_form = UserCreationForm
@@ -50,49 +50,49 @@ class UserAdmin(_UserAdmin, _Look):
     def get_readonly_fields(
         self, request: HttpRequest, obj: User | None = None
     ) -> list[str]:
-        """Leave it to administrators who may do what."""
+        """Let only superusers change rights."""
         return [] if _is_superuser(request) else [*_RIGHTS]
 
     def has_change_permission(
         self, request: HttpRequest, obj: User | None = None
     ) -> bool:
-        """Protect administrators from everybody else, their passwords too."""
+        """Let only superusers change superusers, passwords included."""
         allowed = super().has_change_permission(request, obj)
         return allowed and _may_touch(request, obj)
 
     def has_delete_permission(
         self, request: HttpRequest, obj: User | None = None
     ) -> bool:
-        """Protect administrators from everybody else."""
+        """Let only superusers delete superusers."""
         allowed = super().has_delete_permission(request, obj)
         return allowed and _may_touch(request, obj)
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """Count what goes with an account, instead of reading it."""
+        """Count the rows that are deleted with an account, without loading them."""
         names, counts, refused, protected = summary(objs, self.model)
         if not all(_may_touch(request, user) for user in objs):
             refused = refused | {"administrator"}
         return names, counts, refused, protected
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
-        """Delete the account and everything of it."""
+        """Delete the account and everything that belongs to it."""
         delete_users(User.objects.filter(pk=obj.pk))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Delete the accounts and everything of them."""
+        """Delete the accounts and everything that belongs to them."""
         delete_users(queryset)
 
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, _Look):
-    """Groups, as Django shows its own."""
+    """Groups, on Django's own pages."""
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: Group | None = None
     ) -> list[str]:
-        """Leave it to administrators what the members may do."""
+        """Let only superusers change what the members may do."""
         return [] if _is_superuser(request) else ["permissions"]
 
 

@@ -1,17 +1,17 @@
-"""The application's entry in Django's registry."""
+"""The application's configuration for Django."""
 
 from django.apps import AppConfig
 from django.db.models.signals import pre_save
 
 
 class AccountsConfig(AppConfig):
-    """People and their tokens."""
+    """Users and their tokens."""
 
     name = "accounts"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Called by Django when all applications are loaded."""
+        """Connect the signals; called once, when Django has loaded all applications."""
         from accounts import revocation
 
         pre_save.connect(

@@ -1,14 +1,14 @@
-"""How often somebody may try to log in.
+"""Limits on attempts to log in and to register.
 
-Attempts are counted before the password is looked at, so that many at once cannot
-slip through. Three counts guard against three attackers: account and address
-together against a person at one keyboard, the address alone against one who tries
-many accounts, and the account alone against one who comes from many addresses. The
-last two are wider, because a whole office can share an address, and because a
-stranger must not be able to lock an account's owner out with a handful of tries.
+An attempt is counted before its password is checked, so that concurrent attempts
+cannot slip through. Three counters stop three kinds of attack: account and address
+together for one person guessing, the address alone for one address that tries many
+accounts, and the account alone for guesses from many addresses. The last two limits
+are wider, because a whole office can share an address, and because a stranger must
+not be able to lock an account's owner out with a handful of guesses.
 
-The counts are in the cache. While Redis is away that is the process's own memory, so
-people can log in and nobody can guess without end.
+The counters are in the cache. During an outage of Redis they are in the process's own
+memory: people can log in, and guesses stay limited.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WIDER = 5
 def count_attempt(request: HttpRequest, *, account: str) -> None:
     """Count one attempt to log in.
 
-    Raises: AttemptsError, when one of the limits is passed.
+    Raises: AttemptsError, when a limit is exceeded.
     """
     per_minute = conf.get().login_attempts_per_minute
     if per_minute == 0:
@@ -44,7 +44,7 @@ def count_attempt(request: HttpRequest, *, account: str) -> None:
 
 
 def count_registration(request: HttpRequest) -> None:
-    """Count one attempt to register, by address.
+    """Count one attempt to register from an address.
 
     Raises: AttemptsError.
     """
@@ -66,14 +66,14 @@ def _count(request: HttpRequest, *, group: str, key: str, limit: int) -> None:
 
 
 def _network(request: HttpRequest) -> str:
-    """Return the client's address; an IPv6 client owns its whole /64."""
+    """Return the client's address, or its /64, which one IPv6 client owns."""
     address = request.META.get("REMOTE_ADDR") or ""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return "unknown"
     if isinstance(parsed, ipaddress.IPv6Address):
-        # A server that listens on :: sees IPv4 clients like this.
+        # A server that listens on :: sees IPv4 addresses mapped into IPv6.
         if parsed.ipv4_mapped:
             return str(parsed.ipv4_mapped)
         return str(ipaddress.ip_network((parsed, 64), strict=False))

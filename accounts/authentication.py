@@ -1,4 +1,4 @@
-"""The access token of the `Authorization` header, for REST."""
+"""Authentication of REST requests by the access token in `Authorization`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from accounts.tokens import bearer_token, user_for_token
 
 
 class BearerAuthentication(BaseAuthentication):
-    """Finds the user of a request by its bearer token, never by a cookie."""
+    """Authenticate a request by its bearer token, never by a cookie."""
 
     def authenticate(self, request: Request) -> tuple[User, None] | None:
-        """Return the user, or None where the request brings no token.
+        """Return the user, or None if the request has no token.
 
         Raises: TokenError.
         """
@@ -24,5 +24,5 @@ class BearerAuthentication(BaseAuthentication):
         return user, None
 
     def authenticate_header(self, request: Request) -> str:
-        """Return the challenge that goes with a 401."""
+        """Return the challenge of a 401 response."""
         return "Bearer"

@@ -1,4 +1,4 @@
-"""The settings of accounts, read at the moment that they are needed."""
+"""The settings of accounts, read when they are needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.conf import settings
 
 @dataclass(frozen=True, slots=True)
 class Conf:
-    """Those values of the `LLMCHAT` setting that accounts use."""
+    """The values of the `LLMCHAT` setting that accounts use."""
 
     registration: bool
     login_attempts_per_minute: int

@@ -1,4 +1,4 @@
-"""Deleting an account and everything of it, without reading it first."""
+"""Deletion of accounts and what belongs to them, without loading the rows."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from accounts.models import User
 def summary(
     objs: Any, model: type[Model]
 ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-    """Return what the admin's page says of a deletion: names, and counts by kind.
+    """Return what the admin shows before a deletion: names, and counts by model.
 
-    Django's own reads and lists every row. Whoever may delete an account may delete
-    what belongs to it, so that nothing is left behind.
+    Django's own version loads and lists every row. Whoever may delete an account may
+    delete what belongs to it, so that nothing is left behind.
     """
     collector = Collector(using=router.db_for_write(model), origin=objs)
     collector.collect(objs)
@@ -34,15 +34,15 @@ def summary(
 
 
 def delete_users(users: QuerySet[User]) -> None:
-    """Delete accounts, and with them what they said and every token of theirs.
+    """Delete accounts with their conversations and tokens.
 
-    The lock keeps a turn of theirs from beginning meanwhile. A stream that runs
-    finds its row gone, and stops.
+    The lock stops new turns meanwhile. A running stream finds that its row is deleted,
+    and stops.
     """
     with transaction.atomic():
         locked = users.order_by("pk").select_for_update()
         idents = list(locked.values_list("pk", flat=True))
-        # They would stay, with nobody's name on them and somebody's id in them.
+        # Django would keep these rows, without a user.
         OutstandingToken.objects.filter(user_id__in=idents).delete()
         User.objects.filter(pk__in=idents).delete()
 

@@ -1,4 +1,4 @@
-"""What can be refused about a person, in the words of the API.
+"""The errors of log-ins and tokens, as clients see them.
 
     AccountError
     ├── TokenError          token_missing, token_expired, token_invalid
@@ -6,8 +6,8 @@
     ├── RegistrationError   registration_disabled
     └── AttemptsError       rate_limited
 
-Each error carries the wire's own `code`, a sentence for a person as `text`, the
-HTTP `status` and, where waiting helps, the seconds to wait as `retry_after`.
+Each error has a stable `code` for programs, a `text` for people, the HTTP `status`
+and, where waiting helps, the seconds to wait as `retry_after`.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class AccountError(Exception):
 
 
 class TokenError(AccountError):
-    """A token that lets nobody in.
+    """A missing, expired or invalid token.
 
-    One text covers every invalid token, so that it does not tell whether the
-    signature, the type or the user was wrong.
+    All invalid tokens have one text, so that it does not reveal whether the signature,
+    the type or the user was wrong.
     """
 
     status = 401
@@ -51,7 +51,7 @@ class TokenError(AccountError):
 
 
 class CredentialsError(AccountError):
-    """A username and a password that do not belong together, or to anybody."""
+    """An unknown username or a wrong password."""
 
     code = "invalid_credentials"
     text = "Username or password is wrong"
@@ -59,7 +59,7 @@ class CredentialsError(AccountError):
 
 
 class RegistrationError(AccountError):
-    """Nobody may register here."""
+    """Registration is disabled."""
 
     code = "registration_disabled"
     text = "Registration is switched off on this server"
@@ -67,7 +67,7 @@ class RegistrationError(AccountError):
 
 
 class AttemptsError(AccountError):
-    """Too many attempts at logging in; `retry_after` says when to come back."""
+    """Too many attempts to log in; `retry_after` says when to retry."""
 
     code = "rate_limited"
     text = "Rate limit exceeded"

@@ -1,7 +1,7 @@
-"""Passwords are hashed by a few threads at a time, whoever asks.
+"""Password hashing by a few threads at a time.
 
-A hash is slow on purpose. Sixty log-ins at once would each have a processor's time for
-seconds, and every other request would wait among them.
+A hash is slow on purpose. Without a limit, sixty concurrent log-ins would take all
+processors for seconds, and every other request would wait behind them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from django.db import connections
 
 from accounts.errors import AttemptsError
 
-# One processor stays free for everything else, where there is more than one.
+# One processor stays free for everything else, if there is more than one.
 AT_ONCE = max(1, (os.cpu_count() or 1) - 1)
 WAITING = 200
 WAIT_S = 60.0
@@ -25,7 +25,7 @@ _RETRY_S = 10
 
 
 class Turns:
-    """Lets `at_once` callers in; of others `waiting` wait, for `wait_s` seconds."""
+    """A semaphore for `at_once` callers; `waiting` more may wait up to `wait_s` s."""
 
     def __init__(self, at_once: int, waiting: int, wait_s: float) -> None:
         self._inside = threading.BoundedSemaphore(at_once)
@@ -36,7 +36,7 @@ class Turns:
     def turn(self) -> Iterator[None]:
         """Wait for a turn, and hold it for the block.
 
-        Raises: AttemptsError, where too many wait already, or it takes too long.
+        Raises: AttemptsError, if too many wait already, or the wait times out.
         """
         if not self._places.acquire(blocking=False):
             raise AttemptsError(_RETRY_S)
@@ -55,14 +55,14 @@ _turns = Turns(AT_ONCE, WAITING, WAIT_S)
 
 
 class BoundedPBKDF2PasswordHasher(PBKDF2PasswordHasher):
-    """Django's own hasher, a few at a time."""
+    """Django's own hasher, limited to a few calls at a time."""
 
     def encode(self, password: str, salt: Any, iterations: int | None = None) -> str:
         """Called by Django to hash or to check a password. Raises: AttemptsError."""
         if _in_transaction():
-            # Only operators set passwords inside one, and others wait for its end.
+            # Rare (an operator sets a password), and locks are held: do not queue.
             return super().encode(password, salt, iterations)
-        # No connection is held meanwhile: a pool has few of them.
+        # Hold no database connection meanwhile: the pool has few.
         connections.close_all()
         with _turns.turn():
             return super().encode(password, salt, iterations)

@@ -1,4 +1,4 @@
-"""The project's own user model, so that it can grow without a swap later."""
+"""The user model, a custom one because it cannot be swapped later."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from accounts import names, revocation
 
 
 class AccountManager(UserManager["User"]):
-    """Finds users by their names, however those were typed."""
+    """Look users up by name, in any spelling."""
 
     use_in_migrations = False
 
     def get_by_natural_key(self, username: str | None) -> User:
-        """Called by Django's log-in. Return the user of this name.
+        """Return the user of this name; called by Django's log-in.
 
         Raises: User.DoesNotExist.
         """
@@ -29,30 +29,30 @@ class AccountManager(UserManager["User"]):
         raise self.model.DoesNotExist
 
     async def aget_by_natural_key(self, username: str | None) -> User:
-        """Return the same as its synchronous twin."""
+        """Return the same as `get_by_natural_key`."""
         return await sync_to_async(self.get_by_natural_key)(username)
 
 
 class User(AbstractUser):
-    """A person who chats, or an operator; names and flags are Django's."""
+    """A user or an operator; the fields are Django's."""
 
     objects: ClassVar[AccountManager] = AccountManager()
 
     @classmethod
     def normalize_username(cls, username: str) -> str:
-        """Called by Django for every name that it stores."""
+        """Return the stored form of a name; called by Django."""
         return names.normalize(username)
 
     def set_unusable_password(self) -> None:
-        """Take the password away; it counts as a new one."""
+        """Remove the password, which revokes refresh tokens as a new one does."""
         super().set_unusable_password()
         self._password = ""
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Store the user; a new password revokes the refresh tokens of the old one.
 
-        Django keeps the password as entered until the row is stored, but not where it
-        only hashes the same password anew.
+        Django keeps the entered password until the row is stored, but not when it only
+        rehashes the same password.
         """
         entered: str | None = getattr(self, "_password", None)
         if entered is None or self._state.adding:

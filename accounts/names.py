@@ -1,8 +1,8 @@
-"""User names: one form for each, wherever a name comes in.
+"""One normalized form for each user name.
 
-The same name can be typed in several ways: in full or half width, with an accent as a
-part of its letter or behind it, with a space at its end. Names are stored in the form
-that Django's forms give them, and looked up in that form.
+The same name can be typed in several ways: in full or half width, with composed or
+decomposed accents, with a space at the end. Names are stored and looked up in the form
+that Django's forms use (NFKC).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def normalize(name: str) -> str:
 
 
 def spellings(name: str) -> Iterator[str]:
-    """Yield how a name may be stored, the likeliest first, each once.
+    """Yield the forms in which a name may be stored, the likeliest first.
 
-    A row that was written behind Django's back (an import, SQL) may hold a name that
-    is not normalized.
+    A row that was not written by Django (an import, SQL) may hold a name that is not
+    normalized.
     """
     stripped = name.strip()
     forms = (unicodedata.normalize(cast(_Form, form), stripped) for form in _FORMS)

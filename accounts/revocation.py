@@ -1,8 +1,8 @@
-"""The end of refresh tokens before their time.
+"""Revocation of refresh tokens.
 
-What is stored of a refresh token is its id (`jti`), its user and its expiry; never the
-token, so that nobody can log in with a copy of the database. All tokens that came of
-one log-in are a family: their ids begin alike.
+Of a refresh token its id (`jti`), its user and its expiry are stored; never the token
+itself, so that a copy of the database lets nobody log in. All tokens of one log-in are
+a family: their ids have the same prefix.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _SEPARATOR = "-"
 
 
 def new_jti(family: str = "") -> str:
-    """Return the id of a new token, of a family of its own where none is named."""
+    """Return the id of a new token, in a new family if none is given."""
     return f"{family or uuid4().hex}{_SEPARATOR}{uuid4().hex}"
 
 
 def family_of(jti: str) -> str:
-    """Return the family of a token; an older id, without one, begins a family."""
+    """Return the family of a token; an old id without one is its own family."""
     return jti.partition(_SEPARATOR)[0]
 
 
 def revoke_family(jti: str, user_id: int) -> None:
-    """Revoke all refresh tokens that came of the same log-in as this one."""
+    """Revoke all refresh tokens of the same log-in."""
     family = family_of(jti)
     same = Q(jti=family) | Q(jti__startswith=family + _SEPARATOR)
     _revoke(OutstandingToken.objects.filter(same, user_id=user_id))
@@ -42,12 +42,12 @@ def revoke_all(user_id: int) -> None:
 
 
 def forget_token(instance: OutstandingToken, **kwargs: Any) -> None:
-    """Called before a token's row is written: leave the token itself out."""
+    """Remove the token itself from its row; called before the row is written."""
     instance.token = ""
 
 
 def _revoke(tokens: QuerySet[OutstandingToken]) -> None:
-    # In order, so that two at once cannot wait for each other.
+    # Ordered, so that two transactions cannot deadlock.
     valid = tokens.filter(blacklistedtoken__isnull=True).order_by("pk")
     rows = [BlacklistedToken(token=token) for token in valid]
     BlacklistedToken.objects.bulk_create(rows, ignore_conflicts=True)

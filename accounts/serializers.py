@@ -1,4 +1,4 @@
-"""What the account addresses take and give."""
+"""Request and response bodies of the account routes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PASSWORD_MAX_LENGTH = 1024
 
 
 class UserNameField(serializers.CharField):
-    """A user name, in the form in which names are stored."""
+    """A user name in its normalized form."""
 
     def to_internal_value(self, data: Any) -> str:
         """Return the normalized name. Raises: ValidationError."""
@@ -24,7 +24,7 @@ class UserNameField(serializers.CharField):
 
 
 class CredentialsSerializer(serializers.Serializer[Any]):
-    """A username and a password, as somebody types them."""
+    """A username and a password."""
 
     username = UserNameField(max_length=150)
     password = serializers.CharField(
@@ -39,7 +39,7 @@ class RefreshSerializer(serializers.Serializer[Any]):
 
 
 class RegistrationSerializer(serializers.Serializer[Any]):
-    """A new account; the password has to pass Django's validators."""
+    """A new account; the password must pass Django's validators."""
 
     username = UserNameField(max_length=150, validators=[User.username_validator])
     password = serializers.CharField(
@@ -48,7 +48,7 @@ class RegistrationSerializer(serializers.Serializer[Any]):
     email = serializers.EmailField(required=False, allow_blank=True, default="")
 
     def validate_username(self, value: str) -> str:
-        """Refuse a name that another account has, in whatever case."""
+        """Reject a name that another account has, ignoring case."""
         taken = Q()
         for spelling in names.spellings(value):
             taken |= Q(username__iexact=spelling)
@@ -57,7 +57,7 @@ class RegistrationSerializer(serializers.Serializer[Any]):
         return value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Judge the password beside the name it must not resemble."""
+        """Validate the password, which must not resemble the name."""
         person = User(username=attrs["username"], email=attrs["email"])
         try:
             validate_password(attrs["password"], user=person)
@@ -67,7 +67,7 @@ class RegistrationSerializer(serializers.Serializer[Any]):
 
 
 class UserSerializer(serializers.ModelSerializer[User]):
-    """A person, as they see themselves."""
+    """The user of a token."""
 
     isStaff = serializers.BooleanField(source="is_staff")  # noqa: N815 (wire name)
 

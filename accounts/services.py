@@ -1,4 +1,4 @@
-"""Logging in and registering."""
+"""Log-in and registration."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from accounts.models import User
 def user_for_credentials(request: HttpRequest, *, username: str, password: str) -> User:
     """Return the active user with this name and password.
 
-    An unknown name costs the time of a known one: Django hashes the password
-    either way.
+    An unknown name takes as long as a known one: Django hashes the password either
+    way.
 
     Raises: CredentialsError.
     """
@@ -29,7 +29,7 @@ def user_for_credentials(request: HttpRequest, *, username: str, password: str) 
 
 
 def require_registration() -> None:
-    """Raise RegistrationError where the setting has switched registration off."""
+    """Raise RegistrationError if registration is disabled."""
     if not conf.get().registration:
         raise RegistrationError
 
@@ -37,10 +37,10 @@ def require_registration() -> None:
 def register_user(*, username: str, password: str, email: str) -> User:
     """Create an account.
 
-    Raises: ValidationError, where another request has just taken the name.
+    Raises: ValidationError, if another request has just taken the name.
     """
     user = User(username=username, email=User.objects.normalize_email(email))
-    user.set_password(password)  # slow on purpose: before the transaction
+    user.set_password(password)  # slow, so before the transaction
     try:
         with transaction.atomic():
             user.save()

@@ -1,7 +1,7 @@
-"""Tokens: from a person to a token, and from a token back to the person.
+"""Issue, check, rotate and revoke tokens.
 
-REST and the Socket.IO CONNECT ask the same function, so that a token lets its
-bearer in at both doors or at neither.
+REST and the Socket.IO CONNECT check access tokens with the same function,
+`user_for_token`, so that a token is valid for both or for neither.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _USER_CLAIM = "user_id"
 
 
 class _PresentedToken(RefreshToken):
-    """A refresh token as a client brings it.
+    """A refresh token sent by a client.
 
-    Whether it has been used up is left to the claim on it, which alone can tell for
-    sure when several requests bring it at once.
+    Whether it was used is decided when it is claimed (`_use_up`), which alone is safe
+    when several requests send it at once.
     """
 
     def check_blacklist(self) -> None:
-        """Called while the token is decoded."""
+        """Check nothing; called while the token is decoded."""
 
 
 class _UsedUpError(Exception):
-    """The token has been used before; never leaves this module."""
+    """The token was used before; never leaves this module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,11 @@ class TokenPair:
 
 
 def bearer_token(header: str | None) -> str:
-    """Return the token of an `Authorization` header, empty where it holds none.
+    """Return the token of an `Authorization` header, "" if there is none.
 
-    A header of another scheme says nothing about a token.
+    A header of another scheme counts as none.
 
-    Raises: TokenError, where the scheme is Bearer and what follows is no token.
+    Raises: TokenError, if the scheme is Bearer and no token follows.
     """
     scheme, _, token = (header or "").strip().partition(" ")
     if scheme.lower() != "bearer":
@@ -68,10 +68,10 @@ def bearer_token(header: str | None) -> str:
 
 
 def user_for_token(raw: object) -> tuple[User, float]:
-    """Return the active user of an access token and the token's end.
+    """Return the active user of an access token, and when the token expires.
 
-    The end is in seconds since the Unix epoch. `raw` is what the client sent and
-    may be anything; None and an empty string are a missing token.
+    The expiry is in seconds since the Unix epoch. `raw` is what the client sent, of any
+    type; None and "" are a missing token.
 
     Raises: TokenError.
     """
@@ -82,12 +82,12 @@ def user_for_token(raw: object) -> tuple[User, float]:
 
 
 def issue_tokens(*, user: User) -> TokenPair:
-    """Return fresh tokens for a user who has just proved who they are.
+    """Return new tokens for a user who has just logged in.
 
-    Raises: CredentialsError, where the password has been changed meanwhile.
+    Raises: CredentialsError, if the password was changed meanwhile.
     """
     with transaction.atomic():
-        # Whoever changes the password waits, and then revokes these tokens, too.
+        # A change of the password waits for the lock, then revokes these tokens too.
         locked = User.objects.select_for_update(no_key=True)
         if locked.filter(pk=user.pk, password=user.password).first() is None:
             raise CredentialsError
@@ -95,13 +95,12 @@ def issue_tokens(*, user: User) -> TokenPair:
 
 
 def rotate_refresh_token(*, raw: object) -> TokenPair:
-    """Trade a refresh token for a new pair; the old one is used up by that.
+    """Exchange a refresh token for a new pair; the old one is used up.
 
-    One that comes a second time has been stolen from somebody, who may hold the
-    newer one, so that all of its family is revoked.
+    A token that is used twice was stolen, and the thief may hold the newer one. So its
+    whole family is revoked.
 
-    Raises: TokenError, also for every one but the first of several requests that
-        bring the same token at once.
+    Raises: TokenError; of several requests with the same token, for all but one.
     """
     token = _decode(_PresentedToken, raw)
     try:
@@ -115,7 +114,7 @@ def rotate_refresh_token(*, raw: object) -> TokenPair:
 
 
 def revoke_refresh_token(*, raw: object) -> None:
-    """Use a refresh token up, so that no new access token comes of it.
+    """Revoke a refresh token.
 
     Raises: TokenError.
     """
@@ -132,7 +131,7 @@ def revoke_refresh_token(*, raw: object) -> None:
 _UNUSABLE = (
     jwt_exceptions.TokenError,
     KeyError,
-    OverflowError,  # an end that no calendar holds
+    OverflowError,  # an expiry beyond any calendar
     TypeError,
     ValueError,
 )
@@ -142,9 +141,9 @@ def _decode(kind: type[Token], raw: object) -> Token:
     if not isinstance(raw, str):
         raise TokenError("token_invalid")
     try:
-        token = kind(raw)  # type: ignore[arg-type]  # the annotation is upstream's slip
+        token = kind(raw)  # type: ignore[arg-type]  # upstream's annotation is wrong
         token[_USER_CLAIM]
-        # The leeway is for clocks that are ahead, not for tokens that have ended.
+        # The leeway is for clocks that are ahead, not for expired tokens.
         has_expired = float(token["exp"]) <= time.time()
     except jwt_exceptions.ExpiredTokenError as exc:
         raise TokenError("token_expired") from exc
@@ -166,7 +165,7 @@ def _active_user(token: Token, *, lock: bool = False) -> User:
 
 
 def _use_up(token: Token, user: User | None) -> None:
-    """Claim a refresh token; the unique constraint lets exactly one caller win.
+    """Claim a refresh token; the unique constraint lets one caller succeed.
 
     Raises: _UsedUpError.
     """
@@ -188,7 +187,7 @@ def _use_up(token: Token, user: User | None) -> None:
 def _revoke_family(token: Token) -> None:
     user_id = int(token[_USER_CLAIM])
     logger.warning(
-        "a refresh token of user %d came a second time: its family is revoked", user_id
+        "a refresh token of user %d was used twice: its family is revoked", user_id
     )
     revocation.revoke_family(token["jti"], user_id)
 

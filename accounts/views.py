@@ -1,4 +1,4 @@
-"""The addresses below /auth/, and the guarded log-in of the admin."""
+"""The routes below /auth/, and the rate-limited log-in of the admin."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from accounts.services import (
 
 @method_decorator(never_cache, name="dispatch")
 class OpenView(APIView):
-    """An address for people who have no access token yet, or no longer."""
+    """A route that needs no access token."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
@@ -50,7 +50,7 @@ def _checked(
 
 
 class TokenView(OpenView):
-    """POST username and password, get an access and a refresh token."""
+    """Exchange username and password for an access and a refresh token."""
 
     def post(self, request: Request) -> Response:
         """Log in."""
@@ -61,7 +61,7 @@ class TokenView(OpenView):
 
 
 class RefreshView(OpenView):
-    """POST a refresh token, get a new pair; the old one is used up."""
+    """Exchange a refresh token for a new pair; the old one is used up."""
 
     def post(self, request: Request) -> Response:
         """Rotate the refresh token."""
@@ -70,7 +70,7 @@ class RefreshView(OpenView):
 
 
 class RevokeView(OpenView):
-    """POST a refresh token, and it is of no more use to anybody."""
+    """Revoke a refresh token."""
 
     def post(self, request: Request) -> Response:
         """Revoke the refresh token."""
@@ -80,10 +80,10 @@ class RevokeView(OpenView):
 
 
 class RegisterView(OpenView):
-    """POST a name and a password, get an account and its tokens."""
+    """Create an account and its tokens."""
 
     def post(self, request: Request) -> Response:
-        """Register, where the setting allows it."""
+        """Register, if registration is enabled."""
         require_registration()
         count_registration(request)
         user = register_user(**_checked(RegistrationSerializer, request))
@@ -93,17 +93,17 @@ class RegisterView(OpenView):
 
 @method_decorator(never_cache, name="dispatch")
 class MeView(APIView):
-    """GET the person whose token it is."""
+    """Show the user of the access token."""
 
     def get(self, request: Request) -> Response:
         """Show the user."""
-        assert isinstance(request.user, User)  # the permission class has seen to it
+        assert isinstance(request.user, User)  # by the permission class
         return Response(UserSerializer(request.user).data)
 
 
 @never_cache
 def admin_login(request: HttpRequest) -> HttpResponseBase:
-    """Django's admin log-in, behind the limit that the API's log-in has."""
+    """Limit Django's admin log-in as the API's log-in is limited."""
     try:
         if request.method == "POST":
             count_attempt(request, account=request.POST.get("username", ""))

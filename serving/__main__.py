@@ -1,6 +1,6 @@
-"""Start the production server with the project's settings: `python -m serving`.
+"""Start the production server: `python -m serving`.
 
-It is uvicorn, with the options that measured best.
+It is uvicorn, with the options that were fastest in measurements.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 logger = logging.getLogger("serving")
 
-# Files and connections of a process beside those of its clients.
+# Open files of a process besides the connections of its clients.
 _SPARE_FILES = 512
 
 
 def options() -> dict[str, Any]:
-    """Return uvicorn's options for the settings as they are."""
+    """Return uvicorn's options from the settings."""
     return {
         "app": "config.asgi:application",
         "workers": settings.WEB_CONCURRENCY,
@@ -41,14 +41,14 @@ def options() -> dict[str, Any]:
         "http": "serving.protocols:HttpProtocol",
         "ws": "serving.protocols:WebSocketProtocol",
         "ws_per_message_deflate": False,
-        # Engine.IO has a heartbeat and a limit of its own, the same for polling.
+        # Engine.IO has its own heartbeat and limit, for polling as well.
         "ws_max_size": settings.LLMCHAT["max_payload_bytes"],
         "ws_ping_interval": None,
         "timeout_keep_alive": settings.LLMCHAT["keep_alive_s"],
         "timeout_graceful_shutdown": 10,
         "access_log": False,
         "server_header": False,
-        # Logging is Django's.
+        # Django configures logging.
         "log_config": None,
         "log_level": "warning",
         "proxy_headers": bool(settings.FORWARDED_ALLOW_IPS),
@@ -57,7 +57,7 @@ def options() -> dict[str, Any]:
 
 
 def trusted_proxies(listed: str) -> list[str]:
-    """Return the proxies that are believed, also as a server on `::` sees them."""
+    """Return the trusted proxies, also in the form that a server on `::` sees."""
     proxies = [part.strip() for part in listed.split(",") if part.strip()]
     mapped = []
     for proxy in proxies:
@@ -69,8 +69,9 @@ def trusted_proxies(listed: str) -> list[str]:
 
 
 def main() -> None:
-    """Listen, say where, and serve until a signal comes."""
-    # What comes before the server takes the signals, and again when it has stopped.
+    """Listen, print the address, and serve until a signal."""
+    # Until the server handles the signals itself (serving/draining.py), and after it
+    # has stopped.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     django.setup()
@@ -80,7 +81,7 @@ def main() -> None:
         sys.exit(f"llmchat: {exc}")
     print(f"Serving on http://localhost:{settings.PORT}", flush=True)
     logger.debug("uvicorn with %s", options())
-    _tell_of_missing_accounts()
+    _mention_missing_account()
     _allow_open_files(settings.LLMCHAT["max_connections"] + _SPARE_FILES)
     config = Config(**options())
     if config.workers == 1:
@@ -90,9 +91,9 @@ def main() -> None:
 
 
 def _leave(*_: Any) -> None:
-    """Called when all is done. End at once.
+    """Exit at once; called when there is nothing left to stop.
 
-    The interpreter's own end waits for every thread, and one may hang in a database.
+    A normal exit waits for every thread, and one may hang in a database call.
     """
     atexit._run_exitfuncs()
     sys.stdout.flush()
@@ -113,7 +114,7 @@ def _serve_with_workers(config: Config, sockets: list[Any]) -> None:
         sys.exit(STARTUP_FAILURE)
 
 
-def _tell_of_missing_accounts() -> None:
+def _mention_missing_account() -> None:
     from accounts.models import User
 
     try:
@@ -123,7 +124,7 @@ def _tell_of_missing_accounts() -> None:
                 flush=True,
             )
     except DatabaseError:
-        logger.warning("the database does not answer, or has not been migrated")
+        logger.warning("the database does not answer, or is not migrated")
     finally:
         connection.close()
         if hasattr(connection, "close_pool"):
@@ -138,7 +139,7 @@ def _allow_open_files(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < count:
         logger.warning(
-            "LLMCHAT_MAX_CONNECTIONS is more than the %d files that a process may open",
+            "LLMCHAT_MAX_CONNECTIONS exceeds the %d files that a process may open",
             hard,
         )
 

@@ -1,7 +1,7 @@
-"""An ASGI application's requests, cut off where their body grows too long.
+"""A limit on request bodies, as an ASGI wrapper.
 
-Django's ASGI handler writes the whole body into a temporary file before any view
-or middleware is asked, however long it is and whether or not it says so.
+Django's ASGI handler writes the whole body to a temporary file before any view or
+middleware runs, however long it is and whether or not its length was announced.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _ANSWER = json.dumps(
 
 
 class _TooLongError(Exception):
-    """The body has passed the limit; never leaves this module."""
+    """The body exceeds the limit; never leaves this module."""
 
 
 class BodyLimit:
-    """Answers 413 to a request whose body is longer than `limit()` bytes.
+    """Respond 413 to a request whose body is longer than `limit()` bytes.
 
-    The limit is asked for at every request, as the other settings are.
+    The limit is read for each request, as other settings are.
     """
 
     def __init__(self, application: Application, limit: Callable[[], int]) -> None:
@@ -38,7 +38,7 @@ class BodyLimit:
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application on what may come in."""
+        """Run the application; count the bytes that it receives."""
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
@@ -70,7 +70,7 @@ def _announced_length(scope: Scope) -> int:
 
 
 async def _refuse(scope: Scope, send: Send) -> None:
-    # The rest of the body is still on its way: the connection is of no more use.
+    # The rest of the body is still arriving, so the connection cannot be reused.
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(_ANSWER)).encode()),

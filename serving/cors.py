@@ -1,7 +1,7 @@
-"""CORS of the REST API, for the answers of Django and for those given before it.
+"""CORS of the REST API, for responses by Django and by the wrappers around it.
 
-Tokens travel in a header of their own, so no credentials are allowed across origins.
-The rule is that of the sockets; only what is exposed differs.
+Tokens are sent in the `Authorization` header, so cross-origin credentials are not
+allowed. Origins are matched as for sockets; only the exposed headers differ.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ _PATHS = ("/auth/", "/llm/")
 
 
 def is_open(path: str) -> bool:
-    """Tell whether pages of other origins may call this address at all."""
+    """Return whether pages of other origins may request this path at all."""
     return path.startswith(_PATHS)
 
 
 def headers(origin: str | None) -> list[tuple[str, str]]:
-    """Return the headers that every answer to this origin carries."""
+    """Return the headers of every response to this origin."""
     options = HttpOptions(cors_origins=origins.allowed_origins())
     found = [
         (name.decode(), value.decode("latin-1"))
@@ -30,7 +30,7 @@ def headers(origin: str | None) -> list[tuple[str, str]]:
 
 
 def preflight() -> list[tuple[str, str]]:
-    """Return what a preflight of an allowed origin is told beside them."""
+    """Return the further headers of a preflight response to an allowed origin."""
     return [
         ("access-control-allow-methods", "GET, POST, PATCH, DELETE"),
         ("access-control-allow-headers", "Authorization, Content-Type"),

@@ -1,8 +1,8 @@
-"""From the signal to stop until the server itself begins to stop.
+"""What happens on SIGTERM and SIGINT: drain, then let the server stop.
 
-A server that is told to stop cuts its WebSockets and waits for its requests, and tells
-the application only then. So the signal is kept from it until the answers that are
-being written have ended and their clients know.
+A server that gets the signal closes its WebSockets and waits for its requests, and only
+then informs the application. So this module handles the signal first, waits until the
+running answers have ended and their clients know, and then passes the signal on.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from llmchat.urls import CHAT
 
 Handler = Callable[[int, FrameType | None], Any]
 
-# How long clients may take to fetch what is there for them.
+# How long clients may take to fetch what is queued for them.
 _GOODBYE_S = 2.0
 _IDLE_GOODBYE_S = 0.5
-# How long the requests of clients that were dropped may take to end.
+# How long requests may take to end after their connection was aborted.
 _DROP_S = 1.0
 
 
 class Draining:
-    """Takes the signals from the server, and hands them on when all is said."""
+    """Handle the signals in the server's place, and pass them on when drained."""
 
     def __init__(self, real_time: RealTime) -> None:
         self._real_time = real_time
@@ -45,16 +45,17 @@ class Draining:
         self._task: asyncio.Task[None] | None = None
 
     def watch(self, *, has_lifespan: bool = False) -> None:
-        """Called when the server starts and, as not every one tells, by each request.
+        """Install the signal handlers, once; called at the start and by each request.
 
-        `has_lifespan`: the server will say when it stops, too.
+        daphne does not announce its start, so its first request does. `has_lifespan`:
+        the server will also announce its stop.
         """
         if self._is_watching:
             return
         self._is_watching = True
         self._has_lifespan = has_lifespan
         if threading.current_thread() is not threading.main_thread():
-            return  # of a development server, which has the signals elsewhere
+            return  # a development server, which handles signals in its main thread
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             handler = signal.getsignal(number)
@@ -63,9 +64,9 @@ class Draining:
 
     @contextmanager
     def serving(self, scope: Any, send: Any) -> Iterator[None]:
-        """Called around each request; notes those whose answers are waited for."""
-        # A server with a lifespan waits for requests itself, but it loses the
-        # streams of those that it cannot wait for.
+        """Wrap a request; note those that must end before the server stops."""
+        # A server with a lifespan waits for requests itself, but loses the text of
+        # streams that do not end in time.
         chats = scope["type"] == "http" and scope["path"].startswith(f"/{CHAT}")
         if not chats and (self._has_lifespan or scope["type"] != "http"):
             yield
@@ -94,10 +95,10 @@ class Draining:
             work = self._drain(handler, number)
             self._task = asyncio.get_running_loop().create_task(work)
         elif self._task.done():
-            _hand_on(handler, number)
+            _pass_on(handler, number)
         elif number in self._signals:
-            # Of several workers each gets the terminal's signal and its parent's:
-            # only the same one again comes from somebody who will not wait.
+            # A worker gets SIGINT from the terminal and SIGTERM from its parent: only
+            # the same signal again means that somebody does not want to wait.
             self._hurry.set()
         self._signals.add(number)
 
@@ -110,10 +111,10 @@ class Draining:
             if not self._has_lifespan:
                 await runtime.shutdown()
         finally:
-            _hand_on(handler, number)
+            _pass_on(handler, number)
 
     async def _requests_end(self, timeout_s: float) -> None:
-        """Wait until what can be answered is; drop clients that take nothing."""
+        """Wait for running requests; abort those whose clients do not read."""
         for wait_s in (timeout_s, _DROP_S):
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
@@ -122,11 +123,11 @@ class Draining:
                 abort(send)
 
 
-def _hand_on(handler: Handler, number: int) -> None:
-    """Let the server stop, with the status of one that has stopped in order.
+def _pass_on(handler: Handler, number: int) -> None:
+    """Let the server stop, with exit status 0.
 
-    When uvicorn is done it raises the signals that it has captured once more, to die
-    of them. A process manager would take that for a failure.
+    When uvicorn has stopped, it raises the captured signals again, to die of them. A
+    process manager would take that for a failure.
     """
     handler(number, None)
     captured = getattr(getattr(handler, "__self__", None), "_captured_signals", None)

@@ -1,11 +1,10 @@
-"""The error answers of the REST API: `{"error": text, "code": code}`, decided once.
+"""The error responses of the REST API: `{"error": text, "code": code}`.
 
-Where waiting helps, `retryAfter` and the header `Retry-After` say for how many seconds.
+Where waiting helps, `retryAfter` and the header `Retry-After` give the seconds.
 
-An exception that has the attributes `code`, `text` and `status` (and perhaps
-`retry_after`, in seconds) says itself what the client is told. REST framework's own
-are translated here, and anything else is a fault of the server, which the log keeps
-and the client hears nothing of.
+An exception with the attributes `code`, `text` and `status` (and perhaps `retry_after`,
+in seconds) is its own response. REST framework's exceptions are translated here.
+Anything else is a bug: it is logged, and the client gets `internal_error`.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ _TEXTS = {
 
 
 def api_exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
-    """Answer an exception of a REST framework view."""
+    """Return the response to an exception of a REST framework view."""
     set_rollback()
     exc = _translated(exc)
     if getattr(exc, "status", None) == HTTPStatus.UNAUTHORIZED or isinstance(
@@ -74,7 +73,7 @@ def api_exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         )
     if isinstance(exc, (OperationalError, InterfaceError, RedisError)):
         database.note_failure(exc)
-        if not database.outage.lasts:  # which is told once
+        if not database.outage.lasts:  # an outage is logged once
             logger.error("the database or Redis does not answer: %s", exc)
         status, text = REFUSALS["database_unavailable"]
         return _answer(status, text, "database_unavailable", _DATABASE_RETRY_S)
@@ -91,9 +90,9 @@ def _translated(exc: Exception) -> Exception:
 
 
 def _wrong_method(context: dict[str, Any]) -> exceptions.MethodNotAllowed | None:
-    """Return the refusal of the method, which no token could have made right.
+    """Return the error for a method that the view does not have.
 
-    REST framework looks at the token first and would answer 401.
+    REST framework checks the token first and would respond 401.
     """
     view, request = context.get("view"), context.get("request")
     if view is None or request is None or request.method in view.allowed_methods:
@@ -122,7 +121,7 @@ def _answer(
 
 
 def _first_text(detail: Any, field: str = "") -> str:
-    """Return the first of a serializer's complaints as one sentence."""
+    """Return the first of a serializer's errors as one sentence."""
     if isinstance(detail, dict):
         name, inner = next(iter(detail.items()))
         return _first_text(inner, field if name == "non_field_errors" else str(name))
@@ -134,7 +133,7 @@ def _first_text(detail: Any, field: str = "") -> str:
 
 @csrf_exempt
 def api_not_found(request: HttpRequest, path: str = "") -> JsonResponse:
-    """Answer an address of the API that does not exist, in debug as without it."""
+    """Respond 404 to an unknown path of the API, with debug on as well."""
     return JsonResponse(NOT_FOUND, status=404)
 
 
@@ -143,21 +142,21 @@ def _is_api(request: HttpRequest) -> bool:
 
 
 def handler400(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    """Called by Django for a request that it does not trust, as of a wrong `Host`."""
+    """Called by Django for a suspicious request, such as one with a wrong `Host`."""
     if _is_api(request):
         return JsonResponse(BAD_REQUEST, status=400)
     return defaults.bad_request(request, exception)
 
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    """Called by Django for an address that does not exist."""
+    """Called by Django for an unknown path."""
     if _is_api(request):
         return api_not_found(request)
     return defaults.page_not_found(request, exception)
 
 
 def handler500(request: HttpRequest) -> HttpResponse:
-    """Called by Django when a view that is not REST framework's has failed."""
+    """Called by Django when a view that is not REST framework's raises."""
     if _is_api(request):
         return JsonResponse(INTERNAL_ERROR, status=500)
     return defaults.server_error(request)

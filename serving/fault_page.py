@@ -1,4 +1,4 @@
-"""What the page of a fault, which Django shows in debug, does not show."""
+"""What Django's debug page of an exception must not show."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from django.views.debug import SafeExceptionReporterFilter
 
 
 class SecretsFilter(SafeExceptionReporterFilter):
-    """Hides keys, passwords and tokens wherever a request's fault is shown.
+    """Hide keys, passwords and tokens on the debug page, too.
 
-    Django hides them outside of debug alone. A form of the admin takes a provider's
-    key in, though, and whoever reports the fault copies its page.
+    Django hides them only with debug off. But a form of the admin takes a provider's
+    key, and people copy the debug page into bug reports.
     """
 
     hidden_settings = re.compile(
         "API|AUTH|TOKEN|KEY|SECRET|PASS|SIGNATURE|COOKIE|CREDENTIAL"
-        # The fields of the forms that take a key in.
+        # The fields of the forms that take a key.
         "|^(.+-)?value$",
         re.IGNORECASE,
     )
 
     def get_post_parameters(self, request: HttpRequest | None) -> dict[str, Any]:
-        """Hide what was entered into a secret field."""
+        """Hide the values of secret fields."""
         entered = super().get_post_parameters(request)
         return {name: self.cleanse_setting(name, entered[name]) for name in entered}
 
     def get_traceback_frame_variables(
         self, request: HttpRequest | None, tb_frame: FrameType
     ) -> ItemsView[str, Any]:
-        """Hide secrets by their names, and what was entered by what it is."""
+        """Hide secret variables by name, and entered secrets by value."""
         entered = self._entered(request)
         local = super().get_traceback_frame_variables(request, tb_frame)
         return {name: self._safe(name, value, entered) for name, value in local}.items()
@@ -51,5 +51,5 @@ class SecretsFilter(SafeExceptionReporterFilter):
             return set()
         hidden = [name for name in request.POST if self.hidden_settings.search(name)]
         values = {text for name in hidden for text in request.POST.getlist(name)}
-        # As they are in a representation, too.
+        # Also as they appear in a `repr`.
         return {form for text in values if text for form in (text, repr(text)[1:-1])}

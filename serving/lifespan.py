@@ -1,4 +1,4 @@
-"""What happens when the server starts and when it stops."""
+"""The ASGI lifespan: start and stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The addresses that the server listens on, and in words what is wrong with them."""
+"""Listening sockets, and plain error messages when they cannot be opened."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _BACKLOG = 2048
 
 
 class ListenError(Exception):
-    """The server cannot listen there; its text says why."""
+    """The server cannot listen; the text says why."""
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
-    """Return sockets that listen on every address of a host.
+    """Return listening sockets for every address of a host.
 
     Raises: ListenError.
     """
@@ -22,14 +22,14 @@ def listen(host: str, port: int) -> list[socket.socket]:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError as exc:
-        raise ListenError(f"HOST {host} is no address of this machine") from exc
+        raise ListenError(f"HOST {host} is not an address of this machine") from exc
     addresses = sorted({(family, address) for family, _, _, _, address in found})
     sockets: list[socket.socket] = []
     try:
         for family, address in addresses:
             sockets.append(_listening(family, address))
     except OSError as exc:
-        # `localhost` has an address of IPv6 where the machine may have none.
+        # `localhost` may have an IPv6 address although the machine has no IPv6.
         if exc.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and sockets:
             return sockets
         for opened in sockets:
@@ -43,7 +43,7 @@ def _listening(family: int, address: tuple[object, ...]) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # `::` stands for all addresses, those of IPv4 included.
+            # `::` stands for all addresses, IPv4 included.
             only = int(address[0] != "::")
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
         sock.bind(address)
@@ -61,5 +61,5 @@ def _words(exc: OSError, host: str, port: int) -> str:
     if exc.errno == errno.EACCES:
         return f"PORT {port} needs rights that this account does not have"
     if exc.errno == errno.EADDRNOTAVAIL:
-        return f"HOST {host} is no address of this machine"
+        return f"HOST {host} is not an address of this machine"
     return f"HOST {host}, PORT {port}: {exc.strerror}"

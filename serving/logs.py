@@ -1,4 +1,4 @@
-"""What is logged, and what the log is spared."""
+"""The logging configuration, and a filter against floods."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 INTERVAL_S = 60.0
 
-# What uvicorn and websockets log of a client that breaks the protocol: the kinds,
-# by the beginnings of their texts. Nothing is wrong here, and anybody can send it.
+# What uvicorn and websockets log when a client violates the protocol, by the first
+# words. The server is fine, and anybody can cause these lines.
 _PEERS_FAULTS = (
     "Invalid HTTP request received",
     "Unsupported upgrade request",
@@ -23,9 +23,9 @@ _PEERS_FAULTS = (
 
 
 class PeersFault(logging.Filter):
-    """Takes for what it is what a server logs of a client that breaks the protocol.
+    """Limit what a server logs about clients that violate the protocol.
 
-    Of each kind one line a minute passes, as a warning without a traceback. It says
+    One line of each kind passes per minute, as a warning without a traceback. It says
     how many were left out before it.
     """
 
@@ -38,7 +38,7 @@ class PeersFault(logging.Filter):
         self._left_out: dict[str, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let the record pass, as a warning of one line if it is such a one."""
+        """Return whether to log a record; shorten those about a client's fault."""
         kind = _kind_of(record)
         if kind is None:
             return True
@@ -67,7 +67,7 @@ def _kind_of(record: logging.LogRecord) -> str | None:
 
 
 def configuration(level: str) -> dict[str, Any]:
-    """Return the `LOGGING` setting; `level` is for what the program itself logs."""
+    """Return the `LOGGING` setting; `level` is for the program's own loggers."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -84,16 +84,16 @@ def configuration(level: str) -> dict[str, Any]:
             "accounts": {"level": level},
             "serving": {"level": level},
             "django": {"handlers": [], "level": "INFO", "propagate": True},
-            # Refused requests are the API's everyday answers, not the operator's news.
+            # Rejected requests are normal for an API.
             "django.request": {"level": "ERROR"},
             # Anybody can send a wrong `Host`.
             "django.security.DisallowedHost": {"level": "CRITICAL"},
             "django.server": {"handlers": [], "propagate": True},
-            # They log the addresses that they call, and an address can hold a key.
+            # They log the URLs that they request, and a URL can contain a key.
             "httpx": {"level": "WARNING"},
             "httpcore": {"level": "WARNING"},
             "aiohttp": {"level": "WARNING"},
-            # It logs every attempt; an outage is told once, by llmchat.outages.
+            # It logs every attempt; llmchat.outages logs an outage once.
             "psycopg.pool": {"level": "ERROR"},
             "uvicorn.error": {"filters": ["peers_fault"]},
         },

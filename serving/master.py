@@ -1,4 +1,4 @@
-"""A worker's eye on the process that started it."""
+"""Stop a worker whose master process has died."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import time
 
 from llmchat import conf
 
-# Beside the time for running answers: a client that takes nothing holds up the end.
+# On top of the time for running answers: a client that does not read delays the end.
 _STOP_S = 25.0
 
 
 def watch() -> None:
-    """Stop this process when the one that started it is gone.
+    """Stop this worker when its master has died; called in every server process.
 
-    Called in every server process. Of an only one nothing is watched: whoever started
-    it may go. A master, though, would be started anew, and find its port taken.
+    Otherwise a restarted master would find its port in use. A single server process has
+    no master, and may outlive the process that started it.
     """
     master = multiprocessing.parent_process()
     if master is not None:
-        # Not the event loop: one that hangs must end, too.
+        # A thread, not the event loop: a loop that hangs must end, too.
         threading.Thread(target=_outlive, args=(master,), daemon=True).start()
 
 

@@ -36,16 +36,16 @@ _POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-# The admin's look (Alpine.js) evaluates the expressions in its own templates'
-# attributes. Scripts inside the page and from elsewhere stay forbidden there, too.
+# The admin's theme (Alpine.js) evaluates expressions in attributes. Inline scripts and
+# scripts of other hosts stay forbidden there, too.
 _ADMIN_POLICY = f"{_POLICY}; script-src 'self' 'unsafe-eval'"
 
 
 class StaticFilesMiddleware(WhiteNoiseMiddleware):
-    """WhiteNoise without its thread.
+    """WhiteNoise without a thread for each request.
 
-    Written for WSGI, it would keep one thread busy for each request that waits
-    behind it, so that a few hundred slow answers would want as many threads.
+    Written for WSGI, it would block a thread while a request waits for its view, so
+    that a few hundred slow answers would need as many threads.
     """
 
     async_capable = True
@@ -58,7 +58,7 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):
     def add_files(self, root: str, prefix: str | None = None) -> None:
         """Called by WhiteNoise for the folder of collected files.
 
-        It warns of one that is missing; here that is a start before `collectstatic`.
+        It warns if the folder is missing; here that only means no `collectstatic` yet.
         """
         if Path(root).is_dir():
             super().add_files(root, prefix)
@@ -66,7 +66,7 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):
     async def __call__(  # type: ignore[override]
         self, request: HttpRequest
     ) -> HttpResponseBase:
-        """Serve the file that the path names, or pass the request on."""
+        """Serve the static file, or pass the request on."""
         path = request.path_info
         if not path.startswith(self.static_prefix):
             return await self._next(request)
@@ -97,9 +97,9 @@ def _read_file(static_file: StaticFile, request: HttpRequest) -> HttpResponse:
 
 
 class ContentSecurityMiddleware:
-    """Tells browsers that pages of this server run this server's scripts alone.
+    """Tell browsers to run only scripts of this server on its pages.
 
-    So that markup in a model's answer stays text even where an escape was missed.
+    So markup in a model's answer cannot run, even if an escape was missed.
     """
 
     async_capable = True
@@ -110,7 +110,7 @@ class ContentSecurityMiddleware:
         markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Add the policy, where the view has not set one of its own."""
+        """Add the policy, unless the view has set its own."""
         response = await self.get_response(request)
         is_admin = request.path_info.startswith("/admin/")
         policy = _ADMIN_POLICY if is_admin else _POLICY
@@ -119,7 +119,7 @@ class ContentSecurityMiddleware:
 
 
 class CorsMiddleware:
-    """Lets pages of the allowed origins call the REST API, and nothing else."""
+    """Let pages of the allowed origins use the REST API, and nothing else."""
 
     async_capable = True
     sync_capable = False
@@ -129,7 +129,7 @@ class CorsMiddleware:
         markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer the preflight request; mark every other answer."""
+        """Answer a preflight request; add headers to any other response."""
         if not cors.is_open(request.path_info):
             return await self.get_response(request)
         headers = cors.headers(request.headers.get("origin"))
@@ -154,22 +154,22 @@ class CorsMiddleware:
 
 
 class HostMiddleware(CommonMiddleware):
-    """Django's own, which refuses a wrong `Host`, except for probes.
+    """Django's own, which rejects a wrong `Host`, except for probes.
 
-    A load balancer asks the address of a machine how it is, not a name.
+    A load balancer probes an address, not a host name.
     """
 
     def process_request(
         self, request: HttpRequest
     ) -> HttpResponsePermanentRedirect | None:
-        """Called before the view."""
+        """Check the `Host`; called before the view."""
         if is_probe(request.path_info):
             return None
         return super().process_request(request)
 
 
 def is_probe(path: str) -> bool:
-    """Tell whether an address says how the process is."""
+    """Return whether a path is that of a health check."""
     return PROBES.fullmatch(path) is not None
 
 

@@ -1,4 +1,4 @@
-"""Which answers a client takes: JSON, whatever else is said of server-sent events."""
+"""Content negotiation: JSON, also for `Accept: text/event-stream`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rest_framework.request import Request
 
 
 class ContentNegotiation(DefaultContentNegotiation):
-    """REST framework's own, which also takes `Accept: text/event-stream`.
+    """REST framework's own, which also accepts `Accept: text/event-stream`.
 
-    Whether a turn is streamed is said in its body; what is refused is refused in JSON.
+    The body of a turn says whether it is streamed; errors are always JSON.
     """
 
     def select_renderer(

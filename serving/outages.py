@@ -1,4 +1,4 @@
-"""What a request may ask of the database, and what it is told without one."""
+"""Deadlines for a request's database queries, and the response in an outage."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from llmchat.errors import REFUSALS
 logger = logging.getLogger("llmchat.api")
 
 RETRY_AFTER_S = 5
-# Some of the admin's pages add up a month.
+# Some of the admin's pages aggregate a month.
 _ADMIN_S = 15.0
 
 
 class DatabaseMiddleware:
-    """Gives each request its time at the database, and a page that says it is away."""
+    """Give each request a deadline for the database, and respond 503 without it."""
 
     async_capable = True
     sync_capable = False
@@ -34,7 +34,7 @@ class DatabaseMiddleware:
         markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Set the deadline for all that the request asks of the database."""
+        """Set the deadline for all queries of the request."""
         is_page = request.path_info.startswith("/admin/") and request.method == "GET"
         wait_s = _ADMIN_S if is_page else database.DEADLINE_S
         with database.until(time.monotonic() + wait_s):
@@ -43,11 +43,11 @@ class DatabaseMiddleware:
     def process_exception(
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponse | None:
-        """Called by Django for a view that has failed, the API's aside."""
+        """Return 503 if a view failed for want of the database; called by Django."""
         if not isinstance(exception, (OperationalError, InterfaceError)):
             return None
         database.note_failure(exception)
-        if not database.outage.lasts:  # which is told once
+        if not database.outage.lasts:  # an outage is logged once
             logger.error("a page needs the database: %s", exception)
         status, text = REFUSALS["database_unavailable"]
         return HttpResponse(

@@ -1,4 +1,4 @@
-"""The JSON of a request's body, within limits."""
+"""A parser for JSON request bodies, with limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rest_framework.parsers import BaseParser
 
 from llmchat import conf
 
-# Pairs of them have become characters already.
+# Lone ones: `json.loads` has combined the pairs.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -35,11 +35,11 @@ def _without_surrogates(value: Any) -> Any:
 
 
 class BoundedJSONParser(BaseParser):
-    """Reads JSON that fits into a message and into the database.
+    """Parse JSON that can be sent and stored.
 
-    Beyond REST framework's own parser it stops at the payload limit, takes deep
-    nesting for the client's mistake, and takes a byte order mark and half a surrogate
-    pair as the sockets do: without the one, and with U+FFFD for the other.
+    Unlike REST framework's own parser it stops at the payload limit, reports deep
+    nesting as the client's error, skips a byte order mark, and replaces a lone
+    surrogate with U+FFFD, as the sockets do.
     """
 
     media_type = "application/json"

@@ -1,7 +1,7 @@
-"""uvicorn's protocols with limits on what a client may hold open.
+"""uvicorn's protocols, with limits on idle and stalled connections.
 
 uvicorn waits for ever for a request that does not arrive, and for a client that does
-not take its answer. A few hundred such connections cost nothing to make.
+not read its response. An attacker can open such connections for free.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llmchat import conf
 
 logger = logging.getLogger("uvicorn.error")
 
-# `SendLimit` knows more of a stream than that its client does not read, and is first.
+# `SendLimit` ends a stream in order, so it gets the first chance.
 _MARGIN_S = 5.0
 _RETRY_S = 5
 _BUSY = json.dumps(
@@ -34,19 +34,19 @@ _BUSY = json.dumps(
 
 
 class _StallLimit:
-    """Drops a connection whose client takes nothing of what is buffered for it."""
+    """Drop a connection whose client does not read what is buffered for it."""
 
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
     _stall: asyncio.TimerHandle | None = None
 
     def pause_writing(self) -> None:
-        """Called when the buffer is full."""
+        """Start the stall timer; called when the write buffer is full."""
         super().pause_writing()  # type: ignore[misc]
         self._watch_buffer()
 
     def resume_writing(self) -> None:
-        """Called when the buffer is nearly empty."""
+        """Stop the stall timer; called when the write buffer is nearly empty."""
         super().resume_writing()  # type: ignore[misc]
         self._stop_watching()
 
@@ -74,15 +74,15 @@ class _StallLimit:
 
 
 class HttpProtocol(_StallLimit, H11Protocol):
-    """HTTP whose requests must arrive in time, and of which there are not too many."""
+    """HTTP with a deadline for each request, and a limit on connections."""
 
     _deadline: asyncio.TimerHandle | None = None
-    # The answer before the request that the deadline is for.
+    # The response before the request that the deadline is for.
     _after: Any = None
     _is_http = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Called for every new connection."""
+        """Start the deadline, or reject the connection; called for every new one."""
         super().connection_made(transport)
         if len(self.connections) > conf.get().max_connections:
             self._refuse()
@@ -90,24 +90,24 @@ class HttpProtocol(_StallLimit, H11Protocol):
             self._arm()
 
     def data_received(self, data: bytes) -> None:
-        """Called with what has arrived."""
+        """Called with received bytes."""
         super().data_received(data)
         self._judge()
 
     def on_response_complete(self) -> None:
-        """Called when an answer has been written to the buffer."""
+        """Called when a response has been written to the buffer."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._watch_buffer()
         self._judge()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Called when a connection has been idle for too long."""
+        """Called when a connection was idle for too long."""
         super().timeout_keep_alive_handler()
         self._watch_buffer()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Called when the connection becomes a WebSocket, which has its heartbeat."""
+        """Stop the deadline; called when the connection becomes a WebSocket."""
         self._is_http = False
         self._disarm()
         super().handle_websocket_upgrade(event)
@@ -125,7 +125,7 @@ class HttpProtocol(_StallLimit, H11Protocol):
             self._arm()
 
     def _is_arriving(self) -> bool:
-        """Whether a part of a request is missing."""
+        """Return whether a part of a request is missing."""
         if self.conn.their_state is h11.IDLE:
             return self.cycle is None or bool(self.conn.trailing_data[0])
         return self.conn.their_state is h11.SEND_BODY
@@ -143,7 +143,7 @@ class HttpProtocol(_StallLimit, H11Protocol):
 
     def _on_deadline(self) -> None:
         if self.flow.read_paused:
-            self._arm()  # it is the application that does not read
+            self._arm()  # the application does not read, not the client
         else:
             self.transport.abort()
 
@@ -160,4 +160,4 @@ class HttpProtocol(_StallLimit, H11Protocol):
 
 
 class WebSocketProtocol(_StallLimit, WebSocketsSansIOProtocol):
-    """WebSocket that drops a client which takes nothing."""
+    """WebSocket that drops a client that does not read."""

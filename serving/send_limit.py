@@ -1,8 +1,8 @@
-"""An ASGI application's answers, cut off where the client does not take them.
+"""A time limit on clients that do not read their response, as an ASGI wrapper.
 
-A server with flow control lets `send` wait for as long as the client reads nothing,
-and whatever is to be sent stays open meanwhile: a provider's connection, a user's
-place. Daphne's `send` never waits, and would buffer an answer without limit.
+On a server with flow control `send` waits while the client does not read. Meanwhile the
+provider's connection and one of the user's streams stay open. Daphne's `send` never
+waits, and would buffer a response without limit.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 
 
 class SendLimit:
-    """Drops the connection of a client that takes nothing for `limit()` seconds.
+    """Drop the connection of a client that does not read for `limit()` seconds.
 
-    The application then gets the disconnect that any lost client causes.
+    The application then gets a disconnect, as for any lost client.
     """
 
     def __init__(self, application: Application, limit: Callable[[], float]) -> None:
@@ -34,7 +34,7 @@ class SendLimit:
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application on what may go out."""
+        """Run the application; limit the time of each `send`."""
         limit = self._limit()
         gate = FlowGate(send)
         watchdog = Watchdog()
@@ -59,5 +59,5 @@ class SendLimit:
 
 
 def _is_last(message: Message) -> bool:
-    """Return whether a message ends the answer."""
+    """Return whether a message ends the response."""
     return message["type"] == "http.response.body" and not message.get("more_body")

@@ -1,4 +1,4 @@
-"""Static files that are served whether or not they have been collected."""
+"""Storage of static files, which also works before `collectstatic`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from whitenoise.storage import CompressedManifestStaticFilesStorage
 class CollectedStorage(CompressedManifestStaticFilesStorage):
     """Hashed, compressed files after `collectstatic`; plain names before it.
 
-    A process that nobody collected for (the tests, a first look) then still has
-    its pages, where Django's own storage answers each of them with an error.
+    Tests and a first look need no `collectstatic` then; with Django's own storage every
+    page would fail.
     """
 
     manifest_strict = False
 
     def stored_name(self, name: str) -> str:
-        """Return the hashed name of a file, its own where nothing was collected."""
+        """Return the hashed name of a file, or its own before `collectstatic`."""
         if not self.hashed_files:
             return name
         return str(super().stored_name(name))

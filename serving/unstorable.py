@@ -12,10 +12,10 @@ _ENCODED, _REPLACEMENT = "%00", "%EF%BF%BD"
 
 
 class NulMiddleware:
-    """Keeps NUL out of the database queries that views make from addresses.
+    """Keep NUL out of the queries that views build from a request.
 
-    In a query string it is replaced by U+FFFD, as in messages; a path with one is not
-    found; a cookie with one, which quotes can hold in octal, is ignored.
+    In a query string it is replaced with U+FFFD, as in messages; a path with NUL gets
+    404; a cookie with NUL (quoted cookies can contain octal escapes) is ignored.
     """
 
     async_capable = True
@@ -28,7 +28,7 @@ class NulMiddleware:
         markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Pass the request on without NUL."""
+        """Remove NUL from the request, and pass it on."""
         if "\0" in request.path_info:
             raise Http404
         query = request.META.get("QUERY_STRING", "")

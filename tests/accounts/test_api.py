@@ -265,7 +265,7 @@ def test_a_used_refresh_token_is_reported_to_the_operator(
     post(client, "/auth/token/refresh", {"refresh": old})
     post(client, "/auth/token/refresh", {"refresh": old})
 
-    assert f"a refresh token of user {user.pk} came a second time" in caplog.text
+    assert f"a refresh token of user {user.pk} was used twice" in caplog.text
     assert old not in caplog.text
 
 

@@ -1,4 +1,4 @@
-"""Django's command to set a password, for a name in whatever spelling."""
+"""`manage.py changepassword`: Django's own, for a name in any spelling."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from accounts.models import User
 
 
 class Command(changepassword.Command):
-    """Set the password of a user, which ends the refresh tokens of the old one."""
+    """Set the password of a user, and revoke the refresh tokens."""
 
     def handle(self, *args: Any, **options: Any) -> str:
-        """Called by Django to run the command."""
+        """Look the name up in its stored spelling, then run Django's command."""
         if name := options["username"]:
             users = User.objects.db_manager(options["database"])
             with suppress(User.DoesNotExist):  # Django's own command says so
