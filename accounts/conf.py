@@ -16,6 +16,6 @@ class Conf:
 
 
 def get() -> Conf:
-    """Return the settings as they are now."""
+    """Return the current settings."""
     values = settings.LLMCHAT
     return Conf(values["registration"], values["login_attempts_per_minute"])

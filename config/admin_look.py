@@ -1,4 +1,4 @@
-"""How the admin looks: its name, its sidebar, its front page."""
+"""The look of the admin: name, colours, sidebar."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_HISTORY": True,
     "DASHBOARD_CALLBACK": "llmchat.reports.dashboard.show",
     "COLORS": {
-        # Dark enough for white text on it.
+        # Dark enough for white text.
         "primary": {
             "50": "#eff6ff",
             "100": "#dbeafe",

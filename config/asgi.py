@@ -12,7 +12,7 @@ from django.urls import re_path
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django_application: Any = get_asgi_application()
 
-# Only now are the applications loaded that these import.
+# These import Django applications, which are loaded only now.
 from llmchat import conf, database, routing  # noqa: E402
 from llmchat.urls import CHAT  # noqa: E402
 from serving.body_limit import BodyLimit, Receive, Scope, Send  # noqa: E402
@@ -22,8 +22,8 @@ from serving.send_limit import SendLimit  # noqa: E402
 
 database.is_serving = True
 
-# Django keeps a thread for as long as a request lasts, and one for a chat lasts as
-# long as its answer. `handle` is Django without that thread.
+# Django keeps a thread per request, and a chat request lasts as long as its answer.
+# `handle` is Django without that thread.
 chat: Any = SendLimit(django_application.handle, lambda: conf.get().idle_timeout_s)
 http = URLRouter(
     [
@@ -48,7 +48,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await router(scope, receive, send)
         return
-    # Daphne has no lifespan, so the first request has to tell of the start.
+    # daphne has no lifespan, so the first request marks the start.
     draining.watch()
     with draining.serving(scope, send):
         await router(scope, receive, send)

@@ -1,8 +1,8 @@
-"""The `.env` file: lines `NAME=value`, in the ways that people write them.
+"""The parser of `.env`: lines `NAME=value`, as people write them.
 
-Spaces around the `=`, `export` in front, quotes around the value, a comment behind it
-and a byte order mark are understood. In double quotes a backslash escapes; everywhere
-else the value stands as it is. A name that comes twice keeps its first value.
+Spaces around `=`, a leading `export`, quotes, a trailing comment and a byte order mark
+are understood. In double quotes a backslash escapes; everywhere else the value is taken
+literally. If a name occurs twice, the first value counts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CONTROL = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 class LineError(ValueError):
-    """A line that cannot be read; says which, never what is in it."""
+    """An invalid line; has its number, never its text."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)

@@ -1,9 +1,9 @@
-"""Reading of the environment: a value that cannot be read stops the start.
+"""Getters for environment variables; an invalid value stops the start.
 
-Every getter treats an empty variable as one that is not set, because that is what
-a line `NAME=` copied from `.env.example` means. What cannot be read ends the
-process with one line on stderr that names the variable, never with a traceback and
-never with the value, which may be a secret.
+Every getter treats an empty variable as not set, because that is what a line `NAME=`
+copied from `.env.example` means. An invalid value ends the process with one line on
+stderr that names the variable, without a traceback and without the value, which may be
+a secret.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FALSE = frozenset({"0", "false", "no", "off"})
 
 
 def refuse(name: str, problem: str) -> NoReturn:
-    """End the start with one line that names the variable.
+    """Exit with one line that names the variable.
 
     Raises: SystemExit, which Python prints and no server catches.
     """
@@ -37,9 +37,9 @@ def refuse(name: str, problem: str) -> NoReturn:
 
 
 def read_dotenv(default: Path) -> None:
-    """Add the variables of the `.env` file; those already set win.
+    """Add the variables of the `.env` file; variables that are set already win.
 
-    `LLMCHAT_ENV_FILE` names another file; empty, it switches the file off.
+    `LLMCHAT_ENV_FILE` names another file; if it is empty, no file is read.
     """
     named = os.environ.get("LLMCHAT_ENV_FILE")
     path = default if named is None else Path(named)
@@ -57,15 +57,15 @@ def read_dotenv(default: Path) -> None:
         os.environ.setdefault(name, value)
 
 
-def tell_of_misspelt(*known: str) -> None:
-    """Name every `LLMCHAT_` variable that nothing reads, with the nearest that is.
+def report_misspelt(*known: str) -> None:
+    """Print each `LLMCHAT_` variable that nothing reads, and the nearest known name.
 
-    Called when all settings have been read; `known` are those of them that are read
-    elsewhere, without `LLMCHAT_`.
+    Called when all settings have been read. `known` are variables that are read
+    elsewhere, without the prefix.
     """
-    names = _asked.union(f"LLMCHAT_{name}" for name in known)
+    names = _names_read.union(f"LLMCHAT_{name}" for name in known)
     for name in sorted(os.environ):
-        is_ours = name.startswith("LLMCHAT_") and not _IS_NOT_OURS.match(name)
+        is_ours = name.startswith("LLMCHAT_") and not _FOREIGN.match(name)
         if not is_ours or name in names:
             continue
         near = difflib.get_close_matches(name, names, 1)
@@ -73,13 +73,13 @@ def tell_of_misspelt(*known: str) -> None:
         print(f"llmchat: {name} is not a setting{hint}", file=sys.stderr)
 
 
-# Of the tests, and what Kubernetes sets for a service named llmchat.
-_IS_NOT_OURS = re.compile(r"LLMCHAT_(TEST_|SERVICE_(HOST|PORT)|PORT(_\d|$))")
-_asked: set[str] = set()
+# Variables of the tests, and of Kubernetes for a service named llmchat.
+_FOREIGN = re.compile(r"LLMCHAT_(TEST_|SERVICE_(HOST|PORT)|PORT(_\d|$))")
+_names_read: set[str] = set()
 
 
 def _read(name: str, parse: Callable[[str], T], default: T, must_be: str) -> T:
-    _asked.add(name)
+    _names_read.add(name)
     raw = os.environ.get(name, "").strip()
     if not raw:
         return default
@@ -90,12 +90,12 @@ def _read(name: str, parse: Callable[[str], T], default: T, must_be: str) -> T:
 
 
 def text(name: str, default: str = "") -> str:
-    """Return the variable as it stands, without the white space around it."""
+    """Return the variable without surrounding white space."""
     return _read(name, str, default, "text")
 
 
 def boolean(name: str, default: bool) -> bool:
-    """Return the variable as a switch: 1/true/yes/on or 0/false/no/off."""
+    """Return the variable as a boolean: 1/true/yes/on or 0/false/no/off."""
 
     def parse(raw: str) -> bool:
         word = raw.lower()
@@ -107,7 +107,7 @@ def boolean(name: str, default: bool) -> bool:
 
 
 def integer(name: str, default: int, *, least: int, most: int = 2**31 - 1) -> int:
-    """Return the variable as a whole number within its limits."""
+    """Return the variable as an integer within limits."""
 
     def parse(raw: str) -> int:
         value = int(raw)
@@ -131,7 +131,7 @@ def seconds(name: str, default: float, *, most: float = 86_400.0) -> float:
 
 
 def names(name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return the variable's values, separated by commas, without empty ones."""
+    """Return the comma-separated values of the variable, without empty ones."""
 
     def parse(raw: str) -> tuple[str, ...]:
         return tuple(part.strip() for part in raw.split(",") if part.strip())
@@ -140,7 +140,7 @@ def names(name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
 
 
 def fernet_keys(name: str) -> tuple[str, ...]:
-    """Return the variable's Fernet keys, separated by commas."""
+    """Return the comma-separated Fernet keys of the variable."""
 
     def parse(raw: str) -> tuple[str, ...]:
         keys = tuple(part.strip() for part in raw.split(",") if part.strip())
@@ -164,7 +164,7 @@ def _is_http_url(value: str) -> bool:
 
 
 def http_url(name: str, default: str) -> str:
-    """Return the variable as an http(s) address without a slash at its end."""
+    """Return the variable as an HTTP(S) URL without a trailing slash."""
 
     def parse(raw: str) -> str:
         if not _is_http_url(raw):
@@ -177,10 +177,10 @@ def http_url(name: str, default: str) -> str:
 
 
 def origins(name: str, *, apps: bool = False) -> tuple[str, ...]:
-    """Return the variable as browser origins: scheme, host, port and no path.
+    """Return the variable as origins of browsers: scheme, host and port, no path.
 
-    A host may begin with `*.`, for all names below it. `apps` takes other schemes,
-    too, such as `capacitor://localhost`.
+    A host may begin with `*.`, for all its subdomains. `apps` also allows other
+    schemes, such as `capacitor://localhost`.
     """
 
     def parse(raw: str) -> tuple[str, ...]:
@@ -203,7 +203,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 def _origin(value: str, *, apps: bool) -> str:
     """Return an origin as browsers send it.
 
-    Raises: ValueError, where it is none.
+    Raises: ValueError, if it is not an origin.
     """
     scheme, separator, rest = value.lower().partition("://")
     parts = urlsplit(f"//{rest}")
@@ -229,7 +229,7 @@ _WILDCARD = re.compile(r"\*(\.[^*.]+){2,}")
 
 
 def database(name: str, default: str) -> dict[str, Any]:
-    """Return the variable's database address as Django's settings for it."""
+    """Return the variable, a database URL, as Django's settings."""
 
     def parse(raw: str) -> dict[str, Any]:
         if urlsplit(raw).scheme not in {"sqlite", "postgres", "postgresql"}:
@@ -243,7 +243,7 @@ def database(name: str, default: str) -> dict[str, Any]:
                 raise ValueError(raw)
             options["pool"] = False
         elif settings.get("CONN_MAX_AGE"):
-            raise ValueError(raw)  # Django's pool keeps the connections
+            raise ValueError(raw)  # Django allows no CONN_MAX_AGE with a pool
         return settings
 
     return _read(
@@ -255,7 +255,7 @@ def database(name: str, default: str) -> dict[str, Any]:
 
 
 def redis_url(name: str) -> str:
-    """Return the variable as the address of a Redis, empty where there is none."""
+    """Return the variable as the URL of a Redis, "" if it is not set."""
 
     def parse(raw: str) -> str:
         if urlsplit(raw).scheme not in {"redis", "rediss", "unix"}:

@@ -1,9 +1,8 @@
-"""Django's settings, driven by the environment (and `.env`) alone.
+"""Django's settings, which all come from the environment and `.env`.
 
-Every variable is described in the README. The project's own values are gathered
-in `LLMCHAT`, which only `llmchat/conf.py` and `accounts/conf.py` read. It is one long
-file, as readers of Django expect; more than values is in `config/environment.py`
-and `serving/logs.py`.
+The README describes every variable. The project's own values are in `LLMCHAT`, which
+only `llmchat/conf.py` and `accounts/conf.py` read. It is one long file, as Django users
+expect; logic is in `config/environment.py` and `serving/logs.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ env.read_dotenv(BASE_DIR / ".env")
 
 DEBUG = env.boolean("DJANGO_DEBUG", False)
 
-# Signs sessions and access tokens (HS256), which wants at least 32 bytes.
+# Signs sessions and access tokens; HS256 needs at least 32 bytes.
 SECRET_KEY = env.text("DJANGO_SECRET_KEY")
 if not SECRET_KEY and DEBUG:
     SECRET_KEY = "debug-only-" + "not-a-secret-" * 4
@@ -43,17 +42,17 @@ if "*" in ALLOWED_HOSTS and not DEBUG:
 
 HOST = env.text("HOST", "127.0.0.1")
 PORT = env.integer("PORT", 3000, least=1, most=65_535)
-# uvicorn reads this one itself, too.
+# uvicorn reads this variable, too.
 WEB_CONCURRENCY = env.integer("WEB_CONCURRENCY", 1, least=1, most=256)
-# Addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
+# Addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted.
 FORWARDED_ALLOW_IPS = env.text("FORWARDED_ALLOW_IPS")
 
 # --- Applications ----------------------------------------------------------------
 
 INSTALLED_APPS = [
     "daphne",
-    # The admin's look replaces the site, so it comes before the admin; tokens come
-    # before the accounts, which take their pages out of the admin.
+    # The admin's theme replaces the site, so it precedes the admin. The tokens precede
+    # the accounts, which unregister the tokens' admin pages.
     "unfold",
     "unfold.contrib.filters",
     "rest_framework_simplejwt.token_blacklist",
@@ -69,8 +68,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 
-# All of them run in the event loop: one that did not would hold a thread for as
-# long as a request behind it waits for a provider.
+# All of them are asynchronous: a synchronous one would hold a thread while a request
+# waits for a provider.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "serving.middleware.ContentSecurityMiddleware",
@@ -88,12 +87,12 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
-# The page of a fault shows neither keys nor passwords, not in debug either.
+# The debug page of an exception hides keys and passwords.
 DEFAULT_EXCEPTION_REPORTER_FILTER = "serving.fault_page.SecretsFilter"
-# A selection of the admin is sent with one field for each row, to be deleted say;
-# Django's own limit, 1,000, is too low for the conversations of a busy user.
+# An action of the admin sends a field for each selected row; Django's own limit, 1,000,
+# is too low for the conversations of a busy user.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000
-# Every path answers with and without its last slash, so nothing is redirected: a
+# Every route works with and without a trailing slash, so nothing is redirected: a
 # redirected POST would lose its body.
 APPEND_SLASH = False
 
@@ -118,12 +117,12 @@ DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", 10, least=1, most=1000)
 
 
 def _database() -> dict[str, Any]:
-    """Return Django's settings; the options in the address win over those here."""
+    """Return Django's settings; options in DATABASE_URL win over those here."""
     settings = env.database("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
     given = settings.get("OPTIONS", {})
     if settings["ENGINE"] == "django.db.backends.sqlite3":
         # Writers queue at BEGIN instead of failing in the middle of a transaction,
-        # and readers never wait for them.
+        # and readers never wait for writers.
         options = {
             "transaction_mode": "IMMEDIATE",
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
@@ -135,19 +134,19 @@ def _database() -> dict[str, Any]:
 
 
 _POSTGRES = {
-    # Without the check, each connection fails once more after the database is back.
+    # Without the check, each connection fails once after an outage.
     "CONN_HEALTH_CHECKS": True,
     "CONN_MAX_AGE": 0,
 }
 _POSTGRES_OPTIONS = {
-    # The engine asks again until its caller's deadline.
+    # The engine retries until its caller's deadline.
     "pool": {
         "min_size": 1,
         "max_size": DATABASE_POOL_SIZE,
         "timeout": 1,
         "reconnect_timeout": 3,
     },
-    # A machine that is gone without a word: seconds, and the last in milliseconds.
+    # Detect a dead machine: in seconds, the last in milliseconds.
     "connect_timeout": 3,
     "keepalives_idle": 10,
     "keepalives_interval": 3,
@@ -178,22 +177,22 @@ else:
     CACHES = {
         "default": {
             "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-            # A count that is thrown out for want of room is a limit forgotten.
+            # Large, because an evicted counter is a limit that does not hold.
             "OPTIONS": {"MAX_ENTRIES": 100_000},
         }
     }
 
 SILENCED_SYSTEM_CHECKS = [
-    # Whether HTTPS is forced on a domain's other hosts, and the domain listed in
-    # browsers, is for the domain's owner to say, at the proxy.
+    # HSTS for subdomains and preloading concern the whole domain, so they are
+    # configured at the proxy.
     "security.W005",
     "security.W021",
-    # The caches that the library knows by name are not the only ones that will do.
+    # The library knows only some caches by name.
     "django_ratelimit.W001",
 ]
 if not REDIS_URL:
-    # The rate limits count in the cache, which all processes must share. Without
-    # Redis there is one process (see above), and its memory is shared enough.
+    # Rate limits need a cache that all processes share. Without Redis there is only
+    # one process (see above), so its memory will do.
     SILENCED_SYSTEM_CHECKS += ["django_ratelimit.E003"]
 
 # --- Static files ----------------------------------------------------------------
@@ -208,14 +207,14 @@ STORAGES = {
         else "serving.static.CollectedStorage"
     },
 }
-# Files that nobody has collected yet are served from where they lie.
+# Before `collectstatic`, files are served from their source folders.
 WHITENOISE_USE_FINDERS = True
 
 # --- People and tokens -----------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "admin:login"
-# The first hashes; what the others have hashed is hashed anew at the next log-in.
+# The first one hashes; passwords hashed by the others are rehashed at the next log-in.
 PASSWORD_HASHERS = [
     "accounts.hashers.BoundedPBKDF2PasswordHasher",
     *global_settings.PASSWORD_HASHERS[1:],
@@ -239,7 +238,7 @@ SIMPLE_JWT = {
         days=env.integer("REFRESH_TOKEN_DAYS", 14, least=1, most=365)
     ),
     "USER_ID_CLAIM": "user_id",
-    # Seconds by which another machine's clock may be ahead.
+    # Seconds that another machine's clock may be ahead.
     "LEEWAY": 10,
 }
 
@@ -255,8 +254,8 @@ REST_FRAMEWORK = {
 
 # --- Security behind a proxy -----------------------------------------------------
 
-# Plain HTTP is answered unless these say otherwise: TLS ends at the proxy, which is
-# trusted for the client's address and scheme by the server (docs/operations.md).
+# TLS ends at the proxy, so plain HTTP is allowed by default. The server trusts the
+# proxy for the client's address and scheme (docs/operations.md).
 SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", False)
 SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz)/?$"]  # probes speak plain HTTP
 SECURE_HSTS_SECONDS = env.integer("SECURE_HSTS_SECONDS", 0, least=0)
@@ -346,4 +345,4 @@ LLMCHAT: dict[str, Any] = {
 }
 
 # These are read where they are used.
-env.tell_of_misspelt("DEMO_PASSWORD", "ENV_FILE", "LOCAL_LOG", "CHROMIUM")
+env.report_misspelt("DEMO_PASSWORD", "ENV_FILE", "LOCAL_LOG", "CHROMIUM")

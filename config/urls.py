@@ -1,4 +1,4 @@
-"""The addresses of the whole project."""
+"""The routes of the whole project."""
 
 from django.contrib import admin
 from django.templatetags.static import static
@@ -7,25 +7,25 @@ from django.utils.functional import lazy
 from django.views.generic import RedirectView
 
 from accounts.views import admin_login
-from serving import errors as exceptions
+from serving import errors
 
-handler400 = exceptions.handler400
-handler404 = exceptions.handler404
-handler500 = exceptions.handler500
+handler400 = errors.handler400
+handler404 = errors.handler404
+handler500 = errors.handler500
 
-# Browsers ask for it on pages that name no icon, such as the admin's.
+# Browsers request it for pages without an icon of their own.
 favicon = RedirectView.as_view(url=lazy(static, str)("llmchat/favicon.svg"))
 
 urlpatterns = [
     path("favicon.ico", favicon),
     path("auth/", include("accounts.urls")),
     path("admin/login/", admin_login),
-    # The admin's forms post to addresses with a slash; people type them without.
+    # The admin's forms post to paths with a slash; people type them without.
     re_path(
         r"^(?P<page>admin(/.*[^/])?)$",
         RedirectView.as_view(url="/%(page)s/", query_string=True),
     ),
     path("admin/", admin.site.urls),
     path("", include("llmchat.urls")),
-    re_path(r"^(?P<path>(auth|llm)(/.*)?)$", exceptions.api_not_found),
+    re_path(r"^(?P<path>(auth|llm)(/.*)?)$", errors.api_not_found),
 ]

@@ -1,8 +1,8 @@
-"""The cache in Redis, and in this process's memory while Redis is away.
+"""The cache: in Redis, or in this process's memory during an outage of Redis.
 
-The one rule for all that is counted or kept in the cache: while Redis does not answer,
-each process counts and keeps for itself. So an outage locks nobody out, and no limit
-is off; with several processes it is as many times as wide.
+While Redis does not answer, each process counts and caches in its own memory. So an
+outage locks nobody out and switches no limit off; a limit is at worst multiplied by the
+number of processes.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from llmchat.outages import Outage
 
 T = TypeVar("T")
 
-# A Redis that is near and well answers in a millisecond.
+# A healthy Redis nearby answers in a millisecond.
 TIMEOUT_S = 0.25
-# Whoever waits longer takes Redis for away: looking up its name has no time-out.
+# For a whole call, because the lookup of the host name has no timeout of its own.
 DEADLINE_S = 1.0
 _LOCAL_ENTRIES = 100_000
 
@@ -37,7 +37,7 @@ _room = threading.BoundedSemaphore(_MAX_WAITING)
 async def in_cache(call: Callable[..., T], *args: object) -> T:
     """Run `call(*args)` in a thread that may wait for Redis, and return its result.
 
-    These threads are not the database's: a slow Redis holds up nothing but itself.
+    These are not the threads of the database, so a slow Redis delays nothing else.
 
     Raises: TimeoutError, after `DEADLINE_S`.
     """
@@ -47,14 +47,14 @@ async def in_cache(call: Callable[..., T], *args: object) -> T:
 
 
 def in_cache_later(call: Callable[..., object], *args: object) -> None:
-    """Run `call(*args)` in such a thread soon, unless too many calls wait for it."""
+    """Run `call(*args)` in such a thread later; drop it if too many calls wait."""
     if _room.acquire(blocking=False):
         done = _executor.submit(call, *args)
         done.add_done_callback(lambda _: _room.release())
 
 
 class _Link:
-    """Django's client of one Redis, with this process's memory to step in for it."""
+    """Django's client of one Redis, with this process's memory as a fallback."""
 
     def __init__(self, address: str) -> None:
         self._redis = RedisCacheClient(
@@ -65,7 +65,7 @@ class _Link:
         room = {"OPTIONS": {"MAX_ENTRIES": _LOCAL_ENTRIES}}
         self._memory = LocMemCache(address, room)
         self.outage = Outage(
-            "Redis", self._probe, meanwhile="each process counts for itself"
+            "Redis", self._probe, meanwhile="each process uses its own memory"
         )
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -83,27 +83,27 @@ class _Link:
         self._redis.get_client(write=True).ping()
 
 
-# One for the process: Django would make a client, with connections of its own, for
-# each thread and each request.
+# One per process: Django would create a client, with its own connections, for each
+# thread and each request.
 link = functools.cache(_Link)
 
 
 class SharedCache(RedisCache):
-    """Django's cache in Redis, which never fails for want of Redis."""
+    """Django's cache in Redis, which also works without Redis."""
 
     def __init__(self, server: str, params: dict[str, Any]) -> None:
         super().__init__(server, params)
         self._link = link(server)
-        # It answers the same calls.
+        # It has the same methods.
         self._cache = self._link  # type: ignore[assignment]
 
     @property
     def outage(self) -> Outage:
-        """While it lasts, every call is answered from memory, at once."""
+        """Return the outage; while it lasts, calls use the memory at once."""
         return self._link.outage
 
     def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
-        """Count on; from nothing, where Redis came or went since the count began."""
+        """Increment a counter; start at zero if Redis came or went meanwhile."""
         try:
             return int(super().incr(key, delta, version=version))
         except ValueError:

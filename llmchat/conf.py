@@ -1,8 +1,8 @@
 """The project's own settings: names, defaults and the one place that reads them.
 
 `config/settings.py` fills the `LLMCHAT` dictionary from the environment, with the
-defaults of `Conf`. Everything else calls `get()` when it needs a value,
-so that a test can override the setting.
+defaults of `Conf`. Everything else calls `get()` when it needs a value, so that a test
+can override the setting.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from django.conf import settings
 
 @dataclass(frozen=True, slots=True)
 class Conf:
-    """The values of the `LLMCHAT` setting, units in the names.
+    """The values of the `LLMCHAT` setting, with units in the names.
 
-    Keys and secrets are left out of the representation, which ends up in logs.
+    Secrets are left out of the `repr`, which may end up in logs.
     """
 
     messages_per_minute: int = 60
@@ -49,5 +49,5 @@ class Conf:
 
 
 def get() -> Conf:
-    """Return the settings as they are now."""
+    """Return the current settings."""
     return Conf(**settings.LLMCHAT)

@@ -149,4 +149,4 @@ def _probe() -> None:
     engine.probe()
 
 
-outage = Outage("the database", _probe, meanwhile="what needs it is refused")
+outage = Outage("the database", _probe, meanwhile="queries fail at once")

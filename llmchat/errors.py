@@ -1,11 +1,11 @@
 """The errors that a client may see: stable codes, REST statuses and texts.
 
-    ChatError                a request or a stream that ends with a word to the client
-      from `refusal(code)`   refused by this server, from the table below
-      from `from_provider()` what became of a `ProviderError`
+    ChatError                   a request or a stream fails, and the client is told why
+      made by `refusal(code)`   rejected by this server, from the table below
+      made by `from_provider()` a `ProviderError`, translated
 
-A text is one short English sentence for a person. It never holds a traceback, a key
-or what a provider said.
+A text is one short English sentence for people. It never contains a traceback, a key
+or a provider's message.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ REFUSALS: dict[str, tuple[int, str]] = {
 
 
 class ChatError(Exception):
-    """An answer that a client cannot have, and why.
+    """Why a request or a stream failed, as the client sees it.
 
-    `retry_after` is in whole seconds, None where waiting is of no known use.
+    `retry_after` is in whole seconds, None if it is not known to help.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ def refusal(
     retry_after: int | None = None,
     label: str = "",
 ) -> ChatError:
-    """Return the error for one of `REFUSALS`, with `text` in place of its own."""
+    """Return the error of a code in `REFUSALS`; `text` replaces the default text."""
     status, default_text = REFUSALS[code]
     return ChatError(
         code, text or default_text.format(label=label), status, retry_after=retry_after
@@ -66,6 +66,6 @@ def refusal(
 
 
 def from_provider(exc: ProviderError) -> ChatError:
-    """Return what the client is told of a provider's failure."""
+    """Return the client's error for a provider's error."""
     retry_after = None if exc.retry_after is None else max(1, round(exc.retry_after))
     return ChatError(exc.code, exc.text, exc.status, retry_after=retry_after)

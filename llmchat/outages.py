@@ -1,7 +1,7 @@
-"""Whether something outside this process answers: a circuit breaker.
+"""A circuit breaker for a service that this process depends on.
 
-While an outage lasts nobody waits for what is away. A thread of its own tries it once
-a second and ends the outage, so that no user's request is spent on trying.
+During an outage calls fail at once instead of waiting. A thread probes the service once
+a second and ends the outage, so that no user's request is used as a probe.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ PROBE_EVERY_S = 1.0
 
 
 class Outage:
-    """The state of one thing outside, shared by all threads of the process.
+    """The state of one service, shared by all threads of the process.
 
-    `probe` raises, within a second or two, where the thing does not answer.
-    `meanwhile` says in the log what holds until it does.
+    `probe` raises, within a second or two, if the service does not answer. `meanwhile`
+    is for the log: what happens during the outage.
     """
 
     def __init__(self, name: str, probe: Callable[[], None], *, meanwhile: str) -> None:
@@ -33,7 +33,7 @@ class Outage:
         self._probed_at = 0.0
 
     def begin(self, reason: object) -> None:
-        """Called when the thing does not answer; all but the first change nothing."""
+        """Begin an outage if there is none; called when the service does not answer."""
         with self._lock:
             is_new, self.lasts = not self.lasts, True
             if is_new:
@@ -43,7 +43,7 @@ class Outage:
             self._start_probing()
 
     def suspect(self) -> None:
-        """Called when the thing is slow to answer: it is tried before it is judged."""
+        """Probe the service; called when it is slow to answer."""
         with self._lock:
             if time.monotonic() >= self._probed_at + PROBE_EVERY_S:
                 self._start_probing()
@@ -63,7 +63,7 @@ class Outage:
         try:
             self._probe()
         except Exception as exc:
-            # Whatever it is: as long as it cannot be used, it is away.
+            # Whatever the reason, the service cannot be used.
             self.begin(exc)
             return False
         with self._lock:

@@ -1,13 +1,13 @@
-"""The books of the budgets: reserved before a provider is called, settled after.
+"""Budgets: reserved before a provider is called, settled after the answer.
 
-An answer begins while anything is left of each budget that its user draws on, and the
-most that it can cost is reserved in the same transaction, under the budgets' row
-locks. So what runs at the same time cannot spend the same rest twice, and a budget is
-overdrawn by one answer at the most. When the answer ends, what it has cost takes the
-reservation's place; the sweep frees the reservations of dead processes.
+An answer may begin while anything is left of each budget that applies to its user. The
+most that it can cost is reserved in the same transaction, under the row locks of the
+budgets. So concurrent answers cannot spend the same remainder twice, and a budget is
+overdrawn by one answer at most. When the answer ends, its cost replaces the
+reservation. `sweep` releases the reservations of dead processes.
 
-Whoever locks budgets has locked the conversation before, and takes them in the order
-of their keys, reservations last, so that no two transactions wait for each other.
+Lock order: the conversation, then budgets by key, then reservations. With one order no
+two transactions deadlock.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from llmchat.errors import ChatError, refusal
 from llmchat.models import Budget, Message, Reservation
 from llmchat.providers.types import Usage
 
-# The answer's length where neither the client nor the provider's row has a limit.
+# Reserved for the answer if neither the client nor the provider's row sets a limit.
 DEFAULT_OUTPUT_TOKENS = 4096
 _RETRY_AFTER_RESERVED_S = 5
 _ADJECTIVES = {Budget.Period.DAY: "daily", Budget.Period.MONTH: "monthly"}
@@ -38,10 +38,10 @@ _NOUNS = {Budget.Unit.TOKENS: "token", Budget.Unit.DOLLARS: "money"}
 def reserve(
     user_id: int, message_id: UUID, most: Usage, cost: Decimal | None
 ) -> tuple[int, ...]:
-    """Reserve what an answer uses at most; return the budgets that it draws on.
+    """Reserve the most that an answer can use; return the ids of its budgets.
 
-    Called inside the transaction that stores the answer's row; `cost` is that of
-    `most`, None where the provider's prices are not known.
+    Called in the transaction that stores the answer's row. `cost` is the price of
+    `most`, None if the provider has no prices.
 
     Raises: ChatError `budget_exceeded`, `price_not_configured`.
     """
@@ -68,9 +68,9 @@ def reserve(
 def settle(
     budget_ids: Sequence[int], message_id: UUID, usage: Usage, cost: Decimal | None
 ) -> None:
-    """Put what an answer has cost in the place of what was reserved for it.
+    """Replace the reservations of an answer with its actual usage.
 
-    Called inside the transaction that stores the answer's end.
+    Called in the transaction that stores the answer's end.
     """
     if not budget_ids:
         return
@@ -83,19 +83,19 @@ def settle(
 
 
 def release(message_ids: Iterable[UUID]) -> None:
-    """Free what was reserved for answers that will not be settled."""
+    """Release the reservations of answers that will not be settled."""
     Reservation.objects.filter(message_id__in=message_ids).delete()
 
 
 def has_reserved(message_id: UUID) -> bool:
-    """Return whether an answer's reservation waits to be settled."""
+    """Return whether an answer has reservations that are not settled."""
     return Reservation.objects.filter(message_id=message_id).exists()
 
 
 def release_orphans() -> int:
-    """Free what is reserved for answers that nobody writes; return how many.
+    """Release reservations without a running answer; return how many.
 
-    What an end is about to settle is locked, and left to it.
+    Those that an end is about to settle are locked, and skipped.
     """
     running = Message.objects.filter(state=Message.State.STREAMING).order_by()
     orphans = Reservation.objects.exclude(message_id__in=running.values("pk"))
@@ -106,9 +106,9 @@ def release_orphans() -> int:
 
 
 def on_budget_delete(sender: Any, instance: Budget, **kwargs: Any) -> None:
-    """Called by Django in the transaction that deletes a budget, before any row goes.
+    """Lock a budget; called by Django before it deletes the budget.
 
-    Django deletes the reservations first; an end locks the budget before them.
+    Django deletes the reservations first, but an end locks the budget first.
     """
     list(_locked(Budget.objects.filter(pk=instance.pk)).values_list("pk"))
 
@@ -134,7 +134,7 @@ def _amount(budget: Budget, usage: Usage, cost: Decimal | None) -> Decimal:
 
 
 def _exceeded(budget: Budget, now: datetime, *, is_spent: bool) -> ChatError:
-    """Return the refusal; what is only reserved may come back in a moment."""
+    """Return the error; a budget that is only reserved may be free again soon."""
     renews_at = budget.renews_at(now)
     whose = "Your" if budget.group_id is None else "Your group's"
     period = _ADJECTIVES[Budget.Period(budget.period)]

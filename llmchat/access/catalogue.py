@@ -1,4 +1,4 @@
-"""From the stored provider rows to what the provider layer works with."""
+"""The catalogue of providers: from stored rows to routes for the provider layer."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from llmchat.providers.types import Key, Protocol, Provider, Usage
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
 SystemRole = Literal["system", "developer"]
 Thinking = Literal["omit", "disabled"]
-# Codes of what an operator has yet to enter.
+# Codes of settings that an operator has not entered yet.
 _UNCONFIGURED = ("key_not_configured", "address_not_configured")
 _MILLION = Decimal(1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where one turn goes: the provider, the keys in order, and what it costs.
+    """Where one turn goes: the provider, its keys in order, and its prices.
 
-    Prices are US dollars for a million tokens, None: not known. `embedded` says that
-    the address is known only once the model on this machine runs. `fallback` is asked
-    where this one fails without a word; it has none of its own.
+    Prices are US dollars per million tokens, None if not known. `embedded`: the address
+    is known only when the built-in model runs. `fallback` answers if this provider
+    fails before the first token; it has no fallback of its own.
     """
 
     provider: Provider
@@ -52,14 +52,14 @@ class Route:
         return replace(self.provider, base_url=base_url)
 
     def cost(self, usage: Usage) -> Decimal | None:
-        """Return what `usage` costs, in US dollars; None where no price is known."""
+        """Return the cost of `usage` in US dollars, None if there are no prices."""
         if self.input_price is None or self.output_price is None:
             return None
         dollars = self.input_price * (usage.input_tokens or 0)
         return (dollars + self.output_price * usage.output_tokens) / _MILLION
 
     def highest_cost(self, usage: Usage) -> Decimal | None:
-        """Return what `usage` costs here and then at the fallback as well."""
+        """Return the cost of `usage` here and at the fallback together."""
         cost = self.cost(usage)
         other = self.fallback.cost(usage) if self.fallback else None
         return cost if cost is None or other is None else cost + other
@@ -67,7 +67,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A provider as clients are told of it; `refusal` is why it cannot be used now."""
+    """A provider as clients see it; `refusal` says why it is not usable now."""
 
     row: models.Provider
     configured: bool
@@ -75,9 +75,9 @@ class Offer:
 
 
 def route(name: str, access: Access, model: str | None = None) -> Route:
-    """Return the way to the provider that clients call `name`; `model` None: its own.
+    """Return the route to a provider; `model` None is its default model.
 
-    A user without the right is not told how the provider is configured.
+    A user without permission does not learn how the provider is configured.
 
     Raises: ChatError `provider_not_found`, `permission_denied`, `key_not_configured`,
         `address_not_configured`.
@@ -95,15 +95,15 @@ def route(name: str, access: Access, model: str | None = None) -> Route:
 
 
 def trial(key: models.ProviderKey) -> tuple[Provider, Key]:
-    """Return what it takes to try one stored key, whether it is in use or not.
+    """Return the provider and the decrypted key, to test one stored key.
 
-    Raises: EncryptionError when none of the encryption keys fits.
+    Raises: EncryptionError, if no encryption key decrypts it.
     """
     return _as_value(key.provider), keys.stored_key(key)
 
 
 def offers(access: Access) -> Iterable[Offer]:
-    """Return the enabled providers that may be used, each with why it cannot be."""
+    """Return the enabled providers that the user may use, with what is wrong."""
     rows = _enabled().select_related("fallback")
     return [
         _offer(row, access)
@@ -120,7 +120,7 @@ def _offer(row: models.Provider, access: Access) -> Offer:
     why_not = _why_not(row)
     configured = why_not is None or why_not.code not in _UNCONFIGURED
     if why_not is not None and _fallback(row, access):
-        why_not = None  # another answers in its place
+        why_not = None  # its fallback answers
     return Offer(row, configured, why_not)
 
 
@@ -142,7 +142,7 @@ def _why_not(row: models.Provider) -> ChatError | None:
 
 
 def _missing(row: models.Provider, found: tuple[Key, ...]) -> ChatError | None:
-    """Return what an operator has not configured yet, if anything."""
+    """Return the error for a missing address or key, if one is missing."""
     if not row.embedded and not row.address:
         return refusal("address_not_configured", label=row.label)
     if row.needs_key and not found:
@@ -151,7 +151,7 @@ def _missing(row: models.Provider, found: tuple[Key, ...]) -> ChatError | None:
 
 
 def _fallback(row: models.Provider, access: Access) -> Route | None:
-    """Return the way to the row's fallback, None where it is of no use either."""
+    """Return the route to the row's fallback, None if that is not usable either."""
     other = row.fallback
     if other is None or other.pk == row.pk or not other.enabled or _why_not(other):
         return None

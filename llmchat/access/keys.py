@@ -1,9 +1,10 @@
-"""A provider's keys: in which order they are used, and which of them rest.
+"""A provider's keys: their order, and which of them are skipped for a while.
 
-A stored key wins over the environment, whose variables may hold several keys with
-commas between them. A key that its provider refuses rests for a while; where all of
-them rest, all are tried again. How the stored ones fare is kept on their rows, for
-every process and for the operator; how those of the environment do, in memory.
+Stored keys take precedence over the environment, whose variables may hold several keys
+separated by commas. A key that its provider rejects rests: it is skipped for five
+minutes. If all keys rest, all are tried again. The state of a stored key is on its row,
+for all processes and for the operator; that of a key from the environment is in
+memory.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ logger = logging.getLogger(__name__)
 REST = timedelta(minutes=5)
 _USE_IS_NOTED_EVERY = timedelta(minutes=1)
 _STORED = "key "
-# Until when a key of the environment rests, and what it was refused for.
+# Keys from the environment: until when each rests, and the code of the rejection.
 _resting: dict[Key, tuple[datetime, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """The keys of one provider to be tried, in order.
+    """The keys of one provider in the order to try.
 
-    `refused_for` is the code of the last refusal where all of them rest, else "".
+    `refused_for` is the code of the last rejection if all keys rest, else "".
     """
 
     keys: tuple[Key, ...]
@@ -43,7 +44,7 @@ class KeyRing:
 
 
 def ring(provider: Provider) -> KeyRing:
-    """Return a provider's keys; its row's `keys` may have been prefetched."""
+    """Return a provider's keys; the row's `keys` may be prefetched."""
     stored = tuple(_decrypted(key for key in provider.keys.all() if key.enabled))
     if stored:
         rests = {ident(row): (row.resting_until, row.last_error) for row, _ in stored}
@@ -53,9 +54,9 @@ def ring(provider: Provider) -> KeyRing:
 
 
 def note(keys: Sequence[Key], refused: Mapping[str, str], *, worked: bool) -> None:
-    """Remember which keys were refused (ident to code) and whether the next worked.
+    """Note which keys were rejected (ident to code), and whether the next one worked.
 
-    A key with the code "" was passed over, which says nothing of it.
+    A key with the code "" was skipped, and its state does not change.
     """
     now = timezone.now()
     for key in keys:
@@ -70,15 +71,15 @@ def note(keys: Sequence[Key], refused: Mapping[str, str], *, worked: bool) -> No
 
 
 def stored_key(row: ProviderKey) -> Key:
-    """Return a stored key as the provider layer takes it.
+    """Return a stored key, decrypted, for the provider layer.
 
-    Raises: EncryptionError when none of the encryption keys fits.
+    Raises: EncryptionError, if no encryption key decrypts it.
     """
     return Key(ident(row), row.value())
 
 
 def ident(row: ProviderKey) -> str:
-    """Return what names a stored key in logs."""
+    """Return the name of a stored key in logs."""
     return f"{_STORED}{row.pk}"
 
 

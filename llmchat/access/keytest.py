@@ -1,4 +1,4 @@
-"""Trying a provider's key: the smallest real request, and what came of it."""
+"""Test of a provider's key: the smallest real request, and its outcome."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from llmchat.providers.types import (
     Timeouts,
 )
 
-# An operator waits for it. Retries after a refusal count in.
+# Short, because an operator waits. Retries are included.
 _TIMEOUTS = Timeouts(connect_s=5, first_token_s=20, idle_s=20, total_s=30)
-# No model refuses so few, and none says much with them.
+# Every model accepts this limit, and the answer is short.
 _MAX_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of it, in words; `works` None: the key was not what failed."""
+    """The outcome in words; `works` is None if something other than the key failed."""
 
     works: bool | None
     text: str
 
 
 def try_key(key: models.ProviderKey) -> Trial:
-    """Ask the key's provider for a word, and note on the key how that went."""
+    """Send the key's provider a short request, and note the outcome on the key."""
     try:
         provider, secret = catalogue.trial(key)
     except EncryptionError as exc:
@@ -52,7 +52,7 @@ def try_key(key: models.ProviderKey) -> Trial:
 async def _ask(
     provider: Provider, key: Key, model: str, refused: dict[str, str]
 ) -> Trial:
-    """Ask with a client of its own: this may not be the server's event loop."""
+    """Send the request, with a new client because the event loop may be another."""
 
     def on_key_refused(key: Key, exc: KeyRefusedError) -> None:
         if exc.blames_key:
@@ -70,7 +70,7 @@ async def _ask(
                 if isinstance(event, Finished):
                     model = event.model or model
     except EmptyAnswerError:
-        pass  # so few tokens may all go into thinking
+        pass  # thinking may take all the tokens
     except ProviderError as exc:
         return Trial(False if refused else None, _in_words(exc))
     finally:

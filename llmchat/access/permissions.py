@@ -1,7 +1,7 @@
 """Which providers and models a user may use.
 
-A provider that is not restricted is open to everyone; a restricted one to the members
-of its groups, each with the models that the group may use. Superusers may use all.
+Everyone may use a provider that is not restricted. A restricted one is for the members
+of its groups, each group with its list of models. Superusers may use everything.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ _ALL: tuple[str, ...] = ("*",)
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What one user may use: patterns of models by the provider's name.
+    """What one user may use: patterns of models by provider name.
 
-    A provider that is not in it may not be used.
+    A provider that is missing may not be used.
     """
 
     models: Mapping[str, tuple[str, ...]]
 
     def patterns(self, provider: str) -> tuple[str, ...]:
-        """Return the patterns of the models that may be used, none: no model."""
+        """Return the patterns of the models that may be used; empty for none."""
         return self.models.get(provider, ())
 
     def allows(self, provider: str, model: str) -> bool:
-        """Return whether this model of this provider may be used."""
+        """Return whether the user may use this model of this provider."""
         return any(fnmatchcase(model, p) for p in self.patterns(provider))
 
     def require(self, provider: str, model: str) -> None:
-        """Check that this model of this provider may be used.
+        """Check that the user may use this model of this provider.
 
         Raises: ChatError `permission_denied`.
         """
@@ -46,14 +46,14 @@ class Access:
             raise refusal("permission_denied", text="You may not use this model")
 
     def named_models(self, provider: str, default: str) -> list[str]:
-        """Return the models that are known by name, the default one first."""
+        """Return the allowed models that are known by name, the default first."""
         names = [default] if self.allows(provider, default) else []
         named = (p for p in self.patterns(provider) if not set(p) & set("*?["))
         return list(dict.fromkeys([*names, *named]))
 
 
 def access_of(user_id: int) -> Access:
-    """Return what a user may use now."""
+    """Return what a user may use at this moment."""
     providers = dict(Provider.objects.values_list("name", "restricted"))
     restricted = [name for name in providers if providers[name]]
     models = dict.fromkeys(providers, _ALL)

@@ -1,4 +1,4 @@
-"""Messages a minute for each user, over sockets, REST and workers together."""
+"""The limit on messages per minute and user, over sockets, REST and all processes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ _GROUP = "llmchat.messages"
 
 
 async def count_message(user_id: int) -> None:
-    """Count one message of the user.
-
-    While Redis is away it counts in this process.
+    """Count a message of the user; in this process alone during an outage of Redis.
 
     Raises: ChatError `rate_limited`.
     """
@@ -38,7 +36,7 @@ async def count_message(user_id: int) -> None:
 
 
 def count_obeyed(user_id: int) -> None:
-    """Count one message that is obeyed whatever the count is; do not wait for that."""
+    """Count a message that is never rejected, such as a cancel, without waiting."""
     limit = conf.get().messages_per_minute
     if not limit:
         return
@@ -49,7 +47,7 @@ def count_obeyed(user_id: int) -> None:
 
 
 def _shared_cache() -> SharedCache | None:
-    """Return the cache that has to be waited for, None while all is in memory."""
+    """Return the cache in Redis, None while the counters are in memory."""
     cache = caches[str(getattr(settings, "RATELIMIT_USE_CACHE", "default"))]
     if isinstance(cache, SharedCache) and not cache.outage.lasts:
         return cache
@@ -57,10 +55,10 @@ def _shared_cache() -> SharedCache | None:
 
 
 def _retry_after(user_id: int, limit: int) -> int | None:
-    """Return the seconds to wait, None where the message is within the limit."""
+    """Count a message; return the seconds to wait, None if it is within the limit."""
     usage: dict[str, int] | None = get_usage(
-        # The library limits requests, but looks at nothing in this one: the group,
-        # the key and the rate are all given.
+        # The library limits requests, but reads nothing of this one: group, key and
+        # rate are given.
         HttpRequest(),
         group=_GROUP,
         key=lambda group, request: str(user_id),

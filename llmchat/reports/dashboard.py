@@ -25,7 +25,7 @@ _RETIRED_WITHIN = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A problem that an operator should solve, and the page to do it on."""
+    """A problem for operators, and the page that solves it."""
 
     text: str
     url: str
@@ -56,7 +56,7 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def failing_keys() -> Iterator[Notice]:
-    """Yield the keys that a provider refused or that cannot be decrypted."""
+    """Yield the keys that a provider rejected or that cannot be decrypted."""
     for key in ProviderKey.objects.filter(enabled=True).select_related("provider"):
         if problem := _problem(key):
             url = reverse("admin:llmchat_providerkey_change", args=[key.pk])
@@ -74,7 +74,7 @@ def _problem(key: ProviderKey) -> str:
 
 
 def retired_models() -> Iterator[Notice]:
-    """Yield the default models that a provider lately did not know."""
+    """Yield the default models that a provider no longer offers."""
     refused = set(
         Message.objects.filter(
             role=Message.Role.ASSISTANT,
@@ -97,7 +97,7 @@ def retired_models() -> Iterator[Notice]:
 def open_providers() -> Iterator[Notice]:
     """Yield the providers that everyone may use although they have groups.
 
-    The admin refuses this, but a dump of an older version restores it.
+    The admin rejects this, but a dump of an older version can restore it.
     """
     for provider in Provider.objects.exclude(access=None).filter(restricted=False):
         url = reverse("admin:llmchat_provider_change", args=[provider.pk])

@@ -26,7 +26,7 @@ from llmchat.models import Conversation, Message
 _CONVERSATIONS = 20
 _MESSAGES = 200
 _CHUNK = 64 * 1024
-# A spreadsheet takes what begins so for a formula.
+# A spreadsheet takes a cell that begins like this for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _CONVERSATION_FIELDS = (
     "id",
@@ -92,7 +92,7 @@ def account_of(user: Any, *, personal: bool) -> dict[str, Any]:
 
 
 def _gathered(pieces: Iterable[str]) -> Iterator[str]:
-    """Join pieces into chunks that are worth sending."""
+    """Join pieces into chunks of a useful size."""
     chunk: list[str] = []
     size = 0
     for piece in pieces:

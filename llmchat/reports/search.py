@@ -18,7 +18,7 @@ from llmchat.models import Conversation, Message
 
 # Of messages, the latest first.
 MATCHES = 1000
-# Characters of a search text; SQLite refuses patterns of 50,000 bytes.
+# Characters of a search text; SQLite rejects patterns of 50,000 bytes.
 _TEXT = 1000
 # How many messages are scanned first, and how many matches there are enough: a word
 # in more than one of forty messages does not use the index.
@@ -32,8 +32,9 @@ def matching(
 ) -> QuerySet[Conversation]:
     """Return those of `conversations` that match `text`.
 
-    It is searched for in messages and titles, and compared with usernames and with
-    ids of conversations and messages. `user_id` limits the messages to one user's.
+    The text is searched in messages and titles, and compared with usernames and with
+    ids of conversations and messages. `user_id` limits the messages to those of
+    one user.
     """
     text = " ".join(text[:_TEXT].replace("\0", " ").split())
     wanted = (

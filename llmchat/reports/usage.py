@@ -1,7 +1,7 @@
 """Usage of the last days: tokens, cost, times, failures.
 
 A few aggregates over the index `message_usage`, which read no text. The result is
-cached for a minute, so that a busy front page costs the database nothing.
+cached for a minute, so a busy front page does not load the database.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KEPT_S = 60
 _CACHE_KEY = "llmchat:usage:1"
 _USERS = 10
 _MODELS = 20
-# Times are read from so many of the latest answers.
+# Times are measured over this many of the latest answers.
 _SAMPLE = 5000
 _State = Message.State
 _FAILED = (_State.ERROR, _State.INTERRUPTED)

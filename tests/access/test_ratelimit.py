@@ -120,7 +120,7 @@ async def test_while_redis_hangs_the_process_counts_for_itself(redis, caplog):
     assert await counted_until_refused() == 2
     warned = [record for record in caplog.records if record.levelname == "WARNING"]
     assert [record.args[:2] for record in warned] == [
-        ("Redis", "each process counts for itself")
+        ("Redis", "each process uses its own memory")
     ]
 
 

@@ -35,7 +35,7 @@ def _settings() -> set[str]:
         and isinstance(node.func, ast.Attribute)
         and isinstance(node.func.value, ast.Name)
         and node.func.value.id == "env"
-        and node.func.attr not in {"read_dotenv", "refuse", "tell_of_misspelt"}
+        and node.func.attr not in {"read_dotenv", "refuse", "report_misspelt"}
         and isinstance(node.args[0], ast.Constant)
     }
 

@@ -1,11 +1,11 @@
-"""PostgreSQL: every wait for the server has an end, also where it only hangs.
+"""PostgreSQL with a deadline for every wait, even if the server hangs.
 
-A server that hangs keeps its connections and answers nothing: neither its own
-time-outs nor those of TCP end that. So each wait looks at the deadline of its caller
-and closes the connection behind it.
+A server that hangs keeps its connections open and says nothing, so neither its own
+timeouts nor those of TCP help. So each wait checks the deadline of its caller, and
+closes the connection when the deadline has passed.
 
-Time-outs of the server are set by statement. PgBouncer refuses them at the start of a
-connection.
+The server's timeouts are set by a statement, because PgBouncer rejects them as startup
+parameters.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from psycopg_pool import PoolTimeout
 
 from llmchat import database
 
-# An answer that takes longer may be none.
+# After this silence the server is probed.
 SUSPECT_S = 1.0
 _CONNECT_S = 2
 _COMMAND_S = 10.0
-# What a server says that starts or stops. Any other word of it, that it has too many
-# connections say, shows that it answers those who have one.
+# Errors of a server that starts or stops. Any other error, such as too many
+# connections, shows that it serves the connections that it has.
 _NOT_NOW = ("starting up", "shutting down", "recovery mode", "not yet accepting")
-# What the address, the role or the server's own configuration says wins.
+# Values from DATABASE_URL, the role or the server's configuration win.
 _SET_TIMEOUTS = """
     SELECT set_config(name, wanted, false)
     FROM pg_settings JOIN (VALUES {}) AS ours (setting_name, wanted)
@@ -41,20 +41,20 @@ class Connection(psycopg.Connection[Any]):
     """A connection that waits for its server until the caller's deadline."""
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        """Called by psycopg for everything that it waits for."""
+        """Wait for the server; called by psycopg for every wait."""
         until = database.deadline()
         if until is None:
             return super().wait(gen, *args, **kwargs)
         try:
             return super().wait(_watched(gen, until), *args, **kwargs)
         except database.Overdue:
-            # The answer may still come, and nobody could tell to what.
+            # A late response would be taken for that of the next query.
             self.close()
             raise
 
 
 class Overdue(database.Overdue, psycopg.OperationalError):
-    """The same, as the driver would say it."""
+    """`Overdue` as an error of the driver."""
 
 
 def _watched(gen: Any, until: float) -> Generator[Any, Any, Any]:
@@ -63,7 +63,7 @@ def _watched(gen: Any, until: float) -> Generator[Any, Any, Any]:
         state = next(gen)
         while True:
             ready = yield state
-            if not ready:  # nothing has come for a moment
+            if not ready:  # nothing received for a moment
                 if time.monotonic() > began + SUSPECT_S:
                     database.outage.suspect()
                 if reason := database.overdue(until):
@@ -74,21 +74,21 @@ def _watched(gen: Any, until: float) -> Generator[Any, Any, Any]:
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Django's own, with deadlines."""
+    """Django's own backend, with deadlines."""
 
-    # The driver's module, but for the class of its connections.
+    # The driver's module with another class of connections.
     Database: Any = SimpleNamespace(**vars(psycopg) | {"connect": Connection.connect})
 
     @property
     def pool(self) -> Any:
-        """The pool of connections, None where there is none."""
+        """Return the pool of connections, None if pooling is off."""
         options = self.settings_dict["OPTIONS"].get("pool")
         if options:
             options["connection_class"] = Connection
         return super().pool
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Called by Django, for each request or call: the pool has the connections."""
+        """Take a connection from the pool; called by Django for each request."""
         until = database.deadline() or time.monotonic() + _COMMAND_S
         while True:
             if reason := database.overdue(until):
@@ -111,7 +111,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return True
 
     def probe(self) -> None:
-        """Ask the server for a sign of life.
+        """Check that the server answers.
 
         Raises: psycopg.OperationalError.
         """
@@ -127,7 +127,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 
 def _timeouts() -> dict[str, str]:
-    """Return the server's own time-outs: those of statements are for requests only."""
+    """Return the timeouts to set; statements have one only in requests."""
     if database.is_serving:
         return {
             "lock_timeout": "4s",

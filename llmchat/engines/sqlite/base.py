@@ -1,4 +1,4 @@
-"""SQLite: readers wait for nobody, and nobody waits for a lock known to be held."""
+"""SQLite with short waits for a lock, shorter still while it is known to be held."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db.backends.sqlite3 import base
 
 from llmchat import database
 
-# How long to wait for a lock: in a command such as `prune`, for a request, and where
+# How long to wait for a lock: in a command such as `prune`, in a request, and while
 # the lock is known to be held.
 _COMMAND_S = 20.0
 _REQUEST_S = 4.0
@@ -19,28 +19,28 @@ _KNOWN_S = 0.2
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Django's own, which gives up sooner during an outage."""
+    """Django's own backend, with a lock timeout that follows the deadline."""
 
     _usual_s: float
-    _patience_s: float
+    _timeout_s: float
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Called by Django."""
+        """Open a connection with a lock timeout; called by Django."""
         usual_s = _REQUEST_S if database.is_serving else _COMMAND_S
         conn_params = {"timeout": usual_s, **conn_params}
-        self._usual_s = self._patience_s = conn_params["timeout"]
+        self._usual_s = self._timeout_s = conn_params["timeout"]
         return super().get_new_connection(conn_params)
 
     def create_cursor(self, name: Any = None) -> Any:
-        """Called by Django before each statement."""
-        patience_s = self._patience()
-        if patience_s != self._patience_s:
-            self._patience_s = patience_s
-            self.connection.execute(f"PRAGMA busy_timeout = {patience_s * 1000:.0f}")
+        """Adjust the lock timeout; called by Django before each statement."""
+        timeout_s = self._lock_timeout()
+        if timeout_s != self._timeout_s:
+            self._timeout_s = timeout_s
+            self.connection.execute(f"PRAGMA busy_timeout = {timeout_s * 1000:.0f}")
         return super().create_cursor(name)
 
-    def _patience(self) -> float:
-        """Return how long to wait for a lock now: not beyond the caller's deadline."""
+    def _lock_timeout(self) -> float:
+        """Return the current lock timeout, within the caller's deadline."""
         if database.outage.lasts:
             return _KNOWN_S
         deadline = database.deadline()
@@ -50,9 +50,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return max(_KNOWN_S, min(self._usual_s, left_s))
 
     def probe(self) -> None:
-        """Take the lock of writers and let it go.
+        """Acquire and release the write lock.
 
-        Raises: sqlite3.OperationalError, where another holds it.
+        Raises: sqlite3.OperationalError, if another process holds it.
         """
         path = self.get_connection_params()["database"]
         opened = sqlite3.connect(path, timeout=_KNOWN_S, isolation_level=None, uri=True)
