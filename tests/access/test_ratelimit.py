@@ -98,9 +98,9 @@ async def test_redis_counts_for_all_processes(redis):
 async def test_what_is_obeyed_counts_in_redis(redis):
     for _ in range(3):
         count_obeyed(1)
-    # The same threads take the calls in order.
-    await shared.in_cache(lambda: None)
-    await shared.in_cache(lambda: None)
+    # When both threads are here, each has finished the calls before.
+    both = threading.Barrier(2)
+    await asyncio.gather(shared.in_cache(both.wait), shared.in_cache(both.wait))
     assert await counted_until_refused() == 0
 
 
