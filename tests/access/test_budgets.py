@@ -3,57 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from threading import Barrier
 
 import pytest
 from django.contrib.auth.models import Group
-from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.utils import timezone
 
 from llmchat.access import budgets
-from llmchat.answers import runtime
-from llmchat.answers.answer import stream_answer
-from llmchat.answers.events import Cancelled, Done, Failed, Token
+from llmchat.answers.events import Done
 from llmchat.books.begin import begin_turn
 from llmchat.books.end import finish_turn
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import Outcome
 from llmchat.database import in_database
-from llmchat.errors import ChatError, refusal
-from llmchat.models import Budget, Conversation, Message, Provider, Reservation
-from llmchat.providers import retry
-from llmchat.providers.types import Delta, Usage
-from tests.support.chat_fixtures import User, end_of, events_of, registered, until
+from llmchat.errors import ChatError
+from llmchat.models import Budget, Conversation, Message, Provider
+from llmchat.providers.types import Usage
+from tests.support.access import add_fallback, reservations, spent
+from tests.support.chat_fixtures import User, end_of, events_of
 from tests.support.streaming import streaming
 from tests.support.upstream import running_upstream
 
 DAY, MONTH = Budget.Period.DAY, Budget.Period.MONTH
 TOKENS, DOLLARS = Budget.Unit.TOKENS, Budget.Unit.DOLLARS
-
-
-@pytest.fixture
-def budget(user):
-    """Make a budget of the user, of 1000 tokens a day unless said otherwise."""
-
-    async def make(limit=1000, **fields):
-        fields = {"user": user, "period": DAY, "unit": TOKENS, **fields}
-        return await in_database(lambda: Budget.objects.create(limit=limit, **fields))
-
-    return make
-
-
-async def spent(budget: Budget) -> Decimal:
-    await in_database(budget.refresh_from_db)
-    return budget.spent
-
-
-async def reservations() -> list[Decimal]:
-    rows = Reservation.objects.order_by("pk").values_list("amount", flat=True)
-    return await in_database(lambda: list(rows))
 
 
 async def refused(user, turn) -> ChatError:
@@ -112,20 +87,6 @@ async def test_a_fallback_is_within_the_reservation_and_has_its_limit(
             go.set()
     assert other.requests[0]["max_tokens"] == 100
     assert await spent(dollars) == Decimal("0.00013")
-
-
-def add_fallback(provider: Provider, base_url: str) -> None:
-    provider.fallback = Provider.objects.create(
-        name="other",
-        label="Other",
-        protocol="openai",
-        base_url=base_url,
-        default_model="model-2",
-        needs_key=False,
-        input_price=10,
-        output_price=20,
-    )
-    provider.save()
 
 
 async def test_a_budget_that_is_used_up_refuses_the_turn_and_says_when_it_renews(
@@ -271,181 +232,6 @@ async def test_money_is_not_spent_on_an_unknown_price(
     assert not upstream.requests
 
 
-async def test_a_cancelled_answer_costs_what_was_sent_of_it(
-    user, provider, upstream, turn, budget
-):
-    row = await budget()
-    upstream.steps = ("Hel", "lo", asyncio.Event())
-    async with streaming(user, turn("Hi")) as (_, events, stream):
-
-        async def has_two_tokens() -> bool:
-            return sum(isinstance(event, Token) for event in events) == 2
-
-        await until(has_two_tokens)
-        stream.cancel()
-    assert isinstance(events[-1], Cancelled)
-    assert await spent(row) == 3
-    assert await reservations() == []
-
-
-async def test_a_cancelled_answer_costs_its_text_however_large_its_pieces_are(
-    user, provider, upstream, turn, budget
-):
-    row = await budget()
-    upstream.steps = ("x" * 400, asyncio.Event())
-    async with streaming(user, turn("Hi")) as (_, _events, stream):
-        stream.cancel()
-    assert await spent(row) == 101
-
-
-@pytest.mark.parametrize("interrupted", [False, True], ids=["cancelled", "cut off"])
-async def test_an_answer_that_is_broken_off_while_it_thinks_costs_its_prompt(
-    user, provider, upstream, turn, budget, interrupted
-):
-    row = await budget()
-    upstream.steps = (asyncio.Event(),)
-    asked = asyncio.create_task(end_of(user, turn("x" * 400)))
-    await upstream.received.wait()
-    (stream,) = runtime.get().streams.running()
-    if interrupted:
-        stream.interrupt(refusal("draining"))
-    else:
-        stream.cancel()
-    await asked
-    assert await spent(row) == 101
-    assert await reservations() == []
-
-
-async def test_an_answer_that_is_cancelled_before_its_provider_is_asked_costs_nothing(
-    user, provider, upstream, turn, budget
-):
-    row = await budget()
-    with registered(user, turn("x" * 400)) as stream:
-        stream.cancel()
-        answer = stream_answer(turn=turn("x" * 400), stream=stream)
-        assert isinstance([event async for event in answer][-1], Cancelled)
-    assert await spent(row) == 0
-    assert await booked() == {(0, 0, Decimal(0))}
-    assert not upstream.requests
-
-
-@pytest.mark.parametrize("left", [False, True], ids=["cancelled", "left"])
-async def test_what_a_provider_has_counted_of_a_cancelled_answer_is_booked(
-    user, provider, upstream, turn, budget, monkeypatch, left
-):
-    """The client of the providers tells it as the stream is closed."""
-
-    async def stream_chat(*args, on_billed, **kwargs):
-        try:
-            yield Delta("Hel")
-            await asyncio.Event().wait()
-        finally:
-            on_billed(Usage(7, 50, "provider"))
-
-    row = await budget()
-    monkeypatch.setattr(runtime.get().client, "stream_chat", stream_chat)
-    with suppress(asyncio.CancelledError):
-        async with streaming(user, turn("Hi")) as (task, _events, stream):
-            if left:
-                task.cancel()
-            else:
-                stream.cancel()
-    assert await spent(row) == 57
-
-
-async def test_an_answer_that_never_began_costs_nothing(
-    user, provider, upstream, turn, budget
-):
-    row = await budget()
-    upstream.status = 401
-    assert isinstance(await end_of(user, turn("Hi")), Failed)
-    assert await spent(row) == 0
-    assert await reservations() == []
-    assert await booked() == {(0, 0, Decimal(0))}
-
-
-async def booked() -> set[tuple[int, int, Decimal]]:
-    """Return what is booked on the answers and on the conversations."""
-
-    def read() -> set[tuple[int, int, Decimal]]:
-        fields = ("input_tokens", "output_tokens", "cost")
-        answers = Message.objects.filter(role="assistant").values_list(*fields)
-        return {*answers, *Conversation.objects.values_list(*fields)}
-
-    return await in_database(read)
-
-
-@pytest.fixture
-def empty(upstream, monkeypatch):
-    """Let the provider think, say nothing, and bill for it."""
-    monkeypatch.setattr(retry, "_BASE_DELAY_S", 0.01)
-    upstream.steps = ()
-    upstream.usage = {"prompt_tokens": 5000, "completion_tokens": 100_000}
-
-
-@pytest.mark.parametrize("reason", ["stop", "length", "content_filter"])
-async def test_an_answer_without_a_word_costs_what_all_attempts_are_billed(
-    user, provider, upstream, turn, budget, empty, reason
-):
-    tokens, dollars = await budget(10**6), await budget(1, unit=DOLLARS)
-    upstream.reason = reason
-    assert isinstance(await end_of(user, turn("Hi")), Failed)
-    attempts = len(upstream.requests)
-    assert attempts == (2 if reason == "stop" else 1)
-    assert await spent(tokens) == attempts * 105_000
-    assert await spent(dollars) == attempts * Decimal("0.205")
-    assert await booked() == {
-        (attempts * 5000, attempts * 100_000, attempts * Decimal("0.205"))
-    }
-
-
-async def test_an_attempt_without_a_word_is_billed_beside_the_one_that_answers(
-    user, provider, upstream, turn, budget, empty
-):
-    row = await budget(10**6)
-    # It is asked again after the wait that follows its first answer.
-    asked = asyncio.create_task(end_of(user, turn("Hi")))
-    await upstream.answered.wait()
-    upstream.steps, upstream.usage = (
-        ("Hel", "lo"),
-        {
-            "prompt_tokens": 7,
-            "completion_tokens": 3,
-        },
-    )
-    end = await asked
-    assert isinstance(end, Done)
-    assert await spent(row) == 105_000 + 10
-    assert await booked() == {(5007, 100_003, Decimal("0.205013"))}
-    assert end.usage.output_tokens == 100_003
-
-
-async def test_what_the_first_provider_bills_is_booked_beside_its_fallback(
-    user, provider, upstream, turn, budget, empty
-):
-    tokens, dollars = await budget(10**6), await budget(1, unit=DOLLARS)
-    async with running_upstream() as other:
-        await in_database(add_fallback, provider, other.base_url)
-        end = await end_of(user, turn("Hi"))
-    assert isinstance(end, Done)
-    assert end.usage.output_tokens == 3
-    assert await spent(tokens) == 210_010
-    assert await spent(dollars) == Decimal("0.41013")
-    assert await booked() == {(10_007, 200_003, Decimal("0.41013"))}
-
-
-async def test_an_answer_that_is_deleted_while_it_streams_has_cost_all_the_same(
-    user, provider, upstream, turn, budget
-):
-    row = await budget()
-    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
-    async with streaming(user, turn("Hi")):
-        await in_database(lambda: Conversation.objects.all().delete())
-        go.set()
-    assert await spent(row) == 10
-    assert await reservations() == []
-
-
 @pytest.mark.parametrize("deleted", [False, True], ids=["kept", "deleted"])
 async def test_what_a_dead_process_had_reserved_is_freed(
     user, provider, upstream, turn, budget, deleted
@@ -511,31 +297,3 @@ class Counter:
     def __call__(self, execute, sql, params, many, context):
         self.number += 1
         return execute(sql, params, many, context)
-
-
-@pytest.mark.parametrize(
-    ("period", "now", "start", "renews"),
-    [
-        (DAY, "2026-11-23T00:00", date(2026, 11, 23), "2026-11-24"),
-        (DAY, "2026-12-31T23:59", date(2026, 12, 31), "2027-01-01"),
-        (MONTH, "2026-11-23T12:00", date(2026, 11, 1), "2026-12-01"),
-        (MONTH, "2026-12-31T23:59", date(2026, 12, 1), "2027-01-01"),
-    ],
-)
-def test_periods_are_those_of_the_calendar(period, now, start, renews):
-    budget = Budget(period=period, limit=1)
-    moment = datetime.fromisoformat(f"{now}+00:00")
-    assert budget.start_of_period(moment) == start
-    assert budget.renews_at(moment) == datetime.fromisoformat(f"{renews}T00:00+00:00")
-    assert budget.renews_at(moment).tzinfo is UTC
-
-
-@pytest.mark.django_db
-def test_a_budget_is_either_a_users_or_a_groups():
-    user = User.objects.create_user("ann")
-    group = Group.objects.create(name="team")
-    for owner in ({}, {"user": user, "group": group}):
-        with pytest.raises(ValidationError, match="either a user or a group"):
-            Budget(limit=1, **owner).full_clean()
-    Budget(limit=1, user=user).full_clean()
-    Budget(limit=1, group=group).full_clean()
