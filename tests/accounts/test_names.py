@@ -9,17 +9,16 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.core.cache import cache
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 
 from accounts import names
 from accounts.models import User
+from tests.support.log_in import PASSWORD
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-PASSWORD = "correct horse battery"
 # Pairs of spellings: as stored, as typed.
 SPELLINGS = [
     ("アンナ", "ｱﾝﾅ"),
@@ -30,11 +29,6 @@ SPELLINGS = [
     ("ann", "  ann\u3000"),
     ("fi", "ﬁ"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _fresh_counts() -> None:
-    cache.clear()
 
 
 def post(client: Client, path: str, **body: str) -> Any:

@@ -12,7 +12,6 @@ import jwt
 import pytest
 from django.apps import apps
 from django.conf import settings
-from django.core.cache import cache
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
@@ -22,16 +21,11 @@ from rest_framework_simplejwt.tokens import RefreshToken
 from accounts import tokens
 from accounts.errors import CredentialsError, TokenError
 from accounts.models import User
+from tests.support.log_in import PASSWORD
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-PASSWORD = "correct horse battery"
 NEW_PASSWORD = "another long password"
-
-
-@pytest.fixture(autouse=True)
-def _fresh_counts() -> None:
-    cache.clear()
 
 
 @pytest.fixture

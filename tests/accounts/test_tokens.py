@@ -17,11 +17,6 @@ from accounts.tokens import bearer_token, user_for_token
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture
-def user() -> User:
-    return User.objects.create_user("ada", password="correct horse battery")
-
-
 def _claims(user: User, **changes: object) -> dict[str, object]:
     now = int(time.time())
     claims: dict[str, object] = {

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -13,8 +11,7 @@ import pytest
 from cryptography.fernet import Fernet
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
-from django.core.management import CommandError, call_command
-from django.core.management.base import SystemCheckError
+from django.core.management import call_command
 from django.db.models.signals import pre_save
 from django.http import HttpResponse
 from django.test import Client
@@ -24,50 +21,18 @@ from django.views.debug import ExceptionReporter
 
 from accounts.models import User
 from accounts.tokens import issue_tokens
-from llmchat import checks
 from llmchat.database import in_database
 from llmchat.models import Provider, ProviderKey
 from tests.support.admin_fixtures import make_conversation
+from tests.support.provider_keys import CANARY, configure, post_provider, stored
 from tests.support.upstream import Upstream, running_upstream
 
-CANARY = "sk-canary-0123456789-wxyz"
 ADD = "/admin/llmchat/providerkey/add/"
 LIST = "/admin/llmchat/providerkey/"
 
 
-@pytest.fixture
-def boss(transactional_db: None) -> Client:
-    """An operator whom other threads' connections see, too."""
-    client = Client()
-    client.force_login(User.objects.create_superuser("boss"))
-    return client
-
-
-@pytest.fixture
-def provider(boss: Client) -> Provider:
-    # The tests before may have emptied the table.
-    fields = {
-        "label": "OpenAI",
-        "protocol": "openai",
-        "default_model": "model-1",
-        "max_tokens_field": "max_completion_tokens",
-    }
-    return Provider.objects.update_or_create(name="openai", defaults=fields)[0]
-
-
-def stored(provider: Provider, value: str = CANARY, **fields: Any) -> ProviderKey:
-    key = ProviderKey(provider=provider, **fields)
-    key.set_value(value)
-    key.save()
-    return key
-
-
 def messages(response: HttpResponse) -> list[str]:
     return [str(message) for message in response.context["messages"]]  # type: ignore[attr-defined]
-
-
-def configure(settings: Any, *keys: str) -> None:
-    settings.LLMCHAT = settings.LLMCHAT | {"encryption_keys": keys}
 
 
 # --- Trying a key ----------------------------------------------------------------
@@ -249,149 +214,6 @@ def test_a_key_is_on_no_page_in_no_answer_no_log_and_no_dump(
     assert [text for text in seen if "0123456789" in text] == []
 
 
-# --- Encryption keys -------------------------------------------------------------
-
-
-def test_rotation_encrypts_with_the_first_key(
-    provider: Provider, settings: Any
-) -> None:
-    (old,) = settings.LLMCHAT["encryption_keys"]
-    new = Fernet.generate_key().decode()
-    key = stored(provider)
-    configure(settings, new, old)
-
-    output = io.StringIO()
-    call_command("rotate_keys", stdout=output)
-
-    assert output.getvalue() == "Re-encrypted 1 provider keys.\n"
-    configure(settings, new)
-    assert ProviderKey.objects.get(pk=key.pk).value() == CANARY
-
-
-def test_rotation_leaves_what_it_cannot_read_and_says_so(
-    provider: Provider, settings: Any
-) -> None:
-    (old,) = settings.LLMCHAT["encryption_keys"]
-    unread = stored(provider)
-    new = Fernet.generate_key().decode()
-    configure(settings, new)
-    read = stored(provider)
-
-    with pytest.raises(CommandError, match=rf"do not drop a key yet: {unread.pk} "):
-        call_command("rotate_keys", stdout=io.StringIO())
-
-    assert ProviderKey.objects.get(pk=read.pk).value() == CANARY
-    configure(settings, old)
-    assert ProviderKey.objects.get(pk=unread.pk).value() == CANARY
-
-
-@pytest.mark.parametrize("keys", [(), (Fernet.generate_key().decode(),)])
-def test_a_check_names_the_keys_that_nothing_decrypts(
-    provider: Provider, settings: Any, keys: tuple[str, ...]
-) -> None:
-    key = stored(provider)
-    assert checks.check_stored_keys(None) == []
-    configure(settings, *keys)
-
-    (message,) = checks.check_stored_keys(None)
-
-    assert message.id == "llmchat.W002"
-    assert not message.is_serious()
-    assert f"1 of 1 stored provider keys (numbers {key.pk})" in message.msg
-
-
-def checked() -> None:
-    call_command("check", stdout=io.StringIO(), stderr=io.StringIO())
-
-
-def test_only_check_fails_over_a_wrong_encryption_key(
-    provider: Provider, settings: Any
-) -> None:
-    key = stored(provider)
-    checked()
-    configure(settings, Fernet.generate_key().decode())
-
-    with pytest.raises(SystemCheckError, match=r"llmchat\.E004.* decrypts none of"):
-        checked()
-    for command in ("migrate", "create_demo"):
-        call_command(command, skip_checks=False, verbosity=0, stdout=io.StringIO())
-    with pytest.raises(CommandError, match="do not drop a key yet"):
-        call_command("rotate_keys", skip_checks=False, stdout=io.StringIO())
-    key.enabled = False
-    key.save()
-    checked()
-
-
-def test_one_key_that_cannot_be_read_fails_no_check(
-    provider: Provider, settings: Any
-) -> None:
-    (old,) = settings.LLMCHAT["encryption_keys"]
-    stored(provider)
-    configure(settings, Fernet.generate_key().decode())
-    stored(provider)
-
-    checked()
-    configure(settings, old)
-    checked()
-
-
-def test_saving_under_a_wrong_encryption_key_loses_nothing(
-    boss: Client, provider: Provider, settings: Any
-) -> None:
-    key = stored(provider)
-    data = {"provider": provider.pk, "name": "renamed", "value": "", "enabled": "on"}
-    configure(settings, Fernet.generate_key().decode())
-    boss.post(f"{LIST}{key.pk}/change/", data)
-
-    saved = ProviderKey.objects.get()
-    assert saved.name == "renamed"
-    assert saved.encrypted_value == key.encrypted_value
-    front = boss.get("/admin/").content.decode()
-    assert "cannot be decrypted" in front
-
-
-@contextmanager
-def rotated_meanwhile(settings: Any) -> Iterator[None]:
-    """Rotate the keys between the reading and the writing of a form."""
-    (old,) = settings.LLMCHAT["encryption_keys"]
-    new = Fernet.generate_key().decode()
-
-    def rotate(**kwargs: Any) -> None:
-        pre_save.disconnect(rotate, sender=ProviderKey)
-        configure(settings, new, old)
-        call_command("rotate_keys", stdout=io.StringIO())
-
-    pre_save.connect(rotate, sender=ProviderKey)
-    try:
-        yield
-    finally:
-        assert not pre_save.disconnect(rotate, sender=ProviderKey), "nothing saved"
-    configure(settings, new)
-
-
-def test_a_rotation_is_not_undone_by_the_key_s_page(
-    boss: Client, provider: Provider, settings: Any
-) -> None:
-    key = stored(provider)
-    with rotated_meanwhile(settings):
-        boss.post(f"{LIST}{key.pk}/change/", {"name": "renamed", "enabled": "on"})
-
-    key.refresh_from_db()
-    assert (key.name, key.value()) == ("renamed", CANARY)
-
-
-def test_a_rotation_is_not_undone_by_the_provider_s_page(
-    boss: Client, provider: Provider, settings: Any
-) -> None:
-    key = stored(provider, last_error="provider_auth")
-    with rotated_meanwhile(settings):
-        post_provider(boss, provider, key, name="renamed")
-
-    key.refresh_from_db()
-    assert (key.name, key.value()) == ("renamed", CANARY)
-    assert key.last_error == "provider_auth"
-
-
 def test_a_new_value_ends_the_rest_of_the_old_one(
     boss: Client, provider: Provider
 ) -> None:
@@ -422,26 +244,6 @@ def test_a_new_value_is_written_with_all_that_tells_of_it(
     key.refresh_from_db()
     assert key.value() == "another-0123456789-abcd"
     assert (key.masked, key.last_error) == ("…abcd", "")
-
-
-def post_provider(
-    boss: Client, provider: Provider, key: ProviderKey, **entered: str
-) -> None:
-    """Save the provider's page, with its key on it."""
-    url = reverse("admin:llmchat_provider_change", args=[provider.pk])
-    initial = boss.get(url).context["adminform"].form.initial
-    data = {name: value for name, value in initial.items() if value}
-    data |= {
-        "keys-TOTAL_FORMS": 1,
-        "keys-INITIAL_FORMS": 1,
-        "keys-0-provider": provider.pk,
-        "keys-0-id": key.pk,
-        "keys-0-enabled": "on",
-        "access-TOTAL_FORMS": 0,
-        "access-INITIAL_FORMS": 0,
-    }
-    data |= {f"keys-0-{name}": value for name, value in entered.items()}
-    assert boss.post(url, data).status_code == 302
 
 
 # --- The page of a fault ---------------------------------------------------------

@@ -1,0 +1,19 @@
+"""What the tests of accounts share: a user, and counters that start at zero."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.cache import cache
+
+from accounts.models import User
+from tests.support.log_in import PASSWORD
+
+
+@pytest.fixture(autouse=True)
+def _fresh_counts() -> None:
+    cache.clear()
+
+
+@pytest.fixture
+def user() -> User:
+    return User.objects.create_user("ada", "ada@example.com", PASSWORD)

@@ -1,0 +1,72 @@
+"""POST /auth/register."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from accounts.models import User
+from tests.support.log_in import PASSWORD, log_in, post
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_somebody_new_registers_and_is_logged_in(client: Client) -> None:
+    answer = post(client, "/auth/register", {"username": "grace", "password": PASSWORD})
+
+    assert answer.status_code == 201
+    assert answer.json()["username"] == "grace"
+    assert "password" not in answer.json()
+    token = answer.json()["access"]
+    me = client.get("/auth/me", headers={"authorization": f"Bearer {token}"})
+    assert me.json()["username"] == "grace"
+    assert log_in(client, "grace").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"username": "grace", "password": "123"}, "password"),
+        ({"username": "grace", "password": "password"}, "password"),
+        ({"username": "gracehopper", "password": "gracehopper"}, "password"),
+        ({"username": "gr ace", "password": PASSWORD}, "username"),
+        ({"username": "ADA", "password": PASSWORD}, "username"),
+        ({"username": "grace", "password": PASSWORD, "email": "x"}, "email"),
+    ],
+)
+def test_a_registration_is_validated(
+    client: Client, user: User, body: dict[str, str], field: str
+) -> None:
+    answer = post(client, "/auth/register/", body)
+
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "bad_request"
+    assert answer.json()["error"].startswith(f"{field}: ")
+
+
+def test_a_registration_makes_no_operator(client: Client) -> None:
+    post(
+        client,
+        "/auth/register",
+        {
+            "username": "grace",
+            "password": PASSWORD,
+            "is_staff": True,
+            "is_superuser": True,
+        },
+    )
+
+    grace = User.objects.get(username="grace")
+    assert not grace.is_staff
+    assert not grace.is_superuser
+
+
+def test_registration_can_be_switched_off(client: Client, settings: Any) -> None:
+    settings.LLMCHAT = settings.LLMCHAT | {"registration": False}
+
+    answer = post(client, "/auth/register", {})
+
+    assert answer.status_code == 403
+    assert answer.json()["code"] == "registration_disabled"

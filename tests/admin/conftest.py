@@ -1,0 +1,51 @@
+"""What the tests of the admin share."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from llmchat.books.workers import worker_id
+from llmchat.models import Message, Provider
+from tests.support.admin_fixtures import make_conversation
+
+
+@pytest.fixture
+def ann(db: None) -> User:
+    return User.objects.create_user("ann")
+
+
+@pytest.fixture
+def running(ann: User) -> Message:
+    """An answer that this process is said to write."""
+    conversation = make_conversation(
+        ann,
+        state="streaming",
+        worker=worker_id(),
+        lease_until=timezone.now() + timedelta(minutes=1),
+    )
+    return conversation.messages.get(role="assistant")
+
+
+@pytest.fixture
+def boss(transactional_db: None) -> Client:
+    """An operator whom other threads' connections see, too."""
+    client = Client()
+    client.force_login(User.objects.create_superuser("boss"))
+    return client
+
+
+@pytest.fixture
+def provider(boss: Client) -> Provider:
+    # The tests before may have emptied the table.
+    fields = {
+        "label": "OpenAI",
+        "protocol": "openai",
+        "default_model": "model-1",
+        "max_tokens_field": "max_completion_tokens",
+    }
+    return Provider.objects.update_or_create(name="openai", defaults=fields)[0]

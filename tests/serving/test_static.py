@@ -1,0 +1,64 @@
+"""Static files, before and after `collectstatic`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.test import AsyncClient, Client
+
+from serving.static import CollectedStorage
+
+
+@pytest.fixture
+def collected(tmp_path: Path, settings: Any) -> Iterator[Path]:
+    settings.STATIC_ROOT = tmp_path
+    settings.WHITENOISE_USE_FINDERS = False
+    call_command("collectstatic", interactive=False, verbosity=0)
+    return tmp_path
+
+
+def test_static_files_are_served_before_anybody_collected_them(
+    client: Client, settings: Any, tmp_path: Path
+) -> None:
+    settings.STATIC_ROOT = tmp_path / "nothing"
+
+    answer = client.get("/static/admin/css/base.css")
+
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("text/css")
+    assert CollectedStorage().url("admin/css/base.css") == "/static/admin/css/base.css"
+
+
+async def test_static_files_are_served_by_the_loop(async_client: AsyncClient) -> None:
+    answer = await async_client.get("/static/admin/css/base.css")
+
+    assert answer.status_code == 200
+    assert not answer.streaming
+    assert b"--primary" in answer.content
+
+
+def test_collected_files_have_hashed_names_for_ever(
+    client: Client, collected: Path
+) -> None:
+    url = CollectedStorage().url("admin/css/base.css")
+
+    answer = client.get(url, headers={"accept-encoding": "gzip"})
+
+    assert url != "/static/admin/css/base.css"
+    assert "immutable" in answer.headers["Cache-Control"]
+    assert answer.headers["Content-Encoding"] == "gzip"
+
+
+def test_every_page_has_an_icon(client: Client) -> None:
+    answer = client.get("/favicon.ico", follow=True)
+
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "image/svg+xml"
+
+
+def test_a_static_file_that_does_not_exist_is_not_found(client: Client) -> None:
+    assert client.get("/static/nothing.css").status_code == 404
