@@ -15,7 +15,7 @@ from django.utils import timezone
 from llmchat.models import Message, Provider, ProviderKey
 from llmchat.models.encryption import EncryptionError
 from llmchat.reports import usage
-from llmchat.reports.usage import Total, Usage
+from llmchat.reports.usage import Total, UsageReport
 
 # A palette that is safe for colour blindness.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
@@ -104,7 +104,7 @@ def open_providers() -> Iterator[Notice]:
         yield Notice(f"{provider.label}: everyone may use it, despite its groups.", url)
 
 
-def _names(recent: Usage) -> list[str]:
+def _names(recent: UsageReport) -> list[str]:
     """Return the names in the charts: the most used providers, and the others."""
     names = [total.name for total in recent.by_provider]
     if len(names) <= len(_COLOURS):
@@ -112,7 +112,7 @@ def _names(recent: Usage) -> list[str]:
     return [*names[: len(_COLOURS) - 1], _OTHER]
 
 
-def chart(recent: Usage, measure: Callable[[Total], float]) -> dict[str, Any]:
+def chart(recent: UsageReport, measure: Callable[[Total], float]) -> dict[str, Any]:
     """Return stacked bars by day in the format of the theme's chart."""
     names = _names(recent)
     datasets = [

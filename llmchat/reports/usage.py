@@ -21,7 +21,7 @@ from llmchat.models import Message
 
 DAYS = 30
 _KEPT_S = 60
-_CACHE_KEY = "llmchat:usage:1"
+_CACHE_KEY = "llmchat:usage:2"
 _USERS = 10
 _MODELS = 20
 # Times are measured over this many of the latest answers.
@@ -64,7 +64,7 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class UsageReport:
     """The usage of the last `DAYS` days.
 
     `by_day` holds, for each day, the totals of each provider.
@@ -79,16 +79,16 @@ class Usage:
     times: tuple[Times, ...]
 
 
-def recent() -> Usage:
+def recent() -> UsageReport:
     """Return the usage of the last days, at most a minute old."""
-    usage: Usage | None = cache.get(_CACHE_KEY)
+    usage: UsageReport | None = cache.get(_CACHE_KEY)
     if usage is None:
         usage = measure()
         cache.set(_CACHE_KEY, usage, _KEPT_S)
     return usage
 
 
-def measure() -> Usage:
+def measure() -> UsageReport:
     """Measure the usage of the last days."""
     today = timezone.now().date()
     days = tuple(today - timedelta(days=ago) for ago in reversed(range(DAYS)))
@@ -100,7 +100,7 @@ def measure() -> Usage:
     by_provider = _merged(
         total for totals in by_day.values() for total in totals.values()
     )
-    return Usage(
+    return UsageReport(
         total=_sum("", by_provider),
         days=days,
         by_day=by_day,

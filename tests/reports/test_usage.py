@@ -20,8 +20,7 @@ from llmchat.books.end import finish_turn
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import Outcome, Turn
 from llmchat.models import Conversation, Message, Provider, ProviderAccess, ProviderKey
-from llmchat.providers.types import ChatMessage
-from llmchat.providers.types import Usage as Counts
+from llmchat.providers.types import ChatMessage, Usage
 from llmchat.reports import dashboard, usage
 from tests.support.admin_fixtures import make_conversation
 
@@ -62,7 +61,7 @@ def turn(session_id: str, *texts: str) -> Turn:
 
 
 def ending(state: State = State.COMPLETE, text: str = "Hello") -> Outcome:
-    return Outcome(state, text, Counts(1000, 500, "provider"), "model-1-snapshot")
+    return Outcome(state, text, Usage(1000, 500, "provider"), "model-1-snapshot")
 
 
 # --- On the conversation's row ---------------------------------------------------
