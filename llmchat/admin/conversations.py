@@ -22,7 +22,6 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from accounts.deletion import summary
 from accounts.models import User
-from llmchat.admin import running
 from llmchat.admin.base import (
     STATE_LABELS,
     ReadOnly,
@@ -33,6 +32,7 @@ from llmchat.admin.base import (
 )
 from llmchat.admin.filters import DayFilter, ProviderFilter, UserFilter
 from llmchat.admin.look import ModelAdmin, action, display
+from llmchat.admin.running import may_stop, stop
 from llmchat.answers import stopping
 from llmchat.models import Conversation, Message
 from llmchat.reports import exports, search
@@ -147,7 +147,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
             "chat_parts": range(last + 1),
             "chat_part": part,
             "cost": dollars(conversation.cost),
-            "may_stop": running.may_stop(request),
+            "may_stop": may_stop(request),
             "may_view_users": may_view_users(request),
             "title": str(conversation),
             "subtitle": None,
@@ -158,10 +158,10 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         return response
 
     def _stop(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        if not running.may_stop(request):
+        if not may_stop(request):
             raise PermissionDenied
         rows = Message.objects.filter(conversation=search.as_id(object_id))
-        if running.stop(request, rows):
+        if stop(request, rows):
             self.message_user(request, _("Stopped."), level=messages.SUCCESS)
         else:
             self.message_user(request, _("Too late."), level=messages.WARNING)

@@ -8,7 +8,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from llmchat import conf
-from llmchat.models import encryption
+from llmchat.models.encryption import decrypt, encrypt
 
 # What most keys begin with; it reveals nothing about the key.
 _KIND = "sk-"
@@ -181,7 +181,7 @@ class ProviderKey(models.Model):
         Raises: EncryptionError when no encryption key is configured.
         """
         value = value.strip()
-        self.encrypted_value = encryption.encrypt(value)
+        self.encrypted_value = encrypt(value)
         # A short key would be given away by its last four characters.
         self.last4 = value[-4:] if len(value) >= 12 else ""
         self.prefix = _KIND if value.startswith(_KIND) else ""
@@ -193,4 +193,4 @@ class ProviderKey(models.Model):
 
         Raises: EncryptionError when none of the encryption keys fits.
         """
-        return encryption.decrypt(self.encrypted_value)
+        return decrypt(self.encrypted_value)
