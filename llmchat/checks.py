@@ -1,11 +1,11 @@
 """System checks of the project's own settings, run by `manage.py check`.
 
-llmchat.E001   no encryption key: provider keys cannot be stored
-llmchat.E002   an encryption key that is none
-llmchat.E003   time-outs that contradict each other
-llmchat.E004   no provider key that is in use can be decrypted; `check` alone says so
+llmchat.E001   no encryption key, so provider keys cannot be stored
+llmchat.E002   an invalid encryption key
+llmchat.E003   a timeout that is longer than the total timeout
+llmchat.E004   no enabled provider key can be decrypted (only in `check`)
 llmchat.W001   debug is on together with a setting of production
-llmchat.W002   stored provider keys that no encryption key fits
+llmchat.W002   stored provider keys that no encryption key decrypts
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""The event loop's way to the database: a few threads, and a deadline for every call.
+"""Access to the database from the event loop: a few threads, and deadlines.
 
-Django's own `sync_to_async` gives every request a thread that lives as long as the
-request does, which for an answer being streamed is minutes. Here a call borrows one
-of a few threads and gives thread and connection back when it returns, so that
-hundreds of waiting streams hold neither.
+Django's own `sync_to_async` keeps a thread for each request as long as the request
+lasts, which is minutes for a streamed answer. Here a call borrows one of a few threads,
+and returns thread and connection when it is done, so hundreds of waiting streams hold
+neither.
 
-Reads have threads of their own, so that they do not queue behind writers who wait for
-a lock. A call that has waited for its turn or for the database until its deadline
-fails, as does every call, at once, while an outage is known to last.
+Reads have separate threads, so they do not queue behind writers that wait for a lock. A
+call that reaches its deadline fails, and during an outage every call fails at once.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from llmchat.outages import Outage
 
 T = TypeVar("T")
 
-# Enough to hide a slow query from the others; SQLite has one writer anyway.
+# Enough that one slow query does not delay the others; SQLite has one writer anyway.
 THREADS = 4
-# How long a call may take, and before that wait for a thread. During an outage the
-# threads are free as soon as it is known.
+# How long a call may take, and how long it may wait for a thread before that. In an
+# outage calls fail at once, so threads are free.
 DEADLINE_S = 5.0
 QUEUE_S = 10.0
 
-# Set by the server: commands such as `migrate` may take their time.
+# Set by the server. Commands such as `migrate` have no deadline.
 is_serving = False
 
 _writers = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="database")
@@ -42,8 +41,8 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 _is_probing: ContextVar[bool] = ContextVar("is_probing", default=False)
 
 
-class Overdue(Exception):  # noqa: N818  # what it is, an engine's error says as well
-    """The caller's time is up."""
+class Overdue(Exception):  # noqa: N818  # an engine's error derives from it
+    """The deadline of the caller has passed."""
 
 
 async def in_database(call: Callable[..., T], *args: object) -> T:
@@ -51,7 +50,7 @@ async def in_database(call: Callable[..., T], *args: object) -> T:
 
     Cancelling the caller does not stop a call that has begun.
 
-    Raises: OperationalError, where there is no database in time.
+    Raises: OperationalError, if the database does not answer in time.
     """
     if outage.lasts:
         raise OperationalError(_AWAY)
@@ -59,7 +58,7 @@ async def in_database(call: Callable[..., T], *args: object) -> T:
 
 
 async def read_database(call: Callable[..., T], *args: object) -> T:
-    """Do the same for a call that writes nothing."""
+    """Run `call(*args)` in a thread for reads, and return its result."""
     return await _run_in(_readers, call, args)
 
 
@@ -73,7 +72,7 @@ async def _run_in(
     except asyncio.CancelledError:
         waiter.cancel()
         raise
-    # A call that has begun ends by its own deadline, and its outcome counts.
+    # A call that has begun ends by its own deadline, and its result counts.
     if not done and work.cancel():
         raise OperationalError("no thread was free for the database in time")
     return await waiter
@@ -85,7 +84,7 @@ def _run(call: Callable[..., T], args: tuple[object, ...]) -> T:
             return call(*args)
         except Exception as exc:
             if _is_locked(exc.__cause__ or exc):
-                # Before this thread takes the next call, to wait as long in vain.
+                # Now, before this thread takes the next call, which would wait as long.
                 outage.begin(exc.__cause__ or exc)
             raise
         finally:
@@ -94,8 +93,8 @@ def _run(call: Callable[..., T], args: tuple[object, ...]) -> T:
 
 def _give_back_connections() -> None:
     for connection in connections.all(initialized_only=True):
-        # An open file costs nothing to keep, and closing the last connection to
-        # it makes SQLite fold its write-ahead log back in, which is slow.
+        # An open file costs nothing, and closing the last connection makes SQLite
+        # checkpoint its write-ahead log, which is slow.
         if connection.vendor != "sqlite" or connection.errors_occurred:
             connection.close_if_unusable_or_obsolete()
 
@@ -105,7 +104,7 @@ def _give_back_connections() -> None:
 
 @contextmanager
 def until(moment: float, *, probing: bool = False) -> Iterator[None]:
-    """Let what is asked of the database inside fail at `moment` (monotonic)."""
+    """Set the deadline of the calls inside to `moment` (monotonic)."""
     tokens = _deadline.set(moment), _is_probing.set(probing)
     try:
         yield
@@ -115,7 +114,7 @@ def until(moment: float, *, probing: bool = False) -> Iterator[None]:
 
 
 def deadline() -> float | None:
-    """Return when the caller's time is up, None for a command that may wait."""
+    """Return the caller's deadline, None for a command that may wait."""
     moment = _deadline.get()
     if moment is None and is_serving:
         return time.monotonic() + DEADLINE_S
@@ -123,7 +122,7 @@ def deadline() -> float | None:
 
 
 def overdue(moment: float) -> str:
-    """Return why a caller with this deadline should wait no more, "" if it should."""
+    """Return why a caller should stop waiting, "" if it may go on."""
     if time.monotonic() >= moment:
         return "the database did not answer in time"
     return _AWAY if outage.lasts and not _is_probing.get() else ""
@@ -135,7 +134,7 @@ _AWAY = "the database does not answer"
 
 
 def note_failure(exc: BaseException) -> None:
-    """Called with what made a call fail: a lock that is held may be held for long."""
+    """Probe the database if a call failed because of a lock; called with its error."""
     if _is_locked(exc):
         outage.suspect()
 

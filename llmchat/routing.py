@@ -1,4 +1,4 @@
-"""The real-time server as this project runs it: its options, its rules, its paths."""
+"""The real-time server of this project: its options, rules and paths."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PATH = r"^socket\.io/$"
 
 @dataclass(frozen=True, slots=True)
 class RealTime:
-    """The real-time side of the process: what to route to, what to stop."""
+    """The real-time side of the process, to route to and to stop."""
 
     server: Server
     socketio: SocketIO
@@ -40,12 +40,12 @@ class RealTime:
     websocket: URLRouter
 
     def shutdown(self) -> None:
-        """End every session, and what waits for a client's return."""
+        """End every session, and every socket that waits for recovery."""
         self.server.shutdown()
         self.socketio.shutdown()
 
     async def close(self, timeout_s: float) -> None:
-        """End every session, and wait until their clients have the last packet."""
+        """End every session, and wait until clients have received the last packet."""
         peers = list(self.server)
         self.shutdown()
         with suppress(TimeoutError):
@@ -55,7 +55,7 @@ class RealTime:
 
 
 def build(http_fallback: Any) -> RealTime:
-    """Make the server; `http_fallback` gets every other HTTP request."""
+    """Build the server; `http_fallback` handles all other HTTP requests."""
     values = conf.get()
     socketio = SocketIO(
         [ChatNamespace()],
@@ -104,9 +104,9 @@ def http_options() -> HttpOptions:
 
 
 def judge_request(request: Request) -> str | None:
-    """Refuse a wrong `Host`, and pages that are not among the allowed origins.
+    """Return why a request is rejected: a wrong `Host` or a foreign origin.
 
-    A client without an `Origin` is not a browser, and is let in.
+    A client without an `Origin` is not a browser, and is accepted.
     """
     host = request.handshake.headers.get("host", "")
     domain, _ = split_domain_port(host)

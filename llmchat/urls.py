@@ -1,4 +1,4 @@
-"""Addresses of the chat: the page and the REST API, with and without a last slash."""
+"""Routes of the chat: the page and the REST API, with and without a trailing slash."""
 
 from django.urls import path, re_path
 

@@ -47,7 +47,7 @@ class ReadOnly(_Options):
 
 
 class ChangesForm(_Form):
-    """Saves only the fields that were changed, as others may write the rest."""
+    """Save only the changed fields, because other processes may write the rest."""
 
     def written_fields(self) -> list[str]:
         """Return the fields of the row to save."""
@@ -63,7 +63,7 @@ class ChangesForm(_Form):
 
 
 class SavesChanges(_ModelAdmin):
-    """Lets the form, a `ChangesForm`, save the row.
+    """Let the form, a `ChangesForm`, save the row.
 
     Listed after the theme's class, whose own `save_model` calls this one.
     """
@@ -101,7 +101,7 @@ def may_view_users(request: HttpRequest) -> bool:
 def log(request: HttpRequest, about: Model, message: str) -> None:
     """Add an entry to the admin's history."""
     user = request.user
-    assert isinstance(user, User)  # the admin lets nobody else in
+    assert isinstance(user, User)  # the admin requires a log-in
     LogEntry.objects.create(
         user_id=user.pk,
         content_type=ContentType.objects.get_for_model(about, for_concrete_model=False),

@@ -1,4 +1,4 @@
-"""Provider keys in the admin: they can be entered and tested, never read."""
+"""Provider keys in the admin, which can be entered and tested, never read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LEVELS = {True: messages.SUCCESS, False: messages.ERROR, None: messages.WARNING
 
 
 class ProviderKeyForm(ChangesForm):
-    """Accepts a new key and never shows a stored one."""
+    """A form that accepts a new key and never shows a stored one."""
 
     value = forms.CharField(
         label=_("Key"),

@@ -18,7 +18,7 @@ else:
 
 
 class ProviderAccessFormSet(_FormSet):
-    """Refuses groups that change nothing, because everyone may use the provider."""
+    """Reject groups of a provider that everyone may use."""
 
     def clean(self) -> None:
         """Check that a provider with groups is restricted to them."""

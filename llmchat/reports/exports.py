@@ -74,7 +74,7 @@ async def export(
     format_name: str,
     account: dict[str, Any] | None = None,
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the export piece by piece; `account` goes to the head of JSON."""
+    """Yield the export piece by piece; `account` is added to the head of JSON."""
     pieces = (
         _csv_pieces(conversations)
         if format_name == "csv"
