@@ -68,17 +68,25 @@ async def test_a_new_key_is_saved_and_tried(boss: Client, provider: Provider) ->
     assert request["max_completion_tokens"] <= 16
 
 
+async def tested(
+    boss: Client, provider: Provider, upstream: Upstream
+) -> tuple[ProviderKey, list[str]]:
+    """Store a key and test it from the list; return it, and what the admin says."""
+    key = await in_database(stored, provider)
+    data = {"action": "test_keys", "_selected_action": [key.pk]}
+    said = await submit(boss, provider, upstream, LIST, data)
+    await in_database(key.refresh_from_db)
+    return key, said
+
+
 async def test_a_refusal_is_told_in_words_and_remembered(
     boss: Client, provider: Provider
 ) -> None:
-    key = await in_database(stored, provider)
-    data = {"action": "test_keys", "_selected_action": [key.pk]}
     async with running_upstream() as upstream:
         upstream.status = 401
-        said = await submit(boss, provider, upstream, LIST, data)
+        key, said = await tested(boss, provider, upstream)
 
     assert any("The provider refused the API key" in text for text in said)
-    await in_database(key.refresh_from_db)
     assert key.last_error == "provider_auth"
     entry = await in_database(LogEntry.objects.get)
     assert entry.change_message.startswith("Tested. The provider refused")
@@ -87,28 +95,22 @@ async def test_a_refusal_is_told_in_words_and_remembered(
 async def test_a_model_that_the_key_may_not_use_is_no_fault_of_the_key(
     boss: Client, provider: Provider
 ) -> None:
-    key = await in_database(stored, provider)
-    data = {"action": "test_keys", "_selected_action": [key.pk]}
     async with running_upstream() as upstream:
         upstream.status = 403
-        said = await submit(boss, provider, upstream, LIST, data)
+        key, said = await tested(boss, provider, upstream)
 
     assert any("The provider refused the API key (403" in text for text in said)
-    await in_database(key.refresh_from_db)
     assert (key.last_error, key.resting_until) == ("", None)
 
 
 async def test_a_provider_out_of_reach_is_no_fault_of_the_key(
     boss: Client, provider: Provider
 ) -> None:
-    key = await in_database(stored, provider)
-    data = {"action": "test_keys", "_selected_action": [key.pk]}
     async with running_upstream() as upstream:
         pass
-    said = await submit(boss, provider, upstream, LIST, data)
+    key, said = await tested(boss, provider, upstream)
 
     assert any("not available" in text for text in said)
-    await in_database(key.refresh_from_db)
     assert key.last_error == ""
 
 
