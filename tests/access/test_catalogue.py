@@ -17,6 +17,7 @@ from rest_framework.test import APIClient
 
 from llmchat import models
 from llmchat.access import catalogue, keys
+from llmchat.access.permissions import Access
 from llmchat.answers import runtime
 from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.books.turn import Turn
@@ -462,7 +463,10 @@ def test_the_embedded_server_has_one_model(
         label="Own",
         protocol="openai",
         embedded=embedded,
+        base_url="http://127.0.0.1:9/v1",
         default_model="m",
         needs_key=False,
     )
-    assert catalogue.route("own").provider.models == models
+    assert (
+        catalogue.route("own", Access({"own": ("*",)}), None).provider.models == models
+    )
