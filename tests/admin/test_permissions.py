@@ -70,7 +70,7 @@ def test_the_list_says_who_may_use_a_provider(
     admin_client: Client, provider: Provider, team: Group
 ) -> None:
     Provider.objects.create(name="x", label="X", default_model="x", restricted=True)
-    Provider.objects.filter(name="openai").update(restricted=False)
+    Provider.objects.create(name="y", label="Y", default_model="y", restricted=False)
     page = page_of(admin_client, reverse(LIST))
     for shown in ("everyone", "blue team", "superusers only"):
         assert shown in page

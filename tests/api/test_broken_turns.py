@@ -16,7 +16,7 @@ class Heard:
     writable = True
 
     def __init__(self) -> None:
-        self.data: dict[str, Any] = {"running": set(), "leaving": False}
+        self.data = namespace.Visitor(user_id=1, expires_at=float("inf"))
         self.events: list[tuple[str, Any]] = []
         self.acks: list[Any] = []
 

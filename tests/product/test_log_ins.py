@@ -53,6 +53,8 @@ async def test_many_log_ins_and_registrations_let_others_through(
         waits = await _waits(http, account, busy)
         answers = await busy
 
-    assert {answer.status_code for answer in answers} == {200, 201}
+    statuses = [answer.status_code for answer in answers]
+    # On a busy machine some wait too long for their turn, and are told to come again.
+    assert {200, 201} <= set(statuses) <= {200, 201, 429}
     # Without the bound half of them take longer than a second.
     assert statistics.median(waits) < 0.7, waits

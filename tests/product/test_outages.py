@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from llmchat.database import QUEUE_S
 from tests.conftest import StartServer
 from tests.postgres import seed_postgres
 from tests.support import live
@@ -212,7 +213,7 @@ async def test_many_writers_that_wait_for_sqlite_all_hear_in_time(
                 *(timed(someone.rest_turn()) for _ in range(20))
             )
     assert {cell.outcome for cell in cells} == {AWAY}
-    assert max(cell.seconds for cell in cells) < FIRST_S
+    assert max(cell.seconds for cell in cells) < QUEUE_S + FIRST_S
 
 
 async def test_the_disk_is_full(
