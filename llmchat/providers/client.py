@@ -10,7 +10,8 @@ from contextlib import aclosing, suppress
 from .attempt import ChatStream
 from .errors import ProviderError
 from .retry import Attempts, OnKeyRefused
-from .transport import HttpTransport, Response, Transport, TransportError
+from .http.default import new_transport
+from .transport import Response, Transport, TransportError
 from .types import Chat, Event, Key, Provider, Timeouts, Usage
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class ProviderClient:
     ) -> None:
         self._timeouts = timeouts
         self._drains: set[asyncio.Task[None]] = set()
-        self._transport: Transport = transport or HttpTransport(
+        self._transport: Transport = transport or new_transport(
             max_connections=max_connections
         )
 

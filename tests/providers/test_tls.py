@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from llmchat.providers import retry, transport
+from llmchat.providers import retry
+from llmchat.providers.http import dialer, library
 from llmchat.providers.types import Delta
 from tests.emulator.driver import lab
 from tests.emulator.scenarios import SHORT
@@ -64,7 +65,8 @@ def server_tls(certificate: tuple[Path, Path]) -> ssl.SSLContext:
 @pytest.fixture
 def _trusted(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     context = ssl.create_default_context(cafile=str(certificate[0]))
-    monkeypatch.setattr(transport, "_tls_context", lambda: context)
+    for module in (dialer, library):
+        monkeypatch.setattr(module, "tls_context", lambda: context)
 
 
 async def test_a_certificate_that_nobody_signed_is_not_believed(

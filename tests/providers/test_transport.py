@@ -8,11 +8,11 @@ import re
 import pytest
 
 from llmchat.providers import openai, transport
+from llmchat.providers.http.library import LibraryTransport as HttpTransport
 from llmchat.providers.transport import (
     AddressError,
     ConnectionLostError,
     ConnectTimeoutError,
-    HttpTransport,
     Request,
     TransportError,
     UnreachableError,
