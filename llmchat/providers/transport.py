@@ -11,15 +11,15 @@ What sends requests is in `http`, and may be replaced.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Protocol
 
 
 class Body(Protocol):
     """The bytes of an answer, as they come; an async generator is one, too."""
 
-    def __aiter__(self) -> Self:
+    def __aiter__(self) -> AsyncIterator[bytes]:
         """Return itself."""
 
     def __anext__(self) -> Awaitable[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol, Self
 
-from ..transport import TransportError
+from llmchat.providers.transport import TransportError
 
 MAX_BUFFERED_BYTES = 256 * 1024
 

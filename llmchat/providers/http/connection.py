@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from ..transport import ConnectionLostError, Response, TransportError
+from llmchat.providers.transport import ConnectionLostError, Response, TransportError
+
 from .body import ReceivedBody
 from .head import Head
 from .parser import ResponseParser
@@ -57,10 +58,9 @@ class Connection(asyncio.Protocol):
         try:
             head = await waiting
         except BaseException:
-            self.abort()
+            if self._body is body:  # the response may be over, the next one under way
+                self.abort()
             raise
-        finally:
-            self._head = None
         return Response(head.status, head.headers, body)
 
     def abort(self, error: TransportError | None = None) -> None:
@@ -137,10 +137,11 @@ class Connection(asyncio.Protocol):
         parser, body = self._parser, self._body
         if parser is None or body is None:
             return
+        head, self._head = self._head, None
         self._parser = self._body = None
         self._is_used = True
-        if self._head is not None and not self._head.done() and error is not None:
-            self._head.set_exception(error)
+        if error is not None and head is not None and not head.done():
+            head.set_exception(error)
         body.end(error)
         self.keepalive_s = parser.keepalive_s
         if not self._is_reusable():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from urllib.request import getproxies
 
-from ..transport import Transport
+from llmchat.providers.transport import Transport
+
 from .pool import PooledTransport
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
-from ..transport import ConnectTimeoutError, UnreachableError
+from llmchat.providers.transport import ConnectTimeoutError, UnreachableError
+
 from .address import Origin
 from .connection import Connection
 from .tls import tls_context

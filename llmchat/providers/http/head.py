@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from ..transport import ConnectionLostError
+from llmchat.providers.transport import ConnectionLostError
 
 MAX_HEAD_BYTES = 64 * 1024
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)(?: |\r?$)")

@@ -14,7 +14,7 @@ import aiohttp
 import httpx
 from httpx_aiohttp import HttpxAiohttpClient
 
-from ..transport import (
+from llmchat.providers.transport import (
     AddressError,
     ConnectionLostError,
     ConnectTimeoutError,
@@ -23,6 +23,7 @@ from ..transport import (
     TransportError,
     UnreachableError,
 )
+
 from .tls import tls_context
 
 _KEEPALIVE_S = 30.0

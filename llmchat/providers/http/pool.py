@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 
-from ..transport import ConnectionLostError, Request, Response
+from llmchat.providers.transport import ConnectionLostError, Request, Response
+
 from .address import Address, Origin, encode_request, parse_address
 from .connection import Connection, StaleConnectionError
 from .dialer import Dialer
@@ -44,6 +45,7 @@ class PooledTransport:
             # Closed by the server just as it was used again. Others may be, too.
             connection = await self._take(address, request.connect_s, is_new=True)
             return await connection.exchange(data)
+
     async def aclose(self) -> None:
         """Close every connection. Responses still being read fail."""
         self._is_closed = True
