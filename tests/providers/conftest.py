@@ -7,7 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from llmchat.providers import retry
-from tests.emulator.driver import Lab, lab
+from llmchat.providers.http import default
+from llmchat.providers.http.library import LibraryTransport
+from llmchat.providers.http.pool import PooledTransport
+from tests.emulator.driver import Lab, NewTransport, lab
 
 
 @pytest.fixture(autouse=True)
@@ -15,8 +18,22 @@ def _short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "_BASE_DELAY_S", 0.01)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of a module that says `BOTH_WAYS` over both transports."""
+    wanted = getattr(metafunc.module, "BOTH_WAYS", False)
+    if wanted and "new_transport" in metafunc.fixturenames:
+        both = [PooledTransport, LibraryTransport]
+        metafunc.parametrize("new_transport", both, ids=["lean", "library"])
+
+
 @pytest.fixture
-async def setting() -> AsyncIterator[Lab]:
+def new_transport() -> NewTransport:
+    """What makes the transport that a test's client uses."""
+    return default.new_transport
+
+
+@pytest.fixture
+async def setting(new_transport: NewTransport) -> AsyncIterator[Lab]:
     """An emulator of all four APIs and a client for it."""
-    async with lab() as started:
+    async with lab(new_transport=new_transport) as started:
         yield started
