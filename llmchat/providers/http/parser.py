@@ -2,18 +2,31 @@
 
 Lines may end with a bare LF, and a header may go on in a second line, as old servers
 have it. What two readers could understand in two ways is refused: lengths that
-disagree, codings of the transfer other than `chunked`.
+disagree, codings of the transfer other than `chunked`. A compressed body is taken,
+though none is asked for: some proxies compress whatever they are told.
 """
 
 from __future__ import annotations
 
 import re
+import zlib
+from typing import Protocol
 
 from .chunks import ChunkReader
 from .head import MAX_HEAD_BYTES, Framing, Head, MalformedResponseError, parse_head
 
 _MAX_INFORMATIONAL = 16
+_MAX_INFLATED_BYTES = 8 * 1024 * 1024  # of one read
+_COMPRESSED = ("gzip", "x-gzip", "deflate")
+_EITHER_FORMAT = zlib.MAX_WBITS | 32  # zlib's or gzip's
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
+
+
+class _Inflater(Protocol):
+    @property
+    def unconsumed_tail(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
 class ResponseParser:
@@ -30,8 +43,10 @@ class ResponseParser:
     __slots__ = (
         "_chunks",
         "_held",
+        "_inflater",
         "_informational",
         "_left",
+        "_searched",
         "has_begun",
         "head",
         "is_complete",
@@ -45,11 +60,23 @@ class ResponseParser:
         self.keepalive_s = 0.0
         self._chunks: ChunkReader | None = None
         self._held = b""  # the beginning of the head
+        self._searched = 0  # so much of it for its end
+        self._inflater: _Inflater | None = None
         self._informational = 0
         self._left = 0
 
     def receive(self, data: bytes) -> bytes:
         """Return what `data` holds of the body."""
+        data = self._receive(data)
+        return data if self._inflater is None else self._inflate(data)
+
+    def receive_eof(self) -> bool:
+        """Return whether the end of the connection leaves the response whole."""
+        if self.head is not None and self.head.framing is Framing.CONNECTION:
+            self.is_complete = True
+        return self.is_complete
+
+    def _receive(self, data: bytes) -> bytes:
         if self.head is None:
             data = self._receive_head(data)
             if self.head is None:
@@ -68,12 +95,6 @@ class ResponseParser:
                 self._complete(rest)
         return data
 
-    def receive_eof(self) -> bool:
-        """Return whether the end of the connection leaves the response whole."""
-        if self.head is not None and self.head.framing is Framing.CONNECTION:
-            self.is_complete = True
-        return self.is_complete
-
     def _complete(self, rest: bytes) -> None:
         self.is_complete = True
         if rest:  # nobody has asked for more
@@ -86,11 +107,13 @@ class ResponseParser:
         if b"\n" not in data and len(self._held) <= MAX_HEAD_BYTES:
             return b""
         while self.head is None:
-            self._held = self._held.lstrip(b"\r\n")
-            end = _HEAD_END.search(self._held)
+            if not self._searched:
+                self._held = self._held.lstrip(b"\r\n")
+            end = _HEAD_END.search(self._held, self._searched)
             size = len(self._held) if end is None else end.start()
             if size > MAX_HEAD_BYTES:
                 raise MalformedResponseError("head larger than the limit")
+            self._searched = 0 if end else max(size - 3, 0)
             if end is None:
                 return b""
             raw, self._held = self._held[:size], self._held[end.end() :]
@@ -112,3 +135,18 @@ class ResponseParser:
         if head.framing is Framing.CHUNKED:
             self._chunks = ChunkReader()
         self.is_complete = head.framing is Framing.LENGTH and not head.length
+        coding = head.headers.get("content-encoding", "identity").lower()
+        if coding in _COMPRESSED:
+            self._inflater = zlib.decompressobj(_EITHER_FORMAT)
+        elif coding != "identity":
+            raise MalformedResponseError("unknown content encoding")
+
+    def _inflate(self, data: bytes) -> bytes:
+        assert self._inflater is not None
+        try:
+            inflated = self._inflater.decompress(data, _MAX_INFLATED_BYTES)
+        except zlib.error as exc:
+            raise MalformedResponseError("malformed compression") from exc
+        if self._inflater.unconsumed_tail:
+            raise MalformedResponseError("body larger than the limit")
+        return inflated
