@@ -119,6 +119,8 @@ class ProviderClient:
             _taken(stream, options.get("on_cut"))
 
     def _drain(self, response: Response) -> None:
+        if response.is_over():
+            return
         task = asyncio.create_task(_read_to_end(response))
         self._drains.add(task)
         task.add_done_callback(self._drains.discard)

@@ -67,17 +67,23 @@ async def _nothing() -> None:
     pass
 
 
+def _unknown() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """An answer whose headers have come. The keys of `headers` are lower-case.
 
     `body` yields the bytes as they come and raises TransportError where they break off.
+    Once `is_over`, the connection has been given back or closed already.
     """
 
     status: int
     headers: Mapping[str, str]
     body: Body
     release: Callable[[], Awaitable[None]] = _nothing
+    is_over: Callable[[], bool] = _unknown
 
     async def aclose(self) -> None:
         """Close the connection, or give it back where the body was read to its end."""

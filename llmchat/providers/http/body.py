@@ -53,6 +53,10 @@ class ReceivedBody:
         self._error = error
         self._wake()
 
+    def is_over(self) -> bool:
+        """Whether nothing more comes, all of it or not."""
+        return self._flow is None
+
     def __aiter__(self) -> Self:
         """Return itself."""
         return self

@@ -31,7 +31,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self._on_end = on_end
         self._on_lost = on_lost
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._parser: ResponseParser | None = None  # None between exchanges
         self._head: asyncio.Future[Head] | None = None
@@ -39,8 +39,12 @@ class Connection(asyncio.Protocol):
         self._is_used = False
         self._is_paused = False
         self.is_open = False
-        self.keepalive_s = 0.0  # how long the server keeps it open for another request
         self.idle_until = 0.0
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it may serve another exchange now."""
+        return self.is_open and self.loop.time() < self.idle_until
 
     async def exchange(self, request: bytes) -> Response:
         """Send a request; return the response as soon as its headers are there.
@@ -52,8 +56,8 @@ class Connection(asyncio.Protocol):
         assert self._parser is None
         assert self.is_open
         self._parser = ResponseParser()
-        self._body = body = ReceivedBody(self, self._loop)
-        self._head = waiting = self._loop.create_future()
+        self._body = body = ReceivedBody(self, self.loop)
+        self._head = waiting = self.loop.create_future()
         self._transport.write(request)
         try:
             head = await waiting
@@ -61,7 +65,7 @@ class Connection(asyncio.Protocol):
             if self._body is body:  # the response may be over, the next one under way
                 self.abort()
             raise
-        return Response(head.status, head.headers, body)
+        return Response(head.status, head.headers, body, is_over=body.is_over)
 
     def abort(self, error: TransportError | None = None) -> None:
         """Close at once. An exchange under way fails with `error`."""
@@ -143,7 +147,7 @@ class Connection(asyncio.Protocol):
         if error is not None and head is not None and not head.done():
             head.set_exception(error)
         body.end(error)
-        self.keepalive_s = parser.keepalive_s
+        self.idle_until = self.loop.time() + parser.keepalive_s
         if not self._is_reusable():
             self.abort()
         self._on_end(self)
@@ -151,7 +155,7 @@ class Connection(asyncio.Protocol):
     def _is_reusable(self) -> bool:
         """Whether nothing is left of the exchange, and another one may begin."""
         transport = self._transport
-        if not self.keepalive_s or transport is None or transport.is_closing():
+        if not self.is_usable or transport is None or transport.is_closing():
             return False
         self.resume()
         return not transport.get_write_buffer_size()

@@ -74,10 +74,10 @@ class PooledTransport:
             raise ConnectionLostError("closed")
 
     def _reuse(self, origin: Origin) -> Connection | None:
-        idle, now = self._idle[origin], asyncio.get_running_loop().time()
+        idle = self._idle[origin]
         while idle:
             connection, _ = idle.popitem()
-            if connection.is_open and now < connection.idle_until:
+            if connection.is_usable:
                 return connection
             connection.abort()
         return None
@@ -108,11 +108,9 @@ class PooledTransport:
         self._places.release()
         if self._is_closed or not connection.is_open:
             return
-        loop = asyncio.get_running_loop()
-        connection.idle_until = loop.time() + connection.keepalive_s
         self._idle[self._origins[connection]][connection] = None
         if self._sweeper is None:
-            self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
+            self._sweeper = connection.loop.call_later(_SWEEP_S, self._sweep)
 
     def _on_lost(self, connection: Connection) -> None:
         self._forget(connection)
@@ -127,9 +125,8 @@ class PooledTransport:
     def _sweep(self) -> None:
         """Close what has been idle for too long."""
         loop = asyncio.get_running_loop()
-        now = loop.time()
         for origin, idle in list(self._idle.items()):
-            for connection in [one for one in idle if one.idle_until <= now]:
+            for connection in [one for one in idle if not one.is_usable]:
                 del idle[connection]
                 connection.abort()
             if not idle:
