@@ -1,4 +1,7 @@
-"""A server of bare sockets, told by the test what each connection does."""
+"""A server of bare sockets, told by the test what each connection does.
+
+And the lean transport that asks it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from llmchat.providers.http.pool import PooledTransport
+from llmchat.providers.transport import Request, Response
+
 LIMIT_S = 10.0
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 @dataclass(slots=True)
@@ -91,3 +98,36 @@ async def sockets(serve: Serve) -> AsyncIterator[Sockets]:
             peer.writer.transport.abort()
         with suppress(TimeoutError):
             await served.until_open(0)
+
+
+def request(url: str, content: bytes = b"{}", **headers: str) -> Request:
+    return Request(url, headers, content, 5.0)
+
+
+async def read(response: Response) -> bytes:
+    """Read a body to its end."""
+    async with asyncio.timeout(LIMIT_S):
+        return b"".join([piece async for piece in response.body])
+
+
+async def ask(http: PooledTransport, url: str) -> bytes:
+    """Return the body of one answer."""
+    return await read(await http.send(request(url)))
+
+
+@asynccontextmanager
+async def transport(max_connections: int = 10) -> AsyncIterator[PooledTransport]:
+    http = PooledTransport(max_connections=max_connections)
+    try:
+        yield http
+    finally:
+        async with asyncio.timeout(LIMIT_S):
+            await http.aclose()
+        assert not http._origins
+        assert http._places._value == max_connections
+
+
+async def answer_for_ever(peer: Peer) -> None:
+    while True:
+        await peer.read_request()
+        await peer.answer(b"%d" % peer.number)
