@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
+import uvloop
 
 from llmchat.providers import retry
 from llmchat.providers.http import default
@@ -20,10 +22,20 @@ def _short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of a module that says `BOTH_WAYS` over both transports."""
-    wanted = getattr(metafunc.module, "BOTH_WAYS", False)
-    if wanted and "new_transport" in metafunc.fixturenames:
-        both = [PooledTransport, LibraryTransport]
-        metafunc.parametrize("new_transport", both, ids=["lean", "library"])
+    both_ways = getattr(metafunc.module, "BOTH_WAYS", False)
+    if both_ways and "new_transport" in metafunc.fixturenames:
+        ways = [PooledTransport, LibraryTransport]
+        metafunc.parametrize("new_transport", ways, ids=["lean", "library"])
+
+
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run the tests of a module that says `BOTH_LOOPS` on the server's loop, too."""
+    module = item.getparent(pytest.Module)
+    if module is None or not getattr(module.obj, "BOTH_LOOPS", False):
+        return {"asyncio": asyncio.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

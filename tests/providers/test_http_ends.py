@@ -24,6 +24,8 @@ from tests.support.provider_sockets import (
     transport,
 )
 
+BOTH_LOOPS = True
+
 
 def stale(after: bytes) -> Callable[[Peer], Coroutine[None, None, None]]:
     """Close the first connection at its second request, `after` that was sent."""

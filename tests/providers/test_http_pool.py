@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from llmchat.providers.http import body, pool
+from llmchat.providers.http import body, head, pool
 from tests.support.provider_sockets import (
     Peer,
     answer_for_ever,
@@ -16,6 +16,8 @@ from tests.support.provider_sockets import (
     sockets,
     transport,
 )
+
+BOTH_LOOPS = True
 
 
 async def test_a_connection_is_used_again() -> None:
@@ -39,14 +41,10 @@ async def test_an_idle_connection_is_closed_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pool, "_SWEEP_S", 0.02)
-
-    async def serve(peer: Peer) -> None:
-        await peer.read_request()
-        await peer.answer(headers=b"keep-alive: timeout=1\r\n")
-        await peer.until_closed()
-
-    async with sockets(serve) as served, transport() as http:
+    monkeypatch.setattr(head, "_KEEPALIVE_S", 0.1)
+    async with sockets(answer_for_ever) as served, transport() as http:
         await ask(http, served.url)
+        assert await ask(http, served.url) == b"0"
         await served.until_open(0)
         assert http._sweeper is None
 
@@ -84,6 +82,19 @@ async def test_another_server_takes_the_place_of_an_idle_connection() -> None:
             await served.until_open(1)
         await two.until_open(0)
         assert len(one.peers) == 2
+
+
+async def test_connections_that_are_opened_at_once_are_no_more_than_the_limit() -> None:
+    places = 5
+    async with (
+        sockets(answer_for_ever) as one,
+        sockets(answer_for_ever) as two,
+        transport(places) as http,
+    ):
+        for served in (one, two, one):
+            await asyncio.gather(*(ask(http, served.url) for _ in range(places - 1)))
+            assert one.open + two.open <= places
+        assert len(http._origins) <= places
 
 
 async def test_a_request_beyond_the_limit_waits_its_turn() -> None:

@@ -22,6 +22,7 @@ from tests.emulator.driver import NewTransport, lab
 from tests.emulator.scenarios import SHORT
 
 BOTH_WAYS = True
+BOTH_LOOPS = True
 LOOPBACK = ip_address("127.0.0.1")
 
 

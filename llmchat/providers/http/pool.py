@@ -24,6 +24,7 @@ class PooledTransport:
         self._places = asyncio.Semaphore(max_connections)
         self._max = max_connections
         self._dialer = Dialer()
+        self._opening = 0
         self._origins: dict[Connection, Origin] = {}  # of all that are not closed
         self._idle: defaultdict[Origin, dict[Connection, None]] = defaultdict(dict)
         self._sweeper: asyncio.TimerHandle | None = None
@@ -83,9 +84,13 @@ class PooledTransport:
         return None
 
     async def _open(self, origin: Origin, connect_s: float) -> Connection:
-        if len(self._origins) >= self._max:
+        if len(self._origins) + self._opening >= self._max:
             self._close_oldest()
-        connection = await self._dialer.connect(origin, self._new, connect_s)
+        self._opening += 1
+        try:
+            connection = await self._dialer.connect(origin, self._new, connect_s)
+        finally:
+            self._opening -= 1
         if self._is_closed:
             connection.abort()
         self._check_open()
