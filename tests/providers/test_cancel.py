@@ -13,6 +13,7 @@ from tests.emulator.driver import APIS, Lab, NewTransport, full_listener, lab
 from tests.emulator.scenarios import SHORT
 
 BOTH_WAYS = True
+BOTH_LOOPS = True
 SOON_S = 1.0  # on a busy machine; the next deadline is many seconds away
 CANCELS = int(os.environ.get("LLMCHAT_TEST_CANCELS", "2000"))
 
