@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -16,6 +18,7 @@ from llmchat.providers.transport import (
     ConnectionLostError,
     UnreachableError,
 )
+from tests.support.live import ROOT
 from tests.support.provider_sockets import (
     Peer,
     answer_for_ever,
@@ -109,3 +112,20 @@ async def test_without_a_proxy_the_lean_one_is_used(
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "example.com")
     assert isinstance(default.new_transport(max_connections=1), PooledTransport)
+
+
+def test_the_libraries_are_not_loaded_where_they_are_not_used() -> None:
+    code = (
+        "import sys; from llmchat.providers.http.default import new_transport;"
+        "new_transport(max_connections=1);"
+        "print({'httpx', 'aiohttp'} & sys.modules.keys())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PATH": ""},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "set()\n"
