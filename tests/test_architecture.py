@@ -52,12 +52,15 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "llmchat.realtime.engineio": (),
     "llmchat.realtime.socketio": (),
     "llmchat.realtime": ("channels",),
-    "llmchat.providers": ("httpx", "httpx_aiohttp", "aiohttp", "orjson", "xllamacpp"),
+    "llmchat.providers": (
+        *("aiohappyeyeballs", "certifi", "orjson", "xllamacpp"),
+        *("httpx", "httpx_aiohttp", "aiohttp"),
+    ),
 }
 
 # What may be imported in one module alone.
 ONLY_IN: dict[str, tuple[str, ...]] = {
-    "llmchat.providers.transport": ("httpx", "httpx_aiohttp", "aiohttp"),
+    "llmchat.providers.http.library": ("httpx", "httpx_aiohttp", "aiohttp"),
 }
 
 # Importers, and what none of them may import, with all below it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
@@ -33,7 +33,7 @@ from .transport import (
     TransportError,
     UnreachableError,
 )
-from .types import Chat, Delta, Event, Finished, Key, Provider, Timeouts, Usage
+from .types import Batch, Chat, Delta, Finished, Key, Provider, Timeouts, Usage
 from .watchdog import DeadlinePassedError, Watchdog
 
 Drain = Callable[[Response], None]
@@ -91,6 +91,11 @@ class ChatStream:
         self._reading = Reading()
 
     @property
+    def provider_name(self) -> str:
+        """Who is asked."""
+        return self._provider.name
+
+    @property
     def has_text(self) -> bool:
         """Whether any visible text has been yielded."""
         return self._reading.deltas > 0
@@ -118,8 +123,10 @@ class ChatStream:
 
     async def attempt(
         self, key: Key | None, number: int
-    ) -> AsyncGenerator[Event, None]:
+    ) -> AsyncGenerator[Batch, None]:
         """Yield the deltas of one attempt and the end, `number` being which it is.
+
+        A batch holds what came in one read, and all of it has been counted.
 
         Raises:
             ProviderError: the attempt failed.
@@ -135,12 +142,11 @@ class ChatStream:
             chunk: bytes | _End = b""
             while not reading.ended and not isinstance(chunk, _End):
                 chunk = await self._next(response)
-                texts = _decode(decoder, chunk)
-                try:
-                    for text in texts:
-                        yield Delta(text)
-                finally:
-                    _read_rest(texts)
+                deltas, error = _decode(decoder, chunk)
+                if deltas:
+                    yield deltas
+                if error is not None:
+                    raise error
                 self._note_progress()
             if reading.ended:
                 self._drain(response)
@@ -245,19 +251,21 @@ class _End(Enum):
     SILENCE = "silence"
 
 
-def _decode(decoder: Decoder, chunk: bytes | _End) -> Iterator[str]:
-    if chunk is _End.BODY:
-        return decoder.receive_end()
-    if chunk is _End.SILENCE:
-        return decoder.flush()
-    return decoder.receive(chunk)
-
-
-def _read_rest(texts: Iterator[str]) -> None:
-    """Read what has come already though the consumer left: it may hold counts."""
-    with suppress(ProviderError):
-        for _ in texts:
-            pass
+def _decode(
+    decoder: Decoder, chunk: bytes | _End
+) -> tuple[list[Delta], Exception | None]:
+    """Return the deltas in a piece of the body, and the error that comes after them."""
+    deltas: list[Delta] = []
+    try:
+        if chunk is _End.BODY:
+            decoder.receive_end(deltas)
+        elif chunk is _End.SILENCE:
+            decoder.flush(deltas)
+        else:
+            decoder.receive(chunk, deltas)
+    except Exception as error:  # whatever it is, the text before it counts
+        return deltas, error
+    return deltas, None
 
 
 def _checked(key: Key | None) -> Key | None:

@@ -6,18 +6,35 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
+from typing import TypedDict, Unpack
 
 from .attempt import ChatStream
 from .errors import ProviderError
+from .http.default import new_transport
 from .retry import Attempts, OnKeyRefused
-from .transport import HttpTransport, Response, Transport, TransportError
-from .types import Chat, Event, Key, Provider, Timeouts, Usage
+from .transport import Response, Transport, TransportError
+from .types import Batch, Chat, Event, Finished, Key, Provider, Timeouts, Usage
 
 logger = logging.getLogger(__name__)
 
 _DRAIN_S = 1.0
 _MAX_DRAINED_BYTES = 64 * 1024
 OnUsage = Callable[[Usage], None]
+
+
+class StreamOptions(TypedDict, total=False):
+    """What may be said of one stream.
+
+    `timeouts` replace the client's. `on_key_refused` is called for each key that is not
+    taken, before the next is tried; its error tells whether the key is to blame.
+    `on_billed` is called with what was counted of each attempt that failed, `on_cut`
+    with that of one that was closed or cancelled.
+    """
+
+    timeouts: Timeouts | None
+    on_key_refused: OnKeyRefused | None
+    on_billed: OnUsage | None
+    on_cut: OnUsage | None
 
 
 class ProviderClient:
@@ -36,7 +53,7 @@ class ProviderClient:
     ) -> None:
         self._timeouts = timeouts
         self._drains: set[asyncio.Task[None]] = set()
-        self._transport: Transport = transport or HttpTransport(
+        self._transport: Transport = transport or new_transport(
             max_connections=max_connections
         )
 
@@ -53,52 +70,71 @@ class ProviderClient:
         provider: Provider,
         keys: Sequence[Key],
         chat: Chat,
-        *,
-        timeouts: Timeouts | None = None,
-        on_key_refused: OnKeyRefused | None = None,
-        on_billed: OnUsage | None = None,
-        on_cut: OnUsage | None = None,
+        **options: Unpack[StreamOptions],
     ) -> AsyncGenerator[Event, None]:
-        """Yield the answer's deltas and then exactly one `Finished`.
+        """Yield the answer's deltas one by one and then exactly one `Finished`.
+
+        All else is as `stream_chat_batches` has it.
+        """
+        stream = self.stream_chat_batches(provider, keys, chat, **options)
+        async with aclosing(stream) as batches:
+            async for batch in batches:
+                if isinstance(batch, Finished):
+                    yield batch
+                    return
+                for delta in batch:
+                    yield delta
+
+    async def stream_chat_batches(
+        self,
+        provider: Provider,
+        keys: Sequence[Key],
+        chat: Chat,
+        **options: Unpack[StreamOptions],
+    ) -> AsyncGenerator[Batch, None]:
+        """Yield the answer's deltas, those of one read together, and then `Finished`.
 
         Closing it, or cancelling the task that awaits it, closes the connection at
-        once. `on_key_refused` is called for each key that is not taken, before the next
-        is tried; its error tells whether the key is to blame. `on_billed` is called
-        with what was counted of each attempt that failed, `on_cut` with that of one
-        that was closed or cancelled.
+        once.
 
         Raises:
             ProviderError: there is no whole answer; deltas may have been yielded.
         """
-        attempts = Attempts(provider, keys, on_key_refused)
-        stream = ChatStream(
-            self._transport, provider, chat, timeouts or self._timeouts, self._drain
-        )
+        attempts = Attempts(provider, keys, options.get("on_key_refused"))
+        timeouts = options.get("timeouts") or self._timeouts
+        stream = ChatStream(self._transport, provider, chat, timeouts, self._drain)
         try:
             while True:
                 try:
                     attempt = stream.attempt(attempts.key, attempts.count)
-                    async with aclosing(attempt) as events:
-                        async for event in events:
-                            yield event
+                    async with aclosing(attempt) as batches:
+                        async for batch in batches:
+                            yield batch
                     return
                 except ProviderError as error:
-                    error.usage = _taken(stream, on_billed)
-                    attempts.sign(error)
-                    logger.info(
-                        "%s, attempt %d: %s", provider.name, attempts.count, error
-                    )
-                    if stream.has_text:
-                        raise
-                    await stream.wait(attempts.next_delay(error), error)
+                    error.usage = _taken(stream, options.get("on_billed"))
+                    await _prepare_next(stream, attempts, error)
         finally:
             stream.close()
-            _taken(stream, on_cut)
+            _taken(stream, options.get("on_cut"))
 
     def _drain(self, response: Response) -> None:
+        if response.is_over():
+            return
         task = asyncio.create_task(_read_to_end(response))
         self._drains.add(task)
         task.add_done_callback(self._drains.discard)
+
+
+async def _prepare_next(
+    stream: ChatStream, attempts: Attempts, error: ProviderError
+) -> None:
+    """Wait until there may be another attempt, or raise the error that ends them."""
+    attempts.sign(error)
+    logger.info("%s, attempt %d: %s", stream.provider_name, attempts.count, error)
+    if stream.has_text:
+        raise error
+    await stream.wait(attempts.next_delay(error), error)
 
 
 def _taken(stream: ChatStream, tell: OnUsage | None) -> Usage | None:

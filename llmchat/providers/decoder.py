@@ -1,14 +1,11 @@
 """The body of a successful response into text, without I/O.
 
 Bytes go in, pieces of text come out; what the provider says besides goes into the
-`Reading`.
-The pieces of one read are yielded one by one, so that those before an error are not
-lost with it.
+`Reading`. The pieces are added to a list of the caller's, so that those before an
+error are not lost with it.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 from .body import MAX_BLANK_BYTES, MAX_WHOLE_BYTES, BodyKind, kind_of, parse_json
 from .classify import error_in, is_error
@@ -17,6 +14,7 @@ from .reading import Reading, as_dict
 from .registry import Adapter
 from .sse import ServerSentEvent, SSEReader
 from .text import SurrogateJoiner, decode_json
+from .types import Delta
 
 _MAX_ANSWER_CHARS = 4_000_000
 
@@ -42,30 +40,29 @@ class Decoder:
         self._chars = 0
         self.reading = reading
 
-    def receive(self, chunk: bytes) -> Iterator[str]:
-        """Yield the text that a piece of the body completes."""
+    def receive(self, chunk: bytes, deltas: list[Delta]) -> None:
+        """Add the text that a piece of the body completes."""
         if self._kind is not BodyKind.EVENTS:
             chunk = self._hold(chunk)
         if self._kind is BodyKind.EVENTS:
-            yield from self._read_events(self._reader.receive_bytes(chunk))
+            self._read_events(self._reader.receive_bytes(chunk), deltas)
 
-    def receive_end(self) -> Iterator[str]:
-        """Yield the text that the end of the body leaves."""
+    def receive_end(self, deltas: list[Delta]) -> None:
+        """Add the text that the end of the body leaves."""
         if self._kind is BodyKind.UNKNOWN:
             raise ProviderError("empty body", retryable=True)
         if self._kind is BodyKind.JSON:
             whole = parse_json(bytes(self._held))
             self._note_usage(whole)
-            yield from self._take(self._adapter.parse_whole(whole, self.reading))
+            self._take(self._adapter.parse_whole(whole, self.reading), deltas)
         else:
-            yield from self._read_events(self._reader.receive_end())
+            self._read_events(self._reader.receive_end(), deltas)
             self._raise_stray()
-        yield from self.flush()
+        self.flush(deltas)
 
-    def flush(self) -> Iterator[str]:
-        """Yield the text that waited for its other half."""
-        if text := self._joiner.end():
-            yield self._counted(text)
+    def flush(self, deltas: list[Delta]) -> None:
+        """Add the text that waited for its other half."""
+        self._add(self._joiner.end(), deltas)
 
     def _hold(self, chunk: bytes) -> bytes:
         """Keep a piece until the kind is known; return what was kept of events."""
@@ -85,28 +82,30 @@ class Decoder:
         held, self._held = bytes(self._held), bytearray()
         return held
 
-    def _read_events(self, events: list[ServerSentEvent]) -> Iterator[str]:
-        reading = self.reading
+    def _read_events(self, events: list[ServerSentEvent], deltas: list[Delta]) -> None:
+        reading, parse = self.reading, self._adapter.parse
         for name, data in events:
             stopped = reading.stop_reason is not None
-            text = self._adapter.parse(name, data, reading)
+            text = parse(name, data, reading)
             if text:
-                reading.is_early |= stopped
-                yield from self._take(text)
+                if stopped:
+                    reading.is_early = True
+                self._take(text, deltas)
             if reading.ended:
-                yield from self.flush()
+                self.flush(deltas)
                 return
 
-    def _take(self, text: str) -> Iterator[str]:
-        if text and (text := self._joiner.join(text)):
-            yield self._counted(text)
+    def _take(self, text: str, deltas: list[Delta]) -> None:
+        self._add(self._joiner.join(text), deltas)
 
-    def _counted(self, text: str) -> str:
+    def _add(self, text: str, deltas: list[Delta]) -> None:
+        if not text:
+            return
         self._chars += len(text)
         if self._chars > _MAX_ANSWER_CHARS:
             raise ProviderError("answer larger than the limit")
         self.reading.deltas += 1
-        return text
+        deltas.append(Delta(text))
 
     def _note_usage(self, whole: object) -> None:
         self._adapter.note_usage(as_dict(whole), self.reading)

@@ -8,6 +8,7 @@ a finish reason on an early chunk and go on. Usage may be on any chunk, the last
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from .classify import error_in
 from .events import decode_event
@@ -39,6 +40,9 @@ _STOP_REASONS = {
 # Where servers put the reasoning: DeepSeek and llama.cpp, Ollama and newer vLLM,
 # OpenRouter, LiteLLM.
 _THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
+# What a chunk, or its choice, may hold besides the text of the one answer.
+_ASIDE = ("usage", "error", "x_groq")
+_ASIDE_OF_CHOICE = ("finish_reason", "usage", "index")
 _TEXT_PARTS = ("text", "output_text", "refusal", None)
 
 
@@ -85,10 +89,27 @@ def parse(name: bytes, data: bytes, reading: Reading) -> str:
     chunk = decode_event(name, data)
     if chunk is None:
         return ""
+    if reading.model and not name and (text := _bare_text(chunk)):
+        return text
     note_usage(chunk, reading)
     if name == b"error" or _is_error(chunk):
         raise error_in(chunk)
     return _read(chunk, "delta", reading)
+
+
+def _bare_text(chunk: Mapping[str, Any]) -> str:
+    """Return the text of a chunk that holds nothing else, "" of any other.
+
+    Nearly all are such, so they are spared the search for what may stand elsewhere.
+    """
+    try:
+        (choice,) = chunk["choices"]
+        if any(map(chunk.get, _ASIDE)) or any(map(choice.get, _ASIDE_OF_CHOICE)):
+            return ""
+        text = choice["delta"]["content"]
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return ""
+    return text if isinstance(text, str) else ""
 
 
 def parse_whole(body: object, reading: Reading) -> str:

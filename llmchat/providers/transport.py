@@ -1,4 +1,4 @@
-"""The way to a server over HTTP. httpx and aiohttp are named here and nowhere else.
+"""The way to a server over HTTP, as the rest of the providers see it.
 
     TransportError              the way failed, whatever the server would have said
     ├── AddressError            the URL is none that HTTP takes
@@ -6,36 +6,31 @@
     ├── ConnectTimeoutError     none came about in time
     └── ConnectionLostError     it broke after that, or this end was closed
 
-What the libraries raise is translated here, once, around their own calls alone. So an
-exception of ours is never taken for one of the network's: their RuntimeError counts
-only where the client has been closed meanwhile, and any other passes as the bug it is.
+What sends requests is in `http`, and may be replaced.
 """
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Protocol
 
-import aiohttp
-import httpx
-from httpx_aiohttp import HttpxAiohttpClient
 
-_KEEPALIVE_S = 30.0
-# A server on this machine, the embedded model above all, is no proxy's business.
-_UNPROXIED = ("all://127.0.0.1", "all://localhost", "all://[::1]")
-_FOREIGN = (
-    httpx.HTTPError,
-    httpx.InvalidURL,
-    httpx.StreamError,
-    aiohttp.ClientError,
-    OSError,
-)
+class Body(Protocol):
+    """The bytes of an answer, as they come; an async generator is one, too."""
 
-Body = AsyncGenerator[bytes, None]
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Return itself."""
+
+    def __anext__(self) -> Awaitable[bytes]:
+        """Return what has come, never empty.
+
+        Raises:
+            TransportError: the body broke off.
+        """
+
+    def aclose(self) -> Awaitable[None]:
+        """Give up what has not been read."""
 
 
 class TransportError(Exception):
@@ -72,17 +67,23 @@ async def _nothing() -> None:
     pass
 
 
+def _unknown() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """An answer whose headers have come. The keys of `headers` are lower-case.
 
     `body` yields the bytes as they come and raises TransportError where they break off.
+    Once `is_over`, the connection has been given back or closed already.
     """
 
     status: int
     headers: Mapping[str, str]
     body: Body
     release: Callable[[], Awaitable[None]] = _nothing
+    is_over: Callable[[], bool] = _unknown
 
     async def aclose(self) -> None:
         """Close the connection, or give it back where the body was read to its end."""
@@ -104,95 +105,3 @@ class Transport(Protocol):
 
     async def aclose(self) -> None:
         """Close every connection. Responses still being read fail."""
-
-
-class HttpTransport:
-    """A pool of connections; a request beyond `max_connections` waits for a place."""
-
-    def __init__(self, *, max_connections: int) -> None:
-        limits = httpx.Limits(
-            max_connections=max_connections,
-            max_keepalive_connections=max_connections,
-            keepalive_expiry=_KEEPALIVE_S,
-        )
-        # Redirects are not followed: one would carry the key to another host.
-        self._http = HttpxAiohttpClient(
-            limits=limits,
-            follow_redirects=False,
-            trust_env=True,
-            verify=_tls_context(),
-            mounts=dict.fromkeys(_UNPROXIED),
-        )
-
-    async def send(self, request: Request) -> Response:
-        """Return the response as soon as its headers are there.
-
-        Raises:
-            TransportError: there is none.
-        """
-        try:
-            built = self._http.build_request(
-                "POST",
-                request.url,
-                headers=request.headers,
-                content=request.content,
-                timeout=httpx.Timeout(None, connect=request.connect_s),
-            )
-            response = await self._http.send(built, stream=True)
-        except _FOREIGN as exc:
-            raise _translate(exc) from exc
-        except RuntimeError as exc:
-            if not self._http.is_closed:
-                raise
-            raise ConnectionLostError("closed") from exc
-        return Response(
-            response.status_code,
-            response.headers,
-            self._read(response),
-            response.aclose,
-        )
-
-    async def aclose(self) -> None:
-        """Close every connection. Responses still being read fail."""
-        await self._http.aclose()
-
-    async def _read(self, response: httpx.Response) -> Body:
-        # Decoding costs something for each piece, and mostly there is none to do.
-        encoding = response.headers.get("content-encoding", "identity")
-        raw = encoding == "identity"
-        chunks = response.aiter_raw() if raw else response.aiter_bytes()
-        async with aclosing(chunks):  # type: ignore[type-var]  # a generator
-            while True:
-                try:
-                    chunk = await anext(chunks, None)
-                except _FOREIGN as exc:
-                    raise _translate(exc) from exc
-                except RuntimeError as exc:
-                    if not self._http.is_closed:
-                        raise
-                    raise ConnectionLostError("closed") from exc
-                if chunk is None:
-                    break
-                yield chunk
-        if self._http.is_closed:  # the body looks ended then, not broken off
-            raise ConnectionLostError("closed")
-
-
-def _translate(exc: Exception) -> TransportError:
-    # The adapter between the two libraries folds most errors into one class, which
-    # may even be called a time-out; the cause tells more.
-    cause = exc.__cause__ or exc
-    name = type(cause).__name__
-    if isinstance(cause, TimeoutError):
-        return ConnectTimeoutError(name)
-    if isinstance(cause, (aiohttp.InvalidURL, httpx.InvalidURL)):
-        return AddressError(name)
-    if isinstance(cause, aiohttp.ClientConnectorError):
-        return UnreachableError(name)
-    return ConnectionLostError(name)
-
-
-@cache
-def _tls_context() -> ssl.SSLContext:
-    # Reading the certificates takes longer than all the rest of a client.
-    return httpx.create_ssl_context()

@@ -120,6 +120,7 @@ class Finished:
 
 
 Event = Delta | Finished
+Batch = list[Delta] | Finished  # what one read of the body holds
 
 
 @dataclass(frozen=True, slots=True)

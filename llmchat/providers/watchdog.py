@@ -54,7 +54,8 @@ class Watchdog:
     def __enter__(self) -> None:
         if self._loop.time() >= self.deadline:
             raise DeadlinePassedError
-        task = asyncio.current_task()
+        # Of this loop by name: to find it costs a system call, for each read of a body.
+        task = asyncio.current_task(self._loop)
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()

@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterator,
+    Sequence,
+)
 from contextlib import (
     ExitStack,
     aclosing,
@@ -17,7 +23,9 @@ from dataclasses import dataclass, field, replace
 
 from llmchat.providers.client import ProviderClient
 from llmchat.providers.errors import KeyRefusedError, ProviderError
+from llmchat.providers.http.default import new_transport
 from llmchat.providers.registry import DEFAULT_PROVIDERS
+from llmchat.providers.transport import Transport
 from llmchat.providers.types import (
     Chat,
     ChatMessage,
@@ -35,6 +43,7 @@ from .application import emulator
 from .request import Request
 from .server import Emulator
 
+NewTransport = Callable[..., Transport]
 APIS = ("openai", "deepseek", "claude", "gemini")
 KEY = Key("k1", "key-one-SECRET")
 PATIENT = Timeouts(connect_s=5, first_token_s=30, idle_s=30, total_s=60)
@@ -152,11 +161,15 @@ def chat(model: str, *texts: str) -> Chat:
 
 @asynccontextmanager
 async def lab(
-    *, max_connections: int = 1000, tls: ssl.SSLContext | None = None
+    *,
+    max_connections: int = 1000,
+    tls: ssl.SSLContext | None = None,
+    new_transport: NewTransport = new_transport,
 ) -> AsyncIterator[Lab]:
     """Start an emulator and a client for it."""
     async with emulator(tls=tls) as server:
-        client = ProviderClient(PATIENT, max_connections=max_connections)
+        transport = new_transport(max_connections=max_connections)
+        client = ProviderClient(PATIENT, transport=transport)
         try:
             yield Lab(server, client)
         finally:

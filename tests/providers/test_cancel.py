@@ -9,9 +9,11 @@ from contextlib import aclosing, suppress
 import pytest
 
 from llmchat.providers.types import Delta, Provider
-from tests.emulator.driver import APIS, Lab, full_listener, lab
+from tests.emulator.driver import APIS, Lab, NewTransport, full_listener, lab
 from tests.emulator.scenarios import SHORT
 
+BOTH_WAYS = True
+BOTH_LOOPS = True
 SOON_S = 1.0  # on a busy machine; the next deadline is many seconds away
 CANCELS = int(os.environ.get("LLMCHAT_TEST_CANCELS", "2000"))
 
@@ -64,9 +66,11 @@ async def test_a_closed_generator_hangs_up_in_mid_stream(
     await assert_hung_up(setting, since)
 
 
-async def test_a_cancel_while_connecting_ends_at_once() -> None:
+async def test_a_cancel_while_connecting_ends_at_once(
+    new_transport: NewTransport,
+) -> None:
     with full_listener() as address:
-        async with lab() as setting:
+        async with lab(new_transport=new_transport) as setting:
             provider = setting.provider("openai", base_url=f"http://{address}")
             task = asyncio.create_task(consume(setting, "openai", "short", provider))
             await asyncio.sleep(0.05)  # into the phase
@@ -75,8 +79,10 @@ async def test_a_cancel_while_connecting_ends_at_once() -> None:
             assert asyncio.get_running_loop().time() - since < SOON_S
 
 
-async def test_a_cancel_while_queueing_ends_at_once_and_frees_the_place() -> None:
-    async with lab(max_connections=1) as setting:
+async def test_a_cancel_while_queueing_ends_at_once_and_frees_the_place(
+    new_transport: NewTransport,
+) -> None:
+    async with lab(max_connections=1, new_transport=new_transport) as setting:
         busy = asyncio.create_task(consume(setting, "openai", "slow-first"))
         await setting.server.until(lambda: bool(setting.server.requests))
         queued = asyncio.create_task(consume(setting, "openai", "slow-first"))
@@ -99,11 +105,11 @@ async def test_a_cancel_while_waiting_to_retry_ends_at_once(setting: Lab) -> Non
     assert len(setting.server.requests) == 1
 
 
-async def test_cancels_leave_no_place_taken() -> None:
+async def test_cancels_leave_no_place_taken(new_transport: NewTransport) -> None:
     """Many cancels in all phases, through a pool of few connections."""
     places = 20
     scenarios = ("slow-headers", "slow-first", "endless", "short", "silence")
-    async with lab(max_connections=places) as setting:
+    async with lab(max_connections=places, new_transport=new_transport) as setting:
 
         async def one(number: int) -> None:
             scenario = scenarios[number % len(scenarios)]

@@ -13,7 +13,16 @@ from llmchat.providers import attempt
 from llmchat.providers.client import ProviderClient
 from llmchat.providers.errors import ProviderError
 from llmchat.providers.types import Delta, Event, Finished, Key
-from tests.emulator.driver import APIS, HASTY, PATIENT, Lab, chat, full_listener, lab
+from tests.emulator.driver import (
+    APIS,
+    HASTY,
+    PATIENT,
+    Lab,
+    NewTransport,
+    chat,
+    full_listener,
+    lab,
+)
 from tests.emulator.scenarios import LONG, SHORT
 
 
@@ -34,6 +43,7 @@ async def test_a_long_answer_comes_whole_and_in_order(setting: Lab, api: str) ->
     assert outcome.finished.usage.output_tokens == len(LONG.pieces)
 
 
+BOTH_WAYS = True
 PASSING = [
     "fail-server",
     "fail-unavailable",
@@ -267,9 +277,11 @@ async def test_a_host_that_does_not_answer_is_unavailable(setting: Lab) -> None:
     assert outcome.error.attempts == 3
 
 
-async def test_a_host_that_takes_no_connection_is_too_slow() -> None:
+async def test_a_host_that_takes_no_connection_is_too_slow(
+    new_transport: NewTransport,
+) -> None:
     with full_listener() as address:
-        async with lab() as setting:
+        async with lab(new_transport=new_transport) as setting:
             provider = setting.provider("openai", base_url=f"http://{address}")
             limits = replace(PATIENT, connect_s=0.1)
             outcome = await setting.ask(
@@ -330,8 +342,10 @@ async def test_500_streams_at_once_share_one_client(setting: Lab) -> None:
     assert all(outcome.text == SHORT.text for outcome in outcomes)
 
 
-async def test_a_stream_beyond_the_pool_waits_for_its_turn() -> None:
-    async with lab(max_connections=2) as setting:
+async def test_a_stream_beyond_the_pool_waits_for_its_turn(
+    new_transport: NewTransport,
+) -> None:
+    async with lab(max_connections=2, new_transport=new_transport) as setting:
         outcomes = await asyncio.gather(
             *(setting.ask("openai", "short") for _ in range(50))
         )

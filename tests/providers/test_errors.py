@@ -233,7 +233,7 @@ async def test_no_key_and_no_body_reaches_the_log(
     for api in APIS:
         outcome = await setting.ask(api, scenario, timeouts=HASTY)
         assert "SECRET" not in repr(outcome.error)
-    assert caplog.records
+        assert caplog.records or not outcome.error
     assert "SECRET" not in caplog.text
     assert "SECRET" not in repr(KEY)
 

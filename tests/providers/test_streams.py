@@ -12,7 +12,7 @@ from llmchat.providers.decoder import Decoder
 from llmchat.providers.errors import ProviderError
 from llmchat.providers.reading import Reading
 from llmchat.providers.registry import ADAPTERS
-from llmchat.providers.types import Finished
+from llmchat.providers.types import Delta, Finished
 from tests.emulator.api import Story
 from tests.emulator.application import APIS
 from tests.emulator.driver import chat
@@ -26,9 +26,15 @@ def read(api: str, *chunks: bytes) -> tuple[str, Finished]:
     """Decode a stream in these pieces and judge what it says."""
     reading = Reading()
     decoder = Decoder(ADAPTERS[api], reading, EVENT_STREAM)  # type: ignore[index]
-    texts = [text for chunk in chunks for text in decoder.receive(chunk)]
-    texts += decoder.receive_end()
-    return "".join(texts), conclude(reading, chat("m"))
+    deltas: list[Delta] = []
+    for chunk in chunks:
+        decoder.receive(chunk, deltas)
+    decoder.receive_end(deltas)
+    return text_of(deltas), conclude(reading, chat("m"))
+
+
+def text_of(deltas: list[Delta]) -> str:
+    return "".join(delta.text for delta in deltas)
 
 
 @pytest.mark.parametrize("story", [SHORT, THOUGHTFUL, UNICODE])
@@ -71,14 +77,15 @@ def test_a_stream_ended_after_every_event_is_whole_only_at_its_end(api: str) -> 
 def test_a_stream_ended_at_every_byte_never_shows_wrong_text(api: str) -> None:
     stream = b"".join(APIS[api].events(SHORT))
     for cut in range(len(stream)):
-        reading, texts = Reading(), []
+        reading = Reading()
+        deltas: list[Delta] = []
         decoder = Decoder(ADAPTERS[api], reading, EVENT_STREAM)  # type: ignore[index]
         with suppress(ProviderError):  # half an event
-            texts += decoder.receive(stream[:cut])
-            texts += decoder.receive_end()
-        assert SHORT.text.startswith("".join(texts))
+            decoder.receive(stream[:cut], deltas)
+            decoder.receive_end(deltas)
+        assert SHORT.text.startswith(text_of(deltas))
         if reading.is_complete:
-            assert "".join(texts) == SHORT.text
+            assert text_of(deltas) == SHORT.text
 
 
 @pytest.mark.parametrize("api", APIS)

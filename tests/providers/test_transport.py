@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 
 import pytest
 
 from llmchat.providers import openai, transport
+from llmchat.providers.http.library import LibraryTransport
 from llmchat.providers.transport import (
     AddressError,
     ConnectionLostError,
     ConnectTimeoutError,
-    HttpTransport,
     Request,
     TransportError,
     UnreachableError,
 )
 from tests.emulator.application import APIS as EMULATED
-from tests.emulator.driver import APIS, Lab, full_listener
+from tests.emulator.driver import APIS, Lab, NewTransport, full_listener
 from tests.emulator.scenarios import SHORT
 from tests.support.provider_script import Script, play
 
+BOTH_WAYS = True
 every_api = pytest.mark.parametrize("api", APIS)
 
 
@@ -29,8 +31,8 @@ def stream(api: str) -> bytes:
     return b"".join(EMULATED[api].events(SHORT))
 
 
-async def send(url: str, connect_s: float = 5.0) -> None:
-    http = HttpTransport(max_connections=1)
+async def send(new_transport: NewTransport, url: str, connect_s: float = 5.0) -> None:
+    http = new_transport(max_connections=1)
     try:
         response = await http.send(Request(url, {}, b"{}", connect_s))
         await response.aclose()
@@ -54,19 +56,23 @@ async def test_the_transport_may_be_another(api: str) -> None:
     ],
 )
 async def test_what_the_libraries_raise_is_translated(
-    url: str, error: type[TransportError]
+    new_transport: NewTransport, url: str, error: type[TransportError]
 ) -> None:
     with pytest.raises(error):
-        await send(url)
+        await send(new_transport, url)
 
 
-async def test_a_connection_that_takes_too_long_is_told_apart() -> None:
+async def test_a_connection_that_takes_too_long_is_told_apart(
+    new_transport: NewTransport,
+) -> None:
     with full_listener() as address, pytest.raises(ConnectTimeoutError):
-        await send(f"http://{address}", connect_s=0.1)
+        await send(new_transport, f"http://{address}", connect_s=0.1)
 
 
-async def test_a_closed_transport_is_a_lost_connection(setting: Lab) -> None:
-    http = HttpTransport(max_connections=1)
+async def test_a_closed_transport_is_a_lost_connection(
+    setting: Lab, new_transport: NewTransport
+) -> None:
+    http = new_transport(max_connections=1)
     url = f"{setting.server.url}/nothing"
     await (await http.send(Request(url, {}, b"{}", 1.0))).aclose()
     await http.aclose()
@@ -75,13 +81,15 @@ async def test_a_closed_transport_is_a_lost_connection(setting: Lab) -> None:
 
 
 async def test_a_transport_closed_in_mid_body_is_a_lost_connection(
-    setting: Lab,
+    setting: Lab, new_transport: NewTransport
 ) -> None:
-    http = HttpTransport(max_connections=1)
-    body = b'{"model":"scenario-endless","messages":[{"role":"user"}]}'
+    http = new_transport(max_connections=1)
+    asked = [{"role": "user", "content": "Hello?"}]
+    body = json.dumps({"model": "scenario-endless", "messages": asked, "stream": True})
     url = f"{setting.server.url}/v1/chat/completions"
     headers = {"authorization": "Bearer k", "content-type": "application/json"}
-    response = await http.send(Request(url, headers, body, 1.0))
+    response = await http.send(Request(url, headers, body.encode(), 1.0))
+    assert response.status == 200
     assert await anext(response.body)
     await http.aclose()
     with pytest.raises(ConnectionLostError):
@@ -168,7 +176,7 @@ async def test_an_error_of_the_consumer_comes_back_as_it_is(setting: Lab) -> Non
 async def test_a_runtime_error_of_the_library_passes_while_the_client_is_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    http = HttpTransport(max_connections=1)
+    http = LibraryTransport(max_connections=1)
 
     async def broken(*_: object, **__: object) -> None:
         raise RuntimeError("no network")

@@ -1,0 +1,75 @@
+"""The chunks of a body, taken apart."""
+
+from __future__ import annotations
+
+import re
+
+from .head import MalformedResponseError
+
+_MAX_LINE_BYTES = 4096
+_MAX_TRAILERS = 100
+_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
+_LINE = re.compile(rb"([^\n]*?)\r?\n")
+_BREAK = re.compile(rb"\r?\n")
+
+
+class ChunkReader:
+    """Gives the bytes in the chunks; `is_done` once the last one and all trailers came.
+
+    Raises:
+        MalformedResponseError: what came are no chunks.
+    """
+
+    __slots__ = ("_expected", "_held", "_left", "_trailers", "is_done", "rest")
+
+    def __init__(self) -> None:
+        self.is_done = False
+        self.rest = b""  # what came behind the end
+        self._expected = _SIZE  # the line that comes when the chunk is over
+        self._held = b""  # the beginning of that line
+        self._left = 0
+        self._trailers = 0
+
+    def receive(self, data: bytes) -> bytes:
+        """Return what `data` holds of the body."""
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        pieces: list[bytes] = []
+        at = 0
+        while at < len(data) and not self.is_done:
+            if self._left:
+                piece = data[at : at + self._left]
+                pieces.append(piece)
+                at += len(piece)
+                self._left -= len(piece)
+            elif line := self._expected.match(data, at):
+                at = line.end()
+                self._receive_line(line)
+            else:
+                self._hold(data[at:])
+                break
+        if self.is_done:
+            self.rest = data[at:]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _receive_line(self, line: re.Match[bytes]) -> None:
+        if self._expected is _BREAK:
+            self._expected = _SIZE
+        elif self._expected is _SIZE:
+            self._left = int(line[1], 16)
+            self._expected = _BREAK if self._left else _LINE
+        elif not line[1]:
+            self.is_done = True
+        else:
+            self._trailers += 1
+            if self._trailers > _MAX_TRAILERS:
+                raise MalformedResponseError("too many trailers")
+
+    def _hold(self, rest: bytes) -> None:
+        """Keep the beginning of a line, unless it can be none."""
+        if b"\n" in rest or len(rest) > _MAX_LINE_BYTES:
+            raise MalformedResponseError("malformed chunk")
+        if self._expected is _BREAK and rest != b"\r":
+            raise MalformedResponseError("chunk longer than its size")
+        self._held = rest

@@ -1,0 +1,124 @@
+"""The way over httpx and aiohttp, which know proxies. They are named here alone.
+
+What the libraries raise is translated here, once, around their own calls alone. So an
+exception of ours is never taken for one of the network's: their RuntimeError counts
+only where the client has been closed meanwhile, and any other passes as the bug it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import aiohttp
+import httpx
+from httpx_aiohttp import HttpxAiohttpClient
+
+from llmchat.providers.transport import (
+    AddressError,
+    ConnectionLostError,
+    ConnectTimeoutError,
+    Request,
+    Response,
+    TransportError,
+    UnreachableError,
+)
+
+from .tls import tls_context
+
+_KEEPALIVE_S = 30.0
+# A server on this machine, the embedded model above all, is no proxy's business.
+_UNPROXIED = ("all://127.0.0.1", "all://localhost", "all://[::1]")
+_FOREIGN = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpx.StreamError,
+    aiohttp.ClientError,
+    OSError,
+)
+
+
+class LibraryTransport:
+    """A pool of connections; a request beyond `max_connections` waits for a place."""
+
+    def __init__(self, *, max_connections: int) -> None:
+        limits = httpx.Limits(
+            max_connections=max_connections,
+            max_keepalive_connections=max_connections,
+            keepalive_expiry=_KEEPALIVE_S,
+        )
+        # Redirects are not followed: one would carry the key to another host.
+        self._http = HttpxAiohttpClient(
+            limits=limits,
+            follow_redirects=False,
+            trust_env=True,
+            verify=tls_context(),
+            mounts=dict.fromkeys(_UNPROXIED),
+        )
+
+    async def send(self, request: Request) -> Response:
+        """Return the response as soon as its headers are there.
+
+        Raises:
+            TransportError: there is none.
+        """
+        try:
+            built = self._http.build_request(
+                "POST",
+                request.url,
+                headers=request.headers,
+                content=request.content,
+                timeout=httpx.Timeout(None, connect=request.connect_s),
+            )
+            response = await self._http.send(built, stream=True)
+        except _FOREIGN as exc:
+            raise _translate(exc) from exc
+        except RuntimeError as exc:
+            if not self._http.is_closed:
+                raise
+            raise ConnectionLostError("closed") from exc
+        return Response(
+            response.status_code,
+            response.headers,
+            self._read(response),
+            response.aclose,
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection. Responses still being read fail."""
+        await self._http.aclose()
+
+    async def _read(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+        # Decoding costs something for each piece, and mostly there is none to do.
+        encoding = response.headers.get("content-encoding", "identity")
+        raw = encoding == "identity"
+        chunks = response.aiter_raw() if raw else response.aiter_bytes()
+        async with aclosing(chunks):  # type: ignore[type-var]  # a generator
+            while True:
+                try:
+                    chunk = await anext(chunks, None)
+                except _FOREIGN as exc:
+                    raise _translate(exc) from exc
+                except RuntimeError as exc:
+                    if not self._http.is_closed:
+                        raise
+                    raise ConnectionLostError("closed") from exc
+                if chunk is None:
+                    break
+                yield chunk
+        if self._http.is_closed:  # the body looks ended then, not broken off
+            raise ConnectionLostError("closed")
+
+
+def _translate(exc: Exception) -> TransportError:
+    # The adapter between the two libraries folds most errors into one class, which
+    # may even be called a time-out; the cause tells more.
+    cause = exc.__cause__ or exc
+    name = type(cause).__name__
+    if isinstance(cause, TimeoutError):
+        return ConnectTimeoutError(name)
+    if isinstance(cause, (aiohttp.InvalidURL, httpx.InvalidURL)):
+        return AddressError(name)
+    if isinstance(cause, aiohttp.ClientConnectorError):
+        return UnreachableError(name)
+    return ConnectionLostError(name)
