@@ -101,8 +101,8 @@ def issue_tokens(*, user: User) -> TokenPair:
 def rotate_refresh_token(*, raw: object) -> TokenPair:
     """Trade a refresh token for a new pair; the old one is used up by that.
 
-    One that comes a second time has been stolen from somebody, who may hold the
-    newer one, so that all of its family is revoked.
+    One that comes again later has been stolen from somebody, who may hold the newer
+    one, so that all of its family is revoked.
 
     Raises: TokenError, also for every one but the first of several requests that
         bring the same token at once.
@@ -114,7 +114,8 @@ def rotate_refresh_token(*, raw: object) -> TokenPair:
             _use_up(token, user)
             return _pair(_new_refresh(user, revocation.family_of(token["jti"])))
     except _UsedUpError as exc:
-        _revoke_family(token)
+        if not revocation.was_just_used(token["jti"]):
+            _revoke_family(token)
         raise TokenError("token_invalid") from exc
 
 

@@ -93,6 +93,8 @@ async function renew(): Promise<string | null> {
     return tokens.access;
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 401) throw error;
+    // Without a lock another tab may have been first, and has stored its pair.
+    if (localStorage.getItem(REFRESH_KEY) !== refresh) return storedToken();
     forget();
     return null;
   }
