@@ -67,7 +67,7 @@ def _count(request: HttpRequest, *, group: str, key: str, limit: int) -> None:
 
 def _network(request: HttpRequest) -> str:
     """Return the client's address, or its /64, which one IPv6 client owns."""
-    address = request.META.get("REMOTE_ADDR") or ""
+    address = _without_port(request.META.get("REMOTE_ADDR") or "")
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -78,3 +78,11 @@ def _network(request: HttpRequest) -> str:
             return str(parsed.ipv4_mapped)
         return str(ipaddress.ip_network((parsed, 64), strict=False))
     return str(parsed)
+
+
+def _without_port(address: str) -> str:
+    """Return the address alone: some proxies forward `192.0.2.7:4711`."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    host, _, port = address.partition(":")
+    return host if port.isdecimal() else address

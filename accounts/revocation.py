@@ -7,16 +7,22 @@ a family: their ids have the same prefix.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import (
     BlacklistedToken,
     OutstandingToken,
 )
 
 _SEPARATOR = "-"
+
+# Two tabs may refresh at once, and proxies send a request again. The second is refused,
+# but is no sign of a theft.
+_AT_ONCE = timedelta(seconds=10)
 
 
 def new_jti(family: str = "") -> str:
@@ -27,6 +33,12 @@ def new_jti(family: str = "") -> str:
 def family_of(jti: str) -> str:
     """Return the family of a token; an old id without one is its own family."""
     return jti.partition(_SEPARATOR)[0]
+
+
+def was_just_used(jti: str) -> bool:
+    """Return whether a token was used up only a moment ago."""
+    used = BlacklistedToken.objects.filter(token__jti=jti)
+    return used.filter(blacklisted_at__gt=timezone.now() - _AT_ONCE).exists()
 
 
 def revoke_family(jti: str, user_id: int) -> None:

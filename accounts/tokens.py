@@ -97,8 +97,8 @@ def issue_tokens(*, user: User) -> TokenPair:
 def rotate_refresh_token(*, raw: object) -> TokenPair:
     """Exchange a refresh token for a new pair; the old one is used up.
 
-    A token that is used twice was stolen, and the thief may hold the newer one. So its
-    whole family is revoked.
+    A token that is used again later was stolen, and the thief may hold the newer one.
+    So its whole family is revoked.
 
     Raises: TokenError; of several requests with the same token, for all but one.
     """
@@ -109,7 +109,8 @@ def rotate_refresh_token(*, raw: object) -> TokenPair:
             _use_up(token, user)
             return _pair(_new_refresh(user, revocation.family_of(token["jti"])))
     except _UsedUpError as exc:
-        _revoke_family(token)
+        if not revocation.was_just_used(token["jti"]):
+            _revoke_family(token)
         raise TokenError("token_invalid") from exc
 
 

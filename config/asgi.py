@@ -17,6 +17,7 @@ from llmchat import conf, database, routing  # noqa: E402
 from llmchat.urls import CHAT  # noqa: E402
 from serving.body_limit import BodyLimit, Receive, Scope, Send  # noqa: E402
 from serving.draining import Draining  # noqa: E402
+from serving.heartbeat import Heartbeat  # noqa: E402
 from serving.lifespan import Lifespan  # noqa: E402
 from serving.send_limit import SendLimit  # noqa: E402
 
@@ -24,7 +25,9 @@ database.is_serving = True
 
 # Django keeps a thread per request, and a chat request lasts as long as its answer.
 # `handle` is Django without that thread.
-chat: Any = SendLimit(django_application.handle, lambda: conf.get().idle_timeout_s)
+chat: Any = SendLimit(
+    Heartbeat(django_application.handle), lambda: conf.get().idle_timeout_s
+)
 http = URLRouter(
     [
         re_path(rf"^{CHAT}/?$", chat),

@@ -77,6 +77,7 @@ MIDDLEWARE = [
     "serving.middleware.StaticFilesMiddleware",
     "serving.middleware.CorsMiddleware",
     "serving.outages.DatabaseMiddleware",
+    "serving.unstorable.AdminInputMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "serving.middleware.HostMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

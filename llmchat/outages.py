@@ -35,12 +35,13 @@ class Outage:
     def begin(self, reason: object) -> None:
         """Begin an outage if there is none; called when the service does not answer."""
         with self._lock:
+            if not self._start_probing():
+                return
             is_new, self.lasts = not self.lasts, True
             if is_new:
                 logger.warning(
                     "%s does not answer, %s: %s", self._name, self._meanwhile, reason
                 )
-            self._start_probing()
 
     def suspect(self) -> None:
         """Probe the service; called when it is slow to answer."""
@@ -48,12 +49,17 @@ class Outage:
             if time.monotonic() >= self._probed_at + PROBE_EVERY_S:
                 self._start_probing()
 
-    def _start_probing(self) -> None:
-        if self._is_probing:
-            return
-        self._is_probing = True
-        name = f"probe of {self._name}"
-        threading.Thread(target=self._keep_probing, name=name, daemon=True).start()
+    def _start_probing(self) -> bool:
+        """Return whether it is probed: nothing else ends an outage."""
+        if not self._is_probing:
+            name = f"probe of {self._name}"
+            probe = threading.Thread(target=self._keep_probing, name=name, daemon=True)
+            try:
+                probe.start()
+            except RuntimeError:  # too many threads: the next call tries again
+                return False
+            self._is_probing = True
+        return True
 
     def _keep_probing(self) -> None:
         while not self._is_answered():

@@ -76,7 +76,9 @@ def api_exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         if not database.outage.lasts:  # an outage is logged once
             logger.error("the database or Redis does not answer: %s", exc)
         status, text = REFUSALS["database_unavailable"]
-        return _answer(status, text, "database_unavailable", _DATABASE_RETRY_S)
+        response = _answer(status, text, "database_unavailable", _DATABASE_RETRY_S)
+        response._has_been_logged = True  # type: ignore[attr-defined]
+        return response
     logger.error("a view failed", exc_info=exc)
     return Response(INTERNAL_ERROR, status=500)
 

@@ -23,7 +23,7 @@ _PEERS_FAULTS = (
 
 
 class PeersFault(logging.Filter):
-    """Limit what a server logs about clients that violate the protocol.
+    """Limit what is logged about clients that violate the protocol.
 
     One line of each kind passes per minute, as a warning without a traceback. It says
     how many were left out before it.
@@ -62,6 +62,10 @@ class PeersFault(logging.Filter):
 
 
 def _kind_of(record: logging.LogRecord) -> str | None:
+    if record.name.startswith("django.security."):
+        return record.name  # forms of strangers: without a token, with too many fields
+    if record.name != "uvicorn.error":
+        return None
     text = str(record.msg)
     return next((kind for kind in _PEERS_FAULTS if text.startswith(kind)), None)
 
@@ -76,7 +80,12 @@ def configuration(level: str) -> dict[str, Any]:
         },
         "filters": {"peers_fault": {"()": "serving.logs.PeersFault"}},
         "handlers": {
-            "console": {"class": "logging.StreamHandler", "formatter": "line"}
+            "console": {
+                "class": "logging.StreamHandler",
+                "formatter": "line",
+                # Not the loggers', which do not see what those below them log.
+                "filters": ["peers_fault"],
+            }
         },
         "root": {"handlers": ["console"], "level": "WARNING"},
         "loggers": {
@@ -95,6 +104,5 @@ def configuration(level: str) -> dict[str, Any]:
             "aiohttp": {"level": "WARNING"},
             # It logs every attempt; llmchat.outages logs an outage once.
             "psycopg.pool": {"level": "ERROR"},
-            "uvicorn.error": {"filters": ["peers_fault"]},
         },
     }

@@ -50,9 +50,11 @@ class DatabaseMiddleware:
         if not database.outage.lasts:  # an outage is logged once
             logger.error("a page needs the database: %s", exception)
         status, text = REFUSALS["database_unavailable"]
-        return HttpResponse(
+        response = HttpResponse(
             f"{text}.",
             status=status,
             content_type="text/plain; charset=utf-8",
             headers={"Retry-After": str(RETRY_AFTER_S)},
         )
+        response._has_been_logged = True  # type: ignore[attr-defined]
+        return response

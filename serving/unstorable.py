@@ -1,14 +1,21 @@
-"""NUL characters in requests, which PostgreSQL neither stores nor compares."""
+"""What no row can hold, in requests: NUL characters, ids that are no ids."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import markcoroutinefunction
-from django.http import Http404, HttpRequest
+from django.core.exceptions import ValidationError
+from django.core.paginator import InvalidPage
+from django.db import DataError
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
+logger = logging.getLogger(__name__)
+
 _ENCODED, _REPLACEMENT = "%00", "%EF%BF%BD"
+_IMPOSSIBLE = (DataError, InvalidPage, OverflowError, ValidationError)
 
 
 class NulMiddleware:
@@ -37,3 +44,45 @@ class NulMiddleware:
         for name in [name for name, value in cookies.items() if "\0" in value]:
             del cookies[name]
         return await self.get_response(request)
+
+
+class AdminInputMiddleware:
+    """Answers 400 to an address or a selection of the admin that means no row.
+
+    Django's admin passes what it is sent to the database in many places, and takes
+    for a fault of the server that a number is none, or has too many digits.
+    """
+
+    async_capable = True
+    sync_capable = False
+
+    def __init__(
+        self, get_response: Callable[..., Awaitable[HttpResponseBase]]
+    ) -> None:
+        self.get_response = get_response
+        markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Pass the request on."""
+        return await self.get_response(request)
+
+    def process_exception(
+        self, request: HttpRequest, exception: Exception
+    ) -> HttpResponse | None:
+        """Called by Django for a view that has failed."""
+        if not request.path_info.startswith("/admin/") or not _is_input(exception):
+            return None
+        logger.warning("no row can be meant: %s", str(exception)[:200])
+        return HttpResponse(
+            "Something in this address or selection cannot be right.",
+            status=400,
+            content_type="text/plain; charset=utf-8",
+        )
+
+
+def _is_input(exception: Exception) -> bool:
+    if isinstance(exception, ValueError):
+        # Django's words for an id, and Python's for a year.
+        text = str(exception)
+        return text.startswith("Field '") or "out of range" in text
+    return isinstance(exception, _IMPOSSIBLE)

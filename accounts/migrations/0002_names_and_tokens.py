@@ -11,8 +11,10 @@ def normalize_names(apps, schema_editor):
     )
     for pk, stored in users.values_list("pk", "username").iterator():
         name = unicodedata.normalize("NFKC", stored.strip()).strip()
+        # One letter can become eighteen: too many for the column.
+        is_possible = name and name != stored and len(name) <= 150
         # Two accounts may have one name in two spellings: each keeps its own.
-        if name and name != stored and not users.filter(username=name).exists():
+        if is_possible and not users.filter(username=name).exists():
             users.filter(pk=pk).update(username=name)
 
 

@@ -9,6 +9,7 @@ import { ApiError, request } from "./api";
 const ACCESS_KEY = "jwt_token";
 const REFRESH_KEY = "jwt_refresh_token";
 const SPARE_SECONDS = 30;
+const WITHOUT_LOCK_MS = 1000;
 
 interface Tokens {
   access: string;
@@ -93,6 +94,9 @@ async function renew(): Promise<string | null> {
     return tokens.access;
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 401) throw error;
+    // Without a lock another tab may have been first, and is about to store its pair.
+    if (navigator.locks === undefined) await sleep(WITHOUT_LOCK_MS);
+    if (localStorage.getItem(REFRESH_KEY) !== refresh) return storedToken();
     forget();
     return null;
   }
@@ -102,6 +106,10 @@ async function renew(): Promise<string | null> {
 async function withLock<T>(work: () => Promise<T>): Promise<T> {
   if (navigator.locks === undefined) return work();
   return await navigator.locks.request("llmchat-refresh", work);
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 function store(tokens: Tokens): void {

@@ -64,9 +64,10 @@ class AsyncAPIView(APIView):
 def quiet(response: Answer, error: ChatError) -> Answer:
     """Return the response, which Django does not log where it tells of no fault.
 
-    A server that is told to stop refuses what comes, and cuts off what it writes.
+    A server that is told to stop refuses what comes, and cuts off what it writes; one
+    without its database has said so.
     """
-    if error.code == "draining":
+    if error.code in ("draining", "database_unavailable"):
         response._has_been_logged = True  # type: ignore[attr-defined]
     return response
 

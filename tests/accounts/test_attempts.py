@@ -81,6 +81,28 @@ def test_mapped_addresses_count_as_what_they_stand_for(
     assert log_in(client, "ada").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("first", "same", "other"),
+    [
+        ("192.0.2.7:4711", "192.0.2.7:4712", "192.0.2.8:4711"),
+        ("[2001:db8::1]:4711", "[2001:db8::2]:1", "[2001:db8:1::1]:4711"),
+        ("2001:db8::1", "[2001:db8::1]:80", "2001:db8:1::1"),
+    ],
+)
+def test_an_address_with_a_port_counts_as_the_address(
+    client: Client, user: User, settings: Any, first: str, same: str, other: str
+) -> None:
+    settings.LLMCHAT = settings.LLMCHAT | {"login_attempts_per_minute": 2}
+    statuses = []
+    for address in (first, first, same):
+        client.defaults["REMOTE_ADDR"] = address
+        statuses.append(log_in(client, "ada", "wrong").status_code)
+    client.defaults["REMOTE_ADDR"] = other
+
+    assert statuses == [401, 401, 429]
+    assert log_in(client, "ada").status_code == 200
+
+
 def test_the_limit_can_be_switched_off(
     client: Client, user: User, settings: Any
 ) -> None:

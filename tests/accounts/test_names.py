@@ -19,6 +19,7 @@ from tests.support.log_in import PASSWORD
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+LONG = "\ufdfa" * 150  # of 18 characters each, once normalized
 # Pairs of spellings: as stored, as typed.
 SPELLINGS = [
     ("アンナ", "ｱﾝﾅ"),
@@ -146,7 +147,7 @@ def test_a_superuser_is_made_by_command(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_stored_names_are_normalized_once_where_they_are_free() -> None:
     migration = importlib.import_module("accounts.migrations.0002_names_and_tokens")
-    raw = ["Ｂob", "Jose\u0301", "José", "plain"]
+    raw = ["Ｂob", "Jose\u0301", "José", "plain", LONG]
     for number, name in enumerate(raw):
         user = User.objects.create_user(f"user{number}")
         User.objects.filter(pk=user.pk).update(username=name)
@@ -155,7 +156,7 @@ def test_stored_names_are_normalized_once_where_they_are_free() -> None:
         migration.normalize_names(apps, editor)
 
     stored = list(User.objects.order_by("pk").values_list("username", flat=True))
-    assert stored == ["Bob", "Jose\u0301", "José", "plain"]
+    assert stored == ["Bob", "Jose\u0301", "José", "plain", LONG]
 
 
 @pytest.mark.parametrize(("stored", "typed"), SPELLINGS)

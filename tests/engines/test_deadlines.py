@@ -172,3 +172,20 @@ async def test_suspicions_are_probed_once_at_a_time(probes, monkeypatch):
         probes.outage.suspect()
     await probes.until(lasts=False)
     assert probes.count == 1
+
+
+async def test_there_is_no_outage_that_no_probe_could_end(probes, monkeypatch):
+    """As where the system gives no more threads."""
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _no_thread)
+        probes.outage.begin("gone")
+        probes.outage.suspect()
+        assert not probes.outage.lasts
+    probes.outage.begin("gone")
+    probes.fails = False
+    await probes.until(lasts=False)
+    assert probes.count
+
+
+def _no_thread(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")

@@ -174,6 +174,7 @@ async def test_postgresql_hangs(
     log = server.log_text()
     assert log.count("the database does not answer, queries fail at once") == 1
     assert "Traceback" not in log
+    assert "Service Unavailable" not in log  # the outage is told once
 
 
 async def test_sqlite_is_locked(sqlite_app: live.LiveServer) -> None:
@@ -202,6 +203,7 @@ async def test_sqlite_is_locked(sqlite_app: live.LiveServer) -> None:
     ident = cancelled["messageId"].replace("-", "")
     assert server.rows(query, ident) == [("cancelled", cancelled["partialResponse"])]
     assert "Traceback" not in server.log_text()
+    assert "Service Unavailable" not in server.log_text()
 
 
 async def test_many_writers_that_wait_for_sqlite_all_hear_in_time(

@@ -127,6 +127,25 @@ async def test_expired_access_token_is_renewed_unseen(
     assert complaints == []
 
 
+async def test_tabs_without_locks_that_refresh_at_once_stay_logged_in(
+    server: LiveServer, chromium_path: str
+) -> None:
+    """As on plain HTTP, where browsers have no Web Locks."""
+    expired = "e30.eyJleHAiOjF9.e30"
+    async with open_page(chromium_path) as (page, _):
+        await page.context.add_init_script(
+            "Object.defineProperty(navigator, 'locks', {value: undefined})"
+        )
+        await log_in(page, server, server.account())
+        other = await page.context.new_page()
+        await other.goto(server.url)
+        for _ in range(3):
+            await page.evaluate("t => localStorage.setItem('jwt_token', t)", expired)
+            await asyncio.gather(page.reload(), other.reload())
+            for tab in (page, other):
+                await expect(tab.get_by_role("status")).to_have_text("Connected")
+
+
 @pytest.mark.parametrize(
     ("number", "told"),
     [

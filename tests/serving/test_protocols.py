@@ -26,7 +26,7 @@ def live(start_server: StartServer) -> LiveServer:
     env = {
         "LLMCHAT_REQUEST_TIMEOUT_S": str(LIMIT_S),
         "LLMCHAT_MAX_CONNECTIONS": str(MOST),
-        "LLMCHAT_MAX_PAYLOAD_BYTES": "100000",
+        "LLMCHAT_MAX_PAYLOAD_BYTES": "200000",
     }
     return start_server("uvicorn", env)
 
@@ -193,3 +193,21 @@ def test_a_client_that_breaks_the_protocol_does_not_fill_the_log(
         " (UnicodeDecodeError)",
     ]
     assert len(lines) == 3
+
+
+def test_forms_of_strangers_do_not_fill_the_log(live: LiveServer) -> None:
+    before = len(live.log_text().splitlines())
+    fields = "&".join(f"field{number}=1" for number in range(10_001))
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    with httpx.Client(base_url=live.url, timeout=20) as client:
+        client.get("/admin/login/")  # for the cookie
+        for _ in range(5):
+            assert client.post("/", content="a=1", headers=form).status_code == 403
+            many = client.post("/admin/login/", content=fields, headers=form)
+            assert many.status_code == 400
+
+    lines = live.log_text().splitlines()[before:]
+    assert [line.partition("WARNING ")[2].partition(":")[0] for line in lines] == [
+        "django.security.csrf",
+        "django.security.TooManyFieldsSent",
+    ]
