@@ -12,7 +12,7 @@ from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from accounts.errors import TokenError
 from accounts.models import User
-from accounts.tokens import bearer_token, user_for_token, user_for_token_sync
+from accounts.tokens import bearer_token, user_for_token_sync
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,17 +46,6 @@ def test_an_access_token_names_its_user_and_its_end(user: User) -> None:
     assert found == user
     assert expires == token["exp"]
     assert expires > time.time()
-
-
-async def test_the_asynchronous_twin_gives_the_same(user: User) -> None:
-    token = AccessToken.for_user(user)
-
-    assert await user_for_token(str(token)) == (user, float(token["exp"]))
-
-
-async def test_the_asynchronous_twin_refuses_alike(user: User) -> None:
-    with pytest.raises(TokenError, match="Authentication token invalid"):
-        await user_for_token("nonsense")
 
 
 @pytest.mark.parametrize("raw", [None, ""])
