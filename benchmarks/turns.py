@@ -128,9 +128,7 @@ def _compare(
     seen: dict[str, list[Figures]] = {subject.name: [] for subject in subjects}
     for _ in range(ROUNDS):
         for subject in subjects:
-            result = cluster.load(
-                directory, subject, *load.arguments, count=load.count
-            )
+            result = cluster.load(directory, subject, *load.arguments, count=load.count)
             bad = {name: result[name] for name in _BAD if result[name]}
             if bad:
                 print(f"{load.name}, {subject.name}: {bad}")

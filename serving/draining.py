@@ -20,6 +20,7 @@ from llmchat.answers import runtime
 from llmchat.realtime import abort
 from llmchat.routing import RealTime
 from llmchat.urls import CHAT
+from serving import garbage
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -53,6 +54,8 @@ class Draining:
             return
         self._is_watching = True
         self._has_lifespan = has_lifespan
+        if not has_lifespan:
+            garbage.settle()
         if threading.current_thread() is not threading.main_thread():
             return  # of a development server, which has the signals elsewhere
         loop = asyncio.get_running_loop()

@@ -7,7 +7,7 @@ from typing import Any
 
 from llmchat.answers import runtime
 from llmchat.routing import RealTime
-from serving import master
+from serving import garbage, master
 from serving.draining import Draining
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -28,6 +28,7 @@ class Lifespan:
                 master.watch()
                 self._draining.watch(has_lifespan=True)
                 await runtime.startup()
+                garbage.settle()
                 await send({"type": "lifespan.startup.complete"})
             else:
                 self._real_time.shutdown()
