@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from benchmarks import database, idle, relay
+from benchmarks import database, turns
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
-    "relay": relay.main,
-    "idle": idle.main,
+    "turns": turns.main,
     "database": database.main,
 }
 

@@ -23,6 +23,10 @@ SECRET = "live-tests-0123456789-abcdefghijklmnopqrstuvwxyz"
 SERVER_CPU = "0"
 LOAD_CPU = "1"
 _TICKS = os.sysconf("SC_CLK_TCK")
+_PROGRAMS = {
+    "client": ("client", "connection", "streams"),
+    "provider": ("provider",),
+}
 _UVICORN = (
     *("--loop", "uvloop", "--ws", "websockets-sansio", "--host", "127.0.0.1"),
     *("--ws-per-message-deflate", "false", "--log-level", "warning"),
@@ -40,10 +44,19 @@ class Subject:
 
 def build(directory: Path) -> None:
     """Compile the load's programs into `directory`."""
-    for name in ("client", "provider"):
-        source = HERE / "load" / f"{name}.c"
-        command = ["cc", "-O2", "-o", str(directory / name), str(source)]
+    for name, parts in _PROGRAMS.items():
+        sources = [str(HERE / "load" / f"{part}.c") for part in parts]
+        command = ["cc", "-O2", "-o", str(directory / name), *sources]
         subprocess.run(command, check=True)
+
+
+def install_node_peer() -> None:
+    """Install the packages of the peer in Node, once."""
+    directory = HERE / "peers" / "node"
+    if (directory / "node_modules" / "socket.io").exists():
+        return
+    command = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
+    subprocess.run(command, cwd=directory, check=True)
 
 
 def cpu_s(pid: int) -> float:
@@ -79,18 +92,20 @@ def provider(directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def product(
-    directory: Path, seed: live.Seed, base_url: str, env: dict[str, str]
-) -> Iterator[Subject]:
-    """Run this project's server as `make serve` does."""
-    values = {
+def product(directory: Path, seed: live.Seed, base_url: str) -> Iterator[Subject]:
+    """Run this project's server as `make serve` does.
+
+    On SQLite, or in the database of `BENCH_DATABASE_URL`, which must be empty.
+    """
+    env = {
         "DJANGO_DEBUG": "0",
         "OPENAI_BASE_URL": base_url,
         "OPENAI_API_KEY": "sk-benchmark",
         "LLMCHAT_MESSAGES_PER_MINUTE": "0",
-        **env,
     }
-    server = live.start_server("uvicorn", seed, directory, env=values)
+    if url := os.environ.get("BENCH_DATABASE_URL"):
+        env["DATABASE_URL"] = url
+    server = live.start_server("uvicorn", seed, directory, env=env)
     _pin(server.process.pid, SERVER_CPU)
     try:
         yield Subject("llmchat", server.process.pid, server.port)
@@ -101,29 +116,20 @@ def product(
 
 
 @contextmanager
-def node(directory: Path, base_url: str, *, database: bool) -> Iterator[Subject]:
-    """Run the peer in Node, with or without its database."""
+def peer(name: str, directory: Path, base_url: str) -> Iterator[Subject]:
+    """Run one of the peers: node, node+db or python-socketio."""
     port = live.free_port()
     env = _peer_env(base_url, port)
-    if database:
+    command = ["node", str(HERE / "peers" / "node" / "server.mjs")]
+    if name == "node+db":
         env["DATABASE"] = str(directory / "node.sqlite3")
-    name = "node+db" if database else "node"
-    script = str(HERE / "peers" / "node" / "server.mjs")
-    with _process(["node", script], SERVER_CPU, env) as process:
+    elif name == "python-socketio":
+        application = "benchmarks.peers.python_socketio:application"
+        command = [sys.executable, "-m", "uvicorn", application, *_UVICORN]
+        command += ["--port", str(port)]
+    with _process(command, SERVER_CPU, env) as process:
         _wait_for(port)
         yield Subject(name, process.pid, port)
-
-
-@contextmanager
-def python_socketio(directory: Path, base_url: str) -> Iterator[Subject]:
-    """Run the peer in Python."""
-    port = live.free_port()
-    application = "benchmarks.peers.python_socketio:application"
-    line = [sys.executable, "-m", "uvicorn", application, *_UVICORN]
-    env = _peer_env(base_url, port)
-    with _process([*line, "--port", str(port)], SERVER_CPU, env) as process:
-        _wait_for(port)
-        yield Subject("python-socketio", process.pid, port)
 
 
 def _peer_env(base_url: str, port: int) -> dict[str, str]:
@@ -132,23 +138,30 @@ def _peer_env(base_url: str, port: int) -> dict[str, str]:
 
 
 def load(
-    directory: Path, subject: Subject, *arguments: str, count: int, wait_s: float = 300
+    directory: Path, subject: Subject, *arguments: object, memory: bool = False
 ) -> dict[str, Any]:
-    """Put a load on the server; return what the clients saw, and its `cpu_s`."""
+    """Put a load on the server; return what the clients saw, and what it cost.
+
+    `cpu_s` is what the server used in the window. With `memory`, `memory_kib` is by
+    how much it has grown until the window's end: reading it holds the server up.
+    """
     line = [str(directory / "client"), str(subject.port), str(directory / "tokens")]
-    command = _pinned([*line, str(count), *arguments], LOAD_CPU)
-    marks: dict[str, float] = {}
+    command = _pinned([*line, *map(str, arguments)], LOAD_CPU)
+    before = memory_kib(subject.pid) if memory else 0
+    seen: dict[str, Any] = {}
+    cpu: dict[str, float] = {}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        deadline = time.monotonic() + wait_s
         for text in process.stdout:
             if text.startswith("{"):
-                used = marks["end"] - marks["begin"]
-                return {**json.loads(text), "cpu_s": used}
-            marks[text.strip()] = cpu_s(subject.pid)
-            if time.monotonic() > deadline:
-                process.kill()
-    raise RuntimeError(f"the load on {subject.name} said nothing")
+                seen |= json.loads(text)
+                continue
+            cpu[text.strip()] = cpu_s(subject.pid)
+            if memory and text == "end\n":
+                seen["memory_kib"] = memory_kib(subject.pid) - before
+    if process.returncode or "seconds" not in seen:
+        raise RuntimeError(f"the clients of {subject.name} failed: {arguments}")
+    return {**seen, "cpu_s": cpu["end"] - cpu["begin"]}
 
 
 def _pinned(command: list[str], cpu: str) -> list[str]:

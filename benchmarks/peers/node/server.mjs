@@ -1,6 +1,6 @@
-// The peer in Node: the same events on socket.io and undici, the JWT checked, the
-// payload validated; with DATABASE set, one SQLite write at a stream's start and one
-// at its end.
+// The peer in Node: the same events on socket.io and undici, and the same two ways over
+// HTTP. The JWT is checked and the payload validated; with DATABASE set, one SQLite
+// write at a stream's start and one at its end.
 import { createHmac, randomUUID, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
 import { Agent, request } from "undici";
@@ -9,17 +9,19 @@ import { Server } from "socket.io";
 const { PORT, PROVIDER, SECRET, DATABASE } = process.env;
 const agent = new Agent({ connections: 5000, pipelining: 1 });
 const books = DATABASE ? await openBooks(DATABASE) : null;
+const ROLES = ["system", "user", "assistant"];
 
 async function openBooks(path) {
   const { default: Database } = await import("better-sqlite3");
   const database = new Database(path);
   database.pragma("journal_mode = WAL");
   database.pragma("synchronous = NORMAL");
-  database.exec(`CREATE TABLE IF NOT EXISTS message (id TEXT PRIMARY KEY, user_id INTEGER,
-    session_id TEXT, question TEXT, answer TEXT, state TEXT, created_at INTEGER)`);
+  database.exec(`CREATE TABLE IF NOT EXISTS message (id TEXT PRIMARY KEY,
+    user_id INTEGER, session_id TEXT, question TEXT, answer TEXT, state TEXT,
+    created_at INTEGER)`);
   return {
     start: database.prepare("INSERT INTO message VALUES (?, ?, ?, ?, '', 'streaming', ?)"),
-    end: database.prepare("UPDATE message SET answer = ?, state = 'complete' WHERE id = ?"),
+    end: database.prepare("UPDATE message SET answer = ?, state = ? WHERE id = ?"),
   };
 }
 
@@ -27,35 +29,44 @@ function userOf(token) {
   const [head, body, signature] = String(token).split(".");
   const right = createHmac("sha256", SECRET).update(`${head}.${body}`).digest();
   const given = Buffer.from(signature ?? "", "base64url");
-  if (given.length !== right.length || !timingSafeEqual(given, right)) throw new Error("invalid");
+  if (given.length !== right.length || !timingSafeEqual(given, right)) {
+    throw new Error("invalid");
+  }
   const claims = JSON.parse(Buffer.from(body, "base64url"));
   if (claims.exp * 1000 < Date.now()) throw new Error("expired");
   return claims.user_id;
 }
 
-function isValid(turn) {
-  return (
-    typeof turn?.sessionId === "string" && turn.sessionId.length <= 128 && Array.isArray(turn.messages) &&
-    turn.messages.length > 0 &&
-    turn.messages.every((m) => ["system", "user", "assistant"].includes(m?.role) && typeof m.content === "string" && m.content)
-  );
+function isMessage(message) {
+  return ROLES.includes(message?.role) && typeof message.content === "string" && message.content;
 }
 
-async function answer(socket, turn) {
-  const { sessionId } = turn;
-  const provider = turn.provider;
-  const id = randomUUID();
-  books?.start.run(id, socket.data.user, sessionId, turn.messages.at(-1).content, Date.now());
-  socket.emit("llm:stream:start", { sessionId, provider, timestamp: Date.now(), messageId: id });
-  let text = "", rest = "", count = 0;
+function check(turn) {
+  const { sessionId, messages } = turn ?? {};
+  const isNamed = typeof sessionId === "string" && sessionId.length <= 128;
+  if (!isNamed || !Array.isArray(messages) || !messages.length || !messages.every(isMessage)) {
+    throw new Error("bad request");
+  }
+}
+
+// Call `onToken` with each text of an answer; return the number of its tokens.
+async function relay(turn, signal, onToken) {
   const { statusCode, body } = await request(PROVIDER, {
     method: "POST",
     dispatcher: agent,
+    signal,
     headers: { "content-type": "application/json", authorization: "Bearer sk-bench" },
-    body: JSON.stringify({ model: turn.model, messages: turn.messages, stream: true, stream_options: { include_usage: true } }),
+    body: JSON.stringify({
+      model: turn.model,
+      messages: turn.messages,
+      stream: true,
+      stream_options: { include_usage: true },
+    }),
   });
   if (statusCode !== 200) throw new Error(`status ${statusCode}`);
   body.setEncoding("utf8");
+  let rest = "";
+  let count = 0;
   for await (const chunk of body) {
     rest += chunk;
     let end;
@@ -66,16 +77,80 @@ async function answer(socket, turn) {
       const data = JSON.parse(line.slice(6));
       if (data.usage) count = data.usage.completion_tokens;
       const token = data.choices[0]?.delta?.content;
-      if (!token) continue;
-      text += token;
-      socket.emit("llm:stream:token", { sessionId, token, timestamp: Date.now() });
+      if (token) onToken(token);
     }
   }
-  books?.end.run(text, id);
-  socket.emit("llm:stream:done", { sessionId, provider, fullResponse: text, tokenCount: count, timestamp: Date.now() });
+  return count;
 }
 
-const server = createServer();
+// Tell `emit` of a whole stream: its start, its tokens, its one end.
+async function answer(user, turn, emit, signal) {
+  const { sessionId, provider, messages } = turn;
+  const id = randomUUID();
+  books?.start.run(id, user, sessionId, messages.at(-1).content, Date.now());
+  emit("start", { sessionId, provider, timestamp: Date.now(), messageId: id });
+  let text = "";
+  let state = "complete";
+  try {
+    const tokenCount = await relay(turn, signal, (token) => {
+      text += token;
+      emit("token", { sessionId, token, timestamp: Date.now() });
+    });
+    const end = { fullResponse: text, tokenCount, timestamp: Date.now() };
+    books?.end.run(text, state, id);
+    emit("done", { sessionId, provider, ...end });
+  } catch (error) {
+    state = signal?.aborted ? "cancelled" : "error";
+    books?.end.run(text, state, id);
+    emit(state, { sessionId, error: error.message, timestamp: Date.now() });
+  }
+}
+
+function onConnection(socket) {
+  const running = new Map();
+  socket.on("llm:chat:stream", async (turn) => {
+    const emit = (name, fields) => socket.emit(`llm:stream:${name}`, fields);
+    try {
+      check(turn);
+    } catch (error) {
+      emit("error", { sessionId: null, error: error.message, timestamp: Date.now() });
+      return;
+    }
+    const controller = new AbortController();
+    running.set(turn.sessionId, controller);
+    await answer(socket.data.user, turn, emit, controller.signal);
+    running.delete(turn.sessionId);
+  });
+  socket.on("llm:stream:cancel", ({ sessionId }) => running.get(sessionId)?.abort());
+}
+
+async function onRequest(req, res) {
+  const user = userOf(req.headers.authorization?.slice("Bearer ".length));
+  let body = "";
+  req.setEncoding("utf8");
+  for await (const chunk of req) body += chunk;
+  const turn = JSON.parse(body);
+  check(turn);
+  if (!turn.stream) {
+    await answer(user, turn, (name, fields) => {
+      if (name !== "start" && name !== "token") res.end(JSON.stringify(fields));
+    });
+    return;
+  }
+  res.writeHead(200, { "content-type": "text/event-stream" });
+  await answer(user, turn, (name, fields) => {
+    res.write(`event: llm:stream:${name}\ndata: ${JSON.stringify(fields)}\n\n`);
+  });
+  res.end();
+}
+
+const server = createServer((req, res) => {
+  if (req.url !== "/llm/chat") return;
+  onRequest(req, res).catch((error) => {
+    res.writeHead(400);
+    res.end(error.message);
+  });
+});
 const io = new Server(server, { perMessageDeflate: false });
 io.use((socket, next) => {
   try {
@@ -85,12 +160,5 @@ io.use((socket, next) => {
     next(error);
   }
 });
-io.on("connection", (socket) => {
-  socket.on("llm:chat:stream", (turn) => {
-    const fail = (error) =>
-      socket.emit("llm:stream:error", { sessionId: turn?.sessionId ?? null, error: error.message, timestamp: Date.now() });
-    if (!isValid(turn)) fail(new Error("bad request"));
-    else answer(socket, turn).catch(fail);
-  });
-});
-server.listen(Number(PORT), "127.0.0.1", () => console.log("up"));
+io.on("connection", onConnection);
+server.listen(Number(PORT), "127.0.0.1");
