@@ -13,7 +13,7 @@ from tests.support.live import ROOT
 PAGE = ROOT / "docs" / "performance.md"
 RESULTS = HERE / "results.json"
 OURS = "llmchat"
-_MARKS = "<!-- figures: make bench -->\n", "<!-- /figures -->\n"
+MARKS = "<!-- figures: make bench -->\n", "<!-- /figures -->\n"
 
 # By load and subject, the figures of every round.
 Results = dict[str, dict[str, list[Figures]]]
@@ -39,7 +39,7 @@ def write(results: Results, *, is_whole: bool) -> None:
     table = "\n".join(_table(results)) + "\n"
     print(f"\n{table}")
     if is_whole:
-        begin, end = _MARKS
+        begin, end = MARKS
         page = PAGE.read_text()
         before, after = page.split(begin)[0], page.split(end)[1]
         PAGE.write_text(f"{before}{begin}\n{table}\n{end}{after}")

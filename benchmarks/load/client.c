@@ -36,6 +36,7 @@ static const char *const TRANSPORTS[] = {"websocket", "upgrade", "polling", "sse
 static const char *const MODES[] = {"once", "closed", "open",  "connect",
                                     "idle", "cancel", "slow",  NULL};
 static const int64_t SECOND = 1000000, LAST_ENDS = 60 * 1000000LL;
+static const int64_t AFTERWARDS = 300000; /* for what comes behind the last end */
 
 static void say(const char *word) {
     printf("%s\n", word);
@@ -125,6 +126,8 @@ static void run(int64_t argument, double seconds, double warm) {
             if (clients[i].state != GONE) listen_to(&clients[i], 1);
     for (int64_t last = to + LAST_ENDS; running() && now_us() < last;)
         wait_until(now_us() + 1000);
+    for (int64_t last = now_us() + AFTERWARDS; now_us() < last;)
+        wait_until(last);
 }
 
 int main(int argc, char **argv) {
