@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from llmchat.answers import runtime
+from llmchat.overhead import overhead
 from llmchat.realtime import abort
 from llmchat.routing import RealTime
 from llmchat.urls import CHAT
@@ -112,6 +113,7 @@ class Draining:
             await self._requests_end(goodbye_s)
             if not self._has_lifespan:
                 await runtime.shutdown()
+                overhead.log()
         finally:
             _hand_on(handler, number)
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from llmchat.answers import runtime
+from llmchat.overhead import overhead
 from llmchat.routing import RealTime
 from serving import garbage, master
 from serving.draining import Draining
@@ -33,5 +34,6 @@ class Lifespan:
             else:
                 self._real_time.shutdown()
                 await runtime.shutdown()
+                overhead.log()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
