@@ -24,7 +24,7 @@ SERVER_CPU = "0"
 LOAD_CPU = "1"
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PROGRAMS = {
-    "client": ("client", "connection", "streams"),
+    "client": ("client", "connection", "receive", "streams"),
     "provider": ("provider",),
 }
 _UVICORN = (

@@ -10,7 +10,7 @@ from benchmarks.loads import QUICK, Figures, faults
 
 STREAMS = 1_000 if QUICK else 30_000
 WARM_UP = 500 if QUICK else 5_000
-NAME = f"{STREAMS:,} short streams, one after another"
+NAME = "thousands of short streams"
 _SETTLED_S = 3.0
 _LIMIT_S = 1_800
 

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator
 
 from benchmarks.cluster import HERE
-from benchmarks.loads import Figures
+from benchmarks.loads import WINDOW_S, Figures
 from tests.support.live import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -42,7 +42,9 @@ def write(results: Results, *, is_whole: bool) -> None:
         begin, end = MARKS
         page = PAGE.read_text()
         before, after = page.split(begin)[0], page.split(end)[1]
-        PAGE.write_text(f"{before}{begin}\n{table}\n{end}{after}")
+        most = max(len(rounds) for row in results.values() for rounds in row.values())
+        note = f"Medians of {most} rounds, with windows of {WINDOW_S:g} s and less.\n"
+        PAGE.write_text(f"{before}{begin}\n{note}\n{table}\n{end}{after}")
 
 
 def _table(results: Results) -> Iterator[str]:

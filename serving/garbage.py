@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 
-# A full collection stops every stream while it looks at all objects, and by default
-# one comes with a few thousand new ones. What is made for a token is freed without any.
-_THRESHOLDS = (50_000, 20, 1_000)
+# A full collection stops every stream while it looks at all objects, and by default one
+# comes with a few thousand new ones. What a token or a turn needs is freed without any;
+# sessions that have ended are in cycles, so that they must be collected now and then.
+_THRESHOLDS = (20_000, 5, 2)
 
 
 def settle() -> None:

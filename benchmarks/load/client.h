@@ -52,7 +52,7 @@ extern const char *model;
 
 extern Client clients[MAX_CLIENTS];
 
-/* connection.c: bytes, HTTP and WebSocket frames. */
+/* connection.c: opened, written to, waited for. */
 void open_loop(void);
 void read_tokens(const char *path);
 int64_t now_us(void);
@@ -62,6 +62,14 @@ void listen_to(Client *c, int yes);
 void wait_until(int64_t moment);
 void send_packet(Client *c, const char *packet, int len);
 void post_chat(Client *c, const char *body, int len);
+void put_frame(Client *c, const char *text, int len);
+void put_poll(Client *c, const char *method, const char *body);
+void put_upgrade(Client *c);
+int connect_packet(Client *c, char *text);
+void poll_on(Client *c);
+
+/* receive.c: HTTP, long-polling and WebSocket frames. */
+void receive(Client *c);
 
 /* streams.c: what is asked, what comes, and whether all of it is right. */
 void set_window(int64_t from, int64_t to);

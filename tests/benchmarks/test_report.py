@@ -29,6 +29,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     page = tmp_path / "performance.md"
     page.write_text("Before\n" + "old\n".join(report.MARKS) + "After\n")
     monkeypatch.setattr(report, "PAGE", page)
+    monkeypatch.setattr(report, "WINDOW_S", 8)
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results.json")
     return page
 
@@ -37,7 +38,8 @@ def test_medians_and_ratios_are_written_into_the_docs(page: Path) -> None:
     report.write(RESULTS, is_whole=True)
 
     begin, end = report.MARKS
-    assert page.read_text() == f"Before\n{begin}\n{TABLE}\n{end}After\n"
+    note = "Medians of 3 rounds, with windows of 8 s and less.\n"
+    assert page.read_text() == f"Before\n{begin}\n{note}\n{TABLE}\n{end}After\n"
     assert json.loads(report.RESULTS.read_text()) == RESULTS
 
 

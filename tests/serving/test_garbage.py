@@ -63,4 +63,4 @@ def test_a_start_leaves_little_for_the_collector(kind: str, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     before, serving = json.loads(done.stdout.splitlines()[-1])
     assert before == [False, list(gc.get_threshold())]
-    assert serving == [True, [50_000, 20, 1_000]]
+    assert serving == [True, [20_000, 5, 2]]
