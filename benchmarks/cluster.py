@@ -92,19 +92,18 @@ def provider(directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def product(directory: Path, seed: live.Seed, base_url: str) -> Iterator[Subject]:
-    """Run this project's server as `make serve` does.
-
-    On SQLite, or in the database of `BENCH_DATABASE_URL`, which must be empty.
-    """
+def product(
+    directory: Path, seed: live.Seed, base_url: str, database_url: str
+) -> Iterator[Subject]:
+    """Run this project's server as `make serve` does; without a URL on SQLite."""
     env = {
         "DJANGO_DEBUG": "0",
         "OPENAI_BASE_URL": base_url,
         "OPENAI_API_KEY": "sk-benchmark",
         "LLMCHAT_MESSAGES_PER_MINUTE": "0",
     }
-    if url := os.environ.get("BENCH_DATABASE_URL"):
-        env["DATABASE_URL"] = url
+    if database_url:
+        env["DATABASE_URL"] = database_url
     server = live.start_server("uvicorn", seed, directory, env=env)
     _pin(server.process.pid, SERVER_CPU)
     try:

@@ -14,10 +14,13 @@ from pathlib import Path
 
 from benchmarks import cluster, leaks, report
 from benchmarks.loads import LOADS, QUICK, Figures, Load, faults
+from tests.postgres import running_postgres, seed_postgres
 from tests.support import live
 
 USERS = 300
 ROUNDS = int(os.environ.get("ROUNDS", "1" if QUICK else "3"))
+# A run with one of these is no whole one.
+_PARTS = {"ONLY", "PEERS", "ROUNDS", "POSTGRES", "BENCH_DATABASE_URL"}
 PEERS = ("node", "node+db", "python-socketio")
 
 
@@ -36,16 +39,23 @@ def main() -> None:
         if only in leaks.NAME:
             results[leaks.NAME] = leaks.measure(directory, subjects[0])
             report.print_load(leaks.NAME, results[leaks.NAME])
-    report.write(results, is_whole=not (QUICK or only or "PEERS" in os.environ))
+    report.write(results, is_whole=not (QUICK or _PARTS & os.environ.keys()))
 
 
 def _subjects(stack: ExitStack, directory: Path) -> list[cluster.Subject]:
     enter = stack.enter_context
     base_url = enter(cluster.provider(directory))
+    database_url = os.environ.get("BENCH_DATABASE_URL", "")
+    if os.environ.get("POSTGRES") == "1":
+        database_url = enter(running_postgres())
     seed = live.seed_database(directory, users=USERS)
-    tokens = "\n".join(account.access for account in seed.accounts)
+    accounts = seed.accounts
+    if database_url:
+        accounts = seed_postgres(database_url, users=USERS)
+    tokens = "\n".join(account.access for account in accounts)
     (directory / "tokens").write_text(tokens + "\n")
-    subjects = [enter(cluster.product(directory / "ours", seed, base_url))]
+    ours = cluster.product(directory / "ours", seed, base_url, database_url)
+    subjects = [enter(ours)]
     peers = os.environ.get("PEERS", ",".join(PEERS)).split(",")
     if any(peer.startswith("node") for peer in peers):
         cluster.install_node_peer()
