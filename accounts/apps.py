@@ -1,7 +1,7 @@
 """The application's configuration for Django."""
 
 from django.apps import AppConfig
-from django.db.models.signals import pre_save
+from django.db.models.signals import post_delete, post_save, pre_save
 
 
 class AccountsConfig(AppConfig):
@@ -12,10 +12,16 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the signals; called once, when Django has loaded all applications."""
-        from accounts import revocation
+        from accounts import remembered, revocation
 
         pre_save.connect(
             revocation.forget_token,
             sender="token_blacklist.OutstandingToken",
             dispatch_uid="accounts.forget_token",
         )
+        for changed in (post_save, post_delete):
+            changed.connect(
+                remembered.forget_user,
+                sender="accounts.User",
+                dispatch_uid="accounts.forget_user",
+            )

@@ -22,6 +22,7 @@ from rest_framework_simplejwt.utils import datetime_from_epoch
 from accounts import revocation
 from accounts.errors import CredentialsError, TokenError
 from accounts.models import User
+from accounts.remembered import remembered
 
 logger = logging.getLogger(__name__)
 
@@ -70,15 +71,37 @@ def bearer_token(header: str | None) -> str:
 def user_for_token(raw: object) -> tuple[User, float]:
     """Return the active user of an access token, and when the token expires.
 
-    The expiry is in seconds since the Unix epoch. `raw` is what the client sent, of any
-    type; None and "" are a missing token.
+    The expiry is in seconds since the Unix epoch.
+
+    Raises: TokenError.
+    """
+    token = verify(raw)
+    return remembered_user(token) or active_user(token), float(token["exp"])
+
+
+def verify(raw: object) -> Token:
+    """Return an access token that is signed and not expired, without its user.
+
+    `raw` is what the client sent, of any type; None and "" are a missing token.
 
     Raises: TokenError.
     """
     if raw is None or raw == "":
         raise TokenError("token_missing")
-    token = _decode(AccessToken, raw)
-    return _active_user(token), float(token["exp"])
+    return _decode(AccessToken, raw)
+
+
+def remembered_user(token: Token) -> User | None:
+    """Return the user of a token if it was active a moment ago; reads nothing."""
+    return remembered.find(_user_id(token))
+
+
+def active_user(token: Token) -> User:
+    """Return the active user of a token from the database.
+
+    Raises: TokenError.
+    """
+    return remembered.read(lambda: _active_user(token))
 
 
 def issue_tokens(*, user: User) -> TokenPair:
@@ -160,8 +183,15 @@ def _active_user(token: Token, *, lock: bool = False) -> User:
     if lock:
         users = users.select_for_update(no_key=True)
     try:
-        return users.get(pk=token[_USER_CLAIM], is_active=True)
-    except (User.DoesNotExist, TypeError, ValueError, OverflowError) as exc:
+        return users.get(pk=_user_id(token), is_active=True)
+    except (User.DoesNotExist, OverflowError) as exc:
+        raise TokenError("token_invalid") from exc
+
+
+def _user_id(token: Token) -> int:
+    try:
+        return int(token[_USER_CLAIM])
+    except (TypeError, ValueError, OverflowError) as exc:
         raise TokenError("token_invalid") from exc
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 from collections.abc import Callable
 
-from benchmarks import database, idle, relay
+from benchmarks import database, turns
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
-    "relay": relay.main,
-    "idle": idle.main,
+    "turns": turns.main,
     "database": database.main,
 }
 
@@ -22,6 +23,9 @@ def main() -> None:
     for name in names:
         if name not in BENCHMARKS:
             parser.error(f"no benchmark {name!r}")
+    # What was started is stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    for name in names:
         BENCHMARKS[name]()
 
 

@@ -17,9 +17,11 @@ from types import FrameType
 from typing import Any
 
 from llmchat.answers import runtime
+from llmchat.overhead import overhead
 from llmchat.realtime import abort
 from llmchat.routing import RealTime
 from llmchat.urls import CHAT
+from serving import garbage
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -54,6 +56,8 @@ class Draining:
             return
         self._is_watching = True
         self._has_lifespan = has_lifespan
+        if not has_lifespan:
+            garbage.settle()
         if threading.current_thread() is not threading.main_thread():
             return  # a development server, which handles signals in its main thread
         loop = asyncio.get_running_loop()
@@ -110,6 +114,7 @@ class Draining:
             await self._requests_end(goodbye_s)
             if not self._has_lifespan:
                 await runtime.shutdown()
+                overhead.log()
         finally:
             _pass_on(handler, number)
 

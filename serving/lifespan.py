@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from llmchat.answers import runtime
+from llmchat.overhead import overhead
 from llmchat.routing import RealTime
-from serving import master
+from serving import garbage, master
 from serving.draining import Draining
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -28,9 +29,11 @@ class Lifespan:
                 master.watch()
                 self._draining.watch(has_lifespan=True)
                 await runtime.startup()
+                garbage.settle()
                 await send({"type": "lifespan.startup.complete"})
             else:
                 self._real_time.shutdown()
                 await runtime.shutdown()
+                overhead.log()
                 await send({"type": "lifespan.shutdown.complete"})
                 return

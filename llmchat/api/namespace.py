@@ -14,7 +14,7 @@ from django.db import DatabaseError, InterfaceError
 
 from accounts.errors import TokenError
 from accounts.models import User
-from accounts.tokens import bearer_token, user_for_token
+from accounts.tokens import active_user, bearer_token, remembered_user, verify
 from llmchat import conf
 from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.answers import runtime
@@ -174,7 +174,11 @@ async def _authenticate(socket: Socket, auth: dict[str, Any]) -> tuple[User, flo
     token = auth.get("token")
     if token is None or token == "":
         token = bearer_token(socket.handshake.headers.get("authorization"))
-    return await read_database(user_for_token, token)
+    verified = verify(token)
+    user = remembered_user(verified)
+    if user is None:
+        user = await read_database(active_user, verified)
+    return user, float(verified["exp"])
 
 
 def _active_users(user_ids: set[int]) -> set[int]:

@@ -11,7 +11,11 @@ from django.core.management import call_command
 
 from tests.support.live import ROOT
 
-LOCK_FILES = ("frontend/package-lock.json", "tests/js/package-lock.json")
+LOCK_FILES = (
+    "frontend/package-lock.json",
+    "tests/js/package-lock.json",
+    "benchmarks/peers/node/package-lock.json",
+)
 REQUIREMENTS = ("requirements", "requirements-dev", "requirements-local")
 
 

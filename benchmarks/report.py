@@ -1,0 +1,79 @@
+"""The figures of the comparison: printed, kept in JSON, and written into the docs."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator
+
+from benchmarks.cluster import HERE
+from benchmarks.loads import WINDOW_S, Figures
+from tests.support.live import ROOT
+
+PAGE = ROOT / "docs" / "performance.md"
+RESULTS = HERE / "results.json"
+OURS = "llmchat"
+MARKS = "<!-- figures: make bench -->\n", "<!-- /figures -->\n"
+
+# By load and subject, the figures of every round.
+Results = dict[str, dict[str, list[Figures]]]
+
+
+def medians(rounds: list[Figures]) -> Figures:
+    """Return the median of each figure."""
+    return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+
+
+def print_load(name: str, by_subject: dict[str, list[Figures]]) -> None:
+    """Print the figures of a load as soon as they are there."""
+    print(name)
+    for subject, rounds in by_subject.items():
+        figures = medians(rounds).items()
+        cells = (f"{figure} {_number(value)}" for figure, value in figures)
+        print(f"    {subject:<16} {', '.join(cells)}", flush=True)
+
+
+def write(results: Results, *, is_whole: bool) -> None:
+    """Keep the figures; a run of everything becomes the table of the docs."""
+    RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    table = "\n".join(_table(results)) + "\n"
+    print(f"\n{table}")
+    if is_whole:
+        begin, end = MARKS
+        page = PAGE.read_text()
+        before, after = page.split(begin)[0], page.split(end)[1]
+        most = max(len(rounds) for row in results.values() for rounds in row.values())
+        note = f"Medians of {most} rounds, with windows of {WINDOW_S:g} s and less.\n"
+        PAGE.write_text(f"{before}{begin}\n{note}\n{table}\n{end}{after}")
+
+
+def _table(results: Results) -> Iterator[str]:
+    """Yield the rows in Markdown: the ratios to the peers, then the figures."""
+    subjects = list(dict.fromkeys(name for row in results.values() for name in row))
+    peers = [name for name in subjects if name != OURS]
+    heads = ["load", "figure", *(f"÷ {peer}" for peer in peers), *subjects]
+    yield _row(heads)
+    yield _row(["---", "---"] + ["---:"] * (len(heads) - 2))
+    for load, by_subject in results.items():
+        median = {name: medians(rounds) for name, rounds in by_subject.items()}
+        for figure, ours in median[OURS].items():
+            others = [median.get(peer, {}).get(figure) for peer in peers]
+            ratios = [_ratio(ours, other) for other in others]
+            values = [_number(value) for value in (ours, *others)]
+            yield _row([load, figure, *ratios, *values])
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _ratio(ours: float, other: float | None) -> str:
+    return f"{ours / other:.2f}" if other else ""
+
+
+def _number(value: float | None) -> str:
+    """Return a figure with three digits that count."""
+    if value is None:
+        return ""
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{value:,.{digits}f}"

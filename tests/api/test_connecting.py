@@ -1,0 +1,64 @@
+"""A CONNECT reads its user once a second, and lets nobody in who may not come."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rest_framework_simplejwt.tokens import AccessToken
+
+from accounts.errors import TokenError
+from accounts.models import User
+from accounts.remembered import KEPT_S
+from llmchat.api import namespace
+from llmchat.database import in_database, read_database
+from tests.support import live
+from tests.support.stock_client import connected_client, stock_client
+
+SOCKET: Any = SimpleNamespace(handshake=SimpleNamespace(headers={}))
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The calls that went to the database."""
+    calls: list[Any] = []
+
+    async def read(call: Any, *args: Any) -> Any:
+        calls.append(call)
+        return await read_database(call, *args)
+
+    monkeypatch.setattr(namespace, "read_database", read)
+    return calls
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_burst_of_connects_reads_the_user_once(reads: list[Any]) -> None:
+    user = await in_database(User.objects.create_user, "ada")
+    auth = {"token": str(AccessToken.for_user(user))}
+
+    found = [await namespace._authenticate(SOCKET, auth) for _ in range(5)]
+
+    assert {one.pk for one, _ in found} == {user.pk}
+    assert len(reads) == 1
+
+    user.is_active = False
+    await in_database(user.save)
+    with pytest.raises(TokenError, match="Authentication token invalid"):
+        await namespace._authenticate(SOCKET, auth)
+
+
+async def test_a_user_deactivated_by_another_process_is_out_within_the_second(
+    server: live.LiveServer,
+) -> None:
+    account = server.account()
+    async with connected_client(server.url, account.access):
+        server.change(
+            "UPDATE accounts_user SET is_active = 0 WHERE id = ?", account.user_id
+        )
+        await asyncio.sleep(KEPT_S)
+        async with stock_client(server.url, account.access) as refused:
+            error = await refused.on("connect_error")
+
+    assert error["data"] == {"code": "token_invalid"}

@@ -1,0 +1,66 @@
+"""A server's garbage collector leaves alone what the start has made."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.live import ROOT, environment
+
+# What each server does before it serves: a lifespan, or none.
+STARTS = {
+    "uvicorn": """
+    messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+    async def receive(): return next(messages)
+    async def send(message): states.append(state())
+    await application({"type": "lifespan", "asgi": {}}, receive, send)
+""",
+    "daphne": """
+    scope = {"type": "http", "path": "/healthz", "method": "GET", "headers": [],
+             "query_string": b""}
+    messages = iter([{"type": "http.request"}])
+    async def receive(): return next(messages, None) or await asyncio.Event().wait()
+    async def send(message): states.append(state())
+    await application(scope, receive, send)
+    await runtime.shutdown()
+""",
+}
+PROGRAM = """
+import asyncio, gc, json
+from config.asgi import application
+from llmchat.answers import runtime
+states = []
+def state(): return gc.get_freeze_count() > 50_000, gc.get_threshold()
+async def main():
+{start}
+before = state()
+asyncio.run(main())
+print(json.dumps([before, states[0]]))
+"""
+
+
+@pytest.mark.parametrize("kind", STARTS)
+def test_a_start_leaves_little_for_the_collector(kind: str, tmp_path: Path) -> None:
+    database = tmp_path / "db.sqlite3"
+    env = environment(database)
+    migrate = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
+    subprocess.run(migrate, cwd=ROOT, env=env, check=True)
+    program = PROGRAM.format(start=STARTS[kind])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
+    before, serving = json.loads(done.stdout.splitlines()[-1])
+    assert before == [False, list(gc.get_threshold())]
+    assert serving == [True, [20_000, 5, 2]]
