@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
@@ -220,27 +219,3 @@ async def test_closing_ends_requests_in_every_phase() -> None:
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [ConnectionLostError] * 3
         await served.until_open(0)
-
-
-async def test_a_cancel_at_the_moment_of_a_loss_leaves_no_error_behind() -> None:
-    complaints: list[object] = []
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: complaints.append(context))
-    asked = asyncio.Event()
-
-    async def serve(peer: Peer) -> None:
-        await peer.read_request()
-        asked.set()
-        await peer.until_closed()
-
-    async with sockets(serve) as served, transport() as http:
-        task = asyncio.create_task(ask(http, served.url))
-        await asked.wait()
-        (connection,) = http._origins
-        connection.connection_lost(ConnectionResetError())
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        del task
-        gc.collect()
-    assert complaints == []

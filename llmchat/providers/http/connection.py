@@ -64,8 +64,6 @@ class Connection(asyncio.Protocol):
         except BaseException:
             if self._body is body:  # the response may be over, the next one under way
                 self.abort()
-            elif waiting.done() and not waiting.cancelled():
-                waiting.exception()  # or asyncio complains that nobody looked at it
             raise
         return Response(head.status, head.headers, body, is_over=body.is_over)
 
