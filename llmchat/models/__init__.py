@@ -9,6 +9,7 @@ from llmchat.models.conversations import (
 )
 from llmchat.models.permissions import ProviderAccess
 from llmchat.models.providers import Provider, ProviderKey
+from llmchat.models.revision import Revision
 
 __all__ = [
     "AnswerState",
@@ -19,5 +20,6 @@ __all__ = [
     "ProviderAccess",
     "ProviderKey",
     "Reservation",
+    "Revision",
     "RunningStream",
 ]

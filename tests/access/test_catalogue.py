@@ -17,6 +17,7 @@ from rest_framework.test import APIClient
 
 from llmchat import models
 from llmchat.access import catalogue, keys
+from llmchat.access.permissions import Access
 from llmchat.answers import runtime
 from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.books.turn import Turn
@@ -464,5 +465,6 @@ def test_the_embedded_server_has_one_model(
         embedded=embedded,
         default_model="m",
         needs_key=False,
+        base_url="http://127.0.0.1:1/v1",
     )
-    assert catalogue.route("own").provider.models == models
+    assert catalogue.route("own", Access({"own": ("*",)})).provider.models == models
