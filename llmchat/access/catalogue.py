@@ -78,7 +78,8 @@ def route(
 ) -> Route:
     """Return the way to the provider that clients call `name`; `model` None: its own.
 
-    `known` is what the caller has read already. A user without the right is not told how the provider is configured.
+    `known` is what the caller has read already. A user without the right is not told
+    how the provider is configured.
 
     Raises: ChatError `provider_not_found`, `permission_denied`, `key_not_configured`,
         `address_not_configured`.

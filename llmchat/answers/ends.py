@@ -20,9 +20,8 @@ from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
 
-from llmchat.books.end import end_turn
 from llmchat.books.turn import Begun, Outcome
-from llmchat.database import in_database
+from llmchat.books.writer import Books
 from llmchat.models import AnswerState
 
 logger = logging.getLogger(__name__)
@@ -54,7 +53,8 @@ class _End:
 class Ends:
     """The ends that one process has to store, by message, the oldest first."""
 
-    def __init__(self) -> None:
+    def __init__(self, books: Books) -> None:
+        self._books = books
         self._pending: dict[UUID, _End] = {}
         self._stopping = asyncio.Event()
         # However many wait, their retries hold one thread of the database's.
@@ -119,11 +119,11 @@ class Ends:
         outcome = end.outcome
         try:
             if is_first:
-                stored = await in_database(end_turn, end.begun, outcome)
+                stored = await self._books.end(end.begun, outcome)
             else:
                 async with self._retrying:
                     outcome = end.outcome
-                    stored = await in_database(end_turn, end.begun, outcome, True)
+                    stored = await self._books.end(end.begun, outcome, again=True)
         except (OperationalError, InterfaceError) as exc:
             if is_first:
                 ident = end.begun.message_id

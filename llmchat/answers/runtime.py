@@ -21,6 +21,7 @@ from llmchat.answers.checkpoints import Checkpoints
 from llmchat.answers.ends import Ends
 from llmchat.answers.streams import LiveStream, Streams
 from llmchat.books.sweep import sweep
+from llmchat.books.writer import Books
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
 from llmchat.providers.client import ProviderClient
@@ -46,7 +47,8 @@ class Runtime:
         self.client = ProviderClient(timeouts())
         self.local_model = LocalModel()
         self.streams = Streams()
-        self.ends = Ends()
+        self.books = Books()
+        self.ends = Ends(self.books)
         self.checkpoints = Checkpoints(self.streams)
         self.closing = False
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -106,6 +108,7 @@ class Runtime:
                 wait.cancel()
         await self.checkpoints.close()
         await self.ends.close()
+        await self.books.close()
         await self.client.aclose()
         await self.local_model.stop()
 

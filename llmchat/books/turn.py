@@ -80,6 +80,41 @@ class Outcome:
     before: Usage | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class KnownHistory:
+    """So many messages of a turn, which may be stored already, and their hash."""
+
+    length: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A turn that is to be stored.
+
+    `known` is what may be stored of its history, the likeliest first; `thread_hash` is
+    the hash of all of it.
+    """
+
+    user_id: int
+    turn: Turn
+    known: tuple[KnownHistory, ...]
+    thread_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """An outcome that is to be stored.
+
+    `again`: an earlier attempt has failed, whose COMMIT may have come through. It is
+    settled once, whatever happens; a second end changes the first one's word alone.
+    """
+
+    begun: Begun
+    outcome: Outcome
+    again: bool = False
+
+
 def storable(text: str) -> str:
     """Return `text` as every database takes it: PostgreSQL refuses NUL."""
     return text.replace("\0", "\ufffd")

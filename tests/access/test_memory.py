@@ -93,9 +93,11 @@ def make_budget() -> Budget:
 CHANGES: dict[str, tuple[Callable, Callable, Callable, object]] = {
     "a provider is saved": (
         lambda: None,
-        lambda _: Provider.objects.get().__class__(
-            **Provider.objects.values().get() | {"input_price": 7}
-        ).save(),
+        lambda _: (
+            Provider.objects.get()
+            .__class__(**Provider.objects.values().get() | {"input_price": 7})
+            .save()
+        ),
         price_of_test,
         7,
     ),

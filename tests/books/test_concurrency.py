@@ -15,10 +15,9 @@ from django.test.utils import CaptureQueriesContext
 from llmchat import database
 from llmchat.access import budgets
 from llmchat.answers.events import Done
-from llmchat.books.begin import begin_turn
+from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.checkpoint import checkpoint
 from llmchat.books.conversations import stored_hash
-from llmchat.books.end import finish_turn
 from llmchat.books.turn import Begun, Outcome, Progress, Turn
 from llmchat.database import THREADS, in_database
 from llmchat.errors import ChatError

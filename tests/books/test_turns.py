@@ -19,7 +19,7 @@ from llmchat.access.permissions import Access
 from llmchat.answers import checkpoints, runtime, stopping
 from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.books import workers
-from llmchat.books.begin import begin_turn
+from llmchat.books.batch import begin_turn
 from llmchat.books.checkpoint import checkpoint
 from llmchat.books.conversations import stored_hash
 from llmchat.books.sweep import sweep

@@ -15,8 +15,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from llmchat.books.begin import begin_turn
-from llmchat.books.end import finish_turn
+from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import Outcome, Turn
 from llmchat.models import Conversation, Message, Provider, ProviderAccess, ProviderKey
