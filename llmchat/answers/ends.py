@@ -6,7 +6,7 @@ heard and what it reads later are the same. Storing goes on behind the client's 
 each end in a task of its own with a backoff of its own, so that one that keeps failing
 is in nobody's way. The user's next turn waits for it, since it may go on with the
 answer. An end that is given up is named in the log; its row becomes `interrupted`,
-with the text of its last checkpoint, once its lease has run out.
+with the text of its last checkpoint, at the next sweep.
 """
 
 from __future__ import annotations
@@ -83,6 +83,10 @@ class Ends:
         tasks = [end.task for end in ends if end.task is not None]
         late = (await asyncio.wait(tasks, timeout=STORE_S))[1] if tasks else ()
         return not late
+
+    def waiting(self) -> frozenset[UUID]:
+        """Return the answers whose ends are not committed yet."""
+        return frozenset(self._pending)
 
     async def close(self) -> None:
         """Try once more what waits for the database, and name what is given up."""

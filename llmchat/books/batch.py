@@ -18,22 +18,23 @@ from django.db import (
     transaction,
 )
 
-from llmchat.books import begin, end, facts
+from llmchat.books import begin, checkpoint, end, facts, workers
 from llmchat.books.begin import StartUnknownError, unavailable
+from llmchat.books.checkpoint import Checkpointed
 from llmchat.books.conversations import COLUMNS, start_of
 from llmchat.books.facts import Facts
 from llmchat.books.sql import Columns
 from llmchat.books.sweep import sweep
-from llmchat.books.turn import Begun, End, Outcome, Start, Turn
+from llmchat.books.turn import Begun, Checkpoint, End, Outcome, Start, Turn
 from llmchat.database import note_failure
 from llmchat.errors import ChatError, refusal
 from llmchat.models import Conversation, Message
 
 logger = logging.getLogger(__name__)
 
-Item: TypeAlias = Start | End
+Item: TypeAlias = Start | End | Checkpoint
 # A turn that has begun, an end that is stored as it says, or why there is none.
-Result: TypeAlias = Begun | Outcome | Exception
+Result: TypeAlias = Begun | Outcome | Checkpointed | Exception
 
 _MAY_BE_DEAD = frozenset({"session_active", "too_many_streams"})
 _MESSAGES = Columns(Message, (field.name for field in Message._meta.fields))
@@ -128,6 +129,7 @@ def _together(items: Sequence[Item], *, wait: bool) -> list[Result]:
     """Store a batch in one transaction."""
     starts = [item for item in items if isinstance(item, Start)]
     ends = [item for item in items if isinstance(item, End)]
+    checkpoints = [item for item in items if isinstance(item, Checkpoint)]
     for item in ends:
         end.note_keys(item.begun, item.outcome)
     results: dict[int, Result] = {}
@@ -135,9 +137,11 @@ def _together(items: Sequence[Item], *, wait: bool) -> list[Result]:
     try:
         with transaction.atomic():
             known = facts.read(starts, ends, wait=wait)
+            results = {id(item): checkpoint.write(item) for item in checkpoints}
             _ended(known, ends, write=not starts)
-            results = {id(item): item.outcome for item in ends}
+            results |= {id(item): item.outcome for item in ends}
             results |= _begun(known, starts)
+            _note_alive(known, is_due=bool(checkpoints))
             is_decided = True
     except (OperationalError, InterfaceError) as exc:
         if not is_decided:
@@ -172,6 +176,14 @@ def _begun(known: Facts, starts: Sequence[Start]) -> dict[int, Result]:
     _MESSAGES.insert(known.messages)
     known.ledger.write_reserved()
     return results
+
+
+def _note_alive(known: Facts, *, is_due: bool) -> None:
+    """Renew the lease of this process, behind all other locks."""
+    if is_due:
+        workers.renew_lease(known.now)
+    elif known.messages:
+        workers.keep_lease(known.now)
 
 
 def _write_conversations(known: Facts) -> None:
@@ -212,12 +224,12 @@ def _unknown(result: Result, exc: Exception) -> Result:
     """Return what came of an item whose COMMIT has failed."""
     if isinstance(result, Begun):
         return StartUnknownError(result)
-    return exc if isinstance(result, Outcome) else result
+    return result if isinstance(result, Exception) else exc
 
 
 def unstored(item: Item, exc: Exception) -> Exception:
     """Return what came of an item that the database had no answer to."""
-    if isinstance(item, End):
+    if not isinstance(item, Start):
         return exc
     refused = unavailable()
     refused.__cause__ = exc
@@ -228,7 +240,8 @@ def _refused(item: Item, exc: Exception) -> Result:
     """Return what becomes of an item that the database does not take as it is."""
     if isinstance(item, End):
         return _reduced(item, exc)
-    if isinstance(exc, IntegrityError) and _is_running(item):
+    is_double = isinstance(item, Start) and isinstance(exc, IntegrityError)
+    if is_double and _is_running(item):
         return refusal("session_active")
     return exc
 

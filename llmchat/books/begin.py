@@ -12,7 +12,7 @@ from llmchat.access import budgets, catalogue, permissions
 from llmchat.books import totals
 from llmchat.books.conversations import found, goes_on, new_conversation
 from llmchat.books.facts import Facts
-from llmchat.books.turn import LEASE, Begun, Start
+from llmchat.books.turn import Begun, Start
 from llmchat.books.workers import worker_id
 from llmchat.errors import ChatError, refusal
 from llmchat.models import Conversation, Message
@@ -118,7 +118,6 @@ def _add_answer(
         provider=start.turn.provider,
         model=model,
         worker=worker_id(),
-        lease_until=facts.now + LEASE,
     )
     conversation.message_count += 1
     conversation.updated_at = facts.now

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from llmchat.access import budgets, catalogue, keys
-from llmchat.books import totals
+from llmchat.books import pieces, totals
 from llmchat.books.conversations import extended_hash, stored_hash
 from llmchat.books.facts import Facts, Stored
 from llmchat.books.sql import Columns
@@ -38,7 +38,6 @@ _ENDED = Columns(
         "attempts",
         "first_token_at",
         "finished_at",
-        "lease_until",
         "id",
     ],
 )
@@ -86,6 +85,8 @@ def write(facts: Facts, ended: Ended) -> None:
     """Store what was decided, but for the conversations."""
     _ENDED.update(ended.answers)
     _AMENDED.update(ended.amended)
+    if ended.answers:
+        pieces.delete([row["id"] for row in ended.answers])
     for ident in ended.rehash:
         facts.conversations[ident].thread_hash = stored_hash(ident)
     for ident in ended.restate:
@@ -201,5 +202,4 @@ def _row(facts: Facts, end: End, usage: Usage, cost: Decimal | None) -> dict[str
         "attempts": outcome.attempts,
         "first_token_at": outcome.first_token_at,
         "finished_at": facts.now,
-        "lease_until": None,
     }

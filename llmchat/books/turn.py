@@ -47,15 +47,19 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a checkpoint stores of one stream; `text` None: nothing new.
-
-    `parts` is the number of pieces that the text is made of.
-    """
+    """The new text of one running answer, from its character `start` on; "": none."""
 
     message_id: UUID
-    text: str | None
+    start: int
+    text: str
     first_token_at: datetime | None
-    parts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What this process's running answers have become, to be stored."""
+
+    progress: tuple[Progress, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from django.db import InterfaceError, OperationalError
 
 from llmchat.books.batch import Contended, Item, Result, store, store_alone, unstored
 from llmchat.books.begin import unavailable
+from llmchat.books.checkpoint import Checkpointed
 from llmchat.books.conversations import start_of
-from llmchat.books.turn import Begun, End, Outcome, Turn
+from llmchat.books.turn import Begun, Checkpoint, End, Outcome, Progress, Turn
 from llmchat.database import in_database
 
 # So many are stored in one transaction, and so many may wait for it.
@@ -59,6 +60,14 @@ class Books:
             raise OperationalError("too many turns wait for the database")
         stored: Outcome = await self._stored(End(begun, outcome, again))
         return stored
+
+    async def checkpoint(self, progress: Sequence[Progress]) -> Checkpointed:
+        """Store new text of the running answers; return which are to be stopped.
+
+        Raises: OperationalError, InterfaceError: the database does not answer.
+        """
+        taken: Checkpointed = await self._stored(Checkpoint(tuple(progress)))
+        return taken
 
     async def close(self) -> None:
         """Wait for what is being stored."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from django.contrib.auth.models import Group
@@ -252,7 +253,8 @@ def test_a_change_by_another_process_holds(row):
         url = f"sqlite:///{connection.settings_dict['NAME']}"
     else:
         name = connection.settings_dict["NAME"]
-        url = os.environ["LLMCHAT_TEST_DATABASE_URL"].replace("/postgres", f"/{name}")
+        url = os.environ["LLMCHAT_TEST_DATABASE_URL"]
+        url = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
     subprocess.run(
         [sys.executable, "-c", code],
         env={

@@ -17,7 +17,7 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from accounts.models import User
 from accounts.tokens import issue_tokens
 from llmchat.books.workers import worker_id
-from llmchat.models import Conversation, Message, Provider
+from llmchat.models import Conversation, Message, Piece, Provider, Worker
 from llmchat.reports import search
 from tests.support.admin_fixtures import make_conversation
 
@@ -37,9 +37,11 @@ def running(ann: User) -> Message:
         ann,
         state="streaming",
         worker=worker_id(),
-        lease_until=timezone.now() + timedelta(minutes=1),
     )
-    return conversation.messages.get(role="assistant")
+    answer = conversation.messages.get(role="assistant")
+    now = timezone.now()
+    Piece.objects.create(message_id=answer.pk, start=0, text="Yes", written_at=now)
+    return answer
 
 
 def titles(response: Any) -> list[str]:
@@ -298,6 +300,21 @@ def test_streaming_now_lists_what_runs(admin_client: Client, running: Message) -
     assert "3 characters" in page
 
 
+def test_a_running_answer_is_shown_with_its_text_so_far(
+    admin_client: Client, running: Message
+) -> None:
+    Message.objects.filter(pk=running.pk).update(content="")
+    Piece.objects.update(text="The text so far")
+    urls = [
+        f"{LIST}{running.conversation_id}/change/",
+        f"/admin/llmchat/message/{running.pk}/change/",
+    ]
+    for url in urls:
+        assert "The text so far" in admin_client.get(url).content.decode()
+    page = admin_client.get(f"{RUNNING}{running.pk}/change/").content.decode()
+    assert "The text so far" not in page
+
+
 def test_stop_marks_the_stream_and_says_who_did_it(
     admin_client: Client, running: Message
 ) -> None:
@@ -351,9 +368,8 @@ def test_what_a_dead_process_left_does_not_run(
     admin_client: Client, running: Message
 ) -> None:
     past = timezone.now() - timedelta(seconds=1)
-    Message.objects.filter(pk=running.pk).update(
-        worker="elsewhere/1/2", lease_until=past
-    )
+    Worker.objects.create(name="elsewhere/1/2", lease_until=past)
+    Message.objects.filter(pk=running.pk).update(worker="elsewhere/1/2")
 
     assert not admin_client.get(RUNNING).context["cl"].result_list
 

@@ -22,11 +22,12 @@ from django.utils import timezone
 from llmchat.answers import checkpoints, ends, runtime, stopping
 from llmchat.answers.events import Done, Failed
 from llmchat.books.batch import begin_turn, end_turn
-from llmchat.books.turn import LEASE, Begun, Outcome
+from llmchat.books.turn import Begun, Outcome
 from llmchat.books.writer import Books
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
 from llmchat.models import Budget, Conversation, Message, ProviderKey, Reservation
+from llmchat.models.workers import texts_of
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import User, broken_database, end_of, is_waiting, until
 from tests.support.streaming import streaming
@@ -303,7 +304,12 @@ async def test_an_end_that_keeps_failing_is_in_nobody_s_way(
     async with streaming(other, turn("Hi")) as (_task, events, _stream):
 
         async def is_checkpointed() -> bool:
-            return ("streaming", "Hel") in await in_database(stored)
+            return (
+                "Hel"
+                in (
+                    await in_database(lambda: texts_of(Message.objects.values("pk")))
+                ).values()
+            )
 
         await until(is_checkpointed)
         go.set()
@@ -460,5 +466,5 @@ def two_in_the_wrong_order(user, turn) -> list:
     first, second = sorted(row.message_id for row in begun)
     for pk in (second, first):
         # On PostgreSQL, what is changed is written anew, behind the rest.
-        Message.objects.filter(pk=pk).update(lease_until=timezone.now() + LEASE)
+        Message.objects.filter(pk=pk).update(finished_at=timezone.now())
     return [first, second]

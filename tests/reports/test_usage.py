@@ -95,9 +95,8 @@ def test_an_interrupted_answer_shows_on_its_conversation(
 ) -> None:
     begun = begin_turn(ann.pk, turn("s-1", "Hi"))
     past = timezone.now() - timedelta(seconds=1)
-    Message.objects.filter(pk=begun.message_id).update(
-        worker="elsewhere/1/2", lease_until=past
-    )
+    Worker.objects.create(name="elsewhere/1/2", lease_until=past)
+    Message.objects.filter(pk=begun.message_id).update(worker="elsewhere/1/2")
 
     assert sweep() == 1
     assert Conversation.objects.get().state == "interrupted"
