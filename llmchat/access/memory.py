@@ -64,7 +64,7 @@ def _read(revision: UUID | None) -> Memory:
     rows = list(Provider.objects.prefetch_related("keys"))
     by_id = {row.pk: row for row in rows}
     for row in rows:
-        row.fallback = by_id.get(row.fallback_id)
+        row.fallback = by_id.get(row.fallback_id or 0)
     granted = ProviderAccess.objects.filter(provider__restricted=True)
     return Memory(
         revision,

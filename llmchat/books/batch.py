@@ -18,7 +18,7 @@ from django.db import (
     transaction,
 )
 
-from llmchat.books import begin, checkpoint, end, facts, workers
+from llmchat.books import begin, checkpoint, end, facts, leases
 from llmchat.books.begin import StartUnknownError, unavailable
 from llmchat.books.checkpoint import Checkpointed
 from llmchat.books.conversations import COLUMNS, start_of
@@ -181,9 +181,9 @@ def _begun(known: Facts, starts: Sequence[Start]) -> dict[int, Result]:
 def _note_alive(known: Facts, *, is_due: bool) -> None:
     """Renew the lease of this process, behind all other locks."""
     if is_due:
-        workers.renew_lease(known.now)
+        leases.renew(known.now)
     elif known.messages:
-        workers.keep_lease(known.now)
+        leases.keep(known.now)
 
 
 def _write_conversations(known: Facts) -> None:
@@ -240,8 +240,9 @@ def _refused(item: Item, exc: Exception) -> Result:
     """Return what becomes of an item that the database does not take as it is."""
     if isinstance(item, End):
         return _reduced(item, exc)
-    is_double = isinstance(item, Start) and isinstance(exc, IntegrityError)
-    if is_double and _is_running(item):
+    if not isinstance(item, Start) or not isinstance(exc, IntegrityError):
+        return exc
+    if _is_running(item):
         return refusal("session_active")
     return exc
 

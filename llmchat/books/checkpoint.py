@@ -13,9 +13,10 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from llmchat.books import pieces, workers
+from llmchat.books import leases, pieces
 from llmchat.books.sql import Columns
 from llmchat.books.turn import Checkpoint
+from llmchat.books.workers import worker_id
 from llmchat.models import Message
 
 _RUNNING = Columns(Message, ["id", "stop_requested"])
@@ -32,7 +33,7 @@ def checkpoint(item: Checkpoint) -> Checkpointed:
     """Store a checkpoint in a transaction of its own."""
     with transaction.atomic():
         taken = write(item)
-        workers.renew_lease(timezone.now())
+        leases.renew(timezone.now())
     return taken
 
 
@@ -58,5 +59,5 @@ def _of_this_worker() -> dict[UUID, bool]:
         f"SELECT {_RUNNING.selected} FROM {_RUNNING.table} "
         "WHERE worker = %s AND state = 'streaming'"
     )
-    rows = _RUNNING.read(sql, [workers.worker_id()])
+    rows = _RUNNING.read(sql, [worker_id()])
     return {ident: bool(stop_requested) for ident, stop_requested in rows}

@@ -144,9 +144,7 @@ def _conversation(row: list[Any]) -> Conversation:
     return Conversation(**dict(zip(_ATTRIBUTES, row, strict=True)))
 
 
-_ATTRIBUTES = tuple(
-    Conversation._meta.get_field(name).attname for name in COLUMNS.names
-)
+_ATTRIBUTES = tuple("user_id" if name == "user" else name for name in COLUMNS.names)
 
 
 def _read_answers(facts: Facts, ids: Sequence[UUID], lock: str) -> None:

@@ -28,7 +28,7 @@ class Columns:
         """What a SELECT names."""
         return ", ".join(_quoted(field) for field in self._fields)
 
-    def read(self, sql: str, parameters: Sequence[object]) -> list[list[Any]]:
+    def read(self, sql: str, parameters: Sequence[Any]) -> list[list[Any]]:
         """Return what a SELECT of these columns finds."""
         with connection.cursor() as cursor:
             cursor.execute(sql, parameters)
@@ -96,7 +96,7 @@ def places(values: Sequence[object]) -> str:
     return ", ".join(["%s"] * len(values))
 
 
-def idents(values: Iterable[UUID]) -> list[object]:
+def idents(values: Iterable[UUID]) -> list[Any]:
     """Return UUIDs as parameters."""
     if connection.features.has_native_uuid_field:
         return list(values)

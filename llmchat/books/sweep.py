@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from llmchat.access import budgets
-from llmchat.books import pieces, totals, workers
+from llmchat.books import leases, pieces, totals
 from llmchat.books.conversations import stored_hash
 from llmchat.books.turn import LEASE
 from llmchat.books.workers import worker_id
@@ -48,16 +48,16 @@ def sweep(
     else:
         budgets.release_orphans()
         pieces.delete_orphans()
-        workers.forget_old(now)
+        leases.forget_old(now)
     running = _read(rows)
-    leases = workers.leases_of({row.worker for row in running})
+    known = leases.of_workers({row.worker for row in running})
     dead = [
         row
         for row in running
         if (
             _is_given_up(row, written, now)
             if row.worker == worker_id()
-            else not workers.is_alive(row.worker, leases.get(row.worker), now)
+            else not leases.is_alive(row.worker, known.get(row.worker), now)
         )
     ]
     return sum(_interrupt(row) for row in dead)
@@ -94,8 +94,8 @@ def _interrupt(row: _Running) -> int:
 
 
 def _lives_after_all(worker: str) -> bool:
-    lease_until = workers.leases_of([worker]).get(worker)
-    return workers.is_alive(worker, lease_until, timezone.now())
+    lease_until = leases.of_workers([worker]).get(worker)
+    return leases.is_alive(worker, lease_until, timezone.now())
 
 
 def _mark(ident: UUID) -> int:

@@ -62,11 +62,17 @@ class WatchedQuerySet(models.QuerySet[M]):
             revise()
             return super().bulk_create(*args, **kwargs)
 
-    def bulk_update(self, objs: Iterable[M], fields: Any, **kwargs: Any) -> int:
+    def bulk_update(
+        self,
+        objs: Iterable[M],
+        fields: Iterable[str],
+        batch_size: int | None = None,
+    ) -> int:
         """Update rows, each to values of its own."""
+        names = list(fields)
         with transaction.atomic():
-            _revise_for(fields)
-            return super().bulk_update(objs, fields, **kwargs)
+            _revise_for(names)
+            return super().bulk_update(objs, names, batch_size)
 
 
 class Watched(models.Model):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import models
@@ -63,7 +63,7 @@ def first_written_at(message_id: UUID) -> datetime | None:
     return rows.values_list("written_at", flat=True).first()
 
 
-def with_length(answers: models.QuerySet[M]) -> models.QuerySet[M]:
+def with_length(answers: models.QuerySet[M]) -> models.QuerySet[Any]:
     """Annotate running answers with the `length` of their text so far."""
     pieces = Piece.objects.filter(message_id=models.OuterRef("pk")).order_by()
     end = pieces.values("message_id").annotate(

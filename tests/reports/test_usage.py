@@ -18,7 +18,14 @@ from accounts.models import User
 from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import Outcome, Turn
-from llmchat.models import Conversation, Message, Provider, ProviderAccess, ProviderKey
+from llmchat.models import (
+    Conversation,
+    Message,
+    Provider,
+    ProviderAccess,
+    ProviderKey,
+    Worker,
+)
 from llmchat.providers.types import ChatMessage
 from llmchat.providers.types import Usage as Counts
 from llmchat.reports import dashboard, usage
