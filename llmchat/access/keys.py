@@ -12,7 +12,6 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -33,7 +32,7 @@ _STORED = "key "
 # Until when a key of the environment rests, and what it was refused for.
 _resting: dict[Key, tuple[datetime, str]] = {}
 # When this process has noted the use of a stored key, and at which revision.
-_noted: dict[str, tuple[datetime, UUID | None]] = {}
+_noted: dict[str, tuple[datetime, str | None]] = {}
 
 
 @dataclass(frozen=True, slots=True)

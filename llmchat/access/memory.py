@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from uuid import UUID
 
 from llmchat.models import Budget, Provider, ProviderAccess
 from llmchat.models.revision import current_revision
@@ -28,7 +27,7 @@ class Permission:
 class Memory:
     """What is remembered. The rows are read by many threads and changed by none."""
 
-    revision: UUID | None
+    revision: str | None
     providers: Mapping[str, Provider]
     permissions: tuple[Permission, ...]
     restricted: frozenset[str]
@@ -55,12 +54,12 @@ def current() -> Memory:
     return known
 
 
-def latest_revision() -> UUID | None:
+def latest_revision() -> str | None:
     """Return the revision that this process has read last."""
     return _remembered.revision if _remembered else None
 
 
-def _read(revision: UUID | None) -> Memory:
+def _read(revision: str | None) -> Memory:
     rows = list(Provider.objects.prefetch_related("keys"))
     by_id = {row.pk: row for row in rows}
     for row in rows:

@@ -20,7 +20,7 @@ from llmchat.books.begin import unavailable
 from llmchat.books.checkpoint import Checkpointed
 from llmchat.books.conversations import start_of
 from llmchat.books.turn import Begun, Checkpoint, End, Outcome, Progress, Turn
-from llmchat.database import in_database
+from llmchat.database import QUEUE_S, in_database
 
 # So many are stored in one transaction, and so many may wait for it.
 BATCH = 100
@@ -70,10 +70,10 @@ class Books:
         return taken
 
     async def close(self) -> None:
-        """Wait for what is being stored."""
+        """Wait for what is being stored, as long as a call may take."""
         tasks = [*self._alone, *filter(None, [self._writer])]
         if tasks:
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=QUEUE_S)
 
     @property
     def _is_full(self) -> bool:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Any, ClassVar, TypeVar
 
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.db.models.signals import post_save, pre_delete
 
 _ROW = 1
@@ -42,9 +42,12 @@ def revise() -> None:
         rows.update(word=uuid.uuid4())
 
 
-def current_revision() -> uuid.UUID | None:
+def current_revision() -> str | None:
     """Return the word of now, None where nothing was ever changed."""
-    return Revision.objects.filter(pk=_ROW).values_list("word", flat=True).first()
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT word FROM {Revision._meta.db_table} WHERE id = {_ROW}")
+        row = cursor.fetchone()
+    return str(row[0]) if row else None
 
 
 class WatchedQuerySet(models.QuerySet[M]):
