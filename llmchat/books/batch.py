@@ -1,7 +1,7 @@
 """Starts and ends of turns, stored together: read, decide, write, one transaction.
 
-What is refused is refused alone. A batch that fails is replayed one by one, so that
-what cannot be stored is in nobody's way.
+What is refused is refused alone. A batch that fails is stored by halves, so that what
+cannot be stored is in nobody's way.
 """
 
 from __future__ import annotations
@@ -57,29 +57,40 @@ _CHANGED = Columns(
 
 
 class Contended(Exception):  # noqa: N818  # what it is
-    """Somebody else holds what the batch is about: each item waits for it alone."""
+    """Somebody else holds what the item is about: it has to wait for it, alone."""
 
 
 def store(items: Sequence[Item]) -> list[Result]:
     """Store a batch without waiting for anybody's locks; return what came of each.
 
-    Raises: Contended; OperationalError, InterfaceError: nothing is stored.
+    Raises: OperationalError, InterfaceError: nothing is stored.
     """
-    try:
-        results = _together(items, wait=False)
-    except (OperationalError, InterfaceError) as exc:
-        if _is_contended(exc):
-            raise Contended from exc
-        raise
-    except Exception as exc:
-        logger.info("a batch of %d is replayed one by one: %s", len(items), exc)
-        results = [_alone(item) for item in items]
-    return _swept(items, results)
+    return _swept(items, _halved(items, is_whole=True))
 
 
 def store_alone(item: Item) -> Result:
     """Store one item, however long others hold what it is about."""
     return _swept([item], [_alone(item)])[0]
+
+
+def _halved(items: Sequence[Item], *, is_whole: bool = False) -> list[Result]:
+    """Store what can be stored, by halves until what cannot be is found."""
+    try:
+        return _together(items, wait=False)
+    except (OperationalError, InterfaceError) as exc:
+        if not _is_contended(exc):
+            if is_whole:
+                raise
+            note_failure(exc)
+            return [unstored(item, exc) for item in items]
+        if len(items) == 1:
+            return [Contended()]
+    except Exception as exc:
+        if len(items) == 1:
+            return [_refused(items[0], exc)]
+        logger.info("a batch of %d is stored by halves: %s", len(items), exc)
+    middle = len(items) // 2
+    return _halved(items[:middle]) + _halved(items[middle:])
 
 
 def _alone(item: Item) -> Result:

@@ -1,8 +1,8 @@
 """The one writer of a process: it takes all that waits into one transaction.
 
 A lone turn is stored at once; what comes while a batch is being stored is the next
-batch. Where somebody else holds a row of a batch, its items wait for it each in a
-thread of their own, so that the others do not.
+batch. Who needs a row that somebody else holds waits for it in a thread of his own, so
+that the others do not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from llmchat.books.begin import unavailable
 from llmchat.books.checkpoint import Checkpointed
 from llmchat.books.conversations import start_of
 from llmchat.books.turn import Begun, Checkpoint, End, Outcome, Progress, Turn
-from llmchat.database import QUEUE_S, in_database
+from llmchat.database import QUEUE_S, THREADS, in_database
 
 # So many are stored in one transaction, and so many may wait for it.
 BATCH = 100
@@ -32,6 +32,15 @@ class _Waiting:
     item: Item
     stored: asyncio.Future[Any]
 
+    def tell(self, result: Result) -> None:
+        """Say what came of it to whoever still waits."""
+        if self.stored.done():
+            return
+        if isinstance(result, Exception):
+            self.stored.set_exception(result)
+        else:
+            self.stored.set_result(result)
+
 
 class Books:
     """The queue of what is to be stored, and its writer, which ends with it."""
@@ -40,6 +49,8 @@ class Books:
         self._waiting: deque[_Waiting] = deque()
         self._writer: asyncio.Task[None] | None = None
         self._alone: set[asyncio.Task[None]] = set()
+        # A thread is left for the batches.
+        self._room = asyncio.Semaphore(THREADS - 1)
 
     async def begin(self, user_id: int, turn: Turn) -> Begun:
         """Store the user's message and the answer to come.
@@ -90,12 +101,14 @@ class Books:
         while batch := self._taken():
             items = [waiting.item for waiting in batch]
             try:
-                _tell(batch, await in_database(store, items))
-            except Contended:
-                for waiting in batch:
-                    self._spawn(_store_alone(waiting))
+                results = await in_database(store, items)
             except Exception as exc:
-                _tell(batch, [_failed(item, exc) for item in items])
+                results = [_failed(item, exc) for item in items]
+            for waiting, result in zip(batch, results, strict=True):
+                if isinstance(result, Contended):
+                    self._spawn(self._store_alone(waiting))
+                else:
+                    waiting.tell(result)
 
     def _taken(self) -> list[_Waiting]:
         taken: list[_Waiting] = []
@@ -105,31 +118,21 @@ class Books:
                 taken.append(waiting)
         return taken
 
+    async def _store_alone(self, waiting: _Waiting) -> None:
+        try:
+            async with self._room:
+                result = await in_database(store_alone, waiting.item)
+        except Exception as exc:
+            result = _failed(waiting.item, exc)
+        waiting.tell(result)
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._alone.add(task)
         task.add_done_callback(self._alone.discard)
 
 
-async def _store_alone(waiting: _Waiting) -> None:
-    try:
-        result = await in_database(store_alone, waiting.item)
-    except Exception as exc:
-        result = _failed(waiting.item, exc)
-    _tell([waiting], [result])
-
-
 def _failed(item: Item, exc: Exception) -> Exception:
     """Return what came of an item that is not stored."""
     is_away = isinstance(exc, (OperationalError, InterfaceError))
     return unstored(item, exc) if is_away else exc
-
-
-def _tell(batch: Sequence[_Waiting], results: Sequence[Result]) -> None:
-    for waiting, result in zip(batch, results, strict=True):
-        if waiting.stored.done():
-            continue
-        if isinstance(result, Exception):
-            waiting.stored.set_exception(result)
-        else:
-            waiting.stored.set_result(result)

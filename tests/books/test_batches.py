@@ -17,7 +17,7 @@ from llmchat.answers import runtime
 from llmchat.books import batch, writer
 from llmchat.books.batch import begin_turn, end_turn, store
 from llmchat.books.conversations import start_of, stored_hash
-from llmchat.books.turn import Begun, End, Outcome
+from llmchat.books.turn import End, Outcome
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Budget, Conversation, Message, Reservation
@@ -179,7 +179,7 @@ async def test_an_end_frees_what_a_start_of_its_batch_may_reserve(user, provider
 
 
 @pytest.mark.parametrize("error", [IntegrityError, DataError])
-async def test_a_batch_that_fails_is_replayed_one_by_one(user, provider, turn, error):
+async def test_a_batch_that_fails_is_stored_by_halves(user, provider, turn, error):
     """What the database refuses of one is no other's refusal."""
     execute = CursorWrapper._execute_with_wrappers
 
@@ -236,17 +236,20 @@ async def test_who_waits_for_a_lock_lets_the_others_of_his_batch_pass(
     holding = asyncio.create_task(in_database(hold))
     await asyncio.to_thread(locked.wait)
     books = runtime.get().books
-    waiting = asyncio.create_task(books.begin(user.pk, turn("Hi")))
+    waiting = [
+        asyncio.create_task(books.begin(user.pk, turn("Hi", session_id=f"s-{n}")))
+        for n in range(4)
+    ]
     try:
         asked = [books.begin(one.pk, turn("Hi")) for one in others]
         async with asyncio.timeout(3):
             begun = await asyncio.gather(*asked)
         assert [one.user_id for one in begun] == [one.pk for one in others]
-        assert not waiting.done()
+        assert not any(task.done() for task in waiting)
     finally:
         done.set()
         await holding
-    assert isinstance(await waiting, Begun)
+    assert codes(await asyncio.gather(*waiting)) == ["Begun"] * 4
 
 
 @pytest.fixture
