@@ -13,6 +13,8 @@ from uuid import UUID
 from django.db import connection, models
 
 Row = Mapping[str, Any]
+# How many a statement inserts, so that its parameters are not too many.
+_ROWS = 500
 
 
 class Columns:
@@ -44,14 +46,27 @@ class Columns:
 
     def insert(self, rows: Sequence[Row]) -> None:
         """Insert rows, each with all of the columns."""
-        columns = ", ".join(_quoted(field) for field in self._fields)
-        places = ", ".join(["%s"] * len(self._fields))
-        self._write(f"INSERT INTO {self.table} ({columns}) VALUES ({places})", rows)
+        values = f"({places(self._fields)})"
+        for at in range(0, len(rows), _ROWS):
+            some = self._prepared(rows[at : at + _ROWS])
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f"INSERT INTO {self.table} ({self.selected}) "
+                    f"VALUES {', '.join([values] * len(some))}",
+                    [value for row in some for value in row],
+                )
 
     def update(self, rows: Sequence[Row]) -> None:
         """Update rows, found by the last of the columns."""
         *changed, key = (f"{_quoted(field)} = %s" for field in self._fields)
-        self._write(f"UPDATE {self.table} SET {', '.join(changed)} WHERE {key}", rows)
+        if not rows:
+            return
+        sql = f"UPDATE {self.table} SET {', '.join(changed)} WHERE {key}"
+        with connection.cursor() as cursor:
+            if len(rows) == 1:
+                cursor.execute(sql, *self._prepared(rows))
+            else:
+                cursor.executemany(sql, self._prepared(rows))
 
     def delete(self, values: Sequence[object]) -> None:
         """Delete the rows with these values in the only column."""
@@ -61,21 +76,14 @@ class Columns:
             where = f"{_quoted(field)} IN ({places(found)})"
             cursor.execute(f"DELETE FROM {self.table} WHERE {where}", found)
 
-    def _write(self, sql: str, rows: Sequence[Row]) -> None:
-        if not rows:
-            return
-        prepared = [
+    def _prepared(self, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+        return [
             tuple(
                 field.get_db_prep_save(row[name], connection)
                 for name, field in zip(self.names, self._fields, strict=True)
             )
             for row in rows
         ]
-        with connection.cursor() as cursor:
-            if len(prepared) == 1:
-                cursor.execute(sql, prepared[0])
-            else:
-                cursor.executemany(sql, prepared)
 
     @cached_property
     def _converters(self) -> list[tuple[list[Any], Any] | None]:
@@ -92,7 +100,7 @@ class Columns:
 
 
 def places(values: Sequence[object]) -> str:
-    """Return a placeholder for each value."""
+    """Return a placeholder for each of them."""
     return ", ".join(["%s"] * len(values))
 
 
