@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
@@ -13,6 +14,7 @@ from django.db import transaction as transactions
 from django.db.backends.utils import CursorWrapper
 from django.test.utils import CaptureQueriesContext
 
+from llmchat import database
 from llmchat.answers import runtime
 from llmchat.books import batch, writer
 from llmchat.books.batch import begin_turn, end_turn, store
@@ -21,6 +23,7 @@ from llmchat.books.turn import End, Outcome
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Budget, Conversation, Message, Reservation
+from llmchat.outages import Outage
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import User, broken_database
 
@@ -313,3 +316,24 @@ async def test_a_full_queue_refuses_and_who_has_left_is_passed_over(
     await first
     await books.close()
     assert held.batches == [1]
+
+
+async def test_a_locked_sqlite_is_an_outage_for_those_who_wait_in_the_queue(
+    user, provider, turn, monkeypatch
+):
+    """Only the first waits for the lock in vain."""
+    asked, outage = [], Outage("x", lambda: None, meanwhile="x")
+    monkeypatch.setattr(outage, "_start_probing", lambda: None)
+    monkeypatch.setattr(database, "outage", outage)
+
+    def fail(*args: object, **fields: object) -> None:
+        asked.append(args)
+        raise OperationalError("database is locked") from sqlite3.OperationalError()
+
+    monkeypatch.setattr(batch, "_together", fail)
+    monkeypatch.setattr(writer, "BATCH", 1)
+    books = runtime.get().books
+    turns = [books.begin(user.pk, turn("Hi", session_id=f"s-{n}")) for n in range(5)]
+    results = await asyncio.gather(*turns, return_exceptions=True)
+    assert codes(results) == ["database_unavailable"] * 5
+    assert len(asked) == 1
