@@ -319,21 +319,25 @@ async def test_a_full_queue_refuses_and_who_has_left_is_passed_over(
 
 
 async def test_a_locked_sqlite_is_an_outage_for_those_who_wait_in_the_queue(
-    user, provider, turn, monkeypatch
+    user, provider, turn
 ):
     """Only the first waits for the lock in vain."""
-    asked, outage = [], Outage("x", lambda: None, meanwhile="x")
-    monkeypatch.setattr(outage, "_start_probing", lambda: None)
-    monkeypatch.setattr(database, "outage", outage)
+    asked = []
 
     def fail(*args: object, **fields: object) -> None:
         asked.append(args)
         raise OperationalError("database is locked") from sqlite3.OperationalError()
 
-    monkeypatch.setattr(batch, "_together", fail)
-    monkeypatch.setattr(writer, "BATCH", 1)
-    books = runtime.get().books
-    turns = [books.begin(user.pk, turn("Hi", session_id=f"s-{n}")) for n in range(5)]
-    results = await asyncio.gather(*turns, return_exceptions=True)
+    with pytest.MonkeyPatch.context() as patch:
+        outage = Outage("the database", lambda: None, meanwhile="refused")
+        patch.setattr(outage, "_start_probing", lambda: None)
+        patch.setattr(database, "outage", outage)
+        patch.setattr(batch, "_together", fail)
+        patch.setattr(writer, "BATCH", 1)
+        books = runtime.get().books
+        results = await asyncio.gather(
+            *(books.begin(user.pk, turn("Hi", session_id=f"s-{n}")) for n in range(5)),
+            return_exceptions=True,
+        )
     assert codes(results) == ["database_unavailable"] * 5
     assert len(asked) == 1
