@@ -147,9 +147,8 @@ def _without_text_index(cursor: Any) -> Iterator[None]:
 
 def _turns() -> Iterator[Measured]:
     """Go on with conversations as the documented client does: by their history."""
-    from llmchat.books.begin import begin_turn
+    from llmchat.books.batch import begin_turn, finish_turn
     from llmchat.books.conversations import stored_hash
-    from llmchat.books.end import finish_turn
     from llmchat.books.turn import Outcome
     from llmchat.models import Conversation, Message, Provider
     from llmchat.providers.types import Usage

@@ -83,8 +83,8 @@ def _run(call: Callable[..., T], args: tuple[object, ...]) -> T:
         try:
             return call(*args)
         except Exception as exc:
-            if _is_locked(exc.__cause__ or exc):
-                # Now, before this thread takes the next call, which would wait as long.
+            if _is_locked(exc) or _is_locked(exc.__cause__):
+                # Before this thread takes the next call, to wait as long in vain.
                 outage.begin(exc.__cause__ or exc)
             raise
         finally:
@@ -139,7 +139,7 @@ def note_failure(exc: BaseException) -> None:
         outage.suspect()
 
 
-def _is_locked(exc: BaseException) -> bool:
+def _is_locked(exc: BaseException | None) -> bool:
     return isinstance(exc, OperationalError) and "locked" in str(exc)
 
 

@@ -13,13 +13,12 @@ two transactions deadlock.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth.models import Group
 from django.db import transaction
 from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone
@@ -35,51 +34,96 @@ _ADJECTIVES = {Budget.Period.DAY: "daily", Budget.Period.MONTH: "monthly"}
 _NOUNS = {Budget.Unit.TOKENS: "token", Budget.Unit.DOLLARS: "money"}
 
 
-def reserve(
-    user_id: int, message_id: UUID, most: Usage, cost: Decimal | None
-) -> tuple[int, ...]:
-    """Reserve the most that an answer can use; return the ids of its budgets.
+class Ledger:
+    """The locked budgets of some users and ends, until `write`.
 
-    Called in the transaction that stores the answer's row. `cost` is the price of
-    `most`, None if the provider has no prices.
-
-    Raises: ChatError `budget_exceeded`, `price_not_configured`.
+    What is reserved and settled is noted here first, one answer after another.
     """
-    budgets = list(_locked(_of_user(user_id)))
-    if not budgets:
-        return ()
-    now = timezone.now()
-    reserved = _reserved(budgets)
-    for budget in budgets:
-        spent = budget.spent_at(now)
-        if spent + reserved.get(budget.pk, 0) >= budget.limit:
-            raise _exceeded(budget, now, is_spent=spent >= budget.limit)
-        if budget.unit == Budget.Unit.DOLLARS and cost is None:
-            raise refusal("price_not_configured")
-    Reservation.objects.bulk_create(
-        Reservation(
-            budget=budget, message_id=message_id, amount=_amount(budget, most, cost)
-        )
-        for budget in budgets
-    )
-    return tuple(budget.pk for budget in budgets)
 
+    def __init__(self) -> None:
+        self._budgets: dict[int, Budget] = {}
+        self._of_user: dict[int, list[Budget]] = {}
+        self._reserved: dict[int, Decimal] = {}
+        self._reservations: list[Reservation] = []
+        self._settled: dict[UUID, None] = {}
+        self._changed: dict[int, Budget] = {}
+        self._now = timezone.now()
 
-def settle(
-    budget_ids: Sequence[int], message_id: UUID, usage: Usage, cost: Decimal | None
-) -> None:
-    """Replace the reservations of an answer with its actual usage.
+    def lock(
+        self, members: Mapping[int, Set[int]], budget_ids: Collection[int]
+    ) -> None:
+        """Read the budgets of users, whose groups are given, and those named."""
+        groups = set().union(*members.values())
+        wanted = Q(user__in=members) | Q(group__in=groups) | Q(pk__in=budget_ids)
+        self._budgets = {row.pk: row for row in _locked(Budget.objects.filter(wanted))}
+        for user_id, theirs in members.items():
+            self._of_user[user_id] = [
+                row
+                for row in self._budgets.values()
+                if row.user_id == user_id or row.group_id in theirs
+            ]
 
-    Called in the transaction that stores the answer's end.
-    """
-    if not budget_ids:
-        return
-    now = timezone.now()
-    for budget in _locked(Budget.objects.filter(pk__in=budget_ids)):
-        budget.spent = budget.spent_at(now) + _amount(budget, usage, cost)
-        budget.period_start = budget.start_of_period(now)
-        budget.save(update_fields=["spent", "period_start"])
-    release([message_id])
+    def read_reserved(self) -> None:
+        """Read what is reserved of the users' budgets."""
+        wanted = {row.pk: row for rows in self._of_user.values() for row in rows}
+        if wanted:
+            self._reserved = _reserved(list(wanted.values()))
+
+    def is_limited(self, user_id: int) -> bool:
+        """Return whether a user draws on any budget."""
+        return bool(self._of_user.get(user_id))
+
+    def reserve(
+        self, user_id: int, message_id: UUID, most: Usage, cost: Decimal | None
+    ) -> tuple[int, ...]:
+        """Reserve what an answer uses at most; return the budgets that it draws on.
+
+        `cost` is that of `most`, None where the provider's prices are not known.
+
+        Raises: ChatError `budget_exceeded`, `price_not_configured`.
+        """
+        budgets = self._of_user.get(user_id, [])
+        for budget in budgets:
+            spent = budget.spent_at(self._now)
+            if spent + self._reserved.get(budget.pk, 0) >= budget.limit:
+                raise _exceeded(budget, self._now, is_spent=spent >= budget.limit)
+            if budget.unit == Budget.Unit.DOLLARS and cost is None:
+                raise refusal("price_not_configured")
+        for budget in budgets:
+            amount = _amount(budget, most, cost)
+            self._reserved[budget.pk] = self._reserved.get(budget.pk, 0) + amount
+            self._reservations.append(
+                Reservation(budget=budget, message_id=message_id, amount=amount)
+            )
+        return tuple(budget.pk for budget in budgets)
+
+    def settle(
+        self,
+        budget_ids: Sequence[int],
+        message_id: UUID,
+        usage: Usage,
+        cost: Decimal | None,
+    ) -> None:
+        """Put what an answer has cost in the place of what was reserved for it."""
+        if not budget_ids:
+            return
+        for budget in filter(None, map(self._budgets.get, budget_ids)):
+            budget.spent = budget.spent_at(self._now) + _amount(budget, usage, cost)
+            budget.period_start = budget.start_of_period(self._now)
+            self._changed[budget.pk] = budget
+        self._settled[message_id] = None
+
+    def write_settled(self) -> None:
+        """Store what was settled."""
+        for budget in self._changed.values():
+            budget.save(update_fields=["spent", "period_start"])
+        if self._settled:
+            release(self._settled)
+
+    def write_reserved(self) -> None:
+        """Store what was reserved."""
+        if self._reservations:
+            Reservation.objects.bulk_create(self._reservations)
 
 
 def release(message_ids: Iterable[UUID]) -> None:
@@ -111,11 +155,6 @@ def on_budget_delete(sender: Any, instance: Budget, **kwargs: Any) -> None:
     Django deletes the reservations first, but an end locks the budget first.
     """
     list(_locked(Budget.objects.filter(pk=instance.pk)).values_list("pk"))
-
-
-def _of_user(user_id: int) -> QuerySet[Budget]:
-    groups = Group.objects.filter(user=user_id).values("pk")
-    return Budget.objects.filter(Q(user_id=user_id) | Q(group__in=groups))
 
 
 def _locked(budgets: QuerySet[Budget]) -> QuerySet[Budget]:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal, cast
 
-from django.db.models import QuerySet
-
 from llmchat import models
-from llmchat.access import keys
+from llmchat.access import keys, memory
+from llmchat.access.memory import Memory
 from llmchat.access.permissions import Access
 from llmchat.errors import ChatError, from_provider, refusal
 from llmchat.providers.errors import (
@@ -74,16 +73,19 @@ class Offer:
     refusal: ChatError | None
 
 
-def route(name: str, access: Access, model: str | None = None) -> Route:
-    """Return the route to a provider; `model` None is its default model.
+def route(
+    name: str, access: Access, model: str | None = None, known: Memory | None = None
+) -> Route:
+    """Return the way to the provider that clients call `name`; `model` None: its own.
 
-    A user without permission does not learn how the provider is configured.
+    `known` is what the caller has read already. A user without the right is not told
+    how the provider is configured.
 
     Raises: ChatError `provider_not_found`, `permission_denied`, `key_not_configured`,
         `address_not_configured`.
     """
-    row = _enabled().filter(name=name).first()
-    if row is None:
+    row = (known or memory.current()).providers.get(name)
+    if row is None or not row.enabled:
         raise refusal("provider_not_found")
     access.require(row.name, model or row.default_model)
     found = _as_route(row)
@@ -103,17 +105,11 @@ def trial(key: models.ProviderKey) -> tuple[Provider, Key]:
 
 
 def offers(access: Access) -> Iterable[Offer]:
-    """Return the enabled providers that the user may use, with what is wrong."""
-    rows = _enabled().select_related("fallback")
+    """Return the enabled providers that may be used, each with why it cannot be."""
+    rows = memory.current().providers.values()
     return [
-        _offer(row, access)
-        for row in rows.prefetch_related("keys", "fallback__keys")
-        if access.patterns(row.name)
+        _offer(row, access) for row in rows if row.enabled and access.patterns(row.name)
     ]
-
-
-def _enabled() -> QuerySet[models.Provider]:
-    return models.Provider.objects.filter(enabled=True)
 
 
 def _offer(row: models.Provider, access: Access) -> Offer:

@@ -14,10 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from llmchat import conf
+from llmchat.access import memory
 from llmchat.models import Provider, ProviderKey
 from llmchat.models.encryption import EncryptionError
 from llmchat.providers.registry import DEFAULT_PROVIDERS
@@ -30,6 +32,8 @@ _USE_IS_NOTED_EVERY = timedelta(minutes=1)
 _STORED = "key "
 # Keys from the environment: until when each rests, and the code of the rejection.
 _resting: dict[Key, tuple[datetime, str]] = {}
+# When this process has noted the use of a stored key, and at which revision.
+_noted: dict[str, tuple[datetime, str | None]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +131,23 @@ def _note_refusal(key: Key, code: str, now: datetime) -> None:
 
 def _note_use(key: Key, now: datetime) -> None:
     _resting.pop(key, None)
-    if key.ident.startswith(_STORED):
-        _row_of(key).filter(
-            Q(last_used_at=None)
-            | Q(last_used_at__lt=now - _USE_IS_NOTED_EVERY)
-            | ~Q(last_error="")
-        ).update(last_used_at=now, last_error="", resting_until=None)
+    if not key.ident.startswith(_STORED) or _is_noted(key, now):
+        return
+    with transaction.atomic():
+        if _row_of(key).exclude(last_error="", resting_until=None).exists():
+            _row_of(key).update(last_used_at=now, last_error="", resting_until=None)
+        else:
+            used = Q(last_used_at=None) | Q(last_used_at__lt=now - _USE_IS_NOTED_EVERY)
+            _row_of(key).filter(used).update(last_used_at=now)
+    _noted[key.ident] = now, memory.latest_revision()
+
+
+def _is_noted(key: Key, now: datetime) -> bool:
+    """Return whether nothing can have become of the key since its use was noted."""
+    at, revision = _noted.get(key.ident, (None, None))
+    known = memory.latest_revision()
+    is_same = known is not None and known == revision
+    return is_same and at is not None and at > now - _USE_IS_NOTED_EVERY
 
 
 def _row_of(key: Key) -> QuerySet[ProviderKey]:

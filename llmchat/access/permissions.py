@@ -6,14 +6,16 @@ of its groups, each group with its list of models. Superusers may use everything
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 
+from llmchat.access import memory
+from llmchat.access.memory import Memory
 from llmchat.errors import refusal
-from llmchat.models import Provider, ProviderAccess
 
 _ALL: tuple[str, ...] = ("*",)
 
@@ -53,19 +55,25 @@ class Access:
 
 
 def access_of(user_id: int) -> Access:
-    """Return what a user may use at this moment."""
-    providers = dict(Provider.objects.values_list("name", "restricted"))
-    restricted = [name for name in providers if providers[name]]
-    models = dict.fromkeys(providers, _ALL)
-    if not restricted or _is_superuser(user_id):
-        return Access(models)
-    models.update(dict.fromkeys(restricted, ()))
-    rows = ProviderAccess.objects.filter(provider__restricted=True, group__user=user_id)
-    for row in rows.select_related("provider"):
-        models[row.provider.name] = models.get(row.provider.name, ()) + row.patterns
-    return Access(models)
-
-
-def _is_superuser(user_id: int) -> bool:
+    """Return what a user may use now."""
+    known = memory.current()
+    if not known.restricted:
+        return access(known)
     users = get_user_model().objects.filter(pk=user_id, is_superuser=True)
-    return users.filter(is_active=True).exists()
+    is_superuser = users.filter(is_active=True).exists()
+    groups = Group.objects.filter(user=user_id).values_list("pk", flat=True)
+    return access(known, is_superuser=is_superuser, groups=frozenset(groups))
+
+
+def access(
+    known: Memory, *, is_superuser: bool = False, groups: Set[int] = frozenset()
+) -> Access:
+    """Return what an active user in these groups may use."""
+    models = dict.fromkeys(known.providers, _ALL)
+    if is_superuser or not known.restricted:
+        return Access(models)
+    models.update(dict.fromkeys(known.restricted, ()))
+    for granted in known.permissions:
+        if granted.group_id in groups:
+            models[granted.provider] += granted.patterns
+    return Access(models)

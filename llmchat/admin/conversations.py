@@ -29,6 +29,7 @@ from llmchat.admin.base import (
     log,
     may_view_users,
     number,
+    with_texts,
 )
 from llmchat.admin.filters import DayFilter, ProviderFilter, UserFilter
 from llmchat.admin.look import ModelAdmin, action, display
@@ -143,7 +144,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
             position__gte=part * _PAGE, position__lt=(part + 1) * _PAGE
         )
         context |= {
-            "chat_messages": list(rows.order_by("position")),
+            "chat_messages": with_texts(list(rows.order_by("position"))),
             "chat_parts": range(last + 1),
             "chat_part": part,
             "cost": dollars(conversation.cost),

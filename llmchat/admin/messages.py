@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
-from llmchat.admin.base import STATE_LABELS, ReadOnly, dollars
+from llmchat.admin.base import STATE_LABELS, ReadOnly, dollars, with_texts
 from llmchat.admin.filters import DayFilter, ProviderFilter, UserFilter
 from llmchat.admin.look import ModelAdmin, display
 from llmchat.models import Message
@@ -43,8 +43,14 @@ class MessageAdmin(ReadOnly, ModelAdmin):
     ordering = ["-created_at"]
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
-    exclude = ["lease_until"]
     actions = None
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Message | None:
+        """Show a running answer with its text so far."""
+        found = super().get_object(request, object_id, from_field)
+        return with_texts([found])[0] if found is not None else None
 
     @display(description=_("state"), label=STATE_LABELS, ordering="state")
     def state_label(self, message: Message) -> str:

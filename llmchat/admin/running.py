@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import F, QuerySet
-from django.db.models.functions import Length
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
@@ -18,6 +18,7 @@ from llmchat.admin.look import ModelAdmin, action, display
 from llmchat.answers import stopping
 from llmchat.books.sweep import sweep
 from llmchat.models import Message, RunningStream
+from llmchat.models.workers import first_written_at, with_length
 from llmchat.reports import search
 
 _STOP = "_stop"
@@ -58,7 +59,7 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
         "provider",
         "model",
         "created_at",
-        "first_token_at",
+        "first_token",
         "attempts",
         "worker",
     ]
@@ -69,11 +70,8 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[RunningStream]:
         """List running answers with the length of their text, not the text."""
         rows: QuerySet[RunningStream] = super().get_queryset(request)
-        return (
-            rows.filter(state=Message.State.STREAMING)
-            .annotate(length=Length("content"))
-            .defer("content")
-        )
+        running = rows.filter(state=Message.State.STREAMING).defer("content")
+        return with_length(running)
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         """Add the button or hide the conversation, as permissions demand."""
@@ -132,17 +130,22 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
     @admin.display(description=_("text so far"))
     def written(self, stream: Any) -> str:
         """Show the length of the stored text."""
-        return f"{stream.length:,} characters"
+        return f"{stream.length or 0:,} characters"
+
+    @admin.display(description=_("first token at"))
+    def first_token(self, stream: Any) -> datetime | None:
+        """Show when its text began, as far as that is stored."""
+        return first_written_at(stream.pk)
 
     @display(
         description=_("state"),
         label={"streaming": "info", "waiting": "warning", "stopping": "danger"},
     )
-    def phase(self, stream: RunningStream) -> str:
+    def phase(self, stream: Any) -> str:
         """Show whether it waits, streams or stops."""
         if stream.stop_requested:
             return "stopping"
-        return "waiting" if stream.first_token_at is None else "streaming"
+        return "streaming" if stream.length else "waiting"
 
     @admin.display(description="")
     def button(self, stream: RunningStream) -> str:

@@ -20,9 +20,8 @@ from llmchat.answers import runtime
 from llmchat.answers.events import Cancelled, Done, End, Failed, Started, StreamEvent
 from llmchat.answers.generation import Generation
 from llmchat.answers.streams import LiveStream
-from llmchat.books.begin import StartUnknownError, begin_turn
+from llmchat.books.begin import StartUnknownError
 from llmchat.books.turn import Begun, Outcome, Turn
-from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
 from llmchat.models import AnswerState
 
@@ -97,7 +96,7 @@ async def _begin(turn: Turn, stream: LiveStream) -> Begun:
 
 async def _store_start(turn: Turn, stream: LiveStream) -> Begun:
     try:
-        begun: Begun = await in_database(begin_turn, stream.user_id, turn)
+        begun = await runtime.get().books.begin(stream.user_id, turn)
     except StartUnknownError as exc:
         # Should it be there, it is no answer that anybody writes.
         failed = Generation(turn, exc.begun, stream, error=exc).outcome()

@@ -1,4 +1,4 @@
-"""The books of all running streams, written once a second in one transaction.
+"""The checkpoints of all running streams, one a second, in one transaction.
 
 A token does not wait for it. It also stops what an operator has stopped or deleted,
 on whichever worker.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
+from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 
 from llmchat.answers.streams import LiveStream, Streams
-from llmchat.books.checkpoint import checkpoint
 from llmchat.books.turn import Progress
-from llmchat.database import in_database
+from llmchat.books.writer import Books
 
 logger = logging.getLogger(__name__)
 
@@ -22,12 +23,24 @@ logger = logging.getLogger(__name__)
 INTERVAL_S = 0.75
 
 
-class Checkpoints:
-    """One task, which ends when nothing streams."""
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """How much of an answer is stored."""
 
-    def __init__(self, streams: Streams) -> None:
+    parts: int = 0
+    chars: int = 0
+
+
+class Checkpoints:
+    """One task, which ends when nothing streams: a reader of every stream's text."""
+
+    def __init__(self, streams: Streams, books: Books) -> None:
         self._streams = streams
+        self._books = books
+        self._positions: dict[UUID, _Position] = {}
         self._task: asyncio.Task[None] | None = None
+        # One that is repeated must not overtake the first.
+        self._storing = asyncio.Lock()
 
     def ensure_running(self) -> None:
         """Called when a stream has begun."""
@@ -52,17 +65,30 @@ class Checkpoints:
                 logger.exception("a checkpoint failed")
 
     async def store(self) -> None:
-        """Store the texts of all running streams and renew their leases."""
-        live: dict[object, tuple[LiveStream, Progress]] = {}
-        for stream in self._streams.running():
-            progress = stream.progress()
-            if progress is not None:
-                live[progress.message_id] = stream, progress
+        """Store what is new in all running streams and renew the lease."""
+        async with self._storing:
+            await self._store()
+
+    async def _store(self) -> None:
+        live = {
+            stream.begun.message_id: stream
+            for stream in self._streams.running()
+            if stream.begun is not None and not stream.ending
+        }
+        known = self._positions
+        self._positions = {ident: known.get(ident, _Position()) for ident in live}
         if not live:
             return
-        taken = await in_database(checkpoint, [item for _, item in live.values()])
-        for message_id in taken.stored:
-            stream, progress = live[message_id]
-            stream.note_progress(progress)
-        for message_id in taken.to_stop:
-            live[message_id][0].cancel()
+        ends = {ident: len(stream.parts) for ident, stream in live.items()}
+        progress = [self._progress(ident, live[ident]) for ident in live]
+        taken = await self._books.checkpoint(progress)
+        for item in progress:
+            chars = item.start + len(item.text)
+            self._positions[item.message_id] = _Position(ends[item.message_id], chars)
+        for ident in taken.to_stop:
+            live[ident].cancel()
+
+    def _progress(self, ident: UUID, stream: LiveStream) -> Progress:
+        at = self._positions[ident]
+        text = "".join(stream.parts[at.parts :])
+        return Progress(ident, at.chars, text, stream.first_token_at)

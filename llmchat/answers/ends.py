@@ -6,7 +6,7 @@ heard and what it reads later are the same. Storing goes on behind the client's 
 each end in a task of its own with a backoff of its own, so that one that keeps failing
 is in nobody's way. The user's next turn waits for it, since it may go on with the
 answer. An end that is given up is named in the log; its row becomes `interrupted`,
-with the text of its last checkpoint, once its lease has run out.
+with the text of its last checkpoint, at the next sweep.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
 
-from llmchat.books.end import end_turn
 from llmchat.books.turn import Begun, Outcome
-from llmchat.database import in_database
+from llmchat.books.writer import Books
 from llmchat.models import AnswerState
 
 logger = logging.getLogger(__name__)
@@ -54,7 +53,8 @@ class _End:
 class Ends:
     """The ends that one process has to store, by message, the oldest first."""
 
-    def __init__(self) -> None:
+    def __init__(self, books: Books) -> None:
+        self._books = books
         self._pending: dict[UUID, _End] = {}
         self._stopping = asyncio.Event()
         # However many wait, their retries hold one thread of the database's.
@@ -83,6 +83,10 @@ class Ends:
         tasks = [end.task for end in ends if end.task is not None]
         late = (await asyncio.wait(tasks, timeout=STORE_S))[1] if tasks else ()
         return not late
+
+    def waiting(self) -> frozenset[UUID]:
+        """Return the answers whose ends are not committed yet."""
+        return frozenset(self._pending)
 
     async def close(self) -> None:
         """Try once more what waits for the database, and name what is given up."""
@@ -119,11 +123,11 @@ class Ends:
         outcome = end.outcome
         try:
             if is_first:
-                stored = await in_database(end_turn, end.begun, outcome)
+                stored = await self._books.end(end.begun, outcome)
             else:
                 async with self._retrying:
                     outcome = end.outcome
-                    stored = await in_database(end_turn, end.begun, outcome, True)
+                    stored = await self._books.end(end.begun, outcome, again=True)
         except (OperationalError, InterfaceError) as exc:
             if is_first:
                 ident = end.begun.message_id

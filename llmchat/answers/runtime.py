@@ -14,13 +14,13 @@ from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
-from django.utils import timezone
 
 from llmchat import conf
 from llmchat.answers.checkpoints import Checkpoints
 from llmchat.answers.ends import Ends
 from llmchat.answers.streams import LiveStream, Streams
 from llmchat.books.sweep import sweep
+from llmchat.books.writer import Books
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
 from llmchat.providers.client import ProviderClient
@@ -46,8 +46,9 @@ class Runtime:
         self.client = ProviderClient(timeouts())
         self.local_model = LocalModel()
         self.streams = Streams()
-        self.ends = Ends()
-        self.checkpoints = Checkpoints(self.streams)
+        self.books = Books()
+        self.ends = Ends(self.books)
+        self.checkpoints = Checkpoints(self.streams, self.books)
         self.closing = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._sweeping = loop.create_task(self._keep_sweeping())
@@ -58,6 +59,12 @@ class Runtime:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def written(self) -> frozenset[UUID]:
+        """Return the answers that this process writes, or has yet to store."""
+        begun = (stream.begun for stream in self.streams.running())
+        live = {one.message_id for one in begun if one is not None}
+        return self.ends.waiting() | live
 
     async def _keep_sweeping(self) -> None:
         """Close the books of processes that die while this one lives.
@@ -106,6 +113,7 @@ class Runtime:
                 wait.cancel()
         await self.checkpoints.close()
         await self.ends.close()
+        await self.books.close()
         await self.client.aclose()
         await self.local_model.stop()
 
@@ -164,11 +172,12 @@ async def startup() -> None:
 
 
 async def _sweep() -> None:
-    renewed_at = timezone.now()
+    written: frozenset[UUID] = frozenset()
     try:
         if _runtime is not None and _runtime.loop is asyncio.get_running_loop():
             await _runtime.checkpoints.store()
-        interrupted = await in_database(partial(sweep, own_before=renewed_at))
+            written = _runtime.written()
+        interrupted = await in_database(partial(sweep, written=written))
     except (DatabaseError, InterfaceError) as exc:
         logger.warning("no look for dead processes, no database: %s", exc)
     else:

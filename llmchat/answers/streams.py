@@ -16,7 +16,7 @@ from datetime import datetime
 from django.utils import timezone
 
 from llmchat import conf
-from llmchat.books.turn import Begun, Progress
+from llmchat.books.turn import Begun
 from llmchat.errors import ChatError, refusal
 from llmchat.providers.types import Event
 
@@ -27,7 +27,6 @@ class LiveStream:
     """One running stream: its text so far, and the handle to cancel it."""
 
     __slots__ = (
-        "_checkpointed",
         "_closing",
         "_waiting",
         "begun",
@@ -55,7 +54,6 @@ class LiveStream:
         self.ended = asyncio.Event()
         self._waiting: asyncio.Task[object] | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._checkpointed = 0
 
     @property
     def text(self) -> str:
@@ -117,18 +115,6 @@ class LiveStream:
         except Exception:
             # The answer has its end all the same.
             logger.exception("a provider's stream did not close")
-
-    def progress(self) -> Progress | None:
-        """Return what the next checkpoint has to store, None before the start."""
-        if self.begun is None or self.ending:
-            return None
-        parts = len(self.parts)
-        text = self.text if parts != self._checkpointed else None
-        return Progress(self.begun.message_id, text, self.first_token_at, parts)
-
-    def note_progress(self, progress: Progress) -> None:
-        """Called when a checkpoint is stored; until then it is owed."""
-        self._checkpointed = progress.parts
 
 
 class Streams:

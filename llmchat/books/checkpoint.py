@@ -1,64 +1,63 @@
-"""The text so far of the answers that a process writes, and their leases."""
+"""What the running answers of a process have become, and which it is to stop.
+
+New text only, as rows in one insert; one row for the lease of the process; one query
+for what operators have stopped or deleted. No answer's own row is touched, so that a
+checkpoint waits for nobody.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 
-from llmchat.books.turn import LEASE, Progress, storable
+from llmchat.books import leases, pieces
+from llmchat.books.sql import Columns
+from llmchat.books.turn import Checkpoint
+from llmchat.books.workers import worker_id
 from llmchat.models import Message
+
+_RUNNING = Columns(Message, ["id", "stop_requested"])
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpointed:
-    """Which answers a checkpoint has stored, and which of them are to be stopped."""
+    """Which answers are to be stopped."""
 
-    stored: frozenset[UUID]
     to_stop: frozenset[UUID]
 
 
-def checkpoint(progress: Sequence[Progress]) -> Checkpointed:
-    """Store the text so far and renew the leases.
+def checkpoint(item: Checkpoint) -> Checkpointed:
+    """Store a checkpoint in a transaction of its own."""
+    with transaction.atomic():
+        taken = write(item)
+        leases.renew(timezone.now())
+    return taken
+
+
+def write(item: Checkpoint) -> Checkpointed:
+    """Store new text; the caller renews the lease, behind all other locks.
 
     To be stopped are the answers that an operator has stopped and those whose row is
-    gone. A row that is locked by its end or its deletion is skipped: it is no longer
-    the checkpoint's business, or the next one's.
+    gone. One that another worker took for dead goes on.
     """
-    wanted = {item.message_id for item in progress}
-    rows = Message.objects.filter(pk__in=wanted)
-    going = rows.filter(stop_requested=False).order_by().values_list("pk", flat=True)
-    to_stop = frozenset(wanted.difference(going))
-    with transaction.atomic():
-        stored = _locked(rows.filter(state=Message.State.STREAMING))
-        _write([item for item in progress if item.message_id in stored])
-    return Checkpointed(stored, to_stop)
+    pieces.add(item.progress, timezone.now())
+    running = _of_this_worker()
+    wanted = {progress.message_id for progress in item.progress}
+    to_stop = {ident for ident in wanted if running.get(ident)}
+    if unknown := wanted.difference(running):
+        rows = Message.objects.filter(pk__in=unknown, stop_requested=False)
+        to_stop |= unknown.difference(rows.order_by().values_list("pk", flat=True))
+    return Checkpointed(frozenset(to_stop))
 
 
-def _locked(rows: QuerySet[Message]) -> frozenset[UUID]:
-    """Lock what is free, without ever waiting while rows are held."""
-    free = rows.order_by("pk").select_for_update(skip_locked=True, no_key=True)
-    return frozenset(free.values_list("pk", flat=True))
-
-
-def _write(progress: Sequence[Progress]) -> None:
-    """Write each row once.
-
-    A row that its own transaction changes for the second time has its foreign keys
-    checked again by PostgreSQL at COMMIT, which locks the conversation: behind the
-    message, where every other transaction takes it before.
-    """
-    lease_until = timezone.now() + LEASE
-    for item in progress:
-        if item.text is not None:
-            Message.objects.filter(pk=item.message_id).update(
-                content=storable(item.text),
-                first_token_at=item.first_token_at,
-                lease_until=lease_until,
-            )
-    silent = [item.message_id for item in progress if item.text is None]
-    Message.objects.filter(pk__in=silent).update(lease_until=lease_until)
+def _of_this_worker() -> dict[UUID, bool]:
+    """Return what this process writes, and whether each is to be stopped."""
+    sql = (
+        f"SELECT {_RUNNING.selected} FROM {_RUNNING.table} "
+        "WHERE worker = %s AND state = 'streaming'"
+    )
+    rows = _RUNNING.read(sql, [worker_id()])
+    return {ident: bool(stop_requested) for ident, stop_requested in rows}

@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from uuid import UUID
 
-from django.utils import timezone
-
-from llmchat.books.turn import Turn
+from llmchat.books.sql import Columns
+from llmchat.books.turn import KnownHistory, Start, Turn
 from llmchat.errors import refusal
 from llmchat.models import Conversation, Message
 from llmchat.providers.types import ChatMessage
 
 _TITLE_LENGTH = 80
 _BATCH = 200
+COLUMNS = Columns(Conversation, (field.name for field in Conversation._meta.fields))
 
 
 def extended_hash(thread_hash: str, role: str, content: str) -> str:
@@ -56,86 +57,72 @@ def stored_hash(conversation_id: UUID) -> str:
     return history_hash(messages.iterator(chunk_size=_BATCH))
 
 
-def open_conversation(user_id: int, turn: Turn) -> Conversation:
-    """Return the conversation that `turn` goes on with, its new messages appended.
-
-    The caller saves it, which for a new one is the only write.
-
-    Raises: ChatError `conversation_not_found`.
-    """
-    conversation, new_messages = _found(user_id, turn) or (
-        _new_conversation(user_id, turn),
-        turn.messages,
-    )
-    conversation.provider = turn.provider
-    conversation.updated_at = timezone.now()
-    conversation.thread_hash = _appended(conversation, new_messages)
-    conversation.message_count += len(new_messages)
-    return conversation
+def start_of(user_id: int, turn: Turn) -> Start:
+    """Return the start of a turn, with the hashes of what its history may be."""
+    hashes = [""]
+    for message in turn.messages:
+        hashes.append(extended_hash(hashes[-1], message.role, message.content))
+    lengths = _known_lengths(turn) if turn.conversation_id is None else []
+    known = tuple(KnownHistory(length, hashes[length]) for length in lengths)
+    return Start(user_id, turn, known, hashes[-1])
 
 
-def _found(
-    user_id: int, turn: Turn
-) -> tuple[Conversation, Sequence[ChatMessage]] | None:
-    # No key of it changes: whoever refers to it need not wait.
-    locked = Conversation.objects.select_for_update(no_key=True)
-    own = locked.filter(user_id=user_id)
-    if turn.conversation_id is not None:
-        named = own.filter(pk=turn.conversation_id).first()
-        if named is None:
-            raise refusal("conversation_not_found")
-        return named, turn.messages[-1:]
-    for length in _known_lengths(turn.messages):
-        thread_hash = history_hash((m.role, m.content) for m in turn.messages[:length])
-        same = own.filter(thread_hash=thread_hash).order_by("-updated_at").first()
-        if same is not None:
-            return same, turn.messages[length:]
-    return None
-
-
-def _known_lengths(messages: Sequence[ChatMessage]) -> list[int]:
-    """Return how many of `messages` may be stored already, the likeliest first.
+def _known_lengths(turn: Turn) -> list[int]:
+    """Return how many of the messages may be stored already, the likeliest first.
 
     All but the last, as a rule. A turn that was refused left its message in the
     client's history and nowhere else, so the same without the user's unanswered
     messages is looked for as well.
     """
-    whole = answered = len(messages) - 1
-    while answered and messages[answered - 1].role == "user":
+    whole = answered = len(turn.messages) - 1
+    while answered and turn.messages[answered - 1].role == "user":
         answered -= 1
     return [length for length in dict.fromkeys((whole, answered)) if length]
 
 
-def _new_conversation(user_id: int, turn: Turn) -> Conversation:
-    first = next(m.content for m in turn.messages if m.role == "user")
+def found(
+    conversations: Iterable[Conversation], start: Start
+) -> tuple[Conversation, Sequence[ChatMessage]] | None:
+    """Return which of `conversations` a turn goes on with, and what is new in it.
+
+    Raises: ChatError `conversation_not_found`.
+    """
+    own = [row for row in conversations if row.user_id == start.user_id]
+    turn = start.turn
+    if turn.conversation_id is not None:
+        for row in own:
+            if row.pk == turn.conversation_id:
+                return row, turn.messages[-1:]
+        raise refusal("conversation_not_found")
+    for known in start.known:
+        same = [row for row in own if row.thread_hash == known.hash]
+        if same:
+            latest = max(same, key=lambda row: row.updated_at)
+            return latest, turn.messages[known.length :]
+    return None
+
+
+def new_conversation(start: Start, now: datetime) -> Conversation:
+    """Return a conversation that begins with a turn, not stored yet."""
+    first = next(m.content for m in start.turn.messages if m.role == "user")
     title = " ".join(first[: 4 * _TITLE_LENGTH].split())
     if len(title) > _TITLE_LENGTH:
         title = title[: _TITLE_LENGTH - 1] + "…"
     return Conversation(
-        user_id=user_id,
-        title=title,
-        provider=turn.provider,
-        updated_at=timezone.now(),
+        user_id=start.user_id, title=title, created_at=now, updated_at=now
     )
 
 
-def _appended(conversation: Conversation, messages: Sequence[ChatMessage]) -> str:
-    now = timezone.now()
-    Message.objects.bulk_create(
-        [
-            Message(
-                conversation=conversation,
-                user_id=conversation.user_id,
-                position=position,
-                role=message.role,
-                content=message.content,
-                created_at=now,
+def goes_on(
+    conversation: Conversation, start: Start, messages: Sequence[ChatMessage]
+) -> None:
+    """Append a turn's new messages; the caller stores them and the conversation."""
+    if start.turn.conversation_id is None:
+        conversation.thread_hash = start.thread_hash
+    else:
+        for message in messages:
+            conversation.thread_hash = extended_hash(
+                conversation.thread_hash, message.role, message.content
             )
-            for position, message in enumerate(messages, conversation.message_count)
-        ],
-        batch_size=_BATCH,
-    )
-    thread_hash = conversation.thread_hash
-    for message in messages:
-        thread_hash = extended_hash(thread_hash, message.role, message.content)
-    return thread_hash
+    conversation.message_count += len(messages)
+    conversation.provider = start.turn.provider

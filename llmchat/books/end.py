@@ -1,4 +1,4 @@
-"""The end of a turn: how an answer ended, what it has used, in one transaction.
+"""The end of a turn, decided: how an answer ended, and what it has used.
 
 A late write changes rows that are there and never makes one, so what was deleted
 meanwhile stays deleted.
@@ -6,78 +6,141 @@ meanwhile stays deleted.
 
 from __future__ import annotations
 
-import logging
+from dataclasses import dataclass, field
 from decimal import Decimal
-
-from django.db import InterfaceError, OperationalError, transaction
-from django.utils import timezone
+from typing import Any
+from uuid import UUID
 
 from llmchat.access import budgets, catalogue, keys
-from llmchat.books import totals
+from llmchat.books import pieces, totals
 from llmchat.books.conversations import extended_hash, stored_hash
-from llmchat.books.turn import Begun, Outcome, storable
+from llmchat.books.facts import Facts, Stored
+from llmchat.books.sql import Columns
+from llmchat.books.turn import Begun, End, Outcome, storable
 from llmchat.models import Conversation, Message
 from llmchat.providers.types import Usage
 
-logger = logging.getLogger(__name__)
-
 _State = Message.State
+_ENDED = Columns(
+    Message,
+    [
+        "state",
+        "content",
+        "provider",
+        "model",
+        "finish_reason",
+        "error_code",
+        "input_tokens",
+        "output_tokens",
+        "reasoning_tokens",
+        "usage_source",
+        "cost",
+        "attempts",
+        "first_token_at",
+        "finished_at",
+        "id",
+    ],
+)
+_AMENDED = Columns(Message, ["state", "finish_reason", "error_code", "id"])
 
 
-def end_turn(begun: Begun, outcome: Outcome, again: bool = False) -> Outcome:
-    """Store what became of an answer, at least its text; return what is stored.
+@dataclass(slots=True)
+class Ended:
+    """The rows that ends change, and the conversations that are to be read again."""
 
-    `again`: an earlier attempt has failed, whose COMMIT may have come through. It is
-    settled once, whatever happens; a second end changes the first one's word alone.
-
-    Raises: OperationalError, InterfaceError: the database does not answer.
-    """
-    try:
-        finish_turn(begun, outcome, again=again)
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception:
-        # Whatever it is that cannot be stored, the row does not stay `streaming`.
-        logger.exception("answer %s cannot be stored as it is", begun.message_id)
-        outcome = _reduced(begun, outcome)
-        finish_turn(begun, outcome, again=again)
-    return outcome
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    amended: list[dict[str, Any]] = field(default_factory=list)
+    rehash: set[UUID] = field(default_factory=set)
+    restate: set[UUID] = field(default_factory=set)
 
 
-def finish_turn(begun: Begun, outcome: Outcome, *, again: bool = False) -> bool:
-    """Store what became of an answer; return whether this was its end."""
+def decide(facts: Facts, ended: Ended, end: End) -> bool:
+    """Note what an end stores; return whether this was the answer's end."""
+    begun, outcome = end.begun, end.outcome
     usage, cost = _booked(begun, outcome)
-    _note_keys(begun, outcome)
-    with transaction.atomic():
-        # No key of it changes: whoever refers to it need not wait.
-        conversations = Conversation.objects.select_for_update(no_key=True)
-        conversation = conversations.filter(pk=begun.conversation_id).first()
-        if conversation is None:
-            # Deleted; what was used is used.
-            if not again or budgets.has_reserved(begun.message_id):
-                budgets.settle(begun.budgets, begun.message_id, usage, cost)
-            return False
-        if not _write_end(begun, outcome, usage, cost):
-            if again and _amend(begun, outcome):
-                totals.note_state(conversation)
-                conversation.save(update_fields=totals.STATE_FIELDS)
-            return False
-        budgets.settle(begun.budgets, begun.message_id, usage, cost)
-        _note_end(conversation, begun, outcome)
-        totals.note_end(conversation, usage, cost)
-        conversation.save(update_fields=["thread_hash", "updated_at", *totals.FIELDS])
+    conversation = facts.conversations.get(begun.conversation_id)
+    if conversation is None:
+        # Deleted; what was used is used.
+        if not end.again or budgets.has_reserved(begun.message_id):
+            facts.ledger.settle(begun.budgets, begun.message_id, usage, cost)
+        return False
+    stored = facts.answers.get(begun.message_id)
+    if stored is None or not _is_open(stored):
+        if end.again and stored is not None and stored.state != outcome.state:
+            _amend(facts, ended, conversation, end)
+        return False
+    facts.ledger.settle(begun.budgets, begun.message_id, usage, cost)
+    ended.answers.append(_row(facts, end, usage, cost))
+    # A second end of it in the same batch finds it settled.
+    facts.answers[begun.message_id] = Stored(
+        outcome.state, usage.source, stored.position
+    )
+    _note_end(facts, ended, conversation, end)
+    totals.note_end(conversation, usage, cost)
+    facts.changed[conversation.pk] = conversation
     return True
 
 
-def _note_end(conversation: Conversation, begun: Begun, outcome: Outcome) -> None:
+def write(facts: Facts, ended: Ended) -> None:
+    """Store what was decided, but for the conversations."""
+    _ENDED.update(ended.answers)
+    _AMENDED.update(ended.amended)
+    if ended.answers:
+        pieces.delete([row["id"] for row in ended.answers])
+    for ident in ended.rehash:
+        facts.conversations[ident].thread_hash = stored_hash(ident)
+    for ident in ended.restate:
+        totals.note_state(facts.conversations[ident])
+    facts.ledger.write_settled()
+
+
+def _is_open(stored: Stored) -> bool:
+    """Return whether an answer waits for its end.
+
+    A row that another worker took for dead is this one's all the same. One that has a
+    source of its usage is settled: an earlier attempt was committed after all.
+    """
+    running = stored.state in (_State.STREAMING, _State.INTERRUPTED)
+    return running and not stored.usage_source
+
+
+def _note_end(facts: Facts, ended: Ended, conversation: Conversation, end: End) -> None:
+    begun, outcome = end.begun, end.outcome
     if conversation.thread_hash != begun.thread_hash:
         # Another turn went on with it meanwhile.
-        conversation.thread_hash = stored_hash(conversation.pk)
+        ended.rehash.add(conversation.pk)
     elif outcome.text:
         conversation.thread_hash = extended_hash(
             begun.thread_hash, Message.Role.ASSISTANT, storable(outcome.text)
         )
-    conversation.updated_at = timezone.now()
+    conversation.updated_at = facts.now
+    _note_state(facts, ended, conversation, end)
+
+
+def _note_state(
+    facts: Facts, ended: Ended, conversation: Conversation, end: End
+) -> None:
+    """Take over the state of the latest answer, which as a rule is this one."""
+    position = facts.answers[end.begun.message_id].position
+    if position == conversation.message_count - 1:
+        conversation.state, conversation.model = end.outcome.state, end.outcome.model
+    else:
+        ended.restate.add(conversation.pk)
+
+
+def _amend(facts: Facts, ended: Ended, conversation: Conversation, end: End) -> None:
+    """Let a stored end say what its client was told meanwhile."""
+    outcome = end.outcome
+    ended.amended.append(
+        {
+            "id": end.begun.message_id,
+            "state": outcome.state,
+            "finish_reason": outcome.finish_reason,
+            "error_code": outcome.error_code,
+        }
+    )
+    ended.restate.add(conversation.pk)
+    facts.changed[conversation.pk] = conversation
 
 
 def _route(begun: Begun, outcome: Outcome) -> catalogue.Route:
@@ -86,7 +149,8 @@ def _route(begun: Begun, outcome: Outcome) -> catalogue.Route:
     return fallback if outcome.fell_back and fallback else begun.route
 
 
-def _note_keys(begun: Begun, outcome: Outcome) -> None:
+def note_keys(begun: Begun, outcome: Outcome) -> None:
+    """Remember which keys were refused and which worked, whatever else is stored."""
     route = _route(begun, outcome)
     if route is not begun.route:
         keys.note(begun.route.keys, outcome.refused, worked=False)
@@ -104,7 +168,7 @@ def _booked(begun: Begun, outcome: Outcome) -> tuple[Usage, Decimal | None]:
     return usage + outcome.before, total
 
 
-def _reduced(begun: Begun, outcome: Outcome) -> Outcome:
+def reduced(begun: Begun, outcome: Outcome) -> Outcome:
     """Return an end without any word of the provider's own."""
     return Outcome(
         state=_State.ERROR,
@@ -120,41 +184,22 @@ def _reduced(begun: Begun, outcome: Outcome) -> Outcome:
     )
 
 
-def _write_end(
-    begun: Begun, outcome: Outcome, usage: Usage, cost: Decimal | None
-) -> int:
-    route = _route(begun, outcome)
-    # A row that another worker took for dead is this one's all the same. One that has
-    # a source of its usage is settled: an earlier attempt was committed after all.
-    rows = Message.objects.filter(
-        pk=begun.message_id,
-        state__in=(_State.STREAMING, _State.INTERRUPTED),
-        usage_source="",
-    )
-    return rows.update(
-        state=outcome.state,
-        content=storable(outcome.text),
-        provider=route.provider.name,
-        model=outcome.model,
-        finish_reason=outcome.finish_reason,
-        error_code=outcome.error_code,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        usage_source=usage.source,
-        cost=cost,
-        attempts=outcome.attempts,
-        first_token_at=outcome.first_token_at,
-        finished_at=timezone.now(),
-        lease_until=None,
-    )
-
-
-def _amend(begun: Begun, outcome: Outcome) -> int:
-    """Let a stored end say what its client was told meanwhile."""
-    rows = Message.objects.filter(pk=begun.message_id).exclude(state=outcome.state)
-    return rows.update(
-        state=outcome.state,
-        finish_reason=outcome.finish_reason,
-        error_code=outcome.error_code,
-    )
+def _row(facts: Facts, end: End, usage: Usage, cost: Decimal | None) -> dict[str, Any]:
+    outcome = end.outcome
+    return {
+        "id": end.begun.message_id,
+        "state": outcome.state,
+        "content": storable(outcome.text),
+        "provider": _route(end.begun, outcome).provider.name,
+        "model": outcome.model,
+        "finish_reason": outcome.finish_reason,
+        "error_code": outcome.error_code,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "usage_source": usage.source,
+        "cost": cost,
+        "attempts": outcome.attempts,
+        "first_token_at": outcome.first_token_at,
+        "finished_at": facts.now,
+    }

@@ -2,76 +2,110 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from llmchat.access import budgets
-from llmchat.books import totals
+from llmchat.books import leases, pieces, totals
 from llmchat.books.conversations import stored_hash
-from llmchat.books.workers import is_known_dead, worker_id
+from llmchat.books.turn import LEASE
+from llmchat.books.workers import worker_id
 from llmchat.models import Conversation, Message
+from llmchat.models.workers import first_written_at, texts_of
 
 _State = Message.State
 
 
-def sweep(user_id: int | None = None, *, own_before: datetime | None = None) -> int:
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """An answer that is streaming, as far as the database knows."""
+
+    id: UUID
+    conversation_id: UUID
+    worker: str
+    created_at: datetime
+
+
+def sweep(
+    user_id: int | None = None, *, written: Collection[UUID] | None = None
+) -> int:
     """Mark the answers of dead processes as interrupted; return how many they were.
 
     A lease of this process's own may have run out because it was suspended, so its
-    rows are left alone: but for those whose lease ended before `own_before`, when the
-    leases of all that it writes were renewed.
+    rows are left alone: but for old ones that are not among `written`, which is all
+    that it writes.
     """
+    now = timezone.now()
     rows = Message.objects.filter(state=_State.STREAMING)
     if user_id is not None:
         rows = rows.filter(user_id=user_id)
     else:
         budgets.release_orphans()
-    now = timezone.now()
-    fields = ("pk", "conversation_id", "worker", "lease_until")
+        pieces.delete_orphans()
+        leases.forget_old(now)
+    running = _read(rows)
+    known = leases.of_workers({row.worker for row in running})
     dead = [
-        (pk, conversation_id, lease_until)
-        for pk, conversation_id, worker, lease_until in rows.order_by().values_list(
-            *fields
+        row
+        for row in running
+        if (
+            _is_given_up(row, written, now)
+            if row.worker == worker_id()
+            else not leases.is_alive(row.worker, known.get(row.worker), now)
         )
-        if _is_over(worker, lease_until, own_before, now)
     ]
-    return sum(_interrupt(*row) for row in dead)
+    return sum(_interrupt(row) for row in dead)
 
 
-def _is_over(
-    worker: str,
-    lease_until: datetime | None,
-    own_before: datetime | None,
-    now: datetime,
+def _read(rows: QuerySet[Message]) -> list[_Running]:
+    fields = ("pk", "conversation_id", "worker", "created_at")
+    return [_Running(*row) for row in rows.order_by().values_list(*fields)]
+
+
+def _is_given_up(
+    row: _Running, written: Collection[UUID] | None, now: datetime
 ) -> bool:
-    if worker == worker_id():
-        return bool(own_before and lease_until and lease_until < own_before)
-    return lease_until is None or lease_until < now or is_known_dead(worker)
+    """Return whether an answer of this process is one that it does not write."""
+    is_old = row.created_at < now - LEASE
+    return is_old and written is not None and row.id not in written
 
 
-def _interrupt(
-    message_id: UUID, conversation_id: UUID, lease_until: datetime | None
-) -> int:
+def _interrupt(row: _Running) -> int:
     with transaction.atomic():
         conversations = Conversation.objects.select_for_update(no_key=True)
-        conversation = conversations.filter(pk=conversation_id).first()
-        # Its lease has moved on: the worker lives after all.
-        rows = Message.objects.filter(
-            pk=message_id, state=_State.STREAMING, lease_until=lease_until
-        )
-        changed = rows.update(
-            state=_State.INTERRUPTED,
-            error_code="interrupted",
-            finished_at=timezone.now(),
-            lease_until=None,
-        )
+        conversation = conversations.filter(pk=row.conversation_id).first()
+        if row.worker != worker_id() and _lives_after_all(row.worker):
+            return 0
+        changed = _mark(row.id)
         if changed:
-            budgets.release([message_id])
+            budgets.release([row.id])
+            pieces.delete([row.id])
         if conversation is not None and changed:
-            conversation.thread_hash = stored_hash(conversation_id)
+            conversation.thread_hash = stored_hash(row.conversation_id)
             totals.note_state(conversation)
             conversation.save(update_fields=["thread_hash", *totals.STATE_FIELDS])
     return changed
+
+
+def _lives_after_all(worker: str) -> bool:
+    lease_until = leases.of_workers([worker]).get(worker)
+    return leases.is_alive(worker, lease_until, timezone.now())
+
+
+def _mark(ident: UUID) -> int:
+    """Store what is known of an answer whose worker has died."""
+    fields = {
+        "state": _State.INTERRUPTED,
+        "error_code": "interrupted",
+        "finished_at": timezone.now(),
+    }
+    if text := texts_of([ident]).get(ident):
+        fields |= {"content": text, "first_token_at": first_written_at(ident)}
+    rows = Message.objects.filter(pk=ident, state=_State.STREAMING)
+    return rows.update(**fields)

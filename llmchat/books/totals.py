@@ -12,7 +12,6 @@ from llmchat.models import Conversation, Message
 from llmchat.providers.types import Usage
 
 STATE_FIELDS = ("state", "model")
-FIELDS = (*STATE_FIELDS, "input_tokens", "output_tokens", "cost")
 
 
 def note_begin(conversation: Conversation, model: str) -> None:
@@ -23,11 +22,10 @@ def note_begin(conversation: Conversation, model: str) -> None:
 
 
 def note_end(conversation: Conversation, usage: Usage, cost: Decimal | None) -> None:
-    """Add up an answer whose end is stored; the caller saves `FIELDS`."""
+    """Add up an answer whose end is stored; the caller saves the conversation."""
     conversation.input_tokens += usage.input_tokens or 0
     conversation.output_tokens += usage.output_tokens
     conversation.cost += cost or 0
-    note_state(conversation)
 
 
 def note_state(conversation: Conversation) -> None:

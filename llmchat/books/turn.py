@@ -47,15 +47,19 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a checkpoint stores of one stream; `text` None: nothing new.
-
-    `parts` is the number of pieces that the text is made of.
-    """
+    """The new text of one running answer, from its character `start` on; "": none."""
 
     message_id: UUID
-    text: str | None
+    start: int
+    text: str
     first_token_at: datetime | None
-    parts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What this process's running answers have become, to be stored."""
+
+    progress: tuple[Progress, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,41 @@ class Outcome:
     refused: dict[str, str] = field(default_factory=dict)
     fell_back: bool = False
     before: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHistory:
+    """So many messages of a turn, which may be stored already, and their hash."""
+
+    length: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A turn that is to be stored.
+
+    `known` is what may be stored of its history, the likeliest first; `thread_hash` is
+    the hash of all of it.
+    """
+
+    user_id: int
+    turn: Turn
+    known: tuple[KnownHistory, ...]
+    thread_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """An outcome that is to be stored.
+
+    `again`: an earlier attempt has failed, whose COMMIT may have come through. It is
+    settled once, whatever happens; a second end changes the first one's word alone.
+    """
+
+    begun: Begun
+    outcome: Outcome
+    again: bool = False
 
 
 def storable(text: str) -> str:

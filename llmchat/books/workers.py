@@ -1,7 +1,8 @@
 """Who writes an answer: the identity of this process, and whether another still lives.
 
-An answer's row names its worker. After a crash, a worker on the same machine can be
-seen to be gone at once; of one elsewhere only its lease tells.
+An answer's row names its worker, which has a row of its own with its lease. After a
+crash, a worker on the same machine can be seen to be gone at once; of one elsewhere
+only its lease tells.
 """
 
 from __future__ import annotations

@@ -9,15 +9,20 @@ from llmchat.models.conversations import (
 )
 from llmchat.models.permissions import ProviderAccess
 from llmchat.models.providers import Provider, ProviderKey
+from llmchat.models.revision import Revision
+from llmchat.models.workers import Piece, Worker
 
 __all__ = [
     "AnswerState",
     "Budget",
     "Conversation",
     "Message",
+    "Piece",
     "Provider",
     "ProviderAccess",
     "ProviderKey",
     "Reservation",
+    "Revision",
     "RunningStream",
+    "Worker",
 ]

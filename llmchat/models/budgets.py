@@ -13,13 +13,15 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from llmchat.models.revision import Watched
+
 
 def today() -> date:
     """Return today's date in UTC."""
     return timezone.now().date()
 
 
-class Budget(models.Model):
+class Budget(Watched):
     """What a user, or the members of a group together, may spend in a period.
 
     Days and months are in UTC. `spent` is for the period that began on

@@ -96,8 +96,8 @@ class Conversation(models.Model):
 class Message(models.Model):
     """One message of a conversation; an assistant message is one stored stream.
 
-    The worker that streams the answer keeps extending `lease_until`; a row that is
-    still `streaming` after it belongs to a process that has died.
+    `worker` names the process that streams the answer. Until its end, the text is in
+    pieces (`workers.py`).
     """
 
     class Role(models.TextChoices):
@@ -149,7 +149,6 @@ class Message(models.Model):
     first_token_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     worker = models.CharField(max_length=96, blank=True)
-    lease_until = models.DateTimeField(null=True, blank=True)
     stop_requested = models.BooleanField(default=False)
 
     class Meta:
@@ -166,9 +165,9 @@ class Message(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["lease_until"],
+                fields=["worker"],
                 condition=Q(state="streaming"),
-                name="message_streaming",
+                name="message_running",
             ),
             models.Index(fields=["-created_at"], name="message_created"),
             # Holds all that the usage is added up from, so that no text is read.

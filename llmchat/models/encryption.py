@@ -31,8 +31,13 @@ def decrypt(ciphertext: str) -> str:
 
     Raises: EncryptionError when none of the configured keys fits.
     """
+    return _decrypted(conf.get().encryption_keys, ciphertext)
+
+
+@lru_cache(maxsize=256)
+def _decrypted(keys: tuple[str, ...], ciphertext: str) -> str:
     try:
-        return _fernet().decrypt(ciphertext.encode("ascii")).decode()
+        return _fernet_of(keys).decrypt(ciphertext.encode("ascii")).decode()
     except (InvalidToken, UnicodeEncodeError) as exc:
         raise EncryptionError("no configured key decrypts this secret") from exc
 

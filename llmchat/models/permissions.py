@@ -6,8 +6,10 @@ from django.contrib.auth.models import Group
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from llmchat.models.revision import Watched
 
-class ProviderAccess(models.Model):
+
+class ProviderAccess(Watched):
     """A group that may use a restricted provider, and which models of it.
 
     Whether a provider is restricted is its own field: deleting the last group leaves

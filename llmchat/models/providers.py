@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from llmchat import conf
 from llmchat.models.encryption import decrypt, encrypt
+from llmchat.models.revision import Watched
 
 # What most keys begin with; it reveals nothing about the key.
 _KIND = "sk-"
@@ -21,7 +22,7 @@ _BASE_URLS = {
 }
 
 
-class Provider(models.Model):
+class Provider(Watched):
     """A provider as an operator configures it; `name` is what clients send."""
 
     class Protocol(models.TextChoices):
@@ -140,7 +141,7 @@ class Provider(models.Model):
             raise ValidationError(_("Enter a base URL, or disable the provider."))
 
 
-class ProviderKey(models.Model):
+class ProviderKey(Watched):
     """An API key, encrypted; only its last four characters can ever be shown."""
 
     provider = models.ForeignKey(

@@ -22,6 +22,7 @@ from django.db.models import Q, QuerySet
 
 from llmchat.database import read_database
 from llmchat.models import Conversation, Message
+from llmchat.models.workers import texts_of
 
 _CONVERSATIONS = 20
 _MESSAGES = 200
@@ -138,8 +139,16 @@ def _each(
             if conversation.pk != ident:
                 yield conversation, iter(())
                 continue
-            yield conversation, ({f: row[f] for f in _MESSAGE_FIELDS} for row in rows)
+            yield conversation, map(_exported, rows)
             ident, rows = next(groups, (None, iter(())))
+
+
+def _exported(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a message's fields, a running answer's with its text so far."""
+    fields = {name: row[name] for name in _MESSAGE_FIELDS}
+    if row["state"] == Message.State.STREAMING:
+        fields["content"] = texts_of([row["id"]]).get(row["id"], row["content"])
+    return fields
 
 
 def _batches(conversations: QuerySet[Conversation]) -> Iterator[list[Conversation]]:

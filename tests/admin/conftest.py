@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
 from llmchat.books.workers import worker_id
-from llmchat.models import Message, Provider
+from llmchat.models import Message, Piece, Provider
 from tests.support.admin_fixtures import make_conversation
 
 
@@ -26,9 +24,11 @@ def running(ann: User) -> Message:
         ann,
         state="streaming",
         worker=worker_id(),
-        lease_until=timezone.now() + timedelta(minutes=1),
     )
-    return conversation.messages.get(role="assistant")
+    answer = conversation.messages.get(role="assistant")
+    now = timezone.now()
+    Piece.objects.create(message_id=answer.pk, start=0, text="Yes", written_at=now)
+    return answer
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from llmchat.models import Message
+from llmchat.models import Message, Piece, Worker
 
 LIST = "/admin/llmchat/conversation/"
 RUNNING = "/admin/llmchat/runningstream/"
@@ -22,6 +22,21 @@ def test_streaming_now_lists_what_runs(admin_client: Client, running: Message) -
 
     assert str(running.conversation_id) in page
     assert "3 characters" in page
+
+
+def test_a_running_answer_is_shown_with_its_text_so_far(
+    admin_client: Client, running: Message
+) -> None:
+    Message.objects.filter(pk=running.pk).update(content="")
+    Piece.objects.update(text="The text so far")
+    urls = [
+        f"{LIST}{running.conversation_id}/change/",
+        f"/admin/llmchat/message/{running.pk}/change/",
+    ]
+    for url in urls:
+        assert "The text so far" in admin_client.get(url).content.decode()
+    page = admin_client.get(f"{RUNNING}{running.pk}/change/").content.decode()
+    assert "The text so far" not in page
 
 
 def test_stop_marks_the_stream_and_says_who_did_it(
@@ -77,9 +92,8 @@ def test_what_a_dead_process_left_does_not_run(
     admin_client: Client, running: Message
 ) -> None:
     past = timezone.now() - timedelta(seconds=1)
-    Message.objects.filter(pk=running.pk).update(
-        worker="elsewhere/1/2", lease_until=past
-    )
+    Worker.objects.create(name="elsewhere/1/2", lease_until=past)
+    Message.objects.filter(pk=running.pk).update(worker="elsewhere/1/2")
 
     assert not admin_client.get(RUNNING).context["cl"].result_list
 

@@ -12,6 +12,7 @@ from llmchat.answers import checkpoints, runtime
 from llmchat.answers.answer import stream_answer
 from llmchat.database import in_database
 from llmchat.models import Message
+from llmchat.models.workers import texts_of
 from tests.support.chat_fixtures import broken_database, registered, until
 
 # The second is no subclass of what Django calls a database error.
@@ -19,8 +20,8 @@ FAILURES = pytest.mark.parametrize("failure", [OperationalError, InterfaceError]
 
 
 async def stored_text() -> str:
-    row = await in_database(Message.objects.filter(role="assistant").first)
-    return row.content if row is not None else ""
+    texts = await in_database(lambda: texts_of(Message.objects.values("pk")))
+    return "".join(texts.values())
 
 
 @FAILURES
@@ -45,7 +46,7 @@ async def test_checkpoints_go_on_behind_a_failure(
 
     task = asyncio.create_task(consume())
     await upstream.received.wait()
-    with broken_database("UPDATE", failure):
+    with broken_database("INSERT", failure):
         await until(is_told)
     go.set()
     await until(is_stored)

@@ -19,14 +19,15 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
-from llmchat.answers import answer, checkpoints, ends, runtime, stopping
+from llmchat.answers import checkpoints, ends, runtime, stopping
 from llmchat.answers.events import Done, Failed
-from llmchat.books.begin import begin_turn
-from llmchat.books.end import end_turn
-from llmchat.books.turn import LEASE, Begun, Outcome
+from llmchat.books.batch import begin_turn, end_turn
+from llmchat.books.turn import Begun, Outcome
+from llmchat.books.writer import Books
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
 from llmchat.models import Budget, Conversation, Message, ProviderKey, Reservation
+from llmchat.models.workers import texts_of
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import User, broken_database, end_of, is_waiting, until
 from tests.support.streaming import streaming
@@ -44,7 +45,8 @@ def unstorable(value: str) -> Iterator[None]:
     execute = CursorWrapper._execute_with_wrappers
 
     def fail(cursor, sql, params, many, executor):
-        if params and value in params:
+        rows = params if many else [params or ()]
+        if any(value in row for row in rows):
             raise DataError("value too long")
         return execute(cursor, sql, params, many, executor)
 
@@ -201,18 +203,18 @@ async def test_a_commit_that_comes_late_is_made_to_say_what_was_told(
     assert await in_database(books) == ["error", 3, 10]
 
 
-def unknown_commit(monkeypatch, module, name: str, error=OperationalError) -> None:
-    """Let the first call come through and say that it has not."""
-    call, failed = getattr(module, name), []
+def unknown_commit(monkeypatch, error=OperationalError) -> None:
+    """Let the first end come through and say that it has not."""
+    store, failed = Books.end, []
 
-    def fail(*args: object) -> object:
-        result = call(*args)
+    async def fail(*args: object, **fields: object) -> object:
+        result = await store(*args, **fields)
         if not failed:
             failed.append(True)
             raise error("the connection is lost")
         return result
 
-    monkeypatch.setattr(module, name, fail)
+    monkeypatch.setattr(Books, "end", fail)
 
 
 @pytest.mark.parametrize("deleted", [False, True], ids=["kept", "deleted"])
@@ -220,7 +222,7 @@ def unknown_commit(monkeypatch, module, name: str, error=OperationalError) -> No
 async def test_a_commit_of_unknown_outcome_settles_once(
     user, provider, upstream, turn, monkeypatch, deleted, interrupted
 ):
-    unknown_commit(monkeypatch, ends, "end_turn")
+    unknown_commit(monkeypatch)
     budget = await in_database(
         lambda: Budget.objects.create(user=user, period="day", unit="tokens", limit=99)
     )
@@ -269,10 +271,10 @@ async def test_a_start_of_unknown_outcome_is_refused_and_ended(
 async def test_a_start_that_fails_unexpectedly_is_refused_in_our_own_words(
     user, provider, upstream, turn, monkeypatch, caplog, error
 ):
-    def fail(*args: object) -> None:
+    async def fail(*args: object) -> None:
         raise error("a secret")
 
-    monkeypatch.setattr(answer, "begin_turn", fail)
+    monkeypatch.setattr(Books, "begin", fail)
     with pytest.raises(ChatError) as refused:
         await end_of(user, turn("Hi"))
     assert (refused.value.code, refused.value.status) == ("internal_error", 500)
@@ -286,23 +288,28 @@ async def test_an_end_that_keeps_failing_is_in_nobody_s_way(
     """Neither another's end nor a checkpoint waits for it."""
     monkeypatch.setattr(ends, "STORE_S", 0.05)
     monkeypatch.setattr(checkpoints, "INTERVAL_S", 0.01)
-    end_turn_, failing = ends.end_turn, []
+    store, failing = Books.end, []
 
-    def fail_first(begun: Begun, *args: object) -> object:
+    async def fail_first(books: Books, begun: Begun, *args: object, **fields) -> object:
         if not failing:
             failing.append(begun.message_id)
         if begun.message_id in failing:
             raise OperationalError("deadlock detected")
-        return end_turn_(begun, *args)
+        return await store(books, begun, *args, **fields)
 
-    monkeypatch.setattr(ends, "end_turn", fail_first)
+    monkeypatch.setattr(Books, "end", fail_first)
     other = await in_database(User.objects.create_user, "bob")
     assert isinstance(await end_of(user, turn("Hi")), Failed)
     upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     async with streaming(other, turn("Hi")) as (_task, events, _stream):
 
         async def is_checkpointed() -> bool:
-            return ("streaming", "Hel") in await in_database(stored)
+            return (
+                "Hel"
+                in (
+                    await in_database(lambda: texts_of(Message.objects.values("pk")))
+                ).values()
+            )
 
         await until(is_checkpointed)
         go.set()
@@ -321,7 +328,7 @@ async def test_an_end_that_waits_when_the_server_stops_is_tried_once_more(
 ):
     monkeypatch.setattr(ends, "STORE_S", 0.05)
     monkeypatch.setattr(ends, "_FIRST_DELAY_S", 60)
-    unknown_commit(monkeypatch, ends, "end_turn", InterfaceError)
+    unknown_commit(monkeypatch, InterfaceError)
     assert isinstance(await end_of(user, turn("Hi")), Failed)
     await runtime.shutdown()
     assert await in_database(stored) == [("error", "Hello")]
@@ -373,14 +380,14 @@ class Gate(Event):
 def slow_end(monkeypatch) -> Iterator[Gate]:
     """Let no end be stored until the gate is set, and no client wait for it."""
     go = Gate()
-    store = ends.end_turn
+    store = Books.end
 
-    def wait(*args: object) -> object:
+    async def wait(*args: object, **fields: object) -> object:
         go.reached.set()
-        assert go.wait(30)
-        return store(*args)
+        assert await asyncio.to_thread(go.wait, 30)
+        return await store(*args, **fields)
 
-    monkeypatch.setattr(ends, "end_turn", wait)
+    monkeypatch.setattr(Books, "end", wait)
     monkeypatch.setattr(ends, "STORE_S", 0.05)
     yield go
     go.set()
@@ -459,5 +466,5 @@ def two_in_the_wrong_order(user, turn) -> list:
     first, second = sorted(row.message_id for row in begun)
     for pk in (second, first):
         # On PostgreSQL, what is changed is written anew, behind the rest.
-        Message.objects.filter(pk=pk).update(lease_until=timezone.now() + LEASE)
+        Message.objects.filter(pk=pk).update(finished_at=timezone.now())
     return [first, second]

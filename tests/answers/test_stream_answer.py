@@ -48,7 +48,6 @@ async def test_a_whole_turn_is_stored_with_usage_cost_and_timing(
     assert (answer.input_tokens, answer.output_tokens) == (7, 3)
     assert answer.cost == Decimal("0.000013")
     assert answer.created_at <= answer.first_token_at <= answer.finished_at
-    assert answer.lease_until is None
 
 
 async def test_the_turn_is_in_the_database_before_the_provider_is_called(

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from llmchat.answers import answer, runtime
+from llmchat.answers import runtime
 from llmchat.api import namespace
+from llmchat.books.writer import Books
 
 
 class Heard:
@@ -39,10 +40,14 @@ def broken(*args: object) -> None:
     raise RuntimeError("a secret")
 
 
+async def broken_later(*args: object) -> None:
+    broken()
+
+
 async def test_a_start_that_fails_unexpectedly_gets_one_error_and_its_ack(
     user, provider, upstream, turn, monkeypatch, caplog
 ):
-    monkeypatch.setattr(answer, "begin_turn", broken)
+    monkeypatch.setattr(Books, "begin", broken_later)
     heard = await heard_of(user, turn("Hi"))
     [(name, data)] = heard.events
     assert (name, data["sessionId"]) == ("llm:stream:error", "s-1")

@@ -179,7 +179,8 @@ async def test_an_answer_that_an_operator_stops_is_told_with_its_text_and_place(
     running = "SELECT id FROM llmchat_message WHERE user_id = ? AND state = 'streaming'"
     async with client_of(server, account) as client:
         asking = asyncio.create_task(client.post("/llm/chat", json=body()))
-        text = f"{running} AND content = 'Hel'"
+        pieces = "SELECT message_id FROM llmchat_piece WHERE text = 'Hel'"
+        text = f"{running} AND id IN ({pieces})"
         [(ident,)] = await server.rows_soon(text, account.user_id, count=1)
         server.change(
             "UPDATE llmchat_message SET stop_requested = 1 WHERE id = ?", ident

@@ -14,15 +14,15 @@ from django.test.utils import CaptureQueriesContext
 
 from llmchat import database
 from llmchat.access import budgets
+from llmchat.answers import runtime
 from llmchat.answers.events import Done
-from llmchat.books.begin import begin_turn
-from llmchat.books.checkpoint import checkpoint
+from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.conversations import stored_hash
-from llmchat.books.end import finish_turn
 from llmchat.books.turn import Begun, Outcome, Progress, Turn
 from llmchat.database import THREADS, in_database
 from llmchat.errors import ChatError
 from llmchat.models import Budget, Conversation, Message
+from llmchat.models.workers import texts_of
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import User, end_of, events_of, is_waiting, until
 from tests.support.streaming import streaming
@@ -170,9 +170,7 @@ async def test_users_do_not_wait_for_one_another(user, provider, upstream, turn)
         await holding
 
 
-async def test_a_checkpoint_waits_for_nobody_and_locks_nothing_else(
-    user, provider, upstream, turn
-):
+async def test_a_checkpoint_waits_for_nobody(user, provider, upstream, turn):
     """Neither for a conversation that is locked, nor for an answer that is."""
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has one writer at a time")
@@ -187,24 +185,18 @@ async def test_a_checkpoint_waits_for_nobody_and_locks_nothing_else(
             locked.set()
             assert done.wait(30)
 
-    def progress(begun: Begun) -> Progress:
-        return Progress(begun.message_id, "Hel", None, 1)
-
     holding = asyncio.create_task(in_database(hold))
     await asyncio.to_thread(locked.wait)
+    idents = {first.message_id, second.message_id}
+    progress = [Progress(ident, 0, "Hel", None) for ident in idents]
     try:
-        both = [progress(first), progress(second)]
         async with asyncio.timeout(10):
-            taken = await in_database(checkpoint, both)
+            taken = await runtime.get().books.checkpoint(progress)
     finally:
         done.set()
         await holding
-    assert taken.stored == {first.message_id}
     assert not taken.to_stop
-    assert (await in_database(checkpoint, both)).stored == {
-        first.message_id,
-        second.message_id,
-    }
+    assert await in_database(texts_of, idents) == dict.fromkeys(idents, "Hel")
 
 
 async def test_who_deletes_a_budget_and_who_settles_it_take_it_in_one_order(

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from llmchat.answers.answer import cancel_stream, stream_answer
 from llmchat.answers.events import Done, Failed
-from llmchat.books.begin import begin_turn
+from llmchat.books.batch import begin_turn
 from llmchat.books.conversations import history_hash, stored_hash
 from llmchat.books.turn import Turn
 from llmchat.database import in_database

@@ -5,28 +5,38 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from datetime import timedelta
+import uuid
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from llmchat.access import catalogue, keys
 from llmchat.access.permissions import Access
 from llmchat.answers import checkpoints, runtime, stopping
-from llmchat.answers.events import Cancelled, Done, Failed
+from llmchat.answers.events import Cancelled, Done, Failed, Token
 from llmchat.books import workers
-from llmchat.books.begin import begin_turn
+from llmchat.books.batch import begin_turn
 from llmchat.books.checkpoint import checkpoint
 from llmchat.books.conversations import stored_hash
 from llmchat.books.sweep import sweep
-from llmchat.books.turn import Progress
+from llmchat.books.turn import LEASE, Checkpoint, Progress
+from llmchat.books.writer import Books
 from llmchat.database import in_database
 from llmchat.errors import ChatError
-from llmchat.models import Conversation, Message, Provider, ProviderKey
+from llmchat.models import (
+    Conversation,
+    Message,
+    Piece,
+    Provider,
+    ProviderKey,
+    Worker,
+)
+from llmchat.models.workers import texts_of
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import broken_database, events_of, until
 from tests.support.streaming import streaming
@@ -44,29 +54,99 @@ def is_answer(state, content):
 
     async def check() -> bool:
         row = await the_answer()
-        return (row.state, row.content) == (state, content)
+        return (row.state, await text_of(row)) == (state, content)
 
     return check
 
 
-async def checkpoint_of(user):
-    streams = runtime.get().streams.of_user(user.pk)
-    return await in_database(checkpoint, [stream.progress() for stream in streams])
+async def text_of(row: Message) -> str:
+    """Return the text of an answer, so far or whole."""
+    texts = await in_database(texts_of, [row.pk])
+    return row.content + texts.get(row.pk, "")
 
 
-async def test_a_checkpoint_stores_the_text_and_renews_the_lease(
-    user, provider, upstream, turn
+async def lease() -> datetime:
+    worker = await in_database(lambda: Worker.objects.get(name=workers.worker_id()))
+    return worker.lease_until
+
+
+async def test_a_checkpoint_stores_what_is_new_and_renews_the_lease(
+    user, provider, upstream, turn, monkeypatch
 ):
-    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
-    async with streaming(user, turn("Hi")):
-        before = await the_answer()
-        taken = await checkpoint_of(user)
-        assert (len(taken.stored), taken.to_stop) == (1, frozenset())
-        after = await the_answer()
-        assert (after.state, after.content) == ("streaming", "Hel")
-        assert after.lease_until > before.lease_until
+    monkeypatch.setattr(checkpoints, "INTERVAL_S", 60)
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo", end := asyncio.Event())
+    async with streaming(user, turn("Hi")) as (_, events, _stream):
+        await runtime.get().checkpoints.store()
+        before = await lease()
+        assert before > timezone.now() + LEASE / 2
+        await runtime.get().checkpoints.store()
+        assert await the_pieces() == [(0, "Hel")]
+        assert await lease() > before
         go.set()
+        await until(lambda: has_tokens(events, 2))
+        await runtime.get().checkpoints.store()
+        assert await the_pieces() == [(0, "Hel"), (3, "lo")]
+        row = await the_answer()
+        assert (row.state, row.content, await text_of(row)) == (
+            "streaming",
+            "",
+            "Hello",
+        )
+        end.set()
     assert (await the_answer()).content == "Hello"
+    assert await the_pieces() == []
+
+
+async def has_tokens(events: list[object], number: int) -> bool:
+    return sum(isinstance(event, Token) for event in events) == number
+
+
+async def the_pieces() -> list[tuple[int, str]]:
+    rows = Piece.objects.order_by("pk").values_list("start", "text")
+    return await in_database(lambda: list(rows))
+
+
+async def test_a_checkpoint_whose_commit_was_not_told_doubles_nothing(
+    user, provider, upstream, turn, monkeypatch
+):
+    monkeypatch.setattr(checkpoints, "INTERVAL_S", 60)
+    store, failed = Books.checkpoint, []
+
+    async def fail(*args: object) -> object:
+        taken = await store(*args)
+        if not failed:
+            failed.append(True)
+            raise OperationalError("the connection is lost")
+        return taken
+
+    monkeypatch.setattr(Books, "checkpoint", fail)
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo", end := asyncio.Event())
+    async with streaming(user, turn("Hi")) as (_, events, _stream):
+        with pytest.raises(OperationalError):
+            await runtime.get().checkpoints.store()
+        go.set()
+        await until(lambda: has_tokens(events, 2))
+        await runtime.get().checkpoints.store()
+        assert await the_pieces() == [(0, "Hel"), (0, "Hello")]
+        assert await text_of(await the_answer()) == "Hello"
+        end.set()
+
+
+async def test_pieces_that_nobody_writes_are_deleted(user, provider, upstream, turn):
+    upstream.steps = ("Hel", go := asyncio.Event())
+    async with streaming(user, turn("Hi")):
+        await runtime.get().checkpoints.store()
+        answer = await the_answer()
+
+        def leave() -> None:
+            fields = {"start": 0, "text": "gone", "written_at": timezone.now()}
+            Piece.objects.create(message_id=uuid.uuid4(), **fields)
+            sweep()
+
+        await in_database(leave)
+        left = await in_database(lambda: list(Piece.objects.all()))
+        assert [(row.message_id, row.text) for row in left] == [(answer.pk, "Hel")]
+        go.set()
 
 
 async def test_no_conversation_is_read_and_nothing_sorted_to_find_what_runs(
@@ -77,7 +157,7 @@ async def test_no_conversation_is_read_and_nothing_sorted_to_find_what_runs(
     def statements() -> list[str]:
         begun = begin_turn(user.pk, turn("Hi"))
         with CaptureQueriesContext(connection) as queries:
-            checkpoint([Progress(begun.message_id, "Hel", None, 1)])
+            checkpoint(Checkpoint((Progress(begun.message_id, 0, "Hel", None),)))
             sweep()
             sweep(user.pk)
             stopping.stop(Message.objects.all())
@@ -149,14 +229,14 @@ async def test_a_process_that_was_suspended_leaves_its_own_rows_alone(
     upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     async with streaming(user, turn("Hi")) as (_, events, _stream):
         late = timezone.now() - timedelta(minutes=5)
-        rows = Message.objects.filter(state="streaming")
-        await in_database(lambda: rows.update(lease_until=late))
+        await in_database(lambda: Worker.objects.update(lease_until=late))
+        await in_database(lambda: Message.objects.update(created_at=late))
         assert await in_database(sweep) == 0
         assert await in_database(sweep, user.pk) == 0
         await runtime._sweep()
         row = await the_answer()
-        assert (row.state, row.content) == ("streaming", "Hel")
-        assert row.lease_until > timezone.now()
+        assert (row.state, await text_of(row)) == ("streaming", "Hel")
+        assert await lease() > timezone.now()
         go.set()
     assert isinstance(events[-1], Done)
 
@@ -165,36 +245,43 @@ async def test_a_row_of_its_own_that_it_does_not_write_is_interrupted(
     user, provider, upstream, turn
 ):
     """A begin whose commit was not told leaves one."""
-    late = timezone.now() - timedelta(seconds=1)
-    row = await orphan(user, turn, lease_until=late)
+    row = await orphan(user, turn)
+    await runtime._sweep()
+    await in_database(row.refresh_from_db)
+    assert row.state == "streaming"  # it may be about to be told of
+    late = timezone.now() - LEASE - timedelta(seconds=1)
+    await in_database(lambda: Message.objects.update(created_at=late))
     await runtime._sweep()
     await in_database(row.refresh_from_db)
     assert row.state == "interrupted"
 
 
-async def orphan(user, turn, **changes) -> Message:
+async def orphan(user, turn, *, worker="", lease=timedelta(minutes=1)) -> Message:
     """Leave a row behind as a process does that dies in mid-stream."""
 
     def make() -> Message:
         begun = begin_turn(user.pk, turn("Hi"))
-        fields = {"content": "Hel", **changes}
-        Message.objects.filter(pk=begun.message_id).update(**fields)
+        first = timezone.now()
+        checkpoint(Checkpoint((Progress(begun.message_id, 0, "He", first),)))
+        checkpoint(Checkpoint((Progress(begun.message_id, 2, "l", first),)))
+        if worker:
+            until = timezone.now() + lease
+            Worker.objects.create(name=worker, lease_until=until)
+            Message.objects.filter(pk=begun.message_id).update(worker=worker)
         return Message.objects.get(pk=begun.message_id)
 
     return await in_database(make)
 
 
 async def test_a_row_whose_lease_ran_out_is_interrupted(user, provider, upstream, turn):
-    row = await orphan(
-        user,
-        turn,
-        worker="elsewhere/1/2",
-        lease_until=timezone.now() - timedelta(seconds=1),
-    )
+    late = -timedelta(seconds=1)
+    row = await orphan(user, turn, worker="elsewhere/1/2", lease=late)
     assert await in_database(sweep) == 1
 
     await in_database(row.refresh_from_db)
     assert (row.state, row.content) == ("interrupted", "Hel")
+    assert row.created_at < row.first_token_at < row.finished_at
+    assert await the_pieces() == []
     conversation = await in_database(lambda: row.conversation)
     assert conversation.thread_hash == await in_database(stored_hash, conversation.pk)
     await events_of(user, turn("Hi", "Hel", "on", session_id="s-2"))
@@ -225,7 +312,7 @@ async def test_a_row_of_a_dead_process_of_this_machine_is_interrupted_at_once(
 async def test_the_session_of_a_dead_process_may_be_used_again(
     user, provider, upstream, turn
 ):
-    await orphan(user, turn, worker="x/1/2", lease_until=timezone.now())
+    await orphan(user, turn, worker="x/1/2", lease=timedelta())
     assert isinstance((await events_of(user, turn("Hi")))[-1], Done)
 
 

@@ -151,6 +151,7 @@ async def test_an_operator_s_day(
             "UPDATE llmchat_provider SET input_price = 1000, output_price = 5000"
             " WHERE name = 'openai'",
         )
+        execute(server, "DELETE FROM llmchat_revision")
         answer = await chat(server, user, "Where do lighthouses stand?")
         assert answer["fullResponse"]
         await chat(server, user, MARKUP)

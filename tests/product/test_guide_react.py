@@ -49,6 +49,7 @@ def documented_page(
     server.change(
         "UPDATE llmchat_provider SET max_output_tokens = 400 WHERE name = 'openai'"
     )
+    server.change("DELETE FROM llmchat_revision")
     directory = tmp_path_factory.mktemp("guide-react")
     subprocess.run(
         ["node_modules/.bin/vite", "build", "--config", "guide-react/vite.config.mjs"],

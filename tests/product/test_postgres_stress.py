@@ -154,7 +154,8 @@ def give_a_budget(url: str) -> None:
             " SELECT u.id, g.id FROM accounts_user u, auth_group g;"
             'INSERT INTO llmchat_budget (group_id, period, unit, "limit", '
             "period_start, spent) SELECT id, 'day', 'tokens', 100000000000, "
-            "current_date, 0 FROM auth_group"
+            "current_date, 0 FROM auth_group;"
+            "DELETE FROM llmchat_revision"
         )
 
 

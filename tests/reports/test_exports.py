@@ -21,7 +21,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from llmchat.database import in_database
-from llmchat.models import Conversation
+from llmchat.models import Conversation, Piece
 from llmchat.reports import exports
 from tests.support.admin_fixtures import make_conversation
 
@@ -237,3 +237,21 @@ def test_no_other_format_and_no_unknown_row(admin_client: Client) -> None:
 
     assert admin_client.get(f"{LIST}{row.pk}/export/xml/").status_code == 404
     assert admin_client.get(f"{LIST}of-user/999999/export/json/").status_code == 404
+
+
+async def test_a_running_answer_is_exported_with_its_text_so_far(boss: Client) -> None:
+    said = [("user", "Hi"), ("assistant", "")]
+    mine = await stored("ann", *said, state="streaming")
+
+    def write() -> None:
+        answer = mine.messages.get(role="assistant")
+        fields = {"message_id": answer.pk, "written_at": datetime.now(UTC)}
+        Piece.objects.create(start=0, text="So ", **fields)
+        Piece.objects.create(start=3, text="far", **fields)
+
+    await in_database(write)
+    url = f"{LIST}of-user/{mine.user_id}/export/json/"
+    [exported] = json.loads(await content(await in_database(boss.get, url)))[
+        "conversations"
+    ]
+    assert [message["content"] for message in exported["messages"]] == ["Hi", "So far"]

@@ -15,11 +15,17 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from llmchat.books.begin import begin_turn
-from llmchat.books.end import finish_turn
+from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import Outcome, Turn
-from llmchat.models import Conversation, Message, Provider, ProviderAccess, ProviderKey
+from llmchat.models import (
+    Conversation,
+    Message,
+    Provider,
+    ProviderAccess,
+    ProviderKey,
+    Worker,
+)
 from llmchat.providers.types import ChatMessage, Usage
 from llmchat.reports import dashboard, usage
 from tests.support.admin_fixtures import make_conversation
@@ -95,9 +101,8 @@ def test_an_interrupted_answer_shows_on_its_conversation(
 ) -> None:
     begun = begin_turn(ann.pk, turn("s-1", "Hi"))
     past = timezone.now() - timedelta(seconds=1)
-    Message.objects.filter(pk=begun.message_id).update(
-        worker="elsewhere/1/2", lease_until=past
-    )
+    Worker.objects.create(name="elsewhere/1/2", lease_until=past)
+    Message.objects.filter(pk=begun.message_id).update(worker="elsewhere/1/2")
 
     assert sweep() == 1
     assert Conversation.objects.get().state == "interrupted"

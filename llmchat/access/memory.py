@@ -1,0 +1,79 @@
+"""The rows that hardly change, remembered for one revision of them.
+
+Providers with their keys and fallbacks, permissions, and whether there are budgets.
+Each use reads the revision, so that what an operator changes holds for the next turn
+of every process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llmchat.models import Budget, Provider, ProviderAccess
+from llmchat.models.revision import current_revision
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """The models of a restricted provider that a group may use."""
+
+    provider: str
+    group_id: int
+    patterns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is remembered. The rows are read by many threads and changed by none."""
+
+    revision: str | None
+    providers: Mapping[str, Provider]
+    permissions: tuple[Permission, ...]
+    restricted: frozenset[str]
+    has_budgets: bool
+    has_group_budgets: bool
+
+    @property
+    def needs_groups(self) -> bool:
+        """Whether anything depends on the groups of a user."""
+        return bool(self.permissions) or self.has_group_budgets
+
+
+_remembered: Memory | None = None
+
+
+def current() -> Memory:
+    """Return the rows as they are now."""
+    global _remembered
+    revision = current_revision()
+    known = _remembered
+    if known is None or revision is None or known.revision != revision:
+        # Read after the revision: what changes meanwhile changes that once more.
+        known = _remembered = _read(revision)
+    return known
+
+
+def latest_revision() -> str | None:
+    """Return the revision that this process has read last."""
+    return _remembered.revision if _remembered else None
+
+
+def _read(revision: str | None) -> Memory:
+    rows = list(Provider.objects.prefetch_related("keys"))
+    by_id = {row.pk: row for row in rows}
+    for row in rows:
+        row.fallback = by_id.get(row.fallback_id or 0)
+    granted = ProviderAccess.objects.filter(provider__restricted=True)
+    return Memory(
+        revision,
+        {row.name: row for row in rows},
+        tuple(_permission(by_id, row) for row in granted if row.provider_id in by_id),
+        frozenset(row.name for row in rows if row.restricted),
+        has_budgets=Budget.objects.exists(),
+        has_group_budgets=Budget.objects.exclude(group=None).exists(),
+    )
+
+
+def _permission(providers: Mapping[int, Provider], row: ProviderAccess) -> Permission:
+    return Permission(providers[row.provider_id].name, row.group_id, row.patterns)

@@ -1,0 +1,279 @@
+"""Starts and ends of turns, stored together: read, decide, write, one transaction.
+
+What is refused is refused alone. A batch that fails is stored by halves, so that what
+cannot be stored is in nobody's way.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from django.db import (
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    transaction,
+)
+
+from llmchat.books import begin, checkpoint, end, facts, leases
+from llmchat.books.begin import StartUnknownError, unavailable
+from llmchat.books.checkpoint import Checkpointed
+from llmchat.books.conversations import COLUMNS, start_of
+from llmchat.books.facts import Facts
+from llmchat.books.sql import Columns
+from llmchat.books.sweep import sweep
+from llmchat.books.turn import Begun, Checkpoint, End, Outcome, Start, Turn
+from llmchat.database import note_failure
+from llmchat.errors import ChatError, refusal
+from llmchat.models import Conversation, Message
+
+logger = logging.getLogger(__name__)
+
+Item: TypeAlias = Start | End | Checkpoint
+# A turn that has begun, an end that is stored as it says, or why there is none.
+Result: TypeAlias = Begun | Outcome | Checkpointed | Exception
+
+_MAY_BE_DEAD = frozenset({"session_active", "too_many_streams"})
+_MESSAGES = Columns(Message, (field.name for field in Message._meta.fields))
+_CHANGED = Columns(
+    Conversation,
+    [
+        "provider",
+        "thread_hash",
+        "message_count",
+        "model",
+        "state",
+        "turn_count",
+        "input_tokens",
+        "output_tokens",
+        "cost",
+        "updated_at",
+        "id",
+    ],
+)
+
+
+class Contended(Exception):  # noqa: N818  # what it is
+    """Somebody else holds what the item is about: it has to wait for it, alone."""
+
+
+def store(items: Sequence[Item]) -> list[Result]:
+    """Store a batch without waiting for anybody's locks; return what came of each.
+
+    Raises: OperationalError, InterfaceError: nothing is stored.
+    """
+    return _swept(items, _halved(items, is_whole=True))
+
+
+def store_alone(item: Item) -> Result:
+    """Store one item, however long others hold what it is about."""
+    return _swept([item], [_alone(item)])[0]
+
+
+def _halved(items: Sequence[Item], *, is_whole: bool = False) -> list[Result]:
+    """Store what can be stored, by halves until what cannot be is found."""
+    try:
+        return _together(items, wait=False)
+    except (OperationalError, InterfaceError) as exc:
+        if not _is_contended(exc):
+            if is_whole:
+                raise
+            note_failure(exc)
+            return [unstored(item, exc) for item in items]
+        if len(items) == 1:
+            return [Contended()]
+    except Exception as exc:
+        if len(items) == 1:
+            return [_refused(items[0], exc)]
+        logger.info("a batch of %d is stored by halves: %s", len(items), exc)
+    middle = len(items) // 2
+    return _halved(items[:middle]) + _halved(items[middle:])
+
+
+def _alone(item: Item) -> Result:
+    try:
+        return _together([item], wait=True)[0]
+    except (OperationalError, InterfaceError) as exc:
+        note_failure(exc)
+        return unstored(item, exc)
+    except Exception as exc:
+        return _refused(item, exc)
+
+
+def begin_turn(user_id: int, turn: Turn) -> Begun:
+    """Store the user's message and the answer to come.
+
+    Raises: ChatError, as `begin.decide` and `database_unavailable`; StartUnknownError,
+        which is the last of them.
+    """
+    result = store_alone(start_of(user_id, turn))
+    if isinstance(result, Exception):
+        raise result
+    assert isinstance(result, Begun)
+    return result
+
+
+def end_turn(begun: Begun, outcome: Outcome, again: bool = False) -> Outcome:
+    """Store what became of an answer, at least its text; return what is stored.
+
+    Raises: OperationalError, InterfaceError: the database does not answer.
+    """
+    result = store_alone(End(begun, outcome, again))
+    if isinstance(result, Exception):
+        raise result
+    assert isinstance(result, Outcome)
+    return result
+
+
+def finish_turn(begun: Begun, outcome: Outcome, *, again: bool = False) -> bool:
+    """Store what became of an answer; return whether this was its end."""
+    last = End(begun, outcome, again)
+    end.note_keys(begun, outcome)
+    with transaction.atomic():
+        return _ended(facts.read([], [last], wait=True), [last])[0]
+
+
+def _together(items: Sequence[Item], *, wait: bool) -> list[Result]:
+    """Store a batch in one transaction."""
+    starts = [item for item in items if isinstance(item, Start)]
+    ends = [item for item in items if isinstance(item, End)]
+    checkpoints = [item for item in items if isinstance(item, Checkpoint)]
+    for item in ends:
+        end.note_keys(item.begun, item.outcome)
+    results: dict[int, Result] = {}
+    is_decided = False
+    try:
+        with transaction.atomic():
+            known = facts.read(starts, ends, wait=wait)
+            results = {id(item): checkpoint.write(item) for item in checkpoints}
+            _ended(known, ends, write=not starts)
+            results |= {id(item): item.outcome for item in ends}
+            results |= _begun(known, starts)
+            _note_alive(known, is_due=bool(checkpoints))
+            is_decided = True
+    except (OperationalError, InterfaceError) as exc:
+        if not is_decided:
+            raise
+        note_failure(exc)
+        return [_unknown(results[id(item)], exc) for item in items]
+    return [results[id(item)] for item in items]
+
+
+def _ended(known: Facts, ends: Sequence[End], *, write: bool = True) -> list[bool]:
+    """Decide and store ends; `write` False: the conversations are stored later."""
+    ended = end.Ended()
+    were = [end.decide(known, ended, item) for item in ends]
+    end.write(known, ended)
+    if write:
+        _write_conversations(known)
+    return were
+
+
+def _begun(known: Facts, starts: Sequence[Start]) -> dict[int, Result]:
+    """Decide and store starts, behind the ends, whose reservations are free again."""
+    if not starts:
+        return {}
+    known.ledger.read_reserved()
+    results: dict[int, Result] = {}
+    for start in starts:
+        try:
+            results[id(start)] = begin.decide(known, start)
+        except ChatError as exc:
+            results[id(start)] = exc
+    _write_conversations(known)
+    _MESSAGES.insert(known.messages)
+    known.ledger.write_reserved()
+    return results
+
+
+def _note_alive(known: Facts, *, is_due: bool) -> None:
+    """Renew the lease of this process, behind all other locks."""
+    if is_due:
+        leases.renew(known.now)
+    elif known.messages:
+        leases.keep(known.now)
+
+
+def _write_conversations(known: Facts) -> None:
+    added = {row.pk: row for row in known.added}
+    COLUMNS.insert([_values(row, COLUMNS) for row in added.values()])
+    changed = [row for pk, row in known.changed.items() if pk not in added]
+    _CHANGED.update([_values(row, _CHANGED) for row in changed])
+
+
+def _values(row: Conversation, columns: Columns) -> dict[str, object]:
+    values = {name: getattr(row, name) for name in columns.names if name != "user"}
+    return values | {"user": row.user_id}
+
+
+def _swept(items: Sequence[Item], results: list[Result]) -> list[Result]:
+    """Try again what was refused for what belongs to a process that has died.
+
+    It is swept in transactions of its own, which no later refusal undoes.
+    """
+    for number, (item, result) in enumerate(zip(items, results, strict=True)):
+        is_blocked = isinstance(result, ChatError) and result.code in _MAY_BE_DEAD
+        if not is_blocked or not isinstance(item, Start):
+            continue
+        try:
+            sweep(item.user_id)
+            # Another's sweep may have been quicker.
+            results[number] = _alone(item)
+        except (OperationalError, InterfaceError) as exc:
+            results[number] = unstored(item, exc)
+    return results
+
+
+def _is_contended(exc: Exception) -> bool:
+    """Return whether another transaction was in the way: PostgreSQL says so."""
+    return getattr(exc.__cause__, "sqlstate", None) in ("55P03", "40P01")
+
+
+def _unknown(result: Result, exc: Exception) -> Result:
+    """Return what came of an item whose COMMIT has failed."""
+    if isinstance(result, Begun):
+        return StartUnknownError(result)
+    return result if isinstance(result, Exception) else exc
+
+
+def unstored(item: Item, exc: Exception) -> Exception:
+    """Return what came of an item that the database had no answer to."""
+    if not isinstance(item, Start):
+        return exc
+    refused = unavailable()
+    refused.__cause__ = exc
+    return refused
+
+
+def _refused(item: Item, exc: Exception) -> Result:
+    """Return what becomes of an item that the database does not take as it is."""
+    if isinstance(item, End):
+        return _reduced(item, exc)
+    if not isinstance(item, Start) or not isinstance(exc, IntegrityError):
+        return exc
+    if _is_running(item):
+        return refusal("session_active")
+    return exc
+
+
+def _is_running(start: Start) -> bool:
+    running = Message.objects.filter(
+        user_id=start.user_id,
+        session_id=start.turn.session_id,
+        state=Message.State.STREAMING,
+    )
+    return running.exists()
+
+
+def _reduced(item: End, exc: Exception) -> Result:
+    """Store an end without the provider's words: no row stays `streaming`."""
+    ident = item.begun.message_id
+    logger.error("answer %s cannot be stored as it is", ident, exc_info=exc)
+    less = replace(item, outcome=end.reduced(item.begun, item.outcome))
+    try:
+        return _together([less], wait=True)[0]
+    except Exception as again:
+        return again

@@ -1,0 +1,158 @@
+"""What a batch of starts and ends has to know, read as sets and locked in one order.
+
+Users, conversations, messages, budgets, each by primary key: nobody who keeps to it
+waits for somebody who waits for him.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.utils import timezone
+
+from llmchat.access import memory
+from llmchat.access.budgets import Ledger
+from llmchat.access.memory import Memory
+from llmchat.books.conversations import COLUMNS
+from llmchat.books.sql import Columns, idents, locking, places
+from llmchat.books.turn import End, Start
+from llmchat.models import Conversation, Message
+
+_STORED = Columns(Message, ["id", "state", "usage_source", "position"])
+_RUNNING = Columns(Message, ["user", "session_id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The row of an answer whose end is to be stored."""
+
+    state: str
+    usage_source: str
+    position: int
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is stored, and then what becomes of it: decisions change it as they go.
+
+    `users` are the active ones and whether each is a superuser; `sessions` are the
+    names of what runs. `added` are rows to insert, `changed` conversations to update.
+    """
+
+    known: Memory
+    now: datetime = field(default_factory=timezone.now)
+    users: dict[int, bool] = field(default_factory=dict)
+    groups: dict[int, frozenset[int]] = field(default_factory=dict)
+    sessions: dict[int, list[str]] = field(default_factory=dict)
+    conversations: dict[UUID, Conversation] = field(default_factory=dict)
+    answers: dict[UUID, Stored] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
+    added: list[Conversation] = field(default_factory=list)
+    changed: dict[UUID, Conversation] = field(default_factory=dict)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+
+def read(starts: Sequence[Start], ends: Sequence[End], *, wait: bool) -> Facts:
+    """Read and lock what these starts and ends are about.
+
+    `wait` False: it fails where another transaction holds any of it but a budget.
+
+    Raises: OperationalError.
+    """
+    facts = Facts(memory.current())
+    lock = locking(wait=wait)
+    _read_users(facts, {start.user_id for start in starts}, lock)
+    _read_conversations(facts, starts, ends, lock)
+    _read_answers(facts, [end.begun.message_id for end in ends], lock)
+    budgets = {pk for end in ends for pk in end.begun.budgets}
+    if budgets or (facts.users and facts.known.has_budgets):
+        members = {pk: facts.groups.get(pk, frozenset()) for pk in facts.users}
+        facts.ledger.lock(members, budgets)
+    return facts
+
+
+def _read_users(facts: Facts, wanted: set[int], lock: str) -> None:
+    if not wanted:
+        return
+    ids = sorted(wanted)
+    users = Columns(get_user_model(), ["id", "is_superuser"])
+    sql = (
+        f"SELECT {users.selected} FROM {users.table} "
+        f"WHERE id IN ({places(ids)}) AND is_active ORDER BY id{lock}"
+    )
+    facts.users = {pk: bool(is_super) for pk, is_super in users.read(sql, ids)}
+    if facts.known.needs_groups:
+        facts.groups = _groups_of(ids)
+    sql = (
+        f"SELECT {_RUNNING.selected} FROM {_RUNNING.table} "
+        f"WHERE user_id IN ({places(ids)}) AND state = 'streaming'"
+    )
+    for pk, session_id in _RUNNING.read(sql, ids):
+        facts.sessions.setdefault(pk, []).append(session_id)
+
+
+def _groups_of(user_ids: Sequence[int]) -> dict[int, frozenset[int]]:
+    found: dict[int, set[int]] = {}
+    users = get_user_model().objects.filter(pk__in=user_ids, groups__isnull=False)
+    for user_id, group_id in users.order_by().values_list("pk", "groups"):
+        found.setdefault(user_id, set()).add(group_id)
+    return {user_id: frozenset(groups) for user_id, groups in found.items()}
+
+
+def _read_conversations(
+    facts: Facts, starts: Iterable[Start], ends: Iterable[End], lock: str
+) -> None:
+    """Read the conversations that are named, and those that the histories fit.
+
+    Of each history as many of the latest as there are turns that have it: the second
+    of two takes the second, once the first has gone on with the first.
+    """
+    table = COLUMNS.table
+    terms, parameters = [], []
+    if ids := {end.begun.conversation_id for end in ends}:
+        terms.append(f"SELECT id FROM {table} WHERE id IN ({places(list(ids))})")
+        parameters += idents(ids)
+    histories: Counter[tuple[int, str]] = Counter()
+    for start in starts:
+        if start.turn.conversation_id is not None:
+            terms.append(f"SELECT id FROM {table} WHERE id = %s AND user_id = %s")
+            parameters += [*idents([start.turn.conversation_id]), start.user_id]
+        histories.update((start.user_id, known.hash) for known in start.known)
+    for (user_id, thread_hash), count in histories.items():
+        latest = (
+            f"SELECT id FROM {table} WHERE user_id = %s AND thread_hash = %s "
+            f"ORDER BY updated_at DESC LIMIT {count}"
+        )
+        terms.append(f"SELECT id FROM ({latest}) AS latest{len(terms)}")
+        parameters += [user_id, thread_hash]
+    if terms:
+        sql = (
+            f"SELECT {COLUMNS.selected} FROM {table} "
+            f"WHERE id IN ({' UNION ALL '.join(terms)}) ORDER BY id{lock}"
+        )
+        rows = COLUMNS.read(sql, parameters)
+        facts.conversations = {row[0]: _conversation(row) for row in rows}
+
+
+def _conversation(row: list[Any]) -> Conversation:
+    return Conversation(**dict(zip(_ATTRIBUTES, row, strict=True)))
+
+
+_ATTRIBUTES = tuple("user_id" if name == "user" else name for name in COLUMNS.names)
+
+
+def _read_answers(facts: Facts, ids: Sequence[UUID], lock: str) -> None:
+    if not ids:
+        return
+    sql = (
+        f"SELECT {_STORED.selected} FROM {_STORED.table} "
+        f"WHERE id IN ({places(ids)}) ORDER BY id{lock}"
+    )
+    rows = _STORED.read(sql, idents(ids))
+    facts.answers = {row[0]: Stored(*row[1:]) for row in rows}

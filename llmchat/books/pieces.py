@@ -1,0 +1,42 @@
+"""The text of running answers, in pieces that only grow in number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from llmchat.books.sql import Columns
+from llmchat.books.turn import Progress, storable
+from llmchat.models import Message, Piece
+
+_PIECES = Columns(Piece, ["message_id", "start", "text", "written_at"])
+_OF_MESSAGE = Columns(Piece, ["message_id"])
+
+
+def add(progress: Iterable[Progress], now: datetime) -> None:
+    """Store the new text of running answers."""
+    _PIECES.insert(
+        [
+            {
+                "message_id": item.message_id,
+                "start": item.start,
+                "text": storable(item.text),
+                # That of the first piece is when the answer's first token came.
+                "written_at": now if item.start else item.first_token_at or now,
+            }
+            for item in progress
+            if item.text
+        ]
+    )
+
+
+def delete(message_ids: Sequence[UUID]) -> None:
+    """Delete the pieces of answers whose whole text is stored."""
+    _OF_MESSAGE.delete(message_ids)
+
+
+def delete_orphans() -> None:
+    """Delete the pieces of what does not run any more."""
+    running = Message.objects.filter(state=Message.State.STREAMING).order_by()
+    Piece.objects.exclude(message_id__in=running.values("pk")).delete()

@@ -1,0 +1,115 @@
+"""Rows that hardly change, and the revision that says when they have.
+
+Each change of a `Watched` row writes a new word into the one row of `Revision`, in the
+same transaction. Whoever remembers such rows reads the word with each use, and reads
+the rows anew when it is another one. It is random, so that no restored or flushed
+database repeats one.
+
+The word is written before the row: its lock comes first, in every transaction.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import Any, ClassVar, TypeVar
+
+from django.db import connection, models, transaction
+from django.db.models.signals import post_save, pre_delete
+
+_ROW = 1
+# Counters, which nobody remembers.
+_UNREMEMBERED = frozenset({"spent", "period_start", "last_used_at"})
+
+M = TypeVar("M", bound=models.Model)
+
+
+class Revision(models.Model):
+    """The word that every change of a remembered row replaces."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=_ROW)
+    word = models.UUIDField(default=uuid.uuid4)
+
+    def __str__(self) -> str:
+        return str(self.word)
+
+
+def revise() -> None:
+    """Tell every process that remembered rows change in this transaction."""
+    rows = Revision.objects.filter(pk=_ROW)
+    if not rows.update(word=uuid.uuid4()):
+        Revision.objects.bulk_create([Revision()], ignore_conflicts=True)
+        rows.update(word=uuid.uuid4())
+
+
+def current_revision() -> str | None:
+    """Return the word of now, None where nothing was ever changed."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT word FROM {Revision._meta.db_table} WHERE id = {_ROW}")
+        row = cursor.fetchone()
+    return str(row[0]) if row else None
+
+
+class WatchedQuerySet(models.QuerySet[M]):
+    """A query set whose changes are changes of the revision."""
+
+    def update(self, **fields: Any) -> int:
+        """Update the rows."""
+        with transaction.atomic():
+            _revise_for(fields)
+            return super().update(**fields)
+
+    def bulk_create(self, *args: Any, **kwargs: Any) -> list[M]:
+        """Insert rows."""
+        with transaction.atomic():
+            revise()
+            return super().bulk_create(*args, **kwargs)
+
+    def bulk_update(
+        self,
+        objs: Iterable[M],
+        fields: Iterable[str],
+        batch_size: int | None = None,
+    ) -> int:
+        """Update rows, each to values of its own."""
+        names = list(fields)
+        with transaction.atomic():
+            _revise_for(names)
+            return super().bulk_update(objs, names, batch_size)
+
+
+class Watched(models.Model):
+    """A row whose changes are changes of the revision."""
+
+    objects: ClassVar[Any] = models.Manager.from_queryset(WatchedQuerySet)()
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store the row."""
+        with transaction.atomic():
+            _revise_for(kwargs.get("update_fields"))
+            super().save(*args, **kwargs)
+
+
+def _revise_for(fields: Iterable[str] | None) -> None:
+    if fields is None or not _UNREMEMBERED.issuperset(fields):
+        revise()
+
+
+def watch(*watched: type[Watched]) -> None:
+    """Hear of what passes by the models' own methods: deletions, and fixtures."""
+    for model in watched:
+        pre_delete.connect(_on_delete, sender=model)
+        post_save.connect(_on_load, sender=model)
+
+
+def _on_delete(sender: Any, **kwargs: Any) -> None:
+    """Called by Django in the transaction that deletes rows, before any row goes."""
+    revise()
+
+
+def _on_load(sender: Any, raw: bool = False, **kwargs: Any) -> None:
+    if raw:
+        revise()

@@ -1,0 +1,72 @@
+"""The processes that write answers, and the text of what they are writing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db import models
+from django.db.models.functions import Length
+
+M = TypeVar("M", bound=models.Model)
+
+
+class Worker(models.Model):
+    """A process that writes answers, and until when it is known to live.
+
+    It keeps extending `lease_until`; what is still `streaming` after it belongs to a
+    process that has died.
+    """
+
+    name = models.CharField(max_length=96, primary_key=True)
+    lease_until = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Piece(models.Model):
+    """Some text of a running answer, from its character `start` on.
+
+    The pieces of an answer are joined where its worker has died; otherwise the end
+    stores the whole text in their place. They hold the answer's id and no foreign key:
+    no checkpoint waits for whoever has locked the answer.
+    """
+
+    message_id = models.UUIDField(db_index=True)
+    start = models.PositiveIntegerField()
+    text = models.TextField()
+    written_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{len(self.text)} characters of {self.message_id}"
+
+
+def texts_of(message_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return the texts so far of running answers.
+
+    A piece whose COMMIT was not told is stored again, with what has come since, and
+    takes the place of the first.
+    """
+    texts: dict[UUID, str] = {}
+    rows = Piece.objects.filter(message_id__in=message_ids).order_by("pk")
+    for ident, start, text in rows.values_list("message_id", "start", "text"):
+        texts[ident] = texts.get(ident, "")[:start] + text
+    return texts
+
+
+def first_written_at(message_id: UUID) -> datetime | None:
+    """Return when the first token of a running answer came, None: none was stored."""
+    rows = Piece.objects.filter(message_id=message_id).order_by("pk")
+    return rows.values_list("written_at", flat=True).first()
+
+
+def with_length(answers: models.QuerySet[M]) -> models.QuerySet[Any]:
+    """Annotate running answers with the `length` of their text so far."""
+    pieces = Piece.objects.filter(message_id=models.OuterRef("pk")).order_by()
+    end = pieces.values("message_id").annotate(
+        end=models.Max(models.F("start") + Length("text"))
+    )
+    return answers.annotate(length=models.Subquery(end.values("end")))

@@ -1,0 +1,314 @@
+"""What is remembered of rows that hardly change, and that every change holds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from django.contrib.auth.models import Group
+from django.core import serializers
+from django.db import connection, transaction
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from llmchat import models
+from llmchat.access import keys, memory
+from llmchat.access.permissions import access_of
+from llmchat.models import Budget, Provider, ProviderAccess, ProviderKey, Revision
+from llmchat.models.revision import current_revision
+from tests.support import live
+from tests.support.chat_fixtures import User
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def row() -> Provider:
+    return make_provider("test")
+
+
+def make_provider(name: str) -> Provider:
+    fields = {"protocol": "openai", "default_model": "m", "base_url": "http://x/v1"}
+    return Provider.objects.create(name=name, label="Test", needs_key=False, **fields)
+
+
+def make_key(row: Provider) -> ProviderKey:
+    key = ProviderKey(provider=row)
+    key.set_value("sk-0123456789ab")
+    key.save()
+    return key
+
+
+def test_what_is_unchanged_is_read_once(row):
+    make_key(row)
+    memory.current()
+    with CaptureQueriesContext(connection) as queries:
+        known = memory.current()
+        assert [key.value for key in keys.ring(known.providers["test"]).keys] == [
+            "sk-0123456789ab"
+        ]
+    assert len(queries) == 1
+
+
+def price_of_test() -> object:
+    return memory.current().providers["test"].input_price
+
+
+def has_test() -> object:
+    return "test" in memory.current().providers
+
+
+def keys_of_test() -> object:
+    return len(keys.ring(memory.current().providers["test"]).keys)
+
+
+def has_budgets() -> object:
+    return memory.current().has_budgets
+
+
+def patterns() -> object:
+    return access_of(User.objects.get().pk).patterns("test")
+
+
+def restricted_to_a_group() -> ProviderAccess:
+    Provider.objects.update(restricted=True)
+    group = Group.objects.create(name="team")
+    user = User.objects.create_user("ann")
+    user.groups.add(group)
+    row = Provider.objects.get()
+    return ProviderAccess.objects.create(provider=row, group=group)
+
+
+def make_budget() -> Budget:
+    user = User.objects.create_user("bob")
+    return Budget.objects.create(user=user, period="day", unit="tokens", limit=1)
+
+
+# name: what is there before, how it changes, what is read, and as what then.
+CHANGES: dict[str, tuple[Callable, Callable, Callable, object]] = {
+    "a provider is saved": (
+        lambda: None,
+        lambda _: (
+            Provider.objects.get()
+            .__class__(**Provider.objects.values().get() | {"input_price": 7})
+            .save()
+        ),
+        price_of_test,
+        7,
+    ),
+    "a provider is updated": (
+        lambda: None,
+        lambda _: Provider.objects.update(input_price=7),
+        price_of_test,
+        7,
+    ),
+    "a provider is deleted": (
+        lambda: None,
+        lambda _: Provider.objects.all().delete(),
+        has_test,
+        False,
+    ),
+    "a fixture is loaded": (
+        lambda: None,
+        lambda _: load(Provider.objects.get(), input_price=7),
+        price_of_test,
+        7,
+    ),
+    "a key is added": (
+        lambda: None,
+        lambda _: make_key(Provider.objects.get()),
+        keys_of_test,
+        1,
+    ),
+    "a key is disabled": (
+        lambda: make_key(Provider.objects.get()),
+        lambda _: ProviderKey.objects.update(enabled=False),
+        keys_of_test,
+        0,
+    ),
+    "keys are updated in bulk": (
+        lambda: make_key(Provider.objects.get()),
+        lambda key: disable_in_bulk(key),
+        keys_of_test,
+        0,
+    ),
+    "a key is deleted": (
+        lambda: make_key(Provider.objects.get()),
+        lambda key: key.delete(),
+        keys_of_test,
+        0,
+    ),
+    "a permission is changed": (
+        restricted_to_a_group,
+        lambda row: change(row, allowed_models="other"),
+        patterns,
+        ("other",),
+    ),
+    "a permission is deleted": (
+        restricted_to_a_group,
+        lambda row: row.delete(),
+        patterns,
+        (),
+    ),
+    "a group is deleted": (
+        restricted_to_a_group,
+        lambda row: row.group.delete(),
+        patterns,
+        (),
+    ),
+    "a user leaves a group": (
+        restricted_to_a_group,
+        lambda row: row.group.user_set.clear(),
+        patterns,
+        (),
+    ),
+    "a user becomes a superuser": (
+        lambda: change(restricted_to_a_group(), allowed_models="other"),
+        lambda _: User.objects.update(is_superuser=True),
+        patterns,
+        ("*",),
+    ),
+    "a budget is made": (lambda: None, lambda _: make_budget(), has_budgets, True),
+    "budgets are made in bulk": (
+        lambda: None,
+        lambda _: Budget.objects.bulk_create(
+            [Budget(user=User.objects.create_user("bob"), limit=1)]
+        ),
+        has_budgets,
+        True,
+    ),
+    "a budget is deleted": (
+        make_budget,
+        lambda budget: budget.delete(),
+        has_budgets,
+        False,
+    ),
+    "its user is deleted": (
+        make_budget,
+        lambda budget: budget.user.delete(),
+        has_budgets,
+        False,
+    ),
+}
+
+
+def change(row: models.ProviderAccess, **fields: object) -> models.ProviderAccess:
+    for name, value in fields.items():
+        setattr(row, name, value)
+    row.save()
+    return row
+
+
+def disable_in_bulk(key: ProviderKey) -> None:
+    key.enabled = False
+    ProviderKey.objects.bulk_update([key], ["enabled"])
+
+
+def load(row: Provider, **fields: object) -> None:
+    for name, value in fields.items():
+        setattr(row, name, value)
+    (loaded,) = serializers.deserialize("json", serializers.serialize("json", [row]))
+    loaded.save()
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_holds_for_whoever_reads_next(row, name):
+    prepare, act, read, expected = CHANGES[name]
+    made = prepare()
+    assert read() != expected
+    act(made)
+    assert read() == expected
+
+
+def test_a_change_in_the_admin_holds(row):
+    client = Client()
+    client.force_login(User.objects.create_superuser("root", password="x"))
+    assert price_of_test() is None
+    url = f"/admin/llmchat/provider/{row.pk}/change/"
+    form = client.get(url).context["adminform"].form
+    data = {name: value for name, value in form.initial.items() if value is not None}
+    for formset in client.get(url).context["inline_admin_formsets"]:
+        prefix = formset.formset.prefix
+        data |= {f"{prefix}-TOTAL_FORMS": 0, f"{prefix}-INITIAL_FORMS": 0}
+    data = {name: value for name, value in data.items() if value is not False}
+    response = client.post(url, data | {"input_price": "7"})
+    assert response.status_code == 302, response.context["errors"]
+    assert price_of_test() == 7
+
+
+def test_a_change_by_another_process_holds(row):
+    assert price_of_test() is None
+    code = (
+        "import django; django.setup()\n"
+        "from llmchat.models import Provider\n"
+        "Provider.objects.update(input_price=7)"
+    )
+    if connection.vendor == "sqlite":
+        url = f"sqlite:///{connection.settings_dict['NAME']}"
+    else:
+        name = connection.settings_dict["NAME"]
+        url = os.environ["LLMCHAT_TEST_DATABASE_URL"]
+        url = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+    subprocess.run(
+        [sys.executable, "-c", code],
+        env={
+            **os.environ,
+            "DATABASE_URL": url,
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+        },
+        cwd=live.ROOT,
+        check=True,
+    )
+    assert price_of_test() == 7
+
+
+def test_what_is_only_counted_changes_nothing_that_is_remembered(row):
+    key, budget = make_key(row), make_budget()
+    before = current_revision()
+    ProviderKey.objects.update(last_used_at=timezone.now())
+    budget.spent = 7
+    budget.save(update_fields=["spent", "period_start"])
+    assert current_revision() == before
+    ProviderKey.objects.filter(pk=key.pk).update(resting_until=timezone.now())
+    assert current_revision() != before
+
+
+def test_a_change_that_is_rolled_back_is_forgotten(row):
+    assert price_of_test() is None
+    with transaction.atomic():
+        Provider.objects.update(input_price=7)
+        assert price_of_test() == 7
+        transaction.set_rollback(True)
+    assert price_of_test() is None
+
+
+def test_without_a_revision_nothing_is_remembered(row):
+    """As after SQL by hand: `DELETE FROM llmchat_revision` makes it hold."""
+    assert price_of_test() is None
+    Revision.objects.all().delete()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE llmchat_provider SET input_price = 7")
+    assert price_of_test() == 7
+
+
+def test_a_key_that_works_is_written_once_a_minute(row, monkeypatch):
+    stored = make_key(row)
+    (key,) = keys.ring(memory.current().providers["test"]).keys
+    keys.note((key,), {}, worked=True)
+    with CaptureQueriesContext(connection) as queries:
+        keys.note((key,), {}, worked=True)
+    assert len(queries) == 0
+
+    # A refusal, by any process, is a change: the next use is a new word on it.
+    later = timezone.now() + timedelta(minutes=1)
+    ProviderKey.objects.update(last_error="provider_auth", resting_until=later)
+    memory.current()
+    keys.note((key,), {}, worked=True)
+    stored.refresh_from_db()
+    assert (stored.last_error, stored.resting_until) == ("", None)
