@@ -147,13 +147,15 @@ class ChatNamespace(Namespace):
         """Send away those whose token or account has ended while they were silent."""
         while self.sockets or self.absent:
             await asyncio.sleep(conf.get().ping_interval_ms / 2000)
-            users = {_visitor(socket).user_id for socket in self.sockets}
+            # The answer says nothing of those who join while it is awaited.
+            asked = self.sockets
+            users = {_visitor(socket).user_id for socket in asked}
             try:
                 active = await read_database(_active_users, users)
             except (DatabaseError, InterfaceError) as exc:
                 logger.warning("no check of users, no database: %s", exc)
                 continue
-            for socket in self.sockets:
+            for socket in asked:
                 if _visitor(socket).user_id not in active or _is_over(socket):
                     socket.close_transport()
 
