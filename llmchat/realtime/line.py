@@ -124,8 +124,8 @@ class SocketIOLine:
         match event:
             case ConnectRequested(name, auth):
                 self._connect(name, auth)
-            case EventReceived(namespace, name, args, ack_id):
-                if not self._members_by_name[namespace].receive(name, args, ack_id):
+            case EventReceived(namespace):
+                if not self._members_by_name[namespace].receive(event):
                     error = ProtocolError("too many events wait")
                     self._fail(error, CloseReason.FORCED_CLOSE)
             case AckReceived(name, ack_id, args):

@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 from .namespaces import Namespace
 from .outlet import DisconnectedError, Line, Outlet, Standing
 from .request import Handshake
+from .socketio.events import EventReceived
 from .sockets import Ack, Socket
 from .tasks import Tasks
+from .turns import Pace
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,8 @@ ID_RANDOM_BYTES = 15
 # wait for one another, that run.
 MAX_WAITING_EVENTS = 20_000
 MAX_RUNNING_EVENTS = 1_000
+# Of both together; one event may be larger than that.
+MAX_WAITING_BYTES = 8 * 1024 * 1024
 
 
 class QueuedEvent(NamedTuple):
@@ -35,6 +39,7 @@ class QueuedEvent(NamedTuple):
     name: Any
     args: tuple[Any, ...]
     ack: Ack | None
+    size: int
 
 
 class Member:
@@ -47,6 +52,7 @@ class Member:
         "_members",
         "_running",
         "_tasks",
+        "_waiting_bytes",
         "_worker",
         "namespace",
         "outlet",
@@ -80,6 +86,7 @@ class Member:
         self._events: deque[QueuedEvent] | None = None  # most sockets are idle
         self._worker: asyncio.Task[None] | None = None
         self._running = 0
+        self._waiting_bytes = 0
         self._expiry: asyncio.TimerHandle | None = None
         self._disconnecting: asyncio.Task[None] | None = None
 
@@ -90,11 +97,17 @@ class Member:
 
     # Events.
 
-    def receive(self, name: Any, args: tuple[Any, ...], ack_id: int | None) -> bool:
-        """Queue an event for its handler, or start that. False: there are too many."""
+    def receive(self, received: EventReceived) -> bool:
+        """Queue an event for its handler, or start that. False: there is too much."""
+        ack_id = received.ack_id
         ack = None if ack_id is None else Ack(self.outlet, ack_id)
-        event = QueuedEvent(name, args, ack)
-        return self._enqueue(event) if self.namespace.serial else self._start(event)
+        event = QueuedEvent(received.name, received.args, ack, received.size)
+        if self._waiting_bytes and self._waiting_bytes + event.size > MAX_WAITING_BYTES:
+            return False
+        took = self._enqueue(event) if self.namespace.serial else self._start(event)
+        if took:
+            self._waiting_bytes += event.size
+        return took
 
     def _enqueue(self, event: QueuedEvent) -> bool:
         if self._events is None:
@@ -108,9 +121,12 @@ class Member:
 
     async def _work(self) -> None:
         """Handle events, one after another, until none waits."""
+        pace = Pace()
         try:
             while self._events:
-                await self._guard(self._handle(self._events.popleft()))
+                event = self._events.popleft()
+                await self._handle_guarded(event)
+                await pace.spend(event.size)
         finally:
             self._worker = None
 
@@ -119,15 +135,21 @@ class Member:
         if self._running >= MAX_RUNNING_EVENTS:
             return False
         self._running += 1
-        task = self._members.run(self._guard(self._handle(event)))
+        task = self._members.run(self._handle_guarded(event))
         task.add_done_callback(self._on_handled)
         return True
 
     def _on_handled(self, task: asyncio.Task[None]) -> None:
         self._running -= 1
 
+    async def _handle_guarded(self, event: QueuedEvent) -> None:
+        try:
+            await self._guard(self._handle(event))
+        finally:
+            self._waiting_bytes -= event.size
+
     async def _handle(self, event: QueuedEvent) -> None:
-        name, args, ack = event
+        name, args, ack, _ = event
         if await self.namespace.on_event(self.socket, name, args, ack):
             handler = self.namespace.handler(name, len(args))
             if handler is not None:
@@ -184,6 +206,7 @@ class Member:
 
     def drop_events(self) -> None:
         """Drop the events that wait."""
+        self._waiting_bytes -= sum(event.size for event in self._events or ())
         self._events = None
 
     def detach(self, reason: str, *, recoverable: bool) -> None:
