@@ -7,39 +7,20 @@ here that the application never sees.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
-from collections import deque
-from collections.abc import Awaitable, Coroutine
-from typing import Any, NamedTuple
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
 
+from .event_queue import Events, guard
 from .namespaces import Namespace
-from .outlet import DisconnectedError, Line, Outlet, Standing
+from .outlet import Line, Outlet, Standing
 from .request import Handshake
 from .socketio.events import EventReceived
-from .sockets import Ack, Socket
+from .sockets import Socket
 from .tasks import Tasks
-from .turns import Pace
-
-logger = logging.getLogger(__name__)
 
 ID_RANDOM_BYTES = 15
-
-# Events of one socket that wait for those before them, or, where handlers need not
-# wait for one another, that run.
-MAX_WAITING_EVENTS = 20_000
-MAX_RUNNING_EVENTS = 1_000
-# Of both together; one event may be larger than that.
-MAX_WAITING_BYTES = 8 * 1024 * 1024
-
-
-class QueuedEvent(NamedTuple):
-    """An event that waits for its handler."""
-
-    name: Any
-    args: tuple[Any, ...]
-    ack: Ack | None
-    size: int
 
 
 class Member:
@@ -50,10 +31,7 @@ class Member:
         "_events",
         "_expiry",
         "_members",
-        "_running",
         "_tasks",
-        "_waiting_bytes",
-        "_worker",
         "namespace",
         "outlet",
         "pid",
@@ -83,10 +61,7 @@ class Member:
             self._tasks,
         )
         self._members = members
-        self._events: deque[QueuedEvent] | None = None  # most sockets are idle
-        self._worker: asyncio.Task[None] | None = None
-        self._running = 0
-        self._waiting_bytes = 0
+        self._events = Events(namespace, self.socket, self.outlet, members.run)
         self._expiry: asyncio.TimerHandle | None = None
         self._disconnecting: asyncio.Task[None] | None = None
 
@@ -95,74 +70,9 @@ class Member:
         """Return whether the client is disconnected and may come back."""
         return self.outlet.standing is Standing.ABSENT
 
-    # Events.
-
     def receive(self, received: EventReceived) -> bool:
         """Queue an event for its handler, or start that. False: there is too much."""
-        ack_id = received.ack_id
-        ack = None if ack_id is None else Ack(self.outlet, ack_id)
-        event = QueuedEvent(received.name, received.args, ack, received.size)
-        if self._waiting_bytes and self._waiting_bytes + event.size > MAX_WAITING_BYTES:
-            return False
-        took = self._enqueue(event) if self.namespace.serial else self._start(event)
-        if took:
-            self._waiting_bytes += event.size
-        return took
-
-    def _enqueue(self, event: QueuedEvent) -> bool:
-        if self._events is None:
-            self._events = deque()
-        if len(self._events) >= MAX_WAITING_EVENTS:
-            return False
-        self._events.append(event)
-        if self._worker is None:
-            self._worker = self._members.run(self._work())
-        return True
-
-    async def _work(self) -> None:
-        """Handle events, one after another, until none waits."""
-        pace = Pace()
-        try:
-            while self._events:
-                event = self._events.popleft()
-                await self._handle_guarded(event)
-                await pace.spend(event.size)
-        finally:
-            self._worker = None
-
-    def _start(self, event: QueuedEvent) -> bool:
-        """Start a handler that those behind it need not wait for."""
-        if self._running >= MAX_RUNNING_EVENTS:
-            return False
-        self._running += 1
-        task = self._members.run(self._handle_guarded(event))
-        task.add_done_callback(self._on_handled)
-        return True
-
-    def _on_handled(self, task: asyncio.Task[None]) -> None:
-        self._running -= 1
-
-    async def _handle_guarded(self, event: QueuedEvent) -> None:
-        try:
-            await self._guard(self._handle(event))
-        finally:
-            self._waiting_bytes -= event.size
-
-    async def _handle(self, event: QueuedEvent) -> None:
-        name, args, ack, _ = event
-        if await self.namespace.on_event(self.socket, name, args, ack):
-            handler = self.namespace.handler(name, len(args))
-            if handler is not None:
-                await handler(self.socket, *args, ack=ack)
-
-    async def _guard(self, work: Awaitable[None]) -> None:
-        """Run a handler; what it raises is logged, and ends nothing."""
-        try:
-            await work
-        except DisconnectedError:
-            logger.debug("A handler of %r ended with its client", self.socket)
-        except Exception:
-            logger.exception("A handler of %r failed", self.socket)
+        return self._events.receive(received)
 
     # Joining and recovery.
 
@@ -175,7 +85,7 @@ class Member:
         # In a takeover the old connection ends only now, and its hook comes first.
         if disconnecting is not None:
             await asyncio.wait([disconnecting])
-        await self._guard(self.namespace.on_joined(self.socket))
+        await guard(self.socket, self.namespace.on_joined(self.socket))
 
     def release(self, offset: str | None) -> bool:
         """Detach it for its returning client, which has the events up to `offset`.
@@ -206,19 +116,19 @@ class Member:
 
     def drop_events(self) -> None:
         """Drop the events that wait."""
-        self._waiting_bytes -= sum(event.size for event in self._events or ())
-        self._events = None
+        self._events.drop()
 
     def detach(self, reason: str, *, recoverable: bool) -> None:
         """Follow the loss of the connection, or the end of the membership."""
         window_s = self._members.window_s
+        forget = partial(self._members.forget, self)
         may_return = recoverable and bool(window_s)
-        self.outlet.detach(may_return=may_return)
+        self.outlet.detach(forget if may_return else None)
         work = self._disconnect(reason, self._disconnecting)
         self._disconnecting = self._members.run(work)
         if may_return:
             loop = asyncio.get_running_loop()
-            self._expiry = loop.call_later(window_s, self._members.forget, self)
+            self._expiry = loop.call_later(window_s, forget)
         else:
             self._members.forget(self)
 
@@ -226,16 +136,16 @@ class Member:
         self, reason: str, previous: asyncio.Task[None] | None
     ) -> None:
         # What the client sent before it disconnected is handled before.
-        for task in (previous, self._worker):
+        for task in (previous, self._events.worker):
             if task is not None:
                 await asyncio.wait([task])
-        await self._guard(self.namespace.on_disconnect(self.socket, reason))
+        await guard(self.socket, self.namespace.on_disconnect(self.socket, reason))
 
     def end(self) -> None:
         """Stop what belongs to the socket; it was never let in, or is forgotten."""
         self._stop_expiry()
         if self.outlet.standing is not Standing.GONE:
-            self.outlet.detach(may_return=False)
+            self.outlet.detach()
         self._tasks.cancel()
 
     async def forgotten(self) -> None:
@@ -243,7 +153,7 @@ class Member:
         disconnecting, self._disconnecting = self._disconnecting, None
         if disconnecting is not None:
             await asyncio.wait([disconnecting])
-        await self._guard(self.namespace.on_forget(self.socket))
+        await guard(self.socket, self.namespace.on_forget(self.socket))
 
     def _stop_expiry(self) -> None:
         if self._expiry is not None:

@@ -114,7 +114,8 @@ class Namespace:
 
     def __init__(self) -> None:
         self._sockets: dict[str, Socket] = {}
-        self._rooms: dict[str, set[Socket]] = defaultdict(set)
+        # As sets that keep their order.
+        self._rooms: dict[str, dict[Socket, None]] = defaultdict(dict)
 
     # What to override.
 
@@ -161,6 +162,10 @@ class Namespace:
         """Return the sockets whose clients are disconnected and may come back."""
         return [socket for socket in self._sockets.values() if socket.is_absent]
 
+    def sockets_in(self, room: str) -> list[Socket]:
+        """Return the sockets in a room, the oldest first, absent ones included."""
+        return list(self._rooms.get(room, ()))
+
     def emit(
         self,
         name: str,
@@ -195,7 +200,7 @@ class Namespace:
     def enter(self, socket: Socket, room: str) -> None:
         """Put a socket into a room, unless it is forgotten and could never leave."""
         if socket.id in self._sockets:
-            self._rooms[room].add(socket)
+            self._rooms[room][socket] = None
             socket.rooms.add(room)
 
     def exit(self, socket: Socket, room: str) -> None:
@@ -203,7 +208,7 @@ class Namespace:
         socket.rooms.discard(room)
         members = self._rooms.get(room)
         if members is not None:
-            members.discard(socket)
+            members.pop(socket, None)
             if not members:
                 del self._rooms[room]
 

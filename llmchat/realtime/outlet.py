@@ -6,7 +6,7 @@ The socket emits through it, the dispatcher moves it from one connection to the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any, Protocol
 
@@ -61,6 +61,10 @@ class Standing(Enum):
     GONE = auto()
 
 
+def _nothing() -> None:
+    """Stand for what there is nothing to be done for."""
+
+
 class Outlet:
     """Sends what a socket emits, keeps what may have to be sent again.
 
@@ -73,6 +77,7 @@ class Outlet:
         "_namespace",
         "_next_call",
         "connection",
+        "forget",
         "line",
         "replay",
         "standing",
@@ -84,6 +89,7 @@ class Outlet:
         self._calls: dict[int, asyncio.Future[Answer]] = {}
         self._next_call = 0
         self.connection = 0
+        self.forget: Callable[[], None] = _nothing
         self.line: Line | None = line
         self.replay = Replay() if recoverable else None
         self.standing = Standing.JOINING
@@ -169,13 +175,18 @@ class Outlet:
         """Use another connection, once `admit` is called."""
         self.connection += 1
         self.line = line
+        self.forget = _nothing
         self.standing = Standing.JOINING
 
-    def detach(self, *, may_return: bool) -> None:
-        """Give up the connection, and the answers that were awaited."""
+    def detach(self, forget: Callable[[], None] | None = None) -> None:
+        """Give up the connection, and the answers that were awaited.
+
+        Where the client may return, `forget` is to be called when it is given up.
+        """
         self.line = None
-        self.standing = Standing.ABSENT if may_return else Standing.GONE
-        if not may_return:
+        self.forget = forget or _nothing
+        self.standing = Standing.ABSENT if forget else Standing.GONE
+        if not forget:
             self.replay = None
         for future in self._calls.values():
             if not future.done():

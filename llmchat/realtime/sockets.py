@@ -163,10 +163,13 @@ class Socket:
     def disconnect(self, close: bool = False) -> None:
         """Make the client leave this namespace; it does not come back by itself.
 
-        `close`: leave every namespace and close the connection.
+        `close`: leave every namespace and close the connection. A socket that waits
+        for its client's return is forgotten.
         """
         if self._outlet.line is not None:
             self._outlet.line.expel(self.namespace.name, close=close)
+        elif self.is_absent:
+            self._outlet.forget()
 
     def close_transport(self) -> None:
         """Close the connection so that the client comes back by itself."""
