@@ -19,7 +19,7 @@ from llmchat import conf
 from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.answers import runtime
 from llmchat.answers.answer import cancel_stream, stream_answer
-from llmchat.answers.events import Cancelled, Failed, Started, StreamEvent, Token
+from llmchat.answers.events import Cancelled, Done, Failed, Started, StreamEvent, Token
 from llmchat.answers.streams import LiveStream
 from llmchat.api.floods import Floods
 from llmchat.api.serializers import (
@@ -62,6 +62,9 @@ class Visitor:
 
 class ChatNamespace(Namespace):
     """Lets in whoever has an access token, and streams answers to them."""
+
+    # The one end of each stream.
+    vital = frozenset(NAMES[kind] for kind in (Cancelled, Done, Failed))
 
     def __init__(self) -> None:
         super().__init__()

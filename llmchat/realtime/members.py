@@ -23,6 +23,11 @@ from .tasks import Tasks
 ID_RANDOM_BYTES = 15
 
 
+def make_id() -> str:
+    """Return an id that cannot be guessed."""
+    return secrets.token_urlsafe(ID_RANDOM_BYTES)
+
+
 class Member:
     """One socket: the events that wait, the task that handles them, its timers."""
 
@@ -48,13 +53,15 @@ class Member:
     ) -> None:
         """`pid` is the secret by which the client may come back."""
         recoverable = bool(members.window_s)
-        self.pid = secrets.token_urlsafe(ID_RANDOM_BYTES) if recoverable else None
+        self.pid = make_id() if recoverable else None
         self.namespace = namespace
-        self.outlet = Outlet(namespace.name, line, recoverable=recoverable)
+        self.outlet = Outlet(
+            namespace.name, line, recoverable=recoverable, vital=namespace.vital
+        )
         self._tasks = Tasks()
         self.socket = Socket(
             namespace,
-            secrets.token_urlsafe(ID_RANDOM_BYTES),
+            make_id(),
             auth,
             handshake,
             self.outlet,
@@ -91,7 +98,8 @@ class Member:
         """Detach it for its returning client, which has the events up to `offset`.
 
         False: the client cannot take it up. A client may return before its old
-        connection was found dead; that is closed then.
+        connection was found dead; that is closed then. One that has missed more than
+        was kept gets another `pid`, by which it knows that.
         """
         replay = self.outlet.replay
         seen = None if replay is None else replay.find(offset)
@@ -101,6 +109,9 @@ class Member:
             self.outlet.line.close()
         if not self.is_absent:
             return False
+        if not replay.covers(seen):
+            replay.shed()
+            self._members.rename(self)
         replay.confirm(seen)
         self._stop_expiry()
         return True
@@ -187,6 +198,13 @@ class Members:
         if member.pid is not None:
             self._by_pid[member.pid] = member
         return member
+
+    def rename(self, member: Member) -> None:
+        """Give a member another `pid`."""
+        if member.pid is not None:
+            del self._by_pid[member.pid]
+        member.pid = make_id()
+        self._by_pid[member.pid] = member
 
     async def claim(self, namespace: Namespace, auth: dict[str, Any]) -> Member | None:
         """Return the member that a returning client may take up again.

@@ -96,11 +96,13 @@ class Namespace:
 
     `name` is what clients ask for. With `serial`, the default, a socket's events are
     handled one after another in the order of arrival; without, a handler starts when
-    its event arrives.
+    its event arrives. `vital` are the events that a client hears of even where it has
+    missed too much for a recovery.
     """
 
     name: ClassVar[str] = "/"
     serial: ClassVar[bool] = True
+    vital: ClassVar[frozenset[str]] = frozenset()
 
     handlers: ClassVar[dict[str, Declared]] = {}
 

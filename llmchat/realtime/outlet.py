@@ -76,6 +76,8 @@ class Outlet:
         "_early",
         "_namespace",
         "_next_call",
+        "_returned",
+        "_vital",
         "connection",
         "forget",
         "line",
@@ -83,8 +85,18 @@ class Outlet:
         "standing",
     )
 
-    def __init__(self, namespace: str, line: Line, *, recoverable: bool) -> None:
+    def __init__(
+        self,
+        namespace: str,
+        line: Line,
+        *,
+        recoverable: bool,
+        vital: frozenset[str] = frozenset(),
+    ) -> None:
+        """`vital` are the events that a client hears of whatever it has missed."""
         self._namespace = namespace
+        self._vital = vital
+        self._returned: asyncio.Future[None] | None = None
         self._early: list[Messages] = []
         self._calls: dict[int, asyncio.Future[Answer]] = {}
         self._next_call = 0
@@ -96,6 +108,23 @@ class Outlet:
 
     # What the socket calls.
 
+    @property
+    def writable(self) -> bool:
+        """Return whether emitters may go on; an absent client has a limit as well."""
+        if self.line is not None:
+            return self.line.writable
+        return self.replay is None or not self.replay.lags
+
+    async def drain(self) -> None:
+        """Wait until the client has caught up, or cannot come back any more."""
+        while not self.writable:
+            if self.line is not None:
+                await self.line.drain()
+            else:
+                if self._returned is None:
+                    self._returned = asyncio.get_running_loop().create_future()
+                await asyncio.shield(self._returned)
+
     def emit(self, name: str, args: Sequence[Any]) -> None:
         """Send an event, or keep it for a client that is absent or not let in yet."""
         replay = self.replay
@@ -105,20 +134,13 @@ class Outlet:
         offset = replay.next_offset()
         messages = encode_event(self._namespace, name, (*args, offset))
         # Kept first: if it is one message too many, the connection ends within `send`.
-        number = replay.keep(messages)
+        number = replay.keep(messages, is_vital=name in self._vital)
         if self.standing is Standing.JOINED and self.line is not None:
             self.line.send(messages, replay, number)
-        if replay.is_full:
-            self._give_up(replay)
-
-    def _give_up(self, replay: Replay) -> None:
-        """Keep nothing any more: the client would have too much to catch up with.
-
-        One that is still joining has not lost its connection; it gets all of it.
-        """
-        self.replay = None
-        if self.standing is Standing.JOINING:
-            self._early += [kept.messages for kept in replay.events]
+        if replay.is_full and self.standing is not Standing.JOINING:
+            # The client would have too much to catch up with. One that is still
+            # joining has not lost its connection; it gets all of it.
+            replay.shed()
 
     async def call(self, name: str, args: Sequence[Any], timeout_s: float) -> Answer:
         """Send an event and wait for the client's answer.
@@ -176,6 +198,7 @@ class Outlet:
         self.connection += 1
         self.line = line
         self.forget = _nothing
+        self._end_absence()
         self.standing = Standing.JOINING
 
     def detach(self, forget: Callable[[], None] | None = None) -> None:
@@ -188,6 +211,12 @@ class Outlet:
         self.standing = Standing.ABSENT if forget else Standing.GONE
         if not forget:
             self.replay = None
+            self._end_absence()
         for future in self._calls.values():
             if not future.done():
                 future.set_exception(DisconnectedError("the client disconnected"))
+
+    def _end_absence(self) -> None:
+        returned, self._returned = self._returned, None
+        if returned is not None:
+            returned.set_result(None)

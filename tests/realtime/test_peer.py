@@ -186,9 +186,10 @@ async def test_what_is_kept_for_a_recovery_is_counted_in_bytes() -> None:
     [socket] = lobby.absent
     socket.emit("much", "é" * 600_000)
 
-    _, _, again = await joined(server, {"pid": answer["pid"]})
+    _, wire, again = await joined(server, {"pid": answer["pid"]})
 
-    assert again["sid"] != answer["sid"]
+    assert again["pid"] != answer["pid"]
+    assert wire.told == []
 
 
 async def test_a_forgotten_socket_enters_no_room() -> None:
