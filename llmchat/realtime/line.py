@@ -50,6 +50,7 @@ class SocketIOLine:
 
     __slots__ = (
         "_connection",
+        "_ended",
         "_joining",
         "_loop",
         "_members",
@@ -74,6 +75,7 @@ class SocketIOLine:
         self._connection = Connection(self._loop.time(), limits)
         self._members_by_name: dict[str, Member] = {}
         self._joining = Tasks()
+        self._ended: CloseReason | None = None
         # The peer confirms messages by their number, the replays know events.
         self._sent = 0
         self._unconfirmed: deque[Unconfirmed] | None = None  # most are idle
@@ -114,6 +116,7 @@ class SocketIOLine:
 
     def closed(self, reason: CloseReason) -> None:
         """Detach all members, since the session has ended."""
+        self._ended = reason
         self._joining.cancel()
         self._unconfirmed = None
         recoverable = reason in RECOVERABLE
@@ -159,10 +162,21 @@ class SocketIOLine:
             logger.exception("Joining %s failed", name)
             self.send([self._connection.refuse(name, "Internal server error")])
         else:
+            if self._ended is not None:
+                # The application would not be cancelled.
+                self._leave_behind(member, self._ended)
+                return
             self._members_by_name[name] = member
             pid = member.pid if member.outlet.replay is not None else None
             self.send([self._connection.accept(name, member.socket.id, pid)])
             member.admit()
+
+    def _leave_behind(self, member: Member, reason: CloseReason) -> None:
+        """Give up a member whose join has outlived the connection."""
+        if member.socket.recovered:
+            member.detach(reason.value, recoverable=reason in RECOVERABLE)
+        else:
+            self._members.dismiss(member)
 
     async def _member_for(self, namespace: Namespace, auth: dict[str, Any]) -> Member:
         """Return the member that the client had, or a new one.

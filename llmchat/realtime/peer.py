@@ -39,6 +39,7 @@ class Peer:
 
     __slots__ = (
         "__weakref__",
+        "_answered",
         "_changed",
         "_confirmed",
         "_ended",
@@ -66,6 +67,7 @@ class Peer:
         self._forget: Callable[[Peer], None] | None = forget
         self._loop = asyncio.get_running_loop()
         self._poll: Poll | None = None
+        self._answered: Poll | None = None  # its answer is on the way
         self._post: Post | None = None
         self._websockets = WebSockets(session, self._follow_up)
         self._timer = LazyTimer(self.tick)
@@ -112,7 +114,12 @@ class Peer:
     # What the transports do: see `Endpoint`.
 
     def start_poll(self, poll: Poll) -> None:
-        """Take a GET to answer; refuse it beside another."""
+        """Take a GET to answer; refuse it beside another.
+
+        One whose answer is still on its way is another: a client has that first.
+        """
+        if self._answered is not None:
+            self._follow_up(self.session.lose_answer())
         accepted, events = self.session.start_poll()
         if accepted:
             self._poll = poll
@@ -121,10 +128,18 @@ class Peer:
             poll.refuse(BAD_REQUEST)
 
     def lose_poll(self, poll: Poll) -> None:
-        """Note that a GET's connection was lost; ignored once it is answered."""
+        """Note that a GET's connection was lost; ignored once its answer is sent."""
         if self._poll is poll:
             self._poll = None
             self._follow_up(self.session.lose_poll())
+        elif self._answered is poll:
+            self._answered = None
+            self._follow_up(self.session.lose_answer())
+
+    def answer_sent(self, poll: Poll) -> None:
+        """Note that the answer to a GET was sent."""
+        if self._answered is poll:
+            self._answered = None
 
     def start_post(self, post: Post) -> None:
         """Take note of a POST; refuse it beside another."""
@@ -251,4 +266,5 @@ class Peer:
     def _answer_poll(self) -> None:
         if self._poll is not None and (body := self.session.take_poll()) is not None:
             poll, self._poll = self._poll, None
+            self._answered = poll
             poll.answer(body)

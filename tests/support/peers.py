@@ -70,6 +70,7 @@ async def opened(server: Server, transport: str) -> tuple[Peer, Wire]:
         peer.adopt(wire)
     else:
         peer.start_poll(wire)
+        peer.answer_sent(wire)
     await turns()
     wire.told.clear()
     return peer, wire

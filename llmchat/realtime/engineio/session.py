@@ -125,6 +125,11 @@ class Session(SessionState):
             self._end(CloseReason.TRANSPORT_ERROR)
         return self._take_events()
 
+    def lose_answer(self) -> list[Event]:
+        """End the session, since the answer to a GET was not sent."""
+        self._end(CloseReason.TRANSPORT_ERROR)
+        return self._take_events()
+
     def start_post(self) -> tuple[bool, list[Event]]:
         """Begin a POST. False: another has not ended, and that ends the session."""
         if self._polling.post_open:
