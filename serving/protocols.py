@@ -27,8 +27,10 @@ logger = logging.getLogger("uvicorn.error")
 _MARGIN_S = 5.0
 _RETRY_S = 5
 # Frames are parsed in pieces of so many bytes, and so long in one turn.
-_PIECE_BYTES = 2048
+# Those that come first wait for no turn: there may be many connections.
+_PIECE_BYTES = 512
 _SLICE_S = 0.001
+_AT_ONCE_S = 0.0002
 _BUSY = json.dumps(
     {
         "error": "The server has too many connections, try again in a moment",
@@ -179,17 +181,17 @@ class WebSocketProtocol(_StallLimit, WebSocketsSansIOProtocol):
         is_waiting = bool(self._unparsed)
         self._unparsed += data
         if not is_waiting:
-            self._parse()
+            self._parse(_AT_ONCE_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection has ended."""
         self._unparsed = b""
         super().connection_lost(exc)
 
-    def _parse(self) -> None:
+    def _parse(self, limit_s: float = _SLICE_S) -> None:
         data, start = self._unparsed, 0
         self.read_paused = self.read_paused or self._holds_reading
-        deadline = time.perf_counter() + _SLICE_S
+        deadline = time.perf_counter() + limit_s
         while start < len(data) and not self.transport.is_closing():
             super().data_received(data[start : start + _PIECE_BYTES])
             start += _PIECE_BYTES

@@ -21,7 +21,7 @@ from llmchat.answers import runtime
 from llmchat.answers.answer import cancel_stream, stream_answer
 from llmchat.answers.events import Cancelled, Done, Failed, Started, StreamEvent, Token
 from llmchat.answers.streams import LiveStream
-from llmchat.api.floods import Floods
+from llmchat.api.floods import Floods, claimed_user
 from llmchat.api.serializers import (
     CancelSerializer,
     TurnSerializer,
@@ -73,6 +73,8 @@ class ChatNamespace(Namespace):
 
     async def on_connect(self, socket: Socket) -> None:
         """Called before a client is let in."""
+        # Whoever floods is turned away before anything is spent on the token.
+        self._check_flood(claimed_user(socket.auth.get("token")))
         try:
             user, expires_at = await _authenticate(socket, socket.auth)
         except TokenError as exc:
@@ -80,9 +82,9 @@ class ChatNamespace(Namespace):
         except (DatabaseError, InterfaceError) as exc:
             error = refusal("database_unavailable")
             raise ConnectionRefused(error.text, _error_data(error)) from exc
-        refused = self._refusal_of(user.pk)
-        if refused is not None:
-            raise ConnectionRefused(refused.text, _error_data(refused))
+        self._floods.count(user.pk)
+        self._check_flood(user.pk)
+        self._make_room(user.pk)
         # Not every server tells of its start, after which the books are put right.
         runtime.get()
         socket.data = Visitor(user.pk, expires_at)
@@ -137,23 +139,27 @@ class ChatNamespace(Namespace):
             socket.close_transport()
         return False
 
-    def _refusal_of(self, user_id: int) -> ChatError | None:
-        """Return why a user gets no further socket, None: it may have one.
+    def _check_flood(self, user_id: int | None) -> None:
+        """Refuse a user who is blocked, or has as many connected sockets as it may.
 
-        The oldest socket that only waits for its client's return makes room.
+        The user may be what an unchecked token says.
         """
+        if user_id is None:
+            return
         wait_s = self._floods.blocked_for(user_id)
         if wait_s is not None:
-            return refusal("rate_limited", retry_after=wait_s)
+            raise _refused(refusal("rate_limited", retry_after=wait_s))
         sockets = self.sockets_in(_room_of(user_id))
-        if len(sockets) < conf.get().max_sockets_per_user:
-            return None
+        if sum(not socket.is_absent for socket in sockets) >= _most_sockets():
+            raise _refused(refusal("too_many_sockets"))
+
+    def _make_room(self, user_id: int) -> None:
+        """Forget the oldest socket that only waits for its client's return."""
+        sockets = self.sockets_in(_room_of(user_id))
         absent = [socket for socket in sockets if socket.is_absent]
-        if not absent:
-            return refusal("too_many_sockets")
-        idle = [socket for socket in absent if not _visitor(socket).running]
-        (idle or absent)[0].disconnect()
-        return None
+        if len(sockets) >= _most_sockets():
+            idle = [socket for socket in absent if not _visitor(socket).running]
+            (idle or absent)[0].disconnect()
 
     @event("llm:chat:stream")
     async def chat_stream(self, socket: Socket, *args: Any, ack: Ack | None) -> None:
@@ -212,6 +218,14 @@ class ChatNamespace(Namespace):
 
 def _room_of(user_id: int) -> str:
     return f"user:{user_id}"
+
+
+def _most_sockets() -> int:
+    return conf.get().max_sockets_per_user
+
+
+def _refused(error: ChatError) -> ConnectionRefused:
+    return ConnectionRefused(error.text, _error_data(error))
 
 
 def _error_data(error: ChatError) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from functools import partial
 
 # A slice: so many messages, or fewer where they are long. About a millisecond.
 MESSAGES_IN_SLICE = 16
+# Of the first one, which waits for nobody.
+MESSAGES_AT_ONCE = 4
 BYTES_OF_MESSAGE = 4096
 
 
@@ -58,7 +60,8 @@ class Pace:
     __slots__ = ("_used",)
 
     def __init__(self) -> None:
-        self._used = 0
+        # The first slice is a short one: there may be many clients.
+        self._used = MESSAGES_IN_SLICE - MESSAGES_AT_ONCE
 
     async def spend(self, size: int) -> None:
         """Note a message of so many bytes; wait for a turn behind a whole slice."""

@@ -38,7 +38,7 @@ async def provider(port: int) -> AsyncIterator[None]:
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         answering.add(asyncio.current_task())
-        with closing(writer), suppress(ConnectionError):
+        with closing(writer), suppress(ConnectionError, asyncio.CancelledError):
             await reader.readuntil(b"\r\n\r\n")
             writer.write(HEAD)
             while not writer.is_closing():
