@@ -16,6 +16,7 @@ from .engineio.events import CloseReason
 from .members import Member, Members
 from .namespaces import ConnectionRefused, Namespace
 from .peer import Peer
+from .rare_log import RareLog
 from .replay import Messages, Replay
 from .socketio.connection import Connection, Limits
 from .socketio.errors import PacketError, ProtocolError
@@ -29,6 +30,7 @@ from .socketio.events import (
 from .tasks import Tasks
 
 logger = logging.getLogger(__name__)
+rare_log = RareLog(logger)
 
 CLIENT_LEFT = "client namespace disconnect"
 SERVER_EXPELLED = "server namespace disconnect"
@@ -137,7 +139,7 @@ class SocketIOLine:
                 self._detach(name, CLIENT_LEFT, recoverable=False)
 
     def _fail(self, error: ProtocolError, reason: CloseReason) -> None:
-        logger.warning("Closing a connection: %s", error)
+        rare_log.warn(reason.value, f"Closing a connection: {error}")
         self._peer.close(reason)
 
     def _detach(self, name: str, reason: str, *, recoverable: bool) -> None:

@@ -19,6 +19,7 @@ from functools import partial
 
 from .engineio.events import Closed, CloseReason, Event, MessageReceived, Upgraded
 from .engineio.session import Session
+from .rare_log import RareLog
 from .receiver import Receiver
 from .request import Handshake
 from .timer import LazyTimer
@@ -26,7 +27,7 @@ from .transports import Poll, Post, WebSocket
 from .turns import turns
 from .websockets import WebSockets
 
-logger = logging.getLogger(__name__)
+rare_log = RareLog(logging.getLogger(__name__))
 
 BAD_REQUEST = 400
 
@@ -250,11 +251,9 @@ class Peer:
 
     def _report_close(self, closed: Closed) -> None:
         if closed.slow:
-            logger.warning(
-                "slow_client: session closed with %d bytes not taken (%s)",
-                self.session.unconfirmed_bytes,
-                closed.reason.value,
-            )
+            size, reason = self.session.unconfirmed_bytes, closed.reason.value
+            text = f"slow_client: session closed with {size} bytes not taken ({reason})"
+            rare_log.warn("slow_client", text)
         self.receiver.closed(closed.reason)
         post, self._post = self._post, None
         if post is not None:
