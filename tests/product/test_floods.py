@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("unmeasured")
 STREAMS = 4
 EVERY_S = 0.02
 FLOOD_S = 6.0
-# On an idle machine it is below 0.05. The suite shares its machine.
+# Wanted are 0.05. The suite shares its machine.
 LATE_S = 0.25
 
 HEAD = (
@@ -111,14 +111,14 @@ async def reader(server: LiveServer) -> AsyncIterator[ClientConnection]:
 
 
 TOKEN = '42["llm:stream:token"'
-EVERY_WAY = ["payload", "frames", "posts", "sockets"]
+EVERY_WAY = ["payload", "frames", "posts"]
 USER = {"role": "user", "content": "Hi"}
 
 
 @pytest.mark.parametrize(
     "ways",
-    [["payload"], ["frames"], ["posts"], ["sockets"], EVERY_WAY],
-    ids=["payload", "frames", "posts", "sockets", "all"],
+    [["payload"], ["frames"], ["posts"], EVERY_WAY],
+    ids=["payload", "frames", "posts", "all"],
 )
 async def test_a_flood_does_not_delay_the_tokens_of_others(
     server: LiveServer, provider_port: int, ways: list[str]
