@@ -309,6 +309,19 @@ def test_a_lost_post_answers_a_held_poll_and_drops_what_waits() -> None:
     assert session.take_poll() is None
 
 
+def test_an_answer_that_is_lost_ends_the_session_and_confirms_nothing() -> None:
+    session = open_polling().session
+    hold_poll(session)
+    session.send_message("a", NOW)
+    assert session.take_poll() == b"4a"
+
+    assert session.lose_answer() == [Closed(CloseReason.TRANSPORT_ERROR)]
+
+    assert session.lose_answer() == []
+    assert session.confirmed_messages == 0
+    assert session.start_poll() == (False, [])
+
+
 def test_a_payload_is_taken_in_by_slices_and_its_post_ends_with_the_last() -> None:
     session = open_polling().session
     texts = [str(number) for number in range(2 * PACKETS_AT_ONCE)]
