@@ -329,6 +329,9 @@ LLMCHAT: dict[str, Any] = {
     "max_connections": env.integer(
         "LLMCHAT_MAX_CONNECTIONS", _DEFAULTS.max_connections, least=10
     ),
+    "max_sockets_per_user": env.integer(
+        "LLMCHAT_MAX_SOCKETS_PER_USER", _DEFAULTS.max_sockets_per_user, least=1
+    ),
     "drain_s": env.seconds("LLMCHAT_DRAIN_S", _DEFAULTS.drain_s),
     "cors_allowed_origins": env.origins("CORS_ALLOWED_ORIGINS", apps=True),
     "debug_origins": DEBUG,

@@ -34,6 +34,7 @@ class Conf:
     keep_alive_s: float = 75.0
     request_timeout_s: float = 30.0
     max_connections: int = 5000
+    max_sockets_per_user: int = 50
     drain_s: float = 5.0
     cors_allowed_origins: tuple[str, ...] = ()
     debug_origins: bool = False

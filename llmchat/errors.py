@@ -24,6 +24,7 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "session_active": (409, "A stream with this sessionId is already running"),
     "cancelled": (409, "The answer was cancelled"),
     "rate_limited": (429, "Rate limit exceeded"),
+    "too_many_sockets": (429, "Too many connections of one user"),
     "too_many_streams": (429, "Too many answers are being written at once"),
     "budget_exceeded": (429, "The budget is used up"),
     "internal_error": (500, "Something went wrong on the server"),

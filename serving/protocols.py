@@ -12,6 +12,7 @@ import json
 import logging
 import struct
 import termios
+import time
 from typing import Any
 
 import h11
@@ -21,12 +22,18 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import (
 )
 
 from llmchat import conf
+from llmchat.realtime.turns import turns
 
 logger = logging.getLogger("uvicorn.error")
 
 # `SendLimit` ends a stream in order, so it gets the first chance.
 _MARGIN_S = 5.0
 _RETRY_S = 5
+# Frames are parsed in pieces of so many bytes, and so long in one turn.
+# Those that come first wait for no turn: there may be many connections.
+_PIECE_BYTES = 512
+_SLICE_S = 0.001
+_AT_ONCE_S = 0.0002
 _BUSY = json.dumps(
     {
         "error": "The server has too many connections, try again in a moment",
@@ -178,4 +185,52 @@ class HttpProtocol(_StallLimit, H11Protocol):
 
 
 class WebSocketProtocol(_StallLimit, WebSocketsSansIOProtocol):
-    """WebSocket that drops a client that does not read."""
+    """WebSocket that drops a client which takes nothing, and parses in slices.
+
+    One read may bring twenty thousand frames. Nothing more is read before they are
+    parsed, which is done in turns.
+    """
+
+    _unparsed = b""
+    _holds_reading = False
+
+    def data_received(self, data: bytes) -> None:
+        """Called with what has arrived."""
+        is_waiting = bool(self._unparsed)
+        self._unparsed += data
+        if not is_waiting:
+            self._parse(_AT_ONCE_S)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called when the connection has ended."""
+        self._unparsed = b""
+        super().connection_lost(exc)
+
+    def _parse(self, limit_s: float = _SLICE_S) -> None:
+        data, start = self._unparsed, 0
+        self.read_paused = self.read_paused or self._holds_reading
+        deadline = time.perf_counter() + limit_s
+        while start < len(data) and not self.transport.is_closing():
+            super().data_received(data[start : start + _PIECE_BYTES])
+            start += _PIECE_BYTES
+            if time.perf_counter() >= deadline:
+                break
+        self._unparsed = b"" if self.transport.is_closing() else data[start:]
+        if self._unparsed:
+            self._hold_reading()
+            turns().call(self._parse)
+        elif self._holds_reading:
+            self._give_reading_back()
+
+    def _hold_reading(self) -> None:
+        """Keep the application, which may be faster, from having more read."""
+        if not self.read_paused:
+            self.transport.pause_reading()
+        self.read_paused = False
+        self._holds_reading = True
+
+    def _give_reading_back(self) -> None:
+        self._holds_reading = False
+        if self.queue.empty() and not self.transport.is_closing():
+            self.read_paused = False
+            self.transport.resume_reading()

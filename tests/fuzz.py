@@ -235,6 +235,8 @@ class Stack:
         self.history.append(body)
         self._follow(self.session.start_post()[1])
         self._follow(self.session.receive_payload(body, self.now))
+        while self.session.payload_waits:
+            self._follow(self.session.receive_more(self.now))
 
     def _lose(self) -> None:
         lose = self.rng.choice(("lose_poll", "lose_post", "lose_probe", "close"))

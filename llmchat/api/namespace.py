@@ -19,8 +19,9 @@ from llmchat import conf
 from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.answers import runtime
 from llmchat.answers.answer import cancel_stream, stream_answer
-from llmchat.answers.events import Cancelled, Failed, Started, StreamEvent, Token
+from llmchat.answers.events import Cancelled, Done, Failed, Started, StreamEvent, Token
 from llmchat.answers.streams import LiveStream
+from llmchat.api.floods import Floods, claimed_user
 from llmchat.api.serializers import (
     CancelSerializer,
     TurnSerializer,
@@ -38,6 +39,8 @@ from llmchat.realtime import Ack, ConnectionRefused, Namespace, Socket, event
 logger = logging.getLogger(__name__)
 
 CANCEL = "llm:stream:cancel"
+# How often one connection is told that it is over the limit.
+_REFUSAL_EVERY_S = 1.0
 _TOKEN_CODES = frozenset({"token_expired", "token_invalid"})
 
 
@@ -54,27 +57,38 @@ class Visitor:
     running: set[LiveStream] = field(default_factory=set)
     cancelling: set[LiveStream] = field(default_factory=set)
     leaving: bool = False
+    next_refusal_at: float = 0.0
 
 
 class ChatNamespace(Namespace):
     """Lets in whoever has an access token, and streams answers to them."""
 
+    # The one end of each stream.
+    vital = frozenset(NAMES[kind] for kind in (Cancelled, Done, Failed))
+
     def __init__(self) -> None:
         super().__init__()
         self._watch: asyncio.Task[None] | None = None
+        self._floods = Floods()
 
     async def on_connect(self, socket: Socket) -> None:
         """Called before a client is let in."""
+        # Whoever floods is turned away before anything is spent on the token.
+        self._check_flood(claimed_user(socket.auth.get("token")))
         try:
             user, expires_at = await _authenticate(socket, socket.auth)
         except TokenError as exc:
             raise ConnectionRefused(exc.text, {"code": exc.code}) from exc
         except (DatabaseError, InterfaceError) as exc:
             error = refusal("database_unavailable")
-            raise ConnectionRefused(error.text, {"code": error.code}) from exc
+            raise ConnectionRefused(error.text, _error_data(error)) from exc
+        self._floods.count(user.pk)
+        self._check_flood(user.pk)
+        self._make_room(user.pk)
         # Not every server tells of its start, after which the books are put right.
         runtime.get()
         socket.data = Visitor(user.pk, expires_at)
+        socket.join(_room_of(user.pk))
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._watch_tokens())
 
@@ -85,7 +99,7 @@ class ChatNamespace(Namespace):
         except (TokenError, DatabaseError, InterfaceError):
             return False
         visitor = _visitor(socket)
-        if user.pk != visitor.user_id:
+        if user.pk != visitor.user_id or self._floods.blocked_for(user.pk):
             return False
         visitor.expires_at = expires_at
         visitor.leaving = False
@@ -95,15 +109,57 @@ class ChatNamespace(Namespace):
         self, socket: Socket, name: Any, args: tuple[Any, ...], ack: Ack | None
     ) -> bool:
         """Called with every event, known or not: each of them counts."""
+        visitor = _visitor(socket)
+        if self._floods.blocked_for(visitor.user_id) is not None:
+            return self._turn_away(socket, name, args)
+        self._floods.count(visitor.user_id)
         if name == CANCEL:
-            count_obeyed(_visitor(socket).user_id)
+            count_obeyed(visitor.user_id)
             return True
         try:
-            await count_message(_visitor(socket).user_id)
+            await count_message(visitor.user_id)
         except ChatError as exc:
-            _refuse(socket, args, exc, ack)
+            if time.monotonic() >= visitor.next_refusal_at:
+                visitor.next_refusal_at = time.monotonic() + _REFUSAL_EVERY_S
+                _refuse(socket, args, exc, ack)
             return False
         return True
+
+    def _turn_away(self, socket: Socket, name: Any, args: tuple[Any, ...]) -> bool:
+        """Disconnect a user who is blocked; obey a cancel of what is running."""
+        session_id = readable_session_id(args[0] if args else None)
+        if name == CANCEL and session_id is not None:
+            streams = runtime.get().streams
+            if streams.find(_visitor(socket).user_id, session_id) is not None:
+                return True
+        if socket.connected:
+            wait_s = self._floods.blocked_for(_visitor(socket).user_id)
+            error = refusal("rate_limited", retry_after=wait_s)
+            _emit(socket, Failed(session_id, error))
+            socket.close_transport()
+        return False
+
+    def _check_flood(self, user_id: int | None) -> None:
+        """Refuse a user who is blocked, or has as many connected sockets as it may.
+
+        The user may be what an unchecked token says.
+        """
+        if user_id is None:
+            return
+        wait_s = self._floods.blocked_for(user_id)
+        if wait_s is not None:
+            raise _refused(refusal("rate_limited", retry_after=wait_s))
+        sockets = self.sockets_in(_room_of(user_id))
+        if sum(not socket.is_absent for socket in sockets) >= _most_sockets():
+            raise _refused(refusal("too_many_sockets"))
+
+    def _make_room(self, user_id: int) -> None:
+        """Forget the oldest socket that only waits for its client's return."""
+        sockets = self.sockets_in(_room_of(user_id))
+        absent = [socket for socket in sockets if socket.is_absent]
+        if len(sockets) >= _most_sockets():
+            idle = [socket for socket in absent if not _visitor(socket).running]
+            (idle or absent)[0].disconnect()
 
     @event("llm:chat:stream")
     async def chat_stream(self, socket: Socket, *args: Any, ack: Ack | None) -> None:
@@ -147,15 +203,37 @@ class ChatNamespace(Namespace):
         """Send away those whose token or account has ended while they were silent."""
         while self.sockets or self.absent:
             await asyncio.sleep(conf.get().ping_interval_ms / 2000)
-            users = {_visitor(socket).user_id for socket in self.sockets}
+            # The answer says nothing of those who join while it is awaited.
+            asked = self.sockets
+            users = {_visitor(socket).user_id for socket in asked}
             try:
                 active = await read_database(_active_users, users)
             except (DatabaseError, InterfaceError) as exc:
                 logger.warning("no check of users, no database: %s", exc)
                 continue
-            for socket in self.sockets:
+            for socket in asked:
                 if _visitor(socket).user_id not in active or _is_over(socket):
                     socket.close_transport()
+
+
+def _room_of(user_id: int) -> str:
+    return f"user:{user_id}"
+
+
+def _most_sockets() -> int:
+    return conf.get().max_sockets_per_user
+
+
+def _refused(error: ChatError) -> ConnectionRefused:
+    return ConnectionRefused(error.text, _error_data(error))
+
+
+def _error_data(error: ChatError) -> dict[str, Any]:
+    """Return the `data` of a `connect_error`."""
+    data: dict[str, Any] = {"code": error.code}
+    if error.retry_after is not None:
+        data["retryAfter"] = error.retry_after
+    return data
 
 
 def _visitor(socket: Socket) -> Visitor:

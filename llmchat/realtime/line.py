@@ -16,6 +16,7 @@ from .engineio.events import CloseReason
 from .members import Member, Members
 from .namespaces import ConnectionRefused, Namespace
 from .peer import Peer
+from .rare_log import RareLog
 from .replay import Messages, Replay
 from .socketio.connection import Connection, Limits
 from .socketio.errors import PacketError, ProtocolError
@@ -29,6 +30,7 @@ from .socketio.events import (
 from .tasks import Tasks
 
 logger = logging.getLogger(__name__)
+rare_log = RareLog(logger)
 
 CLIENT_LEFT = "client namespace disconnect"
 SERVER_EXPELLED = "server namespace disconnect"
@@ -50,6 +52,7 @@ class SocketIOLine:
 
     __slots__ = (
         "_connection",
+        "_ended",
         "_joining",
         "_loop",
         "_members",
@@ -74,6 +77,7 @@ class SocketIOLine:
         self._connection = Connection(self._loop.time(), limits)
         self._members_by_name: dict[str, Member] = {}
         self._joining = Tasks()
+        self._ended: CloseReason | None = None
         # The peer confirms messages by their number, the replays know events.
         self._sent = 0
         self._unconfirmed: deque[Unconfirmed] | None = None  # most are idle
@@ -114,6 +118,7 @@ class SocketIOLine:
 
     def closed(self, reason: CloseReason) -> None:
         """Detach all members, since the session has ended."""
+        self._ended = reason
         self._joining.cancel()
         self._unconfirmed = None
         recoverable = reason in RECOVERABLE
@@ -124,8 +129,8 @@ class SocketIOLine:
         match event:
             case ConnectRequested(name, auth):
                 self._connect(name, auth)
-            case EventReceived(namespace, name, args, ack_id):
-                if not self._members_by_name[namespace].receive(name, args, ack_id):
+            case EventReceived(namespace):
+                if not self._members_by_name[namespace].receive(event):
                     error = ProtocolError("too many events wait")
                     self._fail(error, CloseReason.FORCED_CLOSE)
             case AckReceived(name, ack_id, args):
@@ -134,7 +139,7 @@ class SocketIOLine:
                 self._detach(name, CLIENT_LEFT, recoverable=False)
 
     def _fail(self, error: ProtocolError, reason: CloseReason) -> None:
-        logger.warning("Closing a connection: %s", error)
+        rare_log.warn(reason.value, f"Closing a connection: {error}")
         self._peer.close(reason)
 
     def _detach(self, name: str, reason: str, *, recoverable: bool) -> None:
@@ -159,10 +164,21 @@ class SocketIOLine:
             logger.exception("Joining %s failed", name)
             self.send([self._connection.refuse(name, "Internal server error")])
         else:
+            if self._ended is not None:
+                # The application would not be cancelled.
+                self._leave_behind(member, self._ended)
+                return
             self._members_by_name[name] = member
             pid = member.pid if member.outlet.replay is not None else None
             self.send([self._connection.accept(name, member.socket.id, pid)])
             member.admit()
+
+    def _leave_behind(self, member: Member, reason: CloseReason) -> None:
+        """Give up a member whose join has outlived the connection."""
+        if member.socket.recovered:
+            member.detach(reason.value, recoverable=reason in RECOVERABLE)
+        else:
+            self._members.dismiss(member)
 
     async def _member_for(self, namespace: Namespace, auth: dict[str, Any]) -> Member:
         """Return the member that the client had, or a new one.

@@ -7,34 +7,25 @@ here that the application never sees.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
-from collections import deque
-from collections.abc import Awaitable, Coroutine
-from typing import Any, NamedTuple
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
 
+from .event_queue import Events, guard
 from .namespaces import Namespace
-from .outlet import DisconnectedError, Line, Outlet, Standing
+from .outlet import Line, Outlet, Standing
 from .request import Handshake
-from .sockets import Ack, Socket
+from .socketio.events import EventReceived
+from .sockets import Socket
 from .tasks import Tasks
-
-logger = logging.getLogger(__name__)
 
 ID_RANDOM_BYTES = 15
 
-# Events of one socket that wait for those before them, or, where handlers need not
-# wait for one another, that run.
-MAX_WAITING_EVENTS = 20_000
-MAX_RUNNING_EVENTS = 1_000
 
-
-class QueuedEvent(NamedTuple):
-    """An event that waits for its handler."""
-
-    name: Any
-    args: tuple[Any, ...]
-    ack: Ack | None
+def make_id() -> str:
+    """Return an id that cannot be guessed."""
+    return secrets.token_urlsafe(ID_RANDOM_BYTES)
 
 
 class Member:
@@ -45,9 +36,7 @@ class Member:
         "_events",
         "_expiry",
         "_members",
-        "_running",
         "_tasks",
-        "_worker",
         "namespace",
         "outlet",
         "pid",
@@ -64,22 +53,22 @@ class Member:
     ) -> None:
         """`pid` is the secret by which the client may come back."""
         recoverable = bool(members.window_s)
-        self.pid = secrets.token_urlsafe(ID_RANDOM_BYTES) if recoverable else None
+        self.pid = make_id() if recoverable else None
         self.namespace = namespace
-        self.outlet = Outlet(namespace.name, line, recoverable=recoverable)
+        self.outlet = Outlet(
+            namespace.name, line, recoverable=recoverable, vital=namespace.vital
+        )
         self._tasks = Tasks()
         self.socket = Socket(
             namespace,
-            secrets.token_urlsafe(ID_RANDOM_BYTES),
+            make_id(),
             auth,
             handshake,
             self.outlet,
             self._tasks,
         )
         self._members = members
-        self._events: deque[QueuedEvent] | None = None  # most sockets are idle
-        self._worker: asyncio.Task[None] | None = None
-        self._running = 0
+        self._events = Events(namespace, self.socket, self.outlet, members.run)
         self._expiry: asyncio.TimerHandle | None = None
         self._disconnecting: asyncio.Task[None] | None = None
 
@@ -88,59 +77,9 @@ class Member:
         """Return whether the client is disconnected and may come back."""
         return self.outlet.standing is Standing.ABSENT
 
-    # Events.
-
-    def receive(self, name: Any, args: tuple[Any, ...], ack_id: int | None) -> bool:
-        """Queue an event for its handler, or start that. False: there are too many."""
-        ack = None if ack_id is None else Ack(self.outlet, ack_id)
-        event = QueuedEvent(name, args, ack)
-        return self._enqueue(event) if self.namespace.serial else self._start(event)
-
-    def _enqueue(self, event: QueuedEvent) -> bool:
-        if self._events is None:
-            self._events = deque()
-        if len(self._events) >= MAX_WAITING_EVENTS:
-            return False
-        self._events.append(event)
-        if self._worker is None:
-            self._worker = self._members.run(self._work())
-        return True
-
-    async def _work(self) -> None:
-        """Handle events, one after another, until none waits."""
-        try:
-            while self._events:
-                await self._guard(self._handle(self._events.popleft()))
-        finally:
-            self._worker = None
-
-    def _start(self, event: QueuedEvent) -> bool:
-        """Start a handler that those behind it need not wait for."""
-        if self._running >= MAX_RUNNING_EVENTS:
-            return False
-        self._running += 1
-        task = self._members.run(self._guard(self._handle(event)))
-        task.add_done_callback(self._on_handled)
-        return True
-
-    def _on_handled(self, task: asyncio.Task[None]) -> None:
-        self._running -= 1
-
-    async def _handle(self, event: QueuedEvent) -> None:
-        name, args, ack = event
-        if await self.namespace.on_event(self.socket, name, args, ack):
-            handler = self.namespace.handler(name, len(args))
-            if handler is not None:
-                await handler(self.socket, *args, ack=ack)
-
-    async def _guard(self, work: Awaitable[None]) -> None:
-        """Run a handler; what it raises is logged, and ends nothing."""
-        try:
-            await work
-        except DisconnectedError:
-            logger.debug("A handler of %r ended with its client", self.socket)
-        except Exception:
-            logger.exception("A handler of %r failed", self.socket)
+    def receive(self, received: EventReceived) -> bool:
+        """Queue an event for its handler, or start that. False: there is too much."""
+        return self._events.receive(received)
 
     # Joining and recovery.
 
@@ -153,13 +92,14 @@ class Member:
         # In a takeover the old connection ends only now, and its hook comes first.
         if disconnecting is not None:
             await asyncio.wait([disconnecting])
-        await self._guard(self.namespace.on_joined(self.socket))
+        await guard(self.socket, self.namespace.on_joined(self.socket))
 
     def release(self, offset: str | None) -> bool:
         """Detach it for its returning client, which has the events up to `offset`.
 
         False: the client cannot take it up. A client may return before its old
-        connection was found dead; that is closed then.
+        connection was found dead; that is closed then. One that has missed more than
+        was kept gets another `pid`, by which it knows that.
         """
         replay = self.outlet.replay
         seen = None if replay is None else replay.find(offset)
@@ -169,6 +109,9 @@ class Member:
             self.outlet.line.close()
         if not self.is_absent:
             return False
+        if not replay.covers(seen):
+            replay.shed()
+            self._members.rename(self)
         replay.confirm(seen)
         self._stop_expiry()
         return True
@@ -184,18 +127,19 @@ class Member:
 
     def drop_events(self) -> None:
         """Drop the events that wait."""
-        self._events = None
+        self._events.drop()
 
     def detach(self, reason: str, *, recoverable: bool) -> None:
         """Follow the loss of the connection, or the end of the membership."""
         window_s = self._members.window_s
+        forget = partial(self._members.forget, self)
         may_return = recoverable and bool(window_s)
-        self.outlet.detach(may_return=may_return)
+        self.outlet.detach(forget if may_return else None)
         work = self._disconnect(reason, self._disconnecting)
         self._disconnecting = self._members.run(work)
         if may_return:
             loop = asyncio.get_running_loop()
-            self._expiry = loop.call_later(window_s, self._members.forget, self)
+            self._expiry = loop.call_later(window_s, forget)
         else:
             self._members.forget(self)
 
@@ -203,16 +147,16 @@ class Member:
         self, reason: str, previous: asyncio.Task[None] | None
     ) -> None:
         # What the client sent before it disconnected is handled before.
-        for task in (previous, self._worker):
+        for task in (previous, self._events.worker):
             if task is not None:
                 await asyncio.wait([task])
-        await self._guard(self.namespace.on_disconnect(self.socket, reason))
+        await guard(self.socket, self.namespace.on_disconnect(self.socket, reason))
 
     def end(self) -> None:
         """Stop what belongs to the socket; it was never let in, or is forgotten."""
         self._stop_expiry()
         if self.outlet.standing is not Standing.GONE:
-            self.outlet.detach(may_return=False)
+            self.outlet.detach()
         self._tasks.cancel()
 
     async def forgotten(self) -> None:
@@ -220,7 +164,7 @@ class Member:
         disconnecting, self._disconnecting = self._disconnecting, None
         if disconnecting is not None:
             await asyncio.wait([disconnecting])
-        await self._guard(self.namespace.on_forget(self.socket))
+        await guard(self.socket, self.namespace.on_forget(self.socket))
 
     def _stop_expiry(self) -> None:
         if self._expiry is not None:
@@ -254,6 +198,13 @@ class Members:
         if member.pid is not None:
             self._by_pid[member.pid] = member
         return member
+
+    def rename(self, member: Member) -> None:
+        """Give a member another `pid`."""
+        if member.pid is not None:
+            del self._by_pid[member.pid]
+        member.pid = make_id()
+        self._by_pid[member.pid] = member
 
     async def claim(self, namespace: Namespace, auth: dict[str, Any]) -> Member | None:
         """Return the member that a returning client may take up again.

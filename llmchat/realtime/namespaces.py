@@ -96,11 +96,13 @@ class Namespace:
 
     `name` is what clients ask for. With `serial`, the default, a socket's events are
     handled one after another in the order of arrival; without, a handler starts when
-    its event arrives.
+    its event arrives. `vital` are the events that a client hears of even where it has
+    missed too much for a recovery.
     """
 
     name: ClassVar[str] = "/"
     serial: ClassVar[bool] = True
+    vital: ClassVar[frozenset[str]] = frozenset()
 
     handlers: ClassVar[dict[str, Declared]] = {}
 
@@ -114,7 +116,8 @@ class Namespace:
 
     def __init__(self) -> None:
         self._sockets: dict[str, Socket] = {}
-        self._rooms: dict[str, set[Socket]] = defaultdict(set)
+        # As sets that keep their order.
+        self._rooms: dict[str, dict[Socket, None]] = defaultdict(dict)
 
     # What to override.
 
@@ -161,6 +164,10 @@ class Namespace:
         """Return the sockets whose clients are disconnected and may come back."""
         return [socket for socket in self._sockets.values() if socket.is_absent]
 
+    def sockets_in(self, room: str) -> list[Socket]:
+        """Return the sockets in a room, the oldest first, absent ones included."""
+        return list(self._rooms.get(room, ()))
+
     def emit(
         self,
         name: str,
@@ -195,7 +202,7 @@ class Namespace:
     def enter(self, socket: Socket, room: str) -> None:
         """Put a socket into a room, unless it is forgotten and could never leave."""
         if socket.id in self._sockets:
-            self._rooms[room].add(socket)
+            self._rooms[room][socket] = None
             socket.rooms.add(room)
 
     def exit(self, socket: Socket, room: str) -> None:
@@ -203,7 +210,7 @@ class Namespace:
         socket.rooms.discard(room)
         members = self._rooms.get(room)
         if members is not None:
-            members.discard(socket)
+            members.pop(socket, None)
             if not members:
                 del self._rooms[room]
 

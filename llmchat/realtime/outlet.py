@@ -6,7 +6,7 @@ The socket emits through it, the dispatcher moves it from one connection to the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any, Protocol
 
@@ -61,6 +61,10 @@ class Standing(Enum):
     GONE = auto()
 
 
+def _nothing() -> None:
+    """Stand for what there is nothing to be done for."""
+
+
 class Outlet:
     """Sends what a socket emits, keeps what may have to be sent again.
 
@@ -72,23 +76,54 @@ class Outlet:
         "_early",
         "_namespace",
         "_next_call",
+        "_returned",
+        "_vital",
         "connection",
+        "forget",
         "line",
         "replay",
         "standing",
     )
 
-    def __init__(self, namespace: str, line: Line, *, recoverable: bool) -> None:
+    def __init__(
+        self,
+        namespace: str,
+        line: Line,
+        *,
+        recoverable: bool,
+        vital: frozenset[str] = frozenset(),
+    ) -> None:
+        """`vital` are the events that a client hears of whatever it has missed."""
         self._namespace = namespace
+        self._vital = vital
+        self._returned: asyncio.Future[None] | None = None
         self._early: list[Messages] = []
         self._calls: dict[int, asyncio.Future[Answer]] = {}
         self._next_call = 0
         self.connection = 0
+        self.forget: Callable[[], None] = _nothing
         self.line: Line | None = line
         self.replay = Replay() if recoverable else None
         self.standing = Standing.JOINING
 
     # What the socket calls.
+
+    @property
+    def writable(self) -> bool:
+        """Return whether emitters may go on; an absent client has a limit as well."""
+        if self.line is not None:
+            return self.line.writable
+        return self.replay is None or not self.replay.lags
+
+    async def drain(self) -> None:
+        """Wait until the client has caught up, or cannot come back any more."""
+        while not self.writable:
+            if self.line is not None:
+                await self.line.drain()
+            else:
+                if self._returned is None:
+                    self._returned = asyncio.get_running_loop().create_future()
+                await asyncio.shield(self._returned)
 
     def emit(self, name: str, args: Sequence[Any]) -> None:
         """Send an event, or keep it for a client that is absent or not let in yet."""
@@ -99,20 +134,13 @@ class Outlet:
         offset = replay.next_offset()
         messages = encode_event(self._namespace, name, (*args, offset))
         # Kept first: if it is one message too many, the connection ends within `send`.
-        number = replay.keep(messages)
+        number = replay.keep(messages, is_vital=name in self._vital)
         if self.standing is Standing.JOINED and self.line is not None:
             self.line.send(messages, replay, number)
-        if replay.is_full:
-            self._give_up(replay)
-
-    def _give_up(self, replay: Replay) -> None:
-        """Keep nothing any more: the client would have too much to catch up with.
-
-        One that is still joining has not lost its connection; it gets all of it.
-        """
-        self.replay = None
-        if self.standing is Standing.JOINING:
-            self._early += [kept.messages for kept in replay.events]
+        if replay.is_full and self.standing is not Standing.JOINING:
+            # The client would have too much to catch up with. One that is still
+            # joining has not lost its connection; it gets all of it.
+            replay.shed()
 
     async def call(self, name: str, args: Sequence[Any], timeout_s: float) -> Answer:
         """Send an event and wait for the client's answer.
@@ -169,14 +197,26 @@ class Outlet:
         """Use another connection, once `admit` is called."""
         self.connection += 1
         self.line = line
+        self.forget = _nothing
+        self._end_absence()
         self.standing = Standing.JOINING
 
-    def detach(self, *, may_return: bool) -> None:
-        """Give up the connection, and the answers that were awaited."""
+    def detach(self, forget: Callable[[], None] | None = None) -> None:
+        """Give up the connection, and the answers that were awaited.
+
+        Where the client may return, `forget` is to be called when it is given up.
+        """
         self.line = None
-        self.standing = Standing.ABSENT if may_return else Standing.GONE
-        if not may_return:
+        self.forget = forget or _nothing
+        self.standing = Standing.ABSENT if forget else Standing.GONE
+        if not forget:
             self.replay = None
+            self._end_absence()
         for future in self._calls.values():
             if not future.done():
                 future.set_exception(DisconnectedError("the client disconnected"))
+
+    def _end_absence(self) -> None:
+        returned, self._returned = self._returned, None
+        if returned is not None:
+            returned.set_result(None)

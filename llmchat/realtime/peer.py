@@ -15,16 +15,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from .engineio.events import Closed, CloseReason, Event, MessageReceived, Upgraded
-from .engineio.session import CLOSE_NORMAL, Session
+from .engineio.session import Session
+from .rare_log import RareLog
 from .receiver import Receiver
 from .request import Handshake
 from .timer import LazyTimer
 from .transports import Poll, Post, WebSocket
-from .writer import Close, Writer
+from .turns import turns
+from .websockets import WebSockets
 
-logger = logging.getLogger(__name__)
+rare_log = RareLog(logging.getLogger(__name__))
 
 BAD_REQUEST = 400
 
@@ -37,6 +40,7 @@ class Peer:
 
     __slots__ = (
         "__weakref__",
+        "_answered",
         "_changed",
         "_confirmed",
         "_ended",
@@ -44,10 +48,8 @@ class Peer:
         "_loop",
         "_poll",
         "_post",
-        "_probe",
         "_timer",
-        "_websocket",
-        "_writers",
+        "_websockets",
         "handshake",
         "receiver",
         "session",
@@ -66,11 +68,9 @@ class Peer:
         self._forget: Callable[[Peer], None] | None = forget
         self._loop = asyncio.get_running_loop()
         self._poll: Poll | None = None
+        self._answered: Poll | None = None  # its answer is on the way
         self._post: Post | None = None
-        # The transport and the probe; `_writers` has both, and those that only close.
-        self._websocket: Writer | None = None
-        self._probe: Writer | None = None
-        self._writers: tuple[Writer, ...] = ()
+        self._websockets = WebSockets(session, self._follow_up)
         self._timer = LazyTimer(self.tick)
         self._changed: asyncio.Future[None] | None = None
         self._confirmed = 0
@@ -90,7 +90,7 @@ class Peer:
     @property
     def is_gone(self) -> bool:
         """Return whether the session has ended and its last packet was sent."""
-        return self.session.is_closed and not self._writers
+        return self.session.is_closed and not self._websockets
 
     # What the application does.
 
@@ -115,7 +115,12 @@ class Peer:
     # What the transports do: see `Endpoint`.
 
     def start_poll(self, poll: Poll) -> None:
-        """Take a GET to answer; refuse it beside another."""
+        """Take a GET to answer; refuse it beside another.
+
+        One whose answer is still on its way is another: a client has that first.
+        """
+        if self._answered is not None:
+            self._follow_up(self.session.lose_answer())
         accepted, events = self.session.start_poll()
         if accepted:
             self._poll = poll
@@ -124,10 +129,18 @@ class Peer:
             poll.refuse(BAD_REQUEST)
 
     def lose_poll(self, poll: Poll) -> None:
-        """Note that a GET's connection was lost; ignored once it is answered."""
+        """Note that a GET's connection was lost; ignored once its answer is sent."""
         if self._poll is poll:
             self._poll = None
             self._follow_up(self.session.lose_poll())
+        elif self._answered is poll:
+            self._answered = None
+            self._follow_up(self.session.lose_answer())
+
+    def answer_sent(self, poll: Poll) -> None:
+        """Note that the answer to a GET was sent."""
+        if self._answered is poll:
+            self._answered = None
 
     def start_post(self, post: Post) -> None:
         """Take note of a POST; refuse it beside another."""
@@ -149,80 +162,36 @@ class Peer:
         if self._post is post:
             self._post = None
             self._follow_up(self.session.receive_payload(body, self._loop.time()))
+            self._read_on(post)
+
+    def _read_on(self, post: Post) -> None:
+        """Answer a POST when all its packets are taken in, which is done in turns."""
+        if self.session.payload_waits:
+            turns().call(partial(self._receive_more, post))
+        else:
             post.accept()
+
+    def _receive_more(self, post: Post) -> None:
+        self._follow_up(self.session.receive_more(self._loop.time()))
+        self._read_on(post)
 
     def adopt(self, websocket: WebSocket) -> None:
         """Take the WebSocket that opened the session as its transport."""
-        self._websocket = self._write_to(websocket)
+        self._websockets.adopt(websocket)
         self._follow_up([])
 
     def open_websocket(self, websocket: WebSocket) -> None:
         """Take a WebSocket that names this session as a probe; close it if unwanted."""
-        writer = self._write_to(websocket)
-        if self.session.open_websocket(self._loop.time()):
-            self._probe = writer
+        self._websockets.open(websocket, self._loop.time())
         self._follow_up([])
 
     def receive_frame(self, websocket: WebSocket, frame: str | bytes) -> None:
         """Take in a frame; ignored from a WebSocket that only closes."""
-        now = self._loop.time()
-        writer = self._writer_of(websocket)
-        if writer is None:
-            return
-        if writer is self._websocket:
-            self._follow_up(self.session.receive_frame(frame, now))
-        elif writer is self._probe:
-            self._follow_up(self.session.receive_probe_frame(frame, now))
+        self._follow_up(self._websockets.receive(websocket, frame, self._loop.time()))
 
     def lose_websocket(self, websocket: WebSocket) -> None:
         """Note that a WebSocket was lost."""
-        writer = self._writer_of(websocket)
-        if writer is not None:
-            writer.abandon()
-            self._release(writer)
-        elif self._websocket is None and self.session.transport == "websocket":
-            # It was lost before it was adopted.
-            self._follow_up(self.session.lose_websocket())
-
-    # The WebSockets' writers.
-
-    def _write_to(self, websocket: WebSocket) -> Writer:
-        writer = Writer(websocket, self._take, self._release)
-        self._writers += (writer,)
-        return writer
-
-    def _writer_of(self, websocket: WebSocket) -> Writer | None:
-        for writer in self._writers:
-            if writer.websocket is websocket:
-                return writer
-        return None
-
-    def _take(self, writer: Writer) -> str | bytes | Close | None:
-        """Return what a writer is to write next."""
-        session = self.session
-        if writer is self._probe:
-            return session.take_probe_frame()
-        if writer is not self._websocket:
-            return Close(CLOSE_NORMAL)
-        frame = session.take_frame()
-        if frame is None and session.is_closed:
-            return Close(session.close_code)
-        return frame
-
-    def _release(self, writer: Writer) -> None:
-        """Follow a WebSocket's end, in order or not."""
-        events: list[Event] = []
-        self._strike(writer)
-        if writer is self._websocket:
-            self._websocket = None
-            events = self.session.lose_websocket()
-        elif writer is self._probe:
-            self._probe = None
-            self.session.lose_probe()
-        self._follow_up(events)
-
-    def _strike(self, writer: Writer) -> None:
-        self._writers = tuple(other for other in self._writers if other is not writer)
+        self._websockets.lose(websocket)
 
     # Time.
 
@@ -258,7 +227,7 @@ class Peer:
             self._confirmed = self.session.confirmed_messages
             self.receiver.confirmed(self._confirmed)
         self._answer_poll()
-        self._wake_writers()
+        self._websockets.wake()
         if self._changed is not None and (self.writable or self.is_gone):
             self._changed.set_result(None)
             self._changed = None
@@ -275,42 +244,26 @@ class Peer:
                 if not self._ended:
                     self.receiver.receive(data)
             case Upgraded():
-                self._websocket, self._probe = self._probe, None
+                self._websockets.upgrade()
             case Closed():
                 self._ended = True
                 self._report_close(event)
 
     def _report_close(self, closed: Closed) -> None:
         if closed.slow:
-            logger.warning(
-                "slow_client: session closed with %d bytes not taken (%s)",
-                self.session.unconfirmed_bytes,
-                closed.reason.value,
-            )
+            size, reason = self.session.unconfirmed_bytes, closed.reason.value
+            text = f"slow_client: session closed with {size} bytes not taken ({reason})"
+            rare_log.warn("slow_client", text)
         self.receiver.closed(closed.reason)
         post, self._post = self._post, None
         if post is not None:
             post.refuse(BAD_REQUEST)
-        for writer in self._writers:
+        if closed.slow or closed.reason is CloseReason.PING_TIMEOUT:
             # Nothing more will be taken by a client that is slow or silent.
-            stuck = closed.reason is CloseReason.PING_TIMEOUT and writer.is_writing
-            if closed.slow or stuck:
-                writer.drop()
-                self._strike(writer)
+            self._websockets.drop(writing_only=not closed.slow)
 
     def _answer_poll(self) -> None:
         if self._poll is not None and (body := self.session.take_poll()) is not None:
             poll, self._poll = self._poll, None
+            self._answered = poll
             poll.answer(body)
-
-    def _wake_writers(self) -> None:
-        session = self.session
-        if self._probe is not None and not session.probe_is_open:
-            self._probe = None  # its writer closes it
-        for writer in self._writers:
-            if writer is self._probe or (
-                writer is self._websocket and not session.is_closed
-            ):
-                writer.wake()
-            else:
-                writer.finish()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, ClassVar
 
+from .asgi_server import is_closing
 from .cors import cookie_header, preflight_headers
 from .engine_consumer import EngineConsumer, Message, Receive, Send
 from .engineio.errors import RequestError
@@ -27,6 +28,7 @@ class PollingConsumer(EngineConsumer):
 
     endpoint: Endpoint | None = None
     action: Action | None = None
+    is_disconnected = False
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer the request."""
@@ -86,6 +88,7 @@ class PollingConsumer(EngineConsumer):
         while (message := await receive())["type"] != "http.disconnect":
             if self.action is Action.POST and not self.outcome.done():
                 self.receive_body(message)
+        self.is_disconnected = True
 
     # A POST.
 
@@ -151,10 +154,13 @@ class PollingConsumer(EngineConsumer):
     # The end.
 
     async def respond(self, response: Response) -> None:
-        """Send the answer."""
+        """Send the answer; tell the session, unless the connection was lost before."""
+        is_lost = self.is_disconnected or is_closing(self.base_send)
         headers = self.request.handshake.headers
         for message in http_messages(response, headers, self.http):
             await self.base_send(message)
+        if self.endpoint is not None and self.action is not Action.POST and not is_lost:
+            self.endpoint.answer_sent(self)
 
     def leave(self) -> None:
         """Tell the session, whatever ended the request; ignored if it was answered."""

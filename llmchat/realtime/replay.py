@@ -15,6 +15,10 @@ from typing import NamedTuple
 from .engineio.packet import byte_length
 
 MAX_REPLAY_BYTES = 1024 * 1024
+# Above it whoever emits to an absent client is asked to wait.
+HIGH_WATER_BYTES = MAX_REPLAY_BYTES // 2
+# Of vital events alone, which outlast the rest.
+MAX_VITAL_BYTES = 2 * MAX_REPLAY_BYTES
 
 Messages = list[str | bytes]
 
@@ -24,15 +28,16 @@ class Kept(NamedTuple):
 
     number: int
     messages: Messages
-
-    @property
-    def size(self) -> int:
-        """Return how much of the limit it takes."""
-        return sum(map(byte_length, self.messages))
+    size: int
+    is_vital: bool
 
 
 class Replay:
-    """Events that a client may have missed, by the offset each one carried."""
+    """Events that a client may have missed, by the offset each one carried.
+
+    When they are too many, only the vital ones are kept. A client that has missed
+    some of the others gets those, and has to be told that it has missed something.
+    """
 
     __slots__ = ("_base", "_kept", "_last", "_size")
 
@@ -48,6 +53,11 @@ class Replay:
         return self._size > MAX_REPLAY_BYTES
 
     @property
+    def lags(self) -> bool:
+        """Return whether so much is kept that emitters should wait."""
+        return self._size > HIGH_WATER_BYTES
+
+    @property
     def events(self) -> list[Kept]:
         """Return what is kept, in order."""
         return list(self._kept or ())
@@ -57,17 +67,29 @@ class Replay:
         self._last += 1
         return str(self._last)
 
-    def keep(self, messages: Messages) -> int:
+    def keep(self, messages: Messages, *, is_vital: bool = False) -> int:
         """Keep the event of the last offset; return that as a number."""
         if self._kept is None:
             self._kept = deque()
-        kept = Kept(self._last, messages)
-        self._kept.append(kept)
-        self._size += kept.size
+        size = sum(map(byte_length, messages))
+        self._kept.append(Kept(self._last, messages, size, is_vital))
+        self._size += size
         return self._last
 
+    def shed(self) -> None:
+        """Drop all but the vital events; of those the oldest where they are too many.
+
+        The last one stays, however large it is.
+        """
+        vital = deque(kept for kept in self._kept or () if kept.is_vital)
+        self._size = sum(kept.size for kept in vital)
+        while self._size > MAX_VITAL_BYTES and len(vital) > 1:
+            self._size -= vital.popleft().size
+        self._kept = vital or None
+        self._base = self._last
+
     def find(self, offset: str | None) -> int | None:
-        """Return the event of an offset that a client handed back; None: unknown.
+        """Return the number of an offset that a client handed back; None: unknown.
 
         A client that has not had an event hands back none.
         """
@@ -76,13 +98,17 @@ class Replay:
         if not (offset.isascii() and offset.isdigit() and len(offset) < 16):
             return None
         number = int(offset)
-        return number if self._base <= number <= self._last else None
+        return number if number <= self._last else None
+
+    def covers(self, number: int) -> bool:
+        """Return whether all that came behind this event is kept."""
+        return number >= self._base
 
     def confirm(self, number: int) -> None:
         """Forget the events up to this one: the client has them."""
         while self._kept and self._kept[0].number <= number:
             kept = self._kept.popleft()
-            self._base = kept.number
+            self._base = max(self._base, kept.number)
             self._size -= kept.size
         if not self._kept:
             self._kept = None

@@ -115,8 +115,7 @@ class Socket:
     @property
     def writable(self) -> bool:
         """Return whether to go on; if not, merge what you can, and `drain`."""
-        line = self._outlet.line
-        return line is None or line.writable
+        return self._outlet.writable
 
     # Out.
 
@@ -133,9 +132,11 @@ class Socket:
             self._outlet.emit(name, args)
 
     async def drain(self) -> None:
-        """Wait while the client lags; return at once when it is disconnected."""
-        if self._outlet.line is not None:
-            await self._outlet.line.drain()
+        """Wait while the client lags, or is absent and has much to catch up with.
+
+        Return at once when it cannot come back.
+        """
+        await self._outlet.drain()
 
     async def call(
         self, name: str, *args: Any, timeout_s: float = 10.0
@@ -163,10 +164,13 @@ class Socket:
     def disconnect(self, close: bool = False) -> None:
         """Make the client leave this namespace; it does not come back by itself.
 
-        `close`: leave every namespace and close the connection.
+        `close`: leave every namespace and close the connection. A socket that waits
+        for its client's return is forgotten.
         """
         if self._outlet.line is not None:
             self._outlet.line.expel(self.namespace.name, close=close)
+        elif self.is_absent:
+            self._outlet.forget()
 
     def close_transport(self) -> None:
         """Close the connection so that the client comes back by itself."""

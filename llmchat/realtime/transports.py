@@ -55,7 +55,10 @@ class Endpoint(Protocol):
         """Hand over a GET to answer."""
 
     def lose_poll(self, poll: Poll) -> None:
-        """Report that a GET's connection was lost; ignored once it is answered."""
+        """Report that a GET's connection was lost; ignored once its answer is sent."""
+
+    def answer_sent(self, poll: Poll) -> None:
+        """Report that the answer to a GET was sent."""
 
     def start_post(self, post: Post) -> None:
         """Announce a POST."""

@@ -1,7 +1,7 @@
 """One WebSocket: a session of its own, or one that wants to join a session.
 
-Nothing here waits for anything but its own connection: a handler that waited would not
-see the disconnect behind the message that it handles.
+Nothing here waits for anything but its own connection and its turn: a handler that
+waited would not see the disconnect behind the message that it handles.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from .engine_consumer import EngineConsumer, Message, Receive, Send
 from .engineio.errors import RequestError
 from .server import Server
 from .transports import Endpoint
+from .turns import Pace
 
 
 class WebSocketConsumer(EngineConsumer):
@@ -26,12 +27,14 @@ class WebSocketConsumer(EngineConsumer):
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Take in what arrives until the connection is lost or closed."""
         self.begin(scope, send)
+        pace = Pace()
         try:
             while (message := await receive())["type"] != "websocket.disconnect":
                 if message["type"] == "websocket.connect":
                     await self.connect()
                 else:
-                    self.receive_frame(message)
+                    # While it waits, the server below reads no further.
+                    await pace.spend(self.receive_frame(message))
         finally:
             self.leave()
 
@@ -61,12 +64,13 @@ class WebSocketConsumer(EngineConsumer):
         else:
             endpoint.open_websocket(self)
 
-    def receive_frame(self, message: Message) -> None:
-        """Hand over a frame."""
+    def receive_frame(self, message: Message) -> int:
+        """Hand over a frame, and return its size."""
+        text = message.get("text")
+        frame: str | bytes = message["bytes"] if text is None else text
         if self.endpoint is not None:
-            text = message.get("text")
-            frame = message["bytes"] if text is None else text
             self.endpoint.receive_frame(self, frame)
+        return len(frame)
 
     # From the session.
 

@@ -31,21 +31,24 @@ async def latency(client: WebSocket) -> float:
 
 
 async def watch(
-    wire: Wire,
-    healthy: WebSocket,
-    flooded_before: int,
-    closed_before: int,
-) -> tuple[int, list[float]]:
-    """Measures until the flood has ended and its client is closed."""
-    most, latencies = 0, []
+    wire: Wire, healthy: WebSocket, flooded_before: int, socket_id: str
+) -> tuple[int, int, list[float]]:
+    """Measures until the flood has ended and its client is closed.
+
+    Whoever emits to a client that is absent waits for it until it is forgotten, and
+    goes on then, to nobody.
+    """
+    most, latencies, until_close = 0, [], 0
     async with asyncio.timeout(100):
         while True:
             latencies.append(await latency(healthy))
             most = max(most, wire.rss())
-            if wire.log_text().count(SLOW) > closed_before:
-                [flooded] = await healthy.ask("flooded")
-                if flooded - flooded_before >= FLOOD:
-                    return most, latencies
+            [flooded] = await healthy.ask("flooded")
+            [reasons] = await healthy.ask("ended", socket_id)
+            if not reasons:
+                until_close = flooded - flooded_before
+            elif flooded - flooded_before >= FLOOD:
+                return most, until_close, latencies
             await asyncio.sleep(0.02)
 
 
@@ -55,34 +58,34 @@ async def test_client_that_does_not_read_costs_little_and_is_closed(
     patient: bool,
 ) -> None:
     """Whether whoever emits waits for it or not; 50 MB are emitted to the end."""
-    closed_before = wire.log_text().count(SLOW)
     stuck = socket.create_connection(("127.0.0.1", wire.port))
     async with wire.joined() as healthy:
         [flooded] = await healthy.ask("flooded")
         quiet = [await latency(healthy) for _ in range(50)]
         before = wire.rss()
         async with wire.websocket(sock=stuck, max_queue=1) as client:
-            await client.join()
+            answer = await client.join()
             await client.ask("flood", FLOOD, patient)
             # From here on it reads no more than its queue of one frame.
-            most, latencies = await watch(wire, healthy, flooded, closed_before)
+            most, ahead, latencies = await watch(wire, healthy, flooded, answer["sid"])
             client.connection.transport.abort()
         assert most - before < 5 * MIB
+        assert not patient or ahead < 20 * MIB
         assert statistics.median(latencies) < statistics.median(quiet) + 0.05
         assert max(latencies) < 3
+    assert SLOW in wire.log_text()
     await wire.check_healthy()
 
 
 async def test_polling_client_that_stops_polling_is_closed(
     wire: Wire,
 ) -> None:
-    closed_before = wire.log_text().count(SLOW)
     async with wire.joined() as healthy, wire.polling() as client:
         [flooded] = await healthy.ask("flooded")
         before = wire.rss()
-        await client.join()
+        answer = await client.join()
         await client.ask("flood", FLOOD, True)
-        most, _ = await watch(wire, healthy, flooded, closed_before)
+        most, _, _ = await watch(wire, healthy, flooded, answer["sid"])
         assert most - before < 5 * MIB
 
 

@@ -1,80 +1,17 @@
-"""A peer with its transports, in memory: what takes turns that no server can force."""
+"""Peers, sockets and their recovery, in turns that no server can force."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from llmchat.realtime import (
-    Ack,
-    Namespace,
-    Options,
-    Peer,
-    Request,
-    Server,
-    Socket,
-    SocketIO,
-    SocketIOOptions,
-    event,
-)
-from llmchat.realtime.request import Handshake
+from llmchat.realtime import Ack, ConnectionRefused, Namespace, Socket, event
+from tests.support.peers import Wire, joined, opened, serving, turns
 from tests.support.wire import connect_packet, connected, content_of
 from tests.support.wire import event as event_packet
-
-
-class Wire:
-    """A WebSocket, poll and post that note what they are told; `gate` holds writes."""
-
-    def __init__(self) -> None:
-        self.told: list[Any] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.error: OSError | None = None
-
-    async def send_frame(self, frame: str | bytes) -> None:
-        await self.gate.wait()
-        if self.error is not None:
-            raise self.error
-        self.told.append(frame)
-
-    async def close(self, code: int) -> None:
-        await self.gate.wait()
-        self.told.append(("closed", code))
-
-    def abort(self) -> None:
-        self.told.append("aborted")
-
-    def answer(self, body: bytes) -> None:
-        self.told.append(body.decode())
-
-    def accept(self) -> None:
-        self.told.append("accepted")
-
-    def refuse(self, status: int) -> None:
-        self.told.append(("refused", status))
-
-
-async def turns() -> None:
-    """Let every task do what it can without waiting for a clock."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-async def opened(server: Server, transport: str) -> tuple[Peer, Wire]:
-    """Open a session whose handshake is answered."""
-    query = {"EIO": "4", "transport": transport}
-    handshake = Handshake(query=query)
-    request = Request("GET", transport == "websocket", handshake)
-    peer, wire = await server.open(request), Wire()
-    if transport == "websocket":
-        peer.adopt(wire)
-    else:
-        peer.start_poll(wire)
-    await turns()
-    wire.told.clear()
-    return peer, wire
 
 
 class Lobby(Namespace):
@@ -100,18 +37,6 @@ class Lobby(Namespace):
     @event("wait")
     async def wait(self, socket: Socket, *, ack: Ack | None) -> None:
         await self.gate.wait()
-
-
-def serving(lobby: Namespace, window_s: float = 60.0) -> Server:
-    socketio = SocketIO([lobby], SocketIOOptions(recovery_window_s=window_s))
-    return Server(socketio, Options(max_unconfirmed_bytes=10_000_000))
-
-
-async def joined(server: Server, auth: Any = None) -> tuple[Peer, Wire, dict[str, Any]]:
-    peer, wire = await opened(server, "websocket")
-    peer.receive_frame(wire, connect_packet("/", auth))
-    await turns()
-    return peer, wire, connected(wire.told.pop(0), "/")
 
 
 # --- Transports --------------------------------------------------------------------
@@ -194,6 +119,56 @@ async def test_a_websocket_that_its_session_does_not_want_is_closed() -> None:
     assert peer.session.is_open
 
 
+async def test_an_answer_that_was_not_sent_is_confirmed_by_no_poll() -> None:
+    lobby = Lobby()
+    server = serving(lobby)
+    peer, _ = await opened(server, "polling")
+    peer.start_post(post := Wire())
+    peer.receive_payload(post, b"40")
+    await turns()
+    peer.start_poll(poll := Wire())
+    peer.answer_sent(poll)
+    [socket] = lobby.sockets
+    answer = connected(poll.told[0], "/")
+    peer.start_poll(poll := Wire())
+    socket.emit("missed")
+    assert "missed" in poll.told[0]
+
+    peer.start_poll(second := Wire())
+
+    assert peer.session.is_closed
+    assert second.told == [("refused", 400)] or second.told == ["1"]
+    _, wire, again = await joined(server, {"pid": answer["pid"]})
+    assert again == answer
+    assert content_of(wire.told[-1])[0] == "missed"
+
+
+async def test_an_answer_that_was_lost_on_its_way_ends_the_session() -> None:
+    peer, _ = await opened(serving(Lobby()), "polling")
+    first = Wire()
+    peer.start_poll(first)
+    peer.send(["x"])
+    assert first.told == ["4x"]
+
+    peer.lose_poll(first)
+
+    assert peer.session.is_closed
+    assert peer.session.confirmed_messages == 0
+
+
+async def test_an_answer_that_was_sent_is_confirmed_by_the_next_poll() -> None:
+    peer, _ = await opened(serving(Lobby()), "polling")
+    peer.start_poll(first := Wire())
+    peer.send(["x"])
+    peer.answer_sent(first)
+    peer.lose_poll(first)
+
+    peer.start_poll(Wire())
+
+    assert peer.session.is_open
+    assert peer.session.confirmed_messages == 1
+
+
 # --- Sockets -----------------------------------------------------------------------
 
 
@@ -254,6 +229,87 @@ async def test_a_join_that_was_refused_does_not_hide_the_next_one() -> None:
     assert lobby.happened == []
 
 
+class Stubborn(Lobby):
+    """Refuses once; and lets nothing keep it from answering."""
+
+    refuses = False
+
+    async def on_connect(self, socket: Socket) -> None:
+        with suppress(asyncio.CancelledError):
+            await self.gate.wait()
+        if self.refuses:
+            self.refuses = False
+            raise ConnectionRefused("not yet")
+
+
+async def test_a_refused_join_does_not_take_its_successor_with_it() -> None:
+    lobby = Stubborn()
+    lobby.refuses = True
+    peer, wire = await opened(serving(lobby, 0.0), "websocket")
+    lobby.gate.clear()
+    peer.receive_frame(wire, "40")
+    await turns()
+    lobby.gate.set()
+    for _ in range(20):
+        if wire.told:
+            break
+        await asyncio.sleep(0)
+    # The refusal is written; what ends with it has not all run yet.
+    peer.receive_frame(wire, "40")
+    await turns()
+
+    assert wire.told[0].startswith("44")
+    connected(wire.told[1], "/")
+    [socket] = lobby.sockets
+    peer.lose_websocket(wire)
+    await turns()
+    assert not socket.connected
+    assert lobby.sockets == []
+
+
+async def test_a_join_that_ends_on_a_dead_line_leaves_no_socket() -> None:
+    lobby = Stubborn()
+    lobby.gate.clear()
+    peer, wire = await opened(serving(lobby, 0.0), "websocket")
+    peer.receive_frame(wire, "40")
+    await turns()
+
+    peer.lose_websocket(wire)
+    await turns()
+
+    assert lobby.sockets == lobby.absent == []
+    assert lobby.happened == []
+    assert lobby._sockets == {}
+
+
+async def test_a_recovery_that_ends_on_a_dead_line_leaves_the_socket_absent() -> None:
+    lobby = StubbornRecovery()
+    server = serving(lobby)
+    peer, wire, answer = await joined(server)
+    peer.lose_websocket(wire)
+    lobby.gate.clear()
+    peer, wire = await opened(server, "websocket")
+    peer.receive_frame(wire, connect_packet("/", {"pid": answer["pid"]}))
+    await turns()
+
+    peer.lose_websocket(wire)
+    await turns()
+    assert len(lobby.absent) == 1
+    lobby.gate.set()
+
+    _, _, again = await joined(server, {"pid": answer["pid"]})
+    assert again == answer
+
+
+class StubbornRecovery(Lobby):
+    """Lets nothing keep it from answering."""
+
+    async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
+        with suppress(asyncio.CancelledError):
+            await self.gate.wait()
+        return True
+
+
 async def test_what_is_kept_for_a_recovery_is_counted_in_bytes() -> None:
     """Six hundred thousand characters, and twice as many bytes."""
     lobby = Lobby()
@@ -263,9 +319,10 @@ async def test_what_is_kept_for_a_recovery_is_counted_in_bytes() -> None:
     [socket] = lobby.absent
     socket.emit("much", "é" * 600_000)
 
-    _, _, again = await joined(server, {"pid": answer["pid"]})
+    _, wire, again = await joined(server, {"pid": answer["pid"]})
 
-    assert again["sid"] != answer["sid"]
+    assert again["pid"] != answer["pid"]
+    assert wire.told == []
 
 
 async def test_a_forgotten_socket_enters_no_room() -> None:
@@ -278,3 +335,66 @@ async def test_a_forgotten_socket_enters_no_room() -> None:
     socket.join("blue")
 
     assert socket.rooms == set()
+
+
+async def test_events_that_wait_are_bounded_in_bytes() -> None:
+    lobby = Lobby()
+    peer, wire, _ = await joined(serving(lobby))
+    lobby.gate.clear()
+    peer.receive_frame(wire, event_packet("wait"))
+    await turns()
+    large = event_packet("wait", "x" * 900_000)
+
+    taken = 0
+    while peer.session.is_open:
+        peer.receive_frame(wire, large)
+        taken += 1
+
+    assert 5 < taken < 12
+    lobby.gate.set()
+
+
+async def test_events_that_were_handled_are_no_burden() -> None:
+    lobby = Lobby()
+    peer, wire, _ = await joined(serving(lobby))
+    large = event_packet("wait", "x" * 900_000)
+
+    for _ in range(20):
+        peer.receive_frame(wire, large)
+        await turns()
+
+    assert peer.session.is_open
+
+
+async def test_a_burst_is_handled_in_order_and_lets_others_take_turns() -> None:
+    lobby = Counting()
+    server = serving(lobby)
+    peer, _ = await opened(server, "polling")
+    peer.start_post(post := Wire())
+    peer.receive_payload(post, b"40")
+    await turns()
+    burst = "\x1e".join(event_packet("count", number) for number in range(10_000))
+    peer.start_post(post := Wire())
+
+    peer.receive_payload(post, burst.encode())
+    passes = []
+    while len(lobby.counted) < 10_000:
+        before = len(lobby.counted)
+        await asyncio.sleep(0)
+        passes.append(len(lobby.counted) - before)
+
+    assert lobby.counted == list(range(10_000))
+    assert max(passes) <= 2 * 16
+    assert post.told == ["accepted"]
+
+
+class Counting(Lobby):
+    """Counts without ever waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counted: list[int] = []
+
+    @event("count")
+    async def count(self, socket: Socket, number: int, *, ack: Ack | None) -> None:
+        self.counted.append(number)

@@ -100,6 +100,8 @@ class ClientMachine:
         self.events += events
         body = encode_payload(packets)
         self.events += self.session.receive_payload(body, self.now)
+        while self.session.payload_waits:
+            self.events += self.session.receive_more(self.now)
 
     # The upgrade.
 

@@ -12,10 +12,18 @@ PIECE = "x" * 10_000
 
 
 class Stress(Namespace):
-    """`flooded` counts the bytes that were emitted in all floods, ended or not."""
+    """`flooded` counts the bytes that were emitted in all floods, ended or not.
+
+    A flood that waits for nobody goes on when its client's socket is forgotten.
+    """
 
     server: Server
     flooded = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._floods: set[asyncio.Task[None]] = set()
+        self.ends: dict[str, str] = {}
 
     @event("echo")
     async def echo(self, socket: Socket, *args: Any, ack: Ack | None) -> None:
@@ -32,7 +40,10 @@ class Stress(Namespace):
     ) -> None:
         if ack:
             ack()
-        socket.spawn(self._flood(socket, total, patient=patient))
+        work = self._flood(socket, total, patient=patient)
+        task = asyncio.create_task(work)
+        self._floods.add(task)
+        task.add_done_callback(self._floods.discard)
 
     async def _flood(self, socket: Socket, total: int, *, patient: bool) -> None:
         for _ in range(0, total, len(PIECE)):
@@ -46,6 +57,14 @@ class Stress(Namespace):
     async def was_flooded(self, socket: Socket, *, ack: Ack | None) -> None:
         if ack:
             ack(self.flooded)
+
+    async def on_disconnect(self, socket: Socket, reason: str) -> None:
+        self.ends[socket.id] = reason
+
+    @event("ended")
+    async def ended(self, socket: Socket, id_: str, *, ack: Ack | None) -> None:
+        if ack:
+            ack(self.ends.get(id_))
 
     @event("state")
     async def state(self, socket: Socket, *, ack: Ack | None) -> None:

@@ -16,6 +16,8 @@ Spec: Engine.IO protocol 4, "Heartbeat", "Upgrade", "HTTP long-polling", "WebSoc
 
 from __future__ import annotations
 
+from itertools import islice
+
 from .errors import PacketError
 from .events import Closed, CloseReason, Event, MessageReceived, Upgraded
 from .packet import Packet, PacketType, byte_length, decode_frame, encode_frame
@@ -26,6 +28,8 @@ from .upgrade import PROBE_PING, PROBE_PONG, PROBE_UPGRADE, Link
 __all__ = ["CLOSE_NORMAL", "CLOSE_TOO_BIG", "Session"]
 
 CLOSE_TOO_BIG = 1009
+# Packets of a payload that are taken in with one call.
+PACKETS_AT_ONCE = 16
 
 
 class Session(SessionState):
@@ -121,6 +125,11 @@ class Session(SessionState):
             self._end(CloseReason.TRANSPORT_ERROR)
         return self._take_events()
 
+    def lose_answer(self) -> list[Event]:
+        """End the session, since the answer to a GET was not sent."""
+        self._end(CloseReason.TRANSPORT_ERROR)
+        return self._take_events()
+
     def start_post(self) -> tuple[bool, list[Event]]:
         """Begin a POST. False: another has not ended, and that ends the session."""
         if self._polling.post_open:
@@ -136,14 +145,26 @@ class Session(SessionState):
         return self._take_events()
 
     def receive_payload(self, body: bytes, now: float) -> list[Event]:
-        """Take in the whole body of a POST."""
-        self._polling.post_open = False
+        """Take in the whole body of a POST, and the first of its packets.
+
+        The POST has not ended before `receive_more` has taken in the rest.
+        """
         limit = self.options.max_packets_in_payload
+        self._payload = decode_payload(body, max_packets=limit)
+        return self.receive_more(now)
+
+    def receive_more(self, now: float) -> list[Event]:
+        """Take in some more packets of the payload."""
+        count = 0
         try:
-            for packet in decode_payload(body, max_packets=limit):
+            for packet in islice(self._payload or (), PACKETS_AT_ONCE):
                 self._receive_packet(packet, now)
+                count += 1
         except PacketError:
             self._end(CloseReason.PARSE_ERROR)
+        if count < PACKETS_AT_ONCE or self._phase is Phase.CLOSED:
+            self._payload = None
+            self._polling.post_open = False
         return self._take_events()
 
     # In: WebSocket.

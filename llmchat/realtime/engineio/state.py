@@ -5,6 +5,7 @@ The rules that move it are in `session`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum, auto
 
 from .events import Closed, CloseReason, Event
@@ -37,6 +38,7 @@ class SessionState:
         "_events",
         "_heartbeat",
         "_outbox",
+        "_payload",
         "_phase",
         "_polling",
         "_upgrade",
@@ -72,6 +74,7 @@ class SessionState:
             now, options.ping_interval_s, options.ping_timeout_s
         )
         self._polling = Polling()
+        self._payload: Iterator[Packet] | None = None  # what is left of it
         self._closing_deadline: float | None = None
 
     @property
@@ -93,6 +96,11 @@ class SessionState:
     def probe_is_open(self) -> bool:
         """Return whether a WebSocket is trying to become the transport."""
         return self._phase is not Phase.CLOSED and self._upgrade.is_probing
+
+    @property
+    def payload_waits(self) -> bool:
+        """Return whether a payload has more packets to take in."""
+        return self._payload is not None
 
     @property
     def unconfirmed_bytes(self) -> int:

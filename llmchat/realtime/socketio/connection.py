@@ -60,10 +60,11 @@ class Membership(Enum):
 class _Partial:
     """A packet whose attachments have not all come."""
 
-    __slots__ = ("attachments", "deadline", "packet", "size")
+    __slots__ = ("attachments", "deadline", "header_size", "packet", "size")
 
-    def __init__(self, packet: Packet, deadline: float) -> None:
+    def __init__(self, packet: Packet, header_size: int, deadline: float) -> None:
         self.packet = packet
+        self.header_size = header_size
         self.deadline = deadline
         self.attachments: list[bytes] = []
         self.size = 0
@@ -117,23 +118,25 @@ class Connection:
         if self._failed:
             raise ProtocolError("the connection has failed before")
         try:
-            packet = self._assemble(message, now)
-            return None if packet is None else self._interpret(packet)
+            packet, size = self._assemble(message, now)
+            return None if packet is None else self._interpret(packet, size)
         except ProtocolError as exc:
             raise self._failure(str(exc), type(exc)) from exc
 
-    def _assemble(self, message: str | bytes, now: float) -> Packet | None:
+    def _assemble(self, message: str | bytes, now: float) -> tuple[Packet | None, int]:
+        """Return the packet that a message completes, and the size of it all."""
         if isinstance(message, bytes):
             return self._add_attachment(message)
         if self._partial is not None:
             raise PacketError("a packet in the middle of another's attachments")
         packet = decode(message, max_attachments=self._limits.max_attachments)
         if packet.type not in BINARY_TYPES:
-            return packet
-        self._partial = _Partial(packet, now + self._limits.binary_timeout_s)
+            return packet, len(message)
+        deadline = now + self._limits.binary_timeout_s
+        self._partial = _Partial(packet, len(message), deadline)
         return self._complete()
 
-    def _add_attachment(self, attachment: bytes) -> Packet | None:
+    def _add_attachment(self, attachment: bytes) -> tuple[Packet | None, int]:
         partial = self._partial
         if partial is None:
             raise PacketError("an attachment that no packet announced")
@@ -143,15 +146,15 @@ class Connection:
         partial.attachments.append(attachment)
         return self._complete()
 
-    def _complete(self) -> Packet | None:
+    def _complete(self) -> tuple[Packet | None, int]:
         partial = self._partial
         if partial is None or len(partial.attachments) < partial.packet.attachments:
-            return None
+            return None, 0
         self._partial = None
         put_back(partial.packet.data, partial.attachments)
-        return partial.packet
+        return partial.packet, partial.header_size + partial.size
 
-    def _interpret(self, packet: Packet) -> Event | None:
+    def _interpret(self, packet: Packet, size: int) -> Event | None:
         namespace = packet.namespace
         member = self._members.get(namespace)
         if packet.type is PacketType.CONNECT:
@@ -166,9 +169,9 @@ class Connection:
             return None
         if member is not Membership.JOINED:
             raise ProtocolError("a packet for a namespace that is not joined")
-        return self._interpret_joined(packet)
+        return self._interpret_joined(packet, size)
 
-    def _interpret_joined(self, packet: Packet) -> Event:
+    def _interpret_joined(self, packet: Packet, size: int) -> Event:
         namespace, data = packet.namespace, packet.data
         match packet.type:
             case PacketType.DISCONNECT:
@@ -176,7 +179,8 @@ class Connection:
                 return DisconnectReceived(namespace)
             case PacketType.EVENT | PacketType.BINARY_EVENT:
                 name = data[0]
-                return EventReceived(namespace, name, tuple(data[1:]), packet.ack_id)
+                args = tuple(data[1:])
+                return EventReceived(namespace, name, args, packet.ack_id, size)
             case _:
                 assert packet.ack_id is not None
                 return AckReceived(namespace, packet.ack_id, tuple(data))

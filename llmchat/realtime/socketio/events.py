@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -19,12 +19,16 @@ class ConnectRequested:
 
 @dataclass(frozen=True, slots=True)
 class EventReceived:
-    """The peer emitted an event; with an `ack_id` it waits for an answer."""
+    """The peer emitted an event; with an `ack_id` it waits for an answer.
+
+    `size` is that of its messages: what it takes of a queue.
+    """
 
     namespace: str
     name: str | int | float
     args: tuple[Any, ...]
     ack_id: int | None
+    size: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

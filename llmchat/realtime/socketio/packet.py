@@ -67,13 +67,15 @@ class Packet:
     attachments: int = 0
 
 
-# Everything before the JSON. An id of more than 15 digits would not survive in
-# JavaScript; one longer simply does not match, and its digits are then bad JSON.
+# Above it a number does not survive in JavaScript.
+MAX_ACK_ID = 2**53 - 1
+
+# Everything before the JSON. A longer id does not match, its digits are then bad JSON.
 _HEADER = re.compile(
     r"(?P<type>[0-6])"
     r"(?:(?P<attachments>[0-9]{1,9})-)?"
     r"(?:(?P<namespace>/[^,]*)(?:,|\Z))?"
-    r"(?P<ack_id>[0-9]{1,15}(?![0-9]))?"
+    r"(?P<ack_id>[0-9]{1,16}(?![0-9]))?"
 )
 
 
@@ -88,7 +90,7 @@ def decode(text: str, *, max_attachments: int = MAX_ATTACHMENTS) -> Packet:
         raise PacketError("no packet header")
     packet_type = _TYPES[header["type"]]
     attachments = _attachments(packet_type, header["attachments"], max_attachments)
-    ack_id = None if header["ack_id"] is None else int(header["ack_id"])
+    ack_id = _ack_id(header["ack_id"])
     rest = text[header.end() :]
     data = decode_json(rest) if rest else None
     packet = Packet(
@@ -105,6 +107,14 @@ def _attachments(packet_type: PacketType, digits: str | None, limit: int) -> int
     if count > limit:
         raise PacketError("too many attachments")
     return count
+
+
+def _ack_id(digits: str | None) -> int | None:
+    if digits is None:
+        return None
+    if int(digits) > MAX_ACK_ID:
+        raise PacketError("an id that is too large")
+    return int(digits)
 
 
 def _check(packet: Packet, *, has_data: bool) -> None:

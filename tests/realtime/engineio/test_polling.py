@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from llmchat.realtime.engineio.events import Closed, CloseReason, MessageReceived
-from llmchat.realtime.engineio.session import Session
+from llmchat.realtime.engineio.payload import SEPARATOR
+from llmchat.realtime.engineio.session import PACKETS_AT_ONCE, Session
 from tests.support.client_machine import (
     OPTIONS,
     START,
@@ -26,7 +27,10 @@ def hold_poll(session: Session) -> None:
 
 def post(session: Session, body: bytes) -> list[object]:
     assert session.start_post() == (True, [])
-    return list(session.receive_payload(body, NOW))
+    events = session.receive_payload(body, NOW)
+    while session.payload_waits:
+        events += session.receive_more(NOW)
+    return list(events)
 
 
 def test_the_handshake_is_answered_with_the_open_packet() -> None:
@@ -303,6 +307,46 @@ def test_a_lost_post_answers_a_held_poll_and_drops_what_waits() -> None:
     assert session.take_poll() == b"1"
     assert session.start_poll() == (False, [])
     assert session.take_poll() is None
+
+
+def test_an_answer_that_is_lost_ends_the_session_and_confirms_nothing() -> None:
+    session = open_polling().session
+    hold_poll(session)
+    session.send_message("a", NOW)
+    assert session.take_poll() == b"4a"
+
+    assert session.lose_answer() == [Closed(CloseReason.TRANSPORT_ERROR)]
+
+    assert session.lose_answer() == []
+    assert session.confirmed_messages == 0
+    assert session.start_poll() == (False, [])
+
+
+def test_a_payload_is_taken_in_by_slices_and_its_post_ends_with_the_last() -> None:
+    session = open_polling().session
+    texts = [str(number) for number in range(2 * PACKETS_AT_ONCE)]
+    body = SEPARATOR.join(f"4{text}" for text in texts)
+    session.start_post()
+
+    slices = [messages_of(session.receive_payload(body.encode(), NOW))]
+    while session.payload_waits:
+        slices.append(messages_of(session.receive_more(NOW)))
+
+    assert [len(messages) for messages in slices] == [PACKETS_AT_ONCE] * 2 + [0]
+    assert [text for part in slices for text in part] == [
+        str(number) for number in range(2 * PACKETS_AT_ONCE)
+    ]
+    assert session.start_post() == (True, [])
+
+
+def test_a_post_beside_one_that_is_still_taken_in_ends_the_session() -> None:
+    session = open_polling().session
+    session.start_post()
+    session.receive_payload(SEPARATOR.join(["4x"] * 100).encode(), NOW)
+
+    assert session.start_post() == (False, [Closed(CloseReason.TRANSPORT_ERROR)])
+    assert session.receive_more(NOW) == []
+    assert not session.payload_waits
 
 
 def test_a_session_ends_once_whatever_happens_at_the_same_time() -> None:

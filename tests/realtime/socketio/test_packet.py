@@ -42,7 +42,8 @@ TEXTS = [
     (Packet(P.EVENT, data=[1.5]), "2[1.5]"),
     (Packet(P.EVENT, "/admin", ["foo"], 12), '2/admin,12["foo"]'),
     (Packet(P.EVENT, data=["foo"], ack_id=0), '20["foo"]'),
-    (Packet(P.EVENT, data=["foo"], ack_id=10**15 - 1), '2999999999999999["foo"]'),
+    (Packet(P.EVENT, data=["foo"], ack_id=2**53 - 1), '29007199254740991["foo"]'),
+    (Packet(P.ACK, data=["foo"], ack_id=2**53 - 1), '39007199254740991["foo"]'),
     (Packet(P.EVENT, data=["てすと", "👍"]), '2["てすと","👍"]'),
     (Packet(P.EVENT, "/a?b=c", ["x"]), '2/a?b=c,["x"]'),
     (Packet(P.ACK, data=[], ack_id=0), "30[]"),
@@ -166,6 +167,15 @@ def test_an_empty_acknowledgement_id_is_none_and_zero_is_one() -> None:
     assert decode('2007["x"]').ack_id == 7
 
 
+@pytest.mark.parametrize("number", [2**53, 10**16 - 1, 10**16, 10**40])
+@pytest.mark.parametrize("head", ["2", "3", "51-", "61-"])
+def test_an_id_that_javascript_could_not_hold_is_illegal(
+    head: str, number: int
+) -> None:
+    with pytest.raises(PacketError):
+        decode(f'{head}{number}["x"]')
+
+
 def test_the_number_of_attachments_is_limited() -> None:
     assert decode('53-["x"]', max_attachments=3).attachments == 3
     with pytest.raises(PacketError):
@@ -213,7 +223,7 @@ names = st.text().filter(lambda name: name not in RESERVED_EVENTS)
 namespaces = st.one_of(
     st.just("/"), st.text(st.characters(exclude_characters=",")).map("/".__add__)
 )
-ack_ids = st.none() | st.integers(0, 10**15 - 1)
+ack_ids = st.none() | st.integers(0, 2**53 - 1)
 
 
 @st.composite

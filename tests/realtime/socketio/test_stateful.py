@@ -231,7 +231,10 @@ def meaning(body: bytes) -> list[Event]:
     connection.accept("/x", "id")
     client.session.start_post()
     events: list[Event] = []
-    for message in messages_of(client.session.receive_payload(body, client.now)):
+    received = client.session.receive_payload(body, client.now)
+    while client.session.payload_waits:
+        received += client.session.receive_more(client.now)
+    for message in messages_of(received):
         try:
             event = connection.receive_message(message, NOW)
         except ProtocolError:

@@ -1,0 +1,125 @@
+"""The WebSockets of one session: its transport, its probe, and those that only close.
+
+Each has a `Writer` of its own. A session has seldom more than one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .engineio.events import Event
+from .engineio.session import CLOSE_NORMAL, Session
+from .transports import WebSocket
+from .writer import Close, Writer
+
+
+class WebSockets:
+    """What a session has of WebSockets; `changed` is called when one has ended."""
+
+    __slots__ = ("_changed", "_probe", "_session", "_transport", "_writers")
+
+    def __init__(
+        self, session: Session, changed: Callable[[list[Event]], None]
+    ) -> None:
+        self._session = session
+        self._changed = changed
+        self._transport: Writer | None = None
+        self._probe: Writer | None = None
+        # Both of these, and those that only close.
+        self._writers: tuple[Writer, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self._writers)
+
+    def adopt(self, websocket: WebSocket) -> None:
+        """Take the WebSocket that opened the session as its transport."""
+        self._transport = self._write_to(websocket)
+
+    def open(self, websocket: WebSocket, now: float) -> None:
+        """Take a WebSocket that names the session as a probe; close it if unwanted."""
+        writer = self._write_to(websocket)
+        if self._session.open_websocket(now):
+            self._probe = writer
+
+    def receive(
+        self, websocket: WebSocket, frame: str | bytes, now: float
+    ) -> list[Event]:
+        """Take in a frame; ignored from a WebSocket that only closes."""
+        writer = self._writer_of(websocket)
+        if writer is not None and writer is self._transport:
+            return self._session.receive_frame(frame, now)
+        if writer is not None and writer is self._probe:
+            return self._session.receive_probe_frame(frame, now)
+        return []
+
+    def lose(self, websocket: WebSocket) -> None:
+        """Note that a WebSocket was lost."""
+        writer = self._writer_of(websocket)
+        if writer is not None:
+            writer.abandon()
+            self._release(writer)
+        elif self._transport is None and self._session.transport == "websocket":
+            # It was lost before it was adopted.
+            self._changed(self._session.lose_websocket())
+
+    def upgrade(self) -> None:
+        """Make the probe the transport."""
+        self._transport, self._probe = self._probe, None
+
+    def wake(self) -> None:
+        """Write what is ready; close those that are of no more use."""
+        session = self._session
+        if self._probe is not None and not session.probe_is_open:
+            self._probe = None  # its writer closes it
+        for writer in self._writers:
+            if writer is self._probe or (
+                writer is self._transport and not session.is_closed
+            ):
+                writer.wake()
+            else:
+                writer.finish()
+
+    def drop(self, *, writing_only: bool) -> None:
+        """Drop them, those alone whose client takes nothing, or all."""
+        for writer in self._writers:
+            if writer.is_writing or not writing_only:
+                writer.drop()
+                self._strike(writer)
+
+    def _write_to(self, websocket: WebSocket) -> Writer:
+        writer = Writer(websocket, self._take, self._release)
+        self._writers += (writer,)
+        return writer
+
+    def _writer_of(self, websocket: WebSocket) -> Writer | None:
+        for writer in self._writers:
+            if writer.websocket is websocket:
+                return writer
+        return None
+
+    def _take(self, writer: Writer) -> str | bytes | Close | None:
+        """Return what a writer is to write next."""
+        session = self._session
+        if writer is self._probe:
+            return session.take_probe_frame()
+        if writer is not self._transport:
+            return Close(CLOSE_NORMAL)
+        frame = session.take_frame()
+        if frame is None and session.is_closed:
+            return Close(session.close_code)
+        return frame
+
+    def _release(self, writer: Writer) -> None:
+        """Follow a WebSocket's end, in order or not."""
+        events: list[Event] = []
+        self._strike(writer)
+        if writer is self._transport:
+            self._transport = None
+            events = self._session.lose_websocket()
+        elif writer is self._probe:
+            self._probe = None
+            self._session.lose_probe()
+        self._changed(events)
+
+    def _strike(self, writer: Writer) -> None:
+        self._writers = tuple(other for other in self._writers if other is not writer)

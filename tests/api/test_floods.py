@@ -1,0 +1,236 @@
+"""Users who send too much, and users who open too many sockets."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from accounts.errors import TokenError
+from llmchat import conf
+from llmchat.api import floods
+from llmchat.api import namespace as namespaces
+from llmchat.api.floods import BLOCK_S, FACTOR, WINDOW_S, Floods, claimed_user
+from llmchat.api.namespace import ChatNamespace
+from llmchat.errors import refusal
+from llmchat.realtime import Peer, Server
+from tests.support.peers import Wire, joined, opened, serving, turns
+from tests.support.wire import connect_packet, content_of, event
+
+ANN, BOB = 1, 2
+LIMIT = 5
+MOST = 3
+
+
+class Clock:
+    """Stands for the module `time`."""
+
+    time = staticmethod(time.time)
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(namespaces, "time", clock)
+    return clock
+
+
+def token(user: int) -> str:
+    claims = base64.urlsafe_b64encode(json.dumps({"user_id": str(user)}).encode())
+    return f"x.{claims.decode().rstrip('=')}.y"
+
+
+class Chat(ChatNamespace):
+    """A namespace whose database is asked how often."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._floods = Floods(clock.monotonic)
+        self.asked = 0
+
+
+@pytest.fixture
+def chat(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Chat:
+    chat = Chat(clock)
+
+    async def read(call: Any, argument: Any) -> Any:
+        chat.asked += 1
+        user = claimed_user(argument)
+        if user is None:
+            raise TokenError("no", "token_invalid")
+        return SimpleNamespace(pk=user), time.time() + 60
+
+    counts: dict[int, int] = {}
+
+    async def count(user_id: int) -> None:
+        counts[user_id] = counts.get(user_id, 0) + 1
+        if counts[user_id] > LIMIT:
+            raise refusal("rate_limited", retry_after=9)
+
+    values = dataclasses.replace(
+        conf.get(), messages_per_minute=LIMIT, max_sockets_per_user=MOST
+    )
+    running = SimpleNamespace(streams=SimpleNamespace(find=lambda user, name: None))
+    monkeypatch.setattr(namespaces, "read_database", read)
+    monkeypatch.setattr(namespaces, "count_message", count)
+    monkeypatch.setattr(namespaces, "count_obeyed", lambda user_id: None)
+    monkeypatch.setattr(namespaces.runtime, "get", lambda: running)
+    monkeypatch.setattr(conf, "get", lambda: values)
+    return chat
+
+
+@pytest.fixture
+def server(chat: Chat) -> Server:
+    return serving(chat)
+
+
+async def ann(server: Server) -> tuple[Peer, Wire, dict[str, Any]]:
+    return await joined(server, {"token": token(ANN)})
+
+
+async def refused(server: Server, user: int, **auth: Any) -> dict[str, Any]:
+    peer, wire = await opened(server, "websocket")
+    peer.receive_frame(wire, connect_packet("/", {"token": token(user), **auth}))
+    await turns()
+    assert wire.told[0].startswith("44"), wire.told
+    error: dict[str, Any] = json.loads(wire.told[0][2:])
+    return error
+
+
+def errors(wire: Wire) -> list[str]:
+    frames = [str(frame) for frame in wire.told]
+    return [content_of(frame)[1]["code"] for frame in frames if frame.startswith("42[")]
+
+
+async def send(peer: Peer, wire: Wire, count: int, name: str = "x") -> None:
+    for number in range(count):
+        peer.receive_frame(wire, event(name, {"sessionId": f"s{number}"}))
+        await turns()
+
+
+async def test_the_limit_is_told_once_a_second(server: Server, clock: Clock) -> None:
+    peer, wire, _ = await ann(server)
+
+    await send(peer, wire, LIMIT + 20)
+    assert errors(wire) == ["rate_limited"]
+    clock.now += 1
+    await send(peer, wire, 10)
+
+    assert errors(wire) == ["rate_limited"] * 2
+
+
+@pytest.mark.parametrize("name", ["x", "llm:stream:cancel"])
+async def test_who_floods_is_disconnected_for_a_while(
+    server: Server, chat: Chat, clock: Clock, name: str, caplog
+) -> None:
+    peer, wire, answer = await ann(server)
+
+    await send(peer, wire, FACTOR * LIMIT + 2, name)
+
+    assert ("closed", 1000) in wire.told
+    assert errors(wire)[-1] == "rate_limited"
+    asked = chat.asked
+    error = await refused(server, ANN)
+    assert error["data"] == {"code": "rate_limited", "retryAfter": BLOCK_S}
+    assert chat.asked == asked
+    assert "user 1 sends far more than the limit" in caplog.text
+    again = await refused(server, ANN, pid=answer["pid"])
+    assert again["data"]["code"] == "rate_limited"
+    await joined(server, {"token": token(BOB)})
+    clock.now += BLOCK_S
+    _, _, back = await joined(server, {"token": token(ANN), "pid": answer["pid"]})
+    assert back == answer
+
+
+async def test_a_cancel_of_what_runs_is_obeyed_all_the_same(
+    server: Server, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet, quiet_wire, _ = await ann(server)
+    loud, loud_wire, _ = await ann(server)
+    await send(loud, loud_wire, FACTOR * LIMIT + 2)
+    cancelled = []
+    streams = SimpleNamespace(find=lambda user, name: object())
+    running = SimpleNamespace(streams=streams)
+    monkeypatch.setattr(namespaces.runtime, "get", lambda: running)
+    monkeypatch.setattr(
+        namespaces, "cancel_stream", lambda **names: cancelled.append(names)
+    )
+    monkeypatch.setattr(namespaces, "_too_late", nothing)
+
+    await send(quiet, quiet_wire, 1, "llm:stream:cancel")
+    assert cancelled == [{"user_id": ANN, "session_id": "s0"}]
+    assert not quiet_wire.is_closed
+    await send(quiet, quiet_wire, 1)
+
+    assert quiet_wire.is_closed
+
+
+async def nothing(*args: Any) -> None:
+    pass
+
+
+def test_a_flood_is_logged_once_a_minute(chat: Chat, clock: Clock, caplog) -> None:
+    for user in range(20):
+        for _ in range(FACTOR * LIMIT + 1):
+            chat._floods.count(user)
+    clock.now += WINDOW_S
+    for _ in range(FACTOR * LIMIT + 1):
+        chat._floods.count(99)
+
+    assert [message[:8] for message in caplog.messages] == ["user 0 s", "user 99 "]
+    assert "19 more" in caplog.messages[1]
+    assert list(chat._floods._blocked_until) == [99]
+
+
+# --- Sockets ----------------------------------------------------------------------
+
+
+async def test_a_user_has_no_more_sockets_than_the_setting_says(
+    server: Server, chat: Chat
+) -> None:
+    sockets = [await ann(server) for _ in range(MOST)]
+
+    error = await refused(server, ANN)
+
+    assert error["data"] == {"code": "too_many_sockets"}
+    await joined(server, {"token": token(BOB)})
+    peer, wire, _ = sockets[0]
+    peer.receive_frame(wire, "41")
+    await turns()
+    await ann(server)
+    assert len(chat.sockets) == MOST + 1
+
+
+async def test_an_absent_socket_makes_room(server: Server, chat: Chat) -> None:
+    sockets = [await ann(server) for _ in range(MOST)]
+    for peer, wire, _ in sockets[:2]:
+        peer.lose_websocket(wire)
+    await turns()
+    busy, idle = chat.absent
+    busy.data.running.add(object())
+
+    await ann(server)
+
+    assert chat.absent == [busy]
+    assert len(chat.sockets_in("user:1")) == MOST
+    assert idle not in chat.sockets_in("user:1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, 5, "", "a", "a.b", "a.!.c", "a.W10.c", "a.bnVsbA.c", "a." + "W" * 9999],
+)
+def test_a_token_that_names_nobody(text: object) -> None:
+    assert claimed_user(text) is None
+    assert floods.claimed_user(token(7)) == 7

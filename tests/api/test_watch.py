@@ -1,0 +1,101 @@
+"""The watch over tokens, and a recovery, while the database takes its time."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from llmchat import conf
+from llmchat.api import namespace as namespaces
+from llmchat.api.namespace import ChatNamespace
+from tests.support.peers import Wire, joined, joined_again, serving, turns
+
+ANN, BOB = 1, 2
+
+
+class Database:
+    """Stands for the reads of the namespace; those of the watch wait for `release`."""
+
+    def __init__(self) -> None:
+        self.active = {ANN, BOB}
+        self.asked = asyncio.Event()
+        self.release = asyncio.Event()
+
+    async def read(self, call: Any, argument: Any) -> Any:
+        if call is not namespaces._active_users:
+            return SimpleNamespace(pk=argument), time.time() + 60
+        answer = argument & self.active
+        self.asked.set()
+        await self.release.wait()
+        return answer
+
+
+@pytest.fixture
+def database(monkeypatch: pytest.MonkeyPatch) -> Database:
+    database = Database()
+    monkeypatch.setattr(namespaces, "read_database", database.read)
+    monkeypatch.setattr(namespaces.runtime, "get", lambda: None)
+    values = dataclasses.replace(conf.get(), ping_interval_ms=20)
+    monkeypatch.setattr(namespaces.conf, "get", lambda: values)
+    return database
+
+
+def tokens(user: int) -> dict[str, Any]:
+    return {"token": user}
+
+
+async def closed(wire: Wire) -> None:
+    async with asyncio.timeout(5):
+        while not wire.is_closed:  # noqa: ASYNC110 - no event of the stand-in's
+            await asyncio.sleep(0.005)
+
+
+async def test_who_joins_while_users_are_read_stays(database: Database) -> None:
+    database.active = {BOB}
+    server = serving(ChatNamespace())
+    _, ann, _ = await joined(server, tokens(ANN))
+    await asyncio.wait_for(database.asked.wait(), 5)
+
+    _, bob, _ = await joined(server, tokens(BOB))
+    database.release.set()
+    await closed(ann)
+    await turns()
+
+    assert not bob.is_closed
+
+
+async def test_who_comes_back_while_users_are_read_is_judged_as_asked(
+    database: Database,
+) -> None:
+    """The socket is the same, and so is its user: the answer is still about it."""
+    database.active = set()
+    server = serving(ChatNamespace())
+    old, old_wire, answer = await joined(server, tokens(ANN))
+    await asyncio.wait_for(database.asked.wait(), 5)
+    old.lose_websocket(old_wire)
+
+    _, wire, again = await joined_again(server, answer, tokens(ANN))
+    database.release.set()
+    await closed(wire)
+
+    assert again == answer
+
+
+async def test_the_watch_starts_again_for_the_next_client(database: Database) -> None:
+    chat = ChatNamespace()
+    server = serving(chat, 0.0)
+    peer, wire, _ = await joined(server, tokens(ANN))
+    peer.lose_websocket(wire)
+    database.release.set()
+    assert chat._watch is not None
+    await asyncio.wait_for(chat._watch, 5)
+    database.active = set()
+
+    _, bob, _ = await joined(server, tokens(BOB))
+
+    await closed(bob)

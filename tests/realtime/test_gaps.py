@@ -1,0 +1,202 @@
+"""Clients that were absent for long: what is kept, what is not, who has to wait."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+
+import pytest
+
+from llmchat.realtime import Namespace, Server, Socket
+from llmchat.realtime.replay import HIGH_WATER_BYTES, MAX_REPLAY_BYTES, MAX_VITAL_BYTES
+from tests.support.peers import Wire, joined, serving, turns
+from tests.support.wire import content_of
+
+
+class Stories(Namespace):
+    vital = frozenset({"end"})
+
+
+def told(wire: Wire) -> list[list[object]]:
+    """What a client was sent: name and argument of each event."""
+    return [content_of(frame)[:2] for frame in wire.told if frame != "2"]
+
+
+async def lost(server: Server, stories: Stories) -> tuple[Socket, dict[str, str]]:
+    peer, wire, answer = await joined(server)
+    peer.lose_websocket(wire)
+    await turns()
+    [socket] = stories.absent
+    return socket, answer
+
+
+@pytest.fixture
+def stories() -> Stories:
+    return Stories()
+
+
+@pytest.fixture
+def server(stories: Stories) -> Server:
+    return serving(stories)
+
+
+def fill(socket: Socket) -> None:
+    """Emit more than is kept."""
+    for _ in range(MAX_REPLAY_BYTES // 100_000 + 1):
+        socket.emit("token", "x" * 100_000)
+
+
+async def test_who_has_missed_too_much_hears_of_each_end_once(
+    server: Server, stories: Stories
+) -> None:
+    socket, answer = await lost(server, stories)
+    socket.emit("start", "a")
+    socket.emit("end", "a")
+    fill(socket)
+    socket.emit("end", "b")
+    socket.emit("token", "c")
+
+    peer, wire, again = await joined(server, {"pid": answer["pid"]})
+
+    assert told(wire) == [["end", "a"], ["end", "b"]]
+    # By another pid the client knows that this is no recovery.
+    assert again["pid"] != answer["pid"]
+    socket.emit("token", "d")
+    await turns()
+    assert told(wire)[2:] == [["token", "d"]]
+    offset = content_of(wire.told[-1])[-1]
+    peer.lose_websocket(wire)
+    _, wire, third = await joined(server, {"pid": again["pid"], "offset": offset})
+    assert third == again
+    assert told(wire) == []
+
+
+async def test_an_end_that_has_arrived_does_not_come_again(
+    server: Server, stories: Stories
+) -> None:
+    peer, wire, answer = await joined(server)
+    [socket] = stories.sockets
+    socket.emit("end", "a")
+    await turns()
+    offset = content_of(wire.told[-1])[-1]
+    peer.lose_websocket(wire)
+    fill(socket)
+    socket.emit("end", "b")
+
+    _, wire, _ = await joined(server, {"pid": answer["pid"], "offset": offset})
+
+    assert told(wire) == [["end", "b"]]
+
+
+async def test_who_has_all_since_the_gap_is_recovered(
+    server: Server, stories: Stories
+) -> None:
+    """It was connected, and has read what others would have lost."""
+    peer, wire, answer = await joined(server)
+    [socket] = stories.sockets
+    fill(socket)
+    await turns()
+    offset = content_of(wire.told[-1])[-1]
+    peer.lose_websocket(wire)
+    socket.emit("token", "y")
+
+    _, wire, again = await joined(server, {"pid": answer["pid"], "offset": offset})
+
+    assert again == answer
+    assert told(wire) == [["token", "y"]]
+
+
+async def test_vital_events_have_a_limit_as_well(
+    server: Server, stories: Stories
+) -> None:
+    socket, answer = await lost(server, stories)
+    size = MAX_VITAL_BYTES // 4
+    for letter in "abcdef":
+        socket.emit("end", letter * size)
+    socket.emit("end", "g" * 2 * MAX_VITAL_BYTES)
+
+    _, wire, _ = await joined(server, {"pid": answer["pid"]})
+
+    assert [str(text)[0] for _, text in told(wire)] == ["g"]
+
+
+async def test_a_pid_is_of_use_once_behind_a_gap(
+    server: Server, stories: Stories
+) -> None:
+    socket, answer = await lost(server, stories)
+    fill(socket)
+    _, _, second = await joined(server, {"pid": answer["pid"]})
+
+    _, _, third = await joined(server, {"pid": answer["pid"]})
+
+    assert third["sid"] != second["sid"] == answer["sid"]
+
+
+# --- Who emits waits --------------------------------------------------------------
+
+
+async def test_whoever_emits_to_an_absent_client_waits_for_it(
+    server: Server, stories: Stories
+) -> None:
+    socket, answer = await lost(server, stories)
+    assert socket.writable
+    await asyncio.wait_for(socket.drain(), 1)
+
+    socket.emit("token", "x" * HIGH_WATER_BYTES)
+
+    assert not socket.writable
+    draining = [socket.spawn(socket.drain()) for _ in range(2)]
+    await turns()
+    assert not any(task.done() for task in draining)
+    peer, wire, again = await joined(server, {"pid": answer["pid"]})
+    for _ in range(2):  # the first ping went before the message
+        peer.receive_frame(wire, "3")
+        await turns()
+    await asyncio.wait_for(asyncio.gather(*draining), 5)
+    assert again == answer
+
+
+async def test_whoever_waits_for_an_absent_client_ends_with_its_socket(
+    server: Server, stories: Stories
+) -> None:
+    socket, _ = await lost(server, stories)
+    socket.emit("token", "x" * HIGH_WATER_BYTES)
+    spawned = socket.spawn(socket.drain())
+    draining = asyncio.create_task(socket.drain())
+    await turns()
+
+    socket.disconnect()
+
+    await asyncio.wait_for(draining, 5)
+    await asyncio.wait([spawned])
+    assert spawned.cancelled()
+    assert stories.absent == []
+
+
+async def test_a_forgotten_socket_is_nobodys(server: Server, stories: Stories) -> None:
+    """It leaves no circle of references behind."""
+    gc.disable()
+    try:
+        socket, _ = await lost(server, stories)
+        there = weakref.ref(socket)
+        socket.disconnect()
+        del socket
+        await turns()
+        assert there() is None
+    finally:
+        gc.enable()
+
+
+async def test_sockets_in_a_room_come_in_order(
+    server: Server, stories: Stories
+) -> None:
+    entered = []
+    for _ in range(20):
+        await joined(server)
+        [socket] = [s for s in stories.sockets if s not in entered]
+        socket.join("blue")
+        entered.append(socket)
+
+    assert stories.sockets_in("blue") == entered
+    assert stories.sockets_in("red") == []

@@ -1,0 +1,132 @@
+"""One account that floods a server by every way, in a process of its own.
+
+    python -m tests.support.flooder PORT TOKEN SECONDS WAY…
+
+Bytes are made beforehand and sent as fast as they are taken. Whoever is sent away
+comes back at once.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+EVENT = '42["flood",{"sessionId":"s"}]'
+FRAMES = 30_000
+EVENTS = 10_000
+SOCKETS = 100
+RS = "\x1e"
+
+_UPGRADE = (
+    "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\n"
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+def frame(text: str) -> bytes:
+    """Return a text frame, masked with zeros."""
+    payload = text.encode()
+    size = len(payload)
+    head = bytes([0x81, 0x80 | size]) if size < 126 else b"\x81\xfe" + size.to_bytes(2)
+    return head + b"\0\0\0\0" + payload
+
+
+class Flooder:
+    """Opens connections of one account and sends too much."""
+
+    def __init__(self, port: int, token: str, seconds: float) -> None:
+        self.port = port
+        self.connect = "40" + json.dumps({"token": token})
+        self.until = time.monotonic() + seconds
+
+    def open(self) -> socket.socket:
+        """Return a new connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=2)
+
+    def websocket(self) -> socket.socket:
+        """Return a WebSocket that has asked to join."""
+        connection = self.open()
+        connection.sendall(_UPGRADE.encode())
+        connection.recv(4096)
+        connection.sendall(frame(self.connect))
+        connection.recv(4096)
+        return connection
+
+    def frames(self) -> None:
+        """Send a burst of frames."""
+        with self.websocket() as connection:
+            connection.sendall(frame(EVENT) * FRAMES)
+            while connection.recv(65536) and time.monotonic() < self.until:
+                pass
+
+    def sockets(self) -> None:
+        """Send bursts on many WebSockets at once."""
+        opened: list[socket.socket] = []
+        while len(opened) < SOCKETS and time.monotonic() < self.until:
+            opened.append(self.websocket())
+        burst = frame(EVENT) * (FRAMES // SOCKETS)
+        for connection in opened:
+            with suppress(OSError):
+                connection.sendall(burst)
+        for connection in opened:
+            connection.close()
+
+    def payload(self) -> None:
+        """Send all events in one POST, again and again."""
+        self._poll([RS.join([EVENT] * EVENTS)] * 10)
+
+    def posts(self) -> None:
+        """Send events in a POST each."""
+        self._poll([EVENT] * EVENTS)
+
+    def _poll(self, bodies: list[str]) -> None:
+        with self.open() as connection:
+            opened = self._request(connection, "GET", "")
+            sid = json.loads(opened[opened.index("{") :])["sid"]
+            for body in [self.connect, *bodies]:
+                if time.monotonic() > self.until:
+                    return
+                answer = self._request(connection, "POST", f"&sid={sid}", body)
+                if not answer.startswith("HTTP/1.1 200"):
+                    return
+                self._request(connection, "GET", f"&sid={sid}")
+
+    def _request(
+        self, connection: socket.socket, method: str, query: str, body: str = ""
+    ) -> str:
+        content = body.encode()
+        head = (
+            f"{method} /socket.io/?EIO=4&transport=polling{query} HTTP/1.1\r\n"
+            f"Host: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
+        connection.sendall(head.encode() + content)
+        return connection.recv(65536).decode(errors="replace")
+
+    def keep_at_it(self, way: Callable[[], None]) -> None:
+        """Do it again until the time is over; the server may end it when it likes."""
+        while time.monotonic() < self.until:
+            with suppress(OSError, ValueError):
+                way()
+
+
+def main(port: str, token: str, seconds: str, *ways: str) -> None:
+    """Flood by these ways, side by side."""
+    flooder = Flooder(int(port), token, float(seconds))
+    threads = [
+        threading.Thread(target=flooder.keep_at_it, args=(getattr(flooder, way),))
+        for way in ways
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
