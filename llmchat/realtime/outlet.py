@@ -98,6 +98,24 @@ class Outlet:
             return
         offset = replay.next_offset()
         messages = encode_event(self._namespace, name, (*args, offset))
+        self._keep_and_send(replay, messages)
+
+    def prepare(self, name: str) -> str:
+        """Return how every packet of an event begins, up to its first argument."""
+        (packet,) = encode_event(self._namespace, name, ())
+        assert isinstance(packet, str)
+        return packet.removesuffix("]") + ","
+
+    def emit_prepared(self, packet: str) -> None:
+        """Send an event that is encoded but for what closes its packet."""
+        replay = self.replay
+        if replay is None:
+            self._send([packet + "]"])
+        else:
+            offset = replay.next_offset()
+            self._keep_and_send(replay, [f'{packet},"{offset}"]'])
+
+    def _keep_and_send(self, replay: Replay, messages: Messages) -> None:
         # Kept first: if it is one message too many, the connection ends within `send`.
         number = replay.keep(messages)
         if self.standing is Standing.JOINED and self.line is not None:
