@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator
+from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
 
@@ -76,6 +77,39 @@ def cancel_stream(*, user_id: int, session_id: str) -> LiveStream | None:
     if stream is None:
         return None
     return stream if stream.cancel() or stream.cancelled else None
+
+
+def find_stream(
+    user_id: int,
+    *,
+    message_id: UUID | None = None,
+    session_id: str | None = None,
+    conversation_id: UUID | None = None,
+) -> LiveStream:
+    """Return the user's stream of these names that runs or has just ended.
+
+    Raises: ChatError `bad_request`, `stream_not_found`, `too_many_streams`.
+    """
+    if message_id is None and session_id is None and conversation_id is None:
+        text = "messageId, sessionId or conversationId must name the answer"
+        raise refusal("bad_request", text=text)
+
+    def is_meant(stream: LiveStream) -> bool:
+        if session_id not in (None, stream.session_id):
+            return False
+        begun = stream.begun
+        if begun is None:
+            return message_id is None and conversation_id is None
+        if message_id not in (None, begun.message_id):
+            return False
+        return conversation_id in (None, begun.conversation_id)
+
+    stream = runtime.get().streams.followed(user_id, is_meant)
+    if stream is None:
+        raise refusal("stream_not_found", text="No such answer is being written")
+    if stream.is_full:
+        raise refusal("too_many_streams", text="Too many read this answer at once")
+    return stream
 
 
 async def _write(turn: Turn, stream: LiveStream) -> None:

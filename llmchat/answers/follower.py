@@ -25,6 +25,11 @@ class Follower:
 
     # For whoever follows.
 
+    @property
+    def session_id(self) -> str:
+        """Return what the answer's client calls it."""
+        return self._stream.session_id
+
     async def started(self) -> Started:
         """Wait until the answer has begun.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -18,25 +18,26 @@ from accounts.tokens import bearer_token, user_for_token_sync
 from llmchat import conf
 from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.answers import runtime
-from llmchat.answers.answer import cancel_stream, stream_answer
-from llmchat.answers.events import Cancelled, Failed, Started, StreamEvent, Token
-from llmchat.answers.streams import LiveStream
+from llmchat.answers.answer import cancel_stream, find_stream, start_answer
+from llmchat.answers.events import End, Failed
+from llmchat.answers.live_stream import LiveStream
+from llmchat.api.acks import accept, accept_attached, reject
 from llmchat.api.serializers import (
+    AttachSerializer,
     CancelSerializer,
     TurnSerializer,
     readable_session_id,
     turn_from,
     validated,
 )
-from llmchat.api.token_writer import TokenWriter
-from llmchat.api.wire import NAMES, payload
-from llmchat.books.turn import Turn
+from llmchat.api.socket_reader import SocketReader, emit
 from llmchat.database import read_database
 from llmchat.errors import ChatError, refusal
 from llmchat.realtime import Ack, ConnectionRefused, Namespace, Socket, event
 
 logger = logging.getLogger(__name__)
 
+ATTACH = "llm:stream:attach"
 CANCEL = "llm:stream:cancel"
 _TOKEN_CODES = frozenset({"token_expired", "token_invalid"})
 
@@ -45,13 +46,14 @@ _TOKEN_CODES = frozenset({"token_expired", "token_invalid"})
 class Visitor:
     """What is known of a socket's client: its `data`.
 
-    `expires_at` in epoch seconds. `cancelling` are the streams whose end it awaits,
-    `leaving` says that the connection is to be closed behind those that run.
+    `expires_at` in epoch seconds. `running` are the streams that it hears, `cancelling`
+    those whose end it awaits as one that has cancelled them. `leaving` says that the
+    connection is to be closed behind those that run.
     """
 
     user_id: int
     expires_at: float
-    running: set[LiveStream] = field(default_factory=set)
+    running: dict[LiveStream, SocketReader] = field(default_factory=dict)
     cancelling: set[LiveStream] = field(default_factory=set)
     leaving: bool = False
 
@@ -101,9 +103,19 @@ class ChatNamespace(Namespace):
         try:
             await count_message(_visitor(socket).user_id)
         except ChatError as exc:
-            _refuse(socket, args, exc, ack)
+            if name == ATTACH:
+                reject(ack, exc)
+            else:
+                _refuse(socket, args, exc, ack)
             return False
         return True
+
+    async def on_forget(self, socket: Socket) -> None:
+        """Called when a client cannot come back: it hears nothing any more."""
+        running = _visitor(socket).running
+        for stream, reader in list(running.items()):
+            stream.leave(reader)
+        running.clear()
 
     @event("llm:chat:stream")
     async def chat_stream(self, socket: Socket, *args: Any, ack: Ack | None) -> None:
@@ -117,15 +129,38 @@ class ChatNamespace(Namespace):
             _refuse(socket, args, exc, ack)
             _leave_when_idle(socket, exc)
             return
-        _visitor(socket).running.add(stream)
-        task = socket.spawn(_answer(socket, turn, stream, ack))
+        reader = _listen(socket, stream, is_owner=True)
+        reader.when_started(partial(accept, ack, stream))
+        start_answer(turn, stream)
 
-        def ended(_: asyncio.Task[Any]) -> None:
-            # A task that is cancelled before its first step runs nothing of itself.
-            streams.release(stream)
-            _visitor(socket).running.discard(stream)
+    @event(ATTACH)
+    async def attach(self, socket: Socket, *args: Any, ack: Ack | None) -> None:
+        """Let the socket hear a stream of the same user, from now on.
 
-        task.add_done_callback(ended)
+        It is refused by its ack alone: an error event would be taken for the end.
+        """
+        if ack is None:
+            return
+        try:
+            _check_expiry(socket)
+            fields = validated(AttachSerializer, args[0] if args else None)
+            stream = find_stream(
+                _visitor(socket).user_id,
+                message_id=fields.get("messageId"),
+                session_id=fields.get("sessionId"),
+                conversation_id=fields.get("conversationId"),
+            )
+        except ChatError as exc:
+            reject(ack, exc)
+            _leave_when_idle(socket, exc)
+            return
+        if stream.end is not None:
+            accept_attached(ack, stream, None)
+            return
+        reader = _listen(socket, stream, is_owner=False)
+        # What it has not been sent yet is not to come behind the text that has it.
+        reader.flush()
+        reader.when_started(partial(accept_attached, ack, stream))
 
     @event(CANCEL)
     async def cancel(self, socket: Socket, *args: Any, ack: Ack | None) -> None:
@@ -205,32 +240,21 @@ def _leave_when_idle(socket: Socket, error: ChatError | None) -> None:
         socket.close_transport()
 
 
-async def _answer(
-    socket: Socket, turn: Turn, stream: LiveStream, ack: Ack | None
-) -> None:
-    writer = TokenWriter(socket)
-    error: ChatError | None = None
-    try:
-        async with aclosing(stream_answer(turn=turn, stream=stream)) as events:
-            async for happened in events:
-                if isinstance(happened, Token):
-                    await writer.write(happened)
-                    continue
-                writer.flush()
-                _emit(socket, happened)
-                if isinstance(happened, Started) and ack is not None:
-                    ack(_place(stream))
-    except ChatError as exc:
-        error = exc
-    except Exception:
-        # Whatever it is, the client gets an end.
-        logger.exception("a turn broke")
-        error = refusal("internal_error")
-    if error is not None:
-        _emit(socket, Failed(turn.session_id, error))
-        _answer_no(ack if stream.begun is None else None, error)
-    _visitor(socket).running.discard(stream)
-    _leave_when_idle(socket, error)
+def _listen(socket: Socket, stream: LiveStream, *, is_owner: bool) -> SocketReader:
+    """Let a socket hear an answer, once."""
+    running = _visitor(socket).running
+    reader = running.get(stream)
+    if reader is None:
+        ended = partial(_ended, socket, stream)
+        reader = SocketReader(socket, stream, ended, is_owner=is_owner)
+        running[stream] = reader
+        stream.join(reader)
+    return reader
+
+
+def _ended(socket: Socket, stream: LiveStream, end: End) -> None:
+    _visitor(socket).running.pop(stream, None)
+    _leave_when_idle(socket, end.error if isinstance(end, Failed) else None)
 
 
 async def _confirm(socket: Socket, stream: LiveStream, ack: Ack | None) -> None:
@@ -240,19 +264,16 @@ async def _confirm(socket: Socket, stream: LiveStream, ack: Ack | None) -> None:
     no second event.
     """
     visitor = _visitor(socket)
-    hears = stream in visitor.running | visitor.cancelling
+    hears = stream in visitor.running or stream in visitor.cancelling
     visitor.cancelling.add(stream)
     await stream.ended.wait()
     visitor.cancelling.discard(stream)
-    begun = stream.begun
-    if begun is None:
-        _answer_no(ack, refusal("stream_not_found"))
+    if stream.begun is None or stream.end is None:
+        reject(ack, refusal("stream_not_found"))
         return
     if not hears:
-        place = (begun.conversation_id, begun.message_id)
-        _emit(socket, Cancelled(stream.session_id, *place, stream.text))
-    if ack is not None:
-        ack(_place(stream))
+        emit(socket, stream.end)
+    accept(ack, stream)
 
 
 async def _too_late(
@@ -264,27 +285,9 @@ async def _too_late(
     _refuse(socket, args, refusal("stream_not_found"), ack)
 
 
-def _place(stream: LiveStream) -> dict[str, Any]:
-    assert stream.begun is not None
-    return {
-        "ok": True,
-        "conversationId": str(stream.begun.conversation_id),
-        "messageId": str(stream.begun.message_id),
-    }
-
-
 def _refuse(
     socket: Socket, args: tuple[Any, ...], error: ChatError, ack: Ack | None
 ) -> None:
     session_id = readable_session_id(args[0] if args else None)
-    _emit(socket, Failed(session_id, error))
-    _answer_no(ack, error)
-
-
-def _answer_no(ack: Ack | None, error: ChatError) -> None:
-    if ack is not None:
-        ack({"ok": False, "error": error.text, "code": error.code})
-
-
-def _emit(socket: Socket, happened: StreamEvent) -> None:
-    socket.emit(NAMES[type(happened)], payload(happened))
+    emit(socket, Failed(session_id, error))
+    reject(ack, error)
