@@ -14,7 +14,7 @@ django_application: Any = get_asgi_application()
 
 # Only now are the applications loaded that these import.
 from llmchat import conf, database, routing  # noqa: E402
-from llmchat.urls import CHAT  # noqa: E402
+from llmchat.urls import CHAT, STREAMS  # noqa: E402
 from serving.body_limit import BodyLimit, Receive, Scope, Send  # noqa: E402
 from serving.draining import Draining  # noqa: E402
 from serving.lifespan import Lifespan  # noqa: E402
@@ -28,6 +28,7 @@ chat: Any = SendLimit(django_application.handle, lambda: conf.get().idle_timeout
 http = URLRouter(
     [
         re_path(rf"^{CHAT}/?$", chat),
+        re_path(rf"^{STREAMS}/[^/]+/?$", chat),
         re_path(r"", django_application),
     ]
 )

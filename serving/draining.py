@@ -19,7 +19,7 @@ from typing import Any
 from llmchat.answers import runtime
 from llmchat.realtime import abort
 from llmchat.routing import RealTime
-from llmchat.urls import CHAT
+from llmchat.urls import CHAT, STREAMS
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -66,7 +66,8 @@ class Draining:
         """Called around each request; notes those whose answers are waited for."""
         # A server with a lifespan waits for requests itself, but it loses the
         # streams of those that it cannot wait for.
-        chats = scope["type"] == "http" and scope["path"].startswith(f"/{CHAT}")
+        streams = (f"/{CHAT}", f"/{STREAMS}")
+        chats = scope["type"] == "http" and scope["path"].startswith(streams)
         if not chats and (self._has_lifespan or scope["type"] != "http"):
             yield
             return
