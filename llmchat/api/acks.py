@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmchat.answers.live_stream import LiveStream
 from llmchat.api.wire import place, standing
-from llmchat.errors import ChatError
+from llmchat.errors import ChatError, refusal
 from llmchat.realtime import Ack
 
 
@@ -25,8 +25,11 @@ def accept(ack: Ack | None, stream: LiveStream, error: ChatError | None = None) 
 
 
 def accept_attached(ack: Ack, stream: LiveStream, error: ChatError | None) -> None:
-    """Hand over the text so far; what follows it is heard."""
+    """Hand over the text so far; what follows it is heard.
+
+    `error` is why the answer has not begun, which is told to whoever asked for it.
+    """
     if error is not None:
-        reject(ack, error)
+        reject(ack, refusal("stream_not_found"))
     else:
         ack({"ok": True} | standing(stream))

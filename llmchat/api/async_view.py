@@ -109,8 +109,8 @@ async def _encoded(
 ) -> AsyncGenerator[bytes, None]:
     try:
         yield b""
-        if started is not None:
-            yield _encode(started, str(follower.at))
+        # A comment where there is nothing to tell yet: it takes the headers along.
+        yield b":\n\n" if started is None else _encode(started, str(follower.at))
         begin = f"event: {NAMES[Token]}\ndata: {token_begin(follower.session_id)}"
         while texts := await follower.read():
             first = follower.at - len(texts) + 1

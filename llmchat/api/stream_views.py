@@ -52,10 +52,10 @@ class StreamView(AsyncAPIView):
         user_id = int(request.user.pk or 0)
         count_obeyed(user_id)
         stream = find_stream(user_id, message_id=message_id)
-        if stream.begun is None or not (stream.cancel() or stream.cancelled):
-            raise refusal("stream_not_found")
+        begun, is_over = stream.begun, stream.end is not None
+        if begun is None or is_over or not (stream.cancel() or stream.cancelled):
+            raise refusal("stream_not_found", text="No such answer is being written")
         await stream.ended.wait()
-        begun = stream.begun
         return Response({"ok": True, **place(begun.conversation_id, begun.message_id)})
 
 
