@@ -7,8 +7,6 @@ from llmchat.api import stream_views, views
 CHAT = "llm/chat"
 STREAMS = "llm/streams"
 
-stream = stream_views.StreamView.as_view()
-
 urlpatterns = [
     path("", views.page, name="page"),
     re_path(rf"^{CHAT}/?$", views.ChatView.as_view(), name="chat"),
@@ -16,7 +14,11 @@ urlpatterns = [
     path(
         f"{STREAMS}/<uuid:message_id>", stream_views.StreamView.as_view(), name="stream"
     ),
-    path(f"{STREAMS}/<uuid:message_id>/", stream_views.StreamView.as_view()),
+    re_path(
+        rf"^{STREAMS}/(?P<message_id>[^/]+)/?$",
+        stream_views.StreamView.as_view(),
+        name="stream",
+    ),
     re_path(r"^llm/providers/?$", views.ProvidersView.as_view(), name="providers"),
     re_path(r"^healthz/?$", views.healthz, name="healthz"),
 ]

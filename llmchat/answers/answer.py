@@ -79,6 +79,11 @@ def cancel_stream(*, user_id: int, session_id: str) -> LiveStream | None:
     return stream if stream.cancel() or stream.cancelled else None
 
 
+def no_stream() -> ChatError:
+    """Return the refusal of what is asked of an answer that is not being written."""
+    return refusal("stream_not_found", text="No such answer is being written")
+
+
 def find_stream(
     user_id: int,
     *,
@@ -106,7 +111,7 @@ def find_stream(
 
     stream = runtime.get().streams.followed(user_id, is_meant)
     if stream is None:
-        raise refusal("stream_not_found", text="No such answer is being written")
+        raise no_stream()
     if stream.is_full:
         raise refusal("too_many_streams", text="Too many read this answer at once")
     return stream

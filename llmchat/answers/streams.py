@@ -15,7 +15,8 @@ __all__ = ["LiveStream", "Streams"]
 
 # Ended answers that a client may still attach to; the oldest go first.
 MAX_ENDED = 1000
-MAX_ENDED_CHARS = 8_000_000
+MAX_ENDED_BYTES = 16 * 1024 * 1024
+_BYTES_PER_PART = 64  # beside its text
 
 
 class Streams:
@@ -24,7 +25,7 @@ class Streams:
     def __init__(self) -> None:
         self._by_user: dict[int, dict[str, LiveStream]] = {}
         self._ended: OrderedDict[UUID, LiveStream] = OrderedDict()
-        self._ended_chars = 0
+        self._ended_bytes = 0
 
     def register(self, user_id: int, session_id: str) -> LiveStream:
         """Reserve the name of a stream; `release` gives it back.
@@ -86,7 +87,7 @@ class Streams:
             return
         stream.ended_at = time.monotonic()
         self._ended[stream.begun.message_id] = stream
-        self._ended_chars += stream.chars
+        self._ended_bytes += _size(stream)
         self._forget_old()
 
     def _forget_old(self) -> None:
@@ -94,8 +95,13 @@ class Streams:
         while self._ended:
             stream = next(iter(self._ended.values()))
             is_full = len(self._ended) > MAX_ENDED
-            is_full = is_full or self._ended_chars > MAX_ENDED_CHARS
+            is_full = is_full or self._ended_bytes > MAX_ENDED_BYTES
             if not is_full and stream.ended_at > oldest:
                 return
             self._ended.popitem(last=False)
-            self._ended_chars -= stream.chars
+            self._ended_bytes -= _size(stream)
+
+
+def _size(stream: LiveStream) -> int:
+    """Guess the memory of an answer: its text as pieces, and in its end."""
+    return 2 * stream.chars + _BYTES_PER_PART * len(stream.parts)

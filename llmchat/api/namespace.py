@@ -140,6 +140,8 @@ class ChatNamespace(Namespace):
         It is refused by its ack alone: an error event would be taken for the end.
         """
         if ack is None:
+            error = refusal("bad_request", text=f"{ATTACH} needs an ack callback")
+            emit(socket, Failed(None, error))
             return
         try:
             _check_expiry(socket)

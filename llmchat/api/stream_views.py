@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.answers import runtime
-from llmchat.answers.answer import find_stream
+from llmchat.answers.answer import find_stream, no_stream
 from llmchat.answers.follower import Follower
 from llmchat.answers.live_stream import LiveStream
 from llmchat.api.async_view import END_ID, AsyncAPIView, follow
@@ -32,14 +32,14 @@ class StreamsView(AsyncAPIView):
 class StreamView(AsyncAPIView):
     """`/llm/streams/{messageId}`: one of the user's streams."""
 
-    async def get(self, request: Request, message_id: UUID) -> HttpResponseBase:
+    async def get(self, request: Request, message_id: str) -> HttpResponseBase:
         """Follow it as server-sent events, behind `Last-Event-ID` where that is sent.
 
         A client that has the end gets 204, at which an `EventSource` stops.
         """
         user_id = int(request.user.pk or 0)
         await count_message(user_id)
-        stream = find_stream(user_id, message_id=message_id)
+        stream = _found(user_id, message_id)
         last = request.headers.get("Last-Event-ID", "")
         if last == END_ID:
             return HttpResponse(status=204)
@@ -47,16 +47,28 @@ class StreamView(AsyncAPIView):
         started = None if last else stream.started
         return await follow(Follower(stream, at), started)
 
-    async def delete(self, request: Request, message_id: UUID) -> Response:
+    async def delete(self, request: Request, message_id: str) -> Response:
         """Cancel it, and answer when its end is stored."""
         user_id = int(request.user.pk or 0)
         count_obeyed(user_id)
-        stream = find_stream(user_id, message_id=message_id)
+        stream = _found(user_id, message_id)
         begun, is_over = stream.begun, stream.end is not None
         if begun is None or is_over or not (stream.cancel() or stream.cancelled):
-            raise refusal("stream_not_found", text="No such answer is being written")
+            raise no_stream()
         await stream.ended.wait()
         return Response({"ok": True, **place(begun.conversation_id, begun.message_id)})
+
+
+def _found(user_id: int, message_id: str) -> LiveStream:
+    """Return the user's stream of that message.
+
+    Raises: ChatError `stream_not_found`, `too_many_streams`.
+    """
+    try:
+        ident = UUID(message_id)
+    except ValueError as exc:
+        raise no_stream() from exc
+    return find_stream(user_id, message_id=ident)
 
 
 def _position(last: str, stream: LiveStream) -> int:

@@ -276,7 +276,7 @@ async def test_an_ended_answer_is_forgotten_after_the_recovery_window(
 async def test_what_is_kept_of_ended_answers_is_bounded(
     user, provider, upstream, turn, monkeypatch
 ):
-    monkeypatch.setattr("llmchat.answers.streams.MAX_ENDED_CHARS", 12)
+    monkeypatch.setattr("llmchat.answers.streams.MAX_ENDED_BYTES", 300)
     for number in range(3):
         await events_of(user, turn("Hi", session_id=f"s-{number}"))
     acks = [await Client(user).attach(sessionId=f"s-{n}") for n in range(3)]
@@ -403,3 +403,11 @@ async def test_a_response_that_nobody_reads_leaves_the_answer(user, provider, up
     del response
     async with asyncio.timeout(5):
         await stream.ended.wait()
+
+
+async def test_who_takes_no_answer_is_told_that_attaching_needs_one(user, provider):
+    client = Client(user)
+    await ChatNamespace().attach(client, {"sessionId": "s-1"}, ack=None)
+    [(name, data)] = client.events
+    assert (name, data["code"]) == ("llm:stream:error", "bad_request")
+    assert data["sessionId"] is None

@@ -163,7 +163,7 @@ async def test_a_stream_is_listed_followed_and_gone_on_with(
             assert response.headers["content-type"] == "text/event-stream"
             events = events_of(response)
             seen = [await anext(events), await anext(events)]
-        last = {"Last-Event-ID": seen[-1][2]}
+        last = {"Last-Event-ID": seen[-1][2], "Accept": "text/event-stream"}
         async with client.stream("GET", f"{address}/", headers=last) as response:
             go.set()
             rest = [event async for event in events_of(response)]
@@ -200,12 +200,13 @@ async def test_a_stream_is_cancelled_by_its_address(
         told = await owner.event("llm:stream:cancelled", "s-1")
         again = await client.delete(address)
         unknown = await client.delete(f"/llm/streams/{uuid4()}")
+        no_id = await client.delete("/llm/streams/x/")
         async with asyncio.timeout(5):
             await upstream.hung_up.wait()
     place = {name: start[name] for name in ("conversationId", "messageId")}
     assert (answer.status_code, answer.json()) == (200, {"ok": True, **place})
     assert told["partialResponse"] == "Hel"
-    for response in (again, unknown):
+    for response in (again, unknown, no_id):
         assert (response.status_code, response.json()["code"]) == (
             404,
             "stream_not_found",
