@@ -11,9 +11,6 @@ urlpatterns = [
     path("", views.page, name="page"),
     re_path(rf"^{CHAT}/?$", views.ChatView.as_view(), name="chat"),
     re_path(rf"^{STREAMS}/?$", stream_views.StreamsView.as_view(), name="streams"),
-    path(
-        f"{STREAMS}/<uuid:message_id>", stream_views.StreamView.as_view(), name="stream"
-    ),
     re_path(
         rf"^{STREAMS}/(?P<message_id>[^/]+)/?$",
         stream_views.StreamView.as_view(),
