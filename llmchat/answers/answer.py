@@ -135,7 +135,6 @@ async def _write(turn: Turn, stream: LiveStream) -> None:
         logger.exception("a turn broke")
     finally:
         # Whoever hears of the end may use the name again.
-        stream.end = end
         shared.streams.release(stream)
         stream.close(end)
 

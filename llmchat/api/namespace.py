@@ -46,15 +46,13 @@ _TOKEN_CODES = frozenset({"token_expired", "token_invalid"})
 class Visitor:
     """What is known of a socket's client: its `data`.
 
-    `expires_at` in epoch seconds. `running` are the streams that it hears, `cancelling`
-    those whose end it awaits as one that has cancelled them. `leaving` says that the
-    connection is to be closed behind those that run.
+    `expires_at` in epoch seconds. `running` are the streams that it hears, `leaving`
+    says that the connection is to be closed behind them.
     """
 
     user_id: int
     expires_at: float
     running: dict[LiveStream, SocketReader] = field(default_factory=dict)
-    cancelling: set[LiveStream] = field(default_factory=set)
     leaving: bool = False
 
 
@@ -175,7 +173,9 @@ class ChatNamespace(Namespace):
         user_id, session_id = _visitor(socket).user_id, fields["sessionId"]
         stream = cancel_stream(user_id=user_id, session_id=session_id)
         if stream is not None:
-            socket.spawn(_confirm(socket, stream, ack))
+            # It hears of the end, once, as those that heard the stream before.
+            _listen(socket, stream, is_owner=False)
+            socket.spawn(_confirm(stream, ack))
             return
         ending = runtime.get().streams.find(user_id, session_id)
         socket.spawn(_too_late(socket, args, ending, ack))
@@ -259,23 +259,13 @@ def _ended(socket: Socket, stream: LiveStream, end: End) -> None:
     _leave_when_idle(socket, end.error if isinstance(end, Failed) else None)
 
 
-async def _confirm(socket: Socket, stream: LiveStream, ack: Ack | None) -> None:
-    """Tell whoever has cancelled a stream that it has ended, once.
-
-    A socket that streams it hears of the end anyway; one that cancels it again gets
-    no second event.
-    """
-    visitor = _visitor(socket)
-    hears = stream in visitor.running or stream in visitor.cancelling
-    visitor.cancelling.add(stream)
+async def _confirm(stream: LiveStream, ack: Ack | None) -> None:
+    """Answer whoever has cancelled a stream, behind its end."""
     await stream.ended.wait()
-    visitor.cancelling.discard(stream)
-    if stream.begun is None or stream.end is None:
+    if stream.begun is None:
         reject(ack, refusal("stream_not_found"))
-        return
-    if not hears:
-        emit(socket, stream.end)
-    accept(ack, stream)
+    else:
+        accept(ack, stream)
 
 
 async def _too_late(

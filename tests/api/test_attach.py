@@ -19,6 +19,7 @@ from llmchat.api.async_view import follow
 from llmchat.api.namespace import ChatNamespace, Visitor
 from llmchat.books.turn import Turn
 from llmchat.database import in_database
+from llmchat.errors import refusal
 from llmchat.models import Message
 from llmchat.providers.types import ChatMessage, Delta, Finished, FinishReason, Usage
 from tests.support.chat_fixtures import User, events_of, until
@@ -164,7 +165,8 @@ async def test_whoever_attaches_at_any_token_gets_the_whole_answer(
         attaching = Attaching(user, f"s-{number}", luck)
         attaching.lag = luck if lags else None
         await attaching.owner.ask(f"s-{number}")
-        await has_ended(attaching.owner)
+        (stream,) = runtime.get().streams.running()
+        await stream.ended.wait()
         await asyncio.gather(*attaching.tasks)
         assert len(attaching.clients) == ATTACHES // ANSWERS
         assert attaching.owner.tokens == pieces
@@ -339,6 +341,39 @@ async def test_the_reader_that_began_an_answer_sets_its_pace(
         pass
     assert len(paced.parts) == 100
     await second.leave()
+
+
+async def test_whoever_cancels_and_attaches_hears_of_one_end(user, provider, upstream):
+    upstream.steps = ("Hel", asyncio.Event())
+    owner, other = Client(user), Client(user)
+    await owner.ask()
+    await first_token(owner)
+    for _ in range(2):
+        await ChatNamespace().cancel(other, {"sessionId": "s-1"}, ack=other.acks.append)
+        await ChatNamespace().attach(other, {"sessionId": "s-1"}, ack=other.acks.append)
+
+    async def is_acknowledged() -> bool:
+        return len(other.acks) == 4
+
+    await until(is_acknowledged)
+    for client in (owner, other):
+        [(name, data)] = client.ends
+        assert (name, data["partialResponse"]) == ("llm:stream:cancelled", "Hel")
+    assert other.tokens == []
+    assert [ack.get("text") for ack in other.acks] == ["Hel", "Hel", None, None]
+    assert all(ack["ok"] for ack in other.acks)
+
+
+async def test_an_interrupted_answer_ends_alike_for_all(user, provider, upstream):
+    upstream.steps = ("Hel", asyncio.Event())
+    owner, other = Client(user), Client(user)
+    await owner.ask()
+    await first_token(owner)
+    (stream,) = runtime.get().streams.running()
+    stream.interrupt(refusal("draining"))
+    await ChatNamespace().cancel(other, {"sessionId": "s-1"}, ack=None)
+    await has_ended(other)
+    assert [client.ends[0][1]["code"] for client in (owner, other)] == ["draining"] * 2
 
 
 async def test_too_many_readers_are_turned_away(user, provider, upstream, monkeypatch):
