@@ -20,7 +20,7 @@ from llmchat.answers.answer import start_answer
 from llmchat.answers.events import Done, Failed
 from llmchat.answers.follower import Follower
 from llmchat.answers.live_stream import LiveStream
-from llmchat.api.async_view import AsyncAPIView, EventStream, follow, quiet
+from llmchat.api.async_view import AsyncAPIView, EventStream, answer_events, quiet
 from llmchat.api.serializers import ChatRequestSerializer, turn_from, validated
 from llmchat.api.wire import payload
 from llmchat.books.turn import Turn
@@ -97,7 +97,7 @@ async def _streamed(turn: Turn, stream: LiveStream) -> EventStream:
     except BaseException:
         await follower.leave()
         raise
-    return await follow(follower, started)
+    return await answer_events(follower, started)
 
 
 async def _whole(turn: Turn, stream: LiveStream) -> JsonResponse:
