@@ -2,13 +2,20 @@
 
 from django.urls import path, re_path
 
-from llmchat.api import views
+from llmchat.api import stream_views, views
 
 CHAT = "llm/chat"
+STREAMS = "llm/streams"
 
 urlpatterns = [
     path("", views.page, name="page"),
     re_path(rf"^{CHAT}/?$", views.ChatView.as_view(), name="chat"),
+    re_path(rf"^{STREAMS}/?$", stream_views.StreamsView.as_view(), name="streams"),
+    re_path(
+        rf"^{STREAMS}/(?P<message_id>[^/]+)/?$",
+        stream_views.StreamView.as_view(),
+        name="stream",
+    ),
     re_path(r"^llm/providers/?$", views.ProvidersView.as_view(), name="providers"),
     re_path(r"^healthz/?$", views.healthz, name="healthz"),
 ]

@@ -20,7 +20,7 @@ from llmchat.answers import runtime
 from llmchat.overhead import overhead
 from llmchat.realtime import abort
 from llmchat.routing import RealTime
-from llmchat.urls import CHAT
+from llmchat.urls import CHAT, STREAMS
 from serving import garbage
 
 Handler = Callable[[int, FrameType | None], Any]
@@ -71,7 +71,8 @@ class Draining:
         """Wrap a request; note those that must end before the server stops."""
         # A server with a lifespan waits for requests itself, but loses the text of
         # streams that do not end in time.
-        chats = scope["type"] == "http" and scope["path"].startswith(f"/{CHAT}")
+        streams = (f"/{CHAT}", f"/{STREAMS}")
+        chats = scope["type"] == "http" and scope["path"].startswith(streams)
         if not chats and (self._has_lifespan or scope["type"] != "http"):
             yield
             return

@@ -1,25 +1,33 @@
-"""The use case: one turn in, its stream of events out.
+"""The use case: one turn in, its answer out, to whoever reads it.
 
-Socket.IO and REST consume the same generator. A turn that is refused raises before
-its first event. A turn that has begun is in the database before its provider is
-called, yields `Started`, then a `Token` for each piece of text, and then exactly one
-`Done`, `Failed` or `Cancelled`. A consumer that closes the generator cancels the turn,
-which is stored as well. A server that stops interrupts what it cannot wait for.
+An answer is written by a task of its own. It is in the database before its provider is
+called, and ends once: its readers hear of the start, then of each piece of text, and
+then of exactly one `Done`, `Failed` or `Cancelled`, which is stored before it is told.
+A turn that is refused has no start, and `Failed` alone. A server that stops interrupts
+what it cannot wait for.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
 
 from llmchat.answers import runtime
-from llmchat.answers.events import Cancelled, Done, End, Failed, Started, StreamEvent
+from llmchat.answers.events import (
+    Cancelled,
+    Done,
+    End,
+    Failed,
+    Started,
+    StreamEvent,
+    Token,
+)
+from llmchat.answers.follower import Follower
 from llmchat.answers.generation import Generation
-from llmchat.answers.streams import LiveStream
+from llmchat.answers.live_stream import LiveStream
 from llmchat.books.begin import StartUnknownError
 from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.errors import ChatError, refusal
@@ -30,34 +38,31 @@ logger = logging.getLogger(__name__)
 _RETRY_AFTER_S = 5
 
 
+def start_answer(turn: Turn, stream: LiveStream) -> None:
+    """Write the answer to a turn into its registered stream, behind the caller."""
+    shared = runtime.get()
+    task = shared.spawn(_write(turn, stream))
+    # A task that is cancelled before its first step runs nothing of itself.
+    task.add_done_callback(lambda _: shared.streams.release(stream))
+
+
 async def stream_answer(
     *, turn: Turn, stream: LiveStream
 ) -> AsyncGenerator[StreamEvent, None]:
-    """Answer the turn of the user whose registered stream this is, and release it.
+    """Start an answer and yield its events, `Started` first; closing it is to leave.
 
     Raises: ChatError, before the first event only.
     """
-    shared = runtime.get()
-    generation: Generation | None = None
+    follower = Follower(stream)
+    start_answer(turn, stream)
     try:
-        begun = await _begin(turn, stream)
-        generation = Generation(turn, begun, stream)
-        yield _started(turn, begun)
-        async with aclosing(generation.tokens()) as tokens:
-            async for token in tokens:
-                yield token
-        stream.ending = True
-        ended, generation = generation, None
-        stored = await shared.ends.store(begun, ended.outcome())
-        # Whoever hears of the end may use the name again.
-        shared.streams.release(stream)
-        yield _end(ended, stored)
+        yield await follower.started()
+        while texts := await follower.read():
+            for text in texts:
+                yield Token(stream.session_id, text)
+        yield await follower.ended()
     finally:
-        if generation is not None:
-            # The consumer has closed the stream.
-            stream.ending = stream.cancelled = True
-            await shared.ends.store(generation.begun, generation.outcome())
-        shared.streams.release(stream)
+        await follower.leave()
 
 
 def cancel_stream(*, user_id: int, session_id: str) -> LiveStream | None:
@@ -73,6 +78,66 @@ def cancel_stream(*, user_id: int, session_id: str) -> LiveStream | None:
     return stream if stream.cancel() or stream.cancelled else None
 
 
+def no_stream() -> ChatError:
+    """Return the refusal of what is asked of an answer that is not being written."""
+    return refusal("stream_not_found", text="No such answer is being written")
+
+
+def find_stream(
+    user_id: int,
+    *,
+    message_id: UUID | None = None,
+    session_id: str | None = None,
+    conversation_id: UUID | None = None,
+) -> LiveStream:
+    """Return the user's stream of these names that runs or has just ended.
+
+    Raises: ChatError `bad_request`, `stream_not_found`, `too_many_streams`.
+    """
+    if message_id is None and session_id is None and conversation_id is None:
+        text = "messageId, sessionId or conversationId must name the answer"
+        raise refusal("bad_request", text=text)
+
+    def is_meant(stream: LiveStream) -> bool:
+        if session_id not in (None, stream.session_id):
+            return False
+        begun = stream.begun
+        if begun is None:
+            return message_id is None and conversation_id is None
+        if message_id not in (None, begun.message_id):
+            return False
+        return conversation_id in (None, begun.conversation_id)
+
+    stream = runtime.get().streams.followed(user_id, is_meant)
+    if stream is None:
+        raise no_stream()
+    if stream.is_full:
+        raise refusal("too_many_streams", text="Too many read this answer at once")
+    return stream
+
+
+async def _write(turn: Turn, stream: LiveStream) -> None:
+    """Write one answer, from its start to its end."""
+    shared = runtime.get()
+    end: End = Failed(turn.session_id, refusal("internal_error"))
+    try:
+        begun = await _begin(turn, stream)
+        stream.start(begun, _started(turn, begun))
+        generation = Generation(turn, begun, stream)
+        outcome = await generation.outcome()
+        stored = await shared.ends.store(begun, outcome)
+        end = _end(generation, stored)
+    except ChatError as exc:
+        end = Failed(turn.session_id, exc)
+    except Exception:
+        # Whatever it is, the client gets an end.
+        logger.exception("a turn broke")
+    finally:
+        # Whoever hears of the end may use the name again.
+        shared.streams.release(stream)
+        stream.close(end)
+
+
 async def _begin(turn: Turn, stream: LiveStream) -> Begun:
     """Store the start of the turn.
 
@@ -83,13 +148,7 @@ async def _begin(turn: Turn, stream: LiveStream) -> Begun:
         raise refusal("draining", retry_after=runtime.DRAINING_RETRY_S)
     if not await shared.ends.settled(stream.user_id):
         raise refusal("database_unavailable", retry_after=_RETRY_AFTER_S)
-    beginning = shared.spawn(_store_start(turn, stream))
-    try:
-        begun: Begun = await asyncio.shield(beginning)
-    except asyncio.CancelledError:
-        # The consumer is gone; what is being stored gets its end all the same.
-        shared.spawn(_abandon(turn, stream, beginning))
-        raise
+    begun = await _store_start(turn, stream)
     shared.checkpoints.ensure_running()
     return begun
 
@@ -99,7 +158,8 @@ async def _store_start(turn: Turn, stream: LiveStream) -> Begun:
         begun = await runtime.get().books.begin(stream.user_id, turn)
     except StartUnknownError as exc:
         # Should it be there, it is no answer that anybody writes.
-        failed = Generation(turn, exc.begun, stream, error=exc).outcome()
+        unwritten = Generation(turn, exc.begun, stream)
+        failed = unwritten.broken_off(AnswerState.ERROR, exc)
         runtime.get().ends.store_later(exc.begun, failed)
         raise
     except ChatError:
@@ -109,20 +169,7 @@ async def _store_start(turn: Turn, stream: LiveStream) -> Begun:
     except Exception as exc:
         logger.exception("a turn of user %s did not start", stream.user_id)
         raise refusal("internal_error") from exc
-    stream.begun = begun
     return begun
-
-
-async def _abandon(
-    turn: Turn, stream: LiveStream, beginning: asyncio.Task[Begun]
-) -> None:
-    try:
-        begun = await beginning
-    except ChatError:
-        return
-    stream.ending = stream.cancelled = True
-    outcome = Generation(turn, begun, stream).outcome()
-    await runtime.get().ends.store(begun, outcome)
 
 
 def _started(turn: Turn, begun: Begun) -> Started:

@@ -1,4 +1,8 @@
-"""One answer while providers write it: the fallback, what is billed, how it ended."""
+"""One answer while providers write it: which is asked, what is billed, how it ends.
+
+`outcome` is the one place where that is decided: it asks the routes, appends their
+text to the stream, and returns what became of it, whatever happens.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,12 @@ import math
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 
 from llmchat.access.catalogue import Route
 from llmchat.answers import runtime
-from llmchat.answers.events import Token
-from llmchat.answers.streams import LiveStream
+from llmchat.answers.live_stream import LiveStream
 from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.errors import ChatError, from_provider, refusal
 from llmchat.models import AnswerState
@@ -51,24 +56,22 @@ _FALLBACK_HELPS = frozenset(
 
 @dataclass(slots=True)
 class Generation:
-    """What is known of an answer besides its text, until its outcome is decided.
+    """What is known of an answer besides its text.
 
-    `billed` is what the provider has counted of attempts that did not finish, `before`
-    what the first provider had when the fallback was asked. `is_counted` says that the
-    last attempt is part of it, `is_asked` that a provider was asked at all.
+    `bill` has a line for each attempt that anything was counted of. `is_asked` says
+    that a provider was asked at all, `is_counted` that the last attempt is billed.
+    `failure` is why the answer is not whole; None where it is, or was cancelled.
     """
 
     turn: Turn
     begun: Begun
     stream: LiveStream
-    finished: Finished | None = None
-    error: ChatError | None = None
+    failure: ChatError | None = None
     refused: dict[str, str] = field(default_factory=dict)
+    bill: list[tuple[Route, Usage]] = field(default_factory=list)
     fell_back: bool = False
-    billed: Usage | None = None
-    before: Usage | None = None
-    is_counted: bool = False
     is_asked: bool = False
+    is_counted: bool = False
     attempts: int = 0
     began: float = field(default_factory=time.monotonic)
 
@@ -78,77 +81,83 @@ class Generation:
         fallback = self.begun.route.fallback
         return fallback if self.fell_back and fallback else self.begun.route
 
-    @property
-    def failure(self) -> ChatError | None:
-        """Why the answer is not whole; None where it is, or was cancelled."""
-        if self.finished is not None:
-            return None
-        if self.stream.interruption is not None:
-            return self.stream.interruption
-        if self.stream.cancelled:
-            return None
-        return self.error or refusal("internal_error")
-
-    async def tokens(self) -> AsyncGenerator[Token, None]:
-        """Yield the provider's text, asking the fallback where that helps."""
-        stream, session_id = self.stream, self.turn.session_id
+    async def outcome(self) -> Outcome:
+        """Ask for the answer and return what became of it."""
+        stream, name = self.stream, self.begun.route.provider.name
+        finished: Finished | None = None
+        error: ChatError | None = None
         try:
-            while not stream.cancelled:
-                stream.wait_begins()
-                try:
-                    events = stream.events = await self._events()
-                    self.is_asked = True
-                    async for event in events:
-                        stream.wait_ends()
-                        if isinstance(event, Finished):
-                            stream.ending = True
-                            self.finished = event
-                            continue
-                        stream.add(event.text)
-                        yield Token(session_id, event.text)
-                        if stream.cancelled:
-                            return
-                        stream.wait_begins()
-                    return
-                except ProviderError as exc:
-                    self._fall_back(exc)
+            stream.ask_begins()
+            finished = await self._ask()
         except asyncio.CancelledError:
-            if not stream.absorb_cancellation():
-                raise
+            stream.cancelled = True
         except ProviderError as exc:
             logger.warning("%s failed: %s", self.route.provider.name, exc)
-            self._fail(from_provider(exc))
+            error = from_provider(exc)
         except Exception:
             # Whatever it is, the client gets an end.
-            logger.exception("a stream of %s broke", self.route.provider.name)
-            self._fail(refusal("internal_error"))
+            logger.exception("a stream of %s broke", name)
+            error = refusal("internal_error")
         finally:
-            stream.wait_ends()
-            await stream.close()
-
-    def outcome(self) -> Outcome:
-        """Return what became of the answer: whole, or else cut off, or else failed."""
-        finished, failure = self.finished, self.failure
+            stream.ask_ends()
         if finished is not None:
-            state, reason = AnswerState.COMPLETE, finished.reason.value
-        elif failure is None:
-            state, reason = AnswerState.CANCELLED, "cancelled"
-        elif failure is self.stream.interruption:
-            state, reason = AnswerState.INTERRUPTED, "error"
-        else:
-            state, reason = AnswerState.ERROR, "error"
-        return Outcome(
-            state=state,
-            text=self.stream.text,
-            usage=self._usage(),
-            model=(finished and finished.model) or self._model,
-            finish_reason=reason,
-            error_code=failure.code if failure else "",
-            attempts=max(1, self.attempts + (finished.attempts if finished else 0)),
-            first_token_at=self.stream.first_token_at,
-            refused=self.refused,
-            fell_back=self.fell_back,
-            before=self.before,
+            return self._whole(finished)
+        if stream.interruption is not None:
+            return self.broken_off(AnswerState.INTERRUPTED, stream.interruption)
+        if stream.cancelled:
+            return self.broken_off(AnswerState.CANCELLED, None)
+        return self.broken_off(AnswerState.ERROR, error)
+
+    # Asking.
+
+    async def _ask(self) -> Finished:
+        """Ask one route after another; return the end of the one that answered.
+
+        Raises: ProviderError.
+        """
+        while True:
+            try:
+                return await self._ask_route()
+            except ProviderError as exc:
+                self._fall_back(exc)
+
+    async def _ask_route(self) -> Finished:
+        """Append what the provider whose turn it is writes; return its end.
+
+        Raises: ProviderError.
+        """
+        stream, finished = self.stream, None
+        events = await self._events()
+        self.is_asked = True
+        try:
+            async for event in events:
+                if isinstance(event, Finished):
+                    # The answer is whole: it is too late to cancel it.
+                    finished, stream.ending = event, True
+                    continue
+                stream.append((event.text,))
+                if stream.lags:
+                    await stream.caught_up()
+        finally:
+            await _close(events)
+        if finished is None:
+            raise RuntimeError("a provider's stream ended without its end")
+        return finished
+
+    async def _events(self) -> AsyncGenerator[Event, None]:
+        """Return the stream of the provider whose turn it is, not begun yet.
+
+        Raises: ProviderError.
+        """
+        provider = await _reachable(self.route)
+        return runtime.get().client.stream_chat(
+            provider,
+            self.route.keys,
+            self._chat,
+            timeouts=self._timeouts,
+            on_key_refused=self._note_refused,
+            on_billed=self._note_billed,
+            on_cut=self._note_cut,
         )
 
     @property
@@ -174,34 +183,6 @@ class Generation:
         left, total = limits.first_token_s - spent, limits.total_s - spent
         return replace(limits, first_token_s=left, total_s=total)
 
-    async def _events(self) -> AsyncGenerator[Event, None]:
-        """Return the stream of the provider whose turn it is, not begun yet.
-
-        Raises: ProviderError.
-        """
-        provider = await _reachable(self.route)
-        return runtime.get().client.stream_chat(
-            provider,
-            self.route.keys,
-            self._chat,
-            timeouts=self._timeouts,
-            on_key_refused=self._note_refused,
-            on_billed=self._note_billed,
-        )
-
-    def _note_refused(self, key: Key, exc: KeyRefusedError) -> None:
-        self.refused[key.ident] = exc.code if exc.blames_key else ""
-
-    def _note_billed(self, usage: Usage) -> None:
-        """Called with what the provider has counted of an attempt that did not finish.
-
-        One that has given text, or that is being cancelled, is the last.
-        """
-        self.billed = usage if self.billed is None else self.billed + usage
-        task = asyncio.current_task()
-        is_left = task is not None and task.cancelling() > 0
-        self.is_counted = bool(self.stream.parts) or self.stream.cancelled or is_left
-
     def _fall_back(self, exc: ProviderError) -> None:
         """Turn to the fallback, before any text.
 
@@ -214,7 +195,6 @@ class Generation:
         if self._timeouts.first_token_s <= 0:
             self.fell_back = False
             raise exc
-        self.before, self.billed = self.billed, None
         name = self.begun.route.provider.name
         logger.warning("%s failed, its fallback is asked: %s", name, exc)
 
@@ -225,39 +205,81 @@ class Generation:
         retired = isinstance(exc, ModelNotFoundError) and self.turn.model is None
         return retired or exc.code in _FALLBACK_HELPS
 
-    def _fail(self, error: ChatError) -> None:
-        # The cancellation may have come while the failure was on its way.
-        self.stream.absorb_cancellation()
-        self.stream.ending = True
-        self.error = error
+    def _note_refused(self, key: Key, exc: KeyRefusedError) -> None:
+        self.refused[key.ident] = exc.code if exc.blames_key else ""
 
-    def _usage(self) -> Usage:
-        """Return what all attempts at the provider that was asked last are billed."""
-        if self.finished is not None:
-            usage = self.finished.usage
-        elif self._is_billed_uncounted:
-            usage = self._estimate()
-        else:
-            # Nobody bills for a refusal.
-            return self.billed or Usage(0, 0, "estimated")
-        return usage if self.billed is None else usage + self.billed
+    # The bill.
 
-    @property
-    def _is_billed_uncounted(self) -> bool:
-        """Whether the last attempt was broken off before its provider counted it."""
-        was_going = bool(self.stream.parts) or self.stream.cancelled
-        return was_going and self.is_asked and not self.is_counted
+    def _note_billed(self, usage: Usage) -> None:
+        """Called with what was counted of an attempt that failed.
 
-    def _estimate(self) -> Usage:
-        """Guess what a provider bills; its pieces may be tokens or whole sentences."""
+        One that has given text, or that is being cancelled, is the last.
+        """
+        self.bill.append((self.route, usage))
+        self.is_counted = bool(self.stream.parts) or self.stream.cancelled
+
+    def _note_cut(self, usage: Usage) -> None:
+        """Called with what was counted of the attempt that was broken off."""
+        self.bill.append((self.route, usage))
+        self.is_counted = True
+
+    def _billed(self, route: Route) -> Usage | None:
+        lines = [usage for billed, usage in self.bill if billed is route]
+        return reduce(add, lines) if lines else None
+
+    def _add_estimate(self) -> None:
+        """Bill the last attempt if it was broken off before its provider counted it.
+
+        A provider's pieces may be tokens or whole sentences.
+        """
         stream = self.stream
-        outputs = max(len(stream.parts), _estimate_tokens(stream.text))
-        return Usage(estimate_input_tokens(self._chat), outputs, "estimated")
+        was_going = bool(stream.parts) or stream.cancelled
+        if was_going and self.is_asked and not self.is_counted:
+            outputs = max(len(stream.parts), math.ceil(stream.chars / 4))
+            inputs = estimate_input_tokens(self._chat)
+            self.bill.append((self.route, Usage(inputs, outputs, "estimated")))
+
+    # The outcome.
+
+    def _whole(self, finished: Finished) -> Outcome:
+        self.bill.append((self.route, finished.usage))
+        self.attempts += finished.attempts
+        model = finished.model or self._model
+        return self._outcome(AnswerState.COMPLETE, finished.reason.value, "", model)
+
+    def broken_off(self, state: AnswerState, error: ChatError | None) -> Outcome:
+        """Return the outcome of an answer that is not whole."""
+        self.failure = error
+        self._add_estimate()
+        reason = "cancelled" if error is None else "error"
+        code = error.code if error is not None else ""
+        return self._outcome(state, reason, code, self._model)
+
+    def _outcome(
+        self, state: AnswerState, reason: str, error_code: str, model: str
+    ) -> Outcome:
+        return Outcome(
+            state=state,
+            text=self.stream.text,
+            # Nobody bills for a refusal.
+            usage=self._billed(self.route) or Usage(0, 0, "estimated"),
+            model=model,
+            finish_reason=reason,
+            error_code=error_code,
+            attempts=max(1, self.attempts),
+            first_token_at=self.stream.first_token_at,
+            refused=self.refused,
+            fell_back=self.fell_back,
+            before=self._billed(self.begun.route) if self.fell_back else None,
+        )
 
 
-def _estimate_tokens(text: str) -> int:
-    """Guess the tokens of a text, of English about four characters each."""
-    return math.ceil(len(text) / 4)
+async def _close(events: AsyncGenerator[Event, None]) -> None:
+    try:
+        await events.aclose()
+    except Exception:
+        # The answer has its end all the same.
+        logger.exception("a provider's stream did not close")
 
 
 async def _reachable(route: Route) -> Provider:

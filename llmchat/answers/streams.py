@@ -1,156 +1,107 @@
-"""The streams that run in this process, and how one is cancelled.
-
-A stream is named by (user, session id). The task that consumes it waits either for
-the provider, and is then woken by a cancellation, or for its own client, and then the
-provider's connection is closed over its head. So a token passes through no queue and
-no second task on its way.
-"""
+"""The answers of this process, by user and session id, and those that just ended."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import AsyncGenerator
-from datetime import datetime
-
-from django.utils import timezone
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from uuid import UUID
 
 from llmchat import conf
-from llmchat.books.turn import Begun
-from llmchat.errors import ChatError, refusal
-from llmchat.providers.types import Event
+from llmchat.answers.live_stream import LiveStream
+from llmchat.errors import refusal
 
-logger = logging.getLogger(__name__)
+__all__ = ["LiveStream", "Streams"]
 
-
-class LiveStream:
-    """One running stream: its text so far, and the handle to cancel it."""
-
-    __slots__ = (
-        "_closing",
-        "_waiting",
-        "begun",
-        "cancelled",
-        "ended",
-        "ending",
-        "events",
-        "first_token_at",
-        "interruption",
-        "parts",
-        "session_id",
-        "user_id",
-    )
-
-    def __init__(self, user_id: int, session_id: str) -> None:
-        self.user_id = user_id
-        self.session_id = session_id
-        self.parts: list[str] = []
-        self.first_token_at: datetime | None = None
-        self.begun: Begun | None = None
-        self.events: AsyncGenerator[Event, None] | None = None
-        self.cancelled = False
-        self.interruption: ChatError | None = None
-        self.ending = False
-        self.ended = asyncio.Event()
-        self._waiting: asyncio.Task[object] | None = None
-        self._closing: asyncio.Task[None] | None = None
-
-    @property
-    def text(self) -> str:
-        """The text so far."""
-        return "".join(self.parts)
-
-    def add(self, text: str) -> None:
-        """Note a new piece of text."""
-        if not self.parts:
-            self.first_token_at = timezone.now()
-        self.parts.append(text)
-
-    def cancel(self) -> bool:
-        """Close the provider's connection; return False where it is too late."""
-        if self.ending:
-            return False
-        if not self.cancelled:
-            self.cancelled = True
-            if self._waiting is not None:
-                self._waiting.cancel()
-            else:
-                self._closing = asyncio.create_task(self._close_events())
-        return True
-
-    def interrupt(self, error: ChatError) -> None:
-        """Cancel the stream for a reason of the server's, which its client is told."""
-        if not self.cancelled and not self.ending:
-            self.interruption = error
-            self.cancel()
-
-    def wait_begins(self) -> None:
-        """Called before the consuming task waits for the provider."""
-        self._waiting = asyncio.current_task()
-
-    def wait_ends(self) -> None:
-        """Called when the consuming task has what it waited for."""
-        self._waiting = None
-
-    def absorb_cancellation(self) -> bool:
-        """Return whether the CancelledError just caught was `cancel`'s alone."""
-        task, self._waiting = self._waiting, None
-        if task is None or not self.cancelled:
-            return False
-        return task.uncancel() == 0
-
-    async def close(self) -> None:
-        """Close the provider's connection, unless `cancel` is at it already."""
-        if self._closing is not None:
-            await self._closing
-        await self._close_events()
-
-    async def _close_events(self) -> None:
-        # A generator can be closed by one task at a time.
-        events, self.events = self.events, None
-        if events is None:
-            return
-        try:
-            await events.aclose()
-        except Exception:
-            # The answer has its end all the same.
-            logger.exception("a provider's stream did not close")
+# Ended answers that a client may still attach to; the oldest go first.
+MAX_ENDED = 1000
+MAX_ENDED_BYTES = 16 * 1024 * 1024
+_BYTES_PER_PART = 64  # beside its text
 
 
 class Streams:
-    """The streams of one process, by user and session id."""
+    """The answers of one process, by user and session id."""
 
     def __init__(self) -> None:
-        self._by_name: dict[tuple[int, str], LiveStream] = {}
+        self._by_user: dict[int, dict[str, LiveStream]] = {}
+        self._ended: OrderedDict[UUID, LiveStream] = OrderedDict()
+        self._ended_bytes = 0
 
     def register(self, user_id: int, session_id: str) -> LiveStream:
         """Reserve the name of a stream; `release` gives it back.
 
         Raises: ChatError `session_active`, `too_many_streams`.
         """
-        if (user_id, session_id) in self._by_name:
+        of_user = self._by_user.get(user_id, {})
+        if session_id in of_user:
             raise refusal("session_active")
-        if len(self.of_user(user_id)) >= conf.get().max_streams_per_user:
+        if len(of_user) >= conf.get().max_streams_per_user:
             raise refusal("too_many_streams")
-        stream = LiveStream(user_id, session_id)
-        self._by_name[user_id, session_id] = stream
+        stream = of_user[session_id] = LiveStream(user_id, session_id)
+        self._by_user[user_id] = of_user
         return stream
 
     def release(self, stream: LiveStream) -> None:
         """Give the name of a stream back, once nothing more comes of it."""
-        key = (stream.user_id, stream.session_id)
-        if self._by_name.get(key) is stream:
-            del self._by_name[key]
+        of_user = self._by_user.get(stream.user_id, {})
+        if of_user.get(stream.session_id) is stream:
+            del of_user[stream.session_id]
+            if not of_user:
+                del self._by_user[stream.user_id]
+            self._remember(stream)
         stream.ended.set()
 
     def find(self, user_id: int, session_id: str) -> LiveStream | None:
         """Return the user's running stream of that name."""
-        return self._by_name.get((user_id, session_id))
+        return self._by_user.get(user_id, {}).get(session_id)
 
     def of_user(self, user_id: int) -> list[LiveStream]:
         """Return the running streams of a user."""
-        return [stream for stream in self.running() if stream.user_id == user_id]
+        return list(self._by_user.get(user_id, {}).values())
 
     def running(self) -> list[LiveStream]:
         """Return all streams that run in this process."""
-        return list(self._by_name.values())
+        users = self._by_user.values()
+        return [stream for of_user in users for stream in of_user.values()]
+
+    def followed(
+        self, user_id: int, is_meant: Callable[[LiveStream], bool]
+    ) -> LiveStream | None:
+        """Return the user's stream that runs, or has just ended, the newest first."""
+        for stream in self._newest(user_id):
+            if is_meant(stream):
+                return stream
+        return None
+
+    def _newest(self, user_id: int) -> Iterator[LiveStream]:
+        yield from reversed(self.of_user(user_id))
+        self._forget_old()
+        for stream in reversed(self._ended.values()):
+            if stream.user_id == user_id:
+                yield stream
+
+    def _remember(self, stream: LiveStream) -> None:
+        """Keep an ended stream for the recovery window."""
+        window_s = conf.get().recovery_window_s
+        if stream.begun is None or not window_s:
+            return
+        stream.ended_at = time.monotonic()
+        self._ended[stream.begun.message_id] = stream
+        self._ended_bytes += _size(stream)
+        self._forget_old()
+
+    def _forget_old(self) -> None:
+        oldest = time.monotonic() - conf.get().recovery_window_s
+        while self._ended:
+            stream = next(iter(self._ended.values()))
+            is_full = len(self._ended) > MAX_ENDED
+            is_full = is_full or self._ended_bytes > MAX_ENDED_BYTES
+            if not is_full and stream.ended_at > oldest:
+                return
+            self._ended.popitem(last=False)
+            self._ended_bytes -= _size(stream)
+
+
+def _size(stream: LiveStream) -> int:
+    """Guess the memory of an answer: its text as pieces, and in its end."""
+    return 2 * stream.chars + _BYTES_PER_PART * len(stream.parts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
 from typing import Any, TypeVar
 
 import orjson
@@ -12,10 +11,14 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from llmchat.answers.events import StreamEvent
-from llmchat.api.wire import NAMES, payload
+from llmchat.answers.events import Started, StreamEvent, Token
+from llmchat.answers.follower import Follower
+from llmchat.api.wire import NAMES, payload, token_begin, token_rest
 from llmchat.database import read_database
 from llmchat.errors import ChatError
+
+# The id of a stream's last event: there is nothing behind it.
+END_ID = "end"
 
 Answer = TypeVar("Answer", bound=HttpResponseBase)
 
@@ -75,16 +78,16 @@ def quiet(response: Answer, error: ChatError) -> Answer:
 class EventStream(StreamingHttpResponse):
     """Server-sent events, named and shaped as the events of Socket.IO.
 
-    `first` has been taken from `events` already. The response closes `events` as
-    soon as its client is gone, which a plain streaming response leaves to chance.
+    The id of each, where it has one, is the number of pieces of text that its client
+    has by then; that of the end is `END_ID`. The response leaves the answer as soon as
+    its client is gone, which a plain streaming response leaves to chance.
     """
 
-    def __init__(
-        self, first: StreamEvent, events: AsyncGenerator[StreamEvent, None]
-    ) -> None:
-        self._encoded = _encoded(first, events)
+    def __init__(self, encoded: AsyncGenerator[bytes, None]) -> None:
+        """Take events whose generator has begun."""
+        self._encoded = encoded
         super().__init__(
-            self._encoded,
+            encoded,
             content_type="text/event-stream",
             # Proxies that buffer would hold the tokens back.
             headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
@@ -94,15 +97,60 @@ class EventStream(StreamingHttpResponse):
         return self._encoded
 
 
-async def _encoded(
-    first: StreamEvent, events: AsyncGenerator[StreamEvent, None]
+async def follow(follower: Follower, started: Started | None) -> EventStream:
+    """Return what a follower reads, with ids; without `started` it leaves that out."""
+    return await _begun(_numbered(follower, started))
+
+
+async def answer_events(follower: Follower, started: Started) -> EventStream:
+    """Return what the client reads that has asked for the answer."""
+    return await _begun(_unnumbered(follower, started))
+
+
+async def _begun(encoded: AsyncGenerator[bytes, None]) -> EventStream:
+    # A generator that has not begun would not leave the answer when it is dropped.
+    await anext(encoded)
+    return EventStream(encoded)
+
+
+async def _numbered(
+    follower: Follower, started: Started | None
 ) -> AsyncGenerator[bytes, None]:
-    async with aclosing(events):
-        yield _encode(first)
-        async for event in events:
-            yield _encode(event)
+    try:
+        yield b""
+        # A comment where there is nothing to tell yet: it takes the headers along.
+        yield b":\n\n" if started is None else _encode(started, str(follower.at))
+        begin = _token_begin(follower)
+        while texts := await follower.read():
+            first = follower.at - len(texts) + 1
+            yield "".join(
+                f"{begin}{token_rest(text)}\nid: {number}\n\n"
+                for number, text in enumerate(texts, first)
+            ).encode()
+        yield _encode(await follower.ended(), END_ID)
+    finally:
+        await follower.leave()
 
 
-def _encode(event: StreamEvent) -> bytes:
-    name = NAMES[type(event)].encode()
-    return b"event: %b\ndata: %b\n\n" % (name, orjson.dumps(payload(event)))
+async def _unnumbered(
+    follower: Follower, started: Started
+) -> AsyncGenerator[bytes, None]:
+    try:
+        yield b""
+        yield _encode(started)
+        begin = _token_begin(follower)
+        while texts := await follower.read():
+            yield "".join(f"{begin}{token_rest(text)}\n\n" for text in texts).encode()
+        yield _encode(await follower.ended())
+    finally:
+        await follower.leave()
+
+
+def _token_begin(follower: Follower) -> str:
+    return f"event: {NAMES[Token]}\ndata: {token_begin(follower.session_id)}"
+
+
+def _encode(event: StreamEvent, ident: str = "") -> bytes:
+    name, data = NAMES[type(event)].encode(), orjson.dumps(payload(event))
+    number = b"\nid: %b" % ident.encode() if ident else b""
+    return b"event: %b\ndata: %b%b\n\n" % (name, data, number)

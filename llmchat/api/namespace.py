@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -18,26 +18,28 @@ from accounts.tokens import active_user, bearer_token, remembered_user, verify
 from llmchat import conf
 from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.answers import runtime
-from llmchat.answers.answer import cancel_stream, stream_answer
-from llmchat.answers.events import Cancelled, Done, Failed, Started, StreamEvent, Token
-from llmchat.answers.streams import LiveStream
+from llmchat.answers.answer import cancel_stream, find_stream, start_answer
+from llmchat.answers.events import Cancelled, Done, End, Failed
+from llmchat.answers.live_stream import LiveStream
+from llmchat.api.acks import accept, accept_attached, reject
 from llmchat.api.floods import Floods, claimed_user
 from llmchat.api.serializers import (
+    AttachSerializer,
     CancelSerializer,
     TurnSerializer,
     readable_session_id,
     turn_from,
     validated,
 )
-from llmchat.api.token_writer import TokenWriter
-from llmchat.api.wire import NAMES, payload
-from llmchat.books.turn import Turn
+from llmchat.api.socket_reader import SocketReader, emit
+from llmchat.api.wire import NAMES
 from llmchat.database import read_database
 from llmchat.errors import ChatError, refusal
 from llmchat.realtime import Ack, ConnectionRefused, Namespace, Socket, event
 
 logger = logging.getLogger(__name__)
 
+ATTACH = "llm:stream:attach"
 CANCEL = "llm:stream:cancel"
 # How often one connection is told that it is over the limit.
 _REFUSAL_EVERY_S = 1.0
@@ -48,14 +50,13 @@ _TOKEN_CODES = frozenset({"token_expired", "token_invalid"})
 class Visitor:
     """What is known of a socket's client: its `data`.
 
-    `expires_at` in epoch seconds. `cancelling` are the streams whose end it awaits,
-    `leaving` says that the connection is to be closed behind those that run.
+    `expires_at` in epoch seconds. `running` are the streams that it hears, `leaving`
+    says that the connection is to be closed behind them.
     """
 
     user_id: int
     expires_at: float
-    running: set[LiveStream] = field(default_factory=set)
-    cancelling: set[LiveStream] = field(default_factory=set)
+    running: dict[LiveStream, SocketReader] = field(default_factory=dict)
     leaving: bool = False
     next_refusal_at: float = 0.0
 
@@ -119,7 +120,9 @@ class ChatNamespace(Namespace):
         try:
             await count_message(visitor.user_id)
         except ChatError as exc:
-            if time.monotonic() >= visitor.next_refusal_at:
+            if name == ATTACH:
+                reject(ack, exc)
+            elif time.monotonic() >= visitor.next_refusal_at:
                 visitor.next_refusal_at = time.monotonic() + _REFUSAL_EVERY_S
                 _refuse(socket, args, exc, ack)
             return False
@@ -135,7 +138,7 @@ class ChatNamespace(Namespace):
         if socket.connected:
             wait_s = self._floods.blocked_for(_visitor(socket).user_id)
             error = refusal("rate_limited", retry_after=wait_s)
-            _emit(socket, Failed(session_id, error))
+            emit(socket, Failed(session_id, error))
             socket.close_transport()
         return False
 
@@ -161,6 +164,13 @@ class ChatNamespace(Namespace):
             idle = [socket for socket in absent if not _visitor(socket).running]
             (idle or absent)[0].disconnect()
 
+    async def on_forget(self, socket: Socket) -> None:
+        """Called when a client cannot come back: it hears nothing any more."""
+        running = _visitor(socket).running
+        for stream, reader in list(running.items()):
+            stream.leave(reader)
+        running.clear()
+
     @event("llm:chat:stream")
     async def chat_stream(self, socket: Socket, *args: Any, ack: Ack | None) -> None:
         """Start a stream; it goes on behind the handler."""
@@ -173,15 +183,40 @@ class ChatNamespace(Namespace):
             _refuse(socket, args, exc, ack)
             _leave_when_idle(socket, exc)
             return
-        _visitor(socket).running.add(stream)
-        task = socket.spawn(_answer(socket, turn, stream, ack))
+        reader = _listen(socket, stream, is_owner=True)
+        reader.when_started(partial(accept, ack, stream))
+        start_answer(turn, stream)
 
-        def ended(_: asyncio.Task[Any]) -> None:
-            # A task that is cancelled before its first step runs nothing of itself.
-            streams.release(stream)
-            _visitor(socket).running.discard(stream)
+    @event(ATTACH)
+    async def attach(self, socket: Socket, *args: Any, ack: Ack | None) -> None:
+        """Let the socket hear a stream of the same user, from now on.
 
-        task.add_done_callback(ended)
+        It is refused by its ack alone: an error event would be taken for the end.
+        """
+        if ack is None:
+            error = refusal("bad_request", text=f"{ATTACH} needs an ack callback")
+            emit(socket, Failed(None, error))
+            return
+        try:
+            _check_expiry(socket)
+            fields = validated(AttachSerializer, args[0] if args else None)
+            stream = find_stream(
+                _visitor(socket).user_id,
+                message_id=fields.get("messageId"),
+                session_id=fields.get("sessionId"),
+                conversation_id=fields.get("conversationId"),
+            )
+        except ChatError as exc:
+            reject(ack, exc)
+            _leave_when_idle(socket, exc)
+            return
+        if stream.end is not None:
+            accept_attached(ack, stream, None)
+            return
+        reader = _listen(socket, stream, is_owner=False)
+        # What it has not been sent yet is not to come behind the text that has it.
+        reader.flush()
+        reader.when_started(partial(accept_attached, ack, stream))
 
     @event(CANCEL)
     async def cancel(self, socket: Socket, *args: Any, ack: Ack | None) -> None:
@@ -194,7 +229,9 @@ class ChatNamespace(Namespace):
         user_id, session_id = _visitor(socket).user_id, fields["sessionId"]
         stream = cancel_stream(user_id=user_id, session_id=session_id)
         if stream is not None:
-            socket.spawn(_confirm(socket, stream, ack))
+            # It hears of the end, once, as those that heard the stream before.
+            _listen(socket, stream, is_owner=False)
+            socket.spawn(_confirm(stream, ack))
             return
         ending = runtime.get().streams.find(user_id, session_id)
         socket.spawn(_too_late(socket, args, ending, ack))
@@ -287,54 +324,30 @@ def _leave_when_idle(socket: Socket, error: ChatError | None) -> None:
         socket.close_transport()
 
 
-async def _answer(
-    socket: Socket, turn: Turn, stream: LiveStream, ack: Ack | None
-) -> None:
-    writer = TokenWriter(socket)
-    error: ChatError | None = None
-    try:
-        async with aclosing(stream_answer(turn=turn, stream=stream)) as events:
-            async for happened in events:
-                if isinstance(happened, Token):
-                    await writer.write(happened)
-                    continue
-                writer.flush()
-                _emit(socket, happened)
-                if isinstance(happened, Started) and ack is not None:
-                    ack(_place(stream))
-    except ChatError as exc:
-        error = exc
-    except Exception:
-        # Whatever it is, the client gets an end.
-        logger.exception("a turn broke")
-        error = refusal("internal_error")
-    if error is not None:
-        _emit(socket, Failed(turn.session_id, error))
-        _answer_no(ack if stream.begun is None else None, error)
-    _visitor(socket).running.discard(stream)
-    _leave_when_idle(socket, error)
+def _listen(socket: Socket, stream: LiveStream, *, is_owner: bool) -> SocketReader:
+    """Let a socket hear an answer, once."""
+    running = _visitor(socket).running
+    reader = running.get(stream)
+    if reader is None:
+        ended = partial(_ended, socket, stream)
+        reader = SocketReader(socket, stream, ended, is_owner=is_owner)
+        running[stream] = reader
+        stream.join(reader)
+    return reader
 
 
-async def _confirm(socket: Socket, stream: LiveStream, ack: Ack | None) -> None:
-    """Tell whoever has cancelled a stream that it has ended, once.
+def _ended(socket: Socket, stream: LiveStream, end: End) -> None:
+    _visitor(socket).running.pop(stream, None)
+    _leave_when_idle(socket, end.error if isinstance(end, Failed) else None)
 
-    A socket that streams it hears of the end anyway; one that cancels it again gets
-    no second event.
-    """
-    visitor = _visitor(socket)
-    hears = stream in visitor.running | visitor.cancelling
-    visitor.cancelling.add(stream)
+
+async def _confirm(stream: LiveStream, ack: Ack | None) -> None:
+    """Answer whoever has cancelled a stream, behind its end."""
     await stream.ended.wait()
-    visitor.cancelling.discard(stream)
-    begun = stream.begun
-    if begun is None:
-        _answer_no(ack, refusal("stream_not_found"))
-        return
-    if not hears:
-        place = (begun.conversation_id, begun.message_id)
-        _emit(socket, Cancelled(stream.session_id, *place, stream.text))
-    if ack is not None:
-        ack(_place(stream))
+    if stream.begun is None:
+        reject(ack, refusal("stream_not_found"))
+    else:
+        accept(ack, stream)
 
 
 async def _too_late(
@@ -346,27 +359,9 @@ async def _too_late(
     _refuse(socket, args, refusal("stream_not_found"), ack)
 
 
-def _place(stream: LiveStream) -> dict[str, Any]:
-    assert stream.begun is not None
-    return {
-        "ok": True,
-        "conversationId": str(stream.begun.conversation_id),
-        "messageId": str(stream.begun.message_id),
-    }
-
-
 def _refuse(
     socket: Socket, args: tuple[Any, ...], error: ChatError, ack: Ack | None
 ) -> None:
     session_id = readable_session_id(args[0] if args else None)
-    _emit(socket, Failed(session_id, error))
-    _answer_no(ack, error)
-
-
-def _answer_no(ack: Ack | None, error: ChatError) -> None:
-    if ack is not None:
-        ack({"ok": False, "error": error.text, "code": error.code})
-
-
-def _emit(socket: Socket, happened: StreamEvent) -> None:
-    socket.emit(NAMES[type(happened)], payload(happened))
+    emit(socket, Failed(session_id, error))
+    reject(ack, error)

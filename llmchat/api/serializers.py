@@ -80,15 +80,19 @@ class MaxTokensField(serializers.Field[int, Any, int, Any]):
         return data
 
 
-class ConversationIdField(serializers.Field[UUID, Any, UUID, Any]):
-    """The UUID of a conversation, as the server returned it."""
+class IdField(serializers.Field[UUID, Any, UUID, Any]):
+    """A UUID, as the server returned it: of a conversation, unless it says another."""
+
+    def __init__(self, *, of: str = "a conversation", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.of = of
 
     def to_internal_value(self, data: Any) -> UUID:
         """Return the UUID."""
         try:
             return UUID(data)
         except (TypeError, ValueError, AttributeError) as exc:
-            raise _wrong("must be the id of a conversation") from exc
+            raise _wrong(f"must be the id of {self.of}") from exc
 
 
 class SwitchField(serializers.Field[bool, Any, bool, Any]):
@@ -132,7 +136,7 @@ class TurnSerializer(serializers.Serializer[Turn]):
     maxTokens = MaxTokensField(required=False, allow_null=True)  # noqa: N815
     # The name of the providers' own APIs.
     max_tokens = MaxTokensField(required=False, allow_null=True)
-    conversationId = ConversationIdField(  # noqa: N815
+    conversationId = IdField(  # noqa: N815
         required=False, allow_null=True
     )
 
@@ -150,6 +154,18 @@ class CancelSerializer(serializers.Serializer[str]):
     """The fields of `llm:stream:cancel`."""
 
     sessionId = NameField(max_length=128)  # noqa: N815
+
+
+class AttachSerializer(serializers.Serializer[Any]):
+    """The fields of `llm:stream:attach`: at least one names the answer."""
+
+    messageId = IdField(  # noqa: N815
+        of="an answer", required=False, allow_null=True
+    )
+    sessionId = NameField(  # noqa: N815
+        max_length=128, required=False, allow_null=True
+    )
+    conversationId = IdField(required=False, allow_null=True)  # noqa: N815
 
 
 def validated(kind: type[serializers.Serializer[Any]], data: Any) -> dict[str, Any]:

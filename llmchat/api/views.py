@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from typing import Any
 from uuid import uuid4
 
@@ -17,10 +16,11 @@ from llmchat.access.catalogue import Offer
 from llmchat.access.permissions import Access, access_of
 from llmchat.access.ratelimit import count_message
 from llmchat.answers import runtime
-from llmchat.answers.answer import stream_answer
+from llmchat.answers.answer import start_answer
 from llmchat.answers.events import Done, Failed
-from llmchat.answers.streams import LiveStream
-from llmchat.api.async_view import AsyncAPIView, EventStream, quiet
+from llmchat.answers.follower import Follower
+from llmchat.answers.live_stream import LiveStream
+from llmchat.api.async_view import AsyncAPIView, EventStream, answer_events, quiet
 from llmchat.api.serializers import ChatRequestSerializer, turn_from, validated
 from llmchat.api.wire import payload
 from llmchat.books.turn import Turn
@@ -89,16 +89,25 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 async def _streamed(turn: Turn, stream: LiveStream) -> EventStream:
-    events = stream_answer(turn=turn, stream=stream)
-    # A turn that is refused gets a status of its own, not a stream.
-    first = await anext(events)
-    return EventStream(first, events)
+    follower = Follower(stream)
+    start_answer(turn, stream)
+    try:
+        # A turn that is refused gets a status of its own, not a stream.
+        started = await follower.started()
+    except BaseException:
+        await follower.leave()
+        raise
+    return await answer_events(follower, started)
 
 
 async def _whole(turn: Turn, stream: LiveStream) -> JsonResponse:
-    async with aclosing(stream_answer(turn=turn, stream=stream)) as events:
-        async for event in events:
-            last = event
+    follower = Follower(stream)
+    start_answer(turn, stream)
+    try:
+        await follower.started()
+        last = await follower.ended()
+    finally:
+        await follower.leave()
     if isinstance(last, Done):
         return JsonResponse(payload(last))
     error = last.error if isinstance(last, Failed) else refusal("cancelled")

@@ -6,6 +6,7 @@ Socket.IO and server-sent events carry the same ones.
 from __future__ import annotations
 
 import time
+from json.encoder import encode_basestring
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from llmchat.answers.events import (
     StreamEvent,
     Token,
 )
+from llmchat.answers.live_stream import LiveStream
 
 NAMES: dict[type[StreamEvent], str] = {
     Started: "llm:stream:start",
@@ -27,28 +29,35 @@ NAMES: dict[type[StreamEvent], str] = {
 }
 
 
+def token_begin(session_id: str) -> str:
+    """Return how the JSON of every token of a stream begins; `token_rest` ends it."""
+    return f'{{"sessionId":{encode_basestring(session_id)},"token":'
+
+
+def token_rest(text: str) -> str:
+    """Return the rest of the JSON of a token, stamped with the time of the call."""
+    return f'{encode_basestring(text)},"timestamp":{time.time_ns() // 1_000_000}}}'
+
+
 def payload(event: StreamEvent) -> dict[str, Any]:
     """Return the wire's object for `event`, stamped with the time of the call."""
-    timestamp = time.time_ns() // 1_000_000
-    # Tokens first: there are hundreds of them for one of the others.
-    if type(event) is Token:
-        return {
-            "sessionId": event.session_id,
-            "token": event.text,
-            "timestamp": timestamp,
-        }
-    return _fields(event) | {"timestamp": timestamp}
+    return _fields(event) | {"timestamp": time.time_ns() // 1_000_000}
+
+
+def standing(stream: LiveStream) -> dict[str, Any]:
+    """Return what whoever attaches to an answer that has begun is told of it."""
+    assert stream.started is not None
+    answer = started_fields(stream.started) | {"text": stream.text}
+    if stream.end is not None:
+        name = NAMES[type(stream.end)]
+        answer["ended"] = {"event": name, "data": payload(stream.end)}
+    return answer
 
 
 def _fields(event: StreamEvent) -> dict[str, Any]:
     match event:
         case Started():
-            return {
-                "sessionId": event.session_id,
-                "provider": event.provider,
-                "model": event.model,
-                **_place(event.conversation_id, event.message_id),
-            }
+            return started_fields(event)
         case Done():
             return {
                 "sessionId": event.session_id,
@@ -56,7 +65,7 @@ def _fields(event: StreamEvent) -> dict[str, Any]:
                 "fullResponse": event.text,
                 "tokenCount": event.usage.output_tokens,
                 "model": event.model,
-                **_place(event.conversation_id, event.message_id),
+                **place(event.conversation_id, event.message_id),
                 "finishReason": event.finish_reason,
                 "usage": {
                     "inputTokens": event.usage.input_tokens,
@@ -69,11 +78,21 @@ def _fields(event: StreamEvent) -> dict[str, Any]:
         case Cancelled():
             return {
                 "sessionId": event.session_id,
-                **_place(event.conversation_id, event.message_id),
+                **place(event.conversation_id, event.message_id),
                 "partialResponse": event.partial,
             }
         case Token():
             return {"sessionId": event.session_id, "token": event.text}
+
+
+def started_fields(event: Started) -> dict[str, Any]:
+    """Return what names an answer and says who writes it."""
+    return {
+        "sessionId": event.session_id,
+        "provider": event.provider,
+        "model": event.model,
+        **place(event.conversation_id, event.message_id),
+    }
 
 
 def _failure(event: Failed) -> dict[str, Any]:
@@ -87,9 +106,10 @@ def _failure(event: Failed) -> dict[str, Any]:
     if event.partial:
         fields["partialResponse"] = event.partial
     if event.conversation_id and event.message_id:
-        fields |= _place(event.conversation_id, event.message_id)
+        fields |= place(event.conversation_id, event.message_id)
     return fields
 
 
-def _place(conversation_id: UUID, message_id: UUID) -> dict[str, str]:
+def place(conversation_id: UUID, message_id: UUID) -> dict[str, str]:
+    """Return where a message is."""
     return {"conversationId": str(conversation_id), "messageId": str(message_id)}

@@ -133,8 +133,28 @@ class Outlet:
             return
         offset = replay.next_offset()
         messages = encode_event(self._namespace, name, (*args, offset))
+        self._keep_and_send(replay, messages, is_vital=name in self._vital)
+
+    def prepare(self, name: str) -> str:
+        """Return how every packet of an event begins, up to its first argument."""
+        (packet,) = encode_event(self._namespace, name, ())
+        assert isinstance(packet, str)
+        return packet.removesuffix("]") + ","
+
+    def emit_prepared(self, packet: str) -> None:
+        """Send an event that is encoded but for what closes its packet."""
+        replay = self.replay
+        if replay is None:
+            self._send([packet + "]"])
+        else:
+            offset = replay.next_offset()
+            self._keep_and_send(replay, [f'{packet},"{offset}"]'])
+
+    def _keep_and_send(
+        self, replay: Replay, messages: Messages, *, is_vital: bool = False
+    ) -> None:
         # Kept first: if it is one message too many, the connection ends within `send`.
-        number = replay.keep(messages, is_vital=name in self._vital)
+        number = replay.keep(messages, is_vital=is_vital)
         if self.standing is Standing.JOINED and self.line is not None:
             self.line.send(messages, replay, number)
         if replay.is_full and self.standing is not Standing.JOINING:

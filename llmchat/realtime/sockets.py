@@ -131,6 +131,18 @@ class Socket:
         if not volatile or (self.connected and self.writable):
             self._outlet.emit(name, args)
 
+    def prepare(self, name: str) -> str:
+        """Return what `emit_prepared` needs to send an event many times.
+
+        Raises:
+            ReservedEventError: the name is the protocol's own.
+        """
+        return self._outlet.prepare(name)
+
+    def emit_prepared(self, prepared: str, arguments: str) -> None:
+        """Send an event whose arguments, at least one, are JSON already."""
+        self._outlet.emit_prepared(prepared + arguments)
+
     async def drain(self) -> None:
         """Wait while the client lags, or is absent and has much to catch up with.
 

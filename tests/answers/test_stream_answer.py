@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from llmchat.answers import runtime
+from llmchat.answers import answer, runtime
 from llmchat.answers.answer import cancel_stream, stream_answer
 from llmchat.answers.events import Cancelled, Done, Failed, Started, Token
 from llmchat.answers.streams import LiveStream
@@ -51,14 +51,24 @@ async def test_a_whole_turn_is_stored_with_usage_cost_and_timing(
 
 
 async def test_the_turn_is_in_the_database_before_the_provider_is_called(
-    user, provider, upstream, turn
+    user, provider, upstream, turn, monkeypatch
 ):
-    with registered(user, turn()) as stream:
-        async with aclosing(stream_answer(turn=turn("Hi"), stream=stream)) as events:
-            await anext(events)
-            (answer,) = await answers()
-            assert answer.state == "streaming"
-            assert not upstream.requests
+    states = []
+    begin_turn, stream_chat = answer.begin_turn, runtime.get().client.stream_chat
+
+    def begin(*args):
+        begun = begin_turn(*args)
+        states.extend(Message.objects.filter(role="assistant").values("state"))
+        return begun
+
+    def ask(*args, **kwargs):
+        states.append("asked")
+        return stream_chat(*args, **kwargs)
+
+    monkeypatch.setattr(answer, "begin_turn", begin)
+    monkeypatch.setattr(runtime.get().client, "stream_chat", ask)
+    await events_of(user, turn("Hi"))
+    assert states == [{"state": "streaming"}, "asked"]
 
 
 async def test_three_turns_of_the_documented_client_are_one_conversation(

@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import time
 from typing import Any
 
 import pytest
 
-from llmchat.answers import runtime
-from llmchat.api import namespace
-from llmchat.books.writer import Books
+from llmchat.answers import answer, runtime
+from llmchat.api.namespace import ChatNamespace, Visitor
 
 
 class Heard:
     """What a client's socket and its acknowledgement are given."""
 
     writable = True
+    is_broken = False
 
-    def __init__(self) -> None:
-        self.data = namespace.Visitor(user_id=1, expires_at=float("inf"))
+    def __init__(self, user_id: int) -> None:
+        self.data = Visitor(user_id, time.time() + 60)
         self.events: list[tuple[str, Any]] = []
         self.acks: list[Any] = []
 
     def emit(self, name: str, *args: Any) -> None:
         self.events.append((name, *args))
 
+    def prepare(self, name: str) -> str:
+        return f'"{name}":'
+
+    def emit_prepared(self, prepared: str, arguments: str) -> None:
+        if self.is_broken:
+            raise RuntimeError("a secret")
+        [(name, data)] = json.loads(f"{{{prepared}{arguments}}}").items()
+        self.events.append((name, data))
+
     def ack(self, value: Any) -> None:
         self.acks.append(value)
 
 
-async def heard_of(user, turn) -> Heard:
-    heard, streams = Heard(), runtime.get().streams
-    stream = streams.register(user.pk, turn.session_id)
-    await namespace._answer(heard, turn, stream, heard.ack)
+async def heard_of(user, *, is_broken: bool = False) -> Heard:
+    heard, streams = Heard(user.pk), runtime.get().streams
+    heard.is_broken = is_broken
+    data = {
+        "sessionId": "s-1",
+        "provider": "test",
+        "messages": [{"role": "user", "content": "Hi"}],
+    }
+    await ChatNamespace().chat_stream(heard, data, ack=heard.ack)
+    (stream,) = streams.running()
+    await stream.ended.wait()
     assert streams.running() == []
+    assert not heard.data.running
     return heard
 
 
@@ -45,10 +65,10 @@ async def broken_later(*args: object) -> None:
 
 
 async def test_a_start_that_fails_unexpectedly_gets_one_error_and_its_ack(
-    user, provider, upstream, turn, monkeypatch, caplog
+    user, provider, upstream, monkeypatch, caplog
 ):
-    monkeypatch.setattr(Books, "begin", broken_later)
-    heard = await heard_of(user, turn("Hi"))
+    monkeypatch.setattr(answer, "begin_turn", broken)
+    heard = await heard_of(user)
     [(name, data)] = heard.events
     assert (name, data["sessionId"]) == ("llm:stream:error", "s-1")
     assert data["code"] == "internal_error"
@@ -59,11 +79,11 @@ async def test_a_start_that_fails_unexpectedly_gets_one_error_and_its_ack(
     assert "Traceback" in caplog.text
 
 
-async def test_a_turn_that_breaks_later_gets_one_error_behind_its_start(
-    user, provider, upstream, turn, monkeypatch, caplog
+async def test_a_socket_that_breaks_later_gets_one_error_behind_its_start(
+    user, provider, upstream, caplog
 ):
-    monkeypatch.setattr(namespace.TokenWriter, "write", broken)
-    heard = await heard_of(user, turn("Hi"))
+    upstream.steps = ("Hel", asyncio.Event())
+    heard = await heard_of(user, is_broken=True)
     assert [name for name, _ in heard.events] == [
         "llm:stream:start",
         "llm:stream:error",
@@ -71,12 +91,14 @@ async def test_a_turn_that_breaks_later_gets_one_error_behind_its_start(
     assert heard.events[-1][1]["code"] == "internal_error"
     [ack] = heard.acks
     assert ack["ok"]
-    assert "a turn broke" in caplog.text
+    assert "a reader of an answer broke" in caplog.text
+    async with asyncio.timeout(5):
+        await upstream.hung_up.wait()
 
 
 @pytest.mark.parametrize("error", [RuntimeError, OSError])
 async def test_a_provider_that_does_not_close_takes_nobody_s_end(
-    user, provider, upstream, turn, monkeypatch, caplog, error
+    user, provider, upstream, monkeypatch, caplog, error
 ):
     class Unclosed:
         def __aiter__(self):
@@ -91,6 +113,6 @@ async def test_a_provider_that_does_not_close_takes_nobody_s_end(
     monkeypatch.setattr(
         runtime.get().client, "stream_chat", lambda *args, **kwargs: Unclosed()
     )
-    heard = await heard_of(user, turn("Hi"))
+    heard = await heard_of(user)
     assert heard.events[-1][0] == "llm:stream:error"
     assert "a provider's stream did not close" in caplog.text

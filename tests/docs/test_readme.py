@@ -93,10 +93,17 @@ def test_a_command_is_in_the_readme(target: str) -> None:
     assert f"`make {target}`" in README
 
 
+def _readable(pattern: str) -> str:
+    """Return a pattern as a person writes it, its fields like those of the events."""
+    path = pattern.strip("^$").removesuffix("/?")
+    named = re.sub(r"\(\?P<(\w+)>[^)]*\)", r"{\1}", path)
+    return re.sub(r"_(\w)", lambda match: match[1].upper(), named)
+
+
 def _addresses() -> set[str]:
     """Return the addresses that the project routes, without the admin's."""
     return {
-        f"/{prefix}{str(route.pattern).strip('^$').removesuffix('/?')}"
+        f"/{prefix}{_readable(str(route.pattern))}"
         for prefix, urls in (("", chat_urls), ("auth/", account_urls))
         for route in urls.urlpatterns
     }

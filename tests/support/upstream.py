@@ -10,11 +10,13 @@ from typing import Any
 
 _HEAD = "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n"
 
-Step = str | asyncio.Event
+Step = str | asyncio.Event | dict[str, Any]
 
 
 class Upstream:
     """Answers every request with `steps`: a text is sent, an event is waited for.
+
+    A dictionary is sent as it is.
 
     `requests` are the bodies that came in, `authorizations` their headers; `answered`
     is set once one is answered, `hung_up` when a client closes its connection before
@@ -71,7 +73,8 @@ class Upstream:
             if isinstance(step, asyncio.Event):
                 await step.wait()
             else:
-                writer.write(_event({"choices": [{"delta": {"content": step}}]}))
+                text = {"choices": [{"delta": {"content": step}}]}
+                writer.write(_event(text if isinstance(step, str) else step))
                 await writer.drain()
         if not self.cut:
             end = {"choices": [{"delta": {}, "finish_reason": self.reason}]}

@@ -1,0 +1,101 @@
+"""A reader that fetches: whoever follows an answer at a pace of their own."""
+
+from __future__ import annotations
+
+import asyncio
+
+from llmchat.answers.events import End, Failed, Started
+from llmchat.answers.live_stream import MAX_BEHIND_CHARS, LiveStream
+
+
+class Follower:
+    """Reads an answer from a part on; `at` is the number of those it has read."""
+
+    __slots__ = ("_change", "_chars", "_end", "_pace", "_stream", "at")
+
+    def __init__(self, stream: LiveStream, at: int = 0) -> None:
+        self.at = at
+        self._stream = stream
+        self._chars = sum(map(len, stream.parts[:at]))
+        self._end = stream.end
+        self._change: asyncio.Future[None] | None = None
+        self._pace: asyncio.Future[None] | None = None
+        if self._end is None:
+            stream.join(self)
+
+    # For whoever follows.
+
+    @property
+    def session_id(self) -> str:
+        """Return what the answer's client calls it."""
+        return self._stream.session_id
+
+    async def started(self) -> Started:
+        """Wait until the answer has begun.
+
+        Raises: ChatError, where it is refused.
+        """
+        while self._stream.started is None:
+            if isinstance(self._end, Failed):
+                raise self._end.error
+            await self._changed()
+        return self._stream.started
+
+    async def read(self) -> list[str]:
+        """Return the next pieces of text, merged where they are many; [] at the end."""
+        stream = self._stream
+        while self.at == len(stream.parts) and self._end is None:
+            await self._changed()
+        texts = stream.parts[self.at :]
+        if stream.chars - self._chars > MAX_BEHIND_CHARS:
+            texts = ["".join(texts)]
+        self.at, self._chars = len(stream.parts), stream.chars
+        _wake(self._pace)
+        return texts
+
+    async def ended(self) -> End:
+        """Wait for the end, reading past all that comes before it."""
+        while self._end is None:
+            await self.read()
+        return self._end
+
+    async def leave(self) -> None:
+        """Read no more; wait for the end of an answer that is cancelled by that."""
+        self._stream.leave(self)
+        _wake(self._pace)
+        if self._end is None and self._stream.cancelled:
+            await self._stream.ended.wait()
+
+    async def _changed(self) -> None:
+        self._change = asyncio.get_running_loop().create_future()
+        await self._change
+
+    # For the answer. See `Reader`.
+
+    def start(self, started: Started) -> None:
+        """Wake whoever follows."""
+        _wake(self._change)
+
+    def more(self) -> None:
+        """Wake whoever follows."""
+        _wake(self._change)
+
+    def end(self, event: End) -> None:
+        """Note the end, and wake whoever follows."""
+        self._end = event
+        _wake(self._change)
+
+    @property
+    def lags(self) -> bool:
+        """Return whether it is too far behind for the provider to be read on."""
+        return self._stream.chars - self._chars > MAX_BEHIND_CHARS
+
+    async def caught_up(self) -> None:
+        """Wait until it reads on, or has left."""
+        self._pace = asyncio.get_running_loop().create_future()
+        await self._pace
+
+
+def _wake(waiting: asyncio.Future[None] | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)

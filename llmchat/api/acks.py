@@ -1,0 +1,35 @@
+"""What the acknowledgements of the documented events say."""
+
+from __future__ import annotations
+
+from llmchat.answers.live_stream import LiveStream
+from llmchat.api.wire import place, standing
+from llmchat.errors import ChatError, refusal
+from llmchat.realtime import Ack
+
+
+def reject(ack: Ack | None, error: ChatError) -> None:
+    """Say no."""
+    if ack is not None:
+        ack({"ok": False, "error": error.text, "code": error.code})
+
+
+def accept(ack: Ack | None, stream: LiveStream, error: ChatError | None = None) -> None:
+    """Say where the answer is that has begun, or has been cancelled."""
+    if error is not None:
+        reject(ack, error)
+    elif ack is not None:
+        assert stream.begun is not None
+        begun = stream.begun
+        ack({"ok": True, **place(begun.conversation_id, begun.message_id)})
+
+
+def accept_attached(ack: Ack, stream: LiveStream, error: ChatError | None) -> None:
+    """Hand over the text so far; what follows it is heard.
+
+    `error` is why the answer has not begun, which is told to whoever asked for it.
+    """
+    if error is not None:
+        reject(ack, refusal("stream_not_found"))
+    else:
+        ack({"ok": True} | standing(stream))

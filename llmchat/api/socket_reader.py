@@ -1,0 +1,127 @@
+"""The last step of a token: to a socket that may be slower than the provider."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from llmchat.answers.events import End, Failed, Started, StreamEvent, Token
+from llmchat.answers.live_stream import MAX_BEHIND_CHARS, LiveStream
+from llmchat.api.wire import NAMES, payload, token_begin, token_rest
+from llmchat.errors import ChatError
+from llmchat.realtime import Socket
+
+WhenStarted = Callable[[ChatError | None], None]
+
+
+class SocketReader:
+    """Sends an answer to one socket; what a client lags behind is merged.
+
+    Neighbours become one event. Order and text never change. An `is_owner` hears of the
+    start too, and of a refusal. `ended` is called behind the end.
+    """
+
+    __slots__ = (
+        "_at",
+        "_begin",
+        "_chars",
+        "_draining",
+        "_ended",
+        "_is_owner",
+        "_socket",
+        "_stream",
+        "_when_started",
+    )
+
+    def __init__(
+        self,
+        socket: Socket,
+        stream: LiveStream,
+        ended: Callable[[End], None],
+        *,
+        is_owner: bool,
+    ) -> None:
+        """Begin behind the text so far."""
+        self._socket = socket
+        self._stream = stream
+        self._ended = ended
+        self._is_owner = is_owner
+        self._at, self._chars = len(stream.parts), stream.chars
+        self._begin = socket.prepare(NAMES[Token]) + token_begin(stream.session_id)
+        self._draining: asyncio.Task[None] | None = None
+        self._when_started: list[WhenStarted] = []
+
+    def when_started(self, call: WhenStarted) -> None:
+        """Call with None once the answer has begun, or with why it has not."""
+        if self._stream.started is not None:
+            call(None)
+        else:
+            self._when_started.append(call)
+
+    def flush(self) -> None:
+        """Send what is behind as one token; called before anything else is sent."""
+        text = "".join(self._stream.parts[self._at :])
+        self._at, self._chars = len(self._stream.parts), self._stream.chars
+        if text:
+            self._send(text)
+
+    # For the answer. See `Reader`.
+
+    def start(self, started: Started) -> None:
+        """Tell of the start."""
+        if self._is_owner:
+            emit(self._socket, started)
+        self._tell_started(None)
+
+    def more(self) -> None:
+        """Send the new text, each piece by itself, unless the client lags."""
+        if self._draining is not None:
+            return
+        parts, socket = self._stream.parts, self._socket
+        while self._at < len(parts):
+            if not socket.writable:
+                self._draining = socket.spawn(socket.drain())
+                self._draining.add_done_callback(self._on_drained)
+                return
+            text = parts[self._at]
+            self._at += 1
+            self._chars += len(text)
+            self._send(text)
+
+    def end(self, event: End) -> None:
+        """Tell of the end, behind all text."""
+        self.flush()
+        if self._is_owner or self._stream.started is not None:
+            emit(self._socket, event)
+        self._tell_started(event.error if isinstance(event, Failed) else None)
+        self._ended(event)
+
+    @property
+    def lags(self) -> bool:
+        """Return whether it is too far behind for the provider to be read on."""
+        return (
+            self._draining is not None
+            and self._stream.chars - self._chars > MAX_BEHIND_CHARS
+        )
+
+    async def caught_up(self) -> None:
+        """Wait until the client has caught up, or is forgotten."""
+        if self._draining is not None:
+            await asyncio.wait([self._draining])
+
+    def _on_drained(self, task: asyncio.Task[None]) -> None:
+        self._draining = None
+        self.flush()
+
+    def _send(self, text: str) -> None:
+        self._socket.emit_prepared(self._begin, token_rest(text))
+
+    def _tell_started(self, error: ChatError | None) -> None:
+        calls, self._when_started = self._when_started, []
+        for call in calls:
+            call(error)
+
+
+def emit(socket: Socket, happened: StreamEvent) -> None:
+    """Send an event of an answer."""
+    socket.emit(NAMES[type(happened)], payload(happened))

@@ -1,0 +1,84 @@
+"""The REST API of answers that are being written: find one, follow it, cancel it."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from llmchat.access.ratelimit import count_message, count_obeyed
+from llmchat.answers import runtime
+from llmchat.answers.answer import find_stream, no_stream
+from llmchat.answers.follower import Follower
+from llmchat.answers.live_stream import LiveStream
+from llmchat.api.async_view import END_ID, AsyncAPIView, follow
+from llmchat.api.wire import place, started_fields
+from llmchat.errors import refusal
+
+
+class StreamsView(AsyncAPIView):
+    """`GET /llm/streams`: the user's running streams."""
+
+    async def get(self, request: Request) -> Response:
+        """List what the user may attach to, the oldest first."""
+        streams = runtime.get().streams.of_user(int(request.user.pk or 0))
+        listed = [started_fields(s.started) for s in streams if s.started is not None]
+        return Response({"streams": listed})
+
+
+class StreamView(AsyncAPIView):
+    """`/llm/streams/{messageId}`: one of the user's streams."""
+
+    async def get(self, request: Request, message_id: str) -> HttpResponseBase:
+        """Follow it as server-sent events, behind `Last-Event-ID` where that is sent.
+
+        A client that has the end gets 204, at which an `EventSource` stops.
+        """
+        user_id = int(request.user.pk or 0)
+        await count_message(user_id)
+        stream = _found(user_id, message_id)
+        last = request.headers.get("Last-Event-ID", "")
+        if last == END_ID:
+            return HttpResponse(status=204)
+        at = _position(last, stream)
+        started = None if last else stream.started
+        return await follow(Follower(stream, at), started)
+
+    async def delete(self, request: Request, message_id: str) -> Response:
+        """Cancel it, and answer when its end is stored."""
+        user_id = int(request.user.pk or 0)
+        count_obeyed(user_id)
+        stream = _found(user_id, message_id)
+        begun, is_over = stream.begun, stream.end is not None
+        if begun is None or is_over or not (stream.cancel() or stream.cancelled):
+            raise no_stream()
+        await stream.ended.wait()
+        return Response({"ok": True, **place(begun.conversation_id, begun.message_id)})
+
+
+def _found(user_id: int, message_id: str) -> LiveStream:
+    """Return the user's stream of that message.
+
+    Raises: ChatError `stream_not_found`, `too_many_streams`.
+    """
+    try:
+        ident = UUID(message_id)
+    except ValueError as exc:
+        raise no_stream() from exc
+    return find_stream(user_id, message_id=ident)
+
+
+def _position(last: str, stream: LiveStream) -> int:
+    """Return how many pieces a client has, by the id of the last event that it got.
+
+    Raises: ChatError `bad_request`, where the stream has given no such id.
+    """
+    if not last:
+        return 0
+    is_number = last.isascii() and last.isdigit() and len(last) < 16
+    if not is_number or int(last) > len(stream.parts):
+        raise refusal("bad_request", text="Last-Event-ID is none of this stream's")
+    return int(last)
