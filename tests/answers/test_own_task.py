@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from threading import Event
+from typing import Any
 
 import pytest
 
-from llmchat.answers import ends, live_stream
+from llmchat.answers import live_stream
 from llmchat.answers.answer import start_answer
 from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.answers.follower import Follower
+from llmchat.books.turn import Outcome
+from llmchat.books.writer import Books
 from llmchat.database import in_database
 from llmchat.errors import refusal
 from llmchat.models import Message
@@ -59,14 +61,14 @@ async def test_what_a_provider_has_counted_before_it_is_broken_off_is_booked(
 @pytest.fixture
 def slow_store(monkeypatch):
     """Hold the first write of an end until the event is set."""
-    end_turn, begins, go = ends.end_turn, Event(), Event()
+    store, begins, go = Books.end, asyncio.Event(), asyncio.Event()
 
-    def slow(*args: object) -> object:
+    async def slow(*args: Any, **options: Any) -> Outcome:
         begins.set()
-        assert go.wait(30)
-        return end_turn(*args)
+        await asyncio.wait_for(go.wait(), 30)
+        return await store(*args, **options)
 
-    monkeypatch.setattr(ends, "end_turn", slow)
+    monkeypatch.setattr(Books, "end", slow)
     yield begins, go
     go.set()
 
@@ -82,7 +84,7 @@ async def test_no_second_cancel_stops_what_stores_the_end(
         await read(follower, "Hel")
         assert stream.cancel()
         assert stream.cancel()
-        await asyncio.to_thread(begins.wait)
+        await begins.wait()
         assert not stream.cancel()
         leaving = asyncio.create_task(follower.leave())
         await asyncio.sleep(0)
@@ -100,7 +102,7 @@ async def test_a_whole_answer_cannot_be_cancelled_while_it_is_stored(
     with registered(user, turn()) as stream:
         follower = Follower(stream)
         start_answer(turn("Hi"), stream)
-        await asyncio.to_thread(begins.wait)
+        await begins.wait()
         assert not stream.cancel()
         await follower.leave()
         go.set()

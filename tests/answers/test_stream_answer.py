@@ -8,10 +8,11 @@ from decimal import Decimal
 
 import pytest
 
-from llmchat.answers import answer, runtime
+from llmchat.answers import runtime
 from llmchat.answers.answer import cancel_stream, stream_answer
 from llmchat.answers.events import Cancelled, Done, Failed, Started, Token
 from llmchat.answers.streams import LiveStream
+from llmchat.books.writer import Books
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Conversation, Message
@@ -54,18 +55,19 @@ async def test_the_turn_is_in_the_database_before_the_provider_is_called(
     user, provider, upstream, turn, monkeypatch
 ):
     states = []
-    begin_turn, stream_chat = answer.begin_turn, runtime.get().client.stream_chat
+    begin_turn, stream_chat = Books.begin, runtime.get().client.stream_chat
 
-    def begin(*args):
-        begun = begin_turn(*args)
-        states.extend(Message.objects.filter(role="assistant").values("state"))
+    async def begin(*args):
+        begun = await begin_turn(*args)
+        rows = Message.objects.filter(role="assistant").values("state")
+        states.extend(await in_database(lambda: list(rows)))
         return begun
 
     def ask(*args, **kwargs):
         states.append("asked")
         return stream_chat(*args, **kwargs)
 
-    monkeypatch.setattr(answer, "begin_turn", begin)
+    monkeypatch.setattr(Books, "begin", begin)
     monkeypatch.setattr(runtime.get().client, "stream_chat", ask)
     await events_of(user, turn("Hi"))
     assert states == [{"state": "streaming"}, "asked"]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from llmchat.answers import answer, runtime
+from llmchat.answers import runtime
 from llmchat.api.namespace import ChatNamespace, Visitor
+from llmchat.books.writer import Books
 
 
 class Heard:
@@ -67,7 +68,7 @@ async def broken_later(*args: object) -> None:
 async def test_a_start_that_fails_unexpectedly_gets_one_error_and_its_ack(
     user, provider, upstream, monkeypatch, caplog
 ):
-    monkeypatch.setattr(answer, "begin_turn", broken)
+    monkeypatch.setattr(Books, "begin", broken_later)
     heard = await heard_of(user)
     [(name, data)] = heard.events
     assert (name, data["sessionId"]) == ("llm:stream:error", "s-1")

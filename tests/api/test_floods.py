@@ -66,10 +66,13 @@ def chat(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Chat:
 
     async def read(call: Any, argument: Any) -> Any:
         chat.asked += 1
-        user = claimed_user(argument)
+        user = claimed_user(argument["raw"])
         if user is None:
             raise TokenError("no", "token_invalid")
-        return SimpleNamespace(pk=user), time.time() + 60
+        return SimpleNamespace(pk=user)
+
+    def verify(raw: Any) -> dict[str, Any]:
+        return {"raw": raw, "exp": time.time() + 60}
 
     counts: dict[int, int] = {}
 
@@ -83,6 +86,8 @@ def chat(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Chat:
     )
     running = SimpleNamespace(streams=SimpleNamespace(find=lambda user, name: None))
     monkeypatch.setattr(namespaces, "read_database", read)
+    monkeypatch.setattr(namespaces, "verify", verify)
+    monkeypatch.setattr(namespaces, "remembered_user", lambda token: None)
     monkeypatch.setattr(namespaces, "count_message", count)
     monkeypatch.setattr(namespaces, "count_obeyed", lambda user_id: None)
     monkeypatch.setattr(namespaces.runtime, "get", lambda: running)
@@ -218,7 +223,7 @@ async def test_an_absent_socket_makes_room(server: Server, chat: Chat) -> None:
         peer.lose_websocket(wire)
     await turns()
     busy, idle = chat.absent
-    busy.data.running.add(object())
+    busy.data.running[object()] = None
 
     await ann(server)
 

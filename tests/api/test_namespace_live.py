@@ -279,7 +279,7 @@ async def test_what_a_killed_server_streamed_is_interrupted_at_the_next_start(
         for number in range(50):
             await ask(client, f"s-{number}", f"Hi {number}")
             await client.event("llm:stream:token", f"s-{number}")
-        query = "SELECT 1 FROM llmchat_message WHERE content = 'Hel'"
+        query = "SELECT 1 FROM llmchat_piece WHERE text = 'Hel'"
         await server.rows_soon(query, count=50)  # a checkpoint goes by
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait()

@@ -28,17 +28,23 @@ class Database:
 
     async def read(self, call: Any, argument: Any) -> Any:
         if call is not namespaces._active_users:
-            return SimpleNamespace(pk=argument), time.time() + 60
+            return SimpleNamespace(pk=argument["user_id"])
         answer = argument & self.active
         self.asked.set()
         await self.release.wait()
         return answer
 
 
+def _verified(user: int) -> dict[str, Any]:
+    return {"user_id": user, "exp": time.time() + 60}
+
+
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch) -> Database:
     database = Database()
     monkeypatch.setattr(namespaces, "read_database", database.read)
+    monkeypatch.setattr(namespaces, "verify", _verified)
+    monkeypatch.setattr(namespaces, "remembered_user", lambda token: None)
     monkeypatch.setattr(namespaces.runtime, "get", lambda: None)
     values = dataclasses.replace(conf.get(), ping_interval_ms=20)
     monkeypatch.setattr(namespaces.conf, "get", lambda: values)

@@ -330,7 +330,7 @@ async def test_a_locked_sqlite_is_an_outage_for_those_who_wait_in_the_queue(
 
     with pytest.MonkeyPatch.context() as patch:
         outage = Outage("the database", lambda: None, meanwhile="refused")
-        patch.setattr(outage, "_start_probing", lambda: None)
+        patch.setattr(outage, "_start_probing", lambda: True)
         patch.setattr(database, "outage", outage)
         patch.setattr(batch, "_together", fail)
         patch.setattr(writer, "BATCH", 1)

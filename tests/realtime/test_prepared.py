@@ -63,11 +63,13 @@ def test_it_is_sent_and_kept_like_any_other(namespace, recoverable, args):
         assert len(outlet.replay.events) == 2
 
 
-def test_more_than_is_kept_for_a_recovery_gives_the_recovery_up():
+def test_more_than_is_kept_for_a_recovery_is_shed():
     outlet = Outlet("/", Line(), recoverable=True)
     outlet.admit()
     prepared(outlet, "x" * 1024 * 1024)
-    assert outlet.replay is None
+    assert outlet.replay is not None
+    assert not outlet.replay.covers(0)
+    assert outlet.replay.events == []
 
 
 def test_the_protocol_s_own_events_are_not_prepared():
