@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
 from typing import cast
 
@@ -11,10 +12,6 @@ from llmchat.providers.transport import ConnectionLostError, Response, Transport
 from .body import ReceivedBody
 from .head import Head
 from .parser import ResponseParser
-
-
-class StaleConnectionError(ConnectionLostError):
-    """The server closed an old connection before it answered anything on it."""
 
 
 class Connection(asyncio.Protocol):
@@ -36,7 +33,6 @@ class Connection(asyncio.Protocol):
         self._parser: ResponseParser | None = None  # None between exchanges
         self._head: asyncio.Future[Head] | None = None
         self._body: ReceivedBody | None = None
-        self._is_used = False
         self._is_paused = False
         self.is_open = False
         self.idle_until = 0.0
@@ -45,6 +41,18 @@ class Connection(asyncio.Protocol):
     def is_usable(self) -> bool:
         """Whether it may serve another exchange now."""
         return self.is_open and self.loop.time() < self.idle_until
+
+    @property
+    def has_input(self) -> bool:
+        """Whether something has arrived that the event loop has not seen yet.
+
+        On an idle connection that is its end, or nothing that anybody asked for.
+        """
+        assert self._transport is not None
+        connection = self._transport.get_extra_info("socket")
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     async def exchange(self, request: bytes) -> Response:
         """Send a request; return the response as soon as its headers are there.
@@ -127,8 +135,6 @@ class Connection(asyncio.Protocol):
             self.abort()
         elif reason == "EOFError" and parser.receive_eof():
             self._end(None)
-        elif self._is_used and not parser.has_begun:
-            self.abort(StaleConnectionError(reason))
         else:
             self.abort(ConnectionLostError(reason))
 
@@ -143,7 +149,6 @@ class Connection(asyncio.Protocol):
             return
         head, self._head = self._head, None
         self._parser = self._body = None
-        self._is_used = True
         if error is not None and head is not None and not head.done():
             head.set_exception(error)
         body.end(error)

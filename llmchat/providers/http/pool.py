@@ -8,7 +8,7 @@ from collections import defaultdict
 from llmchat.providers.transport import ConnectionLostError, Request, Response
 
 from .address import Address, Origin, encode_request, parse_address
-from .connection import Connection, StaleConnectionError
+from .connection import Connection
 from .dialer import Dialer
 
 _SWEEP_S = 5.0
@@ -39,13 +39,10 @@ class PooledTransport:
         """
         address = parse_address(request.url)
         data = encode_request(address, request)
-        try:
-            connection = await self._take(address, request.connect_s)
-            return await connection.exchange(data)
-        except StaleConnectionError:
-            # Closed by the server just as it was used again. Others may be, too.
-            connection = await self._take(address, request.connect_s, is_new=True)
-            return await connection.exchange(data)
+        # A request that was written is not sent again here: the server may have read
+        # it, though it closed the connection. Retries are the client's, and counted.
+        connection = await self._take(address, request.connect_s)
+        return await connection.exchange(data)
 
     async def aclose(self) -> None:
         """Close every connection. Responses still being read fail."""
@@ -57,14 +54,12 @@ class PooledTransport:
         if self._origins:
             await self._all_lost.wait()
 
-    async def _take(
-        self, address: Address, connect_s: float, *, is_new: bool = False
-    ) -> Connection:
+    async def _take(self, address: Address, connect_s: float) -> Connection:
         """Return a connection to use, with a place that its exchange gives back."""
         await self._places.acquire()
         try:
             self._check_open()
-            connection = None if is_new else self._reuse(address.origin)
+            connection = self._reuse(address.origin)
             return connection or await self._open(address.origin, connect_s)
         except BaseException:
             self._places.release()
@@ -78,7 +73,7 @@ class PooledTransport:
         idle = self._idle[origin]
         while idle:
             connection, _ = idle.popitem()
-            if connection.is_usable:
+            if connection.is_usable and not connection.has_input:
                 return connection
             connection.abort()
         return None
