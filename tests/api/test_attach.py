@@ -16,7 +16,8 @@ from llmchat.answers import live_stream, runtime
 from llmchat.answers.answer import find_stream, start_answer
 from llmchat.answers.follower import Follower
 from llmchat.api.async_view import follow
-from llmchat.api.namespace import ChatNamespace, Visitor
+from llmchat.api.namespace import ChatNamespace
+from llmchat.api.visitors import Visitor
 from llmchat.books.turn import Turn
 from llmchat.database import in_database
 from llmchat.errors import refusal

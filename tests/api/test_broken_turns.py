@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from llmchat.answers import runtime
-from llmchat.api.namespace import ChatNamespace, Visitor
+from llmchat.api.namespace import ChatNamespace
+from llmchat.api.visitors import Visitor
 from llmchat.books.writer import Books
 
 

@@ -12,7 +12,7 @@ from rest_framework_simplejwt.tokens import AccessToken
 from accounts.errors import TokenError
 from accounts.models import User
 from accounts.remembered import KEPT_S
-from llmchat.api import namespace
+from llmchat.api import visitors
 from llmchat.database import in_database, read_database
 from tests.support import live
 from tests.support.stock_client import connected_client, stock_client
@@ -29,7 +29,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         calls.append(call)
         return await read_database(call, *args)
 
-    monkeypatch.setattr(namespace, "read_database", read)
+    monkeypatch.setattr(visitors, "read_database", read)
     return calls
 
 
@@ -38,7 +38,7 @@ async def test_a_burst_of_connects_reads_the_user_once(reads: list[Any]) -> None
     user = await in_database(User.objects.create_user, "ada")
     auth = {"token": str(AccessToken.for_user(user))}
 
-    found = [await namespace._authenticate(SOCKET, auth) for _ in range(5)]
+    found = [await visitors.authenticate(SOCKET, auth) for _ in range(5)]
 
     assert {one.pk for one, _ in found} == {user.pk}
     assert len(reads) == 1
@@ -46,7 +46,7 @@ async def test_a_burst_of_connects_reads_the_user_once(reads: list[Any]) -> None
     user.is_active = False
     await in_database(user.save)
     with pytest.raises(TokenError, match="Authentication token invalid"):
-        await namespace._authenticate(SOCKET, auth)
+        await visitors.authenticate(SOCKET, auth)
 
 
 async def test_a_user_deactivated_by_another_process_is_out_within_the_second(

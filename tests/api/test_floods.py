@@ -13,7 +13,7 @@ import pytest
 
 from accounts.errors import TokenError
 from llmchat import conf
-from llmchat.api import floods
+from llmchat.api import floods, visitors
 from llmchat.api import namespace as namespaces
 from llmchat.api.floods import BLOCK_S, FACTOR, WINDOW_S, Floods, claimed_user
 from llmchat.api.namespace import ChatNamespace
@@ -85,9 +85,9 @@ def chat(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Chat:
         conf.get(), messages_per_minute=LIMIT, max_sockets_per_user=MOST
     )
     running = SimpleNamespace(streams=SimpleNamespace(find=lambda user, name: None))
-    monkeypatch.setattr(namespaces, "read_database", read)
-    monkeypatch.setattr(namespaces, "verify", verify)
-    monkeypatch.setattr(namespaces, "remembered_user", lambda token: None)
+    monkeypatch.setattr(visitors, "read_database", read)
+    monkeypatch.setattr(visitors, "verify", verify)
+    monkeypatch.setattr(visitors, "remembered_user", lambda token: None)
     monkeypatch.setattr(namespaces, "count_message", count)
     monkeypatch.setattr(namespaces, "count_obeyed", lambda user_id: None)
     monkeypatch.setattr(namespaces.runtime, "get", lambda: running)

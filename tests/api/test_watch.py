@@ -12,6 +12,7 @@ import pytest
 
 from llmchat import conf
 from llmchat.api import namespace as namespaces
+from llmchat.api import visitors
 from llmchat.api.namespace import ChatNamespace
 from tests.support.peers import Wire, joined, joined_again, serving, turns
 
@@ -27,7 +28,7 @@ class Database:
         self.release = asyncio.Event()
 
     async def read(self, call: Any, argument: Any) -> Any:
-        if call is not namespaces._active_users:
+        if call is not visitors._active_users:
             return SimpleNamespace(pk=argument["user_id"])
         answer = argument & self.active
         self.asked.set()
@@ -42,9 +43,9 @@ def _verified(user: int) -> dict[str, Any]:
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch) -> Database:
     database = Database()
-    monkeypatch.setattr(namespaces, "read_database", database.read)
-    monkeypatch.setattr(namespaces, "verify", _verified)
-    monkeypatch.setattr(namespaces, "remembered_user", lambda token: None)
+    monkeypatch.setattr(visitors, "read_database", database.read)
+    monkeypatch.setattr(visitors, "verify", _verified)
+    monkeypatch.setattr(visitors, "remembered_user", lambda token: None)
     monkeypatch.setattr(namespaces.runtime, "get", lambda: None)
     values = dataclasses.replace(conf.get(), ping_interval_ms=20)
     monkeypatch.setattr(namespaces.conf, "get", lambda: values)
