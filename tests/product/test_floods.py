@@ -21,8 +21,9 @@ pytestmark = pytest.mark.usefixtures("unmeasured")
 STREAMS = 4
 EVERY_S = 0.02
 FLOOD_S = 6.0
-# Wanted are 0.05. The suite shares its machine.
-LATE_S = 0.25
+# Wanted are 0.05. The suite shares its machine, at times with a busy third process;
+# without the slices a flood makes it 0.5 to 0.8 on an idle one.
+LATE_S = 0.5
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
