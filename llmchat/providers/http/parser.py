@@ -32,9 +32,8 @@ class _Inflater(Protocol):
 class ResponseParser:
     """Takes a response in pieces, gives the bytes of the body in each.
 
-    `head` is None until it is there; `has_begun` says whether anything came at all,
-    `is_complete` whether all did, `keepalive_s` for how long the connection may then
-    serve another request.
+    `head` is None until it is there; `is_complete` says whether all came,
+    `keepalive_s` for how long the connection may then serve another request.
 
     Raises:
         MalformedResponseError: what came is no HTTP, or larger than a limit.
@@ -47,7 +46,6 @@ class ResponseParser:
         "_informational",
         "_left",
         "_searched",
-        "has_begun",
         "head",
         "is_complete",
         "keepalive_s",
@@ -55,7 +53,6 @@ class ResponseParser:
 
     def __init__(self) -> None:
         self.head: Head | None = None
-        self.has_begun = False
         self.is_complete = False
         self.keepalive_s = 0.0
         self._chunks: ChunkReader | None = None
@@ -102,7 +99,6 @@ class ResponseParser:
 
     def _receive_head(self, data: bytes) -> bytes:
         """Read the head, or keep its beginning; return what stands behind it."""
-        self.has_begun = True
         self._held += data
         if b"\n" not in data and len(self._held) <= MAX_HEAD_BYTES:
             return b""
