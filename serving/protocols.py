@@ -99,8 +99,13 @@ def _unread(transport: asyncio.Transport) -> int:
 
 
 class HttpProtocol(_StallLimit, H11Protocol):
-    """HTTP with a deadline for each request, and a limit on connections."""
+    """HTTP with a deadline for each request, and a limit on connections.
 
+    A thousand requests at once, or handshakes of WebSockets, are parsed in turns.
+    """
+
+    # What waits for its turn to be parsed.
+    _unparsed = b""
     _deadline: asyncio.TimerHandle | None = None
     # The response before the request that the deadline is for.
     _after: Any = None
@@ -116,6 +121,22 @@ class HttpProtocol(_StallLimit, H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called with received bytes."""
+        if self._unparsed:
+            self._unparsed += data
+        elif turns().has_time:
+            self._parse(data)
+        else:
+            self._unparsed = data
+            self.flow.pause_reading()
+            turns().call(self._take_turn)
+
+    def _take_turn(self) -> None:
+        data, self._unparsed = self._unparsed, b""
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         super().data_received(data)
         self._judge()
 
@@ -198,8 +219,12 @@ class WebSocketProtocol(_StallLimit, WebSocketsSansIOProtocol):
         """Called with what has arrived."""
         is_waiting = bool(self._unparsed)
         self._unparsed += data
-        if not is_waiting:
+        if is_waiting:
+            return
+        if turns().has_time:
             self._parse(_AT_ONCE_S)
+        else:
+            self._wait_for_turn()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection has ended."""
@@ -217,10 +242,13 @@ class WebSocketProtocol(_StallLimit, WebSocketsSansIOProtocol):
                 break
         self._unparsed = b"" if self.transport.is_closing() else data[start:]
         if self._unparsed:
-            self._hold_reading()
-            turns().call(self._parse)
+            self._wait_for_turn()
         elif self._holds_reading:
             self._give_reading_back()
+
+    def _wait_for_turn(self) -> None:
+        self._hold_reading()
+        turns().call(self._parse)
 
     def _hold_reading(self) -> None:
         """Keep the application, which may be faster, from having more read."""

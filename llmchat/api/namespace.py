@@ -67,7 +67,7 @@ class ChatNamespace(Namespace):
     async def on_connect(self, socket: Socket) -> None:
         """Called before a client is let in."""
         # Whoever floods is turned away before anything is spent on the token.
-        self._check_flood(claimed_user(socket.auth.get("token")))
+        self._check_blocked(claimed_user(socket.auth.get("token")))
         try:
             user, expires_at = await authenticate(socket, socket.auth)
         except TokenError as exc:
@@ -76,7 +76,7 @@ class ChatNamespace(Namespace):
             error = refusal("database_unavailable")
             raise ConnectionRefused(error.text, error_data(error)) from exc
         self._floods.count(user.pk)
-        self._check_flood(user.pk)
+        self._check_blocked(user.pk)
         self._make_room(user.pk)
         # Not every server tells of its start, after which the books are put right.
         runtime.get()
@@ -134,27 +134,25 @@ class ChatNamespace(Namespace):
             socket.close_transport()
         return False
 
-    def _check_flood(self, user_id: int | None) -> None:
-        """Refuse a user who is blocked, or has as many connected sockets as it may.
-
-        The user may be what an unchecked token says.
-        """
-        if user_id is None:
-            return
-        wait_s = self._floods.blocked_for(user_id)
+    def _check_blocked(self, user_id: int | None) -> None:
+        """Refuse a user who is blocked, who may be what an unchecked token says."""
+        wait_s = None if user_id is None else self._floods.blocked_for(user_id)
         if wait_s is not None:
             raise refused(refusal("rate_limited", retry_after=wait_s))
-        sockets = self.sockets_in(room_of(user_id))
-        if sum(not socket.is_absent for socket in sockets) >= most_sockets():
-            raise refused(refusal("too_many_sockets"))
 
     def _make_room(self, user_id: int) -> None:
-        """Forget the oldest socket that only waits for its client's return."""
+        """Refuse a user who has as many connected sockets as allowed.
+
+        The oldest socket that only waits for its client's return is forgotten.
+        """
         sockets = self.sockets_in(room_of(user_id))
+        if len(sockets) < most_sockets():
+            return
         absent = [socket for socket in sockets if socket.is_absent]
-        if len(sockets) >= most_sockets():
-            idle = [socket for socket in absent if not visitor_of(socket).running]
-            (idle or absent)[0].disconnect()
+        if not absent:
+            raise refused(refusal("too_many_sockets"))
+        idle = [socket for socket in absent if not visitor_of(socket).running]
+        (idle or absent)[0].disconnect()
 
     async def on_forget(self, socket: Socket) -> None:
         """Called when a client cannot come back: it hears nothing any more."""

@@ -28,6 +28,7 @@ from .socketio.events import (
     EventReceived,
 )
 from .tasks import Tasks
+from .turns import turns
 
 logger = logging.getLogger(__name__)
 rare_log = RareLog(logger)
@@ -156,6 +157,7 @@ class SocketIOLine:
 
     async def _join(self, namespace: Namespace, auth: dict[str, Any]) -> None:
         name = namespace.name
+        await turns().enter()
         try:
             member = await self._member_for(namespace, auth)
         except ConnectionRefused as refused:

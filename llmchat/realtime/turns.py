@@ -3,12 +3,14 @@
 A client may send ten thousand events at once. Whoever handles them does so in slices,
 and waits for a turn between two of them; in each pass of the event loop one turn is
 given away, whoever and however many wait. What a client sends within its first slice
-waits for nobody.
+waits for nobody, unless the pass has taken long already: there may be a thousand
+clients, all of them opened by one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -18,17 +20,29 @@ MESSAGES_IN_SLICE = 16
 # Of the first one, which waits for nobody.
 MESSAGES_AT_ONCE = 4
 BYTES_OF_MESSAGE = 4096
+# So long may a pass of the event loop be for all that need not wait for a turn.
+PASS_S = 0.003
 
 
 class Turns:
     """Calls back those who wait, one in each pass of the event loop, in order."""
 
-    __slots__ = ("_is_scheduled", "_waiting", "loop")
+    __slots__ = ("_is_scheduled", "_pass_ends", "_waiting", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._waiting: deque[Callable[[], None]] = deque()
         self._is_scheduled = False
+        self._pass_ends = 0.0  # None is known
+
+    @property
+    def has_time(self) -> bool:
+        """Return whether something more may be done in this pass, without a turn."""
+        now = time.perf_counter()
+        if not self._pass_ends:
+            self._pass_ends = now + PASS_S
+            self._schedule()
+        return now < self._pass_ends
 
     def call(self, callback: Callable[[], None]) -> None:
         """Call back when it is this one's turn."""
@@ -41,17 +55,26 @@ class Turns:
         self.call(partial(_begin, turn))
         await turn
 
+    async def enter(self) -> None:
+        """Wait for a turn only if this pass has no time left."""
+        if not self.has_time:
+            await self.take()
+
     def _schedule(self) -> None:
-        if self._waiting and not self._is_scheduled:
+        if not self._is_scheduled:
             self._is_scheduled = True
             self.loop.call_soon(self._next)
 
     def _next(self) -> None:
+        """Begin a pass."""
         self._is_scheduled = False
-        try:
-            self._waiting.popleft()()
-        finally:
-            self._schedule()
+        self._pass_ends = 0.0
+        if self._waiting:
+            try:
+                self._waiting.popleft()()
+            finally:
+                if self._waiting:
+                    self._schedule()
 
 
 class Pace:
@@ -69,6 +92,8 @@ class Pace:
         if self._used >= MESSAGES_IN_SLICE:
             self._used = 0
             await turns().take()
+        else:
+            await turns().enter()
 
 
 def _begin(turn: asyncio.Future[None]) -> None:

@@ -14,7 +14,7 @@ from .engine_consumer import EngineConsumer, Message, Receive, Send
 from .engineio.errors import RequestError
 from .server import Server
 from .transports import Endpoint
-from .turns import Pace
+from .turns import Pace, turns
 
 
 class WebSocketConsumer(EngineConsumer):
@@ -31,10 +31,13 @@ class WebSocketConsumer(EngineConsumer):
         try:
             while (message := await receive())["type"] != "websocket.disconnect":
                 if message["type"] == "websocket.connect":
+                    await turns().enter()
                     await self.connect()
                 else:
                     # While it waits, the server below reads no further.
                     await pace.spend(self.receive_frame(message))
+            # Many may be dropped at once.
+            await turns().enter()
         finally:
             self.leave()
 

@@ -68,10 +68,12 @@ def chat(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Chat:
         chat.asked += 1
         user = claimed_user(argument["raw"])
         if user is None:
-            raise TokenError("no", "token_invalid")
+            raise TokenError("token_invalid")
         return SimpleNamespace(pk=user)
 
     def verify(raw: Any) -> dict[str, Any]:
+        if str(raw).startswith("forged"):
+            raise TokenError("token_invalid")
         return {"raw": raw, "exp": time.time() + 60}
 
     counts: dict[int, int] = {}
@@ -215,6 +217,20 @@ async def test_a_user_has_no_more_sockets_than_the_setting_says(
     await turns()
     await ann(server)
     assert len(chat.sockets) == MOST + 1
+
+
+async def test_a_forged_token_is_not_told_how_many_sockets_its_user_has(
+    server: Server,
+) -> None:
+    for _ in range(MOST):
+        await ann(server)
+    peer, wire = await opened(server, "websocket")
+
+    forged = {"token": "forged" + token(ANN)}
+    peer.receive_frame(wire, connect_packet("/", forged))
+    await turns()
+
+    assert json.loads(wire.told[0][2:])["data"] == {"code": "token_invalid"}
 
 
 async def test_an_absent_socket_makes_room(server: Server, chat: Chat) -> None:

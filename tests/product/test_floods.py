@@ -99,7 +99,7 @@ def worst(late: list[float]) -> float:
 async def reader(server: LiveServer) -> AsyncIterator[ClientConnection]:
     """Somebody who is sent an answer."""
     url = f"ws://127.0.0.1:{server.port}/socket.io/?EIO=4&transport=websocket"
-    async with connect(url, proxy=None, compression=None) as client:
+    async with connect(url, proxy=None, compression=None, max_queue=None) as client:
         await client.recv()
         await client.send(connect_packet("/", {"token": server.account().access}))
         await client.recv()
@@ -118,8 +118,8 @@ USER = {"role": "user", "content": "Hi"}
 
 @pytest.mark.parametrize(
     "ways",
-    [["payload"], ["frames"], ["posts"], EVERY_WAY],
-    ids=["payload", "frames", "posts", "all"],
+    [["payload"], ["frames"], ["posts"], ["sockets"], EVERY_WAY],
+    ids=["payload", "frames", "posts", "sockets", "all"],
 )
 async def test_a_flood_does_not_delay_the_tokens_of_others(
     server: LiveServer, provider_port: int, ways: list[str]

@@ -147,6 +147,36 @@ def test_idle_connections_and_waiting_requests_stay(
     assert b"200 OK" in whole_answer(idle)
 
 
+def test_requests_that_come_all_at_once_are_all_answered(
+    opened: Callable[[], socket.socket],
+) -> None:
+    """There are too many for one pass of the event loop."""
+    clients = [opened() for _ in range(MOST - 1)]
+    for _ in range(5):
+        for part in (HEALTH[:30], HEALTH[30:60], HEALTH[60:]):
+            for client in clients:
+                client.sendall(part)
+        for client in clients:
+            assert b"200 OK" in whole_answer(client)
+
+
+def test_whoever_asks_and_leaves_is_forgotten(
+    live: LiveServer, opened: Callable[[], socket.socket]
+) -> None:
+    for _ in range(20):
+        with ExitStack() as stack:
+            address = ("127.0.0.1", live.port)
+            clients = [socket.create_connection(address) for _ in range(MOST // 2)]
+            for client in clients:
+                stack.enter_context(client)
+                client.sendall(HEALTH)
+
+    client = opened()
+    client.sendall(HEALTH)
+    assert b"200 OK" in whole_answer(client)
+    assert "Traceback" not in live.log_text()
+
+
 def test_one_connection_too_many_is_told(
     live: LiveServer, opened: Callable[[], socket.socket]
 ) -> None:

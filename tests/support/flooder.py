@@ -9,12 +9,13 @@ comes back at once.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 EVENT = '42["flood",{"sessionId":"s"}]'
 FRAMES = 30_000
@@ -66,16 +67,17 @@ class Flooder:
                 pass
 
     def sockets(self) -> None:
-        """Send bursts on many WebSockets at once."""
-        opened: list[socket.socket] = []
-        while len(opened) < SOCKETS and time.monotonic() < self.until:
-            opened.append(self.websocket())
-        burst = frame(EVENT) * (FRAMES // SOCKETS)
-        for connection in opened:
-            with suppress(OSError):
-                connection.sendall(burst)
-        for connection in opened:
-            connection.close()
+        """Open many WebSockets at once, send a burst on each, and drop them all."""
+        with ExitStack() as stack:
+            opened = [stack.enter_context(self.open()) for _ in range(SOCKETS)]
+            burst = frame(EVENT) * (FRAMES // SOCKETS)
+            for data in (_UPGRADE.encode(), frame(self.connect), burst):
+                for connection in opened:
+                    with suppress(OSError):
+                        connection.sendall(data)
+                for connection in opened:
+                    with suppress(OSError):
+                        connection.recv(4096)
 
     def payload(self) -> None:
         """Send all events in one POST, again and again."""
@@ -117,6 +119,8 @@ class Flooder:
 
 def main(port: str, token: str, seconds: str, *ways: str) -> None:
     """Flood by these ways, side by side."""
+    # It is to take the server's time, not that of the clients who are measured.
+    os.nice(10)
     flooder = Flooder(int(port), token, float(seconds))
     threads = [
         threading.Thread(target=flooder.keep_at_it, args=(getattr(flooder, way),))

@@ -1,0 +1,105 @@
+"""Turns at the event loop: what is done at once, and what waits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from llmchat.realtime import Namespace
+from llmchat.realtime import turns as module
+from llmchat.realtime.turns import turns
+from tests.support.peers import opened, serving
+from tests.support.peers import turns as let_all_run
+from tests.support.wire import connect_packet
+
+MANY = 50
+
+
+async def passes_of(entered: list[float]) -> list[int]:
+    """Return how many entered in each pass of the event loop."""
+    passes = []
+    while len(entered) < MANY:
+        before = len(entered)
+        await asyncio.sleep(0)
+        passes.append(len(entered) - before)
+    return passes
+
+
+async def enter_and_work(entered: list[float], seconds: float) -> None:
+    await turns().enter()
+    entered.append(time.perf_counter())
+    while time.perf_counter() < entered[-1] + seconds:
+        pass
+
+
+async def test_what_is_short_is_done_in_one_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PASS_S", 60.0)
+    entered: list[float] = []
+    tasks = [asyncio.create_task(enter_and_work(entered, 0)) for _ in range(MANY)]
+
+    assert max(await passes_of(entered)) == MANY
+    await asyncio.gather(*tasks)
+
+
+async def test_what_makes_a_pass_long_is_done_in_turns() -> None:
+    entered: list[float] = []
+    tasks = [
+        asyncio.create_task(enter_and_work(entered, module.PASS_S)) for _ in range(MANY)
+    ]
+
+    # One that finds time in its pass, and one whose turn it is.
+    assert max(await passes_of(entered)) <= 2
+    await asyncio.gather(*tasks)
+
+
+async def test_a_new_pass_has_time_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PASS_S", 0.0)
+    assert not turns().has_time
+    assert not turns().has_time
+    monkeypatch.setattr(module, "PASS_S", 60.0)
+    assert not turns().has_time
+    await asyncio.sleep(0)
+
+    assert turns().has_time
+
+
+async def test_whoever_gives_up_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PASS_S", 0.0)
+    entered: list[float] = []
+    tasks = [asyncio.create_task(enter_and_work(entered, 0)) for _ in range(2 * MANY)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert len(entered) == MANY
+
+
+async def test_clients_that_come_all_at_once_join_in_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PASS_S", 0.0)
+    lobby = Namespace()
+    server = serving(lobby)
+    clients = [await opened(server, "websocket") for _ in range(MANY)]
+
+    for peer, wire in clients:
+        peer.receive_frame(wire, connect_packet("/", None))
+    joined = []
+    while len(lobby.sockets) < MANY:
+        before = len(lobby.sockets)
+        await asyncio.sleep(0)
+        joined.append(len(lobby.sockets) - before)
+
+    assert max(joined) == 1
+    await let_all_run()
+    for _, wire in clients:
+        assert str(wire.told[-1]).startswith("40")
+    server.shutdown()
