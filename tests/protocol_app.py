@@ -2,9 +2,10 @@
 
     python -m tests.protocol_app --profile A --port 4001 --server uvicorn
 
-Profile A serves the official suites of Engine.IO and Socket.IO, B this project's own
-acceptance tests, C1 and C2 the suites of the two JavaScript clients, S tests of load
-and of what is left behind, I the measurement of idle sockets.
+Profile A serves the official suites of Engine.IO and Socket.IO, P is the same with more
+patience than their timings, B serves this project's own acceptance tests, C1 and C2 the
+suites of the two JavaScript clients, S tests of load and of what is left behind, I the
+measurement of idle sockets.
 """
 
 from __future__ import annotations
@@ -127,16 +128,20 @@ async def hold_briefly(request: Request) -> str | None:
     return None
 
 
-def profile_a() -> Routes:
-    options = Options(ping_interval_s=0.3, ping_timeout_s=0.2)
-    socketio = SocketIO(
-        [Main(), Custom()], SocketIOOptions(limits=Limits(connect_timeout_s=1.0))
-    )
+def profile_a(ping_timeout_s: float = 0.2, connect_timeout_s: float = 1.0) -> Routes:
+    options = Options(ping_interval_s=0.3, ping_timeout_s=ping_timeout_s)
+    limits = Limits(connect_timeout_s=connect_timeout_s)
+    socketio = SocketIO([Main(), Custom()], SocketIOOptions(limits=limits))
     http = HttpOptions(cors_origins="*")
     return {
         "/engine.io/": (Server(Echo, options), http),
         "/socket.io/": (Server(socketio, options), http),
     }
+
+
+def profile_p() -> Routes:
+    """Return profile A with patience, for tests on a busy machine."""
+    return profile_a(ping_timeout_s=20.0, connect_timeout_s=20.0)
 
 
 def profile_b() -> Routes:
@@ -195,6 +200,7 @@ def profile_i() -> Routes:
 
 PROFILES = {
     "A": profile_a,
+    "P": profile_p,
     "B": profile_b,
     "C1": profile_c1,
     "C2": profile_c2,

@@ -1,7 +1,8 @@
 """What the official Engine.IO and Socket.IO suites ask of a server, case by case.
 
 The numbers are those of the project's list of their cases. The application has the
-suites' own timings: a ping each 300 ms, 200 ms for the pong.
+suites' interval, a ping each 300 ms, but more patience than theirs: what has to be
+closed is not closed by a timeout. Those are in `test_suites_timeouts.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ PATHS = ("/engine.io/", "/socket.io/")
 
 @pytest.fixture(scope="module")
 def profile() -> str:
-    return "A"
+    return "P"
 
 
 @pytest.fixture(params=PATHS)
@@ -50,7 +51,7 @@ async def test_01_polling_handshake_announces_the_options(either: Wire) -> None:
         assert client.handshake == {
             "upgrades": ["websocket"],
             "pingInterval": 300,
-            "pingTimeout": 200,
+            "pingTimeout": 20000,
             "maxPayload": 1000000,
         }
 
@@ -80,7 +81,7 @@ async def test_03_websocket_handshake_offers_no_upgrades(either: Wire) -> None:
         assert client.handshake == {
             "upgrades": [],
             "pingInterval": 300,
-            "pingTimeout": 200,
+            "pingTimeout": 20000,
             "maxPayload": 1000000,
         }
 
@@ -172,17 +173,6 @@ async def test_10_websocket_heartbeat(either: Wire) -> None:
             await client.send("3")
 
 
-async def test_11_mute_polling_client_is_closed(either: Wire) -> None:
-    async with either.polling() as client:
-        await asyncio.sleep(0.5)
-        assert (await client.get()).status_code == 400
-
-
-async def test_11_mute_websocket_client_is_closed(either: Wire) -> None:
-    async with either.websocket() as client:
-        await client.expect_close(within_s=2)
-
-
 # --- Engine.IO: closing and upgrade ----------------------------------------------
 
 
@@ -266,11 +256,6 @@ async def test_17_unknown_namespace_is_refused(sio: Wire) -> None:
 async def test_18_illegal_first_message_closes(sio: Wire) -> None:
     async with sio.websocket() as client:
         await client.send("4abc")
-        await client.expect_close(within_s=2)
-
-
-async def test_18_silence_closes(sio: Wire) -> None:
-    async with sio.websocket() as client:
         await client.expect_close(within_s=2)
 
 

@@ -1,0 +1,43 @@
+"""What the official suites ask of a server's timeouts, with their own timings."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.support.wire import Wire
+
+
+@pytest.fixture(scope="module")
+def profile() -> str:
+    return "A"
+
+
+@pytest.fixture(params=("/engine.io/", "/socket.io/"))
+def either(request: pytest.FixtureRequest, wire: Wire) -> Wire:
+    wire.path = request.param
+    return wire
+
+
+async def test_01_the_suites_timings_are_announced(either: Wire) -> None:
+    async with either.polling() as client:
+        assert client.handshake["pingInterval"] == 300
+        assert client.handshake["pingTimeout"] == 200
+
+
+async def test_11_mute_polling_client_is_closed(either: Wire) -> None:
+    async with either.polling() as client:
+        await asyncio.sleep(0.5)
+        assert (await client.get()).status_code == 400
+
+
+async def test_11_mute_websocket_client_is_closed(either: Wire) -> None:
+    async with either.websocket() as client:
+        await client.expect_close(within_s=2)
+
+
+async def test_18_silence_closes(wire: Wire) -> None:
+    wire.path = "/socket.io/"
+    async with wire.websocket() as client:
+        await client.expect_close(within_s=2)
