@@ -2,14 +2,39 @@
 
 from django.urls import path, re_path
 
-from llmchat.api import stream_views, views
+from llmchat.api import (
+    conversation_export,
+    conversation_views,
+    stream_views,
+    views,
+)
 
 CHAT = "llm/chat"
+CONVERSATIONS = "llm/conversations"
 STREAMS = "llm/streams"
 
 urlpatterns = [
     path("", views.page, name="page"),
     re_path(rf"^{CHAT}/?$", views.ChatView.as_view(), name="chat"),
+    re_path(
+        rf"^{CONVERSATIONS}/?$",
+        conversation_views.ConversationsView.as_view(),
+        name="conversations",
+    ),
+    *(
+        re_path(
+            rf"^{CONVERSATIONS}/(?P<conversation_id>[^/]+)/export\.{kind}$",
+            conversation_export.ConversationExportView.as_view(),
+            {"kind": kind},
+            name=f"conversation-export-{kind}",
+        )
+        for kind in conversation_export.KINDS
+    ),
+    re_path(
+        rf"^{CONVERSATIONS}/(?P<conversation_id>[^/]+)/?$",
+        conversation_views.ConversationView.as_view(),
+        name="conversation",
+    ),
     re_path(rf"^{STREAMS}/?$", stream_views.StreamsView.as_view(), name="streams"),
     re_path(
         rf"^{STREAMS}/(?P<message_id>[^/]+)/?$",

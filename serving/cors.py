@@ -10,6 +10,7 @@ from llmchat.api import origins
 from llmchat.realtime.cors import HttpOptions, cors_headers
 
 _PATHS = ("/auth/", "/llm/")
+_REQUEST_HEADERS = ("Authorization", "Content-Type", "If-None-Match", "Last-Event-ID")
 
 
 def is_open(path: str) -> bool:
@@ -25,7 +26,7 @@ def headers(origin: str | None) -> list[tuple[str, str]]:
         for name, value in cors_headers(origin, options)
     ]
     if any(name == "access-control-allow-origin" for name, _ in found):
-        found.append(("access-control-expose-headers", "Retry-After"))
+        found.append(("access-control-expose-headers", "ETag, Retry-After"))
     return found
 
 
@@ -33,6 +34,9 @@ def preflight() -> list[tuple[str, str]]:
     """Return the further headers of a preflight response to an allowed origin."""
     return [
         ("access-control-allow-methods", "GET, POST, PATCH, DELETE"),
-        ("access-control-allow-headers", "Authorization, Content-Type"),
+        (
+            "access-control-allow-headers",
+            "Authorization, Content-Type, If-None-Match, Last-Event-ID",
+        ),
         ("access-control-max-age", "3600"),
     ]

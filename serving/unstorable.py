@@ -12,6 +12,8 @@ from django.db import DataError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
+from serving.errors import handler404
+
 logger = logging.getLogger(__name__)
 
 _ENCODED, _REPLACEMENT = "%00", "%EF%BF%BD"
@@ -37,7 +39,7 @@ class NulMiddleware:
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Remove NUL from the request, and pass it on."""
         if "\0" in request.path_info:
-            raise Http404
+            return handler404(request, Http404())
         query = request.META.get("QUERY_STRING", "")
         request.META["QUERY_STRING"] = query.replace(_ENCODED, _REPLACEMENT)
         cookies = request.COOKIES

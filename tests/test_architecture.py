@@ -20,7 +20,10 @@ _MODELS = (*_COMMON, "llmchat.models")
 _ACCESS = (*_MODELS, "llmchat.access")
 _BOOKS = (*_ACCESS, "llmchat.books")
 _ANSWERS = (*_BOOKS, "llmchat.answers")
-_API = (*_ANSWERS, "llmchat.api", "llmchat.realtime", "accounts")
+_API = (
+    *_ANSWERS,
+    *("llmchat.api", "llmchat.realtime", "llmchat.reports", "accounts"),
+)
 ROOMS: dict[str, tuple[str, ...]] = {
     "llmchat.conf": (),
     "llmchat.overhead": (),
@@ -37,7 +40,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "llmchat.answers": _BOOKS,
     "llmchat.reports": _MODELS,
     "llmchat.checks": _MODELS,
-    "llmchat.api": (*_ANSWERS, "llmchat.realtime", "accounts"),
+    "llmchat.api": (*_ANSWERS, "llmchat.realtime", "llmchat.reports", "accounts"),
     "llmchat.routing": _API,
     "llmchat.urls": _API,
     "llmchat.admin": (*_ANSWERS, "llmchat.reports", "accounts"),

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
+from django.utils import timezone
+
 from llmchat.books.sql import Columns
 from llmchat.books.turn import KnownHistory, Start, Turn
 from llmchat.errors import refusal
@@ -23,6 +25,8 @@ from llmchat.models import Conversation, Message
 from llmchat.providers.types import ChatMessage
 
 _TITLE_LENGTH = 80
+# Of a title that a person gives.
+TITLE_LENGTH = 120
 _BATCH = 200
 COLUMNS = Columns(Conversation, (field.name for field in Conversation._meta.fields))
 
@@ -111,6 +115,15 @@ def new_conversation(start: Start, now: datetime) -> Conversation:
     return Conversation(
         user_id=start.user_id, title=title, created_at=now, updated_at=now
     )
+
+
+def empty_conversation(user_id: int, title: str) -> Conversation:
+    """Return a conversation without messages, not stored yet.
+
+    A turn has to name it: no history leads to it.
+    """
+    now = timezone.now()
+    return Conversation(user_id=user_id, title=title, created_at=now, updated_at=now)
 
 
 def goes_on(

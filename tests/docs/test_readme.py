@@ -95,7 +95,7 @@ def test_a_command_is_in_the_readme(target: str) -> None:
 
 def _readable(pattern: str) -> str:
     """Return a pattern as a person writes it, its fields like those of the events."""
-    path = pattern.strip("^$").removesuffix("/?")
+    path = pattern.strip("^$").removesuffix("/?").replace("\\.", ".")
     named = re.sub(r"\(\?P<(\w+)>[^)]*\)", r"{\1}", path)
     return re.sub(r"_(\w)", lambda match: match[1].upper(), named)
 

@@ -1,0 +1,56 @@
+"""Conversations and their messages as REST clients see them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from llmchat.models import Conversation, Message
+
+
+def in_list(row: Conversation) -> dict[str, Any]:
+    """Return a conversation without its messages."""
+    return {
+        "id": str(row.pk),
+        "title": row.title,
+        "provider": row.provider,
+        "model": row.model,
+        "state": row.state or None,
+        "createdAt": row.created_at.isoformat(),
+        "updatedAt": row.updated_at.isoformat(),
+        "messageCount": row.message_count,
+        "usage": {"inputTokens": row.input_tokens, "outputTokens": row.output_tokens},
+        "cost": _dollars(row.cost),
+    }
+
+
+def in_full(row: Message) -> dict[str, Any]:
+    """Return a message; the fields of answers are null in others."""
+    return {
+        "id": str(row.pk),
+        "role": row.role,
+        "content": row.content,
+        "state": row.state,
+        "createdAt": row.created_at.isoformat(),
+        "provider": row.provider or None,
+        "model": row.model or None,
+        "finishReason": row.finish_reason or None,
+        "code": row.error_code or None,
+        "usage": _usage(row),
+        "cost": None if row.cost is None else _dollars(row.cost),
+    }
+
+
+def _dollars(cost: Decimal) -> str:
+    return f"{cost.normalize():f}"
+
+
+def _usage(row: Message) -> dict[str, Any] | None:
+    if row.input_tokens is None and row.output_tokens is None:
+        return None
+    return {
+        "inputTokens": row.input_tokens,
+        "outputTokens": row.output_tokens,
+        "reasoningTokens": row.reasoning_tokens,
+        "source": row.usage_source,
+    }

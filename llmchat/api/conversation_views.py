@@ -1,0 +1,121 @@
+"""The REST API of a user's own conversations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from llmchat.answers.stopping import delete
+from llmchat.api.async_view import AsyncAPIView
+from llmchat.api.conversation_fields import in_full, in_list
+from llmchat.api.etags import json_with_etag
+from llmchat.books.conversations import TITLE_LENGTH, empty_conversation
+from llmchat.database import read_database
+from llmchat.errors import refusal
+from llmchat.models import Conversation
+from llmchat.reports import own
+
+
+class ConversationsView(AsyncAPIView):
+    """`/llm/conversations`: the user's conversations, the latest first."""
+
+    async def get(self, request: Request) -> HttpResponseBase:
+        """List a page of them, or of those that `search` finds."""
+        return json_with_etag(request, await read_database(_listed, request))
+
+    async def post(self, request: Request) -> Response:
+        """Create one without messages, to be named as `conversationId` in a turn."""
+        title = _title(request, default="")
+        created = await read_database(_created, _user_id(request), title)
+        return Response(in_list(created), status=201)
+
+
+class ConversationView(AsyncAPIView):
+    """`/llm/conversations/{id}`: one of the user's conversations."""
+
+    async def get(self, request: Request, conversation_id: str) -> HttpResponseBase:
+        """Return it with its messages, the first one first."""
+        data = await read_database(_read, request, conversation_id)
+        return json_with_etag(request, data)
+
+    async def patch(self, request: Request, conversation_id: str) -> Response:
+        """Rename it."""
+        title = _title(request)
+        return Response(
+            await read_database(_renamed, _user_id(request), conversation_id, title)
+        )
+
+    async def delete(self, request: Request, conversation_id: str) -> HttpResponse:
+        """Delete it with its messages; an answer that is being written is stopped."""
+        await read_database(_deleted, _user_id(request), conversation_id)
+        return HttpResponse(status=204)
+
+
+def _user_id(request: Request) -> int:
+    return int(request.user.pk or 0)
+
+
+def _listed(request: Request) -> dict[str, Any]:
+    query = request.query_params
+    page = own.conversations_of(
+        _user_id(request),
+        search=query.get("search", ""),
+        cursor=query.get("cursor", ""),
+        limit=_limit(request, own.PAGE, own.MOST_CONVERSATIONS),
+    )
+    return {"results": [in_list(row) for row in page.rows], "cursor": page.cursor}
+
+
+def _created(user_id: int, title: str) -> Conversation:
+    row = empty_conversation(user_id, title)
+    row.save(force_insert=True)
+    return row
+
+
+def _read(request: Request, ident: str) -> dict[str, Any]:
+    row = own.conversation_of(_user_id(request), ident)
+    page = own.messages_of(
+        row,
+        cursor=request.query_params.get("cursor", ""),
+        limit=_limit(request, own.MOST_MESSAGES, own.MOST_MESSAGES),
+    )
+    messages = [in_full(message) for message in page.rows]
+    return in_list(row) | {"messages": messages, "cursor": page.cursor}
+
+
+def _renamed(user_id: int, ident: str, title: str) -> dict[str, Any]:
+    # One column alone: a turn may be changing the others.
+    own.owned(user_id, ident).update(title=title)
+    return in_list(own.conversation_of(user_id, ident))
+
+
+def _deleted(user_id: int, ident: str) -> None:
+    row = own.conversation_of(user_id, ident)
+    delete(Conversation.objects.filter(pk=row.pk))
+
+
+def _limit(request: Request, default: int, most: int) -> int:
+    text = request.query_params.get("limit", "")
+    if not text:
+        return default
+    is_number = text.isascii() and text.isdigit() and len(text) < 9
+    if not is_number or not 1 <= int(text) <= most:
+        raise refusal("bad_request", text=f"limit: must be a number from 1 to {most}")
+    return int(text)
+
+
+def _title(request: Request, default: str | None = None) -> str:
+    """Return the title in a body. Raises: ChatError `bad_request`."""
+    data = request.data
+    title = data.get("title", default) if isinstance(data, dict) else None
+    if not isinstance(title, str) or len(title) > TITLE_LENGTH:
+        text = f"title: must be a string of at most {TITLE_LENGTH} characters"
+        raise refusal("bad_request", text=text)
+    if "\0" in title or any("\ud800" <= char <= "\udfff" for char in title):
+        text = "title: holds a character that is not allowed"
+        raise refusal("bad_request", text=text)
+    return " ".join(title.split())

@@ -1,0 +1,130 @@
+"""What users read of their own: their conversations, a page at a time."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
+from llmchat.errors import refusal
+from llmchat.models import Conversation, Message
+from llmchat.models.workers import texts_of
+from llmchat.reports.search import matching
+
+PAGE = 50
+MOST_CONVERSATIONS = 200
+MOST_MESSAGES = 1000
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """Some rows, and the cursor of those behind them, None behind the last."""
+
+    rows: Sequence[Row]
+    cursor: str | None
+
+
+def conversations_of(
+    user_id: int, *, search: str = "", cursor: str = "", limit: int = PAGE
+) -> Page[Conversation]:
+    """Return a page of a user's conversations, the latest first.
+
+    Raises: ChatError `bad_request`, for a cursor that none of these pages had.
+    """
+    rows = Conversation.objects.filter(user_id=user_id)
+    if search.strip():
+        rows = matching(rows, search, user_id=user_id)
+    if cursor:
+        moment, ident = _place(cursor)
+        rows = rows.filter(
+            Q(updated_at__lt=moment) | Q(updated_at=moment, pk__lt=ident)
+        )
+    found = list(rows.order_by("-updated_at", "-pk")[: limit + 1])
+    return _page(found, limit, lambda row: f"{row.updated_at.isoformat()} {row.pk}")
+
+
+def conversation_of(user_id: int, ident: str) -> Conversation:
+    """Return a user's conversation.
+
+    Raises: ChatError `conversation_not_found`, also for one of somebody else's.
+    """
+    row = owned(user_id, ident).first()
+    if row is None:
+        raise refusal("conversation_not_found")
+    return row
+
+
+def owned(user_id: int, ident: str) -> QuerySet[Conversation]:
+    """Return the conversation with that id, if it is the user's, as a query."""
+    try:
+        return Conversation.objects.filter(user_id=user_id, pk=UUID(ident))
+    except ValueError:
+        return Conversation.objects.none()
+
+
+def messages_of(
+    conversation: Conversation, *, cursor: str = "", limit: int = MOST_MESSAGES
+) -> Page[Message]:
+    """Return a page of a conversation's messages, the first one first.
+
+    An answer that is being written has its text so far.
+
+    Raises: ChatError `bad_request`, for a cursor that none of these pages had.
+    """
+    rows = Message.objects.filter(conversation=conversation).order_by("position")
+    if cursor:
+        rows = rows.filter(position__gt=_position(cursor))
+    found = list(rows[: limit + 1])
+    running = [row for row in found if row.state == Message.State.STREAMING]
+    texts = texts_of([row.pk for row in running]) if running else {}
+    for row in running:
+        row.content = texts.get(row.pk, row.content)
+    return _page(found, limit, lambda row: str(row.position))
+
+
+def _page(found: Sequence[Row], limit: int, place: Callable[[Row], str]) -> Page[Row]:
+    rows = found[:limit]
+    is_last = len(found) <= limit
+    return Page(rows, None if is_last else _encoded(place(rows[-1])))
+
+
+def _encoded(place: str) -> str:
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def _decoded(cursor: str) -> str:
+    padded = cursor.encode() + b"=" * (-len(cursor) % 4)
+    return base64.b64decode(padded, b"-_", validate=True).decode()
+
+
+def _place(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        moment, ident = _decoded(cursor).split(" ")
+        place = datetime.fromisoformat(moment), UUID(ident)
+    except (ValueError, binascii.Error) as exc:
+        raise _bad_cursor() from exc
+    if place[0].tzinfo is None:
+        raise _bad_cursor()
+    return place
+
+
+def _position(cursor: str) -> int:
+    try:
+        position = int(_decoded(cursor))
+    except (ValueError, binascii.Error) as exc:
+        raise _bad_cursor() from exc
+    if not 0 <= position < 2**31:
+        raise _bad_cursor()
+    return position
+
+
+def _bad_cursor() -> Exception:
+    return refusal("bad_request", text="cursor: is not one that this list has returned")

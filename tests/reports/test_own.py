@@ -1,0 +1,84 @@
+"""What users read of their own costs the same however much there is."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.utils import timezone
+
+from llmchat.models import Conversation, Message
+from llmchat.reports import own
+
+MANY = 1000
+# Wanted are 50 ms; the suite shares its machine.
+LIMIT_S = 0.5
+
+
+@pytest.fixture
+def user_id() -> int:
+    users = get_user_model().objects
+    now = timezone.now()
+    ids = [users.create_user(name, password=None).pk for name in ("ann", "bob")]
+    rows = [
+        Conversation(
+            user_id=ids[number % 2],
+            title=f"About {number}",
+            created_at=now,
+            # Some at the same moment.
+            updated_at=now - timedelta(seconds=number // 10),
+        )
+        for number in range(2 * MANY)
+    ]
+    Conversation.objects.bulk_create(rows)
+    Message.objects.bulk_create(
+        Message(
+            conversation=row,
+            user_id=row.user_id,
+            position=position,
+            role="user",
+            content=f"{row.title}, word {position}",
+            created_at=row.updated_at,
+        )
+        for row in rows
+        for position in range(4)
+    )
+    return int(ids[0])
+
+
+@pytest.mark.django_db
+def test_a_thousand_conversations(user_id: int, django_assert_max_num_queries) -> None:
+    seen = []
+    cursor: str | None = ""
+    while cursor is not None:
+        began = time.perf_counter()
+        with django_assert_max_num_queries(1):
+            page = own.conversations_of(user_id, cursor=cursor, limit=200)
+        assert time.perf_counter() - began < LIMIT_S
+        seen += [row.pk for row in page.rows]
+        cursor = page.cursor
+    assert len(seen) == len(set(seen)) == MANY
+
+    began = time.perf_counter()
+    with django_assert_max_num_queries(4):
+        found = own.conversations_of(user_id, search="About 14, word 3")
+        [row] = found.rows
+        messages = own.messages_of(own.conversation_of(user_id, str(row.pk))).rows
+    assert time.perf_counter() - began < LIMIT_S
+    print(f"search and read: {1000 * (time.perf_counter() - began):.1f} ms")
+    assert row.title == "About 14"
+    assert [message.position for message in messages] == [0, 1, 2, 3]
+
+
+@pytest.mark.django_db
+def test_messages_come_in_pages(user_id: int) -> None:
+    row = own.conversations_of(user_id, limit=1).rows[0]
+    first = own.messages_of(row, limit=3)
+    assert first.cursor is not None
+    rest = own.messages_of(row, cursor=first.cursor, limit=3)
+
+    positions = [message.position for message in (*first.rows, *rest.rows)]
+    assert positions == [0, 1, 2, 3]
+    assert rest.cursor is None
