@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
+from django.db import DEFAULT_DB_ALIAS
 from django.utils import timezone
 
 from llmchat.access import memory
@@ -141,10 +142,8 @@ def _read_conversations(
 
 
 def _conversation(row: list[Any]) -> Conversation:
-    return Conversation(**dict(zip(_ATTRIBUTES, row, strict=True)))
-
-
-_ATTRIBUTES = tuple("user_id" if name == "user" else name for name in COLUMNS.names)
+    # They are all columns, in the model's order.
+    return Conversation.from_db(DEFAULT_DB_ALIAS, COLUMNS.names, row)
 
 
 def _read_answers(facts: Facts, ids: Sequence[UUID], lock: str) -> None:
