@@ -66,7 +66,8 @@ def read(starts: Sequence[Start], ends: Sequence[End], *, wait: bool) -> Facts:
 
     Raises: OperationalError.
     """
-    facts = Facts(memory.current())
+    # An end is about its own answer alone, however its provider has changed since.
+    facts = Facts(memory.current() if starts else memory.latest())
     lock = locking(wait=wait)
     _read_users(facts, {start.user_id for start in starts}, lock)
     _read_conversations(facts, starts, ends, lock)

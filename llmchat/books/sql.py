@@ -136,7 +136,9 @@ def _adapter(field: Any) -> Adapt | None:
     if isinstance(field, models.IntegerField):
         adapt = connection.ops.adapt_integerfield_value
         return partial(adapt, internal_type=field.get_internal_type())
-    # The same moments and costs come again and again, and take long to write.
+    if isinstance(field, models.DateTimeField):
+        return connection.ops.adapt_datetimefield_value
+    # Few different costs are written, and each takes long.
     return lru_cache(_REMEMBERED)(partial(_as_saved, field))
 
 

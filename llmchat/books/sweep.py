@@ -51,8 +51,9 @@ def sweep(
     else:
         budgets.release_orphans()
         pieces.delete_orphans()
+        if written is not None:
+            pieces.forget_others(written)
         leases.forget_old(now)
-        ensure_revision()
     running = _read(rows)
     known = leases.of_workers({row.worker for row in running})
     dead = [
@@ -64,7 +65,10 @@ def sweep(
             else not leases.is_alive(row.worker, known.get(row.worker), now)
         )
     ]
-    return sum(_interrupt(row) for row in dead)
+    interrupted = sum(_interrupt(row) for row in dead)
+    if user_id is None:
+        ensure_revision()
+    return interrupted
 
 
 def _read(rows: QuerySet[Message]) -> list[_Running]:
