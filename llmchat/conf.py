@@ -7,7 +7,9 @@ can override the setting.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.conf import settings
 
@@ -49,6 +51,13 @@ class Conf:
     deepseek_base_url: str = "https://api.deepseek.com"
 
 
+_read: tuple[Mapping[str, Any], Conf] | None = None
+
+
 def get() -> Conf:
-    """Return the current settings."""
-    return Conf(**settings.LLMCHAT)
+    """Return the current settings; who overrides them sets another dictionary."""
+    global _read
+    values, known = settings.LLMCHAT, _read
+    if known is None or known[0] is not values:
+        known = _read = values, Conf(**values)
+    return known[1]

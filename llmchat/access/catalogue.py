@@ -93,7 +93,7 @@ def route(
     missing = None if fallback else _missing(row, found.keys)
     if missing is not None:
         raise missing
-    return replace(found, fallback=fallback)
+    return replace(found, fallback=fallback) if fallback else found
 
 
 def trial(key: models.ProviderKey) -> tuple[Provider, Key]:

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -54,6 +55,8 @@ def ring(provider: Provider) -> KeyRing:
         rests = {ident(row): (row.resting_until, row.last_error) for row, _ in stored}
         return _ring([key for _, key in stored], rests)
     keys = _from_environment(provider.name)
+    if not _resting:
+        return KeyRing(keys)
     return _ring(keys, {key.ident: _resting.get(key, (None, "")) for key in keys})
 
 
@@ -110,16 +113,20 @@ def _decrypted(rows: Iterable[ProviderKey]) -> Iterable[tuple[ProviderKey, Key]]
             logger.error("provider key %s cannot be used: %s", row.pk, exc)
 
 
-def _from_environment(provider: str) -> list[Key]:
+def _from_environment(provider: str) -> tuple[Key, ...]:
     preset = DEFAULT_PROVIDERS.get(provider)
     if preset is None or not preset.key_setting:
-        return []
-    setting = str(getattr(conf.get(), preset.key_setting))
+        return ()
+    return _listed(provider, str(getattr(conf.get(), preset.key_setting)))
+
+
+@lru_cache(maxsize=len(DEFAULT_PROVIDERS))
+def _listed(provider: str, setting: str) -> tuple[Key, ...]:
     values = filter(None, map(str.strip, setting.split(",")))
-    return [
+    return tuple(
         Key(f"environment {provider} {number}", value)
         for number, value in enumerate(values, 1)
-    ]
+    )
 
 
 def _note_refusal(key: Key, code: str, now: datetime) -> None:

@@ -54,6 +54,11 @@ def current() -> Memory:
     return known
 
 
+def latest() -> Memory:
+    """Return the rows as this process has read them last."""
+    return _remembered or current()
+
+
 def latest_revision() -> str | None:
     """Return the revision that this process has read last."""
     return _remembered.revision if _remembered else None

@@ -19,15 +19,15 @@ from llmchat.answers.events import Cancelled, Done, End, Failed
 from llmchat.answers.live_stream import LiveStream
 from llmchat.api.acks import accept, accept_attached, reject
 from llmchat.api.floods import Floods, claimed_user
-from llmchat.api.serializers import (
-    AttachSerializer,
-    CancelSerializer,
-    TurnSerializer,
+from llmchat.api.socket_reader import SocketReader, emit
+from llmchat.api.validation import (
+    ATTACH_FIELDS,
+    CANCEL_FIELDS,
+    TURN_FIELDS,
     readable_session_id,
     turn_from,
     validated,
 )
-from llmchat.api.socket_reader import SocketReader, emit
 from llmchat.api.visitors import (
     Visitor,
     active_users,
@@ -167,7 +167,7 @@ class ChatNamespace(Namespace):
         streams = runtime.get().streams
         try:
             check_expiry(socket)
-            turn = turn_from(validated(TurnSerializer, args[0] if args else None))
+            turn = turn_from(validated(TURN_FIELDS, args[0] if args else None))
             stream = streams.register(visitor_of(socket).user_id, turn.session_id)
         except ChatError as exc:
             _refuse(socket, args, exc, ack)
@@ -189,7 +189,7 @@ class ChatNamespace(Namespace):
             return
         try:
             check_expiry(socket)
-            fields = validated(AttachSerializer, args[0] if args else None)
+            fields = validated(ATTACH_FIELDS, args[0] if args else None)
             stream = find_stream(
                 visitor_of(socket).user_id,
                 message_id=fields.get("messageId"),
@@ -212,7 +212,7 @@ class ChatNamespace(Namespace):
     async def cancel(self, socket: Socket, *args: Any, ack: Ack | None) -> None:
         """Cancel a stream of the same user, wherever it was started."""
         try:
-            fields = validated(CancelSerializer, args[0] if args else None)
+            fields = validated(CANCEL_FIELDS, args[0] if args else None)
         except ChatError as exc:
             _refuse(socket, args, exc, ack)
             return

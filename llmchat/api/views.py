@@ -21,7 +21,7 @@ from llmchat.answers.events import Done, Failed
 from llmchat.answers.follower import Follower
 from llmchat.answers.live_stream import LiveStream
 from llmchat.api.async_view import AsyncAPIView, EventStream, answer_events, quiet
-from llmchat.api.serializers import ChatRequestSerializer, turn_from, validated
+from llmchat.api.validation import CHAT_FIELDS, turn_from, validated
 from llmchat.api.wire import payload
 from llmchat.books.turn import Turn
 from llmchat.database import read_database
@@ -35,10 +35,10 @@ class ChatView(AsyncAPIView):
         """Answer the turn in the body."""
         user_id = int(request.user.pk or 0)
         await count_message(user_id)
-        fields = validated(ChatRequestSerializer, request.data)
+        fields = validated(CHAT_FIELDS, request.data)
         turn = turn_from(fields, session_id=f"rest-{uuid4()}")
         stream = runtime.get().streams.register(user_id, turn.session_id)
-        if fields["stream"]:
+        if fields.get("stream"):
             return await _streamed(turn, stream)
         return await _whole(turn, stream)
 

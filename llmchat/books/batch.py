@@ -23,7 +23,7 @@ from llmchat.books.begin import StartUnknownError, unavailable
 from llmchat.books.checkpoint import Checkpointed
 from llmchat.books.conversations import COLUMNS, start_of
 from llmchat.books.facts import Facts
-from llmchat.books.sql import Columns
+from llmchat.books.sql import Columns, one_cursor
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import Begun, Checkpoint, End, Outcome, Start, Turn
 from llmchat.database import note_failure
@@ -146,7 +146,7 @@ def _together(items: Sequence[Item], *, wait: bool) -> list[Result]:
     results: dict[int, Result] = {}
     is_decided = False
     try:
-        with transaction.atomic():
+        with transaction.atomic(), one_cursor():
             known = facts.read(starts, ends, wait=wait)
             results = {id(item): checkpoint.write(item) for item in checkpoints}
             _ended(known, ends, write=not starts)

@@ -86,7 +86,7 @@ def write(facts: Facts, ended: Ended) -> None:
     _ENDED.update(ended.answers)
     _AMENDED.update(ended.amended)
     if ended.answers:
-        pieces.delete([row["id"] for row in ended.answers])
+        pieces.delete_written([row["id"] for row in ended.answers])
     for ident in ended.rehash:
         facts.conversations[ident].thread_hash = stored_hash(ident)
     for ident in ended.restate:

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
+from django.db import DEFAULT_DB_ALIAS
 from django.utils import timezone
 
 from llmchat.access import memory
@@ -65,7 +66,8 @@ def read(starts: Sequence[Start], ends: Sequence[End], *, wait: bool) -> Facts:
 
     Raises: OperationalError.
     """
-    facts = Facts(memory.current())
+    # An end is about its own answer alone, however its provider has changed since.
+    facts = Facts(memory.current() if starts else memory.latest())
     lock = locking(wait=wait)
     _read_users(facts, {start.user_id for start in starts}, lock)
     _read_conversations(facts, starts, ends, lock)
@@ -141,10 +143,8 @@ def _read_conversations(
 
 
 def _conversation(row: list[Any]) -> Conversation:
-    return Conversation(**dict(zip(_ATTRIBUTES, row, strict=True)))
-
-
-_ATTRIBUTES = tuple("user_id" if name == "user" else name for name in COLUMNS.names)
+    # They are all columns, in the model's order.
+    return Conversation.from_db(DEFAULT_DB_ALIAS, COLUMNS.names, row)
 
 
 def _read_answers(facts: Facts, ids: Sequence[UUID], lock: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import partial
 from uuid import UUID
+
+from django.db import transaction
 
 from llmchat.books.sql import Columns
 from llmchat.books.turn import Progress, storable
@@ -12,10 +15,13 @@ from llmchat.models import Message, Piece
 
 _PIECES = Columns(Piece, ["message_id", "start", "text", "written_at"])
 _OF_MESSAGE = Columns(Piece, ["message_id"])
+# The answers of this process that may have pieces; no other writes any of them.
+_written: set[UUID] = set()
 
 
-def add(progress: Iterable[Progress], now: datetime) -> None:
+def add(progress: Sequence[Progress], now: datetime) -> None:
     """Store the new text of running answers."""
+    _written.update(item.message_id for item in progress if item.text)
     _PIECES.insert(
         [
             {
@@ -34,6 +40,19 @@ def add(progress: Iterable[Progress], now: datetime) -> None:
 def delete(message_ids: Sequence[UUID]) -> None:
     """Delete the pieces of answers whose whole text is stored."""
     _OF_MESSAGE.delete(message_ids)
+
+
+def delete_written(message_ids: Sequence[UUID]) -> None:
+    """Delete the pieces of this process's answers: the short ones never had any."""
+    written = _written.intersection(message_ids)
+    if written:
+        delete(list(written))
+        transaction.on_commit(partial(_written.difference_update, written))
+
+
+def forget_others(message_ids: Collection[UUID]) -> None:
+    """Forget all answers but these; what is left of them is nobody's."""
+    _written.intersection_update(message_ids)
 
 
 def delete_orphans() -> None:

@@ -5,16 +5,22 @@ The ORM compiles each statement anew, which costs more than the statement itself
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
-from typing import Any
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime
+from functools import cached_property, lru_cache, partial
+from operator import attrgetter
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from django.db import connection, models
 
 Row = Mapping[str, Any]
+Adapt: TypeAlias = Callable[[Any], Any]
 # How many a statement inserts, so that its parameters are not too many.
 _ROWS = 500
+_REMEMBERED = 256
 
 
 class Columns:
@@ -32,58 +38,75 @@ class Columns:
 
     def read(self, sql: str, parameters: Sequence[Any]) -> list[list[Any]]:
         """Return what a SELECT of these columns finds."""
-        with connection.cursor() as cursor:
+        with _cursor() as cursor:
             cursor.execute(sql, parameters)
             rows = cursor.fetchall()
-        converters = self._converters
+        if not rows:
+            return []
+        convert = self._converters
         return [
             [
                 _converted(value, *converter) if converter else value
-                for value, converter in zip(row, converters, strict=True)
+                for value, converter in zip(row, convert, strict=True)
             ]
             for row in rows
         ]
 
     def insert(self, rows: Sequence[Row]) -> None:
         """Insert rows, each with all of the columns."""
-        values = f"({places(self._fields)})"
         for at in range(0, len(rows), _ROWS):
             some = self._prepared(rows[at : at + _ROWS])
-            with connection.cursor() as cursor:
+            values = ", ".join([self._values] * len(some))
+            with _cursor() as cursor:
                 cursor.execute(
-                    f"INSERT INTO {self.table} ({self.selected}) "
-                    f"VALUES {', '.join([values] * len(some))}",
-                    [value for row in some for value in row],
+                    f"{self._insert} {values}", [value for row in some for value in row]
                 )
 
     def update(self, rows: Sequence[Row]) -> None:
         """Update rows, found by the last of the columns."""
-        *changed, key = (f"{_quoted(field)} = %s" for field in self._fields)
         if not rows:
             return
-        sql = f"UPDATE {self.table} SET {', '.join(changed)} WHERE {key}"
-        with connection.cursor() as cursor:
+        with _cursor() as cursor:
             if len(rows) == 1:
-                cursor.execute(sql, *self._prepared(rows))
+                cursor.execute(self._update, *self._prepared(rows))
             else:
-                cursor.executemany(sql, self._prepared(rows))
+                cursor.executemany(self._update, self._prepared(rows))
 
     def delete(self, values: Sequence[object]) -> None:
         """Delete the rows with these values in the only column."""
         (field,) = self._fields
         found = [field.get_db_prep_save(value, connection) for value in values]
-        with connection.cursor() as cursor:
+        with _cursor() as cursor:
             where = f"{_quoted(field)} IN ({places(found)})"
             cursor.execute(f"DELETE FROM {self.table} WHERE {where}", found)
 
-    def _prepared(self, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+    def _prepared(self, rows: Sequence[Row]) -> list[list[Any]]:
+        prepared = self._adapted
         return [
-            tuple(
-                field.get_db_prep_save(row[name], connection)
-                for name, field in zip(self.names, self._fields, strict=True)
-            )
+            [
+                adapt(row[name]) if adapt is not None else row[name]
+                for name, adapt in prepared
+            ]
             for row in rows
         ]
+
+    @cached_property
+    def _insert(self) -> str:
+        return f"INSERT INTO {self.table} ({self.selected}) VALUES"
+
+    @cached_property
+    def _values(self) -> str:
+        return f"({places(self._fields)})"
+
+    @cached_property
+    def _update(self) -> str:
+        *changed, key = (f"{_quoted(field)} = %s" for field in self._fields)
+        return f"UPDATE {self.table} SET {', '.join(changed)} WHERE {key}"
+
+    @cached_property
+    def _adapted(self) -> list[tuple[str, Adapt | None]]:
+        adapters = map(_adapter, self._fields)
+        return list(zip(self.names, adapters, strict=True))
 
     @cached_property
     def _converters(self) -> list[tuple[list[Any], Any] | None]:
@@ -97,6 +120,63 @@ class Columns:
             for column in columns
         ]
         return [pair if pair[0] else None for pair in found]
+
+
+@contextmanager
+def one_cursor() -> Iterator[None]:
+    """Let the statements inside share a cursor: one costs as much as a statement."""
+    with connection.cursor() as cursor:
+        _shared.cursor = cursor
+        try:
+            yield
+        finally:
+            _shared.cursor = None
+
+
+def _cursor() -> AbstractContextManager[Any]:
+    cursor = _shared.cursor
+    return connection.cursor() if cursor is None else nullcontext(cursor)
+
+
+class _Shared(threading.local):
+    """The cursor that the statements of a thread share."""
+
+    cursor: Any = None
+
+
+_shared = _Shared()
+
+
+def _adapter(field: Any) -> Adapt | None:
+    """Return what makes a parameter of a value, which is of its field's own type.
+
+    None: it is one. `get_db_prep_save` would ask for the type of each value.
+    """
+    if field.is_relation:
+        return _adapter(field.target_field)
+    if isinstance(field, models.CharField | models.TextField):
+        return str  # the choices are strings of a type of their own
+    if isinstance(field, models.BooleanField | models.AutoField):
+        return None
+    if isinstance(field, models.UUIDField):
+        is_native = connection.features.has_native_uuid_field
+        return None if is_native else attrgetter("hex")
+    if isinstance(field, models.IntegerField):
+        adapt = connection.ops.adapt_integerfield_value
+        return partial(adapt, internal_type=field.get_internal_type())
+    # The moment of a batch and the same costs come again and again, and take long.
+    if isinstance(field, models.DateTimeField):
+        return _moment
+    return lru_cache(_REMEMBERED)(partial(_as_saved, field))
+
+
+@lru_cache(_REMEMBERED)
+def _moment(value: datetime | None) -> Any:
+    return connection.ops.adapt_datetimefield_value(value)
+
+
+def _as_saved(field: Any, value: Any) -> Any:
+    return field.get_db_prep_save(value, connection)
 
 
 def places(values: Sequence[object]) -> str:

@@ -17,6 +17,7 @@ from llmchat.books.conversations import stored_hash
 from llmchat.books.turn import LEASE
 from llmchat.books.workers import worker_id
 from llmchat.models import Conversation, Message
+from llmchat.models.revision import ensure_revision
 from llmchat.models.workers import first_written_at, texts_of
 
 _State = Message.State
@@ -37,6 +38,8 @@ def sweep(
 ) -> int:
     """Mark the answers of dead processes as interrupted; return how many they were.
 
+    Without a user it puts right the rest of the books, too.
+
     A lease of this process's own may have run out because it was suspended, so its
     rows are left alone: but for old ones that are not among `written`, which is all
     that it writes.
@@ -48,6 +51,8 @@ def sweep(
     else:
         budgets.release_orphans()
         pieces.delete_orphans()
+        if written is not None:
+            pieces.forget_others(written)
         leases.forget_old(now)
     running = _read(rows)
     known = leases.of_workers({row.worker for row in running})
@@ -60,7 +65,10 @@ def sweep(
             else not leases.is_alive(row.worker, known.get(row.worker), now)
         )
     ]
-    return sum(_interrupt(row) for row in dead)
+    interrupted = sum(_interrupt(row) for row in dead)
+    if user_id is None:
+        ensure_revision()
+    return interrupted
 
 
 def _read(rows: QuerySet[Message]) -> list[_Running]:

@@ -38,8 +38,18 @@ def revise() -> None:
     """Tell every process that remembered rows change in this transaction."""
     rows = Revision.objects.filter(pk=_ROW)
     if not rows.update(word=uuid.uuid4()):
-        Revision.objects.bulk_create([Revision()], ignore_conflicts=True)
+        _write_first()
         rows.update(word=uuid.uuid4())
+
+
+def ensure_revision() -> None:
+    """Write a word where there is none: without one nothing is remembered."""
+    if current_revision() is None:
+        _write_first()
+
+
+def _write_first() -> None:
+    Revision.objects.bulk_create([Revision()], ignore_conflicts=True)
 
 
 def current_revision() -> str | None:

@@ -20,6 +20,7 @@ from django.utils import timezone
 from llmchat import models
 from llmchat.access import keys, memory
 from llmchat.access.permissions import access_of
+from llmchat.books.sweep import sweep
 from llmchat.models import Budget, Provider, ProviderAccess, ProviderKey, Revision
 from llmchat.models.revision import current_revision
 from tests.support import live
@@ -294,6 +295,21 @@ def test_without_a_revision_nothing_is_remembered(row):
     Revision.objects.all().delete()
     with connection.cursor() as cursor:
         cursor.execute("UPDATE llmchat_provider SET input_price = 7")
+    assert price_of_test() == 7
+
+
+def test_a_sweep_writes_the_word_without_which_nothing_is_remembered(row):
+    """No row has been changed since the migrations, as where the keys are settings."""
+    Revision.objects.all().delete()
+    sweep()
+    first = current_revision()
+    memory.current()
+    with CaptureQueriesContext(connection) as queries:
+        memory.current()
+    assert len(queries) == 1
+    sweep()
+    assert current_revision() == first
+    Provider.objects.update(input_price=7)
     assert price_of_test() == 7
 
 

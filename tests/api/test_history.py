@@ -10,7 +10,7 @@ from django.db.models import Model
 
 from llmchat.answers.answer import cancel_stream
 from llmchat.answers.events import Cancelled
-from llmchat.api.serializers import TurnSerializer, turn_from, validated
+from llmchat.api.validation import TURN_FIELDS, turn_from, validated
 from llmchat.books.turn import Turn
 from llmchat.database import in_database
 from llmchat.models import Conversation
@@ -23,7 +23,7 @@ def said(*pairs: tuple[str, str], session_id: str) -> Turn:
     """Return the turn that a client sends with this history."""
     messages = [{"role": role, "content": content} for role, content in pairs]
     data = {"sessionId": session_id, "provider": "test", "messages": messages}
-    return turn_from(validated(TurnSerializer, data))
+    return turn_from(validated(TURN_FIELDS, data))
 
 
 async def cancel_before_the_first_word(user: Model, upstream: Any, turn: Turn) -> None:

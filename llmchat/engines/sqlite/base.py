@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import closing
+from functools import lru_cache
 from typing import Any
 
 from django.db.backends.sqlite3 import base
@@ -16,6 +17,23 @@ from llmchat import database
 _COMMAND_S = 20.0
 _REQUEST_S = 4.0
 _KNOWN_S = 0.2
+# So many statements are remembered in SQLite's style.
+_STATEMENTS = 256
+
+
+class Cursor(base.SQLiteCursorWrapper):
+    """Django's own cursor, which writes each statement once in SQLite's style."""
+
+    def convert_query(self, query: str, *, param_names: Any = None) -> str:
+        """Return the statement with SQLite's placeholders; called by Django."""
+        if param_names is not None:
+            return super().convert_query(query, param_names=param_names)
+        return _converted(query)
+
+
+@lru_cache(_STATEMENTS)
+def _converted(query: str) -> str:
+    return str(base.FORMAT_QMARK_REGEX.sub("?", query).replace("%%", "%"))
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -37,7 +55,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if timeout_s != self._timeout_s:
             self._timeout_s = timeout_s
             self.connection.execute(f"PRAGMA busy_timeout = {timeout_s * 1000:.0f}")
-        return super().create_cursor(name)
+        return self.connection.cursor(factory=Cursor)
 
     def _lock_timeout(self) -> float:
         """Return the current lock timeout, within the caller's deadline."""

@@ -8,11 +8,11 @@ import pytest
 
 from llmchat.access import catalogue
 from llmchat.access.permissions import Access
-from llmchat.api.serializers import (
+from llmchat.api.validation import (
+    CANCEL_FIELDS,
+    CHAT_FIELDS,
     MAX_MESSAGES,
-    CancelSerializer,
-    ChatRequestSerializer,
-    TurnSerializer,
+    TURN_FIELDS,
     readable_session_id,
     turn_from,
     validated,
@@ -27,7 +27,7 @@ def without(name):
     return {key: value for key, value in GOOD.items() if key != name}
 
 
-def complaint(data, kind=TurnSerializer):
+def complaint(data, kind=TURN_FIELDS):
     with pytest.raises(ChatError) as refused:
         validated(kind, data)
     assert refused.value.code == "bad_request"
@@ -36,7 +36,7 @@ def complaint(data, kind=TurnSerializer):
 
 
 def test_the_documented_payload_is_a_turn():
-    turn = turn_from(validated(TurnSerializer, GOOD))
+    turn = turn_from(validated(TURN_FIELDS, GOOD))
 
     assert (turn.session_id, turn.provider) == ("s-1", "openai")
     assert [(m.role, m.content) for m in turn.messages] == [("user", "Hi")]
@@ -51,7 +51,7 @@ def test_the_optional_fields_are_taken():
         "maxTokens": 5,
         "conversationId": str(conversation_id),
     }
-    turn = turn_from(validated(TurnSerializer, GOOD | extra))
+    turn = turn_from(validated(TURN_FIELDS, GOOD | extra))
 
     assert (turn.model, turn.temperature, turn.max_tokens) == ("m", 1.0, 5)
     assert turn.conversation_id == conversation_id
@@ -61,11 +61,11 @@ def test_the_optional_fields_are_taken():
     "name", ["model", "temperature", "maxTokens", "conversationId"]
 )
 def test_an_optional_field_may_be_null(name):
-    assert validated(TurnSerializer, GOOD | {name: None})[name] is None
+    assert validated(TURN_FIELDS, GOOD | {name: None})[name] is None
 
 
 def test_unknown_fields_are_ignored():
-    assert "colour" not in validated(TurnSerializer, GOOD | {"colour": "blue"})
+    assert "colour" not in validated(TURN_FIELDS, GOOD | {"colour": "blue"})
 
 
 @pytest.mark.parametrize("data", [None, 5, "text", [], [GOOD], True, 1.5])
@@ -164,7 +164,7 @@ EMPTY = {"role": "assistant", "content": ""}
     ],
 )
 def test_an_answer_without_a_word_counts_for_nothing(history):
-    turn = turn_from(validated(TurnSerializer, GOOD | {"messages": history}))
+    turn = turn_from(validated(TURN_FIELDS, GOOD | {"messages": history}))
     assert [(m.role, m.content) for m in turn.messages] == [("user", "Hi")] * 2
 
 
@@ -177,7 +177,7 @@ def test_an_answer_without_a_word_counts_for_nothing(history):
         ({"max_tokens": None}, None),
     ],
 )
-@pytest.mark.parametrize("kind", [TurnSerializer, ChatRequestSerializer])
+@pytest.mark.parametrize("kind", [TURN_FIELDS, CHAT_FIELDS])
 def test_max_tokens_is_taken_for_max_tokens_in_camel_case(given, expected, kind):
     assert turn_from(validated(kind, GOOD | given)).max_tokens == expected
 
@@ -187,7 +187,7 @@ def test_max_tokens_is_taken_for_max_tokens_in_camel_case(given, expected, kind)
 )
 @pytest.mark.django_db
 def test_any_other_provider_name_is_not_found(name):
-    turn = turn_from(validated(TurnSerializer, GOOD | {"provider": name}))
+    turn = turn_from(validated(TURN_FIELDS, GOOD | {"provider": name}))
     with pytest.raises(ChatError) as refused:
         catalogue.route(turn.provider, Access({}), turn.model)
     assert (refused.value.code, refused.value.text) == (
@@ -205,33 +205,31 @@ def test_the_place_of_a_wrong_message_is_named():
 def test_text_that_cannot_be_stored_is_replaced(content):
     turn = turn_from(
         validated(
-            TurnSerializer, GOOD | {"messages": [{"role": "user", "content": content}]}
+            TURN_FIELDS, GOOD | {"messages": [{"role": "user", "content": content}]}
         )
     )
     assert turn.messages[0].content == "a\ufffdb"
 
 
 def test_as_many_messages_as_allowed_are_taken():
-    turn = turn_from(
-        validated(TurnSerializer, GOOD | {"messages": [USER] * MAX_MESSAGES})
-    )
+    turn = turn_from(validated(TURN_FIELDS, GOOD | {"messages": [USER] * MAX_MESSAGES}))
     assert len(turn.messages) == MAX_MESSAGES
 
 
 @pytest.mark.parametrize("data", [without("sessionId"), {**GOOD, "sessionId": None}])
 def test_rest_needs_no_session_id(data):
-    fields = validated(ChatRequestSerializer, data)
-    assert fields["stream"] is False
+    fields = validated(CHAT_FIELDS, data)
+    assert not fields.get("stream")
     assert turn_from(fields, session_id="made-up").session_id == "made-up"
 
 
 @pytest.mark.parametrize("stream", ["true", 1, None, []])
 def test_rest_takes_a_switch_for_a_switch(stream):
-    assert complaint(GOOD | {"stream": stream}, ChatRequestSerializer)
+    assert complaint(GOOD | {"stream": stream}, CHAT_FIELDS)
 
 
 def test_a_cancel_needs_its_session_id():
-    assert complaint({}, CancelSerializer) == "sessionId is missing"
+    assert complaint({}, CANCEL_FIELDS) == "sessionId is missing"
 
 
 @pytest.mark.parametrize(
