@@ -20,6 +20,7 @@ from django.utils import timezone
 from llmchat.answers.events import End, Failed, Started
 from llmchat.books.turn import Begun
 from llmchat.errors import ChatError, refusal
+from llmchat.overhead import Stopwatch, overhead
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,9 @@ class LiveStream:
 
     __slots__ = (
         "_asking",
+        "_first_s",
         "_readers",
+        "_watch",
         "begun",
         "cancelled",
         "chars",
@@ -88,6 +91,8 @@ class LiveStream:
         self.ended_at = 0.0
         self._asking: asyncio.Task[object] | None = None
         self._readers: tuple[Reader, ...] = ()
+        self._first_s: float | None = None
+        self._watch = Stopwatch()
 
     @property
     def text(self) -> str:
@@ -108,19 +113,23 @@ class LiveStream:
     def ask_begins(self) -> None:
         """Let `cancel` cancel this task from now on."""
         self._asking = asyncio.current_task()
+        self._watch.stop()
         if self.cancelled:
             raise asyncio.CancelledError
 
     def ask_ends(self) -> None:
         """Let nothing cancel this task any more, and forget that something did."""
         task, self._asking = self._asking, None
+        self._watch.go_on()
         self.ending = True
         while task is not None and task.cancelling():
             task.uncancel()
 
     def append(self, texts: Sequence[str]) -> None:
         """Add new pieces of text, which are none of them empty, and push them."""
-        if not self.parts:
+        is_first = not self.parts
+        if is_first:
+            self._watch.go_on()
             self.first_token_at = timezone.now()
         self.parts += texts
         for text in texts:
@@ -130,6 +139,9 @@ class LiveStream:
                 reader.more()
             except Exception:
                 self._drop(reader)
+        if is_first:
+            self._watch.stop()
+            self._first_s = self._watch.spent_s
 
     @property
     def lags(self) -> bool:
@@ -150,6 +162,13 @@ class LiveStream:
                 reader.end(event)
             except Exception:
                 logger.exception("a reader of an answer broke at its end")
+        self._note_overhead()
+
+    def _note_overhead(self) -> None:
+        """Count what the server has added to an answer that has begun."""
+        if self.begun is not None:
+            self._watch.stop()
+            overhead.note(first_s=self._first_s, whole_s=self._watch.spent_s)
 
     def _drop(self, reader: Reader) -> None:
         """Let go of a reader that has failed, with a word to its client."""
