@@ -4,7 +4,8 @@ The task that asks the providers belongs to the answer. Everybody else reads: th
 socket that began it, those that attached, a REST client, the checkpoint. To cancel an
 answer is to cancel its task while that asks; what stores the end cannot be cancelled.
 The reader that began it sets the pace: while that lags, the provider is read no
-further. An answer that its last reader has left is cancelled.
+further. Where its client is away, the next one does that is there. An answer that its
+last reader has left is cancelled.
 """
 
 from __future__ import annotations
@@ -43,10 +44,14 @@ class Reader(Protocol):
 
     @property
     def lags(self) -> bool:
-        """Return whether it is too far behind for the provider to be read on."""
+        """Return whether it is too far behind for the provider to be read on.
 
-    async def caught_up(self) -> None:
-        """Wait until it does not lag, or has left."""
+        `LiveStream.look_again` is to be called when it is so no more.
+        """
+
+    @property
+    def is_away(self) -> bool:
+        """Return whether nobody reads just now, but may come back."""
 
 
 class LiveStream:
@@ -57,6 +62,7 @@ class LiveStream:
 
     __slots__ = (
         "_asking",
+        "_change",
         "_first_s",
         "_readers",
         "_watch",
@@ -91,6 +97,7 @@ class LiveStream:
         self.ended_at = 0.0
         self._asking: asyncio.Task[object] | None = None
         self._readers: tuple[Reader, ...] = ()
+        self._change: asyncio.Future[None] | None = None
         self._first_s: float | None = None
         self._watch = Stopwatch()
 
@@ -146,12 +153,21 @@ class LiveStream:
     @property
     def lags(self) -> bool:
         """Return whether the reader that sets the pace lags: it has read longest."""
-        return bool(self._readers) and self._readers[0].lags
+        readers = self._readers
+        if not readers or not readers[0].lags:
+            return False
+        return next((r for r in readers if not r.is_away), readers[0]).lags
 
     async def caught_up(self) -> None:
         """Wait for the reader that sets the pace."""
         while self.lags:
-            await self._readers[0].caught_up()
+            self._change = asyncio.get_running_loop().create_future()
+            await self._change
+
+    def look_again(self) -> None:
+        """Called when a reader has caught up, came or left, or its client did."""
+        if self._change is not None and not self._change.done():
+            self._change.set_result(None)
 
     def close(self, event: End) -> None:
         """Tell the readers of the end."""
@@ -190,11 +206,13 @@ class LiveStream:
     def join(self, reader: Reader) -> None:
         """Add a reader; the first one sets the pace."""
         self._readers += (reader,)
+        self.look_again()
 
     def leave(self, reader: Reader) -> None:
         """Take a reader out; without any the answer is cancelled."""
         if reader in self._readers:
             self._readers = tuple(r for r in self._readers if r is not reader)
+            self.look_again()
             if not self._readers:
                 self.cancel()
 
