@@ -1,12 +1,14 @@
 """What the server itself has added to answers, in a histogram for operators.
 
-An answer takes the time that its provider takes, and what the server does before,
-between and after. Only the latter is counted here, for every answer of this process.
+An answer takes the time that its provider takes, and what the server does before and
+after. Only the latter is counted here, for every answer of this process. What the text
+in between costs is not: to look at a clock for each piece would cost more.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import accumulate
@@ -52,6 +54,25 @@ class Histogram:
         return next(bound for bound, count in self.cumulative() if count >= wanted)
 
 
+class Stopwatch:
+    """Runs while the server works on an answer, and stands while a provider does."""
+
+    __slots__ = ("_since", "spent_s")
+
+    def __init__(self) -> None:
+        """Begin to run."""
+        self.spent_s = 0.0
+        self._since = time.monotonic()
+
+    def stop(self) -> None:
+        """Called when the server begins to wait."""
+        self.spent_s += time.monotonic() - self._since
+
+    def go_on(self) -> None:
+        """Called when it has waited."""
+        self._since = time.monotonic()
+
+
 class Overhead:
     """What was added to the first token, and to the whole answer."""
 
@@ -62,8 +83,8 @@ class Overhead:
     def note(self, *, first_s: float | None, whole_s: float) -> None:
         """Count an answer that has ended: both times without the wait for its provider.
 
-        `first_s` runs from the request to the first token, None where none came;
-        `whole_s` from the request until the end was told.
+        `first_s` runs from the request until readers have the first text, None where
+        none came; `whole_s` goes on until they have the end.
         """
         self.whole.add(whole_s)
         if first_s is not None:

@@ -67,6 +67,7 @@ class Ends:
         await asyncio.wait([end.task], timeout=STORE_S)
         if not end.is_stored:
             end.is_late = True
+            logger.warning("the end of answer %s comes too late", begun.message_id)
             if outcome.state == AnswerState.COMPLETE:
                 end.outcome = _unstored(outcome)
         return end.outcome

@@ -11,7 +11,7 @@ from llmchat.answers.live_stream import MAX_BEHIND_CHARS, LiveStream
 class Follower:
     """Reads an answer from a part on; `at` is the number of those it has read."""
 
-    __slots__ = ("_change", "_chars", "_end", "_pace", "_stream", "at")
+    __slots__ = ("_change", "_chars", "_end", "_stream", "at")
 
     def __init__(self, stream: LiveStream, at: int = 0) -> None:
         self.at = at
@@ -19,7 +19,6 @@ class Follower:
         self._chars = sum(map(len, stream.parts[:at]))
         self._end = stream.end
         self._change: asyncio.Future[None] | None = None
-        self._pace: asyncio.Future[None] | None = None
         if self._end is None:
             stream.join(self)
 
@@ -50,7 +49,7 @@ class Follower:
         if stream.chars - self._chars > MAX_BEHIND_CHARS:
             texts = ["".join(texts)]
         self.at, self._chars = len(stream.parts), stream.chars
-        _wake(self._pace)
+        stream.look_again()
         return texts
 
     async def ended(self) -> End:
@@ -62,7 +61,6 @@ class Follower:
     async def leave(self) -> None:
         """Read no more; wait for the end of an answer that is cancelled by that."""
         self._stream.leave(self)
-        _wake(self._pace)
         if self._end is None and self._stream.cancelled:
             await self._stream.ended.wait()
 
@@ -90,10 +88,10 @@ class Follower:
         """Return whether it is too far behind for the provider to be read on."""
         return self._stream.chars - self._chars > MAX_BEHIND_CHARS
 
-    async def caught_up(self) -> None:
-        """Wait until it reads on, or has left."""
-        self._pace = asyncio.get_running_loop().create_future()
-        await self._pace
+    @property
+    def is_away(self) -> bool:
+        """Return False: whoever follows reads, or leaves."""
+        return False
 
 
 def _wake(waiting: asyncio.Future[None] | None) -> None:

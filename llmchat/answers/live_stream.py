@@ -4,7 +4,8 @@ The task that asks the providers belongs to the answer. Everybody else reads: th
 socket that began it, those that attached, a REST client, the checkpoint. To cancel an
 answer is to cancel its task while that asks; what stores the end cannot be cancelled.
 The reader that began it sets the pace: while that lags, the provider is read no
-further. An answer that its last reader has left is cancelled.
+further. Where its client is away, the next one does that is there. An answer that its
+last reader has left is cancelled.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from django.utils import timezone
 from llmchat.answers.events import End, Failed, Started
 from llmchat.books.turn import Begun
 from llmchat.errors import ChatError, refusal
+from llmchat.overhead import Stopwatch, overhead
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +44,14 @@ class Reader(Protocol):
 
     @property
     def lags(self) -> bool:
-        """Return whether it is too far behind for the provider to be read on."""
+        """Return whether it is too far behind for the provider to be read on.
 
-    async def caught_up(self) -> None:
-        """Wait until it does not lag, or has left."""
+        `LiveStream.look_again` is to be called when it is so no more.
+        """
+
+    @property
+    def is_away(self) -> bool:
+        """Return whether nobody reads just now, but may come back."""
 
 
 class LiveStream:
@@ -56,7 +62,10 @@ class LiveStream:
 
     __slots__ = (
         "_asking",
+        "_change",
+        "_first_s",
         "_readers",
+        "_watch",
         "begun",
         "cancelled",
         "chars",
@@ -88,6 +97,9 @@ class LiveStream:
         self.ended_at = 0.0
         self._asking: asyncio.Task[object] | None = None
         self._readers: tuple[Reader, ...] = ()
+        self._change: asyncio.Future[None] | None = None
+        self._first_s: float | None = None
+        self._watch = Stopwatch()
 
     @property
     def text(self) -> str:
@@ -108,19 +120,23 @@ class LiveStream:
     def ask_begins(self) -> None:
         """Let `cancel` cancel this task from now on."""
         self._asking = asyncio.current_task()
+        self._watch.stop()
         if self.cancelled:
             raise asyncio.CancelledError
 
     def ask_ends(self) -> None:
         """Let nothing cancel this task any more, and forget that something did."""
         task, self._asking = self._asking, None
+        self._watch.go_on()
         self.ending = True
         while task is not None and task.cancelling():
             task.uncancel()
 
     def append(self, texts: Sequence[str]) -> None:
         """Add new pieces of text, which are none of them empty, and push them."""
-        if not self.parts:
+        is_first = not self.parts
+        if is_first:
+            self._watch.go_on()
             self.first_token_at = timezone.now()
         self.parts += texts
         for text in texts:
@@ -130,16 +146,28 @@ class LiveStream:
                 reader.more()
             except Exception:
                 self._drop(reader)
+        if is_first:
+            self._watch.stop()
+            self._first_s = self._watch.spent_s
 
     @property
     def lags(self) -> bool:
         """Return whether the reader that sets the pace lags: it has read longest."""
-        return bool(self._readers) and self._readers[0].lags
+        readers = self._readers
+        if not readers or not readers[0].lags:
+            return False
+        return next((r for r in readers if not r.is_away), readers[0]).lags
 
     async def caught_up(self) -> None:
         """Wait for the reader that sets the pace."""
         while self.lags:
-            await self._readers[0].caught_up()
+            self._change = asyncio.get_running_loop().create_future()
+            await self._change
+
+    def look_again(self) -> None:
+        """Called when a reader has caught up, came or left, or its client did."""
+        if self._change is not None and not self._change.done():
+            self._change.set_result(None)
 
     def close(self, event: End) -> None:
         """Tell the readers of the end."""
@@ -150,6 +178,13 @@ class LiveStream:
                 reader.end(event)
             except Exception:
                 logger.exception("a reader of an answer broke at its end")
+        self._note_overhead()
+
+    def _note_overhead(self) -> None:
+        """Count what the server has added to an answer that has begun."""
+        if self.begun is not None:
+            self._watch.stop()
+            overhead.note(first_s=self._first_s, whole_s=self._watch.spent_s)
 
     def _drop(self, reader: Reader) -> None:
         """Let go of a reader that has failed, with a word to its client."""
@@ -171,11 +206,13 @@ class LiveStream:
     def join(self, reader: Reader) -> None:
         """Add a reader; the first one sets the pace."""
         self._readers += (reader,)
+        self.look_again()
 
     def leave(self, reader: Reader) -> None:
         """Take a reader out; without any the answer is cancelled."""
         if reader in self._readers:
             self._readers = tuple(r for r in self._readers if r is not reader)
+            self.look_again()
             if not self._readers:
                 self.cancel()
 

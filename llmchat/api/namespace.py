@@ -154,6 +154,11 @@ class ChatNamespace(Namespace):
         idle = [socket for socket in absent if not visitor_of(socket).running]
         (idle or absent)[0].disconnect()
 
+    async def on_disconnect(self, socket: Socket, reason: str) -> None:
+        """Called when a client is away: it holds up nobody else who listens."""
+        for stream in visitor_of(socket).running:
+            stream.look_again()
+
     async def on_forget(self, socket: Socket) -> None:
         """Called when a client cannot come back: it hears nothing any more."""
         running = visitor_of(socket).running

@@ -104,14 +104,15 @@ class SocketReader:
             and self._stream.chars - self._chars > MAX_BEHIND_CHARS
         )
 
-    async def caught_up(self) -> None:
-        """Wait until the client has caught up, or is forgotten."""
-        if self._draining is not None:
-            await asyncio.wait([self._draining])
+    @property
+    def is_away(self) -> bool:
+        """Return whether the client is disconnected and may come back."""
+        return self._socket.is_absent
 
     def _on_drained(self, task: asyncio.Task[None]) -> None:
         self._draining = None
         self.flush()
+        self._stream.look_again()
 
     def _send(self, text: str) -> None:
         self._socket.emit_prepared(self._begin, token_rest(text))

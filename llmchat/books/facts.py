@@ -91,9 +91,11 @@ def _read_users(facts: Facts, wanted: set[int], lock: str) -> None:
     facts.users = {pk: bool(is_super) for pk, is_super in users.read(sql, ids)}
     if facts.known.needs_groups:
         facts.groups = _groups_of(ids)
+    # Every name is at least ''. Without that SQLite takes the index of all messages of
+    # a user, not that of what runs.
     sql = (
         f"SELECT {_RUNNING.selected} FROM {_RUNNING.table} "
-        f"WHERE user_id IN ({places(ids)}) AND state = 'streaming'"
+        f"WHERE user_id IN ({places(ids)}) AND session_id >= '' AND state = 'streaming'"
     )
     for pk, session_id in _RUNNING.read(sql, ids):
         facts.sessions.setdefault(pk, []).append(session_id)

@@ -184,7 +184,7 @@ async def test_done_is_not_told_of_what_cannot_be_stored(
 
 
 async def test_a_commit_that_comes_late_is_made_to_say_what_was_told(
-    user, provider, upstream, turn, slow_end
+    user, provider, upstream, turn, slow_end, caplog
 ):
     """The first attempt stores a whole answer behind its client's back."""
     budget = await in_database(
@@ -192,6 +192,8 @@ async def test_a_commit_that_comes_late_is_made_to_say_what_was_told(
     )
     failed = await end_of(user, turn("Hi"))
     assert failed.error.code == "database_unavailable"
+    # Whatever keeps the database, operators are to know what clients are told.
+    assert f"the end of answer {failed.message_id} comes too late" in caplog.text
     slow_end.set()
     await until(is_stored("error", "Hello", "database_unavailable"))
 

@@ -40,15 +40,21 @@ class Client:
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.acks: list[dict[str, Any]] = []
         self.is_closed = False
+        self.is_absent = False
+        self.may_go_on: asyncio.Event | None = None
         self.on_token: Callable[[int], None] = lambda number: None
         self._lag = lag
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
     def writable(self) -> bool:
+        if self.may_go_on is not None:
+            return self.may_go_on.is_set()
         return self._lag is None or self._lag.random() < 0.5
 
     async def drain(self) -> None:
+        if self.may_go_on is not None:
+            await self.may_go_on.wait()
         await asyncio.sleep(0)
 
     def spawn(self, work: Any) -> asyncio.Task[Any]:
@@ -342,6 +348,39 @@ async def test_the_reader_that_began_an_answer_sets_its_pace(
         pass
     assert len(paced.parts) == 100
     await second.leave()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_reader_whose_client_is_away_holds_up_nobody_else(
+    user, provider, upstream, monkeypatch, when
+):
+    monkeypatch.setattr("llmchat.api.socket_reader.MAX_BEHIND_CHARS", 8)
+    upstream.steps = [f"{number:03}" for number in range(100)]
+    owner, second = Client(user), Client(user)
+    owner.may_go_on = asyncio.Event()
+    await owner.ask()
+    if when == "before":
+        await second.attach(sessionId="s-1")
+    (stream,) = runtime.get().streams.running()
+
+    async def is_held() -> bool:
+        return stream.lags
+
+    await until(is_held)
+    # Nobody else is there, or the owner's client is.
+    assert len(stream.parts) < 10
+    owner.is_absent = True
+    await ChatNamespace().on_disconnect(owner, "transport close")
+    assert stream.lags == (when == "after")
+    if when == "after":
+        await second.attach(sessionId="s-1")
+    await has_ended(second)
+    owner.may_go_on.set()
+    await has_ended(owner)
+    for client in (owner, second):
+        [(_, end)] = client.ends
+        assert end["fullResponse"] == "".join(upstream.steps)
+    assert "".join(owner.tokens) == second.heard()["fullResponse"]
 
 
 async def test_whoever_cancels_and_attaches_hears_of_one_end(user, provider, upstream):

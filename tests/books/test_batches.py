@@ -13,6 +13,7 @@ from django.db import DataError, IntegrityError, OperationalError, connection
 from django.db import transaction as transactions
 from django.db.backends.utils import CursorWrapper
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from llmchat import database
 from llmchat.answers import runtime
@@ -81,6 +82,35 @@ async def test_a_hundred_turns_take_the_statements_of_one(user, provider, turn):
     # One statement for each of many rows is a round trip of its own on SQLite alone.
     assert one == hundred
     assert max(one) <= 9
+
+
+async def test_what_runs_is_found_by_its_own_index(user, provider, turn):
+    """However many messages a user has: a planner without statistics prefers others."""
+
+    def plan() -> str:
+        now = timezone.now()
+        row = Conversation.objects.create(user=user, updated_at=now)
+        Message.objects.bulk_create(
+            Message(conversation=row, user=user, position=n, created_at=now)
+            for n in range(2000)
+        )
+        with statements() as queries:
+            begin_turn(user.pk, turn("Hi"))
+        [sql] = [
+            query["sql"]
+            for query in queries.captured_queries
+            if query["sql"].startswith("SELECT") and "'streaming'" in query["sql"]
+        ]
+        with connection.cursor() as cursor:
+            if connection.vendor == "postgresql":  # which keeps its own up to date
+                cursor.execute("ANALYZE")
+            cursor.execute(f"{connection.ops.explain_query_prefix()} {sql}")
+            return str(cursor.fetchall())
+
+    used = await in_database(plan)
+    # Both hold what runs, and nothing else.
+    indexes = "message_one_stream_for_a_session", "message_running"
+    assert any(index in used for index in indexes), used
 
 
 async def test_turns_of_one_user_in_one_batch_are_decided_in_their_order(

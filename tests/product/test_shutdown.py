@@ -147,6 +147,7 @@ async def test_a_short_answer_is_finished_and_a_new_turn_refused(
         assert await ended(server) - told < DRAIN_S + STOP_S
     [(state, code, text)] = server.rows(ROWS, account.user_id)
     assert (state, code, text) == ("complete", "", events[-1][1]["fullResponse"])
+    assert "added to 1 answers: first token p50 ≤ " in server.log_text()
     assert_quiet(server)
 
 
