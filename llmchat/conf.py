@@ -8,6 +8,7 @@ can override the setting.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.conf import settings
 
@@ -49,6 +50,16 @@ class Conf:
     deepseek_base_url: str = "https://api.deepseek.com"
 
 
+# The values that were read last, and what came of them.
+_last: tuple[dict[str, Any], Conf] = ({}, Conf())
+
+
 def get() -> Conf:
-    """Return the current settings."""
-    return Conf(**settings.LLMCHAT)
+    """Return the current settings; called several times in every request."""
+    global _last
+    values, conf = _last
+    if values != settings.LLMCHAT:
+        values = dict(settings.LLMCHAT)
+        conf = Conf(**values)
+        _last = (values, conf)
+    return conf

@@ -69,30 +69,30 @@ class ChatNamespace(Namespace):
         # Whoever floods is turned away before anything is spent on the token.
         self._check_flood(claimed_user(socket.auth.get("token")))
         try:
-            user, expires_at = await authenticate(socket, socket.auth)
+            user_id, expires_at = await authenticate(socket, socket.auth)
         except TokenError as exc:
             raise ConnectionRefused(exc.text, {"code": exc.code}) from exc
         except (DatabaseError, InterfaceError) as exc:
             error = refusal("database_unavailable")
             raise ConnectionRefused(error.text, error_data(error)) from exc
-        self._floods.count(user.pk)
-        self._check_flood(user.pk)
-        self._make_room(user.pk)
+        self._floods.count(user_id)
+        self._check_flood(user_id)
+        self._make_room(user_id)
         # Not every server tells of its start, after which the books are put right.
         runtime.get()
-        socket.data = Visitor(user.pk, expires_at)
-        socket.join(room_of(user.pk))
+        socket.data = Visitor(user_id, expires_at)
+        socket.join(room_of(user_id))
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._watch_tokens())
 
     async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
         """Called when a client comes back: it must still be the same user's."""
         try:
-            user, expires_at = await authenticate(socket, auth)
+            user_id, expires_at = await authenticate(socket, auth)
         except (TokenError, DatabaseError, InterfaceError):
             return False
         visitor = visitor_of(socket)
-        if user.pk != visitor.user_id or self._floods.blocked_for(user.pk):
+        if user_id != visitor.user_id or self._floods.blocked_for(user_id):
             return False
         visitor.expires_at = expires_at
         visitor.leaving = False
@@ -145,14 +145,17 @@ class ChatNamespace(Namespace):
         if wait_s is not None:
             raise refused(refusal("rate_limited", retry_after=wait_s))
         sockets = self.sockets_in(room_of(user_id))
-        if sum(not socket.is_absent for socket in sockets) >= most_sockets():
+        most = most_sockets()
+        if len(sockets) < most:
+            return
+        if sum(not socket.is_absent for socket in sockets) >= most:
             raise refused(refusal("too_many_sockets"))
 
     def _make_room(self, user_id: int) -> None:
         """Forget the oldest socket that only waits for its client's return."""
         sockets = self.sockets_in(room_of(user_id))
-        absent = [socket for socket in sockets if socket.is_absent]
         if len(sockets) >= most_sockets():
+            absent = [socket for socket in sockets if socket.is_absent]
             idle = [socket for socket in absent if not visitor_of(socket).running]
             (idle or absent)[0].disconnect()
 

@@ -91,6 +91,8 @@ class Outbox:
         if not self._messages:
             return None
         message = self._messages.popleft()
+        if not self._messages:
+            self._messages = None
         self._sent = self._sent.plus(message)
         return Packet(PacketType.MESSAGE, message)
 
@@ -118,4 +120,3 @@ class Outbox:
     def _confirm(self, mark: Amount) -> None:
         if mark.messages > self._confirmed.messages:
             self._confirmed = mark
-            self._messages = self._messages or None
