@@ -33,6 +33,11 @@ class Remembered:
     def __len__(self) -> int:
         return len(self._users)
 
+    def holds(self, user_id: int) -> bool:
+        """Return whether a user was active a moment ago."""
+        kept = self._users.get(user_id)
+        return kept is not None and self._clock() < kept[0]
+
     def find(self, user_id: int) -> User | None:
         """Return a copy of a user, None where the database must be asked."""
         until, user = self._users.get(user_id, (0.0, None))

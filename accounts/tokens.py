@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from django.db import IntegrityError, transaction
 from rest_framework_simplejwt import exceptions as jwt_exceptions
@@ -27,6 +29,8 @@ from accounts.remembered import remembered
 logger = logging.getLogger(__name__)
 
 _USER_CLAIM = "user_id"
+# Access tokens whose signature is known to be good: whoever comes back brings the same.
+_REMEMBERED_TOKENS = 1_000
 
 
 class _PresentedToken(RefreshToken):
@@ -42,6 +46,13 @@ class _PresentedToken(RefreshToken):
 
 class _UsedUpError(Exception):
     """The token was used before; never leaves this module."""
+
+
+class Verified(NamedTuple):
+    """What a good access token says: whose it is, and its end in epoch seconds."""
+
+    user_id: int
+    expires_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +86,13 @@ def user_for_token(raw: object) -> tuple[User, float]:
 
     Raises: TokenError.
     """
-    token = verify(raw)
-    return remembered_user(token) or active_user(token), float(token["exp"])
+    verified = verify(raw)
+    user = remembered.find(verified.user_id) or active_user(verified)
+    return user, verified.expires_at
 
 
-def verify(raw: object) -> Token:
-    """Return an access token that is signed and not expired, without its user.
+def verify(raw: object) -> Verified:
+    """Return what an access token says that is signed and not expired.
 
     `raw` is what the client sent, of any type; None and "" are a missing token.
 
@@ -88,20 +100,32 @@ def verify(raw: object) -> Token:
     """
     if raw is None or raw == "":
         raise TokenError("token_missing")
-    return _decode(AccessToken, raw)
+    if not isinstance(raw, str):
+        raise TokenError("token_invalid")
+    verified = _verified(raw)
+    if verified.expires_at <= time.time():
+        raise TokenError("token_expired")
+    return verified
 
 
-def remembered_user(token: Token) -> User | None:
-    """Return the user of a token if it was active a moment ago; reads nothing."""
-    return remembered.find(_user_id(token))
+@lru_cache(_REMEMBERED_TOKENS)
+def _verified(raw: str) -> Verified:
+    """Check what does not change: the signature, and that it is an access token."""
+    token = _decode(AccessToken, raw)
+    return Verified(_user_id(token), float(token["exp"]))
 
 
-def active_user(token: Token) -> User:
+def was_active(verified: Verified) -> bool:
+    """Return whether the user of a token was active a moment ago; reads nothing."""
+    return remembered.holds(verified.user_id)
+
+
+def active_user(verified: Verified) -> User:
     """Return the active user of a token from the database.
 
     Raises: TokenError.
     """
-    return remembered.read(lambda: _active_user(token))
+    return remembered.read(lambda: _active_user(verified.user_id))
 
 
 def issue_tokens(*, user: User) -> TokenPair:
@@ -128,7 +152,7 @@ def rotate_refresh_token(*, raw: object) -> TokenPair:
     token = _decode(_PresentedToken, raw)
     try:
         with transaction.atomic():
-            user = _active_user(token, lock=True)
+            user = _active_user(_user_id(token), lock=True)
             _use_up(token, user)
             return _pair(_new_refresh(user, revocation.family_of(token["jti"])))
     except _UsedUpError as exc:
@@ -178,12 +202,12 @@ def _decode(kind: type[Token], raw: object) -> Token:
     return token
 
 
-def _active_user(token: Token, *, lock: bool = False) -> User:
+def _active_user(user_id: int, *, lock: bool = False) -> User:
     users = User.objects.all()
     if lock:
         users = users.select_for_update(no_key=True)
     try:
-        return users.get(pk=_user_id(token), is_active=True)
+        return users.get(pk=user_id, is_active=True)
     except (User.DoesNotExist, OverflowError) as exc:
         raise TokenError("token_invalid") from exc
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.routing import URLRouter
 from django.core.asgi import get_asgi_application
 from django.urls import re_path
 
@@ -38,21 +38,19 @@ http = URLRouter(
 real_time = routing.build(BodyLimit(http, lambda: conf.get().max_payload_bytes))
 
 draining = Draining(real_time)
-router = ProtocolTypeRouter(
-    {
-        "http": real_time.http,
-        "websocket": real_time.websocket,
-        "lifespan": Lifespan(real_time, draining),
-    }
-)
+lifespan: Any = Lifespan(real_time, draining)
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """The ASGI application."""
     if scope["type"] == "lifespan":
-        await router(scope, receive, send)
+        await lifespan(scope, receive, send)
         return
     # daphne has no lifespan, so the first request marks the start.
     draining.watch()
+    if scope["type"] == "websocket":
+        # What stands around this call is kept for as long as the socket lives.
+        await real_time.websocket(scope, receive, send)
+        return
     with draining.serving(scope, send):
-        await router(scope, receive, send)
+        await real_time.http(scope, receive, send)

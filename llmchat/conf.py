@@ -7,7 +7,6 @@ can override the setting.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,13 +50,16 @@ class Conf:
     deepseek_base_url: str = "https://api.deepseek.com"
 
 
-_read: tuple[Mapping[str, Any], Conf] | None = None
+# The values that were read last, and what came of them.
+_last: tuple[dict[str, Any], Conf] = ({}, Conf())
 
 
 def get() -> Conf:
-    """Return the current settings; who overrides them sets another dictionary."""
-    global _read
-    values, known = settings.LLMCHAT, _read
-    if known is None or known[0] is not values:
-        known = _read = values, Conf(**values)
-    return known[1]
+    """Return the current settings; called several times in every request."""
+    global _last
+    values, conf = _last
+    if values != settings.LLMCHAT:
+        values = dict(settings.LLMCHAT)
+        conf = Conf(**values)
+        _last = (values, conf)
+    return conf

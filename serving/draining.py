@@ -68,12 +68,11 @@ class Draining:
 
     @contextmanager
     def serving(self, scope: Any, send: Any) -> Iterator[None]:
-        """Wrap a request; note those that must end before the server stops."""
+        """Wrap an HTTP request; note those that must end before the server stops."""
         # A server with a lifespan waits for requests itself, but loses the text of
         # streams that do not end in time.
         streams = (f"/{CHAT}", f"/{STREAMS}")
-        chats = scope["type"] == "http" and scope["path"].startswith(streams)
-        if not chats and (self._has_lifespan or scope["type"] != "http"):
+        if self._has_lifespan and not scope["path"].startswith(streams):
             yield
             return
         key = object()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 
 # A full collection stops every stream while it looks at all objects, and by default one
-# comes with a few thousand new ones. What a token or a turn needs is freed without any;
-# sessions that have ended are in cycles, so that they must be collected now and then.
+# comes with a few thousand new ones. What a token, a turn or a session needs is freed
+# without any; what an error leaves behind is in cycles, and collected now and then.
 _THRESHOLDS = (20_000, 5, 2)
 
 

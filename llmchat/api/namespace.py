@@ -69,30 +69,30 @@ class ChatNamespace(Namespace):
         # Whoever floods is turned away before anything is spent on the token.
         self._check_blocked(claimed_user(socket.auth.get("token")))
         try:
-            user, expires_at = await authenticate(socket, socket.auth)
+            user_id, expires_at = await authenticate(socket, socket.auth)
         except TokenError as exc:
             raise ConnectionRefused(exc.text, {"code": exc.code}) from exc
         except (DatabaseError, InterfaceError) as exc:
             error = refusal("database_unavailable")
             raise ConnectionRefused(error.text, error_data(error)) from exc
-        self._floods.count(user.pk)
-        self._check_blocked(user.pk)
-        self._make_room(user.pk)
+        self._floods.count(user_id)
+        self._check_blocked(user_id)
+        self._make_room(user_id)
         # Not every server tells of its start, after which the books are put right.
         runtime.get()
-        socket.data = Visitor(user.pk, expires_at)
-        socket.join(room_of(user.pk))
+        socket.data = Visitor(user_id, expires_at)
+        socket.join(room_of(user_id))
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._watch_tokens())
 
     async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
         """Called when a client comes back: it must still be the same user's."""
         try:
-            user, expires_at = await authenticate(socket, auth)
+            user_id, expires_at = await authenticate(socket, auth)
         except (TokenError, DatabaseError, InterfaceError):
             return False
         visitor = visitor_of(socket)
-        if user.pk != visitor.user_id or self._floods.blocked_for(user.pk):
+        if user_id != visitor.user_id or self._floods.blocked_for(user_id):
             return False
         visitor.expires_at = expires_at
         visitor.leaving = False
@@ -156,7 +156,7 @@ class ChatNamespace(Namespace):
 
     async def on_disconnect(self, socket: Socket, reason: str) -> None:
         """Called when a client is away: it holds up nobody else who listens."""
-        for stream in visitor_of(socket).running:
+        for stream in list(visitor_of(socket).running):
             stream.look_again()
 
     async def on_forget(self, socket: Socket) -> None:

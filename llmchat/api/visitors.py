@@ -8,8 +8,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 
-from accounts.models import User
-from accounts.tokens import active_user, bearer_token, remembered_user, verify
+from accounts.tokens import Verified, active_user, bearer_token, verify, was_active
 from llmchat import conf
 from llmchat.answers.live_stream import LiveStream
 from llmchat.api.socket_reader import SocketReader
@@ -64,8 +63,8 @@ def visitor_of(socket: Socket) -> Visitor:
     return visitor
 
 
-async def authenticate(socket: Socket, auth: dict[str, Any]) -> tuple[User, float]:
-    """Return the user and the end of the token that a CONNECT brings.
+async def authenticate(socket: Socket, auth: dict[str, Any]) -> Verified:
+    """Return whose token a CONNECT brings, and its end.
 
     A client that cannot set `auth` sends the header. Never the query, which ends up
     in access logs.
@@ -76,10 +75,9 @@ async def authenticate(socket: Socket, auth: dict[str, Any]) -> tuple[User, floa
     if token is None or token == "":
         token = bearer_token(socket.handshake.headers.get("authorization"))
     verified = verify(token)
-    user = remembered_user(verified)
-    if user is None:
-        user = await read_database(active_user, verified)
-    return user, float(verified["exp"])
+    if not was_active(verified):
+        await read_database(active_user, verified)
+    return verified
 
 
 async def active_users(user_ids: set[int]) -> set[int]:

@@ -53,6 +53,20 @@ async def close_websocket(send: Callable[..., Awaitable[None]], code: int) -> No
         loop.call_later(CLOSE_TIMEOUT_S, transport.abort)
 
 
+def forget_handshake(send: Any) -> None:
+    """Free the headers of a WebSocket's handshake, which uvicorn keeps until its end.
+
+    They are there three times, and with what holds them as large as all else that an
+    idle socket needs.
+    """
+    protocol = _protocol_of(send)
+    request, response = (getattr(protocol, n, None) for n in ("request", "response"))
+    if request is not None and response is not None:
+        request.headers.clear()
+        response.headers.clear()
+        protocol.scope["headers"].clear()
+
+
 class FlowGate:
     """Flow control where `send` itself never waits, on daphne; else always open.
 

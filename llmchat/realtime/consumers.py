@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .cors import HttpOptions
-from .engine_consumer import EngineConsumer, Message, Receive, Send
+from .engine_consumer import EngineConsumer, Receive
 from .engineio.errors import Refusal, RequestError
 from .polling_consumer import PollingConsumer
 from .server import Server
@@ -16,9 +16,8 @@ class NotFoundConsumer(EngineConsumer):
     Channels would fail with a traceback where no route matches.
     """
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def serve(self, receive: Receive) -> None:
         """Refuse the handshake, and wait for the disconnect."""
-        self.begin(scope, send)
         while (await receive())["type"] != "websocket.disconnect":
             await self.deny(RequestError(Refusal.BAD_REQUEST, "Not found"))
 

@@ -6,7 +6,7 @@ what is in a packet.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ClassVar
 
 from channels.consumer import AsyncConsumer
@@ -33,9 +33,35 @@ class EngineConsumer(AsyncConsumer):
 
     request: Request
 
+    @classmethod
+    def as_asgi(cls, **initkwargs: Any) -> Any:
+        """Return the ASGI application.
+
+        Neither it nor what it calls keeps the scope: a WebSocket lives long, and
+        there are many.
+        """
+
+        def application(
+            scope: Message, receive: Receive, send: Send
+        ) -> Awaitable[None]:
+            return cls(**initkwargs)(scope, receive, send)
+
+        return application
+
+    def __call__(
+        self, scope: Message, receive: Receive, send: Send
+    ) -> Coroutine[Any, Any, None]:
+        """Take in the request, and return what serves it."""
+        self.begin(scope, send)
+        return self.serve(receive)
+
+    async def serve(self, receive: Receive) -> None:
+        """Answer the request, or serve the WebSocket until its end."""
+        raise NotImplementedError
+
     def begin(self, scope: Message, send: Send) -> None:
         """Take in the request."""
-        self.scope = scope
+        self.extensions = scope.get("extensions") or {}
         self.request = read_request(scope)
         self.base_send = send
 
@@ -45,7 +71,7 @@ class EngineConsumer(AsyncConsumer):
         The consumer ends with the disconnect that follows: uvicorn complains of one
         that returns earlier with an open handshake.
         """
-        if "websocket.http.response" not in (self.scope.get("extensions") or {}):
+        if "websocket.http.response" not in self.extensions:
             await self.base_send({"type": "websocket.close"})
             return
         headers = self.request.handshake.headers

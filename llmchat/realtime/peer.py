@@ -43,15 +43,14 @@ class Peer:
         "_answered",
         "_changed",
         "_confirmed",
-        "_ended",
         "_forget",
         "_loop",
         "_poll",
         "_post",
+        "_receiver",
         "_timer",
         "_websockets",
         "handshake",
-        "receiver",
         "session",
     )
 
@@ -70,12 +69,12 @@ class Peer:
         self._poll: Poll | None = None
         self._answered: Poll | None = None  # its answer is on the way
         self._post: Post | None = None
-        self._websockets = WebSockets(session, self._follow_up)
-        self._timer = LazyTimer(self.tick)
+        self._websockets = WebSockets(session)
+        self._timer = LazyTimer()
         self._changed: asyncio.Future[None] | None = None
         self._confirmed = 0
-        self._ended = False
-        self.receiver: Receiver = application(self)
+        # None behind its `closed`: most know their peer, which would keep both alive.
+        self._receiver: Receiver | None = application(self)
 
     @property
     def sid(self) -> str:
@@ -177,12 +176,12 @@ class Peer:
 
     def adopt(self, websocket: WebSocket) -> None:
         """Take the WebSocket that opened the session as its transport."""
-        self._websockets.adopt(websocket)
+        self._websockets.adopt(websocket, self._follow_up)
         self._follow_up([])
 
     def open_websocket(self, websocket: WebSocket) -> None:
         """Take a WebSocket that names this session as a probe; close it if unwanted."""
-        self._websockets.open(websocket, self._loop.time())
+        self._websockets.open(websocket, self._loop.time(), self._follow_up)
         self._follow_up([])
 
     def receive_frame(self, websocket: WebSocket, frame: str | bytes) -> None:
@@ -191,7 +190,7 @@ class Peer:
 
     def lose_websocket(self, websocket: WebSocket) -> None:
         """Note that a WebSocket was lost."""
-        self._websockets.lose(websocket)
+        self._follow_up(self._websockets.lose(websocket))
 
     # Time.
 
@@ -199,9 +198,9 @@ class Peer:
         """Do what is due; also called before a request is judged."""
         now = self._loop.time()
         self._follow_up(self.session.tick(now))
-        deadline = self._receiver_deadline()
-        if deadline is not None and now >= deadline:
-            self.receiver.tick(now)
+        receiver, deadline = self._receiver, self._receiver_deadline()
+        if receiver is not None and deadline is not None and now >= deadline:
+            receiver.tick(now)
             self._follow_up([])
 
     def _next_deadline(self) -> float | None:
@@ -209,7 +208,7 @@ class Peer:
         return min((d for d in deadlines if d is not None), default=None)
 
     def _receiver_deadline(self) -> float | None:
-        return self.receiver.next_deadline if self.session.is_open else None
+        return self._receiver.next_deadline if self._receiver is not None else None
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -225,7 +224,8 @@ class Peer:
             self._report(event)
         if self.session.confirmed_messages != self._confirmed:
             self._confirmed = self.session.confirmed_messages
-            self.receiver.confirmed(self._confirmed)
+            if self._receiver is not None:
+                self._receiver.confirmed(self._confirmed)
         self._answer_poll()
         self._websockets.wake()
         if self._changed is not None and (self.writable or self.is_gone):
@@ -234,19 +234,18 @@ class Peer:
         if self.session.is_closed and self._forget is not None:
             forget, self._forget = self._forget, None
             forget(self)
-        self._timer.set(self._next_deadline())
+        self._timer.set(self._next_deadline(), self.tick)
 
     def _report(self, event: Event) -> None:
         match event:
             case MessageReceived(data):
                 # Those before a packet that ends the session still count; those
                 # behind a message for which the receiver ends it do not.
-                if not self._ended:
-                    self.receiver.receive(data)
+                if self._receiver is not None:
+                    self._receiver.receive(data)
             case Upgraded():
                 self._websockets.upgrade()
             case Closed():
-                self._ended = True
                 self._report_close(event)
 
     def _report_close(self, closed: Closed) -> None:
@@ -254,7 +253,9 @@ class Peer:
             size, reason = self.session.unconfirmed_bytes, closed.reason.value
             text = f"slow_client: session closed with {size} bytes not taken ({reason})"
             rare_log.warn("slow_client", text)
-        self.receiver.closed(closed.reason)
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.closed(closed.reason)
         post, self._post = self._post, None
         if post is not None:
             post.refuse(BAD_REQUEST)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from .asgi_server import is_closing
 from .cors import cookie_header, preflight_headers
-from .engine_consumer import EngineConsumer, Message, Receive, Send
+from .engine_consumer import EngineConsumer, Message, Receive
 from .engineio.errors import RequestError
 from .engineio.handshake import Action
 from .responses import HTML, TEXT, Response, error_response, http_messages
@@ -30,9 +30,8 @@ class PollingConsumer(EngineConsumer):
     action: Action | None = None
     is_disconnected = False
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def serve(self, receive: Receive) -> None:
         """Answer the request."""
-        self.begin(scope, send)
         self.body = bytearray()
         self.outcome: asyncio.Future[Response] = asyncio.Future()
         try:

@@ -14,7 +14,7 @@ class Receiver(Protocol):
         """Called with each message, in order."""
 
     def closed(self, reason: CloseReason) -> None:
-        """Called once, when the session has ended."""
+        """Called once, when the session has ended, and nothing is called behind it."""
 
     def confirmed(self, count: int) -> None:
         """Called when the client has confirmed its first `count` messages."""

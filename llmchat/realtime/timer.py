@@ -14,15 +14,17 @@ class LazyTimer:
     message costs no timer of the event loop for each of them.
     """
 
-    __slots__ = ("_at", "_callback", "_handle")
+    __slots__ = ("_at", "_handle")
 
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self._callback = callback
+    def __init__(self) -> None:
         self._handle: asyncio.TimerHandle | None = None
         self._at = 0.0
 
-    def set(self, deadline: float | None) -> None:
-        """Set the timer, or stop it where there is no deadline."""
+    def set(self, deadline: float | None, callback: Callable[[], None]) -> None:
+        """Set the timer, or stop it where there is no deadline.
+
+        A timer that is stopped knows nobody, so that its owner is freed at once.
+        """
         if self._handle is not None:
             if deadline is not None and deadline >= self._at:
                 return
@@ -31,8 +33,8 @@ class LazyTimer:
         if deadline is not None:
             self._at = deadline
             loop = asyncio.get_running_loop()
-            self._handle = loop.call_at(deadline, self._fire)
+            self._handle = loop.call_at(deadline, self._fire, callback)
 
-    def _fire(self) -> None:
+    def _fire(self, callback: Callable[[], None]) -> None:
         self._handle = None
-        self._callback()
+        callback()

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .asgi_server import abort, close_websocket, is_closing
+from .asgi_server import abort, close_websocket, forget_handshake, is_closing
 from .cors import cors_headers
-from .engine_consumer import EngineConsumer, Message, Receive, Send
+from .engine_consumer import EngineConsumer, Message, Receive
 from .engineio.errors import RequestError
 from .server import Server
 from .transports import Endpoint
@@ -24,9 +24,8 @@ class WebSocketConsumer(EngineConsumer):
 
     endpoint: Endpoint | None = None
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def serve(self, receive: Receive) -> None:
         """Take in what arrives until the connection is lost or closed."""
-        self.begin(scope, send)
         pace = Pace()
         try:
             while (message := await receive())["type"] != "websocket.disconnect":
@@ -84,6 +83,7 @@ class WebSocketConsumer(EngineConsumer):
             *cors_headers(self.request.origin, self.http),
         ]
         await self.base_send({"type": "websocket.accept", "headers": headers})
+        forget_handshake(self.base_send)
 
     async def send_frame(self, frame: str | bytes) -> None:
         """Send one frame; may wait for a slow client."""

@@ -12,17 +12,21 @@ from .engineio.session import CLOSE_NORMAL, Session
 from .transports import WebSocket
 from .writer import Close, Writer
 
+Changed = Callable[[list[Event]], None]
+
 
 class WebSockets:
-    """What a session has of WebSockets; `changed` is called when one has ended."""
+    """What a session has of WebSockets.
+
+    `changed` is called when one has ended, and is known while there is one: a session
+    without them is freed at once.
+    """
 
     __slots__ = ("_changed", "_probe", "_session", "_transport", "_writers")
 
-    def __init__(
-        self, session: Session, changed: Callable[[list[Event]], None]
-    ) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._changed = changed
+        self._changed: Changed | None = None
         self._transport: Writer | None = None
         self._probe: Writer | None = None
         # Both of these, and those that only close.
@@ -31,13 +35,13 @@ class WebSockets:
     def __bool__(self) -> bool:
         return bool(self._writers)
 
-    def adopt(self, websocket: WebSocket) -> None:
+    def adopt(self, websocket: WebSocket, changed: Changed) -> None:
         """Take the WebSocket that opened the session as its transport."""
-        self._transport = self._write_to(websocket)
+        self._transport = self._write_to(websocket, changed)
 
-    def open(self, websocket: WebSocket, now: float) -> None:
+    def open(self, websocket: WebSocket, now: float, changed: Changed) -> None:
         """Take a WebSocket that names the session as a probe; close it if unwanted."""
-        writer = self._write_to(websocket)
+        writer = self._write_to(websocket, changed)
         if self._session.open_websocket(now):
             self._probe = writer
 
@@ -52,15 +56,16 @@ class WebSockets:
             return self._session.receive_probe_frame(frame, now)
         return []
 
-    def lose(self, websocket: WebSocket) -> None:
+    def lose(self, websocket: WebSocket) -> list[Event]:
         """Note that a WebSocket was lost."""
         writer = self._writer_of(websocket)
         if writer is not None:
             writer.abandon()
-            self._release(writer)
-        elif self._transport is None and self._session.transport == "websocket":
+            return self._follow_end(writer)
+        if self._transport is None and self._session.transport == "websocket":
             # It was lost before it was adopted.
-            self._changed(self._session.lose_websocket())
+            return self._session.lose_websocket()
+        return []
 
     def upgrade(self) -> None:
         """Make the probe the transport."""
@@ -86,7 +91,8 @@ class WebSockets:
                 writer.drop()
                 self._strike(writer)
 
-    def _write_to(self, websocket: WebSocket) -> Writer:
+    def _write_to(self, websocket: WebSocket, changed: Changed) -> Writer:
+        self._changed = changed
         writer = Writer(websocket, self._take, self._release)
         self._writers += (writer,)
         return writer
@@ -110,16 +116,23 @@ class WebSockets:
         return frame
 
     def _release(self, writer: Writer) -> None:
-        """Follow a WebSocket's end, in order or not."""
-        events: list[Event] = []
+        """Called by a writer whose WebSocket has ended, in order or not."""
+        changed = self._changed
+        events = self._follow_end(writer)
+        if changed is not None:
+            changed(events)
+
+    def _follow_end(self, writer: Writer) -> list[Event]:
         self._strike(writer)
         if writer is self._transport:
             self._transport = None
-            events = self._session.lose_websocket()
-        elif writer is self._probe:
+            return self._session.lose_websocket()
+        if writer is self._probe:
             self._probe = None
             self._session.lose_probe()
-        self._changed(events)
+        return []
 
     def _strike(self, writer: Writer) -> None:
         self._writers = tuple(other for other in self._writers if other is not writer)
+        if not self._writers:
+            self._changed = None

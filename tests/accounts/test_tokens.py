@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import jwt
 import pytest
 from django.conf import settings
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
+from accounts import tokens
 from accounts.errors import TokenError
 from accounts.models import User
 from accounts.tokens import bearer_token, user_for_token
@@ -41,6 +43,34 @@ def test_an_access_token_names_its_user_and_its_end(user: User) -> None:
     assert found == user
     assert expires == token["exp"]
     assert expires > time.time()
+
+
+def test_a_token_that_was_good_before_ends_in_time(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = AccessToken.for_user(user)
+    assert user_for_token(str(token))[0] == user
+    ended = SimpleNamespace(time=lambda: float(token["exp"]))
+    monkeypatch.setattr(tokens, "time", ended)
+
+    with pytest.raises(TokenError) as caught:
+        user_for_token(str(token))
+
+    assert caught.value.code == "token_expired"
+
+
+def test_the_user_of_a_token_that_was_good_before_is_asked_for_again(
+    user: User,
+) -> None:
+    token = str(AccessToken.for_user(user))
+    assert user_for_token(token)[0] == user
+    user.is_active = False
+    user.save()
+
+    with pytest.raises(TokenError) as caught:
+        user_for_token(token)
+
+    assert caught.value.code == "token_invalid"
 
 
 @pytest.mark.parametrize("raw", [None, ""])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from accounts.errors import TokenError
+from accounts.tokens import Verified
 from llmchat import conf
 from llmchat.api import floods, visitors
 from llmchat.api import namespace as namespaces
@@ -66,15 +67,13 @@ def chat(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Chat:
 
     async def read(call: Any, argument: Any) -> Any:
         chat.asked += 1
-        user = claimed_user(argument["raw"])
-        if user is None:
+        if not argument.user_id:
             raise TokenError("token_invalid")
-        return SimpleNamespace(pk=user)
 
-    def verify(raw: Any) -> dict[str, Any]:
+    def verify(raw: Any) -> Verified:
         if str(raw).startswith("forged"):
             raise TokenError("token_invalid")
-        return {"raw": raw, "exp": time.time() + 60}
+        return Verified(claimed_user(raw) or 0, time.time() + 60)
 
     counts: dict[int, int] = {}
 
@@ -89,7 +88,7 @@ def chat(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Chat:
     running = SimpleNamespace(streams=SimpleNamespace(find=lambda user, name: None))
     monkeypatch.setattr(visitors, "read_database", read)
     monkeypatch.setattr(visitors, "verify", verify)
-    monkeypatch.setattr(visitors, "remembered_user", lambda token: None)
+    monkeypatch.setattr(visitors, "was_active", lambda verified: False)
     monkeypatch.setattr(namespaces, "count_message", count)
     monkeypatch.setattr(namespaces, "count_obeyed", lambda user_id: None)
     monkeypatch.setattr(namespaces.runtime, "get", lambda: running)

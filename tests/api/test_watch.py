@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from accounts.tokens import Verified
 from llmchat import conf
 from llmchat.api import namespace as namespaces
 from llmchat.api import visitors
@@ -29,15 +29,15 @@ class Database:
 
     async def read(self, call: Any, argument: Any) -> Any:
         if call is not visitors._active_users:
-            return SimpleNamespace(pk=argument["user_id"])
+            return None
         answer = argument & self.active
         self.asked.set()
         await self.release.wait()
         return answer
 
 
-def _verified(user: int) -> dict[str, Any]:
-    return {"user_id": user, "exp": time.time() + 60}
+def _verified(user: int) -> Verified:
+    return Verified(user, time.time() + 60)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Database:
     database = Database()
     monkeypatch.setattr(visitors, "read_database", database.read)
     monkeypatch.setattr(visitors, "verify", _verified)
-    monkeypatch.setattr(visitors, "remembered_user", lambda token: None)
+    monkeypatch.setattr(visitors, "was_active", lambda verified: False)
     monkeypatch.setattr(namespaces.runtime, "get", lambda: None)
     values = dataclasses.replace(conf.get(), ping_interval_ms=20)
     monkeypatch.setattr(namespaces.conf, "get", lambda: values)

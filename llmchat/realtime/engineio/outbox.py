@@ -29,6 +29,9 @@ class Amount(NamedTuple):
         return Amount(self.size + byte_length(message), self.messages + 1)
 
 
+NOTHING = Amount()
+
+
 class Outbox:
     """The packets of one session that are on their way out."""
 
@@ -45,9 +48,9 @@ class Outbox:
     def __init__(self, first: Packet) -> None:
         """`first` goes before everything else."""
         self._control = [first]
-        self._messages: deque[str | bytes] = deque()
-        self._queued = self._sent = self._confirmed = Amount()
-        self._ping_mark = self._poll_mark = Amount()
+        self._messages: deque[str | bytes] | None = None  # most sessions are idle
+        self._queued = self._sent = self._confirmed = NOTHING
+        self._ping_mark = self._poll_mark = NOTHING
 
     def __bool__(self) -> bool:
         return bool(self._control or self._messages)
@@ -69,6 +72,8 @@ class Outbox:
             UnicodeEncodeError: a text with half of a surrogate pair.
         """
         self._queued = self._queued.plus(message)
+        if self._messages is None:
+            self._messages = deque()
         self._messages.append(message)
 
     def put_ping(self) -> None:
@@ -86,6 +91,8 @@ class Outbox:
         if not self._messages:
             return None
         message = self._messages.popleft()
+        if not self._messages:
+            self._messages = None
         self._sent = self._sent.plus(message)
         return Packet(PacketType.MESSAGE, message)
 
@@ -108,7 +115,7 @@ class Outbox:
     def clear(self) -> None:
         """Drop what waits."""
         self._control.clear()
-        self._messages.clear()
+        self._messages = None
 
     def _confirm(self, mark: Amount) -> None:
         if mark.messages > self._confirmed.messages:
