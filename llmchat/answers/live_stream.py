@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -41,11 +41,11 @@ class Reader(Protocol):
         """Called once, behind the last part; or instead of `start`."""
 
     @property
-    def lags(self) -> bool:
-        """Return whether it is too far behind for the provider to be read on."""
+    def behind(self) -> int:
+        """Return how many characters of the text it has not taken."""
 
     async def caught_up(self) -> None:
-        """Wait until it does not lag, or has left."""
+        """Wait until it is less far behind, or has left."""
 
 
 class LiveStream:
@@ -131,10 +131,24 @@ class LiveStream:
             except Exception:
                 self._drop(reader)
 
+    def portions(self, texts: Sequence[str]) -> Iterable[Sequence[str]]:
+        """Return what to append before one looks whether the stream lags.
+
+        All at once is as good as one by one where none of it can make it lag.
+        """
+        if self._behind + sum(map(len, texts)) <= MAX_BEHIND_CHARS:
+            return (texts,)
+        return ((text,) for text in texts)
+
     @property
     def lags(self) -> bool:
-        """Return whether the reader that sets the pace lags: it has read longest."""
-        return bool(self._readers) and self._readers[0].lags
+        """Return whether the provider is to be read no further for now."""
+        return self._behind > MAX_BEHIND_CHARS
+
+    @property
+    def _behind(self) -> int:
+        """How far the reader that sets the pace is behind: it has read longest."""
+        return self._readers[0].behind if self._readers else 0
 
     async def caught_up(self) -> None:
         """Wait for the reader that sets the pace."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from llmchat.answers.events import End, Failed, Started, StreamEvent, Token
-from llmchat.answers.live_stream import MAX_BEHIND_CHARS, LiveStream
+from llmchat.answers.live_stream import LiveStream
 from llmchat.api.wire import NAMES, payload, token_begin, token_rest
 from llmchat.errors import ChatError
 from llmchat.realtime import Socket
@@ -97,12 +97,9 @@ class SocketReader:
         self._ended(event)
 
     @property
-    def lags(self) -> bool:
-        """Return whether it is too far behind for the provider to be read on."""
-        return (
-            self._draining is not None
-            and self._stream.chars - self._chars > MAX_BEHIND_CHARS
-        )
+    def behind(self) -> int:
+        """Return how many characters of the text it has not taken."""
+        return self._stream.chars - self._chars
 
     async def caught_up(self) -> None:
         """Wait until the client has caught up, or is forgotten."""

@@ -113,7 +113,7 @@ async def test_a_provider_that_does_not_close_takes_nobody_s_end(
             raise error("it does not close")
 
     monkeypatch.setattr(
-        runtime.get().client, "stream_chat", lambda *args, **kwargs: Unclosed()
+        runtime.get().client, "stream_chat_batches", lambda *args, **kwargs: Unclosed()
     )
     heard = await heard_of(user)
     assert heard.events[-1][0] == "llm:stream:error"
