@@ -190,7 +190,9 @@ class ChatStream:
         """Return the next piece of the body, or what ended it."""
         try:
             with self._watchdog:
-                return await anext(response.body, _End.BODY)
+                return await response.body.__anext__()
+        except StopAsyncIteration:
+            return _End.BODY
         except (DeadlinePassedError, TransportError) as exc:
             if self._has_stopped(exc):
                 return _End.SILENCE

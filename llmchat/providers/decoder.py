@@ -85,8 +85,7 @@ class Decoder:
         reading, parse = self.reading, self._adapter.parse
         for name, data in events:
             stopped = reading.stop_reason is not None
-            text = parse(name, data, reading)
-            if text:
+            if text := parse(name, data, reading):
                 if stopped:
                     reading.is_early = True
                 self._take(text, texts)

@@ -65,10 +65,10 @@ class Client:
     def prepare(self, name: str) -> str:
         return f'"{name}":'
 
-    def emit_prepared(self, prepared: str, arguments: str) -> None:
-        [(name, data)] = json.loads(f"{{{prepared}{arguments}}}").items()
-        self.events.append((name, data))
-        self.on_token(len(self.tokens))
+    def emit_prepared(self, prepared: str, *arguments: str) -> None:
+        for one in arguments:
+            self.events += json.loads(f"{{{prepared}{one}}}").items()
+            self.on_token(len(self.tokens))
 
     @property
     def tokens(self) -> list[str]:

@@ -32,11 +32,11 @@ class Heard:
     def prepare(self, name: str) -> str:
         return f'"{name}":'
 
-    def emit_prepared(self, prepared: str, arguments: str) -> None:
+    def emit_prepared(self, prepared: str, *arguments: str) -> None:
         if self.is_broken:
             raise RuntimeError("a secret")
-        [(name, data)] = json.loads(f"{{{prepared}{arguments}}}").items()
-        self.events.append((name, data))
+        for one in arguments:
+            self.events += json.loads(f"{{{prepared}{one}}}").items()
 
     def ack(self, value: Any) -> None:
         self.acks.append(value)
