@@ -7,6 +7,9 @@ have two or three WebSockets in different states. If one task wrote to all of th
 `send` that hangs on the old one would delay the new one, and an error would have to be
 traced back to the WebSocket that it came from. So a writer takes what is to be written
 only when it can write it, owns the WebSocket until the end, and reports its own loss.
+
+A task of its own it has only while it may have to wait: texts that the server below
+takes at once are written where they come up, many by one write.
 """
 
 from __future__ import annotations
