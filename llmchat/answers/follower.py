@@ -46,7 +46,7 @@ class Follower:
         while self.at == len(stream.parts) and self._end is None:
             await self._changed()
         texts = stream.parts[self.at :]
-        if stream.chars - self._chars > MAX_BEHIND_CHARS:
+        if self.behind > MAX_BEHIND_CHARS:
             texts = ["".join(texts)]
         self.at, self._chars = len(stream.parts), stream.chars
         stream.look_again()
@@ -84,9 +84,9 @@ class Follower:
         _wake(self._change)
 
     @property
-    def lags(self) -> bool:
-        """Return whether it is too far behind for the provider to be read on."""
-        return self._stream.chars - self._chars > MAX_BEHIND_CHARS
+    def behind(self) -> int:
+        """Return how many characters of the text it has not taken."""
+        return self._stream.chars - self._chars
 
     @property
     def is_away(self) -> bool:

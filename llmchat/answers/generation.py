@@ -28,8 +28,8 @@ from llmchat.providers.errors import (
     ProviderError,
 )
 from llmchat.providers.types import (
+    Batch,
     Chat,
-    Event,
     Finished,
     Key,
     Provider,
@@ -127,30 +127,31 @@ class Generation:
         Raises: ProviderError.
         """
         stream, finished = self.stream, None
-        events = await self._events()
+        batches = await self._batches()
         self.is_asked = True
         try:
-            async for event in events:
-                if isinstance(event, Finished):
+            async for batch in batches:
+                if isinstance(batch, Finished):
                     # The answer is whole: it is too late to cancel it.
-                    finished, stream.ending = event, True
+                    finished, stream.ending = batch, True
                     continue
-                stream.append((event.text,))
-                if stream.lags:
-                    await stream.caught_up()
+                for texts in stream.portions(batch):
+                    stream.append(texts)
+                    if stream.lags:
+                        await stream.caught_up()
         finally:
-            await _close(events)
+            await _close(batches)
         if finished is None:
             raise RuntimeError("a provider's stream ended without its end")
         return finished
 
-    async def _events(self) -> AsyncGenerator[Event, None]:
+    async def _batches(self) -> AsyncGenerator[Batch, None]:
         """Return the stream of the provider whose turn it is, not begun yet.
 
         Raises: ProviderError.
         """
         provider = await _reachable(self.route)
-        return runtime.get().client.stream_chat(
+        return runtime.get().client.stream_chat_batches(
             provider,
             self.route.keys,
             self._chat,
@@ -274,9 +275,9 @@ class Generation:
         )
 
 
-async def _close(events: AsyncGenerator[Event, None]) -> None:
+async def _close(batches: AsyncGenerator[Batch, None]) -> None:
     try:
-        await events.aclose()
+        await batches.aclose()
     except Exception:
         # The answer has its end all the same.
         logger.exception("a provider's stream did not close")

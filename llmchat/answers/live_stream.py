@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -43,10 +43,10 @@ class Reader(Protocol):
         """Called once, behind the last part; or instead of `start`."""
 
     @property
-    def lags(self) -> bool:
-        """Return whether it is too far behind for the provider to be read on.
+    def behind(self) -> int:
+        """Return how many characters of the text it has not taken.
 
-        `LiveStream.look_again` is to be called when it is so no more.
+        `LiveStream.look_again` is to be called when they become fewer.
         """
 
     @property
@@ -150,13 +150,30 @@ class LiveStream:
             self._watch.stop()
             self._first_s = self._watch.spent_s
 
+    def portions(self, texts: Sequence[str]) -> Iterable[Sequence[str]]:
+        """Return what to append before one looks whether the stream lags.
+
+        All at once is as good as one by one where none of it can make it lag.
+        """
+        if self._behind + sum(map(len, texts)) <= MAX_BEHIND_CHARS:
+            return (texts,)
+        return ((text,) for text in texts)
+
     @property
     def lags(self) -> bool:
-        """Return whether the reader that sets the pace lags: it has read longest."""
+        """Return whether the provider is to be read no further for now."""
+        return self._behind > MAX_BEHIND_CHARS
+
+    @property
+    def _behind(self) -> int:
+        """How far the reader that sets the pace is behind: it has read longest."""
         readers = self._readers
-        if not readers or not readers[0].lags:
-            return False
-        return next((r for r in readers if not r.is_away), readers[0]).lags
+        if not readers:
+            return 0
+        behind = readers[0].behind
+        if behind <= MAX_BEHIND_CHARS:
+            return behind
+        return next((r for r in readers if not r.is_away), readers[0]).behind
 
     async def caught_up(self) -> None:
         """Wait for the reader that sets the pace."""

@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from llmchat.answers.events import Started, StreamEvent, Token
 from llmchat.answers.follower import Follower
-from llmchat.api.wire import NAMES, payload, token_begin, token_rest
+from llmchat.api.wire import NAMES, payload, token_begin, token_rests
 from llmchat.database import read_database
 from llmchat.errors import ChatError
 
@@ -124,8 +124,8 @@ async def _numbered(
         while texts := await follower.read():
             first = follower.at - len(texts) + 1
             yield "".join(
-                f"{begin}{token_rest(text)}\nid: {number}\n\n"
-                for number, text in enumerate(texts, first)
+                f"{begin}{rest}\nid: {number}\n\n"
+                for number, rest in enumerate(token_rests(texts), first)
             ).encode()
         yield _encode(await follower.ended(), END_ID)
     finally:
@@ -140,7 +140,8 @@ async def _unnumbered(
         yield _encode(started)
         begin = _token_begin(follower)
         while texts := await follower.read():
-            yield "".join(f"{begin}{token_rest(text)}\n\n" for text in texts).encode()
+            rests = token_rests(texts)
+            yield "".join(f"{begin}{rest}\n\n" for rest in rests).encode()
         yield _encode(await follower.ended())
     finally:
         await follower.leave()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from llmchat.answers.events import End, Failed, Started, StreamEvent, Token
-from llmchat.answers.live_stream import MAX_BEHIND_CHARS, LiveStream
-from llmchat.api.wire import NAMES, payload, token_begin, token_rest
+from llmchat.answers.live_stream import LiveStream
+from llmchat.api.wire import NAMES, payload, token_begin, token_rests
 from llmchat.errors import ChatError
 from llmchat.realtime import Socket
+
+# What is sent without asking again whether the client lags. It is little beside what
+# may wait for a client before it does.
+PIECES_AT_ONCE = 32
+CHARS_AT_ONCE = 1024
 
 WhenStarted = Callable[[ChatError | None], None]
 
@@ -63,7 +68,7 @@ class SocketReader:
         text = "".join(self._stream.parts[self._at :])
         self._at, self._chars = len(self._stream.parts), self._stream.chars
         if text:
-            self._send(text)
+            self._send((text,))
 
     # For the answer. See `Reader`.
 
@@ -83,10 +88,7 @@ class SocketReader:
                 self._draining = socket.spawn(socket.drain())
                 self._draining.add_done_callback(self._on_drained)
                 return
-            text = parts[self._at]
-            self._at += 1
-            self._chars += len(text)
-            self._send(text)
+            self._send(self._next(parts))
 
     def end(self, event: End) -> None:
         """Tell of the end, behind all text."""
@@ -97,12 +99,9 @@ class SocketReader:
         self._ended(event)
 
     @property
-    def lags(self) -> bool:
-        """Return whether it is too far behind for the provider to be read on."""
-        return (
-            self._draining is not None
-            and self._stream.chars - self._chars > MAX_BEHIND_CHARS
-        )
+    def behind(self) -> int:
+        """Return how many characters of the text it has not taken."""
+        return self._stream.chars - self._chars
 
     @property
     def is_away(self) -> bool:
@@ -114,8 +113,19 @@ class SocketReader:
         self.flush()
         self._stream.look_again()
 
-    def _send(self, text: str) -> None:
-        self._socket.emit_prepared(self._begin, token_rest(text))
+    def _next(self, parts: list[str]) -> list[str]:
+        """Take so many pieces that it need not be asked between if the client lags."""
+        texts = parts[self._at : self._at + PIECES_AT_ONCE]
+        chars = sum(map(len, texts))
+        if chars > CHARS_AT_ONCE:
+            texts = texts[:1]
+            chars = len(texts[0])
+        self._at += len(texts)
+        self._chars += chars
+        return texts
+
+    def _send(self, texts: Sequence[str]) -> None:
+        self._socket.emit_prepared(self._begin, *token_rests(texts))
 
     def _tell_started(self, error: ChatError | None) -> None:
         calls, self._when_started = self._when_started, []

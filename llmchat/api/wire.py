@@ -6,6 +6,7 @@ Socket.IO and server-sent events carry the same ones.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from json.encoder import encode_basestring
 from typing import Any
 from uuid import UUID
@@ -30,13 +31,14 @@ NAMES: dict[type[StreamEvent], str] = {
 
 
 def token_begin(session_id: str) -> str:
-    """Return how the JSON of every token of a stream begins; `token_rest` ends it."""
+    """Return how the JSON of every token of a stream begins; `token_rests` end it."""
     return f'{{"sessionId":{encode_basestring(session_id)},"token":'
 
 
-def token_rest(text: str) -> str:
-    """Return the rest of the JSON of a token, stamped with the time of the call."""
-    return f'{encode_basestring(text)},"timestamp":{time.time_ns() // 1_000_000}}}'
+def token_rests(texts: Sequence[str]) -> list[str]:
+    """Return the rests of the JSON of tokens, stamped with the time of the call."""
+    end = f',"timestamp":{time.time_ns() // 1_000_000}}}'
+    return [encode_basestring(text) + end for text in texts]
 
 
 def payload(event: StreamEvent) -> dict[str, Any]:

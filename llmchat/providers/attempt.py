@@ -33,7 +33,7 @@ from .transport import (
     TransportError,
     UnreachableError,
 )
-from .types import Batch, Chat, Delta, Finished, Key, Provider, Timeouts, Usage
+from .types import Batch, Chat, Finished, Key, Provider, Timeouts, Usage
 from .watchdog import DeadlinePassedError, Watchdog
 
 Drain = Callable[[Response], None]
@@ -124,7 +124,7 @@ class ChatStream:
     async def attempt(
         self, key: Key | None, number: int
     ) -> AsyncGenerator[Batch, None]:
-        """Yield the deltas of one attempt and the end, `number` being which it is.
+        """Yield the text of one attempt and the end, `number` being which it is.
 
         A batch holds what came in one read, and all of it has been counted.
 
@@ -142,9 +142,9 @@ class ChatStream:
             chunk: bytes | _End = b""
             while not reading.ended and not isinstance(chunk, _End):
                 chunk = await self._next(response)
-                deltas, error = _decode(decoder, chunk)
-                if deltas:
-                    yield deltas
+                texts, error = _decode(decoder, chunk)
+                if texts:
+                    yield texts
                 if error is not None:
                     raise error
                 self._note_progress()
@@ -190,7 +190,9 @@ class ChatStream:
         """Return the next piece of the body, or what ended it."""
         try:
             with self._watchdog:
-                return await anext(response.body, _End.BODY)
+                return await response.body.__anext__()
+        except StopAsyncIteration:
+            return _End.BODY
         except (DeadlinePassedError, TransportError) as exc:
             if self._has_stopped(exc):
                 return _End.SILENCE
@@ -253,19 +255,19 @@ class _End(Enum):
 
 def _decode(
     decoder: Decoder, chunk: bytes | _End
-) -> tuple[list[Delta], Exception | None]:
-    """Return the deltas in a piece of the body, and the error that comes after them."""
-    deltas: list[Delta] = []
+) -> tuple[list[str], Exception | None]:
+    """Return the text in a piece of the body, and the error that comes after it."""
+    texts: list[str] = []
     try:
         if chunk is _End.BODY:
-            decoder.receive_end(deltas)
+            decoder.receive_end(texts)
         elif chunk is _End.SILENCE:
-            decoder.flush(deltas)
+            decoder.flush(texts)
         else:
-            decoder.receive(chunk, deltas)
+            decoder.receive(chunk, texts)
     except Exception as error:  # whatever it is, the text before it counts
-        return deltas, error
-    return deltas, None
+        return texts, error
+    return texts, None
 
 
 def _checked(key: Key | None) -> Key | None:

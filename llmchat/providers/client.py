@@ -13,7 +13,7 @@ from .errors import ProviderError
 from .http.default import new_transport
 from .retry import Attempts, OnKeyRefused
 from .transport import Response, Transport, TransportError
-from .types import Batch, Chat, Event, Finished, Key, Provider, Timeouts, Usage
+from .types import Batch, Chat, Delta, Event, Finished, Key, Provider, Timeouts, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +82,8 @@ class ProviderClient:
                 if isinstance(batch, Finished):
                     yield batch
                     return
-                for delta in batch:
-                    yield delta
+                for text in batch:
+                    yield Delta(text)
 
     async def stream_chat_batches(
         self,
@@ -92,13 +92,13 @@ class ProviderClient:
         chat: Chat,
         **options: Unpack[StreamOptions],
     ) -> AsyncGenerator[Batch, None]:
-        """Yield the answer's deltas, those of one read together, and then `Finished`.
+        """Yield the answer's text, the pieces of one read together, then `Finished`.
 
         Closing it, or cancelling the task that awaits it, closes the connection at
         once.
 
         Raises:
-            ProviderError: there is no whole answer; deltas may have been yielded.
+            ProviderError: there is no whole answer; text may have been yielded.
         """
         attempts = Attempts(provider, keys, options.get("on_key_refused"))
         timeouts = options.get("timeouts") or self._timeouts

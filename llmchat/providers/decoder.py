@@ -14,7 +14,6 @@ from .reading import Reading, as_dict
 from .registry import Adapter
 from .sse import ServerSentEvent, SSEReader
 from .text import SurrogateJoiner, decode_json
-from .types import Delta
 
 _MAX_ANSWER_CHARS = 4_000_000
 
@@ -40,29 +39,29 @@ class Decoder:
         self._chars = 0
         self.reading = reading
 
-    def receive(self, chunk: bytes, deltas: list[Delta]) -> None:
+    def receive(self, chunk: bytes, texts: list[str]) -> None:
         """Add the text that a piece of the body completes."""
         if self._kind is not BodyKind.EVENTS:
             chunk = self._hold(chunk)
         if self._kind is BodyKind.EVENTS:
-            self._read_events(self._reader.receive_bytes(chunk), deltas)
+            self._read_events(self._reader.receive_bytes(chunk), texts)
 
-    def receive_end(self, deltas: list[Delta]) -> None:
+    def receive_end(self, texts: list[str]) -> None:
         """Add the text that the end of the body leaves."""
         if self._kind is BodyKind.UNKNOWN:
             raise ProviderError("empty body", retryable=True)
         if self._kind is BodyKind.JSON:
             whole = parse_json(bytes(self._held))
             self._note_usage(whole)
-            self._take(self._adapter.parse_whole(whole, self.reading), deltas)
+            self._take(self._adapter.parse_whole(whole, self.reading), texts)
         else:
-            self._read_events(self._reader.receive_end(), deltas)
+            self._read_events(self._reader.receive_end(), texts)
             self._raise_stray()
-        self.flush(deltas)
+        self.flush(texts)
 
-    def flush(self, deltas: list[Delta]) -> None:
+    def flush(self, texts: list[str]) -> None:
         """Add the text that waited for its other half."""
-        self._add(self._joiner.end(), deltas)
+        self._add(self._joiner.end(), texts)
 
     def _hold(self, chunk: bytes) -> bytes:
         """Keep a piece until the kind is known; return what was kept of events."""
@@ -82,30 +81,29 @@ class Decoder:
         held, self._held = bytes(self._held), bytearray()
         return held
 
-    def _read_events(self, events: list[ServerSentEvent], deltas: list[Delta]) -> None:
+    def _read_events(self, events: list[ServerSentEvent], texts: list[str]) -> None:
         reading, parse = self.reading, self._adapter.parse
         for name, data in events:
             stopped = reading.stop_reason is not None
-            text = parse(name, data, reading)
-            if text:
+            if text := parse(name, data, reading):
                 if stopped:
                     reading.is_early = True
-                self._take(text, deltas)
+                self._take(text, texts)
             if reading.ended:
-                self.flush(deltas)
+                self.flush(texts)
                 return
 
-    def _take(self, text: str, deltas: list[Delta]) -> None:
-        self._add(self._joiner.join(text), deltas)
+    def _take(self, text: str, texts: list[str]) -> None:
+        self._add(self._joiner.join(text), texts)
 
-    def _add(self, text: str, deltas: list[Delta]) -> None:
+    def _add(self, text: str, texts: list[str]) -> None:
         if not text:
             return
         self._chars += len(text)
         if self._chars > _MAX_ANSWER_CHARS:
             raise ProviderError("answer larger than the limit")
         self.reading.deltas += 1
-        deltas.append(Delta(text))
+        texts.append(text)
 
     def _note_usage(self, whole: object) -> None:
         self._adapter.note_usage(as_dict(whole), self.reading)

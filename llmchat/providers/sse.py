@@ -12,8 +12,6 @@ mid-stream.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from .errors import ProviderError
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
@@ -22,11 +20,8 @@ _BOM = b"\xef\xbb\xbf"
 _IGNORED = frozenset((b"id", b"retry"))
 
 
-class ServerSentEvent(NamedTuple):
-    """One dispatched event; `data` is the joined value of its data lines."""
-
-    name: bytes
-    data: bytes
+# One dispatched event: its name, and the joined value of its data lines.
+ServerSentEvent = tuple[bytes, bytes]
 
 
 class SSEReader:
@@ -103,17 +98,17 @@ class SSEReader:
             self._at_start = False
             lines[0] = lines[0].removeprefix(_BOM)
         events: list[ServerSentEvent] = []
+        data = self._data
         for line in lines:
             if not line:
-                if self._data:
-                    data = self._data
+                if data:
                     joined = data[0] if len(data) == 1 else b"\n".join(data)
-                    events.append(ServerSentEvent(self._name, joined))
+                    events.append((self._name, joined))
                     data.clear()
                 self._name = b""
                 self._size = 0
             elif line.startswith(b"data: "):
-                self._data.append(line[6:])
+                data.append(line[6:])
                 self._grow(len(line))
             else:
                 self._receive_field(line)

@@ -120,7 +120,7 @@ class Finished:
 
 
 Event = Delta | Finished
-Batch = list[Delta] | Finished  # what one read of the body holds
+Batch = list[str] | Finished  # the pieces of text that one read of the body holds
 
 
 @dataclass(frozen=True, slots=True)

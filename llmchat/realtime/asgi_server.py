@@ -19,6 +19,9 @@ CLOSE_NORMAL = 1000
 # How long a closed WebSocket may take to send what the server has buffered.
 CLOSE_TIMEOUT_S = 5.0
 
+_OPEN = 1  # the state of an open WebSocket in the library that uvicorn uses
+_FRAMES_STATE = ("state", "writes", "extensions", "expect_continuation_frame", "debug")
+
 
 def abort(send: Any) -> None:
     """Drop a connection, with what the server has buffered for it."""
@@ -65,6 +68,53 @@ def forget_handshake(send: Any) -> None:
         request.headers.clear()
         response.headers.clear()
         protocol.scope["headers"].clear()
+
+
+def direct_writer(send: Any) -> Any:
+    """Return what `write_texts` writes to, None where `send` is the only way.
+
+    That is uvicorn's protocol, with the library that makes its frames.
+    """
+    protocol = getattr(send, "__self__", None)
+    known = all(hasattr(protocol, name) for name in ("conn", "transport", "writable"))
+    frames = getattr(protocol, "conn", None)
+    if known and all(hasattr(frames, name) for name in _FRAMES_STATE):
+        return protocol
+    return None
+
+
+def takes_texts(protocol: Any) -> bool:
+    """Return whether `write_texts` would do what `send` does, without waiting.
+
+    Not where the client's buffer is full, where the connection is ending, or where
+    frames are more than a header and their text.
+    """
+    frames = protocol.conn
+    return (
+        protocol.writable.is_set()
+        and frames.state == _OPEN
+        and not frames.writes
+        and not frames.extensions
+        and not frames.expect_continuation_frame
+        and not frames.debug
+        and not protocol.transport.is_closing()
+    )
+
+
+def write_texts(protocol: Any, texts: list[str]) -> None:
+    """Write text frames at once, where `takes_texts` says so."""
+    protocol.transport.write(b"".join(map(_text_frame, texts)))
+
+
+def _text_frame(text: str) -> bytes:
+    """Return the frame of a text from a server: RFC 6455, 5.2."""
+    data = text.encode()
+    size = len(data)
+    if size < 126:
+        return b"\x81%c%b" % (size, data)
+    if size < 65536:
+        return b"\x81\x7e%b%b" % (size.to_bytes(2), data)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8), data)
 
 
 class FlowGate:

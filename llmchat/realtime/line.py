@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from .engineio.events import CloseReason
 from .members import Member, Members
@@ -40,12 +40,8 @@ SERVER_EXPELLED = "server namespace disconnect"
 RECOVERABLE = frozenset(CloseReason) - {CloseReason.PARSE_ERROR}
 
 
-class Unconfirmed(NamedTuple):
-    """An event on its way: the last of its messages, and where it is kept."""
-
-    last_message: int
-    replay: Replay
-    number: int
+# An event on its way: the last of its messages, where it is kept, and its number there.
+Unconfirmed = tuple[int, Replay, int]
 
 
 class SocketIOLine:
@@ -111,7 +107,7 @@ class SocketIOLine:
 
     def confirmed(self, count: int) -> None:
         """Forget what was kept for a recovery and has arrived."""
-        while self._unconfirmed and self._unconfirmed[0].last_message <= count:
+        while self._unconfirmed and self._unconfirmed[0][0] <= count:
             _, replay, number = self._unconfirmed.popleft()
             replay.confirm(number)
         if not self._unconfirmed:
@@ -221,7 +217,7 @@ class SocketIOLine:
         if replay is not None:
             if self._unconfirmed is None:
                 self._unconfirmed = deque()
-            self._unconfirmed.append(Unconfirmed(self._sent, replay, number))
+            self._unconfirmed.append((self._sent, replay, number))
         self._peer.send(messages)
 
     async def drain(self) -> None:

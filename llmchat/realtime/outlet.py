@@ -141,20 +141,27 @@ class Outlet:
         assert isinstance(packet, str)
         return packet.removesuffix("]") + ","
 
-    def emit_prepared(self, packet: str) -> None:
-        """Send an event that is encoded but for what closes its packet."""
+    def emit_prepared(self, prepared: str, arguments: Sequence[str]) -> None:
+        """Send an event for each of `arguments`, which are JSON, by one write."""
         replay = self.replay
         if replay is None:
-            self._send([packet + "]"])
-        else:
-            offset = replay.next_offset()
-            self._keep_and_send(replay, [f'{packet},"{offset}"]'])
+            self._send([f"{prepared}{one}]" for one in arguments])
+            return
+        messages: Messages = []
+        number = 0
+        for one in arguments:
+            message = f'{prepared}{one},"{replay.next_offset()}"]'
+            number = replay.keep([message])
+            messages.append(message)
+        self._send_kept(replay, messages, number)
 
     def _keep_and_send(
         self, replay: Replay, messages: Messages, *, is_vital: bool = False
     ) -> None:
         # Kept first: if it is one message too many, the connection ends within `send`.
-        number = replay.keep(messages, is_vital=is_vital)
+        self._send_kept(replay, messages, replay.keep(messages, is_vital=is_vital))
+
+    def _send_kept(self, replay: Replay, messages: Messages, number: int) -> None:
         if self.standing is Standing.JOINED and self.line is not None:
             self.line.send(messages, replay, number)
         if replay.is_full and self.standing is not Standing.JOINING:

@@ -95,9 +95,15 @@ class Peer:
 
     def send(self, messages: list[str | bytes]) -> None:
         """Queue messages that belong together; never blocks."""
-        now = self._loop.time()
+        session, now = self.session, self._loop.time()
+        events: list[Event] = []
         for message in messages:
-            self._follow_up(self.session.send_message(message, now))
+            events += session.send_message(message, now)
+        if events or not session.writable:
+            self._follow_up(events)
+        else:
+            # Nothing can have changed but that there is more to move.
+            self._move()
 
     async def drain(self) -> None:
         """Wait until the client has caught up, or the session has ended."""
@@ -226,8 +232,7 @@ class Peer:
             self._confirmed = self.session.confirmed_messages
             if self._receiver is not None:
                 self._receiver.confirmed(self._confirmed)
-        self._answer_poll()
-        self._websockets.wake()
+        self._move()
         if self._changed is not None and (self.writable or self.is_gone):
             self._changed.set_result(None)
             self._changed = None
@@ -235,6 +240,12 @@ class Peer:
             forget, self._forget = self._forget, None
             forget(self)
         self._timer.set(self._next_deadline(), self.tick)
+
+    def _move(self) -> None:
+        """Hand what is ready to the transport."""
+        if self._poll is not None:
+            self._answer_poll(self._poll)
+        self._websockets.wake()
 
     def _report(self, event: Event) -> None:
         match event:
@@ -263,8 +274,8 @@ class Peer:
             # Nothing more will be taken by a client that is slow or silent.
             self._websockets.drop(writing_only=not closed.slow)
 
-    def _answer_poll(self) -> None:
-        if self._poll is not None and (body := self.session.take_poll()) is not None:
-            poll, self._poll = self._poll, None
+    def _answer_poll(self, poll: Poll) -> None:
+        if (body := self.session.take_poll()) is not None:
+            self._poll = None
             self._answered = poll
             poll.answer(body)

@@ -71,7 +71,10 @@ class Replay:
         """Keep the event of the last offset; return that as a number."""
         if self._kept is None:
             self._kept = deque()
-        size = sum(map(byte_length, messages))
+        if len(messages) == 1:
+            size = byte_length(messages[0])
+        else:
+            size = sum(map(byte_length, messages))
         self._kept.append(Kept(self._last, messages, size, is_vital))
         self._size += size
         return self._last

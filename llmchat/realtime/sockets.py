@@ -139,9 +139,9 @@ class Socket:
         """
         return self._outlet.prepare(name)
 
-    def emit_prepared(self, prepared: str, arguments: str) -> None:
-        """Send an event whose arguments, at least one, are JSON already."""
-        self._outlet.emit_prepared(prepared + arguments)
+    def emit_prepared(self, prepared: str, *arguments: str) -> None:
+        """Send an event for each of `arguments`: one or more of them, JSON already."""
+        self._outlet.emit_prepared(prepared, arguments)
 
     async def drain(self) -> None:
         """Wait while the client lags, or is absent and has much to catch up with.

@@ -14,6 +14,12 @@ from typing import Protocol
 class WebSocket(Protocol):
     """A WebSocket that frames can be written to. Only its `Writer` calls it."""
 
+    def takes_texts(self) -> bool:
+        """Return whether `write_texts` may be called now; else frames are sent."""
+
+    def write_texts(self, frames: list[str]) -> None:
+        """Write text frames at once."""
+
     async def send_frame(self, frame: str | bytes) -> None:
         """Send one frame; may wait for a slow client. Raises OSError when lost."""
 

@@ -6,9 +6,17 @@ waited would not see the disconnect behind the message that it handles.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from .asgi_server import abort, close_websocket, forget_handshake, is_closing
+from .asgi_server import (
+    abort,
+    close_websocket,
+    direct_writer,
+    forget_handshake,
+    is_closing,
+    takes_texts,
+    write_texts,
+)
 from .cors import cors_headers
 from .engine_consumer import EngineConsumer, Message, Receive
 from .engineio.errors import RequestError
@@ -23,6 +31,7 @@ class WebSocketConsumer(EngineConsumer):
     server: ClassVar[Server]
 
     endpoint: Endpoint | None = None
+    direct: Any = None
 
     async def serve(self, receive: Receive) -> None:
         """Take in what arrives until the connection is lost or closed."""
@@ -58,6 +67,7 @@ class WebSocketConsumer(EngineConsumer):
             return
         self.endpoint = endpoint
         await self.accept()
+        self.direct = direct_writer(self.base_send)
         if is_closing(self.base_send):
             # Reset in the middle of the handshake; the disconnect is on its way.
             return
@@ -84,6 +94,14 @@ class WebSocketConsumer(EngineConsumer):
         ]
         await self.base_send({"type": "websocket.accept", "headers": headers})
         forget_handshake(self.base_send)
+
+    def takes_texts(self) -> bool:
+        """Return whether `write_texts` may be called now; else frames are sent."""
+        return self.direct is not None and takes_texts(self.direct)
+
+    def write_texts(self, frames: list[str]) -> None:
+        """Write text frames at once."""
+        write_texts(self.direct, frames)
 
     async def send_frame(self, frame: str | bytes) -> None:
         """Send one frame; may wait for a slow client."""

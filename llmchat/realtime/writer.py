@@ -7,6 +7,9 @@ have two or three WebSockets in different states. If one task wrote to all of th
 `send` that hangs on the old one would delay the new one, and an error would have to be
 traced back to the WebSocket that it came from. So a writer takes what is to be written
 only when it can write it, owns the WebSocket until the end, and reports its own loss.
+
+A task of its own it has only while it may have to wait: texts that the server below
+takes at once are written where they come up, many by one write.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 # How long a WebSocket may take to send what was queued before its close.
 CLOSE_TIMEOUT_S = 5.0
+# Then it is asked again whether the server below takes more.
+MAX_CHARS_AT_ONCE = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +64,31 @@ class Writer:
 
     def wake(self) -> None:
         """Write what is ready, unless that is being done already."""
-        if self._task is None and (step := self._take(self)) is not None:
+        if self._task is not None:
+            return
+        step: str | bytes | Close | None = None
+        more = True
+        # Where nothing makes it wait, a task would only cost.
+        while more and self.websocket.takes_texts():
+            frames, step, more = self._take_texts()
+            if frames:
+                self.websocket.write_texts(frames)
+        if more:
+            step = self._take(self)
+        if step is not None:
             self._task = asyncio.get_running_loop().create_task(self._write(step))
+
+    def _take_texts(self) -> tuple[list[str], bytes | Close | None, bool]:
+        """Return text frames, what follows them, and whether more may follow."""
+        frames: list[str] = []
+        size = 0
+        while size < MAX_CHARS_AT_ONCE:
+            step = self._take(self)
+            if not isinstance(step, str):
+                return frames, step, False
+            frames.append(step)
+            size += len(step)
+        return frames, None, True
 
     def finish(self) -> None:
         """Write the rest and close; drop a WebSocket that takes too long for that."""

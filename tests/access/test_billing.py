@@ -15,7 +15,7 @@ from llmchat.database import in_database
 from llmchat.errors import refusal
 from llmchat.models import Budget, Conversation
 from llmchat.providers import retry
-from llmchat.providers.types import Delta, Usage
+from llmchat.providers.types import Usage
 from tests.emulator.driver import APIS
 from tests.support.access import (
     add_fallback,
@@ -97,15 +97,15 @@ async def test_what_a_provider_has_counted_of_a_cancelled_answer_is_booked(
 ):
     """The client of the providers tells it as the stream is closed."""
 
-    async def stream_chat(*args, on_billed, **kwargs):
+    async def answer(*args, on_billed, **kwargs):
         try:
-            yield Delta("Hel")
+            yield ["Hel"]
             await asyncio.Event().wait()
         finally:
             on_billed(Usage(7, 50, "provider"))
 
     row = await budget()
-    monkeypatch.setattr(runtime.get().client, "stream_chat", stream_chat)
+    monkeypatch.setattr(runtime.get().client, "stream_chat_batches", answer)
     with suppress(asyncio.CancelledError):
         async with streaming(user, turn("Hi")) as (task, _events, stream):
             if left:

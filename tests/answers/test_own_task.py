@@ -115,7 +115,7 @@ async def test_a_whole_answer_cannot_be_cancelled_while_it_is_stored(
 async def test_an_answer_that_waits_for_its_reader_is_cancelled_at_once(
     user, provider, upstream, turn, monkeypatch, left
 ):
-    monkeypatch.setattr("llmchat.answers.follower.MAX_BEHIND_CHARS", 8)
+    monkeypatch.setattr("llmchat.answers.live_stream.MAX_BEHIND_CHARS", 8)
     upstream.steps = ("0123456789", "more", asyncio.Event())
     with registered(user, turn()) as stream:
         follower = Follower(stream)

@@ -55,7 +55,7 @@ async def test_the_turn_is_in_the_database_before_the_provider_is_called(
     user, provider, upstream, turn, monkeypatch
 ):
     states = []
-    begin_turn, stream_chat = Books.begin, runtime.get().client.stream_chat
+    begin_turn, answer = Books.begin, runtime.get().client.stream_chat_batches
 
     async def begin(*args):
         begun = await begin_turn(*args)
@@ -65,10 +65,10 @@ async def test_the_turn_is_in_the_database_before_the_provider_is_called(
 
     def ask(*args, **kwargs):
         states.append("asked")
-        return stream_chat(*args, **kwargs)
+        return answer(*args, **kwargs)
 
     monkeypatch.setattr(Books, "begin", begin)
-    monkeypatch.setattr(runtime.get().client, "stream_chat", ask)
+    monkeypatch.setattr(runtime.get().client, "stream_chat_batches", ask)
     await events_of(user, turn("Hi"))
     assert states == [{"state": "streaming"}, "asked"]
 

@@ -22,7 +22,7 @@ from llmchat.books.turn import Turn
 from llmchat.database import in_database
 from llmchat.errors import refusal
 from llmchat.models import Message
-from llmchat.providers.types import ChatMessage, Delta, Finished, FinishReason, Usage
+from llmchat.providers.types import ChatMessage, Finished, FinishReason, Usage
 from tests.support.chat_fixtures import User, events_of, until
 
 START, TOKEN = "llm:stream:start", "llm:stream:token"
@@ -71,10 +71,10 @@ class Client:
     def prepare(self, name: str) -> str:
         return f'"{name}":'
 
-    def emit_prepared(self, prepared: str, arguments: str) -> None:
-        [(name, data)] = json.loads(f"{{{prepared}{arguments}}}").items()
-        self.events.append((name, data))
-        self.on_token(len(self.tokens))
+    def emit_prepared(self, prepared: str, *arguments: str) -> None:
+        for one in arguments:
+            self.events += json.loads(f"{{{prepared}{one}}}").items()
+            self.on_token(len(self.tokens))
 
     @property
     def tokens(self) -> list[str]:
@@ -159,14 +159,14 @@ async def test_whoever_attaches_at_any_token_gets_the_whole_answer(
     luck = random.Random(f"attach {lags}")
     pieces = [f"{number}-{'ü🙂x'[number % 3]} " for number in range(PIECES)]
 
-    async def stream_chat(*args, **kwargs):
+    async def answer(*args, **kwargs):
         for piece in pieces:
-            yield Delta(piece)
+            yield [piece]
             if luck.random() < 0.5:
                 await asyncio.sleep(0)
         yield Finished(FinishReason.STOP, Usage(7, 3, "provider"))
 
-    monkeypatch.setattr(runtime.get().client, "stream_chat", stream_chat)
+    monkeypatch.setattr(runtime.get().client, "stream_chat_batches", answer)
     in_the_middle = 0
     for number in range(ANSWERS):
         attaching = Attaching(user, f"s-{number}", luck)
@@ -336,7 +336,7 @@ async def test_the_reader_that_began_an_answer_sets_its_pace(
     await first.started()
 
     async def is_held() -> bool:
-        return first.lags
+        return paced.lags
 
     await until(is_held)
     held = len(paced.parts)
@@ -354,7 +354,7 @@ async def test_the_reader_that_began_an_answer_sets_its_pace(
 async def test_a_reader_whose_client_is_away_holds_up_nobody_else(
     user, provider, upstream, monkeypatch, when
 ):
-    monkeypatch.setattr("llmchat.api.socket_reader.MAX_BEHIND_CHARS", 8)
+    monkeypatch.setattr("llmchat.answers.live_stream.MAX_BEHIND_CHARS", 8)
     upstream.steps = [f"{number:03}" for number in range(100)]
     owner, second = Client(user), Client(user)
     owner.may_go_on = asyncio.Event()

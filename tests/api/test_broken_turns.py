@@ -32,11 +32,11 @@ class Heard:
     def prepare(self, name: str) -> str:
         return f'"{name}":'
 
-    def emit_prepared(self, prepared: str, arguments: str) -> None:
+    def emit_prepared(self, prepared: str, *arguments: str) -> None:
         if self.is_broken:
             raise RuntimeError("a secret")
-        [(name, data)] = json.loads(f"{{{prepared}{arguments}}}").items()
-        self.events.append((name, data))
+        for one in arguments:
+            self.events += json.loads(f"{{{prepared}{one}}}").items()
 
     def ack(self, value: Any) -> None:
         self.acks.append(value)
@@ -113,7 +113,7 @@ async def test_a_provider_that_does_not_close_takes_nobody_s_end(
             raise error("it does not close")
 
     monkeypatch.setattr(
-        runtime.get().client, "stream_chat", lambda *args, **kwargs: Unclosed()
+        runtime.get().client, "stream_chat_batches", lambda *args, **kwargs: Unclosed()
     )
     heard = await heard_of(user)
     assert heard.events[-1][0] == "llm:stream:error"

@@ -9,7 +9,7 @@ import uuid
 import pytest
 
 from llmchat.answers.events import Cancelled, Done, Failed, Started, Token
-from llmchat.api.wire import NAMES, payload, token_begin, token_rest
+from llmchat.api.wire import NAMES, payload, token_begin, token_rests
 from llmchat.errors import REFUSALS, from_provider, refusal
 from llmchat.providers.errors import ProviderError
 from llmchat.providers.types import Usage
@@ -89,7 +89,8 @@ def test_an_event_has_its_name_and_exactly_its_fields(event, name, fields):
     ["Hi", 'a "quote" \\ and\n\t\0\x1f\x7f', "größer 漢字 🙂", "\u2028</script>"],
 )
 def test_a_token_that_is_built_from_its_parts_is_the_same_event(text):
-    sent = json.loads(token_begin(text) + token_rest(text))
+    [rest] = token_rests([text])
+    sent = json.loads(token_begin(text) + rest)
     same = payload(Token(text, text))
     assert same["timestamp"] - sent["timestamp"] in range(1000)
     assert list(sent) == list(same)

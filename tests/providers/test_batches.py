@@ -12,7 +12,7 @@ from llmchat.providers import openai
 from llmchat.providers.client import ProviderClient
 from llmchat.providers.errors import ProviderError
 from llmchat.providers.reading import Reading
-from llmchat.providers.types import Batch, Delta, Finished, Usage
+from llmchat.providers.types import Batch, Finished, Usage
 from tests.emulator.driver import KEY, PATIENT, chat
 from tests.support.provider_script import (
     FOREVER,
@@ -51,7 +51,7 @@ class Asked:
 async def test_each_read_is_one_batch() -> None:
     reads = [sse(token("a"), token("b")), sse(token("c")), sse(token("d")) + END]
     *batches, end = await Asked(*reads).read()
-    assert batches == [[Delta("a"), Delta("b")], [Delta("c")], [Delta("d")]]
+    assert batches == [["a", "b"], ["c"], ["d"]]
     assert isinstance(end, Finished)
 
 
@@ -64,7 +64,7 @@ async def test_a_read_without_text_is_no_batch() -> None:
 
 async def test_the_text_before_an_error_in_the_same_read_comes_first() -> None:
     asked = Asked(sse(token("a"), token("b"), {"error": {"message": "x"}}))
-    assert await anext(asked.stream) == [Delta("a"), Delta("b")]
+    assert await anext(asked.stream) == ["a", "b"]
     with pytest.raises(ProviderError):
         await anext(asked.stream)
     assert asked.transport.closed == 1
@@ -83,7 +83,7 @@ async def test_the_text_before_a_bug_comes_first(
 
     monkeypatch.setattr(openai, "parse", broken)
     asked = Asked(sse(token("a"), token("b")))
-    assert await anext(asked.stream) == [Delta("a")]
+    assert await anext(asked.stream) == ["a"]
     with pytest.raises(KeyError, match="ours"):
         await anext(asked.stream)
 

@@ -23,7 +23,7 @@ def read(body: bytes, *sizes: int) -> tuple[list[ServerSentEvent], bytes]:
 
 
 def data_of(body: bytes) -> list[bytes]:
-    return [event.data for event in read(body)[0]]
+    return [data for _, data in read(body)[0]]
 
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])

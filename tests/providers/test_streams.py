@@ -12,7 +12,7 @@ from llmchat.providers.decoder import Decoder
 from llmchat.providers.errors import ProviderError
 from llmchat.providers.reading import Reading
 from llmchat.providers.registry import ADAPTERS
-from llmchat.providers.types import Delta, Finished
+from llmchat.providers.types import Finished
 from tests.emulator.api import Story
 from tests.emulator.application import APIS
 from tests.emulator.driver import chat
@@ -26,15 +26,15 @@ def read(api: str, *chunks: bytes) -> tuple[str, Finished]:
     """Decode a stream in these pieces and judge what it says."""
     reading = Reading()
     decoder = Decoder(ADAPTERS[api], reading, EVENT_STREAM)  # type: ignore[index]
-    deltas: list[Delta] = []
+    deltas: list[str] = []
     for chunk in chunks:
         decoder.receive(chunk, deltas)
     decoder.receive_end(deltas)
     return text_of(deltas), conclude(reading, chat("m"))
 
 
-def text_of(deltas: list[Delta]) -> str:
-    return "".join(delta.text for delta in deltas)
+def text_of(deltas: list[str]) -> str:
+    return "".join(deltas)
 
 
 @pytest.mark.parametrize("story", [SHORT, THOUGHTFUL, UNICODE])
@@ -78,7 +78,7 @@ def test_a_stream_ended_at_every_byte_never_shows_wrong_text(api: str) -> None:
     stream = b"".join(APIS[api].events(SHORT))
     for cut in range(len(stream)):
         reading = Reading()
-        deltas: list[Delta] = []
+        deltas: list[str] = []
         decoder = Decoder(ADAPTERS[api], reading, EVENT_STREAM)  # type: ignore[index]
         with suppress(ProviderError):  # half an event
             decoder.receive(stream[:cut], deltas)

@@ -41,7 +41,7 @@ class Line:
 def prepared(outlet: Outlet, *args: Any) -> None:
     """Send an event as `Socket.emit_prepared` does."""
     arguments = json.dumps(args, ensure_ascii=False, separators=(",", ":"))[1:-1]
-    outlet.emit_prepared(outlet.prepare("said") + arguments)
+    outlet.emit_prepared(outlet.prepare("said"), [arguments])
 
 
 @pytest.mark.parametrize("namespace", ["/", "/chat"])

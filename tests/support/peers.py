@@ -31,6 +31,12 @@ class Wire:
     def is_closed(self) -> bool:
         return ("closed", 1000) in self.told
 
+    def takes_texts(self) -> bool:
+        return False
+
+    def write_texts(self, frames: list[str]) -> None:
+        raise AssertionError("it takes none")
+
     async def send_frame(self, frame: str | bytes) -> None:
         await self.gate.wait()
         if self.error is not None:

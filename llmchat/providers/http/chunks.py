@@ -38,7 +38,10 @@ class ChunkReader:
         pieces: list[bytes] = []
         at = 0
         while at < len(data) and not self.is_done:
-            if self._left:
+            if self._expected is _SIZE and (whole := _whole_chunk(data, at)):
+                piece, at = whole
+                pieces.append(piece)
+            elif self._left:
                 piece = data[at : at + self._left]
                 pieces.append(piece)
                 at += len(piece)
@@ -73,3 +76,18 @@ class ChunkReader:
         if self._expected is _BREAK and rest != b"\r":
             raise MalformedResponseError("chunk longer than its size")
         self._held = rest
+
+
+def _whole_chunk(data: bytes, at: int) -> tuple[bytes, int] | None:
+    """Return the bytes of a chunk that is all there, and where the next one begins.
+
+    None: it is not, or it is the last one.
+    """
+    line = _SIZE.match(data, at)
+    if line is None:
+        return None
+    start = line.end()
+    end = start + int(line[1], 16)
+    if end == start or data[end : end + 2] != b"\r\n":
+        return None
+    return data[start:end], end + 2

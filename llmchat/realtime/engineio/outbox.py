@@ -24,12 +24,8 @@ class Amount(NamedTuple):
     size: int = 0  # bytes
     messages: int = 0
 
-    def plus(self, message: str | bytes) -> Amount:
-        """Return the amount with one message more."""
-        return Amount(self.size + byte_length(message), self.messages + 1)
 
-
-NOTHING = Amount()
+_NOTHING = Amount()
 
 
 class Outbox:
@@ -41,16 +37,17 @@ class Outbox:
         "_messages",
         "_ping_mark",
         "_poll_mark",
-        "_queued",
-        "_sent",
+        "_queued_bytes",
+        "_sent_bytes",
+        "_sent_messages",
     )
 
     def __init__(self, first: Packet) -> None:
         """`first` goes before everything else."""
         self._control = [first]
         self._messages: deque[str | bytes] | None = None  # most sessions are idle
-        self._queued = self._sent = self._confirmed = NOTHING
-        self._ping_mark = self._poll_mark = NOTHING
+        self._queued_bytes = self._sent_bytes = self._sent_messages = 0
+        self._confirmed = self._ping_mark = self._poll_mark = _NOTHING
 
     def __bool__(self) -> bool:
         return bool(self._control or self._messages)
@@ -58,7 +55,7 @@ class Outbox:
     @property
     def unconfirmed_bytes(self) -> int:
         """Return the message bytes that the peer has not confirmed."""
-        return self._queued.size - self._confirmed.size
+        return self._queued_bytes - self._confirmed.size
 
     @property
     def confirmed_messages(self) -> int:
@@ -71,7 +68,7 @@ class Outbox:
         Raises:
             UnicodeEncodeError: a text with half of a surrogate pair.
         """
-        self._queued = self._queued.plus(message)
+        self._queued_bytes += byte_length(message)
         if self._messages is None:
             self._messages = deque()
         self._messages.append(message)
@@ -88,13 +85,19 @@ class Outbox:
             if packet is PING:
                 self._ping_mark = self._sent
             return packet
-        if not self._messages:
+        message = self.take_message()
+        return None if message is None else Packet(PacketType.MESSAGE, message)
+
+    def take_message(self) -> str | bytes | None:
+        """Return the next packet's message, None where it is none or there is none."""
+        if self._control or not self._messages:
             return None
         message = self._messages.popleft()
         if not self._messages:
             self._messages = None
-        self._sent = self._sent.plus(message)
-        return Packet(PacketType.MESSAGE, message)
+        self._sent_bytes += byte_length(message)
+        self._sent_messages += 1
+        return message
 
     def take_some(self, limit: int) -> list[Packet]:
         """Return the packets for one answer to a poll, no more than `limit`."""
@@ -116,6 +119,10 @@ class Outbox:
         """Drop what waits."""
         self._control.clear()
         self._messages = None
+
+    @property
+    def _sent(self) -> Amount:
+        return Amount(self._sent_bytes, self._sent_messages)
 
     def _confirm(self, mark: Amount) -> None:
         if mark.messages > self._confirmed.messages:

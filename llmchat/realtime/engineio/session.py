@@ -30,6 +30,7 @@ __all__ = ["CLOSE_NORMAL", "CLOSE_TOO_BIG", "Session"]
 CLOSE_TOO_BIG = 1009
 # Packets of a payload that are taken in with one call.
 PACKETS_AT_ONCE = 16
+_MESSAGE = PacketType.MESSAGE.value  # how the frame of a text begins
 
 
 class Session(SessionState):
@@ -52,11 +53,13 @@ class Session(SessionState):
         """
         if self._phase is not Phase.OPEN:
             return []
-        if self.unconfirmed_bytes > self.options.max_unconfirmed_bytes:
+        outbox, options = self._outbox, self.options
+        if outbox.unconfirmed_bytes > options.max_unconfirmed_bytes:
             self._end(CloseReason.TRANSPORT_ERROR, slow=True)
             return self._take_events()
-        self._outbox.put_message(data)
-        self._ping_early(now)
+        outbox.put_message(data)
+        if outbox.unconfirmed_bytes > options.high_water_bytes:
+            self._ping_early(now)
         return []
 
     def close(self, reason: CloseReason, now: float) -> list[Event]:
@@ -94,8 +97,14 @@ class Session(SessionState):
             return None
         if self._upgrade.pong_waits:
             return self.take_probe_frame()
-        packet = self._outbox.take()
-        if packet is None:
+        message = self._outbox.take_message()
+        if isinstance(message, str):
+            return _MESSAGE + message
+        if message is not None:
+            packet = Packet(PacketType.MESSAGE, message)
+        elif (waiting := self._outbox.take()) is not None:
+            packet = waiting
+        else:
             return None
         return encode_frame(packet, base64_only=self.base64_only)
 
