@@ -9,7 +9,9 @@ import { ApiError, request } from "./api";
 const ACCESS_KEY = "jwt_token";
 const REFRESH_KEY = "jwt_refresh_token";
 const SPARE_SECONDS = 30;
-const WITHOUT_LOCK_MS = 1000;
+// As long as the server takes a second use of a token for that of another tab.
+const OTHER_TAB_MS = 10_000;
+const LOOK_EVERY_MS = 100;
 
 interface Tokens {
   access: string;
@@ -94,8 +96,9 @@ async function renew(): Promise<string | null> {
     return tokens.access;
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 401) throw error;
-    // Without a lock another tab may have been first, and is about to store its pair.
-    if (navigator.locks === undefined) await sleep(WITHOUT_LOCK_MS);
+    if (navigator.locks === undefined && error.code === "token_invalid") {
+      await otherTab(refresh);
+    }
     if (localStorage.getItem(REFRESH_KEY) !== refresh) return storedToken();
     forget();
     return null;
@@ -106,6 +109,14 @@ async function renew(): Promise<string | null> {
 async function withLock<T>(work: () => Promise<T>): Promise<T> {
   if (navigator.locks === undefined) return work();
   return await navigator.locks.request("llmchat-refresh", work);
+}
+
+/** Without a lock another tab may have been first, and is about to store its pair. */
+async function otherTab(refresh: string): Promise<void> {
+  const until = Date.now() + OTHER_TAB_MS;
+  while (localStorage.getItem(REFRESH_KEY) === refresh && Date.now() < until) {
+    await sleep(LOOK_EVERY_MS);
+  }
 }
 
 function sleep(ms: number): Promise<void> {
