@@ -13,6 +13,8 @@ import logging
 import struct
 import termios
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import h11
@@ -98,6 +100,16 @@ def _unread(transport: asyncio.Transport) -> int:
     return buffered + int(struct.unpack("i", held)[0])
 
 
+@contextmanager
+def _aborted_by_errors(transport: asyncio.Transport) -> Iterator[None]:
+    """Drop a connection whose protocol raises, as the event loop would."""
+    try:
+        yield
+    except BaseException:
+        transport.abort()
+        raise
+
+
 class HttpProtocol(_StallLimit, H11Protocol):
     """HTTP with a deadline for each request, and a limit on connections.
 
@@ -127,13 +139,16 @@ class HttpProtocol(_StallLimit, H11Protocol):
             self._parse(data)
         else:
             self._unparsed = data
+            self._unset_keepalive_if_required()
             self.flow.pause_reading()
-            turns().call(self._take_turn)
+            turns().call(self._take_turn, at_the_door=True)
 
     def _take_turn(self) -> None:
         data, self._unparsed = self._unparsed, b""
-        if not self.transport.is_closing():
-            self.flow.resume_reading()
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        with _aborted_by_errors(self.transport):
             self._parse(data)
 
     def _parse(self, data: bytes) -> None:
@@ -231,7 +246,11 @@ class WebSocketProtocol(_StallLimit, WebSocketsSansIOProtocol):
         self._unparsed = b""
         super().connection_lost(exc)
 
-    def _parse(self, limit_s: float = _SLICE_S) -> None:
+    def _take_turn(self) -> None:
+        with _aborted_by_errors(self.transport):
+            self._parse(_SLICE_S)
+
+    def _parse(self, limit_s: float) -> None:
         data, start = self._unparsed, 0
         self.read_paused = self.read_paused or self._holds_reading
         deadline = time.perf_counter() + limit_s
@@ -248,7 +267,7 @@ class WebSocketProtocol(_StallLimit, WebSocketsSansIOProtocol):
 
     def _wait_for_turn(self) -> None:
         self._hold_reading()
-        turns().call(self._parse)
+        turns().call(self._take_turn)
 
     def _hold_reading(self) -> None:
         """Keep the application, which may be faster, from having more read."""

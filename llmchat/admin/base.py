@@ -13,8 +13,7 @@ from django.db.models import Model
 from django.http import HttpRequest
 
 from accounts.models import User
-from llmchat.models import AnswerState, Message, Provider
-from llmchat.models.workers import texts_of
+from llmchat.models import AnswerState, Provider
 
 if TYPE_CHECKING:
     _Options = options.ModelAdmin[Any]
@@ -74,15 +73,6 @@ class SavesChanges(_ModelAdmin):
     ) -> None:
         """Save the row (called by Django with a valid form)."""
         form.save()
-
-
-def with_texts(rows: list[Message]) -> list[Message]:
-    """Give running answers their texts so far, to be shown."""
-    running = [row.pk for row in rows if row.state == AnswerState.STREAMING]
-    texts = texts_of(running) if running else {}
-    for row in rows:
-        row.content = texts.get(row.pk, row.content)
-    return rows
 
 
 def number(text: str) -> int | None:

@@ -29,13 +29,13 @@ from llmchat.admin.base import (
     log,
     may_view_users,
     number,
-    with_texts,
 )
 from llmchat.admin.filters import DayFilter, ProviderFilter, UserFilter
 from llmchat.admin.look import ModelAdmin, action, display
 from llmchat.admin.running import may_stop, stop
 from llmchat.answers import stopping
 from llmchat.models import Conversation, Message
+from llmchat.models.workers import with_texts
 from llmchat.reports import exports, search
 
 _PAGE = 100

@@ -10,10 +10,11 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
-from llmchat.admin.base import STATE_LABELS, ReadOnly, dollars, with_texts
+from llmchat.admin.base import STATE_LABELS, ReadOnly, dollars
 from llmchat.admin.filters import DayFilter, ProviderFilter, UserFilter
 from llmchat.admin.look import ModelAdmin, display
 from llmchat.models import Message
+from llmchat.models.workers import with_texts
 
 
 @admin.register(Message)

@@ -9,12 +9,13 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from llmchat.access.ratelimit import count_message
 from llmchat.answers.stopping import delete
 from llmchat.api.async_view import AsyncAPIView
 from llmchat.api.conversation_fields import in_full, in_list
 from llmchat.api.etags import json_with_etag
 from llmchat.books.conversations import TITLE_LENGTH, empty_conversation
-from llmchat.database import read_database
+from llmchat.database import in_database, read_database
 from llmchat.errors import refusal
 from llmchat.models import Conversation
 from llmchat.reports import own
@@ -29,8 +30,9 @@ class ConversationsView(AsyncAPIView):
 
     async def post(self, request: Request) -> Response:
         """Create one without messages, to be named as `conversationId` in a turn."""
-        title = _title(request, default="")
-        created = await read_database(_created, _user_id(request), title)
+        user_id = _user_id(request)
+        await count_message(user_id)
+        created = await in_database(_created, user_id, _title(request, default=""))
         return Response(in_list(created), status=201)
 
 
@@ -46,12 +48,12 @@ class ConversationView(AsyncAPIView):
         """Rename it."""
         title = _title(request)
         return Response(
-            await read_database(_renamed, _user_id(request), conversation_id, title)
+            await in_database(_renamed, _user_id(request), conversation_id, title)
         )
 
     async def delete(self, request: Request, conversation_id: str) -> HttpResponse:
         """Delete it with its messages; an answer that is being written is stopped."""
-        await read_database(_deleted, _user_id(request), conversation_id)
+        await in_database(_deleted, _user_id(request), conversation_id)
         return HttpResponse(status=204)
 
 

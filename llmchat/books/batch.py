@@ -54,6 +54,7 @@ _CHANGED = Columns(
         "id",
     ],
 )
+_NAMED = Columns(Conversation, ["title", "id"])
 
 
 class Contended(Exception):  # noqa: N818  # what it is
@@ -202,6 +203,8 @@ def _write_conversations(known: Facts) -> None:
     COLUMNS.insert([_values(row, COLUMNS) for row in added.values()])
     changed = [row for pk, row in known.changed.items() if pk not in added]
     _CHANGED.update([_values(row, _CHANGED) for row in changed])
+    if known.named:
+        _NAMED.update([_values(row, _NAMED) for row in known.named])
 
 
 def _values(row: Conversation, columns: Columns) -> dict[str, object]:

@@ -10,7 +10,12 @@ from uuid import UUID
 from llmchat import conf
 from llmchat.access import budgets, catalogue, permissions
 from llmchat.books import totals
-from llmchat.books.conversations import found, goes_on, new_conversation
+from llmchat.books.conversations import (
+    found,
+    goes_on,
+    new_conversation,
+    title_of,
+)
 from llmchat.books.facts import Facts
 from llmchat.books.turn import Begun, Start
 from llmchat.books.workers import worker_id
@@ -61,6 +66,10 @@ def decide(facts: Facts, start: Start) -> Begun:
         start.turn.messages,
     )
     model = start.turn.model or route.default_model
+    if not conversation.message_count and not conversation.title:
+        # It was created empty; a title that its user gives it meanwhile comes later.
+        conversation.title = title_of(start.turn)
+        facts.named.append(conversation)
     goes_on(conversation, start, new_messages)
     first = conversation.message_count - len(new_messages)
     for position, message in enumerate(new_messages, first):

@@ -108,13 +108,21 @@ def found(
 
 def new_conversation(start: Start, now: datetime) -> Conversation:
     """Return a conversation that begins with a turn, not stored yet."""
-    first = next(m.content for m in start.turn.messages if m.role == "user")
+    return Conversation(
+        user_id=start.user_id,
+        title=title_of(start.turn),
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def title_of(turn: Turn) -> str:
+    """Return the title of a conversation that begins with a turn."""
+    first = next(m.content for m in turn.messages if m.role == "user")
     title = " ".join(first[: 4 * _TITLE_LENGTH].split())
     if len(title) > _TITLE_LENGTH:
         title = title[: _TITLE_LENGTH - 1] + "…"
-    return Conversation(
-        user_id=start.user_id, title=title, created_at=now, updated_at=now
-    )
+    return title
 
 
 def empty_conversation(user_id: int, title: str) -> Conversation:

@@ -43,7 +43,8 @@ class Facts:
     """What is stored, and then what becomes of it: decisions change it as they go.
 
     `users` are the active ones and whether each is a superuser; `sessions` are the
-    names of what runs. `added` are rows to insert, `changed` conversations to update.
+    names of what runs. `added` are rows to insert, `changed` conversations to update,
+    `named` those among them that get a title.
     """
 
     known: Memory
@@ -56,6 +57,7 @@ class Facts:
     ledger: Ledger = field(default_factory=Ledger)
     added: list[Conversation] = field(default_factory=list)
     changed: dict[UUID, Conversation] = field(default_factory=dict)
+    named: list[Conversation] = field(default_factory=list)
     messages: list[dict[str, Any]] = field(default_factory=list)
 
 

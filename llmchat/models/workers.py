@@ -10,6 +10,8 @@ from uuid import UUID
 from django.db import models
 from django.db.models.functions import Length
 
+from llmchat.models.conversations import Message
+
 M = TypeVar("M", bound=models.Model)
 
 
@@ -55,6 +57,28 @@ def texts_of(message_ids: Collection[UUID]) -> dict[UUID, str]:
     for ident, start, text in rows.values_list("message_id", "start", "text"):
         texts[ident] = texts.get(ident, "")[:start] + text
     return texts
+
+
+def texts_so_far(message_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return the texts of answers that were running a moment ago.
+
+    One that has ended meanwhile has no pieces any more, but its whole text.
+    """
+    texts = texts_of(message_ids)
+    missing = [ident for ident in message_ids if ident not in texts]
+    if missing:
+        rows = Message.objects.filter(pk__in=missing).values_list("pk", "content")
+        texts.update(rows)
+    return texts
+
+
+def with_texts(rows: list[Message]) -> list[Message]:
+    """Give the running answers among `rows` their texts so far."""
+    running = [row.pk for row in rows if row.state == Message.State.STREAMING]
+    texts = texts_so_far(running) if running else {}
+    for row in rows:
+        row.content = texts.get(row.pk, row.content)
+    return rows
 
 
 def first_written_at(message_id: UUID) -> datetime | None:

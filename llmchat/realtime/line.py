@@ -153,7 +153,7 @@ class SocketIOLine:
 
     async def _join(self, namespace: Namespace, auth: dict[str, Any]) -> None:
         name = namespace.name
-        await turns().enter()
+        await turns().come_or_go()
         try:
             member = await self._member_for(namespace, auth)
         except ConnectionRefused as refused:

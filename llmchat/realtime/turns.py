@@ -25,13 +25,18 @@ PASS_S = 0.003
 
 
 class Turns:
-    """Calls back those who wait, one in each pass of the event loop, in order."""
+    """Calls back those who wait, one in each pass of the event loop, in order.
 
-    __slots__ = ("_is_scheduled", "_pass_ends", "_waiting", "loop")
+    Whoever comes or goes waits in a queue of its own, which gets as many turns: those
+    who are connected wait for no crowd at the door.
+    """
+
+    __slots__ = ("_at_the_door", "_is_scheduled", "_pass_ends", "_waiting", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._waiting: deque[Callable[[], None]] = deque()
+        self._at_the_door: deque[Callable[[], None]] = deque()
         self._is_scheduled = False
         self._pass_ends = 0.0  # None is known
 
@@ -44,21 +49,21 @@ class Turns:
             self._schedule()
         return now < self._pass_ends
 
-    def call(self, callback: Callable[[], None]) -> None:
+    def call(self, callback: Callable[[], None], *, at_the_door: bool = False) -> None:
         """Call back when it is this one's turn."""
-        self._waiting.append(callback)
+        (self._at_the_door if at_the_door else self._waiting).append(callback)
         self._schedule()
 
-    async def take(self) -> None:
+    async def take(self, *, at_the_door: bool = False) -> None:
         """Wait for a turn."""
         turn = self.loop.create_future()
-        self.call(partial(_begin, turn))
+        self.call(partial(_begin, turn), at_the_door=at_the_door)
         await turn
 
-    async def enter(self) -> None:
-        """Wait for a turn only if this pass has no time left."""
+    async def come_or_go(self) -> None:
+        """Wait at the door for a turn, only if this pass has no time left."""
         if not self.has_time:
-            await self.take()
+            await self.take(at_the_door=True)
 
     def _schedule(self) -> None:
         if not self._is_scheduled:
@@ -69,12 +74,12 @@ class Turns:
         """Begin a pass."""
         self._is_scheduled = False
         self._pass_ends = 0.0
-        if self._waiting:
-            try:
-                self._waiting.popleft()()
-            finally:
-                if self._waiting:
-                    self._schedule()
+        queues = [queue for queue in (self._waiting, self._at_the_door) if queue]
+        if queues:
+            # First, since a call may raise.
+            self._schedule()
+        for queue in queues:
+            queue.popleft()()
 
 
 class Pace:
@@ -92,8 +97,8 @@ class Pace:
         if self._used >= MESSAGES_IN_SLICE:
             self._used = 0
             await turns().take()
-        else:
-            await turns().enter()
+        elif not turns().has_time:
+            await turns().take()
 
 
 def _begin(turn: asyncio.Future[None]) -> None:

@@ -39,13 +39,13 @@ class WebSocketConsumer(EngineConsumer):
         try:
             while (message := await receive())["type"] != "websocket.disconnect":
                 if message["type"] == "websocket.connect":
-                    await turns().enter()
+                    await turns().come_or_go()
                     await self.connect()
                 else:
                     # While it waits, the server below reads no further.
                     await pace.spend(self.receive_frame(message))
             # Many may be dropped at once.
-            await turns().enter()
+            await turns().come_or_go()
         finally:
             self.leave()
 

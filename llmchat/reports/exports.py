@@ -22,7 +22,7 @@ from django.db.models import Q, QuerySet
 
 from llmchat.database import read_database
 from llmchat.models import Conversation, Message
-from llmchat.models.workers import texts_of
+from llmchat.models.workers import texts_so_far
 
 _CONVERSATIONS = 20
 _MESSAGES = 200
@@ -147,7 +147,7 @@ def _exported(row: dict[str, Any]) -> dict[str, Any]:
     """Return a message's fields, a running answer's with its text so far."""
     fields = {name: row[name] for name in _MESSAGE_FIELDS}
     if row["state"] == Message.State.STREAMING:
-        fields["content"] = texts_of([row["id"]]).get(row["id"], row["content"])
+        fields["content"] = texts_so_far([row["id"]]).get(row["id"], row["content"])
     return fields
 
 

@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 
 from llmchat.errors import refusal
 from llmchat.models import Conversation, Message
-from llmchat.models.workers import texts_of
+from llmchat.models.workers import with_texts
 from llmchat.reports.search import matching
 
 PAGE = 50
@@ -82,11 +82,7 @@ def messages_of(
     rows = Message.objects.filter(conversation=conversation).order_by("position")
     if cursor:
         rows = rows.filter(position__gt=_position(cursor))
-    found = list(rows[: limit + 1])
-    running = [row for row in found if row.state == Message.State.STREAMING]
-    texts = texts_of([row.pk for row in running]) if running else {}
-    for row in running:
-        row.content = texts.get(row.pk, row.content)
+    found = with_texts(list(rows[: limit + 1]))
     return _page(found, limit, lambda row: str(row.position))
 
 
@@ -108,12 +104,10 @@ def _decoded(cursor: str) -> str:
 def _place(cursor: str) -> tuple[datetime, UUID]:
     try:
         moment, ident = _decoded(cursor).split(" ")
-        place = datetime.fromisoformat(moment), UUID(ident)
-    except (ValueError, binascii.Error) as exc:
+        # The first and the last moments of the calendar may have none in UTC.
+        return datetime.fromisoformat(moment).astimezone(UTC), UUID(ident)
+    except (ValueError, OverflowError, binascii.Error) as exc:
         raise _bad_cursor() from exc
-    if place[0].tzinfo is None:
-        raise _bad_cursor()
-    return place
 
 
 def _position(cursor: str) -> int:

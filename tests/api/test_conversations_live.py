@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,6 +17,9 @@ from tests.support.upstream import Upstream, running_upstream
 
 USER = {"role": "user", "content": "Hi"}
 ADDRESS = "/llm/conversations"
+# No moment in UTC.
+_EDGE = b"9999-12-31T23:59:59-14:00 00000000-0000-4000-8000-000000000000"
+EDGE_OF_THE_CALENDAR = base64.urlsafe_b64encode(_EDGE).decode().rstrip("=")
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +105,21 @@ async def test_an_empty_conversation_is_gone_on_with(
     read = (await client.get(f"{ADDRESS}/{ident}")).json()
     assert read["title"] == "Plans"
     assert [message["role"] for message in read["messages"]] == ["user", "assistant"]
+
+
+async def test_an_empty_conversation_is_named_by_its_first_question(
+    client: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    upstream.steps = ("Hello",)
+    ident = (await client.post(ADDRESS, json={})).json()["id"]
+
+    await turn(client, conversationId=ident)
+    assert (await client.get(f"{ADDRESS}/{ident}")).json()["title"] == "Hi"
+    await client.patch(f"{ADDRESS}/{ident}", json={"title": "Other"})
+    question = {"role": "user", "content": "And now?"}
+    await turn(client, conversationId=ident, messages=[question])
+
+    assert (await client.get(f"{ADDRESS}/{ident}")).json()["title"] == "Other"
 
 
 async def test_a_running_answer_is_read_and_stops_when_it_is_deleted(
@@ -228,6 +247,7 @@ async def test_what_is_anothers_is_404(
         ({"cursor": "\0"}, "cursor"),
         ({"cursor": "é"}, "cursor"),
         ({"cursor": "MjAyNi0wMS0wMSAx"}, "cursor"),
+        ({"cursor": EDGE_OF_THE_CALENDAR}, "cursor"),
     ],
 )
 async def test_a_bad_query_is_refused(

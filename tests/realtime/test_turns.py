@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -28,7 +30,7 @@ async def passes_of(entered: list[float]) -> list[int]:
 
 
 async def enter_and_work(entered: list[float], seconds: float) -> None:
-    await turns().enter()
+    await turns().come_or_go()
     entered.append(time.perf_counter())
     while time.perf_counter() < entered[-1] + seconds:
         pass
@@ -80,6 +82,35 @@ async def test_whoever_gives_up_holds_nobody_up(
     async with asyncio.timeout(10):
         await asyncio.gather(*tasks, return_exceptions=True)
     assert len(entered) == MANY
+
+
+async def test_those_who_are_connected_wait_for_no_crowd_at_the_door() -> None:
+    turned: list[str] = []
+    for _ in range(MANY):
+        turns().call(partial(turned.append, "door"), at_the_door=True)
+    for _ in range(3):
+        turns().call(partial(turned.append, "inside"))
+
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+    assert turned == ["inside", "door"] * 3
+    await let_all_run()
+
+
+async def test_a_turn_that_fails_holds_nobody_up() -> None:
+    loop = asyncio.get_running_loop()
+    failed: list[Any] = []
+    loop.set_exception_handler(lambda _, context: failed.append(context["exception"]))
+    turned: list[str] = []
+    turns().call(partial(int, "no number"))
+    turns().call(partial(turned.append, "next"))
+
+    for _ in range(2):
+        await asyncio.sleep(0)
+
+    assert turned == ["next"]
+    assert [type(exc) for exc in failed] == [ValueError]
 
 
 async def test_clients_that_come_all_at_once_join_in_turns(

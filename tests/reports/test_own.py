@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.utils import timezone
 
-from llmchat.models import Conversation, Message
+from llmchat.models import Conversation, Message, Piece
 from llmchat.reports import own
 
 MANY = 1000
@@ -70,6 +71,27 @@ def test_a_thousand_conversations(user_id: int, django_assert_max_num_queries) -
     print(f"search and read: {1000 * (time.perf_counter() - began):.1f} ms")
     assert row.title == "About 14"
     assert [message.position for message in messages] == [0, 1, 2, 3]
+
+
+@pytest.mark.django_db
+def test_an_answer_that_ends_while_it_is_read_is_read_whole(
+    user_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = own.conversations_of(user_id, limit=1).rows[0]
+    answer = Message.objects.get(conversation=row, position=3)
+    Message.objects.filter(pk=answer.pk).update(state="streaming", content="")
+    Piece.objects.create(
+        message_id=answer.pk, start=0, text="Hel", written_at=timezone.now()
+    )
+    assert own.messages_of(row).rows[3].content == "Hel"
+
+    def ends_first(idents: list[UUID]) -> dict[UUID, str]:
+        Piece.objects.all().delete()
+        Message.objects.filter(pk=answer.pk).update(state="complete", content="Hello")
+        return {}
+
+    monkeypatch.setattr("llmchat.models.workers.texts_of", ends_first)
+    assert own.messages_of(row).rows[3].content == "Hello"
 
 
 @pytest.mark.django_db
