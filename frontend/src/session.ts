@@ -40,7 +40,7 @@ export function logOut(): void {
  * clock says. Rejects with ApiError if the server cannot be reached.
  */
 export async function accessToken(refused?: string): Promise<string | null> {
-  return storedToken(refused) ?? withLock(async () => storedToken(refused) ?? renew());
+  return storedToken(refused) ?? withLock(async () => storedToken(refused) ?? renewOnce());
 }
 
 /** Sends a GET with the user's token; retries once with a new one if it is rejected. */
@@ -84,6 +84,16 @@ function storedToken(refused?: string): string | null {
   const token = localStorage.getItem(ACCESS_KEY);
   if (token === null || token === refused || hasExpired(token)) return null;
   return token;
+}
+
+let renewal: Promise<string | null> | undefined;
+
+/** Where there is no lock, this tab at least does not compete with itself. */
+function renewOnce(): Promise<string | null> {
+  renewal ??= renew().finally(() => {
+    renewal = undefined;
+  });
+  return renewal;
 }
 
 async function renew(): Promise<string | null> {

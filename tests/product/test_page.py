@@ -139,6 +139,8 @@ async def test_tabs_without_locks_that_refresh_at_once_stay_logged_in(
         await log_in(page, server, server.account())
         other = await page.context.new_page()
         await other.goto(server.url)
+        # A reload in the middle of a refresh would lose the new pair.
+        await expect(other.get_by_role("status")).to_have_text("Connected")
         for _ in range(3):
             await page.evaluate("t => localStorage.setItem('jwt_token', t)", expired)
             await asyncio.gather(page.reload(), other.reload())
