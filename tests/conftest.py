@@ -20,6 +20,7 @@ from tests.support import live
 pytest_plugins = [
     "tests.support.chat_fixtures",
     "tests.support.databases",
+    "tests.support.live_upstream",
     "tests.support.redis_server",
     "tests.support.wire_fixtures",
 ]

@@ -14,28 +14,15 @@ import pytest
 from tests.support import live
 from tests.support.live import LiveServer
 from tests.support.stock_client import connected_client
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
 Event = tuple[str, dict[str, Any], str]
 
 
 @pytest.fixture(scope="module")
-def upstream_port() -> int:
-    """Where each test's upstream listens, so that they can share a server."""
-    return live.free_port()
-
-
-@pytest.fixture
-async def upstream(upstream_port: int) -> AsyncIterator[Upstream]:
-    async with running_upstream(upstream_port) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def server_env(upstream_port: int) -> dict[str, str]:
+def server_env(upstream_env: dict[str, str]) -> dict[str, str]:
     return {
-        "OPENAI_API_KEY": "sk-test",
-        "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
+        **upstream_env,
         "LLMCHAT_MESSAGES_PER_MINUTE": "0",
     }
 
@@ -64,9 +51,9 @@ async def events_of(response: httpx.Response) -> AsyncIterator[Event]:
 
 
 async def test_a_page_that_is_loaded_anew_hears_the_rest(
-    server: LiveServer, upstream: Upstream
+    server: LiveServer, live_upstream: Upstream
 ) -> None:
-    upstream.steps = (
+    live_upstream.steps = (
         "Hel",
         go := asyncio.Event(),
         "lo",
@@ -100,9 +87,9 @@ async def test_a_page_that_is_loaded_anew_hears_the_rest(
 
 
 async def test_a_second_tab_keeps_the_answer_of_a_first_one_that_leaves(
-    server: LiveServer, upstream: Upstream
+    server: LiveServer, live_upstream: Upstream
 ) -> None:
-    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    live_upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     account = server.account()
     async with connected_client(server.url, account.access) as second:
         async with connected_client(server.url, account.access) as first:
@@ -117,9 +104,9 @@ async def test_a_second_tab_keeps_the_answer_of_a_first_one_that_leaves(
 
 
 async def test_another_user_finds_nothing(
-    server: LiveServer, upstream: Upstream
+    server: LiveServer, live_upstream: Upstream
 ) -> None:
-    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    live_upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     account, other = server.account(), server.account()
     async with (
         connected_client(server.url, account.access) as owner,
@@ -146,9 +133,9 @@ async def test_another_user_finds_nothing(
 
 
 async def test_a_stream_is_listed_followed_and_gone_on_with(
-    server: LiveServer, upstream: Upstream
+    server: LiveServer, live_upstream: Upstream
 ) -> None:
-    upstream.steps = ("Hel", go := asyncio.Event(), "lo", " you")
+    live_upstream.steps = ("Hel", go := asyncio.Event(), "lo", " you")
     account = server.account()
     async with (
         connected_client(server.url, account.access) as owner,
@@ -184,9 +171,9 @@ async def test_a_stream_is_listed_followed_and_gone_on_with(
 
 
 async def test_a_stream_is_cancelled_by_its_address(
-    server: LiveServer, upstream: Upstream
+    server: LiveServer, live_upstream: Upstream
 ) -> None:
-    upstream.steps = ("Hel", asyncio.Event())
+    live_upstream.steps = ("Hel", asyncio.Event())
     account = server.account()
     async with (
         connected_client(server.url, account.access) as owner,
@@ -202,7 +189,7 @@ async def test_a_stream_is_cancelled_by_its_address(
         unknown = await client.delete(f"/llm/streams/{uuid4()}")
         no_id = await client.delete("/llm/streams/x/")
         async with asyncio.timeout(5):
-            await upstream.hung_up.wait()
+            await live_upstream.hung_up.wait()
     place = {name: start[name] for name in ("conversationId", "messageId")}
     assert (answer.status_code, answer.json()) == (200, {"ok": True, **place})
     assert told["partialResponse"] == "Hel"
@@ -214,9 +201,9 @@ async def test_a_stream_is_cancelled_by_its_address(
 
 
 async def test_a_rest_client_that_hangs_up_cancels_only_what_nobody_else_hears(
-    server: LiveServer, upstream: Upstream
+    server: LiveServer, live_upstream: Upstream
 ) -> None:
-    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    live_upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     account = server.account()
     async with (
         connected_client(server.url, account.access) as socket,

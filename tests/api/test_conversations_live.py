@@ -11,9 +11,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from tests.support import live
 from tests.support.live import LiveServer
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
 USER = {"role": "user", "content": "Hi"}
 ADDRESS = "/llm/conversations"
@@ -23,21 +22,9 @@ EDGE_OF_THE_CALENDAR = base64.urlsafe_b64encode(_EDGE).decode().rstrip("=")
 
 
 @pytest.fixture(scope="module")
-def upstream_port() -> int:
-    return live.free_port()
-
-
-@pytest.fixture
-async def upstream(upstream_port: int) -> AsyncIterator[Upstream]:
-    async with running_upstream(upstream_port) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def server_env(upstream_port: int) -> dict[str, str]:
+def server_env(upstream_env: dict[str, str]) -> dict[str, str]:
     return {
-        "OPENAI_API_KEY": "sk-test",
-        "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
+        **upstream_env,
         "LLMCHAT_MESSAGES_PER_MINUTE": "0",
     }
 
@@ -60,9 +47,9 @@ async def turn(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
 
 
 async def test_a_conversation_is_listed_read_renamed_and_deleted(
-    client: httpx.AsyncClient, upstream: Upstream
+    client: httpx.AsyncClient, live_upstream: Upstream
 ) -> None:
-    upstream.steps = ("Hel", "lo")
+    live_upstream.steps = ("Hel", "lo")
     done = await turn(client)
     address = f"{ADDRESS}/{done['conversationId']}"
 
@@ -91,9 +78,9 @@ async def test_a_conversation_is_listed_read_renamed_and_deleted(
 
 
 async def test_an_empty_conversation_is_gone_on_with(
-    client: httpx.AsyncClient, upstream: Upstream
+    client: httpx.AsyncClient, live_upstream: Upstream
 ) -> None:
-    upstream.steps = ("Hello",)
+    live_upstream.steps = ("Hello",)
     made = await client.post(ADDRESS, json={"title": "Plans"})
     assert made.status_code == 201
     ident = made.json()["id"]
@@ -108,9 +95,9 @@ async def test_an_empty_conversation_is_gone_on_with(
 
 
 async def test_an_empty_conversation_is_named_by_its_first_question(
-    client: httpx.AsyncClient, upstream: Upstream
+    client: httpx.AsyncClient, live_upstream: Upstream
 ) -> None:
-    upstream.steps = ("Hello",)
+    live_upstream.steps = ("Hello",)
     ident = (await client.post(ADDRESS, json={})).json()["id"]
 
     await turn(client, conversationId=ident)
@@ -123,13 +110,13 @@ async def test_an_empty_conversation_is_named_by_its_first_question(
 
 
 async def test_a_running_answer_is_read_and_stops_when_it_is_deleted(
-    server: LiveServer, client: httpx.AsyncClient, upstream: Upstream
+    server: LiveServer, client: httpx.AsyncClient, live_upstream: Upstream
 ) -> None:
-    upstream.steps = ("Hel", asyncio.Event())
+    live_upstream.steps = ("Hel", asyncio.Event())
     asked = asyncio.create_task(
         client.post("/llm/chat", json={"provider": "openai", "messages": [USER]})
     )
-    await upstream.received.wait()
+    await live_upstream.received.wait()
     [running] = (await client.get("/llm/streams")).json()["streams"]
     address = f"{ADDRESS}/{running['conversationId']}"
     query = "SELECT text FROM llmchat_piece WHERE message_id = ?"
@@ -141,7 +128,7 @@ async def test_a_running_answer_is_read_and_stops_when_it_is_deleted(
     assert (await client.delete(address)).status_code == 204
 
     async with asyncio.timeout(20):
-        await upstream.hung_up.wait()
+        await live_upstream.hung_up.wait()
     assert (await asked).status_code == 409
     assert (await client.get(address)).status_code == 404
 
@@ -180,9 +167,9 @@ async def test_what_has_not_changed_is_not_sent_again(
 
 
 async def test_exports_hold_the_whole_conversation(
-    client: httpx.AsyncClient, upstream: Upstream
+    client: httpx.AsyncClient, live_upstream: Upstream
 ) -> None:
-    upstream.steps = ("Hel", "lo")
+    live_upstream.steps = ("Hel", "lo")
     done = await turn(client)
     address = f"{ADDRESS}/{done['conversationId']}"
 

@@ -8,7 +8,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import httpx
 import jwt
@@ -16,34 +16,20 @@ import pytest
 
 from tests.support import live
 from tests.support.stock_client import StockClient, connected_client
-from tests.support.upstream import Upstream, running_upstream
 
 PING_INTERVAL_S = 1.0
 
 
 @pytest.fixture(scope="module")
-def upstream_port() -> int:
-    """Where each test's upstream listens, so that they can share a server."""
-    return live.free_port()
-
-
-@pytest.fixture
-async def upstream(upstream_port: int) -> AsyncIterator[Upstream]:
-    async with running_upstream(upstream_port) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def start(
-    start_server: Callable[..., live.LiveServer], upstream_port: int
+    start_server: Callable[..., live.LiveServer], upstream_env: dict[str, str]
 ) -> Callable[..., live.LiveServer]:
     """Start a server whose `openai` is the upstream, or take one that runs."""
 
     @functools.cache
     def start(**env: str) -> live.LiveServer:
         known = {
-            "OPENAI_API_KEY": "sk-test",
-            "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
+            **upstream_env,
             "LLMCHAT_PING_INTERVAL_MS": str(int(PING_INTERVAL_S * 1000)),
         }
         return start_server("uvicorn", known | env)
@@ -73,9 +59,9 @@ def deactivate(server: live.LiveServer, account: live.Account) -> None:
     connection.close()
 
 
-async def test_a_cancel_from_another_socket_is_told_to_both(start, upstream):
+async def test_a_cancel_from_another_socket_is_told_to_both(start, live_upstream):
     server = start()
-    upstream.steps = ("Hel", asyncio.Event())
+    live_upstream.steps = ("Hel", asyncio.Event())
     account = server.account()
     async with (
         connected_client(server.url, account.access) as first,
@@ -89,7 +75,7 @@ async def test_a_cancel_from_another_socket_is_told_to_both(start, upstream):
             for client in (first, second)
         ]
         async with asyncio.timeout(5):
-            await upstream.hung_up.wait()
+            await live_upstream.hung_up.wait()
         rest = await first.quiet(for_s=0.2) + await second.quiet(for_s=0.2)
 
     assert token["token"] == "Hel"
@@ -99,9 +85,9 @@ async def test_a_cancel_from_another_socket_is_told_to_both(start, upstream):
     assert [report for report in rest if report["on"] == "event"][1:] == []
 
 
-async def test_another_user_cannot_cancel_and_learns_nothing(start, upstream):
+async def test_another_user_cannot_cancel_and_learns_nothing(start, live_upstream):
     server = start()
-    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    live_upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     async with (
         connected_client(server.url, server.account().access) as owner,
         connected_client(server.url, server.account().access) as other,
@@ -117,7 +103,7 @@ async def test_another_user_cannot_cancel_and_learns_nothing(start, upstream):
 
 
 async def test_an_ended_token_refuses_the_next_turn_and_closes_the_transport(
-    start, upstream
+    start, live_upstream
 ):
     server = start(LLMCHAT_PING_INTERVAL_MS="60000")
     token = short_token(server.account())
@@ -132,14 +118,14 @@ async def test_an_ended_token_refuses_the_next_turn_and_closes_the_transport(
         "Authentication token expired",
     )
     assert closed["reason"] == "transport close"
-    assert not upstream.requests
+    assert not live_upstream.requests
 
 
 async def test_a_running_stream_outlives_its_token_and_then_the_transport_closes(
-    start, upstream
+    start, live_upstream
 ):
     server = start()
-    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    live_upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     token = short_token(server.account())
     async with connected_client(server.url, token) as client:
         await ask(client)
@@ -164,7 +150,9 @@ async def test_a_silent_socket_is_closed_when_its_token_ends(start):
     assert refused["data"] == {"code": "token_expired"}
 
 
-async def test_a_deactivated_user_is_sent_away_within_a_ping_interval(start, upstream):
+async def test_a_deactivated_user_is_sent_away_within_a_ping_interval(
+    start, live_upstream
+):
     server = start()
     account, other = server.account(), server.account()
     async with (
@@ -181,7 +169,7 @@ async def test_a_deactivated_user_is_sent_away_within_a_ping_interval(start, ups
     assert refused["data"] == {"code": "token_invalid"}
 
 
-async def test_a_deactivated_user_starts_no_new_turn(start, upstream):
+async def test_a_deactivated_user_starts_no_new_turn(start, live_upstream):
     server = start(LLMCHAT_PING_INTERVAL_MS="60000")
     account = server.account()
     async with connected_client(server.url, account.access) as client:
@@ -190,12 +178,12 @@ async def test_a_deactivated_user_starts_no_new_turn(start, upstream):
         error = await client.event("llm:stream:error", "s-1")
         await client.on("disconnect")
     assert error["code"] == "token_invalid"
-    assert not upstream.requests
+    assert not live_upstream.requests
 
 
-async def test_a_stream_goes_on_over_a_lost_connection(start, upstream):
+async def test_a_stream_goes_on_over_a_lost_connection(start, live_upstream):
     server = start()
-    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    live_upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     async with connected_client(server.url, server.account().access) as client:
         await ask(client)
         await client.event("llm:stream:token", "s-1")
@@ -208,22 +196,22 @@ async def test_a_stream_goes_on_over_a_lost_connection(start, upstream):
     assert (token["token"], done["fullResponse"]) == ("lo", "Hello")
 
 
-async def test_a_client_that_stays_away_has_its_stream_cancelled(start, upstream):
+async def test_a_client_that_stays_away_has_its_stream_cancelled(start, live_upstream):
     server = start(LLMCHAT_RECOVERY_WINDOW_S="1")
-    upstream.steps = ("Hel", asyncio.Event())
+    live_upstream.steps = ("Hel", asyncio.Event())
     account = server.account()
     async with connected_client(server.url, account.access) as client:
         await ask(client)
         await client.event("llm:stream:token", "s-1")
     async with asyncio.timeout(5):
-        await upstream.hung_up.wait()
+        await live_upstream.hung_up.wait()
     query = "SELECT content FROM llmchat_message WHERE state = 'cancelled'"
     assert await server.rows_soon(query, count=1) == [("Hel",)]
 
 
-async def test_messages_are_counted_over_sockets_and_rest(start, upstream):
+async def test_messages_are_counted_over_sockets_and_rest(start, live_upstream):
     server = start(LLMCHAT_MESSAGES_PER_MINUTE="3")
-    upstream.steps = ("Hel", asyncio.Event())
+    live_upstream.steps = ("Hel", asyncio.Event())
     account = server.account()
     async with (
         connected_client(server.url, account.access) as first,
@@ -246,11 +234,11 @@ async def test_messages_are_counted_over_sockets_and_rest(start, upstream):
     assert answer["ok"] is True
 
 
-async def test_a_slow_client_gets_neighbouring_tokens_merged(start, upstream):
+async def test_a_slow_client_gets_neighbouring_tokens_merged(start, live_upstream):
     server = start(LLMCHAT_PING_TIMEOUT_MS="60000")
     go = asyncio.Event()
     pieces = [f"{number:06d} " for number in range(60_000)]
-    upstream.steps = ("first ", go, *pieces)
+    live_upstream.steps = ("first ", go, *pieces)
     async with connected_client(
         server.url, server.account().access, transports=("websocket",)
     ) as client:
@@ -270,10 +258,10 @@ async def test_a_slow_client_gets_neighbouring_tokens_merged(start, upstream):
 
 
 async def test_what_a_killed_server_streamed_is_interrupted_at_the_next_start(
-    start, upstream, start_server
+    start, live_upstream, start_server
 ):
     server = start(LLMCHAT_MAX_STREAMS_PER_USER="50")
-    upstream.steps = ("Hel", asyncio.Event())
+    live_upstream.steps = ("Hel", asyncio.Event())
     account = server.account()
     async with connected_client(server.url, account.access) as client:
         for number in range(50):
@@ -299,7 +287,7 @@ async def test_what_a_killed_server_streamed_is_interrupted_at_the_next_start(
         again.stop()
 
 
-async def test_a_deactivated_user_takes_no_socket_up_again(start, upstream):
+async def test_a_deactivated_user_takes_no_socket_up_again(start, live_upstream):
     server = start(LLMCHAT_PING_INTERVAL_MS="60000")
     account = server.account()
     async with connected_client(server.url, account.access) as client:

@@ -13,28 +13,15 @@ import pytest
 
 from tests.support import live
 from tests.support.live import LiveServer
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
 WAITING = 200
 
 
 @pytest.fixture(scope="module")
-def upstream_port() -> int:
-    """Where each test's upstream listens, so that they can share a server."""
-    return live.free_port()
-
-
-@pytest.fixture
-async def upstream(upstream_port: int) -> AsyncIterator[Upstream]:
-    async with running_upstream(upstream_port) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def server_env(upstream_port: int) -> dict[str, str]:
+def server_env(upstream_env: dict[str, str]) -> dict[str, str]:
     return {
-        "OPENAI_API_KEY": "sk-test",
-        "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
+        **upstream_env,
         "LLMCHAT_MESSAGES_PER_MINUTE": "0",
         "LLMCHAT_MAX_STREAMS_PER_USER": "1000",
     }
@@ -62,9 +49,9 @@ def body(**fields: object) -> dict[str, object]:
 
 
 async def test_two_hundred_waiting_requests_want_no_threads_of_their_own(
-    server: LiveServer, upstream: Upstream
+    server: LiveServer, live_upstream: Upstream
 ) -> None:
-    upstream.steps = (go := asyncio.Event(), "Hello")
+    live_upstream.steps = (go := asyncio.Event(), "Hello")
     async with client_of(server) as client:
         await client.get("/llm/providers")
         before = threads_of(server)
@@ -72,7 +59,7 @@ async def test_two_hundred_waiting_requests_want_no_threads_of_their_own(
             asyncio.create_task(client.post("/llm/chat", json=body(stream=n % 2 == 0)))
             for n in range(WAITING)
         ]
-        while len(upstream.requests) < WAITING:
+        while len(live_upstream.requests) < WAITING:
             assert not any(task.done() for task in waiting)
             await asyncio.sleep(0.05)
         during = threads_of(server)
@@ -85,25 +72,25 @@ async def test_two_hundred_waiting_requests_want_no_threads_of_their_own(
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_hangs_up_cancels_the_provider_request(
-    server: LiveServer, upstream: Upstream, stream: bool
+    server: LiveServer, live_upstream: Upstream, stream: bool
 ) -> None:
-    upstream.steps = ("Hel", asyncio.Event())
+    live_upstream.steps = ("Hel", asyncio.Event())
     account = server.account()
     async with client_of(server, account) as client:
         asked = asyncio.create_task(client.post("/llm/chat", json=body(stream=stream)))
-        await upstream.received.wait()
+        await live_upstream.received.wait()
         asked.cancel()
         async with asyncio.timeout(5):
-            await upstream.hung_up.wait()
+            await live_upstream.hung_up.wait()
     query = "SELECT role FROM llmchat_message WHERE state = 'cancelled' AND user_id = ?"
     rows = await server.rows_soon(query, account.user_id, count=1)
     assert rows == [("assistant",)]
 
 
 async def test_a_stream_arrives_token_by_token(
-    server: LiveServer, upstream: Upstream
+    server: LiveServer, live_upstream: Upstream
 ) -> None:
-    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    live_upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     names, texts = [], []
     async with (
         client_of(server) as client,
@@ -130,7 +117,7 @@ async def test_a_stream_arrives_token_by_token(
 
 
 async def test_a_body_of_no_announced_length_is_read(
-    server: LiveServer, upstream: Upstream
+    server: LiveServer, live_upstream: Upstream
 ) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield json.dumps(body()).encode()
@@ -145,9 +132,9 @@ async def test_a_body_of_no_announced_length_is_read(
 
 
 async def test_a_provider_that_fails_is_a_bad_gateway(
-    server: LiveServer, upstream: Upstream
+    server: LiveServer, live_upstream: Upstream
 ) -> None:
-    upstream.status = 401
+    live_upstream.status = 401
     async with client_of(server) as client:
         response = await client.post("/llm/chat", json=body())
     assert response.status_code == 502
@@ -157,9 +144,9 @@ async def test_a_provider_that_fails_is_a_bad_gateway(
 
 
 async def test_an_answer_that_breaks_off_is_told_with_its_text_and_place(
-    server: LiveServer, upstream: Upstream
+    server: LiveServer, live_upstream: Upstream
 ) -> None:
-    upstream.cut = True
+    live_upstream.cut = True
     async with client_of(server) as client:
         response = await client.post("/llm/chat", json=body())
     answer = response.json()
@@ -172,9 +159,9 @@ async def test_an_answer_that_breaks_off_is_told_with_its_text_and_place(
 
 
 async def test_an_answer_that_an_operator_stops_is_told_with_its_text_and_place(
-    server: LiveServer, upstream: Upstream
+    server: LiveServer, live_upstream: Upstream
 ) -> None:
-    upstream.steps = ("Hel", asyncio.Event())
+    live_upstream.steps = ("Hel", asyncio.Event())
     account = server.account()
     running = "SELECT id FROM llmchat_message WHERE user_id = ? AND state = 'streaming'"
     async with client_of(server, account) as client:

@@ -19,7 +19,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.support import live
-from tests.support.upstream import Step, Upstream, running_upstream
+from tests.support.upstream import Step, Upstream
 from tests.support.wire import WebSocket, content_of, event
 
 ATTACHMENTS = int(os.environ.get("LLMCHAT_TEST_ATTACHMENTS", "100"))
@@ -285,35 +285,23 @@ async def attach_to_some(
 
 
 @pytest.fixture(scope="module")
-def upstream_port() -> int:
-    return live.free_port()
-
-
-@pytest.fixture
-async def upstream(upstream_port: int) -> AsyncIterator[Upstream]:
-    async with running_upstream(upstream_port) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def server_env(upstream_port: int) -> dict[str, str]:
+def server_env(upstream_env: dict[str, str]) -> dict[str, str]:
     return {
-        "OPENAI_API_KEY": "sk-test",
-        "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
+        **upstream_env,
         "LLMCHAT_MESSAGES_PER_MINUTE": "0",
     }
 
 
 async def test_the_ack_and_what_follows_it_are_the_answer(
-    server: live.LiveServer, upstream: Upstream
+    server: live.LiveServer, live_upstream: Upstream
 ) -> None:
     attached = 0
     while attached < ATTACHMENTS:
-        attached += len(await attach_to_some(server, upstream, MANY))
+        attached += len(await attach_to_some(server, live_upstream, MANY))
 
 
 async def test_a_client_that_lags_attaches_to_the_same_text(
-    server: live.LiveServer, upstream: Upstream
+    server: live.LiveServer, live_upstream: Upstream
 ) -> None:
-    heard = await attach_to_some(server, upstream, SLOW)
+    heard = await attach_to_some(server, live_upstream, SLOW)
     assert any(one.is_merged for one in heard)

@@ -1,0 +1,33 @@
+"""A provider that the test holds still, for servers in processes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support import live
+from tests.support.upstream import Upstream, running_upstream
+
+__all__ = ["live_upstream", "upstream_env", "upstream_port"]
+
+
+@pytest.fixture(scope="module")
+def upstream_port() -> int:
+    """Where each test's upstream listens, so that they can share a server."""
+    return live.free_port()
+
+
+@pytest.fixture(scope="module")
+def upstream_env(upstream_port: int) -> dict[str, str]:
+    """Settings by which a server takes the upstream for OpenAI."""
+    return {
+        "OPENAI_API_KEY": "sk-test",
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
+    }
+
+
+@pytest.fixture
+async def live_upstream(upstream_port: int) -> AsyncIterator[Upstream]:
+    async with running_upstream(upstream_port) as server:
+        yield server
