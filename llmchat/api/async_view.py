@@ -64,6 +64,11 @@ class AsyncAPIView(APIView):
         self.initial(request, *self.args, **self.kwargs)
 
 
+def user_id_of(request: Request) -> int:
+    """Return the id of the user whose token a request has."""
+    return int(request.user.pk or 0)
+
+
 def quiet(response: Answer, error: ChatError) -> Answer:
     """Return the response, which Django does not log where it tells of no fault.
 

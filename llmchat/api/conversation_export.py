@@ -9,7 +9,7 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
-from llmchat.api.async_view import AsyncAPIView
+from llmchat.api.async_view import AsyncAPIView, user_id_of
 from llmchat.api.conversation_fields import in_full, in_list
 from llmchat.database import read_database
 from llmchat.models import Conversation, Message
@@ -34,7 +34,7 @@ class ConversationExportView(AsyncAPIView):
         self, request: Request, conversation_id: str, kind: str
     ) -> HttpResponseBase:
         """Download the conversation."""
-        user_id = int(request.user.pk or 0)
+        user_id = user_id_of(request)
         row = await read_database(own.conversation_of, user_id, conversation_id)
         pieces = _markdown(row) if kind == "md" else _json(row)
         response = StreamingHttpResponse(

@@ -11,9 +11,10 @@ from rest_framework.response import Response
 
 from llmchat.access.ratelimit import count_message
 from llmchat.answers.stopping import delete
-from llmchat.api.async_view import AsyncAPIView
+from llmchat.api.async_view import AsyncAPIView, user_id_of
 from llmchat.api.conversation_fields import in_full, in_list
 from llmchat.api.etags import json_with_etag
+from llmchat.api.validation import UNSTORABLE
 from llmchat.books.conversations import TITLE_LENGTH, empty_conversation
 from llmchat.database import in_database, read_database
 from llmchat.errors import refusal
@@ -30,7 +31,7 @@ class ConversationsView(AsyncAPIView):
 
     async def post(self, request: Request) -> Response:
         """Create one without messages, to be named as `conversationId` in a turn."""
-        user_id = _user_id(request)
+        user_id = user_id_of(request)
         await count_message(user_id)
         created = await in_database(_created, user_id, _title(request, default=""))
         return Response(in_list(created), status=201)
@@ -48,23 +49,19 @@ class ConversationView(AsyncAPIView):
         """Rename it."""
         title = _title(request)
         return Response(
-            await in_database(_renamed, _user_id(request), conversation_id, title)
+            await in_database(_renamed, user_id_of(request), conversation_id, title)
         )
 
     async def delete(self, request: Request, conversation_id: str) -> HttpResponse:
         """Delete it with its messages; an answer that is being written is stopped."""
-        await in_database(_deleted, _user_id(request), conversation_id)
+        await in_database(_deleted, user_id_of(request), conversation_id)
         return HttpResponse(status=204)
-
-
-def _user_id(request: Request) -> int:
-    return int(request.user.pk or 0)
 
 
 def _listed(request: Request) -> dict[str, Any]:
     query = request.query_params
     page = own.conversations_of(
-        _user_id(request),
+        user_id_of(request),
         search=query.get("search", ""),
         cursor=query.get("cursor", ""),
         limit=_limit(request, own.PAGE, own.MOST_CONVERSATIONS),
@@ -79,7 +76,7 @@ def _created(user_id: int, title: str) -> Conversation:
 
 
 def _read(request: Request, ident: str) -> dict[str, Any]:
-    row = own.conversation_of(_user_id(request), ident)
+    row = own.conversation_of(user_id_of(request), ident)
     page = own.messages_of(
         row,
         cursor=request.query_params.get("cursor", ""),
@@ -96,8 +93,8 @@ def _renamed(user_id: int, ident: str, title: str) -> dict[str, Any]:
 
 
 def _deleted(user_id: int, ident: str) -> None:
-    row = own.conversation_of(user_id, ident)
-    delete(Conversation.objects.filter(pk=row.pk))
+    own.conversation_of(user_id, ident)
+    delete(own.owned(user_id, ident))
 
 
 def _limit(request: Request, default: int, most: int) -> int:
@@ -117,7 +114,7 @@ def _title(request: Request, default: str | None = None) -> str:
     if not isinstance(title, str) or len(title) > TITLE_LENGTH:
         text = f"title: must be a string of at most {TITLE_LENGTH} characters"
         raise refusal("bad_request", text=text)
-    if "\0" in title or any("\ud800" <= char <= "\udfff" for char in title):
+    if UNSTORABLE.search(title):
         text = "title: holds a character that is not allowed"
         raise refusal("bad_request", text=text)
     return " ".join(title.split())

@@ -14,7 +14,7 @@ from llmchat.answers import runtime
 from llmchat.answers.answer import find_stream, no_stream
 from llmchat.answers.follower import Follower
 from llmchat.answers.live_stream import LiveStream
-from llmchat.api.async_view import END_ID, AsyncAPIView, follow
+from llmchat.api.async_view import END_ID, AsyncAPIView, follow, user_id_of
 from llmchat.api.wire import place, started_fields
 from llmchat.errors import refusal
 
@@ -24,7 +24,7 @@ class StreamsView(AsyncAPIView):
 
     async def get(self, request: Request) -> Response:
         """List what the user may attach to, the oldest first."""
-        streams = runtime.get().streams.of_user(int(request.user.pk or 0))
+        streams = runtime.get().streams.of_user(user_id_of(request))
         listed = [started_fields(s.started) for s in streams if s.started is not None]
         return Response({"streams": listed})
 
@@ -37,7 +37,7 @@ class StreamView(AsyncAPIView):
 
         A client that has the end gets 204, at which an `EventSource` stops.
         """
-        user_id = int(request.user.pk or 0)
+        user_id = user_id_of(request)
         await count_message(user_id)
         stream = _found(user_id, message_id)
         last = request.headers.get("Last-Event-ID", "")
@@ -49,7 +49,7 @@ class StreamView(AsyncAPIView):
 
     async def delete(self, request: Request, message_id: str) -> Response:
         """Cancel it, and answer when its end is stored."""
-        user_id = int(request.user.pk or 0)
+        user_id = user_id_of(request)
         count_obeyed(user_id)
         stream = _found(user_id, message_id)
         begun, is_over = stream.begun, stream.end is not None

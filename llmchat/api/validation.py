@@ -27,7 +27,7 @@ _ROLES: dict[str, Role] = {
     "assistant": "assistant",
 }
 # Half of a surrogate pair cannot be encoded, and PostgreSQL stores no NUL.
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 # Returns what a value says. Raises: Unfit.
 Check: TypeAlias = Callable[[Any], Any]
@@ -57,7 +57,7 @@ def _name(data: Any) -> str:
     """Take a short string that is compared, unchanged or not at all."""
     if not isinstance(data, str) or not 1 <= len(data) <= _NAME_LENGTH:
         raise Unfit(f" must be a string of 1 to {_NAME_LENGTH} characters")
-    if _UNSTORABLE.search(data):
+    if UNSTORABLE.search(data):
         raise Unfit(" holds a character that is not allowed")
     return data
 
@@ -66,7 +66,7 @@ def _provider(data: Any) -> str:
     """Take any string: "" for one that cannot be a provider's name, so names none."""
     if not isinstance(data, str):
         raise Unfit(" must be a string")
-    is_name = len(data) <= _PROVIDER_NAME_LENGTH and not _UNSTORABLE.search(data)
+    is_name = len(data) <= _PROVIDER_NAME_LENGTH and not UNSTORABLE.search(data)
     return data if is_name else ""
 
 
@@ -124,7 +124,7 @@ def _message(item: Any, index: int) -> ChatMessage:
         raise Unfit(f"[{index}].role must be system, user or assistant")
     if not isinstance(content, str) or not (content or role == "assistant"):
         raise Unfit(f"[{index}].content must be a string that is not empty")
-    return ChatMessage(_ROLES[role], _UNSTORABLE.sub("\ufffd", content))
+    return ChatMessage(_ROLES[role], UNSTORABLE.sub("\ufffd", content))
 
 
 # The fields of `llm:chat:stream`.

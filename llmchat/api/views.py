@@ -20,7 +20,13 @@ from llmchat.answers.answer import start_answer
 from llmchat.answers.events import Done, Failed
 from llmchat.answers.follower import Follower
 from llmchat.answers.live_stream import LiveStream
-from llmchat.api.async_view import AsyncAPIView, EventStream, answer_events, quiet
+from llmchat.api.async_view import (
+    AsyncAPIView,
+    EventStream,
+    answer_events,
+    quiet,
+    user_id_of,
+)
 from llmchat.api.validation import CHAT_FIELDS, turn_from, validated
 from llmchat.api.wire import payload
 from llmchat.books.turn import Turn
@@ -33,7 +39,7 @@ class ChatView(AsyncAPIView):
 
     async def post(self, request: Request) -> HttpResponseBase:
         """Answer the turn in the body."""
-        user_id = int(request.user.pk or 0)
+        user_id = user_id_of(request)
         await count_message(user_id)
         fields = validated(CHAT_FIELDS, request.data)
         turn = turn_from(fields, session_id=f"rest-{uuid4()}")
@@ -53,7 +59,7 @@ class ProvidersView(AsyncAPIView):
         `configured` says whether it has a key and an address, `usable` whether it can
         answer now; where it cannot, `error` and `code` say why not.
         """
-        user_id = int(request.user.pk or 0)
+        user_id = user_id_of(request)
         return Response({"providers": await read_database(_providers, user_id)})
 
 

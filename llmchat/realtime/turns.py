@@ -96,9 +96,9 @@ class Pace:
         self._used += 1 + size // BYTES_OF_MESSAGE
         if self._used >= MESSAGES_IN_SLICE:
             self._used = 0
-            await turns().take()
-        elif not turns().has_time:
-            await turns().take()
+        elif turns().has_time:
+            return
+        await turns().take()
 
 
 def _begin(turn: asyncio.Future[None]) -> None:
