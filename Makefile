@@ -74,8 +74,8 @@ $(STAMPS)/requirements: requirements.txt requirements-local.txt | tools
 	@scripts/install_python requirements.txt requirements-local.txt
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/requirements-dev: requirements-dev.txt $(STAMPS)/requirements
-	@scripts/install_python requirements-dev.txt
+$(STAMPS)/requirements-dev: requirements-dev.txt requirements-sdk-2025.txt $(STAMPS)/requirements
+	@scripts/install_python requirements-dev.txt requirements-sdk-2025.txt
 	@mkdir -p $(STAMPS) && touch $@
 
 dev: $(STAMPS)/requirements-dev

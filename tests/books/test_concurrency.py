@@ -281,12 +281,16 @@ async def test_no_statement_is_sent_for_a_token(
     user, provider, upstream, turn, monkeypatch
 ):
     monkeypatch.setattr("llmchat.answers.checkpoints.INTERVAL_S", 3600)
-    await events_of(user, turn("Hi"))  # with what a process does once
-    counts = []
+    fewest = {}
     for tokens in (2, 200):
         upstream.steps = ("on ",) * tokens
-        counts.append(await statements_of(user, turn(f"Hi {tokens}")))
-    assert counts[0] == counts[1]
+        # Now and then a turn also pays for a lease or for rows that are read anew.
+        counts = [
+            await statements_of(user, turn(f"Hi {tokens} {number}"))
+            for number in range(5)
+        ]
+        fewest[tokens] = min(counts)
+    assert fewest[2] == fewest[200] > 0
 
 
 async def statements_of(user: User, asked: Turn) -> int:
