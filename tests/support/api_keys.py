@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from asgiref.sync import sync_to_async
+from django.db import connections
 from django.test import AsyncClient
 from rest_framework_simplejwt.tokens import AccessToken
 
@@ -47,6 +49,8 @@ class Program:
             content_type="application/json",
             headers=self._headers,
         )
+        # A view that waits for nothing runs in a thread that outlives the test.
+        await sync_to_async(connections.close_all)()
         content = b"" if response.streaming else response.content
         return response.status_code, json.loads(content) if content else None
 
