@@ -30,17 +30,14 @@ from llmchat.api.validation import (
 )
 from llmchat.api.visitors import (
     Visitor,
-    active_users,
     authenticate,
     check_expiry,
     error_data,
-    has_lost_key,
-    is_over,
     leave_when_idle,
     most_sockets,
+    no_longer_welcome,
     refused,
     room_of,
-    unrevoked,
     visitor_of,
 )
 from llmchat.api.wire import NAMES
@@ -239,21 +236,14 @@ class ChatNamespace(Namespace):
         """Send away whose token, key or account has ended while they were silent."""
         while self.sockets or self.absent:
             await asyncio.sleep(conf.get().ping_interval_ms / 2000)
-            # The answer says nothing of those who join while it is awaited.
-            asked = self.sockets
-            senders = [visitor_of(socket).verified for socket in asked]
-            keys = {one.key_id for one in senders if one.key_id is not None}
             try:
-                active = await active_users({one.user_id for one in senders})
-                good = await unrevoked(keys)
+                # Says nothing of those who join while it is awaited.
+                leaving = await no_longer_welcome(self.sockets)
             except (DatabaseError, InterfaceError) as exc:
                 logger.warning("no check of users, no database: %s", exc)
                 continue
-            for socket in asked:
-                visitor = visitor_of(socket)
-                is_out = visitor.user_id not in active
-                if is_out or has_lost_key(visitor, keys, good) or is_over(socket):
-                    socket.close_transport()
+            for socket in leaving:
+                socket.close_transport()
 
 
 def _listen(socket: Socket, stream: LiveStream, *, is_owner: bool) -> SocketReader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,16 +94,32 @@ def _verified(token: object) -> Verified:
     return user_for_token(token)[1]
 
 
-async def unrevoked(key_ids: set[int]) -> dict[int, Verified]:
-    """Return what those of the API keys say that are not revoked."""
-    if not key_ids:
-        return {}
-    found = await read_database(api_keys.unrevoked, key_ids)
+async def no_longer_welcome(asked: Collection[Socket]) -> list[Socket]:
+    """Return those whose token, key or account has ended; note what keys say now.
+
+    Raises: DatabaseError, InterfaceError.
+    """
+    senders = [visitor_of(socket).verified for socket in asked]
+    active = await read_database(_active_users, {one.user_id for one in senders})
+    keys = {one.key_id for one in senders if one.key_id is not None}
+    unrevoked = await read_database(api_keys.unrevoked, keys) if keys else {}
     await store_uses()
-    return found
+    # A socket may have come back meanwhile, with another key.
+    return [
+        socket
+        for socket in asked
+        if visitor_of(socket).user_id not in active
+        or _has_lost_key(visitor_of(socket), keys, unrevoked)
+        or _is_over(visitor_of(socket))
+    ]
 
 
-def has_lost_key(
+def _active_users(user_ids: set[int]) -> set[int]:
+    users = get_user_model().objects.filter(pk__in=user_ids, is_active=True)
+    return set(users.values_list("pk", flat=True))
+
+
+def _has_lost_key(
     visitor: Visitor, asked: Set[int], unrevoked: Mapping[int, Verified]
 ) -> bool:
     """Return whether a visitor's API key is revoked; else note what it says now."""
@@ -117,19 +133,8 @@ def has_lost_key(
     return False
 
 
-async def active_users(user_ids: set[int]) -> set[int]:
-    """Return those of the users that may still log in."""
-    return await read_database(_active_users, user_ids)
-
-
-def _active_users(user_ids: set[int]) -> set[int]:
-    users = get_user_model().objects.filter(pk__in=user_ids, is_active=True)
-    return set(users.values_list("pk", flat=True))
-
-
-def is_over(socket: Socket) -> bool:
+def _is_over(visitor: Visitor) -> bool:
     """Return whether the token has ended and no stream needs the socket."""
-    visitor = visitor_of(socket)
     return time.time() >= visitor.verified.expires_at and not visitor.running
 
 
