@@ -6,6 +6,7 @@ from llmchat.api import (
     conversation_export,
     conversation_views,
     stream_views,
+    usage_views,
     views,
 )
 
@@ -42,5 +43,6 @@ urlpatterns = [
         name="stream",
     ),
     re_path(r"^llm/providers/?$", views.ProvidersView.as_view(), name="providers"),
+    re_path(r"^llm/usage/?$", usage_views.UsageView.as_view(), name="usage"),
     re_path(r"^healthz/?$", views.healthz, name="healthz"),
 ]
