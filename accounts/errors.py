@@ -3,6 +3,8 @@
     AccountError
     ├── TokenError          token_missing, token_expired, token_invalid
     ├── CredentialsError    invalid_credentials
+    │   └── PasswordError   the same, of somebody who is known
+    ├── LastSuperuserError  last_superuser
     ├── RegistrationError   registration_disabled
     └── AttemptsError       rate_limited
 
@@ -56,6 +58,20 @@ class CredentialsError(AccountError):
     code = "invalid_credentials"
     text = "Username or password is wrong"
     status = 401
+
+
+class PasswordError(CredentialsError):
+    """A wrong password of the user whose token it is."""
+
+    text = "The password is wrong"
+
+
+class LastSuperuserError(AccountError):
+    """Nobody else could give rights."""
+
+    code = "last_superuser"
+    text = "You are the last superuser: make somebody else one before you leave"
+    status = 409
 
 
 class RegistrationError(AccountError):

@@ -33,10 +33,12 @@ class Remembered:
     def __len__(self) -> int:
         return len(self._users)
 
-    def holds(self, user_id: int) -> bool:
-        """Return whether a user was active a moment ago."""
+    def holds(self, user_id: int, generation: int) -> bool:
+        """Return whether a user was active a moment ago, with such tokens."""
         kept = self._users.get(user_id)
-        return kept is not None and self._clock() < kept[0]
+        if kept is None or self._clock() >= kept[0]:
+            return False
+        return kept[1].token_generation == generation
 
     def find(self, user_id: int) -> User | None:
         """Return a copy of a user, None where the database must be asked."""

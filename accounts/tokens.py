@@ -10,7 +10,7 @@ import logging
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import IntegrityError, transaction
 from rest_framework_simplejwt import exceptions as jwt_exceptions
@@ -29,6 +29,8 @@ from accounts.remembered import remembered
 logger = logging.getLogger(__name__)
 
 _USER_CLAIM = "user_id"
+# Which of the user's passwords the token is of; tokens of the first need not say so.
+_GENERATION_CLAIM = "generation"
 # Access tokens whose signature is known to be good: whoever comes back brings the same.
 _REMEMBERED_TOKENS = 1_000
 
@@ -49,10 +51,14 @@ class _UsedUpError(Exception):
 
 
 class Verified(NamedTuple):
-    """What a good access token says: whose it is, and its end in epoch seconds."""
+    """What a good access token says: whose it is, and its end in epoch seconds.
+
+    It counts while its generation is the user's: a new password begins another.
+    """
 
     user_id: int
     expires_at: float
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,10 @@ def user_for_token(raw: object) -> tuple[User, float]:
     Raises: TokenError.
     """
     verified = verify(raw)
-    user = remembered.find(verified.user_id) or active_user(verified)
+    user = remembered.find(verified.user_id)
+    if user is None or user.token_generation != verified.generation:
+        # What another process has changed is not known here yet.
+        user = active_user(verified)
     return user, verified.expires_at
 
 
@@ -112,12 +121,12 @@ def verify(raw: object) -> Verified:
 def _verified(raw: str) -> Verified:
     """Check what does not change: the signature, and that it is an access token."""
     token = _decode(AccessToken, raw)
-    return Verified(_user_id(token), float(token["exp"]))
+    return Verified(_user_id(token), float(token["exp"]), _generation(token))
 
 
 def was_active(verified: Verified) -> bool:
     """Return whether the user of a token was active a moment ago; reads nothing."""
-    return remembered.holds(verified.user_id)
+    return remembered.holds(verified.user_id, verified.generation)
 
 
 def active_user(verified: Verified) -> User:
@@ -125,7 +134,9 @@ def active_user(verified: Verified) -> User:
 
     Raises: TokenError.
     """
-    return remembered.read(lambda: _active_user(verified.user_id))
+    user = remembered.read(lambda: _active_user(verified.user_id))
+    _check_generation(user, verified.generation)
+    return user
 
 
 def issue_tokens(*, user: User) -> TokenPair:
@@ -136,9 +147,10 @@ def issue_tokens(*, user: User) -> TokenPair:
     with transaction.atomic():
         # A change of the password waits for the lock, then revokes these tokens too.
         locked = User.objects.select_for_update(no_key=True)
-        if locked.filter(pk=user.pk, password=user.password).first() is None:
+        stored = locked.filter(pk=user.pk, password=user.password).first()
+        if stored is None:
             raise CredentialsError
-        return _pair(_new_refresh(user))
+        return _pair(_new_refresh(stored))
 
 
 def rotate_refresh_token(*, raw: object) -> TokenPair:
@@ -153,6 +165,7 @@ def rotate_refresh_token(*, raw: object) -> TokenPair:
     try:
         with transaction.atomic():
             user = _active_user(_user_id(token), lock=True)
+            _check_generation(user, _generation(token))
             _use_up(token, user)
             return _pair(_new_refresh(user, revocation.family_of(token["jti"])))
     except _UsedUpError as exc:
@@ -212,9 +225,23 @@ def _active_user(user_id: int, *, lock: bool = False) -> User:
         raise TokenError("token_invalid") from exc
 
 
+def _check_generation(user: User, generation: int) -> None:
+    """Raises: TokenError, if the password was set anew since the token was issued."""
+    if user.token_generation != generation:
+        raise TokenError("token_invalid")
+
+
 def _user_id(token: Token) -> int:
+    return _whole_number(token[_USER_CLAIM])
+
+
+def _generation(token: Token) -> int:
+    return _whole_number(token.get(_GENERATION_CLAIM, 0))
+
+
+def _whole_number(claim: Any) -> int:
     try:
-        return int(token[_USER_CLAIM])
+        return int(claim)
     except (TypeError, ValueError, OverflowError) as exc:
         raise TokenError("token_invalid") from exc
 
@@ -251,6 +278,7 @@ def _new_refresh(user: User, family: str = "") -> RefreshToken:
     token = RefreshToken()
     token["jti"] = revocation.new_jti(family)
     token[_USER_CLAIM] = str(user.pk)
+    token[_GENERATION_CLAIM] = user.token_generation
     OutstandingToken.objects.create(
         user=user,
         jti=token["jti"],

@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 
 from llmchat.api import (
+    account_export,
     conversation_export,
     conversation_views,
     stream_views,
@@ -44,5 +45,6 @@ urlpatterns = [
     ),
     re_path(r"^llm/providers/?$", views.ProvidersView.as_view(), name="providers"),
     re_path(r"^llm/usage/?$", usage_views.UsageView.as_view(), name="usage"),
+    re_path(r"^llm/export/?$", account_export.ExportView.as_view(), name="export"),
     re_path(r"^healthz/?$", views.healthz, name="healthz"),
 ]

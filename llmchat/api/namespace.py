@@ -30,10 +30,10 @@ from llmchat.api.validation import (
 )
 from llmchat.api.visitors import (
     Visitor,
-    active_users,
     authenticate,
     check_expiry,
     error_data,
+    holders_now,
     is_over,
     leave_when_idle,
     most_sockets,
@@ -69,7 +69,7 @@ class ChatNamespace(Namespace):
         # Whoever floods is turned away before anything is spent on the token.
         self._check_blocked(claimed_user(socket.auth.get("token")))
         try:
-            user_id, expires_at = await authenticate(socket, socket.auth)
+            user_id, expires_at, generation = await authenticate(socket, socket.auth)
         except TokenError as exc:
             raise ConnectionRefused(exc.text, {"code": exc.code}) from exc
         except (DatabaseError, InterfaceError) as exc:
@@ -80,7 +80,7 @@ class ChatNamespace(Namespace):
         self._make_room(user_id)
         # Not every server tells of its start, after which the books are put right.
         runtime.get()
-        socket.data = Visitor(user_id, expires_at)
+        socket.data = Visitor(user_id, expires_at, generation)
         socket.join(room_of(user_id))
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._watch_tokens())
@@ -88,13 +88,13 @@ class ChatNamespace(Namespace):
     async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
         """Called when a client comes back: it must still be the same user's."""
         try:
-            user_id, expires_at = await authenticate(socket, auth)
+            user_id, expires_at, generation = await authenticate(socket, auth)
         except (TokenError, DatabaseError, InterfaceError):
             return False
         visitor = visitor_of(socket)
         if user_id != visitor.user_id or self._floods.blocked_for(user_id):
             return False
-        visitor.expires_at = expires_at
+        visitor.expires_at, visitor.generation = expires_at, generation
         visitor.leaving = False
         return True
 
@@ -232,19 +232,23 @@ class ChatNamespace(Namespace):
         socket.spawn(_too_late(socket, args, ending, ack))
 
     async def _watch_tokens(self) -> None:
-        """Send away those whose token or account has ended while they were silent."""
+        """Send away those whose token or account has ended while they were silent.
+
+        A token ends with its user's password, too.
+        """
         while self.sockets or self.absent:
             await asyncio.sleep(conf.get().ping_interval_ms / 2000)
-            # The answer says nothing of those who join while it is awaited.
-            asked = self.sockets
-            users = {visitor_of(socket).user_id for socket in asked}
+            # The answer says nothing of those who join, or bring another token, while
+            # it is awaited.
+            asked = {socket: visitor_of(socket).holder for socket in self.sockets}
             try:
-                active = await active_users(users)
+                now = await holders_now({user_id for user_id, _ in asked.values()})
             except (DatabaseError, InterfaceError) as exc:
                 logger.warning("no check of users, no database: %s", exc)
                 continue
-            for socket in asked:
-                if visitor_of(socket).user_id not in active or is_over(socket):
+            for socket, holder in asked.items():
+                is_out = holder not in now and visitor_of(socket).holder == holder
+                if is_out or is_over(socket):
                     socket.close_transport()
 
 

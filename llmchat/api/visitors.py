@@ -19,19 +19,30 @@ from llmchat.realtime import ConnectionRefused, Socket
 _TOKEN_CODES = frozenset({"token_expired", "token_invalid"})
 
 
+# A user, and a generation of the user's tokens.
+Holder = tuple[int, int]
+
+
 @dataclass(slots=True)
 class Visitor:
     """What is known of a socket's client: its `data`.
 
-    `expires_at` in epoch seconds. `running` are the streams that it hears, `leaving`
-    says that the connection is to be closed behind them.
+    `expires_at` in epoch seconds; `generation` is that of the token. `running` are the
+    streams that it hears, `leaving` says that the connection is to be closed behind
+    them.
     """
 
     user_id: int
     expires_at: float
+    generation: int = 0
     running: dict[LiveStream, SocketReader] = field(default_factory=dict)
     leaving: bool = False
     next_refusal_at: float = 0.0
+
+    @property
+    def holder(self) -> Holder:
+        """Whose token it came with, and of which generation."""
+        return self.user_id, self.generation
 
 
 def room_of(user_id: int) -> str:
@@ -80,14 +91,14 @@ async def authenticate(socket: Socket, auth: dict[str, Any]) -> Verified:
     return verified
 
 
-async def active_users(user_ids: set[int]) -> set[int]:
-    """Return those of the users that may still log in."""
-    return await read_database(_active_users, user_ids)
+async def holders_now(user_ids: set[int]) -> set[Holder]:
+    """Return those of the users that are active, with the generation that counts."""
+    return await read_database(_holders_now, user_ids)
 
 
-def _active_users(user_ids: set[int]) -> set[int]:
+def _holders_now(user_ids: set[int]) -> set[Holder]:
     users = get_user_model().objects.filter(pk__in=user_ids, is_active=True)
-    return set(users.values_list("pk", flat=True))
+    return set(users.values_list("pk", "token_generation"))
 
 
 def is_over(socket: Socket) -> bool:

@@ -169,6 +169,25 @@ async def test_a_deactivated_user_is_sent_away_within_a_ping_interval(
     assert refused["data"] == {"code": "token_invalid"}
 
 
+async def test_a_new_password_sends_sockets_away_and_lets_the_new_token_in(
+    start, live_upstream
+):
+    server = start()
+    account = server.account()
+    async with connected_client(server.url, account.access) as client:
+        async with httpx.AsyncClient(headers=account.headers, timeout=20) as http:
+            body = {"current": account.password, "new": "another long password"}
+            answer = await http.post(f"{server.url}/auth/password", json=body)
+        async with asyncio.timeout(PING_INTERVAL_S + 3):
+            await client.on("disconnect")
+        refused = await client.on("connect_error")
+        async with connected_client(server.url, answer.json()["access"]) as back:
+            await ask(back)
+            events = await back.stream("s-1")
+    assert refused["data"] == {"code": "token_invalid"}
+    assert events[-1][0] == "llm:stream:done"
+
+
 async def test_a_deactivated_user_starts_no_new_turn(start, live_upstream):
     server = start(LLMCHAT_PING_INTERVAL_MS="60000")
     account = server.account()
