@@ -6,6 +6,7 @@ from llmchat.api import (
     account_export,
     conversation_export,
     conversation_views,
+    readiness,
     stream_views,
     usage_views,
     views,
@@ -47,4 +48,5 @@ urlpatterns = [
     re_path(r"^llm/usage/?$", usage_views.UsageView.as_view(), name="usage"),
     re_path(r"^llm/export/?$", account_export.ExportView.as_view(), name="export"),
     re_path(r"^healthz/?$", views.healthz, name="healthz"),
+    re_path(r"^readyz/?$", readiness.readyz, name="readyz"),
 ]

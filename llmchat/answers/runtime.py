@@ -140,6 +140,11 @@ def get() -> Runtime:
     return _runtime
 
 
+def is_closing() -> bool:
+    """Return whether this process was told to stop; makes nothing of the runtime."""
+    return _runtime is not None and _runtime.closing
+
+
 def timeouts() -> Timeouts:
     """Return the limits on a provider, from the settings as they are now."""
     values = conf.get()
