@@ -6,6 +6,7 @@ from llmchat.api import (
     account_export,
     conversation_export,
     conversation_views,
+    metrics_view,
     readiness,
     stream_views,
     usage_views,
@@ -49,4 +50,5 @@ urlpatterns = [
     re_path(r"^llm/export/?$", account_export.ExportView.as_view(), name="export"),
     re_path(r"^healthz/?$", views.healthz, name="healthz"),
     re_path(r"^readyz/?$", readiness.readyz, name="readyz"),
+    re_path(r"^metrics/?$", metrics_view.metrics, name="metrics"),
 ]

@@ -7,7 +7,7 @@ from django.core.cache import caches
 from django.http import HttpRequest
 from django_ratelimit.core import get_usage
 
-from llmchat import conf
+from llmchat import conf, metrics
 from llmchat.cache import SharedCache, in_cache, in_cache_later
 from llmchat.errors import refusal
 
@@ -32,6 +32,7 @@ async def count_message(user_id: int) -> None:
             cache.outage.begin("no answer in time")
             retry_after = _retry_after(user_id, limit)
     if retry_after is not None:
+        metrics.note_rate_limited()
         raise refusal("rate_limited", retry_after=retry_after)
 
 

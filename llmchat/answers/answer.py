@@ -15,6 +15,7 @@ from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
 
+from llmchat import metrics
 from llmchat.answers import runtime
 from llmchat.answers.events import (
     Cancelled,
@@ -126,8 +127,10 @@ async def _write(turn: Turn, stream: LiveStream) -> None:
         generation = Generation(turn, begun, stream)
         outcome = await generation.outcome()
         stored = await shared.ends.store(begun, outcome)
+        _count(generation, stored)
         end = _end(generation, stored)
     except ChatError as exc:
+        metrics.note_refused(exc.code)
         end = Failed(turn.session_id, exc)
     except Exception:
         # Whatever it is, the client gets an end.
@@ -136,6 +139,15 @@ async def _write(turn: Turn, stream: LiveStream) -> None:
         # Whoever hears of the end may use the name again.
         shared.streams.release(stream)
         stream.close(end)
+
+
+def _count(generation: Generation, outcome: Outcome) -> None:
+    metrics.note_ended(
+        outcome.state,
+        generation.route.provider.name,
+        tokens=outcome.usage.output_tokens,
+        first_token_s=generation.stream.first_token_s,
+    )
 
 
 async def _begin(turn: Turn, stream: LiveStream) -> Begun:

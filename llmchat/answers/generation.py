@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 
+from llmchat import metrics
 from llmchat.access.catalogue import Route
 from llmchat.answers import runtime
 from llmchat.answers.live_stream import LiveStream
@@ -93,6 +94,7 @@ class Generation:
             stream.cancelled = True
         except ProviderError as exc:
             logger.warning("%s failed: %s", self.route.provider.name, exc)
+            metrics.note_failure(self.route.provider.name, exc.code)
             error = from_provider(exc)
         except Exception:
             # Whatever it is, the client gets an end.
@@ -197,6 +199,7 @@ class Generation:
             self.fell_back = False
             raise exc
         name = self.begun.route.provider.name
+        metrics.note_failure(name, exc.code)
         logger.warning("%s failed, its fallback is asked: %s", name, exc)
 
     def _may_fall_back(self, exc: ProviderError) -> bool:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 
-from llmchat import conf
+from llmchat import conf, metrics
 from llmchat.answers.checkpoints import Checkpoints
 from llmchat.answers.ends import Ends
 from llmchat.answers.streams import LiveStream, Streams
@@ -138,6 +138,13 @@ def get() -> Runtime:
     if _runtime is None or _runtime.loop is not loop:
         _runtime = Runtime(loop)
     return _runtime
+
+
+def _count_running() -> int:
+    return 0 if _runtime is None else len(_runtime.streams.running())
+
+
+metrics.watched.streams = _count_running
 
 
 def is_closing() -> bool:
