@@ -71,6 +71,7 @@ INSTALLED_APPS = [
 # All of them are asynchronous: a synchronous one would hold a thread while a request
 # waits for a provider.
 MIDDLEWARE = [
+    "serving.request_id.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "serving.middleware.ContentSecurityMiddleware",
     "serving.unstorable.NulMiddleware",
@@ -281,7 +282,7 @@ LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     env.refuse("LOG_LEVEL", "must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
 
-LOGGING = logs.configuration(LOG_LEVEL)
+LOGGING = logs.configuration(LOG_LEVEL, for_people=DEBUG)
 
 # --- The project's own values ----------------------------------------------------
 

@@ -12,7 +12,7 @@ from scripts.imports import PACKAGES, base_of, find_modules, imported_by, is_bel
 
 # Each room of the product and the rooms that it may import, itself aside. Imports run
 # downwards, so there is no circle.
-_FLOOR = ("llmchat.conf", "llmchat.overhead", "llmchat.metrics")
+_FLOOR = ("llmchat.conf", "llmchat.overhead", "llmchat.metrics", "llmchat.log_fields")
 _PROVIDERS = ("llmchat.providers",)
 _OUTSIDE = ("llmchat.outages", "llmchat.cache", "llmchat.database")
 _COMMON = (*_FLOOR, *_PROVIDERS, "llmchat.errors", *_OUTSIDE)
@@ -28,6 +28,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "llmchat.conf": (),
     "llmchat.overhead": (),
     "llmchat.metrics": ("llmchat.overhead",),
+    "llmchat.log_fields": (),
     "llmchat.providers": (),
     "llmchat.realtime": (),
     "llmchat.outages": (),

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
 
-from llmchat import metrics
+from llmchat import log_fields, metrics
 from llmchat.answers import runtime
 from llmchat.answers.events import (
     Cancelled,
@@ -120,9 +120,11 @@ def find_stream(
 async def _write(turn: Turn, stream: LiveStream) -> None:
     """Write one answer, from its start to its end."""
     shared = runtime.get()
+    log_fields.add(userId=stream.user_id, sessionId=turn.session_id)
     end: End = Failed(turn.session_id, refusal("internal_error"))
     try:
         begun = await _begin(turn, stream)
+        log_fields.add(messageId=str(begun.message_id))
         stream.start(begun, _started(turn, begun))
         generation = Generation(turn, begun, stream)
         outcome = await generation.outcome()

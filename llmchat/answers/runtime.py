@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 
-from llmchat import conf, metrics
+from llmchat import conf, log_fields, metrics
 from llmchat.answers.checkpoints import Checkpoints
 from llmchat.answers.ends import Ends
 from llmchat.answers.streams import LiveStream, Streams
@@ -71,6 +71,7 @@ class Runtime:
 
         Begins at once: not every server tells of its start.
         """
+        log_fields.begin()
         while True:
             await asyncio.shield(self.spawn(_sweep()))
             await asyncio.sleep(SWEEP_S)

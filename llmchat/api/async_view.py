@@ -11,6 +11,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from llmchat import log_fields
 from llmchat.answers.events import Started, StreamEvent, Token
 from llmchat.answers.follower import Follower
 from llmchat.api.wire import NAMES, payload, token_begin, token_rests
@@ -42,6 +43,7 @@ class AsyncAPIView(APIView):
         response: HttpResponseBase
         try:
             await read_database(self._initial, request)
+            log_fields.add(userId=request.user.pk)
             handler = getattr(
                 self, str(request.method).lower(), self.http_method_not_allowed
             )
