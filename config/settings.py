@@ -336,6 +336,7 @@ LLMCHAT: dict[str, Any] = {
     "drain_s": env.seconds("LLMCHAT_DRAIN_S", _DEFAULTS.drain_s),
     "metrics_allow": env.networks("LLMCHAT_METRICS_ALLOW"),
     "metrics_token": env.text("LLMCHAT_METRICS_TOKEN"),
+    "otel": env.boolean("LLMCHAT_OTEL", _DEFAULTS.otel),
     "cors_allowed_origins": env.origins("CORS_ALLOWED_ORIGINS", apps=True),
     "debug_origins": DEBUG,
     "encryption_keys": env.fernet_keys("LLMCHAT_ENCRYPTION_KEYS"),

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 
-from llmchat import conf, log_fields, metrics
+from llmchat import conf, log_fields, metrics, tracing
 from llmchat.answers.checkpoints import Checkpoints
 from llmchat.answers.ends import Ends
 from llmchat.answers.streams import LiveStream, Streams
@@ -42,6 +42,7 @@ class Runtime:
     """The shared parts of one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        tracing.start()
         self.loop = loop
         self.client = ProviderClient(timeouts())
         self.local_model = LocalModel()
@@ -117,6 +118,7 @@ class Runtime:
         await self.books.close()
         await self.client.aclose()
         await self.local_model.stop()
+        await tracing.stop()
 
 
 def _cut_off() -> ChatError:

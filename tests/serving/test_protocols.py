@@ -216,15 +216,13 @@ def test_a_client_that_breaks_the_protocol_does_not_fill_the_log(
                 ws.recv()
 
     lines = live.log_text().splitlines()[before:]
-    logged = [json.loads(line) for line in lines]
-    assert {(line["logger"], line["level"]) for line in logged} == {
-        ("uvicorn.error", "WARNING")
-    }
-    assert sorted(line["message"] for line in logged) == [
-        "ASGI callable returned without completing handshake",
-        "Invalid HTTP request received",
-        "Invalid UTF-8 sequence received from client (UnicodeDecodeError)",
+    assert sorted({line.partition("WARNING ")[2] for line in lines}) == [
+        "uvicorn.error: ASGI callable returned without completing handshake",
+        "uvicorn.error: Invalid HTTP request received",
+        "uvicorn.error: Invalid UTF-8 sequence received from client"
+        " (UnicodeDecodeError)",
     ]
+    assert len(lines) == 3
 
 
 def test_forms_of_strangers_do_not_fill_the_log(live: LiveServer) -> None:
@@ -239,7 +237,7 @@ def test_forms_of_strangers_do_not_fill_the_log(live: LiveServer) -> None:
             assert many.status_code == 400
 
     lines = live.log_text().splitlines()[before:]
-    assert [json.loads(line)["logger"] for line in lines] == [
+    assert [line.partition("WARNING ")[2].partition(":")[0] for line in lines] == [
         "django.security.csrf",
         "django.security.TooManyFieldsSent",
     ]
