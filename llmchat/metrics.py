@@ -108,7 +108,7 @@ def note_rate_limited() -> None:
 # What is looked at when somebody asks.
 
 
-class Watched(Collector):
+class Gauges(Collector):
     """What runs in the process now. Whoever knows tells how to count it."""
 
     def __init__(self) -> None:
@@ -153,8 +153,8 @@ def _bound(bound: float) -> str:
     return "+Inf" if bound == float("inf") else str(bound)
 
 
-watched = Watched()
-registry.register(watched)
+gauges = Gauges()
+registry.register(gauges)
 registry.register(Overhead())
 
 

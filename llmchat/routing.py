@@ -71,7 +71,7 @@ def build(http_fallback: Any) -> RealTime:
         max_payload_bytes=values.max_payload_bytes,
     )
     server = Server(socketio, options, judge_request=judge_request)
-    metrics.watched.sockets = partial(transports_of, server)
+    metrics.gauges.sockets = partial(transports_of, server)
     http = http_options()
     polling, websocket = make_consumers(server, http)
     return RealTime(

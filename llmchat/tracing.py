@@ -33,11 +33,11 @@ class Span:
         self._span = span
 
     @property
-    def trace_id(self) -> str:
-        """The id of the whole trace as backends show it, "" while tracing is off."""
+    def log_fields(self) -> dict[str, str]:
+        """What lets a line of the log be found by its trace, as backends name it."""
         if self._span is None:
-            return ""
-        return format(self._span.get_span_context().trace_id, "032x")
+            return {}
+        return {"traceId": format(self._span.get_span_context().trace_id, "032x")}
 
     def child(self, name: str, attributes: Attributes) -> Span:
         """Begin a call of somebody else that belongs to this work."""

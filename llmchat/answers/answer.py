@@ -121,8 +121,9 @@ def find_stream(
 async def _write(turn: Turn, stream: LiveStream) -> None:
     """Write one answer, from its start to its end."""
     shared = runtime.get()
-    log_fields.add(userId=stream.user_id, sessionId=turn.session_id)
     span = calls.turn_began(turn, stream.user_id)
+    ids = {"userId": stream.user_id, "sessionId": turn.session_id}
+    log_fields.add(**ids, **span.log_fields)
     end: End = Failed(turn.session_id, refusal("internal_error"))
     try:
         begun = await _begin(turn, stream)

@@ -147,7 +147,7 @@ def _count_running() -> int:
     return 0 if _runtime is None else len(_runtime.streams.running())
 
 
-metrics.watched.streams = _count_running
+metrics.gauges.streams = _count_running
 
 
 def is_closing() -> bool:

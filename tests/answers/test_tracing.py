@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from accounts.models import User
-from llmchat import tracing
+from llmchat import log_fields, tracing
 from llmchat.answers import runtime
 from llmchat.answers.answer import cancel_stream
 from llmchat.answers.events import Cancelled, Done, Failed
@@ -140,6 +140,50 @@ async def test_what_ends_badly_says_why(
         "cancelled",
         "failed",
     ]
+
+
+async def test_a_collector_that_is_away_does_not_hold_up_the_stop(
+    user: User,
+    provider: Provider,
+    turn: Callable[..., Turn],
+    switched_on: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tracing, "_STOP_S", 0.05)
+    go = threading.Event()
+
+    class Away(InMemorySpanExporter):
+        def export(self, spans: Any) -> Any:
+            go.wait(60)
+            return super().export(spans)
+
+    exporter = Away()
+    tracing.start(exporter)
+    assert isinstance(await end_of(user, turn(CANARY)), Done)
+
+    await runtime.shutdown()
+
+    assert not exporter.get_finished_spans()
+    go.set()
+
+
+async def test_a_line_of_the_log_names_the_trace(
+    user: User,
+    provider: Provider,
+    upstream: Upstream,
+    turn: Callable[..., Turn],
+    exported: InMemorySpanExporter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[object] = []
+    note = log_fields.add
+    monkeypatch.setattr(log_fields, "add", lambda **f: (told.append(f), note(**f)))
+
+    await end_of(user, turn(CANARY))
+
+    whole, _ = await spans_of(exported)
+    [named] = [one["traceId"] for one in told if "traceId" in one]  # type: ignore[operator,index]
+    assert int(named, 16) == whole.context.trace_id
 
 
 class _Collector(BaseHTTPRequestHandler):
