@@ -128,6 +128,8 @@ def configuration(level: str, *, for_people: bool) -> dict[str, Any]:
             "httpx": {"level": "WARNING"},
             "httpcore": {"level": "WARNING"},
             "aiohttp": {"level": "WARNING"},
+            # It logs every attempt, with its URL, while its collector is away.
+            "opentelemetry": {"level": "ERROR"},
             # It logs every attempt; llmchat.outages logs an outage once.
             "psycopg.pool": {"level": "ERROR"},
         },
