@@ -113,9 +113,10 @@ def _used(row: ApiKey) -> Verified:
     return Verified(
         row.user_id,
         math.inf if row.expires_at is None else row.expires_at.timestamp(),
-        frozenset(row.scopes.split()),
-        row.pk,
-        row.messages_per_minute,
+        generation=None,
+        scopes=frozenset(row.scopes.split()),
+        key_id=row.pk,
+        messages_per_minute=row.messages_per_minute,
     )
 
 

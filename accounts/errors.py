@@ -5,6 +5,8 @@
     ├── ScopeError          scope_missing
     ├── KeysError           too_many_keys
     ├── CredentialsError    invalid_credentials
+    │   └── PasswordError   the same, of somebody who is known
+    ├── LastSuperuserError  last_superuser
     ├── RegistrationError   registration_disabled
     └── AttemptsError       rate_limited
 
@@ -81,6 +83,20 @@ class CredentialsError(AccountError):
     code = "invalid_credentials"
     text = "Username or password is wrong"
     status = 401
+
+
+class PasswordError(CredentialsError):
+    """A wrong password of the user whose token it is."""
+
+    text = "The password is wrong"
+
+
+class LastSuperuserError(AccountError):
+    """Nobody else could give rights."""
+
+    code = "last_superuser"
+    text = "You are the last superuser: make somebody else one before you leave"
+    status = 409
 
 
 class RegistrationError(AccountError):

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.core.validators import MinValueValidator
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts import names, revocation
 from accounts.key_text import PREFIX_LENGTH
+
+if TYPE_CHECKING:
+    _IntegerField = models.PositiveIntegerField[int, int]
+else:
+    _IntegerField = models.PositiveIntegerField
 
 
 class AccountManager(UserManager["User"]):
@@ -38,8 +43,22 @@ class AccountManager(UserManager["User"]):
         return await sync_to_async(self.get_by_natural_key)(username)
 
 
+class CounterField(_IntegerField):
+    """A number that no `save` of a row that was read earlier sets back."""
+
+    def pre_save(self, model_instance: models.Model, add: bool) -> Any:
+        """Return what is to be stored: in an update, what is stored already."""
+        return super().pre_save(model_instance, add) if add else F(self.attname)
+
+
 class User(AbstractUser):
-    """A user or an operator; the fields are Django's."""
+    """A user or an operator; the fields are Django's, save for one.
+
+    `token_generation` is how often the password was set anew: a token says which one
+    it is of, and counts for as long as that is the user's.
+    """
+
+    token_generation = CounterField(default=0, db_default=0, editable=False)
 
     objects: ClassVar[AccountManager] = AccountManager()
 
@@ -49,12 +68,12 @@ class User(AbstractUser):
         return names.normalize(username)
 
     def set_unusable_password(self) -> None:
-        """Remove the password, which revokes refresh tokens as a new one does."""
+        """Remove the password, which ends all tokens as a new one does."""
         super().set_unusable_password()
         self._password = ""
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Store the user; a new password revokes the refresh tokens of the old one.
+        """Store the user; a new password ends all tokens of the old one.
 
         Django keeps the entered password until the row is stored, but not when it only
         rehashes the same password.
@@ -65,7 +84,13 @@ class User(AbstractUser):
             return
         with transaction.atomic(using=kwargs.get("using")):
             super().save(*args, **kwargs)
-            revocation.revoke_all(self.pk)
+            self._end_tokens()
+
+    def _end_tokens(self) -> None:
+        """Let no token count that was issued until now."""
+        revocation.revoke_all(self.pk)
+        row = User.objects.filter(pk=self.pk)
+        row.update(token_generation=F("token_generation") + 1)
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):

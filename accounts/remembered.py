@@ -42,11 +42,6 @@ class Kept(Generic[Name, Row]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def holds(self, name: Name) -> bool:
-        """Return whether a row was read a moment ago."""
-        kept = self._rows.get(name)
-        return kept is not None and self._clock() < kept[0]
-
     def find(self, name: Name) -> Row | None:
         """Return a copy of a row, None where the database must be asked."""
         until, row = self._rows.get(name, (0.0, None))
@@ -84,6 +79,13 @@ class Remembered(Kept[int, "User"]):
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(attrgetter("pk"), clock)
+
+    def is_known(self, user_id: int, generation: int | None) -> bool:
+        """Return whether a user was active a moment ago, with such tokens."""
+        kept = self._rows.get(user_id)
+        if kept is None or self._clock() >= kept[0]:
+            return False
+        return generation in (None, kept[1].token_generation)
 
 
 class RememberedKeys(Kept[str, "ApiKey"]):

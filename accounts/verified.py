@@ -26,15 +26,22 @@ TOKEN_ONLY: Final = None
 class Verified(NamedTuple):
     """Whose a bearer is, its end in epoch seconds, and what it may.
 
-    `key_id` is None for an access token, which may everything that its user may;
-    `messages_per_minute` is a key's own limit, None for none beside its user's.
+    A token counts while its `generation` is the user's: a new password begins another;
+    a key is of all of them. `key_id` is None for an access token, which may everything
+    that its user may. `messages_per_minute` is a key's own limit, None for none beside
+    its user's.
     """
 
     user_id: int
     expires_at: float
+    generation: int | None = 0
     scopes: frozenset[str] = ALL_SCOPES
     key_id: int | None = None
     messages_per_minute: int | None = None
+
+    def is_of(self, generation: int) -> bool:
+        """Return whether it counts while its user is of this generation."""
+        return self.generation in (None, generation)
 
     def require(self, scope: Scope | None) -> None:
         """Check what a bearer may; `TOKEN_ONLY` is for access tokens.

@@ -13,7 +13,7 @@ from django.core.cache import caches
 from django.http import HttpRequest
 from django_ratelimit.core import get_usage
 
-from llmchat import conf
+from llmchat import conf, metrics
 from llmchat.cache import SharedCache, in_cache, in_cache_later
 from llmchat.errors import refusal
 
@@ -43,6 +43,7 @@ async def count_message(sender: Sender) -> None:
     for counter in _counters(sender):
         retry_after = await _counted(*counter)
         if retry_after is not None:
+            metrics.note_rate_limited()
             raise refusal("rate_limited", retry_after=retry_after)
 
 

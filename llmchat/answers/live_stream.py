@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -57,12 +58,14 @@ class Reader(Protocol):
 class LiveStream:
     """One answer: its text so far, its readers, its one end.
 
-    `key_id` is the API key that asked for it, None where an access token did. `ended`
-    is set once the end is stored, and its name may be used again.
+    `key_id` is the API key that asked for it, None where an access token did.
+    `first_token_s` is how long its first text has taken since it was asked for.
+    `ended` is set once the end is stored, and its name may be used again.
     """
 
     __slots__ = (
         "_asking",
+        "_came_at",
         "_change",
         "_first_s",
         "_readers",
@@ -75,6 +78,7 @@ class LiveStream:
         "ended_at",
         "ending",
         "first_token_at",
+        "first_token_s",
         "interruption",
         "key_id",
         "parts",
@@ -92,6 +96,8 @@ class LiveStream:
         self.parts: list[str] = []
         self.chars = 0
         self.first_token_at: datetime | None = None
+        self.first_token_s: float | None = None
+        self._came_at = time.monotonic()
         self.begun: Begun | None = None
         self.started: Started | None = None
         self.cancelled = False
@@ -143,6 +149,7 @@ class LiveStream:
         if is_first:
             self._watch.go_on()
             self.first_token_at = timezone.now()
+            self.first_token_s = time.monotonic() - self._came_at
         self.parts += texts
         for text in texts:
             self.chars += len(text)

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from accounts.verified import Verified
+from llmchat import log_fields
 from llmchat.answers.events import Started, StreamEvent, Token
 from llmchat.answers.follower import Follower
 from llmchat.api.key_uses import store_uses
@@ -45,6 +46,7 @@ class AsyncAPIView(APIView):
         try:
             await read_database(self._initial, request)
             await store_uses()
+            log_fields.add(userId=request.user.pk)
             handler = getattr(
                 self, str(request.method).lower(), self.http_method_not_allowed
             )

@@ -117,6 +117,12 @@ KEY_FIELDS: Fields = {
 }
 
 
+def shown_keys(user_id: int) -> list[dict[str, Any]]:
+    """Return the keys of a user, the latest first."""
+    rows = ApiKey.objects.filter(user_id=user_id).prefetch_related("budgets")
+    return [shown(row) for row in rows]
+
+
 def shown(row: ApiKey) -> dict[str, Any]:
     """Return a key as its user sees it, who saw the key itself once."""
     return {

@@ -14,7 +14,7 @@ from accounts.models import ApiKey
 from accounts.verified import TOKEN_ONLY
 from llmchat.access.ratelimit import count_message
 from llmchat.api.async_view import AsyncAPIView, user_id_of, verified_of
-from llmchat.api.key_fields import KEY_FIELDS, shown
+from llmchat.api.key_fields import KEY_FIELDS, shown, shown_keys
 from llmchat.api.validation import validated
 from llmchat.database import in_database, read_database
 from llmchat.errors import refusal
@@ -28,7 +28,7 @@ class KeysView(AsyncAPIView):
 
     async def get(self, request: Request) -> Response:
         """List them, those that cannot be used any more as well."""
-        return Response({"keys": await read_database(_listed, user_id_of(request))})
+        return Response({"keys": await read_database(shown_keys, user_id_of(request))})
 
     async def post(self, request: Request) -> Response:
         """Make one; `key` in the answer is all that is ever seen of it."""
@@ -48,11 +48,6 @@ class KeyView(AsyncAPIView):
         """Revoke it, for good."""
         await in_database(_revoked, user_id_of(request), key_id)
         return HttpResponse(status=204)
-
-
-def _listed(user_id: int) -> list[dict[str, Any]]:
-    rows = ApiKey.objects.filter(user_id=user_id).prefetch_related("budgets")
-    return [shown(row) for row in rows]
 
 
 def _made(user_id: int, fields: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,48 +94,57 @@ def _verified(token: object) -> Verified:
     return user_for_token(token)[1]
 
 
-async def no_longer_welcome(asked: Collection[Socket]) -> list[Socket]:
+async def no_longer_welcome(sockets: Iterable[Socket]) -> list[Socket]:
     """Return those whose token, key or account has ended; note what keys say now.
+
+    A token ends with its user's password, too.
 
     Raises: DatabaseError, InterfaceError.
     """
-    senders = [visitor_of(socket).verified for socket in asked]
-    active = await read_database(_active_users, {one.user_id for one in senders})
-    keys = {one.key_id for one in senders if one.key_id is not None}
+    asked = {socket: visitor_of(socket).verified for socket in sockets}
+    users = {verified.user_id for verified in asked.values()}
+    generations = await read_database(_generations, users)
+    keys = {one.key_id for one in asked.values() if one.key_id is not None}
     unrevoked = await read_database(api_keys.unrevoked, keys) if keys else {}
     await store_uses()
-    # A socket may have come back meanwhile, with another key.
     return [
         socket
-        for socket in asked
-        if visitor_of(socket).user_id not in active
-        or _has_lost_key(visitor_of(socket), keys, unrevoked)
-        or _is_over(visitor_of(socket))
+        for socket, verified in asked.items()
+        if _is_over(visitor_of(socket))
+        # Of one that has brought another token meanwhile nothing is known.
+        or (
+            visitor_of(socket).verified == verified
+            and _is_out(visitor_of(socket), generations, unrevoked)
+        )
     ]
 
 
-def _active_users(user_ids: set[int]) -> set[int]:
+def _generations(user_ids: set[int]) -> dict[int, int]:
+    """Return which tokens count of those of the users that are active."""
     users = get_user_model().objects.filter(pk__in=user_ids, is_active=True)
-    return set(users.values_list("pk", flat=True))
-
-
-def _has_lost_key(
-    visitor: Visitor, asked: Set[int], unrevoked: Mapping[int, Verified]
-) -> bool:
-    """Return whether a visitor's API key is revoked; else note what it says now."""
-    key_id = visitor.verified.key_id
-    if key_id is None or key_id not in asked:
-        return False
-    verified = unrevoked.get(key_id)
-    if verified is None or Scope.CHAT not in verified.scopes:
-        return True
-    visitor.verified = verified
-    return False
+    return dict(users.values_list("pk", "token_generation"))
 
 
 def _is_over(visitor: Visitor) -> bool:
     """Return whether the token has ended and no stream needs the socket."""
     return time.time() >= visitor.verified.expires_at and not visitor.running
+
+
+def _is_out(
+    visitor: Visitor, generations: Mapping[int, int], unrevoked: Mapping[int, Verified]
+) -> bool:
+    """Return whether a token counts no more, or a key; else note what that says now."""
+    verified = visitor.verified
+    generation = generations.get(verified.user_id)
+    if generation is None or not verified.is_of(generation):
+        return True
+    if verified.key_id is None:
+        return False
+    now = unrevoked.get(verified.key_id)
+    if now is None or Scope.CHAT not in now.scopes:
+        return True
+    visitor.verified = now
+    return False
 
 
 def check_expiry(socket: Socket) -> None:

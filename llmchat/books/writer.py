@@ -15,6 +15,7 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError
 
+from llmchat import log_fields
 from llmchat.books.batch import Contended, Item, Result, store, store_alone, unstored
 from llmchat.books.begin import unavailable
 from llmchat.books.checkpoint import Checkpointed
@@ -98,6 +99,7 @@ class Books:
         return await stored
 
     async def _write(self) -> None:
+        log_fields.begin()
         while batch := self._taken():
             items = [waiting.item for waiting in batch]
             try:

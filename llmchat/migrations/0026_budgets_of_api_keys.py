@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0003_api_keys'),
+        ('accounts', '0004_api_keys'),
         ('auth', '0012_alter_user_first_name_max_length'),
         ('llmchat', '0025_pieces'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),

@@ -131,6 +131,10 @@ async def test_a_used_up_budget_of_a_key_is_told_over_rest(
         ("GET", "/llm/providers", "read"),
         ("POST", "/llm/chat", "chat"),
         ("GET", "/auth/me", "read"),
+        ("DELETE", "/auth/me", None),
+        ("POST", "/auth/password", None),
+        ("GET", "/llm/usage", "usage"),
+        ("GET", "/llm/export", None),
         ("GET", "/auth/keys", None),
         ("POST", "/auth/keys", None),
         ("DELETE", "/auth/keys/1", None),
@@ -336,3 +340,17 @@ async def test_a_key_is_nowhere_to_be_seen(
     for text in (logged, out.getvalue(), shown):
         assert secret not in text
     assert made["prefix"] in out.getvalue()
+
+
+async def test_a_key_reads_its_own_budget_beside_those_of_its_user(
+    ann: User, page: Program
+) -> None:
+    row, key = await make_key(ann, "usage")
+    other, _ = await make_key(ann)
+    for owner in ({"user": ann}, {"api_key": row}, {"api_key": other}):
+        await in_database(lambda owner=owner: Budget.objects.create(limit=5, **owner))
+
+    _, seen = await Program(key)("GET", "/llm/usage")
+    assert [budget["of"] for budget in seen["budgets"]] == ["user", "key"]
+    _, seen = await page("GET", "/llm/usage")
+    assert [budget["of"] for budget in seen["budgets"]] == ["user"]
