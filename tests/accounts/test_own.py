@@ -12,6 +12,7 @@ from accounts import tokens
 from accounts.models import User
 from accounts.remembered import remembered
 from tests.support.admin_fixtures import make_conversation
+from tests.support.limits import hold_the_minute
 from tests.support.log_in import PASSWORD, log_in, post
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -92,8 +93,9 @@ def test_a_refused_change_changes_nothing(
 
 
 def test_guesses_of_the_password_are_limited_as_log_ins_are(
-    client: Client, user: User
+    client: Client, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    hold_the_minute(monkeypatch)
     access = tokens.issue_tokens(user=user).access
     for number in range(10):
         guess = change if number % 2 else delete

@@ -20,6 +20,7 @@ from llmchat.models import Budget, Conversation, Message
 from llmchat.models.workers import Piece
 from llmchat.reports import own
 from tests.support.admin_fixtures import make_conversation
+from tests.support.limits import hold_the_minute
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -116,7 +117,10 @@ def test_a_running_answer_has_its_text_so_far(client: Client, ann: User) -> None
     assert [message["content"] for message in row["messages"]] == ["Hi", "So far"]
 
 
-def test_it_counts_as_a_message(client: Client, ann: User, settings: Any) -> None:
+def test_it_counts_as_a_message(
+    client: Client, ann: User, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold_the_minute(monkeypatch)
     settings.LLMCHAT = settings.LLMCHAT | {"messages_per_minute": 1}
     assert exported(client, ann)["conversations"] == []
     headers = {"authorization": f"Bearer {issue_tokens(user=ann).access}"}

@@ -23,6 +23,7 @@ from llmchat.books.turn import Turn
 from llmchat.errors import ChatError
 from llmchat.models import Provider
 from tests.support.chat_fixtures import end_of, events_of
+from tests.support.limits import hold_the_minute
 from tests.support.peers import opened
 from tests.support.upstream import Upstream
 
@@ -148,8 +149,9 @@ async def test_answers_are_counted_when_they_have_ended(
 
 
 async def test_what_is_above_the_limit_is_counted(
-    token: dict[str, str], settings: Any
+    token: dict[str, str], settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    hold_the_minute(monkeypatch)
     cache.clear()
     settings.LLMCHAT = settings.LLMCHAT | {"messages_per_minute": 1}
     before = await read(token)
