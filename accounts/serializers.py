@@ -15,6 +15,12 @@ from accounts.models import User
 _PASSWORD_MAX_LENGTH = 1024
 
 
+def _password_field() -> serializers.CharField:
+    return serializers.CharField(
+        max_length=_PASSWORD_MAX_LENGTH, trim_whitespace=False, write_only=True
+    )
+
+
 class UserNameField(serializers.CharField):
     """A user name in its normalized form."""
 
@@ -27,9 +33,7 @@ class CredentialsSerializer(serializers.Serializer[Any]):
     """A username and a password."""
 
     username = UserNameField(max_length=150)
-    password = serializers.CharField(
-        max_length=_PASSWORD_MAX_LENGTH, trim_whitespace=False, write_only=True
-    )
+    password = _password_field()
 
 
 class RefreshSerializer(serializers.Serializer[Any]):
@@ -38,13 +42,24 @@ class RefreshSerializer(serializers.Serializer[Any]):
     refresh = serializers.CharField(max_length=4096)
 
 
+class PasswordSerializer(serializers.Serializer[Any]):
+    """The password of whoever asks."""
+
+    password = _password_field()
+
+
+class NewPasswordSerializer(serializers.Serializer[Any]):
+    """The password of whoever asks, and a new one."""
+
+    current = _password_field()
+    new = _password_field()
+
+
 class RegistrationSerializer(serializers.Serializer[Any]):
     """A new account; the password must pass Django's validators."""
 
     username = UserNameField(max_length=150, validators=[User.username_validator])
-    password = serializers.CharField(
-        max_length=_PASSWORD_MAX_LENGTH, trim_whitespace=False, write_only=True
-    )
+    password = _password_field()
     email = serializers.EmailField(required=False, allow_blank=True, default="")
 
     def validate_username(self, value: str) -> str:

@@ -3,9 +3,14 @@
 from django.urls import path, re_path
 
 from llmchat.api import (
+    account_export,
     conversation_export,
     conversation_views,
+    key_views,
+    metrics_view,
+    readiness,
     stream_views,
+    usage_views,
     views,
 )
 
@@ -41,6 +46,14 @@ urlpatterns = [
         stream_views.StreamView.as_view(),
         name="stream",
     ),
+    re_path(r"^auth/keys/?$", key_views.KeysView.as_view(), name="keys"),
+    re_path(
+        r"^auth/keys/(?P<key_id>[^/]+)/?$", key_views.KeyView.as_view(), name="key"
+    ),
     re_path(r"^llm/providers/?$", views.ProvidersView.as_view(), name="providers"),
+    re_path(r"^llm/usage/?$", usage_views.UsageView.as_view(), name="usage"),
+    re_path(r"^llm/export/?$", account_export.ExportView.as_view(), name="export"),
     re_path(r"^healthz/?$", views.healthz, name="healthz"),
+    re_path(r"^readyz/?$", readiness.readyz, name="readyz"),
+    re_path(r"^metrics/?$", metrics_view.metrics, name="metrics"),
 ]

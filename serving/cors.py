@@ -26,7 +26,9 @@ def headers(origin: str | None) -> list[tuple[str, str]]:
         for name, value in cors_headers(origin, options)
     ]
     if any(name == "access-control-allow-origin" for name, _ in found):
-        found.append(("access-control-expose-headers", "ETag, Retry-After"))
+        found.append(
+            ("access-control-expose-headers", "ETag, Retry-After, X-Request-ID")
+        )
     return found
 
 

@@ -169,8 +169,8 @@ class HostMiddleware(CommonMiddleware):
 
 
 def is_probe(path: str) -> bool:
-    """Return whether a path is that of a health check."""
+    """Return whether a path is one that machines ask for by an address."""
     return PROBES.fullmatch(path) is not None
 
 
-PROBES = re.compile(r"/(healthz|readyz)/?")
+PROBES = re.compile(r"/(healthz|readyz|metrics)/?")

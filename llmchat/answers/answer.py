@@ -15,7 +15,8 @@ from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
 
-from llmchat.answers import runtime
+from llmchat import log_fields, metrics
+from llmchat.answers import calls, runtime
 from llmchat.answers.events import (
     Cancelled,
     Done,
@@ -32,6 +33,7 @@ from llmchat.books.begin import StartUnknownError
 from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.errors import ChatError, refusal
 from llmchat.models import AnswerState
+from llmchat.tracing import Span
 
 logger = logging.getLogger(__name__)
 
@@ -119,23 +121,46 @@ def find_stream(
 async def _write(turn: Turn, stream: LiveStream) -> None:
     """Write one answer, from its start to its end."""
     shared = runtime.get()
+    span = calls.turn_began(turn, stream.user_id)
+    ids = {"userId": stream.user_id, "sessionId": turn.session_id}
+    log_fields.add(**ids, **span.log_fields)
     end: End = Failed(turn.session_id, refusal("internal_error"))
     try:
         begun = await _begin(turn, stream)
+        log_fields.add(messageId=str(begun.message_id))
+        calls.turn_stored(span, begun)
         stream.start(begun, _started(turn, begun))
-        generation = Generation(turn, begun, stream)
+        generation = Generation(turn, begun, stream, span=span)
         outcome = await generation.outcome()
         stored = await shared.ends.store(begun, outcome)
+        _count(generation, stored)
         end = _end(generation, stored)
     except ChatError as exc:
+        metrics.note_refused(exc.code)
         end = Failed(turn.session_id, exc)
     except Exception:
         # Whatever it is, the client gets an end.
         logger.exception("a turn broke")
     finally:
+        _end_span(span, stream, end)
         # Whoever hears of the end may use the name again.
         shared.streams.release(stream)
         stream.close(end)
+
+
+def _count(generation: Generation, outcome: Outcome) -> None:
+    metrics.note_ended(
+        outcome.state,
+        generation.route.provider.name,
+        tokens=outcome.usage.output_tokens,
+        first_token_s=generation.stream.first_token_s,
+    )
+
+
+def _end_span(span: Span, stream: LiveStream, end: End) -> None:
+    error = end.error.code if isinstance(end, Failed) else ""
+    state = type(end).__name__.lower()
+    calls.turn_ended(span, state, error, stream.first_token_s)
 
 
 async def _begin(turn: Turn, stream: LiveStream) -> Begun:
@@ -155,7 +180,7 @@ async def _begin(turn: Turn, stream: LiveStream) -> Begun:
 
 async def _store_start(turn: Turn, stream: LiveStream) -> Begun:
     try:
-        begun = await runtime.get().books.begin(stream.user_id, turn)
+        begun = await runtime.get().books.begin(stream.user_id, turn, stream.key_id)
     except StartUnknownError as exc:
         # Should it be there, it is no answer that anybody writes.
         unwritten = Generation(turn, exc.begun, stream)

@@ -20,7 +20,7 @@ def in_list(row: Conversation) -> dict[str, Any]:
         "updatedAt": row.updated_at.isoformat(),
         "messageCount": row.message_count,
         "usage": {"inputTokens": row.input_tokens, "outputTokens": row.output_tokens},
-        "cost": _dollars(row.cost),
+        "cost": dollars(row.cost),
     }
 
 
@@ -37,11 +37,12 @@ def in_full(row: Message) -> dict[str, Any]:
         "finishReason": row.finish_reason or None,
         "code": row.error_code or None,
         "usage": _usage(row),
-        "cost": None if row.cost is None else _dollars(row.cost),
+        "cost": None if row.cost is None else dollars(row.cost),
     }
 
 
-def _dollars(cost: Decimal) -> str:
+def dollars(cost: Decimal) -> str:
+    """Return an amount as a plain decimal number."""
     return f"{cost.normalize():f}"
 
 
