@@ -195,6 +195,7 @@ def _end(generation: Generation, outcome: Outcome) -> End:
             text=outcome.text,
             finish_reason=outcome.finish_reason,
             usage=outcome.usage,
+            tool_calls=outcome.tool_calls,
         )
     place = (begun.conversation_id, begun.message_id)
     if outcome.state == AnswerState.CANCELLED:

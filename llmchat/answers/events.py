@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from llmchat.errors import ChatError
-from llmchat.providers.types import Usage
+from llmchat.providers.types import ToolCall, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Done:
     text: str
     finish_reason: str
     usage: Usage
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
