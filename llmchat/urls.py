@@ -8,10 +8,16 @@ from llmchat.api import (
     stream_views,
     views,
 )
+from llmchat.api.openai import completions, model_views, responses
 
 CHAT = "llm/chat"
 CONVERSATIONS = "llm/conversations"
 STREAMS = "llm/streams"
+COMPLETIONS = "v1/chat/completions"
+RESPONSES = "v1/responses"
+MODELS = "v1/models"
+# Requests that last as long as the answers that they ask for, or follow.
+ANSWERS = (rf"{CHAT}/?", rf"{STREAMS}/[^/]+/?", rf"{COMPLETIONS}/?", rf"{RESPONSES}/?")
 
 urlpatterns = [
     path("", views.page, name="page"),
@@ -42,5 +48,16 @@ urlpatterns = [
         name="stream",
     ),
     re_path(r"^llm/providers/?$", views.ProvidersView.as_view(), name="providers"),
+    re_path(
+        rf"^{COMPLETIONS}/?$",
+        completions.ChatCompletionsView.as_view(),
+        name="completions",
+    ),
+    re_path(rf"^{RESPONSES}/?$", responses.ResponsesView.as_view(), name="responses"),
+    re_path(rf"^{MODELS}/?$", model_views.ModelsView.as_view(), name="models"),
+    # The names of models hold slashes.
+    re_path(
+        rf"^{MODELS}/(?P<model>.+?)/?$", model_views.ModelView.as_view(), name="model"
+    ),
     re_path(r"^healthz/?$", views.healthz, name="healthz"),
 ]

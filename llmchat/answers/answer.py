@@ -29,6 +29,7 @@ from llmchat.answers.follower import Follower
 from llmchat.answers.generation import Generation
 from llmchat.answers.live_stream import LiveStream
 from llmchat.books.begin import StartUnknownError
+from llmchat.books.end import booked
 from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.errors import ChatError, refusal
 from llmchat.models import AnswerState
@@ -196,6 +197,7 @@ def _end(generation: Generation, outcome: Outcome) -> End:
             finish_reason=outcome.finish_reason,
             usage=outcome.usage,
             tool_calls=outcome.tool_calls,
+            cost=booked(begun, outcome)[1],
         )
     place = (begun.conversation_id, begun.message_id)
     if outcome.state == AnswerState.CANCELLED:

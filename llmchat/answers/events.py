@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from uuid import UUID
 
 from llmchat.errors import ChatError
@@ -30,7 +31,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The answer is whole. `finish_reason` is a value of `FinishReason`."""
+    """The answer is whole. `finish_reason` is a value of `FinishReason`.
+
+    `cost` is in US dollars, None where there are no prices.
+    """
 
     session_id: str
     provider: str
@@ -41,6 +45,7 @@ class Done:
     finish_reason: str
     usage: Usage
     tool_calls: tuple[ToolCall, ...] = ()
+    cost: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

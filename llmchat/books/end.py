@@ -57,7 +57,7 @@ class Ended:
 def decide(facts: Facts, ended: Ended, end: End) -> bool:
     """Note what an end stores; return whether this was the answer's end."""
     begun, outcome = end.begun, end.outcome
-    usage, cost = _booked(begun, outcome)
+    usage, cost = booked(begun, outcome)
     conversation = facts.conversations.get(begun.conversation_id)
     if conversation is None:
         # Deleted; what was used is used.
@@ -158,7 +158,7 @@ def note_keys(begun: Begun, outcome: Outcome) -> None:
     keys.note(route.keys, outcome.refused, worked=worked)
 
 
-def _booked(begun: Begun, outcome: Outcome) -> tuple[Usage, Decimal | None]:
+def booked(begun: Begun, outcome: Outcome) -> tuple[Usage, Decimal | None]:
     """Return what is booked for an answer, everywhere alike, and what it costs."""
     usage, cost = outcome.usage, _route(begun, outcome).cost(outcome.usage)
     if outcome.before is None:

@@ -1,0 +1,101 @@
+"""A turn's answer for whoever asks over HTTP: begun, streamed, or whole."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from decimal import Decimal
+from typing import Protocol, TypeVar
+
+from django.http import JsonResponse
+
+from llmchat.answers import runtime
+from llmchat.answers.answer import start_answer
+from llmchat.answers.events import Cancelled, Done, End, Failed, Started
+from llmchat.answers.follower import Follower
+from llmchat.api.async_view import EventStream, begun_stream, quiet
+from llmchat.api.openai.errors import error_of, headers_of, object_of
+from llmchat.books.turn import Turn
+
+Response = TypeVar("Response", EventStream, JsonResponse)
+
+
+class Wire(Protocol):
+    """One answer as server-sent events, each call all that is told at that moment."""
+
+    def start(self) -> bytes:
+        """Return what comes before the first piece of text."""
+
+    def more(self, texts: Sequence[str]) -> bytes:
+        """Return new pieces of text."""
+
+    def end(self, end: End) -> bytes:
+        """Return what says how the answer has ended."""
+
+
+async def begin(user_id: int, turn: Turn) -> tuple[Follower, Started]:
+    """Let the answer to a turn begin, and return who reads it.
+
+    Raises: ChatError, where it is refused.
+    """
+    stream = runtime.get().streams.register(user_id, turn.session_id)
+    follower = Follower(stream)
+    start_answer(turn, stream)
+    try:
+        return follower, await follower.started()
+    except BaseException:
+        await follower.leave()
+        raise
+
+
+async def streamed(follower: Follower, started: Started, wire: Wire) -> EventStream:
+    """Return an answer as server-sent events."""
+    stream = await begun_stream(_events(follower, wire))
+    return _placed(stream, started)
+
+
+async def ended(follower: Follower) -> End:
+    """Return the end of an answer; whoever waits no longer has cancelled it."""
+    try:
+        return await follower.ended()
+    finally:
+        await follower.leave()
+
+
+def whole(started: Started, done: Done, fields: Mapping[str, object]) -> JsonResponse:
+    """Return the response of an answer that is whole."""
+    response = _placed(JsonResponse(fields), started)
+    if done.cost is not None:
+        response["x-llmchat-cost"] = dollars(done.cost)
+    return response
+
+
+def broken(started: Started, end: Failed | Cancelled) -> JsonResponse:
+    """Return the response of an answer that is not whole, with what there is of it."""
+    error = error_of(end)
+    fields = object_of(error)
+    if end.partial:
+        fields["error"]["partialResponse"] = end.partial
+    headers = headers_of(error, partial=end.partial)
+    response = JsonResponse(fields, status=error.status, headers=headers)
+    return _placed(quiet(response, error), started)
+
+
+def dollars(cost: Decimal) -> str:
+    """Return an amount in US dollars, without an exponent or zeros that say nothing."""
+    return f"{cost.normalize():f}"
+
+
+def _placed(response: Response, started: Started) -> Response:
+    response["x-llmchat-conversation-id"] = str(started.conversation_id)
+    return response
+
+
+async def _events(follower: Follower, wire: Wire) -> AsyncGenerator[bytes, None]:
+    try:
+        yield b""
+        yield wire.start()
+        while texts := await follower.read():
+            yield wire.more(texts)
+        yield wire.end(await follower.ended())
+    finally:
+        await follower.leave()

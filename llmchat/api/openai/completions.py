@@ -1,0 +1,53 @@
+"""`POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+
+from llmchat.access.ratelimit import count_message
+from llmchat.answers.events import Done
+from llmchat.api.async_view import user_id_of
+from llmchat.api.openai.answering import begin, broken, ended, streamed, whole
+from llmchat.api.openai.completion_fields import (
+    CompletionRequest,
+    completion_request,
+)
+from llmchat.api.openai.completion_wire import CompletionWire, completion
+from llmchat.api.openai.models import Target, target_of
+from llmchat.api.openai.view import OpenAIView
+from llmchat.books.turn import Turn
+from llmchat.database import read_database
+
+
+class ChatCompletionsView(OpenAIView):
+    """`POST /v1/chat/completions`: one turn, answered whole or as chunks."""
+
+    async def post(self, request: Request) -> HttpResponseBase:
+        """Answer the turn in the body."""
+        user_id = user_id_of(request)
+        await count_message(user_id)
+        asked = completion_request(request.data)
+        target = await read_database(target_of, user_id, asked.model)
+        follower, started = await begin(user_id, _turn(asked, target))
+        if asked.is_streamed:
+            wire = CompletionWire(started, tells_usage=asked.tells_usage)
+            return await streamed(follower, started, wire)
+        end = await ended(follower)
+        if not isinstance(end, Done):
+            return broken(started, end)
+        return whole(started, end, completion(started, end))
+
+
+def _turn(asked: CompletionRequest, target: Target) -> Turn:
+    return Turn(
+        session_id=f"v1-{uuid4()}",
+        provider=target.provider,
+        messages=asked.messages,
+        model=target.model,
+        temperature=asked.temperature,
+        max_tokens=asked.max_tokens,
+        options=asked.options,
+    )
