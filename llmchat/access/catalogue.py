@@ -182,5 +182,6 @@ def _as_value(row: models.Provider) -> Provider:
         system_role=cast("SystemRole", row.system_role),
         thinking=cast("Thinking", row.thinking),
         include_usage=row.include_usage,
+        takes_images=not row.embedded,
         models=LOCAL_MODELS if row.embedded else (),
     )

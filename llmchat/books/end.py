@@ -14,6 +14,7 @@ from uuid import UUID
 from llmchat.access import budgets, catalogue, keys
 from llmchat.books import pieces, totals
 from llmchat.books.conversations import extended_hash, stored_hash
+from llmchat.books.extra import extra_of_answer
 from llmchat.books.facts import Facts, Stored
 from llmchat.books.sql import Columns
 from llmchat.books.turn import Begun, End, Outcome, storable
@@ -26,6 +27,7 @@ _ENDED = Columns(
     [
         "state",
         "content",
+        "extra",
         "provider",
         "model",
         "finish_reason",
@@ -41,7 +43,7 @@ _ENDED = Columns(
         "id",
     ],
 )
-_AMENDED = Columns(Message, ["state", "finish_reason", "error_code", "id"])
+_AMENDED = Columns(Message, ["state", "extra", "finish_reason", "error_code", "id"])
 
 
 @dataclass(slots=True)
@@ -109,9 +111,12 @@ def _note_end(facts: Facts, ended: Ended, conversation: Conversation, end: End) 
     if conversation.thread_hash != begun.thread_hash:
         # Another turn went on with it meanwhile.
         ended.rehash.add(conversation.pk)
-    elif outcome.text:
+    elif outcome.text or outcome.tool_calls:
         conversation.thread_hash = extended_hash(
-            begun.thread_hash, Message.Role.ASSISTANT, storable(outcome.text)
+            begun.thread_hash,
+            Message.Role.ASSISTANT,
+            storable(outcome.text),
+            extra_of_answer(outcome.tool_calls),
         )
     conversation.updated_at = facts.now
     _note_state(facts, ended, conversation, end)
@@ -135,10 +140,12 @@ def _amend(facts: Facts, ended: Ended, conversation: Conversation, end: End) -> 
         {
             "id": end.begun.message_id,
             "state": outcome.state,
+            "extra": extra_of_answer(outcome.tool_calls),
             "finish_reason": outcome.finish_reason,
             "error_code": outcome.error_code,
         }
     )
+    ended.rehash.add(conversation.pk)
     ended.restate.add(conversation.pk)
     facts.changed[conversation.pk] = conversation
 
@@ -190,6 +197,7 @@ def _row(facts: Facts, end: End, usage: Usage, cost: Decimal | None) -> dict[str
         "id": end.begun.message_id,
         "state": outcome.state,
         "content": storable(outcome.text),
+        "extra": extra_of_answer(outcome.tool_calls),
         "provider": _route(end.begun, outcome).provider.name,
         "model": outcome.model,
         "finish_reason": outcome.finish_reason,

@@ -22,7 +22,10 @@ LEASE = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A validated request for an answer; the last message is the user's."""
+    """A validated request for an answer.
+
+    The last message is the user's, or the result of a tool.
+    """
 
     session_id: str
     provider: str

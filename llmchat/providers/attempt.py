@@ -8,8 +8,6 @@ from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
 
-import orjson
-
 from .answer import conclude
 from .classify import error_from_response
 from .decoder import Decoder
@@ -23,7 +21,7 @@ from .errors import (
 from .reading import Reading, as_dict
 from .registry import ADAPTERS
 from .retry import ConnectionDroppedError
-from .text import decode_json, without_key
+from .text import decode_json, encode_json, without_key
 from .transport import (
     AddressError,
     ConnectTimeoutError,
@@ -131,7 +129,8 @@ class ChatStream:
         Raises:
             ProviderError: the attempt failed.
         """
-        self._reading = reading = Reading()
+        has_tools = bool(self._chat.options.tools)
+        self._reading = reading = Reading(has_tools=has_tools)
         self._progress = reading.progress
         response, handed_over = await self._send(key), False
         try:
@@ -182,7 +181,7 @@ class ChatStream:
         return Request(
             request.url,
             {**_HEADERS, **request.headers},
-            orjson.dumps(request.body),
+            encode_json(request.body),
             self._timeouts.connect_s,
         )
 

@@ -108,6 +108,7 @@ class Provider:
     system_role: Literal["system", "developer"] = "system"
     thinking: Literal["omit", "disabled"] = "omit"
     include_usage: bool = True
+    takes_images: bool = True
     models: tuple[str, ...] = ()
 
 
