@@ -146,7 +146,7 @@ async function refused() {
   };
 }
 
-const STEPS = [models, whole, streamed, refused, cut, closed, responded, response_events, response_cut];
+const STEPS = [models, whole, streamed, tools, refused, cut, closed, responded, response_events, response_cut];
 
 async function main() {
   const report = { version: require(`${packageName}/version`).VERSION };

@@ -167,7 +167,7 @@ def failure(call: Callable[[], Any]) -> list[Any]:
 
 
 STEPS = (
-    *(models, whole, streamed, refused, cut, closed),
+    *(models, whole, streamed, tools, refused, cut, closed),
     *(responded, response_events, response_cut),
 )
 

@@ -74,7 +74,11 @@ def sdk_server(
 
 
 async def report_of(*command: str, **environment: str) -> dict[str, Any]:
-    """Run a script and return what it prints."""
+    return dict(json.loads(await output_of(*command, **environment)))
+
+
+async def output_of(*command: str, **environment: str) -> str:
+    """Run a program and return what it prints."""
     process = await asyncio.create_subprocess_exec(
         *command,
         env={**os.environ, **environment},
@@ -87,7 +91,7 @@ async def report_of(*command: str, **environment: str) -> dict[str, Any]:
         if process.returncode is None:
             process.kill()
     assert process.returncode == 0
-    return dict(json.loads(output))
+    return output.decode()
 
 
 @pytest.mark.parametrize(
@@ -168,5 +172,52 @@ async def expect(report: dict[str, Any], upstream: Upstream) -> None:
     said = [request["messages"][-1]["content"] for request in upstream.requests]
     # Nobody asks again for what is billed.
     assert said.count("cut") == 3
-    first = upstream.requests[0]
-    assert first["model"] == "gpt-test"
+    expect_passed_through(report, upstream.requests)
+
+
+def expect_passed_through(
+    report: dict[str, Any], requests: list[dict[str, Any]]
+) -> None:
+    """Check that options, tools, calls and their results reach the other side."""
+    arguments = '{"at":"sky"}'
+    assert report["tools"] == {
+        "whole": ["tool_calls", "look", arguments],
+        "streamed": ["look", arguments],
+        "reason": "tool_calls",
+        "last": "Hello",
+    }
+    first, results = requests[0], requests[4]
+    assert (first["model"], first["stop"], first["seed"]) == ("gpt-test", ["END"], 7)
+    assert first["max_completion_tokens"] == 50
+    assert results["tools"][0]["function"]["name"] == "look"
+    call, result = results["messages"][-2:]
+    assert call["tool_calls"][0]["function"] == {"name": "look", "arguments": arguments}
+    assert result == {"role": "tool", "tool_call_id": "call_1", "content": "sunny"}
+
+
+async def test_a_tool_that_nobody_here_wrote(
+    sdk_server: LiveServer, obedient: Upstream, tmp_path: Path
+) -> None:
+    common = {
+        "model_name": "openai/gpt-test",
+        "api_base": f"{sdk_server.url}/v1",
+        "api_key_name": "mine",
+    }
+    models = [
+        common | {"model_id": "mine"},
+        common | {"model_id": "typed", "responses": True},
+    ]
+    # JSON is YAML.
+    (tmp_path / "extra-openai-models.yaml").write_text(json.dumps(models))
+    # The package of the built-in model is a plugin of it, which needs another.
+    environment = {"LLM_USER_PATH": str(tmp_path), "LLM_LOAD_PLUGINS": ""}
+    command = (sys.executable, "-m", "llm", "--key", sdk_server.account().access)
+
+    first = await output_of(*command, "-m", "mine", "Hi", **environment)
+    more = await output_of(*command, "-m", "typed", "-c", "More", **environment)
+
+    assert (first, more) == ("Hello\n", "Hello\n")
+    texts = [message["content"] for message in obedient.requests[1]["messages"]]
+    assert texts == ["Hi", "Hello", "More"]
+    query = "SELECT message_count FROM llmchat_conversation ORDER BY updated_at DESC"
+    assert sdk_server.rows(query)[0] == (4,)
