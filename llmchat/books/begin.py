@@ -113,19 +113,27 @@ def _route(facts: Facts, start: Start) -> catalogue.Route:
 def _able(route: catalogue.Route, turn: Turn) -> catalogue.Route:
     """Return the route, without a fallback that cannot take the turn.
 
-    Raises: ChatError `bad_request`: the provider itself cannot.
+    Raises: ChatError `bad_request`: the provider itself cannot, or is not configured
+        and the fallback cannot.
     """
-    try:
-        acceptance.check(route.provider, _chat(turn, turn.model or route.default_model))
-    except BadRequestError as exc:
-        raise from_provider(exc) from exc
     other = route.fallback
     try:
-        if other is not None:
+        acceptance.check(route.provider, _chat(turn, turn.model or route.default_model))
+        if other is None or _takes(other, turn):
+            return route
+        if not route.is_configured:
             acceptance.check(other.provider, _chat(turn, other.default_model))
+    except BadRequestError as exc:
+        raise from_provider(exc) from exc
+    return replace(route, fallback=None)
+
+
+def _takes(fallback: catalogue.Route, turn: Turn) -> bool:
+    try:
+        acceptance.check(fallback.provider, _chat(turn, fallback.default_model))
     except BadRequestError:
-        return replace(route, fallback=None)
-    return route
+        return False
+    return True
 
 
 def _chat(turn: Turn, model: str) -> Chat:

@@ -85,6 +85,8 @@ class CallParts:
         index = None if isinstance(index, bool) or not isinstance(index, int) else index
         ident, name = _text(ident), _text(name)
         piece, whole = _json(arguments), _json(default)
+        if not (ident or name or piece or whole):
+            return
         call = self._latest(index, ident)
         if call is None or (name and _is_other(call, index, ident, name, piece)):
             call = self._begin(index)
