@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
+from secrets import token_hex
 from typing import Any
 
 from serving import cors
@@ -75,6 +76,8 @@ async def _refuse(scope: Scope, send: Send) -> None:
         (b"content-type", b"application/json"),
         (b"content-length", str(len(answer)).encode()),
         (b"connection", b"close"),
+        # No view has seen the request, nor any middleware.
+        (b"x-request-id", token_hex(8).encode()),
         *_cors_headers(scope),
     ]
     await send({"type": "http.response.start", "status": 413, "headers": headers})

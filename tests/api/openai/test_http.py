@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 from django.test import Client
 
 from accounts.tokens import issue_tokens
+from llmchat.urls import ANSWERS
 from serving.body_limit import BodyLimit
 
 CHAT = "/v1/chat/completions"
@@ -106,7 +108,16 @@ async def test_a_body_that_is_too_long_is_told_in_openais_shape() -> None:
     await BodyLimit(None, lambda: 10)(scope, None, send)  # type: ignore[arg-type]
 
     assert sent[0]["status"] == 413
+    assert dict(sent[0]["headers"])[b"x-request-id"]
     assert json.loads(sent[1]["body"])["error"]["code"] == "payload_too_large"
+
+
+@pytest.mark.parametrize(
+    ("path", "lasts"),
+    [(CHAT, True), (f"{CHAT}/", True), ("/v1/responses", True), ("/v1/models", False)],
+)
+def test_an_answer_that_comes_late_is_waited_for(path: str, lasts: bool) -> None:
+    assert any(re.fullmatch(answers, path[1:]) for answers in ANSWERS) == lasts
 
 
 def test_the_sdk_may_be_used_in_a_page_of_another_origin(
