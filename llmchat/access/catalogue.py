@@ -189,5 +189,6 @@ def _as_value(row: models.Provider) -> Provider:
         thinking=cast("Thinking", row.thinking),
         include_usage=row.include_usage,
         takes_images=not row.embedded,
+        takes_tools=not row.embedded,
         models=LOCAL_MODELS if row.embedded else (),
     )

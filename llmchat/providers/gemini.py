@@ -112,13 +112,15 @@ def _part_text(part: object, reading: Reading) -> str:
     text = part.get("text")
     if part.get("thought") or part.get("thoughtSignature"):
         reading.thoughts += 1
+    if part.get("thought"):
+        return ""
+    if isinstance(text, str) and text:
+        return text
     if call := as_dict(part.get("functionCall")):
         # Each is whole, so none goes on with another.
         name, arguments = call.get("name"), call.get("args")
         reading.add_call(reading.calls.count, call.get("id"), name, arguments)
-    if part.get("thought") or not isinstance(text, str):
-        return ""
-    return text
+    return ""
 
 
 def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .history import History, build_history
-from .options import refuse_images
+from .options import not_taken, refuse_images
 from .request import max_tokens, temperature
 from .types import Chat, ChatMessage, Image, Options, Provider, ToolCall
 
@@ -18,6 +18,8 @@ def check(provider: Provider, chat: Chat) -> None:
     """
     if not provider.takes_images:
         refuse_images(provider, chat)
+    if chat.options.tools and not provider.takes_tools:
+        raise not_taken(provider, "no tools")
 
 
 def build_body(provider: Provider, chat: Chat) -> dict[str, object]:

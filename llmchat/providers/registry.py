@@ -120,6 +120,7 @@ _PRESETS = (
             needs_key=False,
             max_output_tokens=512,
             takes_images=False,
+            takes_tools=False,  # its template of a prompt drops them
             models=LOCAL_MODELS,
         ),
         default_model=local_server.MODEL,

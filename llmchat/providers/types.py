@@ -109,6 +109,7 @@ class Provider:
     thinking: Literal["omit", "disabled"] = "omit"
     include_usage: bool = True
     takes_images: bool = True
+    takes_tools: bool = True
     models: tuple[str, ...] = ()
 
 

@@ -7,6 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from anthropic.types import (
+    MessageParam,
+    OutputConfigParam,
+    ToolChoiceParam,
+    ToolParam,
+)
+from anthropic.types.message_create_params import MessageCreateParamsStreaming
+from google.genai import types
+from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
+from pydantic import TypeAdapter
 
 from llmchat.providers.acceptance import check
 from llmchat.providers.answer import estimate_input_tokens
@@ -69,8 +80,7 @@ def refusal(name: str, *messages: ChatMessage, **options: Any) -> str:
 # --- OpenAI's own format ---
 
 
-@pytest.mark.parametrize("name", ["openai", "local"])
-def test_options_go_to_compatible_servers_as_they_are(name: str) -> None:
+def test_options_go_to_openai_as_they_are() -> None:
     options: dict[str, Any] = {
         "stop": ("END",),
         "seed": 2**70,
@@ -78,7 +88,7 @@ def test_options_go_to_compatible_servers_as_they_are(name: str) -> None:
         "tools": (WEATHER, BARE),
         "tool_choice": NAMED,
     }
-    sent = body(name, **options)
+    sent = body("openai", **options)
     lists = {"stop": ["END"], "tools": [WEATHER, BARE]}
     assert {name: sent[name] for name in options} == options | lists
     assert json.loads(encode_json(sent)) == sent
@@ -257,6 +267,49 @@ def test_images_go_to_gemini_inline() -> None:
     ]
 
 
+# --- What the providers' own clients say of it ---
+
+EVERYTHING = (
+    ChatMessage("user", "What?", images=(PNG,)),
+    CALLED,
+    *RESULTS,
+    ChatMessage("user", "And?"),
+)
+ASKING: dict[str, Any] = {
+    "tools": (WEATHER, BARE),
+    "tool_choice": NAMED,
+    "stop": ("END",),
+    "response_format": JSON_SCHEMA,
+}
+
+
+def test_anthropics_client_knows_what_is_sent() -> None:
+    sent = body("claude", *EVERYTHING, **ASKING)
+    known = MessageCreateParamsStreaming.__annotations__
+    assert sent.keys() <= known.keys()
+    TypeAdapter(list[MessageParam]).validate_python(sent["messages"])
+    TypeAdapter(list[ToolParam]).validate_python(sent["tools"])
+    TypeAdapter(ToolChoiceParam).validate_python(sent["tool_choice"])
+    TypeAdapter(OutputConfigParam).validate_python(sent["output_config"])
+
+
+def test_googles_client_knows_what_is_sent() -> None:
+    sent = body("gemini", *EVERYTHING, seed=1, **ASKING)
+    for content in sent["contents"]:
+        types.Content.model_validate_json(encode_json(content))
+    types.GenerationConfig.model_validate(sent["generationConfig"])
+    types.ToolConfig.model_validate(sent["toolConfig"])
+    for tool in sent["tools"]:
+        types.Tool.model_validate(tool)
+
+
+def test_openais_client_knows_what_is_sent() -> None:
+    sent = body("openai", *EVERYTHING, seed=1, **ASKING)
+    known = CompletionCreateParamsStreaming.__annotations__
+    assert sent.keys() <= known.keys()
+    TypeAdapter(list[ChatCompletionMessageParam]).validate_python(sent["messages"])
+
+
 # --- What a provider cannot take ---
 
 PICTURE = ChatMessage("user", "What?", images=(PNG,))
@@ -297,6 +350,7 @@ REFUSED: dict[str, tuple[str, tuple[ChatMessage, ...], dict[str, Any]]] = {
         {"response_format": JSON_SCHEMA},
     ),
     "Local model takes no images": ("local", (PICTURE,), {}),
+    "Local model takes no tools": ("local", (), {"tools": (BARE,)}),
     "response_format.json_schema.schema must be an object": (
         "gemini",
         (),
