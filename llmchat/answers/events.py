@@ -50,23 +50,33 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The stream ended badly; `partial` is the text that was sent before."""
+    """The stream ended badly; `partial` is the text that was sent before.
+
+    `usage` and `cost` are what it is billed for, None where it has not begun.
+    """
 
     session_id: str | None
     error: ChatError
     partial: str = ""
     conversation_id: UUID | None = None
     message_id: UUID | None = None
+    usage: Usage | None = None
+    cost: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The stream was cancelled; `partial` is the text that was sent before."""
+    """The stream was cancelled; `partial` is the text that was sent before.
+
+    `usage` and `cost` are what it is billed for.
+    """
 
     session_id: str
     conversation_id: UUID
     message_id: UUID
     partial: str
+    usage: Usage | None = None
+    cost: Decimal | None = None
 
 
 End = Done | Failed | Cancelled

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from decimal import Decimal
 from typing import Protocol, TypeVar
 
 from django.http import JsonResponse
@@ -13,7 +12,9 @@ from llmchat.answers.answer import start_answer
 from llmchat.answers.events import Cancelled, Done, End, Failed, Started
 from llmchat.answers.follower import Follower
 from llmchat.api.async_view import EventStream, begun_stream, quiet
-from llmchat.api.openai.errors import error_of, headers_of, object_of
+from llmchat.api.openai.broken import Usage, broken_object
+from llmchat.api.openai.errors import error_of, headers_of
+from llmchat.api.openai.usage import dollars, is_billed
 from llmchat.books.turn import Turn
 
 Response = TypeVar("Response", EventStream, JsonResponse)
@@ -63,30 +64,25 @@ async def ended(follower: Follower) -> End:
 
 def whole(started: Started, done: Done, fields: Mapping[str, object]) -> JsonResponse:
     """Return the response of an answer that is whole."""
-    response = _placed(JsonResponse(fields), started)
-    if done.cost is not None:
-        response["x-llmchat-cost"] = dollars(done.cost)
-    return response
+    return _priced(_placed(JsonResponse(fields), started), done)
 
 
-def broken(started: Started, end: Failed | Cancelled) -> JsonResponse:
+def broken(started: Started, end: Failed | Cancelled, usage: Usage) -> JsonResponse:
     """Return the response of an answer that is not whole, with what there is of it."""
-    error = error_of(end)
-    fields = object_of(error)
-    if end.partial:
-        fields["error"]["partialResponse"] = end.partial
+    error, fields = error_of(end), broken_object(end, usage, is_sent=False)
     headers = headers_of(error, partial=end.partial)
     response = JsonResponse(fields, status=error.status, headers=headers)
-    return _placed(quiet(response, error), started)
-
-
-def dollars(cost: Decimal) -> str:
-    """Return an amount in US dollars, without an exponent or zeros that say nothing."""
-    return f"{cost.normalize():f}"
+    return _priced(_placed(quiet(response, error), started), end)
 
 
 def _placed(response: Response, started: Started) -> Response:
     response["x-llmchat-conversation-id"] = str(started.conversation_id)
+    return response
+
+
+def _priced(response: JsonResponse, end: End) -> JsonResponse:
+    if end.cost is not None and is_billed(end):
+        response["x-llmchat-cost"] = dollars(end.cost)
     return response
 
 

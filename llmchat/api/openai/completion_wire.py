@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from llmchat.answers.events import Done, End, Started
-from llmchat.api.openai.errors import error_of, object_of
+from llmchat.api.openai.broken import broken_object
 from llmchat.api.openai.models import full_name
 from llmchat.api.openai.usage import completion_usage
 from llmchat.providers.types import FinishReason, ToolCall
@@ -78,7 +78,7 @@ class CompletionWire:
     def end(self, end: End) -> bytes:
         """Return the last chunks; only a whole answer has a reason, and `[DONE]`."""
         if not isinstance(end, Done):
-            return _data(object_of(error_of(end)))
+            return _data(broken_object(end, completion_usage, is_sent=True))
         chunks = [self._chunk({}, finish_reason(end))]
         if end.tool_calls:
             calls = enumerate(end.tool_calls)

@@ -17,6 +17,7 @@ from llmchat.api.openai.completion_fields import (
 )
 from llmchat.api.openai.completion_wire import CompletionWire, completion
 from llmchat.api.openai.models import Target, target_of
+from llmchat.api.openai.usage import completion_usage
 from llmchat.api.openai.view import OpenAIView
 from llmchat.books.turn import Turn
 from llmchat.database import read_database
@@ -37,7 +38,7 @@ class ChatCompletionsView(OpenAIView):
             return await streamed(follower, started, wire)
         end = await ended(follower)
         if not isinstance(end, Done):
-            return broken(started, end)
+            return broken(started, end, completion_usage)
         return whole(started, end, completion(started, end))
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import orjson
 
 from llmchat.answers.events import Cancelled, Done, End, Failed, Started
-from llmchat.api.openai.errors import error_of, object_of
+from llmchat.api.openai.broken import broken_object
+from llmchat.api.openai.errors import error_of
 from llmchat.api.openai.models import full_name
 from llmchat.api.openai.previous import RESPONSE
 from llmchat.api.openai.response_fields import ResponseRequest
-from llmchat.api.openai.usage import response_usage
+from llmchat.api.openai.usage import is_billed, response_usage
 from llmchat.providers.types import FinishReason
 
 _INCOMPLETE = {
@@ -81,6 +82,7 @@ class ResponseObject:
             "status": "failed",
             "error": {"code": error.code, "message": error.text},
             "output": partial if end.partial else [],
+            "usage": response_usage(end) if is_billed(end) else None,
         }
 
     def item(self, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
@@ -130,7 +132,7 @@ class ResponseWire:
         """Return the last events: only what is whole is done and completed."""
         if isinstance(end, Done):
             return self._done(end)
-        error = object_of(error_of(end))
+        error = broken_object(end, response_usage, is_sent=True)
         # What the first one says is read; at the second one the SDKs raise.
         return self._events(
             ("response.failed", {"response": self._object.failed(end)}),

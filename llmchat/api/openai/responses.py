@@ -16,6 +16,7 @@ from llmchat.api.openai.models import target_of
 from llmchat.api.openai.previous import instructed, previous_of
 from llmchat.api.openai.response_fields import ResponseRequest, response_request
 from llmchat.api.openai.response_wire import ResponseObject, ResponseWire
+from llmchat.api.openai.usage import response_usage
 from llmchat.api.openai.view import OpenAIView
 from llmchat.books.turn import Turn
 from llmchat.database import read_database
@@ -36,7 +37,7 @@ class ResponsesView(OpenAIView):
             return await streamed(follower, started, ResponseWire(asked, started))
         end = await ended(follower)
         if not isinstance(end, Done):
-            return broken(started, end)
+            return broken(started, end, response_usage)
         return whole(started, end, ResponseObject(asked, started).ended(end))
 
 

@@ -100,11 +100,16 @@ async def test_an_answer_that_is_cancelled_does_not_end_like_a_whole_one(
 
     if stream:
         assert "[DONE]" not in result
-        assert json.loads(result[-1])["error"]["code"] == "cancelled"
+        error = json.loads(result[-1])["error"]
+        assert "partialResponse" not in error
     else:
+        error = result.json()["error"]
         assert result.status_code == 409
-        assert result.json()["error"]["partialResponse"] == "Hel"
+        assert error["partialResponse"] == "Hel"
         assert result.headers["x-should-retry"] == "false"
+        assert float(result.headers["x-llmchat-cost"]) == error["usage"]["cost"] > 0
+    assert error["code"] == "cancelled"
+    assert error["usage"]["completion_tokens"] == 1
 
 
 async def read(response: Any) -> list[Any]:
