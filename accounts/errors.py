@@ -2,6 +2,8 @@
 
     AccountError
     ├── TokenError          token_missing, token_expired, token_invalid
+    ├── ScopeError          scope_missing
+    ├── KeysError           too_many_keys
     ├── CredentialsError    invalid_credentials
     ├── RegistrationError   registration_disabled
     └── AttemptsError       rate_limited
@@ -48,6 +50,29 @@ class TokenError(AccountError):
         super().__init__(code)
         self.code = code
         self.text = _TOKEN_TEXTS[code]
+
+
+class ScopeError(AccountError):
+    """An API key may not do this; `scope` would let it, None where none would."""
+
+    code = "scope_missing"
+    status = 403
+
+    def __init__(self, scope: str | None) -> None:
+        super().__init__(scope)
+        self.text = (
+            "No API key may do this, it needs an access token"
+            if scope is None
+            else f"The API key lacks the scope {scope}"
+        )
+
+
+class KeysError(AccountError):
+    """A user has as many API keys as allowed."""
+
+    code = "too_many_keys"
+    text = "You have too many API keys, revoke one first"
+    status = 409
 
 
 class CredentialsError(AccountError):

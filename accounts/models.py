@@ -1,4 +1,4 @@
-"""The user model, a custom one because it cannot be swapped later."""
+"""Users, with a model of our own because it cannot be swapped later, and API keys."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from typing import Any, ClassVar
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AbstractUser, UserManager
-from django.db import transaction
+from django.core.validators import MinValueValidator
+from django.db import models, transaction
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from accounts import names, revocation
+from accounts.key_text import PREFIX_LENGTH
 
 
 class AccountManager(UserManager["User"]):
@@ -61,3 +66,62 @@ class User(AbstractUser):
         with transaction.atomic(using=kwargs.get("using")):
             super().save(*args, **kwargs)
             revocation.revoke_all(self.pk)
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    """API keys, those in use told from the others."""
+
+    def live(self) -> ApiKeyQuerySet:
+        """Return those that are neither revoked nor expired."""
+        unexpired = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+        return self.filter(unexpired, revoked_at=None)
+
+
+class ApiKey(models.Model):
+    """A user's key for a program: a hash of it, and how it begins, but never itself.
+
+    A revoked key is kept, so that one that is found somewhere can be looked up.
+    """
+
+    class State(models.TextChoices):
+        ACTIVE = "active", _("active")
+        EXPIRED = "expired", _("expired")
+        REVOKED = "revoked", _("revoked")
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(
+        max_length=100, help_text=_("What it is for, such as the program that has it.")
+    )
+    prefix = models.CharField(max_length=PREFIX_LENGTH, db_index=True, editable=False)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    # Words with a space between them.
+    scopes = models.CharField(max_length=100)
+    messages_per_minute = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("A limit beside that of the user; blank for none."),
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("In UTC; blank: it does not expire.")
+    )
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects: ClassVar[Any] = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API key"
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def state(self) -> State:
+        """Whether it can be used now, and if not, why."""
+        if self.revoked_at is not None:
+            return self.State.REVOKED
+        is_over = self.expires_at is not None and self.expires_at <= timezone.now()
+        return self.State.EXPIRED if is_over else self.State.ACTIVE

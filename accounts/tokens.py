@@ -1,6 +1,6 @@
 """Issue, check, rotate and revoke tokens.
 
-REST and the Socket.IO CONNECT check access tokens with the same function,
+REST and the Socket.IO CONNECT check access tokens and API keys with the same function,
 `user_for_token`, so that a token is valid for both or for neither.
 """
 
@@ -10,7 +10,6 @@ import logging
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 from django.db import IntegrityError, transaction
 from rest_framework_simplejwt import exceptions as jwt_exceptions
@@ -21,10 +20,12 @@ from rest_framework_simplejwt.token_blacklist.models import (
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 from rest_framework_simplejwt.utils import datetime_from_epoch
 
-from accounts import revocation
+from accounts import api_keys, revocation
 from accounts.errors import CredentialsError, TokenError
+from accounts.key_text import is_key
 from accounts.models import User
 from accounts.remembered import remembered
+from accounts.verified import Verified
 
 logger = logging.getLogger(__name__)
 
@@ -46,13 +47,6 @@ class _PresentedToken(RefreshToken):
 
 class _UsedUpError(Exception):
     """The token was used before; never leaves this module."""
-
-
-class Verified(NamedTuple):
-    """What a good access token says: whose it is, and its end in epoch seconds."""
-
-    user_id: int
-    expires_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +73,26 @@ def bearer_token(header: str | None) -> str:
     return token
 
 
-def user_for_token(raw: object) -> tuple[User, float]:
-    """Return the active user of an access token, and when the token expires.
-
-    The expiry is in seconds since the Unix epoch.
+def user_for_token(raw: object) -> tuple[User, Verified]:
+    """Return the active user of an access token or API key, and what it says.
 
     Raises: TokenError.
     """
-    verified = verify(raw)
+    verified = api_keys.verify(raw) if is_key(raw) else verify(raw)
     user = remembered.find(verified.user_id) or active_user(verified)
-    return user, verified.expires_at
+    return user, verified
+
+
+def known(raw: object) -> Verified | None:
+    """Return what is remembered of an access token or API key; reads nothing.
+
+    None: the database must be asked.
+
+    Raises: TokenError.
+    """
+    verified = api_keys.known(raw) if is_key(raw) else verify(raw)
+    is_known = verified is not None and remembered.holds(verified.user_id)
+    return verified if is_known else None
 
 
 def verify(raw: object) -> Verified:
@@ -113,11 +117,6 @@ def _verified(raw: str) -> Verified:
     """Check what does not change: the signature, and that it is an access token."""
     token = _decode(AccessToken, raw)
     return Verified(_user_id(token), float(token["exp"]))
-
-
-def was_active(verified: Verified) -> bool:
-    """Return whether the user of a token was active a moment ago; reads nothing."""
-    return remembered.holds(verified.user_id)
 
 
 def active_user(verified: Verified) -> User:

@@ -31,6 +31,7 @@ from accounts.services import (
     require_registration,
     user_for_credentials,
 )
+from accounts.verified import Scope
 
 
 @method_decorator(never_cache, name="dispatch")
@@ -94,6 +95,8 @@ class RegisterView(OpenView):
 @method_decorator(never_cache, name="dispatch")
 class MeView(APIView):
     """Show the user of the access token."""
+
+    scopes = {"GET": Scope.READ}
 
     def get(self, request: Request) -> Response:
         """Show the user."""

@@ -5,6 +5,7 @@ from django.urls import path, re_path
 from llmchat.api import (
     conversation_export,
     conversation_views,
+    key_views,
     stream_views,
     views,
 )
@@ -46,6 +47,10 @@ urlpatterns = [
         rf"^{STREAMS}/(?P<message_id>[^/]+)/?$",
         stream_views.StreamView.as_view(),
         name="stream",
+    ),
+    re_path(r"^auth/keys/?$", key_views.KeysView.as_view(), name="keys"),
+    re_path(
+        r"^auth/keys/(?P<key_id>[^/]+)/?$", key_views.KeyView.as_view(), name="key"
     ),
     re_path(r"^llm/providers/?$", views.ProvidersView.as_view(), name="providers"),
     re_path(

@@ -156,7 +156,7 @@ async def _begin(turn: Turn, stream: LiveStream) -> Begun:
 
 async def _store_start(turn: Turn, stream: LiveStream) -> Begun:
     try:
-        begun = await runtime.get().books.begin(stream.user_id, turn)
+        begun = await runtime.get().books.begin(stream.user_id, turn, stream.key_id)
     except StartUnknownError as exc:
         # Should it be there, it is no answer that anybody writes.
         unwritten = Generation(turn, exc.begun, stream)

@@ -57,7 +57,8 @@ class Reader(Protocol):
 class LiveStream:
     """One answer: its text so far, its readers, its one end.
 
-    `ended` is set once the end is stored, and its name may be used again.
+    `key_id` is the API key that asked for it, None where an access token did. `ended`
+    is set once the end is stored, and its name may be used again.
     """
 
     __slots__ = (
@@ -75,15 +76,19 @@ class LiveStream:
         "ending",
         "first_token_at",
         "interruption",
+        "key_id",
         "parts",
         "session_id",
         "started",
         "user_id",
     )
 
-    def __init__(self, user_id: int, session_id: str) -> None:
+    def __init__(
+        self, user_id: int, session_id: str, key_id: int | None = None
+    ) -> None:
         self.user_id = user_id
         self.session_id = session_id
+        self.key_id = key_id
         self.parts: list[str] = []
         self.chars = 0
         self.first_token_at: datetime | None = None

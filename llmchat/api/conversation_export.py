@@ -9,6 +9,7 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
+from accounts.verified import Scope
 from llmchat.api.async_view import AsyncAPIView, user_id_of
 from llmchat.api.conversation_fields import in_full, in_list
 from llmchat.books.extra import decoded
@@ -31,6 +32,8 @@ _SPEAKERS = {
 
 class ConversationExportView(AsyncAPIView):
     """`GET /llm/conversations/{id}/export.json` and `export.md`."""
+
+    scopes = {"GET": Scope.READ}
 
     async def get(
         self, request: Request, conversation_id: str, kind: str

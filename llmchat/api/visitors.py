@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib.auth import get_user_model
 
-from accounts.tokens import Verified, active_user, bearer_token, verify, was_active
+from accounts import api_keys
+from accounts.tokens import bearer_token, known, user_for_token
+from accounts.verified import Scope, Verified
 from llmchat import conf
 from llmchat.answers.live_stream import LiveStream
+from llmchat.api.key_uses import store_uses
 from llmchat.api.socket_reader import SocketReader
 from llmchat.database import read_database
 from llmchat.errors import ChatError, refusal
@@ -23,15 +27,19 @@ _TOKEN_CODES = frozenset({"token_expired", "token_invalid"})
 class Visitor:
     """What is known of a socket's client: its `data`.
 
-    `expires_at` in epoch seconds. `running` are the streams that it hears, `leaving`
-    says that the connection is to be closed behind them.
+    `verified` is what its token or API key says. `running` are the streams that it
+    hears, `leaving` says that the connection is to be closed behind them.
     """
 
-    user_id: int
-    expires_at: float
+    verified: Verified
     running: dict[LiveStream, SocketReader] = field(default_factory=dict)
     leaving: bool = False
     next_refusal_at: float = 0.0
+
+    @property
+    def user_id(self) -> int:
+        """Whose the socket is."""
+        return self.verified.user_id
 
 
 def room_of(user_id: int) -> str:
@@ -64,25 +72,46 @@ def visitor_of(socket: Socket) -> Visitor:
 
 
 async def authenticate(socket: Socket, auth: dict[str, Any]) -> Verified:
-    """Return whose token a CONNECT brings, and its end.
+    """Return what the access token or API key of a CONNECT says.
 
     A client that cannot set `auth` sends the header. Never the query, which ends up
     in access logs.
 
-    Raises: TokenError.
+    Raises: TokenError, ScopeError.
     """
     token = auth.get("token")
     if token is None or token == "":
         token = bearer_token(socket.handshake.headers.get("authorization"))
-    verified = verify(token)
-    if not was_active(verified):
-        await read_database(active_user, verified)
+    verified = known(token)
+    if verified is None:
+        verified = await read_database(_verified, token)
+    verified.require(Scope.CHAT)
+    await store_uses()
     return verified
 
 
-async def active_users(user_ids: set[int]) -> set[int]:
-    """Return those of the users that may still log in."""
-    return await read_database(_active_users, user_ids)
+def _verified(token: object) -> Verified:
+    return user_for_token(token)[1]
+
+
+async def no_longer_welcome(asked: Collection[Socket]) -> list[Socket]:
+    """Return those whose token, key or account has ended; note what keys say now.
+
+    Raises: DatabaseError, InterfaceError.
+    """
+    senders = [visitor_of(socket).verified for socket in asked]
+    active = await read_database(_active_users, {one.user_id for one in senders})
+    keys = {one.key_id for one in senders if one.key_id is not None}
+    unrevoked = await read_database(api_keys.unrevoked, keys) if keys else {}
+    await store_uses()
+    # A socket may have come back meanwhile, with another key.
+    return [
+        socket
+        for socket in asked
+        if visitor_of(socket).user_id not in active
+        or _has_lost_key(visitor_of(socket), keys, unrevoked)
+        or _is_over(visitor_of(socket))
+    ]
 
 
 def _active_users(user_ids: set[int]) -> set[int]:
@@ -90,10 +119,23 @@ def _active_users(user_ids: set[int]) -> set[int]:
     return set(users.values_list("pk", flat=True))
 
 
-def is_over(socket: Socket) -> bool:
+def _has_lost_key(
+    visitor: Visitor, asked: Set[int], unrevoked: Mapping[int, Verified]
+) -> bool:
+    """Return whether a visitor's API key is revoked; else note what it says now."""
+    key_id = visitor.verified.key_id
+    if key_id is None or key_id not in asked:
+        return False
+    verified = unrevoked.get(key_id)
+    if verified is None or Scope.CHAT not in verified.scopes:
+        return True
+    visitor.verified = verified
+    return False
+
+
+def _is_over(visitor: Visitor) -> bool:
     """Return whether the token has ended and no stream needs the socket."""
-    visitor = visitor_of(socket)
-    return time.time() >= visitor.expires_at and not visitor.running
+    return time.time() >= visitor.verified.expires_at and not visitor.running
 
 
 def check_expiry(socket: Socket) -> None:
@@ -101,7 +143,7 @@ def check_expiry(socket: Socket) -> None:
 
     Raises: ChatError `token_expired`.
     """
-    if time.time() >= visitor_of(socket).expires_at:
+    if time.time() >= visitor_of(socket).verified.expires_at:
         raise refusal("token_expired")
 
 

@@ -203,14 +203,15 @@ def _reserved(
     that all of them are reserved, each with the limit that the provider is told.
     """
     turn = start.turn
-    if not facts.ledger.is_limited(start.user_id):
+    theirs = facts.ledger.drawn_on(start.user_id, start.key_id)
+    if not theirs:
         return route, (), turn.max_tokens
     chat = _chat(turn, turn.model or route.default_model)
     limit = max_tokens(route.provider, chat) or budgets.DEFAULT_OUTPUT_TOKENS
     most = _times(MAX_ATTEMPTS, Usage(estimate_input_tokens(chat), limit, "estimated"))
     cost = route.highest_cost(most)
     everywhere = _times(2 if route.fallback else 1, most)
-    drawn_on = facts.ledger.reserve(start.user_id, message_id, everywhere, cost)
+    drawn_on = facts.ledger.reserve(theirs, message_id, everywhere, cost)
     if route.fallback and route.fallback.cost(most) is None:
         # What it would cost could not be settled.
         route = replace(route, fallback=None)

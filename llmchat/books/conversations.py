@@ -67,14 +67,14 @@ def stored_hash(conversation_id: UUID) -> str:
     return history_hash(messages.iterator(chunk_size=_BATCH))
 
 
-def start_of(user_id: int, turn: Turn) -> Start:
+def start_of(user_id: int, turn: Turn, key_id: int | None = None) -> Start:
     """Return the start of a turn, with the hashes of what its history may be."""
     hashes = [""]
     for message in turn.messages:
         hashes.append(_extended(hashes[-1], message))
     lengths = _known_lengths(turn) if turn.conversation_id is None else []
     known = tuple(KnownHistory(length, hashes[length]) for length in lengths)
-    return Start(user_id, turn, known, hashes[-1])
+    return Start(user_id, turn, known, hashes[-1], key_id)
 
 
 def _extended(thread_hash: str, message: ChatMessage) -> str:

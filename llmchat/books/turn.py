@@ -108,13 +108,14 @@ class Start:
     """A turn that is to be stored.
 
     `known` is what may be stored of its history, the likeliest first; `thread_hash` is
-    the hash of all of it.
+    the hash of all of it. `key_id` is the API key that asks, if one does.
     """
 
     user_id: int
     turn: Turn
     known: tuple[KnownHistory, ...]
     thread_hash: str
+    key_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,14 +52,14 @@ class Books:
         # A thread is left for the batches.
         self._room = asyncio.Semaphore(THREADS - 1)
 
-    async def begin(self, user_id: int, turn: Turn) -> Begun:
+    async def begin(self, user_id: int, turn: Turn, key_id: int | None = None) -> Begun:
         """Store the user's message and the answer to come.
 
         Raises: ChatError; StartUnknownError, where it may be stored all the same.
         """
         if self._is_full:
             raise unavailable()
-        begun: Begun = await self._stored(start_of(user_id, turn))
+        begun: Begun = await self._stored(start_of(user_id, turn, key_id))
         return begun
 
     async def end(self, begun: Begun, outcome: Outcome, again: bool = False) -> Outcome:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from accounts.tokens import Verified
+from accounts.verified import Verified
 from llmchat import conf
 from llmchat.api import namespace as namespaces
 from llmchat.api import visitors
@@ -28,8 +28,7 @@ class Database:
         self.release = asyncio.Event()
 
     async def read(self, call: Any, argument: Any) -> Any:
-        if call is not visitors._active_users:
-            return None
+        assert call is visitors._active_users
         answer = argument & self.active
         self.asked.set()
         await self.release.wait()
@@ -44,8 +43,7 @@ def _verified(user: int) -> Verified:
 def database(monkeypatch: pytest.MonkeyPatch) -> Database:
     database = Database()
     monkeypatch.setattr(visitors, "read_database", database.read)
-    monkeypatch.setattr(visitors, "verify", _verified)
-    monkeypatch.setattr(visitors, "was_active", lambda verified: False)
+    monkeypatch.setattr(visitors, "known", _verified)
     monkeypatch.setattr(namespaces.runtime, "get", lambda: None)
     values = dataclasses.replace(conf.get(), ping_interval_ms=20)
     monkeypatch.setattr(namespaces.conf, "get", lambda: values)
