@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('llmchat', '0025_pieces'),
+        ('llmchat', '0026_budgets_of_api_keys'),
     ]
 
     operations = [

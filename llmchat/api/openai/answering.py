@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 from django.http import JsonResponse
 
+from accounts.verified import Verified
 from llmchat.answers import runtime
 from llmchat.answers.answer import start_answer
 from llmchat.answers.events import Cancelled, Done, End, Failed, Started
@@ -33,12 +34,14 @@ class Wire(Protocol):
         """Return what says how the answer has ended."""
 
 
-async def begin(user_id: int, turn: Turn) -> tuple[Follower, Started]:
+async def begin(sender: Verified, turn: Turn) -> tuple[Follower, Started]:
     """Let the answer to a turn begin, and return who reads it.
 
     Raises: ChatError, where it is refused.
     """
-    stream = runtime.get().streams.register(user_id, turn.session_id)
+    stream = runtime.get().streams.register(
+        sender.user_id, turn.session_id, sender.key_id
+    )
     follower = Follower(stream)
     start_answer(turn, stream)
     try:

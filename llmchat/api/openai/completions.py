@@ -7,9 +7,10 @@ from uuid import uuid4
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
+from accounts.verified import Scope
 from llmchat.access.ratelimit import count_message
 from llmchat.answers.events import Done
-from llmchat.api.async_view import user_id_of
+from llmchat.api.async_view import verified_of
 from llmchat.api.openai.answering import begin, broken, ended, streamed, whole
 from llmchat.api.openai.completion_fields import (
     CompletionRequest,
@@ -26,13 +27,15 @@ from llmchat.database import read_database
 class ChatCompletionsView(OpenAIView):
     """`POST /v1/chat/completions`: one turn, answered whole or as chunks."""
 
+    scopes = {"POST": Scope.CHAT}
+
     async def post(self, request: Request) -> HttpResponseBase:
         """Answer the turn in the body."""
-        user_id = user_id_of(request)
-        await count_message(user_id)
+        sender = verified_of(request)
+        await count_message(sender)
         asked = completion_request(request.data)
-        target = await read_database(target_of, user_id, asked.model)
-        follower, started = await begin(user_id, _turn(asked, target))
+        target = await read_database(target_of, sender.user_id, asked.model)
+        follower, started = await begin(sender, _turn(asked, target))
         if asked.is_streamed:
             wire = CompletionWire(started, tells_usage=asked.tells_usage)
             return await streamed(follower, started, wire)

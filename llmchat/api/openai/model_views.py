@@ -7,6 +7,7 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.verified import Scope
 from llmchat.api.async_view import user_id_of
 from llmchat.api.openai.models import model_named, model_names
 from llmchat.api.openai.view import OpenAIView
@@ -19,6 +20,8 @@ _CREATED = 0
 class ModelsView(OpenAIView):
     """`GET /v1/models`: the models that the user may use, known by name."""
 
+    scopes = {"GET": Scope.READ}
+
     async def get(self, request: Request) -> Response:
         """List them, under names that `model` of a request takes."""
         names = await read_database(model_names, user_id_of(request))
@@ -27,6 +30,8 @@ class ModelsView(OpenAIView):
 
 class ModelView(OpenAIView):
     """`GET /v1/models/{id}`: one of them."""
+
+    scopes = {"GET": Scope.READ}
 
     async def get(self, request: Request, model: str) -> Response:
         """Return it, under any of the names that a request may call it."""

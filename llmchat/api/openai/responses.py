@@ -7,9 +7,10 @@ from uuid import UUID, uuid4
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
+from accounts.verified import Scope
 from llmchat.access.ratelimit import count_message
 from llmchat.answers.events import Done
-from llmchat.api.async_view import user_id_of
+from llmchat.api.async_view import verified_of
 from llmchat.api.openai.answering import begin, broken, ended, streamed, whole
 from llmchat.api.openai.messages import answerable
 from llmchat.api.openai.models import target_of
@@ -26,13 +27,15 @@ from llmchat.providers.types import ChatMessage, Options
 class ResponsesView(OpenAIView):
     """`POST /v1/responses`: one turn, answered whole or as typed events."""
 
+    scopes = {"POST": Scope.CHAT}
+
     async def post(self, request: Request) -> HttpResponseBase:
         """Answer the turn in the body."""
-        user_id = user_id_of(request)
-        await count_message(user_id)
+        sender = verified_of(request)
+        await count_message(sender)
         asked = response_request(request.data)
-        turn = await read_database(_turn, user_id, asked)
-        follower, started = await begin(user_id, turn)
+        turn = await read_database(_turn, sender.user_id, asked)
+        follower, started = await begin(sender, turn)
         if asked.is_streamed:
             return await streamed(follower, started, ResponseWire(asked, started))
         end = await ended(follower)

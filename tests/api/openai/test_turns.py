@@ -16,6 +16,7 @@ from llmchat.answers import runtime
 from llmchat.database import in_database
 from llmchat.models import Provider
 from tests.support.access import answer
+from tests.support.api_keys import make_key
 from tests.support.chat_fixtures import User
 from tests.support.upstream import Upstream
 
@@ -200,3 +201,20 @@ async def test_the_format_of_a_response_is_passed_through(
     asked = upstream.requests[0]["response_format"]
     assert asked == {"type": "json_schema", "json_schema": schema}
     assert response.json()["text"] == text
+
+
+async def test_an_api_key_is_a_key_of_the_sdks(
+    async_client: AsyncClient, provider: Provider, user: Any
+) -> None:
+    _, key = await make_key(user, "chat read")
+    _, reading = await make_key(user, "read")
+
+    answered = await asking(async_client, key)("chat/completions", messages=HI)
+    refused = await asking(async_client, reading)("responses", input="Hi")
+    headers = {"authorization": f"Bearer {reading}"}
+    models = await async_client.get("/v1/models", headers=headers)
+
+    assert answered.status_code == 200
+    assert refused.status_code == 403
+    assert refused.json()["error"]["code"] == "scope_missing"
+    assert "test/model-1" in [model["id"] for model in models.json()["data"]]
