@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .errors import BadRequestError
 from .history import build_history
+from .options import too_deep
 from .registry import ADAPTERS
 from .text import encode_json
 from .types import NO_OPTIONS, Chat, ChatMessage, Provider
@@ -32,9 +32,7 @@ def _check_depth(chat: Chat) -> None:
     try:
         encode_json((options.tools, options.tool_choice, options.response_format))
     except ValueError as exc:
-        raise BadRequestError(
-            "nested too deeply", text="The request is nested too deeply"
-        ) from exc
+        raise too_deep() from exc
 
 
 def _is_more_than_text(message: ChatMessage) -> bool:

@@ -42,16 +42,20 @@ def estimate_input_tokens(chat: Chat) -> int:
     """Guess the tokens of a request whose provider has counted none.
 
     What is not text is guessed high, since budgets are reserved by it.
-
-    Raises:
-        ValueError: the options are nested too deeply.
     """
     chars = sum(len(message.content) for message in chat.messages)
     tokens = chars // _CHARS_PER_TOKEN + len(chat.messages)
     tokens += sum(map(_tokens_besides, chat.messages))
     given = (chat.options.tools, chat.options.response_format)
-    code = sum(len(encode_json(value)) for value in given if value)
+    code = sum(map(_size, given))
     return tokens + code // _CHARS_PER_CODE_TOKEN
+
+
+def _size(value: object) -> int:
+    try:
+        return len(encode_json(value)) if value else 0
+    except ValueError:
+        return 0  # what is nested too deeply is never sent
 
 
 def _tokens_besides(message: ChatMessage) -> int:

@@ -18,6 +18,7 @@ from .errors import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
+from .options import too_deep
 from .reading import Reading, as_dict
 from .registry import ADAPTERS
 from .retry import ConnectionDroppedError
@@ -178,12 +179,12 @@ class ChatStream:
         if provider.models and chat.model not in provider.models:
             raise ModelNotFoundError("not one of the server's")
         request = self._adapter.build_request(provider, _checked(key), chat)
-        return Request(
-            request.url,
-            {**_HEADERS, **request.headers},
-            encode_json(request.body),
-            self._timeouts.connect_s,
-        )
+        try:
+            body = encode_json(request.body)
+        except ValueError as exc:
+            raise too_deep() from exc
+        headers = {**_HEADERS, **request.headers}
+        return Request(request.url, headers, body, self._timeouts.connect_s)
 
     async def _next(self, response: Response) -> bytes | _End:
         """Return the next piece of the body, or what ended it."""

@@ -158,6 +158,9 @@ def _text(value: object) -> str:
 
 def _json(value: object) -> str:
     """Return a JSON text as it is, and that of an object."""
-    if isinstance(value, dict):
+    if not isinstance(value, dict):
+        return _text(value)
+    try:
         return json.dumps(value) if value else ""
-    return _text(value)
+    except RecursionError as exc:
+        raise ProviderError("a tool call nested too deeply") from exc

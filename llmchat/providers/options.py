@@ -41,6 +41,11 @@ def not_taken(provider: Provider, what: str) -> BadRequestError:
     return BadRequestError(f"takes {what}", text=f"{provider.label} takes {what}")
 
 
+def too_deep() -> BadRequestError:
+    """Return the refusal of a request that no JSON encoder takes."""
+    return BadRequestError("too deep", text="The request is nested too deeply")
+
+
 def refuse_images(provider: Provider, chat: Chat) -> None:
     """Raise BadRequestError where the chat has images."""
     if any(message.images for message in chat.messages):

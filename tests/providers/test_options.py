@@ -33,6 +33,7 @@ from llmchat.providers.types import (
     Options,
     ToolCall,
 )
+from tests.support.provider_script import play
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 WEATHER = {
@@ -386,6 +387,20 @@ def test_options_that_are_nested_too_deeply_are_refused() -> None:
         deep = {"a": deep}
     tool = {"type": "function", "function": {"name": "x", "parameters": deep}}
     assert refusal("openai", tools=(tool,)) == "The request is nested too deeply"
+
+
+@pytest.mark.parametrize("depth", [200, 900, 960, 990, 1100])
+@pytest.mark.parametrize("api", ["openai", "claude", "gemini"])
+async def test_what_is_nested_too_deeply_to_be_sent_is_a_bad_request(
+    api: str, depth: int
+) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(depth):
+        deep = {"a": deep}
+    tool = {"type": "function", "function": {"name": "x", "parameters": deep}}
+    played = await play(api, options=Options(tools=(tool,)))
+    # There is no answer: what is sent at all is asked for again.
+    assert (played.code, played.requests) in [("bad_request", 0), ("provider_error", 3)]
 
 
 # --- The history ---

@@ -349,6 +349,15 @@ async def test_calls_larger_than_the_limit_fail_the_answer() -> None:
     assert (await ask_openai(*pieces)).code == "provider_error"
 
 
+@pytest.mark.parametrize("depth", [900, 980, 1000, 1015])
+async def test_a_call_that_is_nested_deeply_is_taken_or_fails(depth: int) -> None:
+    nested = '{"a":' * depth + "1" + "}" * depth
+    chunk = '{"choices": [{"delta": {"tool_calls": [{"function": {"name": "x", '
+    event = f'{chunk}"arguments": {nested}}}}}]}}}}]}}'
+    played = await ask("openai", sse(event, finish(), "[DONE]"))
+    assert played.error is None or played.code in ("provider_error", "empty_answer")
+
+
 async def test_half_a_surrogate_in_a_call_is_replaced() -> None:
     half = delta(piece('{"a": "\ud83d', "now\ud800", index=0, id="\udc00"))
     (call,) = (await ask_openai(half, delta(piece('\ude00"}', index=0)))).end.tool_calls
