@@ -23,7 +23,6 @@ from serving import cors
 
 Respond = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
-_CORS_PATHS = ("/auth/", "/llm/")
 _POLICY = "; ".join(
     (
         "default-src 'self'",

@@ -30,6 +30,7 @@ from llmchat.answers.follower import Follower
 from llmchat.answers.generation import Generation
 from llmchat.answers.live_stream import LiveStream
 from llmchat.books.begin import StartUnknownError
+from llmchat.books.end import booked
 from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.errors import ChatError, refusal
 from llmchat.models import AnswerState
@@ -210,6 +211,7 @@ def _started(turn: Turn, begun: Begun) -> Started:
 def _end(generation: Generation, outcome: Outcome) -> End:
     """Return the event that tells the client of the outcome."""
     begun, session_id = generation.begun, generation.turn.session_id
+    usage, cost = outcome.usage, booked(begun, outcome)[1]
     if outcome.state == AnswerState.COMPLETE:
         return Done(
             session_id=session_id,
@@ -219,13 +221,15 @@ def _end(generation: Generation, outcome: Outcome) -> End:
             message_id=begun.message_id,
             text=outcome.text,
             finish_reason=outcome.finish_reason,
-            usage=outcome.usage,
+            usage=usage,
+            tool_calls=outcome.tool_calls,
+            cost=cost,
         )
     place = (begun.conversation_id, begun.message_id)
     if outcome.state == AnswerState.CANCELLED:
-        return Cancelled(session_id, *place, outcome.text)
+        return Cancelled(session_id, *place, outcome.text, usage, cost)
     failure = generation.failure
     if failure is None or failure.code != outcome.error_code:
         # What is stored is not what the provider has said.
         failure = refusal(outcome.error_code, retry_after=_RETRY_AFTER_S)
-    return Failed(session_id, failure, outcome.text, *place)
+    return Failed(session_id, failure, outcome.text, *place, usage, cost)

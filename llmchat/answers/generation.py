@@ -177,6 +177,7 @@ class Generation:
             messages=self.turn.messages,
             max_output_tokens=self.begun.max_output_tokens,
             temperature=self.turn.temperature,
+            options=self.turn.options,
         )
 
     @property
@@ -251,7 +252,9 @@ class Generation:
         self.bill.append((self.route, finished.usage))
         self.attempts += finished.attempts
         model = finished.model or self._model
-        return self._outcome(AnswerState.COMPLETE, finished.reason.value, "", model)
+        reason = finished.reason.value
+        outcome = self._outcome(AnswerState.COMPLETE, reason, "", model)
+        return replace(outcome, tool_calls=finished.tool_calls)
 
     def broken_off(self, state: AnswerState, error: ChatError | None) -> Outcome:
         """Return the outcome of an answer that is not whole."""

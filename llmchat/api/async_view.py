@@ -116,15 +116,16 @@ class EventStream(StreamingHttpResponse):
 
 async def follow(follower: Follower, started: Started | None) -> EventStream:
     """Return what a follower reads, with ids; without `started` it leaves that out."""
-    return await _begun(_numbered(follower, started))
+    return await begun_stream(_numbered(follower, started))
 
 
 async def answer_events(follower: Follower, started: Started) -> EventStream:
     """Return what the client reads that has asked for the answer."""
-    return await _begun(_unnumbered(follower, started))
+    return await begun_stream(_unnumbered(follower, started))
 
 
-async def _begun(encoded: AsyncGenerator[bytes, None]) -> EventStream:
+async def begun_stream(encoded: AsyncGenerator[bytes, None]) -> EventStream:
+    """Return the events of a generator, whose first yield is before any of them."""
     # A generator that has not begun would not leave the answer when it is dropped.
     await anext(encoded)
     return EventStream(encoded)

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from accounts.verified import Scope
 from llmchat.api.async_view import AsyncAPIView, user_id_of
 from llmchat.api.conversation_fields import in_full, in_list
+from llmchat.books.extra import decoded
 from llmchat.database import read_database
 from llmchat.models import Conversation, Message
 from llmchat.reports import own
@@ -25,6 +26,7 @@ _SPEAKERS = {
     Message.Role.SYSTEM.value: "System",
     Message.Role.USER.value: "User",
     Message.Role.ASSISTANT.value: "Assistant",
+    Message.Role.TOOL.value: "Tool",
 }
 
 
@@ -78,7 +80,12 @@ async def _markdown(row: Conversation) -> AsyncGenerator[str, None]:
         by = f" ({message.model})" if message.model else ""
         ended = Message.State.COMPLETE, Message.State.STREAMING
         note = "" if message.state in ended else f"\n*{message.get_state_display()}*\n"
-        yield f"\n## {speaker}{by}\n\n{message.content}\n{note}"
+        yield f"\n## {speaker}{by}\n\n{message.content}\n{_calls(message)}{note}"
+
+
+def _calls(message: Message) -> str:
+    calls = decoded(message.extra).get("toolCalls", ())
+    return "".join(f"\n`{call['name']}({call['arguments']})`\n" for call in calls)
 
 
 def _dumped(value: object) -> str:

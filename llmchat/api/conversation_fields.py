@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from llmchat.books.extra import decoded
 from llmchat.models import Conversation, Message
 
 
@@ -25,8 +26,11 @@ def in_list(row: Conversation) -> dict[str, Any]:
 
 
 def in_full(row: Message) -> dict[str, Any]:
-    """Return a message; the fields of answers are null in others."""
-    return {
+    """Return a message; the fields of answers are null in others.
+
+    `images`, `toolCalls` and `toolCallId` are there where the message has them.
+    """
+    return decoded(row.extra) | {
         "id": str(row.pk),
         "role": row.role,
         "content": row.content,

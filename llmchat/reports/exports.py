@@ -61,6 +61,7 @@ _MESSAGE_FIELDS = (
     "created_at",
     "first_token_at",
     "finished_at",
+    "extra",
 )
 _ACCOUNT_FIELDS = ("id", "username")
 _PERSONAL_FIELDS = ("email", "first_name", "last_name", "date_joined")

@@ -105,6 +105,22 @@ def all_messages_of(conversation: Conversation) -> Iterator[Message]:
         cursor = page.cursor
 
 
+def messages_until(user_id: int, message_id: UUID) -> list[Message]:
+    """Return a user's conversation up to an answer, the first message first.
+
+    Empty where there is no such answer of the user's.
+    """
+    answer = Message.objects.filter(
+        pk=message_id, conversation__user_id=user_id, role=Message.Role.ASSISTANT
+    ).first()
+    if answer is None:
+        return []
+    rows = Message.objects.filter(
+        conversation_id=answer.conversation_id, position__lte=answer.position
+    )
+    return with_texts(list(rows.order_by("position")))
+
+
 def _page(found: Sequence[Row], limit: int, place: Callable[[Row], str]) -> Page[Row]:
     rows = found[:limit]
     is_last = len(found) <= limit
