@@ -48,10 +48,11 @@ else
 	@$(COVERAGE) report
 endif
 
-lint: dev frontend/node_modules/.stamp ## Check style and types
+lint: dev frontend/node_modules/.stamp ## Check style, types and the API's description
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check --quiet .
 	@$(CLEAN_ENV) $(VENV)/bin/mypy
+	@$(CLEAN_ENV) $(PYTHON) manage.py spectacular --validate --fail-on-warn --file /dev/null
 	@cd frontend && npm run --silent check
 
 update: dev ## Pin the newest versions of requirements*.in, with hashes

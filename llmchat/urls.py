@@ -8,6 +8,7 @@ from llmchat.api import (
     stream_views,
     views,
 )
+from llmchat.description import views as description_views
 
 CHAT = "llm/chat"
 CONVERSATIONS = "llm/conversations"
@@ -43,4 +44,6 @@ urlpatterns = [
     ),
     re_path(r"^llm/providers/?$", views.ProvidersView.as_view(), name="providers"),
     re_path(r"^healthz/?$", views.healthz, name="healthz"),
+    re_path(r"^schema/?$", description_views.SchemaView.as_view(), name="schema"),
+    re_path(r"^docs/?$", description_views.docs, name="docs"),
 ]
