@@ -15,7 +15,17 @@ from accounts.models import User
 _PASSWORD_MAX_LENGTH = 1024
 
 
-class UserNameField(serializers.CharField):
+class TextField(serializers.CharField):
+    """A string, and no number for one."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the string. Raises: ValidationError."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return str(super().to_internal_value(data))
+
+
+class UserNameField(TextField):
     """A user name in its normalized form."""
 
     def to_internal_value(self, data: Any) -> str:
@@ -27,7 +37,7 @@ class CredentialsSerializer(serializers.Serializer[Any]):
     """A username and a password."""
 
     username = UserNameField(max_length=150)
-    password = serializers.CharField(
+    password = TextField(
         max_length=_PASSWORD_MAX_LENGTH, trim_whitespace=False, write_only=True
     )
 
@@ -35,14 +45,14 @@ class CredentialsSerializer(serializers.Serializer[Any]):
 class RefreshSerializer(serializers.Serializer[Any]):
     """A refresh token."""
 
-    refresh = serializers.CharField(max_length=4096)
+    refresh = TextField(max_length=4096)
 
 
 class RegistrationSerializer(serializers.Serializer[Any]):
     """A new account; the password must pass Django's validators."""
 
     username = UserNameField(max_length=150, validators=[User.username_validator])
-    password = serializers.CharField(
+    password = TextField(
         max_length=_PASSWORD_MAX_LENGTH, trim_whitespace=False, write_only=True
     )
     email = serializers.EmailField(required=False, allow_blank=True, default="")

@@ -263,6 +263,7 @@ SPECTACULAR_SETTINGS = {
     "`method_not_allowed`.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
+    "COMPONENT_SPLIT_REQUEST": True,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_INCLUDE_SCHEMA": False,

@@ -6,23 +6,12 @@ from accounts.serializers import (
     CredentialsSerializer,
     RefreshSerializer,
     RegistrationSerializer,
-    UserSerializer,
 )
-from llmchat.description.operation import JSON, Answer, Operation, Schema
-from llmchat.description.shapes import TEXT, record, ref
+from llmchat.description.operation import JSON, Answer, Operation
+from llmchat.description.shapes import ref
 
 _TAG = "Accounts"
 _PAIR = Answer("The tokens", {JSON: ref("Tokens")})
-_REGISTERED: Schema = record(
-    {
-        "id": {"type": "integer"},
-        "username": TEXT,
-        "email": TEXT,
-        "isStaff": {"type": "boolean"},
-        "access": TEXT,
-        "refresh": TEXT,
-    }
-)
 
 OPERATIONS = {
     "POST /auth/token": Operation(
@@ -61,12 +50,14 @@ OPERATIONS = {
         is_open=True,
         body=RegistrationSerializer,
         example={"username": "ann", "password": "a long one nobody guesses"},
-        answers={201: Answer("The user, and its tokens", {JSON: _REGISTERED})},
+        answers={
+            201: Answer("The user, and its tokens", {JSON: ref("UserWithTokens")})
+        },
         codes=("registration_disabled", "rate_limited"),
     ),
     "GET /auth/me": Operation(
         summary="Show whose token it is",
         tag=_TAG,
-        answers={200: Answer("The user", {JSON: UserSerializer})},
+        answers={200: Answer("The user", {JSON: ref("User")})},
     ),
 }

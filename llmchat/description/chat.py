@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from llmchat.description.errors import PROVIDER_CODES
 from llmchat.description.operation import EVENTS, JSON, Answer, Operation, Schema
-from llmchat.description.shapes import list_of, record, ref
+from llmchat.description.shapes import TEXT, list_of, record, ref
 
+_EVENTS = {
+    "llm:stream:start": ref("StreamStart"),
+    "llm:stream:token": ref("StreamToken"),
+    "llm:stream:done": ref("StreamDone"),
+    "llm:stream:error": ref("StreamError"),
+    "llm:stream:cancelled": ref("StreamCancelled"),
+}
+# Of each event: OpenAPI 3.1 has no word for their sequence.
 EVENT_STREAM: Schema = {
-    "type": "string",
-    "description": "`event:` names it, `data:` is its object, and `id:` is what "
-    "`Last-Event-ID` takes: `llm:stream:start` (`StreamStart`), any number of "
-    "`llm:stream:token` (`StreamToken`), then exactly one of `llm:stream:done` "
-    "(`StreamDone`), `llm:stream:error` (`StreamError`) and `llm:stream:cancelled` "
-    "(`StreamCancelled`). A comment comes every 15 seconds while there is nothing to "
-    "tell.",
-    "examples": [
-        "event: llm:stream:token\n"
-        'data: {"sessionId":"s-1","token":"Hel","timestamp":1767225600000}\n'
-        "id: 1\n\n"
-    ],
+    "type": "object",
+    "description": "Events: a start, any number of tokens, and exactly one of done, "
+    "error and cancelled. A comment comes every 15 seconds while there is nothing to "
+    "tell. `id` is what `Last-Event-ID` takes.",
+    "properties": {
+        "event": {"type": "string", "enum": list(_EVENTS)},
+        "data": {
+            "type": "string",
+            "contentMediaType": JSON,
+            "contentSchema": {"anyOf": list(_EVENTS.values())},
+        },
+        "id": TEXT,
+    },
+    "required": ["event", "data", "id"],
 }
 _TURN_CODES = (
     *("permission_denied", "provider_not_found", "conversation_not_found"),

@@ -47,6 +47,7 @@ OPERATIONS = {
         details="Name its `id` as `conversationId` in a turn. Without a title it is "
         "named by its first question.",
         body=record({}, {"title": TITLE}),
+        needs_body=False,
         example={"title": "Plans"},
         answers={201: Answer("The conversation", {JSON: ref("Conversation")})},
         codes=("rate_limited",),

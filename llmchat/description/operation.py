@@ -17,7 +17,7 @@ EVENTS = "text/event-stream"
 SECURITY = "bearer"
 
 Schema: TypeAlias = dict[str, Any]
-# A schema, or a serializer of a view, whose fields and limits are then the schema.
+# A schema, or the serializer that a view checks a body with.
 Body: TypeAlias = Schema | type[Serializer[Any]]
 # Returns the schema of a serializer.
 Resolve: TypeAlias = Callable[[type[Serializer[Any]]], Schema]
@@ -28,7 +28,7 @@ class Answer:
     """A response of success: what it holds, by media type; nothing for an empty one."""
 
     description: str
-    content: Mapping[str, Body]
+    content: Mapping[str, Schema]
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -66,6 +66,7 @@ class Operation:
     answers: Mapping[int, Answer]
     details: str = ""
     body: Body | None = None
+    needs_body: bool = True
     example: Any = None
     parameters: tuple[Parameter, ...] = ()
     codes: tuple[str, ...] = ()
@@ -78,7 +79,7 @@ class Operation:
             "operationId": _operation_id(method, path),
             "summary": self.summary,
             "tags": [self.tag],
-            "responses": self._responses(path, resolve),
+            "responses": self._responses(path),
         }
         if self.details:
             found["description"] = self.details
@@ -109,24 +110,22 @@ class Operation:
         content: Schema = {"schema": _schema(body, resolve)}
         if self.example is not None:
             content["example"] = self.example
-        return {"required": True, "content": {JSON: content}}
+        return {"required": self.needs_body, "content": {JSON: content}}
 
-    def _responses(self, path: str, resolve: Resolve) -> Schema:
+    def _responses(self, path: str) -> Schema:
         found = {
-            str(status): _answer(answer, resolve)
-            for status, answer in self.answers.items()
+            str(status): _answer(answer) for status, answer in self.answers.items()
         }
         for status, codes in errors.by_status(self.all_codes(path)).items():
             found[str(status)] = _failure(status, codes)
         return found
 
 
-def _answer(answer: Answer, resolve: Resolve) -> Schema:
+def _answer(answer: Answer) -> Schema:
     found: Schema = {"description": answer.description}
     if answer.content:
         found["content"] = {
-            kind: {"schema": _schema(body, resolve)}
-            for kind, body in answer.content.items()
+            kind: {"schema": schema} for kind, schema in answer.content.items()
         }
     if answer.headers:
         found["headers"] = {

@@ -51,11 +51,7 @@ class DescribedSchema(AutoSchema):
         return operation.rendered(self.method, path, self._resolved)
 
     def _resolved(self, serializer: Any) -> Schema:
-        reads = self.method == "GET"
-        component = self.resolve_serializer(
-            serializer, "response" if reads else "request"
-        )
-        found: Schema = component.ref
+        found: Schema = self.resolve_serializer(serializer, "request").ref
         return found
 
 

@@ -95,6 +95,16 @@ _ERROR: dict[str, Schema] = {
     "error": _said(TEXT, "One sentence for a person; it may be reworded"),
     "code": _said(TEXT, "For a program; it stays"),
 }
+_USER: dict[str, Schema] = {
+    "id": {"type": "integer"},
+    "username": TEXT,
+    "email": _said(TEXT, "Empty without one"),
+    "isStaff": SWITCH,
+}
+_TOKEN_PAIR: dict[str, Schema] = {
+    "access": _said(TEXT, "For `Authorization: Bearer …`"),
+    "refresh": _said(TEXT, "Works once, for the next pair"),
+}
 _RETRY: Schema = _said(NUMBER, "Seconds to wait, where waiting helps")
 
 # The fields of `POST /llm/chat`; a test compares them with those that are validated.
@@ -216,11 +226,8 @@ SHAPES: dict[str, Schema] = {
     "ExportedConversation": record(
         {**_CONVERSATION, "messages": list_of(ref("Message"))}
     ),
-    "Tokens": record(
-        {
-            "access": _said(TEXT, "For `Authorization: Bearer …`"),
-            "refresh": _said(TEXT, "Works once, for the next pair"),
-        }
-    ),
+    "User": record(_USER),
+    "Tokens": record(_TOKEN_PAIR),
+    "UserWithTokens": record(_USER | _TOKEN_PAIR),
     "Nothing": record({}),
 }
