@@ -218,7 +218,7 @@ async def test_a_rest_client_that_hangs_up_cancels_only_what_nobody_else_hears(
         await client.get("/llm/streams")
         go.set()
         done = await socket.event("llm:stream:done", "s-1")
-    assert (start[2], token[1]["token"], token[2]) == ("", "Hel", "")
+    assert (start[2], token[1]["token"], token[2]) == ("0", "Hel", "1")
     assert ack["text"] == "Hel"
     assert done["fullResponse"] == "Hello"
 
