@@ -30,6 +30,8 @@ _SPEAKERS = {
 class ConversationExportView(AsyncAPIView):
     """`GET /llm/conversations/{id}/export.json` and `export.md`."""
 
+    media_types = ("text/markdown",)
+
     async def get(
         self, request: Request, conversation_id: str, kind: str
     ) -> HttpResponseBase:
