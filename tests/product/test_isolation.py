@@ -31,9 +31,9 @@ IDS: dict[str, Callable[[Owned], list[str]]] = {
 }
 # Parameters that name nothing of anybody.
 NOBODYS: frozenset[str] = frozenset()
-# How a user says who he is: the headers of an account.
-CREDENTIALS: dict[str, Callable[[Account], dict[str, str]]] = {
-    "token": lambda account: account.headers,
+# How users say who they are: the headers of an account on a server.
+CREDENTIALS: dict[str, Callable[[LiveServer, Account], dict[str, str]]] = {
+    "token": lambda _server, account: account.headers,
 }
 
 
@@ -148,7 +148,8 @@ async def test_what_is_anothers_is_not_there(
         httpx.AsyncClient(base_url=server.url, timeout=60) as hers,
         httpx.AsyncClient(base_url=server.url, timeout=60) as his,
     ):
-        hers.headers, his.headers = headers(owner), headers(stranger)
+        hers.headers = headers(server, owner)
+        his.headers = headers(server, stranger)
         owned.add((await hers.post("/llm/chat", json=turn)).json())
         live_upstream.steps = (SECRET, go := asyncio.Event())
         live_upstream.received.clear()
