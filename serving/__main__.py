@@ -38,8 +38,8 @@ def options() -> dict[str, Any]:
         "app": "config.asgi:application",
         "workers": settings.WEB_CONCURRENCY,
         "loop": "uvloop",
-        "http": "serving.protocols:HttpProtocol",
-        "ws": "serving.protocols:WebSocketProtocol",
+        "http": "serving.http_protocol:HttpProtocol",
+        "ws": "serving.websocket_protocol:WebSocketProtocol",
         "ws_per_message_deflate": False,
         # Engine.IO has its own heartbeat and limit, for polling as well.
         "ws_max_size": settings.LLMCHAT["max_payload_bytes"],

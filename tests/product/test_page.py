@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from playwright.async_api import Page, expect
@@ -36,6 +39,24 @@ async def ask(page: Page, text: str) -> None:
     await page.get_by_label("Message", exact=True).press("Enter")
 
 
+@contextmanager
+def short_answers(server: LiveServer) -> Iterator[None]:
+    """Let the embedded model, which likes to talk, answer in a few words."""
+
+    def limit(tokens: int) -> None:
+        server.change(
+            "UPDATE llmchat_provider SET max_output_tokens = ? WHERE name = 'local'",
+            tokens,
+        )
+        server.change("UPDATE llmchat_revision SET word = ?", uuid4().hex)
+
+    query = "SELECT max_output_tokens FROM llmchat_provider WHERE name = 'local'"
+    ((before,),) = server.rows(query)
+    limit(40)
+    yield
+    limit(before)
+
+
 async def test_chat_streams_stops_and_keeps_its_history(
     server: LiveServer, chromium_path: str, artifacts: Path
 ) -> None:
@@ -50,9 +71,10 @@ async def test_chat_streams_stops_and_keeps_its_history(
         await page.get_by_role("button", name="Stop").click()
         await expect(page.get_by_role("button", name="Send")).to_be_visible()
 
-        await ask(page, "Hi!")
-        await expect(page.locator(".message")).to_have_count(4)
-        await expect(page.get_by_role("button", name="Send")).to_be_visible()
+        with short_answers(server):
+            await ask(page, "Hi!")
+            await expect(page.locator(".message")).to_have_count(4)
+            await expect(page.get_by_role("button", name="Send")).to_be_visible()
         await page.screenshot(path=artifacts / f"page-{server.kind}-done.png")
         shown = await page.locator(".message .text").all_text_contents()
     assert complaints == []

@@ -53,16 +53,20 @@ def upstream() -> Iterator[Emulator]:
 async def _play(
     servers: dict[LiveServer, list[Case]], transports: tuple[str, ...]
 ) -> Played:
-    """Play all cases, one transport after the other, the servers side by side."""
-    played: Played = {}
-    for transport in transports:
-        run = TRANSPORTS[transport]
-        parts = await asyncio.gather(
-            *(run(server, server.account(), some) for server, some in servers.items())
+    """Play all cases on all servers by all transports, side by side."""
+
+    async def play(server: LiveServer, some: list[Case], transport: str) -> Played:
+        outcomes = await TRANSPORTS[transport](server, server.account(), some)
+        return {(transport, case): outcome for case, outcome in outcomes.items()}
+
+    parts = await asyncio.gather(
+        *(
+            play(server, some, transport)
+            for server, some in servers.items()
+            for transport in transports
         )
-        for part in parts:
-            played |= {(transport, case): outcome for case, outcome in part.items()}
-    return played
+    )
+    return {key: outcome for part in parts for key, outcome in part.items()}
 
 
 @pytest.fixture(scope="module")

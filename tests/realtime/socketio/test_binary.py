@@ -113,10 +113,11 @@ def test_depth_is_no_obstacle() -> None:
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.binary(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=15,
 )
 
 
-@given(st.lists(values))
+@given(st.lists(values, max_size=5))
 def test_data_comes_back(data: list[Any]) -> None:
     text, attachments = encode_data(data)
     decoded = decode_json(text)

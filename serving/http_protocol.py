@@ -1,0 +1,207 @@
+"""HTTP of the production server: uvicorn's, with limits on what has not arrived.
+
+uvicorn waits for ever for a request that does not arrive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from enum import Enum, auto
+from typing import Any
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from llmchat import conf
+from llmchat.realtime.turns import turns
+from serving.stalls import StallLimit, aborted_by_errors
+
+logger = logging.getLogger("uvicorn.error")
+
+_RETRY_S = 5
+# The parser keeps a head, a chunk's extensions and trailers until they are whole.
+_LONGEST_HEAD = 65_536
+_BUSY = json.dumps(
+    {
+        "error": "The server has too many connections, try again in a moment",
+        "code": "server_busy",
+        "retryAfter": _RETRY_S,
+    }
+).encode()
+
+
+class _Part(Enum):
+    """What of a request comes next."""
+
+    NOTHING = auto()
+    HEAD = auto()
+    BODY = auto()
+
+
+class HttpProtocol(StallLimit, HttpToolsProtocol):
+    """HTTP with limits on each request's time and head, and on connections.
+
+    A thousand requests at once, or handshakes of WebSockets, are parsed in turns.
+    """
+
+    # What waits for its turn to be parsed.
+    _unparsed = b""
+    _next = _Part.HEAD
+    # Bytes since the last head or piece of a body, which the parser may keep.
+    _kept = 0
+    _deadline: asyncio.TimerHandle | None = None
+    # The response before the request that the deadline is for.
+    _after: Any = None
+    _is_http = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the deadline, or reject the connection; called for every new one."""
+        super().connection_made(transport)
+        if len(self.connections) > conf.get().max_connections:
+            self._refuse()
+        else:
+            self._arm()
+
+    def data_received(self, data: bytes) -> None:
+        """Called with received bytes."""
+        self._unset_keepalive_if_required()
+        if self._unparsed:
+            self._unparsed += data
+        elif turns().has_time:
+            self._parse(data)
+        else:
+            self._unparsed = data
+            self.flow.pause_reading()
+            turns().call(self._take_turn, at_the_door=True)
+
+    def _take_turn(self) -> None:
+        data, self._unparsed = self._unparsed, b""
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        with aborted_by_errors(self.transport):
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        self._kept += len(data)
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as exc:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+            else:
+                self._decline_upgrade(data[exc.args[0] :])
+        except HttpParserError:
+            self._refuse_request("Invalid HTTP request received.")
+        if self._kept > _LONGEST_HEAD and not self.transport.is_closing():
+            self._refuse_request("The head of the request is too long.")
+        self._judge()
+
+    def _refuse_request(self, reason: str) -> None:
+        logger.warning(reason)
+        self.send_400_response(reason)
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Answer a request as if it offered no other protocol.
+
+        Its body is in `rest`; the parser takes that for the other protocol's. Clients
+        offer HTTP/2 like this.
+        """
+        method = str(self.scope["method"])
+        if method == "CONNECT":
+            self._refuse_request("This server is no proxy.")
+            return
+        self.parser = HttpRequestParser(self)
+        lines = [b"%b %b HTTP/1.1" % (method.encode(), self.url)]
+        lines += [b"%b: %b" % h for h in self.headers if h[0] != b"upgrade"]
+        self._kept = 0
+        self._parse(b"\r\n".join([*lines, b"", rest]))
+
+    @property
+    def _is_offer(self) -> bool:
+        """Return whether the request offers a protocol that is not spoken here."""
+        return self.parser.should_upgrade() and not self._should_upgrade()
+
+    def on_message_begin(self) -> None:
+        """Called with the first byte of a request."""
+        self._next = _Part.HEAD
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Called with the end of a request's head."""
+        self._next, self._kept = _Part.BODY, 0
+        if self._is_offer:
+            self.scope["method"] = self.parser.get_method().decode()
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Called with a piece of a request's body."""
+        self._kept = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Called with the end of a request."""
+        self._next, self._kept = _Part.NOTHING, 0
+        if not self._is_offer:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Called when a response has been written to the buffer."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self.watch_buffer()
+        self._judge()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Called when a connection was idle for too long."""
+        super().timeout_keep_alive_handler()
+        self.watch_buffer()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Stop the deadline; called when the connection becomes a WebSocket."""
+        self._is_http = False
+        self._disarm()
+        super().handle_websocket_upgrade()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called when the connection has ended."""
+        self._is_http = False
+        self._disarm()
+        super().connection_lost(exc)
+
+    def _judge(self) -> None:
+        if not self._is_http or self._next is _Part.NOTHING:
+            self._disarm()
+        elif self._deadline is None or self._after is not self.cycle:
+            self._arm()
+
+    def _arm(self) -> None:
+        self._disarm()
+        self._after = self.cycle
+        limit_s = conf.get().request_timeout_s
+        self._deadline = self.loop.call_later(limit_s, self._on_deadline)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _on_deadline(self) -> None:
+        if self.flow.read_paused:
+            self._arm()  # the application does not read, not the client
+        else:
+            self.transport.abort()
+
+    def _refuse(self) -> None:
+        logger.warning("Too many connections: one was refused")
+        self.transport.write(
+            b"HTTP/1.1 503 Service Unavailable\r\n"
+            b"content-type: application/json\r\n"
+            b"content-length: %d\r\n"
+            b"retry-after: %d\r\n"
+            b"connection: close\r\n\r\n%b" % (len(_BUSY), _RETRY_S, _BUSY)
+        )
+        self.transport.close()

@@ -1,0 +1,85 @@
+"""Connections whose client takes nothing, or whose protocol breaks.
+
+uvicorn waits for ever for a client that does not read its response. An attacker can
+open such connections for free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import struct
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from llmchat import conf
+
+# `SendLimit` ends a stream in order, so it gets the first chance.
+_MARGIN_S = 5.0
+
+
+class StallLimit:
+    """Drop a connection whose client does not read what is buffered for it."""
+
+    transport: asyncio.Transport
+    loop: asyncio.AbstractEventLoop
+    _stall: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """Start the stall timer; called when the write buffer is full."""
+        super().pause_writing()  # type: ignore[misc]
+        self.watch_buffer()
+
+    def resume_writing(self) -> None:
+        """Stop the stall timer; called when the write buffer is nearly empty."""
+        super().resume_writing()  # type: ignore[misc]
+        self._stop_watching()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called when the connection has ended."""
+        self._stop_watching()
+        super().connection_lost(exc)  # type: ignore[misc]
+
+    def watch_buffer(self) -> None:
+        """Give the client its time to read some of what is buffered for it."""
+        self._stop_watching()
+        size = _unread(self.transport)
+        limit_s = conf.get().idle_timeout_s + _MARGIN_S
+        self._stall = self.loop.call_later(limit_s, self._on_stall, size)
+
+    def _stop_watching(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _on_stall(self, size: int) -> None:
+        if _unread(self.transport) < size:
+            self.watch_buffer()  # slow, but it reads
+        else:
+            self.transport.abort()
+
+
+def _unread(transport: asyncio.Transport) -> int:
+    """Return the bytes that the client has not taken.
+
+    The system holds megabytes of them, and takes more only when a third of that is
+    gone, which for a slow client is minutes.
+    """
+    buffered = transport.get_write_buffer_size()
+    sock = transport.get_extra_info("socket")
+    try:
+        held = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+    except (AttributeError, OSError):  # closed, or no such question here
+        return buffered
+    return buffered + int(struct.unpack("i", held)[0])
+
+
+@contextmanager
+def aborted_by_errors(transport: asyncio.Transport) -> Iterator[None]:
+    """Drop a connection whose protocol raises, as the event loop would."""
+    try:
+        yield
+    except BaseException:
+        transport.abort()
+        raise

@@ -1,0 +1,81 @@
+"""WebSocket of the production server: uvicorn's, parsed in slices."""
+
+from __future__ import annotations
+
+import time
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import (
+    WebSocketsSansIOProtocol,
+)
+
+from llmchat.realtime.turns import turns
+from serving.stalls import StallLimit, aborted_by_errors
+
+# Frames are parsed in pieces of so many bytes, and so long in one turn.
+# Those that come first wait for no turn: there may be many connections.
+_PIECE_BYTES = 512
+_SLICE_S = 0.001
+_AT_ONCE_S = 0.0002
+
+
+class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
+    """WebSocket that drops a client which takes nothing, and parses in slices.
+
+    One read may bring twenty thousand frames. Nothing more is read before they are
+    parsed, which is done in turns.
+    """
+
+    _unparsed = b""
+    _holds_reading = False
+
+    def data_received(self, data: bytes) -> None:
+        """Called with what has arrived."""
+        is_waiting = bool(self._unparsed)
+        self._unparsed += data
+        if is_waiting:
+            return
+        if turns().has_time:
+            self._parse(_AT_ONCE_S)
+        else:
+            self._wait_for_turn()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called when the connection has ended."""
+        self._unparsed = b""
+        super().connection_lost(exc)
+
+    def _take_turn(self) -> None:
+        with aborted_by_errors(self.transport):
+            self._parse(_SLICE_S)
+
+    def _parse(self, limit_s: float) -> None:
+        data, start = self._unparsed, 0
+        self.read_paused = self.read_paused or self._holds_reading
+        deadline = time.perf_counter() + limit_s
+        while start < len(data) and not self.transport.is_closing():
+            super().data_received(data[start : start + _PIECE_BYTES])
+            start += _PIECE_BYTES
+            if time.perf_counter() >= deadline:
+                break
+        self._unparsed = b"" if self.transport.is_closing() else data[start:]
+        if self._unparsed:
+            self._wait_for_turn()
+        elif self._holds_reading:
+            self._give_reading_back()
+
+    def _wait_for_turn(self) -> None:
+        self._hold_reading()
+        turns().call(self._take_turn)
+
+    def _hold_reading(self) -> None:
+        """Keep the application, which may be faster, from having more read."""
+        if not self.read_paused:
+            self.transport.pause_reading()
+        self.read_paused = False
+        self._holds_reading = True
+
+    def _give_reading_back(self) -> None:
+        self._holds_reading = False
+        if self.queue.empty() and not self.transport.is_closing():
+            self.read_paused = False
+            self.transport.resume_reading()
