@@ -104,13 +104,17 @@ class EventStream(StreamingHttpResponse):
 
 async def follow(follower: Follower, started: Started | None) -> EventStream:
     """Return what a follower reads; without `started` the stream leaves that out."""
-    encoded = _events(follower, started)
+    return await begun_stream(_numbered(follower, started))
+
+
+async def begun_stream(encoded: AsyncGenerator[bytes, None]) -> EventStream:
+    """Return the events of a generator, whose first yield is before any of them."""
     # A generator that has not begun would not leave the answer when it is dropped.
     await anext(encoded)
     return EventStream(encoded)
 
 
-async def _events(
+async def _numbered(
     follower: Follower, started: Started | None
 ) -> AsyncGenerator[bytes, None]:
     try:

@@ -113,12 +113,11 @@ class Operation:
         return {"required": self.needs_body, "content": {JSON: content}}
 
     def _responses(self, path: str) -> Schema:
-        found = {
-            str(status): _answer(answer) for status, answer in self.answers.items()
-        }
-        for status, codes in errors.by_status(self.all_codes(path)).items():
-            found[str(status)] = _failure(status, codes)
-        return found
+        codes = errors.by_status(self.all_codes(path))
+        failures = {str(s): _failure(s, names) for s, names in codes.items()}
+        # What is said of a status in `answers` says all of it.
+        answers = {str(s): _answer(a) for s, a in self.answers.items()}
+        return dict(sorted((failures | answers).items()))
 
 
 def _answer(answer: Answer) -> Schema:

@@ -122,14 +122,17 @@ async def send(client: httpx.AsyncClient, attempt: Attempt) -> httpx.Response:
     return await client.request(attempt.method, attempt.path, json=attempt.body)
 
 
-def rows(server: LiveServer, owner: Account) -> list[Any]:
-    """Return what is stored of the owner's, without what her running answer changes."""
-    conversations = "SELECT id, title FROM llmchat_conversation WHERE user_id = ?"
-    messages = (
-        "SELECT id, conversation_id, role, content, state, stop_requested"
-        " FROM llmchat_message WHERE user_id = ? ORDER BY id"
+def rows(server: LiveServer, owner: Account) -> dict[str, Any]:
+    """Return all rows of all tables that say whose they are, and are the owner's."""
+    tables = server.rows(
+        "SELECT t.name FROM sqlite_master t JOIN pragma_table_info(t.name) c"
+        " WHERE t.type = 'table' AND c.name = 'user_id'"
     )
-    return [server.rows(query, owner.user_id) for query in (conversations, messages)]
+    assert ("llmchat_message",) in tables
+    return {
+        table: server.rows(f"SELECT * FROM {table} WHERE user_id = ?", owner.user_id)
+        for (table,) in tables
+    }
 
 
 @pytest.mark.parametrize("credential", CREDENTIALS)
