@@ -49,10 +49,11 @@ coverage: dev page tests/js/node_modules/.stamp ## Run all tests and print the c
 	@$(COVERAGE) combine --quiet
 	@$(COVERAGE) report
 
-lint: dev frontend/node_modules/.stamp ## Check style and types
+lint: dev frontend/node_modules/.stamp ## Check style, types and the API's description
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check --quiet .
 	@$(CLEAN_ENV) $(VENV)/bin/mypy
+	@$(CLEAN_ENV) $(PYTHON) manage.py spectacular --validate --fail-on-warn --file /dev/null
 	@cd frontend && npm run --silent check
 
 update: dev ## Pin the newest versions of requirements*.in, with hashes

@@ -15,13 +15,23 @@ from accounts.models import User
 _PASSWORD_MAX_LENGTH = 1024
 
 
-def _password_field() -> serializers.CharField:
-    return serializers.CharField(
+class TextField(serializers.CharField):
+    """A string, and no number for one."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the string. Raises: ValidationError."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return str(super().to_internal_value(data))
+
+
+def _password_field() -> TextField:
+    return TextField(
         max_length=_PASSWORD_MAX_LENGTH, trim_whitespace=False, write_only=True
     )
 
 
-class UserNameField(serializers.CharField):
+class UserNameField(TextField):
     """A user name in its normalized form."""
 
     def to_internal_value(self, data: Any) -> str:
@@ -39,7 +49,7 @@ class CredentialsSerializer(serializers.Serializer[Any]):
 class RefreshSerializer(serializers.Serializer[Any]):
     """A refresh token."""
 
-    refresh = serializers.CharField(max_length=4096)
+    refresh = TextField(max_length=4096)
 
 
 class PasswordSerializer(serializers.Serializer[Any]):

@@ -59,6 +59,7 @@ INSTALLED_APPS = [
     "accounts",
     "llmchat",
     "rest_framework",
+    "drf_spectacular",
     "channels",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -250,8 +251,25 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.HasScope"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "serving.negotiation.ContentNegotiation",
+    "DEFAULT_SCHEMA_CLASS": "llmchat.description.schema.DescribedSchema",
     "EXCEPTION_HANDLER": "serving.errors.api_exception_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "llmchat",
+    "DESCRIPTION": "Answers of language models, whole or as they are written. Errors "
+    "have a `code` that stays and a sentence that may be reworded. Every path works "
+    "with and without a slash at its end; a method that it does not have is 405 "
+    "`method_not_allowed`.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_INCLUDE_SCHEMA": False,
+    "PREPROCESSING_HOOKS": ["llmchat.description.schema.with_readable_paths"],
+    "POSTPROCESSING_HOOKS": ["llmchat.description.schema.completed"],
 }
 
 # --- Security behind a proxy -----------------------------------------------------

@@ -14,6 +14,7 @@ from llmchat.api import (
     views,
 )
 from llmchat.api.openai import completions, model_views, responses
+from llmchat.description import views as description_views
 
 CHAT = "llm/chat"
 CONVERSATIONS = "llm/conversations"
@@ -73,4 +74,6 @@ urlpatterns = [
     re_path(r"^healthz/?$", views.healthz, name="healthz"),
     re_path(r"^readyz/?$", readiness.readyz, name="readyz"),
     re_path(r"^metrics/?$", metrics_view.metrics, name="metrics"),
+    re_path(r"^schema/?$", description_views.SchemaView.as_view(), name="schema"),
+    re_path(r"^docs/?$", description_views.docs, name="docs"),
 ]

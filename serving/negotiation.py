@@ -13,7 +13,8 @@ from rest_framework.request import Request
 class ContentNegotiation(DefaultContentNegotiation):
     """REST framework's own, which also accepts `Accept: text/event-stream`.
 
-    The body of a turn says whether it is streamed; errors are always JSON.
+    The body of a turn says whether it is streamed; errors are always JSON. A view that
+    answers with another type names it in `media_types`.
     """
 
     def select_renderer(
@@ -29,7 +30,9 @@ class ContentNegotiation(DefaultContentNegotiation):
                 request, known, format_suffix
             )
         except NotAcceptable:
-            if not request._request.accepts("text/event-stream"):
+            view = request.parser_context.get("view")
+            types = ("text/event-stream", *getattr(view, "media_types", ()))
+            if not any(map(request._request.accepts, types)):
                 raise
             return known[0], str(known[0].media_type)
         return renderer, str(media_type)

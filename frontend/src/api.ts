@@ -12,6 +12,14 @@ export class ApiError extends Error {
   }
 }
 
+/** Where the server is: "" for where the page comes from. */
+export let baseUrl = "";
+
+/** Called once, before anything else, by a page of another origin than the server's. */
+export function configure(settings: { baseUrl: string }): void {
+  baseUrl = settings.baseUrl.replace(/\/+$/, "");
+}
+
 export interface RequestOptions {
   token?: string;
   body?: unknown;
@@ -37,7 +45,7 @@ export async function request<T>(path: string, options: RequestOptions = {}): Pr
 
 async function send(path: string, init: RequestInit): Promise<Response> {
   try {
-    return await fetch(path, init);
+    return await fetch(baseUrl + path, init);
   } catch {
     throw new ApiError(0, "unreachable", "The server cannot be reached.");
   }

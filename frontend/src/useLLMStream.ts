@@ -8,6 +8,7 @@
 import { useCallback, useEffect, useReducer, useRef, useState } from "react";
 import { io, type Socket } from "socket.io-client";
 
+import { baseUrl } from "./api";
 import { type Chat, type ChatEvent, type ChatMessage, emptyChat, reduceChat } from "./chat";
 import { accessToken, hasExpired } from "./session";
 
@@ -73,7 +74,8 @@ export function useLLMStream(onLoggedOut: () => void): LLMStream {
   useEffect(() => {
     let refused: string | undefined;
     let retryTimer: number | undefined;
-    const socket: ChatSocket = io({ auth: giveToken, forceNew: true });
+    const options = { auth: giveToken, forceNew: true };
+    const socket: ChatSocket = baseUrl === "" ? io(options) : io(baseUrl, options);
     socketRef.current = socket;
 
     async function giveToken(give: (auth: { token?: string }) => void): Promise<void> {

@@ -95,9 +95,9 @@ def quiet(response: Answer, error: ChatError) -> Answer:
 class EventStream(StreamingHttpResponse):
     """Server-sent events, named and shaped as the events of Socket.IO.
 
-    The id of each, where it has one, is the number of pieces of text that its client
-    has by then; that of the end is `END_ID`. The response leaves the answer as soon as
-    its client is gone, which a plain streaming response leaves to chance.
+    The id of each is the number of pieces of text that its client has by then; that of
+    the end is `END_ID`. The response leaves the answer as soon as its client is gone,
+    which a plain streaming response leaves to chance.
     """
 
     def __init__(self, encoded: AsyncGenerator[bytes, None]) -> None:
@@ -115,13 +115,8 @@ class EventStream(StreamingHttpResponse):
 
 
 async def follow(follower: Follower, started: Started | None) -> EventStream:
-    """Return what a follower reads, with ids; without `started` it leaves that out."""
+    """Return what a follower reads; without `started` the stream leaves that out."""
     return await begun_stream(_numbered(follower, started))
-
-
-async def answer_events(follower: Follower, started: Started) -> EventStream:
-    """Return what the client reads that has asked for the answer."""
-    return await begun_stream(_unnumbered(follower, started))
 
 
 async def begun_stream(encoded: AsyncGenerator[bytes, None]) -> EventStream:
@@ -138,7 +133,7 @@ async def _numbered(
         yield b""
         # A comment where there is nothing to tell yet: it takes the headers along.
         yield b":\n\n" if started is None else _encode(started, str(follower.at))
-        begin = _token_begin(follower)
+        begin = f"event: {NAMES[Token]}\ndata: {token_begin(follower.session_id)}"
         while texts := await follower.read():
             first = follower.at - len(texts) + 1
             yield "".join(
@@ -150,26 +145,6 @@ async def _numbered(
         await follower.leave()
 
 
-async def _unnumbered(
-    follower: Follower, started: Started
-) -> AsyncGenerator[bytes, None]:
-    try:
-        yield b""
-        yield _encode(started)
-        begin = _token_begin(follower)
-        while texts := await follower.read():
-            rests = token_rests(texts)
-            yield "".join(f"{begin}{rest}\n\n" for rest in rests).encode()
-        yield _encode(await follower.ended())
-    finally:
-        await follower.leave()
-
-
-def _token_begin(follower: Follower) -> str:
-    return f"event: {NAMES[Token]}\ndata: {token_begin(follower.session_id)}"
-
-
-def _encode(event: StreamEvent, ident: str = "") -> bytes:
+def _encode(event: StreamEvent, ident: str) -> bytes:
     name, data = NAMES[type(event)].encode(), orjson.dumps(payload(event))
-    number = b"\nid: %b" % ident.encode() if ident else b""
-    return b"event: %b\ndata: %b%b\n\n" % (name, data, number)
+    return b"event: %b\ndata: %b\nid: %b\n\n" % (name, data, ident.encode())

@@ -34,6 +34,7 @@ class ConversationExportView(AsyncAPIView):
     """`GET /llm/conversations/{id}/export.json` and `export.md`."""
 
     scopes = {"GET": Scope.READ}
+    media_types = ("text/markdown",)
 
     async def get(
         self, request: Request, conversation_id: str, kind: str

@@ -19,9 +19,10 @@ from llmchat.providers.types import ChatMessage, Role
 
 MAX_MESSAGES = 1000
 MAX_OUTPUT_TOKENS = 1_000_000
-_NAME_LENGTH = 128
-_PROVIDER_NAME_LENGTH = 64
-_ROLES: dict[str, Role] = {
+MAX_TEMPERATURE = 2
+NAME_LENGTH = 128
+PROVIDER_NAME_LENGTH = 64
+ROLES: dict[str, Role] = {
     "system": "system",
     "user": "user",
     "assistant": "assistant",
@@ -55,8 +56,8 @@ def _required(check: Check) -> Field:
 
 def _name(data: Any) -> str:
     """Take a short string that is compared, unchanged or not at all."""
-    if not isinstance(data, str) or not 1 <= len(data) <= _NAME_LENGTH:
-        raise Unfit(f" must be a string of 1 to {_NAME_LENGTH} characters")
+    if not isinstance(data, str) or not 1 <= len(data) <= NAME_LENGTH:
+        raise Unfit(f" must be a string of 1 to {NAME_LENGTH} characters")
     if UNSTORABLE.search(data):
         raise Unfit(" holds a character that is not allowed")
     return data
@@ -66,14 +67,14 @@ def _provider(data: Any) -> str:
     """Take any string: "" for one that cannot be a provider's name, so names none."""
     if not isinstance(data, str):
         raise Unfit(" must be a string")
-    is_name = len(data) <= _PROVIDER_NAME_LENGTH and not UNSTORABLE.search(data)
+    is_name = len(data) <= PROVIDER_NAME_LENGTH and not UNSTORABLE.search(data)
     return data if is_name else ""
 
 
 def _temperature(data: Any) -> float:
     is_number = isinstance(data, int | float) and not isinstance(data, bool)
-    if not is_number or not 0 <= data <= 2:
-        raise Unfit(" must be a number from 0 to 2")
+    if not is_number or not 0 <= data <= MAX_TEMPERATURE:
+        raise Unfit(f" must be a number from 0 to {MAX_TEMPERATURE}")
     return float(data)
 
 
@@ -120,11 +121,11 @@ def _message(item: Any, index: int) -> ChatMessage:
     if not isinstance(item, dict):
         raise Unfit(f"[{index}] must be an object")
     role, content = item.get("role"), item.get("content")
-    if not isinstance(role, str) or role not in _ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         raise Unfit(f"[{index}].role must be system, user or assistant")
     if not isinstance(content, str) or not (content or role == "assistant"):
         raise Unfit(f"[{index}].content must be a string that is not empty")
-    return ChatMessage(_ROLES[role], UNSTORABLE.sub("\ufffd", content))
+    return ChatMessage(ROLES[role], UNSTORABLE.sub("\ufffd", content))
 
 
 # The fields of `llm:chat:stream`.

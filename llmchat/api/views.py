@@ -24,11 +24,12 @@ from llmchat.answers.live_stream import LiveStream
 from llmchat.api.async_view import (
     AsyncAPIView,
     EventStream,
-    answer_events,
+    follow,
     quiet,
     user_id_of,
     verified_of,
 )
+from llmchat.api.reading import reading
 from llmchat.api.validation import CHAT_FIELDS, turn_from, validated
 from llmchat.api.wire import payload
 from llmchat.books.turn import Turn
@@ -92,6 +93,7 @@ def _offered(offer: Offer, access: Access) -> dict[str, Any]:
     return fields
 
 
+@reading
 def healthz(request: HttpRequest) -> JsonResponse:
     """Say that the process answers; nothing behind it is asked."""
     return JsonResponse({"status": "ok"})
@@ -111,7 +113,7 @@ async def _streamed(turn: Turn, stream: LiveStream) -> EventStream:
     except BaseException:
         await follower.leave()
         raise
-    return await answer_events(follower, started)
+    return await follow(follower, started)
 
 
 async def _whole(turn: Turn, stream: LiveStream) -> JsonResponse:

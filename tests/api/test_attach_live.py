@@ -218,9 +218,18 @@ async def test_a_rest_client_that_hangs_up_cancels_only_what_nobody_else_hears(
         await client.get("/llm/streams")
         go.set()
         done = await socket.event("llm:stream:done", "s-1")
-    assert (start[2], token[1]["token"], token[2]) == ("", "Hel", "")
+        # It comes back where it was.
+        address, last = f"/llm/streams/{ack['messageId']}", {"Last-Event-ID": token[2]}
+        async with client.stream("GET", address, headers=last) as response:
+            rest = [event async for event in events_of(response)]
+    assert (start[2], token[1]["token"], token[2]) == ("0", "Hel", "1")
     assert ack["text"] == "Hel"
     assert done["fullResponse"] == "Hello"
+    assert [(name, ident) for name, _, ident in rest] == [
+        ("llm:stream:token", "2"),
+        ("llm:stream:done", "end"),
+    ]
+    assert rest[0][1]["token"] == "lo"
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

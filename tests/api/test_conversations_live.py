@@ -174,7 +174,8 @@ async def test_exports_hold_the_whole_conversation(
     address = f"{ADDRESS}/{done['conversationId']}"
 
     as_json = await client.get(f"{address}/export.json")
-    as_markdown = await client.get(f"{address}/export.md")
+    markdown = {"Accept": "text/markdown"}
+    as_markdown = await client.get(f"{address}/export.md", headers=markdown)
 
     assert as_json.json()["messages"] == (await client.get(address)).json()["messages"]
     assert as_json.headers["content-disposition"].startswith("attachment; ")

@@ -15,7 +15,9 @@ from tests.support import live
 from tests.support.live import LiveServer
 from tests.support.upstream import Upstream
 
-WAITING = 200
+# Requests for whole answers, and for streams beside them.
+WHOLE, STREAMED = 300, 20
+WAITING = WHOLE + STREAMED
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def body(**fields: object) -> dict[str, object]:
     return {"provider": "openai", "messages": [message], **fields}
 
 
-async def test_two_hundred_waiting_requests_want_no_threads_of_their_own(
+async def test_three_hundred_requests_wait_at_once_without_threads_of_their_own(
     server: LiveServer, live_upstream: Upstream
 ) -> None:
     live_upstream.steps = (go := asyncio.Event(), "Hello")
@@ -56,9 +58,10 @@ async def test_two_hundred_waiting_requests_want_no_threads_of_their_own(
         await client.get("/llm/providers")
         before = threads_of(server)
         waiting = [
-            asyncio.create_task(client.post("/llm/chat", json=body(stream=n % 2 == 0)))
+            asyncio.create_task(client.post("/llm/chat", json=body(stream=n >= WHOLE)))
             for n in range(WAITING)
         ]
+        # The provider answers none of them before it has them all.
         while len(live_upstream.requests) < WAITING:
             assert not any(task.done() for task in waiting)
             await asyncio.sleep(0.05)

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import jwt
@@ -14,33 +15,11 @@ import pytest
 
 from tests.support import live
 from tests.support.live import ROOT, Account, LiveServer
+from tests.support.pages import aimed_at, script
 
 NODE_MODULES = ROOT / "tests" / "js" / "node_modules"
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl found")
-
-
-def script(page: str, language: str, holding: str) -> str:
-    """Return the one code block of a page that holds a certain text."""
-    blocks = re.findall(
-        rf"^```{language}\n(.*?)^```$",
-        (ROOT / page).read_text(),
-        re.DOTALL | re.MULTILINE,
-    )
-    (found,) = [block for block in blocks if holding in block]
-    return str(found)
-
-
-def aimed_at(server: LiveServer, account: Account, code: str) -> str:
-    for documented, actual in (
-        ("http://localhost:3000", server.url),
-        ('"demo"', f'"{account.username}"'),
-        ("THE PRINTED PASSWORD", account.password),
-        ("YOUR ACCESS TOKEN", account.access),
-        ("YOUR_ACCESS_TOKEN", account.access),
-    ):
-        code = code.replace(documented, actual)
-    return code
 
 
 def run(command: list[str]) -> str:
@@ -54,31 +33,40 @@ def run(command: list[str]) -> str:
     ).stdout
 
 
-@pytest.mark.parametrize(
-    ("page", "holding", "printed"),
-    [
-        ("README.md", "my-first-stream", r".+\n\nDone! Tokens: \d+\n"),
-        ("docs/integration.md", "async function main", r".+\n"),
-    ],
-)
-def test_the_node_script_prints_an_answer(
-    server: LiveServer, tmp_path: Path, page: str, holding: str, printed: str
+def test_the_node_script_of_the_readme_prints_an_answer(
+    server: LiveServer, tmp_path: Path
 ) -> None:
     file = tmp_path / "script.cjs"
-    code = script(page, "javascript", holding)
+    code = script("README.md", "javascript", "my-first-stream")
     file.write_text(aimed_at(server, server.account(), code))
 
     output = run(["node", str(file)])
 
-    assert re.fullmatch(printed, output, re.DOTALL), output
+    assert re.fullmatch(r".+\n\nDone! Tokens: \d+\n", output, re.DOTALL), output
 
 
-def complaint_of(tmp_path: Path, code: str) -> tuple[int, str]:
-    """Run a script that cannot succeed; return its status and what it prints."""
-    file = tmp_path / "script.cjs"
-    file.write_text(code)
+def module(tmp_path: Path, code: str) -> list[str]:
+    """Return the command for a module beside the one of the integration page."""
+    client = script("docs/integration.md", "javascript", "// llmchat.mjs")
+    (tmp_path / "llmchat.mjs").write_text(client)
+    (tmp_path / "ask.mjs").write_text(code)
+    # Modules are not looked for in NODE_PATH.
+    (tmp_path / "node_modules").symlink_to(NODE_MODULES)
+    return ["node", str(tmp_path / "ask.mjs")]
+
+
+def test_the_node_script_prints_an_answer(server: LiveServer, tmp_path: Path) -> None:
+    code = script("docs/integration.md", "javascript", "// ask.mjs")
+
+    output = run(module(tmp_path, aimed_at(server, server.account(), code)))
+
+    assert re.fullmatch(r".+\n", output, re.DOTALL), output
+
+
+def complaint_of(command: list[str]) -> tuple[int, str]:
+    """Run a program that cannot succeed; return its status and what it prints."""
     done = subprocess.run(
-        ["node", str(file)],
+        command,
         env={**os.environ, "NODE_PATH": str(NODE_MODULES)},
         capture_output=True,
         text=True,
@@ -95,7 +83,10 @@ def test_the_node_script_of_the_readme_says_that_its_token_is_wrong(
     code = script("README.md", "javascript", "my-first-stream")
     code = code.replace("http://localhost:3000", server.url)
 
-    _, complaint = complaint_of(tmp_path, code.replace("YOUR ACCESS TOKEN", token))
+    file = tmp_path / "script.cjs"
+    file.write_text(code.replace("YOUR ACCESS TOKEN", token))
+
+    _, complaint = complaint_of(["node", str(file)])
 
     wrong = "invalid" if token else "missing"
     assert complaint == f"Cannot connect: Authentication token {wrong}\n"
@@ -104,13 +95,14 @@ def test_the_node_script_of_the_readme_says_that_its_token_is_wrong(
 def test_the_node_script_says_that_its_password_is_wrong(
     server: LiveServer, tmp_path: Path
 ) -> None:
-    code = script("docs/integration.md", "javascript", "async function main")
+    code = script("docs/integration.md", "javascript", "// ask.mjs")
     code = code.replace("THE PRINTED PASSWORD", "not the password")
+    code = aimed_at(server, server.account(), code)
 
-    status, complaint = complaint_of(tmp_path, aimed_at(server, server.account(), code))
+    status, complaint = complaint_of(module(tmp_path, code))
 
     assert status == 1
-    assert len(complaint.splitlines()) == 1
+    assert complaint == "invalid_credentials: Username or password is wrong\n"
 
 
 def expired(server: LiveServer, account: Account) -> str:
@@ -122,8 +114,10 @@ def expired(server: LiveServer, account: Account) -> str:
 
 def with_expired_token(server: LiveServer, account: Account, refresh: str) -> str:
     """Return the script of the integration page, its token expired once it has it."""
-    code = script("docs/integration.md", "javascript", "async function main")
-    late = f'tokens = {{ ...tokens, access: "{expired(server, account)}", {refresh} }};'
+    code = script("docs/integration.md", "javascript", "// ask.mjs")
+    late = (
+        f'Object.assign(tokens, {{ access: "{expired(server, account)}", {refresh} }});'
+    )
     code = code.replace("  const socket =", f"  {late}\n  const socket =")
     return aimed_at(server, account, code)
 
@@ -131,47 +125,59 @@ def with_expired_token(server: LiveServer, account: Account, refresh: str) -> st
 def test_the_node_script_refreshes_a_token_that_has_expired(
     server: LiveServer, tmp_path: Path
 ) -> None:
-    file = tmp_path / "script.cjs"
-    file.write_text(with_expired_token(server, server.account(), ""))
-    assert run(["node", str(file)]).strip()
+    code = with_expired_token(server, server.account(), "")
+
+    assert run(module(tmp_path, code)).strip()
 
 
 def test_the_node_script_gives_up_where_the_refresh_token_has_expired_too(
     server: LiveServer, tmp_path: Path
 ) -> None:
     code = with_expired_token(server, server.account(), 'refresh: "nonsense"')
-    status, complaint = complaint_of(tmp_path, code)
+    status, complaint = complaint_of(module(tmp_path, code))
     assert (status, complaint) == (1, "Authentication token missing\n")
 
 
-# Takes the place of the script's own `main`.
+# Plays with `ask`.
 DRIVER = """
-const EVENTS = ["connect", "disconnect", "connect_error",
+import { io } from "socket.io-client";
+import { ask } from "./llmchat.mjs";
+const EVENTS = ["connect", "disconnect", "connect_error", "llm:stream:token",
   "llm:stream:done", "llm:stream:error", "llm:stream:cancelled"];
 const hi = [{ role: "user", content: "Hi!" }];
 const connected = (socket) => new Promise((done) => socket.once("connect", done));
 const outcome = (asked) => asked.then((text) => typeof text, (error) => error.message);
-async function drive() {
-  const socket = io(SERVER, { auth: { token: "YOUR ACCESS TOKEN" } });
-  const outcomes = [];
-  PLAY
-  const left = EVENTS.flatMap((event) => socket.listeners(event));
-  console.log(JSON.stringify([...outcomes, left.length]));
-  socket.close();
-}
-drive();
+const socket = io("http://localhost:3000", { auth: { token: "YOUR ACCESS TOKEN" } });
+const outcomes = [];
+PLAY
+const left = EVENTS.flatMap((event) => socket.listeners(event));
+console.log(JSON.stringify([...outcomes, left.length]));
+socket.close();
 """
 PLAYS = {
     "one after another": (
         """outcomes.push(await outcome(ask(socket, "local", hi)));
         outcomes.push(await outcome(ask(socket, "nobody", hi)));
-        outcomes.push(await outcome(ask(socket, "local", hi)));""",
-        ["string", "provider_not_found: Provider not found", "string"],
+        let shown = "";
+        const onToken = (text) => { shown += text; };
+        const text = await ask(socket, "local", hi, { onToken });
+        outcomes.push(text === shown);""",
+        ["string", "provider_not_found: Provider not found", True],
     ),
     "side by side": (
         """const asked = ["local", "nobody"].map((name) => ask(socket, name, hi));
         outcomes.push(...(await Promise.all(asked.map(outcome))));""",
         ["string", "provider_not_found: Provider not found"],
+    ),
+    "cancelled": (
+        """const stop = new AbortController();
+        let shown = "";
+        const onToken = (text) => { shown += text; stop.abort(); };
+        const long = [{ role: "user", content: "Tell me a long story." }];
+        const asked = ask(socket, "local", long, { onToken, signal: stop.signal });
+        const text = await asked;
+        outcomes.push(text === shown);""",
+        [True],
     ),
     "wrong token": (
         """socket.auth = { token: "nonsense" };
@@ -193,17 +199,25 @@ PLAYS = {
         outcomes.push(await asked);""",
         ["The connection was lost"],
     ),
+    "lost": (
+        """await connected(socket);
+        const asked = outcome(ask(socket, "local", hi, { lostMs: 300 }));
+        socket.io.uri = "http://127.0.0.1:9";
+        socket.io.engine.close();
+        outcomes.push(await asked);""",
+        ["There is no connection to the server"],
+    ),
     "too slow": (
         """await connected(socket);
-        outcomes.push(await outcome(ask(socket, "local", hi, 1)));""",
+        outcomes.push(await outcome(ask(socket, "local", hi, { answerMs: 1 })));""",
         ["The answer timed out"],
     ),
     "no server": (
         """socket.disconnect();
         socket.io.uri = "http://127.0.0.1:9";
         socket.connect();
-        outcomes.push(await outcome(ask(socket, "local", hi, 300)));""",
-        ["The answer timed out"],
+        outcomes.push(await outcome(ask(socket, "local", hi, { lostMs: 300 })));""",
+        ["There is no connection to the server"],
     ),
 }
 
@@ -213,12 +227,80 @@ def test_ask_settles_whatever_happens_and_leaves_no_listener(
     server: LiveServer, tmp_path: Path, play: str
 ) -> None:
     steps, outcomes = PLAYS[play]
-    code = script("docs/integration.md", "javascript", "async function main")
-    code = code[: code.rindex("main()")] + DRIVER.replace("PLAY", steps)
-    file = tmp_path / "script.cjs"
-    file.write_text(aimed_at(server, server.account(), code))
+    code = DRIVER.replace("PLAY", steps)
 
-    assert json.loads(run(["node", str(file)])) == [*outcomes, 0]
+    output = run(module(tmp_path, aimed_at(server, server.account(), code)))
+
+    assert json.loads(output) == [*outcomes, 0]
+
+
+def python(tmp_path: Path, code: str) -> list[str]:
+    """Return the command for the page's Python program."""
+    (tmp_path / "chat.py").write_text(code)
+    return [sys.executable, str(tmp_path / "chat.py")]
+
+
+def test_the_python_script_prints_an_answer(server: LiveServer, tmp_path: Path) -> None:
+    code = script("docs/integration.md", "python", "# chat.py")
+
+    output = run(python(tmp_path, aimed_at(server, server.account(), code)))
+
+    assert re.fullmatch(r".+\n", output, re.DOTALL), output
+
+
+def test_the_python_script_says_that_its_password_is_wrong(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    code = script("docs/integration.md", "python", "# chat.py")
+    code = code.replace("THE PRINTED PASSWORD", "not the password")
+    code = aimed_at(server, server.account(), code)
+
+    status, complaint = complaint_of(python(tmp_path, code))
+
+    assert status == 1
+    assert complaint == "invalid_credentials: Username or password is wrong\n"
+
+
+# Takes the place of the program's own `main`.
+PYTHON_DRIVER = """
+async def outcome(chat, provider, listen=lambda text: None):
+    try:
+        return await chat.ask(provider, [{"role": "user", "content": "Hi!"}], listen)
+    except ChatError as error:
+        return error.code
+
+
+async def main():
+    tokens = {"access": "EXPIRED", "refresh": "REFRESH"}
+    chat, shown = Chat(tokens), []
+    first = await outcome(chat, "local", shown.append)
+    found = [first == "".join(shown) != "", chat.tokens != tokens]
+    both = asyncio.gather(outcome(chat, "local"), outcome(chat, "nobody"))
+    found += [len(await both), (await both)[1]]
+    closing = []
+    cut = lambda text: closing.append(asyncio.create_task(chat.close()))
+    found.append(await outcome(chat, "local", cut))
+    found.append(await outcome(Chat({"access": "nonsense"}), "local"))
+    found.append(len(chat.queues))
+    await asyncio.gather(*closing)
+    print(json.dumps(found))
+"""
+
+
+def test_the_python_client_settles_whatever_happens(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    account = server.account()
+    code = script("docs/integration.md", "python", "# chat.py")
+    begin, end = code.index("async def main"), code.index('if __name__ == "__main__"')
+    driver = PYTHON_DRIVER.replace("EXPIRED", expired(server, account))
+    driver = driver.replace("REFRESH", account.refresh)
+    code = f"import json\n{code[:begin]}{driver}\n\n{code[end:]}"
+
+    output = run(python(tmp_path, aimed_at(server, account, code)))
+
+    refused = ["provider_not_found", "connection_lost", "token_invalid"]
+    assert json.loads(output) == [True, True, 2, *refused, 0]
 
 
 @needs_curl
@@ -249,3 +331,25 @@ def test_the_line_for_a_streamed_answer_gets_its_events(server: LiveServer) -> N
     assert names[0] == "llm:stream:start"
     assert names[-1] == "llm:stream:done"
     assert set(names[1:-1]) == {"llm:stream:token"}
+
+
+@needs_curl
+def test_the_line_for_new_tokens_gets_them(server: LiveServer) -> None:
+    account = server.account()
+    line = script("docs/integration.md", "sh", "YOUR_REFRESH_TOKEN")
+    line = line.replace("YOUR_REFRESH_TOKEN", account.refresh)
+
+    answer = json.loads(run(["sh", "-c", aimed_at(server, account, line)]))
+
+    assert answer.keys() == {"access", "refresh"}
+
+
+@needs_curl
+def test_a_rejected_line_says_why(server: LiveServer) -> None:
+    line = script("docs/integration.md", "sh", "THE_MESSAGE_ID")
+    command = ["sh", "-c", aimed_at(server, server.account(), line)]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 22
+    assert json.loads(done.stdout)["code"] == "stream_not_found"

@@ -8,30 +8,20 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
 from collections.abc import Iterator, Mapping
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.support.browser import open_page
+from tests.support.browser import open_page, served
 from tests.support.live import Account, LiveServer
 
 pytestmark = pytest.mark.browser
 
 JS = Path(__file__).parents[1] / "js"
 LONG_TASK = "Tell me a long story about a lighthouse keeper and his dog."
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    """Serves files and keeps it to itself."""
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +52,8 @@ def documented_page(
         stdout=subprocess.DEVNULL,
         check=True,
     )
-    handler = partial(QuietHandler, directory=str(directory))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as files:
-        thread = threading.Thread(target=files.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://localhost:{files.server_port}"
-        files.shutdown()
-        thread.join()
+    with served(directory) as url:
+        yield url
 
 
 async def open_chat(page: Page, url: str, account: Account) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from llmchat.description.routes import routes
 from serving import errors
 from serving.parsers import BoundedJSONParser
 
@@ -28,27 +29,32 @@ def test_the_admin_may_evaluate_but_runs_no_scripts_of_others(client: Client) ->
     assert "script-src 'self' 'unsafe-eval'" in policy.split("; ")
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("accept", "status"),
+    ("accept", "is_accepted"),
     [
-        ("text/event-stream", 401),
-        ("text/event-stream;q=0.5, text/html", 401),
-        ("text/*", 401),
-        ("application/json", 401),
-        ("*/*", 401),
-        ("image/png", 406),
+        (None, True),
+        ("text/event-stream", True),
+        ("text/event-stream;q=0.5, text/html", True),
+        ("text/*", True),
+        ("application/json", True),
+        ("*/*", True),
+        ("image/png", False),
     ],
 )
-@pytest.mark.parametrize("path", ["/llm/chat", "/auth/me"])
-def test_server_sent_events_may_be_accepted(
-    client: Client, path: str, accept: str, status: int
+def test_every_route_takes_the_types_that_clients_accept(
+    client: Client, accept: str | None, is_accepted: bool
 ) -> None:
-    method = client.post if path == "/llm/chat" else client.get
+    headers = {"accept": accept} if accept else {}
+    refused = []
+    for route in (route for route in routes() if not route.is_plain):
+        for method in route.methods:
+            answer = client.generic(method, route.path, headers=headers)
+            assert answer.headers["Content-Type"] == "application/json"
+            if (answer.status_code == 406) == is_accepted:
+                refused.append(f"{method} {route.path}: {answer.status_code}")
 
-    answer = method(path, headers={"accept": accept})
-
-    assert answer.status_code == status
-    assert answer.headers["Content-Type"] == "application/json"
+    assert refused == []
 
 
 @pytest.mark.parametrize("path", ["/llm", "/llm/nothing", "/auth/", "/auth/x/y/"])

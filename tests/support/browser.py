@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Page, async_playwright, expect
@@ -45,3 +49,22 @@ async def open_page(
             yield page, complaints
         finally:
             await browser.close()
+
+
+class _QuietHandler(SimpleHTTPRequestHandler):
+    """Serves files and keeps it to itself."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def served(directory: Path) -> Iterator[str]:
+    """Serve a folder from a port of its own, as a developer's page is; its address."""
+    handler = partial(_QuietHandler, directory=str(directory))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as files:
+        thread = threading.Thread(target=files.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://localhost:{files.server_port}"
+        files.shutdown()
+        thread.join()

@@ -1,0 +1,63 @@
+"""The entries of the routes below /auth/."""
+
+from __future__ import annotations
+
+from accounts.serializers import (
+    CredentialsSerializer,
+    RefreshSerializer,
+    RegistrationSerializer,
+)
+from llmchat.description.operation import JSON, Answer, Operation
+from llmchat.description.shapes import ref
+
+_TAG = "Accounts"
+_PAIR = Answer("The tokens", {JSON: ref("Tokens")})
+
+OPERATIONS = {
+    "POST /auth/token": Operation(
+        summary="Log in",
+        tag=_TAG,
+        is_open=True,
+        body=CredentialsSerializer,
+        example={"username": "demo", "password": "THE PRINTED PASSWORD"},
+        answers={200: _PAIR},
+        codes=("invalid_credentials", "rate_limited"),
+    ),
+    "POST /auth/token/refresh": Operation(
+        summary="Renew the tokens",
+        tag=_TAG,
+        details="The old refresh token is used up. One that comes again more than 10 "
+        "seconds later ends all tokens of its log-in, since it may have been stolen.",
+        is_open=True,
+        body=RefreshSerializer,
+        example={"refresh": "YOUR REFRESH TOKEN"},
+        answers={200: _PAIR},
+        codes=("token_expired", "token_invalid"),
+    ),
+    "POST /auth/token/revoke": Operation(
+        summary="Revoke a refresh token",
+        tag=_TAG,
+        is_open=True,
+        body=RefreshSerializer,
+        example={"refresh": "YOUR REFRESH TOKEN"},
+        answers={200: Answer("It is revoked", {JSON: ref("Nothing")})},
+        codes=("token_expired", "token_invalid"),
+    ),
+    "POST /auth/register": Operation(
+        summary="Create an account",
+        tag=_TAG,
+        details="A setting of the server switches it off.",
+        is_open=True,
+        body=RegistrationSerializer,
+        example={"username": "ann", "password": "a long one nobody guesses"},
+        answers={
+            201: Answer("The user, and its tokens", {JSON: ref("UserWithTokens")})
+        },
+        codes=("registration_disabled", "rate_limited"),
+    ),
+    "GET /auth/me": Operation(
+        summary="Show whose token it is",
+        tag=_TAG,
+        answers={200: Answer("The user", {JSON: ref("User")})},
+    ),
+}

@@ -1,0 +1,128 @@
+"""What drf-spectacular calls to write the schema: the entries, route by route."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from drf_spectacular.drainage import warn
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import ComponentRegistry
+
+from llmchat.description import accounts, chat, conversations, probes, streams
+from llmchat.description.operation import SECURITY, Operation, Schema
+from llmchat.description.routes import Route, readable, routes
+from llmchat.description.shapes import SHAPES
+
+OPERATIONS: dict[str, Operation] = {
+    **accounts.OPERATIONS,
+    **chat.OPERATIONS,
+    **conversations.OPERATIONS,
+    **streams.OPERATIONS,
+    **probes.OPERATIONS,
+}
+_SECURITY_SCHEMES = {
+    SECURITY: {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The access token of `POST /auth/token`",
+    }
+}
+
+
+class DescribedSchema(AutoSchema):
+    """The schema of a view: what the tables of this package say of its routes."""
+
+    def get_operation(
+        self,
+        path: str,
+        path_regex: str,
+        path_prefix: str,
+        method: str,
+        registry: ComponentRegistry,
+    ) -> Schema | None:
+        """Called by drf-spectacular for each method of each route."""
+        self.registry, self.method, self.path = registry, method.upper(), path
+        operation = OPERATIONS.get(f"{self.method} {path}")
+        if operation is None:
+            warn(missing(self.method, path))
+            return None
+        return operation.rendered(self.method, path, self._resolved)
+
+    def _resolved(self, serializer: Any) -> Schema:
+        found: Schema = self.resolve_serializer(serializer, "request").ref
+        return found
+
+
+def missing(method: str, path: str) -> str:
+    """Return what to do about a route without an entry."""
+    return (
+        f'{method} {path} has no description: add "{method} {path}": Operation(...) '
+        "to OPERATIONS in a module of llmchat/description/, with its body, its "
+        "answers and its error codes"
+    )
+
+
+def undescribed() -> list[str]:
+    """Return what to write for the routes that have no entry."""
+    return [
+        missing(method, route.path)
+        for route in routes()
+        for method in route.methods
+        if f"{method} {route.path}" not in OPERATIONS
+    ]
+
+
+def unrouted() -> list[str]:
+    """Return the entries whose route does not exist."""
+    routed = {f"{m} {route.path}" for route in routes() for m in route.methods}
+    return [
+        f"{name} is described in llmchat/description/, and no view handles it"
+        for name in OPERATIONS
+        if name not in routed
+    ]
+
+
+def with_readable_paths(endpoints: Any) -> Any:
+    """Called by drf-spectacular before it describes the routes of views."""
+    return [
+        (readable(regex), regex, method, callback)
+        for _, regex, method, callback in endpoints
+    ]
+
+
+def completed(result: Schema, generator: Any, request: Any, public: bool) -> Schema:
+    """Called by drf-spectacular behind its own work: add what no view of it says."""
+    for route in filter(_is_plain, routes()):
+        _add_plain(result["paths"], route)
+    for sentence in unrouted():
+        warn(sentence)
+    components = result.setdefault("components", {})
+    components["schemas"] = SHAPES | components.get("schemas", {})
+    components["securitySchemes"] = _SECURITY_SCHEMES
+    return result
+
+
+@cache
+def api_schema() -> Schema:
+    """Return the schema of this process's routes."""
+    generator: Any = SchemaGenerator  # it has no annotations
+    found: Schema = generator().get_schema(request=None, public=True)
+    return found
+
+
+def _is_plain(route: Route) -> bool:
+    return route.is_plain
+
+
+def _add_plain(paths: Schema, route: Route) -> None:
+    operation = OPERATIONS.get(f"GET {route.path}")
+    if operation is None:
+        warn(missing("GET", route.path))
+        return
+    paths[route.path] = {"get": operation.rendered("GET", route.path, _unresolvable)}
+
+
+def _unresolvable(serializer: Any) -> Schema:
+    raise TypeError(f"a plain view has no serializer: {serializer}")

@@ -1,0 +1,233 @@
+"""The objects in requests and responses, by the names that OpenAPI gives them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from llmchat.api import validation
+from llmchat.books.conversations import TITLE_LENGTH
+from llmchat.description.operation import Schema
+from llmchat.models import Message
+
+TEXT: Final[Schema] = {"type": "string"}
+NUMBER: Final[Schema] = {"type": "integer", "minimum": 0}
+SWITCH: Final[Schema] = {"type": "boolean"}
+ID: Final[Schema] = {"type": "string", "format": "uuid"}
+MOMENT: Final[Schema] = {"type": "string", "format": "date-time"}
+TIMESTAMP: Final[Schema] = {
+    "type": "integer",
+    "description": "Milliseconds since the Unix epoch",
+}
+DOLLARS: Final[Schema] = {
+    "type": "string",
+    "description": "US dollars, as a decimal number",
+    "examples": ["0.00042"],
+}
+TITLE: Final[Schema] = {"type": "string", "maxLength": TITLE_LENGTH}
+CURSOR: Final[Schema] = {
+    "type": ["string", "null"],
+    "description": "`cursor` of the next page, null behind the last",
+}
+
+
+def ref(name: str) -> Schema:
+    """Return a reference to one of `SHAPES`."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def record(fields: dict[str, Schema], optional: dict[str, Schema] | None = None) -> Any:
+    """Return the schema of an object that always has `fields`."""
+    return {
+        "type": "object",
+        "properties": fields | (optional or {}),
+        "required": list(fields),
+    }
+
+
+def list_of(item: Schema) -> Schema:
+    """Return the schema of a list."""
+    return {"type": "array", "items": item}
+
+
+def nullable(schema: Schema) -> Schema:
+    """Return a schema of the same or null."""
+    if "$ref" in schema:
+        return {"oneOf": [schema, {"type": "null"}]}
+    found = schema | {"type": [schema["type"], "null"]}
+    return found | {"enum": [*schema["enum"], None]} if "enum" in schema else found
+
+
+def _said(schema: Schema, description: str) -> Schema:
+    return schema | {"description": description}
+
+
+_NAME: Schema = {"type": "string", "minLength": 1, "maxLength": validation.NAME_LENGTH}
+_TOKENS: Schema = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": validation.MAX_OUTPUT_TOKENS,
+}
+_REASON: Schema = {
+    "type": "string",
+    "enum": ["stop", "length", "content_filter", "other"],
+}
+_SOURCE: Schema = {"type": "string", "enum": ["provider", "estimated"]}
+_PLACE: dict[str, Schema] = {"conversationId": ID, "messageId": ID}
+_BEGUN: dict[str, Schema] = {
+    "sessionId": TEXT,
+    "provider": TEXT,
+    "model": TEXT,
+    **_PLACE,
+}
+_CONVERSATION: dict[str, Schema] = {
+    "id": ID,
+    "title": TEXT,
+    "provider": TEXT,
+    "model": TEXT,
+    "state": nullable({"type": "string", "enum": list(Message.State.values)}),
+    "createdAt": MOMENT,
+    "updatedAt": MOMENT,
+    "messageCount": NUMBER,
+    "usage": record({"inputTokens": NUMBER, "outputTokens": NUMBER}),
+    "cost": DOLLARS,
+}
+_ERROR: dict[str, Schema] = {
+    "error": _said(TEXT, "One sentence for a person; it may be reworded"),
+    "code": _said(TEXT, "For a program; it stays"),
+}
+_USER: dict[str, Schema] = {
+    "id": {"type": "integer"},
+    "username": TEXT,
+    "email": _said(TEXT, "Empty without one"),
+    "isStaff": SWITCH,
+}
+_TOKEN_PAIR: dict[str, Schema] = {
+    "access": _said(TEXT, "For `Authorization: Bearer …`"),
+    "refresh": _said(TEXT, "Works once, for the next pair"),
+}
+_RETRY: Schema = _said(NUMBER, "Seconds to wait, where waiting helps")
+
+# The fields of `POST /llm/chat`; a test compares them with those that are validated.
+CHAT_FIELDS: dict[str, Schema] = {
+    "sessionId": nullable(
+        _said(_NAME, "Names the stream; a new one for each answer, or none")
+    ),
+    "provider": _said(TEXT, "A `name` of `GET /llm/providers`"),
+    "messages": {
+        "type": "array",
+        "description": "The whole history, the newest message, from `user`, last",
+        "items": ref("ChatMessage"),
+        "minItems": 1,
+        "maxItems": validation.MAX_MESSAGES,
+    },
+    "model": nullable(_said(_NAME, "Another model than the provider's default")),
+    "temperature": {
+        "type": ["number", "null"],
+        "minimum": 0,
+        "maximum": validation.MAX_TEMPERATURE,
+    },
+    "maxTokens": nullable(_said(_TOKENS, "The longest answer, in tokens")),
+    "max_tokens": nullable(_said(_TOKENS, "The same as `maxTokens`")),
+    "conversationId": nullable(_said(ID, "The conversation, instead of its history")),
+    "stream": _said(SWITCH, "Server-sent events instead of one object"),
+}
+
+SHAPES: dict[str, Schema] = {
+    "Error": record(
+        _ERROR,
+        {
+            "retryAfter": _RETRY,
+            "sessionId": nullable(TEXT),
+            "partialResponse": _said(TEXT, "The text that was written before it"),
+            **_PLACE,
+            "timestamp": TIMESTAMP,
+        },
+    ),
+    "ChatMessage": record(
+        {
+            "role": {"type": "string", "enum": list(validation.ROLES)},
+            "content": _said(TEXT, "May be empty in an answer alone"),
+        }
+    ),
+    "ChatRequest": {
+        "type": "object",
+        "properties": CHAT_FIELDS,
+        "required": [n for n, f in validation.CHAT_FIELDS.items() if f.is_required],
+    },
+    "StreamStart": record({**_BEGUN, "timestamp": TIMESTAMP}),
+    "StreamToken": record({"sessionId": TEXT, "token": TEXT, "timestamp": TIMESTAMP}),
+    "StreamDone": record(
+        {
+            **_BEGUN,
+            "fullResponse": TEXT,
+            "tokenCount": NUMBER,
+            "finishReason": _REASON,
+            "usage": record(
+                {
+                    "inputTokens": nullable(NUMBER),
+                    "outputTokens": NUMBER,
+                    "source": _SOURCE,
+                }
+            ),
+            "timestamp": TIMESTAMP,
+        }
+    ),
+    "StreamError": record(
+        {"sessionId": nullable(TEXT), **_ERROR, "timestamp": TIMESTAMP},
+        {"retryAfter": _RETRY, "partialResponse": TEXT, **_PLACE},
+    ),
+    "StreamCancelled": record(
+        {"sessionId": TEXT, **_PLACE, "partialResponse": TEXT, "timestamp": TIMESTAMP}
+    ),
+    "RunningStream": record(_BEGUN),
+    "Cancelled": record({"ok": {"type": "boolean", "const": True}, **_PLACE}),
+    "Provider": record(
+        {
+            "name": TEXT,
+            "label": TEXT,
+            "model": _said(TEXT, "What answers if a request names no model"),
+            "models": list_of(TEXT),
+            "allowedModels": _said(list_of(TEXT), "Patterns of the models allowed"),
+            "configured": _said(SWITCH, "Whether it has a key and an address"),
+            "usable": _said(SWITCH, "Whether it can answer now"),
+        },
+        {"error": _said(TEXT, "Why it is not usable"), "code": TEXT},
+    ),
+    "Conversation": record(_CONVERSATION),
+    "Message": record(
+        {
+            "id": ID,
+            "role": {"type": "string", "enum": list(Message.Role.values)},
+            "content": TEXT,
+            "state": {"type": "string", "enum": list(Message.State.values)},
+            "createdAt": MOMENT,
+            "provider": nullable(TEXT),
+            "model": nullable(TEXT),
+            "finishReason": nullable(_REASON),
+            "code": nullable(_said(TEXT, "The error code of an answer that failed")),
+            "usage": nullable(ref("MessageUsage")),
+            "cost": nullable(DOLLARS),
+        }
+    ),
+    "MessageUsage": record(
+        {
+            "inputTokens": nullable(NUMBER),
+            "outputTokens": nullable(NUMBER),
+            "reasoningTokens": nullable(NUMBER),
+            "source": TEXT,
+        }
+    ),
+    "ConversationPage": record(
+        {"results": list_of(ref("Conversation")), "cursor": CURSOR}
+    ),
+    "ConversationWithMessages": record(
+        {**_CONVERSATION, "messages": list_of(ref("Message")), "cursor": CURSOR}
+    ),
+    "ExportedConversation": record(
+        {**_CONVERSATION, "messages": list_of(ref("Message"))}
+    ),
+    "User": record(_USER),
+    "Tokens": record(_TOKEN_PAIR),
+    "UserWithTokens": record(_USER | _TOKEN_PAIR),
+    "Nothing": record({}),
+}
