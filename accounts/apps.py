@@ -5,7 +5,7 @@ from django.db.models.signals import post_delete, post_save, pre_save
 
 
 class AccountsConfig(AppConfig):
-    """Users and their tokens."""
+    """Users, their tokens and API keys."""
 
     name = "accounts"
     default_auto_field = "django.db.models.BigAutoField"
@@ -24,4 +24,9 @@ class AccountsConfig(AppConfig):
                 remembered.forget_user,
                 sender="accounts.User",
                 dispatch_uid="accounts.forget_user",
+            )
+            changed.connect(
+                remembered.forget_key,
+                sender="accounts.ApiKey",
+                dispatch_uid="accounts.forget_key",
             )

@@ -23,6 +23,8 @@ from accounts.errors import AttemptsError
 
 _WIDER = 5
 
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 
 def count_attempt(request: HttpRequest, *, account: str) -> None:
     """Count one attempt to log in.
@@ -67,17 +69,24 @@ def _count(request: HttpRequest, *, group: str, key: str, limit: int) -> None:
 
 def _network(request: HttpRequest) -> str:
     """Return the client's address, or its /64, which one IPv6 client owns."""
+    address = address_of(request)
+    if address is None:
+        return "unknown"
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)
+
+
+def address_of(request: HttpRequest) -> IPAddress | None:
+    """Return the client's address, None where the server does not know it."""
     address = _without_port(request.META.get("REMOTE_ADDR") or "")
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
-        return "unknown"
-    if isinstance(parsed, ipaddress.IPv6Address):
-        # A server that listens on :: sees IPv4 addresses mapped into IPv6.
-        if parsed.ipv4_mapped:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(parsed)
+        return None
+    # A server that listens on :: sees IPv4 addresses mapped into IPv6.
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return mapped or parsed
 
 
 def _without_port(address: str) -> str:

@@ -1,4 +1,4 @@
-"""Authentication of REST requests by the access token in `Authorization`."""
+"""Authentication of REST requests by the bearer in `Authorization`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from rest_framework.request import Request
 
 from accounts.models import User
 from accounts.tokens import bearer_token, user_for_token
+from accounts.verified import Verified
 
 
 class BearerAuthentication(BaseAuthentication):
-    """Authenticate a request by its bearer token, never by a cookie."""
+    """Authenticate a request by its access token or API key, never by a cookie."""
 
-    def authenticate(self, request: Request) -> tuple[User, None] | None:
-        """Return the user, or None if the request has no token.
+    def authenticate(self, request: Request) -> tuple[User, Verified] | None:
+        """Return the user and what the token says, or None if there is no token.
 
         Raises: TokenError.
         """
         token = bearer_token(request.headers.get("authorization"))
-        if not token:
-            return None
-        user, _ = user_for_token(token)
-        return user, None
+        return user_for_token(token) if token else None
 
     def authenticate_header(self, request: Request) -> str:
         """Return the challenge of a 401 response."""

@@ -2,7 +2,11 @@
 
     AccountError
     ├── TokenError          token_missing, token_expired, token_invalid
+    ├── ScopeError          scope_missing
+    ├── KeysError           too_many_keys
     ├── CredentialsError    invalid_credentials
+    │   └── PasswordError   the same, of somebody who is known
+    ├── LastSuperuserError  last_superuser
     ├── RegistrationError   registration_disabled
     └── AttemptsError       rate_limited
 
@@ -50,12 +54,49 @@ class TokenError(AccountError):
         self.text = _TOKEN_TEXTS[code]
 
 
+class ScopeError(AccountError):
+    """An API key may not do this; `scope` would let it, None where none would."""
+
+    code = "scope_missing"
+    status = 403
+
+    def __init__(self, scope: str | None) -> None:
+        super().__init__(scope)
+        self.text = (
+            "No API key may do this, it needs an access token"
+            if scope is None
+            else f"The API key lacks the scope {scope}"
+        )
+
+
+class KeysError(AccountError):
+    """A user has as many API keys as allowed."""
+
+    code = "too_many_keys"
+    text = "You have too many API keys, revoke one first"
+    status = 409
+
+
 class CredentialsError(AccountError):
     """An unknown username or a wrong password."""
 
     code = "invalid_credentials"
     text = "Username or password is wrong"
     status = 401
+
+
+class PasswordError(CredentialsError):
+    """A wrong password of the user whose token it is."""
+
+    text = "The password is wrong"
+
+
+class LastSuperuserError(AccountError):
+    """Nobody else could give rights."""
+
+    code = "last_superuser"
+    text = "You are the last superuser: make somebody else one before you leave"
+    status = 409
 
 
 class RegistrationError(AccountError):

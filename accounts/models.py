@@ -1,14 +1,24 @@
-"""The user model, a custom one because it cannot be swapped later."""
+"""Users, with a model of our own because it cannot be swapped later, and API keys."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AbstractUser, UserManager
-from django.db import transaction
+from django.core.validators import MinValueValidator
+from django.db import models, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from accounts import names, revocation
+from accounts.key_text import PREFIX_LENGTH
+
+if TYPE_CHECKING:
+    _IntegerField = models.PositiveIntegerField[int, int]
+else:
+    _IntegerField = models.PositiveIntegerField
 
 
 class AccountManager(UserManager["User"]):
@@ -33,8 +43,22 @@ class AccountManager(UserManager["User"]):
         return await sync_to_async(self.get_by_natural_key)(username)
 
 
+class CounterField(_IntegerField):
+    """A number that no `save` of a row that was read earlier sets back."""
+
+    def pre_save(self, model_instance: models.Model, add: bool) -> Any:
+        """Return what is to be stored: in an update, what is stored already."""
+        return super().pre_save(model_instance, add) if add else F(self.attname)
+
+
 class User(AbstractUser):
-    """A user or an operator; the fields are Django's."""
+    """A user or an operator; the fields are Django's, save for one.
+
+    `token_generation` is how often the password was set anew: a token says which one
+    it is of, and counts for as long as that is the user's.
+    """
+
+    token_generation = CounterField(default=0, db_default=0, editable=False)
 
     objects: ClassVar[AccountManager] = AccountManager()
 
@@ -44,12 +68,12 @@ class User(AbstractUser):
         return names.normalize(username)
 
     def set_unusable_password(self) -> None:
-        """Remove the password, which revokes refresh tokens as a new one does."""
+        """Remove the password, which ends all tokens as a new one does."""
         super().set_unusable_password()
         self._password = ""
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Store the user; a new password revokes the refresh tokens of the old one.
+        """Store the user; a new password ends all tokens of the old one.
 
         Django keeps the entered password until the row is stored, but not when it only
         rehashes the same password.
@@ -60,4 +84,69 @@ class User(AbstractUser):
             return
         with transaction.atomic(using=kwargs.get("using")):
             super().save(*args, **kwargs)
-            revocation.revoke_all(self.pk)
+            self._end_tokens()
+
+    def _end_tokens(self) -> None:
+        """Let no token count that was issued until now."""
+        revocation.revoke_all(self.pk)
+        row = User.objects.filter(pk=self.pk)
+        row.update(token_generation=F("token_generation") + 1)
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    """API keys, those in use told from the others."""
+
+    def live(self) -> ApiKeyQuerySet:
+        """Return those that are neither revoked nor expired."""
+        unexpired = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+        return self.filter(unexpired, revoked_at=None)
+
+
+class ApiKey(models.Model):
+    """A user's key for a program: a hash of it, and how it begins, but never itself.
+
+    A revoked key is kept, so that one that is found somewhere can be looked up.
+    """
+
+    class State(models.TextChoices):
+        ACTIVE = "active", _("active")
+        EXPIRED = "expired", _("expired")
+        REVOKED = "revoked", _("revoked")
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(
+        max_length=100, help_text=_("What it is for, such as the program that has it.")
+    )
+    prefix = models.CharField(max_length=PREFIX_LENGTH, db_index=True, editable=False)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    # Words with a space between them.
+    scopes = models.CharField(max_length=100)
+    messages_per_minute = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("A limit beside that of the user; blank for none."),
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("In UTC; blank: it does not expire.")
+    )
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects: ClassVar[Any] = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API key"
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def state(self) -> State:
+        """Whether it can be used now, and if not, why."""
+        if self.revoked_at is not None:
+            return self.State.REVOKED
+        is_over = self.expires_at is not None and self.expires_at <= timezone.now()
+        return self.State.EXPIRED if is_over else self.State.ACTIVE

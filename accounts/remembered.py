@@ -1,4 +1,4 @@
-"""Users who were active a moment ago, so that a burst of requests reads them once.
+"""Users and API keys of a moment ago, so that a burst of requests reads them once.
 
 A change made in this process is seen at once, one made elsewhere within `KEPT_S`.
 """
@@ -10,71 +10,106 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django.db import transaction
 
 if TYPE_CHECKING:
-    from accounts.models import User
+    from accounts.models import ApiKey, User
 
 KEPT_S = 1.0
 MOST = 10_000
 
+Name = TypeVar("Name")
+Row = TypeVar("Row")
 
-class Remembered:
-    """Active users by their keys, each for `KEPT_S` from when its row was read."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+class Kept(Generic[Name, Row]):
+    """Rows by what they are looked up by, each for `KEPT_S` from when it was read."""
+
+    def __init__(
+        self,
+        name_of: Callable[[Row], Name],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name_of = name_of
         self._clock = clock
-        self._users: dict[int, tuple[float, User]] = {}  # the oldest first
+        self._rows: dict[Name, tuple[float, Row]] = {}  # the oldest first
         self._changes = 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._users)
+        return len(self._rows)
 
-    def holds(self, user_id: int) -> bool:
-        """Return whether a user was active a moment ago."""
-        kept = self._users.get(user_id)
-        return kept is not None and self._clock() < kept[0]
-
-    def find(self, user_id: int) -> User | None:
-        """Return a copy of a user, None where the database must be asked."""
-        until, user = self._users.get(user_id, (0.0, None))
+    def find(self, name: Name) -> Row | None:
+        """Return a copy of a row, None where the database must be asked."""
+        until, row = self._rows.get(name, (0.0, None))
         # A copy, since whoever gets a user may change it or cache permissions on it.
-        return copy.copy(user) if user and self._clock() < until else None
+        return copy.copy(row) if row and self._clock() < until else None
 
-    def read(self, load: Callable[[], User]) -> User:
-        """Load an active user and keep it, unless some user has changed meanwhile."""
+    def read(self, load: Callable[[], Row]) -> Row:
+        """Load a row and keep it, unless some row has changed meanwhile."""
         changes, read_at = self._changes, self._clock()
-        user = load()
+        row = load()
+        name = self._name_of(row)
         with self._lock:
             if changes == self._changes:
                 self._make_room(read_at)
-                self._users.pop(user.pk, None)
-                self._users[user.pk] = (read_at + KEPT_S, copy.copy(user))
-        return user
+                self._rows.pop(name, None)
+                self._rows[name] = (read_at + KEPT_S, copy.copy(row))
+        return row
 
-    def forget(self, user_id: int) -> None:
-        """Drop a user, and what is being read of any."""
+    def forget(self, name: Name) -> None:
+        """Drop a row, and what is being read of any."""
         with self._lock:
             self._changes += 1
-            self._users.pop(user_id, None)
+            self._rows.pop(name, None)
 
     def _make_room(self, now: float) -> None:
-        while self._users:
-            oldest = next(iter(self._users))
-            if len(self._users) < MOST and self._users[oldest][0] > now:
+        while self._rows:
+            oldest = next(iter(self._rows))
+            if len(self._rows) < MOST and self._rows[oldest][0] > now:
                 return
-            del self._users[oldest]
+            del self._rows[oldest]
+
+
+class Remembered(Kept[int, "User"]):
+    """Active users by their primary keys."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(attrgetter("pk"), clock)
+
+    def is_known(self, user_id: int, generation: int | None) -> bool:
+        """Return whether a user was active a moment ago, with such tokens."""
+        kept = self._rows.get(user_id)
+        if kept is None or self._clock() >= kept[0]:
+            return False
+        return generation in (None, kept[1].token_generation)
+
+
+class RememberedKeys(Kept[str, "ApiKey"]):
+    """API keys by their digests, whatever their state."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(attrgetter("digest"), clock)
 
 
 remembered = Remembered()
+remembered_keys = RememberedKeys()
 
 
 def forget_user(instance: User, using: str, **kwargs: Any) -> None:
     """Called when a user has been saved or deleted."""
-    forget = partial(remembered.forget, instance.pk)
+    _forget(partial(remembered.forget, instance.pk), using)
+
+
+def forget_key(instance: ApiKey, using: str, **kwargs: Any) -> None:
+    """Called when an API key has been saved or deleted."""
+    _forget(partial(remembered_keys.forget, instance.digest), using)
+
+
+def _forget(forget: Callable[[], None], using: str) -> None:
     forget()
     # Until the commit others still read, and keep, the row as it was.
     transaction.on_commit(forget, using=using)

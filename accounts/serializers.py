@@ -25,6 +25,12 @@ class TextField(serializers.CharField):
         return str(super().to_internal_value(data))
 
 
+def _password_field() -> TextField:
+    return TextField(
+        max_length=_PASSWORD_MAX_LENGTH, trim_whitespace=False, write_only=True
+    )
+
+
 class UserNameField(TextField):
     """A user name in its normalized form."""
 
@@ -37,9 +43,7 @@ class CredentialsSerializer(serializers.Serializer[Any]):
     """A username and a password."""
 
     username = UserNameField(max_length=150)
-    password = TextField(
-        max_length=_PASSWORD_MAX_LENGTH, trim_whitespace=False, write_only=True
-    )
+    password = _password_field()
 
 
 class RefreshSerializer(serializers.Serializer[Any]):
@@ -48,13 +52,24 @@ class RefreshSerializer(serializers.Serializer[Any]):
     refresh = TextField(max_length=4096)
 
 
+class PasswordSerializer(serializers.Serializer[Any]):
+    """The password of whoever asks."""
+
+    password = _password_field()
+
+
+class NewPasswordSerializer(serializers.Serializer[Any]):
+    """The password of whoever asks, and a new one."""
+
+    current = _password_field()
+    new = _password_field()
+
+
 class RegistrationSerializer(serializers.Serializer[Any]):
     """A new account; the password must pass Django's validators."""
 
     username = UserNameField(max_length=150, validators=[User.username_validator])
-    password = TextField(
-        max_length=_PASSWORD_MAX_LENGTH, trim_whitespace=False, write_only=True
-    )
+    password = _password_field()
     email = serializers.EmailField(required=False, allow_blank=True, default="")
 
     def validate_username(self, value: str) -> str:

@@ -1,6 +1,6 @@
 """Issue, check, rotate and revoke tokens.
 
-REST and the Socket.IO CONNECT check access tokens with the same function,
+REST and the Socket.IO CONNECT check access tokens and API keys with the same function,
 `user_for_token`, so that a token is valid for both or for neither.
 """
 
@@ -10,7 +10,7 @@ import logging
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from rest_framework_simplejwt import exceptions as jwt_exceptions
@@ -21,14 +21,18 @@ from rest_framework_simplejwt.token_blacklist.models import (
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 from rest_framework_simplejwt.utils import datetime_from_epoch
 
-from accounts import revocation
+from accounts import api_keys, revocation
 from accounts.errors import CredentialsError, TokenError
+from accounts.key_text import is_key
 from accounts.models import User
 from accounts.remembered import remembered
+from accounts.verified import Verified
 
 logger = logging.getLogger(__name__)
 
 _USER_CLAIM = "user_id"
+# Which of the user's passwords the token is of; tokens of the first need not say so.
+_GENERATION_CLAIM = "generation"
 # Access tokens whose signature is known to be good: whoever comes back brings the same.
 _REMEMBERED_TOKENS = 1_000
 
@@ -46,13 +50,6 @@ class _PresentedToken(RefreshToken):
 
 class _UsedUpError(Exception):
     """The token was used before; never leaves this module."""
-
-
-class Verified(NamedTuple):
-    """What a good access token says: whose it is, and its end in epoch seconds."""
-
-    user_id: int
-    expires_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +76,31 @@ def bearer_token(header: str | None) -> str:
     return token
 
 
-def user_for_token(raw: object) -> tuple[User, float]:
-    """Return the active user of an access token, and when the token expires.
-
-    The expiry is in seconds since the Unix epoch.
+def user_for_token(raw: object) -> tuple[User, Verified]:
+    """Return the active user of an access token or API key, and what it says.
 
     Raises: TokenError.
     """
-    verified = verify(raw)
-    user = remembered.find(verified.user_id) or active_user(verified)
-    return user, verified.expires_at
+    verified = api_keys.verify(raw) if is_key(raw) else verify(raw)
+    user = remembered.find(verified.user_id)
+    if user is None or not verified.is_of(user.token_generation):
+        # What another process has changed is not known here yet.
+        user = active_user(verified)
+    return user, verified
+
+
+def known(raw: object) -> Verified | None:
+    """Return what is remembered of an access token or API key; reads nothing.
+
+    None: the database must be asked.
+
+    Raises: TokenError.
+    """
+    verified = api_keys.known(raw) if is_key(raw) else verify(raw)
+    if verified is None:
+        return None
+    is_known = remembered.is_known(verified.user_id, verified.generation)
+    return verified if is_known else None
 
 
 def verify(raw: object) -> Verified:
@@ -112,12 +124,7 @@ def verify(raw: object) -> Verified:
 def _verified(raw: str) -> Verified:
     """Check what does not change: the signature, and that it is an access token."""
     token = _decode(AccessToken, raw)
-    return Verified(_user_id(token), float(token["exp"]))
-
-
-def was_active(verified: Verified) -> bool:
-    """Return whether the user of a token was active a moment ago; reads nothing."""
-    return remembered.holds(verified.user_id)
+    return Verified(_user_id(token), float(token["exp"]), _generation(token))
 
 
 def active_user(verified: Verified) -> User:
@@ -125,7 +132,10 @@ def active_user(verified: Verified) -> User:
 
     Raises: TokenError.
     """
-    return remembered.read(lambda: _active_user(verified.user_id))
+    user = remembered.read(lambda: _active_user(verified.user_id))
+    if not verified.is_of(user.token_generation):
+        raise TokenError("token_invalid")
+    return user
 
 
 def issue_tokens(*, user: User) -> TokenPair:
@@ -136,9 +146,10 @@ def issue_tokens(*, user: User) -> TokenPair:
     with transaction.atomic():
         # A change of the password waits for the lock, then revokes these tokens too.
         locked = User.objects.select_for_update(no_key=True)
-        if locked.filter(pk=user.pk, password=user.password).first() is None:
+        stored = locked.filter(pk=user.pk, password=user.password).first()
+        if stored is None:
             raise CredentialsError
-        return _pair(_new_refresh(user))
+        return _pair(_new_refresh(stored))
 
 
 def rotate_refresh_token(*, raw: object) -> TokenPair:
@@ -153,6 +164,7 @@ def rotate_refresh_token(*, raw: object) -> TokenPair:
     try:
         with transaction.atomic():
             user = _active_user(_user_id(token), lock=True)
+            _check_generation(user, _generation(token))
             _use_up(token, user)
             return _pair(_new_refresh(user, revocation.family_of(token["jti"])))
     except _UsedUpError as exc:
@@ -212,9 +224,23 @@ def _active_user(user_id: int, *, lock: bool = False) -> User:
         raise TokenError("token_invalid") from exc
 
 
+def _check_generation(user: User, generation: int) -> None:
+    """Raises: TokenError, if the password was set anew since the token was issued."""
+    if user.token_generation != generation:
+        raise TokenError("token_invalid")
+
+
 def _user_id(token: Token) -> int:
+    return _whole_number(token[_USER_CLAIM])
+
+
+def _generation(token: Token) -> int:
+    return _whole_number(token.get(_GENERATION_CLAIM, 0))
+
+
+def _whole_number(claim: Any) -> int:
     try:
-        return int(token[_USER_CLAIM])
+        return int(claim)
     except (TypeError, ValueError, OverflowError) as exc:
         raise TokenError("token_invalid") from exc
 
@@ -251,6 +277,7 @@ def _new_refresh(user: User, family: str = "") -> RefreshToken:
     token = RefreshToken()
     token["jti"] = revocation.new_jti(family)
     token[_USER_CLAIM] = str(user.pk)
+    token[_GENERATION_CLAIM] = user.token_generation
     OutstandingToken.objects.create(
         user=user,
         jti=token["jti"],

@@ -16,12 +16,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import tokens
+from accounts import own, tokens
 from accounts.attempts import count_attempt, count_registration
 from accounts.errors import AttemptsError
 from accounts.models import User
 from accounts.serializers import (
     CredentialsSerializer,
+    NewPasswordSerializer,
+    PasswordSerializer,
     RefreshSerializer,
     RegistrationSerializer,
     UserSerializer,
@@ -31,6 +33,7 @@ from accounts.services import (
     require_registration,
     user_for_credentials,
 )
+from accounts.verified import TOKEN_ONLY, Scope
 
 
 @method_decorator(never_cache, name="dispatch")
@@ -93,12 +96,41 @@ class RegisterView(OpenView):
 
 @method_decorator(never_cache, name="dispatch")
 class MeView(APIView):
-    """Show the user of the access token."""
+    """The user of the access token."""
+
+    scopes = {"GET": Scope.READ, "DELETE": TOKEN_ONLY}
 
     def get(self, request: Request) -> Response:
         """Show the user."""
-        assert isinstance(request.user, User)  # by the permission class
-        return Response(UserSerializer(request.user).data)
+        return Response(UserSerializer(_user_of(request)).data)
+
+    def delete(self, request: Request) -> Response:
+        """Delete the user and everything that belongs to it."""
+        password = _checked(PasswordSerializer, request)["password"]
+        user = _user_of(request)
+        count_attempt(request, account=user.username)
+        own.delete_account(user.pk, password=password)
+        return Response(status=204)
+
+
+@method_decorator(never_cache, name="dispatch")
+class PasswordView(APIView):
+    """Set a new password, for whoever knows the current one."""
+
+    scopes = {"POST": TOKEN_ONLY}
+
+    def post(self, request: Request) -> Response:
+        """Set it, end all tokens, and return a new pair."""
+        passwords = _checked(NewPasswordSerializer, request)
+        user = _user_of(request)
+        count_attempt(request, account=user.username)
+        changed = own.change_password(user.pk, **passwords)
+        return Response(asdict(tokens.issue_tokens(user=changed)))
+
+
+def _user_of(request: Request) -> User:
+    assert isinstance(request.user, User)  # by the permission class
+    return request.user
 
 
 @never_cache

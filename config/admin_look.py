@@ -91,6 +91,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item("Users", "person", "accounts.user"),
                     _item("Groups", "group", "auth.group"),
+                    _item("API keys", "vpn_key", "accounts.apikey"),
                     _item("Budgets", "savings", "llmchat.budget"),
                 ],
             },

@@ -14,7 +14,7 @@ django_application: Any = get_asgi_application()
 
 # These import Django applications, which are loaded only now.
 from llmchat import conf, database, routing  # noqa: E402
-from llmchat.urls import CHAT, STREAMS  # noqa: E402
+from llmchat.urls import ANSWERS  # noqa: E402
 from serving.body_limit import BodyLimit, Receive, Scope, Send  # noqa: E402
 from serving.draining import Draining  # noqa: E402
 from serving.heartbeat import Heartbeat  # noqa: E402
@@ -30,8 +30,7 @@ chat: Any = SendLimit(
 )
 http = URLRouter(
     [
-        re_path(rf"^{CHAT}/?$", chat),
-        re_path(rf"^{STREAMS}/[^/]+/?$", chat),
+        *(re_path(rf"^{pattern}$", chat) for pattern in ANSWERS),
         re_path(r"", django_application),
     ]
 )

@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -137,6 +138,17 @@ def names(name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
         return tuple(part.strip() for part in raw.split(",") if part.strip())
 
     return _read(name, parse, default, "names separated by commas")
+
+
+def networks(name: str) -> tuple[str, ...]:
+    """Return the variable as networks in CIDR notation; an address is a small one."""
+
+    def parse(raw: str) -> tuple[str, ...]:
+        parts = (part.strip() for part in raw.split(","))
+        return tuple(str(ip_network(part, strict=False)) for part in parts if part)
+
+    must_be = "addresses or networks such as 10.0.0.0/8, separated by commas"
+    return _read(name, parse, (), must_be)
 
 
 def fernet_keys(name: str) -> tuple[str, ...]:

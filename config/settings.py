@@ -72,6 +72,7 @@ INSTALLED_APPS = [
 # All of them are asynchronous: a synchronous one would hold a thread while a request
 # waits for a provider.
 MIDDLEWARE = [
+    "serving.request_id.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "serving.middleware.ContentSecurityMiddleware",
     "serving.unstorable.NulMiddleware",
@@ -248,7 +249,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["serving.parsers.BoundedJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.BearerAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.HasScope"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "serving.negotiation.ContentNegotiation",
     "DEFAULT_SCHEMA_CLASS": "llmchat.description.schema.DescribedSchema",
     "EXCEPTION_HANDLER": "serving.errors.api_exception_handler",
@@ -276,7 +277,7 @@ SPECTACULAR_SETTINGS = {
 # TLS ends at the proxy, so plain HTTP is allowed by default. The server trusts the
 # proxy for the client's address and scheme (docs/operations.md).
 SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", False)
-SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz)/?$"]  # probes speak plain HTTP
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)/?$"]  # probes speak plain HTTP
 SECURE_HSTS_SECONDS = env.integer("SECURE_HSTS_SECONDS", 0, least=0)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.boolean(
     "SECURE_COOKIES", SECURE_SSL_REDIRECT
@@ -299,7 +300,7 @@ LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     env.refuse("LOG_LEVEL", "must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
 
-LOGGING = logs.configuration(LOG_LEVEL)
+LOGGING = logs.configuration(LOG_LEVEL, for_people=DEBUG)
 
 # --- The project's own values ----------------------------------------------------
 
@@ -351,6 +352,9 @@ LLMCHAT: dict[str, Any] = {
         "LLMCHAT_MAX_SOCKETS_PER_USER", _DEFAULTS.max_sockets_per_user, least=1
     ),
     "drain_s": env.seconds("LLMCHAT_DRAIN_S", _DEFAULTS.drain_s),
+    "metrics_allow": env.networks("LLMCHAT_METRICS_ALLOW"),
+    "metrics_token": env.text("LLMCHAT_METRICS_TOKEN"),
+    "otel": env.boolean("LLMCHAT_OTEL", _DEFAULTS.otel),
     "cors_allowed_origins": env.origins("CORS_ALLOWED_ORIGINS", apps=True),
     "debug_origins": DEBUG,
     "encryption_keys": env.fernet_keys("LLMCHAT_ENCRYPTION_KEYS"),

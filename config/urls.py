@@ -27,5 +27,5 @@ urlpatterns = [
     ),
     path("admin/", admin.site.urls),
     path("", include("llmchat.urls")),
-    re_path(r"^(?P<path>(auth|llm)(/.*)?)$", errors.api_not_found),
+    re_path(r"^(?P<path>(auth|llm|v1)(/.*)?)$", errors.api_not_found),
 ]

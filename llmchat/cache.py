@@ -79,6 +79,17 @@ class _Link:
                 self.outage.begin(exc)
         return getattr(self._memory, name)(*args)
 
+    def answers(self) -> bool:
+        """Ask Redis whether it is there; not during an outage, which asks itself."""
+        if self.outage.lasts:
+            return False
+        try:
+            self._probe()
+        except (RedisError, OSError) as exc:
+            self.outage.begin(exc)
+            return False
+        return True
+
     def _probe(self) -> None:
         self._redis.get_client(write=True).ping()
 
@@ -101,6 +112,10 @@ class SharedCache(RedisCache):
     def outage(self) -> Outage:
         """Return the outage; while it lasts, calls use the memory at once."""
         return self._link.outage
+
+    def is_shared(self) -> bool:
+        """Return whether Redis answers; otherwise this process counts alone."""
+        return self._link.answers()
 
     def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
         """Increment a counter; start at zero if Redis came or went meanwhile."""

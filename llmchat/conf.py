@@ -37,6 +37,9 @@ class Conf:
     max_connections: int = 5000
     max_sockets_per_user: int = 50
     drain_s: float = 5.0
+    metrics_allow: tuple[str, ...] = ()
+    metrics_token: str = field(default="", repr=False)
+    otel: bool = False
     cors_allowed_origins: tuple[str, ...] = ()
     debug_origins: bool = False
     encryption_keys: tuple[str, ...] = field(default=(), repr=False)

@@ -20,6 +20,7 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "permission_denied": (403, "You may not do this"),
     "provider_not_found": (404, "Provider not found"),
     "conversation_not_found": (404, "Conversation not found"),
+    "key_not_found": (404, "You have no such API key"),
     "stream_not_found": (404, "No stream with this sessionId is running"),
     "session_active": (409, "A stream with this sessionId is already running"),
     "cancelled": (409, "The answer was cancelled"),
@@ -32,6 +33,7 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "address_not_configured": (503, "The address of {label} is not configured"),
     "price_not_configured": (503, "The price of this provider is not configured"),
     "draining": (503, "The server is about to restart, try again in a moment"),
+    "not_ready": (503, "Not ready"),
     "database_unavailable": (503, "The database is not available, try again soon"),
 }
 

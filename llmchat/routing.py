@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from channels.routing import URLRouter
@@ -12,7 +13,7 @@ from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 from django.urls import re_path
 
-from llmchat import conf
+from llmchat import conf, metrics
 from llmchat.api import origins
 from llmchat.api.namespace import ChatNamespace
 from llmchat.realtime import (
@@ -70,6 +71,7 @@ def build(http_fallback: Any) -> RealTime:
         max_payload_bytes=values.max_payload_bytes,
     )
     server = Server(socketio, options, judge_request=judge_request)
+    metrics.gauges.sockets = partial(transports_of, server)
     http = http_options()
     polling, websocket = make_consumers(server, http)
     return RealTime(
@@ -83,6 +85,14 @@ def build(http_fallback: Any) -> RealTime:
             ]
         ),
     )
+
+
+def transports_of(server: Server) -> dict[str, int]:
+    """Return how many sessions there are, by transport."""
+    counts = dict.fromkeys(("polling", "websocket"), 0)
+    for session in (peer.session for peer in server):
+        counts[session.transport] += session.is_open
+    return counts
 
 
 def http_options() -> HttpOptions:

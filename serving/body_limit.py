@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
+from secrets import token_hex
 from typing import Any
 
 from serving import cors
+from serving.errors import shaped
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -18,9 +20,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_ANSWER = json.dumps(
-    {"error": "The request is too large", "code": "payload_too_large"}
-).encode()
+_FIELDS = {"error": "The request is too large", "code": "payload_too_large"}
 
 
 class _TooLongError(Exception):
@@ -71,14 +71,17 @@ def _announced_length(scope: Scope) -> int:
 
 async def _refuse(scope: Scope, send: Send) -> None:
     # The rest of the body is still arriving, so the connection cannot be reused.
+    answer = json.dumps(shaped(scope["path"], 413, _FIELDS)).encode()
     headers = [
         (b"content-type", b"application/json"),
-        (b"content-length", str(len(_ANSWER)).encode()),
+        (b"content-length", str(len(answer)).encode()),
         (b"connection", b"close"),
+        # No view has seen the request, nor any middleware.
+        (b"x-request-id", token_hex(8).encode()),
         *_cors_headers(scope),
     ]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": _ANSWER})
+    await send({"type": "http.response.body", "body": answer})
 
 
 def _cors_headers(scope: Scope) -> list[tuple[bytes, bytes]]:

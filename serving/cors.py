@@ -9,8 +9,24 @@ from __future__ import annotations
 from llmchat.api import origins
 from llmchat.realtime.cors import HttpOptions, cors_headers
 
-_PATHS = ("/auth/", "/llm/")
-_REQUEST_HEADERS = ("Authorization", "Content-Type", "If-None-Match", "Last-Event-ID")
+_PATHS = ("/auth/", "/llm/", "/v1/")
+# What the pages may send, OpenAI's SDK in a browser included.
+_REQUEST_HEADERS = (
+    *("Authorization", "Content-Type", "If-None-Match", "Last-Event-ID"),
+    *("Idempotency-Key", "OpenAI-Organization", "OpenAI-Project"),
+    *(
+        f"X-Stainless-{name}"
+        for name in (
+            *("Arch", "Custom-Poll-Interval", "Helper-Method", "Lang", "OS"),
+            *("Package-Version", "Poll-Helper", "Retry-Count", "Runtime"),
+            *("Runtime-Version", "Timeout"),
+        )
+    ),
+)
+_RESPONSE_HEADERS = (
+    *("ETag", "Retry-After", "X-Request-ID", "X-Should-Retry"),
+    *("X-LLMChat-Conversation-ID", "X-LLMChat-Cost"),
+)
 
 
 def is_open(path: str) -> bool:
@@ -26,7 +42,8 @@ def headers(origin: str | None) -> list[tuple[str, str]]:
         for name, value in cors_headers(origin, options)
     ]
     if any(name == "access-control-allow-origin" for name, _ in found):
-        found.append(("access-control-expose-headers", "ETag, Retry-After"))
+        exposed = ", ".join(_RESPONSE_HEADERS)
+        found.append(("access-control-expose-headers", exposed))
     return found
 
 
@@ -34,9 +51,6 @@ def preflight() -> list[tuple[str, str]]:
     """Return the further headers of a preflight response to an allowed origin."""
     return [
         ("access-control-allow-methods", "GET, POST, PATCH, DELETE"),
-        (
-            "access-control-allow-headers",
-            "Authorization, Content-Type, If-None-Match, Last-Event-ID",
-        ),
+        ("access-control-allow-headers", ", ".join(_REQUEST_HEADERS)),
         ("access-control-max-age", "3600"),
     ]

@@ -8,6 +8,7 @@ running answers have ended and their clients know, and then passes the signal on
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -20,9 +21,10 @@ from llmchat.answers import runtime
 from llmchat.overhead import overhead
 from llmchat.realtime import abort
 from llmchat.routing import RealTime
-from llmchat.urls import CHAT, STREAMS
+from llmchat.urls import ANSWERS
 from serving import garbage
 
+_ANSWERS = re.compile(f"/({'|'.join(ANSWERS)})")
 Handler = Callable[[int, FrameType | None], Any]
 
 # How long clients may take to fetch what is queued for them.
@@ -71,8 +73,7 @@ class Draining:
         """Wrap an HTTP request; note those that must end before the server stops."""
         # A server with a lifespan waits for requests itself, but loses the text of
         # streams that do not end in time.
-        streams = (f"/{CHAT}", f"/{STREAMS}")
-        if self._has_lifespan and not scope["path"].startswith(streams):
+        if self._has_lifespan and not _ANSWERS.fullmatch(scope["path"]):
             yield
             return
         key = object()

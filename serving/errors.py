@@ -27,11 +27,12 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from llmchat import database
+from llmchat.api.openai import errors as openai_errors
 from llmchat.errors import REFUSALS
 
 logger = logging.getLogger("llmchat.api")
 
-_API_PATH = re.compile(r"/(auth|llm)(/|$)")
+_API_PATH = re.compile(r"/(auth|llm|v1)(/|$)")
 INTERNAL_ERROR = {"error": REFUSALS["internal_error"][1], "code": "internal_error"}
 BAD_REQUEST = {"error": "The request cannot be served", "code": "bad_request"}
 NOT_FOUND = {"error": "There is nothing at this address", "code": "not_found"}
@@ -136,7 +137,14 @@ def _first_text(detail: Any, field: str = "") -> str:
 @csrf_exempt
 def api_not_found(request: HttpRequest, path: str = "") -> JsonResponse:
     """Respond 404 to an unknown path of the API, with debug on as well."""
-    return JsonResponse(NOT_FOUND, status=404)
+    return JsonResponse(shaped(request.path_info, 404, NOT_FOUND), status=404)
+
+
+def shaped(path: str, status: int, fields: dict[str, str]) -> dict[str, Any]:
+    """Return an error as the API at this path writes it."""
+    if not openai_errors.is_below(path):
+        return fields
+    return openai_errors.error_object(status, fields["error"], fields["code"])
 
 
 def _is_api(request: HttpRequest) -> bool:
@@ -146,7 +154,8 @@ def _is_api(request: HttpRequest) -> bool:
 def handler400(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     """Called by Django for a suspicious request, such as one with a wrong `Host`."""
     if _is_api(request):
-        return JsonResponse(BAD_REQUEST, status=400)
+        fields = shaped(request.path_info, 400, BAD_REQUEST)
+        return JsonResponse(fields, status=400)
     return defaults.bad_request(request, exception)
 
 
@@ -160,5 +169,6 @@ def handler404(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 def handler500(request: HttpRequest) -> HttpResponse:
     """Called by Django when a view that is not REST framework's raises."""
     if _is_api(request):
-        return JsonResponse(INTERNAL_ERROR, status=500)
+        fields = shaped(request.path_info, 500, INTERNAL_ERROR)
+        return JsonResponse(fields, status=500)
     return defaults.server_error(request)

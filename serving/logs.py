@@ -1,11 +1,15 @@
-"""The logging configuration, and a filter against floods."""
+"""The logging configuration: lines for people or programs, a filter against floods."""
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
+
+from llmchat import log_fields
 
 INTERVAL_S = 60.0
 
@@ -70,19 +74,41 @@ def _kind_of(record: logging.LogRecord) -> str | None:
     return next((kind for kind in _PEERS_FAULTS if text.startswith(kind)), None)
 
 
-def configuration(level: str) -> dict[str, Any]:
-    """Return the `LOGGING` setting; `level` is for the program's own loggers."""
+class JsonLines(logging.Formatter):
+    """A JSON object a line: the record, and what it is about."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Called by logging with each record."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        line: dict[str, object] = {
+            "time": moment.isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **log_fields.current(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def configuration(level: str, *, for_people: bool) -> dict[str, Any]:
+    """Return the `LOGGING` setting; `level` is for the program's own loggers.
+
+    `for_people`: plain lines, JSON otherwise.
+    """
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
+            "line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+            "json": {"()": "serving.logs.JsonLines"},
         },
         "filters": {"peers_fault": {"()": "serving.logs.PeersFault"}},
         "handlers": {
             "console": {
                 "class": "logging.StreamHandler",
-                "formatter": "line",
+                "formatter": "line" if for_people else "json",
                 # Not the loggers', which do not see what those below them log.
                 "filters": ["peers_fault"],
             }
@@ -102,6 +128,8 @@ def configuration(level: str) -> dict[str, Any]:
             "httpx": {"level": "WARNING"},
             "httpcore": {"level": "WARNING"},
             "aiohttp": {"level": "WARNING"},
+            # It logs every attempt, with its URL, while its collector is away.
+            "opentelemetry": {"level": "ERROR"},
             # It logs every attempt; llmchat.outages logs an outage once.
             "psycopg.pool": {"level": "ERROR"},
         },

@@ -23,7 +23,6 @@ from serving import cors
 
 Respond = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
-_CORS_PATHS = ("/auth/", "/llm/")
 _POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -169,8 +168,8 @@ class HostMiddleware(CommonMiddleware):
 
 
 def is_probe(path: str) -> bool:
-    """Return whether a path is that of a health check."""
+    """Return whether a path is one that machines ask for by an address."""
     return PROBES.fullmatch(path) is not None
 
 
-PROBES = re.compile(r"/(healthz|readyz)/?")
+PROBES = re.compile(r"/(healthz|readyz|metrics)/?")

@@ -74,7 +74,7 @@ def database_tests() -> list[str]:
     files = sorted(
         path.relative_to(ROOT)
         for folder in FOLDERS
-        for path in (ROOT / "tests" / folder).glob("test_*.py")
+        for path in (ROOT / "tests" / folder).rglob("test_*.py")
     )
     return [str(path) for path in files if not path.stem.endswith("_live")]
 

@@ -12,7 +12,10 @@ from scripts.imports import PACKAGES, base_of, find_modules, imported_by, is_bel
 
 # Each room of the product and the rooms that it may import, itself aside. Imports run
 # downwards, so there is no circle.
-_FLOOR = ("llmchat.conf", "llmchat.overhead")
+_FLOOR = (
+    *("llmchat.conf", "llmchat.overhead"),
+    *("llmchat.metrics", "llmchat.log_fields", "llmchat.tracing"),
+)
 _PROVIDERS = ("llmchat.providers",)
 _OUTSIDE = ("llmchat.outages", "llmchat.cache", "llmchat.database")
 _COMMON = (*_FLOOR, *_PROVIDERS, "llmchat.errors", *_OUTSIDE)
@@ -27,6 +30,9 @@ _API = (
 ROOMS: dict[str, tuple[str, ...]] = {
     "llmchat.conf": (),
     "llmchat.overhead": (),
+    "llmchat.metrics": ("llmchat.overhead",),
+    "llmchat.log_fields": (),
+    "llmchat.tracing": ("llmchat.conf",),
     "llmchat.providers": (),
     "llmchat.realtime": (),
     "llmchat.outages": (),
@@ -66,6 +72,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
 # What may be imported in one module alone.
 ONLY_IN: dict[str, tuple[str, ...]] = {
     "llmchat.providers.http.library": ("httpx", "httpx_aiohttp", "aiohttp"),
+    "llmchat.tracing": ("opentelemetry",),
 }
 
 # Importers, and what none of them may import, with all below it.

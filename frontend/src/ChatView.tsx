@@ -1,5 +1,6 @@
 import { useState } from "react";
 
+import { ApiKeys } from "./ApiKeys";
 import { Composer } from "./Composer";
 import { MessageLog } from "./MessageLog";
 import { type Provider, useProviders } from "./providers";
@@ -21,6 +22,7 @@ export function ChatView({ onLogOut, onLoggedOut }: ChatViewProps) {
   const { chat, connection, send, stop, clear } = useLLMStream(onLoggedOut);
   const { providers, problem } = useProviders(onLoggedOut);
   const [chosen, setChosen] = useState<string | null>(null);
+  const [showsKeys, setShowsKeys] = useState(false);
   const provider = chosen ?? firstUsable(providers);
 
   return (
@@ -34,6 +36,9 @@ export function ChatView({ onLogOut, onLoggedOut }: ChatViewProps) {
         <button type="button" onClick={clear} disabled={chat.messages.length === 0}>
           New chat
         </button>
+        <button type="button" onClick={() => setShowsKeys(true)}>
+          API keys
+        </button>
         <button type="button" onClick={onLogOut}>
           Log out
         </button>
@@ -45,6 +50,9 @@ export function ChatView({ onLogOut, onLoggedOut }: ChatViewProps) {
         onSend={(text) => send(provider, text)}
         onStop={stop}
       />
+      {showsKeys && (
+        <ApiKeys onClose={() => setShowsKeys(false)} onLoggedOut={onLoggedOut} />
+      )}
     </div>
   );
 }

@@ -20,12 +20,13 @@ export function configure(settings: { baseUrl: string }): void {
   baseUrl = settings.baseUrl.replace(/\/+$/, "");
 }
 
-interface RequestOptions {
+export interface RequestOptions {
   token?: string;
   body?: unknown;
+  method?: string;
 }
 
-/** Sends a GET, or a POST if there is a body. Rejects with ApiError. */
+/** Sends a GET, or a POST if there is a body, or `method`. Rejects with ApiError. */
 export async function request<T>(path: string, options: RequestOptions = {}): Promise<T> {
   const headers: Record<string, string> = { Accept: "application/json" };
   if (options.token !== undefined) headers["Authorization"] = `Bearer ${options.token}`;
@@ -35,6 +36,7 @@ export async function request<T>(path: string, options: RequestOptions = {}): Pr
     init.method = "POST";
     init.body = JSON.stringify(options.body);
   }
+  if (options.method !== undefined) init.method = options.method;
   const response = await send(path, init);
   const answer: unknown = await response.json().catch(() => null);
   if (!response.ok) throw toError(response.status, answer);

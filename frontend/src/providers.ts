@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 
 import { ApiError } from "./api";
-import { authorizedGet } from "./session";
+import { authorized } from "./session";
 
 /** One row of GET /llm/providers. */
 export interface Provider {
@@ -25,7 +25,7 @@ export function useProviders(onLoggedOut: () => void): Loaded {
 
   useEffect(() => {
     let current = true;
-    authorizedGet<{ providers: Provider[] }>("/llm/providers").then(
+    authorized<{ providers: Provider[] }>("/llm/providers").then(
       ({ providers }) => {
         if (current) setLoaded({ providers, problem: null });
       },

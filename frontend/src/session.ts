@@ -4,7 +4,7 @@
  * A refresh token works once, so tabs take a lock (Web Locks), and the second finds
  * the pair that the first has stored.
  */
-import { ApiError, request } from "./api";
+import { ApiError, request, type RequestOptions } from "./api";
 
 const ACCESS_KEY = "jwt_token";
 const REFRESH_KEY = "jwt_refresh_token";
@@ -43,14 +43,17 @@ export async function accessToken(refused?: string): Promise<string | null> {
   return storedToken(refused) ?? withLock(async () => storedToken(refused) ?? renewOnce());
 }
 
-/** Sends a GET with the user's token; retries once with a new one if it is rejected. */
-export async function authorizedGet<T>(path: string): Promise<T> {
+/** Sends a request with the user's token; once more with a new one if it is rejected. */
+export async function authorized<T>(
+  path: string,
+  options: RequestOptions = {},
+): Promise<T> {
   const token = await requireToken();
   try {
-    return await request<T>(path, { token });
+    return await request<T>(path, { ...options, token });
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 401) throw error;
-    return request<T>(path, { token: await requireToken(token) });
+    return request<T>(path, { ...options, token: await requireToken(token) });
   }
 }
 

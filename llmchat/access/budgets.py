@@ -1,6 +1,7 @@
 """Budgets: reserved before a provider is called, settled after the answer.
 
-An answer may begin while anything is left of each budget that applies to its user. The
+An answer may begin while anything is left of each budget that applies: those of its
+user, of the user's groups, and of the API key that asks. The
 most that it can cost is reserved in the same transaction, under the row locks of the
 budgets. So concurrent answers cannot spend the same remainder twice, and a budget is
 overdrawn by one answer at most. When the answer ends, its cost replaces the
@@ -43,6 +44,7 @@ class Ledger:
     def __init__(self) -> None:
         self._budgets: dict[int, Budget] = {}
         self._of_user: dict[int, list[Budget]] = {}
+        self._of_key: dict[int, list[Budget]] = {}
         self._reserved: dict[int, Decimal] = {}
         self._reservations: list[Reservation] = []
         self._settled: dict[UUID, None] = {}
@@ -50,11 +52,16 @@ class Ledger:
         self._now = timezone.now()
 
     def lock(
-        self, members: Mapping[int, Set[int]], budget_ids: Collection[int]
+        self,
+        members: Mapping[int, Set[int]],
+        key_ids: Collection[int],
+        budget_ids: Collection[int],
     ) -> None:
-        """Read the budgets of users, whose groups are given, and those named."""
+        """Read the budgets of users, with their groups, of keys, and those named."""
         groups = set().union(*members.values())
         wanted = Q(user__in=members) | Q(group__in=groups) | Q(pk__in=budget_ids)
+        if key_ids:
+            wanted |= Q(api_key__in=key_ids)
         self._budgets = {row.pk: row for row in _locked(Budget.objects.filter(wanted))}
         for user_id, theirs in members.items():
             self._of_user[user_id] = [
@@ -62,19 +69,29 @@ class Ledger:
                 for row in self._budgets.values()
                 if row.user_id == user_id or row.group_id in theirs
             ]
+        for key_id in key_ids:
+            self._of_key[key_id] = [
+                row for row in self._budgets.values() if row.api_key_id == key_id
+            ]
 
     def read_reserved(self) -> None:
-        """Read what is reserved of the users' budgets."""
-        wanted = {row.pk: row for rows in self._of_user.values() for row in rows}
+        """Read what is reserved of the users' and the keys' budgets."""
+        lists = (*self._of_user.values(), *self._of_key.values())
+        wanted = {row.pk: row for rows in lists for row in rows}
         if wanted:
             self._reserved = _reserved(list(wanted.values()))
 
-    def is_limited(self, user_id: int) -> bool:
-        """Return whether a user draws on any budget."""
-        return bool(self._of_user.get(user_id))
+    def drawn_on(self, user_id: int, key_id: int | None) -> list[Budget]:
+        """Return the budgets that apply to a user with an API key, or without one."""
+        of_key = [] if key_id is None else self._of_key.get(key_id, [])
+        return [*self._of_user.get(user_id, []), *of_key]
 
     def reserve(
-        self, user_id: int, message_id: UUID, most: Usage, cost: Decimal | None
+        self,
+        budgets: Sequence[Budget],
+        message_id: UUID,
+        most: Usage,
+        cost: Decimal | None,
     ) -> tuple[int, ...]:
         """Reserve what an answer uses at most; return the budgets that it draws on.
 
@@ -82,7 +99,6 @@ class Ledger:
 
         Raises: ChatError `budget_exceeded`, `price_not_configured`.
         """
-        budgets = self._of_user.get(user_id, [])
         for budget in budgets:
             spent = budget.spent_at(self._now)
             if spent + self._reserved.get(budget.pk, 0) >= budget.limit:
@@ -175,7 +191,7 @@ def _amount(budget: Budget, usage: Usage, cost: Decimal | None) -> Decimal:
 def _exceeded(budget: Budget, now: datetime, *, is_spent: bool) -> ChatError:
     """Return the error; a budget that is only reserved may be free again soon."""
     renews_at = budget.renews_at(now)
-    whose = "Your" if budget.group_id is None else "Your group's"
+    whose = _whose(budget)
     period = _ADJECTIVES[Budget.Period(budget.period)]
     noun = _NOUNS[Budget.Unit(budget.unit)]
     state = "used up" if is_spent else "taken up by answers that are being written"
@@ -187,3 +203,9 @@ def _exceeded(budget: Budget, now: datetime, *, is_spent: bool) -> ChatError:
         if is_spent
         else _RETRY_AFTER_RESERVED_S,
     )
+
+
+def _whose(budget: Budget) -> str:
+    if budget.api_key_id is not None:
+        return "The API key's"
+    return "Your" if budget.group_id is None else "Your group's"

@@ -46,6 +46,12 @@ class Route:
     output_price: Decimal | None
     fallback: Route | None = None
 
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is an address, and a key where one is needed."""
+        has_address = self.embedded or bool(self.provider.base_url)
+        return has_address and (bool(self.keys) or not self.provider.needs_key)
+
     def at(self, base_url: str) -> Provider:
         """Return the provider at another address."""
         return replace(self.provider, base_url=base_url)
@@ -182,5 +188,7 @@ def _as_value(row: models.Provider) -> Provider:
         system_role=cast("SystemRole", row.system_role),
         thinking=cast("Thinking", row.thinking),
         include_usage=row.include_usage,
+        takes_images=not row.embedded,
+        takes_tools=not row.embedded,
         models=LOCAL_MODELS if row.embedded else (),
     )

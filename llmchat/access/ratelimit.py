@@ -1,49 +1,82 @@
-"""The limit on messages per minute and user, over sockets, REST and all processes."""
+"""The limits on messages per minute, over sockets, REST and all processes.
+
+Each user has one, and an API key may have one of its own beside it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
 
 from django.conf import settings
 from django.core.cache import caches
 from django.http import HttpRequest
 from django_ratelimit.core import get_usage
 
-from llmchat import conf
+from llmchat import conf, metrics
 from llmchat.cache import SharedCache, in_cache, in_cache_later
 from llmchat.errors import refusal
 
 _GROUP = "llmchat.messages"
+_KEY_GROUP = "llmchat.messages.key"
 
 
-async def count_message(user_id: int) -> None:
-    """Count a message of the user; in this process alone during an outage of Redis.
+class Sender(Protocol):
+    """Whose messages are counted: those of a user, and of the API key that is used."""
+
+    @property
+    def user_id(self) -> int: ...
+
+    @property
+    def key_id(self) -> int | None: ...
+
+    @property
+    def messages_per_minute(self) -> int | None:
+        """The limit of the key, None for none."""
+
+
+async def count_message(sender: Sender) -> None:
+    """Count a message; in this process alone during an outage of Redis.
 
     Raises: ChatError `rate_limited`.
     """
-    limit = conf.get().messages_per_minute
-    if not limit:
-        return
+    for counter in _counters(sender):
+        retry_after = await _counted(*counter)
+        if retry_after is not None:
+            metrics.note_rate_limited()
+            raise refusal("rate_limited", retry_after=retry_after)
+
+
+def count_obeyed(sender: Sender) -> None:
+    """Count a message that is never rejected, such as a cancel, without waiting."""
+    for counter in _counters(sender):
+        if _shared_cache() is None:
+            _retry_after(*counter)
+        else:
+            in_cache_later(_retry_after, *counter)
+
+
+def _counters(sender: Sender) -> Iterator[tuple[str, int, int]]:
+    """Yield the counters of a message: group, whose, limit.
+
+    That of the key comes first: what is refused to one program leaves its user's
+    other ones alone.
+    """
+    if sender.key_id is not None and sender.messages_per_minute:
+        yield _KEY_GROUP, sender.key_id, sender.messages_per_minute
+    if limit := conf.get().messages_per_minute:
+        yield _GROUP, sender.user_id, limit
+
+
+async def _counted(group: str, ident: int, limit: int) -> int | None:
     cache = _shared_cache()
     if cache is None:
-        retry_after = _retry_after(user_id, limit)
-    else:
-        try:
-            retry_after = await in_cache(_retry_after, user_id, limit)
-        except TimeoutError:
-            cache.outage.begin("no answer in time")
-            retry_after = _retry_after(user_id, limit)
-    if retry_after is not None:
-        raise refusal("rate_limited", retry_after=retry_after)
-
-
-def count_obeyed(user_id: int) -> None:
-    """Count a message that is never rejected, such as a cancel, without waiting."""
-    limit = conf.get().messages_per_minute
-    if not limit:
-        return
-    if _shared_cache() is None:
-        _retry_after(user_id, limit)
-    else:
-        in_cache_later(_retry_after, user_id, limit)
+        return _retry_after(group, ident, limit)
+    try:
+        return await in_cache(_retry_after, group, ident, limit)
+    except TimeoutError:
+        cache.outage.begin("no answer in time")
+        return _retry_after(group, ident, limit)
 
 
 def _shared_cache() -> SharedCache | None:
@@ -54,14 +87,14 @@ def _shared_cache() -> SharedCache | None:
     return None
 
 
-def _retry_after(user_id: int, limit: int) -> int | None:
+def _retry_after(group: str, ident: int, limit: int) -> int | None:
     """Count a message; return the seconds to wait, None if it is within the limit."""
     usage: dict[str, int] | None = get_usage(
         # The library limits requests, but reads nothing of this one: group, key and
         # rate are given.
         HttpRequest(),
-        group=_GROUP,
-        key=lambda group, request: str(user_id),
+        group=group,
+        key=lambda _group, _request: str(ident),
         rate=f"{limit}/m",
         increment=True,
     )

@@ -1,8 +1,24 @@
-"""The admin: providers and their keys, budgets, conversations, what streams now.
+"""The admin: providers, keys, budgets, conversations, what streams now.
 
 Django imports this package for what its modules register.
 """
 
-from llmchat.admin import budgets, conversations, keys, messages, providers, running
+from llmchat.admin import (
+    api_keys,
+    budgets,
+    conversations,
+    keys,
+    messages,
+    providers,
+    running,
+)
 
-__all__ = ["budgets", "conversations", "keys", "messages", "providers", "running"]
+__all__ = [
+    "api_keys",
+    "budgets",
+    "conversations",
+    "keys",
+    "messages",
+    "providers",
+    "running",
+]

@@ -1,4 +1,4 @@
-"""Budgets in the admin: how much users and groups may use."""
+"""Budgets in the admin: how much users, groups and API keys may use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from llmchat.models import Budget
 
 @admin.register(Budget)
 class BudgetAdmin(ModelAdmin, SavesChanges):
-    """Budgets of users and groups, with the amounts spent.
+    """Budgets of users, groups and API keys, with the amounts spent.
 
     An amount spent is for one owner, unit and period, so only the limit of an
     existing budget can be changed.
@@ -37,12 +37,13 @@ class BudgetAdmin(ModelAdmin, SavesChanges):
     ]
     list_display_links = ["owner"]
     list_filter = ["period", "unit"]
-    list_select_related = ["user", "group"]
-    search_fields = ["user__username", "group__name"]
-    autocomplete_fields = ["user", "group"]
+    list_select_related = ["user", "group", "api_key__user"]
+    search_fields = ["user__username", "group__name", "api_key__prefix"]
+    autocomplete_fields = ["user", "group", "api_key"]
     fields = [
         "user",
         "group",
+        "api_key",
         "period",
         "unit",
         "limit",
@@ -61,13 +62,16 @@ class BudgetAdmin(ModelAdmin, SavesChanges):
     ) -> list[str]:
         """Fix the owner, unit and period of an existing budget."""
         shown = ["spent_now", "reserved_now", "renews"]
-        return shown if obj is None else ["user", "group", "period", "unit", *shown]
+        owners = ["user", "group", "api_key"]
+        return shown if obj is None else [*owners, "period", "unit", *shown]
 
     @admin.display(description=_("owner"), ordering="user__username")
     def owner(self, budget: Budget) -> str:
-        """Show the user or the group."""
+        """Show the user, the group or the API key."""
         if budget.user is not None:
             return budget.user.get_username()
+        if budget.api_key is not None:
+            return f"key {budget.api_key} of {budget.api_key.user}"
         return f"group {budget.group}"
 
     @admin.display(description=_("limit"), ordering="limit")

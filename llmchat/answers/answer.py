@@ -15,7 +15,8 @@ from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
 
-from llmchat.answers import runtime
+from llmchat import log_fields, metrics
+from llmchat.answers import calls, runtime
 from llmchat.answers.events import (
     Cancelled,
     Done,
@@ -29,9 +30,11 @@ from llmchat.answers.follower import Follower
 from llmchat.answers.generation import Generation
 from llmchat.answers.live_stream import LiveStream
 from llmchat.books.begin import StartUnknownError
+from llmchat.books.end import booked
 from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.errors import ChatError, refusal
 from llmchat.models import AnswerState
+from llmchat.tracing import Span
 
 logger = logging.getLogger(__name__)
 
@@ -119,23 +122,46 @@ def find_stream(
 async def _write(turn: Turn, stream: LiveStream) -> None:
     """Write one answer, from its start to its end."""
     shared = runtime.get()
+    span = calls.turn_began(turn, stream.user_id)
+    ids = {"userId": stream.user_id, "sessionId": turn.session_id}
+    log_fields.add(**ids, **span.log_fields)
     end: End = Failed(turn.session_id, refusal("internal_error"))
     try:
         begun = await _begin(turn, stream)
+        log_fields.add(messageId=str(begun.message_id))
+        calls.turn_stored(span, begun)
         stream.start(begun, _started(turn, begun))
-        generation = Generation(turn, begun, stream)
+        generation = Generation(turn, begun, stream, span=span)
         outcome = await generation.outcome()
         stored = await shared.ends.store(begun, outcome)
+        _count(generation, stored)
         end = _end(generation, stored)
     except ChatError as exc:
+        metrics.note_refused(exc.code)
         end = Failed(turn.session_id, exc)
     except Exception:
         # Whatever it is, the client gets an end.
         logger.exception("a turn broke")
     finally:
+        _end_span(span, stream, end)
         # Whoever hears of the end may use the name again.
         shared.streams.release(stream)
         stream.close(end)
+
+
+def _count(generation: Generation, outcome: Outcome) -> None:
+    metrics.note_ended(
+        outcome.state,
+        generation.route.provider.name,
+        tokens=outcome.usage.output_tokens,
+        first_token_s=generation.stream.first_token_s,
+    )
+
+
+def _end_span(span: Span, stream: LiveStream, end: End) -> None:
+    error = end.error.code if isinstance(end, Failed) else ""
+    state = type(end).__name__.lower()
+    calls.turn_ended(span, state, error, stream.first_token_s)
 
 
 async def _begin(turn: Turn, stream: LiveStream) -> Begun:
@@ -155,7 +181,7 @@ async def _begin(turn: Turn, stream: LiveStream) -> Begun:
 
 async def _store_start(turn: Turn, stream: LiveStream) -> Begun:
     try:
-        begun = await runtime.get().books.begin(stream.user_id, turn)
+        begun = await runtime.get().books.begin(stream.user_id, turn, stream.key_id)
     except StartUnknownError as exc:
         # Should it be there, it is no answer that anybody writes.
         unwritten = Generation(turn, exc.begun, stream)
@@ -185,6 +211,7 @@ def _started(turn: Turn, begun: Begun) -> Started:
 def _end(generation: Generation, outcome: Outcome) -> End:
     """Return the event that tells the client of the outcome."""
     begun, session_id = generation.begun, generation.turn.session_id
+    usage, cost = outcome.usage, booked(begun, outcome)[1]
     if outcome.state == AnswerState.COMPLETE:
         return Done(
             session_id=session_id,
@@ -194,13 +221,15 @@ def _end(generation: Generation, outcome: Outcome) -> End:
             message_id=begun.message_id,
             text=outcome.text,
             finish_reason=outcome.finish_reason,
-            usage=outcome.usage,
+            usage=usage,
+            tool_calls=outcome.tool_calls,
+            cost=cost,
         )
     place = (begun.conversation_id, begun.message_id)
     if outcome.state == AnswerState.CANCELLED:
-        return Cancelled(session_id, *place, outcome.text)
+        return Cancelled(session_id, *place, outcome.text, usage, cost)
     failure = generation.failure
     if failure is None or failure.code != outcome.error_code:
         # What is stored is not what the provider has said.
         failure = refusal(outcome.error_code, retry_after=_RETRY_AFTER_S)
-    return Failed(session_id, failure, outcome.text, *place)
+    return Failed(session_id, failure, outcome.text, *place, usage, cost)

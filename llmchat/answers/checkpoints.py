@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 
+from llmchat import log_fields
 from llmchat.answers.streams import LiveStream, Streams
 from llmchat.books.turn import Progress
 from llmchat.books.writer import Books
@@ -54,6 +55,7 @@ class Checkpoints:
             await asyncio.wait([self._task])
 
     async def _keep_books(self) -> None:
+        log_fields.begin()  # it is about all streams, not the one that began it
         while self._streams.running():
             await asyncio.sleep(INTERVAL_S)
             try:

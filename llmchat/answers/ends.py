@@ -171,4 +171,5 @@ def _unstored(outcome: Outcome) -> Outcome:
         state=AnswerState.ERROR,
         finish_reason="error",
         error_code="database_unavailable",
+        tool_calls=(),
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from uuid import UUID
 
 from llmchat.errors import ChatError
-from llmchat.providers.types import Usage
+from llmchat.providers.types import ToolCall, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The answer is whole. `finish_reason` is a value of `FinishReason`."""
+    """The answer is whole. `finish_reason` is a value of `FinishReason`.
+
+    `cost` is in US dollars, None where there are no prices.
+    """
 
     session_id: str
     provider: str
@@ -40,27 +44,39 @@ class Done:
     text: str
     finish_reason: str
     usage: Usage
+    tool_calls: tuple[ToolCall, ...] = ()
+    cost: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The stream ended badly; `partial` is the text that was sent before."""
+    """The stream ended badly; `partial` is the text that was sent before.
+
+    `usage` and `cost` are what it is billed for, None where it has not begun.
+    """
 
     session_id: str | None
     error: ChatError
     partial: str = ""
     conversation_id: UUID | None = None
     message_id: UUID | None = None
+    usage: Usage | None = None
+    cost: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The stream was cancelled; `partial` is the text that was sent before."""
+    """The stream was cancelled; `partial` is the text that was sent before.
+
+    `usage` and `cost` are what it is billed for.
+    """
 
     session_id: str
     conversation_id: UUID
     message_id: UUID
     partial: str
+    usage: Usage | None = None
+    cost: Decimal | None = None
 
 
 End = Done | Failed | Cancelled

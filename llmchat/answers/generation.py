@@ -12,11 +12,11 @@ import math
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 
 from llmchat.access.catalogue import Route
-from llmchat.answers import runtime
+from llmchat.answers import calls, runtime
 from llmchat.answers.live_stream import LiveStream
 from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.errors import ChatError, from_provider, refusal
@@ -36,6 +36,7 @@ from llmchat.providers.types import (
     Timeouts,
     Usage,
 )
+from llmchat.tracing import NOTHING, Span
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class Generation:
     is_counted: bool = False
     attempts: int = 0
     began: float = field(default_factory=time.monotonic)
+    span: Span = NOTHING
 
     @property
     def route(self) -> Route:
@@ -117,7 +119,10 @@ class Generation:
         """
         while True:
             try:
-                return await self._ask_route()
+                route = self.route
+                call = calls.Call(route.provider, partial(self._billed, route))
+                call.begin(self.span, self._chat)
+                return await call.watch(self._ask_route())
             except ProviderError as exc:
                 self._fall_back(exc)
 
@@ -172,6 +177,7 @@ class Generation:
             messages=self.turn.messages,
             max_output_tokens=self.begun.max_output_tokens,
             temperature=self.turn.temperature,
+            options=self.turn.options,
         )
 
     @property
@@ -246,7 +252,9 @@ class Generation:
         self.bill.append((self.route, finished.usage))
         self.attempts += finished.attempts
         model = finished.model or self._model
-        return self._outcome(AnswerState.COMPLETE, finished.reason.value, "", model)
+        reason = finished.reason.value
+        outcome = self._outcome(AnswerState.COMPLETE, reason, "", model)
+        return replace(outcome, tool_calls=finished.tool_calls)
 
     def broken_off(self, state: AnswerState, error: ChatError | None) -> Outcome:
         """Return the outcome of an answer that is not whole."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -57,11 +58,14 @@ class Reader(Protocol):
 class LiveStream:
     """One answer: its text so far, its readers, its one end.
 
+    `key_id` is the API key that asked for it, None where an access token did.
+    `first_token_s` is how long its first text has taken since it was asked for.
     `ended` is set once the end is stored, and its name may be used again.
     """
 
     __slots__ = (
         "_asking",
+        "_came_at",
         "_change",
         "_first_s",
         "_readers",
@@ -74,19 +78,26 @@ class LiveStream:
         "ended_at",
         "ending",
         "first_token_at",
+        "first_token_s",
         "interruption",
+        "key_id",
         "parts",
         "session_id",
         "started",
         "user_id",
     )
 
-    def __init__(self, user_id: int, session_id: str) -> None:
+    def __init__(
+        self, user_id: int, session_id: str, key_id: int | None = None
+    ) -> None:
         self.user_id = user_id
         self.session_id = session_id
+        self.key_id = key_id
         self.parts: list[str] = []
         self.chars = 0
         self.first_token_at: datetime | None = None
+        self.first_token_s: float | None = None
+        self._came_at = time.monotonic()
         self.begun: Begun | None = None
         self.started: Started | None = None
         self.cancelled = False
@@ -138,6 +149,7 @@ class LiveStream:
         if is_first:
             self._watch.go_on()
             self.first_token_at = timezone.now()
+            self.first_token_s = time.monotonic() - self._came_at
         self.parts += texts
         for text in texts:
             self.chars += len(text)

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 
-from llmchat import conf
+from llmchat import conf, log_fields, metrics, tracing
 from llmchat.answers.checkpoints import Checkpoints
 from llmchat.answers.ends import Ends
 from llmchat.answers.streams import LiveStream, Streams
@@ -42,6 +42,7 @@ class Runtime:
     """The shared parts of one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        tracing.start()
         self.loop = loop
         self.client = ProviderClient(timeouts())
         self.local_model = LocalModel()
@@ -71,6 +72,7 @@ class Runtime:
 
         Begins at once: not every server tells of its start.
         """
+        log_fields.begin()
         while True:
             await asyncio.shield(self.spawn(_sweep()))
             await asyncio.sleep(SWEEP_S)
@@ -116,6 +118,7 @@ class Runtime:
         await self.books.close()
         await self.client.aclose()
         await self.local_model.stop()
+        await tracing.stop()
 
 
 def _cut_off() -> ChatError:
@@ -138,6 +141,18 @@ def get() -> Runtime:
     if _runtime is None or _runtime.loop is not loop:
         _runtime = Runtime(loop)
     return _runtime
+
+
+def _count_running() -> int:
+    return 0 if _runtime is None else len(_runtime.streams.running())
+
+
+metrics.gauges.streams = _count_running
+
+
+def is_closing() -> bool:
+    """Return whether this process was told to stop; makes nothing of the runtime."""
+    return _runtime is not None and _runtime.closing
 
 
 def timeouts() -> Timeouts:

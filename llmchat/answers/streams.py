@@ -27,8 +27,10 @@ class Streams:
         self._ended: OrderedDict[UUID, LiveStream] = OrderedDict()
         self._ended_bytes = 0
 
-    def register(self, user_id: int, session_id: str) -> LiveStream:
+    def register(self, user_id: int, session_id: str, key_id: int | None) -> LiveStream:
         """Reserve the name of a stream; `release` gives it back.
+
+        `key_id` is the API key that asks, None where an access token does.
 
         Raises: ChatError `session_active`, `too_many_streams`.
         """
@@ -37,7 +39,7 @@ class Streams:
             raise refusal("session_active")
         if len(of_user) >= conf.get().max_streams_per_user:
             raise refusal("too_many_streams")
-        stream = of_user[session_id] = LiveStream(user_id, session_id)
+        stream = of_user[session_id] = LiveStream(user_id, session_id, key_id)
         self._by_user[user_id] = of_user
         return stream
 

@@ -11,8 +11,11 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from accounts.verified import Verified
+from llmchat import log_fields
 from llmchat.answers.events import Started, StreamEvent, Token
 from llmchat.answers.follower import Follower
+from llmchat.api.key_uses import store_uses
 from llmchat.api.wire import NAMES, payload, token_begin, token_rests
 from llmchat.database import read_database
 from llmchat.errors import ChatError
@@ -42,6 +45,8 @@ class AsyncAPIView(APIView):
         response: HttpResponseBase
         try:
             await read_database(self._initial, request)
+            await store_uses()
+            log_fields.add(userId=request.user.pk)
             handler = getattr(
                 self, str(request.method).lower(), self.http_method_not_allowed
             )
@@ -67,6 +72,13 @@ class AsyncAPIView(APIView):
 def user_id_of(request: Request) -> int:
     """Return the id of the user whose token a request has."""
     return int(request.user.pk or 0)
+
+
+def verified_of(request: Request) -> Verified:
+    """Return what the access token or API key of a request says."""
+    verified = request.auth
+    assert isinstance(verified, Verified)  # by the authentication class
+    return verified
 
 
 def quiet(response: Answer, error: ChatError) -> Answer:

@@ -9,8 +9,10 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
+from accounts.verified import Scope
 from llmchat.api.async_view import AsyncAPIView, user_id_of
 from llmchat.api.conversation_fields import in_full, in_list
+from llmchat.books.extra import decoded
 from llmchat.database import read_database
 from llmchat.models import Conversation, Message
 from llmchat.reports import own
@@ -24,12 +26,14 @@ _SPEAKERS = {
     Message.Role.SYSTEM.value: "System",
     Message.Role.USER.value: "User",
     Message.Role.ASSISTANT.value: "Assistant",
+    Message.Role.TOOL.value: "Tool",
 }
 
 
 class ConversationExportView(AsyncAPIView):
     """`GET /llm/conversations/{id}/export.json` and `export.md`."""
 
+    scopes = {"GET": Scope.READ}
     media_types = ("text/markdown",)
 
     async def get(
@@ -77,7 +81,12 @@ async def _markdown(row: Conversation) -> AsyncGenerator[str, None]:
         by = f" ({message.model})" if message.model else ""
         ended = Message.State.COMPLETE, Message.State.STREAMING
         note = "" if message.state in ended else f"\n*{message.get_state_display()}*\n"
-        yield f"\n## {speaker}{by}\n\n{message.content}\n{note}"
+        yield f"\n## {speaker}{by}\n\n{message.content}\n{_calls(message)}{note}"
+
+
+def _calls(message: Message) -> str:
+    calls = decoded(message.extra).get("toolCalls", ())
+    return "".join(f"\n`{call['name']}({call['arguments']})`\n" for call in calls)
 
 
 def _dumped(value: object) -> str:

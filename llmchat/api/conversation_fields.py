@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from llmchat.books.extra import decoded
 from llmchat.models import Conversation, Message
 
 
@@ -20,13 +21,16 @@ def in_list(row: Conversation) -> dict[str, Any]:
         "updatedAt": row.updated_at.isoformat(),
         "messageCount": row.message_count,
         "usage": {"inputTokens": row.input_tokens, "outputTokens": row.output_tokens},
-        "cost": _dollars(row.cost),
+        "cost": dollars(row.cost),
     }
 
 
 def in_full(row: Message) -> dict[str, Any]:
-    """Return a message; the fields of answers are null in others."""
-    return {
+    """Return a message; the fields of answers are null in others.
+
+    `images`, `toolCalls` and `toolCallId` are there where the message has them.
+    """
+    return decoded(row.extra) | {
         "id": str(row.pk),
         "role": row.role,
         "content": row.content,
@@ -37,11 +41,12 @@ def in_full(row: Message) -> dict[str, Any]:
         "finishReason": row.finish_reason or None,
         "code": row.error_code or None,
         "usage": _usage(row),
-        "cost": None if row.cost is None else _dollars(row.cost),
+        "cost": None if row.cost is None else dollars(row.cost),
     }
 
 
-def _dollars(cost: Decimal) -> str:
+def dollars(cost: Decimal) -> str:
+    """Return an amount as a plain decimal number."""
     return f"{cost.normalize():f}"
 
 

@@ -9,9 +9,10 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.verified import Scope
 from llmchat.access.ratelimit import count_message
 from llmchat.answers.stopping import delete
-from llmchat.api.async_view import AsyncAPIView, user_id_of
+from llmchat.api.async_view import AsyncAPIView, user_id_of, verified_of
 from llmchat.api.conversation_fields import in_full, in_list
 from llmchat.api.etags import json_with_etag
 from llmchat.api.validation import UNSTORABLE
@@ -25,20 +26,25 @@ from llmchat.reports import own
 class ConversationsView(AsyncAPIView):
     """`/llm/conversations`: the user's conversations, the latest first."""
 
+    scopes = {"GET": Scope.READ, "POST": Scope.CHAT}
+
     async def get(self, request: Request) -> HttpResponseBase:
         """List a page of them, or of those that `search` finds."""
         return json_with_etag(request, await read_database(_listed, request))
 
     async def post(self, request: Request) -> Response:
         """Create one without messages, to be named as `conversationId` in a turn."""
-        user_id = user_id_of(request)
-        await count_message(user_id)
-        created = await in_database(_created, user_id, _title(request, default=""))
+        sender = verified_of(request)
+        await count_message(sender)
+        title = _title(request, default="")
+        created = await in_database(_created, sender.user_id, title)
         return Response(in_list(created), status=201)
 
 
 class ConversationView(AsyncAPIView):
     """`/llm/conversations/{id}`: one of the user's conversations."""
+
+    scopes = {"GET": Scope.READ, "PATCH": Scope.CHAT, "DELETE": Scope.CHAT}
 
     async def get(self, request: Request, conversation_id: str) -> HttpResponseBase:
         """Return it with its messages, the first one first."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import DatabaseError, InterfaceError
 
-from accounts.errors import TokenError
+from accounts.errors import AccountError
 from llmchat import conf
 from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.answers import runtime
@@ -30,13 +30,12 @@ from llmchat.api.validation import (
 )
 from llmchat.api.visitors import (
     Visitor,
-    active_users,
     authenticate,
     check_expiry,
     error_data,
-    is_over,
     leave_when_idle,
     most_sockets,
+    no_longer_welcome,
     refused,
     room_of,
     visitor_of,
@@ -54,7 +53,7 @@ _REFUSAL_EVERY_S = 1.0
 
 
 class ChatNamespace(Namespace):
-    """Lets in whoever has an access token, and streams answers to them."""
+    """Lets in who has an access token or API key, and streams answers to them."""
 
     # The one end of each stream.
     vital = frozenset(NAMES[kind] for kind in (Cancelled, Done, Failed))
@@ -69,18 +68,19 @@ class ChatNamespace(Namespace):
         # Whoever floods is turned away before anything is spent on the token.
         self._check_blocked(claimed_user(socket.auth.get("token")))
         try:
-            user_id, expires_at = await authenticate(socket, socket.auth)
-        except TokenError as exc:
+            verified = await authenticate(socket, socket.auth)
+        except AccountError as exc:
             raise ConnectionRefused(exc.text, {"code": exc.code}) from exc
         except (DatabaseError, InterfaceError) as exc:
             error = refusal("database_unavailable")
             raise ConnectionRefused(error.text, error_data(error)) from exc
+        user_id = verified.user_id
         self._floods.count(user_id)
         self._check_blocked(user_id)
         self._make_room(user_id)
         # Not every server tells of its start, after which the books are put right.
         runtime.get()
-        socket.data = Visitor(user_id, expires_at)
+        socket.data = Visitor(verified)
         socket.join(room_of(user_id))
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._watch_tokens())
@@ -88,13 +88,13 @@ class ChatNamespace(Namespace):
     async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
         """Called when a client comes back: it must still be the same user's."""
         try:
-            user_id, expires_at = await authenticate(socket, auth)
-        except (TokenError, DatabaseError, InterfaceError):
+            verified = await authenticate(socket, auth)
+        except (AccountError, DatabaseError, InterfaceError):
             return False
-        visitor = visitor_of(socket)
+        visitor, user_id = visitor_of(socket), verified.user_id
         if user_id != visitor.user_id or self._floods.blocked_for(user_id):
             return False
-        visitor.expires_at = expires_at
+        visitor.verified = verified
         visitor.leaving = False
         return True
 
@@ -107,10 +107,10 @@ class ChatNamespace(Namespace):
             return self._turn_away(socket, name, args)
         self._floods.count(visitor.user_id)
         if name == CANCEL:
-            count_obeyed(visitor.user_id)
+            count_obeyed(visitor.verified)
             return True
         try:
-            await count_message(visitor.user_id)
+            await count_message(visitor.verified)
         except ChatError as exc:
             if name == ATTACH:
                 reject(ack, exc)
@@ -173,7 +173,8 @@ class ChatNamespace(Namespace):
         try:
             check_expiry(socket)
             turn = turn_from(validated(TURN_FIELDS, args[0] if args else None))
-            stream = streams.register(visitor_of(socket).user_id, turn.session_id)
+            sender = visitor_of(socket).verified
+            stream = streams.register(sender.user_id, turn.session_id, sender.key_id)
         except ChatError as exc:
             _refuse(socket, args, exc, ack)
             leave_when_idle(socket, exc)
@@ -232,20 +233,17 @@ class ChatNamespace(Namespace):
         socket.spawn(_too_late(socket, args, ending, ack))
 
     async def _watch_tokens(self) -> None:
-        """Send away those whose token or account has ended while they were silent."""
+        """Send away whose token, key or account has ended while they were silent."""
         while self.sockets or self.absent:
             await asyncio.sleep(conf.get().ping_interval_ms / 2000)
-            # The answer says nothing of those who join while it is awaited.
-            asked = self.sockets
-            users = {visitor_of(socket).user_id for socket in asked}
             try:
-                active = await active_users(users)
+                # Says nothing of those who join while it is awaited.
+                leaving = await no_longer_welcome(self.sockets)
             except (DatabaseError, InterfaceError) as exc:
                 logger.warning("no check of users, no database: %s", exc)
                 continue
-            for socket in asked:
-                if visitor_of(socket).user_id not in active or is_over(socket):
-                    socket.close_transport()
+            for socket in leaving:
+                socket.close_transport()
 
 
 def _listen(socket: Socket, stream: LiveStream, *, is_owner: bool) -> SocketReader:

@@ -9,18 +9,27 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.verified import Scope
 from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.answers import runtime
 from llmchat.answers.answer import find_stream, no_stream
 from llmchat.answers.follower import Follower
 from llmchat.answers.live_stream import LiveStream
-from llmchat.api.async_view import END_ID, AsyncAPIView, follow, user_id_of
+from llmchat.api.async_view import (
+    END_ID,
+    AsyncAPIView,
+    follow,
+    user_id_of,
+    verified_of,
+)
 from llmchat.api.wire import place, started_fields
 from llmchat.errors import refusal
 
 
 class StreamsView(AsyncAPIView):
     """`GET /llm/streams`: the user's running streams."""
+
+    scopes = {"GET": Scope.READ}
 
     async def get(self, request: Request) -> Response:
         """List what the user may attach to, the oldest first."""
@@ -32,14 +41,16 @@ class StreamsView(AsyncAPIView):
 class StreamView(AsyncAPIView):
     """`/llm/streams/{messageId}`: one of the user's streams."""
 
+    scopes = {"GET": Scope.READ, "DELETE": Scope.CHAT}
+
     async def get(self, request: Request, message_id: str) -> HttpResponseBase:
         """Follow it as server-sent events, behind `Last-Event-ID` where that is sent.
 
         A client that has the end gets 204, at which an `EventSource` stops.
         """
-        user_id = user_id_of(request)
-        await count_message(user_id)
-        stream = _found(user_id, message_id)
+        sender = verified_of(request)
+        await count_message(sender)
+        stream = _found(sender.user_id, message_id)
         last = request.headers.get("Last-Event-ID", "")
         if last == END_ID:
             return HttpResponse(status=204)
@@ -49,9 +60,9 @@ class StreamView(AsyncAPIView):
 
     async def delete(self, request: Request, message_id: str) -> Response:
         """Cancel it, and answer when its end is stored."""
-        user_id = user_id_of(request)
-        count_obeyed(user_id)
-        stream = _found(user_id, message_id)
+        sender = verified_of(request)
+        count_obeyed(sender)
+        stream = _found(sender.user_id, message_id)
         begun, is_over = stream.begun, stream.end is not None
         if begun is None or is_over or not (stream.cancel() or stream.cancelled):
             raise no_stream()

@@ -11,6 +11,7 @@ from django.shortcuts import render
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.verified import Scope
 from llmchat.access import catalogue
 from llmchat.access.catalogue import Offer
 from llmchat.access.permissions import Access, access_of
@@ -26,6 +27,7 @@ from llmchat.api.async_view import (
     follow,
     quiet,
     user_id_of,
+    verified_of,
 )
 from llmchat.api.reading import reading
 from llmchat.api.validation import CHAT_FIELDS, turn_from, validated
@@ -38,13 +40,17 @@ from llmchat.errors import refusal
 class ChatView(AsyncAPIView):
     """`POST /llm/chat`: one turn, answered whole or as server-sent events."""
 
+    scopes = {"POST": Scope.CHAT}
+
     async def post(self, request: Request) -> HttpResponseBase:
         """Answer the turn in the body."""
-        user_id = user_id_of(request)
-        await count_message(user_id)
+        sender = verified_of(request)
+        await count_message(sender)
         fields = validated(CHAT_FIELDS, request.data)
         turn = turn_from(fields, session_id=f"rest-{uuid4()}")
-        stream = runtime.get().streams.register(user_id, turn.session_id)
+        stream = runtime.get().streams.register(
+            sender.user_id, turn.session_id, sender.key_id
+        )
         if fields.get("stream"):
             return await _streamed(turn, stream)
         return await _whole(turn, stream)
@@ -52,6 +58,8 @@ class ChatView(AsyncAPIView):
 
 class ProvidersView(AsyncAPIView):
     """`GET /llm/providers`: what a client may name as `provider`."""
+
+    scopes = {"GET": Scope.READ}
 
     async def get(self, request: Request) -> Response:
         """List the enabled providers that the user may use.

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib.auth import get_user_model
 
-from accounts.tokens import Verified, active_user, bearer_token, verify, was_active
+from accounts import api_keys
+from accounts.tokens import bearer_token, known, user_for_token
+from accounts.verified import Scope, Verified
 from llmchat import conf
 from llmchat.answers.live_stream import LiveStream
+from llmchat.api.key_uses import store_uses
 from llmchat.api.socket_reader import SocketReader
 from llmchat.database import read_database
 from llmchat.errors import ChatError, refusal
@@ -23,15 +27,19 @@ _TOKEN_CODES = frozenset({"token_expired", "token_invalid"})
 class Visitor:
     """What is known of a socket's client: its `data`.
 
-    `expires_at` in epoch seconds. `running` are the streams that it hears, `leaving`
-    says that the connection is to be closed behind them.
+    `verified` is what its token or API key says. `running` are the streams that it
+    hears, `leaving` says that the connection is to be closed behind them.
     """
 
-    user_id: int
-    expires_at: float
+    verified: Verified
     running: dict[LiveStream, SocketReader] = field(default_factory=dict)
     leaving: bool = False
     next_refusal_at: float = 0.0
+
+    @property
+    def user_id(self) -> int:
+        """Whose the socket is."""
+        return self.verified.user_id
 
 
 def room_of(user_id: int) -> str:
@@ -64,36 +72,79 @@ def visitor_of(socket: Socket) -> Visitor:
 
 
 async def authenticate(socket: Socket, auth: dict[str, Any]) -> Verified:
-    """Return whose token a CONNECT brings, and its end.
+    """Return what the access token or API key of a CONNECT says.
 
     A client that cannot set `auth` sends the header. Never the query, which ends up
     in access logs.
 
-    Raises: TokenError.
+    Raises: TokenError, ScopeError.
     """
     token = auth.get("token")
     if token is None or token == "":
         token = bearer_token(socket.handshake.headers.get("authorization"))
-    verified = verify(token)
-    if not was_active(verified):
-        await read_database(active_user, verified)
+    verified = known(token)
+    if verified is None:
+        verified = await read_database(_verified, token)
+    verified.require(Scope.CHAT)
+    await store_uses()
     return verified
 
 
-async def active_users(user_ids: set[int]) -> set[int]:
-    """Return those of the users that may still log in."""
-    return await read_database(_active_users, user_ids)
+def _verified(token: object) -> Verified:
+    return user_for_token(token)[1]
 
 
-def _active_users(user_ids: set[int]) -> set[int]:
+async def no_longer_welcome(sockets: Iterable[Socket]) -> list[Socket]:
+    """Return those whose token, key or account has ended; note what keys say now.
+
+    A token ends with its user's password, too.
+
+    Raises: DatabaseError, InterfaceError.
+    """
+    asked = {socket: visitor_of(socket).verified for socket in sockets}
+    users = {verified.user_id for verified in asked.values()}
+    generations = await read_database(_generations, users)
+    keys = {one.key_id for one in asked.values() if one.key_id is not None}
+    unrevoked = await read_database(api_keys.unrevoked, keys) if keys else {}
+    await store_uses()
+    return [
+        socket
+        for socket, verified in asked.items()
+        if _is_over(visitor_of(socket))
+        # Of one that has brought another token meanwhile nothing is known.
+        or (
+            visitor_of(socket).verified == verified
+            and _is_out(visitor_of(socket), generations, unrevoked)
+        )
+    ]
+
+
+def _generations(user_ids: set[int]) -> dict[int, int]:
+    """Return which tokens count of those of the users that are active."""
     users = get_user_model().objects.filter(pk__in=user_ids, is_active=True)
-    return set(users.values_list("pk", flat=True))
+    return dict(users.values_list("pk", "token_generation"))
 
 
-def is_over(socket: Socket) -> bool:
+def _is_over(visitor: Visitor) -> bool:
     """Return whether the token has ended and no stream needs the socket."""
-    visitor = visitor_of(socket)
-    return time.time() >= visitor.expires_at and not visitor.running
+    return time.time() >= visitor.verified.expires_at and not visitor.running
+
+
+def _is_out(
+    visitor: Visitor, generations: Mapping[int, int], unrevoked: Mapping[int, Verified]
+) -> bool:
+    """Return whether a token counts no more, or a key; else note what that says now."""
+    verified = visitor.verified
+    generation = generations.get(verified.user_id)
+    if generation is None or not verified.is_of(generation):
+        return True
+    if verified.key_id is None:
+        return False
+    now = unrevoked.get(verified.key_id)
+    if now is None or Scope.CHAT not in now.scopes:
+        return True
+    visitor.verified = now
+    return False
 
 
 def check_expiry(socket: Socket) -> None:
@@ -101,7 +152,7 @@ def check_expiry(socket: Socket) -> None:
 
     Raises: ChatError `token_expired`.
     """
-    if time.time() >= visitor_of(socket).expires_at:
+    if time.time() >= visitor_of(socket).verified.expires_at:
         raise refusal("token_expired")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from json.encoder import encode_basestring
 from typing import Any
 from uuid import UUID
@@ -61,20 +62,7 @@ def _fields(event: StreamEvent) -> dict[str, Any]:
         case Started():
             return started_fields(event)
         case Done():
-            return {
-                "sessionId": event.session_id,
-                "provider": event.provider,
-                "fullResponse": event.text,
-                "tokenCount": event.usage.output_tokens,
-                "model": event.model,
-                **place(event.conversation_id, event.message_id),
-                "finishReason": event.finish_reason,
-                "usage": {
-                    "inputTokens": event.usage.input_tokens,
-                    "outputTokens": event.usage.output_tokens,
-                    "source": event.usage.source,
-                },
-            }
+            return _done(event)
         case Failed():
             return _failure(event)
         case Cancelled():
@@ -95,6 +83,26 @@ def started_fields(event: Started) -> dict[str, Any]:
         "model": event.model,
         **place(event.conversation_id, event.message_id),
     }
+
+
+def _done(event: Done) -> dict[str, Any]:
+    fields = {
+        "sessionId": event.session_id,
+        "provider": event.provider,
+        "fullResponse": event.text,
+        "tokenCount": event.usage.output_tokens,
+        "model": event.model,
+        **place(event.conversation_id, event.message_id),
+        "finishReason": event.finish_reason,
+        "usage": {
+            "inputTokens": event.usage.input_tokens,
+            "outputTokens": event.usage.output_tokens,
+            "source": event.usage.source,
+        },
+    }
+    if event.tool_calls:
+        fields["toolCalls"] = [asdict(call) for call in event.tool_calls]
+    return fields
 
 
 def _failure(event: Failed) -> dict[str, Any]:

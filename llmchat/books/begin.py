@@ -16,12 +16,15 @@ from llmchat.books.conversations import (
     new_conversation,
     title_of,
 )
+from llmchat.books.extra import extra_of
 from llmchat.books.facts import Facts
-from llmchat.books.turn import Begun, Start
+from llmchat.books.turn import Begun, Start, Turn
 from llmchat.books.workers import worker_id
-from llmchat.errors import ChatError, refusal
+from llmchat.errors import ChatError, from_provider, refusal
 from llmchat.models import Conversation, Message
+from llmchat.providers import acceptance
 from llmchat.providers.answer import estimate_input_tokens
+from llmchat.providers.errors import BadRequestError
 from llmchat.providers.request import max_tokens
 from llmchat.providers.retry import MAX_RETRIES
 from llmchat.providers.types import Chat, Usage
@@ -51,9 +54,10 @@ def decide(facts: Facts, start: Start) -> Begun:
 
     Raises: ChatError `provider_not_found`, `permission_denied`, `key_not_configured`,
         `address_not_configured`, `token_invalid`, `session_active`, `too_many_streams`,
-        `conversation_not_found`, `budget_exceeded`, `price_not_configured`.
+        `conversation_not_found`, `budget_exceeded`, `price_not_configured`,
+        `bad_request`: the provider cannot take what the turn asks for.
     """
-    route = _route(facts, start)
+    route = _able(_route(facts, start), start.turn)
     if start.user_id not in facts.users:
         raise refusal("token_invalid")
     sessions = facts.sessions.setdefault(start.user_id, [])
@@ -73,8 +77,15 @@ def decide(facts: Facts, start: Start) -> Begun:
     goes_on(conversation, start, new_messages)
     first = conversation.message_count - len(new_messages)
     for position, message in enumerate(new_messages, first):
-        text = {"role": message.role, "content": message.content}
-        _add(facts, conversation, **text, id=uuid.uuid4(), position=position)
+        _add(
+            facts,
+            conversation,
+            id=uuid.uuid4(),
+            position=position,
+            role=message.role,
+            content=message.content,
+            extra=extra_of(message),
+        )
     _add_answer(facts, conversation, start, message_id, model)
     sessions.append(start.turn.session_id)
     return Begun(
@@ -97,6 +108,36 @@ def _route(facts: Facts, start: Start) -> catalogue.Route:
     )
     turn = start.turn
     return catalogue.route(turn.provider, access, turn.model, facts.known)
+
+
+def _able(route: catalogue.Route, turn: Turn) -> catalogue.Route:
+    """Return the route, without a fallback that cannot take the turn.
+
+    Raises: ChatError `bad_request`: the provider itself cannot, or is not configured
+        and the fallback cannot.
+    """
+    other = route.fallback
+    try:
+        acceptance.check(route.provider, _chat(turn, turn.model or route.default_model))
+        if other is None or _takes(other, turn):
+            return route
+        if not route.is_configured:
+            acceptance.check(other.provider, _chat(turn, other.default_model))
+    except BadRequestError as exc:
+        raise from_provider(exc) from exc
+    return replace(route, fallback=None)
+
+
+def _takes(fallback: catalogue.Route, turn: Turn) -> bool:
+    try:
+        acceptance.check(fallback.provider, _chat(turn, fallback.default_model))
+    except BadRequestError:
+        return False
+    return True
+
+
+def _chat(turn: Turn, model: str) -> Chat:
+    return Chat(model, turn.messages, turn.max_tokens, options=turn.options)
 
 
 def _check_running(sessions: list[str], start: Start) -> None:
@@ -162,14 +203,15 @@ def _reserved(
     that all of them are reserved, each with the limit that the provider is told.
     """
     turn = start.turn
-    if not facts.ledger.is_limited(start.user_id):
+    theirs = facts.ledger.drawn_on(start.user_id, start.key_id)
+    if not theirs:
         return route, (), turn.max_tokens
-    chat = Chat(turn.model or route.default_model, turn.messages, turn.max_tokens)
+    chat = _chat(turn, turn.model or route.default_model)
     limit = max_tokens(route.provider, chat) or budgets.DEFAULT_OUTPUT_TOKENS
     most = _times(MAX_ATTEMPTS, Usage(estimate_input_tokens(chat), limit, "estimated"))
     cost = route.highest_cost(most)
     everywhere = _times(2 if route.fallback else 1, most)
-    drawn_on = facts.ledger.reserve(start.user_id, message_id, everywhere, cost)
+    drawn_on = facts.ledger.reserve(theirs, message_id, everywhere, cost)
     if route.fallback and route.fallback.cost(most) is None:
         # What it would cost could not be settled.
         route = replace(route, fallback=None)

@@ -6,7 +6,8 @@ one, and the hash of the history that comes in finds it in one indexed query.
 
 An answer counts with the text that was sent, whatever became of it, because that is
 what the client put into its history; an answer without any text does not count,
-because the client has none either. An answer counts only once it has ended.
+because the client has none either. An answer counts only once it has ended. Images and
+tool calls count as they are stored (`extra.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
+from llmchat.books.extra import extra_of
 from llmchat.books.sql import Columns
 from llmchat.books.turn import KnownHistory, Start, Turn
 from llmchat.errors import refusal
@@ -28,24 +30,28 @@ _TITLE_LENGTH = 80
 # Of a title that a person gives.
 TITLE_LENGTH = 120
 _BATCH = 200
+_UNANSWERED = ("user", "tool")
 COLUMNS = Columns(Conversation, (field.name for field in Conversation._meta.fields))
 
 
-def extended_hash(thread_hash: str, role: str, content: str) -> str:
+def extended_hash(thread_hash: str, role: str, content: str, extra: str = "") -> str:
     """Return the hash of a history whose hash is `thread_hash` and one more message.
 
     The hash of the empty history is the empty string.
     """
-    # Roles hold no NUL, so no two histories give the same bytes.
+    # Roles hold neither NUL nor a plus, and the text of JSON no NUL, so no two
+    # histories give the same bytes.
     text = f"{thread_hash}{role}\0{content}"
+    if extra:
+        text = f"{thread_hash}{role}+{extra}\0{content}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def history_hash(messages: Iterable[tuple[str, str]]) -> str:
-    """Return the hash of a history given as (role, content) pairs."""
+def history_hash(messages: Iterable[tuple[str, str] | tuple[str, str, str]]) -> str:
+    """Return the hash of a history given as (role, content) or with what is extra."""
     thread_hash = ""
-    for role, content in messages:
-        thread_hash = extended_hash(thread_hash, role, content)
+    for message in messages:
+        thread_hash = extended_hash(thread_hash, *message)
     return thread_hash
 
 
@@ -54,32 +60,36 @@ def stored_hash(conversation_id: UUID) -> str:
     messages = (
         Message.objects.filter(conversation_id=conversation_id)
         .exclude(state=Message.State.STREAMING)
-        .exclude(content="")
+        .exclude(content="", extra="")
         .order_by("position")
-        .values_list("role", "content")
+        .values_list("role", "content", "extra")
     )
     return history_hash(messages.iterator(chunk_size=_BATCH))
 
 
-def start_of(user_id: int, turn: Turn) -> Start:
+def start_of(user_id: int, turn: Turn, key_id: int | None = None) -> Start:
     """Return the start of a turn, with the hashes of what its history may be."""
     hashes = [""]
     for message in turn.messages:
-        hashes.append(extended_hash(hashes[-1], message.role, message.content))
+        hashes.append(_extended(hashes[-1], message))
     lengths = _known_lengths(turn) if turn.conversation_id is None else []
     known = tuple(KnownHistory(length, hashes[length]) for length in lengths)
-    return Start(user_id, turn, known, hashes[-1])
+    return Start(user_id, turn, known, hashes[-1], key_id)
+
+
+def _extended(thread_hash: str, message: ChatMessage) -> str:
+    return extended_hash(thread_hash, message.role, message.content, extra_of(message))
 
 
 def _known_lengths(turn: Turn) -> list[int]:
     """Return how many of the messages may be stored already, the likeliest first.
 
     All but the last, as a rule. A turn that was refused left its message in the
-    client's history and nowhere else, so the same without the user's unanswered
-    messages is looked for as well.
+    client's history and nowhere else, and an answer may have several results of tools
+    behind it, so the same without what is unanswered is looked for as well.
     """
     whole = answered = len(turn.messages) - 1
-    while answered and turn.messages[answered - 1].role == "user":
+    while answered and turn.messages[answered - 1].role in _UNANSWERED:
         answered -= 1
     return [length for length in dict.fromkeys((whole, answered)) if length]
 
@@ -96,7 +106,7 @@ def found(
     if turn.conversation_id is not None:
         for row in own:
             if row.pk == turn.conversation_id:
-                return row, turn.messages[-1:]
+                return row, _latest(turn.messages)
         raise refusal("conversation_not_found")
     for known in start.known:
         same = [row for row in own if row.thread_hash == known.hash]
@@ -104,6 +114,15 @@ def found(
             latest = max(same, key=lambda row: row.updated_at)
             return latest, turn.messages[known.length :]
     return None
+
+
+def _latest(messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
+    """Return the user's message, or the results of tools behind the last answer."""
+    first = len(messages) - 1
+    while first and messages[first - 1].role in _UNANSWERED:
+        first -= 1
+    behind = messages[first:]
+    return behind if any(m.role == "tool" for m in behind) else messages[-1:]
 
 
 def new_conversation(start: Start, now: datetime) -> Conversation:
@@ -118,7 +137,7 @@ def new_conversation(start: Start, now: datetime) -> Conversation:
 
 def title_of(turn: Turn) -> str:
     """Return the title of a conversation that begins with a turn."""
-    first = next(m.content for m in turn.messages if m.role == "user")
+    first = next((m.content for m in turn.messages if m.role == "user"), "")
     title = " ".join(first[: 4 * _TITLE_LENGTH].split())
     if len(title) > _TITLE_LENGTH:
         title = title[: _TITLE_LENGTH - 1] + "…"
@@ -142,8 +161,6 @@ def goes_on(
         conversation.thread_hash = start.thread_hash
     else:
         for message in messages:
-            conversation.thread_hash = extended_hash(
-                conversation.thread_hash, message.role, message.content
-            )
+            conversation.thread_hash = _extended(conversation.thread_hash, message)
     conversation.message_count += len(messages)
     conversation.provider = start.turn.provider

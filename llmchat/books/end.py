@@ -14,6 +14,7 @@ from uuid import UUID
 from llmchat.access import budgets, catalogue, keys
 from llmchat.books import pieces, totals
 from llmchat.books.conversations import extended_hash, stored_hash
+from llmchat.books.extra import extra_of_answer
 from llmchat.books.facts import Facts, Stored
 from llmchat.books.sql import Columns
 from llmchat.books.turn import Begun, End, Outcome, storable
@@ -26,6 +27,7 @@ _ENDED = Columns(
     [
         "state",
         "content",
+        "extra",
         "provider",
         "model",
         "finish_reason",
@@ -41,7 +43,7 @@ _ENDED = Columns(
         "id",
     ],
 )
-_AMENDED = Columns(Message, ["state", "finish_reason", "error_code", "id"])
+_AMENDED = Columns(Message, ["state", "extra", "finish_reason", "error_code", "id"])
 
 
 @dataclass(slots=True)
@@ -57,7 +59,7 @@ class Ended:
 def decide(facts: Facts, ended: Ended, end: End) -> bool:
     """Note what an end stores; return whether this was the answer's end."""
     begun, outcome = end.begun, end.outcome
-    usage, cost = _booked(begun, outcome)
+    usage, cost = booked(begun, outcome)
     conversation = facts.conversations.get(begun.conversation_id)
     if conversation is None:
         # Deleted; what was used is used.
@@ -109,9 +111,12 @@ def _note_end(facts: Facts, ended: Ended, conversation: Conversation, end: End) 
     if conversation.thread_hash != begun.thread_hash:
         # Another turn went on with it meanwhile.
         ended.rehash.add(conversation.pk)
-    elif outcome.text:
+    elif outcome.text or outcome.tool_calls:
         conversation.thread_hash = extended_hash(
-            begun.thread_hash, Message.Role.ASSISTANT, storable(outcome.text)
+            begun.thread_hash,
+            Message.Role.ASSISTANT,
+            storable(outcome.text),
+            extra_of_answer(outcome.tool_calls),
         )
     conversation.updated_at = facts.now
     _note_state(facts, ended, conversation, end)
@@ -135,10 +140,12 @@ def _amend(facts: Facts, ended: Ended, conversation: Conversation, end: End) -> 
         {
             "id": end.begun.message_id,
             "state": outcome.state,
+            "extra": extra_of_answer(outcome.tool_calls),
             "finish_reason": outcome.finish_reason,
             "error_code": outcome.error_code,
         }
     )
+    ended.rehash.add(conversation.pk)
     ended.restate.add(conversation.pk)
     facts.changed[conversation.pk] = conversation
 
@@ -158,7 +165,7 @@ def note_keys(begun: Begun, outcome: Outcome) -> None:
     keys.note(route.keys, outcome.refused, worked=worked)
 
 
-def _booked(begun: Begun, outcome: Outcome) -> tuple[Usage, Decimal | None]:
+def booked(begun: Begun, outcome: Outcome) -> tuple[Usage, Decimal | None]:
     """Return what is booked for an answer, everywhere alike, and what it costs."""
     usage, cost = outcome.usage, _route(begun, outcome).cost(outcome.usage)
     if outcome.before is None:
@@ -190,6 +197,7 @@ def _row(facts: Facts, end: End, usage: Usage, cost: Decimal | None) -> dict[str
         "id": end.begun.message_id,
         "state": outcome.state,
         "content": storable(outcome.text),
+        "extra": extra_of_answer(outcome.tool_calls),
         "provider": _route(end.begun, outcome).provider.name,
         "model": outcome.model,
         "finish_reason": outcome.finish_reason,

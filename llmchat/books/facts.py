@@ -77,7 +77,8 @@ def read(starts: Sequence[Start], ends: Sequence[End], *, wait: bool) -> Facts:
     budgets = {pk for end in ends for pk in end.begun.budgets}
     if budgets or (facts.users and facts.known.has_budgets):
         members = {pk: facts.groups.get(pk, frozenset()) for pk in facts.users}
-        facts.ledger.lock(members, budgets)
+        keys = {start.key_id for start in starts if start.key_id is not None}
+        facts.ledger.lock(members, keys, budgets)
     return facts
 
 

@@ -8,7 +8,13 @@ from uuid import UUID
 
 from llmchat.access.catalogue import Route
 from llmchat.models import AnswerState
-from llmchat.providers.types import ChatMessage, Usage
+from llmchat.providers.types import (
+    NO_OPTIONS,
+    ChatMessage,
+    Options,
+    ToolCall,
+    Usage,
+)
 
 # Checkpoints renew it; a worker that misses so many of them is dead.
 LEASE = timedelta(seconds=60)
@@ -16,7 +22,10 @@ LEASE = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A validated request for an answer; the last message is the user's."""
+    """A validated request for an answer.
+
+    The last message is the user's, or the result of a tool.
+    """
 
     session_id: str
     provider: str
@@ -25,6 +34,7 @@ class Turn:
     temperature: float | None = None
     max_tokens: int | None = None
     conversation_id: UUID | None = None
+    options: Options = NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +92,7 @@ class Outcome:
     refused: dict[str, str] = field(default_factory=dict)
     fell_back: bool = False
     before: Usage | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +108,14 @@ class Start:
     """A turn that is to be stored.
 
     `known` is what may be stored of its history, the likeliest first; `thread_hash` is
-    the hash of all of it.
+    the hash of all of it. `key_id` is the API key that asks, if one does.
     """
 
     user_id: int
     turn: Turn
     known: tuple[KnownHistory, ...]
     thread_hash: str
+    key_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError
 
+from llmchat import log_fields
 from llmchat.books.batch import Contended, Item, Result, store, store_alone, unstored
 from llmchat.books.begin import unavailable
 from llmchat.books.checkpoint import Checkpointed
@@ -52,14 +53,14 @@ class Books:
         # A thread is left for the batches.
         self._room = asyncio.Semaphore(THREADS - 1)
 
-    async def begin(self, user_id: int, turn: Turn) -> Begun:
+    async def begin(self, user_id: int, turn: Turn, key_id: int | None = None) -> Begun:
         """Store the user's message and the answer to come.
 
         Raises: ChatError; StartUnknownError, where it may be stored all the same.
         """
         if self._is_full:
             raise unavailable()
-        begun: Begun = await self._stored(start_of(user_id, turn))
+        begun: Begun = await self._stored(start_of(user_id, turn, key_id))
         return begun
 
     async def end(self, begun: Begun, outcome: Outcome, again: bool = False) -> Outcome:
@@ -98,6 +99,7 @@ class Books:
         return await stored
 
     async def _write(self) -> None:
+        log_fields.begin()
         while batch := self._taken():
             items = [waiting.item for waiting in batch]
             try:

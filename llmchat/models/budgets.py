@@ -1,4 +1,4 @@
-"""Budgets of users and groups, and the amounts that running answers reserve."""
+"""Budgets of users, groups and API keys, and what running answers reserve of them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,15 @@ def today() -> date:
     return timezone.now().date()
 
 
+_OWNERS = ("user", "group", "api_key")
+
+
+def _has_only(owner: str) -> Q:
+    return Q(**{f"{name}__isnull": name != owner for name in _OWNERS})
+
+
 class Budget(Watched):
-    """What a user, or the members of a group together, may spend in a period.
+    """What a user, the members of a group together, or an API key may spend a period.
 
     Days and months are in UTC. `spent` is for the period that began on
     `period_start`; in any later one nothing is spent yet.
@@ -52,6 +59,15 @@ class Budget(Watched):
         related_name="budgets",
         help_text=_("All members of the group share this budget."),
     )
+    api_key = models.ForeignKey(
+        "accounts.ApiKey",
+        verbose_name=_("API key"),
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="budgets",
+        help_text=_("Beside the budgets of its user, which apply all the same."),
+    )
     period = models.CharField(max_length=8, choices=Period, default=Period.DAY)
     unit = models.CharField(max_length=8, choices=Unit, default=Unit.TOKENS)
     limit = models.DecimalField(
@@ -69,9 +85,9 @@ class Budget(Watched):
         ordering = ["pk"]
         constraints = [
             models.CheckConstraint(
-                condition=Q(user=None) ^ Q(group=None),
-                name="budget_of_a_user_or_a_group",
-                violation_error_message=_("Choose either a user or a group."),
+                condition=_has_only("user") | _has_only("group") | _has_only("api_key"),
+                name="budget_of_one_owner",
+                violation_error_message=_("Choose a user, a group or an API key."),
             ),
             models.UniqueConstraint(
                 fields=["user", "period", "unit"],
@@ -82,6 +98,11 @@ class Budget(Watched):
                 fields=["group", "period", "unit"],
                 name="budget_of_a_group",
                 violation_error_message=_("This group already has such a budget."),
+            ),
+            models.UniqueConstraint(
+                fields=["api_key", "period", "unit"],
+                name="budget_of_an_api_key",
+                violation_error_message=_("This API key already has such a budget."),
             ),
         ]
 

@@ -96,14 +96,16 @@ class Conversation(models.Model):
 class Message(models.Model):
     """One message of a conversation; an assistant message is one stored stream.
 
-    `worker` names the process that streams the answer. Until its end, the text is in
-    pieces (`workers.py`).
+    `extra` is what it holds besides text, as `books/extra.py` writes it, "" for
+    nothing. `worker` names the process that streams the answer. Until its end, the text
+    is in pieces (`workers.py`).
     """
 
     class Role(models.TextChoices):
         SYSTEM = "system", _("system")
         USER = "user", _("user")
         ASSISTANT = "assistant", _("assistant")
+        TOOL = "tool", _("tool")
 
     State: TypeAlias = AnswerState
 
@@ -121,6 +123,13 @@ class Message(models.Model):
     position = models.PositiveIntegerField()
     role = models.CharField(max_length=16, choices=Role)
     content = models.TextField(blank=True)
+    extra = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text=_("Images and tool calls, as JSON."),
+    )
     state = models.CharField(max_length=16, choices=State, default=State.COMPLETE)
     created_at = models.DateTimeField()
 

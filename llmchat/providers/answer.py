@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from .errors import ContentFilteredError, EmptyAnswerError, ProviderError
 from .reading import Reading, StopReason
-from .types import Chat, Finished, FinishReason, Usage
+from .text import encode_json
+from .types import Chat, ChatMessage, Finished, FinishReason, ToolCall, Usage
 
 _CHARS_PER_TOKEN = 4  # of English text; other scripts have fewer
+_CHARS_PER_CODE_TOKEN = 2  # of schemas and arguments, which are never fewer
+# Providers count pixels, which are not known here; none counts more for one picture.
+_TOKENS_PER_IMAGE = 5_000
+# Answers that end so hold no tool call that is sure to be whole.
+_CUT = frozenset({StopReason.LENGTH, StopReason.CONTENT_FILTER, StopReason.ERROR})
 _MAX_MODEL_CHARS = 128  # of the column that stores it
 
 
@@ -20,29 +26,65 @@ def conclude(reading: Reading, chat: Chat, attempts: int = 1) -> Finished:
     Raises:
         ProviderError: the answer was cut, blocked, empty, or broke down.
     """
-    _check(reading)
+    calls = _calls(reading)
+    _check(reading, calls)
     return Finished(
-        reason=_finish_reason(reading),
+        reason=FinishReason.TOOL_CALLS if calls else _finish_reason(reading),
         usage=_usage(reading, chat),
         model=_storable(reading.model),
         raw_reason=reading.raw_reason,
         attempts=attempts,
+        tool_calls=calls,
     )
 
 
 def estimate_input_tokens(chat: Chat) -> int:
-    """Guess the tokens of a request whose provider has counted none."""
+    """Guess the tokens of a request whose provider has counted none.
+
+    What is not text is guessed high, since budgets are reserved by it.
+    """
     chars = sum(len(message.content) for message in chat.messages)
-    return chars // _CHARS_PER_TOKEN + len(chat.messages)
+    tokens = chars // _CHARS_PER_TOKEN + len(chat.messages)
+    tokens += sum(map(_tokens_besides, chat.messages))
+    given = (chat.options.tools, chat.options.response_format)
+    code = sum(map(_size, given))
+    return tokens + code // _CHARS_PER_CODE_TOKEN
 
 
-def _check(reading: Reading) -> None:
+def _size(value: object) -> int:
+    try:
+        return len(encode_json(value)) if value else 0
+    except ValueError:
+        return 0  # what is nested too deeply is never sent
+
+
+def _tokens_besides(message: ChatMessage) -> int:
+    """Guess the tokens of what is no text in a message."""
+    calls = message.tool_calls
+    code = sum(len(call.name) + len(call.arguments) for call in calls)
+    images = len(message.images) * _TOKENS_PER_IMAGE
+    return images + code // _CHARS_PER_CODE_TOKEN
+
+
+def _calls(reading: Reading) -> tuple[ToolCall, ...]:
+    """Return the calls of an answer that may be whole.
+
+    Raises:
+        ProviderError: one of them is malformed.
+    """
+    is_cut = not reading.is_complete or reading.stop_reason in _CUT
+    if is_cut or reading.blocked or reading.refused:
+        return ()
+    return reading.calls.whole()
+
+
+def _check(reading: Reading, calls: tuple[ToolCall, ...]) -> None:
     reason = _printable(reading.raw_reason or "none")
     if not reading.is_complete:
         raise ProviderError("ended without a finish reason", retryable=True)
     if reading.stop_reason is StopReason.ERROR:
         raise ProviderError(f"finish reason {reason}", retryable=True)
-    if not reading.deltas:
+    if not reading.deltas and not calls:
         _refuse_silence(reading, reason)
 
 
@@ -51,7 +93,10 @@ def _refuse_silence(reading: Reading, reason: str) -> None:
     if reading.blocked or reading.refused or filtered:
         raise ContentFilteredError(f"finish reason {reason}")
     if reading.stop_reason is StopReason.TOOL:
-        raise ProviderError(f"finish reason {reason} without text")
+        # A model that was given tools may do better the next time.
+        raise ProviderError(
+            f"finish reason {reason} without text", retryable=reading.has_tools
+        )
     # The limit would cut the next attempt too, after as many thoughts and tokens.
     may_pass = reading.stop_reason is not StopReason.LENGTH
     raise EmptyAnswerError(f"finish reason {reason}", retryable=may_pass)
@@ -77,7 +122,7 @@ def _usage(reading: Reading, chat: Chat) -> Usage:
     inputs = reading.input_tokens
     if inputs is None:
         inputs = estimate_input_tokens(chat)
-    return Usage(inputs, reading.deltas, "estimated")
+    return Usage(inputs, reading.deltas + reading.calls.tokens, "estimated")
 
 
 def _storable(model: str) -> str:

@@ -8,8 +8,6 @@ from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
 
-import orjson
-
 from .answer import conclude
 from .classify import error_from_response
 from .decoder import Decoder
@@ -20,10 +18,11 @@ from .errors import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
+from .options import too_deep
 from .reading import Reading, as_dict
 from .registry import ADAPTERS
 from .retry import ConnectionDroppedError
-from .text import decode_json, without_key
+from .text import decode_json, encode_json, without_key
 from .transport import (
     AddressError,
     ConnectTimeoutError,
@@ -131,7 +130,8 @@ class ChatStream:
         Raises:
             ProviderError: the attempt failed.
         """
-        self._reading = reading = Reading()
+        has_tools = bool(self._chat.options.tools)
+        self._reading = reading = Reading(has_tools=has_tools)
         self._progress = reading.progress
         response, handed_over = await self._send(key), False
         try:
@@ -179,12 +179,12 @@ class ChatStream:
         if provider.models and chat.model not in provider.models:
             raise ModelNotFoundError("not one of the server's")
         request = self._adapter.build_request(provider, _checked(key), chat)
-        return Request(
-            request.url,
-            {**_HEADERS, **request.headers},
-            orjson.dumps(request.body),
-            self._timeouts.connect_s,
-        )
+        try:
+            body = encode_json(request.body)
+        except ValueError as exc:
+            raise too_deep() from exc
+        headers = {**_HEADERS, **request.headers}
+        return Request(request.url, headers, body, self._timeouts.connect_s)
 
     async def _next(self, response: Response) -> bytes | _End:
         """Return the next piece of the body, or what ended it."""

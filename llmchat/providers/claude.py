@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .classify import error_in
+from .claude_body import build_request, check
 from .errors import ProviderError
 from .events import decode_event
 from .reading import Reading, StopReason, as_dict, count
-from .request import ProviderRequest, build_history, endpoint, max_tokens, temperature
-from .types import Chat, Key, Provider
 
-API_VERSION = "2023-06-01"
-DEFAULT_MAX_TOKENS = 8192  # the field is required, whatever the client says
+__all__ = ["build_request", "check", "note_usage", "parse", "parse_whole"]
 
 _INPUT_COUNTS = (
     "input_tokens",
@@ -35,30 +33,6 @@ _STOP_REASONS = {
 }
 
 
-def build_request(provider: Provider, key: Key | None, chat: Chat) -> ProviderRequest:
-    """Return the request for a streamed answer.
-
-    Raises:
-        ProviderError: the chat or the provider's address cannot be sent.
-    """
-    history = build_history(chat)
-    body: dict[str, object] = {
-        "model": chat.model,
-        "max_tokens": max_tokens(provider, chat) or DEFAULT_MAX_TOKENS,
-        "messages": [{"role": m.role, "content": m.content} for m in history.turns],
-        "stream": True,
-    }
-    if history.system:
-        body["system"] = history.system
-    if (degree := temperature(provider, chat)) is not None:
-        body["temperature"] = min(degree, 1.0)
-    headers = {"anthropic-version": API_VERSION}
-    if key:
-        headers["x-api-key"] = key.value
-    url = endpoint(provider.base_url, "/messages", versions=("v1",))
-    return ProviderRequest(url, headers, body)
-
-
 def parse(name: bytes, data: bytes, reading: Reading) -> str:
     """Return the text of one event and note in `reading` what else it says.
 
@@ -70,12 +44,12 @@ def parse(name: bytes, data: bytes, reading: Reading) -> str:
         return ""
     kind = event.get("type")
     if kind == "content_block_delta":
-        return _read_delta(as_dict(event.get("delta")), reading)
+        return _read_delta(event, as_dict(event.get("delta")), reading)
     note_usage(event, reading)
     if kind == "error" or name == b"error" or event.get("error"):
         raise error_in(event)
     if kind == "content_block_start":
-        return _start_block(as_dict(event.get("content_block")), reading)
+        return _start_block(event, as_dict(event.get("content_block")), reading)
     if kind == "content_block_stop":
         reading.block_open = False
     elif kind == "message_start":
@@ -95,7 +69,10 @@ def parse_whole(body: object, reading: Reading) -> str:
     _start(body, reading)
     _stop(body, reading)
     content = body.get("content")
-    return "".join(map(_text_of, content)) if isinstance(content, list) else ""
+    blocks = content if isinstance(content, list) else []
+    for index, block in enumerate(map(as_dict, blocks)):
+        _begin_call(index, block, reading)
+    return "".join(map(_text_of, blocks))
 
 
 def note_usage(event: Mapping[str, object], reading: Reading) -> None:
@@ -118,17 +95,32 @@ def _start(message: Mapping[str, object], reading: Reading) -> None:
         reading.model = model
 
 
-def _start_block(block: Mapping[str, object], reading: Reading) -> str:
+def _start_block(
+    event: Mapping[str, object], block: Mapping[str, object], reading: Reading
+) -> str:
     reading.block_open = True
     if block.get("type") != "text":
         reading.thoughts += 1
+    _begin_call(event.get("index"), block, reading)
     return _text_of(block)
 
 
-def _read_delta(delta: Mapping[str, object], reading: Reading) -> str:
-    if delta.get("type") == "text_delta":
+def _begin_call(index: object, block: Mapping[str, object], reading: Reading) -> None:
+    if block.get("type") == "tool_use":
+        # Empty in a stream, where the input comes in pieces, but for some servers.
+        name, whole = block.get("name"), block.get("input")
+        reading.add_call(index, block.get("id"), name, default=whole)
+
+
+def _read_delta(
+    event: Mapping[str, object], delta: Mapping[str, object], reading: Reading
+) -> str:
+    kind = delta.get("type")
+    if kind == "text_delta":
         text = delta.get("text")
         return text if isinstance(text, str) else ""
+    if kind == "input_json_delta":
+        reading.calls.go_on(event.get("index"), delta.get("partial_json"))
     # Thinking, or its signature where it is not shown; what a later version adds.
     reading.thoughts += bool(delta)
     return ""

@@ -7,11 +7,15 @@ address, which has no version, and that thinking is on unless it is switched off
 
 from __future__ import annotations
 
-from .openai import build_body, note_usage, parse, parse_whole
+from .openai import note_usage, parse, parse_whole
+from .openai_body import build_body
+from .options import kind_of_format, not_taken, refuse_images
 from .request import ProviderRequest, endpoint
 from .types import Chat, Key, Provider
 
-__all__ = ["build_request", "note_usage", "parse", "parse_whole"]
+__all__ = ["build_request", "check", "note_usage", "parse", "parse_whole"]
+
+_MAX_STOPS = 16
 
 
 def build_request(provider: Provider, key: Key | None, chat: Chat) -> ProviderRequest:
@@ -20,9 +24,26 @@ def build_request(provider: Provider, key: Key | None, chat: Chat) -> ProviderRe
     Raises:
         ProviderError: the chat or the provider's address cannot be sent.
     """
+    check(provider, chat)
     body = build_body(provider, chat)
     if provider.thinking == "disabled":
         body["thinking"] = {"type": "disabled"}
     headers = {"Authorization": f"Bearer {key.value}"} if key else {}
     url = endpoint(provider.base_url, "/chat/completions")
     return ProviderRequest(url, headers, body)
+
+
+def check(provider: Provider, chat: Chat) -> None:
+    """Refuse what DeepSeek cannot take.
+
+    Raises:
+        BadRequestError: the chat has any of that.
+    """
+    options = chat.options
+    refuse_images(provider, chat)
+    if options.seed is not None:
+        raise not_taken(provider, "no seed")
+    if len(options.stop) > _MAX_STOPS:
+        raise not_taken(provider, f"no more than {_MAX_STOPS} stop sequences")
+    if kind_of_format(options) not in ("text", "json_object"):
+        raise not_taken(provider, "no response_format but text and json_object")

@@ -9,23 +9,15 @@ bare JSON that is no server-sent event; the reader keeps those lines.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import quote
 
 from .classify import error_in, is_error
 from .errors import ProviderError
 from .events import decode_event
+from .gemini_body import build_request, check
 from .reading import Reading, StopReason, as_dict, count, first_candidate
-from .request import (
-    History,
-    ProviderRequest,
-    build_history,
-    endpoint,
-    max_tokens,
-    temperature,
-)
-from .types import Chat, Key, Provider
 
-_VERSIONS = ("v1beta", "v1", "v1alpha")
+__all__ = ["build_request", "check", "note_usage", "parse", "parse_whole"]
+
 _FILTERED = (
     "SAFETY",
     "RECITATION",
@@ -52,21 +44,6 @@ _STOP_REASONS = {
     **dict.fromkeys(_FILTERED, StopReason.CONTENT_FILTER),
     **dict.fromkeys(_TOOL, StopReason.TOOL),
 }
-
-
-def build_request(provider: Provider, key: Key | None, chat: Chat) -> ProviderRequest:
-    """Return the request for a streamed answer.
-
-    Raises:
-        ProviderError: the chat or the provider's address cannot be sent.
-    """
-    body = _build_body(provider, chat)
-    # In a header, never in the query: addresses end up in logs.
-    headers = {"x-goog-api-key": key.value} if key else {}
-    model = quote(chat.model.removeprefix("models/"), safe="")
-    path = f"/models/{model}:streamGenerateContent"
-    url = endpoint(provider.base_url, path, versions=_VERSIONS)
-    return ProviderRequest(f"{url}?alt=sse", headers, body)
 
 
 def parse(name: bytes, data: bytes, reading: Reading) -> str:
@@ -104,37 +81,6 @@ def note_usage(response: Mapping[str, object], reading: Reading) -> None:
             _read_usage(usage, reading)
 
 
-def _build_body(provider: Provider, chat: Chat) -> dict[str, object]:
-    history = build_history(chat)
-    # Without it, projects made since October 2026 have their requests stored.
-    body: dict[str, object] = {"store": False}
-    if history.system and chat.model.removeprefix("models/").startswith("gemma-"):
-        history = _system_in_first_turn(history)
-    if history.system:
-        body["systemInstruction"] = {"parts": [{"text": history.system}]}
-    body["contents"] = [
-        {
-            "role": "model" if turn.role == "assistant" else "user",
-            "parts": [{"text": turn.content}],
-        }
-        for turn in history.turns
-    ]
-    config: dict[str, object] = {}
-    if (limit := max_tokens(provider, chat)) is not None:
-        config["maxOutputTokens"] = limit
-    if (degree := temperature(provider, chat)) is not None:
-        config["temperature"] = degree
-    if config:
-        body["generationConfig"] = config
-    return body
-
-
-def _system_in_first_turn(history: History) -> History:
-    first, *others = history.turns
-    content = f"{history.system}\n\n{first.content}"
-    return History("", (type(first)(first.role, content), *others))
-
-
 def _read(response: Mapping[str, object], reading: Reading) -> str:
     if isinstance(model := response.get("modelVersion"), str):
         reading.model = model
@@ -166,9 +112,15 @@ def _part_text(part: object, reading: Reading) -> str:
     text = part.get("text")
     if part.get("thought") or part.get("thoughtSignature"):
         reading.thoughts += 1
-    if part.get("thought") or not isinstance(text, str):
+    if part.get("thought"):
         return ""
-    return text
+    if isinstance(text, str) and text:
+        return text
+    if call := as_dict(part.get("functionCall")):
+        # Each is whole, so none goes on with another.
+        name, arguments = call.get("name"), call.get("args")
+        reading.add_call(reading.calls.count, call.get("id"), name, arguments)
+    return ""
 
 
 def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:

@@ -12,15 +12,12 @@ from typing import Any
 
 from .classify import error_in
 from .events import decode_event
+from .openai_body import build_body, check
 from .reading import Reading, StopReason, as_dict, count, first_candidate
-from .request import (
-    ProviderRequest,
-    build_history,
-    endpoint,
-    max_tokens,
-    temperature,
-)
+from .request import ProviderRequest, endpoint
 from .types import Chat, Key, Provider
+
+__all__ = ["build_request", "check", "note_usage", "parse", "parse_whole"]
 
 _STOP_REASONS = {
     "stop": StopReason.STOP,
@@ -56,27 +53,6 @@ def build_request(provider: Provider, key: Key | None, chat: Chat) -> ProviderRe
     return ProviderRequest(url, _headers(key), build_body(provider, chat))
 
 
-def build_body(provider: Provider, chat: Chat) -> dict[str, object]:
-    """Return the body that OpenAI's format and its relatives share."""
-    history = build_history(chat)
-    messages: list[dict[str, str]] = []
-    if history.system:
-        messages.append({"role": provider.system_role, "content": history.system})
-    messages += ({"role": m.role, "content": m.content} for m in history.turns)
-    body: dict[str, object] = {
-        "model": chat.model,
-        "messages": messages,
-        "stream": True,
-    }
-    if provider.include_usage:
-        body["stream_options"] = {"include_usage": True}
-    if (limit := max_tokens(provider, chat)) is not None:
-        body[provider.max_tokens_field] = limit
-    if (degree := temperature(provider, chat)) is not None:
-        body["temperature"] = degree
-    return body
-
-
 def parse(name: bytes, data: bytes, reading: Reading) -> str:
     """Return the text of one event and note in `reading` what else it says.
 
@@ -89,7 +65,7 @@ def parse(name: bytes, data: bytes, reading: Reading) -> str:
     chunk = decode_event(name, data)
     if chunk is None:
         return ""
-    if reading.model and not name and (text := _bare_text(chunk)):
+    if reading.may_be_bare and not name and (text := _bare_text(chunk)):
         return text
     note_usage(chunk, reading)
     if name == b"error" or _is_error(chunk):
@@ -157,10 +133,15 @@ def _is_error(chunk: Mapping[str, object]) -> bool:
 def _read(chunk: Mapping[str, object], part: str, reading: Reading) -> str:
     if not reading.model and isinstance(model := chunk.get("model"), str):
         reading.model = model
+        # A piece of a tool call may stand beside the text.
+        reading.may_be_bare = bool(model) and not reading.has_tools
     choice = first_candidate(chunk.get("choices"))
     if choice is None:
         return ""
-    text = _read_delta(as_dict(choice.get(part)), reading)
+    delta = as_dict(choice.get(part))
+    if reading.has_tools:
+        _read_calls(delta, reading)
+    text = _read_delta(delta, reading)
     if isinstance(reason := choice.get("finish_reason"), str) and reason:
         reading.stop(reason, _STOP_REASONS.get(reason.lower(), StopReason.OTHER))
     return text
@@ -180,6 +161,16 @@ def _read_delta(delta: Mapping[str, object], reading: Reading) -> str:
         reading.refused = True
         return refusal
     return ""
+
+
+def _read_calls(delta: Mapping[str, object], reading: Reading) -> None:
+    calls = delta.get("tool_calls")
+    for call in map(as_dict, calls if isinstance(calls, list) else ()):
+        function = as_dict(call.get("function"))
+        name, arguments = function.get("name"), function.get("arguments")
+        reading.add_call(call.get("index"), call.get("id"), name, arguments)
+    if function := as_dict(delta.get("function_call")):  # of servers from before those
+        reading.add_call(0, None, function.get("name"), function.get("arguments"))
 
 
 def _is_thought(part: object) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from .calls import CallParts
 from .types import Usage
 
 # What a provider says of an answer is stored in columns of 32 bits, which hold the
@@ -26,7 +27,7 @@ class StopReason(StrEnum):
     LENGTH = "length"
     CONTENT_FILTER = "content_filter"
     OTHER = "other"
-    TOOL = "tool"  # it wants to call a tool, though it was given none
+    TOOL = "tool"  # it wants to call a tool, or has failed to
     ERROR = "error"  # it broke down and says so in the finish reason
 
 
@@ -36,13 +37,18 @@ class Reading:
 
     `raw_reason` is its finish reason, "" before one was seen; `ended` that its
     terminator was seen; `deltas` counts the pieces of text, `thoughts` those of
-    reasoning, which are progress but no text. Token counts are cumulative: each new one
-    replaces the last; `counts` is where an adapter keeps those that are parts of a sum.
+    reasoning and tool calls, which are progress but no text. Token counts are
+    cumulative: each new one replaces the last; `counts` is where an adapter keeps those
+    that are parts of a sum.
 
+    `has_tools` says that the model was given tools; without them it calls none,
+    whatever it says. `may_be_bare` says that an event may hold a piece of text alone.
     `is_early` says that text came after the finish reason, `block_open` whether a block
     of content is, None before the first.
     """
 
+    has_tools: bool = False
+    may_be_bare: bool = False
     model: str = ""
     ident: str = ""
     raw_reason: str = ""
@@ -60,6 +66,7 @@ class Reading:
     reasoning_tokens: int = 0
     cached_tokens: int = 0
     counts: dict[str, int] = field(default_factory=dict)
+    calls: CallParts = field(default_factory=CallParts)
 
     @property
     def is_complete(self) -> bool:
@@ -70,6 +77,20 @@ class Reading:
     def progress(self) -> tuple[object, ...]:
         """What changes with each piece of text or thought, and with no ping."""
         return self.deltas, self.thoughts, self.reasoning_tokens, self.is_complete
+
+    def add_call(
+        self,
+        index: object,
+        ident: object = None,
+        name: object = None,
+        arguments: object = None,
+        *,
+        default: object = None,
+    ) -> None:
+        """Note a piece of a tool call, as `CallParts.add` does."""
+        if self.has_tools:
+            self.thoughts += 1
+            self.calls.add(index, ident, name, arguments, default=default)
 
     def stop(self, raw_reason: str, reason: StopReason) -> None:
         """Note a finish reason."""

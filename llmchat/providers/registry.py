@@ -27,6 +27,9 @@ class Adapter(typing.Protocol):
     ) -> ProviderRequest:
         """Return the request for a streamed answer."""
 
+    def check(self, provider: Provider, chat: Chat) -> None:
+        """Raise BadRequestError where the provider cannot take what is asked."""
+
     def parse(self, name: bytes, data: bytes, reading: Reading) -> str:
         """Return the text of one event and note in `reading` what else it says."""
 
@@ -116,6 +119,8 @@ _PRESETS = (
             base_url="",
             needs_key=False,
             max_output_tokens=512,
+            takes_images=False,
+            takes_tools=False,  # its template of a prompt drops them
             models=LOCAL_MODELS,
         ),
         default_model=local_server.MODEL,

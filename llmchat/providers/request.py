@@ -1,13 +1,12 @@
-"""What every adapter's `build_request` shares: the request and the history in it."""
+"""What every adapter's `build_request` shares: the request, its limits, its address."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from .errors import BadRequestError, ProviderUnavailableError
-from .text import well_formed
-from .types import Chat, ChatMessage, Provider
+from .errors import ProviderUnavailableError
+from .types import Chat, Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,45 +16,6 @@ class ProviderRequest:
     url: str
     headers: dict[str, str] = field(repr=False)
     body: dict[str, object] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """A conversation that every provider takes.
-
-    `system` is all system messages joined. `turns` are never empty, alternate,
-    begin and end with the user, and none is blank: a stored answer that failed
-    would otherwise make each turn after it fail.
-    """
-
-    system: str
-    turns: tuple[ChatMessage, ...]
-
-
-def build_history(chat: Chat) -> History:
-    """Return the chat's messages as a `History`.
-
-    Raises:
-        BadRequestError: nothing is left that a provider could answer.
-    """
-    system: list[str] = []
-    turns: list[ChatMessage] = []
-    for message in chat.messages:
-        content = well_formed(message.content)
-        if not content.strip():
-            continue
-        if message.role == "system":
-            system.append(content)
-        elif turns and turns[-1].role == message.role:
-            joined = f"{turns[-1].content}\n\n{content}"
-            turns[-1] = ChatMessage(message.role, joined)
-        elif turns or message.role == "user":
-            turns.append(ChatMessage(message.role, content))
-    if not turns or turns[-1].role != "user":
-        raise BadRequestError(
-            "no user message at the end", text="The last message has no text"
-        )
-    return History("\n\n".join(system), tuple(turns))
 
 
 def max_tokens(provider: Provider, chat: Chat) -> int | None:

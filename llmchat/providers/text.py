@@ -40,6 +40,21 @@ def decode_json(data: bytes) -> object:
             raise ValueError("nested too deeply") from exc
 
 
+def encode_json(value: object) -> bytes:
+    """Encode JSON, also what the fast encoder refuses: large numbers, half pairs.
+
+    Raises:
+        ValueError: `value` is nested too deeply.
+    """
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        try:
+            return json.dumps(value).encode()
+        except RecursionError as exc:
+            raise ValueError("nested too deeply") from exc
+
+
 def without_key(text: str, key: str) -> str:
     """Return `text` with each word blotted out that holds the key or a part of it."""
     key = key.strip().lower()

@@ -6,20 +6,70 @@ values come out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 Protocol = Literal["openai", "deepseek", "claude", "gemini"]
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """A picture in a message of the user's: its address, or the bytes themselves.
+
+    `data` is base64, of what `media_type` names ("image/png"); both are "" where
+    there is a `url`, which begins with http. `detail` is OpenAI's, "" where not said.
+    """
+
+    url: str = ""
+    media_type: str = ""
+    data: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that the model wants called; `arguments` is JSON as it wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """One message of a conversation as a provider is sent it."""
+    """One message of a conversation as a provider is sent it.
+
+    `images` are the user's, `tool_calls` the assistant's. A message of the role "tool"
+    is the result of the call that `tool_call_id` names.
+    """
 
     role: Role
     content: str
+    images: tuple[Image, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a request may ask besides its messages, in OpenAI's shapes.
+
+    `tools` are `{"type": "function", "function": {…}}`; `tool_choice` is "auto",
+    "none", "required" or `{"type": "function", "function": {"name": …}}`;
+    `response_format` is `{"type": "json_object"}` or `{"type": "json_schema", …}`.
+    """
+
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    response_format: Mapping[str, object] | None = None
+    tools: tuple[Mapping[str, object], ...] = ()
+    tool_choice: str | Mapping[str, object] | None = None
+
+
+NO_OPTIONS = Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +84,7 @@ class Chat:
     messages: tuple[ChatMessage, ...]
     max_output_tokens: int | None = None
     temperature: float | None = None
+    options: Options = NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +108,8 @@ class Provider:
     system_role: Literal["system", "developer"] = "system"
     thinking: Literal["omit", "disabled"] = "omit"
     include_usage: bool = True
+    takes_images: bool = True
+    takes_tools: bool = True
     models: tuple[str, ...] = ()
 
 
@@ -66,6 +119,7 @@ class FinishReason(StrEnum):
     STOP = "stop"
     LENGTH = "length"
     CONTENT_FILTER = "content_filter"
+    TOOL_CALLS = "tool_calls"
     OTHER = "other"
 
 
@@ -110,6 +164,7 @@ class Finished:
 
     `model` is the name the provider says answered ("" where it says none);
     `raw_reason` the provider's own finish reason, for the log and the admin.
+    `tool_calls` are whole, and beside the text or instead of it.
     """
 
     reason: FinishReason
@@ -117,6 +172,7 @@ class Finished:
     model: str = ""
     raw_reason: str = ""
     attempts: int = 1
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 Event = Delta | Finished

@@ -61,6 +61,7 @@ _MESSAGE_FIELDS = (
     "created_at",
     "first_token_at",
     "finished_at",
+    "extra",
 )
 _ACCOUNT_FIELDS = ("id", "username")
 _PERSONAL_FIELDS = ("email", "first_name", "last_name", "date_joined")
@@ -81,6 +82,12 @@ async def export(
         if format_name == "csv"
         else _json_pieces(conversations, account)
     )
+    async for chunk in sent(pieces):
+        yield chunk
+
+
+async def sent(pieces: Iterable[str]) -> AsyncGenerator[bytes, None]:
+    """Yield pieces joined to chunks; what makes them may query the database."""
     chunks = _gathered(pieces)
     while (chunk := await read_database(next, chunks, None)) is not None:
         yield chunk.encode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
@@ -20,6 +20,7 @@ from llmchat.reports.search import matching
 PAGE = 50
 MOST_CONVERSATIONS = 200
 MOST_MESSAGES = 1000
+_READ_AT_ONCE = 100
 
 Row = TypeVar("Row")
 
@@ -84,6 +85,40 @@ def messages_of(
         rows = rows.filter(position__gt=_position(cursor))
     found = with_texts(list(rows[: limit + 1]))
     return _page(found, limit, lambda row: str(row.position))
+
+
+def all_conversations_of(user_id: int) -> Iterator[Conversation]:
+    """Yield a user's conversations, by key, so that concurrent turns shift nothing."""
+    rows = Conversation.objects.filter(user_id=user_id).order_by("pk")
+    batch = list(rows[:PAGE])
+    while batch:
+        yield from batch
+        batch = list(rows.filter(pk__gt=batch[-1].pk)[:PAGE])
+
+
+def all_messages_of(conversation: Conversation) -> Iterator[Message]:
+    """Yield a conversation's messages, the first one first, a page at a time."""
+    cursor: str | None = ""
+    while cursor is not None:
+        page = messages_of(conversation, cursor=cursor, limit=_READ_AT_ONCE)
+        yield from page.rows
+        cursor = page.cursor
+
+
+def messages_until(user_id: int, message_id: UUID) -> list[Message]:
+    """Return a user's conversation up to an answer, the first message first.
+
+    Empty where there is no such answer of the user's.
+    """
+    answer = Message.objects.filter(
+        pk=message_id, conversation__user_id=user_id, role=Message.Role.ASSISTANT
+    ).first()
+    if answer is None:
+        return []
+    rows = Message.objects.filter(
+        conversation_id=answer.conversation_id, position__lte=answer.position
+    )
+    return with_texts(list(rows.order_by("position")))
 
 
 def _page(found: Sequence[Row], limit: int, place: Callable[[Row], str]) -> Page[Row]:

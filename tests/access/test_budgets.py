@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from threading import Barrier
@@ -20,7 +22,7 @@ from llmchat.books.turn import Outcome
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Budget, Conversation, Message, Provider
-from llmchat.providers.types import Usage
+from llmchat.providers.types import ChatMessage, Image, Options, Usage
 from tests.support.access import add_fallback, reservations, spent
 from tests.support.chat_fixtures import User, end_of, events_of
 from tests.support.streaming import streaming
@@ -64,6 +66,21 @@ async def test_an_answer_is_taken_to_be_as_long_as_it_may_become(
         assert await reservations() == [3 * Decimal(reserved + 1)]
         go.set()
     assert [request["max_tokens"] for request in upstream.requests] == [reserved]
+
+
+async def test_tools_and_images_are_reserved_too(
+    user, provider, upstream, turn, budget
+):
+    await budget()
+    upstream.steps = ("Hel", go := asyncio.Event())
+    tool = {"type": "function", "function": {"name": "x" * 964}}
+    message = ChatMessage("user", "Hi there", images=(Image(url="https://a/"),))
+    asked = turn(max_tokens=100, options=Options(tools=(tool,)))
+    async with streaming(user, replace(asked, messages=(message,))):
+        # 3 tokens of text and half of the characters of the tool's JSON, in a list.
+        inputs = 3 + 5000 + len(json.dumps([tool], separators=(",", ":"))) // 2
+        assert await reservations() == [3 * Decimal(inputs + 100)]
+        go.set()
 
 
 async def test_without_a_budget_no_limit_is_asked_for(user, provider, upstream, turn):

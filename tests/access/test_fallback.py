@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.database import in_database
+from llmchat.errors import ChatError
+from llmchat.providers.types import ChatMessage, Image
 from tests.support.access import answer, forbid_the_default_model
 from tests.support.chat_fixtures import end_of, events_of
 from tests.support.streaming import streaming
@@ -120,3 +123,34 @@ async def test_a_stream_of_the_fallback_can_be_cancelled(
         await spare.hung_up.wait()
     assert isinstance(events[-1], Cancelled)
     assert events[-1].partial == "From "
+
+
+PICTURE = ChatMessage("user", "What?", images=(Image(url="https://example.org/a"),))
+
+
+async def test_a_fallback_that_cannot_take_the_turn_is_not_asked(
+    user, provider, fallback, upstream, spare, turn
+):
+    fallback.protocol = "deepseek"
+    await in_database(fallback.save)
+    asked = replace(turn(), messages=(PICTURE,))
+    assert (await end_of(user, asked)).text == "Hello"
+    upstream.status = 401
+    failed = await end_of(user, asked)
+    assert isinstance(failed, Failed)
+    assert failed.error.code == "provider_auth"
+    assert not spare.requests
+
+
+async def test_where_only_the_fallback_could_answer_it_has_to_take_the_turn(
+    user, provider, fallback, upstream, spare, turn
+):
+    fallback.protocol = "deepseek"
+    await in_database(fallback.save)
+    provider.needs_key = True
+    await in_database(provider.save)
+    with pytest.raises(ChatError) as caught:
+        await end_of(user, replace(turn(), messages=(PICTURE,)))
+    assert caught.value.text == "Spare takes no images"
+    assert not upstream.requests
+    assert not spare.requests

@@ -9,6 +9,7 @@ import time
 import pytest
 from django.core.cache import cache, caches
 
+from accounts.verified import Verified
 from llmchat import cache as shared
 from llmchat.access import ratelimit
 from llmchat.access.ratelimit import count_message, count_obeyed
@@ -39,7 +40,7 @@ async def counted_until_refused(user_id: int = 1) -> int:
     """Return how many messages of the user are let through, 10 at most."""
     for number in range(10):
         try:
-            await count_message(user_id)
+            await count_message(sender(user_id))
         except ChatError:
             return number
     return 10
@@ -53,15 +54,19 @@ async def until(is_true) -> None:
             await asyncio.sleep(0.02)
 
 
+def sender(user_id: int, key_id: int | None = None, limit: int | None = None):
+    return Verified(user_id, 0, key_id=key_id, messages_per_minute=limit)
+
+
 def outage():
     return caches["default"].outage
 
 
 async def test_the_message_after_the_last_allowed_one_is_refused():
     for _ in range(3):
-        await count_message(1)
+        await count_message(sender(1))
     with pytest.raises(ChatError) as refused:
-        await count_message(1)
+        await count_message(sender(1))
     assert refused.value.text == REFUSED
     assert (refused.value.code, refused.value.status) == ("rate_limited", 429)
     assert 1 <= refused.value.retry_after <= 60
@@ -69,25 +74,25 @@ async def test_the_message_after_the_last_allowed_one_is_refused():
 
 async def test_each_user_has_a_count_of_their_own():
     for _ in range(3):
-        await count_message(1)
-    await count_message(2)
+        await count_message(sender(1))
+    await count_message(sender(2))
 
 
 async def test_no_limit_refuses_nobody(settings):
     settings.LLMCHAT = settings.LLMCHAT | {"messages_per_minute": 0}
     for _ in range(10):
-        await count_message(1)
-        count_obeyed(1)
+        await count_message(sender(1))
+        count_obeyed(sender(1))
 
 
 async def test_what_is_obeyed_counts_all_the_same():
     for _ in range(3):
-        count_obeyed(1)
+        count_obeyed(sender(1))
     assert await counted_until_refused() == 0
 
 
 async def test_redis_counts_for_all_processes(redis):
-    await count_message(1)
+    await count_message(sender(1))
     # As another process would see it.
     shared.link.cache_clear()
     del caches["default"]
@@ -96,7 +101,7 @@ async def test_redis_counts_for_all_processes(redis):
 
 async def test_what_is_obeyed_counts_in_redis(redis):
     for _ in range(3):
-        count_obeyed(1)
+        count_obeyed(sender(1))
     # When both threads are here, each has finished the calls before.
     both = threading.Barrier(2)
     await asyncio.gather(shared.in_cache(both.wait), shared.in_cache(both.wait))
@@ -104,7 +109,7 @@ async def test_what_is_obeyed_counts_in_redis(redis):
 
 
 async def test_while_redis_hangs_the_process_counts_for_itself(redis, caplog):
-    await count_message(1)
+    await count_message(sender(1))
     with redis.stopped():
         began = time.monotonic()
         assert await counted_until_refused() == 3
@@ -124,10 +129,10 @@ async def test_while_redis_hangs_the_process_counts_for_itself(redis, caplog):
 
 
 async def test_twenty_users_wait_for_one_time_out_together(redis):
-    await asyncio.gather(*(count_message(number) for number in range(20)))
+    await asyncio.gather(*(count_message(sender(number)) for number in range(20)))
     with redis.stopped():
         began = time.monotonic()
-        await asyncio.gather(*(count_message(number) for number in range(20)))
+        await asyncio.gather(*(count_message(sender(number)) for number in range(20)))
         assert time.monotonic() - began < 2 * shared.TIMEOUT_S + 0.5
 
 
@@ -135,7 +140,7 @@ async def test_what_is_obeyed_does_not_wait_for_redis(redis):
     with redis.stopped():
         began = time.monotonic()
         for _ in range(20):
-            count_obeyed(1)
+            count_obeyed(sender(1))
         assert time.monotonic() - began < shared.TIMEOUT_S
     await until(lambda: shared._room._value == shared._MAX_WAITING)
 
@@ -154,7 +159,7 @@ async def test_only_so_many_counts_wait(monkeypatch):
 
 async def test_a_redis_that_dies_and_comes_back_counts_again(redis, caplog):
     caplog.set_level("INFO")
-    await count_message(1)
+    await count_message(sender(1))
     for _ in range(2):
         redis.kill()
         assert await counted_until_refused() <= 3
@@ -180,13 +185,48 @@ async def test_a_redis_whose_name_is_looked_up_for_ever_is_away(redis, monkeypat
     loop = asyncio.get_running_loop()
     real = ratelimit._retry_after
 
-    def slow(user_id, limit):
+    def slow(*counter):
         if not outage().lasts:
             asyncio.run_coroutine_threadsafe(held.wait(), loop).result()
-        return real(user_id, limit)
+        return real(*counter)
 
     monkeypatch.setattr(ratelimit, "_retry_after", slow)
-    await count_message(1)
+    await count_message(sender(1))
     assert outage().lasts
     held.set()
     await until(lambda: not outage().lasts)
+
+
+async def test_a_key_has_a_limit_of_its_own_beside_that_of_its_user():
+    program = sender(1, key_id=7, limit=1)
+    await count_message(program)
+    for _ in range(5):
+        with pytest.raises(ChatError) as refused:
+            await count_message(program)
+        assert 1 <= refused.value.retry_after <= 60
+    # What was refused to the program has not counted for its user.
+    await count_message(sender(1, key_id=8, limit=5))
+    await count_message(sender(1))
+    assert await counted_until_refused() == 0
+    with pytest.raises(ChatError):
+        await count_message(sender(1, key_id=9, limit=5))
+
+
+async def test_a_limit_of_a_key_holds_where_users_have_none(settings):
+    settings.LLMCHAT = settings.LLMCHAT | {"messages_per_minute": 0}
+    program = sender(1, key_id=7, limit=2)
+    count_obeyed(program)
+    await count_message(program)
+    with pytest.raises(ChatError):
+        await count_message(program)
+    await count_message(sender(1, key_id=8))
+
+
+async def test_a_limit_of_a_key_is_counted_in_redis(redis):
+    program = sender(1, key_id=7, limit=2)
+    await count_message(program)
+    shared.link.cache_clear()
+    del caches["default"]
+    await count_message(program)
+    with pytest.raises(ChatError):
+        await count_message(program)

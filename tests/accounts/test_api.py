@@ -136,7 +136,8 @@ def test_a_form_is_an_unsupported_media_type(client: Client) -> None:
         ("delete", "/auth/token/revoke"),
         ("get", "/auth/register"),
         ("post", "/auth/me"),
-        ("delete", "/auth/me/"),
+        ("put", "/auth/me/"),
+        ("get", "/auth/password"),
     ],
 )
 def test_a_wrong_method_is_refused_before_the_token_is_asked_for(

@@ -38,11 +38,11 @@ def _signed(claims: dict[str, object], key: str | None = None) -> str:
 def test_an_access_token_names_its_user_and_its_end(user: User) -> None:
     token = AccessToken.for_user(user)
 
-    found, expires = user_for_token(str(token))
+    found, verified = user_for_token(str(token))
 
     assert found == user
-    assert expires == token["exp"]
-    assert expires > time.time()
+    assert verified.expires_at == token["exp"]
+    assert verified.expires_at > time.time()
 
 
 def test_a_token_that_was_good_before_ends_in_time(

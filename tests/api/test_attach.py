@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from accounts.models import User as UserModel
+from accounts.verified import Verified
 from llmchat.answers import live_stream, runtime
 from llmchat.answers.answer import find_stream, start_answer
 from llmchat.answers.follower import Follower
@@ -36,7 +37,7 @@ class Client:
     """A socket and what its client hears; with `lag` it is often not writable."""
 
     def __init__(self, user: UserModel, *, lag: random.Random | None = None) -> None:
-        self.data = Visitor(user.pk, time.time() + 60)
+        self.data = Visitor(Verified(user.pk, time.time() + 60))
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.acks: list[dict[str, Any]] = []
         self.is_closed = False
@@ -429,7 +430,7 @@ async def test_too_many_readers_are_turned_away(user, provider, upstream, monkey
 
 
 def register(user: UserModel) -> live_stream.LiveStream:
-    return runtime.get().streams.register(user.pk, "s-paced")
+    return runtime.get().streams.register(user.pk, "s-paced", None)
 
 
 def start(stream: live_stream.LiveStream) -> None:

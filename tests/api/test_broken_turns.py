@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from accounts.verified import Verified
 from llmchat.answers import runtime
 from llmchat.api.namespace import ChatNamespace
 from llmchat.api.visitors import Visitor
@@ -22,7 +23,7 @@ class Heard:
     is_broken = False
 
     def __init__(self, user_id: int) -> None:
-        self.data = Visitor(user_id, time.time() + 60)
+        self.data = Visitor(Verified(user_id, time.time() + 60))
         self.events: list[tuple[str, Any]] = []
         self.acks: list[Any] = []
 

@@ -12,7 +12,7 @@ from llmchat.answers.events import Cancelled, Done, Failed, Started, Token
 from llmchat.api.wire import NAMES, payload, token_begin, token_rests
 from llmchat.errors import REFUSALS, from_provider, refusal
 from llmchat.providers.errors import ProviderError
-from llmchat.providers.types import Usage
+from llmchat.providers.types import ToolCall, Usage
 
 CONVERSATION, MESSAGE = uuid.uuid4(), uuid.uuid4()
 PLACE = {"conversationId": str(CONVERSATION), "messageId": str(MESSAGE)}
@@ -45,6 +45,31 @@ CASES = [
             "tokenCount": 3,
             "finishReason": "stop",
             "usage": {"inputTokens": 7, "outputTokens": 3, "source": "provider"},
+            **PLACE,
+        },
+    ),
+    (
+        Done(
+            "s",
+            "openai",
+            "m",
+            CONVERSATION,
+            MESSAGE,
+            "",
+            "tool_calls",
+            Usage(7, 3, "provider"),
+            (ToolCall("a", "weather", "{}"),),
+        ),
+        "llm:stream:done",
+        {
+            "sessionId": "s",
+            "provider": "openai",
+            "model": "m",
+            "fullResponse": "",
+            "tokenCount": 3,
+            "finishReason": "tool_calls",
+            "usage": {"inputTokens": 7, "outputTokens": 3, "source": "provider"},
+            "toolCalls": [{"id": "a", "name": "weather", "arguments": "{}"}],
             **PLACE,
         },
     ),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from accounts.errors import TokenError
-from accounts.tokens import Verified
+from accounts.verified import Verified
 from llmchat import conf
 from llmchat.api import floods, visitors
 from llmchat.api import namespace as namespaces
@@ -67,17 +67,19 @@ def chat(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Chat:
 
     async def read(call: Any, argument: Any) -> Any:
         chat.asked += 1
-        if not argument.user_id:
+        user_id = claimed_user(argument)
+        if not user_id:
             raise TokenError("token_invalid")
+        return Verified(user_id, time.time() + 60)
 
-    def verify(raw: Any) -> Verified:
+    def known(raw: Any) -> None:
         if str(raw).startswith("forged"):
             raise TokenError("token_invalid")
-        return Verified(claimed_user(raw) or 0, time.time() + 60)
 
     counts: dict[int, int] = {}
 
-    async def count(user_id: int) -> None:
+    async def count(sender: Verified) -> None:
+        user_id = sender.user_id
         counts[user_id] = counts.get(user_id, 0) + 1
         if counts[user_id] > LIMIT:
             raise refusal("rate_limited", retry_after=9)
@@ -87,8 +89,7 @@ def chat(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Chat:
     )
     running = SimpleNamespace(streams=SimpleNamespace(find=lambda user, name: None))
     monkeypatch.setattr(visitors, "read_database", read)
-    monkeypatch.setattr(visitors, "verify", verify)
-    monkeypatch.setattr(visitors, "was_active", lambda verified: False)
+    monkeypatch.setattr(visitors, "known", known)
     monkeypatch.setattr(namespaces, "count_message", count)
     monkeypatch.setattr(namespaces, "count_obeyed", lambda user_id: None)
     monkeypatch.setattr(namespaces.runtime, "get", lambda: running)

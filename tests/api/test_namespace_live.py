@@ -169,6 +169,47 @@ async def test_a_deactivated_user_is_sent_away_within_a_ping_interval(
     assert refused["data"] == {"code": "token_invalid"}
 
 
+async def test_a_new_password_sends_sockets_away_and_lets_the_new_token_in(
+    start, live_upstream
+):
+    server = start()
+    account = server.account()
+    async with connected_client(server.url, account.access) as client:
+        async with httpx.AsyncClient(headers=account.headers, timeout=20) as http:
+            body = {"current": account.password, "new": "another long password"}
+            answer = await http.post(f"{server.url}/auth/password", json=body)
+        async with asyncio.timeout(PING_INTERVAL_S + 3):
+            await client.on("disconnect")
+        refused = await client.on("connect_error")
+        async with connected_client(server.url, answer.json()["access"]) as back:
+            await ask(back)
+            events = await back.stream("s-1")
+    assert refused["data"] == {"code": "token_invalid"}
+    assert events[-1][0] == "llm:stream:done"
+
+
+async def test_who_deletes_the_account_is_cut_off(start, live_upstream):
+    server = start()
+    live_upstream.steps = ("Hel", asyncio.Event())
+    account = server.account()
+    async with connected_client(server.url, account.access) as client:
+        await ask(client)
+        await client.event("llm:stream:token", "s-1")
+        async with httpx.AsyncClient(headers=account.headers, timeout=20) as http:
+            left = await http.request(
+                "DELETE", f"{server.url}/auth/me", json={"password": account.password}
+            )
+        assert left.status_code == 204
+        async with asyncio.timeout(5):
+            await live_upstream.hung_up.wait()
+        async with asyncio.timeout(PING_INTERVAL_S + 3):
+            await client.on("disconnect")
+        refused = await client.on("connect_error")
+    assert refused["data"] == {"code": "token_invalid"}
+    query = "SELECT count(*) FROM llmchat_message WHERE user_id = ?"
+    assert server.rows(query, account.user_id) == [(0,)]
+
+
 async def test_a_deactivated_user_starts_no_new_turn(start, live_upstream):
     server = start(LLMCHAT_PING_INTERVAL_MS="60000")
     account = server.account()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from accounts.tokens import Verified
+from accounts.verified import Verified
 from llmchat import conf
 from llmchat.api import namespace as namespaces
 from llmchat.api import visitors
@@ -24,13 +24,13 @@ class Database:
 
     def __init__(self) -> None:
         self.active = {ANN, BOB}
+        self.generation = 0
         self.asked = asyncio.Event()
         self.release = asyncio.Event()
 
     async def read(self, call: Any, argument: Any) -> Any:
-        if call is not visitors._active_users:
-            return None
-        answer = argument & self.active
+        assert call is visitors._generations
+        answer = dict.fromkeys(argument & self.active, self.generation)
         self.asked.set()
         await self.release.wait()
         return answer
@@ -44,8 +44,7 @@ def _verified(user: int) -> Verified:
 def database(monkeypatch: pytest.MonkeyPatch) -> Database:
     database = Database()
     monkeypatch.setattr(visitors, "read_database", database.read)
-    monkeypatch.setattr(visitors, "verify", _verified)
-    monkeypatch.setattr(visitors, "was_active", lambda verified: False)
+    monkeypatch.setattr(visitors, "known", _verified)
     monkeypatch.setattr(namespaces.runtime, "get", lambda: None)
     values = dataclasses.replace(conf.get(), ping_interval_ms=20)
     monkeypatch.setattr(namespaces.conf, "get", lambda: values)
@@ -106,3 +105,32 @@ async def test_the_watch_starts_again_for_the_next_client(database: Database) ->
     _, bob, _ = await joined(server, tokens(BOB))
 
     await closed(bob)
+
+
+async def test_a_new_password_sends_away_the_sockets_of_older_tokens(
+    database: Database,
+) -> None:
+    database.generation = 1
+    _, ann, _ = await joined(serving(ChatNamespace()), tokens(ANN))
+    database.release.set()
+
+    await closed(ann)
+
+
+async def test_who_brings_a_newer_token_while_users_are_read_stays(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serving(ChatNamespace())
+    old, old_wire, answer = await joined(server, tokens(ANN))
+    database.generation = 1
+    await asyncio.wait_for(database.asked.wait(), 5)
+    old.lose_websocket(old_wire)
+    newer = Verified(ANN, time.time() + 60, 1)
+    monkeypatch.setattr(visitors, "known", lambda raw: newer)
+
+    _, wire, again = await joined_again(server, answer, tokens(ANN))
+    database.release.set()
+    await turns()
+
+    assert again == answer
+    assert not wire.is_closed

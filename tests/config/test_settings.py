@@ -53,6 +53,7 @@ def value_of(expression: str, **variables: str | None) -> object:
         ("DJANGO_SECRET_KEY", "short"),
         ("DJANGO_SECRET_KEY", "a" * 64),
         ("DJANGO_DEBUG", "perhaps"),
+        ("LLMCHAT_METRICS_ALLOW", "10.0.0.0/99"),
         ("ALLOWED_HOSTS", "*"),
         ("ALLOWED_HOSTS", "example.com,*"),
         ("PORT", "http"),

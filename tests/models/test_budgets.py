@@ -32,11 +32,11 @@ def test_periods_are_those_of_the_calendar(period, now, start, renews):
 
 
 @pytest.mark.django_db
-def test_a_budget_is_either_a_users_or_a_groups():
+def test_a_budget_has_one_owner():
     user = User.objects.create_user("ann")
     group = Group.objects.create(name="team")
     for owner in ({}, {"user": user, "group": group}):
-        with pytest.raises(ValidationError, match="either a user or a group"):
+        with pytest.raises(ValidationError, match="a user, a group or an API key"):
             Budget(limit=1, **owner).full_clean()
     Budget(limit=1, user=user).full_clean()
     Budget(limit=1, group=group).full_clean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -209,4 +210,35 @@ async def test_markup_is_shown_as_text(server: LiveServer, chromium_path: str) -
         await ask(page, markup)
         await expect(page.locator(".message.user")).to_contain_text(markup)
         await expect(page.locator(".messages img, .messages b")).to_have_count(0)
+    assert complaints == []
+
+
+async def test_a_key_is_made_shown_once_and_revoked(
+    server: LiveServer, chromium_path: str, artifacts: Path
+) -> None:
+    async with open_page(chromium_path, viewport=PHONE) as (page, complaints):
+        await log_in(page, server, server.account())
+        await page.get_by_role("button", name="API keys").click()
+        dialog = page.get_by_role("dialog", name="API keys")
+        await dialog.get_by_label("Name").fill("nightly report")
+        await dialog.get_by_role("button", name="Make a key").click()
+        shown = dialog.get_by_label("Copy the key now")
+        await expect(shown).to_have_value(re.compile(r"^llmc_\w{49}$"))
+        key = await shown.input_value()
+        await page.screenshot(path=artifacts / f"page-{server.kind}-keys.png")
+        row = dialog.get_by_role("listitem")
+        await expect(row).to_contain_text("active · chat, read · used never")
+
+        program = await page.request.get(
+            f"{server.url}/llm/providers", headers={"Authorization": f"Bearer {key}"}
+        )
+        assert program.ok
+        await dialog.get_by_role("button", name="Done").click()
+        await dialog.get_by_role("button", name="Revoke nightly report").click()
+        await expect(row).to_contain_text("revoked")
+        assert key not in await page.content()
+        await dialog.get_by_role("button", name="Close").click()
+        await expect(dialog).to_have_count(0)
+        await ask(page, "Hi!")
+        await expect(page.locator(".message.assistant")).to_have_count(1)
     assert complaints == []

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.support.live import LiveServer
+from tests.support.stock_client import connected_client, stock_client
 
 HELLO: dict[str, Any] = {
     "provider": "local",
@@ -210,3 +211,27 @@ def test_password_is_traded_for_a_token_that_works(server: LiveServer) -> None:
     credentials = {"username": account.username, "password": account.password}
     tokens = httpx.post(f"{server.url}/auth/token", json=credentials, timeout=60).json()
     assert post(server, tokens["access"]).status_code == 200
+
+
+async def test_a_program_chats_with_a_key_over_rest_and_sockets(
+    server: LiveServer,
+) -> None:
+    account = server.account()
+    wanted = {"name": "a program", "scopes": ["chat"]}
+    made = post(server, account.access, wanted, "/auth/keys").json()
+
+    assert post(server, made["key"]).json()["fullResponse"]
+    async with connected_client(server.url, made["key"]) as client:
+        events = await client.ask("s-1", "Hi!", maxTokens=5)
+        assert events[-1][0] == "llm:stream:done"
+    refused = post(server, made["key"], wanted, "/auth/keys")
+    assert (refused.status_code, refused.json()["code"]) == (403, "scope_missing")
+
+    async with httpx.AsyncClient(headers=account.headers) as page:
+        revoked = await page.delete(f"{server.url}/auth/keys/{made['id']}")
+    assert revoked.status_code == 204
+    assert post(server, made["key"]).json()["code"] == "token_invalid"
+    async with stock_client(server.url, made["key"]) as client:
+        error = await client.on("connect_error")
+    assert error["data"] == {"code": "token_invalid"}
+    assert made["key"] not in server.log_text()

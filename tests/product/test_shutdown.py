@@ -160,7 +160,9 @@ async def endless_is_refused(
     assert refused["code"] == "draining"
     async with http_client(server, account) as http:
         answer = await http.post("/llm/chat", json=body("Go on"))
+        ready = await http.get("/readyz")
     assert (answer.status_code, answer.json()["code"]) == (503, "draining")
+    assert (ready.status_code, ready.json()["notReady"]) == (503, ["draining"])
 
 
 async def test_rest_answers_are_ended_in_their_own_way(

@@ -17,6 +17,7 @@ from tests.emulator.driver import (
     APIS,
     HASTY,
     PATIENT,
+    SOON_IDLE,
     Lab,
     NewTransport,
     chat,
@@ -233,7 +234,7 @@ async def test_the_first_token_must_come_in_time(
 async def test_silence_and_pings_are_no_progress(
     setting: Lab, api: str, scenario: str
 ) -> None:
-    outcome = await setting.ask(api, scenario, timeouts=HASTY)
+    outcome = await setting.ask(api, scenario, timeouts=SOON_IDLE)
     assert (outcome.code, outcome.text) == ("provider_timeout", SHORT.text)
 
 
@@ -248,7 +249,7 @@ async def test_an_answer_without_end_is_ended(setting: Lab, api: str) -> None:
 async def test_silence_behind_the_finish_reason_does_not_spoil_the_answer(
     setting: Lab, api: str
 ) -> None:
-    outcome = await setting.ask(api, "silence-after-finish", timeouts=HASTY)
+    outcome = await setting.ask(api, "silence-after-finish", timeouts=SOON_IDLE)
     assert (outcome.text, outcome.error) == (SHORT.text, None)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -11,7 +10,7 @@ from llmchat.providers import attempt
 from llmchat.providers.transport import ConnectionLostError
 from tests.emulator.api import event
 from tests.emulator.claude_api import ClaudeApi
-from tests.emulator.driver import HASTY
+from tests.emulator.driver import SOON_IDLE
 from tests.emulator.gemini_api import GeminiApi
 from tests.emulator.openai_api import OpenAIApi
 from tests.emulator.scenarios import SHORT
@@ -99,7 +98,7 @@ async def test_a_server_that_never_ends_is_waited_for_as_long_as_for_text(
     api: str,
 ) -> None:
     steps = [chunk(SHORT.text), chunk(None, "stop"), USAGE, FOREVER]
-    played = await play(api, *steps, timeouts=HASTY)
+    played = await play(api, *steps, timeouts=SOON_IDLE)
     assert (played.text, played.end.reason) == (SHORT.text, "stop")
     assert played.end.usage.output_tokens == 4
 
@@ -108,7 +107,7 @@ async def test_a_server_that_never_ends_is_waited_for_as_long_as_for_text(
 async def test_pings_behind_the_finish_reason_do_not_keep_it_waiting(api: str) -> None:
     pings: list[Step] = [b": ping\n\n", 0.02] * 100
     steps = [chunk(SHORT.text), chunk(None, "stop"), *pings]
-    played = await play(api, *steps, timeouts=replace(HASTY, total_s=30))
+    played = await play(api, *steps, timeouts=SOON_IDLE)
     assert (played.text, played.end.reason) == (SHORT.text, "stop")
 
 
@@ -117,7 +116,7 @@ async def test_half_an_event_behind_the_finish_reason_does_not_spoil_it(
     api: str,
 ) -> None:
     steps = [chunk(SHORT.text, "stop"), b'data: {"choices": [], "us', FOREVER]
-    played = await play(api, *steps, timeouts=HASTY)
+    played = await play(api, *steps, timeouts=SOON_IDLE)
     assert (played.text, played.end.reason) == (SHORT.text, "stop")
 
 
@@ -126,7 +125,7 @@ async def test_a_finish_reason_that_text_followed_makes_no_silence_whole(
     api: str,
 ) -> None:
     steps = [chunk("Hel", "stop"), chunk("lo"), FOREVER]
-    played = await play(api, *steps, timeouts=HASTY)
+    played = await play(api, *steps, timeouts=SOON_IDLE)
     assert (played.text, played.code) == ("Hello", "provider_timeout")
 
 
@@ -141,7 +140,7 @@ async def test_nor_does_any_make_a_lost_connection_whole(api: str) -> None:
 async def test_an_early_finish_reason_before_a_silence_without_text_is_empty(
     api: str,
 ) -> None:
-    played = await play(api, chunk(None, "stop"), FOREVER, timeouts=HASTY)
+    played = await play(api, chunk(None, "stop"), FOREVER, timeouts=SOON_IDLE)
     assert (played.text, played.code, played.requests) == ("", "empty_answer", 1)
 
 

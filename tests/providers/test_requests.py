@@ -8,8 +8,9 @@ import pytest
 
 from llmchat import conf
 from llmchat.providers.errors import BadRequestError, ProviderUnavailableError
+from llmchat.providers.history import build_history
 from llmchat.providers.registry import ADAPTERS, DEFAULT_PROVIDERS
-from llmchat.providers.request import ProviderRequest, build_history, endpoint
+from llmchat.providers.request import ProviderRequest, endpoint
 from llmchat.providers.types import Chat, ChatMessage, Key, Provider, Role
 
 KEY = Key("k", "sk-1")

@@ -14,7 +14,7 @@ from llmchat.providers.client import ProviderClient
 from llmchat.providers.reading import count
 from llmchat.providers.transport import ConnectionLostError
 from llmchat.providers.types import Event, Usage
-from tests.emulator.driver import HASTY, KEY, PATIENT, chat
+from tests.emulator.driver import KEY, PATIENT, SOON_IDLE, chat
 from tests.support.provider_script import (
     FOREVER,
     Played,
@@ -198,7 +198,7 @@ BREAKS: dict[str, list[Step]] = {
 @every_api
 @pytest.mark.parametrize("how", BREAKS)
 async def test_usage_before_a_break_travels_with_the_error(api: str, how: str) -> None:
-    played = await play(api, BEGUN[api], *BREAKS[how], timeouts=HASTY)
+    played = await play(api, BEGUN[api], *BREAKS[how], timeouts=SOON_IDLE)
     assert played.error is not None
     assert told(played.error.usage) == (21, 40)
     assert played.billed == [played.error.usage]

@@ -68,16 +68,18 @@ def test_no_address_of_the_api_asks_for_a_csrf_token(path: str, method: str) -> 
     assert answer.json() == errors.NOT_FOUND
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("host", ["10.0.0.7:3000", "evil.example", "[fe80::1]", "a_b"])
 def test_a_probe_may_name_the_address(client: Client, settings: Any, host: str) -> None:
     settings.SECURE_SSL_REDIRECT = True
 
-    for path in ("/healthz", "/healthz/"):
+    for path in ("/healthz", "/healthz/", "/readyz", "/readyz/"):
         answer = client.get(path, headers={"host": host})
         assert answer.status_code == 200
     settings.SECURE_SSL_REDIRECT = False
     assert client.get("/auth/me", headers={"host": host}).status_code == 400
     assert client.get("/healthzz", headers={"host": host}).status_code == 400
+    assert client.get("/readyzz", headers={"host": host}).status_code == 400
 
 
 @pytest.mark.parametrize(

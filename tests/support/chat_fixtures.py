@@ -115,19 +115,23 @@ def broken_database(
 
 
 @contextmanager
-def registered(user: Model, turn: Turn) -> Iterator[LiveStream]:
+def registered(
+    user: Model, turn: Turn, key_id: int | None = None
+) -> Iterator[LiveStream]:
     """Hold the name of a stream."""
     streams = runtime.get().streams
-    stream = streams.register(user.pk, turn.session_id)
+    stream = streams.register(user.pk, turn.session_id, key_id)
     try:
         yield stream
     finally:
         streams.release(stream)
 
 
-async def events_of(user: Model, turn: Turn) -> list[StreamEvent]:
+async def events_of(
+    user: Model, turn: Turn, key_id: int | None = None
+) -> list[StreamEvent]:
     """Run a turn and return all of its events."""
-    with registered(user, turn) as stream:
+    with registered(user, turn, key_id) as stream:
         return [event async for event in stream_answer(turn=turn, stream=stream)]
 
 

@@ -12,7 +12,15 @@ from llmchat.providers.client import ProviderClient
 from llmchat.providers.errors import ProviderError
 from llmchat.providers.registry import DEFAULT_PROVIDERS
 from llmchat.providers.transport import Request, Response
-from llmchat.providers.types import Delta, Finished, Provider, Timeouts, Usage
+from llmchat.providers.types import (
+    NO_OPTIONS,
+    Delta,
+    Finished,
+    Options,
+    Provider,
+    Timeouts,
+    Usage,
+)
 from tests.emulator.driver import KEY, PATIENT, chat
 
 EVENTS = "text/event-stream"
@@ -106,6 +114,7 @@ async def play(
     api: str,
     *steps: Step | Script,
     timeouts: Timeouts = PATIENT,
+    options: Options = NO_OPTIONS,
     **changes: object,
 ) -> Played:
     """Ask once, of a provider that answers with these steps or scripts."""
@@ -113,7 +122,10 @@ async def play(
     client = ProviderClient(timeouts, transport=transport)
     played = Played()
     stream = client.stream_chat(
-        provider(api, **changes), [KEY], chat("m"), on_billed=played.billed.append
+        provider(api, **changes),
+        [KEY],
+        replace(chat("m"), options=options),
+        on_billed=played.billed.append,
     )
     try:
         async with aclosing(stream) as events:

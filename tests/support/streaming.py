@@ -19,13 +19,15 @@ Streaming = tuple[asyncio.Task[None], list[StreamEvent], LiveStream | None]
 
 
 @asynccontextmanager
-async def streaming(user: Model, turn: Turn) -> AsyncIterator[Streaming]:
+async def streaming(
+    user: Model, turn: Turn, key_id: int | None = None
+) -> AsyncIterator[Streaming]:
     """Run a turn up to its first token; yield its task, its events and its stream."""
     events: list[StreamEvent] = []
     token = asyncio.Event()
 
     async def run() -> None:
-        with registered(user, turn) as stream:
+        with registered(user, turn, key_id) as stream:
             async for event in stream_answer(turn=turn, stream=stream):
                 events.append(event)
                 if isinstance(event, Token):

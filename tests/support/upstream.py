@@ -87,9 +87,11 @@ class Upstream:
 
 
 @asynccontextmanager
-async def running_upstream(port: int = 0) -> AsyncIterator[Upstream]:
+async def running_upstream(
+    port: int = 0, upstream: Upstream | None = None
+) -> AsyncIterator[Upstream]:
     """Serve an upstream on this machine, on a free port unless one is given."""
-    upstream = Upstream()
+    upstream = upstream or Upstream()
     server = await asyncio.start_server(upstream.serve, "127.0.0.1", port)
     host, port = server.sockets[0].getsockname()
     upstream.base_url = f"http://{host}:{port}/v1"

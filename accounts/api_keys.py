@@ -1,0 +1,129 @@
+"""API keys: made, checked and revoked.
+
+A key is a bearer like an access token, and is checked where one is. What was read of
+one is remembered for a moment, as users are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.errors import KeysError, TokenError
+from accounts.key_text import digest_of, is_whole, new_key, prefix_of
+from accounts.key_uses import uses
+from accounts.models import ApiKey, User
+from accounts.remembered import remembered_keys
+from accounts.verified import Verified
+
+# How many a user may have in use; of the others so many of the latest are kept.
+MOST = 50
+MOST_ENDED = 100
+
+
+def create(*, user_id: int, **fields: Any) -> tuple[ApiKey, str]:
+    """Make a key for a user; return its row and the key itself, which nobody has else.
+
+    Raises: KeysError.
+    """
+    with transaction.atomic():
+        # Of two at once, the second counts the first.
+        User.objects.select_for_update(no_key=True).get(pk=user_id)
+        keys = ApiKey.objects.filter(user_id=user_id)
+        if keys.live().count() >= MOST:
+            raise KeysError
+        row = ApiKey(user_id=user_id, **fields)
+        key = issue(row)
+        _delete_oldest(user_id)
+    return row, key
+
+
+def issue(row: ApiKey) -> str:
+    """Store a new row; return its key."""
+    key = new_key()
+    row.prefix, row.digest = prefix_of(key), digest_of(key)
+    row.save(force_insert=True)
+    return key
+
+
+def revoke(row: ApiKey) -> None:
+    """Revoke a key at once, in this process, and in the others within a second."""
+    if row.revoked_at is None:
+        row.revoked_at = timezone.now()
+        row.save(update_fields=["revoked_at"])
+
+
+def verify(raw: object) -> Verified:
+    """Return what a key says that can be used.
+
+    Raises: TokenError.
+    """
+    digest = _digest(raw)
+    row = remembered_keys.find(digest) or remembered_keys.read(lambda: _read(digest))
+    return _verified(row)
+
+
+def known(raw: object) -> Verified | None:
+    """Return what is remembered of a key; None: the database must be asked.
+
+    Raises: TokenError.
+    """
+    row = remembered_keys.find(_digest(raw))
+    return None if row is None else _verified(row)
+
+
+def unrevoked(key_ids: Collection[int]) -> dict[int, Verified]:
+    """Return what those of the keys say that are in use and not revoked.
+
+    One that has expired is among them, for its running answers.
+    """
+    rows = ApiKey.objects.filter(pk__in=key_ids, revoked_at=None)
+    return {row.pk: _used(row) for row in rows}
+
+
+def _digest(raw: object) -> str:
+    if not isinstance(raw, str) or not is_whole(raw):
+        raise TokenError("token_invalid")
+    return digest_of(raw)
+
+
+def _read(digest: str) -> ApiKey:
+    row: ApiKey | None = ApiKey.objects.filter(digest=digest).first()
+    if row is None:
+        raise TokenError("token_invalid")
+    return row
+
+
+def _verified(row: ApiKey) -> Verified:
+    state = row.state
+    if state == ApiKey.State.EXPIRED:
+        raise TokenError("token_expired")
+    if state == ApiKey.State.REVOKED:
+        raise TokenError("token_invalid")
+    return _used(row)
+
+
+def _used(row: ApiKey) -> Verified:
+    """Return what a row says, and note that its key is used."""
+    uses.note(row.digest)
+    return Verified(
+        row.user_id,
+        math.inf if row.expires_at is None else row.expires_at.timestamp(),
+        generation=None,
+        scopes=frozenset(row.scopes.split()),
+        key_id=row.pk,
+        messages_per_minute=row.messages_per_minute,
+    )
+
+
+def _delete_oldest(user_id: int) -> None:
+    """Keep the table bounded, whatever a user makes and revokes."""
+    keys = ApiKey.objects.filter(user_id=user_id)
+    ended = keys.exclude(pk__in=keys.live().values("pk")).order_by("-pk")
+    oldest = list(ended.values_list("pk", flat=True)[MOST_ENDED:])
+    if oldest:
+        ApiKey.objects.filter(pk__in=oldest).delete()

@@ -1,0 +1,66 @@
+"""The text of an API key, of which only a hash and the beginning are stored.
+
+`llmc_`, 43 random letters and digits (256 bits), and 6 more that are a checksum of
+them: what somebody has mistyped or made up is told from a key without the database,
+and tools that look for leaked secrets find no false ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import string
+import zlib
+
+BEGINS_WITH = "llmc_"
+# So much of a key is stored and shown, to tell it from others and to search for it.
+PREFIX_LENGTH = 12
+
+_ALPHABET = string.digits + string.ascii_letters
+_SECRET_LENGTH = 43
+_CHECKSUM_LENGTH = 6
+_KEY = re.compile(
+    rf"{BEGINS_WITH}([0-9A-Za-z]{{{_SECRET_LENGTH}}})([0-9A-Za-z]{{{_CHECKSUM_LENGTH}}})"
+)
+_PARTS = re.compile(rf"{BEGINS_WITH}[0-9A-Za-z]*")
+
+
+def new_key() -> str:
+    """Return a new key."""
+    secret = "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))
+    return f"{BEGINS_WITH}{secret}{_checksum(secret)}"
+
+
+def is_key(raw: object) -> bool:
+    """Return whether a bearer is meant to be an API key."""
+    return isinstance(raw, str) and raw.startswith(BEGINS_WITH)
+
+
+def is_whole(key: str) -> bool:
+    """Return whether the checksum is that of the rest."""
+    match = _KEY.fullmatch(key)
+    return match is not None and _checksum(match[1]) == match[2]
+
+
+def prefix_of(key: str) -> str:
+    """Return how a key begins, which says nothing of the rest."""
+    return key[:PREFIX_LENGTH]
+
+
+def digest_of(key: str) -> str:
+    """Return the hash of a key. It needs no salt: nobody guesses 256 bits."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def prefixes_in(text: str) -> list[str]:
+    """Return the beginnings of the keys in a text, such as a line of a log."""
+    return [prefix_of(found) for found in _PARTS.findall(text)]
+
+
+def _checksum(secret: str) -> str:
+    number, digits = zlib.crc32(secret.encode()), ""
+    while number:
+        number, digit = divmod(number, len(_ALPHABET))
+        digits = _ALPHABET[digit] + digits
+    return digits.rjust(_CHECKSUM_LENGTH, _ALPHABET[0])

@@ -1,0 +1,71 @@
+"""What users do with their own account: set a new password, delete it.
+
+Each asks for the password, since a token may be in the hands of somebody else.
+"""
+
+from __future__ import annotations
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.db import transaction
+from rest_framework.exceptions import ValidationError
+
+from accounts.deletion import delete_users
+from accounts.errors import LastSuperuserError, PasswordError, TokenError
+from accounts.models import User
+
+
+def change_password(user_id: int, *, current: str, new: str) -> User:
+    """Set a new password, which ends all tokens of the user.
+
+    Raises: PasswordError, ValidationError, TokenError.
+    """
+    user = _known(user_id, current)
+    try:
+        validate_password(new, user=user)
+    except DjangoValidationError as exc:
+        raise ValidationError({"new": exc.messages}) from exc
+    old = user.password
+    user.set_password(new)  # slow, so before the transaction
+    with transaction.atomic():
+        # Of two changes at once, the second has been asked with an old password.
+        same = User.objects.select_for_update(no_key=True).filter(
+            pk=user_id, password=old
+        )
+        if same.first() is None:
+            raise PasswordError
+        user.save(update_fields=["password"])
+    return user
+
+
+def delete_account(user_id: int, *, password: str) -> None:
+    """Delete the account of a user, and everything that belongs to it.
+
+    Raises: PasswordError, LastSuperuserError, TokenError.
+    """
+    user = _known(user_id, password)
+    with transaction.atomic():
+        if user.is_superuser:
+            _check_others(user_id)
+        delete_users(User.objects.filter(pk=user_id))
+
+
+def _known(user_id: int, password: str) -> User:
+    """Return the user as the database has it, whose password this is."""
+    user = User.objects.filter(pk=user_id, is_active=True).first()
+    if user is None:
+        raise TokenError("token_invalid")
+    if not user.check_password(password):
+        raise PasswordError
+    return user
+
+
+def _check_others(user_id: int) -> None:
+    """Check that another superuser is left; the locks let one leave at a time.
+
+    Raises: LastSuperuserError.
+    """
+    superusers = User.objects.filter(is_superuser=True, is_active=True)
+    locked = superusers.order_by("pk").select_for_update()
+    if not set(locked.values_list("pk", flat=True)) - {user_id}:
+        raise LastSuperuserError

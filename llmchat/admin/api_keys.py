@@ -1,0 +1,140 @@
+"""API keys in the admin: whose they are, who found one, and how to revoke it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Q, QuerySet
+from django.forms import ModelChoiceField
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+
+from accounts import api_keys
+from accounts.key_text import prefixes_in
+from accounts.models import ApiKey, User
+from accounts.verified import Scope
+from llmchat.admin.base import ChangesForm, SavesChanges, log
+from llmchat.admin.filters import UserFilter
+from llmchat.admin.look import ModelAdmin, action, display
+
+_ISSUED = "_issued_key"
+_ENTERED = ("user", "name", "scopes", "messages_per_minute", "expires_at")
+_SHOWN = ("prefix", "shown_state", "created_at", "last_used_at", "revoked_at")
+
+
+class ApiKeyForm(ChangesForm):
+    """A form that makes a key, whose scopes stay as they are."""
+
+    scopes = forms.MultipleChoiceField(
+        choices=Scope.choices,
+        initial=[Scope.CHAT, Scope.READ],
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = _ENTERED
+
+    def clean_scopes(self) -> str:
+        """Return the scopes as they are stored."""
+        chosen = self.cleaned_data["scopes"]
+        return " ".join(scope for scope in Scope.values if scope in chosen)
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ModelAdmin, SavesChanges):
+    """All API keys, found by their beginning or by a text that holds one."""
+
+    form = ApiKeyForm
+    list_display = [
+        "name",
+        "user",
+        "prefix",
+        "scopes",
+        "shown_state",
+        "last_used_at",
+        "expires_at",
+    ]
+    list_filter = [("user", UserFilter), ("revoked_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["user"]
+    # What else is searched: `get_search_results`.
+    search_fields = ["name", "user__username"]
+    search_help_text = _(
+        "Name, user, or how the key begins (llmc_…); a whole key, too."
+    )
+    autocomplete_fields = ["user"]
+    actions = ["revoke_keys"]
+
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[Any]:
+        """Show of an existing key what is known of it."""
+        return [*_ENTERED] if obj is None else [*_ENTERED, *_SHOWN]
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: ApiKey | None = None
+    ) -> list[str]:
+        """Fix whose an existing key is and what it may."""
+        return [] if obj is None else ["user", "scopes", *_SHOWN]
+
+    def formfield_for_foreignkey(
+        self, db_field: Any, request: HttpRequest, **kwargs: Any
+    ) -> ModelChoiceField[Any] | None:
+        """Let only superusers make keys of superusers."""
+        if db_field.name == "user" and not request.user.is_superuser:
+            kwargs["queryset"] = User.objects.filter(is_superuser=False)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[ApiKey], search_term: str
+    ) -> tuple[QuerySet[ApiKey], bool]:
+        """Find the keys whose beginnings are in the text, such as a line of a log."""
+        prefixes = prefixes_in(search_term)
+        if not prefixes:
+            return super().get_search_results(request, queryset, search_term)
+        wanted = Q()
+        for prefix in prefixes:
+            wanted |= Q(prefix__startswith=prefix)
+        return queryset.filter(wanted), False
+
+    @display(
+        description=_("state"),
+        label={"active": "success", "expired": "warning", "revoked": "danger"},
+    )
+    def shown_state(self, key: ApiKey) -> tuple[str, str]:
+        """Show whether it can be used."""
+        return key.state.value, str(key.state.label)
+
+    def save_model(
+        self, request: HttpRequest, obj: Any, form: Any, change: bool
+    ) -> None:
+        """Make the key of a new row (called by Django with a valid form)."""
+        if change:
+            super().save_model(request, obj, form, change)
+        else:
+            setattr(request, _ISSUED, api_keys.issue(obj))
+
+    def response_add(
+        self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """Show the new key, here and never again: it is in no message and no cookie."""
+        context = self.admin_site.each_context(request) | {
+            "opts": self.opts,
+            "title": _("API key"),
+            "key": getattr(request, _ISSUED),
+            "original": obj,
+        }
+        return TemplateResponse(request, "admin/accounts/apikey/made.html", context)
+
+    @action(description=_("Revoke selected keys"), permissions=["change"])
+    def revoke_keys(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        """Revoke the selected keys, for good."""
+        keys = [key for key in queryset if key.revoked_at is None]
+        for key in keys:
+            api_keys.revoke(key)
+            log(request, key, "Revoked.")
+        text = _("Revoked: %(count)d.") % {"count": len(keys)}
+        level = messages.SUCCESS if keys else messages.WARNING
+        self.message_user(request, text, level=level)

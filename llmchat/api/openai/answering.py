@@ -1,0 +1,100 @@
+"""A turn's answer for whoever asks over HTTP: begun, streamed, or whole."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from django.http import JsonResponse
+
+from accounts.verified import Verified
+from llmchat.answers import runtime
+from llmchat.answers.answer import start_answer
+from llmchat.answers.events import Cancelled, Done, End, Failed, Started
+from llmchat.answers.follower import Follower
+from llmchat.api.async_view import EventStream, begun_stream, quiet
+from llmchat.api.openai.broken import Usage, broken_object
+from llmchat.api.openai.errors import error_of, headers_of
+from llmchat.api.openai.usage import dollars, is_billed
+from llmchat.books.turn import Turn
+
+Response = TypeVar("Response", EventStream, JsonResponse)
+
+
+class Wire(Protocol):
+    """One answer as server-sent events, each call all that is told at that moment."""
+
+    def start(self) -> bytes:
+        """Return what comes before the first piece of text."""
+
+    def more(self, texts: Sequence[str]) -> bytes:
+        """Return new pieces of text."""
+
+    def end(self, end: End) -> bytes:
+        """Return what says how the answer has ended."""
+
+
+async def begin(sender: Verified, turn: Turn) -> tuple[Follower, Started]:
+    """Let the answer to a turn begin, and return who reads it.
+
+    Raises: ChatError, where it is refused.
+    """
+    stream = runtime.get().streams.register(
+        sender.user_id, turn.session_id, sender.key_id
+    )
+    follower = Follower(stream)
+    start_answer(turn, stream)
+    try:
+        return follower, await follower.started()
+    except BaseException:
+        await follower.leave()
+        raise
+
+
+async def streamed(follower: Follower, started: Started, wire: Wire) -> EventStream:
+    """Return an answer as server-sent events."""
+    stream = await begun_stream(_events(follower, wire))
+    return _placed(stream, started)
+
+
+async def ended(follower: Follower) -> End:
+    """Return the end of an answer; whoever waits no longer has cancelled it."""
+    try:
+        return await follower.ended()
+    finally:
+        await follower.leave()
+
+
+def whole(started: Started, done: Done, fields: Mapping[str, object]) -> JsonResponse:
+    """Return the response of an answer that is whole."""
+    return _priced(_placed(JsonResponse(fields), started), done)
+
+
+def broken(started: Started, end: Failed | Cancelled, usage: Usage) -> JsonResponse:
+    """Return the response of an answer that is not whole, with what there is of it."""
+    error, fields = error_of(end), broken_object(end, usage, is_sent=False)
+    headers = headers_of(error, partial=end.partial)
+    response = JsonResponse(fields, status=error.status, headers=headers)
+    return _priced(_placed(quiet(response, error), started), end)
+
+
+def _placed(response: Response, started: Started) -> Response:
+    response["x-llmchat-conversation-id"] = str(started.conversation_id)
+    return response
+
+
+def _priced(response: JsonResponse, end: End) -> JsonResponse:
+    if end.cost is not None and is_billed(end):
+        response["x-llmchat-cost"] = dollars(end.cost)
+    return response
+
+
+async def _events(follower: Follower, wire: Wire) -> AsyncGenerator[bytes, None]:
+    try:
+        yield b""
+        yield wire.start()
+        while texts := await follower.read():
+            yield wire.more(texts)
+        yield wire.end(await follower.ended())
+    finally:
+        await follower.leave()

@@ -1,0 +1,83 @@
+"""The fields that requests of both kinds have, with where they are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from llmchat.api.openai.errors import ParameterError, wrong
+from llmchat.api.validation import CHAT_FIELDS, UNSTORABLE, Fields, validated
+from llmchat.errors import ChatError, refusal
+
+_MODEL_LENGTH = 128
+_NAME_LENGTH = 64 + 1 + _MODEL_LENGTH
+MAX_TOKENS = CHAT_FIELDS["max_tokens"]
+SAMPLING: Fields = {"temperature": CHAT_FIELDS["temperature"]}
+SWITCHES: Fields = {"stream": CHAT_FIELDS["stream"]}
+
+# What makes no difference, by the names of fields: these values say no more than that
+# the field could as well be missing.
+Neutral = Mapping[str, Callable[[Any], bool]]
+
+
+def is_one_of(*values: Any) -> Callable[[Any], bool]:
+    """Return whether a value is one of these, and of the same type."""
+    return lambda value: any(
+        value == one and isinstance(value, bool) == isinstance(one, bool)
+        for one in values
+    )
+
+
+def is_empty(value: Any) -> bool:
+    """Return whether a value is an empty list or object."""
+    return value in ([], {})
+
+
+def object_from(data: Any) -> dict[str, Any]:
+    """Return the body of a request, without the fields that are null.
+
+    Raises: ChatError `bad_request`.
+    """
+    if not isinstance(data, dict):
+        raise refusal("bad_request", text="The request must be an object")
+    return {name: value for name, value in data.items() if value is not None}
+
+
+def checked(fields: Fields, data: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that `data` holds. Raises: ParameterError."""
+    found: dict[str, Any] = {}
+    for name, field in fields.items():
+        try:
+            found |= validated({name: field}, data)
+        except ChatError as exc:
+            raise ParameterError(exc, name) from exc
+    return found
+
+
+def refuse(neutral: Neutral, data: dict[str, Any], hints: Mapping[str, str]) -> None:
+    """Refuse what would change the answer and cannot be done.
+
+    Raises: ParameterError.
+    """
+    for name, is_neutral in neutral.items():
+        if name in data and not is_neutral(data[name]):
+            raise unsupported(name, hints.get(name, ""))
+
+
+def unsupported(name: str, hint: str = "") -> ParameterError:
+    """Return the refusal of a field that nobody here can do anything with."""
+    return wrong(name, f"is not supported{hint}")
+
+
+def model_name(data: dict[str, Any]) -> str:
+    """Return what a request calls its model. Raises: ParameterError."""
+    name = data.get("model")
+    if not isinstance(name, str):
+        _refuse_name("must be a string")
+    if not 1 <= len(name) <= _NAME_LENGTH or UNSTORABLE.search(name):
+        _refuse_name("must be the name of a model, such as one of GET /v1/models")
+    return name
+
+
+def _refuse_name(text: str) -> NoReturn:
+    raise wrong("model", text)

@@ -1,0 +1,44 @@
+"""`GET /v1/models` and `/v1/models/{id}`: the models that can answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.verified import Scope
+from llmchat.api.async_view import user_id_of
+from llmchat.api.openai.models import model_named, model_names
+from llmchat.api.openai.view import OpenAIView
+from llmchat.database import read_database
+
+# Clients want a moment, and when a provider made its model nobody here knows.
+_CREATED = 0
+
+
+class ModelsView(OpenAIView):
+    """`GET /v1/models`: the models that the user may use, known by name."""
+
+    scopes = {"GET": Scope.READ}
+
+    async def get(self, request: Request) -> Response:
+        """List them, under names that `model` of a request takes."""
+        names = await read_database(model_names, user_id_of(request))
+        return Response({"object": "list", "data": [_fields(name) for name in names]})
+
+
+class ModelView(OpenAIView):
+    """`GET /v1/models/{id}`: one of them."""
+
+    scopes = {"GET": Scope.READ}
+
+    async def get(self, request: Request, model: str) -> Response:
+        """Return it, under any of the names that a request may call it."""
+        name = await read_database(model_named, user_id_of(request), model)
+        return Response(_fields(name))
+
+
+def _fields(name: str) -> dict[str, Any]:
+    owner = name.partition("/")[0]
+    return {"id": name, "object": "model", "created": _CREATED, "owned_by": owner}

@@ -1,0 +1,103 @@
+"""Models by name: `provider/model`, a bare name that is known, or a provider's name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from llmchat.access import catalogue, memory
+from llmchat.access.catalogue import Offer
+from llmchat.access.permissions import Access, access_of
+from llmchat.api.openai.errors import ParameterError
+from llmchat.errors import ChatError
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Who is to answer: a provider, and its model; None for the provider's default."""
+
+    provider: str
+    model: str | None
+
+
+def full_name(provider: str, model: str) -> str:
+    """Return what names a model of one provider and no other."""
+    return f"{provider}/{model}"
+
+
+def target_of(user_id: int, name: str) -> Target:
+    """Return who is meant by a name.
+
+    `provider/model` means just that, and the name of a provider its default model. A
+    bare name means the usable provider that knows it: as its default model rather than
+    as one that a permission names, and that rather than as one that fits a pattern.
+    Between equals the first in the alphabet is taken.
+
+    Raises: ChatError `model_not_found`.
+    """
+    provider, _, model = name.partition("/")
+    if _is_enabled(name):
+        return Target(name, None)
+    if model and _is_enabled(provider):
+        return Target(provider, model)
+    return Target(_knowing(access_of(user_id), name), name)
+
+
+def model_names(user_id: int) -> list[str]:
+    """Return the full names of the models that can answer a user now."""
+    access = access_of(user_id)
+    usable = [offer for offer in catalogue.offers(access) if offer.refusal is None]
+    return [name for offer in usable for name in _named(offer, access)]
+
+
+def model_named(user_id: int, name: str) -> str:
+    """Return the full name of a model that can answer a user now.
+
+    Raises: ChatError `model_not_found`.
+    """
+    target = target_of(user_id, name)
+    row = memory.current().providers[target.provider]
+    full = full_name(row.name, target.model or row.default_model)
+    if full not in model_names(user_id):
+        raise _unknown(name)
+    return full
+
+
+def _is_enabled(provider: str) -> bool:
+    row = memory.current().providers.get(provider)
+    return row is not None and row.enabled
+
+
+def _named(offer: Offer, access: Access) -> Iterator[str]:
+    name, default = offer.row.name, offer.row.default_model
+    for model in access.named_models(name, default):
+        yield full_name(name, model)
+
+
+def _knowing(access: Access, model: str) -> str:
+    """Return the provider that knows a model by its bare name, the best first."""
+    found = []
+    for offer in catalogue.offers(access):
+        closeness = _closeness(offer, access, model)
+        if closeness is not None:
+            found.append((offer.refusal is not None, closeness, offer.row.name))
+    if not found:
+        raise _unknown(model)
+    return min(found)[2]
+
+
+def _closeness(offer: Offer, access: Access, model: str) -> int | None:
+    """Return how well a provider knows a model, 0 best, None where it does not."""
+    name, default = offer.row.name, offer.row.default_model
+    named = access.named_models(name, default)
+    if model in named:
+        return int(model != default)
+    # Where everything is allowed, nothing is known by that.
+    patterns = (p for p in access.patterns(name) if p != "*")
+    return 2 if any(fnmatchcase(model, p) for p in patterns) else None
+
+
+def _unknown(name: str) -> ChatError:
+    text = f"The model '{name}' does not exist, or you may not use it"
+    return ParameterError(ChatError("model_not_found", text, 404), "model")

@@ -1,0 +1,55 @@
+"""Token counts and costs, under the names that OpenAI's two APIs give them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from llmchat.answers.events import End
+from llmchat.providers.types import Usage
+
+_NOTHING = Usage(0, 0, "estimated")
+
+
+def is_billed(end: End) -> bool:
+    """Return whether anything was counted of an answer, however it has ended."""
+    usage = end.usage or _NOTHING
+    return bool(usage.input_tokens or usage.output_tokens)
+
+
+def completion_usage(end: End) -> dict[str, Any]:
+    """Return the usage of an answer as chat completions tell it."""
+    usage = end.usage or _NOTHING
+    inputs = usage.input_tokens or 0
+    return {
+        "prompt_tokens": inputs,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": inputs + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        **_cost(end),
+    }
+
+
+def response_usage(end: End) -> dict[str, Any]:
+    """Return the usage of an answer as responses tell it."""
+    usage = end.usage or _NOTHING
+    inputs = usage.input_tokens or 0
+    return {
+        "input_tokens": inputs,
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": inputs + usage.output_tokens,
+        **_cost(end),
+    }
+
+
+def dollars(cost: Decimal) -> str:
+    """Return an amount in US dollars, without an exponent or zeros that say nothing."""
+    return f"{cost.normalize():f}"
+
+
+def _cost(end: End) -> dict[str, float]:
+    """Return the cost in US dollars, which OpenAI does not tell, where it is known."""
+    return {} if end.cost is None else {"cost": float(end.cost)}

@@ -1,0 +1,202 @@
+"""API keys in the admin: made for somebody, shown once, found and revoked."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
+from django.contrib.sessions.models import Session
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts import api_keys
+from accounts.errors import TokenError
+from accounts.key_text import digest_of, new_key
+from accounts.models import ApiKey, User
+from accounts.tokens import user_for_token
+from llmchat.models import Budget
+
+LIST = "/admin/accounts/apikey/"
+ADD = f"{LIST}add/"
+
+
+@pytest.fixture
+def entered(ann: User) -> dict[str, object]:
+    return {"user": ann.pk, "name": "nightly", "scopes": ["read", "chat"]}
+
+
+@pytest.fixture
+def operator(db: None, client: Client) -> Client:
+    """Somebody who may do everything with API keys, and nothing else."""
+    user = User.objects.create_user("operator", is_staff=True)
+    rights = Permission.objects.filter(content_type__model="apikey")
+    user.user_permissions.set(rights)
+    client.force_login(user)
+    return client
+
+
+def made(user: User, name: str = "a program", **fields: object) -> tuple[ApiKey, str]:
+    return api_keys.create(user_id=user.pk, name=name, scopes="chat", **fields)
+
+
+def page_of(client: Client, url: str, **query: str) -> str:
+    response = client.get(url, query)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_a_key_is_made_and_shown_once(
+    admin_client: Client, ann: User, entered: dict[str, object]
+) -> None:
+    assert "llmc_" in page_of(admin_client, LIST)  # in the help of the search
+    response = admin_client.post(ADD, entered)
+    assert response.status_code == 200
+    assert "no-store" in response["Cache-Control"]
+    (key,) = set(re.findall(r"llmc_\w{49}", response.content.decode()))
+
+    row = ApiKey.objects.get()
+    assert (row.digest, row.scopes) == (digest_of(key), "chat read")
+    user, verified = user_for_token(key)
+    assert (user, verified.key_id) == (ann, row.pk)
+    # Nothing that is stored or sent later has it.
+    sessions = [session.get_decoded() for session in Session.objects.all()]
+    later = page_of(admin_client, LIST)
+    later += page_of(admin_client, f"{LIST}{row.pk}/change/")
+    cookies = str(admin_client.cookies)
+    log = str(list(LogEntry.objects.values()))
+    for text in (later, cookies, str(sessions), log):
+        assert key[12:] not in text
+    assert row.prefix in later
+
+
+def test_what_is_wrong_makes_no_key(
+    admin_client: Client, entered: dict[str, object]
+) -> None:
+    for wrong in ({"scopes": []}, {"name": ""}, {"user": 10**9}, {"scopes": ["x"]}):
+        response = admin_client.post(ADD, entered | wrong)
+        assert response.status_code == 200
+        assert response.context["errors"]
+    assert not ApiKey.objects.exists()
+
+
+def test_only_superusers_make_keys_of_superusers(
+    operator: Client, ann: User, entered: dict[str, object]
+) -> None:
+    boss = User.objects.create_superuser("boss")
+    response = operator.post(ADD, entered | {"user": boss.pk})
+    assert response.context["errors"]
+    assert not ApiKey.objects.exists()
+
+    assert operator.post(ADD, entered).status_code == 200
+    assert ApiKey.objects.get().user == ann
+
+
+def test_of_an_existing_key_neither_owner_nor_scopes_change(
+    operator: Client, ann: User
+) -> None:
+    row, key = made(ann)
+    boss = User.objects.create_superuser("boss")
+    entered = {
+        "user": boss.pk,
+        "scopes": ["usage"],
+        "name": "renamed",
+        "messages_per_minute": "5",
+    }
+    assert operator.post(f"{LIST}{row.pk}/change/", entered).status_code == 302
+    row.refresh_from_db()
+    assert (row.user, row.scopes) == (ann, "chat")
+    assert (row.name, row.messages_per_minute) == ("renamed", 5)
+    assert user_for_token(key)[1].messages_per_minute == 5
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["{key}", "{prefix}", "llmc_{prefix[5]}", "GET /x Authorization: Bearer {key} 200"],
+)
+def test_a_leaked_key_is_found_by_what_was_found_of_it(
+    operator: Client, ann: User, query: str
+) -> None:
+    row, key = made(ann, "leaked")
+    api_keys.revoke(row)
+    ApiKey.objects.create(
+        user=ann, name="other", scopes="chat", prefix="llmc_~~~~~~~", digest="x"
+    )
+    found = page_of(operator, LIST, q=query.format(key=key, prefix=row.prefix))
+    assert f"{LIST}{row.pk}/change/" in found
+    assert "llmc_~~~" not in found
+    assert ">revoked<" in found.replace("\n", "").replace(" ", "")
+    assert f"{LIST}{row.pk}/change/" not in page_of(operator, LIST, q=new_key())
+
+
+def test_keys_are_found_by_name_and_user(operator: Client, ann: User) -> None:
+    row, _ = made(ann, "nightly")
+    for query in ("nightly", "ann"):
+        assert row.prefix in page_of(operator, LIST, q=query)
+    assert row.prefix not in page_of(operator, LIST, q="bob")
+
+
+def test_selected_keys_are_revoked(operator: Client, ann: User) -> None:
+    row, key = made(ann)
+    _, others = made(ann)
+    assert user_for_token(key)[0] == user_for_token(others)[0] == ann
+    data = {"action": "revoke_keys", "_selected_action": [row.pk]}
+    response = operator.post(LIST, data, follow=True)
+
+    assert "Revoked: 1." in response.content.decode()
+    with pytest.raises(TokenError, match="Authentication token invalid"):
+        user_for_token(key)
+    assert user_for_token(others)[0] == ann
+    entry = LogEntry.objects.get()
+    assert (entry.change_message, entry.object_repr) == ("Revoked.", str(row))
+    before = ApiKey.objects.get(pk=row.pk).revoked_at
+    operator.post(LIST, data)
+    assert ApiKey.objects.get(pk=row.pk).revoked_at == before
+
+
+def test_the_list_tells_states_and_takes_the_same_queries_for_any_number(
+    operator: Client, ann: User
+) -> None:
+    made(ann)
+    api_keys.revoke(made(ann)[0])
+    made(ann, expires_at=timezone.now())
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            page = page_of(operator, LIST)
+        assert all(state in page for state in ("active", "expired", "revoked"))
+        return len(captured)
+
+    few = queries()
+    for number in range(10):
+        made(User.objects.create_user(f"user {number}"))
+    assert queries() == few
+
+
+def test_a_budget_of_a_key_is_made_and_named(admin_client: Client, ann: User) -> None:
+    row, _ = made(ann, "nightly")
+    url = "/admin/llmchat/budget/"
+    entered = {"api_key": row.pk, "period": "day", "unit": "tokens", "limit": "500"}
+    assert admin_client.post(f"{url}add/", entered).status_code == 302
+    assert Budget.objects.get().api_key == row
+    assert f"key nightly ({row.prefix}…) of ann" in page_of(admin_client, url)
+
+    twice = admin_client.post(f"{url}add/", entered)
+    assert "This API key already has such a budget." in twice.content.decode()
+    both = admin_client.post(f"{url}add/", entered | {"user": ann.pk})
+    assert "Choose a user, a group or an API key." in both.content.decode()
+
+
+def test_an_account_is_deleted_with_its_keys(admin_client: Client, ann: User) -> None:
+    row, key = made(ann)
+    Budget.objects.create(api_key=row, limit=5)
+    url = f"/admin/accounts/user/{ann.pk}/delete/"
+    assert "API keys" in page_of(admin_client, url)
+    admin_client.post(url, {"post": "yes"})
+    assert not ApiKey.objects.exists()
+    assert not Budget.objects.exists()
+    with pytest.raises(TokenError):
+        user_for_token(key)

@@ -1,0 +1,98 @@
+"""Which model is meant by a name, and which are listed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+
+from llmchat.api.openai.models import Target, model_named, model_names, target_of
+from llmchat.errors import ChatError
+from llmchat.models import Provider, ProviderAccess
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def user_id(django_user_model: Any) -> int:
+    Provider.objects.all().delete()
+    user = django_user_model.objects.create_user("ann")
+    user.groups.add(Group.objects.create(name="team"))
+    return int(user.pk)
+
+
+def provider(name: str, default_model: str, **fields: Any) -> Provider:
+    common = {"label": name, "protocol": "openai", "needs_key": False}
+    given = {"base_url": "http://127.0.0.1:9/v1", "default_model": default_model}
+    return Provider.objects.create(name=name, **common | given | fields)
+
+
+def allow(row: Provider, *patterns: str) -> None:
+    Provider.objects.filter(pk=row.pk).update(restricted=True)
+    ProviderAccess.objects.create(
+        provider=row, group=Group.objects.get(), allowed_models="\n".join(patterns)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("first", Target("first", None)),
+        ("first/any", Target("first", "any")),
+        ("first/maker/any", Target("first", "maker/any")),
+        ("one", Target("first", "one")),
+        ("maker/two", Target("second", "maker/two")),
+    ],
+)
+def test_a_name_means_a_provider_and_its_model(
+    user_id: int, name: str, target: Target
+) -> None:
+    provider("first", "one")
+    provider("second", "maker/two")
+
+    assert target_of(user_id, name) == target
+
+
+@pytest.mark.parametrize(
+    "name", ["any", "first/", "nobody/one", "/one", "off", "off/three", "three"]
+)
+def test_a_name_that_means_nothing_is_not_found(user_id: int, name: str) -> None:
+    provider("first", "one")
+    provider("off", "three", enabled=False)
+
+    with pytest.raises(ChatError) as refusal:
+        target_of(user_id, name)
+
+    assert (refusal.value.code, refusal.value.status) == ("model_not_found", 404)
+
+
+def test_the_provider_that_knows_a_model_best_is_meant(user_id: int) -> None:
+    def meant() -> str:
+        return target_of(user_id, "gpt-1").provider
+
+    allow(provider("d", "other"), "gpt-*")
+    assert meant() == "d"
+    allow(provider("c", "other"), "gpt-1", "other")
+    assert meant() == "c"
+    provider("b", "gpt-1")
+    assert meant() == "b"
+    provider("a", "gpt-1")
+    assert meant() == "a"
+    # One that has no key cannot answer.
+    Provider.objects.filter(name="a").update(needs_key=True)
+    assert meant() == "b"
+
+
+def test_what_can_answer_is_listed_under_full_names(user_id: int) -> None:
+    provider("open", "one")
+    allow(provider("limited", "two"), "two", "three", "four-*")
+    provider("keyless", "five", needs_key=True)
+    Provider.objects.filter(pk=provider("closed", "six").pk).update(restricted=True)
+
+    assert model_names(user_id) == ["open/one", "limited/two", "limited/three"]
+    assert model_named(user_id, "open") == "open/one"
+    assert model_named(user_id, "three") == "limited/three"
+    for name in ("open/unheard-of", "keyless/five", "closed", "limited/four-1"):
+        with pytest.raises(ChatError, match="model_not_found"):
+            model_named(user_id, name)
