@@ -14,8 +14,8 @@ from llmchat.api.validation import UNSTORABLE, Field, Fields, Unfit, validated
 from llmchat.errors import ChatError
 from llmchat.models import Budget
 
-_NAME_LENGTH = 100
-_MOST_PER_MINUTE = 1_000_000
+NAME_LENGTH = 100
+MOST_PER_MINUTE = 1_000_000
 # What the column holds.
 _MOST_SPENT = Decimal(10) ** 12
 _STEP = Decimal("0.000001")
@@ -23,8 +23,8 @@ _STEP = Decimal("0.000001")
 
 def _name(data: Any) -> str:
     name = " ".join(data.split()) if isinstance(data, str) else ""
-    if not 1 <= len(name) <= _NAME_LENGTH or UNSTORABLE.search(name):
-        raise Unfit(f" must be a string of 1 to {_NAME_LENGTH} characters")
+    if not 1 <= len(name) <= NAME_LENGTH or UNSTORABLE.search(name):
+        raise Unfit(f" must be a string of 1 to {NAME_LENGTH} characters")
     return name
 
 
@@ -52,8 +52,8 @@ def _moment(data: Any) -> datetime:
 
 def _per_minute(data: Any) -> int:
     is_whole = isinstance(data, int) and not isinstance(data, bool)
-    if not is_whole or not 1 <= data <= _MOST_PER_MINUTE:
-        raise Unfit(f" must be a whole number from 1 to {_MOST_PER_MINUTE}")
+    if not is_whole or not 1 <= data <= MOST_PER_MINUTE:
+        raise Unfit(f" must be a whole number from 1 to {MOST_PER_MINUTE}")
     return int(data)
 
 

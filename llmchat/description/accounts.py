@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from accounts.serializers import (
     CredentialsSerializer,
+    NewPasswordSerializer,
+    PasswordSerializer,
     RefreshSerializer,
     RegistrationSerializer,
 )
@@ -59,5 +61,22 @@ OPERATIONS = {
         summary="Show whose token it is",
         tag=_TAG,
         answers={200: Answer("The user", {JSON: ref("User")})},
+    ),
+    "DELETE /auth/me": Operation(
+        summary="Delete the account and everything that belongs to it",
+        tag=_TAG,
+        body=PasswordSerializer,
+        example={"password": "YOUR PASSWORD"},
+        answers={204: Answer("It is deleted", {})},
+        codes=("invalid_credentials", "rate_limited", "last_superuser"),
+    ),
+    "POST /auth/password": Operation(
+        summary="Set a new password",
+        tag=_TAG,
+        details="It ends all tokens; the answer has a new pair.",
+        body=NewPasswordSerializer,
+        example={"current": "YOUR PASSWORD", "new": "a long one nobody guesses"},
+        answers={200: _PAIR},
+        codes=("invalid_credentials", "rate_limited"),
     ),
 }

@@ -30,7 +30,7 @@ EVENT_STREAM: Schema = {
     },
     "required": ["event", "data", "id"],
 }
-_TURN_CODES = (
+TURN_CODES = (
     *("permission_denied", "provider_not_found", "conversation_not_found"),
     *("session_active", "cancelled", "rate_limited", "too_many_streams"),
     *("budget_exceeded", "key_not_configured", "address_not_configured"),
@@ -56,7 +56,7 @@ OPERATIONS = {
                 {JSON: ref("StreamDone"), EVENTS: EVENT_STREAM},
             )
         },
-        codes=(*_TURN_CODES, *PROVIDER_CODES),
+        codes=(*TURN_CODES, *PROVIDER_CODES),
     ),
     "GET /llm/providers": Operation(
         summary="List the providers that you may use",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import get_args
 
-from accounts.errors import AccountError, TokenError
+from accounts.errors import AccountError, TokenCode, TokenError
 from llmchat.errors import REFUSALS
 from llmchat.providers.errors import ProviderError
 
@@ -24,7 +25,7 @@ ANY_ROUTE = (
     "database_unavailable",
     "server_busy",
 )
-WITH_TOKEN = ("token_missing", "token_expired", "token_invalid")
+WITH_TOKEN = ("token_missing", "token_expired", "token_invalid", "scope_missing")
 WITH_BODY = ("payload_too_large", "unsupported_media_type")
 WITH_PATH = ("not_found",)
 
@@ -56,6 +57,6 @@ STATUSES = {
     **_FRAMEWORK,
     **_statuses(ProviderError),
     **_statuses(AccountError),
-    **dict.fromkeys(WITH_TOKEN, TokenError.status),
+    **dict.fromkeys(get_args(TokenCode), TokenError.status),
     **{code: status for code, (status, _) in REFUSALS.items()},
 }

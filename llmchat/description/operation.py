@@ -58,7 +58,7 @@ class Operation:
     `answers` are the responses of success by status. `codes` are the error codes
     besides those that every route of its kind has: with a token, a body, an id in its
     path. `is_open`: it needs no token. `is_plain`: it is no view of REST framework, and
-    has no error but the server's.
+    has no error but the server's. `error` names the shape of the errors.
     """
 
     summary: str
@@ -72,6 +72,7 @@ class Operation:
     codes: tuple[str, ...] = ()
     is_open: bool = False
     is_plain: bool = False
+    error: str = "Error"
 
     def rendered(self, method: str, path: str, resolve: Resolve) -> Schema:
         """Return the operation as OpenAPI has it."""
@@ -114,7 +115,9 @@ class Operation:
 
     def _responses(self, path: str) -> Schema:
         codes = errors.by_status(self.all_codes(path))
-        failures = {str(s): _failure(s, names) for s, names in codes.items()}
+        failures = {
+            str(s): _failure(s, names, self.error) for s, names in codes.items()
+        }
         # What is said of a status in `answers` says all of it.
         answers = {str(s): _answer(a) for s, a in self.answers.items()}
         return dict(sorted((failures | answers).items()))
@@ -134,11 +137,11 @@ def _answer(answer: Answer) -> Schema:
     return found
 
 
-def _failure(status: int, codes: list[str]) -> Schema:
+def _failure(status: int, codes: list[str], error: str) -> Schema:
     names = ", ".join(f"`{code}`" for code in codes)
     found: Schema = {
         "description": f"{HTTPStatus(status).phrase}: {names}",
-        "content": {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}},
+        "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{error}"}}},
     }
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         text = "Seconds to wait, where waiting helps"

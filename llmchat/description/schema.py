@@ -10,23 +10,35 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ComponentRegistry
 
-from llmchat.description import accounts, chat, conversations, probes, streams
+from llmchat.description import (
+    accounts,
+    chat,
+    conversations,
+    keys,
+    openai,
+    probes,
+    streams,
+    usage,
+)
 from llmchat.description.operation import SECURITY, Operation, Schema
 from llmchat.description.routes import Route, readable, routes
 from llmchat.description.shapes import SHAPES
 
 OPERATIONS: dict[str, Operation] = {
     **accounts.OPERATIONS,
+    **keys.OPERATIONS,
     **chat.OPERATIONS,
     **conversations.OPERATIONS,
     **streams.OPERATIONS,
+    **usage.OPERATIONS,
     **probes.OPERATIONS,
+    **openai.OPERATIONS,
 }
 _SECURITY_SCHEMES = {
     SECURITY: {
         "type": "http",
         "scheme": "bearer",
-        "description": "The access token of `POST /auth/token`",
+        "description": "A token of `POST /auth/token`, or an API key (`llmc_…`)",
     }
 }
 
@@ -99,7 +111,9 @@ def completed(result: Schema, generator: Any, request: Any, public: bool) -> Sch
     for sentence in unrouted():
         warn(sentence)
     components = result.setdefault("components", {})
-    components["schemas"] = SHAPES | components.get("schemas", {})
+    components["schemas"] = (
+        SHAPES | keys.SHAPES | openai.SHAPES | components.get("schemas", {})
+    )
     components["securitySchemes"] = _SECURITY_SCHEMES
     return result
 

@@ -1,0 +1,107 @@
+"""The entries of what was used, and of everything that is stored of a user."""
+
+from __future__ import annotations
+
+from llmchat.description.operation import JSON, Answer, Operation, Parameter, Schema
+from llmchat.description.shapes import (
+    DOLLARS,
+    MOMENT,
+    NUMBER,
+    SHAPES,
+    TEXT,
+    list_of,
+    nullable,
+    record,
+    ref,
+)
+from llmchat.models import Budget
+
+_TAG = "Usage"
+_DATE: Schema = {"type": "string", "format": "date"}
+# Or nothing, for the default.
+_DAY: Schema = {"type": "string", "pattern": "^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"}
+_ETAG = {"ETag": "What `If-None-Match` takes"}
+
+SHAPES |= {
+    "DayOfUse": record(
+        {
+            "date": _DATE,
+            "provider": TEXT,
+            "answers": NUMBER,
+            "inputTokens": NUMBER,
+            "outputTokens": NUMBER,
+            "cost": DOLLARS,
+        }
+    ),
+    "BudgetLeft": record(
+        {
+            "period": {"type": "string", "enum": list(Budget.Period.values)},
+            "unit": {"type": "string", "enum": list(Budget.Unit.values)},
+            "limit": TEXT,
+            "spent": TEXT,
+            "reserved": TEXT,
+            "left": TEXT,
+            "renewsAt": MOMENT,
+            "of": {"type": "string", "enum": ["user", "group"]},
+        }
+    ),
+    "StoredAccount": record(
+        {
+            "id": {"type": "integer"},
+            "username": TEXT,
+            "email": TEXT,
+            "firstName": TEXT,
+            "lastName": TEXT,
+            "isStaff": {"type": "boolean"},
+            "joinedAt": MOMENT,
+            "lastLoginAt": nullable(MOMENT),
+            "groups": list_of(TEXT),
+        }
+    ),
+}
+_LISTS: dict[str, Schema] = {"budgets": list_of(ref("BudgetLeft"))}
+
+OPERATIONS = {
+    "GET /llm/usage": Operation(
+        summary="Show what you have used, and what is left of your budgets",
+        tag=_TAG,
+        details="The days `from` to `to`, by day and provider; or the last 30.",
+        parameters=(
+            Parameter("from", "The first day", _DAY),
+            Parameter("to", "The last day", _DAY),
+            Parameter(
+                "If-None-Match", "The `ETag` of what you have", TEXT, place="header"
+            ),
+        ),
+        answers={
+            200: Answer(
+                "The use, and the budgets",
+                {JSON: record({"results": list_of(ref("DayOfUse")), **_LISTS})},
+                _ETAG,
+            ),
+            304: Answer("It has not changed", {}),
+        },
+    ),
+    "GET /llm/export": Operation(
+        summary="Download everything that is stored of you",
+        tag=_TAG,
+        answers={
+            200: Answer(
+                "A file",
+                {
+                    JSON: record(
+                        {
+                            "user": ref("StoredAccount"),
+                            "usage": list_of(ref("DayOfUse")),
+                            "apiKeys": list_of(ref("ApiKey")),
+                            **_LISTS,
+                            "conversations": list_of(ref("ExportedConversation")),
+                        }
+                    )
+                },
+                {"Content-Disposition": "The name of the file"},
+            )
+        },
+        codes=("rate_limited",),
+    ),
+}
