@@ -87,7 +87,7 @@ def body(text: str, **fields: Any) -> dict[str, Any]:
 def events_in(received: str) -> list[tuple[str, dict[str, Any]]]:
     events = []
     for item in received.split("\n\n")[:-1]:
-        name, data = item.split("\n")
+        name, data, *_ident = item.split("\n")
         payload = json.loads(data.removeprefix("data: "))
         events.append((name.removeprefix("event: "), payload))
     return events

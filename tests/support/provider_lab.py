@@ -220,7 +220,7 @@ async def _server_sent(
     # Not by lines: text-based splitting cuts at separators inside of the JSON.
     received = b"".join([chunk async for chunk in response.aiter_bytes()])
     for item in received.split(b"\n\n")[:-1]:
-        name, data = item.split(b"\n")
+        name, data, *_ident = item.split(b"\n")
         yield name.removeprefix(b"event: ").decode(), json.loads(data[len("data: ") :])
 
 
