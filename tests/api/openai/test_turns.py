@@ -203,6 +203,21 @@ async def test_the_format_of_a_response_is_passed_through(
     assert response.json()["text"] == text
 
 
+async def test_a_schema_comes_back_however_odd_it_is(
+    ask: Ask, upstream: Upstream
+) -> None:
+    schema: dict[str, Any] = {"maximum": 10**30}
+    for _ in range(300):
+        schema = {"not": schema}
+    text = {"format": {"type": "json_schema", "name": "odd", "schema": schema}}
+
+    events = await data_of(await ask("responses", input="Hi", text=text, stream=True))
+    last = json.loads(events[-1])
+
+    assert last["type"] == "response.completed"
+    assert last["response"]["text"] == text
+
+
 async def test_an_api_key_is_a_key_of_the_sdks(
     async_client: AsyncClient, provider: Provider, user: Any
 ) -> None:
