@@ -8,6 +8,8 @@ from typing import Any
 
 from django.db.models import Model
 from django.test import AsyncClient
+from openai.types.responses import ResponseStreamEvent
+from pydantic import TypeAdapter
 
 from llmchat.database import in_database
 from tests.support.chat_fixtures import User
@@ -54,6 +56,15 @@ async def test_a_response_goes_on_with_the_conversation_of_another(
         error = response.json()["error"]
         assert response.status_code == 404
         assert error["param"] == "previous_response_id"
+
+
+async def test_every_event_is_one_of_the_sdks(ask: Ask, upstream: Upstream) -> None:
+    events = await data_of(await ask("responses", input="Hi", stream=True))
+
+    for event in events:
+        TypeAdapter(ResponseStreamEvent).validate_json(event, strict=True)
+    numbers = [json.loads(event)["sequence_number"] for event in events]
+    assert numbers == list(range(len(events)))
 
 
 async def test_responses_go_on_from_any_answer(ask: Ask, upstream: Upstream) -> None:
