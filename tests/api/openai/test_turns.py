@@ -37,6 +37,19 @@ async def test_a_reason_is_told_in_openais_words(
     assert chunks[-1] == "[DONE]"
 
 
+async def test_the_end_of_a_stream_names_the_model_that_has_answered(
+    ask: Ask, upstream: Upstream
+) -> None:
+    told = {"messages": HI, "stream_options": {"include_usage": True}}
+
+    whole = (await ask("chat/completions", **told)).json()
+    chunks = await data_of(await ask("chat/completions", **told, stream=True))
+
+    models = [json.loads(chunk)["model"] for chunk in chunks[:-1]]
+    assert models[0] == "test/model-1"
+    assert models[-2:] == [whole["model"]] * 2 == ["test/upstream-1"] * 2
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_an_answer_that_is_cancelled_does_not_end_like_a_whole_one(
     ask: Ask, upstream: Upstream, user: Model, stream: bool
