@@ -96,6 +96,21 @@ async def test_a_turn_that_is_refused_has_a_status_of_its_own(
     assert response.headers["x-should-retry"] == "false"
 
 
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [("content_filter", "content_filtered"), ("length", "empty_answer")],
+)
+async def test_an_answer_without_a_word_is_not_to_be_asked_for_again(
+    ask: Ask, upstream: Upstream, reason: str, code: str
+) -> None:
+    upstream.steps, upstream.reason = (), reason
+
+    response = await ask("chat/completions", messages=HI)
+
+    assert response.json()["error"]["code"] == code
+    assert response.headers["x-should-retry"] == "false"
+
+
 async def test_an_answer_is_stored_like_any_other(ask: Ask, upstream: Upstream) -> None:
     response = await ask("chat/completions", messages=HI, temperature=0.5)
     stored = await answer()
