@@ -21,6 +21,7 @@ pytest_plugins = [
     "tests.support.chat_fixtures",
     "tests.support.databases",
     "tests.support.live_upstream",
+    "tests.support.openai_api",
     "tests.support.redis_server",
     "tests.support.wire_fixtures",
 ]

@@ -254,7 +254,9 @@ class Generation:
         model = finished.model or self._model
         reason = finished.reason.value
         outcome = self._outcome(AnswerState.COMPLETE, reason, "", model)
-        return replace(outcome, tool_calls=finished.tool_calls)
+        calls = finished.tool_calls
+        self.stream.call_chars = sum(len(call.arguments) for call in calls)
+        return replace(outcome, tool_calls=calls)
 
     def broken_off(self, state: AnswerState, error: ChatError | None) -> Outcome:
         """Return the outcome of an answer that is not whole."""

@@ -59,6 +59,7 @@ class LiveStream:
     """One answer: its text so far, its readers, its one end.
 
     `key_id` is the API key that asked for it, None where an access token did.
+    `call_chars` is how large the arguments are of the tools that it calls.
     `first_token_s` is how long its first text has taken since it was asked for.
     `ended` is set once the end is stored, and its name may be used again.
     """
@@ -71,6 +72,7 @@ class LiveStream:
         "_readers",
         "_watch",
         "begun",
+        "call_chars",
         "cancelled",
         "chars",
         "end",
@@ -95,6 +97,7 @@ class LiveStream:
         self.key_id = key_id
         self.parts: list[str] = []
         self.chars = 0
+        self.call_chars = 0
         self.first_token_at: datetime | None = None
         self.first_token_s: float | None = None
         self._came_at = time.monotonic()

@@ -105,5 +105,6 @@ class Streams:
 
 
 def _size(stream: LiveStream) -> int:
-    """Guess the memory of an answer: its text as pieces, and in its end."""
-    return 2 * stream.chars + _BYTES_PER_PART * len(stream.parts)
+    """Guess the memory of an answer: its text as pieces, and in its end with calls."""
+    text = 2 * stream.chars + _BYTES_PER_PART * len(stream.parts)
+    return text + stream.call_chars

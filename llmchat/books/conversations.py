@@ -88,6 +88,8 @@ def _known_lengths(turn: Turn) -> list[int]:
     client's history and nowhere else, and an answer may have several results of tools
     behind it, so the same without what is unanswered is looked for as well.
     """
+    if turn.stored:
+        return [turn.stored]
     whole = answered = len(turn.messages) - 1
     while answered and turn.messages[answered - 1].role in _UNANSWERED:
         answered -= 1

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from llmchat.providers.types import ChatMessage, Image, ToolCall
+from llmchat.providers.types import ChatMessage, Image, Role, ToolCall
 
 
 def extra_of(message: ChatMessage) -> str:
@@ -26,6 +26,21 @@ def extra_of(message: ChatMessage) -> str:
 def extra_of_answer(calls: Sequence[ToolCall]) -> str:
     """Return what is stored of an answer that calls tools."""
     return _encoded({"toolCalls": _calls(calls)}) if calls else ""
+
+
+def restored(role: Role, content: str, extra: str) -> ChatMessage:
+    """Return the message that was stored so.
+
+    Raises: LookupError: it has an image whose bytes are not stored.
+    """
+    fields = decoded(extra)
+    return ChatMessage(
+        role,
+        content,
+        images=tuple(Image(url=image["url"]) for image in fields.get("images", ())),
+        tool_calls=tuple(ToolCall(**call) for call in fields.get("toolCalls", ())),
+        tool_call_id=fields.get("toolCallId", ""),
+    )
 
 
 def decoded(extra: str) -> dict[str, Any]:

@@ -24,7 +24,8 @@ LEASE = timedelta(seconds=60)
 class Turn:
     """A validated request for an answer.
 
-    The last message is the user's, or the result of a tool.
+    The last message is the user's, or the result of a tool. `stored` is how many of
+    the messages were read from a stored conversation; 0: that is to be found out.
     """
 
     session_id: str
@@ -35,6 +36,7 @@ class Turn:
     max_tokens: int | None = None
     conversation_id: UUID | None = None
     options: Options = NO_OPTIONS
+    stored: int = 0
 
 
 @dataclass(frozen=True, slots=True)

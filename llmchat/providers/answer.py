@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .errors import ContentFilteredError, EmptyAnswerError, ProviderError
 from .reading import Reading, StopReason
-from .text import encode_json
+from .text import decode_json, encode_json
 from .types import Chat, ChatMessage, Finished, FinishReason, ToolCall, Usage
 
 _CHARS_PER_TOKEN = 4  # of English text; other scripts have fewer
@@ -70,12 +70,24 @@ def _calls(reading: Reading) -> tuple[ToolCall, ...]:
     """Return the calls of an answer that may be whole.
 
     Raises:
-        ProviderError: one of them is malformed.
+        ProviderError: one of them is malformed, or may have been cut.
     """
     is_cut = not reading.is_complete or reading.stop_reason in _CUT
     if is_cut or reading.blocked or reading.refused:
         return ()
-    return reading.calls.whole()
+    calls = reading.calls.whole()
+    if reading.stop_reason is None and not all(map(_is_json, calls)):
+        # Servers send a terminator behind an answer that broke off, too.
+        raise ProviderError("a tool call broke off", retryable=True)
+    return calls
+
+
+def _is_json(call: ToolCall) -> bool:
+    try:
+        decode_json(call.arguments.encode())
+    except ValueError:
+        return False
+    return True
 
 
 def _check(reading: Reading, calls: tuple[ToolCall, ...]) -> None:

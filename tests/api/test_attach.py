@@ -23,7 +23,7 @@ from llmchat.books.turn import Turn
 from llmchat.database import in_database
 from llmchat.errors import refusal
 from llmchat.models import Message
-from llmchat.providers.types import ChatMessage, Finished, FinishReason, Usage
+from llmchat.providers.types import ChatMessage, Finished, FinishReason, Options, Usage
 from tests.support.chat_fixtures import User, events_of, until
 
 START, TOKEN = "llm:stream:start", "llm:stream:token"
@@ -291,6 +291,21 @@ async def test_what_is_kept_of_ended_answers_is_bounded(
         await events_of(user, turn("Hi", session_id=f"s-{number}"))
     acks = [await Client(user).attach(sessionId=f"s-{n}") for n in range(3)]
     assert [ack["ok"] for ack in acks] == [False, True, True]
+
+
+async def test_calls_of_tools_count_in_what_is_kept_of_ended_answers(
+    user, provider, upstream, turn, monkeypatch
+):
+    function = {"name": "look", "arguments": json.dumps({"at": "x" * 200})}
+    call = {"index": 0, "id": "a", "function": function}
+    upstream.steps = ({"choices": [{"delta": {"tool_calls": [call]}}]},)
+    upstream.reason = "tool_calls"
+    options = Options(tools=({"type": "function", "function": {"name": "look"}},))
+    monkeypatch.setattr("llmchat.answers.streams.MAX_ENDED_BYTES", 300)
+    for number in range(2):
+        await events_of(user, turn("Hi", session_id=f"s-{number}", options=options))
+    acks = [await Client(user).attach(sessionId=f"s-{n}") for n in range(2)]
+    assert [ack["ok"] for ack in acks] == [False, True]
 
 
 async def test_an_answer_goes_on_until_its_last_reader_has_left(

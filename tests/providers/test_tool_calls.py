@@ -331,6 +331,17 @@ async def test_pieces_of_calls_are_progress(api: str) -> None:
     assert (await ask(api, *steps, timeouts=timeouts)).end.reason == "tool_calls"
 
 
+async def test_half_a_call_is_no_whole_answer_without_a_reason() -> None:
+    half, rest = CITY[:6], CITY[6:]
+    pieces = [delta(piece(half, "weather", index=0, id="a")), delta(piece(rest))]
+
+    cut = await ask("openai", sse(pieces[0], "[DONE]"))
+    whole = await ask("openai", sse(*pieces, "[DONE]"))
+
+    assert (cut.code, cut.finished) == ("provider_error", None)
+    assert made(whole) == [("weather", CITY)]
+
+
 async def test_a_call_without_a_name_fails_the_answer() -> None:
     played = await ask_openai(delta(piece("{}", index=0, id="a")))
     assert (played.code, played.requests) == ("provider_error", 3)

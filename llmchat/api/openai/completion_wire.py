@@ -79,6 +79,8 @@ class CompletionWire:
         """Return the last chunks; only a whole answer has a reason, and `[DONE]`."""
         if not isinstance(end, Done):
             return _data(broken_object(end, completion_usage, is_sent=True))
+        # Only now is it sure who has answered.
+        self._common["model"] = full_name(end.provider, end.model)
         chunks = [self._chunk({}, finish_reason(end))]
         if end.tool_calls:
             calls = enumerate(end.tool_calls)

@@ -19,12 +19,15 @@ _TYPES = {
     HTTPStatus.CONFLICT: "conflict_error",
     HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error",
 }
-# The SDKs repeat what fails with 409, 429 or 5xx, unless they are told not to.
+# The SDKs repeat what fails with 409, 429 or 5xx, unless they are told not to. What may
+# pass has been asked for again already.
 _REPEATING_IS_NO_HELP = frozenset(
     {
         "address_not_configured",
         "budget_exceeded",
         "cancelled",
+        "content_filtered",
+        "empty_answer",
         "key_not_configured",
         "local_model_missing",
         "price_not_configured",

@@ -9,8 +9,8 @@ from llmchat.api.openai.errors import ParameterError, wrong
 from llmchat.api.validation import CHAT_FIELDS, UNSTORABLE, Fields, validated
 from llmchat.errors import ChatError, refusal
 
-_MODEL_LENGTH = 128
-_NAME_LENGTH = 64 + 1 + _MODEL_LENGTH
+MODEL_LENGTH = 128
+_NAME_LENGTH = 64 + 1 + MODEL_LENGTH
 MAX_TOKENS = CHAT_FIELDS["max_tokens"]
 SAMPLING: Fields = {"temperature": CHAT_FIELDS["temperature"]}
 SWITCHES: Fields = {"stream": CHAT_FIELDS["stream"]}

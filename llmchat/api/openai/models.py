@@ -10,6 +10,7 @@ from llmchat.access import catalogue, memory
 from llmchat.access.catalogue import Offer
 from llmchat.access.permissions import Access, access_of
 from llmchat.api.openai.errors import ParameterError
+from llmchat.api.openai.fields import MODEL_LENGTH
 from llmchat.errors import ChatError
 
 
@@ -36,12 +37,10 @@ def target_of(user_id: int, name: str) -> Target:
 
     Raises: ChatError `model_not_found`.
     """
-    provider, _, model = name.partition("/")
-    if _is_enabled(name):
-        return Target(name, None)
-    if model and _is_enabled(provider):
-        return Target(provider, model)
-    return Target(_knowing(access_of(user_id), name), name)
+    target = _meant(user_id, name)
+    if len(target.model or "") > MODEL_LENGTH:
+        raise _unknown(name)
+    return target
 
 
 def model_names(user_id: int) -> list[str]:
@@ -62,6 +61,15 @@ def model_named(user_id: int, name: str) -> str:
     if full not in model_names(user_id):
         raise _unknown(name)
     return full
+
+
+def _meant(user_id: int, name: str) -> Target:
+    provider, _, model = name.partition("/")
+    if _is_enabled(name):
+        return Target(name, None)
+    if model and _is_enabled(provider):
+        return Target(provider, model)
+    return Target(_knowing(access_of(user_id), name), name)
 
 
 def _is_enabled(provider: str) -> bool:

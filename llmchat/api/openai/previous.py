@@ -1,42 +1,45 @@
-"""What `previous_response_id` stands for: a conversation, up to one of its answers."""
+"""What `previous_response_id` stands for: a conversation, up to one of its answers.
+
+Whoever goes on with the last answer goes on with its conversation. Behind an earlier
+one, as with other instructions, another conversation begins with the same messages.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import cast
 from uuid import UUID
 
-from llmchat.api.openai.errors import ParameterError
+from llmchat.api.openai.errors import ParameterError, wrong
+from llmchat.books.extra import restored
 from llmchat.errors import refusal
+from llmchat.models import Message
 from llmchat.providers.types import ChatMessage, Role
 from llmchat.reports import own
 
 RESPONSE = "resp_"
-_ROLES = ("system", "user", "assistant")
+_PARAM = "previous_response_id"
 
 
-@dataclass(frozen=True, slots=True)
-class Previous:
-    """A conversation that is gone on with, and what was said in it."""
+def previous_of(user_id: int, response_id: str) -> tuple[ChatMessage, ...]:
+    """Return what was said up to the answer that a response was, that included.
 
-    conversation_id: UUID
-    messages: tuple[ChatMessage, ...]
-
-
-def previous_of(user_id: int, response_id: str) -> Previous:
-    """Return the user's conversation up to the answer that a response was.
-
-    Raises: ChatError `conversation_not_found`.
+    Raises: ChatError `conversation_not_found`, `session_active`, `bad_request`.
     """
     rows = own.messages_until(user_id, _message_id(response_id))
     if not rows:
         raise _not_found(response_id)
-    messages = (
-        ChatMessage(cast("Role", row.role), row.content)
-        for row in rows
-        if row.content and row.role in _ROLES
-    )
-    return Previous(rows[0].conversation_id, tuple(messages))
+    if any(row.state == Message.State.STREAMING for row in rows):
+        text = "The previous response is still being written"
+        raise ParameterError(refusal("session_active", text=text), _PARAM)
+    return tuple(_message(row) for row in rows if row.content or row.extra)
+
+
+def _message(row: Message) -> ChatMessage:
+    try:
+        return restored(cast("Role", row.role), row.content, row.extra)
+    except LookupError as exc:
+        text = "goes on with an image that is not stored: send all messages as input"
+        raise wrong(_PARAM, text) from exc
 
 
 def instructed(
@@ -61,4 +64,4 @@ def _message_id(response_id: str) -> UUID:
 def _not_found(response_id: str) -> ParameterError:
     text = f"Previous response with id '{response_id[:64]}' not found"
     error = refusal("conversation_not_found", text=text)
-    return ParameterError(error, "previous_response_id")
+    return ParameterError(error, _PARAM)

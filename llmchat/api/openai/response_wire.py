@@ -16,6 +16,7 @@ from llmchat.api.openai.models import full_name
 from llmchat.api.openai.previous import RESPONSE
 from llmchat.api.openai.response_fields import ResponseRequest
 from llmchat.api.openai.usage import is_billed, response_usage
+from llmchat.providers.text import encode_json
 from llmchat.providers.types import FinishReason
 
 _INCOMPLETE = {
@@ -160,7 +161,8 @@ class ResponseWire:
     def _event(self, name: str, fields: dict[str, Any]) -> bytes:
         self._number += 1
         data = fields | {"type": name, "sequence_number": self._number}
-        return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(data))
+        # A schema comes back, with whatever numbers and depth its client gave it.
+        return b"event: %b\ndata: %b\n\n" % (name.encode(), encode_json(data))
 
 
 def text_part(text: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
@@ -47,30 +47,21 @@ class ResponsesView(OpenAIView):
 def _turn(user_id: int, asked: ResponseRequest) -> Turn:
     """Return the turn of a request. Raises: ChatError."""
     target = target_of(user_id, asked.model)
-    conversation_id, messages = _history(user_id, asked)
+    before = _before(user_id, asked)
     return Turn(
         session_id=f"v1-{uuid4()}",
         provider=target.provider,
-        messages=answerable(list(messages), "input"),
+        messages=answerable([*before, *asked.input], "input"),
         model=target.model,
         temperature=asked.temperature,
         max_tokens=asked.max_tokens,
-        conversation_id=conversation_id,
         options=Options(response_format=asked.format),
+        stored=len(before) if asked.previous is not None else 0,
     )
 
 
-def _history(
-    user_id: int, asked: ResponseRequest
-) -> tuple[UUID | None, tuple[ChatMessage, ...]]:
+def _before(user_id: int, asked: ResponseRequest) -> tuple[ChatMessage, ...]:
+    """Return what comes before the input. Raises: ChatError."""
     if asked.previous is None:
-        return None, _with_instructions(asked)
-    before = previous_of(user_id, asked.previous)
-    messages = (*before.messages, *asked.input)
-    return before.conversation_id, instructed(messages, asked.instructions)
-
-
-def _with_instructions(asked: ResponseRequest) -> tuple[ChatMessage, ...]:
-    if not asked.instructions:
-        return asked.input
-    return (ChatMessage("system", asked.instructions), *asked.input)
+        return instructed((), asked.instructions)
+    return instructed(previous_of(user_id, asked.previous), asked.instructions)

@@ -37,7 +37,10 @@ def response_usage(end: End) -> dict[str, Any]:
     inputs = usage.input_tokens or 0
     return {
         "input_tokens": inputs,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "input_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": 0,  # no provider is asked to keep any
+        },
         "output_tokens": usage.output_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": inputs + usage.output_tokens,

@@ -55,7 +55,11 @@ def test_a_name_means_a_provider_and_its_model(
 
 
 @pytest.mark.parametrize(
-    "name", ["any", "first/", "nobody/one", "/one", "off", "off/three", "three"]
+    "name",
+    [
+        *("any", "first/", "nobody/one", "/one", "off", "off/three", "three"),
+        f"first/{'x' * 129}",  # no row could hold it
+    ],
 )
 def test_a_name_that_means_nothing_is_not_found(user_id: int, name: str) -> None:
     provider("first", "one")

@@ -4,53 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from django.db.models import Model
 from django.test import AsyncClient
 
-from accounts.tokens import issue_tokens
-from llmchat.answers import runtime
 from llmchat.database import in_database
 from llmchat.models import Provider
 from tests.support.access import answer
 from tests.support.api_keys import make_key
-from tests.support.chat_fixtures import User
+from tests.support.openai_api import Ask, asking, data_of, one_with_text
 from tests.support.upstream import Upstream
 
 HI = [{"role": "user", "content": "Hi"}]
-Ask = Callable[..., Awaitable[Any]]
-
-
-@pytest.fixture
-async def ask(async_client: AsyncClient, user: Model, provider: Provider) -> Ask:
-    return asking(async_client, await in_database(issue, user))
-
-
-def issue(user: Any) -> str:
-    return issue_tokens(user=user).access
-
-
-def asking(client: AsyncClient, token: str) -> Ask:
-    async def post(path: str, **body: Any) -> Any:
-        return await client.post(
-            f"/v1/{path}",
-            json.dumps({"model": "test"} | body),
-            content_type="application/json",
-            headers={"authorization": f"Bearer {token}"},
-        )
-
-    return post
-
-
-async def data_of(response: Any) -> list[Any]:
-    """Return the data of all events; comments and names are left out."""
-    assert response.headers["Content-Type"] == "text/event-stream"
-    text = b"".join([part async for part in response.streaming_content]).decode()
-    lines = [line for line in text.splitlines() if line.startswith("data: ")]
-    return [line.removeprefix("data: ") for line in lines]
 
 
 @pytest.mark.parametrize(
@@ -70,19 +37,17 @@ async def test_a_reason_is_told_in_openais_words(
     assert chunks[-1] == "[DONE]"
 
 
-async def test_a_response_that_its_limit_has_ended_is_incomplete(
+async def test_the_end_of_a_stream_names_the_model_that_has_answered(
     ask: Ask, upstream: Upstream
 ) -> None:
-    upstream.reason = "length"
+    told = {"messages": HI, "stream_options": {"include_usage": True}}
 
-    whole = (await ask("responses", input="Hi")).json()
-    events = await data_of(await ask("responses", input="Hi", stream=True))
-    last = json.loads(events[-1])
+    whole = (await ask("chat/completions", **told)).json()
+    chunks = await data_of(await ask("chat/completions", **told, stream=True))
 
-    assert last["type"] == "response.incomplete"
-    for response in (whole, last["response"]):
-        assert response["status"] == "incomplete"
-        assert response["incomplete_details"] == {"reason": "max_output_tokens"}
+    models = [json.loads(chunk)["model"] for chunk in chunks[:-1]]
+    assert models[0] == "test/model-1"
+    assert models[-2:] == [whole["model"]] * 2 == ["test/upstream-1"] * 2
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -117,16 +82,6 @@ async def read(response: Any) -> list[Any]:
     return await data_of(response)
 
 
-async def one_with_text(user: Model) -> Any:
-    """Return the user's running answer as soon as it has any text."""
-    async with asyncio.timeout(10):
-        while True:
-            for stream in runtime.get().streams.of_user(user.pk):
-                if stream.parts:
-                    return stream
-            await asyncio.sleep(0.01)
-
-
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_turn_that_is_refused_has_a_status_of_its_own(
     ask: Ask, upstream: Upstream, provider: Provider, stream: bool
@@ -141,30 +96,19 @@ async def test_a_turn_that_is_refused_has_a_status_of_its_own(
     assert response.headers["x-should-retry"] == "false"
 
 
-async def test_a_response_goes_on_with_the_conversation_of_another(
-    ask: Ask, upstream: Upstream, async_client: AsyncClient
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [("content_filter", "content_filtered"), ("length", "empty_answer")],
+)
+async def test_an_answer_without_a_word_is_not_to_be_asked_for_again(
+    ask: Ask, upstream: Upstream, reason: str, code: str
 ) -> None:
-    first = (await ask("responses", input="Hi", instructions="Be brief")).json()
-    before = first["id"]
+    upstream.steps, upstream.reason = (), reason
 
-    await ask("responses", input="More", previous_response_id=before)
-    await ask("responses", input="X", previous_response_id=before, instructions="Long")
+    response = await ask("chat/completions", messages=HI)
 
-    def sent(number: int) -> list[tuple[str, str]]:
-        messages = upstream.requests[number]["messages"]
-        return [(message["role"], message["content"]) for message in messages]
-
-    talk = [("user", "Hi"), ("assistant", "Hello")]
-    assert sent(1) == [("system", "Be brief"), *talk, ("user", "More")]
-    assert sent(2) == [("system", "Long"), *talk, ("user", "X")]
-
-    other = await in_database(lambda: issue(User.objects.create_user("bob")))
-    stranger = asking(async_client, other)
-    for ident in (before, "resp_nothing"):
-        response = await stranger("responses", input="Hi", previous_response_id=ident)
-        error = response.json()["error"]
-        assert response.status_code == 404
-        assert error["param"] == "previous_response_id"
+    assert response.json()["error"]["code"] == code
+    assert response.headers["x-should-retry"] == "false"
 
 
 async def test_an_answer_is_stored_like_any_other(ask: Ask, upstream: Upstream) -> None:
@@ -188,19 +132,6 @@ async def test_what_has_no_price_has_no_cost(
 
     assert "x-llmchat-cost" not in response.headers
     assert "cost" not in response.json()["usage"]
-
-
-async def test_the_format_of_a_response_is_passed_through(
-    ask: Ask, upstream: Upstream
-) -> None:
-    schema = {"name": "word", "schema": {"type": "object"}, "strict": True}
-    text = {"format": {"type": "json_schema"} | schema}
-
-    response = await ask("responses", input="Hi", text=text)
-
-    asked = upstream.requests[0]["response_format"]
-    assert asked == {"type": "json_schema", "json_schema": schema}
-    assert response.json()["text"] == text
 
 
 async def test_an_api_key_is_a_key_of_the_sdks(
