@@ -102,6 +102,15 @@ async def test_a_key_is_made_with_an_end_and_limits_of_its_own(
     assert shown["budgets"][0]["spent"] == "0.000013"
 
 
+async def test_the_highest_limit_is_stored_as_it_is(page: Program) -> None:
+    highest = f"999999999999.{20_000 * '0'}"
+    budget = {"period": "day", "unit": "tokens", "limit": highest}
+    assert (await page("POST", "/auth/keys", WANTED | {"budgets": [budget]}))[0] == 201
+
+    (shown,) = (await page("GET", "/auth/keys"))[1]["keys"]
+    assert shown["budgets"][0]["limit"] == "999999999999"
+
+
 async def test_a_used_up_budget_of_a_key_is_told_over_rest(
     ann: User, page: Program, provider: object, upstream: object
 ) -> None:
@@ -267,6 +276,10 @@ async def test_a_key_of_another_user_is_not_there(ann: User, page: Program) -> N
         ("budgets", [{"period": "day", "unit": "tokens", "limit": -1}]),
         ("budgets", [{"period": "day", "unit": "tokens", "limit": 1e30}]),
         ("budgets", [{"period": "day", "unit": "dollars", "limit": "0.1234567"}]),
+        ("budgets", [{"period": "day", "unit": "tokens", "limit": "0e-999999999"}]),
+        ("budgets", [{"period": "day", "unit": "tokens", "limit": "1_000"}]),
+        ("budgets", [{"period": "day", "unit": "tokens", "limit": "٥"}]),
+        ("budgets", [{"period": "day", "unit": "tokens", "limit": 999999999999.9996}]),
         ("budgets", 2 * [{"period": "day", "unit": "tokens", "limit": 1}]),
     ],
 )
