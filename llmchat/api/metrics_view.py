@@ -11,9 +11,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from accounts.attempts import address_of
 from llmchat import conf
+from llmchat.api.reading import reading
 from llmchat.metrics import exposition
 
 
+@reading
 async def metrics(request: HttpRequest) -> HttpResponse:
     """Return the metrics; for everybody else there is nothing at this address."""
     if not (_may_by_address(request) or _may_by_token(request)):

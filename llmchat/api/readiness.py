@@ -12,6 +12,7 @@ from django.http import HttpRequest, JsonResponse
 
 from llmchat import database
 from llmchat.answers import runtime
+from llmchat.api.reading import reading
 from llmchat.cache import SharedCache, in_cache
 from llmchat.database import read_database
 from llmchat.errors import REFUSALS
@@ -83,6 +84,7 @@ async def _has_redis() -> bool:
 _readiness = Readiness()
 
 
+@reading
 async def readyz(request: HttpRequest) -> JsonResponse:
     """Say whether the process has what it needs, and is not about to stop."""
     missing = await _readiness.missing()
