@@ -309,6 +309,31 @@ async def test_a_user_has_so_many_keys_at_most(
     assert [one["id"] for one in listed["keys"]][1:] == ids[1:]
 
 
+async def test_a_user_who_is_gone_elsewhere_makes_no_key(
+    ann: User, page: Program
+) -> None:
+    assert (await page("GET", "/auth/keys"))[0] == 200
+    # What another process changes is not known here for a second.
+    await in_database(lambda: User.objects.filter(pk=ann.pk).update(is_active=False))
+    assert code_of(await page("POST", "/auth/keys", WANTED)) == INVALID
+    await in_database(lambda: User.objects.filter(pk=ann.pk)._raw_delete("default"))
+    assert code_of(await page("POST", "/auth/keys", WANTED)) == INVALID
+
+
+async def test_a_key_is_revoked_once_and_not_where_it_is_gone(ann: User) -> None:
+    row, _ = await make_key(ann)
+    late = await in_database(ApiKey.objects.get)
+    await in_database(api_keys.revoke, row)
+    await in_database(api_keys.revoke, late)
+    assert row.revoked_at
+    assert (await in_database(ApiKey.objects.get)).revoked_at == row.revoked_at
+
+    gone, _ = await make_key(ann)
+    await in_database(ApiKey.objects.filter(pk=gone.pk).delete)
+    await in_database(api_keys.revoke, gone)
+    assert await in_database(ApiKey.objects.count) == 1
+
+
 async def test_of_keys_that_are_made_at_once_no_more_are_made_than_allowed(
     ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
