@@ -359,6 +359,14 @@ async def test_a_burst_reads_the_key_once_and_notes_its_use_once(ann: User) -> N
     assert not any("UPDATE" in sql for sql in asked)
 
 
+async def test_a_key_that_only_asks_whose_it_is_is_seen_as_used(ann: User) -> None:
+    _, key = await make_key(ann)
+
+    assert (await Program(key)("GET", "/auth/me"))[0] == 200
+
+    assert (await in_database(ApiKey.objects.get)).last_used_at is not None
+
+
 async def test_a_key_is_nowhere_to_be_seen(
     page: Program, ann: User, caplog: pytest.LogCaptureFixture
 ) -> None:
