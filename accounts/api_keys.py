@@ -62,7 +62,7 @@ def revoke(row: ApiKey) -> None:
         if stored is not None and stored.revoked_at is None:
             stored.revoked_at = timezone.now()
             stored.save(update_fields=["revoked_at"])
-    row.revoked_at = stored and stored.revoked_at
+    row.revoked_at = stored.revoked_at if stored else None
 
 
 def verify(raw: object) -> Verified:
