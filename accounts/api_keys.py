@@ -28,11 +28,13 @@ MOST_ENDED = 100
 def create(*, user_id: int, **fields: Any) -> tuple[ApiKey, str]:
     """Make a key for a user; return its row and the key itself, which nobody has else.
 
-    Raises: KeysError.
+    Raises: KeysError, TokenError: the user has been deleted or is not active.
     """
     with transaction.atomic():
         # Of two at once, the second counts the first.
-        User.objects.select_for_update(no_key=True).get(pk=user_id)
+        locked = User.objects.select_for_update(no_key=True)
+        if not locked.filter(pk=user_id, is_active=True).exists():
+            raise TokenError("token_invalid")
         keys = ApiKey.objects.filter(user_id=user_id)
         if keys.live().count() >= MOST:
             raise KeysError
@@ -51,10 +53,16 @@ def issue(row: ApiKey) -> str:
 
 
 def revoke(row: ApiKey) -> None:
-    """Revoke a key at once, in this process, and in the others within a second."""
-    if row.revoked_at is None:
-        row.revoked_at = timezone.now()
-        row.save(update_fields=["revoked_at"])
+    """Revoke a key at once, in this process, and in the others within a second.
+
+    One that somebody else has revoked or deleted meanwhile stays as it is.
+    """
+    with transaction.atomic():
+        stored = ApiKey.objects.select_for_update(no_key=True).filter(pk=row.pk).first()
+        if stored is not None and stored.revoked_at is None:
+            stored.revoked_at = timezone.now()
+            stored.save(update_fields=["revoked_at"])
+    row.revoked_at = stored.revoked_at if stored else None
 
 
 def verify(raw: object) -> Verified:

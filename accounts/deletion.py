@@ -37,11 +37,12 @@ def delete_users(users: QuerySet[User]) -> None:
     """Delete accounts with their conversations and tokens.
 
     The lock stops new turns meanwhile. A running stream finds that its row is deleted,
-    and stops.
+    and stops. `User.deleting` lets others lock what goes along, in their order.
     """
     with transaction.atomic():
         locked = users.order_by("pk").select_for_update()
         idents = list(locked.values_list("pk", flat=True))
+        User.deleting.send(User, user_ids=idents)
         # Django would keep these rows, without a user.
         OutstandingToken.objects.filter(user_id__in=idents).delete()
         User.objects.filter(pk__in=idents).delete()

@@ -9,6 +9,7 @@ from django.contrib.auth.models import AbstractUser, UserManager
 from django.core.validators import MinValueValidator
 from django.db import models, transaction
 from django.db.models import F, Q
+from django.dispatch import Signal
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -61,6 +62,8 @@ class User(AbstractUser):
     token_generation = CounterField(default=0, db_default=0, editable=False)
 
     objects: ClassVar[AccountManager] = AccountManager()
+    # Sent with `user_ids` in the transaction that deletes users, before any row goes.
+    deleting: ClassVar[Signal] = Signal()
 
     @classmethod
     def normalize_username(cls, username: str) -> str:

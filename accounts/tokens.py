@@ -181,7 +181,9 @@ def revoke_refresh_token(*, raw: object) -> None:
     token = _decode(_PresentedToken, raw)
     try:
         with transaction.atomic():
-            user = User.objects.filter(pk=token[_USER_CLAIM]).first()
+            # A deletion of the account would not see what is stored meanwhile.
+            locked = User.objects.select_for_update(no_key=True)
+            user = locked.filter(pk=_user_id(token)).first()
             _use_up(token, user)
     except _UsedUpError as exc:
         _revoke_family(token)

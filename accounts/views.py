@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from django.contrib import admin
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.decorators import method_decorator
@@ -19,6 +21,7 @@ from rest_framework.views import APIView
 from accounts import own, tokens
 from accounts.attempts import count_attempt, count_registration
 from accounts.errors import AttemptsError
+from accounts.key_uses import uses
 from accounts.models import User
 from accounts.serializers import (
     CredentialsSerializer,
@@ -102,6 +105,9 @@ class MeView(APIView):
 
     def get(self, request: Request) -> Response:
         """Show the user."""
+        if uses.are_due:
+            with suppress(DatabaseError, InterfaceError):
+                uses.store()
         return Response(UserSerializer(_user_of(request)).data)
 
     def delete(self, request: Request) -> Response:

@@ -26,6 +26,7 @@ from django.utils import timezone
 
 from llmchat.errors import ChatError, refusal
 from llmchat.models import Budget, Message, Reservation
+from llmchat.models.revision import revise
 from llmchat.providers.types import Usage
 
 # Reserved for the answer if neither the client nor the provider's row sets a limit.
@@ -163,6 +164,15 @@ def release_orphans() -> int:
         free = orphans.order_by("pk").select_for_update(skip_locked=True)
         idents = list(free.values_list("pk", flat=True))
         return Reservation.objects.filter(pk__in=idents).delete()[0]
+
+
+def lock_of(user_ids: Collection[int]) -> None:
+    """Lock the budgets of users and of their API keys, who are about to be deleted."""
+    theirs = Q(user__in=user_ids) | Q(api_key__user__in=user_ids)
+    idents = list(Budget.objects.filter(theirs).values_list("pk", flat=True))
+    if idents:
+        revise()  # which is locked before what it tells of
+        list(_locked(Budget.objects.filter(pk__in=idents)).values_list("pk"))
 
 
 def on_budget_delete(sender: Any, instance: Budget, **kwargs: Any) -> None:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
+from django.core.validators import MaxValueValidator
 from django.db.models import QuerySet, Sum
 from django.http import HttpRequest
 from django.utils import timezone
@@ -15,6 +16,17 @@ from django.utils.translation import gettext_lazy as _
 from llmchat.admin.base import ChangesForm, SavesChanges, dollars
 from llmchat.admin.look import ModelAdmin
 from llmchat.models import Budget
+from llmchat.models.budgets import HIGHEST
+
+
+class BudgetForm(ChangesForm):
+    """A form whose limit every database can hold."""
+
+    def clean_limit(self) -> Decimal:
+        """Return the limit. Raises: ValidationError."""
+        limit: Decimal = self.cleaned_data["limit"]
+        MaxValueValidator(HIGHEST)(limit)
+        return limit
 
 
 @admin.register(Budget)
@@ -25,7 +37,7 @@ class BudgetAdmin(ModelAdmin, SavesChanges):
     existing budget can be changed.
     """
 
-    form = ChangesForm
+    form = BudgetForm
     list_display = [
         "owner",
         "period",

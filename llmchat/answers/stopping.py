@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import QuerySet
 
+from llmchat.access import budgets
 from llmchat.answers import runtime
 from llmchat.books.sweep import sweep
 from llmchat.models import Conversation, Message
@@ -46,6 +47,12 @@ def delete(conversations: QuerySet[Conversation]) -> None:
 def on_user_delete(sender: Any, instance: Any, **kwargs: Any) -> None:
     """Called by Django in the transaction that deletes a user, before any row goes."""
     _locked(Conversation.objects.filter(user=instance))
+
+
+def on_users_delete(sender: Any, user_ids: list[int], **kwargs: Any) -> None:
+    """Lock what an answer's end locks, in its order, before Django begins elsewhere."""
+    _locked(Conversation.objects.filter(user__in=user_ids))
+    budgets.lock_of(user_ids)
 
 
 def _locked(conversations: QuerySet[Conversation]) -> list[UUID]:

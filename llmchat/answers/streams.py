@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from uuid import UUID
 
-from llmchat import conf
+from llmchat import conf, metrics
 from llmchat.answers.live_stream import LiveStream
-from llmchat.errors import refusal
+from llmchat.errors import ChatError, refusal
 
 __all__ = ["LiveStream", "Streams"]
 
@@ -36,9 +36,9 @@ class Streams:
         """
         of_user = self._by_user.get(user_id, {})
         if session_id in of_user:
-            raise refusal("session_active")
+            raise _refused("session_active")
         if len(of_user) >= conf.get().max_streams_per_user:
-            raise refusal("too_many_streams")
+            raise _refused("too_many_streams")
         stream = of_user[session_id] = LiveStream(user_id, session_id, key_id)
         self._by_user[user_id] = of_user
         return stream
@@ -102,6 +102,12 @@ class Streams:
                 return
             self._ended.popitem(last=False)
             self._ended_bytes -= _size(stream)
+
+
+def _refused(code: str) -> ChatError:
+    """Return the refusal of a turn, and count it."""
+    metrics.note_refused(code)
+    return refusal(code)
 
 
 def _size(stream: LiveStream) -> int:

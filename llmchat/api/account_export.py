@@ -11,6 +11,7 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
+from accounts.errors import TokenError
 from accounts.models import User
 from accounts.verified import TOKEN_ONLY
 from llmchat.access.ratelimit import count_message
@@ -18,6 +19,7 @@ from llmchat.api.async_view import AsyncAPIView, verified_of
 from llmchat.api.conversation_fields import in_full, in_list
 from llmchat.api.key_fields import shown_keys
 from llmchat.api.usage_views import budget_fields, day_fields
+from llmchat.database import read_database
 from llmchat.models.budgets import today
 from llmchat.reports import own
 from llmchat.reports.exports import sent
@@ -33,8 +35,9 @@ class ExportView(AsyncAPIView):
         """Download it as JSON."""
         sender = verified_of(request)
         await count_message(sender)
+        head = await read_database(_head, sender.user_id)
         return StreamingHttpResponse(
-            sent(_pieces(sender.user_id)),
+            sent(_pieces(sender.user_id, head)),
             content_type="application/json",
             headers={
                 "Content-Disposition": 'attachment; filename="llmchat-export.json"',
@@ -43,13 +46,23 @@ class ExportView(AsyncAPIView):
         )
 
 
-def _pieces(user_id: int) -> Iterator[str]:
-    head = {
-        "user": _account(User.objects.get(pk=user_id)),
+def _head(user_id: int) -> dict[str, Any]:
+    """Return all but the conversations.
+
+    Raises: TokenError, if the user has just been deleted.
+    """
+    user = User.objects.filter(pk=user_id).first()
+    if user is None:
+        raise TokenError("token_invalid")
+    return {
+        "user": _account(user),
         "usage": [day_fields(row) for row in use_of(user_id, date.min, today())],
         "apiKeys": shown_keys(user_id),
         "budgets": [budget_fields(row) for row in budgets_of(user_id)],
     }
+
+
+def _pieces(user_id: int, head: dict[str, Any]) -> Iterator[str]:
     yield _dumped(head)[:-1] + ', "conversations": ['
     for number, row in enumerate(own.all_conversations_of(user_id)):
         yield ("," if number else "") + f"\n{_dumped(in_list(row))[:-1]}, "

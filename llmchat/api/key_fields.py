@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from django.utils import timezone
@@ -13,11 +14,13 @@ from accounts.verified import Scope
 from llmchat.api.validation import UNSTORABLE, Field, Fields, Unfit, validated
 from llmchat.errors import ChatError
 from llmchat.models import Budget
+from llmchat.models.budgets import HIGHEST
 
 NAME_LENGTH = 100
 MOST_PER_MINUTE = 1_000_000
-# What the column holds.
-_MOST_SPENT = Decimal(10) ** 12
+# Not all that Python takes for a number: no spaces, and no exponent of many digits,
+# which PostgreSQL refuses.
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _STEP = Decimal("0.000001")
 
 
@@ -59,16 +62,15 @@ def _per_minute(data: Any) -> int:
 
 def _amount(data: Any) -> Decimal:
     """Take a number, or its digits as they are returned."""
-    is_number = isinstance(data, int | float | str) and not isinstance(data, bool)
-    try:
-        amount = Decimal(str(data)) if is_number else Decimal("NaN")
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or not 0 <= amount < _MOST_SPENT:
-        raise Unfit(" must be a number from 0 on")
-    if amount != amount.quantize(_STEP):
+    is_number = isinstance(data, int | float) and not isinstance(data, bool)
+    is_text = isinstance(data, str) and _NUMBER.fullmatch(data) is not None
+    amount = Decimal(str(data)) if is_number or is_text else Decimal("NaN")
+    if not amount.is_finite() or not 0 <= amount <= HIGHEST:
+        raise Unfit(f" must be a number from 0 to {HIGHEST}")
+    stored = amount.quantize(_STEP)
+    if amount != stored:
         raise Unfit(" must not have more than 6 decimals")
-    return amount
+    return stored
 
 
 def _unit(data: Any) -> str:

@@ -15,6 +15,9 @@ from django.utils.translation import gettext_lazy as _
 
 from llmchat.models.revision import Watched
 
+# The highest limit: SQLite rounds what is above it, and then cannot read it.
+HIGHEST = Decimal(10) ** 12 - 1
+
 
 def today() -> date:
     """Return today's date in UTC."""

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
+from threading import Event
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import connection
 from django.test import Client
+from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from accounts import tokens
+from accounts.deletion import delete_users
 from accounts.models import User
 from accounts.remembered import remembered
+from llmchat.database import in_database
 from tests.support.admin_fixtures import make_conversation
+from tests.support.chat_fixtures import is_waiting, until
 from tests.support.limits import hold_the_minute
 from tests.support.log_in import PASSWORD, log_in, post
 
@@ -183,6 +191,37 @@ def test_an_account_is_deleted_with_all_that_belongs_to_it(
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM llmchat_message")
         assert cursor.fetchone() == (2,)
+
+
+def test_an_account_is_deleted_while_one_of_its_tokens_is_revoked(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    raw = tokens.issue_tokens(user=user).refresh
+    claimed, go_on, use_up = Event(), Event(), tokens._use_up
+
+    def slowly(*args: Any) -> None:
+        use_up(*args)
+        claimed.set()
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(tokens, "_use_up", slowly)
+
+    async def both() -> None:
+        revoke = partial(tokens.revoke_refresh_token, raw=raw)
+        revoking = asyncio.create_task(in_database(revoke))
+        await asyncio.to_thread(claimed.wait)
+        users = User.objects.filter(pk=user.pk)
+        deleting = asyncio.create_task(in_database(delete_users, users))
+        await until(is_waiting)
+        go_on.set()
+        await revoking
+        await deleting
+
+    async_to_sync(both)()
+    assert not User.objects.exists()
+    assert not OutstandingToken.objects.exists()
 
 
 def test_the_last_superuser_cannot_leave(client: Client, user: User) -> None:

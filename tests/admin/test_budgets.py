@@ -113,3 +113,14 @@ def test_a_budget_without_one_owner_is_refused(admin_client, db, both):
     page = text_of(admin_client.post(reverse("admin:llmchat_budget_add"), form))
     assert "Choose a user, a group or an API key." in page
     assert not Budget.objects.exists()
+
+
+def test_a_limit_that_cannot_be_read_again_is_refused(admin_client, db):
+    form = {"user": User.objects.create_user("ann").pk, "period": "day"}
+    form |= {"unit": "tokens", "limit": "999999999999.999999"}
+    url = reverse("admin:llmchat_budget_add")
+    assert "less than or equal to 999999999999" in text_of(admin_client.post(url, form))
+    assert not Budget.objects.exists()
+    # The list of all of them can be read on.
+    assert admin_client.post(url, form | {"limit": "999999999999"}).status_code == 302
+    assert "999,999,999,999" in text_of(admin_client.get(reverse(LIST)))

@@ -10,6 +10,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group
 from django.core.cache import cache
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -129,3 +130,17 @@ def test_it_counts_as_a_message(
 
     assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
     assert Conversation.objects.count() == 0
+
+
+def test_who_is_gone_elsewhere_gets_no_half_of_a_file(
+    client: Client, ann: User
+) -> None:
+    headers = {"authorization": f"Bearer {issue_tokens(user=ann).access}"}
+    assert client.get("/auth/me", headers=headers).status_code == 200
+    # What another process deletes is not known here for a second.
+    connection.cursor().execute("DELETE FROM token_blacklist_outstandingtoken")
+    User.objects.filter(pk=ann.pk)._raw_delete("default")
+
+    answer = client.get("/llm/export", headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_invalid")

@@ -102,6 +102,15 @@ async def test_a_key_is_made_with_an_end_and_limits_of_its_own(
     assert shown["budgets"][0]["spent"] == "0.000013"
 
 
+async def test_the_highest_limit_is_stored_as_it_is(page: Program) -> None:
+    highest = f"999999999999.{20_000 * '0'}"
+    budget = {"period": "day", "unit": "tokens", "limit": highest}
+    assert (await page("POST", "/auth/keys", WANTED | {"budgets": [budget]}))[0] == 201
+
+    (shown,) = (await page("GET", "/auth/keys"))[1]["keys"]
+    assert shown["budgets"][0]["limit"] == "999999999999"
+
+
 async def test_a_used_up_budget_of_a_key_is_told_over_rest(
     ann: User, page: Program, provider: object, upstream: object
 ) -> None:
@@ -267,6 +276,10 @@ async def test_a_key_of_another_user_is_not_there(ann: User, page: Program) -> N
         ("budgets", [{"period": "day", "unit": "tokens", "limit": -1}]),
         ("budgets", [{"period": "day", "unit": "tokens", "limit": 1e30}]),
         ("budgets", [{"period": "day", "unit": "dollars", "limit": "0.1234567"}]),
+        ("budgets", [{"period": "day", "unit": "tokens", "limit": "0e-999999999"}]),
+        ("budgets", [{"period": "day", "unit": "tokens", "limit": "1_000"}]),
+        ("budgets", [{"period": "day", "unit": "tokens", "limit": "٥"}]),
+        ("budgets", [{"period": "day", "unit": "tokens", "limit": 999999999999.9996}]),
         ("budgets", 2 * [{"period": "day", "unit": "tokens", "limit": 1}]),
     ],
 )
@@ -296,6 +309,31 @@ async def test_a_user_has_so_many_keys_at_most(
     assert [one["id"] for one in listed["keys"]][1:] == ids[1:]
 
 
+async def test_a_user_who_is_gone_elsewhere_makes_no_key(
+    ann: User, page: Program
+) -> None:
+    assert (await page("GET", "/auth/keys"))[0] == 200
+    # What another process changes is not known here for a second.
+    await in_database(lambda: User.objects.filter(pk=ann.pk).update(is_active=False))
+    assert code_of(await page("POST", "/auth/keys", WANTED)) == INVALID
+    await in_database(lambda: User.objects.filter(pk=ann.pk)._raw_delete("default"))
+    assert code_of(await page("POST", "/auth/keys", WANTED)) == INVALID
+
+
+async def test_a_key_is_revoked_once_and_not_where_it_is_gone(ann: User) -> None:
+    row, _ = await make_key(ann)
+    late = await in_database(ApiKey.objects.get)
+    await in_database(api_keys.revoke, row)
+    await in_database(api_keys.revoke, late)
+    assert row.revoked_at
+    assert (await in_database(ApiKey.objects.get)).revoked_at == row.revoked_at
+
+    gone, _ = await make_key(ann)
+    await in_database(ApiKey.objects.filter(pk=gone.pk).delete)
+    await in_database(api_keys.revoke, gone)
+    assert await in_database(ApiKey.objects.count) == 1
+
+
 async def test_of_keys_that_are_made_at_once_no_more_are_made_than_allowed(
     ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,6 +357,14 @@ async def test_a_burst_reads_the_key_once_and_notes_its_use_once(ann: User) -> N
     asked = await in_database(burst)
     assert sum("accounts_apikey" in sql for sql in asked) == 1
     assert not any("UPDATE" in sql for sql in asked)
+
+
+async def test_a_key_that_only_asks_whose_it_is_is_seen_as_used(ann: User) -> None:
+    _, key = await make_key(ann)
+
+    assert (await Program(key)("GET", "/auth/me"))[0] == 200
+
+    assert (await in_database(ApiKey.objects.get)).last_used_at is not None
 
 
 async def test_a_key_is_nowhere_to_be_seen(

@@ -17,6 +17,7 @@ from accounts.models import User
 from accounts.verified import Verified
 from llmchat import metrics, routing
 from llmchat.access.ratelimit import count_message
+from llmchat.answers import runtime
 from llmchat.answers.answer import cancel_stream
 from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.books.turn import Turn
@@ -146,6 +147,23 @@ async def test_answers_are_counted_when_they_have_ended(
     assert added("provider_errors_total", provider="test", code=code) == 1
     assert added("turns_refused_total", code="conversation_not_found") == 1
     assert after["llmchat_streams_running", ()] == 0
+
+
+async def test_a_turn_without_a_name_or_room_of_its_own_is_counted_as_refused(
+    token: dict[str, str], settings: Any
+) -> None:
+    settings.LLMCHAT = settings.LLMCHAT | {"max_streams_per_user": 1}
+    streams = runtime.get().streams
+    before = await read(token)
+    running = streams.register(7, "s-1", None)
+    for name in ("s-1", "s-2", "s-2"):
+        with pytest.raises(ChatError):
+            streams.register(7, name, None)
+    streams.release(running)
+
+    added = more(before, await read(token))
+    assert added("turns_refused_total", code="session_active") == 1
+    assert added("turns_refused_total", code="too_many_streams") == 2
 
 
 async def test_what_is_above_the_limit_is_counted(

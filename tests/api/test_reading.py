@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncRequestFactory, Client, RequestFactory
@@ -41,7 +42,8 @@ async def test_a_view_that_waits() -> None:
     assert iscoroutinefunction(in_a_while)
 
 
-def test_the_method_is_wrong_whether_or_not_a_form_sends_it() -> None:
-    answer = Client(enforce_csrf_checks=True).post("/healthz")
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_the_method_is_wrong_whether_or_not_a_form_sends_it(path: str) -> None:
+    answer = Client(enforce_csrf_checks=True).post(path)
 
     assert answer.status_code == 405

@@ -12,6 +12,8 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.test.utils import CaptureQueriesContext
 
+from accounts import api_keys
+from accounts.deletion import delete_users
 from llmchat import database
 from llmchat.access import budgets
 from llmchat.answers import runtime
@@ -226,6 +228,40 @@ async def test_who_deletes_a_budget_and_who_settles_it_take_it_in_one_order(
     await until(is_waiting)
     done.set()
     await settling
+    await deleting
+    assert not await in_database(Budget.objects.exists)
+
+
+async def test_who_deletes_an_account_and_who_ends_an_answer_lock_in_one_order(
+    user, provider, turn
+):
+    """An end holds the conversation, then budgets; a deletion must not hold those."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+
+    def begin() -> None:
+        key, _ = api_keys.create(user_id=user.pk, name="x", scopes="chat")
+        Budget.objects.create(user=user, limit=99)
+        Budget.objects.create(api_key=key, limit=99)
+        begin_turn(user.pk, turn("Hi"))
+
+    await in_database(begin)
+    locked, done = Event(), Event()
+
+    def end_slowly() -> None:
+        with transaction.atomic():
+            Conversation.objects.select_for_update().get()
+            locked.set()
+            assert done.wait(30)
+            list(Budget.objects.order_by("pk").select_for_update())
+
+    ending = asyncio.create_task(in_database(end_slowly))
+    await asyncio.to_thread(locked.wait)
+    users = User.objects.filter(pk=user.pk)
+    deleting = asyncio.create_task(in_database(delete_users, users))
+    await until(is_waiting)
+    done.set()
+    await ending
     await deleting
     assert not await in_database(Budget.objects.exists)
 
