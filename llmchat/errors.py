@@ -54,6 +54,10 @@ class ChatError(Exception):
         self.retry_after = retry_after
 
 
+# What passes by itself, nobody knows when: worth another try in so many seconds.
+_SOON_S = {"too_many_streams": 5, "too_many_sockets": 5}
+
+
 def refusal(
     code: str,
     *,
@@ -63,6 +67,8 @@ def refusal(
 ) -> ChatError:
     """Return the error of a code in `REFUSALS`; `text` replaces the default text."""
     status, default_text = REFUSALS[code]
+    if retry_after is None:
+        retry_after = _SOON_S.get(code)
     return ChatError(
         code, text or default_text.format(label=label), status, retry_after=retry_after
     )

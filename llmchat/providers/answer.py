@@ -7,11 +7,10 @@ only on the provider's own terminator or finish reason.
 from __future__ import annotations
 
 from .errors import ContentFilteredError, EmptyAnswerError, ProviderError
-from .reading import Reading, StopReason
+from .reading import CHARS_PER_TOKEN, Reading, StopReason
 from .text import decode_json, encode_json
 from .types import Chat, ChatMessage, Finished, FinishReason, ToolCall, Usage
 
-_CHARS_PER_TOKEN = 4  # of English text; other scripts have fewer
 _CHARS_PER_CODE_TOKEN = 2  # of schemas and arguments, which are never fewer
 # Providers count pixels, which are not known here; none counts more for one picture.
 _TOKENS_PER_IMAGE = 5_000
@@ -41,10 +40,11 @@ def conclude(reading: Reading, chat: Chat, attempts: int = 1) -> Finished:
 def estimate_input_tokens(chat: Chat) -> int:
     """Guess the tokens of a request whose provider has counted none.
 
-    What is not text is guessed high, since budgets are reserved by it.
+    What is not text is guessed high, since budgets are reserved by it. Scripts with
+    fewer characters to a token have more bytes to a character.
     """
-    chars = sum(len(message.content) for message in chat.messages)
-    tokens = chars // _CHARS_PER_TOKEN + len(chat.messages)
+    size = sum(len(m.content.encode(errors="replace")) for m in chat.messages)
+    tokens = size // CHARS_PER_TOKEN + len(chat.messages)
     tokens += sum(map(_tokens_besides, chat.messages))
     given = (chat.options.tools, chat.options.response_format)
     code = sum(map(_size, given))

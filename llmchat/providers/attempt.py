@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
 
-from .answer import conclude
+from .answer import conclude, estimate_input_tokens
 from .classify import error_from_response
 from .decoder import Decoder
 from .errors import (
@@ -104,9 +104,17 @@ class ChatStream:
         self._watchdog.close()
 
     def take_usage(self) -> Usage | None:
-        """Return what the provider has counted of the present attempt, once."""
-        usage = self._reading.told_usage()
-        self._reading = Reading(deltas=self._reading.deltas)
+        """Return what the present attempt is billed for, once; None: nothing is known.
+
+        That is what the provider has counted, or a guess of the thoughts that it sent.
+        """
+        reading = self._reading
+        usage = reading.told_usage()
+        if usage is None and reading.thought_chars:
+            inputs = estimate_input_tokens(self._chat)
+            outputs = max(reading.uncounted_tokens, reading.deltas)
+            usage = Usage(inputs, outputs, "estimated")
+        self._reading = Reading(deltas=reading.deltas)
         return usage
 
     async def wait(self, delay: float, error: ProviderError) -> None:

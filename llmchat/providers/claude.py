@@ -122,7 +122,8 @@ def _read_delta(
     if kind == "input_json_delta":
         reading.calls.go_on(event.get("index"), delta.get("partial_json"))
     # Thinking, or its signature where it is not shown; what a later version adds.
-    reading.thoughts += bool(delta)
+    if delta:
+        reading.add_thought(delta.get("thinking"))
     return ""
 
 
@@ -149,7 +150,9 @@ def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:
     if "input_tokens" in reading.counts:
         reading.input_tokens = sum(reading.counts.values())
     reading.cached_tokens = reading.counts.get("cache_read_input_tokens", 0)
-    reading.output_tokens = count(usage.get("output_tokens"), reading.output_tokens)
+    if (tokens := count(usage.get("output_tokens"))) is not None:
+        reading.output_tokens = tokens
+        reading.counted_chars = reading.chars + reading.thought_chars
     details = as_dict(usage.get("output_tokens_details"))
     thoughts = count(details.get("thinking_tokens"))
     reading.reasoning_tokens = thoughts or reading.reasoning_tokens

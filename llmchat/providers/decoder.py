@@ -36,7 +36,6 @@ class Decoder:
         self._size = 0  # of that, with the blanks before it
         self._reader = SSEReader()
         self._joiner = SurrogateJoiner()
-        self._chars = 0
         self.reading = reading
 
     def receive(self, chunk: bytes, texts: list[str]) -> None:
@@ -99,10 +98,9 @@ class Decoder:
     def _add(self, text: str, texts: list[str]) -> None:
         if not text:
             return
-        self._chars += len(text)
-        if self._chars > _MAX_ANSWER_CHARS:
+        self.reading.add_text(len(text))
+        if self.reading.chars > _MAX_ANSWER_CHARS:
             raise ProviderError("answer larger than the limit")
-        self.reading.deltas += 1
         texts.append(text)
 
     def _note_usage(self, whole: object) -> None:

@@ -111,7 +111,7 @@ def _part_text(part: object, reading: Reading) -> str:
         return ""
     text = part.get("text")
     if part.get("thought") or part.get("thoughtSignature"):
-        reading.thoughts += 1
+        reading.add_thought(text if part.get("thought") else None)
     if part.get("thought"):
         return ""
     if isinstance(text, str) and text:
@@ -134,7 +134,7 @@ def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:
             counts[name] = tokens
     # Thoughts are billed as output, and are all of it where the limit cut them.
     if counts:
-        reading.output_tokens = sum(counts.values())
+        reading.output_tokens, reading.counted_chars = sum(counts.values()), None
     reading.reasoning_tokens = counts.get("thoughts", 0)
     cached = count(usage.get("cachedContentTokenCount"))
     reading.cached_tokens = cached or reading.cached_tokens

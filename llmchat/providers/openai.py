@@ -153,7 +153,8 @@ def _read_delta(delta: Mapping[str, object], reading: Reading) -> str:
         return content  # which is progress enough, whatever stands beside it
     parts = content if isinstance(content, list) else [content]
     if any(map(delta.get, _THOUGHTS)) or any(map(_is_thought, parts)):
-        reading.thoughts += 1
+        found = (t for t in map(delta.get, _THOUGHTS) if isinstance(t, str))
+        reading.add_thought(next(found, None))
     if text := "".join(map(_part_text, parts)):
         return text
     refusal = delta.get("refusal")
@@ -190,7 +191,7 @@ def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:
     if inputs is not None:
         reading.input_tokens = inputs
     if outputs is not None:
-        reading.output_tokens = outputs
+        reading.output_tokens, reading.counted_chars = outputs, None
     details = as_dict(usage.get("completion_tokens_details"))
     thoughts = count(details.get("reasoning_tokens"))
     reading.reasoning_tokens = thoughts or reading.reasoning_tokens

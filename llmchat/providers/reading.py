@@ -18,6 +18,8 @@ from .types import Usage
 # What a provider says of an answer is stored in columns of 32 bits, which hold the
 # sum of all attempts at an answer too.
 _MAX_COUNT = 100_000_000
+# Of English text; other scripts have fewer.
+CHARS_PER_TOKEN = 4
 
 
 class StopReason(StrEnum):
@@ -39,7 +41,9 @@ class Reading:
     terminator was seen; `deltas` counts the pieces of text, `thoughts` those of
     reasoning and tool calls, which are progress but no text. Token counts are
     cumulative: each new one replaces the last; `counts` is where an adapter keeps those
-    that are parts of a sum.
+    that are parts of a sum. `chars` are those of the text, `thought_chars` those of
+    reasoning, and `counted_chars` those of both that the count of output tokens is of:
+    None where it came with text that is not added yet.
 
     `has_tools` says that the model was given tools; without them it calls none,
     whatever it says. `may_be_bare` says that an event may hold a piece of text alone.
@@ -60,7 +64,10 @@ class Reading:
     block_open: bool | None = None
     nothing_follows: bool = False
     deltas: int = 0
+    chars: int = 0
     thoughts: int = 0
+    thought_chars: int = 0
+    counted_chars: int | None = 0
     input_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int = 0
@@ -98,6 +105,27 @@ class Reading:
         self.stop_reason = reason
         self.is_early = False
 
+    def add_thought(self, text: object) -> None:
+        """Note a piece of reasoning, whose text may be hidden."""
+        self.thoughts += 1
+        if isinstance(text, str):
+            self.thought_chars += len(text)
+
+    def add_text(self, length: int) -> None:
+        """Note a piece of text of so many characters."""
+        self.deltas += 1
+        self.chars += length
+        if self.counted_chars is None:
+            self.counted_chars = self.chars + self.thought_chars
+
+    @property
+    def uncounted_tokens(self) -> int:
+        """A guess of what came behind the provider's last count."""
+        if self.counted_chars is None:
+            return 0
+        chars = self.chars + self.thought_chars - self.counted_chars
+        return chars // CHARS_PER_TOKEN
+
     def told_usage(self) -> Usage | None:
         """Return what the provider has counted so far, None: nothing.
 
@@ -105,10 +133,11 @@ class Reading:
         """
         if self.input_tokens is None and self.output_tokens is None:
             return None
+        more = self.uncounted_tokens
         return Usage(
             input_tokens=self.input_tokens,
-            output_tokens=max(self.output_tokens or 0, self.deltas),
-            source="provider",
+            output_tokens=max((self.output_tokens or 0) + more, self.deltas),
+            source="estimated" if more else "provider",
             reasoning_tokens=self.reasoning_tokens,
             cached_tokens=self.cached_tokens,
         )

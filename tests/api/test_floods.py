@@ -210,7 +210,7 @@ async def test_a_user_has_no_more_sockets_than_the_setting_says(
 
     error = await refused(server, ANN)
 
-    assert error["data"] == {"code": "too_many_sockets"}
+    assert error["data"] == {"code": "too_many_sockets", "retryAfter": 5}
     await joined(server, {"token": token(BOB)})
     peer, wire, _ = sockets[0]
     peer.receive_frame(wire, "41")

@@ -7,13 +7,15 @@ import json
 import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from dataclasses import replace
 
 import pytest
 
+from llmchat.providers.answer import estimate_input_tokens
 from llmchat.providers.client import ProviderClient
 from llmchat.providers.reading import count
 from llmchat.providers.transport import ConnectionLostError
-from llmchat.providers.types import Event, Usage
+from llmchat.providers.types import ChatMessage, Event, Usage
 from tests.emulator.driver import KEY, PATIENT, SOON_IDLE, chat
 from tests.support.provider_script import (
     FOREVER,
@@ -55,6 +57,13 @@ BEGUN = {
     ),
 }
 every_api = pytest.mark.parametrize("api", BEGUN)
+
+
+def guessed(usage: Usage | None) -> tuple[int | None, int]:
+    """Return what was counted of input and output and guessed behind that."""
+    assert usage is not None
+    assert usage.source == "estimated"
+    return usage.input_tokens, usage.output_tokens
 
 
 def told(usage: Usage | None) -> tuple[int | None, int]:
@@ -229,7 +238,7 @@ async def test_a_count_from_before_the_text_is_at_least_what_was_seen() -> None:
     usage = {"prompt_tokens": 21, "completion_tokens": 0}
     played = await play("openai", sse(chunk(usage=usage), *[chunk()] * 4))
     assert played.error is not None
-    assert told(played.error.usage) == (21, 5)
+    assert guessed(played.error.usage) == (21, 5)
 
 
 # --- before a cancellation ---
@@ -319,3 +328,64 @@ async def test_a_whole_answer_closed_at_its_end_is_not_told_besides() -> None:
         pass
     await asked.stream.aclose()
     assert asked.cut == []
+
+
+# --- behind the last count ---
+
+SEEN = "Four" * 200  # two hundred tokens, as they are guessed
+
+
+def claude_begun(*deltas: dict[str, object]) -> bytes:
+    start = {"type": "message_start", "message": {"usage": CLAUDE_USAGE}}
+    return sse(start, *({"type": "content_block_delta", "delta": d} for d in deltas))
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"type": "text_delta", "text": SEEN},
+        {"type": "thinking_delta", "thinking": SEEN},
+    ],
+    ids=["text", "thoughts"],
+)
+async def test_what_claude_has_not_counted_yet_is_guessed(
+    delta: dict[str, object],
+) -> None:
+    played = await play("claude", claude_begun(delta), FOREVER, timeouts=SOON_IDLE)
+    assert played.error is not None
+    # At its start Claude counts the input alone.
+    assert guessed(played.error.usage) == (21, 200)
+
+
+@pytest.mark.parametrize("api", ["openai", "deepseek", "gemini"])
+async def test_a_count_that_comes_with_its_text_is_of_that_text(api: str) -> None:
+    item = {
+        "gemini": {
+            "candidates": [{"content": {"parts": [{"text": SEEN}]}}],
+            "usageMetadata": GEMINI_USAGE,
+        }
+    }.get(api, chunk(choice={"delta": {"content": SEEN}}, usage=OPENAI_USAGE))
+    played = await play(api, sse(item), FOREVER, timeouts=SOON_IDLE)
+    assert played.error is not None
+    assert told(played.error.usage) == (21, 40)
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+async def test_thoughts_that_nobody_counts_are_guessed(field: str) -> None:
+    thought = sse({"choices": [{"index": 0, "delta": {field: SEEN}}]})
+    played = await play("openai", thought, FOREVER, timeouts=SOON_IDLE)
+    assert played.error is not None
+    inputs, outputs = guessed(played.error.usage)
+    assert outputs == 200
+    assert inputs
+
+
+@pytest.mark.parametrize(
+    ("text", "least"),
+    [("word " * 100, 100), ("слово " * 100, 200), ("你好吗" * 100, 225)],
+)
+def test_a_guess_of_the_input_knows_scripts_with_more_tokens(
+    text: str, least: int
+) -> None:
+    asked = replace(chat("m"), messages=(ChatMessage("user", text),))
+    assert least <= estimate_input_tokens(asked) <= 2 * least
