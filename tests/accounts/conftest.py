@@ -1,4 +1,7 @@
-"""What the tests of accounts share: a user, and counters that start at zero."""
+"""What the tests of accounts share: a user, and counters that start at zero.
+
+The minute in which they count does not end.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import pytest
 from django.core.cache import cache
 
 from accounts.models import User
+from tests.support.limits import hold_the_minute
 from tests.support.log_in import PASSWORD
 
 
 @pytest.fixture(autouse=True)
-def _fresh_counts() -> None:
+def _fresh_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     cache.clear()
+    hold_the_minute(monkeypatch)
 
 
 @pytest.fixture

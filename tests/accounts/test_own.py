@@ -20,7 +20,6 @@ from accounts.remembered import remembered
 from llmchat.database import in_database
 from tests.support.admin_fixtures import make_conversation
 from tests.support.chat_fixtures import is_waiting, until
-from tests.support.limits import hold_the_minute
 from tests.support.log_in import PASSWORD, log_in, post
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -101,9 +100,8 @@ def test_a_refused_change_changes_nothing(
 
 
 def test_guesses_of_the_password_are_limited_as_log_ins_are(
-    client: Client, user: User, monkeypatch: pytest.MonkeyPatch
+    client: Client, user: User
 ) -> None:
-    hold_the_minute(monkeypatch)
     access = tokens.issue_tokens(user=user).access
     for number in range(10):
         guess = change if number % 2 else delete

@@ -15,6 +15,7 @@ import jwt
 import pytest
 
 from tests.support import live
+from tests.support.limits import time_in_the_minute
 from tests.support.stock_client import StockClient, connected_client
 
 PING_INTERVAL_S = 1.0
@@ -254,6 +255,7 @@ async def test_messages_are_counted_over_sockets_and_rest(start, live_upstream):
     server = start(LLMCHAT_MESSAGES_PER_MINUTE="3")
     live_upstream.steps = ("Hel", asyncio.Event())
     account = server.account()
+    await time_in_the_minute(account.user_id)
     async with (
         connected_client(server.url, account.access) as first,
         connected_client(server.url, account.access) as second,

@@ -49,7 +49,7 @@ KEY = Key("k1", "key-one-SECRET")
 PATIENT = Timeouts(connect_s=5, first_token_s=30, idle_s=30, total_s=60)
 HASTY = Timeouts(connect_s=1, first_token_s=0.4, idle_s=0.25, total_s=0.9)
 # For what must be read before the silence, on a busy machine, too.
-SOON_IDLE = replace(PATIENT, idle_s=0.25)
+SOON_IDLE = replace(PATIENT, first_token_s=2, idle_s=0.25)
 
 
 @dataclass(slots=True)
