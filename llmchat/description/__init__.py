@@ -6,6 +6,7 @@ beside those of its neighbours; `make lint` and the tests name each route withou
     routes.py       which routes there are, found in the URLs
     operation.py    what an entry says, and how OpenAPI says it
     shapes.py       the objects in requests and responses
-    accounts.py, chat.py, conversations.py, streams.py, probes.py    the entries
+    accounts.py, keys.py, chat.py, conversations.py, streams.py, usage.py, openai.py,
+                    probes.py: the entries
     schema.py       what drf-spectacular calls; views.py and page.py show the result
 """

@@ -14,7 +14,6 @@ from llmchat.description.routes import parameters_of
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
-SECURITY = "bearer"
 
 Schema: TypeAlias = dict[str, Any]
 # A schema, or the serializer that a view checks a body with.
@@ -88,8 +87,6 @@ class Operation:
             found["parameters"] = parameters
         if self.body is not None:
             found["requestBody"] = self._request(self.body, resolve)
-        if not self.is_open:
-            found["security"] = [{SECURITY: []}]
         return found
 
     def all_codes(self, path: str) -> tuple[str, ...]:

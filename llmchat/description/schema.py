@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ComponentRegistry
 
+from accounts.verified import TOKEN_ONLY
 from llmchat.description import (
     accounts,
     chat,
@@ -20,7 +22,7 @@ from llmchat.description import (
     streams,
     usage,
 )
-from llmchat.description.operation import SECURITY, Operation, Schema
+from llmchat.description.operation import Operation, Schema
 from llmchat.description.routes import Route, readable, routes
 from llmchat.description.shapes import SHAPES
 
@@ -34,12 +36,18 @@ OPERATIONS: dict[str, Operation] = {
     **probes.OPERATIONS,
     **openai.OPERATIONS,
 }
+_TOKEN, _KEY = "accessToken", "apiKey"
 _SECURITY_SCHEMES = {
-    SECURITY: {
+    _TOKEN: {
         "type": "http",
         "scheme": "bearer",
-        "description": "A token of `POST /auth/token`, or an API key (`llmc_…`)",
-    }
+        "description": "A token of `POST /auth/token`",
+    },
+    _KEY: {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key (`llmc_…`) of `POST /auth/keys` with this scope",
+    },
 }
 
 
@@ -60,7 +68,16 @@ class DescribedSchema(AutoSchema):
         if operation is None:
             warn(missing(self.method, path))
             return None
-        return operation.rendered(self.method, path, self._resolved)
+        found = operation.rendered(self.method, path, self._resolved)
+        if not operation.is_open:
+            found["security"] = list(self._security())
+        return found
+
+    def _security(self) -> Iterator[dict[str, list[str]]]:
+        yield {_TOKEN: []}
+        scope = getattr(self.view, "scopes", {}).get(self.method, TOKEN_ONLY)
+        if scope is not TOKEN_ONLY:
+            yield {_KEY: [scope.value]}
 
     def _resolved(self, serializer: Any) -> Schema:
         found: Schema = self.resolve_serializer(serializer, "request").ref

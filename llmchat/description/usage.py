@@ -42,7 +42,7 @@ SHAPES |= {
             "reserved": TEXT,
             "left": TEXT,
             "renewsAt": MOMENT,
-            "of": {"type": "string", "enum": ["user", "group"]},
+            "of": {"type": "string", "enum": ["user", "group", "key"]},
         }
     ),
     "StoredAccount": record(

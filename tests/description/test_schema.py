@@ -117,3 +117,15 @@ def test_the_page_shows_every_operation_and_loads_nothing_of_others(
     assert sources.inline == []
     assert sources.targets <= sources.ids
     assert "1 to 1,000,000" in page
+
+
+def test_an_operation_says_which_api_keys_may_use_it() -> None:
+    paths = described.api_schema()["paths"]
+
+    assert paths["/llm/chat"]["post"]["security"] == [
+        {"accessToken": []},
+        {"apiKey": ["chat"]},
+    ]
+    assert paths["/auth/keys"]["post"]["security"] == [{"accessToken": []}]
+    assert paths["/llm/export"]["get"]["security"] == [{"accessToken": []}]
+    assert "security" not in paths["/auth/token"]["post"]
