@@ -11,6 +11,7 @@ import hashlib
 import re
 import secrets
 import string
+import unicodedata
 import zlib
 
 BEGINS_WITH = "llmc_"
@@ -23,6 +24,8 @@ _CHECKSUM_LENGTH = 6
 _KEY = re.compile(
     rf"{BEGINS_WITH}([0-9A-Za-z]{{{_SECRET_LENGTH}}})([0-9A-Za-z]{{{_CHECKSUM_LENGTH}}})"
 )
+# They turn the text around that stands behind them, in a list of names or a log.
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _PARTS = re.compile(rf"{BEGINS_WITH}[0-9A-Za-z]*")
 
 
@@ -56,6 +59,11 @@ def digest_of(key: str) -> str:
 def prefixes_in(text: str) -> list[str]:
     """Return the beginnings of the keys in a text, such as a line of a log."""
     return [prefix_of(found) for found in _PARTS.findall(text)]
+
+
+def has_controls(name: str) -> bool:
+    """Return whether the name of a key holds what is no text but controls it."""
+    return any(one in _TURNS or unicodedata.category(one) == "Cc" for one in name)
 
 
 def _checksum(secret: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.forms import ModelChoiceField
 from django.http import HttpRequest, HttpResponse
@@ -14,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts import api_keys
-from accounts.key_text import prefixes_in
+from accounts.key_text import has_controls, prefixes_in
 from accounts.models import ApiKey, User
 from accounts.verified import Scope
 from llmchat.admin.base import ChangesForm, SavesChanges, log
@@ -38,6 +39,13 @@ class ApiKeyForm(ChangesForm):
     class Meta:
         model = ApiKey
         fields = _ENTERED
+
+    def clean_name(self) -> str:
+        """Return the name, as one line. Raises: ValidationError."""
+        name = " ".join(self.cleaned_data["name"].split())
+        if not name or has_controls(name):
+            raise ValidationError(_("It holds a character that is not allowed."))
+        return name
 
     def clean_scopes(self) -> str:
         """Return the scopes as they are stored."""
@@ -78,6 +86,14 @@ class ApiKeyAdmin(ModelAdmin, SavesChanges):
     ) -> list[str]:
         """Fix whose an existing key is and what it may."""
         return [] if obj is None else ["user", "scopes", *_SHOWN]
+
+    def has_change_permission(
+        self, request: HttpRequest, obj: ApiKey | None = None
+    ) -> bool:
+        """Let only superusers change keys of superusers; others may revoke them."""
+        allowed = super().has_change_permission(request, obj)
+        is_beyond = obj is not None and obj.user.is_superuser
+        return allowed and (request.user.is_superuser or not is_beyond)
 
     def formfield_for_foreignkey(
         self, db_field: Any, request: HttpRequest, **kwargs: Any

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from accounts.key_text import has_controls
 from accounts.models import ApiKey
 from accounts.verified import Scope
 from llmchat.api.validation import UNSTORABLE, Field, Fields, Unfit, validated
@@ -26,8 +27,10 @@ _STEP = Decimal("0.000001")
 
 def _name(data: Any) -> str:
     name = " ".join(data.split()) if isinstance(data, str) else ""
-    if not 1 <= len(name) <= NAME_LENGTH or UNSTORABLE.search(name):
+    if not 1 <= len(name) <= NAME_LENGTH:
         raise Unfit(f" must be a string of 1 to {NAME_LENGTH} characters")
+    if UNSTORABLE.search(name) or has_controls(name):
+        raise Unfit(" holds a character that is not allowed")
     return name
 
 

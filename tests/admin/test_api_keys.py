@@ -76,7 +76,15 @@ def test_a_key_is_made_and_shown_once(
 def test_what_is_wrong_makes_no_key(
     admin_client: Client, entered: dict[str, object]
 ) -> None:
-    for wrong in ({"scopes": []}, {"name": ""}, {"user": 10**9}, {"scopes": ["x"]}):
+    wrongs: list[dict[str, object]] = [
+        {"scopes": []},
+        {"scopes": ["x"]},
+        {"name": ""},
+        {"name": "a\x1b[31mb"},
+        {"name": "a\u202eb"},
+        {"user": 10**9},
+    ]
+    for wrong in wrongs:
         response = admin_client.post(ADD, entered | wrong)
         assert response.status_code == 200
         assert response.context["errors"]
@@ -111,6 +119,28 @@ def test_of_an_existing_key_neither_owner_nor_scopes_change(
     assert (row.user, row.scopes) == (ann, "chat")
     assert (row.name, row.messages_per_minute) == ("renamed", 5)
     assert user_for_token(key)[1].messages_per_minute == 5
+
+
+def test_only_superusers_change_keys_of_superusers_and_others_may_revoke_them(
+    operator: Client, ann: User
+) -> None:
+    ends_at = timezone.now()
+    boss = User.objects.create_superuser("boss")
+    row, _ = made(boss, expires_at=ends_at)
+    url = f"{LIST}{row.pk}/change/"
+    later = {"name": "mine", "expires_at_0": "2999-01-01", "expires_at_1": "00:00"}
+    assert row.prefix in page_of(operator, url)
+    assert operator.post(url, later).status_code == 403
+    row.refresh_from_db()
+    assert (row.name, row.expires_at) == ("a program", ends_at)
+
+    operator.post(LIST, {"action": "revoke_keys", "_selected_action": [row.pk]})
+    row.refresh_from_db()
+    assert row.revoked_at is not None
+    operator.force_login(boss)
+    assert operator.post(url, later).status_code == 302
+    row.refresh_from_db()
+    assert (row.name, row.expires_at and row.expires_at.year) == ("mine", 2999)
 
 
 @pytest.mark.parametrize(

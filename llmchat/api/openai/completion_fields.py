@@ -85,7 +85,7 @@ def completion_request(body: Any) -> CompletionRequest:
 def _tells_usage(options: Any) -> bool:
     if not isinstance(options, dict):
         raise wrong("stream_options", "must be an object")
-    tells = options.get("include_usage") or False
-    if not isinstance(tells, bool):
+    tells = options.get("include_usage")
+    if not isinstance(tells, bool | None):
         raise wrong("stream_options.include_usage", "must be true or false")
-    return tells
+    return bool(tells)

@@ -65,7 +65,7 @@ def _message(item: Any, param: str) -> ChatMessage:
     if plain.role == "tool":
         called = _string(item, "tool_call_id", param)
         return ChatMessage("tool", plain.content, tool_call_id=called)
-    if plain.role != "assistant" or not item.get("tool_calls"):
+    if plain.role != "assistant" or item.get("tool_calls") is None:
         return plain
     calls = _tool_calls(item["tool_calls"], f"{param}.tool_calls")
     return ChatMessage("assistant", plain.content, tool_calls=calls)

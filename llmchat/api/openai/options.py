@@ -29,11 +29,16 @@ def options_from(data: Mapping[str, Any]) -> Options:
 
 
 def _stop(value: Any) -> tuple[str, ...]:
-    stops = [value] if isinstance(value, str) else value or []
+    stops = [value] if isinstance(value, str) else _or_none(value)
     is_list = isinstance(stops, list) and len(stops) <= _MAX_STOPS
     if not is_list or not all(isinstance(one, str) and one for one in stops):
         raise wrong("stop", f"must be a string, or a list of up to {_MAX_STOPS}")
     return tuple(stops)
+
+
+def _or_none(value: Any) -> Any:
+    """Return a list, empty where it is missing; 0 and false are no lists."""
+    return [] if value is None else value
 
 
 def _seed(value: Any) -> int | None:
@@ -64,7 +69,7 @@ def response_format(
 
 
 def _tools(value: Any) -> tuple[Mapping[str, object], ...]:
-    tools = value or []
+    tools = _or_none(value)
     if not isinstance(tools, list) or len(tools) > _MAX_TOOLS:
         raise wrong("tools", f"must be a list of at most {_MAX_TOOLS} functions")
     return tuple(_tool(tool, f"tools[{at}]") for at, tool in enumerate(tools))
@@ -79,7 +84,7 @@ def _tool(tool: Any, param: str) -> Mapping[str, object]:
         raise wrong(f"{param}.function.name", text)
     if not isinstance(function.get("parameters", {}), Mapping):
         raise wrong(f"{param}.function.parameters", "must be a JSON schema")
-    if not isinstance(function.get("description") or "", str):
+    if not isinstance(function.get("description"), str | None):
         raise wrong(f"{param}.function.description", "must be a string")
     return {"type": "function", "function": function}
 

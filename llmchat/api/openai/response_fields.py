@@ -87,8 +87,8 @@ def _input(data: Any) -> tuple[ChatMessage, ...]:
 
 
 def _item(item: Any, param: str) -> ChatMessage:
-    kind = item.get("type") or "message" if isinstance(item, Mapping) else None
-    if kind != "message":
+    kind = item.get("type", "message") if isinstance(item, Mapping) else 0
+    if kind not in ("message", None):
         raise wrong(f"{param}.type", "must be message: nothing else is taken")
     if item.get("role") == "tool":
         raise wrong(f"{param}.role", "must be user, assistant, system or developer")
