@@ -31,7 +31,7 @@ from llmchat.api.validation import (
 from llmchat.api.visitors import (
     Visitor,
     authenticate,
-    check_expiry,
+    check_welcome,
     error_data,
     leave_when_idle,
     most_sockets,
@@ -171,7 +171,7 @@ class ChatNamespace(Namespace):
         """Start a stream; it goes on behind the handler."""
         streams = runtime.get().streams
         try:
-            check_expiry(socket)
+            await check_welcome(socket)
             turn = turn_from(validated(TURN_FIELDS, args[0] if args else None))
             sender = visitor_of(socket).verified
             stream = streams.register(sender.user_id, turn.session_id, sender.key_id)
@@ -194,7 +194,7 @@ class ChatNamespace(Namespace):
             emit(socket, Failed(None, error))
             return
         try:
-            check_expiry(socket)
+            await check_welcome(socket)
             fields = validated(ATTACH_FIELDS, args[0] if args else None)
             stream = find_stream(
                 visitor_of(socket).user_id,

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.db import DatabaseError, InterfaceError
 
 from accounts import api_keys
+from accounts.errors import AccountError
 from accounts.tokens import bearer_token, known, user_for_token
 from accounts.verified import Scope, Verified
 from llmchat import conf
@@ -20,7 +22,8 @@ from llmchat.database import read_database
 from llmchat.errors import ChatError, refusal
 from llmchat.realtime import ConnectionRefused, Socket
 
-_TOKEN_CODES = frozenset({"token_expired", "token_invalid"})
+_TOKEN_CODES = frozenset({"token_expired", "token_invalid", "scope_missing"})
+_RETRY_S = 5
 
 
 @dataclass(slots=True)
@@ -147,13 +150,25 @@ def _is_out(
     return False
 
 
-def check_expiry(socket: Socket) -> None:
-    """Check the end of a socket's token.
+async def check_welcome(socket: Socket) -> None:
+    """Check that a socket's token has not ended, or its API key, as REST does.
 
-    Raises: ChatError `token_expired`.
+    What was read of a key is remembered for a moment; a token is watched.
+
+    Raises: ChatError `token_expired`, `token_invalid`, `scope_missing`,
+        `database_unavailable`.
     """
-    if time.time() >= visitor_of(socket).verified.expires_at:
+    visitor = visitor_of(socket)
+    if time.time() >= visitor.verified.expires_at:
         raise refusal("token_expired")
+    if visitor.verified.key_id is None:
+        return
+    try:
+        visitor.verified = await authenticate(socket, socket.auth)
+    except AccountError as exc:
+        raise ChatError(exc.code, exc.text, exc.status) from exc
+    except (DatabaseError, InterfaceError) as exc:
+        raise refusal("database_unavailable", retry_after=_RETRY_S) from exc
 
 
 def leave_when_idle(socket: Socket, error: ChatError | None) -> None:

@@ -20,6 +20,7 @@ from llmchat.api import namespace as namespaces
 from llmchat.api.key_uses import store_uses
 from llmchat.api.namespace import ChatNamespace
 from llmchat.database import in_database, read_database
+from llmchat.models import Message
 from llmchat.realtime import Peer, Server
 from tests.support.api_keys import make_key, make_user
 from tests.support.chat_fixtures import until
@@ -27,6 +28,7 @@ from tests.support.peers import Wire, joined, joined_again, opened, serving
 from tests.support.wire import connect_packet, content_of, event
 
 WATCHED_MS = 40
+TURN = {"provider": "test", "messages": [{"role": "user", "content": "Hi"}]}
 
 
 @pytest.fixture
@@ -107,8 +109,7 @@ async def test_a_key_streams_and_is_not_asked_for_again(
     ann: User, server: Server, provider: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, key = await make_key(ann, "chat")
-    values = dataclasses.replace(conf.get(), ping_interval_ms=60_000)
-    monkeypatch.setattr(namespaces.conf, "get", lambda: values)
+    patience(monkeypatch)
     peer, wire, _ = await joined(server, await known(key))
     asked: list[str] = []
     execute = CursorWrapper.execute
@@ -182,6 +183,56 @@ async def test_what_changes_of_a_key_is_taken_over(
 
     await until(is_taken_over)
     assert socket.data.verified.expires_at == float("inf")
+
+
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the watch look so seldom that it is not what closes anything."""
+    values = dataclasses.replace(conf.get(), ping_interval_ms=600_000)
+    monkeypatch.setattr(namespaces.conf, "get", lambda: values)
+
+
+@pytest.mark.parametrize(
+    ("name", "elsewhere", "changes", "code"),
+    [
+        ("chat:stream", False, {"revoked_at": timezone.now()}, "token_invalid"),
+        ("chat:stream", True, {"revoked_at": timezone.now()}, "token_invalid"),
+        ("chat:stream", True, {"scopes": "read"}, "scope_missing"),
+        ("stream:attach", False, {"expires_at": timezone.now()}, "token_expired"),
+        ("stream:attach", True, {"revoked_at": timezone.now()}, "token_invalid"),
+    ],
+)
+async def test_an_open_socket_begins_nothing_with_a_key_that_has_ended(
+    ann: User,
+    server: Server,
+    provider: object,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    elsewhere: bool,
+    changes: dict[str, Any],
+    code: str,
+) -> None:
+    patience(monkeypatch)
+    row, key = await make_key(ann)
+    peer, wire, _ = await joined(server, await known(key))
+    await ask(peer, wire, "s-1")
+    wire.told.clear()
+    if elsewhere:
+        # What is remembered is over in a second; no signal tells this process.
+        memory.remembered_keys.forget(row.digest)
+        await in_database(lambda: ApiKey.objects.filter(pk=row.pk).update(**changes))
+    else:
+        for field, value in changes.items():
+            setattr(row, field, value)
+        await in_database(row.save)
+
+    peer.receive_frame(
+        wire, event(f"llm:{name}", {**TURN, "sessionId": "s-2"}, ack_id=7)
+    )
+    await until(closed(wire))
+
+    acks = [str(frame) for frame in wire.told if str(frame).startswith("437")]
+    assert json.loads(acks[0][3:])[0]["code"] == code
+    assert await in_database(Message.objects.filter(session_id="s-2").count) == 0
 
 
 async def test_a_revoked_key_does_not_come_back(ann: User, server: Server) -> None:
