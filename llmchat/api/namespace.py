@@ -40,7 +40,7 @@ from llmchat.api.visitors import (
     room_of,
     visitor_of,
 )
-from llmchat.api.wire import NAMES
+from llmchat.api.wire import NAMES, shortened
 from llmchat.errors import ChatError, refusal
 from llmchat.realtime import Ack, ConnectionRefused, Namespace, Socket, event
 
@@ -97,6 +97,10 @@ class ChatNamespace(Namespace):
         visitor.verified = verified
         visitor.leaving = False
         return True
+
+    def shorten(self, name: str, args: tuple[Any, ...]) -> Sequence[Any]:
+        """Called with the end of a stream for whose text there is no room."""
+        return [shortened(args[0])]
 
     async def on_event(
         self, socket: Socket, name: Any, args: tuple[Any, ...], ack: Ack | None

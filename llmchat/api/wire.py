@@ -31,6 +31,9 @@ NAMES: dict[type[StreamEvent], str] = {
 }
 
 
+_TEXTS = {"fullResponse", "partialResponse"}
+
+
 def token_begin(session_id: str) -> str:
     """Return how the JSON of every token of a stream begins; `token_rests` end it."""
     return f'{{"sessionId":{encode_basestring(session_id)},"token":'
@@ -55,6 +58,13 @@ def standing(stream: LiveStream) -> dict[str, Any]:
         name = NAMES[type(stream.end)]
         answer["ended"] = {"event": name, "data": payload(stream.end)}
     return answer
+
+
+def shortened(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the object of an end without its text, which `messageId` finds."""
+    short = {name: value for name, value in data.items() if name != "toolCalls"}
+    texts = dict.fromkeys(_TEXTS & data.keys(), "")
+    return short | texts | {"shortened": True}
 
 
 def _fields(event: StreamEvent) -> dict[str, Any]:

@@ -56,7 +56,11 @@ class Member:
         self.pid = make_id() if recoverable else None
         self.namespace = namespace
         self.outlet = Outlet(
-            namespace.name, line, recoverable=recoverable, vital=namespace.vital
+            namespace.name,
+            line,
+            recoverable=recoverable,
+            vital=namespace.vital,
+            shorten=namespace.shorten,
         )
         self._tasks = Tasks()
         self.socket = Socket(
@@ -110,7 +114,7 @@ class Member:
         if not self.is_absent:
             return False
         if not replay.covers(seen):
-            replay.shed()
+            self.outlet.shed()
             self._members.rename(self)
         replay.confirm(seen)
         self._stop_expiry()

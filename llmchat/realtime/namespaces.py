@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from .sockets import Ack, Socket
@@ -142,6 +142,13 @@ class Namespace:
     ) -> bool:
         """Called with every event, before its handler. False: it is dropped."""
         return True
+
+    def shorten(self, name: str, args: tuple[Any, ...]) -> Sequence[Any]:
+        """Called with a vital event for whose arguments there is no room.
+
+        Return what the client is told instead.
+        """
+        return args
 
     async def on_disconnect(self, socket: Socket, reason: str) -> None:
         """Called when the client is disconnected; within the window it may return.

@@ -6,6 +6,7 @@ The socket emits through it, the dispatcher moves it from one connection to the 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any, Protocol
@@ -16,6 +17,8 @@ from .socketio.connection import encode_ack, encode_event
 MAX_PENDING_CALLS = 1_000
 
 Answer = tuple[Any, ...]
+# Returns what is told of an event, by its name and arguments, where all is too long.
+Shorten = Callable[[str, tuple[Any, ...]], Sequence[Any]]
 
 
 class DisconnectedError(ConnectionError):
@@ -77,6 +80,7 @@ class Outlet:
         "_namespace",
         "_next_call",
         "_returned",
+        "_shorten",
         "_vital",
         "connection",
         "forget",
@@ -92,10 +96,12 @@ class Outlet:
         *,
         recoverable: bool,
         vital: frozenset[str] = frozenset(),
+        shorten: Shorten | None = None,
     ) -> None:
         """`vital` are the events that a client hears of whatever it has missed."""
         self._namespace = namespace
         self._vital = vital
+        self._shorten = shorten
         self._returned: asyncio.Future[None] | None = None
         self._early: list[Messages] = []
         self._calls: dict[int, asyncio.Future[Answer]] = {}
@@ -167,7 +173,22 @@ class Outlet:
         if replay.is_full and self.standing is not Standing.JOINING:
             # The client would have too much to catch up with. One that is still
             # joining has not lost its connection; it gets all of it.
-            replay.shed()
+            self.shed()
+
+    def shed(self) -> None:
+        """Keep no more than the vital events."""
+        if self.replay is not None:
+            self.replay.shed(self._shortened)
+
+    def _shortened(self, messages: Messages) -> Messages:
+        """Return a vital event in short; one with attachments stays as it is."""
+        (packet, *attachments) = messages
+        if self._shorten is None or attachments or not isinstance(packet, str):
+            return messages
+        (bare,) = encode_event(self._namespace, "x", ())
+        name, *args, offset = json.loads(packet[len(bare) - len('["x"]') :])
+        short = self._shorten(name, tuple(args))
+        return encode_event(self._namespace, name, (*short, offset))
 
     async def call(self, name: str, args: Sequence[Any], timeout_s: float) -> Answer:
         """Send an event and wait for the client's answer.

@@ -10,6 +10,7 @@ last argument, and a client that returns hands back the last one it has seen.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from .engineio.packet import byte_length
@@ -17,10 +18,14 @@ from .engineio.packet import byte_length
 MAX_REPLAY_BYTES = 1024 * 1024
 # Above it whoever emits to an absent client is asked to wait.
 HIGH_WATER_BYTES = MAX_REPLAY_BYTES // 2
-# Of vital events alone, which outlast the rest.
-MAX_VITAL_BYTES = 2 * MAX_REPLAY_BYTES
+# Of vital events alone, which outlast the rest: what a client that returns is sent at
+# once, and not more than the connection takes before it is closed for being slow.
+MAX_VITAL_BYTES = MAX_REPLAY_BYTES // 2
+# Nothing is gained where an event is no longer than this.
+SHORT_BYTES = 1024
 
 Messages = list[str | bytes]
+Shorten = Callable[[Messages], Messages]
 
 
 class Kept(NamedTuple):
@@ -35,8 +40,9 @@ class Kept(NamedTuple):
 class Replay:
     """Events that a client may have missed, by the offset each one carried.
 
-    When they are too many, only the vital ones are kept. A client that has missed
-    some of the others gets those, and has to be told that it has missed something.
+    When they are too many, only the vital ones are kept, the oldest of them in short
+    where all are too long. A client that has missed some of the others gets those, and
+    has to be told that it has missed something.
     """
 
     __slots__ = ("_base", "_kept", "_last", "_size")
@@ -71,23 +77,29 @@ class Replay:
         """Keep the event of the last offset; return that as a number."""
         if self._kept is None:
             self._kept = deque()
-        if len(messages) == 1:
-            size = byte_length(messages[0])
-        else:
-            size = sum(map(byte_length, messages))
+        size = _size(messages)
         self._kept.append(Kept(self._last, messages, size, is_vital))
         self._size += size
         return self._last
 
-    def shed(self) -> None:
-        """Drop all but the vital events; of those the oldest where they are too many.
+    def shed(self, shorten: Shorten) -> None:
+        """Drop all but the vital events; shorten the oldest where they are too long.
 
-        The last one stays, however large it is.
+        The last one stays as it is. Where even short ones are too many, which no
+        application should let happen, the oldest go.
         """
         vital = deque(kept for kept in self._kept or () if kept.is_vital)
-        self._size = sum(kept.size for kept in vital)
-        while self._size > MAX_VITAL_BYTES and len(vital) > 1:
-            self._size -= vital.popleft().size
+        size = sum(kept.size for kept in vital)
+        room = MAX_VITAL_BYTES + (vital[-1].size if vital else 0)
+        for at in range(len(vital) - 1):
+            if size <= room:
+                break
+            short = _shortened(vital[at], shorten)
+            size += short.size - vital[at].size
+            vital[at] = short
+        while size > room:
+            size -= vital.popleft().size
+        self._size = size
         self._kept = vital or None
         self._base = self._last
 
@@ -115,3 +127,16 @@ class Replay:
             self._size -= kept.size
         if not self._kept:
             self._kept = None
+
+
+def _size(messages: Messages) -> int:
+    if len(messages) == 1:
+        return byte_length(messages[0])
+    return sum(map(byte_length, messages))
+
+
+def _shortened(kept: Kept, shorten: Shorten) -> Kept:
+    if kept.size <= SHORT_BYTES:
+        return kept
+    messages = shorten(kept.messages)
+    return kept._replace(messages=messages, size=_size(messages))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,11 @@ from tests.support.wire import content_of
 
 class Stories(Namespace):
     vital = frozenset({"end"})
+
+
+class Headlines(Stories):
+    def shorten(self, name: str, args: tuple[Any, ...]) -> list[Any]:
+        return [f"{name} {args[0][0]}"]
 
 
 def told(wire: Wire) -> list[list[object]]:
@@ -110,15 +116,27 @@ async def test_who_has_all_since_the_gap_is_recovered(
 async def test_vital_events_have_a_limit_as_well(
     server: Server, stories: Stories
 ) -> None:
+    assert await vital_ends(server, stories) == ["d", "e", "f", "g"]
+
+
+async def test_the_oldest_vital_events_are_shortened_to_what_fits() -> None:
+    stories = Headlines()
+
+    ends = await vital_ends(serving(stories), stories)
+
+    assert ends == ["end a", "end b", "end c", "d", "e", "f", "g"]
+
+
+async def vital_ends(server: Server, stories: Stories) -> list[str]:
+    """What a client is told that has missed seven long ends."""
     socket, answer = await lost(server, stories)
     size = MAX_VITAL_BYTES // 4
     for letter in "abcdef":
         socket.emit("end", letter * size)
     socket.emit("end", "g" * 2 * MAX_VITAL_BYTES)
-
     _, wire, _ = await joined(server, {"pid": answer["pid"]})
-
-    assert [str(text)[0] for _, text in told(wire)] == ["g"]
+    texts = [str(text) for _, text in told(wire)]
+    return [text.rstrip(text[-1]) + text[-1] for text in texts]
 
 
 async def test_a_pid_is_of_use_once_behind_a_gap(
