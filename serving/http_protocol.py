@@ -6,30 +6,25 @@ uvicorn waits for ever for a request that does not arrive.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from enum import Enum, auto
-from typing import Any
+from typing import Any, ClassVar
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from llmchat import conf
 from llmchat.realtime.turns import turns
+from serving.refused import Asked, bad_request, busy
 from serving.stalls import StallLimit, aborted_by_errors
 
 logger = logging.getLogger("uvicorn.error")
 
-_RETRY_S = 5
 # The parser keeps a head, a chunk's extensions and trailers until they are whole.
 _LONGEST_HEAD = 65_536
-_BUSY = json.dumps(
-    {
-        "error": "The server has too many connections, try again in a moment",
-        "code": "server_busy",
-        "retryAfter": _RETRY_S,
-    }
-).encode()
+# How long one connection too many may take to say what it asks for, and how many may.
+_REFUSED_S = 1.0
+_REFUSED_AT_ONCE = 100
 
 
 class _Part(Enum):
@@ -55,17 +50,24 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
     # The response before the request that the deadline is for.
     _after: Any = None
     _is_http = True
+    # What a connection that is rejected asks for.
+    _asked: Asked | None = None
+    _rejected: ClassVar[int] = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the deadline, or reject the connection; called for every new one."""
         super().connection_made(transport)
         if len(self.connections) > conf.get().max_connections:
-            self._refuse()
+            self._reject()
         else:
             self._arm()
 
     def data_received(self, data: bytes) -> None:
         """Called with received bytes."""
+        if self._asked is not None:
+            if self._asked.feed(data):
+                self._refuse(self._asked)
+            return
         self._unset_keepalive_if_required()
         if self._unparsed:
             self._unparsed += data
@@ -102,6 +104,13 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
     def _refuse_request(self, reason: str) -> None:
         logger.warning(reason)
         self.send_400_response(reason)
+
+    def send_400_response(self, msg: str) -> None:
+        """Write what a request gets that cannot be read, and close."""
+        is_begun = self.scope is not None
+        url, headers = (self.url, self.headers) if is_begun else (b"", [])
+        self.transport.write(bad_request(msg, url, headers))
+        self.transport.close()
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Answer a request as if it offered no other protocol.
@@ -170,6 +179,8 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         """Called when the connection has ended."""
         self._is_http = False
         self._disarm()
+        if self._asked is not None:
+            self._end_rejection()
         super().connection_lost(exc)
 
     def _judge(self) -> None:
@@ -195,13 +206,28 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         else:
             self.transport.abort()
 
-    def _refuse(self) -> None:
+    def _reject(self) -> None:
+        """Refuse a connection, once it has said what the response depends on."""
         logger.warning("Too many connections: one was refused")
-        self.transport.write(
-            b"HTTP/1.1 503 Service Unavailable\r\n"
-            b"content-type: application/json\r\n"
-            b"content-length: %d\r\n"
-            b"retry-after: %d\r\n"
-            b"connection: close\r\n\r\n%b" % (len(_BUSY), _RETRY_S, _BUSY)
-        )
+        # It does not count: nobody else is rejected for it.
+        self.connections.discard(self)
+        asked = Asked()
+        if HttpProtocol._rejected >= _REFUSED_AT_ONCE:
+            self._write_busy(asked)
+            return
+        HttpProtocol._rejected += 1
+        self._asked = asked
+        self._deadline = self.loop.call_later(_REFUSED_S, self._refuse, asked)
+
+    def _refuse(self, asked: Asked) -> None:
+        self._disarm()
+        self._end_rejection()
+        self._write_busy(asked)
+
+    def _end_rejection(self) -> None:
+        HttpProtocol._rejected -= 1
+        self._asked = None
+
+    def _write_busy(self, asked: Asked) -> None:
+        self.transport.write(busy(asked))
         self.transport.close()

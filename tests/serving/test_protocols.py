@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import httpx
 import pytest
@@ -56,6 +57,22 @@ def whole_answer(client: socket.socket) -> bytes:
     while b'"}' not in received:
         received += client.recv(65536)
     return received
+
+
+PAGE = b"http://localhost:5173"  # one that may ask, of a server under development
+NO_HEADERS = b"Accept: */*\r\nno header\r\n\r\n"
+FROM_PAGE = b"GET %b HTTP/1.1\r\nHost: localhost\r\nOrigin: %b\r\n\r\n"
+
+
+def answer_to(client: socket.socket, request: bytes) -> tuple[int, dict[str, str], Any]:
+    """Return status, headers and body of a response that ends the connection."""
+    if request:
+        client.sendall(request)
+    received = b"".join(iter(lambda: client.recv(65536), b""))
+    head, _, body = received.decode().partition("\r\n\r\n")
+    status, *lines = head.split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    return int(status.split()[1]), headers, json.loads(body) if body else None
 
 
 def is_dropped_while_dripping(client: socket.socket, drop: bytes) -> bool:
@@ -151,6 +168,24 @@ def test_whoever_takes_it_for_a_proxy_is_refused(
     assert client.recv(65536).startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize(
+    ("request_", "allowed"),
+    [
+        (b"no HTTP\r\n\r\n", None),
+        (FROM_PAGE[:-2] % (b"/llm/x", PAGE) + NO_HEADERS, PAGE.decode()),
+        (FROM_PAGE[:-2] % (b"/llm/x", b"https://evil") + NO_HEADERS, None),
+    ],
+    ids=["nothing", "header", "foreign page"],
+)
+def test_what_cannot_be_read_is_refused_as_everything_is(
+    opened: Callable[[], socket.socket], request_: bytes, allowed: str | None
+) -> None:
+    status, headers, body = answer_to(opened(), request_)
+
+    assert (status, body["code"]) == (400, "bad_request")
+    assert headers.get("access-control-allow-origin") == allowed
+
+
 def test_a_body_with_an_offer_of_another_protocol_arrives(live: LiveServer) -> None:
     """Java's client sends this with its first request."""
     offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c"}
@@ -224,12 +259,28 @@ def test_one_connection_too_many_is_told(
     live: LiveServer, opened: Callable[[], socket.socket]
 ) -> None:
     held = [opened() for _ in range(MOST)]
-    for _ in range(3):
-        refused = opened().recv(65536)
-        assert refused.startswith(b"HTTP/1.1 503 ")
-        assert b"retry-after: 5" in refused
-        body = json.loads(refused.partition(b"\r\n\r\n")[2])
-        assert body["code"] == "server_busy"
+    origin = PAGE.decode()
+    for request, allowed in (
+        (b"", None),  # it does not say what it wants
+        (FROM_PAGE % (b"/llm/providers", PAGE), origin),
+        (FROM_PAGE % (b"/llm/providers", b"https://evil.example"), None),
+        (FROM_PAGE % (b"/socket.io/?EIO=4&transport=polling", PAGE), origin),
+        (FROM_PAGE % (b"/admin/", PAGE), None),
+        (POST % 50_000 + 50_000 * b" ", None),
+    ):
+        status, headers, body = answer_to(opened(), request)
+        assert (status, body["code"], body["retryAfter"]) == (503, "server_busy", 5)
+        assert (headers["retry-after"], headers["connection"]) == ("5", "close")
+        assert headers.get("access-control-allow-origin") == allowed
+    _, headers, body = answer_to(opened(), FROM_PAGE % (b"/v1/models", PAGE))
+    assert (body["error"]["code"], headers["retry-after"]) == ("server_busy", "5")
+    assert "retry-after" in headers["access-control-expose-headers"]
+    # Else a browser would not send what is refused then.
+    asks = FROM_PAGE.replace(b"GET", b"OPTIONS").removesuffix(b"\r\n")
+    asks += b"Access-Control-Request-Method: POST\r\n\r\n"
+    status, headers, _ = answer_to(opened(), asks % (b"/llm/chat", PAGE))
+    assert (status, headers["access-control-allow-origin"]) == (204, origin)
+    assert "authorization" in headers["access-control-allow-headers"]
     for client in held:
         client.close()
 
