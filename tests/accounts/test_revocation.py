@@ -7,6 +7,7 @@ import json
 import time
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -23,8 +24,9 @@ from rest_framework_simplejwt.token_blacklist.models import (
 )
 from rest_framework_simplejwt.tokens import RefreshToken
 
-from accounts import tokens
+from accounts import api_keys, tokens
 from accounts.errors import CredentialsError, TokenError
+from accounts.key_text import PREFIX_LENGTH, digest_of
 from accounts.models import User
 from tests.support.log_in import PASSWORD
 
@@ -182,6 +184,81 @@ def test_a_log_in_that_a_new_password_overtakes_gets_nothing(user: User) -> None
 # --- What is stored --------------------------------------------------------------
 
 
+def stored() -> bytes:
+    """Return what whoever has a copy of the database has.
+
+    It is all bytes of SQLite's file and its log, or PostgreSQL's rows as texts.
+    """
+    if connection.vendor == "sqlite":
+        name = str(connection.settings_dict["NAME"])
+        files = [Path(name + ending) for ending in ("", "-wal", "-journal")]
+        return b"".join(file.read_bytes() for file in files if file.exists())
+    with connection.cursor() as cursor:
+        rows = []
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f'SELECT "{table}"::text FROM "{table}"')
+            rows += [row[0] for row in cursor.fetchall()]
+    return "\n".join(rows).encode()
+
+
+def usable(token: str) -> list[bytes]:
+    """Return the token, and what makes one of what is easily guessed of it."""
+    claims, signature = token.encode().split(b".")[1:]
+    return [token.encode(), claims, signature]
+
+
+def test_no_part_of_a_token_is_stored(client: Client, user: User) -> None:
+    def post(path: str, **body: str) -> Any:
+        answer = client.post(path, json.dumps(body), content_type="application/json")
+        assert answer.status_code < 300
+        return answer.json() if answer.content else None
+
+    first = post("/auth/token", username="ada", password=PASSWORD)
+    second = post("/auth/token/refresh", refresh=first["refresh"])
+    post("/auth/token/revoke", refresh=second["refresh"])
+    other = post("/auth/token", username="ada", password=PASSWORD)
+    _, key = api_keys.create(user_id=user.pk, name="a program", scopes="chat")
+
+    found = stored()
+
+    for pair in (first, second, other):
+        assert _claims(pair["refresh"])["jti"].encode() in found
+        for token in pair.values():
+            assert not [part for part in usable(token) if part in found]
+    assert digest_of(key).encode() in found
+    assert key[PREFIX_LENGTH:].encode() not in found
+
+
+def test_nothing_is_left_of_tokens_that_were_stored_once(user: User) -> None:
+    """By an older version, which deleted some of them, too."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("PRAGMA secure_delete = OFF")
+        once = [str(RefreshToken.for_user(user)) for _ in range(200)]
+        for token in once:
+            rows = OutstandingToken.objects.filter(jti=_claims(token)["jti"])
+            rows.update(token=token)
+        ids = OutstandingToken.objects.order_by("pk").values_list("pk", flat=True)
+        where = f"id IN ({', '.join(map(str, list(ids)[::3]))})"
+        cursor.execute(f"DELETE FROM token_blacklist_outstandingtoken WHERE {where}")
+    before = stored()
+    assert usable(once[1])[0] in before
+    assert connection.vendor != "sqlite" or usable(once[0])[2] in before
+
+    with connection.schema_editor() as editor:
+        _migration("0002_names_and_tokens").forget_tokens(apps, editor)
+    with connection.schema_editor(atomic=False) as editor:
+        _migration("0005_no_traces_of_tokens").write_anew(apps, editor)
+
+    found = stored()
+    assert _claims(once[1])["jti"].encode() in found
+    assert not [part for token in once for part in usable(token) if part in found]
+
+
+def _migration(name: str) -> Any:
+    return importlib.import_module(f"accounts.migrations.{name}")
+
+
 def test_a_dump_of_the_database_holds_no_token(client: Client, user: User) -> None:
     body = json.dumps({"username": "ada", "password": PASSWORD})
     pair = client.post("/auth/token", body, content_type="application/json").json()
@@ -198,12 +275,11 @@ def test_a_dump_of_the_database_holds_no_token(client: Client, user: User) -> No
 
 
 def test_tokens_that_were_stored_are_forgotten_and_still_good(user: User) -> None:
-    migration = importlib.import_module("accounts.migrations.0002_names_and_tokens")
     old = str(RefreshToken.for_user(user))
     OutstandingToken.objects.update(token=old)
 
     with connection.schema_editor() as editor:
-        migration.forget_tokens(apps, editor)
+        _migration("0002_names_and_tokens").forget_tokens(apps, editor)
 
     assert OutstandingToken.objects.get().token == ""
     assert is_good(old)
