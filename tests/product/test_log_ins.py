@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
-from collections.abc import Mapping
 
 import httpx
 import pytest
@@ -13,11 +11,23 @@ import pytest
 from tests.conftest import StartServer
 from tests.support.live import Account, LiveServer
 
+LOG_INS = 60
+REGISTRATIONS = 5
+PASSWORD = "a password of mine"
+
 
 @pytest.fixture(scope="module")
 def live(start_server: StartServer) -> LiveServer:
-    env: Mapping[str, str] = {"LLMCHAT_REGISTRATION": "1"}
+    env = {
+        "LLMCHAT_REGISTRATION": "1",
+        "DJANGO_SETTINGS_MODULE": "tests.lighter_hashes",
+    }
     return start_server("uvicorn", env)
+
+
+async def _register(http: httpx.AsyncClient, name: str) -> httpx.Response:
+    body = {"username": name, "password": PASSWORD}
+    return await http.post("/auth/register", json=body)
 
 
 async def _waits(
@@ -30,31 +40,31 @@ async def _waits(
         answer = await http.get("/auth/me", headers=account.headers)
         waits.append(time.perf_counter() - begun)
         assert answer.status_code == 200
-        await asyncio.sleep(0.05)
     return waits
 
 
 async def test_many_log_ins_and_registrations_let_others_through(
     live: LiveServer,
 ) -> None:
+    """Whoever waits for them all, or for a share of the processor as large as each of
+    theirs, waits for most of the time that they take together, on any machine."""
     account = live.account()
-    credentials = {"username": account.username, "password": account.password}
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=live.url, timeout=100, limits=limits) as http:
-        requests = [http.post("/auth/token", json=credentials) for _ in range(20)]
-        requests += [
-            http.post(
-                "/auth/register",
-                json={"username": f"new{number}", "password": "a password of mine"},
-            )
-            for number in range(5)
-        ]
+        assert (await _register(http, "ann")).status_code == 201
+        credentials = {"username": "ann", "password": PASSWORD}
+        requests = [http.post("/auth/token", json=credentials) for _ in range(LOG_INS)]
+        requests += [_register(http, f"new{n}") for n in range(REGISTRATIONS)]
+        begun = time.perf_counter()
         busy = asyncio.gather(*requests)
-        waits = await _waits(http, account, busy)
+        waits = sorted(await _waits(http, account, busy))
         answers = await busy
+        took = time.perf_counter() - begun
 
+    p95 = waits[len(waits) * 95 // 100]
+    print(f"{len(waits)} in {took:.2f} s: p95 {p95:.3f} s, at most {waits[-1]:.3f} s")
+    assert p95 < took / 5, waits
+    assert len(waits) > 10
     statuses = [answer.status_code for answer in answers]
     # On a busy machine some wait too long for their turn, and are told to come again.
     assert {200, 201} <= set(statuses) <= {200, 201, 429}
-    # Without the bound half of them take longer than a second.
-    assert statistics.median(waits) < 0.7, waits
