@@ -3,25 +3,37 @@
     python -m tests.support.flooder PORT TOKEN SECONDS WAY…
 
 Bytes are made beforehand and sent as fast as they are taken. Whoever is sent away
-comes back at once.
+comes back at once. It prints how often each way was gone.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 
 EVENT = '42["flood",{"sessionId":"s"}]'
+CANCEL = '42["llm:stream:cancel",{"sessionId":"s"}]'
 FRAMES = 30_000
 EVENTS = 10_000
-SOCKETS = 100
+SOCKETS = 500
+HELD = 100
+DRIP_S = 0.05
+FILES = 4_096
 RS = "\x1e"
+
+_HEADERS = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: "
+_POST = (
+    b"POST /auth/token HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 90000\r\n\r\n"
+)
 
 _UPGRADE = (
     "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\n"
@@ -45,10 +57,18 @@ class Flooder:
         self.port = port
         self.connect = "40" + json.dumps({"token": token})
         self.until = time.monotonic() + seconds
+        self.gone: dict[str, int] = {}
 
     def open(self) -> socket.socket:
         """Return a new connection."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=2)
+
+    def _opened(self, stack: ExitStack, count: int) -> list[socket.socket]:
+        """Return so many connections, or as many as there was time for."""
+        opened: list[socket.socket] = []
+        while len(opened) < count and time.monotonic() < self.until:
+            opened.append(stack.enter_context(self.open()))
+        return opened
 
     def websocket(self) -> socket.socket:
         """Return a WebSocket that has asked to join."""
@@ -61,23 +81,58 @@ class Flooder:
 
     def frames(self) -> None:
         """Send a burst of frames."""
+        self._burst(frame(EVENT) * FRAMES)
+
+    def cancels(self) -> None:
+        """Send a burst of cancels, which count for less."""
+        self._burst(frame(CANCEL) * FRAMES)
+
+    def _burst(self, data: bytes) -> None:
         with self.websocket() as connection:
-            connection.sendall(frame(EVENT) * FRAMES)
+            connection.sendall(data)
             while connection.recv(65536) and time.monotonic() < self.until:
                 pass
 
     def sockets(self) -> None:
         """Open many WebSockets at once, send a burst on each, and drop them all."""
         with ExitStack() as stack:
-            opened = [stack.enter_context(self.open()) for _ in range(SOCKETS)]
+            opened = self._opened(stack, SOCKETS)
             burst = frame(EVENT) * (FRAMES // SOCKETS)
             for data in (_UPGRADE.encode(), frame(self.connect), burst):
-                for connection in opened:
-                    with suppress(OSError):
-                        connection.sendall(data)
-                for connection in opened:
-                    with suppress(OSError):
-                        connection.recv(4096)
+                self._each(opened, partial(_send, data=data))
+                self._each(opened, _receive)
+
+    def _each(
+        self, opened: list[socket.socket], step: Callable[[socket.socket], object]
+    ) -> None:
+        for connection in opened:
+            if time.monotonic() > self.until:
+                return
+            with suppress(OSError):
+                step(connection)
+
+    def silent(self) -> None:
+        """Open many connections and say nothing."""
+        self._hold(b"", b"")
+
+    def headers(self) -> None:
+        """Send heads that never end, byte by byte."""
+        self._hold(_HEADERS, b"x")
+
+    def bodies(self) -> None:
+        """Send bodies that never end, byte by byte."""
+        self._hold(_POST, b" ")
+
+    def _hold(self, begun: bytes, drop: bytes) -> None:
+        """Hold many connections until the server has dropped most of them."""
+        with ExitStack() as stack:
+            held = self._opened(stack, HELD)
+            for connection in held:
+                connection.sendall(begun)
+                connection.setblocking(False)
+            while len(held) > HELD // 10 and time.monotonic() < self.until:
+                time.sleep(DRIP_S)
+                held = [one for one in held if _is_open(one, drop)]
 
     def payload(self) -> None:
         """Send all events in one POST, again and again."""
@@ -112,15 +167,38 @@ class Flooder:
 
     def keep_at_it(self, way: Callable[[], None]) -> None:
         """Do it again until the time is over; the server may end it when it likes."""
+        count = 0
         while time.monotonic() < self.until:
+            count += 1
             with suppress(OSError, ValueError):
                 way()
+        self.gone[way.__name__] = count
+
+
+def _send(connection: socket.socket, data: bytes) -> None:
+    connection.sendall(data)
+
+
+def _receive(connection: socket.socket) -> None:
+    connection.recv(4096)
+
+
+def _is_open(connection: socket.socket, drop: bytes) -> bool:
+    """Send a little more; return whether the server still listens."""
+    try:
+        connection.send(drop)
+        return connection.recv(4096) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 
 
 def main(port: str, token: str, seconds: str, *ways: str) -> None:
     """Flood by these ways, side by side."""
     # It is to take the server's time, not that of the clients who are measured.
     os.nice(10)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
     flooder = Flooder(int(port), token, float(seconds))
     threads = [
         threading.Thread(target=flooder.keep_at_it, args=(getattr(flooder, way),))
@@ -130,6 +208,7 @@ def main(port: str, token: str, seconds: str, *ways: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    print(json.dumps(flooder.gone))
 
 
 if __name__ == "__main__":
