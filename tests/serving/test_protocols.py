@@ -20,6 +20,7 @@ from tests.support.live import LiveServer
 
 LIMIT_S = 1.5
 MOST = 30
+REJECTED = 110
 
 
 @pytest.fixture(scope="module")
@@ -259,6 +260,14 @@ def test_one_connection_too_many_is_told(
     live: LiveServer, opened: Callable[[], socket.socket]
 ) -> None:
     held = [opened() for _ in range(MOST)]
+    for client in held:
+        client.sendall(HEALTH)  # idle behind it, which a connection may be for long
+        whole_answer(client)
+    for client in [opened() for _ in range(REJECTED)]:
+        client.close()
+    # More of them than are asked what they want.
+    for client in [opened() for _ in range(REJECTED)]:
+        assert answer_to(client, b"")[0] == 503
     origin = PAGE.decode()
     for request, allowed in (
         (b"", None),  # it does not say what it wants
