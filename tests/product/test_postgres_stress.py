@@ -46,7 +46,7 @@ DONE_S = 0.2
 # Between the two lie so many turns of processes and threads: the server's loop, its
 # writer's thread and PostgreSQL, statement by statement, the loop, the client. On a
 # machine that is short of processors each waits for one as this test's own loop does.
-TURNS = 30
+TURNS = 40
 # An idle machine's loop is late by less.
 LAG_S, TICK_S = 0.01, 0.01
 
