@@ -9,8 +9,10 @@ NPM_CI := npm ci --no-audit --no-fund --loglevel=error
 PAGE_SOURCES := $(shell find frontend -type f -not -path '*/node_modules/*' 2>/dev/null)
 # Where the tests' and the linters' settings come from: nobody's .env.
 CLEAN_ENV := LLMCHAT_ENV_FILE= DJANGO_DEBUG=1
-PYTEST_WORKERS ?= 2
-PYTEST := --numprocesses $(PYTEST_WORKERS) --dist loadfile --durations 10 $(PYTEST_ARGS)
+# One more than there are cores on a small machine: many tests wait for servers.
+PYTEST_WORKERS ?= 3
+PYTEST := --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder \
+	--durations 10 $(PYTEST_ARGS)
 STRESS := $(addprefix tests/product/,test_postgres_stress.py test_outages.py \
 	test_outages_postgresql.py)
 COVERAGE := $(PYTHON) -m coverage

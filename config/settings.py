@@ -50,7 +50,7 @@ FORWARDED_ALLOW_IPS = env.text("FORWARDED_ALLOW_IPS")
 # --- Applications ----------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "daphne",
+    "serving.apps.DaphneConfig",
     # The admin's theme replaces the site, so it precedes the admin. The tokens precede
     # the accounts, which unregister the tokens' admin pages.
     "unfold",

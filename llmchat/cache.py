@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,6 @@ from typing import Any, TypeVar
 
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.cache.backends.redis import RedisCache, RedisCacheClient
-from redis.exceptions import RedisError
 
 from llmchat.outages import Outage
 
@@ -32,6 +32,20 @@ _MAX_WAITING = 1000
 
 _executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="cache")
 _room = threading.BoundedSemaphore(_MAX_WAITING)
+
+
+def is_of_redis(exc: BaseException) -> bool:
+    """Return whether it is an error of Redis's client.
+
+    The client is imported, with all that it brings, only where there is a Redis. So
+    where it is not, no error is one of its own.
+    """
+    client = sys.modules.get("redis.exceptions")
+    return client is not None and isinstance(exc, client.RedisError)
+
+
+def _is_outage(exc: Exception) -> bool:
+    return isinstance(exc, OSError) or is_of_redis(exc)
 
 
 async def in_cache(call: Callable[..., T], *args: object) -> T:
@@ -75,7 +89,9 @@ class _Link:
         if not self.outage.lasts:
             try:
                 return getattr(self._redis, name)(*args)
-            except (RedisError, OSError) as exc:
+            except Exception as exc:
+                if not _is_outage(exc):
+                    raise
                 self.outage.begin(exc)
         return getattr(self._memory, name)(*args)
 
@@ -85,7 +101,9 @@ class _Link:
             return False
         try:
             self._probe()
-        except (RedisError, OSError) as exc:
+        except Exception as exc:
+            if not _is_outage(exc):
+                raise
             self.outage.begin(exc)
             return False
         return True

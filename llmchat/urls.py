@@ -74,6 +74,6 @@ urlpatterns = [
     re_path(r"^healthz/?$", views.healthz, name="healthz"),
     re_path(r"^readyz/?$", readiness.readyz, name="readyz"),
     re_path(r"^metrics/?$", metrics_view.metrics, name="metrics"),
-    re_path(r"^schema/?$", description_views.SchemaView.as_view(), name="schema"),
+    re_path(r"^schema/?$", description_views.schema, name="schema"),
     re_path(r"^docs/?$", description_views.docs, name="docs"),
 ]

@@ -21,13 +21,13 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
-from redis.exceptions import RedisError
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from llmchat import database
 from llmchat.api.openai import errors as openai_errors
+from llmchat.cache import is_of_redis
 from llmchat.errors import REFUSALS
 
 logger = logging.getLogger("llmchat.api")
@@ -72,7 +72,7 @@ def api_exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         return _answer(
             exc.status, exc.text, exc.code, getattr(exc, "retry_after", None)
         )
-    if isinstance(exc, (OperationalError, InterfaceError, RedisError)):
+    if isinstance(exc, (OperationalError, InterfaceError)) or is_of_redis(exc):
         database.note_failure(exc)
         if not database.outage.lasts:  # an outage is logged once
             logger.error("the database or Redis does not answer: %s", exc)

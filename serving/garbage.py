@@ -14,4 +14,5 @@ def settle() -> None:
     """Called after the start: leave what was loaded alone from now on."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(*_THRESHOLDS)

@@ -29,6 +29,8 @@ pytest_plugins = [
 StartServer = Callable[..., live.LiveServer]
 
 SERVER_KINDS = ("daphne", "uvicorn")
+# For modules whose subject is none that the ASGI server has a part in.
+ONE_SERVER = pytest.mark.parametrize("server", ["uvicorn"], indirect=True)
 USERS = 60
 
 # How fast an example runs says nothing on a machine that has other work to do.
@@ -47,10 +49,29 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that wait for servers: the others fill the gaps.
+
+    The other way round, the last of them would run while most workers have nothing
+    left to do. (`--no-loadscope-reorder` keeps pytest-xdist from doing that.)
+    """
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    if "/product/" in item.nodeid:
+        return 0
+    fixtures = getattr(item, "fixturenames", ())
+    return 1 if {"server", "start_server"}.intersection(fixtures) else 2
+
+
 @pytest.fixture(scope="session")
-def seed(tmp_path_factory: pytest.TempPathFactory) -> live.Seed:
+def seed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> live.Seed:
     """A migrated database with users, made once and copied for each server."""
-    return live.seed_database(tmp_path_factory.mktemp("seed"), users=USERS)
+    directory = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        directory = directory.parent  # that of all workers of pytest-xdist
+    return live.seed_database(directory / "seed", users=USERS)
 
 
 @pytest.fixture(scope="module")

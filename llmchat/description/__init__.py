@@ -8,5 +8,6 @@ beside those of its neighbours; `make lint` and the tests name each route withou
     shapes.py       the objects in requests and responses
     accounts.py, keys.py, chat.py, conversations.py, streams.py, usage.py, openai.py,
                     probes.py: the entries
-    schema.py       what drf-spectacular calls; views.py and page.py show the result
+    schema.py       what drf-spectacular calls; schema_view.py and page.py show the
+                    result, views.py when somebody asks
 """

@@ -1,29 +1,31 @@
-"""`/schema`, for programs, and `/docs`, the same for people."""
+"""`/schema`, for programs, and `/docs`, the same for people.
+
+What writes them is imported when somebody asks: few servers are ever asked.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
-from drf_spectacular.views import SpectacularAPIView
-from rest_framework.request import Request
-from rest_framework.response import Response
-
-from llmchat.description.page import context
-from llmchat.description.schema import api_schema
+from django.views.decorators.csrf import csrf_exempt
 
 
-class SchemaView(SpectacularAPIView):
-    """`GET /schema`: YAML, or JSON where `Accept` asks for it."""
+@csrf_exempt
+def schema(request: HttpRequest) -> HttpResponseBase:
+    """`/schema`: YAML, or JSON where `Accept` asks for it."""
+    from llmchat.description.schema_view import SchemaView
 
-    schema = None  # it does not describe itself
-
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Return the schema, which is the same for everybody."""
-        return Response(api_schema())
+    view: Any = SchemaView.as_view()
+    response: HttpResponseBase = view(request)
+    return response
 
 
 def docs(request: HttpRequest) -> HttpResponse:
     """Show the schema as a page that needs no script."""
+    from llmchat.description.page import context
+    from llmchat.description.schema import api_schema
+
     return render(request, "docs.html", context(api_schema()))

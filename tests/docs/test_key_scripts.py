@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ONE_SERVER
 from tests.docs.test_scripts import NODE_MODULES, needs_curl
 from tests.support.live import LiveServer
 from tests.support.pages import aimed_at, script
 
 PAGE = "docs/integration.md"
 
-pytestmark = needs_curl  # it makes the key
+pytestmark = [ONE_SERVER, needs_curl]  # which makes the key
 
 
 @pytest.fixture(scope="module")

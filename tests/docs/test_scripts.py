@@ -13,12 +13,14 @@ from pathlib import Path
 import jwt
 import pytest
 
+from tests.conftest import ONE_SERVER
 from tests.support import live
 from tests.support.live import ROOT, Account, LiveServer
 from tests.support.pages import aimed_at, script
 
 NODE_MODULES = ROOT / "tests" / "js" / "node_modules"
 
+pytestmark = ONE_SERVER
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl found")
 
 

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.conftest import ONE_SERVER
 from tests.support.browser import open_page, served
 from tests.support.live import Account, LiveServer
 
-pytestmark = pytest.mark.browser
+pytestmark = [ONE_SERVER, pytest.mark.browser]
 
 JS = Path(__file__).parents[1] / "js"
 LONG_TASK = "Tell me a long story about a lighthouse keeper and his dog."

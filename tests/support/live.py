@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import secrets
@@ -151,17 +152,25 @@ def rows_of(database: Path, query: str, *values: Any) -> list[tuple[Any, ...]]:
 
 
 def seed_database(directory: Path, *, users: int) -> Seed:
-    """Make a migrated database file with users in it."""
-    path = directory / "seed.sqlite3"
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.seed", str(users)],
-        env=environment(path),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    accounts = tuple(Account(**account) for account in json.loads(done.stdout))
-    return Seed(path, accounts)
+    """Make a migrated database file with users in it, or take the one that is there.
+
+    Several processes may ask for it at once: the first makes it.
+    """
+    directory.mkdir(exist_ok=True)
+    path, told = directory / "seed.sqlite3", directory / "accounts.json"
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            done = subprocess.run(
+                [sys.executable, "-m", "tests.support.seed", str(users)],
+                env=environment(path),
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                check=True,
+            )
+            told.write_bytes(done.stdout)
+    accounts = json.loads(told.read_bytes())
+    return Seed(path, tuple(Account(**account) for account in accounts))
 
 
 def environment(database: Path) -> dict[str, str]:
