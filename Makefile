@@ -13,13 +13,15 @@ CLEAN_ENV := LLMCHAT_ENV_FILE= DJANGO_DEBUG=1
 PYTEST_WORKERS ?= 3
 PYTEST := --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder \
 	--durations 10 $(PYTEST_ARGS)
+STRESS := $(addprefix tests/product/,test_postgres_stress.py test_outages.py \
+	test_outages_postgresql.py)
 COVERAGE := $(PYTHON) -m coverage
 # `make update UPGRADE=` keeps the pinned versions and resolves only what is new.
 UPGRADE ?= --upgrade
 COMPILE = $(VENV)/bin/uv pip compile --quiet --no-progress $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run serve test coverage lint update fuzz bench tools page dev
+.PHONY: help install run serve test coverage lint update fuzz stress bench tools page dev
 
 help: ## Show the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -65,6 +67,11 @@ update: dev ## Pin the newest versions of requirements*.in, with hashes
 
 fuzz: dev ## Fuzz the protocol for a long time
 	@$(PYTHON) -m tests.fuzz
+
+# The same tests as in `make test`, where they are short.
+stress: dev page tests/js/node_modules/.stamp ## Stress PostgreSQL, and the server in long outages
+	@LLMCHAT_TEST_STRESS_ROUNDS=10 LLMCHAT_TEST_STRESS_S=15 LLMCHAT_TEST_OUTAGE_S=20 \
+		$(PYTHON) -m pytest --capture no $(PYTEST_ARGS) $(STRESS)
 
 bench: dev page ## Measure the server beside its peers
 	@$(PYTHON) -m benchmarks

@@ -219,7 +219,7 @@ AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "admin:login"
 # The first one hashes; passwords hashed by the others are rehashed at the next log-in.
 PASSWORD_HASHERS = [
-    "accounts.hashers.BoundedPBKDF2PasswordHasher",
+    "serving.hashers.PasswordHasher",
     *global_settings.PASSWORD_HASHERS[1:],
 ]
 AUTH_PASSWORD_VALIDATORS = [

@@ -113,6 +113,17 @@ def until(moment: float, *, probing: bool = False) -> Iterator[None]:
         _is_probing.reset(tokens[1])
 
 
+@contextmanager
+def paused() -> Iterator[None]:
+    """Move the deadline by the time that the block takes, which needs no database."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        if (moment := _deadline.get()) is not None:
+            _deadline.set(moment + time.monotonic() - began)
+
+
 def deadline() -> float | None:
     """Return the caller's deadline, None for a command that may wait."""
     moment = _deadline.get()

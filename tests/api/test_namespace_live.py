@@ -15,6 +15,7 @@ import jwt
 import pytest
 
 from tests.support import live
+from tests.support.buffers import full_buffers
 from tests.support.limits import time_in_the_minute
 from tests.support.stock_client import StockClient, connected_client
 
@@ -42,14 +43,15 @@ async def ask(client: StockClient, session_id: str = "s-1", text: str = "Hi") ->
     await client.start(session_id, text, provider="openai")
 
 
-LIFE_S = 5  # a client needs a part of it to start and connect
+LIFE_S = 7  # clients need a part of it to start and connect
 
 
-def short_token(account: live.Account) -> str:
-    """Return an access token of the account that ends in four to five seconds."""
+def short_token(account: live.Account, life_s: int = LIFE_S) -> tuple[str, float]:
+    """Return an access token that ends in about so many seconds, and when it does."""
     secret = live.environment(live.ROOT)["DJANGO_SECRET_KEY"]
     claims = jwt.decode(account.access, options={"verify_signature": False})
-    return jwt.encode(claims | {"exp": int(time.time()) + LIFE_S}, secret, "HS256")
+    ends_at = int(time.time()) + life_s
+    return jwt.encode(claims | {"exp": ends_at}, secret, "HS256"), ends_at
 
 
 def deactivate(server: live.LiveServer, account: live.Account) -> None:
@@ -103,49 +105,57 @@ async def test_another_user_cannot_cancel_and_learns_nothing(start, live_upstrea
     assert done["fullResponse"] == "Hello"
 
 
-async def test_an_ended_token_refuses_the_next_turn_and_closes_the_transport(
-    start, live_upstream
-):
-    server = start(LLMCHAT_PING_INTERVAL_MS="60000")
-    token = short_token(server.account())
+async def test_tokens_end_under_their_sockets(start, live_upstream):
+    """Of one that asks again, one that streams and one that is silent, together."""
+    live_upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    watched, silent_is_closed = start(), asyncio.Event()
+    await asyncio.gather(
+        the_next_turn_is_refused(start(LLMCHAT_PING_INTERVAL_MS="60000")),
+        a_running_stream_goes_on(watched, silent_is_closed, go),
+        a_silent_socket_is_closed(watched, silent_is_closed),
+    )
+    assert len(live_upstream.requests) == 1
+
+
+async def the_next_turn_is_refused(server: live.LiveServer) -> None:
+    token, ends_at = short_token(server.account())
     async with connected_client(server.url, token) as client:
-        await asyncio.sleep(LIFE_S)  # a real token's real end
+        await asyncio.sleep(ends_at - time.time())  # a real token's real end
         await ask(client)
         error = await client.event("llm:stream:error", "s-1")
         closed = await client.on("disconnect")
-
     assert (error["code"], error["error"]) == (
         "token_expired",
         "Authentication token expired",
     )
     assert closed["reason"] == "transport close"
-    assert not live_upstream.requests
 
 
-async def test_a_running_stream_outlives_its_token_and_then_the_transport_closes(
-    start, live_upstream
-):
-    server = start()
-    live_upstream.steps = ("Hel", go := asyncio.Event(), "lo")
-    token = short_token(server.account())
+async def a_running_stream_goes_on(
+    server: live.LiveServer, silent_is_closed: asyncio.Event, go: asyncio.Event
+) -> None:
+    token, ends_at = short_token(server.account())
     async with connected_client(server.url, token) as client:
         await ask(client)
         await client.event("llm:stream:token", "s-1")
-        await asyncio.sleep(LIFE_S + PING_INTERVAL_S)  # two checks go by
+        await silent_is_closed.wait()  # the tokens have been looked at
+        assert time.time() >= ends_at
         go.set()
         done = await client.event("llm:stream:done", "s-1")
         closed = await client.on("disconnect")
-
     assert done["fullResponse"] == "Hello"
     assert closed["reason"] == "transport close"
 
 
-async def test_a_silent_socket_is_closed_when_its_token_ends(start):
-    server = start()
-    token = short_token(server.account())
+async def a_silent_socket_is_closed(
+    server: live.LiveServer, is_closed: asyncio.Event
+) -> None:
+    # It ends last, and not before the one that streams.
+    token, ends_at = short_token(server.account(), LIFE_S + 1)
     async with connected_client(server.url, token) as client:
-        async with asyncio.timeout(LIFE_S + PING_INTERVAL_S + 3):
+        async with asyncio.timeout(ends_at - time.time() + PING_INTERVAL_S + 3):
             await client.on("disconnect")
+        is_closed.set()
         refused = await client.on("connect_error")
     assert refused["message"] == "Authentication token expired"
     assert refused["data"] == {"code": "token_expired"}
@@ -289,7 +299,7 @@ async def test_a_slow_client_gets_neighbouring_tokens_merged(start, live_upstrea
         await client.event("llm:stream:token", "s-1")
         client._process.send_signal(signal.SIGSTOP)
         go.set()
-        await asyncio.sleep(3)  # the client's buffers are to fill up
+        await full_buffers(server.port)
         client._process.send_signal(signal.SIGCONT)
         events = await client.stream("s-1")
 

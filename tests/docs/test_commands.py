@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import pytest
@@ -54,3 +55,16 @@ def test_make_runs_the_whole_or_a_part_and_measures_where_it_is_asked_to(
     done = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True)
     assert ("coverage report" in done.stdout) is measured
     assert done.stdout.count(part or "-m tests.postgres") >= 1
+
+
+def test_make_stress_asks_for_what_the_tests_read() -> None:
+    dry = ["make", "--dry-run", "--silent", "stress"]
+    done = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True)
+    command = done.stdout.splitlines()[-2:]
+    files = re.findall(r"tests/product/\w+\.py", " ".join(command))
+    names = re.findall(r"(LLMCHAT_TEST_\w+)=\d+", " ".join(command))
+
+    assert len(files) == len(names) == 3
+    read = [ROOT / name for name in (*files, "tests/support/outages.py")]
+    text = "".join(path.read_text() for path in read)
+    assert [name for name in names if f'environ.get("{name}"' not in text] == []

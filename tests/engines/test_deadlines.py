@@ -6,14 +6,17 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError
 
+from accounts import hashers
 from llmchat import database, outages
 from llmchat.database import THREADS, in_database, read_database
 from llmchat.outages import Outage
+from serving.hashers import PasswordHasher
 
 LIMIT_S = 10
 
@@ -89,6 +92,24 @@ async def test_a_call_knows_its_deadline():
         return (database.deadline() or 0) - time.monotonic()
 
     assert 0 < await in_database(left) <= database.DEADLINE_S
+
+
+def test_who_waits_to_hash_a_password_has_as_long_for_the_database(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(database, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    @contextmanager
+    def long_turn():
+        now[0] += 30
+        yield
+
+    monkeypatch.setattr(hashers._turns, "turn", long_turn)
+    with database.until(1005.0):
+        hasher = PasswordHasher()
+        assert hasher.verify("right", hasher.encode("right", "salt", 1))
+        assert database.overdue(database.deadline()) == ""
+        assert database.deadline() == 1005.0 + 60
+    assert database.deadline() is None
 
 
 def test_only_a_server_sets_deadlines(monkeypatch):

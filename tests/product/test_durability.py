@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 import httpx
@@ -18,8 +18,8 @@ from tests.support.databases import Database
 
 STREAMS = 50
 OTHERS = 5
-STREAMED_S = 4.0
 AT_RISK_S = 1.0
+OLD_S = 2 * AT_RISK_S
 ANSWERS = (
     "SELECT session_id, state, content FROM llmchat_message "
     "WHERE role = 'assistant' AND session_id <> ''"
@@ -34,9 +34,16 @@ class Reader:
         self.texts: list[tuple[float, str]] = [(0.0, "")]
         self.session_id = ""
         self.has_text = asyncio.Event()
+        self._more = asyncio.Event()
 
     def text_at(self, moment: float) -> str:
         return next(text for when, text in reversed(self.texts) if when <= moment)
+
+    async def until(self, is_true: Callable[[Reader], object]) -> None:
+        """Wait for as much text as it takes."""
+        while not is_true(self):
+            self._more.clear()
+            await self._more.wait()
 
     async def read(self, client: httpx.AsyncClient) -> None:
         try:
@@ -47,6 +54,7 @@ class Reader:
                     self.texts.append((time.monotonic(), text))
                     if text:
                         self.has_text.set()
+                    self._more.set()
         except httpx.HTTPError:
             return  # its server was killed
 
@@ -95,7 +103,9 @@ async def test_a_killed_server_leaves_every_answer_as_it_was_a_second_before(
         async with asyncio.timeout(60):
             for reader in (*readers, *others):
                 await reader.has_text.wait()
-        await asyncio.sleep(STREAMED_S)
+            # Some of the text must be stored, and some of it more than once.
+            for reader in readers:
+                await reader.until(lambda r: r.text_at(time.monotonic() - OLD_S))
 
         killed_at = time.monotonic()
         killed.process.kill()

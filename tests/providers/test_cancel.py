@@ -4,18 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import aclosing, suppress
 
 import pytest
 
 from llmchat.providers.types import Delta, Provider
 from tests.emulator.driver import APIS, Lab, NewTransport, full_listener, lab
+from tests.emulator.request import Request
 from tests.emulator.scenarios import SHORT
+from tests.support.buffers import connecting
 
 BOTH_WAYS = True
 BOTH_LOOPS = True
 SOON_S = 1.0  # on a busy machine; the next deadline is many seconds away
 CANCELS = int(os.environ.get("LLMCHAT_TEST_CANCELS", "2000"))
+
+
+# When all is sent that comes before the silence.
+SILENT: dict[str, Callable[[Request], bool]] = {
+    "slow-headers": lambda request: True,
+    "slow-first": lambda request: request.status > 0,
+    "comments-only": lambda request: request.sent_bytes > 0,
+    "silence": lambda request: request.sent_bytes > 0,
+}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await turns()
+
+
+async def turns() -> None:
+    """Let all be read that is in the sockets, and all run that can."""
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 async def consume(
@@ -43,13 +67,11 @@ async def assert_hung_up(setting: Lab, since: float) -> None:
 
 
 @pytest.mark.parametrize("api", APIS)
-@pytest.mark.parametrize(
-    "scenario", ["slow-headers", "slow-first", "comments-only", "silence"]
-)
+@pytest.mark.parametrize("scenario", SILENT)
 async def test_a_cancelled_task_hangs_up(setting: Lab, api: str, scenario: str) -> None:
     task = asyncio.create_task(consume(setting, api, scenario))
-    await setting.server.until(lambda: bool(setting.server.requests))
-    await asyncio.sleep(0.05)  # into the phase
+    await until(lambda: any(map(SILENT[scenario], setting.server.requests)))
+    await turns()
     since = asyncio.get_running_loop().time()
     await cancel(task)
     await assert_hung_up(setting, since)
@@ -72,8 +94,10 @@ async def test_a_cancel_while_connecting_ends_at_once(
     with full_listener() as address:
         async with lab(new_transport=new_transport) as setting:
             provider = setting.provider("openai", base_url=f"http://{address}")
+            port = int(address.partition(":")[2])
+            others = connecting(port)
             task = asyncio.create_task(consume(setting, "openai", "short", provider))
-            await asyncio.sleep(0.05)  # into the phase
+            await until(lambda: connecting(port) > others)
             since = asyncio.get_running_loop().time()
             await cancel(task)
             assert asyncio.get_running_loop().time() - since < SOON_S
@@ -86,7 +110,7 @@ async def test_a_cancel_while_queueing_ends_at_once_and_frees_the_place(
         busy = asyncio.create_task(consume(setting, "openai", "slow-first"))
         await setting.server.until(lambda: bool(setting.server.requests))
         queued = asyncio.create_task(consume(setting, "openai", "slow-first"))
-        await asyncio.sleep(0.02)
+        await turns()  # nothing of it is to be waited for
         since = asyncio.get_running_loop().time()
         await cancel(queued)
         assert asyncio.get_running_loop().time() - since < SOON_S

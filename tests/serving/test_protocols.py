@@ -19,6 +19,7 @@ from tests.conftest import StartServer
 from tests.support.live import LiveServer
 
 LIMIT_S = 1.5
+KEEP_ALIVE_S = 6.0
 MOST = 30
 REJECTED = 110
 
@@ -27,6 +28,7 @@ REJECTED = 110
 def live(start_server: StartServer) -> LiveServer:
     env = {
         "LLMCHAT_REQUEST_TIMEOUT_S": str(LIMIT_S),
+        "LLMCHAT_KEEP_ALIVE_S": str(KEEP_ALIVE_S),
         "LLMCHAT_MAX_CONNECTIONS": str(MOST),
         "LLMCHAT_MAX_PAYLOAD_BYTES": "200000",
     }
@@ -201,9 +203,11 @@ def test_a_body_with_an_offer_of_another_protocol_arrives(live: LiveServer) -> N
 def test_idle_connections_and_waiting_requests_stay(
     live: LiveServer, opened: Callable[[], socket.socket]
 ) -> None:
-    idle = opened()
-    idle.sendall(HEALTH)
-    whole_answer(idle)
+    idle, unused = opened(), opened()
+    for client in (idle, unused):
+        client.sendall(HEALTH)
+        whole_answer(client)
+    answered_at = time.monotonic()
     query = "EIO=4&transport=polling"
     with (
         httpx.Client(base_url=live.url, timeout=20) as http,
@@ -224,6 +228,9 @@ def test_idle_connections_and_waiting_requests_stay(
         assert str(ws.recv()).startswith("44")  # no token: refused, and answered
     idle.sendall(HEALTH)
     assert b"200 OK" in whole_answer(idle)
+    # Nobody has asked anything on it for as long as the setting says.
+    assert unused.recv(65536) == b""
+    assert time.monotonic() - answered_at > KEEP_ALIVE_S - LIMIT_S
 
 
 def test_requests_that_come_all_at_once_are_all_answered(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +50,11 @@ def database(
         url = request.getfixturevalue("postgres")
         accounts = seed_postgres(url, users=USERS)
         return Database(url, iter(accounts), _postgres_rows(url), start_server)
-    seed = live.seed_database(tmp_path_factory.mktemp("shared"), users=USERS)
-    url = f"sqlite:///{seed.path}"
-    return Database(url, iter(seed.accounts), _sqlite_rows(seed.path), start_server)
+    seed: live.Seed = request.getfixturevalue("seed")
+    path = tmp_path_factory.mktemp("shared") / "db.sqlite3"
+    shutil.copy(seed.path, path)
+    url = f"sqlite:///{path}"
+    return Database(url, iter(seed.accounts), _sqlite_rows(path), start_server)
 
 
 def _postgres_rows(url: str) -> Callable[[str], list[tuple[Any, ...]]]:

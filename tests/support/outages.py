@@ -1,181 +1,178 @@
-"""What clients get while something outside the server is away, and how soon."""
+"""Outages of what the server depends on, and what all clients get meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-import httpx
-import socketio
+from tests.support.provider_lab import ThreadedEmulator
+from tests.support.visitors import (
+    AWAY,
+    CANCELLED,
+    DONE,
+    ERROR,
+    OK,
+    Cell,
+    Told,
+    Visitor,
+)
 
-from tests.support.live import Account, LiveServer
-from tests.support.stock_client import StockClient, connected_client
+# How long an outage lasts at least; by itself, as long as the first requests take.
+OUTAGE_S = float(os.environ.get("LLMCHAT_TEST_OUTAGE_S", "0"))
+ALL = ("new socket", "turn", "rest", "rest turn", "log in", "admin")
+# Whoever asks once the outage is known waits so long at most.
+THEN_S = 1.5
+# Beside its deadline each has so many times as long as it takes without an outage:
+# passwords take their time, and everything does on a busy machine.
+USUAL = 4
+# One password waits for the other.
+HASHED = frozenset({"log in", "admin"})
+# Ends that wait are tried again every ten seconds at least.
+STORED_S = 30.0
 
-OK = "ok"
-MODEL = {"provider": "openai", "model": "scenario-endless"}
+# However long it takes here, no provider is late.
+PATIENCE = {"LLMCHAT_IDLE_TIMEOUT_S": "600", "LLMCHAT_TOTAL_TIMEOUT_S": "900"}
+
+Cells = dict[str, Cell]
+Rows = Callable[[str], Iterable[tuple[Any, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """The answer to one request, and the seconds that it took."""
+class Column:
+    """A column of the table in docs/operations.md.
 
-    outcome: str
-    seconds: float
+    `refused` is what gets `database_unavailable`, `unsure` what may get it. `first_s`
+    is the deadline of whoever asks before the outage is known, `well_s` that of the
+    recovery. `ends` are the events that may tell of an answer that ends meanwhile.
+    """
+
+    refused: frozenset[str] = frozenset()
+    unsure: frozenset[str] = frozenset()
+    first_s: float = THEN_S
+    well_s: float = 8.0
+    ends: frozenset[str] = frozenset({DONE})
+
+    def check(self, cells: Cells, limit_s: float, usual: Cells) -> None:
+        """Assert that each has got what it should, and in time."""
+        print(cells)
+        wrong = [
+            name
+            for name, cell in cells.items()
+            if cell.outcome not in self._allowed(name)
+            or cell.seconds > limit_s + USUAL * _seconds(name, usual)
+        ]
+        assert not wrong, cells
+
+    def _allowed(self, name: str) -> set[str]:
+        if name in self.unsure:
+            return {OK, AWAY}
+        return {AWAY if name in self.refused else OK}
+
+    def check_ends(self, cells: Cells, usual: Cells) -> None:
+        """Assert what has become of the answers that ended meanwhile."""
+        print(cells)
+        extra_s = USUAL * usual["turn"].seconds
+        assert cells["hang up"].seconds < THEN_S + extra_s
+        assert cells["cancel"].outcome == OK
+        assert cells["cancel"].seconds < self.first_s + extra_s
+        assert cells["end"].outcome in self.ends
+        assert cells["end"].seconds < self.first_s + extra_s
 
 
-async def timed(asking: Awaitable[str]) -> Cell:
-    """Ask, and take the time."""
-    began = time.monotonic()
-    outcome = await asking
-    return Cell(outcome, round(time.monotonic() - began, 2))
+def _seconds(name: str, usual: Cells) -> float:
+    names = HASHED if name in HASHED else {name}
+    return max(usual[name].seconds for name in names)
 
 
-class Visitor:
-    """A user with an open socket and an answer that is being written."""
+async def endure(
+    outage: AbstractContextManager[object],
+    column: Column,
+    someone: Visitor,
+    other: Visitor,
+    upstream: ThreadedEmulator,
+    *,
+    first: Sequence[Awaitable[None]] = (),
+    last: Sequence[Awaitable[None]] = (),
+) -> None:
+    """Do everything during an outage and behind it; the visitors note what is told.
 
-    def __init__(
-        self, server: LiveServer, account: Account, client: StockClient
-    ) -> None:
-        self.server, self.account, self.client = server, account, client
-        self.http = httpx.AsyncClient(base_url=server.url, timeout=60)
-        self._turns = 0
-
-    async def measure(self, *names: str) -> dict[str, Cell]:
-        """Do several things at the same moment; name them as the table does."""
-        asked = {name: getattr(self, name.replace(" ", "_"))() for name in names}
-        cells = await asyncio.gather(*(timed(asking) for asking in asked.values()))
-        return dict(zip(asked, cells, strict=True))
-
-    async def new_socket(self) -> str:
-        """Connect as a client that comes now."""
-        client = socketio.AsyncClient(reconnection=False)
-        refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        client.on("connect_error", lambda data=None: refused.set_result(data))
-        try:
-            await client.connect(
-                self.server.url,
-                auth={"token": self.account.access},
-                transports=["websocket"],
-                wait_timeout=60,
-            )
-        except socketio.exceptions.ConnectionError:
-            return str((await refused)["data"]["code"])
-        finally:
-            await client.disconnect()
-            if client.eio.http is not None:
-                await client.eio.http.close()
-        return OK
-
-    async def turn(self) -> str:
-        """Start an answer on the open socket."""
-        self._turns += 1
-        return await self.start(f"turn-{self._turns}-{time.monotonic()}")
-
-    async def start(self, session_id: str, text: str = "Hi", **fields: Any) -> str:
-        """Start an answer under this name."""
-        message = {"role": "user", "content": text}
-        payload = {"sessionId": session_id, "messages": [message], **MODEL, **fields}
-        [answer] = await self.client.call("llm:chat:stream", payload)
-        return OK if answer["ok"] else str(answer["code"])
-
-    async def cancel(self, session_id: str = "running") -> str:
-        """Cancel an answer that is being written."""
-        [answer] = await self.client.call(
-            "llm:stream:cancel", {"sessionId": session_id}
-        )
-        return OK if answer["ok"] else str(answer["code"])
-
-    async def rest(self) -> str:
-        """Ask what providers there are."""
-        headers = self.account.headers
-        return _outcome(await self.http.get("/llm/providers", headers=headers))
-
-    async def rest_turn(self) -> str:
-        """Ask for a whole answer."""
-        body = {"provider": "openai", "messages": [{"role": "user", "content": "Hi"}]}
-        headers = self.account.headers
-        return _outcome(await self.http.post("/llm/chat", json=body, headers=headers))
-
-    async def log_in(self, password: str | None = None) -> str:
-        """Ask for tokens."""
-        return _outcome(
-            await self.http.post(
-                "/auth/token",
-                json={
-                    "username": self.account.username,
-                    "password": password or self.account.password,
-                },
-            )
-        )
-
-    async def admin(self) -> str:
-        """Log in to the admin."""
-        page = await self.http.get("/admin/login/")
-        token = re.search(r'csrfmiddlewaretoken" value="(\w+)"', page.text)
-        assert token, page.text
-        form = {
-            "username": self.account.username,
-            "password": self.account.password,
-            "csrfmiddlewaretoken": token[1],
-        }
-        answer = await self.http.post("/admin/login/", data=form)
-        if answer.status_code == 503:
-            assert answer.headers["Retry-After"]
-            return "database_unavailable"
-        return OK if answer.status_code in (200, 302) else str(answer.status_code)
-
-    async def until_well(self, limit_s: float) -> float:
-        """Start turns until one is taken; return how long that was."""
+    `first` is done as well before the outage is known, `last` before it ends.
+    """
+    usual = await someone.measure(*ALL)
+    assert {cell.outcome for cell in usual.values()} == {OK}, usual
+    with outage:
         began = time.monotonic()
-        async with asyncio.timeout(limit_s):
-            while True:
-                if await self.turn() == OK:
-                    return time.monotonic() - began
-                await asyncio.sleep(0.1)
+        cells, ends, *_ = await asyncio.gather(
+            someone.measure(*ALL), other.end_both(upstream), *first
+        )
+        column.check(cells, column.first_s, usual)
+        column.check_ends(ends, usual)
+        column.check(await someone.measure(*ALL), THEN_S, usual)
+        await someone.goes_on()
+        while time.monotonic() - began < OUTAGE_S:
+            column.check(await someone.measure(*ALL[:4]), THEN_S, usual)
+            await someone.goes_on()
+        await asyncio.gather(*last)
+    assert await someone.until_well(column.well_s) < column.well_s
+    Column().check(await someone.measure(*ALL), 2 * THEN_S, usual)
+    Column().check_ends(await someone.end_both(upstream), usual)
+    for visitor in (someone, other):
+        await visitor.end_turns()
 
 
-def _outcome(answer: httpx.Response) -> str:
-    if answer.status_code in (200, 201):
-        return OK
-    if answer.status_code == 503:
-        assert int(answer.headers["Retry-After"]) >= 1
-    return str(answer.json()["code"])
+async def assert_stored(told: list[Told], rows: Rows) -> None:
+    """Wait until all that was told is stored as it was told."""
+    wanted = {UUID(data["messageId"]).hex: _row(name, data) for name, data in told}
+    assert wanted
+    query = "SELECT id, state, content, error_code FROM llmchat_message"
+    deadline = time.monotonic() + STORED_S
+    while True:
+        stored = {UUID(str(ident)).hex: tuple(row) for ident, *row in rows(query)}
+        lost = {ident for ident, row in wanted.items() if stored.get(ident) != row}
+        if not lost or time.monotonic() > deadline:
+            break
+        await asyncio.sleep(0.1)
+    assert not [(wanted[ident], stored.get(ident)) for ident in lost]
 
 
-@asynccontextmanager
-async def visitor(server: LiveServer, account: Account) -> AsyncIterator[Visitor]:
-    """Yield a user whose answer `running` has begun."""
-    async with connected_client(server.url, account.access) as client:
-        someone = Visitor(server, account, client)
-        try:
-            assert await someone.start("running") == OK
-            await client.event("llm:stream:token", "running")
-            yield someone
-        finally:
-            await someone.http.aclose()
+def _row(name: str, data: dict[str, Any]) -> tuple[str, str, str]:
+    if name == DONE:
+        return "complete", data["fullResponse"], ""
+    if name == CANCELLED:
+        return "cancelled", data["partialResponse"], ""
+    assert name == ERROR
+    return "error", data["partialResponse"], data["code"]
+
+
+# Outages.
 
 
 @contextmanager
 def suspended(pid: int) -> Iterator[None]:
     """Suspend a process and its children."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    family = [pid, *map(int, children.split())]
-    for number in family:
+    members = family(pid)
+    for number in members:
         os.kill(number, signal.SIGSTOP)
     try:
         yield
     finally:
-        for number in family:
+        for number in members:
             os.kill(number, signal.SIGCONT)
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [pid, *map(int, children.split())]
 
 
 @contextmanager
@@ -188,3 +185,16 @@ def locked(database: Path) -> Iterator[None]:
             yield
         finally:
             connection.execute("ROLLBACK")
+
+
+@contextmanager
+def full(database: Path, size: int) -> Iterator[None]:
+    """Let a database that may not grow beyond a size be larger than that already."""
+    opened = sqlite3.connect(database, timeout=20, isolation_level=None)
+    with closing(opened) as connection:
+        connection.execute("CREATE TABLE filling (data)")
+        connection.execute("INSERT INTO filling VALUES (zeroblob(?))", [size])
+        try:
+            yield
+        finally:
+            connection.execute("DROP TABLE filling")  # its pages are free now

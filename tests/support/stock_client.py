@@ -121,6 +121,10 @@ class StockClient:
         async with asyncio.timeout(LIMIT_S):
             return await self._read()
 
+    def forget(self, name: str) -> None:
+        """Forget the events of this name that nobody has asked for."""
+        self._seen = [report for report in self._seen if report.get("name") != name]
+
     async def quiet(self, *, for_s: float) -> list[Report]:
         """Return what is reported in a span of time, and what waited before it."""
         try:

@@ -1,0 +1,185 @@
+"""PostgreSQL that hangs, dies or has no room left, under clients that go on.
+
+As in test_outages.py: as short as the deadlines allow, 20 seconds by `make stress`.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import secrets
+import signal
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.conftest import StartServer
+from tests.postgres import PACKAGE, running_postgres, seed_postgres
+from tests.support import live
+from tests.support.outages import (
+    ALL,
+    PATIENCE,
+    Column,
+    assert_stored,
+    endure,
+    family,
+    suspended,
+)
+from tests.support.provider_lab import ThreadedEmulator, emulated, environment
+from tests.support.visitors import DONE, ERROR, Visitor, answer_or_hold, visitor
+
+pytestmark = pytest.mark.timeout(300)
+
+FIRST_S = 6.0
+GONE = Column(refused=frozenset(ALL), ends=frozenset({ERROR}), first_s=FIRST_S)
+# What needs no more room is stored, so that only what is large must be refused.
+FULL = Column(
+    refused=frozenset({"turn", "rest turn"}),
+    unsure=frozenset({"log in", "admin"}),
+    ends=frozenset({DONE, ERROR}),
+    first_s=FIRST_S,
+)
+USERS = 12  # four for each test
+TOLD = "the database does not answer, queries fail at once"
+
+
+@pytest.fixture(scope="module")
+def disk() -> Iterator[Path | None]:
+    """A disk of its own with little room; none where nobody may mount it."""
+    with tempfile.TemporaryDirectory(prefix="llmchat-disk-") as directory:
+        Path(directory).chmod(0o755)
+        mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", directory]
+        is_mounted = not subprocess.run(mount, capture_output=True).returncode
+        yield Path(directory) if is_mounted else None
+        if is_mounted:
+            subprocess.run(["umount", directory], check=True)
+
+
+@pytest.fixture(scope="module")
+def url(disk: Path | None) -> Iterator[str]:
+    """A PostgreSQL that loses nothing when it is killed, its tables on the disk."""
+    with running_postgres() as address:
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET synchronous_commit = on")
+            connection.execute("SELECT pg_reload_conf()")
+            if disk is not None:
+                place, owner = disk / "tables", data_of(address).stat()
+                place.mkdir()
+                os.chown(place, owner.st_uid, owner.st_gid)
+                connection.execute(f"CREATE TABLESPACE small LOCATION '{place}'")
+                connection.execute(
+                    "ALTER DATABASE postgres SET default_tablespace = small"
+                )
+        yield address
+
+
+def data_of(address: str) -> Path:
+    return Path(address.partition("host=")[2])
+
+
+def postmaster(address: str) -> int:
+    return int((data_of(address) / "postmaster.pid").read_text().split()[0])
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[ThreadedEmulator]:
+    with emulated(answer_or_hold) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="module")
+def accounts(url: str) -> Iterator[live.Account]:
+    return iter(seed_postgres(url, users=USERS))
+
+
+@pytest.fixture(scope="module")
+def app(
+    url: str,
+    accounts: Iterator[live.Account],
+    start_server: StartServer,
+    upstream: ThreadedEmulator,
+) -> live.LiveServer:
+    return start_server("uvicorn", environment(upstream, DATABASE_URL=url, **PATIENCE))
+
+
+@asynccontextmanager
+async def two_visitors(
+    app: live.LiveServer, accounts: Iterator[live.Account], url: str, *, outages: int
+) -> AsyncIterator[list[Visitor]]:
+    """Yield two users; what they were told must be stored when they go.
+
+    Each outage is told once in the log.
+    """
+
+    def rows(query: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(url) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    take, before = accounts.__next__, app.log_text().count(TOLD)
+    async with visitor(app, take) as someone, visitor(app, take) as other:
+        yield [someone, other]
+        await assert_stored(someone.told + other.told, rows)
+    log = app.log_text()
+    assert log.count(TOLD) == before + outages
+    assert "Traceback" not in log
+    assert "Service Unavailable" not in log
+
+
+async def test_postgresql_hangs(app, accounts, url, upstream):
+    async with two_visitors(app, accounts, url, outages=1) as visitors:
+        await endure(suspended(postmaster(url)), GONE, *visitors, upstream)
+
+
+async def test_postgresql_is_killed(app, accounts, url, upstream):
+    async with two_visitors(app, accounts, url, outages=1) as visitors:
+        await endure(killed(url), GONE, *visitors, upstream)
+
+
+@contextmanager
+def killed(address: str) -> Iterator[None]:
+    """Kill all of PostgreSQL's processes; start it again behind that."""
+    for number in family(postmaster(address)):
+        os.kill(number, signal.SIGKILL)
+    try:
+        yield
+    finally:
+        server = importlib.import_module(PACKAGE).get_server(data_of(address))
+        server.ensure_postgres_running()
+
+
+async def test_the_disk_is_full(app, accounts, url, upstream, disk):
+    if disk is None:
+        pytest.skip("only root can mount a disk")
+    async with two_visitors(app, accounts, url, outages=0) as (someone, other):
+        someone.text = secrets.token_hex(100_000)
+        await endure(filled(disk), FULL, someone, other, upstream)
+
+
+@contextmanager
+def filled(disk: Path) -> Iterator[None]:
+    """Leave no room on a disk."""
+    filling = disk / "filling"
+    try:
+        with filling.open("wb", buffering=0) as file:
+            while fits(file, bytes(4096)):
+                pass
+        yield
+    finally:
+        filling.unlink()
+
+
+def fits(file: FileIO, data: bytes) -> bool:
+    try:
+        return file.write(data) == len(data)
+    except OSError as exc:
+        if exc.errno == errno.ENOSPC:
+            return False
+        raise
