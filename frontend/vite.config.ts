@@ -1,4 +1,9 @@
-import { defineConfig, type Plugin } from "vite";
+import { defineConfig, loadEnv, type Plugin } from "vite";
+
+// What the dev server leaves to `make run`, which listens on the PORT of .env.
+const SERVED = ["/llm", "/v1", "/auth", "/admin", "/static", "/docs", "/schema"];
+const { PORT = "3000" } = loadEnv("", "..", "PORT");
+const SERVER = `http://localhost:${PORT}`;
 
 // Django's template names `chat.js` and `chat.css`, so they have fixed names here; its
 // storage adds the hashes for production. Everything else is loaded by modules and has
@@ -10,6 +15,12 @@ import { defineConfig, type Plugin } from "vite";
 export default defineConfig({
   publicDir: false,
   base: "./",
+  server: {
+    proxy: {
+      ...Object.fromEntries(SERVED.map((path) => [`^${path}(/|$)`, SERVER])),
+      "/socket.io": { target: SERVER, ws: true },
+    },
+  },
   esbuild: { jsx: "automatic" },
   plugins: [onlyWoff2()],
   build: {
