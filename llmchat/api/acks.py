@@ -9,9 +9,12 @@ from llmchat.realtime import Ack
 
 
 def reject(ack: Ack | None, error: ChatError) -> None:
-    """Say no."""
+    """Say no, and when to try again where that is known."""
     if ack is not None:
-        ack({"ok": False, "error": error.text, "code": error.code})
+        answer = {"ok": False, "error": error.text, "code": error.code}
+        if error.retry_after is not None:
+            answer["retryAfter"] = error.retry_after
+        ack(answer)
 
 
 def accept(ack: Ack | None, stream: LiveStream, error: ChatError | None = None) -> None:
@@ -20,8 +23,7 @@ def accept(ack: Ack | None, stream: LiveStream, error: ChatError | None = None) 
         reject(ack, error)
     elif ack is not None:
         assert stream.begun is not None
-        begun = stream.begun
-        ack({"ok": True, **place(begun.conversation_id, begun.message_id)})
+        ack({"ok": True, **place(stream.begun)})
 
 
 def accept_attached(ack: Ack, stream: LiveStream, error: ChatError | None) -> None:

@@ -56,14 +56,18 @@ OPERATIONS = {
                 {JSON: ref("StreamDone"), EVENTS: EVENT_STREAM},
             )
         },
-        codes=(*TURN_CODES, *PROVIDER_CODES),
+        codes=(
+            *("message_not_found", "conversation_active"),
+            *TURN_CODES,
+            *PROVIDER_CODES,
+        ),
     ),
     "GET /llm/providers": Operation(
         summary="List the providers that you may use",
         tag="Chat",
         answers={
             200: Answer(
-                "The providers",
+                "The providers, those first that can answer now, then by name",
                 {JSON: record({"providers": list_of(ref("Provider"))})},
             )
         },

@@ -1,0 +1,131 @@
+/** Markdown to tokens, with bounds: a hostile text costs no more than a long one. */
+
+import { Lexer, Marked, Tokenizer, type Links, type Token, type Tokens } from "marked";
+
+import { mathExtensions } from "./math";
+
+/** Quotes and lists deeper than this are text. */
+export const MAX_DEPTH = 12;
+/** A block of more characters is text, unless it is code. */
+export const MAX_BLOCK = 40_000;
+/**
+ * What the emphasis, links and the like of a block may cost, and those of a text: the
+ * characters that are looked at, some ten nanoseconds each. Markdown has texts for
+ * which that is quadratic, `*a_*a_…` for one.
+ */
+const MAX_WORK_OF_BLOCK = 8_000_000;
+const MAX_WORK = 40_000_000;
+const WORK_OF_BLOCK = 1_000;
+
+/** What may still be spent on a text. */
+export interface Budget {
+  left: number;
+}
+
+export function newBudget(): Budget {
+  return { left: MAX_WORK };
+}
+
+class TooMuchWork extends Error {}
+
+class BoundedTokenizer extends Tokenizer {
+  private depth = 0;
+  private left: number;
+
+  constructor(private readonly budget: Budget, most: number) {
+    super();
+    this.left = most;
+  }
+
+  override blockquote(src: string): Tokens.Blockquote | undefined {
+    return this.nested(src, /^ {0,3}>/, () => super.blockquote(src));
+  }
+
+  override list(src: string): Tokens.List | undefined {
+    const marker = /^ {0,3}(?:[*+-]|\d{1,9}[.)])(?:[ \t\n]|$)/;
+    return this.nested(src, marker, () => super.list(src));
+  }
+
+  /** HTML is text. */
+  override html(): undefined {
+    return undefined;
+  }
+
+  /** HTML is text, except for the line breaks that models like in tables. */
+  override tag(src: string): Tokens.Tag | undefined {
+    const raw = /^<br ?\/?>/i.exec(src)?.[0];
+    if (raw === undefined) return undefined;
+    return { type: "br", raw } as unknown as Tokens.Tag;
+  }
+
+  /** The first that is tried for each block. */
+  override space(src: string): Tokens.Space | undefined {
+    this.spend(WORK_OF_BLOCK);
+    return super.space(src);
+  }
+
+  /** The first that is tried at each place of a line. */
+  override escape(src: string): Tokens.Escape | undefined {
+    this.spend(src.length);
+    return super.escape(src);
+  }
+
+  override emStrong(src: string, masked: string, before?: string) {
+    if (/^[*_]/.test(src)) this.spend(masked.length * 4);
+    return super.emStrong(src, masked, before);
+  }
+
+  private spend(characters: number): void {
+    this.left -= characters;
+    this.budget.left -= characters;
+    if (this.left < 0 || this.budget.left < 0) throw new TooMuchWork();
+  }
+
+  private nested<T>(src: string, marker: RegExp, parse: () => T): T | undefined {
+    if (!marker.test(src)) return undefined;
+    if (this.depth >= MAX_DEPTH) return plain(src) as T;
+    this.depth += 1;
+    try {
+      return parse();
+    } finally {
+      this.depth -= 1;
+    }
+  }
+}
+
+const options = new Marked({ gfm: true }, { extensions: mathExtensions }).defaults;
+
+function newLexer(budget: Budget, most: number): Lexer {
+  return new Lexer({ ...options, tokenizer: new BoundedTokenizer(budget, most) });
+}
+
+/** A token that shows its source. */
+export function plain(raw: string): Token {
+  return { type: "plain", raw, text: raw };
+}
+
+/** The blocks of a text, not looked into, and the link definitions among them. */
+export function split(source: string): { raws: string[]; links: Links } {
+  const lexer = newLexer(newBudget(), MAX_WORK);
+  let isWhole = true;
+  try {
+    lexer.blockTokens(source, lexer.tokens);
+  } catch {
+    isWhole = false;
+  }
+  const raws = lexer.tokens.map((token) => token.raw);
+  if (!isWhole) raws.push(source.slice(raws.join("").length));
+  return { raws, links: lexer.tokens.links };
+}
+
+/** What is in a block. */
+export function parse(raw: string, links: Links, budget: Budget): Token[] {
+  if (raw.length > MAX_BLOCK && !/^ {0,3}(```|~~~)/.test(raw)) return [plain(raw)];
+  const lexer = newLexer(budget, MAX_WORK_OF_BLOCK);
+  Object.assign(lexer.tokens.links, links);
+  try {
+    return lexer.lex(raw);
+  } catch {
+    return [plain(raw)];
+  }
+}
