@@ -1,8 +1,14 @@
 import { createRoot } from "react-dom/client";
 
 import { App } from "./App";
+import { UiProvider } from "./ui";
+import "./styles/index.css";
 import "./chat.css";
 
 const container = document.getElementById("llmchat");
 if (container === null) throw new Error("The page has no element #llmchat.");
-createRoot(container).render(<App />);
+createRoot(container).render(
+  <UiProvider>
+    <App />
+  </UiProvider>,
+);
