@@ -25,7 +25,7 @@ export function AlertDialog(props: AlertDialogProps) {
     <Radix.Root open={open} onOpenChange={(next) => !next && props.onClose()}>
       <Radix.Portal>
         <div className="scrim">
-          <Radix.Content className="dialog" data-size="s">
+          <Radix.Content className="dialog" data-size="s" aria-modal="true">
             <header className="dialog-head">
               <Radix.Title>{title}</Radix.Title>
             </header>

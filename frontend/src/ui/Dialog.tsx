@@ -38,9 +38,7 @@ export function Dialog({
           <Radix.Content
             className="dialog"
             data-size={size}
-            onInteractOutside={(event) =>
-              isInToast(event.target) && event.preventDefault()
-            }
+            onInteractOutside={keepForToasts}
             {...described}
           >
             <header className="dialog-head">
@@ -58,6 +56,14 @@ export function Dialog({
       </Radix.Portal>
     </Radix.Root>
   );
+}
+
+/** Pressing a message's button closes no dialog. */
+function keepForToasts(event: {
+  detail: { originalEvent: Event };
+  preventDefault: () => void;
+}) {
+  if (isInToast(event.detail.originalEvent.target)) event.preventDefault();
 }
 
 /** The row of buttons at a dialog's end. */

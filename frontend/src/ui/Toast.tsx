@@ -36,7 +36,7 @@ export function ToastProvider({ children }: { children: ReactNode }) {
   );
 }
 
-/** True for what is inside a message: pressing its button closes no dialog. */
+/** True for what is inside a message. */
 export function isInToast(target: EventTarget | null): boolean {
   return target instanceof Element && target.closest(".toasts") !== null;
 }
