@@ -1,9 +1,16 @@
 import { createRoot } from "react-dom/client";
 
 import { App } from "./App";
+import { basePath } from "./chat/route";
+import { configure } from "./llm";
 import { UiProvider } from "./ui";
 import "./styles/index.css";
-import "./chat.css";
+import "./chat/chat.css";
+import "./chat/composer.css";
+import "./chat/empty.css";
+import "./sidebar/sidebar.css";
+
+configure({ baseUrl: basePath() });
 
 const container = document.getElementById("llmchat");
 if (container === null) throw new Error("The page has no element #llmchat.");
