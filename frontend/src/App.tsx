@@ -2,7 +2,7 @@ import { useCallback, useEffect, useState } from "react";
 
 import { ChatView } from "./ChatView";
 import { LogIn } from "./LogIn";
-import { isLoggedIn, logOut, onLoggedOutElsewhere } from "./session";
+import { isLoggedIn, logOut, onLoggedOutElsewhere } from "./llm";
 
 /** The log-in form, or the chat of the logged-in user. */
 export function App() {

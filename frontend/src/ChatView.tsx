@@ -2,14 +2,15 @@ import { useState } from "react";
 
 import { ApiKeys } from "./ApiKeys";
 import { Composer } from "./Composer";
+import { type ConnectionState, useLLMStream } from "./llm";
 import { MessageLog } from "./MessageLog";
 import { type Provider, useProviders } from "./providers";
-import { type ConnectionState, useLLMStream } from "./useLLMStream";
 
 const CONNECTION_TEXT: Record<ConnectionState, string> = {
   connecting: "Connecting…",
   connected: "Connected",
-  disconnected: "Disconnected, trying again…",
+  reconnecting: "Disconnected, trying again…",
+  offline: "Disconnected: there is no network",
 };
 
 interface ChatViewProps {
@@ -19,7 +20,10 @@ interface ChatViewProps {
 
 /** The chat of the logged-in user, from the header to the text box. */
 export function ChatView({ onLogOut, onLoggedOut }: ChatViewProps) {
-  const { chat, connection, send, stop, clear } = useLLMStream(onLoggedOut);
+  const { chat, connection, ask, stop, clear } = useLLMStream({
+    onLoggedOut,
+    stopOnUnmount: false,
+  });
   const { providers, problem } = useProviders(onLoggedOut);
   const [chosen, setChosen] = useState<string | null>(null);
   const [showsKeys, setShowsKeys] = useState(false);
@@ -43,11 +47,11 @@ export function ChatView({ onLogOut, onLoggedOut }: ChatViewProps) {
           Log out
         </button>
       </header>
-      <MessageLog chat={chat} problem={chat.problem ?? problem} />
+      <MessageLog chat={chat} problem={problem} />
       <Composer
-        answer={chat.answer}
+        running={chat.running}
         ready={connection === "connected" && provider !== ""}
-        onSend={(text) => send(provider, text)}
+        onSend={(text) => ask(text, { provider })}
         onStop={stop}
       />
       {showsKeys && (

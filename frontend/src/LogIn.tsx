@@ -1,6 +1,6 @@
 import { type FormEvent, useState } from "react";
 
-import { logIn } from "./session";
+import { logIn } from "./llm";
 
 export function LogIn({ onLoggedIn }: { onLoggedIn: () => void }) {
   const [problem, setProblem] = useState<string | null>(null);
