@@ -1,8 +1,8 @@
 /** The user's API keys: listed, made, revoked. */
 import { useCallback, useEffect, useState } from "react";
 
-import { ApiError } from "./api";
-import { authorized } from "./session";
+import { ApiError } from "./llm/api";
+import { authorized } from "./llm/session";
 
 export const SCOPES = ["chat", "read", "usage"] as const;
 
