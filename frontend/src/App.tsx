@@ -1,24 +1,11 @@
-import { useCallback, useEffect, useState } from "react";
-
+import { AccountProvider } from "./account";
 import { ChatView } from "./ChatView";
-import { LogIn } from "./LogIn";
-import { isLoggedIn, logOut, onLoggedOutElsewhere } from "./session";
 
-/** The log-in form, or the chat of the logged-in user. */
+/** The way in, or the chat of the logged-in user. */
 export function App() {
-  const [loggedIn, setLoggedIn] = useState(isLoggedIn);
-  const showLogIn = useCallback(() => setLoggedIn(false), []);
-
-  useEffect(() => onLoggedOutElsewhere(showLogIn), [showLogIn]);
-
-  if (!loggedIn) return <LogIn onLoggedIn={() => setLoggedIn(true)} />;
   return (
-    <ChatView
-      onLoggedOut={showLogIn}
-      onLogOut={() => {
-        logOut();
-        showLogIn();
-      }}
-    />
+    <AccountProvider>
+      <ChatView />
+    </AccountProvider>
   );
 }

@@ -2,20 +2,28 @@
 
 /** A response with an error status: `{"error": text, "code": code}`. */
 export class ApiError extends Error {
-  constructor(
-    readonly status: number,
-    readonly code: string,
-    message: string,
-  ) {
+  /** The HTTP status, or 0 where there was no response. */
+  readonly status: number;
+  readonly code: string;
+  /** Seconds until another try makes sense, where the server tells. */
+  readonly retryAfter: number | undefined;
+
+  constructor(status: number, code: string, message: string, retryAfter?: number) {
     super(message);
     this.name = "ApiError";
+    this.status = status;
+    this.code = code;
+    this.retryAfter = retryAfter;
   }
 }
 
-/** Where the server is: "" for where the page comes from. */
+/** Where the server is: "" for where the page comes from, or an address, or a path. */
 export let baseUrl = "";
 
-/** Called once, before anything else, by a page of another origin than the server's. */
+/**
+ * Called once, before anything else, by a page of another origin than the server's, or
+ * where the server is below a path, such as "/chat".
+ */
 export function configure(settings: { baseUrl: string }): void {
   baseUrl = settings.baseUrl.replace(/\/+$/, "");
 }
@@ -39,7 +47,7 @@ export async function request<T>(path: string, options: RequestOptions = {}): Pr
   if (options.method !== undefined) init.method = options.method;
   const response = await send(path, init);
   const answer: unknown = await response.json().catch(() => null);
-  if (!response.ok) throw toError(response.status, answer);
+  if (!response.ok) throw toError(response, answer);
   return answer as T;
 }
 
@@ -51,11 +59,15 @@ async function send(path: string, init: RequestInit): Promise<Response> {
   }
 }
 
-function toError(status: number, answer: unknown): ApiError {
-  const { error, code } = (answer ?? {}) as { error?: unknown; code?: unknown };
+function toError(response: Response, answer: unknown): ApiError {
+  const { error, code, retryAfter } = (answer ?? {}) as Record<string, unknown>;
+  const wait = Number(retryAfter ?? response.headers.get("Retry-After") ?? NaN);
   return new ApiError(
-    status,
+    response.status,
     typeof code === "string" ? code : "unknown",
-    typeof error === "string" ? error : `The server answered with status ${status}.`,
+    typeof error === "string"
+      ? error
+      : `The server answered with status ${response.status}.`,
+    Number.isFinite(wait) ? wait : undefined,
   );
 }
