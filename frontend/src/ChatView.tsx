@@ -1,28 +1,25 @@
-import { useState } from "react";
+import { useEffect, useState } from "react";
 
-import { ApiKeys } from "./ApiKeys";
+import { AccountMenu, useAccount } from "./account";
 import { Composer } from "./Composer";
+import { type ConnectionState, LLMClient, useLLMStream } from "./llm";
 import { MessageLog } from "./MessageLog";
 import { type Provider, useProviders } from "./providers";
-import { type ConnectionState, useLLMStream } from "./useLLMStream";
 
 const CONNECTION_TEXT: Record<ConnectionState, string> = {
   connecting: "Connecting…",
   connected: "Connected",
-  disconnected: "Disconnected, trying again…",
+  reconnecting: "Disconnected, trying again…",
+  offline: "Disconnected: there is no network",
 };
 
-interface ChatViewProps {
-  onLogOut: () => void;
-  onLoggedOut: () => void;
-}
-
 /** The chat of the logged-in user, from the header to the text box. */
-export function ChatView({ onLogOut, onLoggedOut }: ChatViewProps) {
-  const { chat, connection, send, stop, clear } = useLLMStream(onLoggedOut);
-  const { providers, problem } = useProviders(onLoggedOut);
+export function ChatView() {
+  const { endSession, session } = useAccount();
+  const client = useClientOf(session, endSession);
+  const { chat, connection, ask, stop, clear } = useLLMStream({ client });
+  const { providers, problem } = useProviders(endSession);
   const [chosen, setChosen] = useState<string | null>(null);
-  const [showsKeys, setShowsKeys] = useState(false);
   const provider = chosen ?? firstUsable(providers);
 
   return (
@@ -36,25 +33,27 @@ export function ChatView({ onLogOut, onLoggedOut }: ChatViewProps) {
         <button type="button" onClick={clear} disabled={chat.messages.length === 0}>
           New chat
         </button>
-        <button type="button" onClick={() => setShowsKeys(true)}>
-          API keys
-        </button>
-        <button type="button" onClick={onLogOut}>
-          Log out
-        </button>
+        <AccountMenu />
       </header>
-      <MessageLog chat={chat} problem={chat.problem ?? problem} />
+      <MessageLog chat={chat} problem={problem} />
       <Composer
-        answer={chat.answer}
+        running={chat.running}
         ready={connection === "connected" && provider !== ""}
-        onSend={(text) => send(provider, text)}
+        onSend={(text) => ask(text, { provider })}
         onStop={stop}
       />
-      {showsKeys && (
-        <ApiKeys onClose={() => setShowsKeys(false)} onLoggedOut={onLoggedOut} />
-      )}
     </div>
   );
+}
+
+/** The page's client, which connects anew after each log-in. */
+function useClientOf(session: number, onLoggedOut: () => void): LLMClient {
+  const [client] = useState(() => new LLMClient({ onLoggedOut }));
+  useEffect(() => {
+    client.open();
+    return () => client.close();
+  }, [client, session]);
+  return client;
 }
 
 interface ProviderSelectProps {

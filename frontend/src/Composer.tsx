@@ -1,19 +1,19 @@
 import { type KeyboardEvent, useRef, useState } from "react";
 
-import type { Answer } from "./chat";
+import type { Running } from "./llm";
 
 interface ComposerProps {
-  answer: Answer | null;
+  running: Running | null;
   ready: boolean;
   onSend: (text: string) => void;
   onStop: () => void;
 }
 
 /** The text box: Enter sends, Shift+Enter begins a new line, Escape stops. */
-export function Composer({ answer, ready, onSend, onStop }: ComposerProps) {
+export function Composer({ running, ready, onSend, onStop }: ComposerProps) {
   const [text, setText] = useState("");
   const box = useRef<HTMLTextAreaElement>(null);
-  const sendable = ready && answer === null && text.trim() !== "";
+  const sendable = ready && running === null && text.trim() !== "";
 
   function submit(): void {
     if (!sendable) return;
@@ -23,7 +23,7 @@ export function Composer({ answer, ready, onSend, onStop }: ComposerProps) {
   }
 
   function onKeyDown(event: KeyboardEvent): void {
-    if (event.key === "Escape" && answer !== null) onStop();
+    if (event.key === "Escape" && running !== null) onStop();
     // Enter that confirms an input method's suggestion does not send.
     if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
     event.preventDefault();
@@ -51,7 +51,7 @@ export function Composer({ answer, ready, onSend, onStop }: ComposerProps) {
         onChange={(event) => setText(event.target.value)}
         onKeyDown={onKeyDown}
       />
-      {answer === null ? (
+      {running === null ? (
         <button type="submit" className="primary" disabled={!sendable}>
           Send
         </button>
@@ -59,7 +59,7 @@ export function Composer({ answer, ready, onSend, onStop }: ComposerProps) {
         <button
           type="button"
           className="stop"
-          disabled={answer.stopping}
+          disabled={running.phase === "stopping"}
           onClick={() => {
             onStop();
             box.current?.focus();

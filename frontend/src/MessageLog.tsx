@@ -1,6 +1,6 @@
-import { type ReactNode, useEffect, useRef } from "react";
+import { useEffect, useRef } from "react";
 
-import type { Answer, Chat } from "./chat";
+import type { Chat, Message, Phase } from "./llm";
 
 const SPEAKERS = { system: "System", user: "You", assistant: "Assistant" };
 const NEAR_END_PX = 80;
@@ -13,30 +13,26 @@ interface MessageLogProps {
 /** The messages so far. Model output is shown as text, never as markup. */
 export function MessageLog({ chat, problem }: MessageLogProps) {
   const log = useFollowedEnd([chat, problem]);
-  const { messages, answer } = chat;
+  const { messages, running } = chat;
   return (
     <main
       ref={log}
       className="messages"
       role="log"
       aria-label="Conversation"
-      aria-busy={answer !== null}
+      aria-busy={running !== null}
       tabIndex={0}
     >
       {messages.length === 0 && problem === null && (
         <p className="empty">Ask something to begin.</p>
       )}
-      {messages.map(({ role, content }, index) => (
-        <Message key={index} role={role}>
-          {content}
-        </Message>
+      {messages.map((message) => (
+        <Turn
+          key={message.key}
+          message={message}
+          phase={message.state === "streaming" ? running?.phase : undefined}
+        />
       ))}
-      {answer !== null && (
-        <Message role="assistant">
-          {answer.text}
-          <span className="phase">{phaseText(answer)}</span>
-        </Message>
-      )}
       {problem !== null && (
         <p role="alert" className="problem">
           {problem}
@@ -46,19 +42,32 @@ export function MessageLog({ chat, problem }: MessageLogProps) {
   );
 }
 
-function phaseText({ text, stopping }: Answer): string {
-  if (stopping) return "Stopping…";
-  return text === "" ? "Waiting for the first word…" : "Writing…";
-}
+const PHASE_TEXT: Record<Phase, string> = {
+  waiting: "Waiting for the first word…",
+  writing: "Writing…",
+  stopping: "Stopping…",
+  resuming: "Resuming…",
+};
 
-function Message({ role, children }: { role: keyof typeof SPEAKERS; children: ReactNode }) {
+function Turn({ message, phase }: { message: Message; phase: Phase | undefined }) {
+  const { role, content, problem } = message;
   return (
-    <article className={`message ${role}`}>
-      <h2>{SPEAKERS[role]}</h2>
-      <div className="text" dir="auto">
-        {children}
-      </div>
-    </article>
+    <>
+      {(content !== "" || phase !== undefined) && (
+        <article className={`message ${role}`}>
+          <h2>{SPEAKERS[role]}</h2>
+          <div className="text" dir="auto">
+            {content}
+            {phase !== undefined && <span className="phase">{PHASE_TEXT[phase]}</span>}
+          </div>
+        </article>
+      )}
+      {problem !== null && (
+        <p role="alert" className="problem">
+          {problem.text}
+        </p>
+      )}
+    </>
   );
 }
 

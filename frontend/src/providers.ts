@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 
-import { ApiError } from "./api";
-import { authorized } from "./session";
+import { ApiError } from "./llm/api";
+import { authorized } from "./llm/session";
 
 /** One row of GET /llm/providers. */
 export interface Provider {

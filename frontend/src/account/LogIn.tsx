@@ -1,4 +1,4 @@
-import { logIn } from "../session";
+import { logIn } from "../llm/session";
 import { Button, FormProblem, TextField } from "../ui";
 import { useForm } from "./useForm";
 

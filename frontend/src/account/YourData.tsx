@@ -1,7 +1,7 @@
 import { Download, Trash2 } from "lucide-react";
 import { useState } from "react";
 
-import { isTokenError } from "../session";
+import { isTokenError } from "../llm/session";
 import { Button, FormProblem } from "../ui";
 import { useAccount } from "./context";
 import { DeleteAccount } from "./DeleteAccount";

@@ -2,7 +2,7 @@
  * Who uses the page, over all tabs: logged in, logged out, or with a session that has
  * ended while the page, and what is typed in it, stays.
  */
-import { ApiError } from "../api";
+import { ApiError } from "../llm/api";
 import {
   forgetTokens,
   isLoggedIn,
@@ -10,7 +10,7 @@ import {
   loggedInUserId,
   logOut,
   REFRESH_KEY,
-} from "../session";
+} from "../llm/session";
 import { fetchUser, type User } from "./server";
 
 // Written when a user logs out on purpose. Tokens that go without it have ended.

@@ -1,5 +1,5 @@
 /** The server's refusals of a form, in its words, at the fields that they are about. */
-import { ApiError } from "../api";
+import { ApiError } from "../llm/api";
 
 /** By the name of a field; what belongs to none is at "". */
 export type FormErrors = Record<string, string>;

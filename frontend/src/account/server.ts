@@ -1,6 +1,6 @@
 /** The account's requests to the server. All reject with ApiError. */
-import { ApiError, baseUrl, request } from "../api";
-import { accessToken, authorized, storeTokens, type Tokens } from "../session";
+import { ApiError, baseUrl, request } from "../llm/api";
+import { accessToken, authorized, storeTokens, type Tokens } from "../llm/session";
 
 /** GET /auth/me. */
 export interface User {

@@ -1,6 +1,6 @@
 import { type FormEvent, useEffect, useRef, useState } from "react";
 
-import { isTokenError } from "../session";
+import { isTokenError } from "../llm/session";
 import { errorsOf, type FormErrors } from "./formErrors";
 
 interface FormOptions {

@@ -1,6 +1,6 @@
 import { useState } from "react";
 
-import { isTokenError } from "../../session";
+import { isTokenError } from "../../llm/session";
 import { AlertDialog, Button, FormProblem } from "../../ui";
 import { useAccount } from "../context";
 import type { ApiKey } from "./keys";

@@ -1,7 +1,7 @@
 /** The user's API keys: listed, made, revoked. */
 import { useCallback, useEffect, useState } from "react";
 
-import { authorized, isTokenError } from "../../session";
+import { authorized, isTokenError } from "../../llm/session";
 import { useAccount } from "../context";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
