@@ -1,51 +1,39 @@
-import { useCallback, useEffect, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 
+import { AccountProvider, useAccount } from "./account";
 import { forgetDrafts } from "./chat/drafts";
-import { ownerOfDrafts } from "./chat/owner";
 import { Page } from "./chat/Page";
-import { isLoggedIn, LLMClient, LLMProvider, logOut, onLoggedOutElsewhere } from "./llm";
-import { LogIn } from "./LogIn";
+import { LLMClient, LLMProvider } from "./llm";
 
-/** Nobody has logged in, somebody has, or their session has ended by itself. */
-type Session = "none" | "open" | "ended";
-
-/** The log-in page, or the chat of the logged-in user. */
+/** The way in, or the chats of the logged-in user. */
 export function App() {
-  const [session, setSession] = useState<Session>(() => (isLoggedIn() ? "open" : "none"));
-  const onEnded = useCallback(() => setSession("ended"), []);
-
-  useEffect(() => onLoggedOutElsewhere(onEnded), [onEnded]);
-
-  if (session !== "open") return <LogIn onLoggedIn={() => setSession("open")} />;
   return (
-    <LoggedIn
-      onEnded={onEnded}
-      onLogOut={() => {
-        logOut();
-        forgetDrafts();
-        setSession("none");
-      }}
-    />
+    <AccountProvider>
+      <Chats />
+    </AccountProvider>
   );
 }
 
-interface LoggedInProps {
-  onEnded: () => void;
-  onLogOut: () => void;
-}
+/** Stays while a session ends and another one of the same user begins. */
+function Chats() {
+  const { session, endSession } = useAccount();
+  const [client] = useState(() => new LLMClient({ onLoggedOut: endSession }));
 
-function LoggedIn({ onEnded, onLogOut }: LoggedInProps) {
-  const [client] = useState(() => new LLMClient({ onLoggedOut: onEnded }));
-  const [owner] = useState(ownerOfDrafts);
+  const opened = useRef(session);
+
+  useEffect(() => {
+    if (opened.current === session) return;
+    opened.current = session;
+    client.close();
+    client.open();
+  }, [client, session]);
+
+  // Only whoever logs out leaves the chats, and wants nothing to be left of them.
+  useEffect(() => forgetDrafts, []);
+
   return (
     <LLMProvider client={client}>
-      <Page
-        client={client}
-        owner={owner}
-        instructions=""
-        onSettings={() => undefined}
-        onLogOut={onLogOut}
-      />
+      <Page client={client} />
     </LLMProvider>
   );
 }

@@ -1,8 +1,8 @@
 import { createRoot } from "react-dom/client";
 
 import { App } from "./App";
-import { basePath } from "./chat/route";
 import { configure } from "./llm";
+import { basePath } from "./page";
 import { UiProvider } from "./ui";
 import "./styles/index.css";
 import "./chat/chat.css";

@@ -1,15 +1,15 @@
 import { ChevronDown, TriangleAlert } from "lucide-react";
 
+import { useAccount } from "../account";
 import { Button, Menu, MenuChoice, MenuChoices, MenuItem, MenuLabel, MenuSeparator } from "../ui";
-import { usePerson } from "./person";
 import { hint, isForStaff, reason } from "./reasons";
 import type { Offer } from "./providers";
-import { basePath } from "./route";
+import { basePath } from "../page";
 import type { Picker } from "./useProviders";
 
 /** Who answers: what can answer first, and of the others why they cannot. */
 export function ModelPicker({ offers, picked, choose, refresh }: Picker) {
-  const { isStaff } = usePerson();
+  const { isStaff } = useAccount().user;
   const usable = offers.filter(({ provider }) => provider.usable);
   const others = offers.filter(({ provider }) => !provider.usable);
   if (picked === null) return <span className="picker-none">No model to choose from</span>;

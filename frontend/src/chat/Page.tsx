@@ -1,12 +1,12 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 
+import { AccountMenu, useAccount, useInstructions } from "../account";
 import { type LLMClient, useActivity, useConnection } from "../llm";
 import { Drawer } from "../sidebar/Drawer";
 import { Sidebar } from "../sidebar/Sidebar";
 import { useConversations } from "../sidebar/useConversations";
 import { useDeletions } from "../sidebar/useDeletions";
 import { useMarks } from "../sidebar/useMarks";
-import { AccountMenu } from "./AccountMenu";
 import { ConnectionNote } from "./ConnectionNote";
 import { Conversation } from "./Conversation";
 import { useTouch } from "./media";
@@ -17,7 +17,6 @@ import {
   useIsRestarting,
   useTitle,
 } from "./pageState";
-import { PersonContext, useLoadedPerson } from "./person";
 import { goTo } from "./route";
 import { useShortcuts } from "./shortcuts";
 import { ShortcutsDialog } from "./ShortcutsDialog";
@@ -26,24 +25,17 @@ import { usePicker } from "./useProviders";
 import { useShownChat } from "./useShownChat";
 import { useSidebarOpen } from "./useSidebarOpen";
 
-interface PageProps {
-  client: LLMClient;
-  owner: string;
-  instructions: string;
-  onSettings: () => void;
-  onLogOut: () => void;
-}
-
 /** The page of whoever is logged in: conversations at the side, one of them in full. */
-export function Page({ client, owner, instructions, onSettings, onLogOut }: PageProps) {
+export function Page({ client }: { client: LLMClient }) {
+  const { user, session } = useAccount();
+  const [instructions] = useInstructions();
   const { connection, connectionProblem } = useConnection(client);
   const isConnected = connection === "connected";
-  const person = useLoadedPerson(isConnected);
   const picker = usePicker(isConnected);
   const shown = useShownChat(client);
   const activity = useActivity(client);
   const marks = useMarks(activity, shown.conversationId);
-  const conversations = useConversations(changesIn(activity));
+  const conversations = useConversations(`${session} ${changesIn(activity)}`);
   const deletions = useDeletions(
     useCallback((id: string) => forgetConversation(client, id), [client]),
   );
@@ -104,47 +96,41 @@ export function Page({ client, owner, instructions, onSettings, onLogOut }: Page
       onNew={startNew}
       onDelete={remove}
     >
-      <AccountMenu
-        onSettings={onSettings}
-        onShortcuts={() => setHelp(true)}
-        onLogOut={onLogOut}
-      />
+      <AccountMenu onShortcuts={() => setHelp(true)} />
     </Sidebar>
   );
 
   return (
-    <PersonContext value={person}>
-      <div className="shell" data-connection={connection}>
-        {sidebar.wide && sidebar.open && side}
-        {!sidebar.wide && (
-          <Drawer open={sidebar.open} onClose={() => sidebar.setOpen(false)}>
-            {side}
-          </Drawer>
-        )}
-        <main className="main">
-          <Topbar
-            title={title}
-            sidebarOpen={sidebar.open}
-            onToggleSidebar={() => sidebar.setOpen(!sidebar.open)}
-            onNew={startNew}
-          />
-          <ConnectionNote
-            state={connection}
-            problem={connectionProblem}
-            restarting={isRestarting}
-          />
-          <Conversation
-            client={client}
-            chatKey={shown.key}
-            conversationId={shown.conversationId}
-            owner={owner}
-            picker={picker}
-            instructions={instructions}
-            composer={composer}
-          />
-        </main>
-        <ShortcutsDialog open={help} onClose={() => setHelp(false)} />
-      </div>
-    </PersonContext>
+    <div className="shell" data-connection={connection}>
+      {sidebar.wide && sidebar.open && side}
+      {!sidebar.wide && (
+        <Drawer open={sidebar.open} onClose={() => sidebar.setOpen(false)}>
+          {side}
+        </Drawer>
+      )}
+      <main className="main">
+        <Topbar
+          title={title}
+          sidebarOpen={sidebar.open}
+          onToggleSidebar={() => sidebar.setOpen(!sidebar.open)}
+          onNew={startNew}
+        />
+        <ConnectionNote
+          state={connection}
+          problem={connectionProblem}
+          restarting={isRestarting}
+        />
+        <Conversation
+          client={client}
+          chatKey={shown.key}
+          conversationId={shown.conversationId}
+          owner={String(user.id)}
+          picker={picker}
+          instructions={instructions}
+          composer={composer}
+        />
+      </main>
+      <ShortcutsDialog open={help} onClose={() => setHelp(false)} />
+    </div>
   );
 }

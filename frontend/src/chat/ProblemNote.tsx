@@ -1,12 +1,12 @@
 import { TriangleAlert } from "lucide-react";
 
+import { useAccount } from "../account";
 import type { Problem } from "../llm";
 import { Button } from "../ui";
 import { useCountdown } from "./clock";
 import { hint, isForStaff, reason } from "./reasons";
-import { basePath } from "./route";
+import { basePath } from "../page";
 import { useBudgetText } from "./useBudgetText";
-import { usePerson } from "./person";
 import { duration } from "./words";
 
 // A longer wait is said as a day, and not counted down.
@@ -22,7 +22,7 @@ interface ProblemNoteProps {
 /** What went wrong, what can be done about it, and the button that does it. */
 export function ProblemNote({ problem, label, onRetry }: ProblemNoteProps) {
   const { code, text, retryAt } = problem;
-  const { isStaff } = usePerson();
+  const { isStaff } = useAccount().user;
   const wait = useCountdown(retryAt);
   const budget = useBudgetText(code === "budget_exceeded", retryAt);
   const forAdmin = isStaff && isForStaff(code);

@@ -1,14 +1,10 @@
 /** Which conversation the address names: `/c/<id>`, or `/` for a new chat. */
 import { useSyncExternalStore } from "react";
 
+import { basePath } from "../page";
+
 const CONVERSATION = /\/c\/([^/]+)\/?$/;
 const listeners = new Set<() => void>();
-
-/** The path that the server is mounted at, without a slash at its end. */
-export function basePath(): string {
-  const named = document.querySelector<HTMLMetaElement>('meta[name="llmchat-base"]');
-  return (named?.content ?? "").replace(/\/+$/, "");
-}
 
 export function conversationInAddress(): string | null {
   const found = CONVERSATION.exec(location.pathname);

@@ -6,14 +6,14 @@
  */
 import { ApiError, request, type RequestOptions } from "./api";
 
-const ACCESS_KEY = "jwt_token";
-const REFRESH_KEY = "jwt_refresh_token";
+export const ACCESS_KEY = "jwt_token";
+export const REFRESH_KEY = "jwt_refresh_token";
 const SPARE_SECONDS = 30;
 // As long as the server takes a second use of a token for that of another tab.
 const OTHER_TAB_MS = 10_000;
 const LOOK_EVERY_MS = 100;
 
-interface Tokens {
+export interface Tokens {
   access: string;
   refresh?: string;
 }
@@ -22,14 +22,20 @@ export function isLoggedIn(): boolean {
   return localStorage.getItem(REFRESH_KEY) !== null;
 }
 
+/** The id of the user whose tokens these are, or null; it asks nobody. */
+export function loggedInUserId(): string | null {
+  const id = claimsOf(localStorage.getItem(ACCESS_KEY) ?? "")?.["user_id"];
+  return id === undefined ? null : String(id);
+}
+
 export async function logIn(username: string, password: string): Promise<void> {
-  store(await request<Tokens>("/auth/token", { body: { username, password } }));
+  storeTokens(await request<Tokens>("/auth/token", { body: { username, password } }));
 }
 
 /** Forgets the tokens at once, and revokes them in the background. */
 export function logOut(): void {
   const refresh = localStorage.getItem(REFRESH_KEY);
-  forget();
+  forgetTokens();
   if (refresh === null) return;
   request("/auth/token/revoke", { body: { refresh } }).catch(() => undefined);
 }
@@ -43,7 +49,10 @@ export async function accessToken(refused?: string): Promise<string | null> {
   return storedToken(refused) ?? withLock(async () => storedToken(refused) ?? renewOnce());
 }
 
-/** Sends a request with the user's token; once more with a new one if it is rejected. */
+/**
+ * Sends a request with the user's token; once more with a new one if it is rejected.
+ * A wrong password is a 401 as well, which no new token would change.
+ */
 export async function authorized<T>(
   path: string,
   options: RequestOptions = {},
@@ -52,9 +61,16 @@ export async function authorized<T>(
   try {
     return await request<T>(path, { ...options, token });
   } catch (error) {
-    if (!(error instanceof ApiError) || error.status !== 401) throw error;
+    if (!isTokenError(error)) throw error;
     return request<T>(path, { ...options, token: await requireToken(token) });
   }
+}
+
+/** True if the server has rejected the token, which ends the session. */
+export function isTokenError(error: unknown): boolean {
+  return (
+    error instanceof ApiError && error.status === 401 && error.code.startsWith("token_")
+  );
 }
 
 /** Calls back when another tab logs out. Returns the function that stops it. */
@@ -68,12 +84,19 @@ export function onLoggedOutElsewhere(callback: () => void): () => void {
 
 /** True when the token's own `exp` has passed, or is about to. */
 export function hasExpired(token: string): boolean {
+  const claims = claimsOf(token);
+  if (claims === null) return true;
+  const { exp } = claims;
+  return typeof exp === "number" && exp - SPARE_SECONDS < Date.now() / 1000;
+}
+
+/** What the token says of itself, or null if it cannot be read. */
+function claimsOf(token: string): Record<string, unknown> | null {
   const part = token.split(".")[1] ?? "";
   try {
-    const claims = JSON.parse(atob(part.replaceAll("-", "+").replaceAll("_", "/")));
-    return typeof claims.exp === "number" && claims.exp - SPARE_SECONDS < Date.now() / 1000;
+    return JSON.parse(atob(part.replaceAll("-", "+").replaceAll("_", "/")));
   } catch {
-    return true;
+    return null;
   }
 }
 
@@ -105,7 +128,7 @@ async function renew(): Promise<string | null> {
   try {
     const tokens = await request<Tokens>("/auth/token/refresh", { body: { refresh } });
     if (!isLoggedIn()) return null; // logged out while the answer was on its way
-    store(tokens);
+    storeTokens(tokens);
     return tokens.access;
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 401) throw error;
@@ -113,7 +136,7 @@ async function renew(): Promise<string | null> {
       await otherTab(refresh);
     }
     if (localStorage.getItem(REFRESH_KEY) !== refresh) return storedToken();
-    forget();
+    forgetTokens();
     return null;
   }
 }
@@ -136,12 +159,14 @@ function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-function store(tokens: Tokens): void {
+/** Keeps a pair that the server has given, for all tabs. */
+export function storeTokens(tokens: Tokens): void {
   localStorage.setItem(ACCESS_KEY, tokens.access);
   if (tokens.refresh !== undefined) localStorage.setItem(REFRESH_KEY, tokens.refresh);
 }
 
-function forget(): void {
+/** The tokens are worth nothing any more. */
+export function forgetTokens(): void {
   localStorage.removeItem(ACCESS_KEY);
   localStorage.removeItem(REFRESH_KEY);
 }

@@ -36,9 +36,9 @@ export function ToastProvider({ children }: { children: ReactNode }) {
   );
 }
 
-/** True for what is inside a message. */
+/** True for what is inside a message, also of one that has just gone. */
 export function isInToast(target: EventTarget | null): boolean {
-  return target instanceof Element && target.closest(".toasts") !== null;
+  return target instanceof Element && target.closest(".toast") !== null;
 }
 
 function ToastList({ toasts }: { toasts: Toasts }) {
