@@ -38,6 +38,7 @@ export function Dialog({
           <Radix.Content
             className="dialog"
             data-size={size}
+            onOpenAutoFocus={focusWhatIsTyped}
             onInteractOutside={keepForToasts}
             {...described}
           >
@@ -69,4 +70,15 @@ function keepForToasts(event: {
 /** The row of buttons at a dialog's end. */
 export function DialogActions({ children }: { children: ReactNode }) {
   return <div className="dialog-actions">{children}</div>;
+}
+
+/**
+ * Without a field to type in, the focus begins at the dialog itself: a button that had it
+ * would show its tooltip, which takes the first Escape.
+ */
+function focusWhatIsTyped(event: Event): void {
+  const dialog = event.currentTarget as HTMLElement;
+  if (dialog.querySelector("input, select, textarea") !== null) return;
+  event.preventDefault();
+  dialog.focus();
 }
