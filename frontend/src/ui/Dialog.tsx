@@ -13,6 +13,7 @@ export interface DialogProps {
   /** One sentence below the title. */
   description?: ReactNode;
   size?: "s" | "m" | "l";
+  /** The focus begins at what has the attribute `data-autofocus`, or else at the top. */
   children: ReactNode;
 }
 
@@ -38,6 +39,7 @@ export function Dialog({
           <Radix.Content
             className="dialog"
             data-size={size}
+            onOpenAutoFocus={focusMarked}
             onInteractOutside={keepForToasts}
             {...described}
           >
@@ -56,6 +58,14 @@ export function Dialog({
       </Radix.Portal>
     </Radix.Root>
   );
+}
+
+function focusMarked(event: Event): void {
+  const content = event.currentTarget as HTMLElement;
+  const marked = content.querySelector<HTMLElement>("[data-autofocus]");
+  if (marked === null) return;
+  event.preventDefault();
+  marked.focus();
 }
 
 /** Pressing a message's button closes no dialog. */
