@@ -7,11 +7,15 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.templatetags.static import static
-from django.urls import reverse_lazy
+from django.urls import reverse, reverse_lazy
 
 
 def _style(request: HttpRequest) -> str:
     return static("llmchat/admin.css")
+
+
+def _page(request: HttpRequest) -> str:
+    return reverse("page")
 
 
 def _icon(request: HttpRequest) -> str:
@@ -37,6 +41,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_HEADER": "llmchat",
     "SITE_SYMBOL": "forum",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _icon}],
+    "SITE_URL": _page,
     "STYLES": [_style],
     "SHOW_HISTORY": True,
     "DASHBOARD_CALLBACK": "llmchat.reports.dashboard.show",

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from channels.routing import URLRouter
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.urls import re_path
 
@@ -19,19 +20,22 @@ from serving.body_limit import BodyLimit, Receive, Scope, Send  # noqa: E402
 from serving.draining import Draining  # noqa: E402
 from serving.heartbeat import Heartbeat  # noqa: E402
 from serving.lifespan import Lifespan  # noqa: E402
+from serving.mount import Mounted, unmounted  # noqa: E402
 from serving.send_limit import SendLimit  # noqa: E402
 
 database.is_serving = True
+prefix: str = settings.FORCE_SCRIPT_NAME or ""
 
 # Django keeps a thread per request, and a chat request lasts as long as its answer.
 # `handle` is Django without that thread.
 chat: Any = SendLimit(
-    Heartbeat(django_application.handle), lambda: conf.get().idle_timeout_s
+    Heartbeat(Mounted(django_application.handle, prefix)),
+    lambda: conf.get().idle_timeout_s,
 )
 http = URLRouter(
     [
         *(re_path(rf"^{pattern}$", chat) for pattern in ANSWERS),
-        re_path(r"", django_application),
+        re_path(r"", Mounted(django_application, prefix)),
     ]
 )
 real_time = routing.build(BodyLimit(http, lambda: conf.get().max_payload_bytes))
@@ -45,6 +49,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await lifespan(scope, receive, send)
         return
+    scope = unmounted(scope, prefix)
     # daphne has no lifespan, so the first request marks the start.
     draining.watch()
     if scope["type"] == "websocket":

@@ -188,6 +188,20 @@ def http_url(name: str, default: str) -> str:
     )
 
 
+def url_prefix(name: str) -> str:
+    """Return the variable as the beginning of a path, without a slash at its end."""
+
+    def parse(raw: str) -> str:
+        if not _PREFIX.fullmatch(raw):
+            raise ValueError(raw)
+        return raw.rstrip("/")
+
+    return _read(name, parse, "", "a path that begins with a slash, such as /team/chat")
+
+
+_PREFIX = re.compile(r"(/[A-Za-z0-9_.~-]+)*/?")
+
+
 def origins(name: str, *, apps: bool = False) -> tuple[str, ...]:
     """Return the variable as origins of browsers: scheme, host and port, no path.
 

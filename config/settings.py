@@ -46,6 +46,9 @@ PORT = env.integer("PORT", 3000, least=1, most=65_535)
 WEB_CONCURRENCY = env.integer("WEB_CONCURRENCY", 1, least=1, most=256)
 # Addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted.
 FORWARDED_ALLOW_IPS = env.text("FORWARDED_ALLOW_IPS")
+# The path that a proxy shows the server below; every address begins with it.
+_PREFIX = env.url_prefix("FORCE_SCRIPT_NAME")
+FORCE_SCRIPT_NAME = _PREFIX or None
 
 # --- Applications ----------------------------------------------------------------
 
@@ -74,7 +77,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "serving.request_id.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "serving.middleware.ContentSecurityMiddleware",
+    "serving.content_security.ContentSecurityMiddleware",
     "serving.unstorable.NulMiddleware",
     "serving.middleware.StaticFilesMiddleware",
     "serving.middleware.CorsMiddleware",
@@ -200,7 +203,7 @@ if not REDIS_URL:
 
 # --- Static files ----------------------------------------------------------------
 
-STATIC_URL = "/static/"
+STATIC_URL = f"{_PREFIX}/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -265,6 +268,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "SERVERS": [{"url": _PREFIX}] if _PREFIX else [],
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_INCLUDE_SCHEMA": False,
@@ -277,13 +281,15 @@ SPECTACULAR_SETTINGS = {
 # TLS ends at the proxy, so plain HTTP is allowed by default. The server trusts the
 # proxy for the client's address and scheme (docs/operations.md).
 SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", False)
-SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)/?$"]  # probes speak plain HTTP
+# Probes speak plain HTTP.
+SECURE_REDIRECT_EXEMPT = [rf"^({_PREFIX[1:]}/)?(healthz|readyz|metrics)/?$"]
 SECURE_HSTS_SECONDS = env.integer("SECURE_HSTS_SECONDS", 0, least=0)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.boolean(
     "SECURE_COOKIES", SECURE_SSL_REDIRECT
 )
 CSRF_TRUSTED_ORIGINS = list(env.origins("CSRF_TRUSTED_ORIGINS"))
 SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = _PREFIX or "/"
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 

@@ -1,5 +1,6 @@
 """The routes of the whole project."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.templatetags.static import static
 from django.urls import include, path, re_path
@@ -23,7 +24,9 @@ urlpatterns = [
     # The admin's forms post to paths with a slash; people type them without.
     re_path(
         r"^(?P<page>admin(/.*[^/])?)$",
-        RedirectView.as_view(url="/%(page)s/", query_string=True),
+        RedirectView.as_view(
+            url=f"{settings.FORCE_SCRIPT_NAME or ''}/%(page)s/", query_string=True
+        ),
     ),
     path("admin/", admin.site.urls),
     path("", include("llmchat.urls")),

@@ -79,7 +79,8 @@ def main() -> None:
         sockets = listen(settings.HOST, settings.PORT)
     except ListenError as exc:
         sys.exit(f"llmchat: {exc}")
-    print(f"Serving on http://localhost:{settings.PORT}", flush=True)
+    base = settings.FORCE_SCRIPT_NAME or ""
+    print(f"Serving on http://localhost:{settings.PORT}{base}", flush=True)
     logger.debug("uvicorn with %s", options())
     _mention_missing_account()
     _allow_open_files(settings.LLMCHAT["max_connections"] + _SPARE_FILES)

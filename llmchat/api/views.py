@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.urls import get_script_prefix
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+import accounts.conf
 from accounts.verified import Scope
 from llmchat.access import catalogue
 from llmchat.access.catalogue import Offer
@@ -99,9 +101,18 @@ def healthz(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok"})
 
 
-def page(request: HttpRequest) -> HttpResponse:
-    """Show the chat page."""
-    return render(request, "chat.html")
+def page(request: HttpRequest, conversation_id: UUID | None = None) -> HttpResponse:
+    """Show the chat page, which asks for the conversation and all else itself."""
+    context = {
+        "base": get_script_prefix().rstrip("/"),
+        "registration": accounts.conf.get().registration,
+    }
+    return render(request, "chat.html", context)
+
+
+def no_page(request: HttpRequest) -> HttpResponse:
+    """Say that nothing is here, with debug on as well."""
+    return render(request, "404.html", status=404)
 
 
 async def _streamed(turn: Turn, stream: LiveStream) -> EventStream:

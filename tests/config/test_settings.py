@@ -58,6 +58,8 @@ def value_of(expression: str, **variables: str | None) -> object:
         ("ALLOWED_HOSTS", "example.com,*"),
         ("PORT", "http"),
         ("PORT", "0"),
+        ("FORCE_SCRIPT_NAME", "team/chat"),
+        ("FORCE_SCRIPT_NAME", "/team//chat"),
         ("PORT", "70000"),
         ("DATABASE_URL", "mysql://localhost/x"),
         ("DATABASE_URL", "nonsense"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from django.test import Client
@@ -20,6 +21,44 @@ def test_no_page_runs_scripts_of_others(client: Client, path: str) -> None:
     assert "default-src 'self'" in policy
     assert "script-src" not in policy
     assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_the_page_adds_styles_by_a_nonce_of_its_own(client: Client) -> None:
+    pages = [client.get(path) for path in ("/", f"/c/{uuid4()}")]
+
+    for page in pages:
+        policy = page.headers["Content-Security-Policy"].split("; ")
+        nonce = page.context["request"].csp_nonce
+        assert f'<meta name="csp-nonce" content="{nonce}">' in page.content.decode()
+        assert f"style-src 'self' 'nonce-{nonce}'" in policy
+        assert "connect-src 'self' ws://testserver wss://testserver" in policy
+        assert page.headers["Cache-Control"] == "private, no-cache"
+        assert page.headers["Referrer-Policy"] == "same-origin"
+        assert page.headers["X-Content-Type-Options"] == "nosniff"
+        assert "camera=()" in page.headers["Permissions-Policy"]
+        assert "http-equiv" not in page.content.decode()
+    assert len({str(page.context["request"].csp_nonce) for page in pages}) == 2
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_the_page_knows_whether_people_may_register(
+    client: Client, settings: Any, is_on: bool
+) -> None:
+    settings.LLMCHAT = settings.LLMCHAT | {"registration": is_on}
+
+    page = client.get("/").content.decode()
+
+    word = "on" if is_on else "off"
+    assert f'<meta name="llmchat-registration" content="{word}">' in page
+
+
+@pytest.mark.parametrize("path", ["/c", "/c/", "/c/42", f"/c/{UUID(int=1)}/more"])
+def test_nothing_else_is_a_conversation(client: Client, path: str) -> None:
+    answer = client.get(path)
+
+    assert answer.status_code == 404
+    assert "There is nothing at this address" in answer.content.decode()
 
 
 def test_the_admin_may_evaluate_but_runs_no_scripts_of_others(client: Client) -> None:

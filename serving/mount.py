@@ -1,0 +1,32 @@
+"""The address below which a proxy shows the server: `FORCE_SCRIPT_NAME`.
+
+Whether the proxy passes `/team/chat/llm/chat` on as it is, or as `/llm/chat`, makes no
+difference. All routes are those without the prefix, as they are without a proxy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serving.body_limit import Receive, Scope, Send
+
+
+def unmounted(scope: Scope, prefix: str) -> Scope:
+    """Return the scope of a request without the prefix in its path."""
+    path = scope["path"]
+    if prefix and f"{path}/".startswith(f"{prefix}/"):
+        path = path[len(prefix) :] or "/"
+    return {**scope, "path": path, "root_path": ""}
+
+
+class Mounted:
+    """Django below a prefix: it writes links and redirects from the whole path."""
+
+    def __init__(self, application: Any, prefix: str) -> None:
+        self._application = application
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Put the prefix back, which Django expects to find and takes off itself."""
+        path = f"{self._prefix}{scope['path']}"
+        await self._application({**scope, "path": path}, receive, send)
