@@ -1,9 +1,13 @@
 import { createRoot } from "react-dom/client";
 
 import { App } from "./App";
+import { configure } from "./llm";
+import { basePath } from "./page";
 import { UiProvider } from "./ui";
 import "./styles/index.css";
 import "./chat.css";
+
+configure({ baseUrl: basePath() });
 
 const container = document.getElementById("llmchat");
 if (container === null) throw new Error("The page has no element #llmchat.");
