@@ -1,22 +1,48 @@
-import { defineConfig } from "vite";
+import { defineConfig, type Plugin } from "vite";
 
-// Django's template names the files, so they have fixed names here; the static
-// files storage adds the hashes for production.
+// Django's template names `chat.js` and `chat.css`, so they have fixed names here; its
+// storage adds the hashes for production. Everything else is loaded by modules and has
+// its hash from here: `chat.js` is but one line, so that no module imports it, under
+// one name or the other, and there is never a second copy of the page.
+//
+// All addresses are relative to the module or stylesheet, so it does not matter where
+// the static files are.
 export default defineConfig({
   publicDir: false,
+  base: "./",
   esbuild: { jsx: "automatic" },
+  plugins: [onlyWoff2()],
   build: {
     outDir: "../llmchat/static/llmchat/build",
     emptyOutDir: true,
     target: "es2022",
-    modulePreload: false,
+    assetsInlineLimit: 0,
+    modulePreload: {
+      polyfill: false,
+      // The page has its stylesheet already.
+      resolveDependencies: (_, names) => names.filter((name) => name !== "chat.css"),
+    },
     rollupOptions: {
-      input: "src/main.tsx",
+      input: { chat: "src/entry.ts" },
       output: {
-        entryFileNames: "chat.js",
-        assetFileNames: "chat[extname]",
-        inlineDynamicImports: true,
+        entryFileNames: "[name].js",
+        chunkFileNames: "[name]-[hash].js",
+        assetFileNames: ({ names }) =>
+          names.includes("page.css") ? "chat.css" : "[name]-[hash][extname]",
+        manualChunks: (id) => (id.endsWith("/src/main.tsx") ? "page" : undefined),
       },
     },
   },
 });
+
+/** KaTeX has its fonts in three formats; every browser that runs the page reads woff2. */
+function onlyWoff2(): Plugin {
+  return {
+    name: "only-woff2",
+    enforce: "pre",
+    transform(code, id) {
+      if (!/katex[^/]*\.css/.test(id)) return null;
+      return code.replace(/,url\([^)]*\.(?:woff|ttf)\) format\("[^"]*"\)/g, "");
+    },
+  };
+}

@@ -1,11 +1,39 @@
-import { AccountProvider } from "./account";
-import { ChatView } from "./ChatView";
+import { useEffect, useRef, useState } from "react";
 
-/** The way in, or the chat of the logged-in user. */
+import { AccountProvider, useAccount } from "./account";
+import { forgetDrafts } from "./chat/drafts";
+import { Page } from "./chat/Page";
+import { LLMClient, LLMProvider } from "./llm";
+
+/** The way in, or the chats of the logged-in user. */
 export function App() {
   return (
     <AccountProvider>
-      <ChatView />
+      <Chats />
     </AccountProvider>
+  );
+}
+
+/** Stays while a session ends and another one of the same user begins. */
+function Chats() {
+  const { session, endSession } = useAccount();
+  const [client] = useState(() => new LLMClient({ onLoggedOut: endSession }));
+
+  const opened = useRef(session);
+
+  useEffect(() => {
+    if (opened.current === session) return;
+    opened.current = session;
+    client.close();
+    client.open();
+  }, [client, session]);
+
+  // Only whoever logs out leaves the chats, and wants nothing to be left of them.
+  useEffect(() => forgetDrafts, []);
+
+  return (
+    <LLMProvider client={client}>
+      <Page client={client} />
+    </LLMProvider>
   );
 }

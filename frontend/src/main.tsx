@@ -5,7 +5,12 @@ import { configure } from "./llm";
 import { basePath } from "./page";
 import { UiProvider } from "./ui";
 import "./styles/index.css";
-import "./chat.css";
+import "./chat/chat.css";
+import "./chat/composer.css";
+import "./chat/empty.css";
+import "./sidebar/sidebar.css";
+
+configure({ baseUrl: basePath() });
 
 configure({ baseUrl: basePath() });
 

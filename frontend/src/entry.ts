@@ -1,0 +1,2 @@
+// What Django names. It holds nothing, see vite.config.ts.
+import "./main";

@@ -1,0 +1,34 @@
+/** Colours for code, by highlight.js; loaded when code is first shown. */
+
+import hljs from "highlight.js/lib/common";
+import dockerfile from "highlight.js/lib/languages/dockerfile";
+import powershell from "highlight.js/lib/languages/powershell";
+
+hljs.registerLanguage("dockerfile", dockerfile);
+hljs.registerLanguage("powershell", powershell);
+
+export function knows(language: string): boolean {
+  return hljs.getLanguage(language) !== undefined;
+}
+
+/** Code with `<span class="hljs-…">` around its parts, in pieces of `lines` lines. */
+export function highlight(code: string, language: string, lines: number): string[] {
+  return inPieces(hljs.highlight(code, { language, ignoreIllegals: true }).value, lines);
+}
+
+/** Cut markup after every so many lines; what is open there is opened again. */
+function inPieces(html: string, lines: number): string[] {
+  const pieces: string[] = [];
+  const open: string[] = [];
+  let piece = "";
+  let count = 0;
+  for (const [part] of html.matchAll(/<[^>]*>|\n|[^<\n]+/g)) {
+    piece += part;
+    if (part === "</span>") open.pop();
+    else if (part.startsWith("<")) open.push(part);
+    if (part !== "\n" || ++count % lines > 0) continue;
+    pieces.push(piece + "</span>".repeat(open.length));
+    piece = open.join("");
+  }
+  return piece ? [...pieces, piece] : pieces;
+}

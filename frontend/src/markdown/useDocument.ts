@@ -1,0 +1,40 @@
+import { useEffect, useReducer, useRef } from "react";
+
+import { advance, type Document, EMPTY } from "./blocks";
+
+/** Below this, in milliseconds, reading is done in every frame. */
+const CHEAP_MS = 4;
+/** Of the time, reading takes at most one part in so many. */
+const SHARE = 6;
+
+interface Reading {
+  document: Document;
+  /** Until when, by `performance.now()`, no other reading is due. */
+  restUntil: number;
+}
+
+/**
+ * The blocks of a text that grows. Where its last block is so long that reading it
+ * again takes long (a list of thousands of items), it is read less often.
+ */
+export function useDocument(text: string, streaming: boolean): Document {
+  const reading = useRef<Reading>({ document: EMPTY, restUntil: 0 });
+  const [, renderAgain] = useReducer((count: number) => count + 1, 0);
+  const now = performance.now();
+  const isResting = streaming && now < reading.current.restUntil;
+  if (!isResting) reading.current = read(reading.current.document, text, streaming, now);
+  const { document, restUntil } = reading.current;
+  const isBehind = isResting && document.source.length !== text.length;
+  useEffect(() => {
+    if (!isBehind) return;
+    const timer = setTimeout(renderAgain, restUntil - performance.now());
+    return () => clearTimeout(timer);
+  }, [isBehind, restUntil]);
+  return document;
+}
+
+function read(before: Document, text: string, streaming: boolean, now: number): Reading {
+  const document = advance(before, text, streaming);
+  const took = performance.now() - now;
+  return { document, restUntil: took > CHEAP_MS ? now + took * SHARE : 0 };
+}
