@@ -38,7 +38,7 @@ export function LogIn({ username, onLoggedIn }: LogInProps) {
         type="password"
         autoComplete="current-password"
         required
-        autoFocus={username !== undefined}
+        data-autofocus
         error={errors["password"]}
       />
       <FormProblem>{errors[""]}</FormProblem>

@@ -13,6 +13,7 @@ export interface DialogProps {
   /** One sentence below the title. */
   description?: ReactNode;
   size?: "s" | "m" | "l";
+  /** The focus begins at what has the attribute `data-autofocus`, or else at the top. */
   children: ReactNode;
 }
 
@@ -38,7 +39,7 @@ export function Dialog({
           <Radix.Content
             className="dialog"
             data-size={size}
-            onOpenAutoFocus={focusWhatIsTyped}
+            onOpenAutoFocus={focusMarked}
             onInteractOutside={keepForToasts}
             {...described}
           >
@@ -59,6 +60,14 @@ export function Dialog({
   );
 }
 
+function focusMarked(event: Event): void {
+  const content = event.currentTarget as HTMLElement;
+  const marked = content.querySelector<HTMLElement>("[data-autofocus]");
+  if (marked === null) return;
+  event.preventDefault();
+  marked.focus();
+}
+
 /** Pressing a message's button closes no dialog. */
 function keepForToasts(event: {
   detail: { originalEvent: Event };
@@ -70,15 +79,4 @@ function keepForToasts(event: {
 /** The row of buttons at a dialog's end. */
 export function DialogActions({ children }: { children: ReactNode }) {
   return <div className="dialog-actions">{children}</div>;
-}
-
-/**
- * Without a field to type in, the focus begins at the dialog itself: a button that had it
- * would show its tooltip, which takes the first Escape.
- */
-function focusWhatIsTyped(event: Event): void {
-  const dialog = event.currentTarget as HTMLElement;
-  if (dialog.querySelector("input, select, textarea") !== null) return;
-  event.preventDefault();
-  dialog.focus();
 }
