@@ -7,9 +7,9 @@ import { useChat, useClient, useConnection } from "./context";
 import type { AskOptions, Chat, ConnectionState, Problem } from "./types";
 
 export interface LLMStreamOptions extends ClientOptions {
-  /** By default that of the `LLMProvider` around, or else one of the hook's own. */
+  /** One that is open; by default that of the `LLMProvider` around, or else a new one. */
   client?: LLMClient;
-  /** The key of a chat of the client; by default a new chat. */
+  /** The key of a chat of the client, which then stays; by default a new chat. */
   chat?: string;
   /** Of a client of its own: whether unmounting stops the answers. By default it does. */
   stopOnUnmount?: boolean;

@@ -2,10 +2,10 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
 import { Batch } from "../../src/llm/batch";
-import { connectedClient, pass, reset, socket } from "./fakes";
+import { connectedClient, pass, reset, restore, socket } from "./fakes";
 
 beforeEach(reset);
-afterEach(() => vi.unstubAllGlobals());
+afterEach(restore);
 
 test("a thousand tokens between two frames are one change", async () => {
   const { client, key, chat } = await connectedClient();

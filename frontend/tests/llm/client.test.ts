@@ -1,13 +1,13 @@
 /** Asking, hearing and stopping: one chat and several. */
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 
 import type { Chat } from "../../src/llm";
-import { connectedClient, pass, reset, running, socket } from "./fakes";
+import { connectedClient, pass, reset, restore, running, socket } from "./fakes";
 
 const LOCAL = { provider: "local" };
 
 beforeEach(reset);
-afterEach(() => vi.unstubAllGlobals());
+afterEach(restore);
 
 function shown({ messages }: Chat): string[] {
   return messages.map(({ role, state, content }) => `${role} ${state}: ${content}`);

@@ -5,22 +5,23 @@ import { LLMClient } from "../../src/llm";
 import {
   connectedClient,
   FRESH,
+  NEW,
   openSocket,
   pass,
   requests,
   reset,
+  restore,
   socket,
   startOf,
   stored,
   storedMessage,
-  token,
 } from "./fakes";
 
 const LOCAL = { provider: "local" };
 const NOT_FOUND = { ok: false, error: "No such stream", code: "stream_not_found" };
 
 beforeEach(reset);
-afterEach(() => vi.unstubAllGlobals());
+afterEach(restore);
 
 /** A chat whose answer is "Hel" so far. */
 async function writingChat() {
@@ -233,12 +234,28 @@ test("a stored conversation is shown, and its running answer gone on with", asyn
   socket().done("Hello", "of-another-tab");
   expect(client.getChat(key)?.messages[1]).toMatchObject({ state: "complete", content: "Hello" });
 
-  stored.set("c1", answered("complete", "Hello"));
+  stored.set("c1", answered("complete", "Hello, again"));
   expect(client.openChat("c1")).toBe(key);
-  expect(client.ask(key, "And?", LOCAL)).toBe(false); // it is being read anew
   await pass();
+  expect(client.getChat(key)?.messages[1]?.content).toBe("Hello, again");
   client.regenerate(key);
   expect(socket().asked[0]).toMatchObject({ provider: "local", replaces: "q1" });
+});
+
+test("what is asked while a chat is read anew stays", async () => {
+  stored.set("c1", answered("complete", "Hello"));
+  const { client } = await connectedClient();
+  const key = client.openChat("c1");
+  expect(client.ask(key, "And?", LOCAL)).toBe(false); // nothing is known of it yet
+  await pass();
+  client.openChat("c1");
+  expect(client.ask(key, "And?", LOCAL)).toBe(true);
+  await pass();
+  expect(client.getChat(key)?.messages).toHaveLength(4);
+  socket().fail("rate_limited");
+  client.openChat("c1");
+  await pass();
+  expect(client.getChat(key)?.messages.at(-1)?.problem?.code).toBe("rate_limited");
 });
 
 test("a conversation that is not there is a problem of its chat", async () => {
@@ -259,7 +276,7 @@ test("a refused token is renewed", async () => {
   socket().refuse("token_expired");
   await pass(2000);
   expect(requests).toContain("/auth/token/refresh");
-  expect(socket().tokens).toEqual([FRESH, token(9_999_999_999, "new")]);
+  expect(socket().tokens).toEqual([FRESH, NEW]);
 });
 
 test("a question that a token is too old for is asked with a new one", async () => {
@@ -270,9 +287,20 @@ test("a question that a token is too old for is asked with a new one", async () 
   await pass();
   socket().accept(true);
   expect(socket().asked).toHaveLength(2);
-  expect(socket().tokens.at(-1)).toBe(token(9_999_999_999, "new"));
+  expect(socket().tokens.at(-1)).toBe(NEW);
   socket().fail("token_expired");
   expect(chat().messages[1]?.problem?.code).toBe("token_expired");
+});
+
+test("a question waits for a new token where the old one has expired", async () => {
+  const { client, key } = await connectedClient();
+  vi.setSystemTime(5_000_000_000_000);
+  client.ask(key, "Hi!", LOCAL);
+  expect(socket().asked).toEqual([]);
+  await pass();
+  expect(socket().tokens.at(-1)).toBe(NEW);
+  socket().accept(true);
+  expect(socket().asked).toHaveLength(1);
 });
 
 test("whoever has no token that the server takes is told to log in", async () => {

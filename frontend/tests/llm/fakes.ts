@@ -132,28 +132,37 @@ export function storedMessage(id: string, role: string, content: string, fields 
 }
 
 /** An access token that expires then, in seconds since the epoch. */
-export function token(exp: number, name = ""): string {
-  return `e30.${btoa(JSON.stringify({ exp, name }))}.e30`;
+function token(exp: number): string {
+  return `e30.${btoa(JSON.stringify({ exp }))}.e30`;
 }
 
-export const FRESH = token(9_999_999_999);
+export const FRESH = token(5_000_000_000);
+export const NEW = token(9_000_000_000);
 
 /** A fresh browser, logged in. Called before each test. */
 export function reset(): void {
-  vi.useFakeTimers();
+  vi.useFakeTimers({ now: 1_000_000 });
   sockets.length = running.length = requests.length = 0;
   stored.clear();
   localStorage.clear();
   localStorage.setItem("jwt_token", FRESH);
   localStorage.setItem("jwt_refresh_token", "refresh");
+  const locks = { request: (_name: string, work: () => unknown) => work() };
+  Object.defineProperty(navigator, "locks", { value: locks, configurable: true });
   vi.stubGlobal("fetch", (path: string) => Promise.resolve(answer(path)));
+}
+
+/** Called after each test. */
+export function restore(): void {
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
 }
 
 function answer(path: string): Response {
   requests.push(path);
   if (path === "/llm/streams") return Response.json({ streams: running });
   if (path === "/auth/token/refresh") {
-    return Response.json({ access: token(9_999_999_999, "new"), refresh: "next" });
+    return Response.json({ access: NEW, refresh: "next" });
   }
   const messages = stored.get(path.replace("/llm/conversations/", ""));
   if (messages !== undefined) return Response.json({ messages, cursor: null });

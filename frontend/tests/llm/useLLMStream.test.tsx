@@ -4,7 +4,7 @@ import { StrictMode } from "react";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
 import { LLMClient, LLMProvider, type LLMStream, useLLMStream } from "../../src/llm";
-import { openSocket, pass, reset, socket, sockets } from "./fakes";
+import { openSocket, pass, reset, restore, socket, sockets } from "./fakes";
 
 const LOCAL = { provider: "local" };
 let stream: LLMStream;
@@ -15,7 +15,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   cleanup();
-  vi.unstubAllGlobals();
+  restore();
 });
 
 function Chat({ stopOnUnmount }: { stopOnUnmount?: boolean }) {
