@@ -1,4 +1,4 @@
-"""A conversation on the chat page, in Chromium, with a provider that the test scripts."""
+"""A conversation on the chat page, in Chromium, with a scripted provider."""
 
 from __future__ import annotations
 
@@ -134,12 +134,14 @@ async def test_stopped_regenerated_and_edited_answers_replace_each_other(
         await expect(page.get_by_text("The third answer")).to_be_visible()
         await answered(page)
         assert page.url == address
+        path = address.replace("/c/", "/llm/conversations/")
+        stored = await page.request.get(path, headers=account.headers)
+        messages = (await stored.json())["messages"]
+    assert [message["content"] for message in messages] == [
+        "Another question",
+        "The third answer",
+    ]
     assert complaints == []
-    stored = server.rows(
-        "SELECT content FROM llmchat_message WHERE user_id = ? ORDER BY position",
-        account.user_id,
-    )
-    assert stored == [("Another question",), ("The third answer",)]
 
 
 async def test_an_answer_that_its_limit_has_ended_is_gone_on_with(

@@ -59,8 +59,9 @@ function Note(props: { icon: ReactNode; kind: "warn" | "good"; children: ReactNo
 }
 
 function textOf(state: ConnectionState, problem: Problem | null, restarting: boolean): string {
-  if (problem !== null) return reason(problem.code, problem.text, "");
-  if (restarting) return "The server is restarting. It will be back in a moment.";
+  const drains = problem?.code === "draining";
+  if (problem !== null && !drains) return reason(problem.code, problem.text, "");
+  if (restarting || drains) return "The server is restarting. It will be back in a moment.";
   if (state === "connecting") return "Connecting…";
   return "The connection was lost. Trying again…";
 }

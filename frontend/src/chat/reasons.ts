@@ -22,11 +22,15 @@ const REASONS: Record<string, string> = {
   too_many_streams: "Too many of your answers are being written at once.",
   too_many_sockets: "This chat is open in too many places at once.",
   budget_exceeded: "Your budget is used up.",
-  draining: "The server is restarting.",
+  draining: "The server was restarted before this answer was complete.",
+  interrupted: "The server stopped in the middle of this answer.",
+  connection_lost: "The connection was lost before the server had your question.",
   server_busy: "The server is busy.",
   database_unavailable: "The server cannot store anything right now.",
   internal_error: "Something went wrong on the server.",
   conversation_not_found: "This conversation does not exist, or it has been deleted.",
+  conversation_active: "This conversation is being answered already.",
+  message_not_found: "What you edit is not there any more: it was changed elsewhere.",
   payload_too_large: "This is more than the server takes at once.",
   unreachable: "The server cannot be reached.",
 };
@@ -42,6 +46,8 @@ const HINTS: Record<string, string> = {
   permission_denied: "Choose another model.",
   context_too_long: "Begin a new chat, or edit an earlier question.",
   too_many_streams: "Wait for one to end, or stop it.",
+  conversation_active: "Wait for the answer, or stop it.",
+  message_not_found: "Reload the page to see what is.",
   content_filtered: "Ask in other words, or choose another model.",
 };
 
