@@ -1,25 +1,15 @@
-import { useCallback, useEffect, useRef, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 
-import { AccountMenu, useAccount, useInstructions } from "../account";
+import { useAccount, useInstructions } from "../account";
 import { type LLMClient, useActivity, useConnection } from "../llm";
-import { Drawer } from "../sidebar/Drawer";
-import { Sidebar } from "../sidebar/Sidebar";
 import { useConversations } from "../sidebar/useConversations";
-import { useDeletions } from "../sidebar/useDeletions";
-import { useMarks } from "../sidebar/useMarks";
 import { ConnectionNote } from "./ConnectionNote";
 import { Conversation } from "./Conversation";
 import { useTouch } from "./media";
-import {
-  changesIn,
-  forgetConversation,
-  NEW_CHAT,
-  useIsRestarting,
-  useTitle,
-} from "./pageState";
-import { goTo } from "./route";
+import { changesIn, useIsRestarting, usePageTitle, useTitle } from "./pageState";
 import { useShortcuts } from "./shortcuts";
 import { ShortcutsDialog } from "./ShortcutsDialog";
+import { Side } from "./Side";
 import { Topbar } from "./Topbar";
 import { usePicker } from "./useProviders";
 import { useShownChat } from "./useShownChat";
@@ -30,84 +20,54 @@ export function Page({ client }: { client: LLMClient }) {
   const { user, session } = useAccount();
   const [instructions] = useInstructions();
   const { connection, connectionProblem } = useConnection(client);
-  const isConnected = connection === "connected";
-  const picker = usePicker(isConnected);
+  const picker = usePicker(connection === "connected");
   const shown = useShownChat(client);
   const activity = useActivity(client);
-  const marks = useMarks(activity, shown.conversationId);
   const conversations = useConversations(`${session} ${changesIn(activity)}`);
-  const deletions = useDeletions(
-    useCallback((id: string) => forgetConversation(client, id), [client]),
-  );
   const sidebar = useSidebarOpen();
-  const touch = useTouch();
   const [help, setHelp] = useState(false);
   const composer = useRef<HTMLTextAreaElement>(null);
   const searchBox = useRef<HTMLInputElement>(null);
   const title = useTitle(client, shown.key, conversations.list);
   const isRestarting = useIsRestarting(client, shown.key);
+  const touch = useTouch();
+  usePageTitle(title);
 
-  useEffect(() => {
-    document.title = title === NEW_CHAT ? "llmchat" : `${title} · llmchat`;
-  }, [title]);
-
-  useEffect(() => {
-    if (!touch) composer.current?.focus();
-  }, [shown.key, touch]);
-
-  const leaveDrawer = () => !sidebar.wide && sidebar.setOpen(false);
-
-  function open(id: string): void {
-    goTo(id);
-    leaveDrawer();
-  }
+  // On touch it would bring up the keyboard, over half of the page.
+  const focusComposer = () => !touch && composer.current?.focus();
+  useEffect(() => void focusComposer(), [shown.key, touch]);
 
   function startNew(): void {
     shown.startNew();
-    leaveDrawer();
-    if (!touch) composer.current?.focus();
+    sidebar.leave();
+    focusComposer();
   }
 
-  function remove(id: string, name: string): void {
-    const wasShown = id === shown.conversationId;
-    deletions.remove(id, name, () => wasShown && goTo(id));
-    if (wasShown) shown.startNew();
+  function search(): void {
+    sidebar.setOpen(true);
+    requestAnimationFrame(() => searchBox.current?.focus());
   }
 
   useShortcuts({
     onStop: () => client.stop(shown.key),
-    onSearch: () => {
-      sidebar.setOpen(true);
-      requestAnimationFrame(() => searchBox.current?.focus());
-    },
+    onSearch: search,
     onNewChat: startNew,
     onFocusComposer: () => composer.current?.focus(),
     onHelp: () => setHelp(true),
   });
 
-  const side = (
-    <Sidebar
-      conversations={conversations}
-      deletions={deletions}
-      marks={marks}
-      shown={shown.conversationId}
-      searchBox={searchBox}
-      onOpen={open}
-      onNew={startNew}
-      onDelete={remove}
-    >
-      <AccountMenu onShortcuts={() => setHelp(true)} />
-    </Sidebar>
-  );
-
   return (
     <div className="shell" data-connection={connection}>
-      {sidebar.wide && sidebar.open && side}
-      {!sidebar.wide && (
-        <Drawer open={sidebar.open} onClose={() => sidebar.setOpen(false)}>
-          {side}
-        </Drawer>
-      )}
+      <Side
+        client={client}
+        activity={activity}
+        conversations={conversations}
+        shown={shown}
+        sidebar={sidebar}
+        searchBox={searchBox}
+        onNew={startNew}
+        onShortcuts={() => setHelp(true)}
+      />
       <main className="main">
         <Topbar
           title={title}

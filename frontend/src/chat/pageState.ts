@@ -1,9 +1,9 @@
 /** What the page knows of the chat that it shows, without being drawn with each token. */
-import { useSyncExternalStore } from "react";
+import { useEffect, useSyncExternalStore } from "react";
 
 import type { Activity, Chat, Conversation, LLMClient } from "../llm";
 
-export const NEW_CHAT = "New chat";
+const NEW_CHAT = "New chat";
 const TITLE_LENGTH = 80;
 
 /** The stored title, or until that is known the question. */
@@ -13,6 +13,13 @@ export function useTitle(client: LLMClient, key: string, stored: Conversation[])
   );
   const id = useSyncExternalStore(client.subscribe, () => client.getChat(key)?.conversationId);
   return stored.find((one) => one.id === id)?.title || question || NEW_CHAT;
+}
+
+/** Names the tab by the conversation. */
+export function usePageTitle(title: string): void {
+  useEffect(() => {
+    document.title = title === NEW_CHAT ? "llmchat" : `${title} · llmchat`;
+  }, [title]);
 }
 
 /** Whether the answer broke off because the server stops. */

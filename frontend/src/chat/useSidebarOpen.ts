@@ -10,6 +10,8 @@ export interface SidebarState {
   wide: boolean;
   open: boolean;
   setOpen: (open: boolean) => void;
+  /** Something has been chosen in it: what lies over the page goes. */
+  leave: () => void;
 }
 
 /** On a wide screen it stays as it was left; on a narrow one it begins closed. */
@@ -24,7 +26,8 @@ export function useSidebarOpen(): SidebarState {
     else localStorage.setItem(STORED, CLOSED);
   }
 
+  const leave = () => setDrawn(false);
   return wide
-    ? { wide, open: docked, setOpen: dock }
-    : { wide, open: drawn, setOpen: setDrawn };
+    ? { wide, open: docked, setOpen: dock, leave }
+    : { wide, open: drawn, setOpen: setDrawn, leave };
 }
