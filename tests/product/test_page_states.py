@@ -217,6 +217,8 @@ async def test_the_page_comes_back_after_a_restart_of_the_server(
         await expect(page.locator(".problem")).to_contain_text(told)
         await expect(page.get_by_text("Half an ans")).to_be_visible()
 
+        # Of the list of conversations, which has come again.
+        await expect(page.get_by_role("button", name="Try again")).to_have_count(1)
         live_upstream.steps = ("The whole answer",)
         await page.get_by_role("button", name="Try again").click()
         await expect(page.get_by_text("The whole answer")).to_be_visible()

@@ -25,7 +25,7 @@ export function AnswerActions({ message, isLast, turns }: AnswerActionsProps) {
           onClick={() => copy(message.content)}
         />
       )}
-      {isLast && (
+      {isLast && message.problem === null && (
         <IconButton
           icon={RotateCcw}
           label="Regenerate"

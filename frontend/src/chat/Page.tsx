@@ -6,7 +6,13 @@ import { useConversations } from "../sidebar/useConversations";
 import { ConnectionNote } from "./ConnectionNote";
 import { Conversation } from "./Conversation";
 import { useTouch } from "./media";
-import { changesIn, useIsRestarting, usePageTitle, useTitle } from "./pageState";
+import {
+  changesIn,
+  useIsRestarting,
+  usePageTitle,
+  useReturns,
+  useTitle,
+} from "./pageState";
 import { useShortcuts } from "./shortcuts";
 import { ShortcutsDialog } from "./ShortcutsDialog";
 import { Side } from "./Side";
@@ -20,10 +26,11 @@ export function Page({ client }: { client: LLMClient }) {
   const { user, session } = useAccount();
   const [instructions] = useInstructions();
   const { connection, connectionProblem } = useConnection(client);
-  const picker = usePicker(connection === "connected");
+  const returns = useReturns(connection);
+  const picker = usePicker(returns);
   const shown = useShownChat(client);
   const activity = useActivity(client);
-  const conversations = useConversations(`${session} ${changesIn(activity)}`);
+  const conversations = useConversations(`${session} ${returns} ${changesIn(activity)}`);
   const sidebar = useSidebarOpen();
   const [help, setHelp] = useState(false);
   const composer = useRef<HTMLTextAreaElement>(null);

@@ -1,7 +1,7 @@
 /** What the page knows of the chat that it shows, without being drawn with each token. */
-import { useEffect, useSyncExternalStore } from "react";
+import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 
-import type { Activity, Chat, Conversation, LLMClient } from "../llm";
+import type { Activity, Chat, ConnectionState, Conversation, LLMClient } from "../llm";
 
 const NEW_CHAT = "New chat";
 const TITLE_LENGTH = 80;
@@ -13,6 +13,17 @@ export function useTitle(client: LLMClient, key: string, stored: Conversation[])
   );
   const id = useSyncExternalStore(client.subscribe, () => client.getChat(key)?.conversationId);
   return stored.find((one) => one.id === id)?.title || question || NEW_CHAT;
+}
+
+/** How often a lost connection has come back: what was missed is to be read again. */
+export function useReturns(state: ConnectionState): number {
+  const wasLost = useRef(false);
+  const [returns, setReturns] = useState(0);
+  useEffect(() => {
+    if (state === "connected" && wasLost.current) setReturns((before) => before + 1);
+    if (state !== "connecting") wasLost.current = state !== "connected";
+  }, [state]);
+  return returns;
 }
 
 /** Names the tab by the conversation. */

@@ -23,8 +23,8 @@ export interface Picker {
   refresh: () => void;
 }
 
-/** `connected`: what could not be loaded is loaded once there is a connection. */
-export function usePicker(connected: boolean): Picker {
+/** `returns`: with each return of the connection, what can answer is read again. */
+export function usePicker(returns: number): Picker {
   const [providers, setProviders] = useState<Provider[]>([]);
   const [problem, setProblem] = useState<string | null>(null);
   const [wanted, setWanted] = useState(rememberedChoice);
@@ -39,7 +39,7 @@ export function usePicker(connected: boolean): Picker {
     );
   }, []);
 
-  useEffect(refresh, [refresh, connected]);
+  useEffect(refresh, [refresh, returns]);
 
   const choose = useCallback((choice: Choice) => {
     setWanted(choice);
