@@ -30,5 +30,6 @@ urlpatterns = [
     ),
     path("admin/", admin.site.urls),
     path("", include("llmchat.urls")),
+    re_path(r"^c(?:/.*)?$", errors.no_page),
     re_path(r"^(?P<path>(auth|llm|v1)(/.*)?)$", errors.api_not_found),
 ]

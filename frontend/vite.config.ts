@@ -1,4 +1,5 @@
-import { defineConfig, type Plugin } from "vite";
+import type { Plugin } from "vite";
+import { defineConfig } from "vitest/config";
 
 // Django's template names `chat.js` and `chat.css`, so they have fixed names here; its
 // storage adds the hashes for production. Everything else is loaded by modules and has
@@ -12,6 +13,14 @@ export default defineConfig({
   base: "./",
   esbuild: { jsx: "automatic" },
   plugins: [onlyWoff2()],
+  test: {
+    environment: "happy-dom",
+    include: ["{src,tests}/**/*.test.{ts,tsx}"],
+    // One process and one window for all files.
+    pool: "threads",
+    maxWorkers: 1,
+    isolate: false,
+  },
   build: {
     outDir: "../llmchat/static/llmchat/build",
     emptyOutDir: true,

@@ -27,9 +27,7 @@ ANSWERS = (rf"{CHAT}/?", rf"{STREAMS}/[^/]+/?", rf"{COMPLETIONS}/?", rf"{RESPONS
 
 urlpatterns = [
     path("", views.page, name="page"),
-    path("c/<uuid:conversation_id>", views.page),
-    path("c/<uuid:conversation_id>/", views.page),
-    re_path(r"^c(/.*)?$", views.no_page),
+    re_path(r"^c/(?P<conversation_id>[0-9a-f-]{36})/?$", views.page),
     re_path(rf"^{CHAT}/?$", views.ChatView.as_view(), name="chat"),
     re_path(
         rf"^{CONVERSATIONS}/?$",

@@ -19,6 +19,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import render
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 from redis.exceptions import RedisError
@@ -138,6 +139,11 @@ def _first_text(detail: Any, field: str = "") -> str:
 def api_not_found(request: HttpRequest, path: str = "") -> JsonResponse:
     """Respond 404 to an unknown path of the API, with debug on as well."""
     return JsonResponse(shaped(request.path_info, 404, NOT_FOUND), status=404)
+
+
+def no_page(request: HttpRequest) -> HttpResponse:
+    """Say in words that there is no such page, with debug on as well."""
+    return render(request, "404.html", status=404)
 
 
 def shaped(path: str, status: int, fields: dict[str, str]) -> dict[str, Any]:

@@ -205,6 +205,7 @@ def _started(turn: Turn, begun: Begun) -> Started:
         model=begun.model,
         conversation_id=begun.conversation_id,
         message_id=begun.message_id,
+        question_id=begun.question_id,
     )
 
 
@@ -219,13 +220,14 @@ def _end(generation: Generation, outcome: Outcome) -> End:
             model=outcome.model,
             conversation_id=begun.conversation_id,
             message_id=begun.message_id,
+            question_id=begun.question_id,
             text=outcome.text,
             finish_reason=outcome.finish_reason,
             usage=usage,
             tool_calls=outcome.tool_calls,
             cost=cost,
         )
-    place = (begun.conversation_id, begun.message_id)
+    place = (begun.conversation_id, begun.message_id, begun.question_id)
     if outcome.state == AnswerState.CANCELLED:
         return Cancelled(session_id, *place, outcome.text, usage, cost)
     failure = generation.failure

@@ -1,4 +1,7 @@
-"""What becomes of an answer, as events: one `Started`, `Token`s, and one end."""
+"""What becomes of an answer, as events: one `Started`, `Token`s, and one end.
+
+`message_id` is the answer, `question_id` the message that it answers.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ class Started:
     model: str
     conversation_id: UUID
     message_id: UUID
+    question_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class Done:
     model: str
     conversation_id: UUID
     message_id: UUID
+    question_id: UUID
     text: str
     finish_reason: str
     usage: Usage
@@ -60,6 +65,7 @@ class Failed:
     partial: str = ""
     conversation_id: UUID | None = None
     message_id: UUID | None = None
+    question_id: UUID | None = None
     usage: Usage | None = None
     cost: Decimal | None = None
 
@@ -74,6 +80,7 @@ class Cancelled:
     session_id: str
     conversation_id: UUID
     message_id: UUID
+    question_id: UUID
     partial: str
     usage: Usage | None = None
     cost: Decimal | None = None

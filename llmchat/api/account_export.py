@@ -20,6 +20,7 @@ from llmchat.api.conversation_fields import in_full, in_list
 from llmchat.api.key_fields import shown_keys
 from llmchat.api.usage_views import budget_fields, day_fields
 from llmchat.database import read_database
+from llmchat.models import Message
 from llmchat.models.budgets import today
 from llmchat.reports import own
 from llmchat.reports.exports import sent
@@ -68,9 +69,13 @@ def _pieces(user_id: int, head: dict[str, Any]) -> Iterator[str]:
         yield ("," if number else "") + f"\n{_dumped(in_list(row))[:-1]}, "
         yield '"messages": ['
         for index, message in enumerate(own.all_messages_of(row)):
-            yield ("," if index else "") + f"\n  {_dumped(in_full(message))}"
+            yield ("," if index else "") + f"\n  {_dumped(_message(message))}"
         yield "]}"
     yield "\n]}\n"
+
+
+def _message(row: Message) -> dict[str, Any]:
+    return in_full(row) | {"replaced": row.is_replaced}
 
 
 def _account(user: User) -> dict[str, Any]:

@@ -20,8 +20,7 @@ def accept(ack: Ack | None, stream: LiveStream, error: ChatError | None = None) 
         reject(ack, error)
     elif ack is not None:
         assert stream.begun is not None
-        begun = stream.begun
-        ack({"ok": True, **place(begun.conversation_id, begun.message_id)})
+        ack({"ok": True, **place(stream.begun)})
 
 
 def accept_attached(ack: Ack, stream: LiveStream, error: ChatError | None) -> None:

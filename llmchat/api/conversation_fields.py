@@ -19,7 +19,7 @@ def in_list(row: Conversation) -> dict[str, Any]:
         "state": row.state or None,
         "createdAt": row.created_at.isoformat(),
         "updatedAt": row.updated_at.isoformat(),
-        "messageCount": row.message_count,
+        "messageCount": row.message_count - row.replaced_count,
         "usage": {"inputTokens": row.input_tokens, "outputTokens": row.output_tokens},
         "cost": dollars(row.cost),
     }
@@ -36,6 +36,7 @@ def in_full(row: Message) -> dict[str, Any]:
         "content": row.content,
         "state": row.state,
         "createdAt": row.created_at.isoformat(),
+        "durationMs": row.duration_ms,
         "provider": row.provider or None,
         "model": row.model or None,
         "finishReason": row.finish_reason or None,

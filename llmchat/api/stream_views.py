@@ -67,7 +67,7 @@ class StreamView(AsyncAPIView):
         if begun is None or is_over or not (stream.cancel() or stream.cancelled):
             raise no_stream()
         await stream.ended.wait()
-        return Response({"ok": True, **place(begun.conversation_id, begun.message_id)})
+        return Response({"ok": True, **place(begun)})
 
 
 def _found(user_id: int, message_id: str) -> LiveStream:

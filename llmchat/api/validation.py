@@ -139,6 +139,7 @@ TURN_FIELDS: Fields = {
     # The name of the providers' own APIs.
     "max_tokens": Field(_max_tokens),
     "conversationId": Field(partial(_id, "a conversation")),
+    "replaces": Field(partial(_id, "a question")),
 }
 # The body of `POST /llm/chat`, which needs no session id.
 CHAT_FIELDS: Fields = TURN_FIELDS | {
@@ -183,7 +184,12 @@ def _checked(name: str, field: Field, value: Any) -> Any:
 
 
 def turn_from(fields: dict[str, Any], *, session_id: str | None = None) -> Turn:
-    """Return the turn of validated fields; `session_id` where they hold none."""
+    """Return the turn of validated fields; `session_id` where they hold none.
+
+    Raises: ChatError `bad_request`: they replace a message of no conversation.
+    """
+    if fields.get("replaces") and not fields.get("conversationId"):
+        raise refusal("bad_request", text="replaces needs conversationId beside it")
     return Turn(
         session_id=fields.get("sessionId") or session_id or "",
         provider=fields["provider"],
@@ -192,6 +198,7 @@ def turn_from(fields: dict[str, Any], *, session_id: str | None = None) -> Turn:
         temperature=fields.get("temperature"),
         max_tokens=fields.get("maxTokens") or fields.get("max_tokens"),
         conversation_id=fields.get("conversationId"),
+        replaces=fields.get("replaces"),
     )
 
 

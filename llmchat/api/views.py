@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
@@ -101,18 +101,13 @@ def healthz(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok"})
 
 
-def page(request: HttpRequest, conversation_id: UUID | None = None) -> HttpResponse:
+def page(request: HttpRequest, conversation_id: str = "") -> HttpResponse:
     """Show the chat page, which asks for the conversation and all else itself."""
     context = {
         "base": get_script_prefix().rstrip("/"),
         "registration": accounts.conf.get().registration,
     }
     return render(request, "chat.html", context)
-
-
-def no_page(request: HttpRequest) -> HttpResponse:
-    """Say that nothing is here, with debug on as well."""
-    return render(request, "404.html", status=404)
 
 
 async def _streamed(turn: Turn, stream: LiveStream) -> EventStream:

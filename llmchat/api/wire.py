@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from json.encoder import encode_basestring
 from typing import Any
-from uuid import UUID
 
 from llmchat.answers.events import (
     Cancelled,
     Done,
+    End,
     Failed,
     Started,
     StreamEvent,
     Token,
 )
 from llmchat.answers.live_stream import LiveStream
+from llmchat.books.turn import Begun
 
 NAMES: dict[type[StreamEvent], str] = {
     Started: "llm:stream:start",
@@ -68,7 +69,7 @@ def _fields(event: StreamEvent) -> dict[str, Any]:
         case Cancelled():
             return {
                 "sessionId": event.session_id,
-                **place(event.conversation_id, event.message_id),
+                **place(event),
                 "partialResponse": event.partial,
             }
         case Token():
@@ -81,7 +82,7 @@ def started_fields(event: Started) -> dict[str, Any]:
         "sessionId": event.session_id,
         "provider": event.provider,
         "model": event.model,
-        **place(event.conversation_id, event.message_id),
+        **place(event),
     }
 
 
@@ -92,7 +93,7 @@ def _done(event: Done) -> dict[str, Any]:
         "fullResponse": event.text,
         "tokenCount": event.usage.output_tokens,
         "model": event.model,
-        **place(event.conversation_id, event.message_id),
+        **place(event),
         "finishReason": event.finish_reason,
         "usage": {
             "inputTokens": event.usage.input_tokens,
@@ -115,11 +116,15 @@ def _failure(event: Failed) -> dict[str, Any]:
         fields["retryAfter"] = event.error.retry_after
     if event.partial:
         fields["partialResponse"] = event.partial
-    if event.conversation_id and event.message_id:
-        fields |= place(event.conversation_id, event.message_id)
+    if event.conversation_id:
+        fields |= place(event)
     return fields
 
 
-def place(conversation_id: UUID, message_id: UUID) -> dict[str, str]:
-    """Return where a message is."""
-    return {"conversationId": str(conversation_id), "messageId": str(message_id)}
+def place(of: Begun | Started | End) -> dict[str, str]:
+    """Return where an answer is, and which message it answers."""
+    return {
+        "conversationId": str(of.conversation_id),
+        "messageId": str(of.message_id),
+        "questionId": str(of.question_id),
+    }

@@ -18,7 +18,7 @@ from django.db import (
     transaction,
 )
 
-from llmchat.books import begin, checkpoint, end, facts, leases
+from llmchat.books import begin, checkpoint, end, facts, leases, replacing
 from llmchat.books.begin import StartUnknownError, unavailable
 from llmchat.books.checkpoint import Checkpointed
 from llmchat.books.conversations import COLUMNS, start_of
@@ -36,7 +36,7 @@ Item: TypeAlias = Start | End | Checkpoint
 # A turn that has begun, an end that is stored as it says, or why there is none.
 Result: TypeAlias = Begun | Outcome | Checkpointed | Exception
 
-_MAY_BE_DEAD = frozenset({"session_active", "too_many_streams"})
+_MAY_BE_DEAD = frozenset({"session_active", "conversation_active", "too_many_streams"})
 _MESSAGES = Columns(Message, (field.name for field in Message._meta.fields))
 _CHANGED = Columns(
     Conversation,
@@ -44,6 +44,7 @@ _CHANGED = Columns(
         "provider",
         "thread_hash",
         "message_count",
+        "replaced_count",
         "model",
         "state",
         "turn_count",
@@ -178,6 +179,7 @@ def _begun(known: Facts, starts: Sequence[Start]) -> dict[int, Result]:
     if not starts:
         return {}
     known.ledger.read_reserved()
+    known.threads = replacing.read(replacing.wanted(known.conversations, starts))
     results: dict[int, Result] = {}
     for start in starts:
         try:
@@ -185,6 +187,7 @@ def _begun(known: Facts, starts: Sequence[Start]) -> dict[int, Result]:
         except ChatError as exc:
             results[id(start)] = exc
     _write_conversations(known)
+    replacing.write(known.cuts)
     _MESSAGES.insert(known.messages)
     known.ledger.write_reserved()
     return results

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from llmchat import conf
 from llmchat.access import budgets, catalogue, permissions
-from llmchat.books import totals
+from llmchat.books import replacing, totals
 from llmchat.books.conversations import (
     found,
     goes_on,
@@ -54,7 +54,8 @@ def decide(facts: Facts, start: Start) -> Begun:
 
     Raises: ChatError `provider_not_found`, `permission_denied`, `key_not_configured`,
         `address_not_configured`, `token_invalid`, `session_active`, `too_many_streams`,
-        `conversation_not_found`, `budget_exceeded`, `price_not_configured`,
+        `conversation_not_found`, `message_not_found`, `conversation_active`,
+        `budget_exceeded`, `price_not_configured`,
         `bad_request`: the provider cannot take what the turn asks for.
     """
     route = _able(_route(facts, start), start.turn)
@@ -63,6 +64,7 @@ def decide(facts: Facts, start: Start) -> Begun:
     sessions = facts.sessions.setdefault(start.user_id, [])
     _check_running(sessions, start)
     going = found(facts.conversations.values(), start)
+    cut = replacing.cut_of(facts, start, going[0]) if going else None
     message_id = uuid.uuid4()
     route, drawn_on, limit = _reserved(facts, start, message_id, route)
     conversation, new_messages = going or (
@@ -74,13 +76,15 @@ def decide(facts: Facts, start: Start) -> Begun:
         # It was created empty; a title that its user gives it meanwhile comes later.
         conversation.title = title_of(start.turn)
         facts.named.append(conversation)
+    if cut:
+        replacing.apply(facts, conversation, cut)
     goes_on(conversation, start, new_messages)
     first = conversation.message_count - len(new_messages)
     for position, message in enumerate(new_messages, first):
         _add(
             facts,
             conversation,
-            id=uuid.uuid4(),
+            id=(question_id := uuid.uuid4()),
             position=position,
             role=message.role,
             content=message.content,
@@ -94,6 +98,7 @@ def decide(facts: Facts, start: Start) -> Begun:
         model=model,
         conversation_id=conversation.pk,
         message_id=message_id,
+        question_id=question_id,
         thread_hash=conversation.thread_hash,
         budgets=drawn_on,
         max_output_tokens=limit,

@@ -58,7 +58,9 @@ def history_hash(messages: Iterable[tuple[str, str] | tuple[str, str, str]]) -> 
 def stored_hash(conversation_id: UUID) -> str:
     """Return the hash of a conversation as it is stored."""
     messages = (
-        Message.objects.filter(conversation_id=conversation_id)
+        Message.objects.filter(
+            conversation_id=conversation_id, replaced_by__isnull=True
+        )
         .exclude(state=Message.State.STREAMING)
         .exclude(content="", extra="")
         .order_by("position")

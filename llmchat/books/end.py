@@ -75,7 +75,7 @@ def decide(facts: Facts, ended: Ended, end: End) -> bool:
     ended.answers.append(_row(facts, end, usage, cost))
     # A second end of it in the same batch finds it settled.
     facts.answers[begun.message_id] = Stored(
-        outcome.state, usage.source, stored.position
+        outcome.state, usage.source, stored.position, stored.replaced_by
     )
     _note_end(facts, ended, conversation, end)
     totals.note_end(conversation, usage, cost)
@@ -107,6 +107,14 @@ def _is_open(stored: Stored) -> bool:
 
 
 def _note_end(facts: Facts, ended: Ended, conversation: Conversation, end: End) -> None:
+    if facts.answers[end.begun.message_id].replaced_by is None:
+        _note_text(ended, conversation, end)
+    # Else it was taken for dead, and is no part of the history any more.
+    conversation.updated_at = facts.now
+    _note_state(facts, ended, conversation, end)
+
+
+def _note_text(ended: Ended, conversation: Conversation, end: End) -> None:
     begun, outcome = end.begun, end.outcome
     if conversation.thread_hash != begun.thread_hash:
         # Another turn went on with it meanwhile.
@@ -118,8 +126,6 @@ def _note_end(facts: Facts, ended: Ended, conversation: Conversation, end: End) 
             storable(outcome.text),
             extra_of_answer(outcome.tool_calls),
         )
-    conversation.updated_at = facts.now
-    _note_state(facts, ended, conversation, end)
 
 
 def _note_state(

@@ -20,12 +20,14 @@ from django.utils import timezone
 from llmchat.access import memory
 from llmchat.access.budgets import Ledger
 from llmchat.access.memory import Memory
+from llmchat.books import replacing
 from llmchat.books.conversations import COLUMNS
+from llmchat.books.replacing import Cut, Thread
 from llmchat.books.sql import Columns, idents, locking, places
 from llmchat.books.turn import End, Start
 from llmchat.models import Conversation, Message
 
-_STORED = Columns(Message, ["id", "state", "usage_source", "position"])
+_STORED = Columns(Message, ["id", "state", "usage_source", "position", "replaced_by"])
 _RUNNING = Columns(Message, ["user", "session_id"])
 
 
@@ -36,6 +38,7 @@ class Stored:
     state: str
     usage_source: str
     position: int
+    replaced_by: int | None = None
 
 
 @dataclass(slots=True)
@@ -44,7 +47,7 @@ class Facts:
 
     `users` are the active ones and whether each is a superuser; `sessions` are the
     names of what runs. `added` are rows to insert, `changed` conversations to update,
-    `named` those among them that get a title.
+    `named` those among them that get a title, `cuts` what is replaced in them.
     """
 
     known: Memory
@@ -59,6 +62,8 @@ class Facts:
     changed: dict[UUID, Conversation] = field(default_factory=dict)
     named: list[Conversation] = field(default_factory=list)
     messages: list[dict[str, Any]] = field(default_factory=list)
+    threads: dict[UUID, Thread] = field(default_factory=dict)
+    cuts: list[Cut] = field(default_factory=list)
 
 
 def read(starts: Sequence[Start], ends: Sequence[End], *, wait: bool) -> Facts:
@@ -74,6 +79,8 @@ def read(starts: Sequence[Start], ends: Sequence[End], *, wait: bool) -> Facts:
     _read_users(facts, {start.user_id for start in starts}, lock)
     _read_conversations(facts, starts, ends, lock)
     _read_answers(facts, [end.begun.message_id for end in ends], lock)
+    if lock and (wanted := replacing.wanted(facts.conversations, starts)):
+        _lock_messages(wanted, lock)
     budgets = {pk for end in ends for pk in end.begun.budgets}
     if budgets or (facts.users and facts.known.has_budgets):
         members = {pk: facts.groups.get(pk, frozenset()) for pk in facts.users}
@@ -150,6 +157,16 @@ def _read_conversations(
 def _conversation(row: list[Any]) -> Conversation:
     # They are all columns, in the model's order.
     return Conversation.from_db(DEFAULT_DB_ALIAS, COLUMNS.names, row)
+
+
+def _lock_messages(conversation_ids: Sequence[UUID], lock: str) -> None:
+    """Lock the messages of which some may be replaced.
+
+    Only who has the conversation's lock changes them, but for who deletes them.
+    """
+    where = f"conversation_id IN ({places(conversation_ids)})"
+    sql = f"SELECT id FROM {_STORED.table} WHERE {where} ORDER BY id{lock}"
+    Columns(Message, ["id"]).read(sql, idents(conversation_ids))
 
 
 def _read_answers(facts: Facts, ids: Sequence[UUID], lock: str) -> None:

@@ -26,6 +26,8 @@ class Turn:
 
     The last message is the user's, or the result of a tool. `stored` is how many of
     the messages were read from a stored conversation; 0: that is to be found out.
+    `replaces` is the question of the named conversation whose place the last message
+    takes.
     """
 
     session_id: str
@@ -37,14 +39,16 @@ class Turn:
     conversation_id: UUID | None = None
     options: Options = NO_OPTIONS
     stored: int = 0
+    replaces: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
     """A turn that is stored; `thread_hash` is its conversation's at that moment.
 
-    `budgets` are those that something is reserved of; `max_output_tokens` is what
-    each attempt is allowed, so that no more comes than is reserved.
+    `question_id` is the message that it answers. `budgets` are those that something is
+    reserved of; `max_output_tokens` is what each attempt is allowed, so that no more
+    comes than is reserved.
     """
 
     user_id: int
@@ -52,6 +56,7 @@ class Begun:
     model: str
     conversation_id: UUID
     message_id: UUID
+    question_id: UUID
     thread_hash: str
     budgets: tuple[int, ...] = ()
     max_output_tokens: int | None = None

@@ -56,7 +56,11 @@ OPERATIONS = {
                 {JSON: ref("StreamDone"), EVENTS: EVENT_STREAM},
             )
         },
-        codes=(*TURN_CODES, *PROVIDER_CODES),
+        codes=(
+            *("message_not_found", "conversation_active"),
+            *TURN_CODES,
+            *PROVIDER_CODES,
+        ),
     ),
     "GET /llm/providers": Operation(
         summary="List the providers that you may use",

@@ -11,7 +11,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 _OURS = ("accounts", "llmchat", "serving")
 # What answers with a page, or says that there is no such route.
-_PAGES = {"page", "docs", "schema", "admin_login", "api_not_found"}
+_PAGES = {"page", "docs", "schema", "admin_login", "api_not_found", "no_page"}
 _READING = ("GET",)
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 

@@ -72,7 +72,11 @@ _REASON: Schema = {
     "enum": ["stop", "length", "content_filter", "other"],
 }
 _SOURCE: Schema = {"type": "string", "enum": ["provider", "estimated"]}
-_PLACE: dict[str, Schema] = {"conversationId": ID, "messageId": ID}
+_PLACE: dict[str, Schema] = {
+    "conversationId": ID,
+    "messageId": _said(ID, "The answer"),
+    "questionId": _said(ID, "The message that it answers; `replaces` takes it"),
+}
 _BEGUN: dict[str, Schema] = {
     "sessionId": TEXT,
     "provider": TEXT,
@@ -129,6 +133,13 @@ CHAT_FIELDS: dict[str, Schema] = {
     "maxTokens": nullable(_said(_TOKENS, "The longest answer, in tokens")),
     "max_tokens": nullable(_said(_TOKENS, "The same as `maxTokens`")),
     "conversationId": nullable(_said(ID, "The conversation, instead of its history")),
+    "replaces": nullable(
+        _said(
+            ID,
+            "A question of the conversation that `conversationId` names: the newest "
+            "message takes its place, and that of all behind it",
+        )
+    ),
     "stream": _said(SWITCH, "Server-sent events instead of one object"),
 }
 
@@ -201,6 +212,7 @@ SHAPES: dict[str, Schema] = {
             "content": TEXT,
             "state": {"type": "string", "enum": list(Message.State.values)},
             "createdAt": MOMENT,
+            "durationMs": nullable(_said(NUMBER, "How long an answer took in all")),
             "provider": nullable(TEXT),
             "model": nullable(TEXT),
             "finishReason": nullable(_REASON),

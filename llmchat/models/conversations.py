@@ -27,8 +27,9 @@ class Conversation(models.Model):
 
     `thread_hash` is the hash of all stored messages in order (`conversations.py`); it
     finds the conversation when a client sends its whole history. `message_count` is
-    the position of the next message. The totals of the messages are stored here too
-    (`totals.py`), so that a list of conversations reads no messages.
+    the position of the next message; of those before it `replaced_count` are replaced
+    and so no part of the history any more. The totals of the messages are stored here
+    too (`totals.py`), so that a list of conversations reads no messages.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -43,6 +44,9 @@ class Conversation(models.Model):
     )
     thread_hash = models.CharField(max_length=64, editable=False)
     message_count = models.PositiveIntegerField(default=0, editable=False)
+    replaced_count = models.PositiveIntegerField(
+        default=0, db_default=0, editable=False
+    )
     model = models.CharField(
         max_length=128,
         blank=True,
@@ -97,8 +101,9 @@ class Message(models.Model):
     """One message of a conversation; an assistant message is one stored stream.
 
     `extra` is what it holds besides text, as `books/extra.py` writes it, "" for
-    nothing. `worker` names the process that streams the answer. Until its end, the text
-    is in pieces (`workers.py`).
+    nothing. What is `replaced_by` another question is kept for its costs, and was part
+    of the history of the answers before that one. `worker` names the process that
+    streams the answer. Until its end, the text is in pieces (`workers.py`).
     """
 
     class Role(models.TextChoices):
@@ -121,6 +126,12 @@ class Message(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+"
     )
     position = models.PositiveIntegerField()
+    replaced_by = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("Position of the question that took its place."),
+    )
     role = models.CharField(max_length=16, choices=Role)
     content = models.TextField(blank=True)
     extra = models.TextField(
@@ -198,6 +209,11 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role}: {self.content[:40]}"
+
+    @property
+    def is_replaced(self) -> bool:
+        """Return whether it is no part of its conversation any more."""
+        return self.replaced_by is not None
 
     @property
     def first_token_ms(self) -> int | None:

@@ -62,6 +62,7 @@ _MESSAGE_FIELDS = (
     "first_token_at",
     "finished_at",
     "extra",
+    "replaced_by",
 )
 _ACCOUNT_FIELDS = ("id", "username")
 _PERSONAL_FIELDS = ("email", "first_name", "last_name", "date_joined")

@@ -72,15 +72,22 @@ def owned(user_id: int, ident: str) -> QuerySet[Conversation]:
 
 
 def messages_of(
-    conversation: Conversation, *, cursor: str = "", limit: int = MOST_MESSAGES
+    conversation: Conversation,
+    *,
+    cursor: str = "",
+    limit: int = MOST_MESSAGES,
+    replaced: bool = False,
 ) -> Page[Message]:
     """Return a page of a conversation's messages, the first one first.
 
-    An answer that is being written has its text so far.
+    An answer that is being written has its text so far. `replaced` adds those that
+    are no part of the conversation any more.
 
     Raises: ChatError `bad_request`, for a cursor that none of these pages had.
     """
     rows = Message.objects.filter(conversation=conversation).order_by("position")
+    if not replaced:
+        rows = rows.filter(replaced_by__isnull=True)
     if cursor:
         rows = rows.filter(position__gt=_position(cursor))
     found = with_texts(list(rows[: limit + 1]))
@@ -97,10 +104,12 @@ def all_conversations_of(user_id: int) -> Iterator[Conversation]:
 
 
 def all_messages_of(conversation: Conversation) -> Iterator[Message]:
-    """Yield a conversation's messages, the first one first, a page at a time."""
+    """Yield a conversation's messages, those that are replaced as well, by page."""
     cursor: str | None = ""
     while cursor is not None:
-        page = messages_of(conversation, cursor=cursor, limit=_READ_AT_ONCE)
+        page = messages_of(
+            conversation, cursor=cursor, limit=_READ_AT_ONCE, replaced=True
+        )
         yield from page.rows
         cursor = page.cursor
 
@@ -108,7 +117,8 @@ def all_messages_of(conversation: Conversation) -> Iterator[Message]:
 def messages_until(user_id: int, message_id: UUID) -> list[Message]:
     """Return a user's conversation up to an answer, the first message first.
 
-    Empty where there is no such answer of the user's.
+    It is the one that was answered then, whatever has been replaced since. Empty where
+    there is no such answer of the user's.
     """
     answer = Message.objects.filter(
         pk=message_id, conversation__user_id=user_id, role=Message.Role.ASSISTANT
@@ -116,7 +126,9 @@ def messages_until(user_id: int, message_id: UUID) -> list[Message]:
     if answer is None:
         return []
     rows = Message.objects.filter(
-        conversation_id=answer.conversation_id, position__lte=answer.position
+        Q(replaced_by__isnull=True) | Q(replaced_by__gt=answer.position),
+        conversation_id=answer.conversation_id,
+        position__lte=answer.position,
     )
     return with_texts(list(rows.order_by("position")))
 

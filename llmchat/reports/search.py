@@ -32,9 +32,9 @@ def matching(
 ) -> QuerySet[Conversation]:
     """Return those of `conversations` that match `text`.
 
-    The text is searched in messages and titles, and compared with usernames and with
-    ids of conversations and messages. `user_id` limits the messages to those of
-    one user.
+    The text is searched in messages that are not replaced and in titles, and compared
+    with usernames and with ids of conversations and messages. `user_id` limits the
+    messages to those of one user.
     """
     text = " ".join(text[:_TEXT].replace("\0", " ").split())
     wanted = (
@@ -48,7 +48,7 @@ def matching(
 
 
 def _said(text: str, user_id: int | None) -> list[UUID]:
-    messages = Message.objects.order_by("-created_at")
+    messages = Message.objects.filter(replaced_by__isnull=True).order_by("-created_at")
     if user_id is not None:
         messages = messages.filter(user_id=user_id)
     if connection.vendor != "postgresql":

@@ -14,13 +14,17 @@ from llmchat.errors import REFUSALS, from_provider, refusal
 from llmchat.providers.errors import ProviderError
 from llmchat.providers.types import ToolCall, Usage
 
-CONVERSATION, MESSAGE = uuid.uuid4(), uuid.uuid4()
-PLACE = {"conversationId": str(CONVERSATION), "messageId": str(MESSAGE)}
+CONVERSATION, MESSAGE, QUESTION = (uuid.uuid4() for _ in range(3))
+PLACE = {
+    "conversationId": str(CONVERSATION),
+    "messageId": str(MESSAGE),
+    "questionId": str(QUESTION),
+}
 ERROR = {"sessionId": "s", "error": "Provider not found", "code": "provider_not_found"}
 
 CASES = [
     (
-        Started("s", "openai", "m", CONVERSATION, MESSAGE),
+        Started("s", "openai", "m", CONVERSATION, MESSAGE, QUESTION),
         "llm:stream:start",
         {"sessionId": "s", "provider": "openai", "model": "m", **PLACE},
     ),
@@ -32,6 +36,7 @@ CASES = [
             "m",
             CONVERSATION,
             MESSAGE,
+            QUESTION,
             "Hi",
             "stop",
             Usage(7, 3, "provider"),
@@ -55,6 +60,7 @@ CASES = [
             "m",
             CONVERSATION,
             MESSAGE,
+            QUESTION,
             "",
             "tool_calls",
             Usage(7, 3, "provider"),
@@ -85,12 +91,14 @@ CASES = [
         },
     ),
     (
-        Failed("s", refusal("provider_not_found"), "Hi", CONVERSATION, MESSAGE),
+        Failed(
+            "s", refusal("provider_not_found"), "Hi", CONVERSATION, MESSAGE, QUESTION
+        ),
         "llm:stream:error",
         {**ERROR, "partialResponse": "Hi", **PLACE},
     ),
     (
-        Cancelled("s", CONVERSATION, MESSAGE, ""),
+        Cancelled("s", CONVERSATION, MESSAGE, QUESTION, ""),
         "llm:stream:cancelled",
         {"sessionId": "s", "partialResponse": "", **PLACE},
     ),

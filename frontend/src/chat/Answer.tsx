@@ -17,10 +17,10 @@ export function Answer({ message, isLast, running, turns }: AnswerProps) {
   const label = turns.labelOf(message.provider);
   return (
     <article className="message answer" data-state={message.state}>
-      <h2 className="byline">
+      <h3 className="byline">
         <span className="visually-hidden">Answer of </span>
         {message.model ?? label}
-      </h2>
+      </h3>
       {message.content !== "" && (
         <div className="prose" dir="auto">
           <Markdown text={message.content} streaming={running !== null} />

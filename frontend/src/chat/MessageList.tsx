@@ -30,7 +30,7 @@ export function MessageList({ chat, turns }: MessageListProps) {
         className="messages"
         ref={end.list}
         role="region"
-        aria-label="Messages"
+        aria-label="Conversation"
         tabIndex={0}
       >
         <div className="messages-column" ref={end.content}>

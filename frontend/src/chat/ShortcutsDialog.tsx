@@ -4,7 +4,7 @@ import { SHORTCUTS } from "./shortcuts";
 export function ShortcutsDialog({ open, onClose }: { open: boolean; onClose: () => void }) {
   return (
     <Dialog open={open} onClose={onClose} title="Keyboard shortcuts" size="s">
-      <dl className="shortcuts">
+      <dl className="shortcuts" data-autofocus tabIndex={-1}>
         {SHORTCUTS.map(({ keys, what }) => (
           <div key={what}>
             <dt>{what}</dt>

@@ -28,7 +28,8 @@ function written({ usage, durationMs }: Message): string | null {
   const about = usage.source === "estimated" ? "about " : "";
   const tokens = `${about}${count(usage.outputTokens, "token")}`;
   if (!durationMs) return tokens;
-  return `${tokens}, ${Math.round((usage.outputTokens * 1000) / durationMs)} a second`;
+  const rate = Math.round((usage.outputTokens * 1000) / durationMs);
+  return rate === 0 ? tokens : `${tokens}, ${rate} a second`;
 }
 
 function fact(name: string, value: string | null): Fact | null {

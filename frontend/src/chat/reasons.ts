@@ -11,7 +11,7 @@ const REASONS: Record<string, string> = {
   provider_rate_limited: "{label} has too much to do for this server right now.",
   provider_unavailable: "{label} cannot be reached right now.",
   provider_timeout: "{label} took too long to answer.",
-  provider_error: "{label} broke off.",
+  provider_error: "{label} broke off in the middle of the answer.",
   provider_not_found: "This provider is not offered any more.",
   model_not_found: "{label} does not offer this model any more.",
   permission_denied: "Your account may not use this model.",

@@ -133,7 +133,8 @@ function ended(chat: Chat, end: Partial<Message>, at: number): Chat {
   const { running } = chat;
   if (running === null) return chat;
   const messages = chat.messages.slice();
-  const durationMs = at - running.startedAt;
+  // Another machine's clock may have told when it began.
+  const durationMs = Math.max(0, at - running.startedAt);
   change(messages, -1, { ...end, createdAt: at, durationMs });
   return { ...chat, messages, running: null, endedAt: at };
 }
@@ -166,7 +167,7 @@ function loaded(chat: Chat, event: ChatEvent & { type: "loaded" }): Chat {
   const { conversationId, at } = event;
   const messages = withOldKeys(event.messages, chat.messages);
   const last = messages.at(-1);
-  const startedAt = chat.running?.startedAt ?? at;
+  const startedAt = chat.running?.startedAt ?? messages.at(-2)?.createdAt ?? at;
   const running =
     last?.state === "streaming"
       ? { sessionId: null, messageId: last.id, phase: "resuming" as const, startedAt }

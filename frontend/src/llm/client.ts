@@ -13,7 +13,15 @@ import { toProblem } from "./problems";
 import { newSessionId, type Run } from "./run";
 import { ChatStore } from "./store";
 import { Streams } from "./streams";
-import { brokenOff, historyOf, isStored, lastOptions, settingsOf } from "./turns";
+import {
+  brokenOff,
+  historyOf,
+  isOnlyHere,
+  isStored,
+  lastOptions,
+  placeOf,
+  settingsOf,
+} from "./turns";
 import type {
   Activity,
   AskOptions,
@@ -32,12 +40,6 @@ export interface ClientOptions {
   onLoggedOut?: () => void;
   /** How a socket is made; tests give their own. */
   openSocket?: OpenSocket;
-}
-
-/** Where a question belongs. */
-interface Place {
-  conversationId?: string;
-  replaces?: string;
 }
 
 export class LLMClient {
@@ -117,7 +119,10 @@ export class LLMClient {
     return key;
   }
 
-  /** Reads a chat anew, unless it is being answered. */
+  /**
+   * Reads a chat anew, with what other tabs have asked and with the costs. One that is
+   * being answered, or has a question that the server has not taken, stays as it is.
+   */
   reload(key: string): void {
     const conversationId = this.#store.get(key)?.conversationId;
     if (conversationId) void this.#load(key, conversationId);
@@ -192,7 +197,7 @@ export class LLMClient {
     const options = given ?? this.#options.get(chat.key) ?? lastOptions(chat);
     if (chat.running || chat.loading || text.trim() === "" || !options) return false;
     this.#options.set(chat.key, options);
-    const place = this.#placeOf(chat, index);
+    const place = placeOf(chat, index, this.#replaced.get(chat.key));
     if (place.replaces !== undefined) this.#replaced.set(chat.key, place.replaces);
     const kept = this.#kept(chat, index, options);
     const question = { content: text, role: "user" as const };
@@ -218,19 +223,6 @@ export class LLMClient {
     this.#store.notify();
   }
 
-  /**
-   * A question is replaced where it is stored. Where its id is not known, the history
-   * alone says where the chat goes on.
-   */
-  #placeOf(chat: Chat, index: number): Place {
-    const replaced = chat.messages[index];
-    const isStored = replaced?.id != null || chat.messages[index + 1]?.id != null;
-    if (chat.conversationId === null || (isStored && replaced?.id === null)) return {};
-    const place = { conversationId: chat.conversationId };
-    const replaces = replaced?.id ?? this.#replaced.get(chat.key);
-    return replaces === undefined ? place : { ...place, replaces };
-  }
-
   /** What stays of a chat; instructions belong to one that is not stored yet. */
   #kept(chat: Chat, index: number, { instructions }: AskOptions): Message[] {
     const kept = chat.messages.slice(0, index);
@@ -242,15 +234,18 @@ export class LLMClient {
   }
 
   async #load(key: string, conversationId: string): Promise<void> {
-    if (this.#store.get(key)?.running) return;
-    this.#store.change(key, { type: "loading", conversationId });
+    const shown = this.#store.get(key)?.messages ?? [];
+    if (shown.some(isOnlyHere)) return;
+    if (shown.length === 0) this.#store.change(key, { type: "loading", conversationId });
     this.#store.notify();
     try {
       const messages = await readConversation(conversationId);
-      if (this.#store.get(key)?.loading) this.#showStored(key, conversationId, messages);
+      if (this.#store.get(key)?.messages !== shown) return; // asked meanwhile
+      this.#showStored(key, conversationId, messages);
     } catch (error) {
       this.#noteLoggedOut(error);
-      this.#store.change(key, { type: "not loaded", problem: toProblem(error) });
+      const isOld = shown.length > 0 && (error as ApiError).status !== 404;
+      if (!isOld) this.#store.change(key, { type: "not loaded", problem: toProblem(error) });
     }
     this.#store.notify();
   }

@@ -34,22 +34,24 @@ export function useClient(): LLMClient | null {
 
 /** Undefined once the chat is forgotten. */
 export function useChat(client: LLMClient, key: string): Chat | undefined {
-  return useSyncExternalStore(client.subscribe, () => client.getChat(key));
+  return useRead(client, () => client.getChat(key));
 }
 
 /** What happens in the conversations, for a list of them; not changed by each token. */
 export function useActivity(client: LLMClient): readonly Activity[] {
-  return useSyncExternalStore(client.subscribe, () => client.activity);
+  return useRead(client, () => client.activity);
 }
 
 export function useConnection(client: LLMClient): {
   connection: ConnectionState;
   connectionProblem: Problem | null;
 } {
-  const connection = useSyncExternalStore(client.subscribe, () => client.connection);
-  const connectionProblem = useSyncExternalStore(
-    client.subscribe,
-    () => client.connectionProblem,
-  );
+  const connection = useRead(client, () => client.connection);
+  const connectionProblem = useRead(client, () => client.connectionProblem);
   return { connection, connectionProblem };
+}
+
+/** On a server that renders pages, the client is one that has not connected yet. */
+function useRead<T>(client: LLMClient, read: () => T): T {
+  return useSyncExternalStore(client.subscribe, read, read);
 }

@@ -69,10 +69,11 @@ export class ChatStore {
 
   #activities(): Activity[] {
     const all = new Map(this.#elsewhere);
-    for (const { key, conversationId, running, endedAt } of this.#chats.values()) {
+    for (const { key, conversationId, endedAt, ...chat } of this.#chats.values()) {
       if (conversationId === null) continue;
-      const isRunning = running !== null;
-      all.set(conversationId, { conversationId, chatKey: key, running: isRunning, endedAt });
+      const known = chat.loading && this.#elsewhere.get(conversationId)?.running;
+      const running = chat.running !== null || known === true;
+      all.set(conversationId, { conversationId, chatKey: key, running, endedAt });
     }
     return [...all.values()];
   }

@@ -17,6 +17,20 @@ export function historyOf(messages: Message[]): ChatMessage[] {
     .map(({ role, content }) => ({ role, content }));
 }
 
+/**
+ * Where a question belongs that is asked at `index`. What is there is replaced where it
+ * is stored, or else `replaced`, which is stored and no longer shown. Where the id is not
+ * known, the history alone says where the chat goes on.
+ */
+export function placeOf(chat: Chat, index: number, replaced: string | undefined) {
+  const question = chat.messages[index];
+  const isStored = question?.id != null || chat.messages[index + 1]?.id != null;
+  if (chat.conversationId === null || (isStored && question?.id === null)) return {};
+  const { conversationId } = chat;
+  const replaces = question?.id ?? replaced;
+  return replaces === undefined ? { conversationId } : { conversationId, replaces };
+}
+
 /** The fields of a request that say who answers, and how. */
 export function settingsOf(options: AskOptions) {
   const { instructions: _, ...settings } = options;
@@ -40,6 +54,11 @@ export function isStored(
   const last = stored.filter(({ role }) => role === "user").at(-1);
   if (last === undefined || last.content !== request?.messages.at(-1)?.content) return false;
   return request.replaces !== undefined || !chat.messages.some(({ id }) => id === last.id);
+}
+
+/** An answer that is being written, or that the server has refused to write. */
+export function isOnlyHere({ role, id, state }: Message): boolean {
+  return state === "streaming" || (role === "assistant" && id === null);
 }
 
 /** An answer that is stored as being written, and that nobody writes. */

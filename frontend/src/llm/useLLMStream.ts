@@ -1,18 +1,16 @@
 /** One chat in a component, on the page's client or on one of its own. */
-import { useEffect, useMemo, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 
 import { emptyChat } from "./chat";
-import { LLMClient } from "./client";
+import { type ClientOptions, LLMClient } from "./client";
 import { useChat, useClient, useConnection } from "./context";
 import type { AskOptions, Chat, ConnectionState, Problem } from "./types";
 
-export interface LLMStreamOptions {
-  /** By default that of the `LLMProvider` around, or else one of the hook's own. */
+export interface LLMStreamOptions extends ClientOptions {
+  /** One that is open; by default that of the `LLMProvider` around, or else a new one. */
   client?: LLMClient;
-  /** The key of a chat of the client; by default a new chat. */
+  /** The key of a chat of the client, which then stays; by default a new chat. */
   chat?: string;
-  /** Of a client of its own: called when the user must log in again. */
-  onLoggedOut?: () => void;
   /** Of a client of its own: whether unmounting stops the answers. By default it does. */
   stopOnUnmount?: boolean;
 }
@@ -74,12 +72,8 @@ function actionsOf(
 function useGivenOrOwnClient(options: LLMStreamOptions): LLMClient {
   const around = useClient();
   const given = options.client ?? around;
-  const [onLoggedOut] = useState(() => ({ call: options.onLoggedOut }));
-  onLoggedOut.call = options.onLoggedOut;
-  const stop = options.stopOnUnmount ?? true;
-  const [own] = useState(
-    () => given ?? new LLMClient({ onLoggedOut: () => onLoggedOut.call?.() }),
-  );
+  const { stopOnUnmount: stop = true } = options;
+  const own = useOwnClient(options);
   const client = given ?? own;
 
   useEffect(() => {
@@ -89,4 +83,13 @@ function useGivenOrOwnClient(options: LLMStreamOptions): LLMClient {
   }, [given, own, stop]);
 
   return client;
+}
+
+function useOwnClient(options: ClientOptions): LLMClient {
+  const latest = useRef(options);
+  latest.current = options;
+  const [own] = useState(
+    () => new LLMClient({ ...options, onLoggedOut: () => latest.current.onLoggedOut?.() }),
+  );
+  return own;
 }

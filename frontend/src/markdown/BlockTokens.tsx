@@ -74,7 +74,7 @@ function Heading({ heading }: { heading: Tokens.Heading }) {
 
 function List({ list, open }: { list: Tokens.List; open: boolean }) {
   const items = list.items.map((item, index) => (
-    <Item key={index} raw={item.raw} item={item} open={open && index === list.items.length - 1} />
+    <Item key={index} item={item} open={open && index === list.items.length - 1} />
   ));
   if (!list.ordered) return <ul dir="auto">{items}</ul>;
   return (
@@ -85,7 +85,6 @@ function List({ list, open }: { list: Tokens.List; open: boolean }) {
 }
 
 interface ItemProps {
-  raw: string;
   item: Tokens.ListItem;
   open: boolean;
 }
@@ -99,13 +98,14 @@ const Item = memo(
       </li>
     );
   },
-  // What is in brackets may have become a link by a definition below.
-  (before, after) =>
-    before.raw === after.raw &&
-    !after.raw.includes("[") &&
-    before.open === after.open &&
-    before.item.loose === after.item.loose,
+  (before, after) => before.open === after.open && isSame(before.item, after.item),
 );
+
+/** What is in brackets may have become a link by a definition below. */
+function isSame(before: Tokens.ListItem, after: Tokens.ListItem): boolean {
+  if (before === after) return true;
+  return before.raw === after.raw && before.loose === after.loose && !after.raw.includes("[");
+}
 
 function isNoBox(token: Token): boolean {
   return token.type !== "checkbox";

@@ -31,5 +31,10 @@ interface OneBlockProps {
 
 /** Finished blocks keep their identity, so React passes them by. */
 const OneBlock = memo(function OneBlock({ block, open }: OneBlockProps) {
-  return <BlockTokens tokens={block.tokens} open={open} />;
+  if (!block.continues) return <BlockTokens tokens={block.tokens} open={open} />;
+  return (
+    <div className="md-continued">
+      <BlockTokens tokens={block.tokens} open={open} />
+    </div>
+  );
 });

@@ -33,6 +33,7 @@ const Row = memo(
   },
   // What is in brackets may have become a link by a definition below.
   (before, after) => {
+    if (before.cells === after.cells) return true;
     const text = textOf(after.cells);
     return textOf(before.cells) === text && !text.includes("[");
   },

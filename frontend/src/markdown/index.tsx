@@ -1,32 +1,34 @@
 /**
- * Markdown, loaded when it is first shown. Until then, and where it cannot be loaded,
- * a text is shown as it is.
+ * Markdown, loaded when it is first shown. Until then, and where it cannot be loaded or
+ * shown, a text is shown as it is.
  */
 
-import { lazy, Suspense } from "react";
+import { Component, lazy, type ReactNode, Suspense } from "react";
 
 import type { MarkdownProps } from "./Markdown";
 
 export type { MarkdownProps } from "./Markdown";
 
-let loading: Promise<{ default: (props: MarkdownProps) => React.ReactNode }> | null = null;
+type Shown = (props: MarkdownProps) => ReactNode;
+
+let loading: Promise<{ default: Shown }> | null = null;
 
 /** Begin to load it, before there is anything to show. */
-export function preloadMarkdown(): Promise<unknown> {
+export function preloadMarkdown(): Promise<{ default: Shown }> {
   loading ??= import("./Markdown").catch(() => ({ default: PlainText }));
   return loading;
 }
 
-const Loaded = lazy(async () => {
-  await preloadMarkdown();
-  return loading as NonNullable<typeof loading>;
-});
+const Loaded = lazy(preloadMarkdown);
 
 export function Markdown(props: MarkdownProps) {
+  const plain = <PlainText {...props} />;
   return (
-    <Suspense fallback={<PlainText {...props} />}>
-      <Loaded {...props} />
-    </Suspense>
+    <Boundary fallback={plain}>
+      <Suspense fallback={plain}>
+        <Loaded {...props} />
+      </Suspense>
+    </Boundary>
   );
 }
 
@@ -36,4 +38,22 @@ function PlainText({ text }: MarkdownProps) {
       {text}
     </div>
   );
+}
+
+interface BoundaryProps {
+  fallback: ReactNode;
+  children: ReactNode;
+}
+
+/** One answer that cannot be shown must not take the page with it. */
+class Boundary extends Component<BoundaryProps, { failed: boolean }> {
+  override state = { failed: false };
+
+  static getDerivedStateFromError() {
+    return { failed: true };
+  }
+
+  override render(): ReactNode {
+    return this.state.failed ? this.props.fallback : this.props.children;
+  }
 }

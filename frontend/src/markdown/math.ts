@@ -30,9 +30,11 @@ export const mathExtensions: TokenizerAndRendererExtension[] = [
 
 /** It is asked for each paragraph, so it looks no further than that. */
 function startOfBlock(src: string): number | undefined {
-  const end = src.indexOf("\n\n");
-  const paragraph = end < 0 ? src.slice(0, MAX_TEX) : src.slice(0, end);
-  const found = paragraph.search(/\n {0,3}(?:\$\$|\\\[)/);
+  const near = src.slice(0, MAX_TEX);
+  const end = near.indexOf("\n\n");
+  const paragraph = end < 0 ? near : near.slice(0, end);
+  if (!paragraph.includes("$$") && !paragraph.includes("\\]")) return undefined;
+  const found = paragraph.search(/\n {0,3}(?:\$\$\s*[^\s$][^$]*\$\$|\\\[(?:(?!\\\]|\\\[)[^])+\\\])/);
   return found < 0 ? undefined : found + 1;
 }
 

@@ -9,16 +9,33 @@ export const MAX_DEPTH = 12;
 /** A block of more characters is text, unless it is code. */
 export const MAX_BLOCK = 40_000;
 /**
- * What a block's emphasis, links and the like may cost: the characters that are looked
- * at. Markdown has texts for which that is quadratic, `*a_*a_…` for one.
+ * What the emphasis, links and the like of a block may cost, and those of a text: the
+ * characters that are looked at, some ten nanoseconds each. Markdown has texts for
+ * which that is quadratic, `*a_*a_…` for one.
  */
-const MAX_WORK = 3_000_000;
+const MAX_WORK_OF_BLOCK = 8_000_000;
+const MAX_WORK = 40_000_000;
+const WORK_OF_BLOCK = 1_000;
+
+/** What may still be spent on a text. */
+export interface Budget {
+  left: number;
+}
+
+export function newBudget(): Budget {
+  return { left: MAX_WORK };
+}
 
 class TooMuchWork extends Error {}
 
 class BoundedTokenizer extends Tokenizer {
   private depth = 0;
-  private work = 0;
+  private left: number;
+
+  constructor(private readonly budget: Budget, most: number) {
+    super();
+    this.left = most;
+  }
 
   override blockquote(src: string): Tokens.Blockquote | undefined {
     return this.nested(src, /^ {0,3}>/, () => super.blockquote(src));
@@ -41,6 +58,12 @@ class BoundedTokenizer extends Tokenizer {
     return { type: "br", raw } as unknown as Tokens.Tag;
   }
 
+  /** The first that is tried for each block. */
+  override space(src: string): Tokens.Space | undefined {
+    this.spend(WORK_OF_BLOCK);
+    return super.space(src);
+  }
+
   /** The first that is tried at each place of a line. */
   override escape(src: string): Tokens.Escape | undefined {
     this.spend(src.length);
@@ -53,8 +76,9 @@ class BoundedTokenizer extends Tokenizer {
   }
 
   private spend(characters: number): void {
-    this.work += characters;
-    if (this.work > MAX_WORK) throw new TooMuchWork();
+    this.left -= characters;
+    this.budget.left -= characters;
+    if (this.left < 0 || this.budget.left < 0) throw new TooMuchWork();
   }
 
   private nested<T>(src: string, marker: RegExp, parse: () => T): T | undefined {
@@ -71,8 +95,8 @@ class BoundedTokenizer extends Tokenizer {
 
 const options = new Marked({ gfm: true }, { extensions: mathExtensions }).defaults;
 
-function newLexer(): Lexer {
-  return new Lexer({ ...options, tokenizer: new BoundedTokenizer() });
+function newLexer(budget: Budget, most: number): Lexer {
+  return new Lexer({ ...options, tokenizer: new BoundedTokenizer(budget, most) });
 }
 
 /** A token that shows its source. */
@@ -82,19 +106,22 @@ export function plain(raw: string): Token {
 
 /** The blocks of a text, not looked into, and the link definitions among them. */
 export function split(source: string): { raws: string[]; links: Links } {
-  const lexer = newLexer();
+  const lexer = newLexer(newBudget(), MAX_WORK);
+  let isWhole = true;
   try {
     lexer.blockTokens(source, lexer.tokens);
   } catch {
-    return { raws: [source], links: {} };
+    isWhole = false;
   }
-  return { raws: lexer.tokens.map((token) => token.raw), links: lexer.tokens.links };
+  const raws = lexer.tokens.map((token) => token.raw);
+  if (!isWhole) raws.push(source.slice(raws.join("").length));
+  return { raws, links: lexer.tokens.links };
 }
 
 /** What is in a block. */
-export function parse(raw: string, links: Links = {}): Token[] {
+export function parse(raw: string, links: Links, budget: Budget): Token[] {
   if (raw.length > MAX_BLOCK && !/^ {0,3}(```|~~~)/.test(raw)) return [plain(raw)];
-  const lexer = newLexer();
+  const lexer = newLexer(budget, MAX_WORK_OF_BLOCK);
   Object.assign(lexer.tokens.links, links);
   try {
     return lexer.lex(raw);

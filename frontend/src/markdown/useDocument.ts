@@ -5,7 +5,7 @@ import { advance, type Document, EMPTY } from "./blocks";
 /** Below this, in milliseconds, reading is done in every frame. */
 const CHEAP_MS = 4;
 /** Of the time, reading takes at most one part in so many. */
-const SHARE = 6;
+const SHARE = 12;
 
 interface Reading {
   document: Document;

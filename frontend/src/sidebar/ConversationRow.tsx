@@ -66,7 +66,7 @@ export function ConversationRow(props: ConversationRowProps) {
         </span>
         {mark !== undefined && (
           <span className="mark" data-mark={mark}>
-            <span className="visually-hidden">, {MARKS[mark]}</span>
+            <span className="visually-hidden">({MARKS[mark]})</span>
           </span>
         )}
       </a>

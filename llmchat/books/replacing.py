@@ -1,0 +1,139 @@
+"""A question that takes the place of another one, and of all that is behind it.
+
+The rows of what is replaced stay: their costs count. They are no part of the
+conversation any more, neither of what is read of it nor of its hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from llmchat.books.conversations import history_hash
+from llmchat.books.sql import Columns, idents, places
+from llmchat.books.turn import Start
+from llmchat.errors import refusal
+from llmchat.models import Conversation, Message
+
+if TYPE_CHECKING:
+    from llmchat.books.facts import Facts
+
+_ROWS = Columns(
+    Message, ["conversation", "id", "position", "role", "content", "extra", "state"]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    id: UUID
+    position: int
+    role: str
+    content: str
+    extra: str
+    state: str
+
+
+@dataclass(slots=True)
+class Thread:
+    """The messages of a conversation that are not replaced, in their order."""
+
+    said: list[_Said] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """From which position on a conversation is replaced, and by which.
+
+    `count` messages are; `thread_hash` is the hash of those before them.
+    """
+
+    conversation_id: UUID
+    position: int
+    replaced_by: int
+    count: int
+    thread_hash: str
+
+
+def wanted(
+    conversations: Mapping[UUID, Conversation], starts: Iterable[Start]
+) -> list[UUID]:
+    """Return in which of the conversations these starts replace something."""
+    found = set()
+    for start in starts:
+        ident = start.turn.conversation_id
+        if start.turn.replaces is None or ident is None or ident not in conversations:
+            continue
+        if conversations[ident].user_id == start.user_id:
+            found.add(ident)
+    return sorted(found)
+
+
+def read(conversation_ids: Sequence[UUID]) -> dict[UUID, Thread]:
+    """Return what is said in these conversations, whose locks the caller has."""
+    threads = {ident: Thread() for ident in conversation_ids}
+    if not threads:
+        return threads
+    sql = (
+        f"SELECT {_ROWS.selected} FROM {_ROWS.table} "
+        f"WHERE conversation_id IN ({places(conversation_ids)}) "
+        "AND replaced_by IS NULL ORDER BY conversation_id, position"
+    )
+    for ident, *values in _ROWS.read(sql, idents(conversation_ids)):
+        threads[ident].said.append(_Said(*values))
+    return threads
+
+
+def cut_of(facts: Facts, start: Start, conversation: Conversation) -> Cut | None:
+    """Return what a turn replaces in the conversation that it goes on with.
+
+    Raises: ChatError `message_not_found`, `conversation_active`.
+    """
+    if start.turn.replaces is None:
+        return None
+    said = facts.threads[conversation.pk].said
+    place = next((row for row in said if row.id == start.turn.replaces), None)
+    if place is None or place.role != Message.Role.USER:
+        raise refusal("message_not_found")
+    if _is_running(facts, conversation, said):
+        raise refusal("conversation_active")
+    before = [row for row in said if row.position < place.position]
+    return Cut(
+        conversation_id=conversation.pk,
+        position=place.position,
+        replaced_by=conversation.message_count,
+        count=len(said) - len(before),
+        thread_hash=history_hash(
+            (row.role, row.content, row.extra)
+            for row in before
+            if row.content or row.extra
+        ),
+    )
+
+
+def _is_running(facts: Facts, conversation: Conversation, said: list[_Said]) -> bool:
+    """Return whether an answer is being written, or begins in the same batch."""
+    running = Message.State.STREAMING
+    return any(row.state == running for row in said) or any(
+        row["conversation"] == conversation.pk and row["state"] == running
+        for row in facts.messages
+    )
+
+
+def apply(facts: Facts, conversation: Conversation, cut: Cut) -> None:
+    """Take what is replaced out of the conversation; the caller stores it."""
+    conversation.thread_hash = cut.thread_hash
+    conversation.replaced_count += cut.count
+    facts.cuts.append(cut)
+
+
+def write(cuts: Iterable[Cut]) -> None:
+    """Mark the rows of what is replaced."""
+    for cut in cuts:
+        rows = Message.objects.filter(
+            conversation_id=cut.conversation_id,
+            position__gte=cut.position,
+            replaced_by__isnull=True,
+        )
+        rows.update(replaced_by=cut.replaced_by)
