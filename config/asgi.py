@@ -25,6 +25,7 @@ from serving.send_limit import SendLimit  # noqa: E402
 
 database.is_serving = True
 prefix: str = settings.FORCE_SCRIPT_NAME or ""
+django: Any = Mounted(django_application, prefix)
 
 # Django keeps a thread per request, and a chat request lasts as long as its answer.
 # `handle` is Django without that thread.
@@ -35,7 +36,7 @@ chat: Any = SendLimit(
 http = URLRouter(
     [
         *(re_path(rf"^{pattern}$", chat) for pattern in ANSWERS),
-        re_path(r"", Mounted(django_application, prefix)),
+        re_path(r"", django),
     ]
 )
 real_time = routing.build(BodyLimit(http, lambda: conf.get().max_payload_bytes))

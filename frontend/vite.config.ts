@@ -1,5 +1,10 @@
-import type { Plugin } from "vite";
+import { loadEnv, type Plugin } from "vite";
 import { defineConfig } from "vitest/config";
+
+// What the dev server leaves to `make run`, which listens on the PORT of .env.
+const SERVED = ["/llm", "/v1", "/auth", "/admin", "/static", "/docs", "/schema"];
+const { PORT = "3000" } = loadEnv("", "..", "PORT");
+const SERVER = `http://localhost:${PORT}`;
 
 // Django's template names `chat.js` and `chat.css`, so they have fixed names here; its
 // storage adds the hashes for production. Everything else is loaded by modules and has
@@ -11,6 +16,12 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   publicDir: false,
   base: "./",
+  server: {
+    proxy: {
+      ...Object.fromEntries(SERVED.map((path) => [`^${path}(/|$)`, SERVER])),
+      "/socket.io": { target: SERVER, ws: true },
+    },
+  },
   esbuild: { jsx: "automatic" },
   plugins: [onlyWoff2()],
   test: {

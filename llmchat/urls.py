@@ -8,6 +8,7 @@ from llmchat.api import (
     conversation_views,
     key_views,
     metrics_view,
+    provider_views,
     readiness,
     stream_views,
     usage_views,
@@ -58,7 +59,9 @@ urlpatterns = [
     re_path(
         r"^auth/keys/(?P<key_id>[^/]+)/?$", key_views.KeyView.as_view(), name="key"
     ),
-    re_path(r"^llm/providers/?$", views.ProvidersView.as_view(), name="providers"),
+    re_path(
+        r"^llm/providers/?$", provider_views.ProvidersView.as_view(), name="providers"
+    ),
     re_path(r"^llm/usage/?$", usage_views.UsageView.as_view(), name="usage"),
     re_path(r"^llm/export/?$", account_export.ExportView.as_view(), name="export"),
     re_path(

@@ -21,8 +21,10 @@ from whitenoise.responders import StaticFile
 
 from serving import cors
 
-# Where Vite writes what it has named by its content (frontend/vite.config.ts).
-_BUILT = "llmchat/build/assets/"
+# Where Vite names all files by their content, but for those that a template names
+# (frontend/vite.config.ts).
+_BUILT = "llmchat/build/"
+_NAMED_BY_TEMPLATES = frozenset({"chat.js", "chat.css"})
 
 Respond = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
@@ -70,9 +72,11 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):
         Django's is in the names that templates write, Vite's in those that the page's
         script loads.
         """
-        return url.startswith(f"{self.static_prefix}{_BUILT}") or bool(
-            super().immutable_file_test(path, url)
-        )
+        folder, _, name = url.rpartition("/")
+        is_built = f"{folder}/" == f"{self.static_prefix}{_BUILT}"
+        if is_built and name not in _NAMED_BY_TEMPLATES:
+            return True
+        return bool(super().immutable_file_test(path, url))
 
     async def _next(self, request: HttpRequest) -> HttpResponseBase:
         respond: Respond = self.get_response

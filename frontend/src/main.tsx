@@ -12,8 +12,6 @@ import "./sidebar/sidebar.css";
 
 configure({ baseUrl: basePath() });
 
-configure({ baseUrl: basePath() });
-
 const container = document.getElementById("llmchat");
 if (container === null) throw new Error("The page has no element #llmchat.");
 createRoot(container).render(

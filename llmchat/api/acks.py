@@ -9,9 +9,12 @@ from llmchat.realtime import Ack
 
 
 def reject(ack: Ack | None, error: ChatError) -> None:
-    """Say no."""
+    """Say no, and when to try again where that is known."""
     if ack is not None:
-        ack({"ok": False, "error": error.text, "code": error.code})
+        answer = {"ok": False, "error": error.text, "code": error.code}
+        if error.retry_after is not None:
+            answer["retryAfter"] = error.retry_after
+        ack(answer)
 
 
 def accept(ack: Ack | None, stream: LiveStream, error: ChatError | None = None) -> None:

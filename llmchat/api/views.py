@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import uuid4
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -10,13 +9,9 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import get_script_prefix
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 import accounts.conf
 from accounts.verified import Scope
-from llmchat.access import catalogue
-from llmchat.access.catalogue import Offer
-from llmchat.access.permissions import Access, access_of
 from llmchat.access.ratelimit import count_message
 from llmchat.answers import runtime
 from llmchat.answers.answer import start_answer
@@ -28,14 +23,12 @@ from llmchat.api.async_view import (
     EventStream,
     follow,
     quiet,
-    user_id_of,
     verified_of,
 )
 from llmchat.api.reading import reading
 from llmchat.api.validation import CHAT_FIELDS, turn_from, validated
 from llmchat.api.wire import payload
 from llmchat.books.turn import Turn
-from llmchat.database import read_database
 from llmchat.errors import refusal
 
 
@@ -56,43 +49,6 @@ class ChatView(AsyncAPIView):
         if fields.get("stream"):
             return await _streamed(turn, stream)
         return await _whole(turn, stream)
-
-
-class ProvidersView(AsyncAPIView):
-    """`GET /llm/providers`: what a client may name as `provider`."""
-
-    scopes = {"GET": Scope.READ}
-
-    async def get(self, request: Request) -> Response:
-        """List the enabled providers that the user may use.
-
-        `models` are those known by name, `allowedModels` patterns of those allowed;
-        `configured` says whether it has a key and an address, `usable` whether it can
-        answer now; where it cannot, `error` and `code` say why not.
-        """
-        user_id = user_id_of(request)
-        return Response({"providers": await read_database(_providers, user_id)})
-
-
-def _providers(user_id: int) -> list[dict[str, Any]]:
-    access = access_of(user_id)
-    return [_offered(offer, access) for offer in catalogue.offers(access)]
-
-
-def _offered(offer: Offer, access: Access) -> dict[str, Any]:
-    name, model = offer.row.name, offer.row.default_model
-    fields: dict[str, Any] = {
-        "name": name,
-        "label": offer.row.label,
-        "model": model,
-        "models": access.named_models(name, model),
-        "allowedModels": access.patterns(name),
-        "configured": offer.configured,
-        "usable": offer.refusal is None,
-    }
-    if offer.refusal is not None:
-        fields |= {"error": offer.refusal.text, "code": offer.refusal.code}
-    return fields
 
 
 @reading

@@ -67,7 +67,7 @@ OPERATIONS = {
         tag="Chat",
         answers={
             200: Answer(
-                "The providers",
+                "The providers, those first that can answer now, then by name",
                 {JSON: record({"providers": list_of(ref("Provider"))})},
             )
         },

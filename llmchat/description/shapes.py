@@ -202,7 +202,11 @@ SHAPES: dict[str, Schema] = {
             "configured": _said(SWITCH, "Whether it has a key and an address"),
             "usable": _said(SWITCH, "Whether it can answer now"),
         },
-        {"error": _said(TEXT, "Why it is not usable"), "code": TEXT},
+        {
+            "error": _said(TEXT, "Why it is not usable"),
+            "code": TEXT,
+            "adminUrl": _said(TEXT, "Where you may change that; a path, for staff"),
+        },
     ),
     "Conversation": record(_CONVERSATION),
     "Message": record(

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.db.models import Model
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -23,11 +23,15 @@ from tests.support.chat_fixtures import end_of, events_of
 
 
 async def _listed(user: Model, name: str) -> dict[str, Any]:
-    def get() -> dict[str, Any]:
+    return next(row for row in await _rows(user) if row["name"] == name)
+
+
+async def _rows(user: Model) -> list[dict[str, Any]]:
+    def get() -> list[dict[str, Any]]:
         client = APIClient()
         client.force_authenticate(user)
-        rows = client.get("/llm/providers").json()["providers"]
-        return next(row for row in rows if row["name"] == name)
+        rows: list[dict[str, Any]] = client.get("/llm/providers").json()["providers"]
+        return rows
 
     return await in_database(get)
 
@@ -54,6 +58,39 @@ async def test_the_list_tells_which_key_is_missing(user, make_row):
     assert (listed["configured"], listed["usable"]) == (False, False)
     assert listed["code"] == "key_not_configured"
     assert listed["error"] == "Claude API key not configured"
+
+
+async def test_the_list_begins_with_what_is_usable(user, make_row, settings):
+    for name in ("claude", "gemini", "openai"):
+        await make_row(name)
+    settings.LLMCHAT = settings.LLMCHAT | {
+        "openai_api_key": "sk-good",
+        "gemini_api_key": "sk-good",
+    }
+
+    rows = [row["name"] for row in await _rows(user) if row["name"] != "local"]
+
+    assert rows[:2] == ["gemini", "openai"]
+    assert "claude" in rows[2:]
+
+
+async def test_the_list_leads_those_who_may_to_where_a_provider_is_configured(
+    user, make_row
+):
+    row = await make_row("claude")
+    assert "adminUrl" not in await _listed(user, "claude")
+
+    user.is_staff = True
+    await in_database(user.save)
+    assert "adminUrl" not in await _listed(user, "claude")
+
+    def allow() -> None:
+        named = Permission.objects.get(codename="add_providerkey")
+        user.user_permissions.add(named)
+
+    await in_database(allow)
+    listed = await _listed(user, "claude")
+    assert listed["adminUrl"] == f"/admin/llmchat/providerkey/add/?provider={row.pk}"
 
 
 async def test_the_list_tells_that_the_keys_were_refused_until_they_have_rested(

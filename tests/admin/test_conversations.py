@@ -104,6 +104,22 @@ def test_a_conversation_is_found_by_its_text_title_and_user(
     assert titles(admin_client.get(LIST, {"q": text})) == ["Tales"]
 
 
+def test_what_was_replaced_is_shown_as_replaced_and_not_found_by_its_text(
+    admin_client: Client, ann: User
+) -> None:
+    row = make_conversation(
+        ann, ("user", "an old word"), ("user", "a new one"), title="T"
+    )
+    row.messages.filter(position=0).update(replaced_by=1)
+
+    page = admin_client.get(f"{LIST}{row.pk}/change/").content.decode()
+    found = [titles(admin_client.get(LIST, {"q": q})) for q in ("old word", "new one")]
+
+    assert page.count(">replaced<") == 1
+    assert page.index(">replaced<") < page.index("an old word") < page.index("a new")
+    assert found == [[], [str(row)]]
+
+
 def test_a_conversation_is_found_by_its_id_and_by_a_message_s(ann: User) -> None:
     row = make_conversation(ann)
     make_conversation(ann)

@@ -81,6 +81,16 @@ def test_it_holds_all_that_is_the_users_and_nothing_else(
     assert said == {"Greeting": ["Hello there", "Hi!"], "Another": ["Grüße\u2028"]}
 
 
+def test_what_was_replaced_is_there_and_says_so(client: Client, ann: User) -> None:
+    make_conversation(ann, ("user", "Hi"), ("assistant", "Hello"), ("user", "Hey"))
+    Message.objects.filter(position__lt=2).update(replaced_by=2)
+
+    [row] = exported(client, ann)["conversations"]
+
+    said = [(message["content"], message["replaced"]) for message in row["messages"]]
+    assert said == [("Hi", True), ("Hello", True), ("Hey", False)]
+
+
 def test_however_much_there_is_all_of_it_comes(
     client: Client, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,33 @@ async def test_a_conversation_is_listed_read_renamed_and_deleted(
     assert (await client.delete(address)).json()["code"] == "conversation_not_found"
 
 
+async def test_a_question_is_edited_in_its_conversation(
+    client: httpx.AsyncClient, live_upstream: Upstream
+) -> None:
+    live_upstream.steps = ("Hello",)
+    first = await turn(client)
+    named = {"conversationId": first["conversationId"]}
+    edit = {
+        "messages": [{"role": "user", "content": "Hey"}],
+        "replaces": first["questionId"],
+    }
+
+    alone = await client.post("/llm/chat", json={"provider": "openai"} | edit)
+    done = await turn(client, **named, **edit)
+    again = {"provider": "openai"} | named | edit
+    gone = await client.post("/llm/chat", json=again)
+
+    assert (alone.status_code, alone.json()["code"]) == (400, "bad_request")
+    assert "conversationId" in alone.json()["error"]
+    assert (gone.status_code, gone.json()["code"]) == (404, "message_not_found")
+    read = (await client.get(f"{ADDRESS}/{first['conversationId']}")).json()
+    asked, answered = read["messages"]
+    assert (asked["id"], asked["content"]) == (done["questionId"], "Hey")
+    assert (answered["id"], read["messageCount"]) == (done["messageId"], 2)
+    assert answered["durationMs"] >= 0
+    assert asked["durationMs"] is None
+
+
 async def test_an_empty_conversation_is_gone_on_with(
     client: httpx.AsyncClient, live_upstream: Upstream
 ) -> None:

@@ -143,6 +143,8 @@ BAD_VALUES = [
     ("conversationId", "not-an-id"),
     ("conversationId", 5),
     ("conversationId", {}),
+    ("replaces", "not-an-id"),
+    ("replaces", 5),
 ]
 
 

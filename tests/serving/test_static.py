@@ -56,12 +56,12 @@ def test_collected_files_have_hashed_names_for_ever(
 def test_what_the_page_loads_later_is_cached_for_ever_as_a_script(
     client: Client, collected: Path
 ) -> None:
-    chunk = collected / "llmchat/build/assets/markdown-Ab3dE_g7.js"
+    chunk = collected / "llmchat/build/markdown-Ab3dE_g7.js"
     chunk.parent.mkdir(parents=True, exist_ok=True)
     chunk.write_text("export {};")
     (collected / "llmchat/build/chat.js").write_text("export {};")
 
-    later = client.get("/static/llmchat/build/assets/markdown-Ab3dE_g7.js")
+    later = client.get("/static/llmchat/build/markdown-Ab3dE_g7.js")
     first = client.get("/static/llmchat/build/chat.js")
 
     for answer in (later, first):

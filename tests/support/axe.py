@@ -17,9 +17,14 @@ async (options) => {
     document.getAnimations().forEach((animation) => {
         if (animation.effect.getComputedTiming().endTime < Infinity) animation.finish();
     });
-    const { violations } = await axe.run(document, options);
+    // What a dialog covers can be neither used nor read.
+    const shown = { exclude: [["[data-aria-hidden]"]] };
+    const { violations } = await axe.run(shown, options);
     return violations.map(({ id, nodes }) =>
-        `${id}: ${nodes.map((node) => node.html.slice(0, 200)).join(", ")}`);
+        `${id}: ${nodes.map(told).join(", ")}`);
+    function told({ html, any, all, none }) {
+        return `${html.slice(0, 200)} ${[...any, ...all, ...none][0]?.message}`;
+    }
 }
 """
 
