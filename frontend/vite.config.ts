@@ -1,18 +1,10 @@
-import { defineConfig } from "vitest/config";
+import { defineConfig } from "vite";
 
 // Django's template names the files, so they have fixed names here; the static
 // files storage adds the hashes for production.
 export default defineConfig({
   publicDir: false,
   esbuild: { jsx: "automatic" },
-  test: {
-    environment: "happy-dom",
-    include: ["tests/**/*.test.{ts,tsx}"],
-    // One process and one window for all files.
-    pool: "threads",
-    maxWorkers: 1,
-    isolate: false,
-  },
   build: {
     outDir: "../llmchat/static/llmchat/build",
     emptyOutDir: true,
