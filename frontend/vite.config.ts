@@ -1,5 +1,4 @@
-import { loadEnv, type Plugin } from "vite";
-import { defineConfig } from "vitest/config";
+import { defineConfig, loadEnv, type Plugin } from "vite";
 
 // What the dev server leaves to `make run`, which listens on the PORT of .env.
 const SERVED = ["/llm", "/v1", "/auth", "/admin", "/static", "/docs", "/schema"];
@@ -24,14 +23,6 @@ export default defineConfig({
   },
   esbuild: { jsx: "automatic" },
   plugins: [onlyWoff2()],
-  test: {
-    environment: "happy-dom",
-    include: ["{src,tests}/**/*.test.{ts,tsx}"],
-    // One process and one window for all files.
-    pool: "threads",
-    maxWorkers: 1,
-    isolate: false,
-  },
   build: {
     outDir: "../llmchat/static/llmchat/build",
     emptyOutDir: true,

@@ -52,6 +52,8 @@ export class LLMClient {
   readonly #options = new Map<string, AskOptions>();
   /** By chat: the stored message that the next question replaces. */
   readonly #replaced = new Map<string, string>();
+  /** The chats that are being read. */
+  readonly #reading = new Set<string>();
   readonly #onLoggedOut: () => void;
   #lookTimer: ReturnType<typeof setTimeout> | undefined;
   #count = 0;
@@ -235,18 +237,21 @@ export class LLMClient {
 
   async #load(key: string, conversationId: string): Promise<void> {
     const shown = this.#store.get(key)?.messages ?? [];
-    if (shown.some(isOnlyHere)) return;
+    if (shown.some(isOnlyHere) || this.#reading.has(key)) return;
+    this.#reading.add(key);
     if (shown.length === 0) this.#store.change(key, { type: "loading", conversationId });
+    await null; // whoever calls this while it is drawn must not be told then
     this.#store.notify();
     try {
       const messages = await readConversation(conversationId);
-      if (this.#store.get(key)?.messages !== shown) return; // asked meanwhile
-      this.#showStored(key, conversationId, messages);
+      const isSame = this.#store.get(key)?.messages === shown; // not asked meanwhile
+      if (isSame) this.#showStored(key, conversationId, messages);
     } catch (error) {
       this.#noteLoggedOut(error);
       const isOld = shown.length > 0 && (error as ApiError).status !== 404;
       if (!isOld) this.#store.change(key, { type: "not loaded", problem: toProblem(error) });
     }
+    this.#reading.delete(key);
     this.#store.notify();
   }
 

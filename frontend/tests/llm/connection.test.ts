@@ -78,12 +78,12 @@ test("a recovered connection goes on where it was", async () => {
 
 test("a connection that is not recovered attaches, no text twice and none missing", async () => {
   const { chat, sessionId } = await writingChat();
-  socket().token("l"); // not shown yet
   socket().lose();
   await pass();
   socket().accept();
   expect(socket().sentOf("llm:stream:attach")).toEqual([{ messageId: "a1" }]);
   expect(chat().running?.phase).toBe("resuming");
+  socket().token("lo, "); // is in the text as well
   socket().answerAttach({ ok: true, ...startOf(sessionId), text: "Hello, " });
   socket().token("world");
   await pass();
@@ -145,6 +145,16 @@ test("a question that was lost on the way is sent again, once it is known to be"
   socket().start();
   socket().done("Hello");
   expect(chat().messages[1]?.state).toBe("complete");
+});
+
+test("a question that turns out to have been taken is attached to", async () => {
+  const { client, key, chat } = await connectedClient();
+  client.ask(key, "Hi!", LOCAL);
+  const sessionId = socket().lastSessionId;
+  socket().fail("session_active");
+  expect(socket().sentOf("llm:stream:attach")).toEqual([{ sessionId }]);
+  socket().answerAttach({ ok: true, ...startOf(sessionId), text: "Hel" });
+  expect(chat().messages[1]).toMatchObject({ state: "streaming", content: "Hel" });
 });
 
 test("a question that may have been taken is not sent again by itself", async () => {

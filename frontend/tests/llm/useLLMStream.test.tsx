@@ -1,10 +1,26 @@
 /** The hook in a component, as integrators use it. */
 import { act, cleanup, render, screen } from "@testing-library/react";
-import { StrictMode } from "react";
+import { StrictMode, useState } from "react";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
-import { LLMClient, LLMProvider, type LLMStream, useLLMStream } from "../../src/llm";
-import { openSocket, pass, reset, restore, socket, sockets } from "./fakes";
+import {
+  LLMClient,
+  LLMProvider,
+  type LLMStream,
+  useActivity,
+  useLLMStream,
+} from "../../src/llm";
+import {
+  openSocket,
+  pass,
+  requests,
+  reset,
+  restore,
+  socket,
+  sockets,
+  stored,
+  storedMessage,
+} from "./fakes";
 
 const LOCAL = { provider: "local" };
 let stream: LLMStream;
@@ -18,8 +34,8 @@ afterEach(() => {
   restore();
 });
 
-function Chat({ stopOnUnmount }: { stopOnUnmount?: boolean }) {
-  stream = useLLMStream({ openSocket, ...(stopOnUnmount === false && { stopOnUnmount }) });
+function Chat(options: { stopOnUnmount?: boolean; chat?: string }) {
+  stream = useLLMStream({ openSocket, ...options });
   return (
     <ol>
       {stream.chat.messages.map(({ key, content }) => (
@@ -90,6 +106,33 @@ test("unmounting lets answers go on where that is wanted", async () => {
   act(() => void stream.ask("Hi!", LOCAL));
   unmount();
   expect(socket().sentOf("llm:stream:cancel")).toEqual([]);
+});
+
+test("a component may open a conversation while it is drawn", async () => {
+  stored.set("c1", [storedMessage("q1", "user", "Hi!")]);
+  const warned = vi.spyOn(console, "error");
+  const client = new LLMClient({ openSocket });
+  function Opened() {
+    const [key] = useState(() => client.openChat("c1"));
+    return <Chat chat={key} />;
+  }
+  function List() {
+    return useActivity(client).length;
+  }
+  const page = (opens: boolean) => (
+    <StrictMode>
+      <LLMProvider client={client}>
+        <List />
+        {opens && <Opened />}
+      </LLMProvider>
+    </StrictMode>
+  );
+  const { rerender } = render(page(false));
+  rerender(page(true));
+  await act(() => pass());
+  expect(texts()).toEqual(["Hi!"]);
+  expect(requests.filter((path) => path.includes("c1"))).toHaveLength(1);
+  expect(warned).not.toHaveBeenCalled();
 });
 
 test("components share the client of the page, and leave its answers running", async () => {
