@@ -21,6 +21,9 @@ from whitenoise.responders import StaticFile
 
 from serving import cors
 
+# What vite.config.ts names by its content.
+_BUILT = re.compile(r"/llmchat/build/[\w.-]+-[\w-]{8}\.(?:js|css|woff2)$")
+
 Respond = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 _POLICY = "; ".join(
@@ -61,6 +64,13 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):
         """
         if Path(root).is_dir():
             super().add_files(root, prefix)
+
+    def immutable_file_test(self, path: str, url: str) -> bool:
+        """Return whether a file never changes; the page's own modules have hashes, too.
+
+        WhiteNoise knows only those that `collectstatic` adds.
+        """
+        return bool(_BUILT.search(url)) or super().immutable_file_test(path, url)
 
     async def __call__(  # type: ignore[override]
         self, request: HttpRequest
