@@ -64,7 +64,8 @@ class Site:
 
     def _html(self) -> str:
         return (
-            '<!doctype html><html lang="en"><meta charset="utf-8"><title>Markdown</title>'
+            '<!doctype html><html lang="en"><meta charset="utf-8">'
+            "<title>Markdown</title>"
             f'<link rel="stylesheet" href="{BELOW}{self.style}">'
             f'<script type="module" src="{BELOW}{self.script}"></script>'
             '<main id="place"></main></html>'
