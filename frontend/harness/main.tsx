@@ -5,7 +5,8 @@ import { flushSync } from "react-dom";
 import { createRoot } from "react-dom/client";
 
 import { Markdown } from "../src/markdown";
-import "./harness.css";
+import { HOSTILE } from "../src/markdown/hostile";
+import "./page.css";
 
 interface Frames {
   /** Milliseconds between frames, and what the page itself needed of each. */
@@ -17,7 +18,8 @@ interface Frames {
 declare global {
   interface Window {
     show: (text: string, streaming?: boolean) => number;
-    stream: (text: string, charactersPerSecond: number) => Promise<Frames>;
+    stream: (text: string, from: number, charactersPerSecond: number) => Promise<Frames>;
+    hostile: string[];
   }
 }
 
@@ -42,19 +44,22 @@ function nextFrame(): Promise<number> {
   return new Promise((resolve) => requestAnimationFrame(resolve));
 }
 
+window.hostile = HOSTILE;
+
 /** Show a text as it comes from a model: in each frame what has come since the last. */
-window.stream = async (text, charactersPerSecond) => {
+window.stream = async (text, from, charactersPerSecond) => {
   const frames: Frames = { deltas: [], costs: [], longTasks: [] };
   const observer = new PerformanceObserver((list) => {
     frames.longTasks.push(...list.getEntries().map((entry) => entry.duration));
   });
   observer.observe({ type: "longtask" });
+  window.show(text.slice(0, from), true);
   const start = await nextFrame();
-  for (let last = start, shown = 0; shown < text.length; ) {
+  for (let last = start, shown = from; shown < text.length; ) {
     const now = await nextFrame();
     frames.deltas.push(now - last);
     last = now;
-    shown = Math.ceil(((now - start) / 1000) * charactersPerSecond);
+    shown = from + Math.ceil(((now - start) / 1000) * charactersPerSecond);
     frames.costs.push(window.show(text.slice(0, shown), true));
     window.scrollTo(0, document.documentElement.scrollHeight);
   }
