@@ -6,7 +6,7 @@ PYTHON := $(VENV)/bin/python
 STAMPS := $(VENV)/stamps
 NPM_CI := npm ci --no-audit --no-fund --loglevel=error
 
-PAGE_SOURCES := $(shell find frontend -type f -not -path '*/node_modules/*' 2>/dev/null)
+PAGE_SOURCES := $(shell find frontend -type f -not -path '*/node_modules/*' -not -path 'frontend/tests/*' 2>/dev/null)
 # Where the tests' and the linters' settings come from: nobody's .env.
 CLEAN_ENV := LLMCHAT_ENV_FILE= DJANGO_DEBUG=1
 # One more than there are cores on a small machine: many tests wait for servers.
@@ -39,6 +39,7 @@ serve: install page ## Serve as in production: debug off, static files collected
 
 test: dev page tests/js/node_modules/.stamp ## Run all tests, or the part T=tests/realtime
 	@scripts/install_chromium
+	@cd frontend && npm run --silent test -- --silent --reporter=dot
 	@$(PYTHON) -m pytest $(PYTEST) $(T)
 	@echo "Once more on PostgreSQL: what is stored"
 	@$(PYTHON) -m tests.postgres -q $(PYTEST) $(T)

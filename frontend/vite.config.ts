@@ -22,17 +22,13 @@ export default defineConfig({
     },
   },
   esbuild: { jsx: "automatic" },
-  plugins: [onlyWoff2()],
+  plugins: [onlyWoff2(), noSecondStylesheet()],
   build: {
     outDir: "../llmchat/static/llmchat/build",
     emptyOutDir: true,
     target: "es2022",
     assetsInlineLimit: 0,
-    modulePreload: {
-      polyfill: false,
-      // The page has its stylesheet already.
-      resolveDependencies: (_, names) => names.filter((name) => name !== "chat.css"),
-    },
+    modulePreload: false,
     rollupOptions: {
       input: { chat: "src/entry.ts" },
       output: {
@@ -40,7 +36,7 @@ export default defineConfig({
         chunkFileNames: "[name]-[hash].js",
         assetFileNames: ({ names }) =>
           names.includes("page.css") ? "chat.css" : "[name]-[hash][extname]",
-        manualChunks: (id) => (id.endsWith("/src/main.tsx") ? "page" : undefined),
+        manualChunks: (id) => (id.endsWith("/main.tsx") ? "page" : undefined),
       },
     },
   },
@@ -54,6 +50,22 @@ function onlyWoff2(): Plugin {
     transform(code, id) {
       if (!/katex[^/]*\.css/.test(id)) return null;
       return code.replace(/,url\([^)]*\.(?:woff|ttf)\) format\("[^"]*"\)/g, "");
+    },
+  };
+}
+
+/** What is loaded later asks for the stylesheets of all it imports; the page has its own. */
+function noSecondStylesheet(): Plugin {
+  return {
+    name: "no-second-stylesheet",
+    enforce: "pre",
+    generateBundle: {
+      order: "pre",
+      handler(_, bundle) {
+        for (const chunk of Object.values(bundle)) {
+          if (chunk.type === "chunk") chunk.viteMetadata?.importedCss.delete("chat.css");
+        }
+      },
     },
   };
 }

@@ -1,24 +1,39 @@
-import { useCallback, useEffect, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 
-import { ChatView } from "./ChatView";
-import { LogIn } from "./LogIn";
-import { isLoggedIn, logOut, onLoggedOutElsewhere } from "./session";
+import { AccountProvider, useAccount } from "./account";
+import { forgetDrafts } from "./chat/drafts";
+import { Page } from "./chat/Page";
+import { LLMClient, LLMProvider } from "./llm";
 
-/** The log-in form, or the chat of the logged-in user. */
+/** The way in, or the chats of the logged-in user. */
 export function App() {
-  const [loggedIn, setLoggedIn] = useState(isLoggedIn);
-  const showLogIn = useCallback(() => setLoggedIn(false), []);
-
-  useEffect(() => onLoggedOutElsewhere(showLogIn), [showLogIn]);
-
-  if (!loggedIn) return <LogIn onLoggedIn={() => setLoggedIn(true)} />;
   return (
-    <ChatView
-      onLoggedOut={showLogIn}
-      onLogOut={() => {
-        logOut();
-        showLogIn();
-      }}
-    />
+    <AccountProvider>
+      <Chats />
+    </AccountProvider>
+  );
+}
+
+/** Stays while a session ends and another one of the same user begins. */
+function Chats() {
+  const { session, endSession } = useAccount();
+  const [client] = useState(() => new LLMClient({ onLoggedOut: endSession }));
+
+  const opened = useRef(session);
+
+  useEffect(() => {
+    if (opened.current === session) return;
+    opened.current = session;
+    client.close();
+    client.open();
+  }, [client, session]);
+
+  // Only whoever logs out leaves the chats, and wants nothing to be left of them.
+  useEffect(() => forgetDrafts, []);
+
+  return (
+    <LLMProvider client={client}>
+      <Page client={client} />
+    </LLMProvider>
   );
 }

@@ -23,7 +23,7 @@ PAGE = "docs/integration.md"
 FRONTEND = ROOT / "frontend"
 CLIENT = ROOT / "tests/js/node_modules/socket.io-client/dist/socket.io.esm.min.js"
 # What the documentation names as whole.
-HOOK = ("useLLMStream.ts", "chat.ts", "session.ts", "api.ts")
+HOOK = "llm"
 MAIN = """
 import { createRoot } from "react-dom/client";
 import { Chat } from "./Chat";
@@ -52,7 +52,7 @@ def server(start_server: StartServer, upstream_env: dict[str, str]) -> LiveServe
 def block(server: LiveServer, language: str, holding: str) -> str:
     """Return a block that asks the test's provider."""
     code = aimed_at(server, server.account(), script(PAGE, language, holding))
-    assert code.count('("local"') + code.count(', "local"') == 1
+    assert code.count('"local"') == 1
     return code.replace('"local"', '"openai"')
 
 
@@ -76,9 +76,9 @@ def react_page(
 ) -> Iterator[str]:
     """The hook's files and the component in a project of their own, compiled."""
     project = tmp_path_factory.mktemp("react")
-    for name in HOOK:
-        shutil.copy(FRONTEND / "src" / name, project)
+    shutil.copytree(FRONTEND / "src" / HOOK, project / HOOK)
     (project / "Chat.tsx").write_text(block(server, "tsx", "// Chat.tsx"))
+    (project / "Page.tsx").write_text(script(PAGE, "tsx", "// Page.tsx"))
     (project / "main.tsx").write_text(MAIN)
     (project / "index.html").write_text(INDEX)
     options = json.dumps({"compilerOptions": COMPILER_OPTIONS})

@@ -36,11 +36,23 @@ class Upstream:
         self.answered = asyncio.Event()
         self.hung_up = asyncio.Event()
         self.base_url = ""
+        self._serving: set[asyncio.Task[Any]] = set()
+
+    async def close(self) -> None:
+        """Hang up on whoever still waits for an answer."""
+        tasks = list(self._serving)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Called for each connection."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         headers = dict(
             line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line
@@ -51,16 +63,18 @@ class Upstream:
         self.received.set()
         answering = asyncio.create_task(self._answer(writer))
         hanging_up = asyncio.create_task(reader.read(1))
-        done, _ = await asyncio.wait(
-            {answering, hanging_up}, return_when=asyncio.FIRST_COMPLETED
-        )
-        if answering not in done:
-            self.hung_up.set()
-        for task in (answering, hanging_up):
-            task.cancel()
-            with suppress(asyncio.CancelledError, ConnectionError):
-                await task
-        writer.close()
+        try:
+            done, _ = await asyncio.wait(
+                {answering, hanging_up}, return_when=asyncio.FIRST_COMPLETED
+            )
+            if answering not in done:
+                self.hung_up.set()
+        finally:
+            for part in (answering, hanging_up):
+                part.cancel()
+                with suppress(asyncio.CancelledError, ConnectionError):
+                    await part
+            writer.close()
 
     async def _answer(self, writer: asyncio.StreamWriter) -> None:
         if self.status != 200:
@@ -99,6 +113,7 @@ async def running_upstream(
         yield upstream
     finally:
         server.close()
+        await upstream.close()
 
 
 def _head(status: int, kind: str) -> bytes:

@@ -20,7 +20,7 @@ export interface Usage {
   inputTokens: number | null;
   outputTokens: number | null;
   reasoningTokens?: number | null;
-  source?: string;
+  source?: string | null;
 }
 
 /** What went wrong, in words for a person and a code for a program. */
@@ -54,11 +54,22 @@ export interface Message extends ChatMessage {
 
 /** The answer that is being written; its text is that of the last message. */
 export interface Running {
-  sessionId: string;
+  /** Null while nothing but the stored message is known of it. */
+  sessionId: string | null;
   messageId: string | null;
-  phase: "waiting" | "writing" | "stopping" | "resuming";
+  phase: Phase;
+  /** Milliseconds since the epoch. */
   startedAt: number;
 }
+
+export type Phase =
+  /** No word has come yet. */
+  | "waiting"
+  | "writing"
+  /** Cancelled, and the server has not said so yet. */
+  | "stopping"
+  /** The connection was lost, or the page reloaded: the server is asked for the rest. */
+  | "resuming";
 
 /** One conversation as a page shows it. */
 export interface Chat {
@@ -71,6 +82,17 @@ export interface Chat {
   /** What keeps the chat from being loaded; an answer's problem is in its message. */
   problem: Problem | null;
   loading: boolean;
+  /** When an answer last ended here, in milliseconds since the epoch; else null. */
+  endedAt: number | null;
+}
+
+/** What happens in a conversation, for a list of them. */
+export interface Activity {
+  conversationId: string;
+  /** Null of an answer that another tab or program began. */
+  chatKey: string | null;
+  running: boolean;
+  endedAt: number | null;
 }
 
 export type ConnectionState =
@@ -84,7 +106,7 @@ export type ConnectionState =
 export interface AskOptions {
   provider: string;
   model?: string;
-  /** Own instructions, sent as the first message of the history. */
+  /** Own instructions, the first message of a new chat; later ones change nothing. */
   instructions?: string;
   temperature?: number;
   maxTokens?: number;

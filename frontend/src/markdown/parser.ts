@@ -113,9 +113,32 @@ export function split(source: string): { raws: string[]; links: Links } {
   } catch {
     isWhole = false;
   }
-  const raws = lexer.tokens.map((token) => token.raw);
+  const raws = asWritten(source, lexer.tokens);
   if (!isWhole) raws.push(source.slice(raws.join("").length));
   return { raws, links: lexer.tokens.links };
+}
+
+/** The sources of blocks. The lexer leaves out blanks at the ends of lines in lists. */
+function asWritten(source: string, tokens: Token[]): string[] {
+  let start = 0;
+  return tokens.map(({ raw }) => {
+    const isSame = source.startsWith(raw, start);
+    const end = isSame ? start + raw.length : endOf(source, start, raw.match(/\S/g)?.length ?? 0);
+    const written = source.slice(start, end);
+    start = end;
+    return written;
+  });
+}
+
+/** Where so many characters have passed that are no blanks, and then the line's end. */
+function endOf(source: string, start: number, count: number): number {
+  let end = start;
+  for (let left = count; left > 0 && end < source.length; end += 1) {
+    if (/\S/.test(source[end] ?? "")) left -= 1;
+  }
+  const blanks = /^\s*/.exec(source.slice(end))?.[0] ?? "";
+  if (end + blanks.length === source.length) return source.length;
+  return end + blanks.lastIndexOf("\n") + 1;
 }
 
 /** What is in a block. */

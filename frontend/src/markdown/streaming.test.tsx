@@ -67,6 +67,14 @@ test.each([1, 2, 3, 7, 50])("a text in pieces of %i ends like one that came whol
   );
 });
 
+test.each(["- a \t\n  b  \n\t\n- c\t\n\nend\n\nmore", "x\n\n1. ", "- a\n \n\n# t\n"])(
+  "nothing of %j is lost or doubled",
+  (text) => {
+    const { blocks } = streamed(text, 1);
+    expect(blocks.map((block) => block.raw).join("")).toBe(text);
+  },
+);
+
 test("finished blocks keep their identity", () => {
   const half = advance(EMPTY, ANSWER.slice(0, 300), true);
   const more = advance(half, ANSWER.slice(0, 330), true);

@@ -1,0 +1,2 @@
+// What the test names; see ../vite.config.ts.
+import "./main";

@@ -1,0 +1,47 @@
+import { useState } from "react";
+
+import { mayRegister } from "../page";
+import { Button } from "../ui";
+import type { Account } from "./account";
+import { LogIn } from "./LogIn";
+import { Register } from "./Register";
+
+interface EntranceProps {
+  account: Account;
+  notice: string | null;
+}
+
+/** What whoever is not logged in sees: the way in, and a new account where allowed. */
+export function Entrance({ account, notice }: EntranceProps) {
+  const [isNew, setIsNew] = useState(false);
+  const Form = isNew ? Register : LogIn;
+  return (
+    <main className="entrance">
+      <div className="entrance-card">
+        <header>
+          <p className="entrance-mark" aria-hidden="true">
+            ¶
+          </p>
+          <h1>llmchat</h1>
+          <p className="entrance-lead">
+            {isNew ? "An account keeps your conversations." : "Ask, read, think on."}
+          </p>
+        </header>
+        {notice !== null && !isNew && (
+          <p className="notice" role="status">
+            {notice}
+          </p>
+        )}
+        <Form onLoggedIn={account.load} />
+        {mayRegister() && (
+          <p className="entrance-switch">
+            {isNew ? "You have an account?" : "New here?"}{" "}
+            <Button kind="quiet" size="s" onClick={() => setIsNew(!isNew)}>
+              {isNew ? "Log in instead" : "Make an account"}
+            </Button>
+          </p>
+        )}
+      </div>
+    </main>
+  );
+}

@@ -1,0 +1,27 @@
+import { Button, Dialog } from "../ui";
+import type { Account } from "./account";
+import { LogIn } from "./LogIn";
+import type { User } from "./server";
+
+interface SessionEndedProps {
+  open: boolean;
+  account: Account;
+  user: User;
+}
+
+/** Over the page, which keeps everything until its user has logged in again. */
+export function SessionEnded({ open, account, user }: SessionEndedProps) {
+  return (
+    <Dialog
+      open={open}
+      size="s"
+      title="Your session has ended"
+      description="Log in again to go on. What you have typed is still there."
+    >
+      <LogIn username={user.username} onLoggedIn={account.load} />
+      <Button kind="quiet" size="s" onClick={account.logOut}>
+        Log out instead
+      </Button>
+    </Dialog>
+  );
+}

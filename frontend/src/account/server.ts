@@ -1,0 +1,52 @@
+/** The account's requests to the server. All reject with ApiError. */
+import { ApiError, baseUrl, request } from "../llm/api";
+import { accessToken, authorized, storeTokens, type Tokens } from "../llm/session";
+
+/** GET /auth/me. */
+export interface User {
+  id: number;
+  username: string;
+  email: string;
+  isStaff: boolean;
+}
+
+export function fetchUser(): Promise<User> {
+  return authorized<User>("/auth/me");
+}
+
+export interface Registration {
+  username: string;
+  password: string;
+  email: string;
+}
+
+/** Makes an account and logs in. */
+export async function register(body: Registration): Promise<void> {
+  const { access, refresh } = await request<Required<Tokens>>("/auth/register", { body });
+  storeTokens({ access, refresh });
+}
+
+/** Ends all sessions of the user but this browser's, which gets new tokens. */
+export async function changePassword(current: string, changed: string): Promise<void> {
+  const body = { current, new: changed };
+  storeTokens(await authorized<Tokens>("/auth/password", { body }));
+}
+
+export async function deleteAccount(password: string): Promise<void> {
+  await authorized("/auth/me", { method: "DELETE", body: { password } });
+}
+
+/** Everything that is stored of the user, as a file: a link cannot send the token. */
+export async function fetchExport(): Promise<Blob> {
+  const headers = { Authorization: `Bearer ${await accessToken()}` };
+  const response = await fetch(`${baseUrl}/llm/export`, { headers }).catch(() => null);
+  if (response === null) {
+    throw new ApiError(0, "unreachable", "The server cannot be reached.");
+  }
+  if (response.ok) return response.blob();
+  const { error, code } = (await response.json().catch(() => ({}))) as Record<
+    string,
+    string
+  >;
+  throw new ApiError(response.status, code ?? "unknown", error ?? "The download failed.");
+}

@@ -1,0 +1,123 @@
+import { type RefObject, useCallback, useEffect, useMemo } from "react";
+
+import { type AskOptions, type Chat, type LLMClient, useLLMStream } from "../llm";
+import { Button, Spinner } from "../ui";
+import { Announcer } from "./Announcer";
+import { ComposerArea } from "./ComposerArea";
+import { useDraft } from "./drafts";
+import { EmptyState } from "./EmptyState";
+import { MessageList } from "./MessageList";
+import { reason } from "./reasons";
+import { type Turns, useTurns } from "./turns";
+import type { Picker } from "./useProviders";
+
+interface ConversationProps {
+  client: LLMClient;
+  chatKey: string;
+  conversationId: string | null;
+  /** Whose drafts are shown. */
+  owner: string;
+  picker: Picker;
+  /** Sent before the first question of a chat. */
+  instructions: string;
+  composer: RefObject<HTMLTextAreaElement | null>;
+}
+
+/** One conversation, and the box that goes on with it. */
+export function Conversation(props: ConversationProps) {
+  const { client, chatKey, conversationId, owner, picker, instructions, composer } = props;
+  const stream = useLLMStream({ client, chat: chatKey });
+  const { chat } = stream;
+  const [draft, setDraft] = useDraft(owner, conversationId);
+  const options = useMemo(() => optionsOf(picker, instructions), [picker, instructions]);
+  const labels = useMemo(() => labelsOf(picker), [picker.offers]);
+  const turns = useTurns(stream, options, labels);
+
+  const pickExample = useCallback(
+    (prompt: string) => {
+      setDraft(prompt);
+      composer.current?.focus();
+    },
+    [setDraft, composer],
+  );
+
+  return (
+    <div className="conversation" data-empty={chat.messages.length === 0 || undefined}>
+      <Content
+        chat={chat}
+        turns={turns}
+        onReload={() => client.reload(chatKey)}
+        onPick={pickExample}
+      />
+      <ComposerArea
+        box={composer}
+        draft={draft}
+        onDraft={setDraft}
+        phase={chat.running?.phase ?? null}
+        loading={chat.loading}
+        turns={turns}
+        picker={picker}
+      />
+      <Announcer chat={chat} label={turns.labelOf(chat.messages.at(-1)?.provider ?? null)} />
+    </div>
+  );
+}
+
+interface ContentProps {
+  chat: Chat;
+  turns: Turns;
+  onReload: () => void;
+  onPick: (prompt: string) => void;
+}
+
+function Content({ chat, turns, onReload, onPick }: ContentProps) {
+  if (chat.messages.length > 0) {
+    return <MessageList key={chat.key} chat={chat} turns={turns} />;
+  }
+  if (chat.loading) {
+    return (
+      <div className="placeholder">
+        <Spinner label="Loading the conversation" />
+      </div>
+    );
+  }
+  return chat.problem === null ? (
+    <EmptyState onPick={onPick} />
+  ) : (
+    <NotLoaded problem={chat.problem} onReload={onReload} />
+  );
+}
+
+interface NotLoadedProps {
+  problem: NonNullable<Chat["problem"]>;
+  onReload: () => void;
+}
+
+function NotLoaded({ problem, onReload }: NotLoadedProps) {
+  const isGone = problem.code === "conversation_not_found";
+  useEffect(() => {
+    if (isGone) return;
+    window.addEventListener("online", onReload);
+    return () => window.removeEventListener("online", onReload);
+  }, [isGone, onReload]);
+  return (
+    <div className="placeholder" role="alert">
+      <p>{reason(problem.code, problem.text, "")}</p>
+      {!isGone && <Button onClick={onReload}>Try again</Button>}
+    </div>
+  );
+}
+
+function optionsOf({ picked }: Picker, instructions: string): AskOptions | null {
+  if (picked === null) return null;
+  const { provider, model } = picked.choice;
+  return {
+    provider,
+    ...(model === null ? {} : { model }),
+    ...(instructions.trim() === "" ? {} : { instructions }),
+  };
+}
+
+function labelsOf({ offers }: Picker): ReadonlyMap<string, string> {
+  return new Map(offers.map(({ provider }) => [provider.name, provider.label]));
+}

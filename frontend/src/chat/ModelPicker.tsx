@@ -1,0 +1,93 @@
+import { ChevronDown, TriangleAlert } from "lucide-react";
+
+import { useAccount } from "../account";
+import { Button, Menu, MenuChoice, MenuChoices, MenuItem, MenuLabel, MenuSeparator } from "../ui";
+import { hint, isForStaff, reason } from "./reasons";
+import type { Offer } from "./providers";
+import { basePath } from "../page";
+import type { Picker } from "./useProviders";
+
+/** Who answers: what can answer first, and of the others why they cannot. */
+export function ModelPicker({ offers, picked, choose, refresh }: Picker) {
+  const { isStaff } = useAccount().user;
+  const usable = offers.filter(({ provider }) => provider.usable);
+  const others = offers.filter(({ provider }) => !provider.usable);
+  if (picked === null) return <span className="picker-none">No model to choose from</span>;
+  return (
+    <Menu
+      align="start"
+      side="top"
+      onOpenChange={(open) => open && refresh()}
+      trigger={<Trigger picked={picked} />}
+    >
+      {usable.length > 0 && (
+        <MenuChoices
+          label="Who answers"
+          value={valueOf(picked)}
+          onChange={(value) => {
+            const offer = usable.find((one) => valueOf(one) === value);
+            if (offer !== undefined) choose(offer.choice);
+          }}
+        >
+          {usable.map((offer) => (
+            <MenuChoice key={valueOf(offer)} value={valueOf(offer)} note={offer.model}>
+              {offer.provider.label}
+            </MenuChoice>
+          ))}
+        </MenuChoices>
+      )}
+      {others.length > 0 && (
+        <>
+          {usable.length > 0 && <MenuSeparator />}
+          <MenuLabel>Not available</MenuLabel>
+          {others.map((offer) => (
+            <Unusable key={valueOf(offer)} offer={offer} isStaff={isStaff} />
+          ))}
+        </>
+      )}
+    </Menu>
+  );
+}
+
+function Trigger({ picked, ...rest }: { picked: Offer } & Record<string, unknown>) {
+  const { provider, model } = picked;
+  return (
+    <Button kind="quiet" size="s" className="picker" {...rest}>
+      {!provider.usable && <TriangleAlert aria-hidden size={16} strokeWidth={1.75} />}
+      <span className="visually-hidden">Model: </span>
+      <span className="picker-label">{provider.label}</span>
+      <span className="picker-model">{model}</span>
+      <ChevronDown aria-hidden size={16} strokeWidth={1.75} />
+    </Button>
+  );
+}
+
+/** Can be read with the keyboard; whoever administers the server is led on. */
+function Unusable({ offer: { provider }, isStaff }: { offer: Offer; isStaff: boolean }) {
+  const code = provider.code ?? "";
+  const why = reason(code, provider.error ?? "It cannot answer now", provider.label);
+  const forAdmin = isStaff && isForStaff(code);
+  const note = forAdmin ? `${why} Set it up in the admin.` : why;
+  return (
+    <MenuItem
+      note={note}
+      onSelect={() => {
+        if (forAdmin) location.assign(`${basePath()}/admin/llmchat/provider/`);
+      }}
+    >
+      {provider.label}
+    </MenuItem>
+  );
+}
+
+/** What to say above the composer where the picked model cannot answer. */
+export function whyNot({ provider }: Offer): string | null {
+  if (provider.usable) return null;
+  const code = provider.code ?? "";
+  const why = reason(code, provider.error ?? "It cannot answer now", provider.label);
+  return [why, hint(code)].filter(Boolean).join(" ");
+}
+
+function valueOf({ choice }: Offer): string {
+  return JSON.stringify([choice.provider, choice.model]);
+}

@@ -1,0 +1,54 @@
+import { TriangleAlert } from "lucide-react";
+
+import { useAccount } from "../account";
+import type { Problem } from "../llm";
+import { Button } from "../ui";
+import { useCountdown } from "./clock";
+import { hint, isForStaff, reason } from "./reasons";
+import { basePath } from "../page";
+import { useBudgetText } from "./useBudgetText";
+import { duration } from "./words";
+
+// A longer wait is said as a day, and not counted down.
+const COUNTED_S = 3600;
+
+interface ProblemNoteProps {
+  problem: Problem;
+  /** Of the provider. */
+  label: string;
+  onRetry?: () => void;
+}
+
+/** What went wrong, what can be done about it, and the button that does it. */
+export function ProblemNote({ problem, label, onRetry }: ProblemNoteProps) {
+  const { code, text, retryAt } = problem;
+  const { isStaff } = useAccount().user;
+  const wait = useCountdown(retryAt);
+  const budget = useBudgetText(code === "budget_exceeded", retryAt);
+  const forAdmin = isStaff && isForStaff(code);
+  const counted = wait > 0 && wait < COUNTED_S && code !== "budget_exceeded";
+  return (
+    <div className="problem">
+      <TriangleAlert aria-hidden size={18} strokeWidth={1.75} />
+      <div className="problem-text">
+        <p>{reason(code, text, label)}</p>
+        {budget !== null && <p>{budget}</p>}
+        {forAdmin ? <AdminLink /> : hint(code) !== null && <p>{hint(code)}</p>}
+        {counted && <p>You can go on in {duration(wait)}.</p>}
+      </div>
+      {onRetry !== undefined && (
+        <Button size="s" onClick={onRetry} disabled={counted}>
+          Try again
+        </Button>
+      )}
+    </div>
+  );
+}
+
+export function AdminLink() {
+  return (
+    <p>
+      <a href={`${basePath()}/admin/llmchat/provider/`}>Set it up in the admin</a>
+    </p>
+  );
+}

@@ -1,0 +1,46 @@
+import type { Running } from "../llm";
+import { useNow } from "./clock";
+import { duration } from "./words";
+
+const SLOW_S = 10;
+
+interface ProgressProps {
+  running: Running;
+  /** Of the provider. */
+  label: string;
+}
+
+/** What the answer is doing, below its text. Not read aloud: the page announces it. */
+export function Progress({ running, label }: ProgressProps) {
+  const { phase } = running;
+  if (phase === "waiting") return <Waiting since={running.startedAt} label={label} />;
+  if (phase === "writing") return <span className="caret" aria-hidden />;
+  return (
+    <p className="progress">
+      <Dots />
+      {phase === "stopping" ? "Stopping…" : "Picking up where it was…"}
+    </p>
+  );
+}
+
+function Waiting({ since, label }: { since: number; label: string }) {
+  const seconds = Math.floor((useNow(true) - since) / 1000);
+  return (
+    <p className="progress">
+      <Dots />
+      {seconds < SLOW_S
+        ? "Thinking…"
+        : `${label} is slow to answer: ${duration(seconds)} so far. You can go on waiting, or stop.`}
+    </p>
+  );
+}
+
+function Dots() {
+  return (
+    <span className="dots" aria-hidden>
+      <i />
+      <i />
+      <i />
+    </span>
+  );
+}

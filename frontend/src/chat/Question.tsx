@@ -1,0 +1,113 @@
+import { Check, Copy, Pencil } from "lucide-react";
+import { useEffect, useRef, useState } from "react";
+
+import type { Message } from "../llm";
+import { Button, IconButton } from "../ui";
+import { onEditQuestion } from "./editing";
+import type { Turns } from "./turns";
+import { useCopy } from "./useCopy";
+
+interface QuestionProps {
+  message: Message;
+  isLast: boolean;
+  turns: Turns;
+}
+
+export function Question({ message, isLast, turns }: QuestionProps) {
+  const [editing, setEditing] = useState(false);
+  const [copied, copy] = useCopy();
+  const pencil = useRef<HTMLButtonElement>(null);
+
+  useEffect(() => (isLast ? onEditQuestion(() => setEditing(true)) : undefined), [isLast]);
+
+  function close(): void {
+    setEditing(false);
+    requestAnimationFrame(() => pencil.current?.focus());
+  }
+
+  return (
+    <article className="message question" data-state={message.state}>
+      <h2 className="visually-hidden">You asked</h2>
+      {editing ? (
+        <Editor
+          text={message.content}
+          onCancel={close}
+          onSend={(text) => turns.edit(message.key, text) && setEditing(false)}
+        />
+      ) : (
+        <>
+          <div className="bubble" dir="auto">
+            {message.content}
+          </div>
+          <div className="actions">
+            <IconButton
+              icon={copied ? Check : Copy}
+              label={copied ? "Copied" : "Copy question"}
+              size="s"
+              onClick={() => copy(message.content)}
+            />
+            <IconButton
+              ref={pencil}
+              icon={Pencil}
+              label="Edit question"
+              size="s"
+              onClick={() => setEditing(true)}
+            />
+          </div>
+        </>
+      )}
+    </article>
+  );
+}
+
+interface EditorProps {
+  text: string;
+  onSend: (text: string) => void;
+  onCancel: () => void;
+}
+
+function Editor({ text, onSend, onCancel }: EditorProps) {
+  const [value, setValue] = useState(text);
+  const box = useRef<HTMLTextAreaElement>(null);
+
+  useEffect(() => {
+    box.current?.focus();
+    box.current?.setSelectionRange(text.length, text.length);
+  }, [text]);
+
+  return (
+    <form
+      className="editor"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (value.trim() !== "") onSend(value.trim());
+      }}
+      onKeyDown={(event) => {
+        if (event.key !== "Escape") return;
+        event.preventDefault();
+        onCancel();
+      }}
+    >
+      <textarea
+        ref={box}
+        aria-label="Edit your question"
+        value={value}
+        dir="auto"
+        rows={3}
+        onChange={(event) => setValue(event.target.value)}
+        onKeyDown={(event) => {
+          if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+          event.preventDefault();
+          event.currentTarget.form?.requestSubmit();
+        }}
+      />
+      <p className="editor-note">What comes after it is replaced.</p>
+      <Button kind="quiet" size="s" onClick={onCancel}>
+        Cancel
+      </Button>
+      <Button kind="primary" size="s" type="submit" disabled={value.trim() === ""}>
+        Ask again
+      </Button>
+    </form>
+  );
+}

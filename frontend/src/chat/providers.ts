@@ -1,0 +1,76 @@
+/** The providers that the server offers, and the choice that this browser remembers. */
+
+/** One row of GET /llm/providers. */
+export interface Provider {
+  name: string;
+  label: string;
+  /** The default model. */
+  model: string;
+  /** Models known by name, the default one among them or not. */
+  models?: string[];
+  usable: boolean;
+  /** Why it cannot be used; absent if it can. */
+  error?: string;
+  code?: string;
+}
+
+export interface Choice {
+  provider: string;
+  /** Null is the provider's default model. */
+  model: string | null;
+}
+
+/** What can be picked: a provider with one of its models. */
+export interface Offer {
+  provider: Provider;
+  model: string;
+  choice: Choice;
+}
+
+const STORED = "llmchat-model";
+
+/** All that can be picked, what is usable first; else in the server's order. */
+export function offersOf(providers: Provider[]): Offer[] {
+  const usable = providers.filter((provider) => provider.usable);
+  const others = providers.filter((provider) => !provider.usable);
+  return [...usable.flatMap(modelsOf), ...others.flatMap((one) => modelsOf(one).slice(0, 1))];
+}
+
+/** The remembered choice if it is still offered, else the first that can answer. */
+export function pick(offers: Offer[], wanted: Choice | null): Offer | null {
+  const same = offers.find(
+    ({ choice }) => choice.provider === wanted?.provider && choice.model === wanted.model,
+  );
+  return same ?? offers[0] ?? null;
+}
+
+export function rememberedChoice(): Choice | null {
+  try {
+    const stored: unknown = JSON.parse(localStorage.getItem(STORED) ?? "null");
+    return isChoice(stored) ? stored : null;
+  } catch {
+    return null;
+  }
+}
+
+export function rememberChoice(choice: Choice): void {
+  localStorage.setItem(STORED, JSON.stringify(choice));
+}
+
+function modelsOf(provider: Provider): Offer[] {
+  const others = (provider.models ?? []).filter((model) => model !== provider.model);
+  return [
+    { provider, model: provider.model, choice: { provider: provider.name, model: null } },
+    ...others.map((model) => ({
+      provider,
+      model,
+      choice: { provider: provider.name, model },
+    })),
+  ];
+}
+
+function isChoice(value: unknown): value is Choice {
+  if (typeof value !== "object" || value === null) return false;
+  const { provider, model } = value as Record<string, unknown>;
+  return typeof provider === "string" && (model === null || typeof model === "string");
+}

@@ -1,0 +1,79 @@
+/** Why something does not work, and what a person can do, in words of one's own. */
+
+/** `{label}` is the provider's name. */
+const REASONS: Record<string, string> = {
+  key_not_configured: "{label} needs an API key on this server.",
+  address_not_configured: "The address of {label} has not been set on this server.",
+  price_not_configured: "{label} has no prices yet, and your budget is in money.",
+  local_model_missing: "The built-in model is not installed on this server.",
+  provider_auth: "{label} does not accept the server’s key.",
+  provider_quota: "The server’s account at {label} has no credit left.",
+  provider_rate_limited: "{label} has too much to do for this server right now.",
+  provider_unavailable: "{label} cannot be reached right now.",
+  provider_timeout: "{label} took too long to answer.",
+  provider_error: "{label} broke off in the middle of the answer.",
+  provider_not_found: "This provider is not offered any more.",
+  model_not_found: "{label} does not offer this model any more.",
+  permission_denied: "Your account may not use this model.",
+  content_filtered: "{label} filtered this out and gave no answer.",
+  empty_answer: "{label} had nothing to say.",
+  context_too_long: "This conversation has become too long for the model.",
+  rate_limited: "You have sent a lot in a short time.",
+  too_many_streams: "Too many of your answers are being written at once.",
+  too_many_sockets: "This chat is open in too many places at once.",
+  budget_exceeded: "Your budget is used up.",
+  draining: "The server was restarted before this answer was complete.",
+  interrupted: "The server stopped in the middle of this answer.",
+  connection_lost: "The connection was lost before the server had your question.",
+  server_busy: "The server is busy.",
+  database_unavailable: "The server cannot store anything right now.",
+  internal_error: "Something went wrong on the server.",
+  conversation_not_found: "This conversation does not exist, or it has been deleted.",
+  conversation_active: "This conversation is being answered already.",
+  message_not_found: "What you edit is not there any more: it was changed elsewhere.",
+  payload_too_large: "This is more than the server takes at once.",
+  unreachable: "The server cannot be reached.",
+};
+
+const HINTS: Record<string, string> = {
+  key_not_configured: "Choose another model, or ask whoever runs this server.",
+  address_not_configured: "Choose another model, or ask whoever runs this server.",
+  price_not_configured: "Choose another model, or ask whoever runs this server.",
+  provider_auth: "Choose another model, or ask whoever runs this server.",
+  provider_quota: "Choose another model, or ask whoever runs this server.",
+  model_not_found: "Choose another model.",
+  provider_not_found: "Choose another model.",
+  permission_denied: "Choose another model.",
+  context_too_long: "Begin a new chat, or edit an earlier question.",
+  too_many_streams: "Wait for one to end, or stop it.",
+  conversation_active: "Wait for the answer, or stop it.",
+  message_not_found: "Reload the page to see what is.",
+  content_filtered: "Ask in other words, or choose another model.",
+};
+
+/** What an administrator can put right, in the admin's list of providers. */
+const FOR_STAFF = new Set([
+  "key_not_configured",
+  "address_not_configured",
+  "price_not_configured",
+  "provider_auth",
+  "provider_quota",
+]);
+
+/** Returns a sentence; `text` is the server's, for codes that have no other. */
+export function reason(code: string, text: string, label: string): string {
+  const known = REASONS[code];
+  return known === undefined ? sentence(text) : known.replace("{label}", label);
+}
+
+export function hint(code: string): string | null {
+  return HINTS[code] ?? null;
+}
+
+export function isForStaff(code: string): boolean {
+  return FOR_STAFF.has(code);
+}
+
+function sentence(text: string): string {
+  return /[.!?…]$/.test(text) ? text : `${text}.`;
+}

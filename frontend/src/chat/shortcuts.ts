@@ -1,0 +1,64 @@
+/** The keys of the page, and what hears them wherever the focus is. */
+import { useEffect, useRef } from "react";
+
+export interface Shortcut {
+  keys: string[];
+  what: string;
+}
+
+const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
+const CONTROL = isMac ? "⌘" : "Ctrl";
+
+export const SHORTCUTS: Shortcut[] = [
+  { keys: ["Enter"], what: "Send" },
+  { keys: ["Shift", "Enter"], what: "Begin a new line" },
+  { keys: ["Esc"], what: "Stop the answer" },
+  { keys: ["↑"], what: "Edit the last question, in an empty box" },
+  { keys: [CONTROL, "K"], what: "Search conversations" },
+  { keys: [CONTROL, "Shift", "O"], what: "New chat" },
+  { keys: ["Shift", "Esc"], what: "Back to the text box" },
+  { keys: [CONTROL, "/"], what: "Show this list" },
+];
+
+export interface ShortcutHandlers {
+  onStop: () => void;
+  onSearch: () => void;
+  onNewChat: () => void;
+  onFocusComposer: () => void;
+  onHelp: () => void;
+}
+
+/**
+ * Hears the shortcuts that hold everywhere on the page. All have a modifier, so that
+ * whoever dictates text sets none of them off.
+ */
+export function useShortcuts(handlers: ShortcutHandlers): void {
+  const current = useRef(handlers);
+  current.current = handlers;
+  useEffect(() => {
+    const onKeyDown = (event: KeyboardEvent) => {
+      const handler = handlerOf(event, current.current);
+      if (handler === null || event.defaultPrevented || event.isComposing) return;
+      event.preventDefault();
+      handler();
+    };
+    window.addEventListener("keydown", onKeyDown);
+    return () => window.removeEventListener("keydown", onKeyDown);
+  }, []);
+}
+
+function handlerOf(event: KeyboardEvent, handlers: ShortcutHandlers): (() => void) | null {
+  // A dialog or a menu that is open takes Escape for itself.
+  if (event.key === "Escape") {
+    if (document.querySelector('[role="dialog"], [role="alertdialog"], [role="menu"]')) {
+      return null;
+    }
+    return event.shiftKey ? handlers.onFocusComposer : handlers.onStop;
+  }
+  if (!(event.ctrlKey || event.metaKey) || event.altKey) return null;
+  const key = event.key.toLowerCase();
+  if (key === "/") return handlers.onHelp;
+  if (key === "k" && !event.shiftKey) return handlers.onSearch;
+  if (key === "o" && event.shiftKey) return handlers.onNewChat;
+  return null;
+}

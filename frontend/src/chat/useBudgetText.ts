@@ -1,0 +1,55 @@
+/** Which budget is used up, and when it renews. */
+import { useEffect, useState } from "react";
+
+import { authorized } from "../llm";
+import { day, dollars } from "./words";
+
+/** A row of `budgets` of GET /llm/usage. */
+interface Budget {
+  period: "day" | "month";
+  unit: "tokens" | "dollars";
+  limit: string;
+  left: string;
+  renewsAt: string;
+  of: "user" | "group" | "key";
+}
+
+/** Null until it is known; `renewsAt` is in milliseconds since the epoch. */
+export function useBudgetText(wanted: boolean, renewsAt: number | undefined): string | null {
+  const [budget, setBudget] = useState<Budget | null>(null);
+
+  useEffect(() => {
+    if (!wanted) return;
+    let current = true;
+    authorized<{ budgets: Budget[] }>("/llm/usage").then(
+      ({ budgets }) => current && setBudget(tightest(budgets)),
+      () => undefined, // the day is known all the same, where the server has told it
+    );
+    return () => {
+      current = false;
+    };
+  }, [wanted]);
+
+  if (!wanted) return null;
+  if (budget !== null) return textOf(budget, renewsAt);
+  return renewsAt === undefined ? null : `It renews ${on(renewsAt)}.`;
+}
+
+function tightest(budgets: Budget[]): Budget | null {
+  const part = ({ left, limit }: Budget) => Number(left) / Number(limit);
+  return [...budgets].sort((one, other) => part(one) - part(other))[0] ?? null;
+}
+
+function textOf({ period, unit, limit, of, renewsAt }: Budget, known?: number): string {
+  const amount =
+    unit === "dollars" ? dollars(limit) : `${Number(limit).toLocaleString()} tokens`;
+  const owner = of === "group" ? "Your group" : "You";
+  const verb = of === "group" ? "has" : "have";
+  const renewal = on(known ?? Date.parse(renewsAt));
+  return `${owner} ${verb} ${amount} a ${period}. It renews ${renewal}.`;
+}
+
+function on(moment: number): string {
+  const text = day(moment);
+  return /^to(day|morrow)/.test(text) ? text : `on ${text}`;
+}

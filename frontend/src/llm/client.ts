@@ -1,0 +1,296 @@
+/**
+ * One socket for a page, and any number of chats on it.
+ *
+ * Chats are asked, stopped and shown by their keys. An answer goes on while another chat
+ * is shown, and is come back to after a lost connection or a reload.
+ */
+import { ApiError } from "./api";
+import { newMessage } from "./chat";
+import { Connection, type OpenSocket } from "./connection";
+import { listStreams, readConversation } from "./conversations";
+import type { ChatSocket, StreamRequest } from "./events";
+import { toProblem } from "./problems";
+import { newSessionId, type Run } from "./run";
+import { ChatStore } from "./store";
+import { Streams } from "./streams";
+import {
+  brokenOff,
+  historyOf,
+  isOnlyHere,
+  isStored,
+  lastOptions,
+  placeOf,
+  settingsOf,
+} from "./turns";
+import type {
+  Activity,
+  AskOptions,
+  Chat,
+  ConnectionState,
+  Message,
+  Problem,
+} from "./types";
+
+const LOOK_EVERY_MS = 5000;
+const GO_ON = "Continue.";
+const LOST = "The connection was lost before the server took the question.";
+
+export interface ClientOptions {
+  /** Called when the server rejects both tokens: the user must log in again. */
+  onLoggedOut?: () => void;
+  /** How a socket is made; tests give their own. */
+  openSocket?: OpenSocket;
+}
+
+export class LLMClient {
+  /** For `useSyncExternalStore`, as are the getters. */
+  readonly subscribe: (listener: () => void) => () => void;
+  readonly #store = new ChatStore();
+  readonly #streams: Streams;
+  readonly #connection: Connection;
+  /** Those of the last question of each chat. */
+  readonly #options = new Map<string, AskOptions>();
+  /** By chat: the stored message that the next question replaces. */
+  readonly #replaced = new Map<string, string>();
+  /** The chats that are being read. */
+  readonly #reading = new Set<string>();
+  readonly #onLoggedOut: () => void;
+  #lookTimer: ReturnType<typeof setTimeout> | undefined;
+  #count = 0;
+
+  constructor({ onLoggedOut = () => undefined, openSocket }: ClientOptions = {}) {
+    this.#onLoggedOut = onLoggedOut;
+    this.subscribe = this.#store.subscribe;
+    const listener = {
+      onSocket: (socket: ChatSocket) => this.#streams.listen(socket),
+      onConnect: (recovered: boolean) => this.#onConnect(recovered),
+      onChange: () => this.#store.notify(),
+      onLoggedOut,
+    };
+    this.#connection = new Connection(listener, openSocket);
+    this.#streams = new Streams(this.#store, this.#connection, {
+      onStarted: (key) => this.#replaced.delete(key),
+      onLost: (run) => void this.#readLost(run),
+    });
+  }
+
+  /** Connects. Everything else may be called before. */
+  open(): void {
+    this.#connection.open();
+  }
+
+  /** Disconnects; with `stop`, what was asked here is stopped. It may be opened again. */
+  close({ stop = false } = {}): void {
+    if (stop) this.#streams.stopAll();
+    clearTimeout(this.#lookTimer);
+    this.#connection.close();
+  }
+
+  get connection(): ConnectionState {
+    return this.#connection.state;
+  }
+
+  /** Why the server refuses the connection, while it does. */
+  get connectionProblem(): Problem | null {
+    return this.#connection.problem;
+  }
+
+  /** Which conversations are being answered, also from other tabs, and which were. */
+  get activity(): readonly Activity[] {
+    return this.#store.activity;
+  }
+
+  getChat(key: string): Chat | undefined {
+    return this.#store.get(key);
+  }
+
+  /** Begins an empty chat. Returns its key. */
+  newChat(): string {
+    const key = this.#newKey("chat");
+    this.#store.add(key);
+    return key;
+  }
+
+  /**
+   * Shows a stored conversation, and goes on with the answer that is being written.
+   * Returns the key of its chat, at once.
+   */
+  openChat(conversationId: string): string {
+    const key = this.#store.find(conversationId)?.key ?? this.newChat();
+    void this.#load(key, conversationId);
+    return key;
+  }
+
+  /**
+   * Reads a chat anew, with what other tabs have asked and with the costs. One that is
+   * being answered, or has a question that the server has not taken, stays as it is.
+   */
+  reload(key: string): void {
+    const conversationId = this.#store.get(key)?.conversationId;
+    if (conversationId) void this.#load(key, conversationId);
+  }
+
+  /** Drops a chat from memory; its answer goes on. */
+  forget(key: string): void {
+    this.#streams.forget(key);
+    this.#options.delete(key);
+    this.#replaced.delete(key);
+    this.#store.remove(key);
+    void this.lookForStreams();
+  }
+
+  /** Returns false, and does nothing, while the chat is answered or loaded. */
+  ask(key: string, text: string, options: AskOptions): boolean {
+    const chat = this.#store.get(key);
+    return chat !== undefined && this.#ask(chat, chat.messages.length, text, options);
+  }
+
+  stop(key: string): void {
+    this.#streams.stop(key);
+  }
+
+  /** Asks the last question again, in place of its answer. */
+  regenerate(key: string, options?: AskOptions): boolean {
+    const messages = this.#store.get(key)?.messages ?? [];
+    const question = messages.filter(({ role }) => role === "user").at(-1);
+    return question !== undefined && this.edit(key, question.key, question.content, options);
+  }
+
+  /** Asks the last question again, whose answer failed. */
+  retry(key: string, options?: AskOptions): boolean {
+    return this.regenerate(key, options);
+  }
+
+  /** Goes on from a question with another text; what is behind it is replaced. */
+  edit(key: string, messageKey: string, text: string, options?: AskOptions): boolean {
+    const chat = this.#store.get(key);
+    const index = chat?.messages.findIndex((message) => message.key === messageKey) ?? -1;
+    if (chat === undefined || chat.messages[index]?.role !== "user") return false;
+    return this.#ask(chat, index, text, options);
+  }
+
+  /** Lets the model go on with an answer that its limit has ended. */
+  continueAnswer(key: string, options?: AskOptions): boolean {
+    const chat = this.#store.get(key);
+    return chat !== undefined && this.#ask(chat, chat.messages.length, GO_ON, options);
+  }
+
+  /** Asks the server which answers are being written; for `activity`. */
+  async lookForStreams(): Promise<void> {
+    clearTimeout(this.#lookTimer);
+    try {
+      const streams = await listStreams();
+      this.#store.noteStreams(streams.map(({ conversationId }) => conversationId));
+    } catch {
+      return; // the next connection asks again
+    }
+    const isOther = ({ running, chatKey }: Activity) => running && chatKey === null;
+    if (this.#connection.socket === null || !this.activity.some(isOther)) return;
+    this.#lookTimer = setTimeout(() => void this.lookForStreams(), LOOK_EVERY_MS);
+  }
+
+  #onConnect(recovered: boolean): void {
+    this.#streams.onConnect(recovered);
+    void this.lookForStreams();
+  }
+
+  /** Asks at `index`, in place of what is there and behind it. */
+  #ask(chat: Chat, index: number, text: string, given?: AskOptions): boolean {
+    const options = given ?? this.#options.get(chat.key) ?? lastOptions(chat);
+    if (chat.running || chat.loading || text.trim() === "" || !options) return false;
+    this.#options.set(chat.key, options);
+    const place = placeOf(chat, index, this.#replaced.get(chat.key));
+    if (place.replaces !== undefined) this.#replaced.set(chat.key, place.replaces);
+    const kept = this.#kept(chat, index, options);
+    const question = { content: text, role: "user" as const };
+    const request: StreamRequest = {
+      sessionId: newSessionId(),
+      messages: [...historyOf(kept), question],
+      ...settingsOf(options),
+      ...place,
+    };
+    this.#show(chat, kept, text, request);
+    this.#streams.begin(chat.key, request);
+    return true;
+  }
+
+  #show(chat: Chat, kept: Message[], text: string, request: StreamRequest): void {
+    const { sessionId, provider } = request;
+    const at = Date.now();
+    const question = { ...this.#newMessage("user", text), createdAt: at };
+    const answer = { ...this.#newMessage("assistant", ""), provider };
+    const messages = { question, answer: { ...answer, state: "streaming" as const } };
+    if (request.conversationId === undefined) this.#store.change(chat.key, { type: "forked" });
+    this.#store.change(chat.key, { type: "asked", sessionId, kept, ...messages, at });
+    this.#store.notify();
+  }
+
+  /** What stays of a chat; instructions belong to one that is not stored yet. */
+  #kept(chat: Chat, index: number, { instructions }: AskOptions): Message[] {
+    const kept = chat.messages.slice(0, index);
+    const isNew = kept.every(({ id }) => id === null) && chat.conversationId === null;
+    if (!isNew || kept.some(({ content, role }) => content && role === "assistant")) return kept;
+    const asked = kept.filter(({ role }) => role !== "system");
+    if (!instructions?.trim()) return asked;
+    return [this.#newMessage("system", instructions), ...asked];
+  }
+
+  async #load(key: string, conversationId: string): Promise<void> {
+    const shown = this.#store.get(key)?.messages ?? [];
+    if (shown.some(isOnlyHere) || this.#reading.has(key)) return;
+    this.#reading.add(key);
+    if (shown.length === 0) this.#store.change(key, { type: "loading", conversationId });
+    await null; // whoever calls this while it is drawn must not be told then
+    this.#store.notify();
+    try {
+      const messages = await readConversation(conversationId);
+      const isSame = this.#store.get(key)?.messages === shown; // not asked meanwhile
+      if (isSame) this.#showStored(key, conversationId, messages);
+    } catch (error) {
+      this.#noteLoggedOut(error);
+      const isOld = shown.length > 0 && (error as ApiError).status !== 404;
+      if (!isOld) this.#store.change(key, { type: "not loaded", problem: toProblem(error) });
+    }
+    this.#reading.delete(key);
+    this.#store.notify();
+  }
+
+  #showStored(key: string, conversationId: string, messages: Message[]): void {
+    const event = { conversationId, messages, at: Date.now() };
+    const running = this.#store.change(key, { type: "loaded", ...event })?.running;
+    if (running?.messageId) this.#streams.resume(key, running.messageId);
+  }
+
+  /** Shows what is stored of an answer that the server no longer writes. */
+  async #readLost({ chatKey, request, messageId }: Run): Promise<void> {
+    const chat = this.#store.get(chatKey);
+    if (!chat?.running) return;
+    const at = Date.now();
+    const { conversationId } = chat;
+    try {
+      const stored = conversationId === null ? [] : await readConversation(conversationId);
+      if (this.#store.get(chatKey)?.running !== chat.running) return;
+      const isKnown = messageId !== null || isStored(request, chat, stored);
+      if (conversationId === null || !isKnown) throw new ApiError(0, "connection_lost", LOST);
+      const messages = stored.map(brokenOff);
+      this.#store.change(chatKey, { type: "loaded", conversationId, messages, at });
+    } catch (error) {
+      this.#noteLoggedOut(error);
+      this.#store.change(chatKey, { type: "failed", problem: toProblem(error), at });
+    }
+    this.#store.notify();
+  }
+
+  #noteLoggedOut(error: unknown): void {
+    if (error instanceof ApiError && error.status === 401) this.#onLoggedOut();
+  }
+
+  #newMessage(role: Message["role"], content: string): Message {
+    return newMessage(this.#newKey(role), role, content);
+  }
+
+  #newKey(kind: string): string {
+    this.#count += 1;
+    return `${kind}-${this.#count}`;
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * The one socket of a page. It connects again by itself, with a valid token each time,
+ * and knows whether the browser is offline.
+ */
+import { io } from "socket.io-client";
+
+import { baseUrl } from "./api";
+import type { ChatSocket, Refusal } from "./events";
+import { problem } from "./problems";
+import { accessToken, hasExpired } from "./session";
+import type { ConnectionState, Problem } from "./types";
+
+const RETRY_MS = 2000;
+const LONGEST_DELAY_MS = 3000;
+
+type GiveAuth = (auth: { token?: string }) => void;
+/** `auth` is called for each connection. */
+export type OpenSocket = (auth: (give: GiveAuth) => void) => ChatSocket;
+
+export interface ConnectionListener {
+  /** Called with each new socket, to listen to its events. */
+  onSocket: (socket: ChatSocket) => void;
+  onConnect: (recovered: boolean) => void;
+  /** Called when `state` or `problem` has changed. */
+  onChange: () => void;
+  /** Called when the server has rejected both tokens. */
+  onLoggedOut: () => void;
+}
+
+export class Connection {
+  state: ConnectionState = "connecting";
+  /** Why the server refuses the connection, until it does not. */
+  problem: Problem | null = null;
+  #socket: ChatSocket | null = null;
+  #token: string | undefined;
+  /** The token that the server has rejected, whatever this machine's clock says. */
+  #refused: string | undefined;
+  #hasConnected = false;
+  #retryTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #listener: ConnectionListener;
+  readonly #openSocket: OpenSocket;
+
+  constructor(listener: ConnectionListener, open: OpenSocket = openSocket) {
+    this.#listener = listener;
+    this.#openSocket = open;
+  }
+
+  /** The socket while it is connected, and null otherwise. */
+  get socket(): ChatSocket | null {
+    return this.#socket?.connected ? this.#socket : null;
+  }
+
+  open(): void {
+    if (this.#socket !== null) return;
+    const socket = this.#openSocket((give) => void this.#giveToken(give));
+    this.#socket = socket;
+    socket.on("connect", () => this.#onConnect(socket));
+    socket.on("disconnect", (reason) => {
+      if (reason === "io server disconnect") this.#connectLater(RETRY_MS);
+      this.#update();
+    });
+    socket.on("connect_error", (error: Refusal) => this.#onRefusal(socket, error));
+    this.#listener.onSocket(socket);
+    window.addEventListener("online", this.#update);
+    window.addEventListener("offline", this.#update);
+    this.#update();
+  }
+
+  close(): void {
+    const socket = this.#socket;
+    this.#socket = null;
+    this.#hasConnected = false;
+    clearTimeout(this.#retryTimer);
+    window.removeEventListener("online", this.#update);
+    window.removeEventListener("offline", this.#update);
+    socket?.off();
+    socket?.disconnect();
+    this.#update();
+  }
+
+  /** Makes sure that the server would take the token; if not, connects with a new one. */
+  renewIfExpired(): void {
+    if (this.#token !== undefined && hasExpired(this.#token)) this.#reopen();
+  }
+
+  /** Connects with a new token: the server has rejected this one. */
+  renew(): void {
+    this.#refused = this.#token;
+    this.#reopen();
+  }
+
+  /** Unlike `disconnect`, this leaves the server's streams running for the new one. */
+  #reopen(): void {
+    this.socket?.io.engine.close();
+  }
+
+  readonly #update = (): void => {
+    const before = this.state;
+    this.state = this.#currentState();
+    if (this.state !== before) this.#listener.onChange();
+  };
+
+  #currentState(): ConnectionState {
+    if (this.socket !== null) return "connected";
+    if (navigator.onLine === false) return "offline";
+    return this.#hasConnected ? "reconnecting" : "connecting";
+  }
+
+  async #giveToken(give: GiveAuth): Promise<void> {
+    const socket = this.#socket;
+    try {
+      const token = await accessToken(this.#refused);
+      if (socket !== this.#socket) return; // closed while the token was fetched
+      if (token === null) {
+        this.#listener.onLoggedOut();
+        return;
+      }
+      this.#token = token;
+      give({ token });
+    } catch {
+      // No fresh token could be fetched now.
+      if (socket === this.#socket) this.#connectLater(RETRY_MS);
+    }
+  }
+
+  #onConnect(socket: ChatSocket): void {
+    this.#refused = undefined;
+    this.#hasConnected = true;
+    this.problem = null;
+    this.#update();
+    this.#listener.onConnect(socket.recovered);
+  }
+
+  #onRefusal(socket: ChatSocket, error: Refusal): void {
+    this.#update();
+    if (socket.active) return; // the network: the socket tries again by itself
+    const { code, retryAfter } = error.data ?? {};
+    if (code?.startsWith("token_")) this.#refused = this.#token;
+    else this.#explain(problem(code ?? "unknown", error.message, retryAfter));
+    this.#connectLater(retryAfter === undefined ? RETRY_MS : retryAfter * 1000);
+  }
+
+  #explain(why: Problem): void {
+    this.problem = why;
+    this.#listener.onChange();
+  }
+
+  #connectLater(delayMs: number): void {
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = setTimeout(() => {
+      this.#socket?.disconnect();
+      this.#socket?.connect();
+    }, delayMs);
+  }
+}
+
+function openSocket(auth: (give: GiveAuth) => void): ChatSocket {
+  const { origin, path } = serverAddress();
+  const reconnectionDelayMax = LONGEST_DELAY_MS;
+  const options = { auth, path, forceNew: true, reconnectionDelayMax };
+  return origin === "" ? io(options) : io(origin, options);
+}
+
+/** A path behind the origin would be taken for a namespace. */
+function serverAddress(): { origin: string; path: string } {
+  if (baseUrl === "") return { origin: "", path: "/socket.io/" };
+  const { origin, pathname } = new URL(baseUrl, globalThis.location?.origin);
+  return { origin, path: `${pathname.replace(/\/$/, "")}/socket.io/` };
+}

@@ -1,0 +1,172 @@
+/**
+ * Who is logged in: the pair of tokens in localStorage, shared by all tabs.
+ *
+ * A refresh token works once, so tabs take a lock (Web Locks), and the second finds
+ * the pair that the first has stored.
+ */
+import { ApiError, request, type RequestOptions } from "./api";
+
+export const ACCESS_KEY = "jwt_token";
+export const REFRESH_KEY = "jwt_refresh_token";
+const SPARE_SECONDS = 30;
+// As long as the server takes a second use of a token for that of another tab.
+const OTHER_TAB_MS = 10_000;
+const LOOK_EVERY_MS = 100;
+
+export interface Tokens {
+  access: string;
+  refresh?: string;
+}
+
+export function isLoggedIn(): boolean {
+  return localStorage.getItem(REFRESH_KEY) !== null;
+}
+
+/** The id of the user whose tokens these are, or null; it asks nobody. */
+export function loggedInUserId(): string | null {
+  const id = claimsOf(localStorage.getItem(ACCESS_KEY) ?? "")?.["user_id"];
+  return id === undefined ? null : String(id);
+}
+
+export async function logIn(username: string, password: string): Promise<void> {
+  storeTokens(await request<Tokens>("/auth/token", { body: { username, password } }));
+}
+
+/** Forgets the tokens at once, and revokes them in the background. */
+export function logOut(): void {
+  const refresh = localStorage.getItem(REFRESH_KEY);
+  forgetTokens();
+  if (refresh === null) return;
+  request("/auth/token/revoke", { body: { refresh } }).catch(() => undefined);
+}
+
+/**
+ * Returns a token that is valid for some seconds more, or null if the user must log in
+ * again. `refused` is a token that the server has rejected, whatever this machine's
+ * clock says. Rejects with ApiError if the server cannot be reached.
+ */
+export async function accessToken(refused?: string): Promise<string | null> {
+  return storedToken(refused) ?? withLock(async () => storedToken(refused) ?? renewOnce());
+}
+
+/**
+ * Sends a request with the user's token; once more with a new one if it is rejected.
+ * A wrong password is a 401 as well, which no new token would change.
+ */
+export async function authorized<T>(
+  path: string,
+  options: RequestOptions = {},
+): Promise<T> {
+  const token = await requireToken();
+  try {
+    return await request<T>(path, { ...options, token });
+  } catch (error) {
+    if (!isTokenError(error)) throw error;
+    return request<T>(path, { ...options, token: await requireToken(token) });
+  }
+}
+
+/** True if the server has rejected the token, which ends the session. */
+export function isTokenError(error: unknown): boolean {
+  return (
+    error instanceof ApiError && error.status === 401 && error.code.startsWith("token_")
+  );
+}
+
+/** Calls back when another tab logs out. Returns the function that stops it. */
+export function onLoggedOutElsewhere(callback: () => void): () => void {
+  const listener = () => {
+    if (!isLoggedIn()) callback();
+  };
+  window.addEventListener("storage", listener);
+  return () => window.removeEventListener("storage", listener);
+}
+
+/** True when the token's own `exp` has passed, or is about to. */
+export function hasExpired(token: string): boolean {
+  const claims = claimsOf(token);
+  if (claims === null) return true;
+  const { exp } = claims;
+  return typeof exp === "number" && exp - SPARE_SECONDS < Date.now() / 1000;
+}
+
+/** What the token says of itself, or null if it cannot be read. */
+function claimsOf(token: string): Record<string, unknown> | null {
+  const part = token.split(".")[1] ?? "";
+  try {
+    return JSON.parse(atob(part.replaceAll("-", "+").replaceAll("_", "/")));
+  } catch {
+    return null;
+  }
+}
+
+async function requireToken(refused?: string): Promise<string> {
+  const token = await accessToken(refused);
+  if (token === null) throw new ApiError(401, "token_missing", "Please log in again.");
+  return token;
+}
+
+function storedToken(refused?: string): string | null {
+  const token = localStorage.getItem(ACCESS_KEY);
+  if (token === null || token === refused || hasExpired(token)) return null;
+  return token;
+}
+
+let renewal: Promise<string | null> | undefined;
+
+/** Where there is no lock, this tab at least does not compete with itself. */
+function renewOnce(): Promise<string | null> {
+  renewal ??= renew().finally(() => {
+    renewal = undefined;
+  });
+  return renewal;
+}
+
+async function renew(): Promise<string | null> {
+  const refresh = localStorage.getItem(REFRESH_KEY);
+  if (refresh === null) return null;
+  try {
+    const tokens = await request<Tokens>("/auth/token/refresh", { body: { refresh } });
+    if (!isLoggedIn()) return null; // logged out while the answer was on its way
+    storeTokens(tokens);
+    return tokens.access;
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 401) throw error;
+    if (navigator.locks === undefined && error.code === "token_invalid") {
+      await otherTab(refresh);
+    }
+    if (localStorage.getItem(REFRESH_KEY) !== refresh) return storedToken();
+    forgetTokens();
+    return null;
+  }
+}
+
+/** Web Locks exist on HTTPS and localhost only; elsewhere there is no lock. */
+async function withLock<T>(work: () => Promise<T>): Promise<T> {
+  if (navigator.locks === undefined) return work();
+  return await navigator.locks.request("llmchat-refresh", work);
+}
+
+/** Without a lock another tab may have been first, and is about to store its pair. */
+async function otherTab(refresh: string): Promise<void> {
+  const until = Date.now() + OTHER_TAB_MS;
+  while (localStorage.getItem(REFRESH_KEY) === refresh && Date.now() < until) {
+    await sleep(LOOK_EVERY_MS);
+  }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Keeps a pair that the server has given, for all tabs. */
+export function storeTokens(tokens: Tokens): void {
+  localStorage.setItem(ACCESS_KEY, tokens.access);
+  if (tokens.refresh !== undefined) localStorage.setItem(REFRESH_KEY, tokens.refresh);
+}
+
+/** The tokens are worth nothing any more. */
+export function forgetTokens(): void {
+  localStorage.removeItem(ACCESS_KEY);
+  localStorage.removeItem(REFRESH_KEY);
+}

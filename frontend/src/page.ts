@@ -1,0 +1,14 @@
+/** What the server has written into the page's `<meta>` elements. */
+
+/** The path that the server is below, "" for the root, such as "/chat". */
+export function basePath(): string {
+  return metaContent("llmchat-base");
+}
+
+export function mayRegister(): boolean {
+  return metaContent("llmchat-registration") === "on";
+}
+
+function metaContent(name: string): string {
+  return document.querySelector<HTMLMetaElement>(`meta[name="${name}"]`)?.content ?? "";
+}

@@ -1,0 +1,58 @@
+/** The short messages at the page's edge: what is shown, without how it looks. */
+
+export interface ToastWish {
+  text: string;
+  /** What can still be done about it, such as *Undo*. */
+  action?: { label: string; run: () => void };
+  /** Called once when it has gone and its action was not taken. */
+  onGone?: () => void;
+}
+
+export interface Toast extends ToastWish {
+  id: number;
+}
+
+const MOST = 3;
+
+/** Holds at most three: a fourth lets the oldest go. */
+export class Toasts {
+  private shown: readonly Toast[] = [];
+  private readonly listeners = new Set<() => void>();
+  private lastId = 0;
+
+  /** Adds a message and returns the function that takes it away. */
+  show(wish: ToastWish): () => void {
+    const toast = { ...wish, id: ++this.lastId };
+    const [oldest] = this.shown;
+    if (oldest !== undefined && this.shown.length === MOST) this.dismiss(oldest.id);
+    this.set([...this.shown, toast]);
+    return () => this.dismiss(toast.id);
+  }
+
+  dismiss(id: number): void {
+    this.take(id)?.onGone?.();
+  }
+
+  /** Takes the message away and does what it offers. */
+  act(id: number): void {
+    this.take(id)?.action?.run();
+  }
+
+  readonly current = (): readonly Toast[] => this.shown;
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  };
+
+  private take(id: number): Toast | undefined {
+    const toast = this.shown.find((one) => one.id === id);
+    if (toast !== undefined) this.set(this.shown.filter((one) => one.id !== id));
+    return toast;
+  }
+
+  private set(shown: readonly Toast[]): void {
+    this.shown = shown;
+    for (const listener of this.listeners) listener();
+  }
+}

@@ -1,0 +1,30 @@
+import { expect, test } from "vitest";
+
+import { offersOf, pick, type Provider } from "../../src/chat/providers";
+
+function provider(name: string, usable: boolean, ...others: string[]): Provider {
+  return { name, label: name, model: `${name}-1`, models: others, usable };
+}
+
+const OFFERS = offersOf([
+  provider("claude", false, "claude-2"),
+  provider("openai", true, "openai-1", "openai-2"),
+  provider("local", true),
+]);
+
+test("what is usable comes first, with each of its models once", () => {
+  expect(OFFERS.map(({ model }) => model)).toEqual([
+    "openai-1",
+    "openai-2",
+    "local-1",
+    "claude-1",
+  ]);
+});
+
+test("the remembered choice is kept while it is offered", () => {
+  const wanted = { provider: "openai", model: "openai-2" };
+  expect(pick(OFFERS, wanted)?.model).toBe("openai-2");
+  expect(pick(OFFERS, { provider: "claude", model: null })?.model).toBe("claude-1");
+  expect(pick(OFFERS, { provider: "gone", model: null })?.model).toBe("openai-1");
+  expect(pick([], wanted)).toBeNull();
+});

@@ -1,0 +1,43 @@
+"""axe-core in a page: what its rules find wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.async_api import Page
+
+from tests.support.live import ROOT
+
+SOURCE = ROOT / "tests" / "js" / "node_modules" / "axe-core" / "axe.min.js"
+# Menus and tooltips lie at the end of the body, outside its landmarks.
+_RULES = {"region": {"enabled": False}}
+_RUN = """
+async (options) => {
+    // What moves, or comes up, has colours of its own meanwhile.
+    document.getAnimations().forEach((animation) => {
+        if (animation.effect.getComputedTiming().endTime < Infinity) animation.finish();
+    });
+    // What a dialog covers can be neither used nor read.
+    const shown = { exclude: [["[data-aria-hidden]"]] };
+    const { violations } = await axe.run(shown, options);
+    return violations.map(({ id, nodes }) =>
+        `${id}: ${nodes.map(told).join(", ")}`);
+    function told({ html, any, all, none }) {
+        return `${html.slice(0, 200)} ${[...any, ...all, ...none][0]?.message}`;
+    }
+}
+"""
+
+
+async def violations(page: Page, *, only: tuple[str, ...] = ()) -> list[str]:
+    """Return what violates axe's rules, or those named in `only`, in the page as it is.
+
+    Each is the name of the rule and the elements.
+    """
+    options: dict[str, Any] = {"resultTypes": ["violations"], "rules": _RULES}
+    if only:
+        options = {"runOnly": list(only), "resultTypes": ["violations"]}
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(SOURCE.read_text())
+    found: list[str] = await page.evaluate(_RUN, options)
+    return found

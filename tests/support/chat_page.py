@@ -1,0 +1,59 @@
+"""The chat page as its user works with it."""
+
+from __future__ import annotations
+
+from playwright.async_api import Locator, Page, expect
+
+from tests.support.live import Account, LiveServer
+
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+
+
+async def log_in(page: Page, server: LiveServer, account: Account) -> None:
+    """Log in, and wait until something can be asked."""
+    await page.goto(server.url)
+    await page.get_by_label("User name").fill(account.username)
+    await page.get_by_label("Password", exact=True).fill(account.password)
+    await page.get_by_role("button", name="Log in", exact=True).click()
+    await expect(picker(page)).to_be_visible()
+
+
+async def ask(page: Page, text: str) -> None:
+    """Send a question with the Enter key."""
+    await box(page).fill(text)
+    await expect(page.get_by_role("button", name="Send")).to_be_enabled()
+    await box(page).press("Enter")
+
+
+async def answered(page: Page, count: int = 1) -> None:
+    """Wait until there are so many answers, and none is being written."""
+    await expect(page.locator(".answer")).to_have_count(count)
+    await expect(page.get_by_role("button", name="Regenerate")).to_be_visible()
+
+
+async def from_menu(page: Page, title: str, item: str) -> None:
+    """Choose something of the menu of a conversation in the list."""
+    await row(page, title).hover()
+    await page.get_by_role("button", name=f"More for {title}").click()
+    await page.get_by_role("menuitem", name=item).click()
+
+
+def box(page: Page) -> Locator:
+    """Where the question is typed."""
+    return page.get_by_label("Your message")
+
+
+def picker(page: Page) -> Locator:
+    """The button that says who answers."""
+    return page.get_by_role("button", name="Model:")
+
+
+def row(page: Page, title: str) -> Locator:
+    """A conversation in the list; its name ends with what is going on in it."""
+    return page.get_by_role("navigation").get_by_role("link", name=title)
+
+
+def title(page: Page) -> Locator:
+    """That of the conversation that is shown."""
+    return page.get_by_role("main").get_by_role("heading", level=1)
