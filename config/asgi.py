@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import django
 from channels.routing import URLRouter
-from django.core.asgi import get_asgi_application
 from django.urls import re_path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-django_application: Any = get_asgi_application()
+django.setup(set_prefix=False)
 
 # These import Django applications, which are loaded only now.
 from llmchat import conf, database, routing  # noqa: E402
@@ -18,10 +18,12 @@ from llmchat.urls import ANSWERS  # noqa: E402
 from serving.body_limit import BodyLimit, Receive, Scope, Send  # noqa: E402
 from serving.draining import Draining  # noqa: E402
 from serving.heartbeat import Heartbeat  # noqa: E402
+from serving.in_loop import Handler  # noqa: E402
 from serving.lifespan import Lifespan  # noqa: E402
 from serving.send_limit import SendLimit  # noqa: E402
 
 database.is_serving = True
+django_application: Any = Handler()
 
 # Django keeps a thread per request, and a chat request lasts as long as its answer.
 # `handle` is Django without that thread.
