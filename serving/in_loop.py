@@ -10,7 +10,6 @@ these in their place.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -34,13 +33,15 @@ _SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 class _InLoop:
     """What calls the steps of a middleware, in place of `MiddlewareMixin`."""
 
-    get_response: Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+    get_response: Any
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Called with every request."""
         step: Any = getattr(self, "process_request", None)
         response: HttpResponseBase | None = step(request) if step else None
-        response = response or await self.get_response(request)
+        if response is None:
+            response = await self.get_response(request)
+            assert response is not None
         step = getattr(self, "process_response", None)
         if step is None:
             return response
@@ -81,13 +82,14 @@ class Csrf(_InLoop, CsrfViewMiddleware):
         self, request: HttpRequest, callback: Any, *args: Any
     ) -> HttpResponseBase | None:
         """Called before the view; a form's token may be in its body."""
-        check = super().process_view
+        check: Any = super().process_view
         is_form = request.method not in _SAFE
         if is_form and not getattr(callback, "csrf_exempt", False):
             check = sync_to_async(check, thread_sensitive=True)
-            found: HttpResponseBase | None = await check(request, callback, *args)
-            return found
-        return check(request, callback, *args)
+            refused: HttpResponseBase | None = await check(request, callback, *args)
+        else:
+            refused = check(request, callback, *args)
+        return refused
 
 
 class Authentication(_InLoop, AuthenticationMiddleware):
