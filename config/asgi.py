@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import django
 from channels.routing import URLRouter
 from django.conf import settings
-from django.core.asgi import get_asgi_application
 from django.urls import re_path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-django_application: Any = get_asgi_application()
+django.setup(set_prefix=False)
 
 # These import Django applications, which are loaded only now.
 from llmchat import conf, database, routing  # noqa: E402
@@ -19,13 +19,15 @@ from llmchat.urls import ANSWERS  # noqa: E402
 from serving.body_limit import BodyLimit, Receive, Scope, Send  # noqa: E402
 from serving.draining import Draining  # noqa: E402
 from serving.heartbeat import Heartbeat  # noqa: E402
+from serving.in_loop import Handler  # noqa: E402
 from serving.lifespan import Lifespan  # noqa: E402
 from serving.mount import Mounted, unmounted  # noqa: E402
 from serving.send_limit import SendLimit  # noqa: E402
 
 database.is_serving = True
 prefix: str = settings.FORCE_SCRIPT_NAME or ""
-django: Any = Mounted(django_application, prefix)
+django_application: Any = Handler()
+mounted: Any = Mounted(django_application, prefix)
 
 # Django keeps a thread per request, and a chat request lasts as long as its answer.
 # `handle` is Django without that thread.
@@ -36,7 +38,7 @@ chat: Any = SendLimit(
 http = URLRouter(
     [
         *(re_path(rf"^{pattern}$", chat) for pattern in ANSWERS),
-        re_path(r"", django),
+        re_path(r"", mounted),
     ]
 )
 real_time = routing.build(BodyLimit(http, lambda: conf.get().max_payload_bytes))

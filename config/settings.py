@@ -128,10 +128,12 @@ def _database() -> dict[str, Any]:
     given = settings.get("OPTIONS", {})
     if settings["ENGINE"] == "django.db.backends.sqlite3":
         # Writers queue at BEGIN instead of failing in the middle of a transaction,
-        # and readers never wait for writers.
+        # and readers never wait for writers. What a statement of many rows would have
+        # to undo is kept in memory, not in a file of its own for each.
         options = {
             "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
+            "PRAGMA temp_store=MEMORY;",
         }
         settings["ENGINE"] = "llmchat.engines.sqlite"
         return settings | {"OPTIONS": options | given}

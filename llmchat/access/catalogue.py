@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal, cast
 
-from llmchat import models
+from llmchat import conf, models
 from llmchat.access import keys, memory
 from llmchat.access.memory import Memory
 from llmchat.access.permissions import Access
@@ -164,13 +164,26 @@ def _fallback(row: models.Provider, access: Access) -> Route | None:
 
 def _as_route(row: models.Provider) -> Route:
     return Route(
-        provider=_as_value(row),
+        provider=_value_of(row),
         keys=keys.ring(row).keys,
         default_model=row.default_model,
         embedded=row.embedded,
         input_price=row.input_price,
         output_price=row.output_price,
     )
+
+
+def _value_of(row: models.Provider) -> Provider:
+    """Return a remembered row as a value, which is remembered, too."""
+    settings = conf.get()
+    last = _values.get(row.name)
+    if last is None or last[0] is not row or last[1] is not settings:
+        last = _values[row.name] = row, settings, _as_value(row)
+    return last[2]
+
+
+# By name: the row, the settings, which have some addresses, and what came of them.
+_values: dict[str, tuple[models.Provider, conf.Conf, Provider]] = {}
 
 
 def _as_value(row: models.Provider) -> Provider:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -18,6 +17,7 @@ from llmchat.books.conversations import (
 )
 from llmchat.books.extra import extra_of
 from llmchat.books.facts import Facts
+from llmchat.books.ids import new_id
 from llmchat.books.turn import Begun, Start, Turn
 from llmchat.books.workers import worker_id
 from llmchat.errors import ChatError, from_provider, refusal
@@ -63,9 +63,9 @@ def decide(facts: Facts, start: Start) -> Begun:
         raise refusal("token_invalid")
     sessions = facts.sessions.setdefault(start.user_id, [])
     _check_running(sessions, start)
-    going = found(facts.conversations.values(), start)
+    going = found(facts.conversations, start)
     cut = replacing.cut_of(facts, start, going[0]) if going else None
-    message_id = uuid.uuid4()
+    message_id = new_id()
     route, drawn_on, limit = _reserved(facts, start, message_id, route)
     conversation, new_messages = going or (
         _added(facts, start),
@@ -84,7 +84,7 @@ def decide(facts: Facts, start: Start) -> Begun:
         _add(
             facts,
             conversation,
-            id=(question_id := uuid.uuid4()),
+            id=(question_id := new_id()),
             position=position,
             role=message.role,
             content=message.content,

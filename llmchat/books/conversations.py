@@ -13,13 +13,16 @@ tool calls count as they are stored (`extra.py`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+from django.db import DEFAULT_DB_ALIAS
 from django.utils import timezone
 
 from llmchat.books.extra import extra_of
+from llmchat.books.ids import new_id
 from llmchat.books.sql import Columns
 from llmchat.books.turn import KnownHistory, Start, Turn
 from llmchat.errors import refusal
@@ -99,21 +102,24 @@ def _known_lengths(turn: Turn) -> list[int]:
 
 
 def found(
-    conversations: Iterable[Conversation], start: Start
+    conversations: Mapping[UUID, Conversation], start: Start
 ) -> tuple[Conversation, Sequence[ChatMessage]] | None:
     """Return which of `conversations` a turn goes on with, and what is new in it.
 
     Raises: ChatError `conversation_not_found`.
     """
-    own = [row for row in conversations if row.user_id == start.user_id]
     turn = start.turn
     if turn.conversation_id is not None:
-        for row in own:
-            if row.pk == turn.conversation_id:
-                return row, _latest(turn.messages)
-        raise refusal("conversation_not_found")
+        named = conversations.get(turn.conversation_id)
+        if named is None or named.user_id != start.user_id:
+            raise refusal("conversation_not_found")
+        return named, _latest(turn.messages)
     for known in start.known:
-        same = [row for row in own if row.thread_hash == known.hash]
+        same = [
+            row
+            for row in conversations.values()
+            if row.thread_hash == known.hash and row.user_id == start.user_id
+        ]
         if same:
             latest = max(same, key=lambda row: row.updated_at)
             return latest, turn.messages[known.length :]
@@ -131,12 +137,29 @@ def _latest(messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
 
 def new_conversation(start: Start, now: datetime) -> Conversation:
     """Return a conversation that begins with a turn, not stored yet."""
-    return Conversation(
-        user_id=start.user_id,
-        title=title_of(start.turn),
-        created_at=now,
-        updated_at=now,
-    )
+    values = _DEFAULTS | {
+        "id": new_id(),
+        "user": start.user_id,
+        "title": title_of(start.turn),
+        "created_at": now,
+        "updated_at": now,
+    }
+    return conversation_of([values[name] for name in COLUMNS.names])
+
+
+_DEFAULTS = {
+    field.name: field.get_default()
+    for field in Conversation._meta.fields
+    if not field.is_relation
+}
+
+
+def conversation_of(row: Sequence[Any]) -> Conversation:
+    """Return the conversation of a row of `COLUMNS`.
+
+    They are all columns, in the model's order, which costs less than their names.
+    """
+    return Conversation.from_db(DEFAULT_DB_ALIAS, COLUMNS.names, row)
 
 
 def title_of(turn: Turn) -> str:
@@ -154,7 +177,9 @@ def empty_conversation(user_id: int, title: str) -> Conversation:
     A turn has to name it: no history leads to it.
     """
     now = timezone.now()
-    return Conversation(user_id=user_id, title=title, created_at=now, updated_at=now)
+    return Conversation(
+        id=new_id(), user_id=user_id, title=title, created_at=now, updated_at=now
+    )
 
 
 def goes_on(

@@ -14,14 +14,13 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
-from django.db import DEFAULT_DB_ALIAS
 from django.utils import timezone
 
 from llmchat.access import memory
 from llmchat.access.budgets import Ledger
 from llmchat.access.memory import Memory
 from llmchat.books import replacing
-from llmchat.books.conversations import COLUMNS
+from llmchat.books.conversations import COLUMNS, conversation_of
 from llmchat.books.replacing import Cut, Thread
 from llmchat.books.sql import Columns, idents, locking, places
 from llmchat.books.turn import End, Start
@@ -151,12 +150,7 @@ def _read_conversations(
             f"WHERE id IN ({' UNION ALL '.join(terms)}) ORDER BY id{lock}"
         )
         rows = COLUMNS.read(sql, parameters)
-        facts.conversations = {row[0]: _conversation(row) for row in rows}
-
-
-def _conversation(row: list[Any]) -> Conversation:
-    # They are all columns, in the model's order.
-    return Conversation.from_db(DEFAULT_DB_ALIAS, COLUMNS.names, row)
+        facts.conversations = {row[0]: conversation_of(row) for row in rows}
 
 
 def _lock_messages(conversation_ids: Sequence[UUID], lock: str) -> None:

@@ -361,6 +361,7 @@ def test_sqlite_is_set_up_for_a_server(monkeypatch, is_serving, wait_ms):
     assert pragma("synchronous") == 1  # NORMAL: durable enough beside a WAL
     assert pragma("busy_timeout") == wait_ms
     assert pragma("foreign_keys") == 1
+    assert pragma("temp_store") == 2  # MEMORY: no file for each statement of many rows
     with CaptureQueriesContext(connection) as queries, transaction.atomic():
         pass
     assert "BEGIN IMMEDIATE" in [query["sql"] for query in queries]
