@@ -30,6 +30,10 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: false,
     rollupOptions: {
+      onwarn(warning, warn) {
+        // "use client" is meant for servers that render React.
+        if (warning.code !== "MODULE_LEVEL_DIRECTIVE") warn(warning);
+      },
       input: { chat: "src/entry.ts" },
       output: {
         entryFileNames: "[name].js",
