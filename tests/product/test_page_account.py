@@ -318,8 +318,9 @@ async def test_everything_is_downloaded_and_then_deleted(
             await settings.get_by_role("button", name="Download my data").click()
         file = await download.value
         assert file.suggested_filename == "llmchat-export.json"
-        await file.save_as(tmp_path / "export.json")
-        stored = json.loads((tmp_path / "export.json").read_text())
+        exported = tmp_path / "export.json"
+        await file.save_as(exported)
+        stored = json.loads(exported.read_text())
         assert stored["user"]["username"] == account.username
 
         await settings.get_by_role("button", name="Delete my account").click()

@@ -20,7 +20,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-LIMIT_MS = 25_000
+LIMIT_MS = 60_000
 
 expect.set_options(timeout=LIMIT_MS)
 
