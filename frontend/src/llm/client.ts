@@ -9,7 +9,7 @@ import { newMessage } from "./chat";
 import { Connection, type OpenSocket } from "./connection";
 import { listStreams, readConversation } from "./conversations";
 import type { ChatSocket, StreamRequest } from "./events";
-import { toProblem } from "./problems";
+import { storedProblem, toProblem } from "./problems";
 import { newSessionId, type Run } from "./run";
 import { ChatStore } from "./store";
 import { Streams } from "./streams";
@@ -276,7 +276,11 @@ export class LLMClient {
       this.#store.change(chatKey, { type: "loaded", conversationId, messages, at });
     } catch (error) {
       this.#noteLoggedOut(error);
-      this.#store.change(chatKey, { type: "failed", problem: toProblem(error), at });
+      const isGone = error instanceof ApiError && error.status === 404;
+      const why = isGone ? storedProblem("interrupted") : toProblem(error);
+      this.#store.change(chatKey, { type: "failed", problem: why, at });
+      // What is shown can be gone on with all the same, by its history.
+      if (isGone) this.#store.change(chatKey, { type: "forked" });
     }
     this.#store.notify();
   }

@@ -199,6 +199,19 @@ test("a server that says nothing is asked what has become of the question", asyn
   expect(chat().messages[1]?.problem?.code).toBe("connection_lost");
 });
 
+test("an answer whose conversation is gone keeps its text, to go on from", async () => {
+  const { client, key, chat } = await writingChat();
+  socket().lose();
+  await pass();
+  socket().accept();
+  socket().answerAttach(NOT_FOUND);
+  await pass();
+  expect(chat().messages[1]).toMatchObject({ content: "Hel", problem: { code: "interrupted" } });
+  client.ask(key, "And?", LOCAL);
+  expect(socket().asked[1]).not.toHaveProperty("conversationId");
+  expect(socket().asked[1]?.["messages"]).toHaveLength(3);
+});
+
 test("an attach over the limit is put off", async () => {
   const { chat, sessionId } = await writingChat();
   socket().lose();
