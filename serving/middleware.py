@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -65,6 +66,17 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):
         if static_file is None:
             return await self._next(request)
         return await asyncio.to_thread(_read_file, static_file, request)
+
+    def add_file_to_dictionary(
+        self, url: str, path: str, stat_cache: dict[str, os.stat_result] | None = None
+    ) -> None:
+        """Called by WhiteNoise for each file, those that were collected first.
+
+        They stay, although their sources have the same address: only they are
+        compressed, and the page's script loads some without Django's hash.
+        """
+        if url not in self.files:
+            super().add_file_to_dictionary(url, path, stat_cache)
 
     def immutable_file_test(self, path: str, url: str) -> bool:
         """Return whether a file may be cached for ever: its name has its hash.

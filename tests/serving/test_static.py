@@ -53,6 +53,18 @@ def test_collected_files_have_hashed_names_for_ever(
     assert answer.headers["Content-Encoding"] == "gzip"
 
 
+def test_collected_files_are_compressed_under_their_own_names_too(
+    client: Client, collected: Path, settings: Any
+) -> None:
+    settings.WHITENOISE_USE_FINDERS = True
+
+    answer = client.get(
+        "/static/admin/css/base.css", headers={"accept-encoding": "gzip"}
+    )
+
+    assert answer.headers["Content-Encoding"] == "gzip"
+
+
 def test_what_the_page_loads_later_is_cached_for_ever_as_a_script(
     client: Client, collected: Path
 ) -> None:
