@@ -29,9 +29,15 @@ export interface Offer {
 
 const STORED = "llmchat-model";
 
+// Built in, so that a server without any key has one to try: small, and no first choice.
+const BUILT_IN = "local";
+
 /** All that can be picked, what is usable first; else in the server's order. */
 export function offersOf(providers: Provider[]): Offer[] {
-  const usable = providers.filter((provider) => provider.usable);
+  const isBuiltIn = ({ name }: Provider) => Number(name === BUILT_IN);
+  const usable = providers
+    .filter((provider) => provider.usable)
+    .sort((one, other) => isBuiltIn(one) - isBuiltIn(other));
   const others = providers.filter((provider) => !provider.usable);
   return [...usable.flatMap(modelsOf), ...others.flatMap((one) => modelsOf(one).slice(0, 1))];
 }

@@ -8,11 +8,11 @@ function provider(name: string, usable: boolean, ...others: string[]): Provider 
 
 const OFFERS = offersOf([
   provider("claude", false, "claude-2"),
-  provider("openai", true, "openai-1", "openai-2"),
   provider("local", true),
+  provider("openai", true, "openai-1", "openai-2"),
 ]);
 
-test("what is usable comes first, with each of its models once", () => {
+test("what is usable comes first, with each model once, and what is built in behind it", () => {
   expect(OFFERS.map(({ model }) => model)).toEqual([
     "openai-1",
     "openai-2",
