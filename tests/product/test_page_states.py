@@ -215,7 +215,8 @@ async def test_the_page_comes_back_after_a_restart_of_the_server(
         await asyncio.to_thread(start_server, env=same, port=server.port)
         await expect(page.get_by_text("Connected again.")).to_be_visible()
         await expect(page.locator(".problem")).to_contain_text(told)
-        await expect(page.get_by_text("Half an ans")).to_be_visible()
+        if number is signal.SIGTERM:  # a killed one may not have stored it yet
+            await expect(page.get_by_text("Half an ans")).to_be_visible()
 
         # Of the list of conversations, which has come again.
         await expect(page.get_by_role("button", name="Try again")).to_have_count(1)
