@@ -223,7 +223,27 @@ SHAPES: dict[str, Schema] = {
             "code": nullable(_said(TEXT, "The error code of an answer that failed")),
             "usage": nullable(ref("MessageUsage")),
             "cost": nullable(DOLLARS),
-        }
+        },
+        {
+            "images": list_of(ref("MessageImage")),
+            "toolCalls": list_of(
+                record(dict.fromkeys(("id", "name", "arguments"), TEXT))
+            ),
+            "toolCallId": _said(TEXT, "The call that the message is the result of"),
+            "replaced": _said(
+                SWITCH, "In the account's export: whether another took its place"
+            ),
+        },
+    ),
+    "ToolCall": record(dict.fromkeys(("id", "name", "arguments"), TEXT)),
+    "MessageImage": record(
+        {},
+        {
+            "url": TEXT,
+            "mediaType": TEXT,
+            "bytes": NUMBER,
+            "sha256": _said(TEXT, "Of the data, which is not stored"),
+        },
     ),
     "MessageUsage": record(
         {

@@ -190,7 +190,7 @@ async def test_a_stream_is_cancelled_by_its_address(
         no_id = await client.delete("/llm/streams/x/")
         async with asyncio.timeout(5):
             await live_upstream.hung_up.wait()
-    place = {name: start[name] for name in ("conversationId", "messageId")}
+    place = {n: start[n] for n in ("conversationId", "messageId", "questionId")}
     assert (answer.status_code, answer.json()) == (200, {"ok": True, **place})
     assert told["partialResponse"] == "Hel"
     for response in (again, unknown, no_id):

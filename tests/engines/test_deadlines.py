@@ -97,6 +97,7 @@ async def test_a_call_knows_its_deadline():
 def test_who_waits_to_hash_a_password_has_as_long_for_the_database(monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(database, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(database, "is_serving", False)
 
     @contextmanager
     def long_turn():

@@ -251,7 +251,7 @@ async def test_ack_callbacks_are_answered(server: LiveServer) -> None:
         unknown = await client.call("llm:stream:cancel", {"sessionId": "one"})
         refused = await client.call("llm:chat:stream", {"sessionId": "two"})
     end = events[-1][1]
-    place = {name: end[name] for name in ("conversationId", "messageId")}
+    place = {n: end[n] for n in ("conversationId", "messageId", "questionId")}
     assert accepted == [{"ok": True, **place}]
     assert cancelled == [{"ok": True, **place}]
     assert (unknown[0]["ok"], unknown[0]["code"]) == (False, "stream_not_found")
