@@ -28,7 +28,7 @@ class Client:
     """A user with one answer at a time.
 
     `ends` is what was told of each, `waits` the seconds between the last token and
-    `done`, `deleted` the conversations that the user has deleted.
+    `done`, `deleted` the conversations that the user has asked to delete.
     """
 
     def __init__(
@@ -69,10 +69,11 @@ class Client:
 
     async def _delete(self, ident: str) -> None:
         path = f"/llm/conversations/{ident}"
+        # Before the response, which the server may be killed behind its commit.
+        self.deleted.add(ident)
         response = await self._http.delete(path, headers=self._account.headers)
         # An operator may have been the first.
         assert response.status_code in (204, 404), response.text
-        self.deleted.add(ident)
 
     async def _ask(self, turn: dict[str, Any]) -> Event:
         """Return how the answer ends."""
