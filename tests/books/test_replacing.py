@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Callable
 from datetime import date
 from threading import Barrier
@@ -23,6 +24,7 @@ from llmchat.reports import own
 from llmchat.reports.own_usage import use_of
 from tests.support.chat_fixtures import User, end_of
 
+TEXT_LENGTH = 1_000_000
 WHOLE = Outcome(Message.State.COMPLETE, "Hello", Usage(7, 3, "provider"), "model-1")
 
 
@@ -135,6 +137,32 @@ async def test_only_a_question_of_the_conversation_is_replaced(
         finish_turn(running, WHOLE)
         assert code(user, gone) == "message_not_found"
         assert read(mine) == ["Hey", "Hello"]
+
+    await in_database(check)
+
+
+async def test_long_texts_behind_a_question_are_not_read_to_replace_it(
+    user, provider, upstream, turn
+):
+    def check() -> None:
+        first = asked(user, turn("Hi"))
+        for number in range(8):
+            more = turn(
+                f"{number}" * TEXT_LENGTH, conversation_id=first.conversation_id
+            )
+            asked(user, more)
+        named = instead(turn, first, "Hey")
+
+        tracemalloc.start()
+        try:
+            begun = begin_turn(user.pk, named)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        finish_turn(begun, WHOLE)
+
+        assert peak < 4 * TEXT_LENGTH
+        assert read(first) == ["Hey", "Hello"]
 
     await in_database(check)
 
