@@ -6,13 +6,14 @@ import asyncio
 import tracemalloc
 from collections.abc import Callable
 from datetime import date
-from threading import Barrier
+from threading import Barrier, Event
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import connection, transaction
 
 from llmchat.answers.stopping import delete
-from llmchat.books.batch import begin_turn, finish_turn, store
+from llmchat.books.batch import Result, begin_turn, finish_turn, store
 from llmchat.books.conversations import start_of, stored_hash
 from llmchat.books.turn import Begun, End, Outcome, Turn
 from llmchat.database import THREADS, in_database
@@ -246,6 +247,31 @@ async def test_one_of_many_at_once_replaces_a_question(user, provider, upstream,
     refused = {"conversation_active", "message_not_found"}
     assert results.count("begun") == 1
     assert {result for result in results if result != "begun"} <= refused
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="it locks the whole file")
+async def test_what_is_replaced_already_is_not_locked_again(
+    user, provider, upstream, turn
+):
+    old = await end_of(user, turn("Hi"))
+    new = await in_database(lambda: asked(user, instead(turn, old, "Hey")))
+    is_held, is_done = Event(), Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            Message.objects.select_for_update().get(pk=old.message_id)
+            is_held.set()
+            is_done.wait(10)
+
+    def replace() -> Result:
+        is_held.wait(10)
+        try:
+            return store([start_of(user.pk, instead(turn, new, "Ho"))])[0]
+        finally:
+            is_done.set()
+
+    begun, _ = await asyncio.gather(in_database(replace), in_database(hold))
+    assert isinstance(begun, Begun)
 
 
 async def test_a_conversation_that_is_deleted_meanwhile_stays_deleted(
