@@ -6,17 +6,22 @@ difference. All routes are those without the prefix, as they are without a proxy
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from serving.body_limit import Receive, Scope, Send
+if TYPE_CHECKING:
+    from serving.body_limit import Receive, Scope, Send
 
 
 def unmounted(scope: Scope, prefix: str) -> Scope:
     """Return the scope of a request without the prefix in its path."""
-    path = scope["path"]
+    return {**scope, "path": without(prefix, scope["path"]), "root_path": ""}
+
+
+def without(prefix: str, path: str) -> str:
+    """Return a path without the prefix, if it is below that."""
     if prefix and f"{path}/".startswith(f"{prefix}/"):
-        path = path[len(prefix) :] or "/"
-    return {**scope, "path": path, "root_path": ""}
+        return path[len(prefix) :] or "/"
+    return path
 
 
 class Mounted:

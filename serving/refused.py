@@ -11,7 +11,10 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
+from django.conf import settings
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
+
+from serving.mount import without
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -109,7 +112,7 @@ def response(
     more: Iterable[tuple[str, str]] = (),
 ) -> bytes:
     """Return an error as it is written to a connection that ends with it."""
-    # They need Django, which this module is loaded before.
+    # They need Django's applications, which this module is loaded before.
     from serving.errors import shaped
 
     body = json.dumps(shaped(path, status, fields)).encode()
@@ -118,11 +121,12 @@ def response(
 
 
 def path_of(url: bytes) -> str:
-    """Return the path of an address, "" where there is none."""
+    """Return the path of an address as routes have it, "" where there is none."""
     try:
-        return (parse_url(url).path or b"").decode("latin-1")
+        path = (parse_url(url).path or b"").decode("latin-1")
     except HttpParserError:
         return ""
+    return without(settings.FORCE_SCRIPT_NAME or "", path)
 
 
 def _cors(path: str, origin: str) -> list[tuple[str, str]]:

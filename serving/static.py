@@ -18,4 +18,9 @@ class CollectedStorage(CompressedManifestStaticFilesStorage):
         """Return the hashed name of a file, or its own before `collectstatic`."""
         if not self.hashed_files:
             return name
-        return str(super().stored_name(name))
+        try:
+            return str(super().stored_name(name))
+        except ValueError:
+            # New since the files were collected: every page with it would fail, even
+            # the one that says that there is no such page.
+            return name

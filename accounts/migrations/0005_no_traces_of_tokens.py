@@ -15,7 +15,12 @@ def write_anew(apps, schema_editor):
     if not tokens.using(connection.alias).exists():
         return
     with connection.cursor() as cursor:
+        cursor.execute("PRAGMA temp_store")
+        (where,) = cursor.fetchone()
+        # The copy of all that is stored, which needs a disk's room, not memory's.
+        cursor.execute("PRAGMA temp_store = FILE")
         cursor.execute("VACUUM")
+        cursor.execute(f"PRAGMA temp_store = {where}")
         # Old pages are in the log as well.
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

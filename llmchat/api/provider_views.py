@@ -43,9 +43,11 @@ def _read(user_id: int) -> tuple[Access, list[Offer], frozenset[str]]:
     offers = sorted(catalogue.offers(access), key=_order)
     if all(offer.refusal is None for offer in offers):
         return access, offers, frozenset()
-    user = get_user_model().objects.get(pk=user_id)
+    user = get_user_model().objects.filter(pk=user_id, is_staff=True).first()
+    if user is None:  # perhaps deleted a moment ago
+        return access, offers, frozenset()
     names = ("add_providerkey", "change_provider")
-    allowed = {n for n in names if user.is_staff and user.has_perm(f"llmchat.{n}")}
+    allowed = {name for name in names if user.has_perm(f"llmchat.{name}")}
     return access, offers, frozenset(allowed)
 
 

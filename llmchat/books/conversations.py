@@ -58,8 +58,8 @@ def history_hash(messages: Iterable[tuple[str, str] | tuple[str, str, str]]) -> 
     return thread_hash
 
 
-def stored_hash(conversation_id: UUID) -> str:
-    """Return the hash of a conversation as it is stored."""
+def stored_hash(conversation_id: UUID, *, before: int | None = None) -> str:
+    """Return the hash of a conversation as it is stored, perhaps up to a position."""
     messages = (
         Message.objects.filter(
             conversation_id=conversation_id, replaced_by__isnull=True
@@ -69,6 +69,8 @@ def stored_hash(conversation_id: UUID) -> str:
         .order_by("position")
         .values_list("role", "content", "extra")
     )
+    if before is not None:
+        messages = messages.filter(position__lt=before)
     return history_hash(messages.iterator(chunk_size=_BATCH))
 
 

@@ -158,7 +158,8 @@ def _lock_messages(conversation_ids: Sequence[UUID], lock: str) -> None:
 
     Only who has the conversation's lock changes them, but for who deletes them.
     """
-    where = f"conversation_id IN ({places(conversation_ids)})"
+    some = places(conversation_ids)
+    where = f"conversation_id IN ({some}) AND replaced_by IS NULL"
     sql = f"SELECT id FROM {_STORED.table} WHERE {where} ORDER BY id{lock}"
     Columns(Message, ["id"]).read(sql, idents(conversation_ids))
 

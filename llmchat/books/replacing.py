@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from llmchat.books.conversations import history_hash
+from llmchat.books.conversations import stored_hash
 from llmchat.books.sql import Columns, idents, places
 from llmchat.books.turn import Start
 from llmchat.errors import refusal
@@ -20,9 +20,8 @@ from llmchat.models import Conversation, Message
 if TYPE_CHECKING:
     from llmchat.books.facts import Facts
 
-_ROWS = Columns(
-    Message, ["conversation", "id", "position", "role", "content", "extra", "state"]
-)
+# Not their texts, of which there may be any amount.
+_ROWS = Columns(Message, ["conversation", "id", "position", "role", "state"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +29,12 @@ class _Said:
     id: UUID
     position: int
     role: str
-    content: str
-    extra: str
     state: str
 
 
 @dataclass(slots=True)
 class Thread:
-    """The messages of a conversation that are not replaced, in their order."""
+    """Which messages of a conversation are not replaced, in their order."""
 
     said: list[_Said] = field(default_factory=list)
 
@@ -71,7 +68,7 @@ def wanted(
 
 
 def read(conversation_ids: Sequence[UUID]) -> dict[UUID, Thread]:
-    """Return what is said in these conversations, whose locks the caller has."""
+    """Return what is in these conversations, whose locks the caller has."""
     threads = {ident: Thread() for ident in conversation_ids}
     if not threads:
         return threads
@@ -98,17 +95,13 @@ def cut_of(facts: Facts, start: Start, conversation: Conversation) -> Cut | None
         raise refusal("message_not_found")
     if _is_running(facts, conversation, said):
         raise refusal("conversation_active")
-    before = [row for row in said if row.position < place.position]
     return Cut(
         conversation_id=conversation.pk,
         position=place.position,
         replaced_by=conversation.message_count,
-        count=len(said) - len(before),
-        thread_hash=history_hash(
-            (row.role, row.content, row.extra)
-            for row in before
-            if row.content or row.extra
-        ),
+        count=sum(row.position >= place.position for row in said),
+        # Of what this batch adds nothing is stored yet, nor is it replaced.
+        thread_hash=stored_hash(conversation.pk, before=place.position),
     )
 
 

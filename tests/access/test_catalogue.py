@@ -93,6 +93,14 @@ async def test_the_list_leads_those_who_may_to_where_a_provider_is_configured(
     assert listed["adminUrl"] == f"/admin/llmchat/providerkey/add/?provider={row.pk}"
 
 
+async def test_the_list_is_read_by_a_user_who_is_deleted_meanwhile(user, make_row):
+    """What says that the token is good is remembered for a moment."""
+    await make_row("claude")
+    await in_database(type(user).objects.all().delete)
+
+    assert (await _listed(user, "claude"))["usable"] is False
+
+
 async def test_the_list_tells_that_the_keys_were_refused_until_they_have_rested(
     user, make_row, turn, settings, fresh_memory
 ):

@@ -255,6 +255,33 @@ def test_nothing_is_left_of_tokens_that_were_stored_once(user: User) -> None:
     assert not [part for token in once for part in usable(token) if part in found]
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="it is SQLite's")
+def test_a_file_is_written_anew_without_room_in_memory_for_all_of_it(
+    user: User,
+) -> None:
+    RefreshToken.for_user(user)
+    stores: list[int] = []
+
+    def note(execute: Any, sql: str, *args: Any) -> Any:
+        if sql == "VACUUM":
+            stores.append(temp_store())
+        return execute(sql, *args)
+
+    was = temp_store()
+    editing = connection.schema_editor(atomic=False)
+    with editing as editor, connection.execute_wrapper(note):
+        _migration("0005_no_traces_of_tokens").write_anew(apps, editor)
+
+    assert stores == [1]  # FILE
+    assert temp_store() == was == 2  # MEMORY
+
+
+def temp_store() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA temp_store")
+        return int(cursor.fetchone()[0])
+
+
 def _migration(name: str) -> Any:
     return importlib.import_module(f"accounts.migrations.{name}")
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Callable
 from datetime import date
-from threading import Barrier
+from threading import Barrier, Event
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import connection, transaction
 
 from llmchat.answers.stopping import delete
-from llmchat.books.batch import begin_turn, finish_turn, store
+from llmchat.books.batch import Result, begin_turn, finish_turn, store
 from llmchat.books.conversations import start_of, stored_hash
 from llmchat.books.turn import Begun, End, Outcome, Turn
 from llmchat.database import THREADS, in_database
@@ -23,6 +25,7 @@ from llmchat.reports import own
 from llmchat.reports.own_usage import use_of
 from tests.support.chat_fixtures import User, end_of
 
+TEXT_LENGTH = 1_000_000
 WHOLE = Outcome(Message.State.COMPLETE, "Hello", Usage(7, 3, "provider"), "model-1")
 
 
@@ -139,6 +142,32 @@ async def test_only_a_question_of_the_conversation_is_replaced(
     await in_database(check)
 
 
+async def test_long_texts_behind_a_question_are_not_read_to_replace_it(
+    user, provider, upstream, turn
+):
+    def check() -> None:
+        first = asked(user, turn("Hi"))
+        for number in range(8):
+            more = turn(
+                f"{number}" * TEXT_LENGTH, conversation_id=first.conversation_id
+            )
+            asked(user, more)
+        named = instead(turn, first, "Hey")
+
+        tracemalloc.start()
+        try:
+            begun = begin_turn(user.pk, named)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        finish_turn(begun, WHOLE)
+
+        assert peak < 4 * TEXT_LENGTH
+        assert read(first) == ["Hey", "Hello"]
+
+    await in_database(check)
+
+
 async def test_turns_of_one_batch_see_what_the_others_do(
     user, provider, upstream, turn
 ):
@@ -218,6 +247,31 @@ async def test_one_of_many_at_once_replaces_a_question(user, provider, upstream,
     refused = {"conversation_active", "message_not_found"}
     assert results.count("begun") == 1
     assert {result for result in results if result != "begun"} <= refused
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="it locks the whole file")
+async def test_what_is_replaced_already_is_not_locked_again(
+    user, provider, upstream, turn
+):
+    old = await end_of(user, turn("Hi"))
+    new = await in_database(lambda: asked(user, instead(turn, old, "Hey")))
+    is_held, is_done = Event(), Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            Message.objects.select_for_update().get(pk=old.message_id)
+            is_held.set()
+            is_done.wait(10)
+
+    def replace() -> Result:
+        is_held.wait(10)
+        try:
+            return store([start_of(user.pk, instead(turn, new, "Ho"))])[0]
+        finally:
+            is_done.set()
+
+    begun, _ = await asyncio.gather(in_database(replace), in_database(hold))
+    assert isinstance(begun, Begun)
 
 
 async def test_a_conversation_that_is_deleted_meanwhile_stays_deleted(

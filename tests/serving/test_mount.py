@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -12,6 +14,7 @@ import pytest
 import socketio
 
 from serving.mount import unmounted
+from serving.refused import Asked, bad_request, busy
 from tests.conftest import StartServer
 from tests.support.live import LiveServer
 from tests.support.prefix_proxy import proxy
@@ -96,3 +99,20 @@ def _origin(address: str) -> str:
 )
 def test_only_the_path_itself_is_taken_off(path: str, inner: str) -> None:
     assert unmounted({"path": path, "root_path": PREFIX}, PREFIX)["path"] == inner
+
+
+@pytest.mark.parametrize("below", ["", PREFIX], ids=["stripped", "passed on"])
+def test_a_page_reads_below_the_path_what_no_application_answers(
+    settings: Any, below: str
+) -> None:
+    settings.FORCE_SCRIPT_NAME = PREFIX
+    origin = "https://app.example.com"
+    settings.LLMCHAT = settings.LLMCHAT | {"cors_allowed_origins": (origin,)}
+    asked = Asked()
+    asked.feed(f"GET {below}/llm/chat HTTP/1.1\r\nOrigin: {origin}\r\n\r\n".encode())
+    url, headers = f"{below}/v1/models".encode(), [(b"origin", origin.encode())]
+
+    for answer in (busy(asked), bad_request("No", url, headers)):
+        assert f"access-control-allow-origin: {origin}".encode() in answer
+    _, _, body = bad_request("No", url, headers).partition(b"\r\n\r\n")
+    assert json.loads(body)["error"]["message"] == "No"

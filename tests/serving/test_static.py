@@ -53,6 +53,17 @@ def test_collected_files_have_hashed_names_for_ever(
     assert answer.headers["Content-Encoding"] == "gzip"
 
 
+def test_a_file_that_is_newer_than_the_collected_ones_keeps_its_name(
+    collected: Path,
+) -> None:
+    (collected / "llmchat/plain.css").unlink()
+    storage = CollectedStorage()
+    del storage.hashed_files["llmchat/plain.css"]
+
+    assert storage.url("llmchat/plain.css") == "/static/llmchat/plain.css"
+    assert storage.url("llmchat/theme.js") != "/static/llmchat/theme.js"
+
+
 def test_collected_files_are_compressed_under_their_own_names_too(
     client: Client, collected: Path, settings: Any
 ) -> None:
