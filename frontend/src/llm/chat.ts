@@ -25,7 +25,7 @@ export type ChatEvent =
   | { type: "withdrawn"; at: number }
   | { type: "loading"; conversationId: string }
   | { type: "loaded"; conversationId: string; messages: Message[]; at: number }
-  | { type: "not loaded"; problem: Problem }
+  | { type: "not loaded"; problem: Problem | null }
   /** What is edited is no longer what is stored. */
   | { type: "forked" };
 

@@ -178,8 +178,15 @@ export class Streams {
     this.#batch.flush();
     const run = this.#find(end.data.sessionId);
     if (run === undefined) return;
-    this.#end(run, end);
+    if (end.data.shortened) this.#askForText(run);
+    else this.#end(run, end);
     this.#store.notify();
+  }
+
+  /** Whoever attaches to an answer that has ended is told its text; or it is stored. */
+  #askForText(run: Run): void {
+    run.heard = false;
+    this.#attach(run);
   }
 
   /** An error without a session is of no chat. */
