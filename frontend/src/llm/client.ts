@@ -143,6 +143,11 @@ export class LLMClient {
     return chat !== undefined && this.#ask(chat, chat.messages.length, text, options);
   }
 
+  /** Whether a question is short enough for the server. */
+  takes(text: string): boolean {
+    return this.#connection.takes(text);
+  }
+
   stop(key: string): void {
     this.#streams.stop(key);
   }

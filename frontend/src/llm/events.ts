@@ -108,4 +108,10 @@ export interface Refusal extends Error {
 export type ChatSocket = Pick<
   Socket<ServerEvents, ClientEvents>,
   "active" | "connect" | "connected" | "disconnect" | "emit" | "off" | "on" | "recovered"
-> & { io: { engine: { close: () => unknown } } };
+> & { io: { engine: Engine } };
+
+interface Engine {
+  close: () => unknown;
+  /** Bytes, as the server has said; the library has no public name for it. */
+  _maxPayload?: number;
+}
