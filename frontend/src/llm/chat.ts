@@ -180,7 +180,9 @@ function loaded(chat: Chat, event: ChatEvent & { type: "loaded" }): Chat {
 function withOldKeys(messages: Message[], shown: Message[]): Message[] {
   return messages.map((message, index) => {
     const old = shown[index];
-    return old?.role === message.role ? { ...message, key: old.key } : message;
+    if (old?.role !== message.role) return message;
+    const known = { ...message, key: old.key };
+    return JSON.stringify(known) === JSON.stringify(old) ? old : known;
   });
 }
 

@@ -16,7 +16,8 @@ function show(text: string): HTMLElement {
       <Question message={message} isLast turns={{} as Turns} />
     </UiProvider>,
   );
-  return screen.getByText((_, element) => element?.textContent === text);
+  const isText = (_: string, element: Element | null) => element?.textContent === text;
+  return screen.getByText(isText, { selector: ".bubble-text" });
 }
 
 test.each([["characters", "a".repeat(2001)], ["lines", "a\n".repeat(24)]])(
