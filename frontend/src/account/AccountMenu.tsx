@@ -5,8 +5,20 @@ import { Button, Menu, MenuItem, MenuSeparator } from "../ui";
 import { useAccount } from "./context";
 
 /** The button with the user's name, and what belongs to the account. */
-export function AccountMenu({ onShortcuts }: { onShortcuts?: () => void }) {
+interface AccountMenuProps {
+  onShortcuts?: () => void;
+  /** Called before a dialog opens: what the menu lies in may close. */
+  onLeave?: () => void;
+}
+
+export function AccountMenu({ onShortcuts, onLeave }: AccountMenuProps) {
   const { user, openSettings, logOut } = useAccount();
+
+  function leave(open: () => void): void {
+    onLeave?.();
+    open();
+  }
+
   return (
     <Menu
       align="start"
@@ -22,11 +34,11 @@ export function AccountMenu({ onShortcuts }: { onShortcuts?: () => void }) {
         </Button>
       }
     >
-      <MenuItem icon={Settings} onSelect={() => openSettings()}>
+      <MenuItem icon={Settings} onSelect={() => leave(openSettings)}>
         Settings
       </MenuItem>
       {onShortcuts !== undefined && (
-        <MenuItem icon={Keyboard} onSelect={onShortcuts}>
+        <MenuItem icon={Keyboard} onSelect={() => leave(onShortcuts)}>
           Keyboard shortcuts
         </MenuItem>
       )}

@@ -14,13 +14,15 @@ interface ComposerAreaProps {
   /** Null while nothing is being answered. */
   phase: Phase | null;
   loading: boolean;
+  /** Whether the draft is more than the server reads. */
+  tooLong: boolean;
   turns: Turns;
   picker: Picker;
 }
 
 /** The text box with the picker of models. Not drawn again while an answer is written. */
 export const ComposerArea = memo(function ComposerArea(props: ComposerAreaProps) {
-  const { box, draft, onDraft, phase, loading, turns, picker } = props;
+  const { box, draft, onDraft, phase, loading, tooLong, turns, picker } = props;
 
   function send(): void {
     if (!turns.ask(draft.trim())) return;
@@ -31,13 +33,16 @@ export const ComposerArea = memo(function ComposerArea(props: ComposerAreaProps)
   return (
     <footer className="composer-area">
       <Unavailable picker={picker} />
+      <p className="composer-note" role="status" hidden={!tooLong}>
+        {tooLong && "Your message is too long to send. Shorten it, or send it in parts."}
+      </p>
       <Composer
         box={box}
         text={draft}
         onChange={onDraft}
         answering={phase !== null}
         stopping={phase === "stopping"}
-        ready={picker.picked !== null && !loading}
+        ready={picker.picked !== null && !loading && !tooLong}
         onSend={send}
         onStop={turns.stop}
         onEditLast={editLastQuestion}

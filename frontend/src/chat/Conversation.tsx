@@ -55,6 +55,7 @@ export function Conversation(props: ConversationProps) {
         onDraft={setDraft}
         phase={chat.running?.phase ?? null}
         loading={chat.loading}
+        tooLong={!client.takes(draft)}
         turns={turns}
         picker={picker}
       />

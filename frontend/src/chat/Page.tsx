@@ -8,6 +8,7 @@ import { Conversation } from "./Conversation";
 import { useTouch } from "./media";
 import {
   changesIn,
+  useFreshOnReturn,
   useIsRestarting,
   usePageTitle,
   useReturns,
@@ -39,6 +40,7 @@ export function Page({ client }: { client: LLMClient }) {
   const isRestarting = useIsRestarting(client, shown.key);
   const touch = useTouch();
   usePageTitle(title);
+  useFreshOnReturn(client, shown.key);
 
   // On touch it would bring up the keyboard, over half of the page.
   const focusComposer = () => !touch && composer.current?.focus();

@@ -7,6 +7,9 @@ import { onEditQuestion } from "./editing";
 import type { Turns } from "./turns";
 import { useCopy } from "./useCopy";
 
+const LONG = 2000;
+const LONG_LINES = 24;
+
 interface QuestionProps {
   message: Message;
   isLast: boolean;
@@ -36,9 +39,7 @@ export function Question({ message, isLast, turns }: QuestionProps) {
         />
       ) : (
         <>
-          <div className="bubble" dir="auto">
-            {message.content}
-          </div>
+          <Text text={message.content} />
           <div className="actions">
             <IconButton
               icon={copied ? Check : Copy}
@@ -57,6 +58,24 @@ export function Question({ message, isLast, turns }: QuestionProps) {
         </>
       )}
     </article>
+  );
+}
+
+/** Of a very long text the beginning, until the rest is wanted. */
+function Text({ text }: { text: string }) {
+  const [whole, setWhole] = useState(false);
+  const isLong = text.length > LONG || text.split("\n", LONG_LINES + 1).length > LONG_LINES;
+  return (
+    <div className="bubble">
+      <div className="bubble-text" dir="auto" data-cut={(isLong && !whole) || undefined}>
+        {text}
+      </div>
+      {isLong && (
+        <Button kind="quiet" size="s" aria-expanded={whole} onClick={() => setWhole(!whole)}>
+          {whole ? "Show less" : "Show all"}
+        </Button>
+      )}
+    </div>
   );
 }
 

@@ -51,7 +51,7 @@ export function Side(props: SideProps) {
       onNew={props.onNew}
       onDelete={remove}
     >
-      <AccountMenu onShortcuts={props.onShortcuts} />
+      <AccountMenu onShortcuts={props.onShortcuts} onLeave={sidebar.leave} />
     </Sidebar>
   );
   if (sidebar.wide) return sidebar.open && list;

@@ -26,6 +26,23 @@ export function useReturns(state: ConnectionState): number {
   return returns;
 }
 
+/** Whoever comes back to the tab sees what others have asked meanwhile. */
+export function useFreshOnReturn(client: LLMClient, key: string): void {
+  useEffect(() => {
+    const refresh = () => {
+      if (document.visibilityState === "hidden") return;
+      client.reload(key);
+      void client.lookForStreams();
+    };
+    window.addEventListener("focus", refresh);
+    document.addEventListener("visibilitychange", refresh);
+    return () => {
+      window.removeEventListener("focus", refresh);
+      document.removeEventListener("visibilitychange", refresh);
+    };
+  }, [client, key]);
+}
+
 /** Names the tab by the conversation. */
 export function usePageTitle(title: string): void {
   useEffect(() => {

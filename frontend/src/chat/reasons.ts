@@ -30,8 +30,8 @@ const REASONS: Record<string, string> = {
   internal_error: "Something went wrong on the server.",
   conversation_not_found: "This conversation does not exist, or it has been deleted.",
   conversation_active: "This conversation is being answered already.",
-  message_not_found: "What you edit is not there any more: it was changed elsewhere.",
-  payload_too_large: "This is more than the server takes at once.",
+  message_not_found: "This conversation was changed in another tab or on another device.",
+  payload_too_large: "This conversation is now too long for the server to take at once.",
   unreachable: "The server cannot be reached.",
 };
 
@@ -47,7 +47,8 @@ const HINTS: Record<string, string> = {
   context_too_long: "Begin a new chat, or edit an earlier question.",
   too_many_streams: "Wait for one to end, or stop it.",
   conversation_active: "Wait for the answer, or stop it.",
-  message_not_found: "Reload the page to see what is.",
+  payload_too_large: "Begin a new chat, or edit an earlier question.",
+  message_not_found: "Try again to ask this in its current version.",
   content_filtered: "Ask in other words, or choose another model.",
 };
 

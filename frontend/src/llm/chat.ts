@@ -25,7 +25,7 @@ export type ChatEvent =
   | { type: "withdrawn"; at: number }
   | { type: "loading"; conversationId: string }
   | { type: "loaded"; conversationId: string; messages: Message[]; at: number }
-  | { type: "not loaded"; problem: Problem }
+  | { type: "not loaded"; problem: Problem | null }
   /** What is edited is no longer what is stored. */
   | { type: "forked" };
 
@@ -180,7 +180,9 @@ function loaded(chat: Chat, event: ChatEvent & { type: "loaded" }): Chat {
 function withOldKeys(messages: Message[], shown: Message[]): Message[] {
   return messages.map((message, index) => {
     const old = shown[index];
-    return old?.role === message.role ? { ...message, key: old.key } : message;
+    if (old?.role !== message.role) return message;
+    const known = { ...message, key: old.key };
+    return JSON.stringify(known) === JSON.stringify(old) ? old : known;
   });
 }
 

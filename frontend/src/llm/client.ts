@@ -4,23 +4,21 @@
  * Chats are asked, stopped and shown by their keys. An answer goes on while another chat
  * is shown, and is come back to after a lost connection or a reload.
  */
-import { ApiError } from "./api";
 import { newMessage } from "./chat";
 import { Connection, type OpenSocket } from "./connection";
-import { listStreams, readConversation } from "./conversations";
+import { listStreams } from "./conversations";
 import type { ChatSocket, StreamRequest } from "./events";
-import { storedProblem, toProblem } from "./problems";
-import { newSessionId, type Run } from "./run";
+import { Reader } from "./reader";
+import { newSessionId } from "./run";
 import { ChatStore } from "./store";
 import { Streams } from "./streams";
 import {
-  brokenOff,
   historyOf,
-  isOnlyHere,
-  isStored,
   lastOptions,
+  mayBeInstructed,
   placeOf,
   settingsOf,
+  wasReplacedElsewhere,
 } from "./turns";
 import type {
   Activity,
@@ -33,7 +31,6 @@ import type {
 
 const LOOK_EVERY_MS = 5000;
 const GO_ON = "Continue.";
-const LOST = "The connection was lost before the server took the question.";
 
 export interface ClientOptions {
   /** Called when the server rejects both tokens: the user must log in again. */
@@ -52,14 +49,11 @@ export class LLMClient {
   readonly #options = new Map<string, AskOptions>();
   /** By chat: the stored message that the next question replaces. */
   readonly #replaced = new Map<string, string>();
-  /** The chats that are being read. */
-  readonly #reading = new Set<string>();
-  readonly #onLoggedOut: () => void;
+  readonly #reader: Reader;
   #lookTimer: ReturnType<typeof setTimeout> | undefined;
   #count = 0;
 
   constructor({ onLoggedOut = () => undefined, openSocket }: ClientOptions = {}) {
-    this.#onLoggedOut = onLoggedOut;
     this.subscribe = this.#store.subscribe;
     const listener = {
       onSocket: (socket: ChatSocket) => this.#streams.listen(socket),
@@ -70,7 +64,11 @@ export class LLMClient {
     this.#connection = new Connection(listener, openSocket);
     this.#streams = new Streams(this.#store, this.#connection, {
       onStarted: (key) => this.#replaced.delete(key),
-      onLost: (run) => void this.#readLost(run),
+      onLost: (run) => void this.#reader.readLost(run),
+    });
+    this.#reader = new Reader(this.#store, {
+      onRunning: (key, messageId) => this.#streams.resume(key, messageId),
+      onLoggedOut,
     });
   }
 
@@ -117,7 +115,7 @@ export class LLMClient {
    */
   openChat(conversationId: string): string {
     const key = this.#store.find(conversationId)?.key ?? this.newChat();
-    void this.#load(key, conversationId);
+    void this.#reader.load(key, conversationId);
     return key;
   }
 
@@ -127,7 +125,7 @@ export class LLMClient {
    */
   reload(key: string): void {
     const conversationId = this.#store.get(key)?.conversationId;
-    if (conversationId) void this.#load(key, conversationId);
+    if (conversationId) void this.#reader.load(key, conversationId);
   }
 
   /** Drops a chat from memory; its answer goes on. */
@@ -145,6 +143,11 @@ export class LLMClient {
     return chat !== undefined && this.#ask(chat, chat.messages.length, text, options);
   }
 
+  /** Whether a question is short enough for the server. */
+  takes(text: string): boolean {
+    return this.#connection.takes(text);
+  }
+
   stop(key: string): void {
     this.#streams.stop(key);
   }
@@ -153,7 +156,9 @@ export class LLMClient {
   regenerate(key: string, options?: AskOptions): boolean {
     const messages = this.#store.get(key)?.messages ?? [];
     const question = messages.filter(({ role }) => role === "user").at(-1);
-    return question !== undefined && this.edit(key, question.key, question.content, options);
+    if (question === undefined) return false;
+    if (wasReplacedElsewhere(messages)) return this.#askAnew(key, question, options);
+    return this.edit(key, question.key, question.content, options);
   }
 
   /** Asks the last question again, whose answer failed. */
@@ -214,6 +219,24 @@ export class LLMClient {
     return true;
   }
 
+  /** Asks where the question stands in what is stored, which another tab has changed. */
+  #askAnew(key: string, { key: questionKey, content }: Message, options?: AskOptions): boolean {
+    const chat = this.#store.get(key);
+    if (!chat?.conversationId || chat.loading) return false;
+    const { conversationId } = chat;
+    const index = chat.messages.findIndex((message) => message.key === questionKey);
+    this.#replaced.delete(key);
+    this.#store.change(key, { type: "loading", conversationId });
+    void this.#reader.read(key, conversationId, chat.messages).then(() => {
+      const now = this.#store.get(key);
+      if (now === undefined || wasReplacedElsewhere(now.messages)) return;
+      const isThere = now.messages[index]?.role === "user";
+      this.#ask(now, isThere ? index : now.messages.length, content, options);
+    });
+    this.#store.notify();
+    return true;
+  }
+
   #show(chat: Chat, kept: Message[], text: string, request: StreamRequest): void {
     const { sessionId, provider } = request;
     const at = Date.now();
@@ -228,65 +251,10 @@ export class LLMClient {
   /** What stays of a chat; instructions belong to one that is not stored yet. */
   #kept(chat: Chat, index: number, { instructions }: AskOptions): Message[] {
     const kept = chat.messages.slice(0, index);
-    const isNew = kept.every(({ id }) => id === null) && chat.conversationId === null;
-    if (!isNew || kept.some(({ content, role }) => content && role === "assistant")) return kept;
+    if (!mayBeInstructed(chat, kept)) return kept;
     const asked = kept.filter(({ role }) => role !== "system");
     if (!instructions?.trim()) return asked;
     return [this.#newMessage("system", instructions), ...asked];
-  }
-
-  async #load(key: string, conversationId: string): Promise<void> {
-    const shown = this.#store.get(key)?.messages ?? [];
-    if (shown.some(isOnlyHere) || this.#reading.has(key)) return;
-    this.#reading.add(key);
-    if (shown.length === 0) this.#store.change(key, { type: "loading", conversationId });
-    await null; // whoever calls this while it is drawn must not be told then
-    this.#store.notify();
-    try {
-      const messages = await readConversation(conversationId);
-      const isSame = this.#store.get(key)?.messages === shown; // not asked meanwhile
-      if (isSame) this.#showStored(key, conversationId, messages);
-    } catch (error) {
-      this.#noteLoggedOut(error);
-      const isOld = shown.length > 0 && (error as ApiError).status !== 404;
-      if (!isOld) this.#store.change(key, { type: "not loaded", problem: toProblem(error) });
-    }
-    this.#reading.delete(key);
-    this.#store.notify();
-  }
-
-  #showStored(key: string, conversationId: string, messages: Message[]): void {
-    const event = { conversationId, messages, at: Date.now() };
-    const running = this.#store.change(key, { type: "loaded", ...event })?.running;
-    if (running?.messageId) this.#streams.resume(key, running.messageId);
-  }
-
-  /** Shows what is stored of an answer that the server no longer writes. */
-  async #readLost({ chatKey, request, messageId }: Run): Promise<void> {
-    const chat = this.#store.get(chatKey);
-    if (!chat?.running) return;
-    const at = Date.now();
-    const { conversationId } = chat;
-    try {
-      const stored = conversationId === null ? [] : await readConversation(conversationId);
-      if (this.#store.get(chatKey)?.running !== chat.running) return;
-      const isKnown = messageId !== null || isStored(request, chat, stored);
-      if (conversationId === null || !isKnown) throw new ApiError(0, "connection_lost", LOST);
-      const messages = stored.map(brokenOff);
-      this.#store.change(chatKey, { type: "loaded", conversationId, messages, at });
-    } catch (error) {
-      this.#noteLoggedOut(error);
-      const isGone = error instanceof ApiError && error.status === 404;
-      const why = isGone ? storedProblem("interrupted") : toProblem(error);
-      this.#store.change(chatKey, { type: "failed", problem: why, at });
-      // What is shown can be gone on with all the same, by its history.
-      if (isGone) this.#store.change(chatKey, { type: "forked" });
-    }
-    this.#store.notify();
-  }
-
-  #noteLoggedOut(error: unknown): void {
-    if (error instanceof ApiError && error.status === 401) this.#onLoggedOut();
   }
 
   #newMessage(role: Message["role"], content: string): Message {

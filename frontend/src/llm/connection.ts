@@ -12,6 +12,10 @@ import type { ConnectionState, Problem } from "./types";
 
 const RETRY_MS = 2000;
 const LONGEST_DELAY_MS = 3000;
+// Of UTF-8, for what a string counts as one.
+const BYTES_PER_UNIT = 3;
+// For what is around a message on the wire.
+const SPARE_BYTES = 256;
 
 type GiveAuth = (auth: { token?: string }) => void;
 /** `auth` is called for each connection. */
@@ -48,6 +52,14 @@ export class Connection {
   /** The socket while it is connected, and null otherwise. */
   get socket(): ChatSocket | null {
     return this.#socket?.connected ? this.#socket : null;
+  }
+
+  /** Whether the server reads so much at once: beyond, it closes the connection. */
+  takes(value: unknown): boolean {
+    const most = this.socket?.io.engine._maxPayload ?? Infinity;
+    const text = JSON.stringify(value);
+    if (text.length * BYTES_PER_UNIT + SPARE_BYTES <= most) return true;
+    return new Blob([text]).size + SPARE_BYTES <= most;
   }
 
   open(): void {
@@ -158,7 +170,8 @@ function openSocket(auth: (give: GiveAuth) => void): ChatSocket {
   const { origin, path } = serverAddress();
   const reconnectionDelayMax = LONGEST_DELAY_MS;
   const options = { auth, path, forceNew: true, reconnectionDelayMax };
-  return origin === "" ? io(options) : io(origin, options);
+  const socket = origin === "" ? io(options) : io(origin, options);
+  return socket as unknown as ChatSocket;
 }
 
 /** A path behind the origin would be taken for a namespace. */

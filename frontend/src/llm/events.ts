@@ -3,6 +3,11 @@ import type { Socket } from "socket.io-client";
 
 import type { ChatMessage, Usage } from "./types";
 
+/** Of an end that came late, after much else: its text is empty, and is to be asked for. */
+interface Shortened {
+  shortened?: boolean;
+}
+
 /** Where an answer is stored. */
 interface Place {
   conversationId: string;
@@ -22,7 +27,7 @@ export interface TokenEvent {
   token: string;
 }
 
-export interface DoneEvent extends Place {
+export interface DoneEvent extends Place, Shortened {
   sessionId: string;
   provider: string;
   model: string;
@@ -34,7 +39,7 @@ export interface DoneEvent extends Place {
   cost?: string | null;
 }
 
-export interface ErrorEvent extends Partial<Place> {
+export interface ErrorEvent extends Partial<Place>, Shortened {
   /** Null if the request had none that could be read. */
   sessionId: string | null;
   error: string;
@@ -44,7 +49,7 @@ export interface ErrorEvent extends Partial<Place> {
   partialResponse?: string;
 }
 
-export interface CancelledEvent extends Place {
+export interface CancelledEvent extends Place, Shortened {
   sessionId: string;
   partialResponse?: string;
 }
@@ -103,4 +108,10 @@ export interface Refusal extends Error {
 export type ChatSocket = Pick<
   Socket<ServerEvents, ClientEvents>,
   "active" | "connect" | "connected" | "disconnect" | "emit" | "off" | "on" | "recovered"
-> & { io: { engine: { close: () => unknown } } };
+> & { io: { engine: Engine } };
+
+interface Engine {
+  close: () => unknown;
+  /** Bytes, as the server has said; the library has no public name for it. */
+  _maxPayload?: number;
+}

@@ -16,11 +16,13 @@ import type {
 import { problem } from "./problems";
 import { newRun, type Run } from "./run";
 import type { ChatStore } from "./store";
+import type { Problem } from "./types";
 
 // The server tells of a start once it has stored the question.
 const NO_ANSWER_MS = 15_000;
 const LATER_MS = 3000;
 const MOST_TRIES = 5;
+const TOO_LARGE = "The question and what was said before are too long for the server.";
 
 export interface StreamsListener {
   onStarted: (chatKey: string) => void;
@@ -106,6 +108,10 @@ export class Streams {
   #send(run: Run): void {
     const { socket } = this.#connection;
     if (socket === null || run.request === null) return;
+    if (!this.#connection.takes(run.request)) {
+      this.#fail(run, problem("payload_too_large", TOO_LARGE));
+      return;
+    }
     run.sent = true;
     socket.emit("llm:chat:stream", run.request);
     this.#later(run, NO_ANSWER_MS);
@@ -155,9 +161,12 @@ export class Streams {
       this.#later(run, LATER_MS);
       return;
     }
+    this.#fail(run, problem(why.code, why.error));
+  }
+
+  #fail(run: Run, why: Problem): void {
     this.#drop(run);
-    const event = { problem: problem(why.code, why.error), at: Date.now() };
-    this.#store.change(run.chatKey, { type: "failed", ...event });
+    this.#store.change(run.chatKey, { type: "failed", problem: why, at: Date.now() });
     this.#store.notify();
   }
 
@@ -178,8 +187,15 @@ export class Streams {
     this.#batch.flush();
     const run = this.#find(end.data.sessionId);
     if (run === undefined) return;
-    this.#end(run, end);
+    if (end.data.shortened) this.#askForText(run);
+    else this.#end(run, end);
     this.#store.notify();
+  }
+
+  /** Whoever attaches to an answer that has ended is told its text; or it is stored. */
+  #askForText(run: Run): void {
+    run.heard = false;
+    this.#attach(run);
   }
 
   /** An error without a session is of no chat. */

@@ -66,3 +66,14 @@ export function brokenOff(message: Message): Message {
   if (message.state !== "streaming") return message;
   return { ...message, state: "interrupted", problem: storedProblem("interrupted") };
 }
+
+/** Whether what the last question was to replace is not there any more. */
+export function wasReplacedElsewhere(messages: Message[]): boolean {
+  return messages.at(-1)?.problem?.code === "message_not_found";
+}
+
+/** Instructions are the first message, and belong to a chat that is not stored yet. */
+export function mayBeInstructed(chat: Chat, kept: Message[]): boolean {
+  if (chat.conversationId !== null || kept.some(({ id }) => id !== null)) return false;
+  return !kept.some(({ content, role }) => content !== "" && role === "assistant");
+}

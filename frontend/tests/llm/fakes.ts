@@ -17,7 +17,7 @@ export class FakeSocket {
   /** The token of each connection. */
   tokens: (string | undefined)[] = [];
   sent: Sent[] = [];
-  readonly io = { engine: { close: () => this.lose() } };
+  readonly io: ChatSocket["io"] = { engine: { close: () => this.lose() } };
   readonly #listeners = new Map<string, Listener>();
   readonly #auth: Parameters<OpenSocket>[0];
 

@@ -1,0 +1,89 @@
+/** Reads stored conversations into the chats of a page. */
+import { ApiError } from "./api";
+import { readConversation } from "./conversations";
+import { storedProblem, toProblem } from "./problems";
+import type { Run } from "./run";
+import type { ChatStore } from "./store";
+import { brokenOff, isOnlyHere, isStored } from "./turns";
+import type { Message } from "./types";
+
+const LOST = "The connection was lost before the server took the question.";
+
+export interface ReaderListener {
+  /** Called with an answer that is still being written. */
+  onRunning: (chatKey: string, messageId: string) => void;
+  onLoggedOut: () => void;
+}
+
+export class Reader {
+  /** The chats that are being read. */
+  readonly #reading = new Set<string>();
+  readonly #store: ChatStore;
+  readonly #listener: ReaderListener;
+
+  constructor(store: ChatStore, listener: ReaderListener) {
+    this.#store = store;
+    this.#listener = listener;
+  }
+
+  /** One that is being answered, or has a question that is not stored, stays as it is. */
+  async load(key: string, conversationId: string): Promise<void> {
+    const shown = this.#store.get(key)?.messages ?? [];
+    if (shown.some(isOnlyHere) || this.#reading.has(key)) return;
+    this.#reading.add(key);
+    if (shown.length === 0) this.#store.change(key, { type: "loading", conversationId });
+    await null; // whoever calls this while it is drawn must not be told then
+    this.#store.notify();
+    await this.read(key, conversationId, shown);
+    this.#reading.delete(key);
+  }
+
+  /** Shows what is stored in place of what is `shown`, unless something is asked meanwhile. */
+  async read(key: string, conversationId: string, shown: Message[]): Promise<void> {
+    try {
+      const messages = await readConversation(conversationId);
+      const isSame = this.#store.get(key)?.messages === shown; // not asked meanwhile
+      if (isSame) this.#showStored(key, conversationId, messages);
+    } catch (error) {
+      this.#noteLoggedOut(error);
+      const isOld = shown.length > 0 && (error as ApiError).status !== 404;
+      const why = isOld ? null : toProblem(error);
+      this.#store.change(key, { type: "not loaded", problem: why });
+    }
+    this.#store.notify();
+  }
+
+  #showStored(key: string, conversationId: string, messages: Message[]): void {
+    const event = { conversationId, messages, at: Date.now() };
+    const running = this.#store.change(key, { type: "loaded", ...event })?.running;
+    if (running?.messageId) this.#listener.onRunning(key, running.messageId);
+  }
+
+  /** Shows what is stored of an answer that the server no longer writes. */
+  async readLost({ chatKey, request, messageId }: Run): Promise<void> {
+    const chat = this.#store.get(chatKey);
+    if (!chat?.running) return;
+    const at = Date.now();
+    const { conversationId } = chat;
+    try {
+      const stored = conversationId === null ? [] : await readConversation(conversationId);
+      if (this.#store.get(chatKey)?.running !== chat.running) return;
+      const isKnown = messageId !== null || isStored(request, chat, stored);
+      if (conversationId === null || !isKnown) throw new ApiError(0, "connection_lost", LOST);
+      const messages = stored.map(brokenOff);
+      this.#store.change(chatKey, { type: "loaded", conversationId, messages, at });
+    } catch (error) {
+      this.#noteLoggedOut(error);
+      const isGone = error instanceof ApiError && error.status === 404;
+      const why = isGone ? storedProblem("interrupted") : toProblem(error);
+      this.#store.change(chatKey, { type: "failed", problem: why, at });
+      // What is shown can be gone on with all the same, by its history.
+      if (isGone) this.#store.change(chatKey, { type: "forked" });
+    }
+    this.#store.notify();
+  }
+
+  #noteLoggedOut(error: unknown): void {
+    if (error instanceof ApiError && error.status === 401) this.#listener.onLoggedOut();
+  }
+}

@@ -1,0 +1,31 @@
+/** What is more than the server reads at once: it would close the connection. */
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+import { connectedClient, pass, reset, restore, socket } from "./fakes";
+
+const LOCAL = { provider: "local" };
+
+beforeEach(reset);
+afterEach(restore);
+
+test("the bytes of a question count, also those that JSON adds", async () => {
+  const { client } = await connectedClient();
+  expect(client.takes("a".repeat(5_000_000))).toBe(true); // no limit is known
+  socket().io.engine._maxPayload = 1000;
+  expect(client.takes("a".repeat(700))).toBe(true);
+  expect(client.takes("ä".repeat(700))).toBe(false);
+  expect(client.takes('"'.repeat(700))).toBe(false);
+});
+
+test("with a history that is too long nothing is sent, and that is said", async () => {
+  const { client, key, chat } = await connectedClient();
+  client.ask(key, "Hi!", LOCAL);
+  socket().start();
+  socket().done("a".repeat(1000));
+  socket().io.engine._maxPayload = 1000;
+  client.ask(key, "And?", LOCAL);
+  await pass(60_000);
+  expect(socket().asked).toHaveLength(1);
+  expect(chat().running).toBeNull();
+  expect(chat().messages.at(-1)?.problem?.code).toBe("payload_too_large");
+});
