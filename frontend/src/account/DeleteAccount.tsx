@@ -19,7 +19,7 @@ export function DeleteAccount({ open, onClose, onDeleted }: DeleteAccountProps) 
       onClose={onClose}
       size="s"
       title="Delete your account?"
-      description="All your conversations, API keys and settings are deleted at once, everywhere. Nobody can bring them back."
+      description="All your conversations, API keys and settings are deleted at once, everywhere. This cannot be undone."
     >
       <DeletionForm onClose={onClose} onDeleted={onDeleted} />
     </Dialog>

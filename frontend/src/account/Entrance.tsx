@@ -35,7 +35,7 @@ export function Entrance({ account, notice }: EntranceProps) {
         <Form onLoggedIn={account.load} />
         {mayRegister() && (
           <p className="entrance-switch">
-            {isNew ? "You have an account?" : "New here?"}{" "}
+            {isNew ? "Already have an account?" : "New here?"}{" "}
             <Button kind="quiet" size="s" onClick={() => setIsNew(!isNew)}>
               {isNew ? "Log in instead" : "Make an account"}
             </Button>

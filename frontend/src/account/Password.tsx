@@ -43,7 +43,7 @@ export function Password({ onChanged }: { onChanged: (text: string) => void }) {
         type="password"
         autoComplete="new-password"
         required
-        hint="You stay logged in here. All your other sessions end; API keys go on."
+        hint="You stay logged in here. All your other sessions end; API keys keep working."
         error={errors["new"]}
       />
       <FormProblem>{errors[""]}</FormProblem>

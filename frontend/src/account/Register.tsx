@@ -31,11 +31,11 @@ export function Register({ onLoggedIn }: { onLoggedIn: () => Promise<void> }) {
         type="password"
         autoComplete="new-password"
         required
-        hint="At least 8 characters, and not one that everybody uses."
+        hint="At least 8 characters, and not a common password."
         error={errors["password"]}
       />
       <TextField
-        label="Email (not required)"
+        label="Email (optional)"
         name="email"
         type="email"
         autoComplete="email"

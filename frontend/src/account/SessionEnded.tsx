@@ -16,7 +16,7 @@ export function SessionEnded({ open, account, user }: SessionEndedProps) {
       open={open}
       size="s"
       title="Your session has ended"
-      description="Log in again to go on. What you have typed is still there."
+      description="Log in again to continue. What you have typed is still here."
     >
       <LogIn username={user.username} onLoggedIn={account.load} />
       <Button kind="quiet" size="s" onClick={account.logOut}>

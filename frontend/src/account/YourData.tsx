@@ -47,7 +47,7 @@ function DownloadEverything() {
 
   return (
     <section>
-      <h4>Everything that is stored of you</h4>
+      <h4>Everything stored about you</h4>
       <p className="hint">
         The account, its use, its API keys (without the keys themselves) and all
         conversations, as one JSON file.

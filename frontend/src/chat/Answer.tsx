@@ -1,4 +1,4 @@
-import type { Message, Running } from "../llm";
+import type { Message, Problem, Running } from "../llm";
 import { Markdown } from "../markdown";
 import { Button } from "../ui";
 import { AnswerActions } from "./AnswerActions";
@@ -34,7 +34,7 @@ export function Answer({ message, isLast, running, turns }: AnswerProps) {
 
 /** How the answer ended, if it is not simply complete, and what can be done about it. */
 function Ending({ message, isLast, turns }: Omit<AnswerProps, "running">) {
-  const { state, problem, finishReason, provider } = message;
+  const { state, finishReason, provider } = message;
   const failed = state === "error" || state === "interrupted";
   return (
     <>
@@ -54,7 +54,7 @@ function Ending({ message, isLast, turns }: Omit<AnswerProps, "running">) {
       )}
       {failed && (
         <ProblemNote
-          problem={problem ?? { code: state, text: "The answer could not be completed." }}
+          problem={shownProblem(message)}
           label={turns.labelOf(provider)}
           {...(isLast ? { onRetry: turns.regenerate } : {})}
         />
@@ -62,4 +62,11 @@ function Ending({ message, isLast, turns }: Omit<AnswerProps, "running">) {
       <AnswerActions message={message} isLast={isLast} turns={turns} />
     </>
   );
+}
+
+/** A provider that has said no word has not broken off. */
+function shownProblem({ content, problem, state }: Message): Problem {
+  if (problem === null) return { code: state, text: "The answer could not be completed." };
+  const atOnce = problem.code === "provider_error" && content === "";
+  return atOnce ? { ...problem, code: "provider_error_at_once" } : problem;
 }

@@ -7,7 +7,7 @@ import type { Offer } from "./providers";
 import { basePath } from "../page";
 import type { Picker } from "./useProviders";
 
-/** Who answers: what can answer first, and of the others why they cannot. */
+/** Choose a model: what can answer first, and of the others why they cannot. */
 export function ModelPicker({ offers, picked, choose, refresh }: Picker) {
   const { isStaff } = useAccount().user;
   const usable = offers.filter(({ provider }) => provider.usable);
@@ -22,7 +22,7 @@ export function ModelPicker({ offers, picked, choose, refresh }: Picker) {
     >
       {usable.length > 0 && (
         <MenuChoices
-          label="Who answers"
+          label="Choose a model"
           value={valueOf(picked)}
           onChange={(value) => {
             const offer = usable.find((one) => valueOf(one) === value);
@@ -65,7 +65,7 @@ function Trigger({ picked, ...rest }: { picked: Offer } & Record<string, unknown
 /** Can be read with the keyboard; whoever administers the server is led on. */
 function Unusable({ offer: { provider }, isStaff }: { offer: Offer; isStaff: boolean }) {
   const code = provider.code ?? "";
-  const why = reason(code, provider.error ?? "It cannot answer now", provider.label);
+  const why = reason(code, provider.error ?? "It cannot answer right now", provider.label);
   const forAdmin = isStaff && isForStaff(code);
   const note = forAdmin ? `${why} Set it up in the admin.` : why;
   return (
@@ -84,7 +84,7 @@ function Unusable({ offer: { provider }, isStaff }: { offer: Offer; isStaff: boo
 export function whyNot({ provider }: Offer): string | null {
   if (provider.usable) return null;
   const code = provider.code ?? "";
-  const why = reason(code, provider.error ?? "It cannot answer now", provider.label);
+  const why = reason(code, provider.error ?? "It cannot answer right now", provider.label);
   return [why, hint(code)].filter(Boolean).join(" ");
 }
 

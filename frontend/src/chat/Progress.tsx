@@ -18,7 +18,7 @@ export function Progress({ running, label }: ProgressProps) {
   return (
     <p className="progress">
       <Dots />
-      {phase === "stopping" ? "Stopping…" : "Picking up where it was…"}
+      {phase === "stopping" ? "Stopping…" : "Picking up where it left off…"}
     </p>
   );
 }

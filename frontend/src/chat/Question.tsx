@@ -120,7 +120,7 @@ function Editor({ text, onSend, onCancel }: EditorProps) {
           event.currentTarget.form?.requestSubmit();
         }}
       />
-      <p className="editor-note">What comes after it is replaced.</p>
+      <p className="editor-note">Everything after this will be replaced.</p>
       <Button kind="quiet" size="s" onClick={onCancel}>
         Cancel
       </Button>

@@ -21,5 +21,5 @@ async function fetchExport(id: string, kind: Kind): Promise<Response> {
   const headers = { Authorization: `Bearer ${await accessToken()}` };
   const response = await fetch(path, { headers }).catch(() => null);
   if (response?.ok) return response;
-  throw new ApiError(response?.status ?? 0, "download", "The download did not work.");
+  throw new ApiError(response?.status ?? 0, "download", "The download failed.");
 }

@@ -11,7 +11,7 @@ const CONTROL = isMac ? "⌘" : "Ctrl";
 
 export const SHORTCUTS: Shortcut[] = [
   { keys: ["Enter"], what: "Send" },
-  { keys: ["Shift", "Enter"], what: "Begin a new line" },
+  { keys: ["Shift", "Enter"], what: "Start a new line" },
   { keys: ["Esc"], what: "Stop the answer" },
   { keys: ["↑"], what: "Edit the last question, in an empty box" },
   { keys: [CONTROL, "K"], what: "Search conversations" },

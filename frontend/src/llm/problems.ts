@@ -6,7 +6,7 @@ import type { Problem } from "./types";
 const STORED: Record<string, string> = {
   content_filtered: "The provider's filter blocked the answer.",
   draining: "The answer broke off because the server was restarted.",
-  empty_answer: "The provider said nothing.",
+  empty_answer: "The provider returned an empty answer.",
   interrupted: "The answer broke off because the server was restarted.",
   provider_timeout: "The provider took too long.",
 };

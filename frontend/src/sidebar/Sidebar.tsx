@@ -101,7 +101,7 @@ function Note(props: { conversations: Conversations; isEmpty: boolean }) {
         </>
       )}
       {props.isEmpty && !loading && problem === null && (
-        <p>{search === "" ? "Your chats will be listed here." : `Nothing has “${search}” in it.`}</p>
+        <p>{search === "" ? "Your chats will be listed here." : `No conversation contains “${search}”.`}</p>
       )}
     </div>
   );

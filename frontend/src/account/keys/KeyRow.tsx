@@ -65,7 +65,7 @@ function Revocation({ name, onRevoke, onClose }: RevocationProps) {
       onConfirm={() => void revoke()}
       onClose={onClose}
     >
-      <p>Programs that use it are refused from now on. It cannot be undone.</p>
+      <p>Programs that use it stop working at once. This cannot be undone.</p>
       <FormProblem>{problem}</FormProblem>
     </AlertDialog>
   );
