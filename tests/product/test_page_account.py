@@ -35,7 +35,7 @@ def server(start_server: StartServer) -> Iterator[LiveServer]:
 
 async def enter(page: Page, username: str, password: str) -> None:
     """Fill in the log-in form that is shown, and send it."""
-    await page.get_by_label("User name").fill(username)
+    await page.get_by_label("Username").fill(username)
     await page.get_by_label("Password").fill(password)
     await page.get_by_role("button", name="Log in", exact=True).click()
 
@@ -91,12 +91,12 @@ async def test_wrong_password_is_said_and_log_out_leads_back(
     account = server.account()
     async with open_page(chromium_path, viewport=PHONE) as (page, complaints):
         await page.goto(server.url)
-        await expect(page.get_by_label("User name")).to_be_focused()
+        await expect(page.get_by_label("Username")).to_be_focused()
         await enter(page, account.username, "something else")
         await expect(page.get_by_role("alert")).to_have_text(
             "Username or password is wrong"
         )
-        await expect(page.get_by_label("User name")).to_have_value(account.username)
+        await expect(page.get_by_label("Username")).to_have_value(account.username)
         await enter(page, account.username, account.password)
         await expect(composer(page)).to_be_visible()
         await page.reload()
@@ -119,8 +119,8 @@ async def test_registration_says_what_is_wrong_at_its_field(
     taken = server.account().username
     async with open_page(chromium_path, viewport=PHONE) as (page, _):
         await page.goto(server.url)
-        await page.get_by_role("button", name="Make an account").click()
-        name, word = page.get_by_label("User name"), page.get_by_label("Password")
+        await page.get_by_role("button", name="Create an account").click()
+        name, word = page.get_by_label("Username"), page.get_by_label("Password")
         make = page.get_by_role("button", name="Make the account")
         await name.fill(taken)
         await word.fill("correct horse battery")
@@ -365,7 +365,7 @@ async def test_theme_and_instructions_are_remembered(
         await page.unroute_all()
         await page.reload()
         settings = await open_settings(page, "Appearance")
-        await settings.get_by_label("As the system").check()
+        await settings.get_by_label("Same as system").check()
         assert await page.evaluate(theme) is None
     assert complaints == ["Failed to load resource: net::ERR_FAILED"]
 
@@ -394,11 +394,11 @@ async def test_every_state_is_accessible_in_light_and_dark(
             await page.screenshot(path=artifacts / f"{name}-dark.png")
 
         await page.goto(server.url)
-        await page.get_by_role("button", name="Make an account").click()
+        await page.get_by_role("button", name="Create an account").click()
         await page.get_by_label("Password").fill("123")
-        await page.get_by_label("User name").fill(account.username)
+        await page.get_by_label("Username").fill(account.username)
         await page.get_by_role("button", name="Make the account").click()
-        await expect(page.get_by_label("User name")).to_have_accessible_description(
+        await expect(page.get_by_label("Username")).to_have_accessible_description(
             re.compile("taken")
         )
         await judge("register")

@@ -182,7 +182,7 @@ async def test_the_end_is_followed_unless_the_reader_has_scrolled_up(
         messages = page.get_by_role("region", name="Conversation")
         await messages.hover()
         await page.mouse.wheel(0, -2000)
-        to_end = page.get_by_role("button", name="To the newest message")
+        to_end = page.get_by_role("button", name="Scroll to the newest message")
         await expect(to_end).to_be_visible()
         top = await messages.evaluate("element => element.scrollTop")
 

@@ -111,13 +111,13 @@ async def test_whoever_asks_too_often_is_told_when_to_go_on(
                 pass
             await ask(page, "A question")
             await expect(problem.or_(answer).last).to_be_visible()
-        await expect(problem).to_contain_text("You can go on in")
+        await expect(problem).to_contain_text("Try again in")
         again = page.get_by_role("button", name="Try again")
         await expect(again).to_be_disabled()
         await seen(page, artifacts / "state-rate-limited.png")
         await page.clock.fast_forward(61_000)
         await expect(again).to_be_enabled()
-        await expect(problem).not_to_contain_text("You can go on in")
+        await expect(problem).not_to_contain_text("Try again in")
 
 
 async def test_a_budget_that_is_used_up_is_said_with_the_day_it_renews(

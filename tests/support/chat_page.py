@@ -13,7 +13,7 @@ PHONE = {"width": 390, "height": 844}
 async def log_in(page: Page, server: LiveServer, account: Account) -> None:
     """Log in, and wait until something can be asked."""
     await page.goto(server.url)
-    await page.get_by_label("User name").fill(account.username)
+    await page.get_by_label("Username").fill(account.username)
     await page.get_by_label("Password", exact=True).fill(account.password)
     await page.get_by_role("button", name="Log in", exact=True).click()
     await expect(picker(page)).to_be_visible()

@@ -5,7 +5,7 @@ import { type Theme, useTheme } from "../ui";
 const THEMES: [theme: Theme, text: string, icon: LucideIcon][] = [
   ["light", "Light", Sun],
   ["dark", "Dark", Moon],
-  ["system", "As the system", Monitor],
+  ["system", "Same as system", Monitor],
 ];
 
 export function Appearance() {

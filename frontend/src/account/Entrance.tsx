@@ -37,7 +37,7 @@ export function Entrance({ account, notice }: EntranceProps) {
           <p className="entrance-switch">
             {isNew ? "Already have an account?" : "New here?"}{" "}
             <Button kind="quiet" size="s" onClick={() => setIsNew(!isNew)}>
-              {isNew ? "Log in instead" : "Make an account"}
+              {isNew ? "Log in instead" : "Create an account"}
             </Button>
           </p>
         )}

@@ -22,7 +22,7 @@ export function LogIn({ username, onLoggedIn }: LogInProps) {
   return (
     <form ref={ref} className="form" onSubmit={onSubmit}>
       <TextField
-        label="User name"
+        label="Username"
         name="username"
         defaultValue={username}
         autoComplete="username"

@@ -24,7 +24,7 @@ export function Password({ onChanged }: { onChanged: (text: string) => void }) {
         className="visually-hidden"
         name="username"
         autoComplete="username"
-        aria-label="User name"
+        aria-label="Username"
         value={user.username}
         readOnly
         tabIndex={-1}

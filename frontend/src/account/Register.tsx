@@ -15,7 +15,7 @@ export function Register({ onLoggedIn }: { onLoggedIn: () => Promise<void> }) {
   return (
     <form ref={ref} className="form" onSubmit={onSubmit}>
       <TextField
-        label="User name"
+        label="Username"
         name="username"
         autoComplete="username"
         autoCapitalize="none"

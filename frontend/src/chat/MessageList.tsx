@@ -49,7 +49,7 @@ export function MessageList({ chat, turns }: MessageListProps) {
         <div className="to-end">
           <IconButton
             icon={ArrowDown}
-            label="To the newest message"
+            label="Scroll to the newest message"
             kind="secondary"
             onClick={() => end.toEnd("smooth")}
           />

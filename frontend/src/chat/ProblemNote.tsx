@@ -34,7 +34,7 @@ export function ProblemNote({ problem, label, onRetry }: ProblemNoteProps) {
         <p>{reason(code, text, label)}</p>
         {budget !== null && <p>{budget}</p>}
         {forAdmin ? <AdminLink /> : hint(code) !== null && <p>{hint(code)}</p>}
-        {counted && <p>You can go on in {duration(wait)}.</p>}
+        {counted && <p>Try again in {duration(wait)}.</p>}
       </div>
       {onRetry !== undefined && (
         <Button size="s" onClick={onRetry} disabled={counted}>
