@@ -5,7 +5,10 @@ export default defineConfig({
   test: {
     environment: "happy-dom",
     include: ["{src,tests}/**/*.test.{ts,tsx}"],
+    setupFiles: "tests/setup.ts",
+    // One window for all files, which costs a third of one for each.
     pool: "threads",
-    maxWorkers: 2,
+    maxWorkers: 1,
+    isolate: false,
   },
 });
