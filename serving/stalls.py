@@ -70,7 +70,7 @@ def _unread(transport: asyncio.Transport) -> int:
     sock = transport.get_extra_info("socket")
     try:
         held = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
-    except (AttributeError, OSError):  # closed, or no such question here
+    except (AttributeError, OSError, ValueError):  # closed, or no such question here
         return buffered
     return buffered + int(struct.unpack("i", held)[0])
 
