@@ -6,14 +6,12 @@ So markup in a model's answer cannot run, even if an escape was missed.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
 
-from asgiref.sync import markcoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-Respond = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+from serving.async_middleware import AsyncMiddleware
 
 _POLICY = {
     "default-src": "'self'",
@@ -51,15 +49,8 @@ class Nonce:
         return self.value
 
 
-class ContentSecurityMiddleware:
+class ContentSecurityMiddleware(AsyncMiddleware):
     """Add the policy to each response, unless its view has set one."""
-
-    async_capable = True
-    sync_capable = False
-
-    def __init__(self, get_response: Respond) -> None:
-        self.get_response = get_response
-        markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Hand a nonce to the view, and add the headers to its response."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from asgiref.sync import markcoroutinefunction
@@ -21,13 +20,12 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 from whitenoise.responders import StaticFile
 
 from serving import cors
+from serving.async_middleware import AsyncMiddleware, Respond
 
 # Where Vite names all files by their content, but for those that a template names
 # (frontend/vite.config.ts).
 _BUILT = "llmchat/build/"
 _NAMED_BY_TEMPLATES = frozenset({"chat.js", "chat.css"})
-
-Respond = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 
 class StaticFilesMiddleware(WhiteNoiseMiddleware):
@@ -108,15 +106,8 @@ def _read_file(static_file: StaticFile, request: HttpRequest) -> HttpResponse:
     return response
 
 
-class CorsMiddleware:
+class CorsMiddleware(AsyncMiddleware):
     """Let pages of the allowed origins use the REST API, and nothing else."""
-
-    async_capable = True
-    sync_capable = False
-
-    def __init__(self, get_response: Respond) -> None:
-        self.get_response = get_response
-        markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Answer a preflight request; add headers to any other response."""

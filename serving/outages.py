@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
 
-from asgiref.sync import markcoroutinefunction
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from llmchat import database
 from llmchat.errors import REFUSALS
+from serving.async_middleware import AsyncMiddleware
 
 logger = logging.getLogger("llmchat.api")
 
@@ -21,17 +20,8 @@ RETRY_AFTER_S = 5
 _ADMIN_S = 15.0
 
 
-class DatabaseMiddleware:
+class DatabaseMiddleware(AsyncMiddleware):
     """Give each request a deadline for the database, and respond 503 without it."""
-
-    async_capable = True
-    sync_capable = False
-
-    def __init__(
-        self, get_response: Callable[[HttpRequest], Awaitable[HttpResponseBase]]
-    ) -> None:
-        self.get_response = get_response
-        markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Set the deadline for all queries of the request."""

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 from secrets import token_hex
 
-from asgiref.sync import markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from llmchat import log_fields
+from serving.async_middleware import AsyncMiddleware
 
 HEADER = "X-Request-ID"
 # What a proxy or a client sends; anything else could make a mess of somebody's log.
 _SANE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
-class RequestIdMiddleware:
+class RequestIdMiddleware(AsyncMiddleware):
     """Take over the id that a request brings, or make one."""
-
-    async_capable = True
-    sync_capable = False
-
-    def __init__(
-        self, get_response: Callable[[HttpRequest], Awaitable[HttpResponseBase]]
-    ) -> None:
-        self.get_response = get_response
-        markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Name the request in the log, and the id in the response."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 
-from asgiref.sync import markcoroutinefunction
 from django.core.exceptions import ValidationError
 from django.core.paginator import InvalidPage
 from django.db import DataError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
+from serving.async_middleware import AsyncMiddleware
 from serving.errors import handler404
 
 logger = logging.getLogger(__name__)
@@ -20,21 +19,12 @@ _ENCODED, _REPLACEMENT = "%00", "%EF%BF%BD"
 _IMPOSSIBLE = (DataError, InvalidPage, OverflowError, ValidationError)
 
 
-class NulMiddleware:
+class NulMiddleware(AsyncMiddleware):
     """Keep NUL out of the queries that views build from a request.
 
     In a query string it is replaced with U+FFFD, as in messages; a path with NUL gets
     404; a cookie with NUL (quoted cookies can contain octal escapes) is ignored.
     """
-
-    async_capable = True
-    sync_capable = False
-
-    def __init__(
-        self, get_response: Callable[..., Awaitable[HttpResponseBase]]
-    ) -> None:
-        self.get_response = get_response
-        markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Remove NUL from the request, and pass it on."""
@@ -48,21 +38,12 @@ class NulMiddleware:
         return await self.get_response(request)
 
 
-class AdminInputMiddleware:
+class AdminInputMiddleware(AsyncMiddleware):
     """Answers 400 to an address or a selection of the admin that means no row.
 
     Django's admin passes what it is sent to the database in many places, and takes
     for a fault of the server that a number is none, or has too many digits.
     """
-
-    async_capable = True
-    sync_capable = False
-
-    def __init__(
-        self, get_response: Callable[..., Awaitable[HttpResponseBase]]
-    ) -> None:
-        self.get_response = get_response
-        markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Pass the request on."""

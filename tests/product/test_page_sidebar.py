@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.conftest import StartServer
+from tests.conftest import ONE_SERVER
 from tests.support.axe import violations
 from tests.support.browser import open_page
 from tests.support.chat_page import (
@@ -26,17 +25,12 @@ from tests.support.chat_page import (
 from tests.support.live import Account, LiveServer
 from tests.support.upstream import Upstream
 
-pytestmark = pytest.mark.browser
+pytestmark = [ONE_SERVER, pytest.mark.browser]
 
 
 @pytest.fixture(scope="module")
-def server(
-    start_server: StartServer, upstream_env: dict[str, str]
-) -> Iterator[LiveServer]:
-    """One server for all: nothing that a page does may make it stumble."""
-    started = start_server(env=upstream_env | {"LLMCHAT_MESSAGES_PER_MINUTE": "0"})
-    yield started
-    assert "Traceback" not in started.log_text(), started.log
+def server_env(upstream_env: dict[str, str]) -> dict[str, str]:
+    return upstream_env | {"LLMCHAT_MESSAGES_PER_MINUTE": "0"}
 
 
 async def new_chat(page: Page) -> None:
