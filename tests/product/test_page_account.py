@@ -270,9 +270,12 @@ async def test_tabs_without_locks_that_refresh_at_once_stay_logged_in(
         await log_in(page, server, server.account())
         other = await page.context.new_page()
         await other.goto(server.url)
-        # A reload in the middle of a refresh would lose the new pair.
         await expect(composer(other)).to_be_visible()
         for _ in range(2):
+            # A reload in the middle of a refresh would lose the new pair, and a page
+            # that still loads refreshes as soon as its token has expired.
+            for tab in (page, other):
+                await tab.wait_for_load_state("networkidle")
             await page.evaluate("t => localStorage.setItem('jwt_token', t)", EXPIRED)
             await asyncio.gather(page.reload(), other.reload())
             for tab in (page, other):
