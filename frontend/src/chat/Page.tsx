@@ -54,6 +54,8 @@ export function Page({ client }: { client: LLMClient }) {
 
   function search(): void {
     sidebar.setOpen(true);
+    // At once where it is shown: what is typed next belongs to it.
+    searchBox.current?.focus();
     requestAnimationFrame(() => searchBox.current?.focus());
   }
 

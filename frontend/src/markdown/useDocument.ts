@@ -6,6 +6,8 @@ import { advance, type Document, EMPTY } from "./blocks";
 const CHEAP_MS = 4;
 /** Of the time, reading takes at most one part in so many. */
 const SHARE = 12;
+/** However long reading takes, in milliseconds: a reader waits for what has come. */
+const LONGEST_REST_MS = 2_000;
 
 interface Reading {
   document: Document;
@@ -36,5 +38,6 @@ export function useDocument(text: string, streaming: boolean): Document {
 function read(before: Document, text: string, streaming: boolean, now: number): Reading {
   const document = advance(before, text, streaming);
   const took = performance.now() - now;
-  return { document, restUntil: took > CHEAP_MS ? now + took * SHARE : 0 };
+  const rest = Math.min(took * SHARE, took + LONGEST_REST_MS);
+  return { document, restUntil: took > CHEAP_MS ? now + rest : 0 };
 }
