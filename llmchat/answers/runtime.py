@@ -17,7 +17,7 @@ from django.db import DatabaseError, InterfaceError
 
 from llmchat import conf, log_fields, metrics, tracing
 from llmchat.answers.checkpoints import Checkpoints
-from llmchat.answers.ends import Ends
+from llmchat.answers.ends import STORE_S, Ends
 from llmchat.answers.streams import LiveStream, Streams
 from llmchat.books.sweep import sweep
 from llmchat.books.writer import Books
@@ -32,8 +32,9 @@ logger = logging.getLogger(__name__)
 # When a client that was turned away by a server about to stop may try again.
 DRAINING_RETRY_S = 5
 _SHUTDOWN_S = 10.0
-# What was cut off has so long to store its end and tell it.
-_CUT_OFF_S = 2.0
+# What was cut off has so long to store its end and tell it; one that the database does
+# not take in time is told all the same.
+_CUT_OFF_S = STORE_S + 1.0
 # How often this process looks for answers of others that have died.
 SWEEP_S = 30.0
 

@@ -60,8 +60,21 @@ async def client() -> AsyncIterator[ProviderClient]:
     await opened.aclose()
 
 
-def children() -> set[int]:
-    """Return the model's processes that this one has started and that still run."""
+Children = Callable[[], set[int]]
+
+
+@pytest.fixture
+def children() -> Children:
+    """What tells the processes that the test has started and that still run.
+
+    Other modules may have a model of their own, for as long as the session lasts.
+    """
+    others = models()
+    return lambda: models() - others
+
+
+def models() -> set[int]:
+    """Return the models' processes that this one has started and that still run."""
     listed = Path("/proc/self/task").glob("*/children")
     pids = {int(pid) for path in listed for pid in path.read_text().split()}
     return {pid for pid in pids if b"local_server.py" in command_of(pid)}
@@ -81,7 +94,9 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_fifty_callers_start_it_once(model: LocalModel) -> None:
+async def test_fifty_callers_start_it_once(
+    model: LocalModel, children: Children
+) -> None:
     urls = await asyncio.gather(*(model.base_url() for _ in range(50)))
     assert len(set(urls)) == 1
     assert urls[0].startswith("http://127.0.0.1:")
@@ -158,7 +173,7 @@ async def test_several_answers_run_side_by_side(
 
 
 async def test_it_is_started_again_after_a_crash(
-    model: LocalModel, client: ProviderClient
+    model: LocalModel, client: ProviderClient, children: Children
 ) -> None:
     await model.base_url()
     (pid,) = children()
@@ -171,14 +186,16 @@ async def test_it_is_started_again_after_a_crash(
     assert children() != {pid}
 
 
-async def test_stop_leaves_no_process(model: LocalModel) -> None:
+async def test_stop_leaves_no_process(model: LocalModel, children: Children) -> None:
     await model.base_url()
     assert children()
     await model.stop()
     assert not children()
 
 
-async def test_stop_in_the_middle_of_a_start_leaves_no_process() -> None:
+async def test_stop_in_the_middle_of_a_start_leaves_no_process(
+    children: Children,
+) -> None:
     model = LocalModel()
     start = asyncio.create_task(model.base_url())
     await asyncio.sleep(0)
