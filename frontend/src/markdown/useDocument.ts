@@ -21,7 +21,7 @@ interface Reading {
  */
 export function useDocument(text: string, streaming: boolean): Document {
   const reading = useRef<Reading>({ document: EMPTY, restUntil: 0 });
-  const [, renderAgain] = useReducer((count: number) => count + 1, 0);
+  const [renderings, renderAgain] = useReducer((count: number) => count + 1, 0);
   const now = performance.now();
   const isResting = streaming && now < reading.current.restUntil;
   if (!isResting) reading.current = read(reading.current.document, text, streaming, now);
@@ -31,7 +31,8 @@ export function useDocument(text: string, streaming: boolean): Document {
     if (!isBehind) return;
     const timer = setTimeout(renderAgain, restUntil - performance.now());
     return () => clearTimeout(timer);
-  }, [isBehind, restUntil]);
+    // A timer may be a little early: then there is another.
+  }, [isBehind, restUntil, renderings]);
   return document;
 }
 
