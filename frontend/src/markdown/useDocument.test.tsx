@@ -3,18 +3,25 @@
 import { act, renderHook } from "@testing-library/react";
 import { afterEach, expect, test, vi } from "vitest";
 
+import { advance } from "./blocks";
 import { useDocument } from "./useDocument";
 
-const clock = vi.hoisted(() => ({ ms: 0 }));
+let clock: number;
 
-vi.mock("./blocks", async (original) => {
-  const blocks = await original<typeof import("./blocks")>();
-  const slow: typeof blocks.advance = (...args) => {
-    clock.ms += 1_000;
-    return blocks.advance(...args);
-  };
-  return { ...blocks, advance: slow };
-});
+const slowly: typeof advance = (...args) => {
+  clock += 1_000;
+  return advance(...args);
+};
+
+/** The hook, with a text of which reading takes a second, at a time of its own. */
+function reading() {
+  clock = 0;
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  vi.spyOn(performance, "now").mockImplementation(() => clock);
+  return renderHook(({ text }) => useDocument(text, true, slowly), {
+    initialProps: { text: "one" },
+  });
+}
 
 afterEach(() => {
   vi.useRealTimers();
@@ -22,29 +29,21 @@ afterEach(() => {
 });
 
 test("a text is read again even where the timer is early", () => {
-  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
-  vi.spyOn(performance, "now").mockImplementation(() => clock.ms);
-  const { result, rerender } = renderHook(({ text }) => useDocument(text, true), {
-    initialProps: { text: "one" },
-  });
+  const { result, rerender } = reading();
   rerender({ text: "one two" });
   expect(result.current.source).toBe("one");
 
   act(() => void vi.advanceTimersToNextTimer());
   expect(result.current.source).toBe("one");
 
-  clock.ms += 10_000;
+  clock += 10_000;
   act(() => void vi.advanceTimersToNextTimer());
   expect(result.current.source).toBe("one two");
 });
 
 test("a reader waits two seconds at most, besides the reading", () => {
-  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
-  vi.spyOn(performance, "now").mockImplementation(() => clock.ms);
-  const { result, rerender } = renderHook(({ text }) => useDocument(text, true), {
-    initialProps: { text: "one" },
-  });
-  clock.ms += 2_001;
+  const { result, rerender } = reading();
+  clock += 2_001;
   rerender({ text: "one two" });
   expect(result.current.source).toBe("one two");
 });

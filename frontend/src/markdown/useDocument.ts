@@ -19,12 +19,15 @@ interface Reading {
  * The blocks of a text that grows. Where its last block is so long that reading it
  * again takes long (a list of thousands of items), it is read less often.
  */
-export function useDocument(text: string, streaming: boolean): Document {
+export function useDocument(text: string, streaming: boolean, reader = advance): Document {
   const reading = useRef<Reading>({ document: EMPTY, restUntil: 0 });
   const [renderings, renderAgain] = useReducer((count: number) => count + 1, 0);
   const now = performance.now();
   const isResting = streaming && now < reading.current.restUntil;
-  if (!isResting) reading.current = read(reading.current.document, text, streaming, now);
+  if (!isResting) {
+    const document = reader(reading.current.document, text, streaming);
+    reading.current = { document, restUntil: restUntilFrom(now) };
+  }
   const { document, restUntil } = reading.current;
   const isBehind = isResting && document.source.length !== text.length;
   useEffect(() => {
@@ -36,9 +39,9 @@ export function useDocument(text: string, streaming: boolean): Document {
   return document;
 }
 
-function read(before: Document, text: string, streaming: boolean, now: number): Reading {
-  const document = advance(before, text, streaming);
-  const took = performance.now() - now;
+/** Until when to rest after a reading that began `then`. */
+function restUntilFrom(then: number): number {
+  const took = performance.now() - then;
   const rest = Math.min(took * SHARE, took + LONGEST_REST_MS);
-  return { document, restUntil: took > CHEAP_MS ? now + rest : 0 };
+  return took > CHEAP_MS ? then + rest : 0;
 }
