@@ -22,7 +22,7 @@ _COMMON = (*_FLOOR, *_PROVIDERS, "llmchat.errors", *_OUTSIDE)
 _MODELS = (*_COMMON, "llmchat.models")
 _ACCESS = (*_MODELS, "llmchat.access")
 _BOOKS = (*_ACCESS, "llmchat.books")
-_ANSWERS = (*_BOOKS, "llmchat.answers")
+_ANSWERS = (*_BOOKS, "llmchat.workers", "llmchat.answers")
 _API = (
     *_ANSWERS,
     *("llmchat.api", "llmchat.realtime", "llmchat.reports", "accounts"),
@@ -34,7 +34,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "llmchat.log_fields": (),
     "llmchat.tracing": ("llmchat.conf",),
     "llmchat.providers": (),
-    "llmchat.realtime": (),
+    "llmchat.workers": (),
+    "llmchat.realtime": ("llmchat.workers",),
     "llmchat.outages": (),
     "llmchat.cache": ("llmchat.outages",),
     "llmchat.database": ("llmchat.outages",),
@@ -43,7 +44,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "llmchat.models": _FLOOR,
     "llmchat.access": _MODELS,
     "llmchat.books": _ACCESS,
-    "llmchat.answers": _BOOKS,
+    "llmchat.answers": (*_BOOKS, "llmchat.workers"),
     "llmchat.reports": _MODELS,
     "llmchat.checks": _MODELS,
     "llmchat.api": (*_ANSWERS, "llmchat.realtime", "llmchat.reports", "accounts"),
@@ -63,6 +64,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "llmchat.realtime.engineio": (),
     "llmchat.realtime.socketio": (),
     "llmchat.realtime": ("channels",),
+    "llmchat.workers": ("channels", "msgpack"),
     "llmchat.providers": (
         *("aiohappyeyeballs", "certifi", "orjson", "xllamacpp"),
         *("httpx", "httpx_aiohttp", "aiohttp"),

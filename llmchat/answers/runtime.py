@@ -20,12 +20,14 @@ from llmchat.answers.checkpoints import Checkpoints
 from llmchat.answers.ends import STORE_S, Ends
 from llmchat.answers.streams import LiveStream, Streams
 from llmchat.books.sweep import sweep
+from llmchat.books.workers import worker_id
 from llmchat.books.writer import Books
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
 from llmchat.providers.client import ProviderClient
 from llmchat.providers.local import LocalModel
 from llmchat.providers.types import Timeouts
+from llmchat.workers import open_mailbox
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class Runtime:
         self.books = Books()
         self.ends = Ends(self.books)
         self.checkpoints = Checkpoints(self.streams, self.books)
+        self.mailbox = open_mailbox(worker_id())
         self.closing = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._sweeping = loop.create_task(self._keep_sweeping())
@@ -119,6 +122,8 @@ class Runtime:
         await self.books.close()
         await self.client.aclose()
         await self.local_model.stop()
+        if self.mailbox is not None:
+            await self.mailbox.close()
         await tracing.stop()
 
 

@@ -1,0 +1,360 @@
+"""A worker's mailbox: asks to other workers, and replies to theirs.
+
+The channel layer may lose a message. A mailbox does not: it sends letters again until
+there is a receipt, and recognises what came twice, so that a handler is called once for
+each ask. A worker that gives no receipts is gone within two seconds, and whoever waits
+for its replies hears of it. Nothing here waits for Redis longer than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Protocol
+
+from .address import channel_of
+from .letters import (
+    ASK,
+    DROP,
+    FAILED,
+    PING,
+    RECEIPT,
+    REPLY,
+    Letter,
+    Unpacker,
+    key_of,
+)
+from .route import GONE_S, Route
+
+logger = logging.getLogger(__name__)
+
+# The group that every mailbox is in.
+EVERYBODY = "llmchat.workers"
+# A message that the layer does not take in so long is lost, as if Redis were away.
+PUBLISH_S = 1.0
+# How soon the layer is tried again where it cannot be listened to.
+_LISTEN_AGAIN_S = 1.0
+# A letter may come again for so long.
+_REMEMBER_S = 5 * GONE_S
+# Of one worker at a time; what is beyond fails.
+MAX_ASKS = 10_000
+_FORGET_ROUTE_S = 60.0
+
+Handler = Callable[[str, Any], Awaitable[Any]]
+
+
+class UnreachableError(Exception):
+    """A worker does not answer."""
+
+
+class GoneError(UnreachableError):
+    """It gives no receipts: it has ended, or never was."""
+
+
+class AwayError(UnreachableError):
+    """The channel layer takes no messages: of the worker nothing is known."""
+
+
+class FailedError(UnreachableError):
+    """It has no reply: its handler has failed, or there is none."""
+
+
+class Layer(Protocol):
+    """What a mailbox needs of a channel layer."""
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        """Send a message to one channel."""
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """Return the next message of a channel."""
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Add a channel to a group."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Send a message to a group."""
+
+
+class Ask(asyncio.Future[Any]):
+    """The reply that is awaited; to cancel it is to take the ask back."""
+
+
+class Mailbox:
+    """One worker's letters. Every method is called on the event loop."""
+
+    def __init__(self, layer: Layer, address: str) -> None:
+        self.address = address
+        self._layer = layer
+        self._channel = channel_of(address)
+        self._loop = asyncio.get_running_loop()
+        self._handlers: dict[str, Handler] = {}
+        self._routes: dict[str, Route] = {}
+        self._asks: dict[str, dict[int, Ask]] = {}
+        self._working: dict[tuple[str, int], asyncio.Task[Any]] = {}
+        self._seen: OrderedDict[tuple[str, int, int], float] = OrderedDict()
+        self._unpacker = Unpacker()
+        self._numbers = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._listening: asyncio.Task[None] | None = None
+        self._is_away = False
+        self._is_listening = False
+
+    def on(self, name: str, handler: Handler) -> None:
+        """Let `handler(sender, body)` reply to asks of this name.
+
+        It is cancelled when the ask is taken back, or its sender is gone.
+        """
+        self._handlers[name] = handler
+
+    def start(self) -> None:
+        """Listen, for as long as the mailbox is not closed."""
+        self._listening = self._loop.create_task(self._listen())
+
+    async def close(self) -> None:
+        """Stop listening; whoever waits for a reply hears that there is none."""
+        for address in list(self._routes):
+            self._forget(address, AwayError("the mailbox is closed"))
+        tasks = [*self._tasks, *self._working.values()]
+        if self._listening is not None:
+            tasks.append(self._listening)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    # Asking.
+
+    def ask(
+        self, address: str, name: str, body: Any = None, *, at_once: bool = True
+    ) -> Ask:
+        """Ask a worker, and return what its reply will be, however long that takes.
+
+        `body` and the reply are what msgpack takes. With `at_once` off, the ask goes
+        with others of the next moments. A reply that never comes is a `GoneError`
+        where the worker ends, an `AwayError` where the layer is away, a `FailedError`
+        where the worker has none.
+        """
+        asked = Ask(loop=self._loop)
+        asks = self._asks.setdefault(address, {})
+        if len(asks) >= MAX_ASKS:
+            asked.set_exception(AwayError("too many asks wait"))
+            return asked
+        self._numbers += 1
+        number = self._numbers
+        asks[number] = asked
+        route = self._route(address)
+        route.awaited += 1
+        route.send((ASK, number, name, body), at_once=at_once)
+        asked.add_done_callback(partial(self._on_asked, address, number))
+        return asked
+
+    def tell_everybody(self, name: str, body: Any = None) -> None:
+        """Ask every worker, this one included; nobody replies, and it may be lost."""
+        message = {"type": "llmchat.told", "name": name, "body": body}
+        self._spawn(self._publish_to_all(message))
+
+    def _on_asked(self, address: str, number: int, asked: asyncio.Future[Any]) -> None:
+        if not asked.cancelled():
+            asked.exception()  # whoever does not wait for it need not know
+        asks = self._asks.get(address, {})
+        if asks.pop(number, None) is None:
+            return
+        route = self._routes.get(address)
+        if route is not None:
+            route.awaited -= 1
+            if asked.cancelled():
+                route.take_receipts([(ASK, number)])
+                route.send((DROP, number))
+
+    # Listening.
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._join()
+                self._is_listening = True
+                while True:
+                    self._take(await self._layer.receive(self._channel))
+            except asyncio.CancelledError:
+                raise
+            except Exception as exc:
+                self._is_listening = False
+                self._note_away(exc)
+            await asyncio.sleep(_LISTEN_AGAIN_S)
+
+    async def _join(self) -> None:
+        """Listen to the mailbox's own channel, and to what all are told."""
+        channels = getattr(self._layer, "channels", {})
+        if not self._is_listening:
+            # The layer keeps a channel that it could not listen to.
+            channels.pop(self._channel, None)
+        receiving = self._loop.create_task(self._layer.receive(self._channel))
+        try:
+            # Its first step makes the channel known, which a group wants.
+            await asyncio.wait([receiving], timeout=0.05)
+            async with asyncio.timeout(PUBLISH_S):
+                await self._layer.group_add(EVERYBODY, self._channel)
+        except BaseException:
+            receiving.cancel()
+            await asyncio.gather(receiving, return_exceptions=True)
+            raise
+        self._take(await receiving)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        """Take in a message; one that is none of a mailbox's is only logged."""
+        try:
+            if message.get("type") == "llmchat.told":
+                self._told(message["name"], message["body"])
+                return
+            sender = message["from"]
+            for letter in self._unpacker.take(sender, message):
+                self._take_letter(sender, letter)
+        except Exception:
+            logger.exception("a message of another worker was not understood")
+
+    def _told(self, name: str, body: Any) -> None:
+        handler = self._handlers.get(name)
+        if handler is not None:
+            self._spawn(_guarded(name, handler("", body)))
+
+    def _take_letter(self, sender: str, letter: Letter) -> None:
+        route = self._route(sender)
+        route.heard()
+        kind = letter[0]
+        if kind == RECEIPT:
+            route.take_receipts(letter[1])
+            return
+        if kind == DROP:
+            task = self._working.get((sender, letter[1]))
+            if task is not None:
+                task.cancel()
+            return
+        route.owe_receipt(key_of(letter))
+        if kind == PING or self._is_known(sender, letter):
+            return
+        if kind == ASK:
+            self._work(sender, *letter[1:])
+        elif kind == REPLY:
+            self._settle(sender, letter[1], letter[2])
+        elif kind == FAILED:
+            self._settle(sender, letter[1], FailedError("no reply"))
+
+    def _is_known(self, sender: str, letter: Letter) -> bool:
+        """Return whether the letter has come before."""
+        now = self._loop.time()
+        while self._seen and next(iter(self._seen.values())) < now - _REMEMBER_S:
+            self._seen.popitem(last=False)
+        key = (sender, *key_of(letter))
+        is_known = key in self._seen
+        self._seen.setdefault(key, now)
+        return is_known
+
+    def _settle(self, sender: str, number: int, reply: Any) -> None:
+        asked = self._asks.get(sender, {}).get(number)
+        if asked is None or asked.done():
+            return
+        if isinstance(reply, Exception):
+            asked.set_exception(reply)
+        else:
+            asked.set_result(reply)
+
+    # Replying.
+
+    def _work(self, sender: str, number: int, name: str, body: Any) -> None:
+        handler = self._handlers.get(name)
+        if handler is None:
+            self._route(sender).send((FAILED, number))
+            return
+        task = self._loop.create_task(self._reply(handler, sender, number, body))
+        self._working[sender, number] = task
+        task.add_done_callback(lambda _: self._working.pop((sender, number), None))
+
+    async def _reply(
+        self, handler: Handler, sender: str, number: int, body: Any
+    ) -> None:
+        try:
+            reply = await handler(sender, body)
+        except Exception:
+            logger.exception("an ask of another worker failed")
+            self._route(sender).send((FAILED, number))
+        else:
+            self._route(sender).send((REPLY, number, reply))
+
+    # Routes.
+
+    def _route(self, address: str) -> Route:
+        route = self._routes.get(address)
+        if route is None:
+            self._forget_idle()
+            gone = partial(self._on_gone, address)
+            route = Route(partial(self._publish, channel_of(address)), gone)
+            self._routes[address] = route
+        return route
+
+    def _on_gone(self, address: str) -> None:
+        error = AwayError if self._is_away else GoneError
+        self._forget(address, error("the worker does not answer"))
+
+    def _forget(self, address: str, error: UnreachableError) -> None:
+        route = self._routes.pop(address, None)
+        if route is not None:
+            route.close()
+        for asked in self._asks.pop(address, {}).values():
+            if not asked.done():
+                asked.set_exception(error)
+        for (sender, _), task in list(self._working.items()):
+            if sender == address:
+                task.cancel()
+
+    def _forget_idle(self) -> None:
+        oldest = self._loop.time() - _FORGET_ROUTE_S
+        for address, route in list(self._routes.items()):
+            if route.is_idle and route.used_at < oldest:
+                self._forget(address, GoneError("not used"))
+
+    # The layer.
+
+    async def _publish(self, channel: str, message: dict[str, Any]) -> None:
+        message = {"type": "llmchat.mail", "from": self.address, **message}
+        try:
+            async with asyncio.timeout(PUBLISH_S):
+                await self._layer.send(channel, message)
+        except Exception as exc:
+            self._note_away(exc)
+            raise
+        self._note_back()
+
+    async def _publish_to_all(self, message: dict[str, Any]) -> None:
+        try:
+            async with asyncio.timeout(PUBLISH_S):
+                await self._layer.group_send(EVERYBODY, message)
+        except Exception as exc:
+            self._note_away(exc)
+        else:
+            self._note_back()
+
+    def _note_away(self, reason: Exception) -> None:
+        if not self._is_away:
+            self._is_away = True
+            text = "the channel layer is away, this worker reaches no other: %r"
+            logger.warning(text, reason)
+
+    def _note_back(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            logger.info("the channel layer is back")
+
+    def _spawn(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _guarded(name: str, work: Awaitable[Any]) -> None:
+    try:
+        await work
+    except Exception:
+        logger.exception("what all workers were told failed: %s", name)

@@ -1,0 +1,173 @@
+"""The way to one other worker: what waits to be sent, and what has not arrived.
+
+The channel layer delivers at most once. So a letter is sent again until its receipt
+comes; where none comes for `GONE_S`, the worker is taken for gone. Letters that wait at
+the same time go in one message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from .letters import PING, RECEIPT, WANT_RECEIPTS, Key, Letter, key_of, pack
+
+# A worker that gives no receipt for so long is gone.
+GONE_S = 1.6
+# A letter without a receipt is sent again after so long.
+RESEND_S = 0.4
+# A worker that owes a reply is asked so often whether it still lives.
+PING_S = 0.3
+# What need not go at once waits so long for more.
+GATHER_S = 0.05
+_LETTERS_AT_ONCE = 500
+
+Publish = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class _Sent:
+    """A letter that has no receipt yet."""
+
+    __slots__ = ("first", "last", "letter")
+
+    def __init__(self, letter: Letter, now: float) -> None:
+        self.letter = letter
+        self.first = self.last = now
+
+
+class Route:
+    """What one mailbox has on the way to one other."""
+
+    def __init__(self, publish: Publish, on_gone: Callable[[], None]) -> None:
+        """`publish` may raise, or take long; `on_gone` is called when none arrives."""
+        self._publish = publish
+        self._on_gone = on_gone
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[Letter] = []
+        self._receipts: list[Key] = []
+        self._sent: dict[Key, _Sent] = {}
+        self._messages = 0
+        self._pings = 0
+        self._heard_at = self._looked_at = self._loop.time()
+        self._flush_at: asyncio.TimerHandle | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        # How many of its replies are awaited: while there are any, it is watched.
+        self.awaited = 0
+        self.used_at = self._heard_at
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether nothing is on the way, and nothing is awaited."""
+        return not (self._sent or self._waiting or self._receipts or self.awaited)
+
+    def send(self, letter: Letter, *, at_once: bool = True) -> None:
+        """Send a letter, now or with those of the next moments."""
+        self._waiting.append(letter)
+        self.used_at = self._loop.time()
+        if letter[0] in WANT_RECEIPTS:
+            if not self._sent:
+                self._heard_at = self.used_at
+            self._sent[key_of(letter)] = _Sent(letter, self.used_at)
+            self._keep_watch()
+        self._flush_in(0.0 if at_once else GATHER_S)
+
+    def owe_receipt(self, key: Key) -> None:
+        """Send a receipt with the next letters."""
+        self._receipts.append(key)
+        self._flush_in(GATHER_S)
+
+    def take_receipts(self, keys: list[Any]) -> list[Key]:
+        """Note which letters have come; return those that had no receipt before."""
+        return [key for key in map(_key, keys) if self._sent.pop(key, None)]
+
+    def heard(self) -> None:
+        """Note that the worker lives."""
+        self._heard_at = self._loop.time()
+
+    def close(self) -> None:
+        """Send nothing more."""
+        for handle in (self._flush_at, self._watch):
+            if handle is not None:
+                handle.cancel()
+        if self._sending is not None:
+            self._sending.cancel()
+        self._sent.clear()
+        self._waiting.clear()
+
+    # Sending.
+
+    def _flush_in(self, delay: float) -> None:
+        at = self._loop.time() + delay
+        if self._flush_at is not None:
+            if self._flush_at.when() <= at:
+                return
+            self._flush_at.cancel()
+        self._flush_at = self._loop.call_at(at, self._flush)
+
+    def _flush(self) -> None:
+        self._flush_at = None
+        if self._sending is None and (self._waiting or self._receipts):
+            self._sending = self._loop.create_task(self._send_all())
+            self._sending.add_done_callback(self._on_sent)
+
+    def _on_sent(self, task: asyncio.Task[None]) -> None:
+        self._sending = None
+        if not task.cancelled():
+            # Its failure is the mailbox's to tell; what was lost is sent again.
+            task.exception()
+            if self._waiting:
+                self._flush_in(0.0)
+
+    async def _send_all(self) -> None:
+        while self._waiting or self._receipts:
+            letters = self._waiting[:_LETTERS_AT_ONCE]
+            del self._waiting[:_LETTERS_AT_ONCE]
+            if self._receipts:
+                letters.append((RECEIPT, self._receipts))
+                self._receipts = []
+            self._messages += 1
+            for message in pack(letters, self._messages):
+                await self._publish(message)
+
+    # Watching.
+
+    def _keep_watch(self) -> None:
+        if self._watch is None:
+            self._looked_at = self._loop.time()
+            self._watch = self._loop.call_later(RESEND_S / 2, self._look)
+
+    def _look(self) -> None:
+        """Send again what has not arrived; find out whether the worker lives."""
+        self._watch = None
+        now = self._loop.time()
+        if now - self._looked_at > RESEND_S:
+            # It is this worker that has been busy: receipts may wait to be read.
+            self._heard_at = now
+        if self._sent and now - self._heard_at > GONE_S and self._oldest(now) > GONE_S:
+            self._on_gone()
+            return
+        for sent in self._sent.values():
+            if now - sent.last >= RESEND_S:
+                sent.last = now
+                self._waiting.append(sent.letter)
+        if self.awaited and not self._sent and now - self._heard_at >= PING_S:
+            self._pings += 1
+            self.send((PING, self._pings))
+        if self._waiting:
+            self._flush_in(0.0)
+        if self._sent or self.awaited:
+            self._keep_watch()
+
+    def watch(self) -> None:
+        """Find out whether the worker lives for as long as a reply is awaited."""
+        self._keep_watch()
+
+    def _oldest(self, now: float) -> float:
+        return now - min(sent.first for sent in self._sent.values())
+
+
+def _key(key: Any) -> Key:
+    kind, number = key
+    return kind, number
