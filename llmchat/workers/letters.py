@@ -16,7 +16,10 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
-import msgpack
+import msgpack as _msgpack
+
+# Its functions have no types.
+msgpack: Any = _msgpack
 
 ASK, REPLY, FAILED, PING, DROP, RECEIPT = range(6)
 WANT_RECEIPTS = frozenset({ASK, REPLY, FAILED, PING})
