@@ -14,6 +14,7 @@ from django.http.request import split_domain_port, validate_host
 from django.urls import re_path
 
 from llmchat import conf, metrics
+from llmchat.answers import runtime
 from llmchat.api import origins
 from llmchat.api.namespace import ChatNamespace
 from llmchat.realtime import (
@@ -39,6 +40,13 @@ class RealTime:
     socketio: SocketIO
     http: Any
     websocket: URLRouter
+
+    def join(self) -> None:
+        """Share sessions with the other workers, where there may be any."""
+        mailbox = runtime.get().mailbox
+        if mailbox is not None:
+            self.server.join(mailbox)
+            self.socketio.join(mailbox)
 
     def shutdown(self) -> None:
         """End every session, and every socket that waits for recovery."""

@@ -49,7 +49,9 @@ class Draining:
         self._task: asyncio.Task[None] | None = None
 
     def watch(self, *, has_lifespan: bool = False) -> None:
-        """Install the signal handlers, once; called at the start and by each request.
+        """Begin to serve, once: join the other workers, install the signal handlers.
+
+        Called at the start and by each request.
 
         daphne does not announce its start, so its first request does. `has_lifespan`:
         the server will also announce its stop.
@@ -58,6 +60,7 @@ class Draining:
             return
         self._is_watching = True
         self._has_lifespan = has_lifespan
+        self._real_time.join()
         if not has_lifespan:
             garbage.settle()
         if threading.current_thread() is not threading.main_thread():

@@ -68,6 +68,12 @@ class Echo:
     def closed(self, reason: CloseReason) -> None:
         pass
 
+    def hand_over(self, worker: str) -> Any:
+        return {}
+
+    def take_over(self, state: Any, waiting: int) -> None:
+        pass
+
     def tick(self, now: float) -> None:
         pass
 

@@ -19,7 +19,7 @@ class NotFoundConsumer(EngineConsumer):
     async def serve(self, receive: Receive) -> None:
         """Refuse the handshake, and wait for the disconnect."""
         while (await receive())["type"] != "websocket.disconnect":
-            await self.deny(RequestError(Refusal.BAD_REQUEST, "Not found"))
+            await self.refuse_handshake(RequestError(Refusal.BAD_REQUEST, "Not found"))
 
 
 def make_not_found(http: HttpOptions) -> type[NotFoundConsumer]:

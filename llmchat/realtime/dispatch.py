@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from llmchat.workers import Mailbox
+
 from .line import SocketIOLine
 from .members import Members
 from .namespaces import Namespace
 from .peer import Peer
+from .relay.claims import Claims
 from .socketio.connection import Limits
 
 
@@ -35,6 +38,10 @@ class SocketIO:
     def __call__(self, peer: Peer) -> SocketIOLine:
         """Return the connection of a new session."""
         return SocketIOLine(peer, self.namespaces, self._members, self.options.limits)
+
+    def join(self, mailbox: Mailbox) -> None:
+        """Let clients come back for their sockets to any of several workers."""
+        Claims(mailbox, self._members, self.namespaces)
 
     def shutdown(self) -> None:
         """Forget every socket that waits for its client's return."""

@@ -65,7 +65,7 @@ class EngineConsumer(AsyncConsumer):
         self.request = read_request(scope)
         self.base_send = send
 
-    async def deny(self, error: RequestError) -> None:
+    async def refuse_handshake(self, error: RequestError) -> None:
         """Refuse a WebSocket handshake, with status and body where the server can.
 
         The consumer ends with the disconnect that follows: uvicorn complains of one

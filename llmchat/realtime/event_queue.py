@@ -84,6 +84,11 @@ class Events:
             self._bytes += event.size
         return took
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Return whether no event waits, and none is being handled."""
+        return self.worker is None and not self._waiting and not self._running
+
     def drop(self) -> None:
         """Drop the events that wait."""
         self._bytes -= sum(event.size for event in self._waiting or ())

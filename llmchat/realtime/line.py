@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from .engineio.events import CloseReason
-from .members import Member, Members
+from .member import Member
+from .members import Members
 from .namespaces import ConnectionRefused, Namespace
+from .outlet import Standing
 from .peer import Peer
 from .rare_log import RareLog
 from .replay import Messages, Replay
@@ -186,6 +188,11 @@ class SocketIOLine:
         """
         handshake = self._peer.handshake
         member = await self._members.claim(namespace, auth)
+        if member is None and self._members.fetch is not None:
+            state = await self._members.fetch(namespace, auth)
+            if state is not None:
+                args = (namespace, state, handshake, self)
+                member = self._members.take_over(*args)
         if member is not None:
             member.attach(self, auth, handshake)
             return member
@@ -196,6 +203,33 @@ class SocketIOLine:
             self._members.dismiss(member)
             raise
         return member
+
+    # Another worker.
+
+    def hand_over(self, worker: str) -> dict[str, Any] | None:
+        """Return what `take_over` needs in that worker; None: something is at work."""
+        members = self._members_by_name
+        if self._joining or not self._connection.is_at_rest:
+            return None
+        if not all(member.is_at_rest for member in members.values()):
+            return None
+        self._unconfirmed = None
+        handed = {name: member.hand_over(worker) for name, member in members.items()}
+        members.clear()
+        return {"namespaces": self._connection.hand_over(), "members": handed}
+
+    def take_over(self, state: dict[str, Any], waiting: int) -> None:
+        """Go on where the line of another worker has stopped."""
+        self._connection.take_over(state["namespaces"])
+        self._sent = waiting
+        for name, handed in state["members"].items():
+            namespace, handshake = self._namespaces[name], self._peer.handshake
+            member = self._members.take_over(namespace, handed, handshake, self)
+            self._members_by_name[name] = member
+            member.outlet.standing = Standing.JOINED
+            if (replay := member.outlet.replay) is not None:
+                # The client has what was sent before once it has what waits.
+                self._note_unconfirmed(max(waiting, 1), replay, replay.last)
 
     # Out: what the sockets ask for. See `Line`.
 
@@ -215,10 +249,13 @@ class SocketIOLine:
         """Queue messages that belong together."""
         self._sent += len(messages)
         if replay is not None:
-            if self._unconfirmed is None:
-                self._unconfirmed = deque()
-            self._unconfirmed.append((self._sent, replay, number))
+            self._note_unconfirmed(self._sent, replay, number)
         self._peer.send(messages)
+
+    def _note_unconfirmed(self, count: int, replay: Replay, number: int) -> None:
+        if self._unconfirmed is None:
+            self._unconfirmed = deque()
+        self._unconfirmed.append((count, replay, number))
 
     async def drain(self) -> None:
         """Wait until the client has caught up, or the connection has ended."""

@@ -159,6 +159,22 @@ class Namespace:
     async def on_forget(self, socket: Socket) -> None:
         """Called when the socket cannot come back any more."""
 
+    # Where clients may come to any of several workers.
+
+    def may_move(self, socket: Socket) -> bool:
+        """Called when a socket could move to another worker. False: not now."""
+        return True
+
+    def move_out(self, socket: Socket, worker: str) -> Any:
+        """Called when a socket moves to a worker; nothing is called behind it here.
+
+        Return what `move_in` needs there, as lists, dicts, texts, numbers.
+        """
+        return None
+
+    def move_in(self, socket: Socket, state: Any) -> None:
+        """Called when a socket has come from another worker, with its rooms."""
+
     # What to call.
 
     @property

@@ -264,6 +264,25 @@ class Outlet:
             if not future.done():
                 future.set_exception(DisconnectedError("the client disconnected"))
 
+    # Another worker.
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Return whether no answer is awaited, nor may still be given."""
+        return not self._calls and self.standing in (Standing.JOINED, Standing.ABSENT)
+
+    def hand_over(self) -> list[Any]:
+        """Return what `take_over` needs in another worker; this one sends no more."""
+        replay = None if self.replay is None else self.replay.hand_over()
+        state = [replay, self._next_call, self.connection]
+        self.detach()
+        return state
+
+    def take_over(self, state: list[Any]) -> None:
+        """Go on where the outlet of another worker has stopped."""
+        replay, self._next_call, self.connection = state
+        self.replay = None if replay is None else Replay.taken_over(replay)
+
     def _end_absence(self) -> None:
         returned, self._returned = self._returned, None
         if returned is not None:

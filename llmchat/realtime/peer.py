@@ -15,43 +15,34 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from functools import partial
+from typing import Any
 
+from .carried import BAD_REQUEST, Carried
 from .engineio.events import Closed, CloseReason, Event, MessageReceived, Upgraded
 from .engineio.session import Session
 from .rare_log import RareLog
 from .receiver import Receiver
 from .request import Handshake
 from .timer import LazyTimer
-from .transports import Poll, Post, WebSocket
-from .turns import turns
-from .websockets import WebSockets
+from .transports import Poll
 
 rare_log = RareLog(logging.getLogger(__name__))
-
-BAD_REQUEST = 400
 
 
 Application = Callable[["Peer"], Receiver]
 
 
-class Peer:
+class Peer(Carried):
     """One session with its transports. Every method is called on the event loop."""
 
     __slots__ = (
         "__weakref__",
-        "_answered",
         "_changed",
         "_confirmed",
         "_forget",
-        "_loop",
-        "_poll",
-        "_post",
         "_receiver",
         "_timer",
-        "_websockets",
         "handshake",
-        "session",
     )
 
     def __init__(
@@ -62,14 +53,9 @@ class Peer:
         forget: Callable[[Peer], None],
     ) -> None:
         """`forget` is called when no request can use the session any more."""
-        self.session = session
+        super().__init__(session)
         self.handshake = handshake
         self._forget: Callable[[Peer], None] | None = forget
-        self._loop = asyncio.get_running_loop()
-        self._poll: Poll | None = None
-        self._answered: Poll | None = None  # its answer is on the way
-        self._post: Post | None = None
-        self._websockets = WebSockets(session)
         self._timer = LazyTimer()
         self._changed: asyncio.Future[None] | None = None
         self._confirmed = 0
@@ -117,86 +103,39 @@ class Peer:
         """End the session after what is queued has been sent."""
         self._follow_up(self.session.close(reason, self._loop.time()))
 
-    # What the transports do: see `Endpoint`.
+    # Another worker.
 
-    def start_poll(self, poll: Poll) -> None:
-        """Take a GET to answer; refuse it beside another.
+    def hand_over(self, worker: str) -> dict[str, Any] | None:
+        """Return what another worker needs to go on with the session, and let go of it.
 
-        One whose answer is still on its way is another: a client has that first.
+        The application hears nothing of that. None: it is not at rest now, or has
+        ended.
         """
-        if self._answered is not None:
-            self._follow_up(self.session.lose_answer())
-        accepted, events = self.session.start_poll()
-        if accepted:
-            self._poll = poll
-        self._follow_up(events)
-        if not accepted:
-            poll.refuse(BAD_REQUEST)
-
-    def lose_poll(self, poll: Poll) -> None:
-        """Note that a GET's connection was lost; ignored once its answer is sent."""
-        if self._poll is poll:
-            self._poll = None
-            self._follow_up(self.session.lose_poll())
-        elif self._answered is poll:
-            self._answered = None
-            self._follow_up(self.session.lose_answer())
-
-    def answer_sent(self, poll: Poll) -> None:
-        """Note that the answer to a GET was sent."""
-        if self._answered is poll:
-            self._answered = None
-
-    def start_post(self, post: Post) -> None:
-        """Take note of a POST; refuse it beside another."""
-        accepted, events = self.session.start_post()
-        if accepted:
-            self._post = post
-        self._follow_up(events)
-        if not accepted:
-            post.refuse(BAD_REQUEST)
-
-    def lose_post(self, post: Post) -> None:
-        """Note that a POST is illegal or lost; ignored once it is answered."""
-        if self._post is post:
-            self._post = None
-            self._follow_up(self.session.lose_post())
-
-    def receive_payload(self, post: Post, body: bytes) -> None:
-        """Take in the body of a POST."""
-        if self._post is post:
-            self._post = None
-            self._follow_up(self.session.receive_payload(body, self._loop.time()))
-            self._read_on(post)
-
-    def _read_on(self, post: Post) -> None:
-        """Answer a POST when all its packets are taken in, which is done in turns."""
-        if self.session.payload_waits:
-            turns().call(partial(self._receive_more, post))
-        else:
-            post.accept()
-
-    def _receive_more(self, post: Post) -> None:
-        self._follow_up(self.session.receive_more(self._loop.time()))
-        self._read_on(post)
-
-    def adopt(self, websocket: WebSocket) -> None:
-        """Take the WebSocket that opened the session as its transport."""
-        self._websockets.adopt(websocket, self._follow_up)
+        receiver, session = self._receiver, self.session
+        if receiver is None or self._answered is not None or not session.may_move:
+            return None
+        received = receiver.hand_over(worker)
+        if received is None:
+            return None
+        self._receiver = None
+        shake = self.handshake
+        messages = session.hand_over()
         self._follow_up([])
+        return {
+            "messages": messages,
+            "base64_only": session.base64_only,
+            "handshake": [
+                *(dict(shake.query), dict(shake.headers)),
+                *(shake.address, shake.secure, shake.url),
+            ],
+            "receiver": received,
+        }
 
-    def open_websocket(self, websocket: WebSocket) -> None:
-        """Take a WebSocket that names this session as a probe; close it if unwanted."""
-        self._websockets.open(websocket, self._loop.time(), self._follow_up)
-        self._follow_up([])
-
-    def receive_frame(self, websocket: WebSocket, frame: str | bytes) -> None:
-        """Take in a frame; ignored from a WebSocket that only closes."""
-        self._follow_up(self._websockets.receive(websocket, frame, self._loop.time()))
-
-    def lose_websocket(self, websocket: WebSocket) -> None:
-        """Note that a WebSocket was lost."""
-        self._follow_up(self._websockets.lose(websocket))
+    def take_over(self, state: dict[str, Any]) -> None:
+        """Go on with a session of another worker."""
+        self.session.take_over(state["messages"])
+        if self._receiver is not None:
+            self._receiver.take_over(state["receiver"], len(state["messages"]))
 
     # Time.
 

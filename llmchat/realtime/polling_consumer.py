@@ -145,6 +145,11 @@ class PollingConsumer(EngineConsumer):
         self.body.clear()
         self.settle(Response(status))
 
+    def deny(self, error: RequestError) -> None:
+        """Answer with an error that says why."""
+        self.body.clear()
+        self.settle(error_response(error))
+
     def settle(self, outcome: Response) -> None:
         """Choose the answer; the first choice counts."""
         if not self.outcome.done():

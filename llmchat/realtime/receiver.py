@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from .engineio.events import CloseReason
 
@@ -25,3 +25,15 @@ class Receiver(Protocol):
     @property
     def next_deadline(self) -> float | None:
         """Return when to call `tick`."""
+
+    def hand_over(self, worker: str) -> Any:
+        """Return what `take_over` needs in another worker; nothing is called behind it.
+
+        None: not now, there is something under way.
+        """
+
+    def take_over(self, state: Any, waiting: int) -> None:
+        """Go on where the receiver of another worker has stopped.
+
+        So many of its messages wait to be sent.
+        """

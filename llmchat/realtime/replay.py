@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 from .engineio.packet import byte_length
 
@@ -118,6 +118,28 @@ class Replay:
     def covers(self, number: int) -> bool:
         """Return whether all that came behind this event is kept."""
         return number >= self._base
+
+    def hand_over(self) -> list[Any]:
+        """Return what `Replay.taken_over` makes another of, in another worker."""
+        kept = [[k.number, k.messages, k.is_vital] for k in self._kept or ()]
+        return [self._last, self._base, kept]
+
+    @classmethod
+    def taken_over(cls, state: list[Any]) -> Self:
+        """Return the replay that another worker has handed over."""
+        replay = cls()
+        replay._last, replay._base, kept = state
+        replay._kept = deque(
+            Kept(number, messages, _size(messages), is_vital)
+            for number, messages, is_vital in kept
+        )
+        replay._size = sum(one.size for one in replay._kept)
+        return replay
+
+    @property
+    def last(self) -> int:
+        """Return the number of the last event."""
+        return self._last
 
     def confirm(self, number: int) -> None:
         """Forget the events up to this one: the client has them."""

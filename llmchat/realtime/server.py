@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from llmchat.workers import Mailbox
+from llmchat.workers.address import LENGTH, is_address
 
 from .engineio.errors import Refusal, RequestError
 from .engineio.events import CloseReason
@@ -16,7 +20,8 @@ from .engineio.handshake import (
 )
 from .engineio.session import Session
 from .peer import Application, Peer
-from .request import Request
+from .relay import Reception, RemoteSession
+from .request import Handshake, Request
 from .transports import Endpoint
 
 AllowRequest = Callable[[Request], Awaitable[str | None]]
@@ -43,6 +48,12 @@ class Server:
         self._judge_request = judge_request
         self._peers: dict[str, Peer] = {}
         self._stopping = False
+        self._mailbox: Mailbox | None = None
+
+    def join(self, mailbox: Mailbox) -> None:
+        """Let the requests of a session come to any of several workers."""
+        self._mailbox = mailbox
+        Reception(mailbox, self._current)
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -58,18 +69,29 @@ class Server:
         Raises:
             RequestError: it is refused.
         """
-        peer = self._current(request.sid)
+        endpoint, transport = self._named(request.sid)
         action = check_request(
             request.method,
             request.handshake.query,
             websocket=request.websocket,
             origin=request.origin,
-            session_transport=peer.session.transport if peer else None,
+            session_transport=transport,
             options=self.options,
         )
         if self._judge_request is not None:
             _let_pass(self._judge_request(request))
-        return action, None if action is Action.OPEN else peer
+        return action, None if action is Action.OPEN else endpoint
+
+    def _named(self, sid: str) -> tuple[Endpoint | None, str | None]:
+        """Return a session and its transport; None, None where it is not known."""
+        peer = self._current(sid)
+        if peer is not None:
+            return peer, peer.session.transport
+        mailbox, owner = self._mailbox, sid[:LENGTH]
+        if mailbox is None or owner == mailbox.address or not is_address(owner):
+            return None, None
+        # Whether it is there, and polls, is for its worker to say.
+        return RemoteSession(sid, owner, mailbox, self._take_over), "polling"
 
     def _current(self, sid: str) -> Peer | None:
         """Return a session, unless its time is over.
@@ -92,14 +114,31 @@ class Server:
         check_version(request.handshake.query)
         if self._stopping:
             raise RequestError(Refusal.FORBIDDEN, "Server shutting down")
+        address = "" if self._mailbox is None else self._mailbox.address
         session = Session(
-            make_sid(),
+            make_sid(address),
             request.handshake.query["transport"],
             asyncio.get_running_loop().time(),
             self.options,
             base64_only="b64" in request.handshake.query,
         )
-        peer = Peer(session, request.handshake, self._application, self._forget)
+        return self._keep(session, request.handshake)
+
+    def _take_over(self, sid: str, state: Any) -> Peer:
+        """Make a session of another worker one of this, for a WebSocket to adopt."""
+        session = Session(
+            sid,
+            "websocket",
+            asyncio.get_running_loop().time(),
+            self.options,
+            base64_only=state["base64_only"],
+        )
+        peer = self._keep(session, Handshake(*state["handshake"]))
+        peer.take_over(state)
+        return peer
+
+    def _keep(self, session: Session, handshake: Handshake) -> Peer:
+        peer = Peer(session, handshake, self._application, self._forget)
         self._peers[session.sid] = peer
         return peer
 

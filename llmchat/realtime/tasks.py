@@ -16,6 +16,9 @@ class Tasks:
         self._tasks: set[asyncio.Task[Any]] | None = None  # most owners are idle
         self._cancelled = False
 
+    def __bool__(self) -> bool:
+        return bool(self._tasks)
+
     def run(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run work as a task; cancelled at once behind `cancel`."""
         task = asyncio.get_running_loop().create_task(work)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from .engineio.errors import RequestError
+
 
 class WebSocket(Protocol):
     """A WebSocket that frames can be written to. Only its `Writer` calls it."""
@@ -39,6 +41,9 @@ class Poll(Protocol):
     def refuse(self, status: int) -> None:
         """Answer it with an error."""
 
+    def deny(self, error: RequestError) -> None:
+        """Answer it with an error that says why."""
+
 
 class Post(Protocol):
     """A POST, announced when it begins and handed over when it is whole."""
@@ -48,6 +53,9 @@ class Post(Protocol):
 
     def refuse(self, status: int) -> None:
         """Answer it with an error, whether or not its body is whole."""
+
+    def deny(self, error: RequestError) -> None:
+        """Answer it with an error that says why."""
 
 
 class Endpoint(Protocol):

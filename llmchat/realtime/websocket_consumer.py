@@ -63,7 +63,7 @@ class WebSocketConsumer(EngineConsumer):
             if endpoint is None:
                 endpoint = peer = await self.server.open(self.request)
         except RequestError as error:
-            await self.deny(error)
+            await self.refuse_handshake(error)
             return
         self.endpoint = endpoint
         await self.accept()

@@ -1,6 +1,6 @@
 """Letters as bytes: many in one message, a long message in several parts.
 
-A letter is a tuple that begins with its kind:
+A letter is a tuple that begins with its kind; its body is bytes already:
 
  - `(ASK, number, name, body)` wants a reply, and first of all a receipt.
  - `(REPLY, number, body)` is the reply to the ask of this number, `(FAILED, number)`
@@ -37,6 +37,20 @@ MAX_PARTIAL_BYTES = 16 * 1024 * 1024
 def key_of(letter: Letter) -> Key:
     """Return what a receipt for the letter names."""
     return letter[0], letter[1]
+
+
+def pack_body(body: Any) -> bytes:
+    """Return the body of a letter as bytes.
+
+    Raises: TypeError, ValueError, OverflowError, where it cannot be sent.
+    """
+    packed: bytes = msgpack.packb(body)
+    return packed
+
+
+def unpack_body(data: bytes) -> Any:
+    """Return the body of a letter."""
+    return msgpack.unpackb(data, strict_map_key=False)
 
 
 def pack(letters: list[Letter], number: int) -> Iterator[dict[str, Any]]:

@@ -26,6 +26,8 @@ from .letters import (
     Letter,
     Unpacker,
     key_of,
+    pack_body,
+    unpack_body,
 )
 from .route import GONE_S, Route
 
@@ -136,7 +138,10 @@ class Mailbox:
         with others of the next moments. A reply that never comes is a `GoneError`
         where the worker ends, an `AwayError` where the layer is away, a `FailedError`
         where the worker has none.
+
+        Raises: TypeError, ValueError, OverflowError, where `body` cannot be sent.
         """
+        packed = pack_body(body)
         asked = Ask(loop=self._loop)
         asks = self._asks.setdefault(address, {})
         if len(asks) >= MAX_ASKS:
@@ -147,7 +152,7 @@ class Mailbox:
         asks[number] = asked
         route = self._route(address)
         route.awaited += 1
-        route.send((ASK, number, name, body), at_once=at_once)
+        route.send((ASK, number, name, packed), at_once=at_once)
         asked.add_done_callback(partial(self._on_asked, address, number))
         return asked
 
@@ -238,7 +243,7 @@ class Mailbox:
         if kind == ASK:
             self._work(sender, *letter[1:])
         elif kind == REPLY:
-            self._settle(sender, letter[1], letter[2])
+            self._settle(sender, letter[1], unpack_body(letter[2]))
         elif kind == FAILED:
             self._settle(sender, letter[1], FailedError("no reply"))
 
@@ -263,12 +268,13 @@ class Mailbox:
 
     # Replying.
 
-    def _work(self, sender: str, number: int, name: str, body: Any) -> None:
+    def _work(self, sender: str, number: int, name: str, packed: bytes) -> None:
         handler = self._handlers.get(name)
         if handler is None:
             self._route(sender).send((FAILED, number))
             return
-        task = self._loop.create_task(self._reply(handler, sender, number, body))
+        work = self._reply(handler, sender, number, unpack_body(packed))
+        task = self._loop.create_task(work)
         self._working[sender, number] = task
         task.add_done_callback(lambda _: self._working.pop((sender, number), None))
 
@@ -276,7 +282,7 @@ class Mailbox:
         self, handler: Handler, sender: str, number: int, body: Any
     ) -> None:
         try:
-            reply = await handler(sender, body)
+            reply = pack_body(await handler(sender, body))
         except Exception:
             logger.exception("an ask of another worker failed")
             self._route(sender).send((FAILED, number))

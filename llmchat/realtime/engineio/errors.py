@@ -36,6 +36,7 @@ class RequestError(EngineError):
     """A request is refused before it reaches a session."""
 
     def __init__(self, refusal: Refusal, message: str | None = None) -> None:
+        self.refusal = refusal
         self.code, default_message, self.status = refusal.value
         self.message = message or default_message
         super().__init__(self.message)

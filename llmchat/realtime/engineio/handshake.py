@@ -113,9 +113,12 @@ def check_version(query: Mapping[str, str]) -> None:
         raise RequestError(Refusal.UNSUPPORTED_PROTOCOL_VERSION)
 
 
-def make_sid() -> str:
-    """Return a session id that cannot be guessed, of URL-safe characters."""
-    return secrets.token_urlsafe(SID_RANDOM_BYTES)
+def make_sid(prefix: str = "") -> str:
+    """Return a session id that cannot be guessed, of URL-safe characters.
+
+    `prefix` says which worker has the session.
+    """
+    return prefix + secrets.token_urlsafe(SID_RANDOM_BYTES)
 
 
 def open_packet(sid: str, transport: str, options: Options) -> Packet:

@@ -107,6 +107,11 @@ class Outbox:
         self._poll_mark = self._sent
         return taken
 
+    def take_messages(self) -> list[str | bytes]:
+        """Return the messages that wait, which then do so no more."""
+        messages, self._messages = self._messages, None
+        return list(messages or ())
+
     def confirm_poll(self) -> None:
         """Confirm the last answer to a poll, since the peer polls again."""
         self._confirm(self._poll_mark)

@@ -127,6 +127,33 @@ class SessionState:
         )
         return min((d for d in deadlines if d is not None), default=None)
 
+    # Another worker.
+
+    @property
+    def may_move(self) -> bool:
+        """Return whether it is open and polls, and no POST is under way."""
+        is_polling = self._phase is Phase.OPEN and not self._upgrade.is_complete
+        return is_polling and self._payload is None and not self._polling.post_open
+
+    def hand_over(self) -> list[str | bytes]:
+        """End here without a word; return the messages that wait to be sent.
+
+        A held GET is answered, as one is by an upgrade.
+        """
+        messages = self._outbox.take_messages()
+        self._outbox.clear()
+        self._polling.answer([NOOP])
+        self._phase = Phase.CLOSED
+        self._heartbeat.stop()
+        self._upgrade.stop()
+        return messages
+
+    def take_over(self, messages: list[str | bytes]) -> None:
+        """Go on where another worker has stopped: the client had its open packet."""
+        self._outbox.clear()
+        for message in messages:
+            self._outbox.put_message(message)
+
     def _end(
         self,
         reason: CloseReason,

@@ -106,6 +106,25 @@ class Connection:
         """Return whether events may travel in the namespace."""
         return self._members.get(namespace) is Membership.JOINED
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Return whether nothing is half said: no packet, no joining."""
+        is_pending = Membership.PENDING in self._members.values()
+        return self._partial is None and not self._failed and not is_pending
+
+    def hand_over(self) -> dict[str, bool]:
+        """Return what `take_over` needs: the namespaces, and which are joined."""
+        members = self._members.items()
+        return {name: state is Membership.JOINED for name, state in members}
+
+    def take_over(self, members: dict[str, bool]) -> None:
+        """Go on where another connection has stopped."""
+        for name, is_joined in members.items():
+            state = Membership.JOINED if is_joined else Membership.EXPELLED
+            self._members[name] = state
+        if any(members.values()):
+            self._connect_deadline = None
+
     # In.
 
     def receive_message(self, message: str | bytes, now: float) -> Event | None:

@@ -1,0 +1,137 @@
+"""What carries a session at this moment: its requests, its WebSockets.
+
+Every method that a transport calls asks the machine first, and leaves the machine's
+events to `_follow_up`. See `Endpoint`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from .engineio.events import Event
+from .engineio.session import Session
+from .engineio.upgrade import PROBE_PING
+from .transports import Poll, Post, WebSocket
+from .turns import turns
+from .websockets import WebSockets
+
+BAD_REQUEST = 400
+
+
+class Carried:
+    """A session with its transports. Every method is called on the event loop."""
+
+    __slots__ = ("_answered", "_loop", "_poll", "_post", "_websockets", "session")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._loop = asyncio.get_running_loop()
+        self._poll: Poll | None = None
+        self._answered: Poll | None = None  # its answer is on the way
+        self._post: Post | None = None
+        self._websockets = WebSockets(session)
+
+    def _follow_up(self, events: list[Event]) -> None:
+        """Do all that may have become due."""
+        raise NotImplementedError
+
+    def start_poll(self, poll: Poll) -> None:
+        """Take a GET to answer; refuse it beside another.
+
+        One whose answer is still on its way is another: a client has that first.
+        """
+        if self._answered is not None:
+            self._follow_up(self.session.lose_answer())
+        accepted, events = self.session.start_poll()
+        if accepted:
+            self._poll = poll
+        self._follow_up(events)
+        if not accepted:
+            poll.refuse(BAD_REQUEST)
+
+    def lose_poll(self, poll: Poll) -> None:
+        """Note that a GET's connection was lost; ignored once its answer is sent."""
+        if self._poll is poll:
+            self._poll = None
+            self._follow_up(self.session.lose_poll())
+        elif self._answered is poll:
+            self._answered = None
+            self._follow_up(self.session.lose_answer())
+
+    def answer_sent(self, poll: Poll) -> None:
+        """Note that the answer to a GET was sent."""
+        if self._answered is poll:
+            self._answered = None
+
+    def start_post(self, post: Post) -> None:
+        """Take note of a POST; refuse it beside another."""
+        accepted, events = self.session.start_post()
+        if accepted:
+            self._post = post
+        self._follow_up(events)
+        if not accepted:
+            post.refuse(BAD_REQUEST)
+
+    def lose_post(self, post: Post) -> None:
+        """Note that a POST is illegal or lost; ignored once it is answered."""
+        if self._post is post:
+            self._post = None
+            self._follow_up(self.session.lose_post())
+
+    def receive_payload(self, post: Post, body: bytes) -> None:
+        """Take in the body of a POST."""
+        if self._post is post:
+            self._post = None
+            self._follow_up(self.session.receive_payload(body, self._loop.time()))
+            self._read_on(post)
+
+    def _read_on(self, post: Post) -> None:
+        """Answer a POST when all its packets are taken in, which is done in turns."""
+        if self.session.payload_waits:
+            turns().call(partial(self._receive_more, post))
+        else:
+            post.accept()
+
+    def _receive_more(self, post: Post) -> None:
+        self._follow_up(self.session.receive_more(self._loop.time()))
+        self._read_on(post)
+
+    def adopt(self, websocket: WebSocket) -> None:
+        """Take the WebSocket that opened the session as its transport."""
+        self._websockets.adopt(websocket, self._follow_up)
+        self._follow_up([])
+
+    def open_websocket(self, websocket: WebSocket) -> None:
+        """Take a WebSocket that names this session as a probe; close it if unwanted."""
+        self._websockets.open(websocket, self._loop.time(), self._follow_up)
+        self._follow_up([])
+
+    def receive_frame(self, websocket: WebSocket, frame: str | bytes) -> None:
+        """Take in a frame; ignored from a WebSocket that only closes."""
+        self._follow_up(self._websockets.receive(websocket, frame, self._loop.time()))
+
+    def lose_websocket(self, websocket: WebSocket) -> None:
+        """Note that a WebSocket was lost."""
+        self._follow_up(self._websockets.lose(websocket))
+
+    # What requests that came to other workers do.
+
+    def break_off(self) -> None:
+        """End the session: a request of it was lost or illegal."""
+        self._follow_up(self.session.lose_answer())
+
+    def probe_elsewhere(self) -> bool:
+        """Let a WebSocket of another worker probe the session. False: it may not."""
+        session, now = self.session, self._loop.time()
+        if not session.probe_is_open and not session.open_websocket(now):
+            return False
+        events = session.receive_probe_frame(PROBE_PING, now)
+        session.take_probe_frame()  # the pong, which the other worker sends
+        self._follow_up(events)
+        return True
+
+    def lose_probe_elsewhere(self) -> None:
+        """Note that the WebSocket of another worker was lost; polling goes on."""
+        self.session.lose_probe()
+        self._follow_up([])

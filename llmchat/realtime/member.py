@@ -1,0 +1,241 @@
+"""One socket as the dispatcher keeps it: its events, its recovery, its end.
+
+What an application has in hand is a `Socket`. For each of them there is one `Member`
+here that the application never sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+from .event_queue import Events, guard
+from .namespaces import Namespace
+from .outlet import Line, Outlet, Standing
+from .request import Handshake
+from .socketio.events import EventReceived
+from .sockets import Socket
+from .tasks import Tasks
+
+
+class Keeper(Protocol):
+    """What a member needs of whoever keeps all of them."""
+
+    @property
+    def window_s(self) -> float:
+        """Return how long a client may stay away."""
+
+    def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a handler as a task."""
+
+    def rename(self, member: Member) -> None:
+        """Give a member another `pid`."""
+
+    def forget(self, member: Member) -> None:
+        """End a member whose client cannot come back."""
+
+    def move(self, member: Member, worker: str) -> None:
+        """Let go of a member that another worker has now."""
+
+
+class Ids(NamedTuple):
+    """What a client knows its socket by: `pid` is the secret by which it may return."""
+
+    sid: str
+    pid: str
+
+
+class Member:
+    """One socket: the events that wait, the task that handles them, its timers."""
+
+    __slots__ = (
+        "_disconnecting",
+        "_events",
+        "_expiry",
+        "_members",
+        "_tasks",
+        "namespace",
+        "outlet",
+        "pid",
+        "socket",
+    )
+
+    def __init__(
+        self,
+        members: Keeper,
+        namespace: Namespace,
+        auth: dict[str, Any],
+        handshake: Handshake,
+        line: Line,
+        ids: Ids,
+    ) -> None:
+        recoverable = bool(members.window_s)
+        self.pid = ids.pid if recoverable else None
+        self.namespace = namespace
+        self.outlet = Outlet(
+            namespace.name,
+            line,
+            recoverable=recoverable,
+            vital=namespace.vital,
+            shorten=namespace.shorten,
+        )
+        self._tasks = Tasks()
+        self.socket = Socket(
+            namespace,
+            ids.sid,
+            auth,
+            handshake,
+            self.outlet,
+            self._tasks,
+        )
+        self._members = members
+        self._events = Events(namespace, self.socket, self.outlet, members.run)
+        self._expiry: asyncio.TimerHandle | None = None
+        self._disconnecting: asyncio.Task[None] | None = None
+
+    @property
+    def is_absent(self) -> bool:
+        """Return whether the client is disconnected and may come back."""
+        return self.outlet.standing is Standing.ABSENT
+
+    def receive(self, received: EventReceived) -> bool:
+        """Queue an event for its handler, or start that. False: there is too much."""
+        return self._events.receive(received)
+
+    # Joining and recovery.
+
+    def admit(self) -> None:
+        """Let the client in."""
+        self.outlet.admit()
+        self._members.run(self._join(self._disconnecting))
+
+    async def _join(self, disconnecting: asyncio.Task[None] | None) -> None:
+        # In a takeover the old connection ends only now, and its hook comes first.
+        if disconnecting is not None:
+            await asyncio.wait([disconnecting])
+        await guard(self.socket, self.namespace.on_joined(self.socket))
+
+    def release(self, offset: str | None) -> bool:
+        """Detach it for its returning client, which has the events up to `offset`.
+
+        False: the client cannot take it up. A client may return before its old
+        connection was found dead; that is closed then. One that has missed more than
+        was kept gets another `pid`, by which it knows that.
+        """
+        replay = self.outlet.replay
+        seen = None if replay is None else replay.find(offset)
+        if replay is None or seen is None:
+            return False
+        if self.outlet.line is not None:
+            self.outlet.line.close()
+        if not self.is_absent:
+            return False
+        if not replay.covers(seen):
+            self.outlet.shed()
+            self._members.rename(self)
+        replay.confirm(seen)
+        self._stop_expiry()
+        return True
+
+    def attach(self, line: Line, auth: dict[str, Any], handshake: Handshake) -> None:
+        """Give it to the connection that its client came back with."""
+        self.outlet.attach(line)
+        self.socket.auth = auth
+        self.socket.handshake = handshake
+        self.socket.recovered = True
+
+    # Another worker.
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Return whether nothing of it is at work here, so that it may move."""
+        disconnecting = self._disconnecting
+        return (
+            (disconnecting is None or disconnecting.done())
+            and not self._tasks
+            and self._events.is_at_rest
+            and self.outlet.is_at_rest
+            and self.namespace.may_move(self.socket)
+        )
+
+    def hand_over(self, worker: str) -> dict[str, Any]:
+        """Return what `take_over` needs in that worker; here it ends without a word."""
+        socket = self.socket
+        state = {
+            "id": socket.id,
+            "pid": self.pid,
+            "auth": json.dumps(socket.auth),
+            "recovered": socket.recovered,
+            "rooms": [room for room in socket.rooms if room != socket.id],
+            "data": self.namespace.move_out(socket, worker),
+            "outlet": self.outlet.hand_over(),
+        }
+        self._members.move(self, worker)
+        return state
+
+    def take_over(self, state: dict[str, Any]) -> None:
+        """Go on where the member of another worker has stopped."""
+        socket = self.socket
+        self.outlet.take_over(state["outlet"])
+        socket.recovered = state["recovered"]
+        for room in state["rooms"]:
+            socket.join(room)
+        self.namespace.move_in(socket, state["data"])
+
+    # The end.
+
+    def drop_events(self) -> None:
+        """Drop the events that wait."""
+        self._events.drop()
+
+    def detach(self, reason: str, *, recoverable: bool) -> None:
+        """Follow the loss of the connection, or the end of the membership."""
+        window_s = self._members.window_s
+        forget = partial(self._members.forget, self)
+        may_return = recoverable and bool(window_s)
+        self.outlet.detach(forget if may_return else None)
+        work = self._disconnect(reason, self._disconnecting)
+        self._disconnecting = self._members.run(work)
+        if may_return:
+            self.wait_for_client()
+        else:
+            self._members.forget(self)
+
+    def wait_for_client(self) -> None:
+        """Let the client come back within the window, and no later."""
+        if self.is_absent:
+            self._stop_expiry()
+            loop = asyncio.get_running_loop()
+            forget = partial(self._members.forget, self)
+            self._expiry = loop.call_later(self._members.window_s, forget)
+
+    async def _disconnect(
+        self, reason: str, previous: asyncio.Task[None] | None
+    ) -> None:
+        # What the client sent before it disconnected is handled before.
+        for task in (previous, self._events.worker):
+            if task is not None:
+                await asyncio.wait([task])
+        await guard(self.socket, self.namespace.on_disconnect(self.socket, reason))
+
+    def end(self) -> None:
+        """Stop what belongs to the socket; it was never let in, or is forgotten."""
+        self._stop_expiry()
+        if self.outlet.standing is not Standing.GONE:
+            self.outlet.detach()
+        self._tasks.cancel()
+
+    async def forgotten(self) -> None:
+        """Run `on_forget`, behind `on_disconnect`."""
+        disconnecting, self._disconnecting = self._disconnecting, None
+        if disconnecting is not None:
+            await asyncio.wait([disconnecting])
+        await guard(self.socket, self.namespace.on_forget(self.socket))
+
+    def _stop_expiry(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None

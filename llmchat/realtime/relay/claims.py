@@ -1,0 +1,88 @@
+"""Sockets that their clients claim on another worker than the one that has them.
+
+A `pid` begins with the worker that has given it. Where a socket has moved on, that
+worker knows where to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from llmchat.realtime.member import Member
+from llmchat.realtime.members import Members
+from llmchat.realtime.namespaces import Namespace
+from llmchat.workers import Mailbox, UnreachableError
+from llmchat.workers.address import LENGTH, is_address
+
+from . import names
+from .rest import at_rest
+
+# From one worker that a socket has moved to, to the next.
+MAX_HOPS = 8
+
+
+class Claims:
+    """Fetches sockets of other workers, and gives them those of this one."""
+
+    def __init__(
+        self, mailbox: Mailbox, members: Members, namespaces: Mapping[str, Namespace]
+    ) -> None:
+        self._mailbox = mailbox
+        self._members = members
+        self._namespaces = namespaces
+        members.address, members.fetch = mailbox.address, self.fetch
+        mailbox.on(names.CLAIM, self._claim)
+
+    async def fetch(
+        self, namespace: Namespace, auth: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """Return the state of a socket that another worker has handed over.
+
+        None: there is none that the client may take up.
+        """
+        pid = auth.get("pid")
+        if not isinstance(pid, str) or not is_address(pid[:LENGTH]):
+            return None
+        owner: str | None = pid[:LENGTH]
+        for _ in range(MAX_HOPS):
+            if owner == self._mailbox.address:
+                owner = self._members.moved_to(pid)
+            if owner is None or owner == self._mailbox.address:
+                return None
+            reply = await self._ask(owner, [namespace.name, json.dumps(auth)])
+            if reply is None or "state" in reply:
+                return None if reply is None else reply["state"]
+            owner = reply["moved"]
+        return None
+
+    async def _ask(self, owner: str, body: list[Any]) -> Any:
+        try:
+            return await self._mailbox.ask(owner, names.CLAIM, body)
+        except UnreachableError:
+            return None
+
+    async def _claim(self, sender: str, body: Any) -> Any:
+        """Give a socket away; None where the client may not take it up."""
+        name, auth = body[0], json.loads(body[1])
+        namespace = self._namespaces.get(name)
+        if namespace is None:
+            return None
+        moved = self._members.moved_to(auth["pid"])
+        if moved is not None:
+            return {"moved": moved}
+        member = await self._members.claim(namespace, auth)
+        if member is None:
+            return None
+        handed = None
+        try:
+            handed = await at_rest(lambda: _hand_over(member, sender))
+        finally:
+            if handed is None:
+                member.wait_for_client()
+        return handed
+
+
+def _hand_over(member: Member, worker: str) -> dict[str, Any] | None:
+    return {"state": member.hand_over(worker)} if member.is_at_rest else None

@@ -1,0 +1,28 @@
+"""What workers ask each other about a session, and how they reply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmchat.realtime.engineio.errors import Refusal
+
+POLL = "session.poll"  # sid: wait for an `Outcome`
+POST = "session.post"  # sid, key, body or None: wait for an `Outcome`
+BODY = "session.body"  # sid, key, body: of a post that was announced without it
+BREAK = "session.break"  # sid: a request of it was lost or illegal
+PROBE = "session.probe"  # sid: may a WebSocket probe it?
+PROBE_LOST = "session.probe_lost"  # sid
+TAKE = "session.take"  # sid: its state, None where it cannot move
+CLAIM = "socket.claim"  # namespace, auth: `state`, or where it has `moved`; None: no
+
+# The kind of an outcome, with what it carries.
+ANSWER = "answer"  # a body
+ACCEPT = "accept"
+STATUS = "status"  # an HTTP status
+REFUSAL = "refusal"  # the name of a `Refusal`
+Outcome = list[Any]
+
+
+def refusal(reason: Refusal) -> Outcome:
+    """Return the outcome of a request that the session's worker refuses."""
+    return [REFUSAL, reason.name]

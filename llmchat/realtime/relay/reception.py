@@ -1,0 +1,147 @@
+"""The sessions of this worker, as requests that came to other workers see them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from llmchat.realtime.engineio.errors import Refusal, RequestError
+from llmchat.realtime.peer import Peer
+from llmchat.workers import Mailbox
+
+from . import names
+from .rest import at_rest
+
+# Between two answers with something in them to a client that polls through another
+# worker: what comes meanwhile goes with the next.
+GATHER_S = 0.05
+
+Find = Callable[[str], Peer | None]
+
+
+class RemoteRequest:
+    """A `Poll` or a `Post` that another worker holds."""
+
+    __slots__ = ("outcome",)
+
+    def __init__(self) -> None:
+        self.outcome: asyncio.Future[names.Outcome] = asyncio.Future()
+
+    def answer(self, body: bytes) -> None:
+        """Answer a poll."""
+        self._settle([names.ANSWER, body])
+
+    def accept(self) -> None:
+        """Answer a post."""
+        self._settle([names.ACCEPT])
+
+    def refuse(self, status: int) -> None:
+        """Answer with an error."""
+        self._settle([names.STATUS, status])
+
+    def deny(self, error: RequestError) -> None:
+        """Answer with an error that says why."""
+        self._settle(names.refusal(error.refusal))
+
+    def _settle(self, outcome: names.Outcome) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+
+class Reception:
+    """Replies to what other workers ask about the sessions of this one."""
+
+    def __init__(self, mailbox: Mailbox, find: Find) -> None:
+        """`find` returns the session of an id, None where its time is over."""
+        self._find = find
+        self._posts: dict[str, RemoteRequest] = {}
+        self._answered_at: WeakKeyDictionary[Peer, float] = WeakKeyDictionary()
+        mailbox.on(names.POLL, self._poll)
+        mailbox.on(names.POST, self._post)
+        mailbox.on(names.BODY, self._body)
+        mailbox.on(names.BREAK, self._break)
+        mailbox.on(names.PROBE, self._probe)
+        mailbox.on(names.PROBE_LOST, self._probe_lost)
+        mailbox.on(names.TAKE, self._take)
+
+    async def _poll(self, sender: str, body: Any) -> names.Outcome:
+        (sid,) = body
+        peer = self._find(sid)
+        if peer is None:
+            return names.refusal(Refusal.UNKNOWN_SID)
+        if peer.session.transport != "polling":
+            return names.refusal(Refusal.BAD_REQUEST)
+        await self._gather(peer)
+        poll = RemoteRequest()
+        peer.start_poll(poll)
+        try:
+            outcome = await poll.outcome
+        except asyncio.CancelledError:
+            peer.lose_poll(poll)
+            raise
+        self._answered_at[peer] = asyncio.get_running_loop().time()
+        peer.answer_sent(poll)
+        return outcome
+
+    async def _gather(self, peer: Peer) -> None:
+        """Wait for more to answer with, soon behind an answer."""
+        answered_at = self._answered_at.get(peer)
+        if answered_at is not None:
+            now = asyncio.get_running_loop().time()
+            await asyncio.sleep(answered_at + GATHER_S - now)
+
+    async def _post(self, sender: str, body: Any) -> names.Outcome:
+        sid, key, payload = body
+        peer = self._find(sid)
+        if peer is None:
+            return names.refusal(Refusal.UNKNOWN_SID)
+        if peer.session.transport != "polling":
+            return names.refusal(Refusal.BAD_REQUEST)
+        post = self._posts[key] = RemoteRequest()
+        try:
+            peer.start_post(post)
+            if payload is not None:
+                peer.receive_payload(post, payload)
+            return await post.outcome
+        except asyncio.CancelledError:
+            peer.lose_post(post)
+            raise
+        finally:
+            del self._posts[key]
+
+    async def _body(self, sender: str, body: Any) -> None:
+        sid, key, payload = body
+        peer, post = self._find(sid), self._posts.get(key)
+        if peer is not None and post is not None:
+            peer.receive_payload(post, payload)
+
+    async def _break(self, sender: str, body: Any) -> None:
+        (sid,) = body
+        peer = self._find(sid)
+        if peer is not None:
+            peer.break_off()
+
+    async def _probe(self, sender: str, body: Any) -> bool:
+        (sid,) = body
+        peer = self._find(sid)
+        return peer is not None and peer.probe_elsewhere()
+
+    async def _probe_lost(self, sender: str, body: Any) -> None:
+        (sid,) = body
+        peer = self._find(sid)
+        if peer is not None:
+            peer.lose_probe_elsewhere()
+
+    async def _take(self, sender: str, body: Any) -> Any:
+        """Give a session away as soon as it is at rest; None where it is not."""
+        (sid,) = body
+        state = await at_rest(lambda: self._hand_over(sid, sender))
+        if state is None:
+            await self._break(sender, body)
+        return state
+
+    def _hand_over(self, sid: str, worker: str) -> dict[str, Any] | None:
+        peer = self._find(sid)
+        return None if peer is None else peer.hand_over(worker)

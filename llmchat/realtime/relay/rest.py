@@ -1,0 +1,23 @@
+"""Waiting until nothing is at work on what is to move to another worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+# A handler may be waiting for the database.
+REST_S = 1.5
+_LOOK_AGAIN_S = 0.01
+
+
+async def at_rest(move: Callable[[], T | None]) -> T | None:
+    """Return what `move` returns as soon as that is something; None: it takes long."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + REST_S
+    # Handlers, tasks, requests: none of them knows that somebody waits for it.
+    while (moved := move()) is None and loop.time() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(_LOOK_AGAIN_S)
+    return moved
