@@ -63,7 +63,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
 OUTSIDE: dict[str, tuple[str, ...]] = {
     "llmchat.realtime.engineio": (),
     "llmchat.realtime.socketio": (),
-    "llmchat.realtime": ("channels",),
+    "llmchat.realtime": ("channels", "llmchat.workers"),
     "llmchat.workers": ("channels", "msgpack"),
     "llmchat.providers": (
         *("aiohappyeyeballs", "certifi", "orjson", "xllamacpp"),
