@@ -1,0 +1,66 @@
+"""A session that goes on in another worker."""
+
+from __future__ import annotations
+
+from llmchat.realtime.engineio.session import Session
+from tests.support.client_machine import OPTIONS, START, open_polling, open_upgraded
+
+NOW = START
+
+
+def moved(messages: list[str | bytes]) -> Session:
+    session = Session("sid", "websocket", NOW, OPTIONS)
+    session.take_over(messages)
+    return session
+
+
+def test_what_waits_goes_along_and_a_held_poll_is_answered() -> None:
+    session = open_polling().session
+    assert session.open_websocket(NOW)
+    assert session.start_poll() == (True, [])
+    session.receive_probe_frame("2probe", NOW)
+    assert session.take_poll() == b"6"
+    session.send_message("one", NOW)
+    session.send_message(b"two", NOW)
+    assert session.may_move
+
+    messages = session.hand_over()
+
+    assert messages == ["one", b"two"]
+    assert session.is_closed
+    assert session.next_deadline is None
+    assert session.take_poll() is None
+    other = moved(messages)
+    assert [other.take_frame() for _ in range(3)] == ["4one", b"two", None]
+
+
+def test_a_poll_that_is_held_is_answered_by_the_move() -> None:
+    session = open_polling().session
+    assert session.start_poll() == (True, [])
+    assert session.hand_over() == []
+    assert session.take_poll() == b"6"
+
+
+def test_the_open_packet_is_not_sent_again() -> None:
+    other = moved([])
+    assert other.take_frame() is None
+    assert other.transport == "websocket"
+    assert other.next_deadline == NOW + OPTIONS.ping_interval_s
+
+
+def test_it_does_not_move_while_a_post_is_under_way() -> None:
+    session = open_polling().session
+    session.start_post()
+    assert not session.may_move
+    session.receive_payload(b"\x1e".join([b"4x"] * 40), NOW)
+    assert not session.may_move
+    while session.payload_waits:
+        session.receive_more(NOW)
+    assert session.may_move
+
+
+def test_one_with_a_websocket_or_an_end_does_not_move() -> None:
+    assert not open_upgraded().session.may_move
+    session = open_polling().session
+    session.lose_answer()
+    assert not session.may_move
