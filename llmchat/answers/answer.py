@@ -86,7 +86,7 @@ def no_stream() -> ChatError:
     return refusal("stream_not_found", text="No such answer is being written")
 
 
-def find_stream(
+async def find_stream(
     user_id: int,
     *,
     message_id: UUID | None = None,

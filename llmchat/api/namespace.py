@@ -16,11 +16,13 @@ from llmchat import conf
 from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.answers import runtime
 from llmchat.answers.answer import cancel_stream, find_stream, start_answer
-from llmchat.answers.events import Cancelled, Done, End, Failed
+from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.answers.live_stream import LiveStream
+from llmchat.api import moves
 from llmchat.api.acks import accept, accept_attached, reject
 from llmchat.api.floods import Floods, claimed_user
-from llmchat.api.socket_reader import SocketReader, emit
+from llmchat.api.moves import listen
+from llmchat.api.socket_reader import emit
 from llmchat.api.validation import (
     ATTACH_FIELDS,
     CANCEL_FIELDS,
@@ -83,8 +85,7 @@ class ChatNamespace(Namespace):
         runtime.get()
         socket.data = Visitor(verified)
         socket.join(room_of(user_id))
-        if self._watch is None or self._watch.done():
-            self._watch = asyncio.create_task(self._watch_tokens())
+        self._keep_watch()
 
     async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
         """Called when a client comes back: it must still be the same user's."""
@@ -159,6 +160,19 @@ class ChatNamespace(Namespace):
         idle = [socket for socket in absent if not visitor_of(socket).running]
         (idle or absent)[0].disconnect()
 
+    def may_move(self, socket: Socket) -> bool:
+        """Called when a socket could go to another worker."""
+        return moves.may_move(socket)
+
+    def move_out(self, socket: Socket, worker: str) -> Any:
+        """Called when a socket goes to another worker."""
+        return moves.move_out(socket)
+
+    def move_in(self, socket: Socket, state: Any) -> None:
+        """Called when a socket has come from another worker."""
+        moves.move_in(socket, state)
+        self._keep_watch()
+
     async def on_disconnect(self, socket: Socket, reason: str) -> None:
         """Called when a client is away: it holds up nobody else who listens."""
         for stream in list(visitor_of(socket).running):
@@ -184,7 +198,7 @@ class ChatNamespace(Namespace):
             _refuse(socket, args, exc, ack)
             leave_when_idle(socket, exc)
             return
-        reader = _listen(socket, stream, is_owner=True)
+        reader = listen(socket, stream, is_owner=True)
         reader.when_started(partial(accept, ack, stream))
         start_answer(turn, stream)
 
@@ -201,7 +215,7 @@ class ChatNamespace(Namespace):
         try:
             await check_welcome(socket)
             fields = validated(ATTACH_FIELDS, args[0] if args else None)
-            stream = find_stream(
+            stream = await find_stream(
                 visitor_of(socket).user_id,
                 message_id=fields.get("messageId"),
                 session_id=fields.get("sessionId"),
@@ -214,7 +228,7 @@ class ChatNamespace(Namespace):
         if stream.end is not None:
             accept_attached(ack, stream, None)
             return
-        reader = _listen(socket, stream, is_owner=False)
+        reader = listen(socket, stream, is_owner=False)
         # What it has not been sent yet is not to come behind the text that has it.
         reader.flush()
         reader.when_started(partial(accept_attached, ack, stream))
@@ -231,11 +245,15 @@ class ChatNamespace(Namespace):
         stream = cancel_stream(user_id=user_id, session_id=session_id)
         if stream is not None:
             # It hears of the end, once, as those that heard the stream before.
-            _listen(socket, stream, is_owner=False)
+            listen(socket, stream, is_owner=False)
             socket.spawn(_confirm(stream, ack))
             return
         ending = runtime.get().streams.find(user_id, session_id)
         socket.spawn(_too_late(socket, args, ending, ack))
+
+    def _keep_watch(self) -> None:
+        if self._watch is None or self._watch.done():
+            self._watch = asyncio.create_task(self._watch_tokens())
 
     async def _watch_tokens(self) -> None:
         """Send away whose token, key or account has ended while they were silent."""
@@ -249,23 +267,6 @@ class ChatNamespace(Namespace):
                 continue
             for socket in leaving:
                 socket.close_transport()
-
-
-def _listen(socket: Socket, stream: LiveStream, *, is_owner: bool) -> SocketReader:
-    """Let a socket hear an answer, once."""
-    running = visitor_of(socket).running
-    reader = running.get(stream)
-    if reader is None:
-        ended = partial(_ended, socket, stream)
-        reader = SocketReader(socket, stream, ended, is_owner=is_owner)
-        running[stream] = reader
-        stream.join(reader)
-    return reader
-
-
-def _ended(socket: Socket, stream: LiveStream, end: End) -> None:
-    visitor_of(socket).running.pop(stream, None)
-    leave_when_idle(socket, end.error if isinstance(end, Failed) else None)
 
 
 async def _confirm(stream: LiveStream, ack: Ack | None) -> None:

@@ -32,10 +32,10 @@ class SocketReader:
         "_chars",
         "_draining",
         "_ended",
-        "_is_owner",
         "_socket",
         "_stream",
         "_when_started",
+        "is_owner",
     )
 
     def __init__(
@@ -45,16 +45,34 @@ class SocketReader:
         ended: Callable[[End], None],
         *,
         is_owner: bool,
+        behind: str = "",
     ) -> None:
-        """Begin behind the text so far."""
+        """Begin behind the text so far; `behind` is what the client lacks of it."""
         self._socket = socket
         self._stream = stream
         self._ended = ended
-        self._is_owner = is_owner
+        self.is_owner = is_owner
         self._at, self._chars = len(stream.parts), stream.chars
         self._begin = socket.prepare(NAMES[Token]) + token_begin(stream.session_id)
         self._draining: asyncio.Task[None] | None = None
         self._when_started: list[WhenStarted] = []
+        if behind:
+            self._send((behind,))
+
+    @property
+    def position(self) -> int:
+        """Return how many characters of the text were sent."""
+        return self._chars
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Return whether nobody waits for the start, nor is the client waited for."""
+        return self._draining is None and not self._when_started
+
+    def hurry(self) -> None:
+        """Wait for the client no longer."""
+        if self._draining is not None:
+            self._draining.cancel()
 
     def when_started(self, call: WhenStarted) -> None:
         """Call with None once the answer has begun, or with why it has not."""
@@ -74,7 +92,7 @@ class SocketReader:
 
     def start(self, started: Started) -> None:
         """Tell of the start."""
-        if self._is_owner:
+        if self.is_owner:
             emit(self._socket, started)
         self._tell_started(None)
 
@@ -93,7 +111,7 @@ class SocketReader:
     def end(self, event: End) -> None:
         """Tell of the end, behind all text."""
         self.flush()
-        if self._is_owner or self._stream.started is not None:
+        if self.is_owner or self._stream.started is not None:
             emit(self._socket, event)
         self._tell_started(event.error if isinstance(event, Failed) else None)
         self._ended(event)

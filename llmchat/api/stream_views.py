@@ -50,7 +50,7 @@ class StreamView(AsyncAPIView):
         """
         sender = verified_of(request)
         await count_message(sender)
-        stream = _found(sender.user_id, message_id)
+        stream = await _found(sender.user_id, message_id)
         last = request.headers.get("Last-Event-ID", "")
         if last == END_ID:
             return HttpResponse(status=204)
@@ -62,7 +62,7 @@ class StreamView(AsyncAPIView):
         """Cancel it, and answer when its end is stored."""
         sender = verified_of(request)
         count_obeyed(sender)
-        stream = _found(sender.user_id, message_id)
+        stream = await _found(sender.user_id, message_id)
         begun, is_over = stream.begun, stream.end is not None
         if begun is None or is_over or not (stream.cancel() or stream.cancelled):
             raise no_stream()
@@ -70,7 +70,7 @@ class StreamView(AsyncAPIView):
         return Response({"ok": True, **place(begun)})
 
 
-def _found(user_id: int, message_id: str) -> LiveStream:
+async def _found(user_id: int, message_id: str) -> LiveStream:
     """Return the user's stream of that message.
 
     Raises: ChatError `stream_not_found`, `too_many_streams`.
@@ -79,7 +79,7 @@ def _found(user_id: int, message_id: str) -> LiveStream:
         ident = UUID(message_id)
     except ValueError as exc:
         raise no_stream() from exc
-    return find_stream(user_id, message_id=ident)
+    return await find_stream(user_id, message_id=ident)
 
 
 def _position(last: str, stream: LiveStream) -> int:

@@ -467,7 +467,7 @@ async def test_server_sent_events_go_on_behind_any_id(user, provider, upstream):
     upstream.steps = [f"{number} " for number in range(100)]
     owner = Client(user)
     await owner.ask()
-    stream = find_stream(user.pk, session_id="s-1")
+    stream = await find_stream(user.pk, session_id="s-1")
     whole = await parsed(
         await follow(Follower(stream), await Follower(stream).started())
     )

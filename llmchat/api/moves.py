@@ -1,0 +1,93 @@
+"""A client's socket that goes on in another worker, with the answers that it hears."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from accounts.verified import Verified
+from llmchat.answers.answer import find_stream
+from llmchat.answers.events import End, Failed
+from llmchat.answers.keeper import Keeper
+from llmchat.answers.live_stream import LiveStream
+from llmchat.api.socket_reader import SocketReader, emit
+from llmchat.api.visitors import Visitor, leave_when_idle, visitor_of
+from llmchat.errors import ChatError
+from llmchat.realtime import Socket
+
+logger = logging.getLogger(__name__)
+
+
+def may_move(socket: Socket) -> bool:
+    """Return whether each answer that the socket hears has begun, and is stored."""
+    running = visitor_of(socket).running
+    for reader in running.values():
+        reader.hurry()
+    return all(
+        stream.begun is not None and reader.is_at_rest
+        for stream, reader in running.items()
+    )
+
+
+def move_out(socket: Socket) -> dict[str, Any]:
+    """Return what `move_in` needs in another worker.
+
+    The answers go on: that worker follows them in a moment.
+    """
+    visitor = visitor_of(socket)
+    heard = []
+    for stream, reader in visitor.running.items():
+        assert stream.begun is not None
+        ident = stream.begun.message_id.hex
+        heard.append([ident, stream.session_id, reader.position, reader.is_owner])
+        Keeper(stream)
+        stream.leave(reader)
+    visitor.running.clear()
+    verified = visitor.verified._asdict()
+    verified["scopes"] = sorted(verified["scopes"])
+    return {"verified": verified, "leaving": visitor.leaving, "heard": heard}
+
+
+def move_in(socket: Socket, state: dict[str, Any]) -> None:
+    """Go on with a socket of another worker."""
+    verified = {**state["verified"], "scopes": frozenset(state["verified"]["scopes"])}
+    socket.data = Visitor(Verified(**verified), leaving=state["leaving"])
+    for ident, session_id, position, is_owner in state["heard"]:
+        socket.spawn(_hear(socket, ident, session_id, position, is_owner=is_owner))
+
+
+async def _hear(
+    socket: Socket, ident: str, session_id: str, position: int, *, is_owner: bool
+) -> None:
+    """Hear an answer from a character on."""
+    user_id = visitor_of(socket).user_id
+    try:
+        stream = await find_stream(user_id, message_id=UUID(ident))
+    except ChatError as exc:
+        emit(socket, Failed(session_id, exc))
+        return
+    listen(socket, stream, is_owner=is_owner, behind=stream.text[position:])
+
+
+def listen(
+    socket: Socket, stream: LiveStream, *, is_owner: bool, behind: str = ""
+) -> SocketReader:
+    """Let a socket hear an answer, once; `behind` is what it lacks of its text."""
+    running = visitor_of(socket).running
+    reader = running.get(stream)
+    if reader is None:
+        ended = partial(_ended, socket, stream)
+        reader = SocketReader(socket, stream, ended, is_owner=is_owner, behind=behind)
+        if stream.end is not None:
+            reader.end(stream.end)
+            return reader
+        running[stream] = reader
+        stream.join(reader)
+    return reader
+
+
+def _ended(socket: Socket, stream: LiveStream, end: End) -> None:
+    visitor_of(socket).running.pop(stream, None)
+    leave_when_idle(socket, end.error if isinstance(end, Failed) else None)
