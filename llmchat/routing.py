@@ -17,6 +17,7 @@ from llmchat import conf, metrics
 from llmchat.answers import runtime
 from llmchat.api import origins
 from llmchat.api.namespace import ChatNamespace
+from llmchat.books.workers import worker_id
 from llmchat.realtime import (
     HttpOptions,
     Limits,
@@ -28,6 +29,7 @@ from llmchat.realtime import (
     make_consumers,
     make_not_found,
 )
+from llmchat.workers import address_of
 
 PATH = r"^socket\.io/$"
 
@@ -71,6 +73,8 @@ def build(http_fallback: Any) -> RealTime:
         SocketIOOptions(
             limits=Limits(max_attachment_bytes=5 * values.max_payload_bytes),
             recovery_window_s=values.recovery_window_s,
+            address=address_of(worker_id()),
+            secret=settings.SECRET_KEY.encode(),
         ),
     )
     options = Options(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,7 @@ from llmchat.answers.answer import find_stream
 from llmchat.answers.events import End, Failed
 from llmchat.answers.keeper import Keeper
 from llmchat.answers.live_stream import LiveStream
-from llmchat.api.socket_reader import SocketReader, emit
+from llmchat.api.socket_reader import SocketReader, emit, message_of
 from llmchat.api.visitors import Visitor, leave_when_idle, visitor_of
 from llmchat.errors import ChatError
 from llmchat.realtime import Socket
@@ -55,18 +56,33 @@ def move_in(socket: Socket, state: dict[str, Any]) -> None:
     verified = {**state["verified"], "scopes": frozenset(state["verified"]["scopes"])}
     socket.data = Visitor(Verified(**verified), leaving=state["leaving"])
     for ident, session_id, position, is_owner in state["heard"]:
-        socket.spawn(_hear(socket, ident, session_id, position, is_owner=is_owner))
+        work = _hear(socket, UUID(ident), position, session_id, is_owner=is_owner)
+        socket.spawn(work)
+
+
+def revived(socket: Socket, marks: Mapping[str, int]) -> None:
+    """Go on with the socket of a worker that is gone, from what is stored."""
+    for log, position in marks.items():
+        message_id = message_of(log)
+        if message_id is not None:
+            socket.spawn(_hear(socket, message_id, position))
 
 
 async def _hear(
-    socket: Socket, ident: str, session_id: str, position: int, *, is_owner: bool
+    socket: Socket,
+    message_id: UUID,
+    position: int,
+    session_id: str | None = None,
+    *,
+    is_owner: bool = True,
 ) -> None:
     """Hear an answer from a character on."""
     user_id = visitor_of(socket).user_id
     try:
-        stream = await find_stream(user_id, message_id=UUID(ident))
+        stream = await find_stream(user_id, message_id=message_id)
     except ChatError as exc:
-        emit(socket, Failed(session_id, exc))
+        if session_id is not None:
+            emit(socket, Failed(session_id, exc))
         return
     listen(socket, stream, is_owner=is_owner, behind=stream.text[position:])
 

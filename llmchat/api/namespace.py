@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -159,6 +159,22 @@ class ChatNamespace(Namespace):
             raise refused(refusal("too_many_sockets"))
         idle = [socket for socket in absent if not visitor_of(socket).running]
         (idle or absent)[0].disconnect()
+
+    def identity(self, socket: Socket) -> str:
+        """Called for a socket that is let in: only its user may recover it."""
+        return str(visitor_of(socket).user_id)
+
+    async def on_revive(self, socket: Socket) -> bool:
+        """Called when a client comes back whose worker is gone: who is it?"""
+        try:
+            await self.on_connect(socket)
+        except ConnectionRefused:
+            return False
+        return True
+
+    def revived(self, socket: Socket, marks: Mapping[str, int]) -> None:
+        """Called when it has been given its socket back."""
+        moves.revived(socket, marks)
 
     def may_move(self, socket: Socket) -> bool:
         """Called when a socket could go to another worker."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
+from uuid import UUID
 
 from llmchat.answers.events import End, Failed, Started, StreamEvent, Token
 from llmchat.answers.live_stream import LiveStream
@@ -32,6 +34,7 @@ class SocketReader:
         "_chars",
         "_draining",
         "_ended",
+        "_log",
         "_socket",
         "_stream",
         "_when_started",
@@ -56,6 +59,10 @@ class SocketReader:
         self._begin = socket.prepare(NAMES[Token]) + token_begin(stream.session_id)
         self._draining: asyncio.Task[None] | None = None
         self._when_started: list[WhenStarted] = []
+        self._log = ""
+        if stream.started is not None:
+            self._log = log_of(stream.started.message_id)
+            socket.mark(self._log, self._chars - len(behind))
         if behind:
             self._send((behind,))
 
@@ -92,6 +99,8 @@ class SocketReader:
 
     def start(self, started: Started) -> None:
         """Tell of the start."""
+        self._log = log_of(started.message_id)
+        self._socket.mark(self._log, 0)
         if self.is_owner:
             emit(self._socket, started)
         self._tell_started(None)
@@ -111,6 +120,7 @@ class SocketReader:
     def end(self, event: End) -> None:
         """Tell of the end, behind all text."""
         self.flush()
+        self._socket.unmark(self._log)
         if self.is_owner or self._stream.started is not None:
             emit(self._socket, event)
         self._tell_started(event.error if isinstance(event, Failed) else None)
@@ -143,12 +153,28 @@ class SocketReader:
         return texts
 
     def _send(self, texts: Sequence[str]) -> None:
-        self._socket.emit_prepared(self._begin, *token_rests(texts))
+        position = self._chars - sum(map(len, texts))
+        positions = [position := position + len(text) for text in texts]
+        marks = self._socket.marks_of(self._log, positions)
+        self._socket.emit_prepared(self._begin, *token_rests(texts), marks=marks)
 
     def _tell_started(self, error: ChatError | None) -> None:
         calls, self._when_started = self._when_started, []
         for call in calls:
             call(error)
+
+
+def log_of(message_id: UUID) -> str:
+    """Return what an answer is called where a client says how far it has that."""
+    return urlsafe_b64encode(message_id.bytes).decode().rstrip("=")
+
+
+def message_of(log: str) -> UUID | None:
+    """Return the answer that is called so, None where that is none."""
+    try:
+        return UUID(bytes=urlsafe_b64decode(log + "=="))
+    except ValueError:
+        return None
 
 
 def emit(socket: Socket, happened: StreamEvent) -> None:

@@ -11,16 +11,23 @@ from .line import SocketIOLine
 from .members import Members
 from .namespaces import Namespace
 from .peer import Peer
+from .pids import Pids
 from .relay.claims import Claims
 from .socketio.connection import Limits
 
 
 @dataclass(frozen=True, slots=True)
 class SocketIOOptions:
-    """How Socket.IO is offered. `recovery_window_s` 0 switches recovery off."""
+    """How Socket.IO is offered. `recovery_window_s` 0 switches recovery off.
+
+    Where workers share a `secret`, one may make the sockets of another anew when that
+    is gone; `address` is this worker's.
+    """
 
     limits: Limits = field(default_factory=Limits)
     recovery_window_s: float = 0.0
+    address: str = ""
+    secret: bytes = b""
 
 
 class SocketIO:
@@ -33,7 +40,8 @@ class SocketIO:
     ) -> None:
         self.namespaces = {namespace.name: namespace for namespace in namespaces}
         self.options = options or SocketIOOptions()
-        self._members = Members(self.options.recovery_window_s)
+        pids = Pids(self.options.address, self.options.secret)
+        self._members = Members(self.options.recovery_window_s, pids)
 
     def __call__(self, peer: Peer) -> SocketIOLine:
         """Return the connection of a new session."""
@@ -41,6 +49,7 @@ class SocketIO:
 
     def join(self, mailbox: Mailbox) -> None:
         """Let clients come back for their sockets to any of several workers."""
+        self._members.pids.address = mailbox.address
         Claims(mailbox, self._members, self.namespaces)
 
     def shutdown(self) -> None:

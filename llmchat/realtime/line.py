@@ -14,7 +14,7 @@ from typing import Any
 
 from .engineio.events import CloseReason
 from .member import Member
-from .members import Members
+from .members import Members, Nowhere
 from .namespaces import ConnectionRefused, Namespace
 from .outlet import Standing
 from .peer import Peer
@@ -188,11 +188,8 @@ class SocketIOLine:
         """
         handshake = self._peer.handshake
         member = await self._members.claim(namespace, auth)
-        if member is None and self._members.fetch is not None:
-            state = await self._members.fetch(namespace, auth)
-            if state is not None:
-                args = (namespace, state, handshake, self)
-                member = self._members.take_over(*args)
+        if member is None and auth.get("pid") is not None:
+            member = await self._from_elsewhere(namespace, auth)
         if member is not None:
             member.attach(self, auth, handshake)
             return member
@@ -202,7 +199,20 @@ class SocketIOLine:
         except BaseException:
             self._members.dismiss(member)
             raise
+        self._members.grant(member)
         return member
+
+    async def _from_elsewhere(
+        self, namespace: Namespace, auth: dict[str, Any]
+    ) -> Member | None:
+        """Return the member that another worker had, which may be gone."""
+        members, handshake = self._members, self._peer.handshake
+        found = await members.fetch(namespace, auth)
+        if isinstance(found, dict):
+            return members.take_over(namespace, found, handshake, self)
+        if found is Nowhere.GONE:
+            return await members.revive(namespace, auth, handshake, self)
+        return None
 
     # Another worker.
 

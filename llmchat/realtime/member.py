@@ -31,7 +31,7 @@ class Keeper(Protocol):
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a handler as a task."""
 
-    def rename(self, member: Member) -> None:
+    def grant(self, member: Member) -> None:
         """Give a member another `pid`."""
 
     def forget(self, member: Member) -> None:
@@ -45,7 +45,7 @@ class Ids(NamedTuple):
     """What a client knows its socket by: `pid` is the secret by which it may return."""
 
     sid: str
-    pid: str
+    pid: str | None
 
 
 class Member:
@@ -73,7 +73,7 @@ class Member:
         ids: Ids,
     ) -> None:
         recoverable = bool(members.window_s)
-        self.pid = ids.pid if recoverable else None
+        self.pid = ids.pid
         self.namespace = namespace
         self.outlet = Outlet(
             namespace.name,
@@ -135,7 +135,7 @@ class Member:
             return False
         if not replay.covers(seen):
             self.outlet.shed()
-            self._members.rename(self)
+            self._members.grant(self)
         replay.confirm(seen)
         self._stop_expiry()
         return True

@@ -4,43 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
+from enum import Enum, auto
 from typing import Any
 
 from .member import Ids, Member
 from .namespaces import Namespace
+from .offsets import read_offset
 from .outlet import Line
+from .pids import Pids, make_id, read_pid
 from .request import Handshake
 from .tasks import Tasks
 
-ID_RANDOM_BYTES = 15
 # Of those that went to other workers, the last ones are remembered.
 MAX_MOVED = 20_000
 
 
-def make_id() -> str:
-    """Return an id that cannot be guessed."""
-    return secrets.token_urlsafe(ID_RANDOM_BYTES)
+class Nowhere(Enum):
+    """Why there is no state of a socket that another worker had."""
+
+    GONE = auto()  # its worker is
+    UNKNOWN = auto()  # it is not, or is not known to be
 
 
-Fetch = Callable[[Namespace, dict[str, Any]], Awaitable[dict[str, Any] | None]]
+Fetch = Callable[[Namespace, dict[str, Any]], Awaitable[dict[str, Any] | Nowhere]]
 
 
 class Members:
     """All members of one application."""
 
-    def __init__(self, window_s: float) -> None:
+    def __init__(self, window_s: float, pids: Pids | None = None) -> None:
         """`window_s`: how long a client may stay away; 0 switches recovery off."""
         self.window_s = window_s
+        self.pids = pids or Pids()
         self._by_pid: dict[str, Member] = {}
         self._moved: OrderedDict[str, str] = OrderedDict()
         self._tasks = Tasks()
-        # How the address of this worker begins the `pid`s that it gives, and what
-        # returns the state of a socket that another worker had.
-        self.address = ""
-        self.fetch: Fetch | None = None
+        # Returns the state of a socket that another worker had.
+        self.fetch: Fetch = self._fetch_nothing
 
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a handler as a task."""
@@ -54,8 +56,18 @@ class Members:
         line: Line,
     ) -> Member:
         """Make the member of a client that asks to join."""
-        ids = Ids(make_id(), self._make_pid())
+        ids = Ids(make_id(), None)
         return self._add(Member(self, namespace, auth, handshake, line, ids))
+
+    def grant(self, member: Member) -> None:
+        """Give a member that is let in another `pid`, or its first."""
+        if member.pid is not None:
+            self._by_pid.pop(member.pid, None)
+        if self.window_s:
+            namespace, socket = member.namespace, member.socket
+            identity = namespace.identity(socket)
+            member.pid = self.pids.make(namespace.name, socket.id, identity)
+            self._by_pid[member.pid] = member
 
     def take_over(
         self,
@@ -65,11 +77,10 @@ class Members:
         line: Line,
     ) -> Member:
         """Make the member that another worker has handed over."""
-        pid = state["pid"] or self._make_pid()
-        ids = Ids(state["id"], pid)
+        ids = Ids(state["id"], state["pid"])
         auth = json.loads(state["auth"])
         member = Member(self, namespace, auth, handshake, line, ids)
-        self._moved.pop(pid, None)
+        self._moved.pop(state["pid"], None)
         self._add(member)
         member.take_over(state)
         return member
@@ -79,16 +90,6 @@ class Members:
         if member.pid is not None:
             self._by_pid[member.pid] = member
         return member
-
-    def _make_pid(self) -> str:
-        return self.address + make_id()
-
-    def rename(self, member: Member) -> None:
-        """Give a member another `pid`."""
-        if member.pid is not None:
-            del self._by_pid[member.pid]
-        member.pid = self._make_pid()
-        self._by_pid[member.pid] = member
 
     def move(self, member: Member, worker: str) -> None:
         """Let go of a member that another worker has now, and note where it is."""
@@ -119,6 +120,50 @@ class Members:
             return None
         still_there = self._by_pid.get(pid) is member
         return member if still_there and member.release(offset) else None
+
+    async def _fetch_nothing(
+        self, namespace: Namespace, auth: dict[str, Any]
+    ) -> Nowhere:
+        """Say what became of the worker of a socket, where there is never another."""
+        claimed = read_pid(auth.get("pid"))
+        is_mine = claimed is None or claimed.address == self.pids.address
+        return Nowhere.UNKNOWN if is_mine else Nowhere.GONE
+
+    async def revive(
+        self,
+        namespace: Namespace,
+        auth: dict[str, Any],
+        handshake: Handshake,
+        line: Line,
+    ) -> Member | None:
+        """Make a socket anew whose worker is gone, where its client may have it.
+
+        What it has missed is for the application to say.
+        """
+        pid, offset = auth.get("pid"), auth.get("offset")
+        claimed = read_pid(pid)
+        if claimed is None or not isinstance(offset, str | None):
+            return None
+        seen = read_offset(offset)
+        ids = Ids(claimed.socket_id, None)
+        member = Member(self, namespace, auth, handshake, line, ids)
+        if seen is None or member.outlet.replay is None:
+            return None
+        namespace.register(member.socket)
+        try:
+            is_known = await namespace.on_revive(member.socket)
+        except BaseException:
+            self.dismiss(member)
+            raise
+        identity = namespace.identity(member.socket) if is_known else ""
+        if not is_known or not self.pids.is_for(str(pid), namespace.name, identity):
+            self.dismiss(member)
+            return None
+        member.outlet.replay.begin_at(seen.number)
+        member.socket.recovered = True
+        self.grant(member)
+        namespace.revived(member.socket, seen.marks)
+        return member
 
     def dismiss(self, member: Member) -> None:
         """End a member that is not let in; the application hears nothing of it."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from .sockets import Ack, Socket
@@ -159,7 +159,25 @@ class Namespace:
     async def on_forget(self, socket: Socket) -> None:
         """Called when the socket cannot come back any more."""
 
-    # Where clients may come to any of several workers.
+    # Where clients may come to any of several workers, and workers end.
+
+    def identity(self, socket: Socket) -> str:
+        """Called for a socket that is let in: whose is it? Only they may recover it."""
+        return ""
+
+    async def on_revive(self, socket: Socket) -> bool:
+        """Called when a client wants to take up a socket whose worker is gone.
+
+        `socket` has the `auth` that it sends now, and neither data nor rooms. False:
+        it gets a new socket instead.
+        """
+        return False
+
+    def revived(self, socket: Socket, marks: Mapping[str, int]) -> None:
+        """Called behind `on_revive`, once it is known that the client had the socket.
+
+        `marks` say how far it is with each log that it was being told.
+        """
 
     def may_move(self, socket: Socket) -> bool:
         """Called when a socket could move to another worker. False: not now."""

@@ -9,8 +9,10 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
+from itertools import zip_longest
 from typing import Any, Protocol
 
+from .offsets import marked
 from .replay import Messages, Replay
 from .socketio.connection import encode_ack, encode_event
 
@@ -85,6 +87,7 @@ class Outlet:
         "connection",
         "forget",
         "line",
+        "marks",
         "replay",
         "standing",
     )
@@ -107,6 +110,7 @@ class Outlet:
         self._calls: dict[int, asyncio.Future[Answer]] = {}
         self._next_call = 0
         self.connection = 0
+        self.marks: dict[str, int] = {}
         self.forget: Callable[[], None] = _nothing
         self.line: Line | None = line
         self.replay = Replay() if recoverable else None
@@ -137,7 +141,7 @@ class Outlet:
         if replay is None:
             self._send(encode_event(self._namespace, name, args))
             return
-        offset = replay.next_offset()
+        offset = replay.next_offset() + marked(self.marks)
         messages = encode_event(self._namespace, name, (*args, offset))
         self._keep_and_send(replay, messages, is_vital=name in self._vital)
 
@@ -147,16 +151,21 @@ class Outlet:
         assert isinstance(packet, str)
         return packet.removesuffix("]") + ","
 
-    def emit_prepared(self, prepared: str, arguments: Sequence[str]) -> None:
-        """Send an event for each of `arguments`, which are JSON, by one write."""
+    def emit_prepared(
+        self, prepared: str, arguments: Sequence[str], marks: Sequence[str] = ()
+    ) -> None:
+        """Send an event for each of `arguments`, which are JSON, by one write.
+
+        `marks` are how far the client is with each of them.
+        """
         replay = self.replay
         if replay is None:
             self._send([f"{prepared}{one}]" for one in arguments])
             return
         messages: Messages = []
         number = 0
-        for one in arguments:
-            message = f'{prepared}{one},"{replay.next_offset()}"]'
+        for one, mark in zip_longest(arguments, marks, fillvalue=""):
+            message = f'{prepared}{one},"{replay.next_offset()}{mark}"]'
             number = replay.keep([message])
             messages.append(message)
         self._send_kept(replay, messages, number)
@@ -274,13 +283,13 @@ class Outlet:
     def hand_over(self) -> list[Any]:
         """Return what `take_over` needs in another worker; this one sends no more."""
         replay = None if self.replay is None else self.replay.hand_over()
-        state = [replay, self._next_call, self.connection]
+        state = [replay, self._next_call, self.connection, self.marks]
         self.detach()
         return state
 
     def take_over(self, state: list[Any]) -> None:
         """Go on where the outlet of another worker has stopped."""
-        replay, self._next_call, self.connection = state
+        replay, self._next_call, self.connection, self.marks = state
         self.replay = None if replay is None else Replay.taken_over(replay)
 
     def _end_absence(self) -> None:

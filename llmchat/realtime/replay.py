@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 from .engineio.packet import byte_length
+from .offsets import read_offset
 
 MAX_REPLAY_BYTES = 1024 * 1024
 # Above it whoever emits to an absent client is asked to wait.
@@ -108,12 +109,8 @@ class Replay:
 
         A client that has not had an event hands back none.
         """
-        if offset is None:
-            offset = "0"
-        if not (offset.isascii() and offset.isdigit() and len(offset) < 16):
-            return None
-        number = int(offset)
-        return number if number <= self._last else None
+        seen = read_offset(offset)
+        return seen.number if seen is not None and seen.number <= self._last else None
 
     def covers(self, number: int) -> bool:
         """Return whether all that came behind this event is kept."""
@@ -135,6 +132,10 @@ class Replay:
         )
         replay._size = sum(one.size for one in replay._kept)
         return replay
+
+    def begin_at(self, number: int) -> None:
+        """Go on behind an event that another worker has sent."""
+        self._last = self._base = number
 
     @property
     def last(self) -> int:

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmchat.realtime.member import Member
-from llmchat.realtime.members import Members
+from llmchat.realtime.members import Members, Nowhere
 from llmchat.realtime.namespaces import Namespace
-from llmchat.workers import Mailbox, UnreachableError
-from llmchat.workers.address import LENGTH, is_address
+from llmchat.realtime.pids import read_pid
+from llmchat.workers import GoneError, Mailbox, UnreachableError
+from llmchat.workers.address import is_address
 
 from . import names
 from .rest import at_rest
@@ -32,36 +33,36 @@ class Claims:
         self._mailbox = mailbox
         self._members = members
         self._namespaces = namespaces
-        members.address, members.fetch = mailbox.address, self.fetch
+        members.fetch = self.fetch
         mailbox.on(names.CLAIM, self._claim)
 
     async def fetch(
         self, namespace: Namespace, auth: dict[str, Any]
-    ) -> dict[str, Any] | None:
-        """Return the state of a socket that another worker has handed over.
-
-        None: there is none that the client may take up.
-        """
-        pid = auth.get("pid")
-        if not isinstance(pid, str) or not is_address(pid[:LENGTH]):
-            return None
-        owner: str | None = pid[:LENGTH]
+    ) -> dict[str, Any] | Nowhere:
+        """Return the state of a socket that another worker has handed over."""
+        claimed = read_pid(auth.get("pid"))
+        if claimed is None:
+            return Nowhere.UNKNOWN
+        owner: str | None = claimed.address
         for _ in range(MAX_HOPS):
             if owner == self._mailbox.address:
-                owner = self._members.moved_to(pid)
-            if owner is None or owner == self._mailbox.address:
-                return None
-            reply = await self._ask(owner, [namespace.name, json.dumps(auth)])
-            if reply is None or "state" in reply:
-                return None if reply is None else reply["state"]
+                owner = self._members.moved_to(auth["pid"])
+            if owner is None or not is_address(owner):
+                return Nowhere.UNKNOWN
+            body = [namespace.name, json.dumps(auth)]
+            try:
+                reply = await self._mailbox.ask(owner, names.CLAIM, body)
+            except GoneError:
+                return Nowhere.GONE
+            except UnreachableError:
+                return Nowhere.UNKNOWN
+            if reply is None:
+                return Nowhere.UNKNOWN
+            if "state" in reply:
+                state: dict[str, Any] = reply["state"]
+                return state
             owner = reply["moved"]
-        return None
-
-    async def _ask(self, owner: str, body: list[Any]) -> Any:
-        try:
-            return await self._mailbox.ask(owner, names.CLAIM, body)
-        except UnreachableError:
-            return None
+        return Nowhere.UNKNOWN
 
     async def _claim(self, sender: str, body: Any) -> Any:
         """Give a socket away; None where the client may not take it up."""
