@@ -16,56 +16,77 @@ from llmchat.answers.live_stream import LiveStream
 from llmchat.api.socket_reader import SocketReader, emit, message_of
 from llmchat.api.visitors import Visitor, leave_when_idle, visitor_of
 from llmchat.errors import ChatError
-from llmchat.realtime import Socket
+from llmchat.realtime import ConnectionRefused, Namespace, Socket
 
 logger = logging.getLogger(__name__)
 
 
-def may_move(socket: Socket) -> bool:
-    """Return whether each answer that the socket hears has begun, and is stored."""
-    running = visitor_of(socket).running
-    for reader in running.values():
-        reader.hurry()
-    return all(
-        stream.begun is not None and reader.is_at_rest
-        for stream, reader in running.items()
-    )
+class MovingNamespace(Namespace):
+    """A namespace whose sockets may go on in other workers."""
 
+    def keep_watch(self) -> None:
+        """Look after the tokens of those who are here, from now on."""
+        raise NotImplementedError
 
-def move_out(socket: Socket) -> dict[str, Any]:
-    """Return what `move_in` needs in another worker.
+    def identity(self, socket: Socket) -> str:
+        """Called for a socket that is let in: only its user may recover it."""
+        return str(visitor_of(socket).user_id)
 
-    The answers go on: that worker follows them in a moment.
-    """
-    visitor = visitor_of(socket)
-    heard = []
-    for stream, reader in visitor.running.items():
-        assert stream.begun is not None
-        ident = stream.begun.message_id.hex
-        heard.append([ident, stream.session_id, reader.position, reader.is_owner])
-        Keeper(stream)
-        stream.leave(reader)
-    visitor.running.clear()
-    verified = visitor.verified._asdict()
-    verified["scopes"] = sorted(verified["scopes"])
-    return {"verified": verified, "leaving": visitor.leaving, "heard": heard}
+    def may_move(self, socket: Socket) -> bool:
+        """Called when a socket could go to another worker.
 
+        Not before each answer that it hears has begun, and is stored.
+        """
+        running = visitor_of(socket).running
+        for reader in running.values():
+            reader.hurry()
+        return all(
+            stream.begun is not None and reader.is_at_rest
+            for stream, reader in running.items()
+        )
 
-def move_in(socket: Socket, state: dict[str, Any]) -> None:
-    """Go on with a socket of another worker."""
-    verified = {**state["verified"], "scopes": frozenset(state["verified"]["scopes"])}
-    socket.data = Visitor(Verified(**verified), leaving=state["leaving"])
-    for ident, session_id, position, is_owner in state["heard"]:
-        work = _hear(socket, UUID(ident), position, session_id, is_owner=is_owner)
-        socket.spawn(work)
+    def move_out(self, socket: Socket, worker: str) -> dict[str, Any]:
+        """Called when a socket goes to another worker; return what `move_in` needs.
 
+        The answers go on: that worker follows them in a moment.
+        """
+        visitor = visitor_of(socket)
+        heard = []
+        for stream, reader in visitor.running.items():
+            assert stream.begun is not None
+            ident = stream.begun.message_id.hex
+            heard.append([ident, stream.session_id, reader.position, reader.is_owner])
+            Keeper(stream)
+            stream.leave(reader)
+        visitor.running.clear()
+        verified = visitor.verified._asdict()
+        verified["scopes"] = sorted(verified["scopes"])
+        return {"verified": verified, "leaving": visitor.leaving, "heard": heard}
 
-def revived(socket: Socket, marks: Mapping[str, int]) -> None:
-    """Go on with the socket of a worker that is gone, from what is stored."""
-    for log, position in marks.items():
-        message_id = message_of(log)
-        if message_id is not None:
-            socket.spawn(_hear(socket, message_id, position))
+    def move_in(self, socket: Socket, state: dict[str, Any]) -> None:
+        """Called when a socket has come from another worker."""
+        verified = dict(state["verified"])
+        verified["scopes"] = frozenset(verified["scopes"])
+        socket.data = Visitor(Verified(**verified), leaving=state["leaving"])
+        for ident, session_id, position, is_owner in state["heard"]:
+            work = _hear(socket, UUID(ident), position, session_id, is_owner=is_owner)
+            socket.spawn(work)
+        self.keep_watch()
+
+    async def on_revive(self, socket: Socket) -> bool:
+        """Called when a client comes back whose worker is gone: who is it?"""
+        try:
+            await self.on_connect(socket)
+        except ConnectionRefused:
+            return False
+        return True
+
+    def revived(self, socket: Socket, marks: Mapping[str, int]) -> None:
+        """Called when it has its socket back: go on from what is stored."""
+        for log, position in marks.items():
+            message_id = message_of(log)
+            if message_id is not None:
+                socket.spawn(_hear(socket, message_id, position))
 
 
 async def _hear(

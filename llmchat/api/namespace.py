@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -18,10 +18,9 @@ from llmchat.answers import runtime
 from llmchat.answers.answer import cancel_stream, find_stream, start_answer
 from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.answers.live_stream import LiveStream
-from llmchat.api import moves
 from llmchat.api.acks import accept, accept_attached, reject
 from llmchat.api.floods import Floods, claimed_user
-from llmchat.api.moves import listen
+from llmchat.api.moves import MovingNamespace, listen
 from llmchat.api.socket_reader import emit
 from llmchat.api.validation import (
     ATTACH_FIELDS,
@@ -45,7 +44,7 @@ from llmchat.api.visitors import (
 )
 from llmchat.api.wire import NAMES, shortened
 from llmchat.errors import ChatError, refusal
-from llmchat.realtime import Ack, ConnectionRefused, Namespace, Socket, event
+from llmchat.realtime import Ack, ConnectionRefused, Socket, event
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +54,7 @@ CANCEL = "llm:stream:cancel"
 _REFUSAL_EVERY_S = 1.0
 
 
-class ChatNamespace(Namespace):
+class ChatNamespace(MovingNamespace):
     """Lets in who has an access token or API key, and streams answers to them."""
 
     # The one end of each stream.
@@ -85,7 +84,7 @@ class ChatNamespace(Namespace):
         runtime.get()
         socket.data = Visitor(verified)
         socket.join(room_of(user_id))
-        self._keep_watch()
+        self.keep_watch()
 
     async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
         """Called when a client comes back: it must still be the same user's."""
@@ -159,35 +158,6 @@ class ChatNamespace(Namespace):
             raise refused(refusal("too_many_sockets"))
         idle = [socket for socket in absent if not visitor_of(socket).running]
         (idle or absent)[0].disconnect()
-
-    def identity(self, socket: Socket) -> str:
-        """Called for a socket that is let in: only its user may recover it."""
-        return str(visitor_of(socket).user_id)
-
-    async def on_revive(self, socket: Socket) -> bool:
-        """Called when a client comes back whose worker is gone: who is it?"""
-        try:
-            await self.on_connect(socket)
-        except ConnectionRefused:
-            return False
-        return True
-
-    def revived(self, socket: Socket, marks: Mapping[str, int]) -> None:
-        """Called when it has been given its socket back."""
-        moves.revived(socket, marks)
-
-    def may_move(self, socket: Socket) -> bool:
-        """Called when a socket could go to another worker."""
-        return moves.may_move(socket)
-
-    def move_out(self, socket: Socket, worker: str) -> Any:
-        """Called when a socket goes to another worker."""
-        return moves.move_out(socket)
-
-    def move_in(self, socket: Socket, state: Any) -> None:
-        """Called when a socket has come from another worker."""
-        moves.move_in(socket, state)
-        self._keep_watch()
 
     async def on_disconnect(self, socket: Socket, reason: str) -> None:
         """Called when a client is away: it holds up nobody else who listens."""
@@ -267,7 +237,8 @@ class ChatNamespace(Namespace):
         ending = runtime.get().streams.find(user_id, session_id)
         socket.spawn(_too_late(socket, args, ending, ack))
 
-    def _keep_watch(self) -> None:
+    def keep_watch(self) -> None:
+        """Look after the tokens of those who are here, from now on."""
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._watch_tokens())
 

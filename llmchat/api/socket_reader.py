@@ -62,7 +62,7 @@ class SocketReader:
         self._log = ""
         if stream.started is not None:
             self._log = log_of(stream.started.message_id)
-            socket.mark(self._log, self._chars - len(behind))
+            socket.marks.note(self._log, self._chars - len(behind))
         if behind:
             self._send((behind,))
 
@@ -100,7 +100,7 @@ class SocketReader:
     def start(self, started: Started) -> None:
         """Tell of the start."""
         self._log = log_of(started.message_id)
-        self._socket.mark(self._log, 0)
+        self._socket.marks.note(self._log, 0)
         if self.is_owner:
             emit(self._socket, started)
         self._tell_started(None)
@@ -120,7 +120,7 @@ class SocketReader:
     def end(self, event: End) -> None:
         """Tell of the end, behind all text."""
         self.flush()
-        self._socket.unmark(self._log)
+        self._socket.marks.forget(self._log)
         if self.is_owner or self._stream.started is not None:
             emit(self._socket, event)
         self._tell_started(event.error if isinstance(event, Failed) else None)
@@ -155,7 +155,7 @@ class SocketReader:
     def _send(self, texts: Sequence[str]) -> None:
         position = self._chars - sum(map(len, texts))
         positions = [position := position + len(text) for text in texts]
-        marks = self._socket.marks_of(self._log, positions)
+        marks = self._socket.marks.along(self._log, positions)
         self._socket.emit_prepared(self._begin, *token_rests(texts), marks=marks)
 
     def _tell_started(self, error: ChatError | None) -> None:

@@ -10,7 +10,7 @@ Spec: Socket.IO, "Connection state recovery": the last argument of each event.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 # Of one socket; the client is told no more of them.
@@ -25,9 +25,42 @@ class Seen(NamedTuple):
     marks: dict[str, int]
 
 
-def marked(marks: Mapping[str, int]) -> str:
-    """Return what follows the number in an offset."""
-    return "".join(f".{log}:{position}" for log, position in marks.items())
+class Marks:
+    """How far one client is with each log that it is being told.
+
+    They go with the offsets of what it is sent, so they outlive the worker.
+    """
+
+    __slots__ = ("_positions",)
+
+    def __init__(self, positions: Mapping[str, int] | None = None) -> None:
+        self._positions = dict(positions or {})
+
+    def __str__(self) -> str:
+        """Return what follows the number in an offset."""
+        if not self._positions:
+            return ""
+        return "".join(f".{log}:{at}" for log, at in self._positions.items())
+
+    def note(self, log: str, position: int) -> None:
+        """Note how far the client is, with what it is sent from now on."""
+        if log in self._positions or len(self._positions) < MAX_MARKS:
+            self._positions[log] = position
+
+    def along(self, log: str, positions: Sequence[int]) -> list[str]:
+        """Note that events bring a log to these positions; return what each says."""
+        self._positions.pop(log, None)
+        others = str(self)
+        self.note(log, positions[-1])
+        return [f"{others}.{log}:{position}" for position in positions]
+
+    def forget(self, log: str) -> None:
+        """Forget a log that has ended for the client."""
+        self._positions.pop(log, None)
+
+    def hand_over(self) -> dict[str, int]:
+        """Return what other marks are made of, in another worker."""
+        return dict(self._positions)
 
 
 def read_offset(offset: str | None) -> Seen | None:

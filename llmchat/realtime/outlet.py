@@ -12,7 +12,7 @@ from enum import Enum, auto
 from itertools import zip_longest
 from typing import Any, Protocol
 
-from .offsets import marked
+from .offsets import Marks
 from .replay import Messages, Replay
 from .socketio.connection import encode_ack, encode_event
 
@@ -110,7 +110,7 @@ class Outlet:
         self._calls: dict[int, asyncio.Future[Answer]] = {}
         self._next_call = 0
         self.connection = 0
-        self.marks: dict[str, int] = {}
+        self.marks = Marks()
         self.forget: Callable[[], None] = _nothing
         self.line: Line | None = line
         self.replay = Replay() if recoverable else None
@@ -141,7 +141,7 @@ class Outlet:
         if replay is None:
             self._send(encode_event(self._namespace, name, args))
             return
-        offset = replay.next_offset() + marked(self.marks)
+        offset = f"{replay.next_offset()}{self.marks}"
         messages = encode_event(self._namespace, name, (*args, offset))
         self._keep_and_send(replay, messages, is_vital=name in self._vital)
 
@@ -283,13 +283,14 @@ class Outlet:
     def hand_over(self) -> list[Any]:
         """Return what `take_over` needs in another worker; this one sends no more."""
         replay = None if self.replay is None else self.replay.hand_over()
-        state = [replay, self._next_call, self.connection, self.marks]
+        state = [replay, self._next_call, self.connection, self.marks.hand_over()]
         self.detach()
         return state
 
     def take_over(self, state: list[Any]) -> None:
         """Go on where the outlet of another worker has stopped."""
-        replay, self._next_call, self.connection, self.marks = state
+        replay, self._next_call, self.connection, marks = state
+        self.marks = Marks(marks)
         self.replay = None if replay is None else Replay.taken_over(replay)
 
     def _end_absence(self) -> None:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
-from .offsets import marked
+from .offsets import Marks
 from .outlet import DisconnectedError, Outlet, Standing
 from .request import Handshake
 from .tasks import Tasks
@@ -118,6 +118,11 @@ class Socket:
         """Return whether to go on; if not, merge what you can, and `drain`."""
         return self._outlet.writable
 
+    @property
+    def marks(self) -> Marks:
+        """Return how far the client is with what is stored: it outlives this worker."""
+        return self._outlet.marks
+
     # Out.
 
     def emit(self, name: str, *args: Any, volatile: bool = False) -> None:
@@ -145,27 +150,9 @@ class Socket:
     ) -> None:
         """Send an event for each of `arguments`: one or more of them, JSON already.
 
-        `marks`: how far the client is with each of them, from `marks_of`.
+        `marks` say how far the client is with each of them.
         """
         self._outlet.emit_prepared(prepared, arguments, marks)
-
-    # What outlives the worker: how far the client is with logs that are stored.
-
-    def mark(self, log: str, position: int) -> None:
-        """Note how far the client is with a log, with what it is sent from now on."""
-        self._outlet.marks[log] = position
-
-    def marks_of(self, log: str, positions: Sequence[int]) -> list[str]:
-        """Note that events bring a log to these positions; return their marks."""
-        marks = self._outlet.marks
-        marks.pop(log, None)
-        others = marked(marks)
-        marks[log] = positions[-1]
-        return [f"{others}.{log}:{position}" for position in positions]
-
-    def unmark(self, log: str) -> None:
-        """Forget a log that has ended for the client."""
-        self._outlet.marks.pop(log, None)
 
     async def drain(self) -> None:
         """Wait while the client lags, or is absent and has much to catch up with.

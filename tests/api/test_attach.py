@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from llmchat.database import in_database
 from llmchat.errors import refusal
 from llmchat.models import Message
 from llmchat.providers.types import ChatMessage, Finished, FinishReason, Options, Usage
+from llmchat.realtime.offsets import Marks
 from tests.support.chat_fixtures import User, events_of, until
 
 START, TOKEN = "llm:stream:start", "llm:stream:token"
@@ -42,6 +43,7 @@ class Client:
         self.acks: list[dict[str, Any]] = []
         self.is_closed = False
         self.is_absent = False
+        self.marks = Marks()
         self.may_go_on: asyncio.Event | None = None
         self.on_token: Callable[[int], None] = lambda number: None
         self._lag = lag
@@ -72,7 +74,9 @@ class Client:
     def prepare(self, name: str) -> str:
         return f'"{name}":'
 
-    def emit_prepared(self, prepared: str, *arguments: str) -> None:
+    def emit_prepared(
+        self, prepared: str, *arguments: str, marks: Sequence[str] = ()
+    ) -> None:
         for one in arguments:
             self.events += json.loads(f"{{{prepared}{one}}}").items()
             self.on_token(len(self.tokens))

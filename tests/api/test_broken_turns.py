@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from llmchat.answers import runtime
 from llmchat.api.namespace import ChatNamespace
 from llmchat.api.visitors import Visitor
 from llmchat.books.writer import Books
+from llmchat.realtime.offsets import Marks
 
 
 class Heard:
@@ -24,6 +26,7 @@ class Heard:
 
     def __init__(self, user_id: int) -> None:
         self.data = Visitor(Verified(user_id, time.time() + 60))
+        self.marks = Marks()
         self.events: list[tuple[str, Any]] = []
         self.acks: list[Any] = []
 
@@ -33,7 +36,9 @@ class Heard:
     def prepare(self, name: str) -> str:
         return f'"{name}":'
 
-    def emit_prepared(self, prepared: str, *arguments: str) -> None:
+    def emit_prepared(
+        self, prepared: str, *arguments: str, marks: Sequence[str] = ()
+    ) -> None:
         if self.is_broken:
             raise RuntimeError("a secret")
         for one in arguments:
