@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
@@ -165,16 +165,11 @@ class SocketReader:
 
 
 def log_of(message_id: UUID) -> str:
-    """Return what an answer is called where a client says how far it has that."""
-    return urlsafe_b64encode(message_id.bytes).decode().rstrip("=")
+    """Return what an answer is called where a client says how far it has that.
 
-
-def message_of(log: str) -> UUID | None:
-    """Return the answer that is called so, None where that is none."""
-    try:
-        return UUID(bytes=urlsafe_b64decode(log + "=="))
-    except ValueError:
-        return None
+    It goes with each token, so it is short: unique among the answers of one user.
+    """
+    return urlsafe_b64encode(message_id.bytes[-6:]).decode()
 
 
 def emit(socket: Socket, happened: StreamEvent) -> None:

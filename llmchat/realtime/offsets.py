@@ -13,8 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-# Of one socket; the client is told no more of them.
-MAX_MARKS = 32
+# Of one socket. They go with each event, so of further logs nothing is said.
+MAX_MARKS = 8
 _MARK = re.compile(r"([A-Za-z0-9_-]{1,40}):([0-9]{1,15})")
 
 
