@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -12,15 +10,21 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError
 
 from accounts.errors import AccountError
-from llmchat import conf
 from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.answers import runtime
-from llmchat.answers.answer import cancel_stream, find_stream, start_answer
-from llmchat.answers.events import Cancelled, Done, End, Failed
-from llmchat.answers.live_stream import LiveStream
+from llmchat.answers.answer import (
+    cancel_stream,
+    find_elsewhere,
+    find_stream,
+    is_heard,
+    start_answer,
+)
+from llmchat.answers.events import Cancelled, Done, Failed
+from llmchat.answers.log import AnswerLog
 from llmchat.api.acks import accept, accept_attached, reject
 from llmchat.api.floods import Floods, claimed_user
-from llmchat.api.socket_reader import SocketReader, emit
+from llmchat.api.listening import cancel_elsewhere, confirm, listen
+from llmchat.api.socket_reader import emit
 from llmchat.api.validation import (
     ATTACH_FIELDS,
     CANCEL_FIELDS,
@@ -36,16 +40,14 @@ from llmchat.api.visitors import (
     error_data,
     leave_when_idle,
     most_sockets,
-    no_longer_welcome,
     refused,
     room_of,
     visitor_of,
 )
+from llmchat.api.watch import LOOK, Watch
 from llmchat.api.wire import NAMES, shortened
 from llmchat.errors import ChatError, refusal
 from llmchat.realtime import Ack, ConnectionRefused, Namespace, Socket, event
-
-logger = logging.getLogger(__name__)
 
 ATTACH = "llm:stream:attach"
 CANCEL = "llm:stream:cancel"
@@ -61,7 +63,7 @@ class ChatNamespace(Namespace):
 
     def __init__(self) -> None:
         super().__init__()
-        self._watch: asyncio.Task[None] | None = None
+        self._watch = Watch(self)
         self._floods = Floods()
 
     async def on_connect(self, socket: Socket) -> None:
@@ -80,11 +82,10 @@ class ChatNamespace(Namespace):
         self._check_blocked(user_id)
         self._make_room(user_id)
         # Not every server tells of its start, after which the books are put right.
-        runtime.get()
+        runtime.get().on(LOOK, self._watch.look)
         socket.data = Visitor(verified)
         socket.join(room_of(user_id))
-        if self._watch is None or self._watch.done():
-            self._watch = asyncio.create_task(self._watch_tokens())
+        self._watch.ensure_running()
 
     async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
         """Called when a client comes back: it must still be the same user's."""
@@ -128,12 +129,11 @@ class ChatNamespace(Namespace):
     def _turn_away(self, socket: Socket, name: Any, args: tuple[Any, ...]) -> bool:
         """Disconnect a user who is blocked; obey a cancel of what is running."""
         session_id = readable_session_id(args[0] if args else None)
-        if name == CANCEL and session_id is not None:
-            streams = runtime.get().streams
-            if streams.find(visitor_of(socket).user_id, session_id) is not None:
-                return True
+        user_id = visitor_of(socket).user_id
+        if name == CANCEL and session_id and is_heard(user_id, session_id):
+            return True
         if socket.connected:
-            wait_s = self._floods.blocked_for(visitor_of(socket).user_id)
+            wait_s = self._floods.blocked_for(user_id)
             error = refusal("rate_limited", retry_after=wait_s)
             emit(socket, Failed(session_id, error))
             socket.close_transport()
@@ -184,7 +184,7 @@ class ChatNamespace(Namespace):
             _refuse(socket, args, exc, ack)
             leave_when_idle(socket, exc)
             return
-        reader = _listen(socket, stream, is_owner=True)
+        reader = listen(socket, stream, is_owner=True)
         reader.when_started(partial(accept, ack, stream))
         start_answer(turn, stream)
 
@@ -201,7 +201,7 @@ class ChatNamespace(Namespace):
         try:
             await check_welcome(socket)
             fields = validated(ATTACH_FIELDS, args[0] if args else None)
-            stream = find_stream(
+            stream = await find_stream(
                 visitor_of(socket).user_id,
                 message_id=fields.get("messageId"),
                 session_id=fields.get("sessionId"),
@@ -214,7 +214,7 @@ class ChatNamespace(Namespace):
         if stream.end is not None:
             accept_attached(ack, stream, None)
             return
-        reader = _listen(socket, stream, is_owner=False)
+        reader = listen(socket, stream, is_owner=False)
         # What it has not been sent yet is not to come behind the text that has it.
         reader.flush()
         reader.when_started(partial(accept_attached, ack, stream))
@@ -231,54 +231,24 @@ class ChatNamespace(Namespace):
         stream = cancel_stream(user_id=user_id, session_id=session_id)
         if stream is not None:
             # It hears of the end, once, as those that heard the stream before.
-            _listen(socket, stream, is_owner=False)
-            socket.spawn(_confirm(stream, ack))
+            listen(socket, stream, is_owner=False)
+            socket.spawn(confirm(stream, ack))
             return
-        ending = runtime.get().streams.find(user_id, session_id)
-        socket.spawn(_too_late(socket, args, ending, ack))
-
-    async def _watch_tokens(self) -> None:
-        """Send away whose token, key or account has ended while they were silent."""
-        while self.sockets or self.absent:
-            await asyncio.sleep(conf.get().ping_interval_ms / 2000)
+        ending: AnswerLog | None = runtime.get().streams.find(user_id, session_id)
+        if ending is None:
             try:
-                # Says nothing of those who join while it is awaited.
-                leaving = await no_longer_welcome(self.sockets)
-            except (DatabaseError, InterfaceError) as exc:
-                logger.warning("no check of users, no database: %s", exc)
-                continue
-            for socket in leaving:
-                socket.close_transport()
-
-
-def _listen(socket: Socket, stream: LiveStream, *, is_owner: bool) -> SocketReader:
-    """Let a socket hear an answer, once."""
-    running = visitor_of(socket).running
-    reader = running.get(stream)
-    if reader is None:
-        ended = partial(_ended, socket, stream)
-        reader = SocketReader(socket, stream, ended, is_owner=is_owner)
-        running[stream] = reader
-        stream.join(reader)
-    return reader
-
-
-def _ended(socket: Socket, stream: LiveStream, end: End) -> None:
-    visitor_of(socket).running.pop(stream, None)
-    leave_when_idle(socket, end.error if isinstance(end, Failed) else None)
-
-
-async def _confirm(stream: LiveStream, ack: Ack | None) -> None:
-    """Answer whoever has cancelled a stream, behind its end."""
-    await stream.ended.wait()
-    if stream.begun is None:
-        reject(ack, refusal("stream_not_found"))
-    else:
-        accept(ack, stream)
+                ending = await find_elsewhere(user_id, session_id)
+                if ending is not None and await cancel_elsewhere(socket, ending):
+                    socket.spawn(confirm(ending, ack))
+                    return
+            except ChatError as exc:
+                _refuse(socket, args, exc, ack)
+                return
+        socket.spawn(_too_late(socket, args, ending, ack))
 
 
 async def _too_late(
-    socket: Socket, args: tuple[Any, ...], ending: LiveStream | None, ack: Ack | None
+    socket: Socket, args: tuple[Any, ...], ending: AnswerLog | None, ack: Ack | None
 ) -> None:
     """Refuse to cancel what is not running, behind the end of what was."""
     if ending is not None:
