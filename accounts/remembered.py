@@ -94,6 +94,12 @@ class RememberedKeys(Kept[str, "ApiKey"]):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(attrgetter("digest"), clock)
 
+    def forget_of(self, user_id: int) -> None:
+        """Drop the keys of a user."""
+        for digest, (_, row) in list(self._rows.items()):
+            if row.user_id == user_id:
+                self.forget(digest)
+
 
 remembered = Remembered()
 remembered_keys = RememberedKeys()

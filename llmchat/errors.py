@@ -35,6 +35,7 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "address_not_configured": (503, "The address of {label} is not configured"),
     "price_not_configured": (503, "The price of this provider is not configured"),
     "draining": (503, "The server is about to restart, try again in a moment"),
+    "interrupted": (503, "The server that wrote this answer has stopped"),
     "not_ready": (503, "Not ready"),
     "database_unavailable": (503, "The database is not available, try again soon"),
 }

@@ -29,8 +29,10 @@ from llmchat.answers.events import (
 from llmchat.answers.follower import Follower
 from llmchat.answers.generation import Generation
 from llmchat.answers.live_stream import LiveStream
+from llmchat.answers.log import AnswerLog
 from llmchat.books.begin import StartUnknownError
 from llmchat.books.end import booked
+from llmchat.books.placed import Names
 from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.errors import ChatError, refusal
 from llmchat.models import AnswerState
@@ -81,6 +83,37 @@ def cancel_stream(*, user_id: int, session_id: str) -> LiveStream | None:
     return stream if stream.cancel() or stream.cancelled else None
 
 
+async def find_elsewhere(user_id: int, session_id: str) -> AnswerLog | None:
+    """Return the user's running stream of that name that another worker writes.
+
+    Raises: ChatError.
+    """
+    shared = runtime.get()
+    if shared.mailbox is None:
+        return None
+    return await shared.mirrors.find_running(user_id, session_id)
+
+
+def is_heard(user_id: int, session_id: str) -> bool:
+    """Return whether a user's stream is known to run; nothing is asked."""
+    shared = runtime.get()
+    if shared.streams.find(user_id, session_id) is not None:
+        return True
+    return shared.mirrors.heard(user_id, session_id) is not None
+
+
+async def running_streams(user_id: int) -> list[Started]:
+    """Return the starts of the user's running streams, the oldest first.
+
+    Raises: ChatError.
+    """
+    shared = runtime.get()
+    if shared.mailbox is not None:
+        return await shared.mirrors.running_of(user_id)
+    streams = shared.streams.of_user(user_id)
+    return [stream.started for stream in streams if stream.started is not None]
+
+
 def no_stream() -> ChatError:
     """Return the refusal of what is asked of an answer that is not being written."""
     return refusal("stream_not_found", text="No such answer is being written")
@@ -92,26 +125,30 @@ async def find_stream(
     message_id: UUID | None = None,
     session_id: str | None = None,
     conversation_id: UUID | None = None,
-) -> LiveStream:
+) -> AnswerLog:
     """Return the user's stream of these names that runs or has just ended.
+
+    Another worker's is a mirror. Whoever wants to read joins it at once.
 
     Raises: ChatError `bad_request`, `stream_not_found`, `too_many_streams`.
     """
     if message_id is None and session_id is None and conversation_id is None:
         text = "messageId, sessionId or conversationId must name the answer"
         raise refusal("bad_request", text=text)
+    names = Names(message_id, session_id, conversation_id)
 
     def is_meant(stream: LiveStream) -> bool:
-        if session_id not in (None, stream.session_id):
-            return False
         begun = stream.begun
         if begun is None:
-            return message_id is None and conversation_id is None
-        if message_id not in (None, begun.message_id):
-            return False
-        return conversation_id in (None, begun.conversation_id)
+            is_named = message_id is None and conversation_id is None
+            return is_named and session_id == stream.session_id
+        return names.are_of(stream.session_id, begun.message_id, begun.conversation_id)
 
-    stream = runtime.get().streams.followed(user_id, is_meant)
+    shared = runtime.get()
+    stream: AnswerLog | None = shared.streams.followed(user_id, is_meant)
+    is_sure = stream is not None and (stream.end is None or message_id is not None)
+    if not is_sure:
+        stream = await shared.mirrors.find(user_id, names, stream)
     if stream is None:
         raise no_stream()
     if stream.is_full:

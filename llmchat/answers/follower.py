@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 
 from llmchat.answers.events import End, Failed, Started
-from llmchat.answers.live_stream import MAX_BEHIND_CHARS, LiveStream
+from llmchat.answers.log import MAX_BEHIND_CHARS, AnswerLog
 
 
 class Follower:
-    """Reads an answer from a part on; `at` is the number of those it has read."""
+    """Reads an answer from a character on; `at` is how many of them it has read.
 
-    __slots__ = ("_change", "_chars", "_end", "_stream", "at")
+    However the text came in pieces: its characters are the same on every worker.
+    """
 
-    def __init__(self, stream: LiveStream, at: int = 0) -> None:
-        self.at = at
+    __slots__ = ("_change", "_end", "_part", "_skip", "_stream", "at")
+
+    def __init__(self, stream: AnswerLog, at: int = 0) -> None:
         self._stream = stream
-        self._chars = sum(map(len, stream.parts[:at]))
         self._end = stream.end
         self._change: asyncio.Future[None] | None = None
+        self.at = self._part = self._skip = 0
+        self.seek(at)
         if self._end is None:
             stream.join(self)
 
@@ -28,6 +31,18 @@ class Follower:
     def session_id(self) -> str:
         """Return what the answer's client calls it."""
         return self._stream.session_id
+
+    def seek(self, at: int) -> None:
+        """Read on from that character, which is not beyond the text."""
+        parts, left = self._stream.parts, at
+        self.at, self._part = at, len(parts)
+        for part, text in enumerate(parts):
+            if left < len(text):
+                self._part = part
+                break
+            left -= len(text)
+        # What was read already of the next piece.
+        self._skip = left
 
     async def started(self) -> Started:
         """Wait until the answer has begun.
@@ -40,15 +55,21 @@ class Follower:
             await self._changed()
         return self._stream.started
 
+    async def ready(self) -> None:
+        """Wait until there is something to read, or nothing any more."""
+        while self.at == self._stream.chars and self._end is None:
+            await self._changed()
+
     async def read(self) -> list[str]:
         """Return the next pieces of text, merged where they are many; [] at the end."""
+        await self.ready()
         stream = self._stream
-        while self.at == len(stream.parts) and self._end is None:
-            await self._changed()
-        texts = stream.parts[self.at :]
-        if self.behind > MAX_BEHIND_CHARS:
+        texts = stream.parts[self._part :]
+        if self._skip:
+            texts[0] = texts[0][self._skip :]
+        if stream.chars - self.at > MAX_BEHIND_CHARS:
             texts = ["".join(texts)]
-        self.at, self._chars = len(stream.parts), stream.chars
+        self.at, self._part, self._skip = stream.chars, len(stream.parts), 0
         stream.look_again()
         return texts
 
@@ -86,7 +107,7 @@ class Follower:
     @property
     def behind(self) -> int:
         """Return how many characters of the text it has not taken."""
-        return self._stream.chars - self._chars
+        return self._stream.chars - self.at
 
     @property
     def is_away(self) -> bool:

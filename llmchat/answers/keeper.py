@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from llmchat.answers.events import End, Started
-from llmchat.answers.live_stream import LiveStream
+from llmchat.answers.log import AnswerLog
 
 # A socket that moves to another worker has so long to follow the answer from there.
 KEEP_S = 5.0
@@ -14,7 +14,7 @@ KEEP_S = 5.0
 class Keeper:
     """Keeps an answer going for `KEEP_S`, though nobody may read it."""
 
-    def __init__(self, stream: LiveStream) -> None:
+    def __init__(self, stream: AnswerLog) -> None:
         stream.join(self)
         asyncio.get_running_loop().call_later(KEEP_S, stream.leave, self)
 

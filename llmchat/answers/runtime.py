@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,8 @@ from django.db import DatabaseError, InterfaceError
 from llmchat import conf, log_fields, metrics, tracing
 from llmchat.answers.checkpoints import Checkpoints
 from llmchat.answers.ends import STORE_S, Ends
+from llmchat.answers.mirrors import Mirrors
+from llmchat.answers.owner import Owner
 from llmchat.answers.streams import LiveStream, Streams
 from llmchat.books.sweep import sweep
 from llmchat.books.workers import worker_id
@@ -39,6 +41,8 @@ _SHUTDOWN_S = 10.0
 _CUT_OFF_S = STORE_S + 1.0
 # How often this process looks for answers of others that have died.
 SWEEP_S = 30.0
+# What all workers are told: answers that are to be cancelled.
+CANCEL = "answers.cancel"
 
 
 class Runtime:
@@ -54,6 +58,11 @@ class Runtime:
         self.ends = Ends(self.books)
         self.checkpoints = Checkpoints(self.streams, self.books)
         self.mailbox = open_mailbox(worker_id())
+        # What other workers write, and what they follow of this one's.
+        self.mirrors = Mirrors(self.mailbox)
+        self.owner = Owner(self.mailbox, self.streams) if self.mailbox else None
+        self._hearing: dict[str, Callable[[Any], None]] = {}
+        self.on(CANCEL, self._cancel)
         self.closing = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._sweeping = loop.create_task(self._keep_sweeping())
@@ -64,6 +73,28 @@ class Runtime:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def on(self, name: str, hear: Callable[[Any], None]) -> None:
+        """Let `hear(body)` be called with what all workers are told by this name."""
+
+        async def heard(sender: str, body: Any) -> None:
+            hear(body)
+
+        self._hearing[name] = hear
+        if self.mailbox is not None:
+            self.mailbox.on(name, heard)
+
+    def tell(self, name: str, body: Any) -> None:
+        """Tell all workers, this one first; to the others it may be lost."""
+        if name in self._hearing:
+            self._hearing[name](body)
+        if self.mailbox is not None and not self.closing:
+            self.mailbox.tell_everybody(name, body)
+
+    def _cancel(self, message_ids: Collection[str]) -> None:
+        for stream in self.streams.running():
+            if stream.begun is not None and str(stream.begun.message_id) in message_ids:
+                stream.cancel()
 
     def written(self) -> frozenset[UUID]:
         """Return the answers that this process writes, or has yet to store."""
@@ -87,6 +118,7 @@ class Runtime:
         They have `LLMCHAT_DRAIN_S` for it, or until `hurry` is set.
         """
         self.closing = True
+        self.mirrors.begin_to_close()
         running = self.streams.running()
         if not running:
             return
@@ -122,6 +154,9 @@ class Runtime:
         await self.books.close()
         await self.client.aclose()
         await self.local_model.stop()
+        self.mirrors.close()
+        if self.owner is not None:
+            await self.owner.close()
         if self.mailbox is not None:
             await self.mailbox.close()
         await tracing.stop()
@@ -173,17 +208,19 @@ def timeouts() -> Timeouts:
 
 
 def cancel_soon(message_ids: Collection[UUID]) -> None:
-    """Cancel those of the answers that this process writes; from any thread."""
+    """Cancel answers, whichever worker writes them; from any thread.
+
+    Another worker that does not hear of it finds it at its next checkpoint.
+    """
+    if message_ids:
+        tell_soon(CANCEL, [str(ident) for ident in message_ids])
+
+
+def tell_soon(name: str, body: Any) -> None:
+    """Tell all workers something, from any thread; nobody where this is none."""
     current = _runtime
-    if current is None or current.loop.is_closed():
-        return
-    current.loop.call_soon_threadsafe(_cancel, current, message_ids)
-
-
-def _cancel(current: Runtime, message_ids: Collection[UUID]) -> None:
-    for stream in current.streams.running():
-        if stream.begun is not None and stream.begun.message_id in message_ids:
-            stream.cancel()
+    if current is not None and not current.loop.is_closed():
+        current.loop.call_soon_threadsafe(current.tell, name, body)
 
 
 async def startup() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmchat.answers.live_stream import LiveStream
+from llmchat.answers.log import AnswerLog
 from llmchat.api.wire import place, standing
 from llmchat.errors import ChatError, refusal
 from llmchat.realtime import Ack
@@ -17,16 +17,16 @@ def reject(ack: Ack | None, error: ChatError) -> None:
         ack(answer)
 
 
-def accept(ack: Ack | None, stream: LiveStream, error: ChatError | None = None) -> None:
+def accept(ack: Ack | None, stream: AnswerLog, error: ChatError | None = None) -> None:
     """Say where the answer is that has begun, or has been cancelled."""
     if error is not None:
         reject(ack, error)
     elif ack is not None:
-        assert stream.begun is not None
-        ack({"ok": True, **place(stream.begun)})
+        assert stream.started is not None
+        ack({"ok": True, **place(stream.started)})
 
 
-def accept_attached(ack: Ack, stream: LiveStream, error: ChatError | None) -> None:
+def accept_attached(ack: Ack, stream: AnswerLog, error: ChatError | None) -> None:
     """Hand over the text so far; what follows it is heard.
 
     `error` is why the answer has not begun, which is told to whoever asked for it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import orjson
@@ -95,9 +96,10 @@ def quiet(response: Answer, error: ChatError) -> Answer:
 class EventStream(StreamingHttpResponse):
     """Server-sent events, named and shaped as the events of Socket.IO.
 
-    The id of each is the number of pieces of text that its client has by then; that of
-    the end is `END_ID`. The response leaves the answer as soon as its client is gone,
-    which a plain streaming response leaves to chance.
+    The id of each is the number of characters that its client has by then, so that any
+    worker can go on behind it; that of the end is `END_ID`. The response leaves the
+    answer as soon as its client is gone, which a plain streaming response leaves to
+    chance.
     """
 
     def __init__(self, encoded: AsyncGenerator[bytes, None]) -> None:
@@ -135,14 +137,19 @@ async def _numbered(
         yield b":\n\n" if started is None else _encode(started, str(follower.at))
         begin = f"event: {NAMES[Token]}\ndata: {token_begin(follower.session_id)}"
         while texts := await follower.read():
-            first = follower.at - len(texts) + 1
+            ends = accumulate(map(len, texts), initial=follower.at - _chars(texts))
+            next(ends)
             yield "".join(
-                f"{begin}{rest}\nid: {number}\n\n"
-                for number, rest in enumerate(token_rests(texts), first)
+                f"{begin}{rest}\nid: {at}\n\n"
+                for at, rest in zip(ends, token_rests(texts), strict=True)
             ).encode()
         yield _encode(await follower.ended(), END_ID)
     finally:
         await follower.leave()
+
+
+def _chars(texts: list[str]) -> int:
+    return sum(map(len, texts))
 
 
 def _encode(event: StreamEvent, ident: str) -> bytes:

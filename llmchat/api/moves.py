@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.db import DatabaseError, InterfaceError
+
 from accounts.verified import Verified
 from llmchat.answers.answer import find_stream
-from llmchat.answers.events import End, Failed
+from llmchat.answers.events import Failed
 from llmchat.answers.keeper import Keeper
-from llmchat.answers.live_stream import LiveStream
-from llmchat.api.socket_reader import SocketReader, emit, message_of
-from llmchat.api.visitors import Visitor, leave_when_idle, visitor_of
+from llmchat.api.listening import listen
+from llmchat.api.socket_reader import emit, log_of
+from llmchat.api.visitors import Visitor, visitor_of
+from llmchat.books.placed import latest_answers
+from llmchat.database import read_database
 from llmchat.errors import ChatError
 from llmchat.realtime import ConnectionRefused, Namespace, Socket
 
@@ -41,7 +44,7 @@ class MovingNamespace(Namespace):
         for reader in running.values():
             reader.hurry()
         return all(
-            stream.begun is not None and reader.is_at_rest
+            stream.started is not None and reader.is_at_rest
             for stream, reader in running.items()
         )
 
@@ -53,8 +56,8 @@ class MovingNamespace(Namespace):
         visitor = visitor_of(socket)
         heard = []
         for stream, reader in visitor.running.items():
-            assert stream.begun is not None
-            ident = stream.begun.message_id.hex
+            assert stream.started is not None
+            ident = stream.started.message_id.hex
             heard.append([ident, stream.session_id, reader.position, reader.is_owner])
             Keeper(stream)
             stream.leave(reader)
@@ -84,9 +87,22 @@ class MovingNamespace(Namespace):
     def revived(self, socket: Socket, marks: Mapping[str, int]) -> None:
         """Called when it has its socket back: go on from what is stored."""
         for log, position in marks.items():
-            message_id = message_of(log)
-            if message_id is not None:
-                socket.spawn(_hear(socket, message_id, position))
+            socket.marks.note(log, position)
+        if marks:
+            socket.spawn(_hear_all(socket, marks))
+
+
+async def _hear_all(socket: Socket, marks: Mapping[str, int]) -> None:
+    """Hear the answers that the client was being told when its worker ended."""
+    user_id = visitor_of(socket).user_id
+    try:
+        latest = await read_database(latest_answers, user_id)
+    except (DatabaseError, InterfaceError) as exc:
+        logger.warning("a socket has nothing of its answers, no database: %s", exc)
+        return
+    for message_id in latest:
+        if log_of(message_id) in marks:
+            socket.spawn(_hear(socket, message_id, marks[log_of(message_id)]))
 
 
 async def _hear(
@@ -106,25 +122,3 @@ async def _hear(
             emit(socket, Failed(session_id, exc))
         return
     listen(socket, stream, is_owner=is_owner, behind=stream.text[position:])
-
-
-def listen(
-    socket: Socket, stream: LiveStream, *, is_owner: bool, behind: str = ""
-) -> SocketReader:
-    """Let a socket hear an answer, once; `behind` is what it lacks of its text."""
-    running = visitor_of(socket).running
-    reader = running.get(stream)
-    if reader is None:
-        ended = partial(_ended, socket, stream)
-        reader = SocketReader(socket, stream, ended, is_owner=is_owner, behind=behind)
-        if stream.end is not None:
-            reader.end(stream.end)
-            return reader
-        running[stream] = reader
-        stream.join(reader)
-    return reader
-
-
-def _ended(socket: Socket, stream: LiveStream, end: End) -> None:
-    visitor_of(socket).running.pop(stream, None)
-    leave_when_idle(socket, end.error if isinstance(end, Failed) else None)

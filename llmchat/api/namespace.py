@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -12,15 +10,21 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError
 
 from accounts.errors import AccountError
-from llmchat import conf
 from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.answers import runtime
-from llmchat.answers.answer import cancel_stream, find_stream, start_answer
+from llmchat.answers.answer import (
+    cancel_stream,
+    find_elsewhere,
+    find_stream,
+    is_heard,
+    start_answer,
+)
 from llmchat.answers.events import Cancelled, Done, Failed
-from llmchat.answers.live_stream import LiveStream
+from llmchat.answers.log import AnswerLog
 from llmchat.api.acks import accept, accept_attached, reject
 from llmchat.api.floods import Floods, claimed_user
-from llmchat.api.moves import MovingNamespace, listen
+from llmchat.api.listening import cancel_elsewhere, confirm, listen
+from llmchat.api.moves import MovingNamespace
 from llmchat.api.socket_reader import emit
 from llmchat.api.validation import (
     ATTACH_FIELDS,
@@ -37,16 +41,14 @@ from llmchat.api.visitors import (
     error_data,
     leave_when_idle,
     most_sockets,
-    no_longer_welcome,
     refused,
     room_of,
     visitor_of,
 )
+from llmchat.api.watch import LOOK, Watch
 from llmchat.api.wire import NAMES, shortened
 from llmchat.errors import ChatError, refusal
 from llmchat.realtime import Ack, ConnectionRefused, Socket, event
-
-logger = logging.getLogger(__name__)
 
 ATTACH = "llm:stream:attach"
 CANCEL = "llm:stream:cancel"
@@ -62,7 +64,7 @@ class ChatNamespace(MovingNamespace):
 
     def __init__(self) -> None:
         super().__init__()
-        self._watch: asyncio.Task[None] | None = None
+        self._watch = Watch(self)
         self._floods = Floods()
 
     async def on_connect(self, socket: Socket) -> None:
@@ -81,7 +83,7 @@ class ChatNamespace(MovingNamespace):
         self._check_blocked(user_id)
         self._make_room(user_id)
         # Not every server tells of its start, after which the books are put right.
-        runtime.get()
+        runtime.get().on(LOOK, self._watch.look)
         socket.data = Visitor(verified)
         socket.join(room_of(user_id))
         self.keep_watch()
@@ -128,12 +130,11 @@ class ChatNamespace(MovingNamespace):
     def _turn_away(self, socket: Socket, name: Any, args: tuple[Any, ...]) -> bool:
         """Disconnect a user who is blocked; obey a cancel of what is running."""
         session_id = readable_session_id(args[0] if args else None)
-        if name == CANCEL and session_id is not None:
-            streams = runtime.get().streams
-            if streams.find(visitor_of(socket).user_id, session_id) is not None:
-                return True
+        user_id = visitor_of(socket).user_id
+        if name == CANCEL and session_id and is_heard(user_id, session_id):
+            return True
         if socket.connected:
-            wait_s = self._floods.blocked_for(visitor_of(socket).user_id)
+            wait_s = self._floods.blocked_for(user_id)
             error = refusal("rate_limited", retry_after=wait_s)
             emit(socket, Failed(session_id, error))
             socket.close_transport()
@@ -232,41 +233,27 @@ class ChatNamespace(MovingNamespace):
         if stream is not None:
             # It hears of the end, once, as those that heard the stream before.
             listen(socket, stream, is_owner=False)
-            socket.spawn(_confirm(stream, ack))
+            socket.spawn(confirm(stream, ack))
             return
-        ending = runtime.get().streams.find(user_id, session_id)
+        ending: AnswerLog | None = runtime.get().streams.find(user_id, session_id)
+        if ending is None:
+            try:
+                ending = await find_elsewhere(user_id, session_id)
+                if ending is not None and await cancel_elsewhere(socket, ending):
+                    socket.spawn(confirm(ending, ack))
+                    return
+            except ChatError as exc:
+                _refuse(socket, args, exc, ack)
+                return
         socket.spawn(_too_late(socket, args, ending, ack))
 
     def keep_watch(self) -> None:
         """Look after the tokens of those who are here, from now on."""
-        if self._watch is None or self._watch.done():
-            self._watch = asyncio.create_task(self._watch_tokens())
-
-    async def _watch_tokens(self) -> None:
-        """Send away whose token, key or account has ended while they were silent."""
-        while self.sockets or self.absent:
-            await asyncio.sleep(conf.get().ping_interval_ms / 2000)
-            try:
-                # Says nothing of those who join while it is awaited.
-                leaving = await no_longer_welcome(self.sockets)
-            except (DatabaseError, InterfaceError) as exc:
-                logger.warning("no check of users, no database: %s", exc)
-                continue
-            for socket in leaving:
-                socket.close_transport()
-
-
-async def _confirm(stream: LiveStream, ack: Ack | None) -> None:
-    """Answer whoever has cancelled a stream, behind its end."""
-    await stream.ended.wait()
-    if stream.begun is None:
-        reject(ack, refusal("stream_not_found"))
-    else:
-        accept(ack, stream)
+        self._watch.ensure_running()
 
 
 async def _too_late(
-    socket: Socket, args: tuple[Any, ...], ending: LiveStream | None, ack: Ack | None
+    socket: Socket, args: tuple[Any, ...], ending: AnswerLog | None, ack: Ack | None
 ) -> None:
     """Refuse to cancel what is not running, behind the end of what was."""
     if ending is not None:

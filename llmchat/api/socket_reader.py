@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from llmchat.answers.events import End, Failed, Started, StreamEvent, Token
-from llmchat.answers.live_stream import LiveStream
+from llmchat.answers.log import AnswerLog
 from llmchat.api.wire import NAMES, payload, token_begin, token_rests
 from llmchat.errors import ChatError
 from llmchat.realtime import Socket
@@ -44,7 +44,7 @@ class SocketReader:
     def __init__(
         self,
         socket: Socket,
-        stream: LiveStream,
+        stream: AnswerLog,
         ended: Callable[[End], None],
         *,
         is_owner: bool,

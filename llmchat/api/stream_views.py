@@ -11,10 +11,9 @@ from rest_framework.response import Response
 
 from accounts.verified import Scope
 from llmchat.access.ratelimit import count_message, count_obeyed
-from llmchat.answers import runtime
-from llmchat.answers.answer import find_stream, no_stream
+from llmchat.answers.answer import find_stream, no_stream, running_streams
 from llmchat.answers.follower import Follower
-from llmchat.answers.live_stream import LiveStream
+from llmchat.answers.log import AnswerLog
 from llmchat.api.async_view import (
     END_ID,
     AsyncAPIView,
@@ -33,9 +32,8 @@ class StreamsView(AsyncAPIView):
 
     async def get(self, request: Request) -> Response:
         """List what the user may attach to, the oldest first."""
-        streams = runtime.get().streams.of_user(user_id_of(request))
-        listed = [started_fields(s.started) for s in streams if s.started is not None]
-        return Response({"streams": listed})
+        streams = await running_streams(user_id_of(request))
+        return Response({"streams": list(map(started_fields, streams))})
 
 
 class StreamView(AsyncAPIView):
@@ -54,7 +52,7 @@ class StreamView(AsyncAPIView):
         last = request.headers.get("Last-Event-ID", "")
         if last == END_ID:
             return HttpResponse(status=204)
-        at = _position(last, stream)
+        at = await _position(last, stream)
         started = None if last else stream.started
         return await follow(Follower(stream, at), started)
 
@@ -63,14 +61,21 @@ class StreamView(AsyncAPIView):
         sender = verified_of(request)
         count_obeyed(sender)
         stream = await _found(sender.user_id, message_id)
-        begun, is_over = stream.begun, stream.end is not None
-        if begun is None or is_over or not (stream.cancel() or stream.cancelled):
+        started = stream.started
+        if started is None or stream.end is not None:
             raise no_stream()
-        await stream.ended.wait()
-        return Response({"ok": True, **place(begun)})
+        # A mirror that nobody reads would not hear of the end.
+        follower = Follower(stream, stream.chars)
+        try:
+            if not await stream.stop():
+                raise no_stream()
+            await follower.ended()
+        finally:
+            await follower.leave()
+        return Response({"ok": True, **place(started)})
 
 
-async def _found(user_id: int, message_id: str) -> LiveStream:
+async def _found(user_id: int, message_id: str) -> AnswerLog:
     """Return the user's stream of that message.
 
     Raises: ChatError `stream_not_found`, `too_many_streams`.
@@ -82,14 +87,14 @@ async def _found(user_id: int, message_id: str) -> LiveStream:
     return await find_stream(user_id, message_id=ident)
 
 
-def _position(last: str, stream: LiveStream) -> int:
-    """Return how many pieces a client has, by the id of the last event that it got.
+async def _position(last: str, stream: AnswerLog) -> int:
+    """Return how many characters a client has, by the id of the last event it got.
 
     Raises: ChatError `bad_request`, where the stream has given no such id.
     """
     if not last:
         return 0
     is_number = last.isascii() and last.isdigit() and len(last) < 16
-    if not is_number or int(last) > len(stream.parts):
+    if not is_number or not await stream.reaches(int(last)):
         raise refusal("bad_request", text="Last-Event-ID is none of this stream's")
     return int(last)

@@ -15,7 +15,7 @@ from accounts.errors import AccountError
 from accounts.tokens import bearer_token, known, user_for_token
 from accounts.verified import Scope, Verified
 from llmchat import conf
-from llmchat.answers.live_stream import LiveStream
+from llmchat.answers.log import AnswerLog
 from llmchat.api.key_uses import store_uses
 from llmchat.api.socket_reader import SocketReader
 from llmchat.database import read_database
@@ -35,7 +35,7 @@ class Visitor:
     """
 
     verified: Verified
-    running: dict[LiveStream, SocketReader] = field(default_factory=dict)
+    running: dict[AnswerLog, SocketReader] = field(default_factory=dict)
     leaving: bool = False
     next_refusal_at: float = 0.0
 

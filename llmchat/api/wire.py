@@ -20,8 +20,7 @@ from llmchat.answers.events import (
     StreamEvent,
     Token,
 )
-from llmchat.answers.live_stream import LiveStream
-from llmchat.books.turn import Begun
+from llmchat.answers.log import AnswerLog
 
 NAMES: dict[type[StreamEvent], str] = {
     Started: "llm:stream:start",
@@ -51,7 +50,7 @@ def payload(event: StreamEvent) -> dict[str, Any]:
     return _fields(event) | {"timestamp": time.time_ns() // 1_000_000}
 
 
-def standing(stream: LiveStream) -> dict[str, Any]:
+def standing(stream: AnswerLog) -> dict[str, Any]:
     """Return what whoever attaches to an answer that has begun is told of it."""
     assert stream.started is not None
     answer = started_fields(stream.started) | {"text": stream.text}
@@ -131,7 +130,7 @@ def _failure(event: Failed) -> dict[str, Any]:
     return fields
 
 
-def place(of: Begun | Started | End) -> dict[str, str]:
+def place(of: Started | End) -> dict[str, str]:
     """Return where an answer is, and which message it answers."""
     return {
         "conversationId": str(of.conversation_id),

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from llmchat.answers import live_stream
+from llmchat.answers import log
 from llmchat.answers.answer import start_answer
 from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.answers.follower import Follower
+from llmchat.answers.live_stream import LiveStream
 from llmchat.books.turn import Outcome
 from llmchat.books.writer import Books
 from llmchat.database import in_database
@@ -115,7 +116,7 @@ async def test_a_whole_answer_cannot_be_cancelled_while_it_is_stored(
 async def test_an_answer_that_waits_for_its_reader_is_cancelled_at_once(
     user, provider, upstream, turn, monkeypatch, left
 ):
-    monkeypatch.setattr("llmchat.answers.live_stream.MAX_BEHIND_CHARS", 8)
+    monkeypatch.setattr("llmchat.answers.log.MAX_BEHIND_CHARS", 8)
     upstream.steps = ("0123456789", "more", asyncio.Event())
     with registered(user, turn()) as stream:
         follower = Follower(stream)
@@ -174,8 +175,8 @@ async def test_a_reader_that_breaks_takes_nobody_else_s_answer(
 
 
 def test_no_more_readers_than_allowed():
-    stream = live_stream.LiveStream(1, "s-1")
-    for _ in range(live_stream.MAX_READERS):
+    stream = LiveStream(1, "s-1")
+    for _ in range(log.MAX_READERS):
         assert not stream.is_full
         Follower(stream)
     assert stream.is_full

@@ -156,7 +156,7 @@ async def test_a_stream_is_listed_followed_and_gone_on_with(
             rest = [event async for event in events_of(response)]
         await owner.event("llm:stream:done", "s-1")
         over = await client.get(address, headers={"Last-Event-ID": rest[-1][2]})
-        wrong = await client.get(address, headers={"Last-Event-ID": "9"})
+        wrong = await client.get(address, headers={"Last-Event-ID": "10"})
         again = await client.get(address)
 
     start.pop("timestamp")
@@ -222,11 +222,11 @@ async def test_a_rest_client_that_hangs_up_cancels_only_what_nobody_else_hears(
         address, last = f"/llm/streams/{ack['messageId']}", {"Last-Event-ID": token[2]}
         async with client.stream("GET", address, headers=last) as response:
             rest = [event async for event in events_of(response)]
-    assert (start[2], token[1]["token"], token[2]) == ("0", "Hel", "1")
+    assert (start[2], token[1]["token"], token[2]) == ("0", "Hel", "3")
     assert ack["text"] == "Hel"
     assert done["fullResponse"] == "Hello"
     assert [(name, ident) for name, _, ident in rest] == [
-        ("llm:stream:token", "2"),
+        ("llm:stream:token", "5"),
         ("llm:stream:done", "end"),
     ]
     assert rest[0][1]["token"] == "lo"

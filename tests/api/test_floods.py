@@ -87,7 +87,11 @@ def chat(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Chat:
     values = dataclasses.replace(
         conf.get(), messages_per_minute=LIMIT, max_sockets_per_user=MOST
     )
-    running = SimpleNamespace(streams=SimpleNamespace(find=lambda user, name: None))
+    running = SimpleNamespace(
+        streams=SimpleNamespace(find=lambda user, name: None),
+        mirrors=None,
+        on=lambda name, hear: None,
+    )
     monkeypatch.setattr(visitors, "read_database", read)
     monkeypatch.setattr(visitors, "known", known)
     monkeypatch.setattr(namespaces, "count_message", count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from accounts.verified import Verified
 from llmchat import conf
 from llmchat.api import namespace as namespaces
-from llmchat.api import visitors
+from llmchat.api import visitors, watch
 from llmchat.api.namespace import ChatNamespace
 from tests.support.peers import Wire, joined, joined_again, serving, turns
 
@@ -45,9 +46,10 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Database:
     database = Database()
     monkeypatch.setattr(visitors, "read_database", database.read)
     monkeypatch.setattr(visitors, "known", _verified)
-    monkeypatch.setattr(namespaces.runtime, "get", lambda: None)
+    shared = SimpleNamespace(on=lambda name, hear: None)
+    monkeypatch.setattr(namespaces.runtime, "get", lambda: shared)
     values = dataclasses.replace(conf.get(), ping_interval_ms=20)
-    monkeypatch.setattr(namespaces.conf, "get", lambda: values)
+    monkeypatch.setattr(watch.conf, "get", lambda: values)
     return database
 
 
@@ -98,8 +100,8 @@ async def test_the_watch_starts_again_for_the_next_client(database: Database) ->
     peer, wire, _ = await joined(server, tokens(ANN))
     peer.lose_websocket(wire)
     database.release.set()
-    assert chat._watch is not None
-    await asyncio.wait_for(chat._watch, 5)
+    assert chat._watch.task is not None
+    await asyncio.wait_for(chat._watch.task, 5)
     database.active = set()
 
     _, bob, _ = await joined(server, tokens(BOB))

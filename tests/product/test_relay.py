@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from itertools import cycle
 from typing import Any, NamedTuple
 
 import httpx
@@ -19,6 +20,7 @@ from tests.support.redis_server import RedisServer
 SLOW = {"provider": "openai", "model": "scenario-trickle"}
 QUERY = {"EIO": "4", "transport": "polling"}
 LIMIT_S = 30.0
+ENDS = ("llm:stream:done", "llm:stream:error", "llm:stream:cancelled")
 
 
 class Pair(NamedTuple):
@@ -128,16 +130,12 @@ async def test_polls_and_posts_may_come_to_any_worker(
     await session.open(pair.one)
     await session.join(pair.two, pair.two)
     await session.post(pair.two, ask("polls"))
-    servers = (pair.two, pair.one) * 200
+    servers = cycle(pair)
     async with asyncio.timeout(LIMIT_S):
-        for server in servers:
-            if "2" in await session.poll(server):
+        while not (events := events_in(session.packets)) or events[-1][0] not in ENDS:
+            if "2" in await session.poll(next(servers)):
                 await session.post(pair.two, "3")
-            events = events_in(session.packets)
-            if events and events[-1][0] == "llm:stream:done":
-                break
-    assert text_of(events) == events[-1][1]["fullResponse"] != ""
-    assert [event[0] for event in events].count("llm:stream:start") == 1
+    assert_whole(events)
 
 
 async def test_a_websocket_takes_its_session_along(
@@ -148,7 +146,7 @@ async def test_a_websocket_takes_its_session_along(
     async with upgraded(session, pair.two) as websocket:
         await websocket.send(ask("upgrade"))
         events = await events_until_end(websocket)
-    assert text_of(events) == events[-1][1]["fullResponse"] != ""
+    assert_whole(events)
 
 
 async def test_an_unknown_session_of_a_worker_that_is_or_was_is_told(
@@ -206,6 +204,54 @@ async def test_a_client_comes_back_to_the_other_worker(
         assert await third.join(pair.two, auth={"pid": joined["pid"]}) == joined
 
 
+async def test_an_answer_goes_on_where_its_socket_moves_to(
+    pair: Pair, session: Session
+) -> None:
+    await session.open(pair.one)
+    await session.join(pair.one)
+    await session.post(pair.one, ask("moving"))
+    while not text_of(events_in(session.packets)):
+        await session.poll(pair.one)
+    async with upgraded(session, pair.two) as websocket:
+        later = await events_until_end(websocket)
+    assert_whole(events_in(session.packets) + later)
+
+
+async def test_an_answer_goes_on_for_a_client_that_comes_back_elsewhere(
+    pair: Pair, session: Session
+) -> None:
+    await session.open(pair.one)
+    joined = await session.join(pair.one)
+    await session.post(pair.one, ask("back"))
+    while not text_of(events_in(session.packets)):
+        await session.poll(pair.one)
+    events = events_in(session.packets)
+    async with httpx.AsyncClient(timeout=LIMIT_S) as http:
+        again = Session(http, session.account)
+        await again.open(pair.two)
+        auth = {"pid": joined["pid"], "offset": events[-1][-1]}
+        assert await again.join(pair.two, auth=auth) == joined
+        assert_whole(events + await polled_until_end(again, pair.two))
+
+
+def assert_whole(events: list[list[Any]]) -> None:
+    names = [event[0] for event in events]
+    assert names.count("llm:stream:start") == 1
+    assert names[-1] == "llm:stream:done", events[-1]
+    assert names.count("llm:stream:done") == 1
+    assert text_of(events) == events[-1][1]["fullResponse"] != ""
+
+
+async def polled_until_end(session: Session, server: LiveServer) -> list[list[Any]]:
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            if "2" in await session.poll(server):
+                await session.post(server, "3")
+            events = events_in(session.packets)
+            if events and events[-1][0] in ENDS:
+                return events
+
+
 async def test_a_foreign_pid_is_of_no_use(pair: Pair, session: Session) -> None:
     await session.open(pair.one)
     joined = await session.join(pair.one)
@@ -248,5 +294,5 @@ async def events_until_end(websocket: ClientConnection) -> list[list[Any]]:
                 await websocket.send("3")
             packets.append(frame)
             events = events_in(packets)
-            if events and events[-1][0] in ("llm:stream:done", "llm:stream:error"):
+            if events and events[-1][0] in ENDS:
                 return events

@@ -1,0 +1,79 @@
+"""The end of an answer as one worker tells another of it, without the text.
+
+The other has that already. Values are what msgpack takes.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from llmchat.answers.events import Cancelled, Done, End, Failed, Started
+from llmchat.books.extra import decoded, extra_of_answer
+from llmchat.errors import ChatError
+from llmchat.providers.types import ToolCall, Usage
+
+Fields = dict[str, Any]
+
+
+def pack_end(end: End) -> Fields:
+    """Return an end as another worker is told of it."""
+    fields: Fields = {"cost": None if end.cost is None else str(end.cost)}
+    if end.usage is not None:
+        usage = end.usage
+        fields["usage"] = [
+            *(usage.input_tokens, usage.output_tokens, usage.source),
+            *(usage.reasoning_tokens, usage.cached_tokens),
+        ]
+    match end:
+        case Done():
+            return fields | {
+                "kind": "done",
+                "provider": end.provider,
+                "model": end.model,
+                "finish": end.finish_reason,
+                # As JSON, which holds what no UTF-8 does.
+                "calls": extra_of_answer(end.tool_calls),
+            }
+        case Cancelled():
+            return fields | {"kind": "cancelled"}
+        case Failed(error=error):
+            return fields | {
+                "kind": "failed",
+                "error": [error.code, error.text, error.status, error.retry_after],
+                "isPartial": bool(end.partial),
+                "isPlaced": end.message_id is not None,
+            }
+
+
+def unpack_end(fields: Fields, started: Started, text: str) -> End:
+    """Return the end that another worker tells of an answer with this text."""
+    usage = Usage(*fields["usage"]) if fields.get("usage") else None
+    cost = None if fields["cost"] is None else Decimal(fields["cost"])
+    place = (started.conversation_id, started.message_id, started.question_id)
+    if fields["kind"] == "done":
+        assert usage is not None
+        return Done(
+            started.session_id,
+            fields["provider"],
+            fields["model"],
+            *place,
+            text,
+            fields["finish"],
+            usage,
+            calls_of(fields["calls"]),
+            cost,
+        )
+    if fields["kind"] == "cancelled":
+        return Cancelled(started.session_id, *place, text, usage, cost)
+    code, words, status, retry_after = fields["error"]
+    error = ChatError(code, words, status, retry_after=retry_after)
+    partial = text if fields["isPartial"] else ""
+    if not fields["isPlaced"]:
+        return Failed(started.session_id, error, partial, usage=usage, cost=cost)
+    return Failed(started.session_id, error, partial, *place, usage, cost)
+
+
+def calls_of(extra: str) -> tuple[ToolCall, ...]:
+    """Return the calls of tools that are stored so."""
+    return tuple(ToolCall(**call) for call in decoded(extra).get("toolCalls", ()))

@@ -1,0 +1,162 @@
+"""The mirrors of this worker, and how the answers of others are found."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from functools import partial
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
+
+from llmchat import conf
+from llmchat.answers.events import Started
+from llmchat.answers.log import AnswerLog
+from llmchat.answers.mirror import Mirror
+from llmchat.books.placed import Names, Placed, find, running_of
+from llmchat.books.workers import worker_id
+from llmchat.database import read_database
+from llmchat.errors import refusal
+from llmchat.workers import Mailbox
+
+FOLLOWING = "answers.following"
+# An owner that does not answer is known to be gone before that.
+_OPEN_S = 8.0
+_RETRY_AFTER_S = 5
+
+
+class Mirrors:
+    """The answers of other workers that are followed here, one mirror for each."""
+
+    def __init__(self, mailbox: Mailbox | None) -> None:
+        """Without a `mailbox`, other workers are those before a restart: all dead."""
+        self._mailbox = mailbox
+        self._mirrors: dict[UUID, Mirror] = {}
+        self._numbers = count()
+        self._is_closing = False
+        if mailbox is not None:
+            mailbox.on(FOLLOWING, self._is_following)
+
+    def __len__(self) -> int:
+        return len(self._mirrors)
+
+    def heard(self, user_id: int, session_id: str) -> Mirror | None:
+        """Return the mirror of a user's running answer; nothing is asked."""
+        for mirror in self._mirrors.values():
+            if mirror.user_id == user_id and mirror.session_id == session_id:
+                return mirror
+        return None
+
+    async def find(
+        self, user_id: int, names: Names, known: AnswerLog | None = None
+    ) -> AnswerLog | None:
+        """Return the user's answer of these names, whoever writes it.
+
+        `known` is one of this worker's that has ended; another worker may write, or
+        have written, a later one.
+
+        Raises: ChatError.
+        """
+        window = timedelta(seconds=conf.get().recovery_window_s)
+        placed = await self._placed(user_id, names, window, known)
+        if placed is None or self._is_own(placed):
+            return known
+        return await self._open(placed)
+
+    async def find_running(self, user_id: int, session_id: str) -> Mirror | None:
+        """Return the running answer of that name that another worker writes.
+
+        Raises: ChatError.
+        """
+        names = Names(session_id=session_id)
+        placed = await self._placed(user_id, names, None, None)
+        if placed is None or self._is_own(placed):
+            return None
+        return await self._open(placed)
+
+    async def running_of(self, user_id: int) -> list[Started]:
+        """Return the starts of all answers that are being written to a user.
+
+        Raises: ChatError `database_unavailable`.
+        """
+        try:
+            rows = await read_database(running_of, user_id)
+        except (DatabaseError, InterfaceError) as exc:
+            retry = _RETRY_AFTER_S
+            raise refusal("database_unavailable", retry_after=retry) from exc
+        return [
+            Started(
+                session_id=row.session_id,
+                provider=row.provider,
+                model=row.model,
+                conversation_id=row.conversation_id,
+                message_id=row.message_id,
+                question_id=row.question_id,
+            )
+            for row in rows
+        ]
+
+    def begin_to_close(self) -> None:
+        """Let the owners keep their answers: who leaves now may come back elsewhere."""
+        self._is_closing = True
+        for mirror in self._mirrors.values():
+            mirror.keeps_place = True
+
+    def close(self) -> None:
+        """Follow nothing any more."""
+        for mirror in list(self._mirrors.values()):
+            mirror.close_quietly()
+
+    def _is_own(self, placed: Placed) -> bool:
+        return placed.worker == worker_id()
+
+    async def _placed(
+        self,
+        user_id: int,
+        names: Names,
+        window: timedelta | None,
+        known: AnswerLog | None,
+    ) -> Placed | None:
+        since = timezone.now() - window if window else None
+        try:
+            return await read_database(partial(find, user_id, names, since))
+        except (DatabaseError, InterfaceError) as exc:
+            if known is not None:
+                return None
+            retry = _RETRY_AFTER_S
+            raise refusal("database_unavailable", retry_after=retry) from exc
+
+    async def _open(self, placed: Placed) -> Mirror:
+        """Return the mirror of an answer, with all of the text that there is.
+
+        Raises: ChatError.
+        """
+        mirror = self._mirrors.get(placed.message_id)
+        if mirror is None:
+            number = next(self._numbers)
+            mirror = Mirror(placed, self._mailbox, number, self._forget)
+            mirror.keeps_place = self._is_closing
+            self._mirrors[placed.message_id] = mirror
+        mirror.claim()
+        try:
+            async with asyncio.timeout(_OPEN_S):
+                await mirror.opened.wait()
+        except TimeoutError as exc:
+            # Neither its owner nor the database has answered.
+            retry = _RETRY_AFTER_S
+            raise refusal("database_unavailable", retry_after=retry) from exc
+        if mirror.refused is not None:
+            raise mirror.refused
+        return mirror
+
+    def _forget(self, mirror: Mirror) -> None:
+        ident = mirror.started.message_id
+        if self._mirrors.get(ident) is mirror:
+            del self._mirrors[ident]
+
+    async def _is_following(self, sender: str, number: Any) -> bool:
+        """Called for an owner that has not been asked for a while."""
+        return any(mirror.number == number for mirror in self._mirrors.values())

@@ -1,0 +1,233 @@
+"""What the worker that writes an answer does for those who follow it elsewhere.
+
+A mirror on another worker is a reader like others: it sets the pace where it is the
+first, and what it leaves as the last one is cancelled. It reads by one ask after
+another. Between two of them its place is kept, for as long as its worker is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from llmchat.answers.follower import Follower
+from llmchat.answers.letters import pack_end
+from llmchat.answers.live_stream import LiveStream
+from llmchat.answers.mirror import FOLLOW, LEAVE, REACH, STOP
+from llmchat.answers.mirrors import FOLLOWING
+from llmchat.answers.streams import Streams
+from llmchat.errors import ChatError
+from llmchat.workers import AwayError, Mailbox, UnreachableError
+
+# Text that comes so soon behind a reply waits for more, so that it costs few messages.
+GATHER_S = 0.05
+# A mirror that has asked for nothing in so long is asked whether it still follows.
+GRACE_S = 5.0
+# A reply has so much text at most.
+MAX_CHARS = 256 * 1024
+
+Body = dict[str, Any]
+Key = tuple[str, int]
+
+
+class FarReader(Follower):
+    """The place of a mirror in an answer of this worker."""
+
+    __slots__ = ("_asking", "_loop", "_replied_at", "_rest", "grace")
+
+    def __init__(self, stream: LiveStream) -> None:
+        self._rest = ""
+        self._asking: asyncio.Task[Any] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._replied_at = 0.0
+        self.grace: asyncio.TimerHandle | None = None
+        super().__init__(stream, stream.chars)
+
+    @property
+    def behind(self) -> int:
+        """Return how many characters its mirror has not been sent."""
+        return super().behind + len(self._rest)
+
+    @property
+    def is_away(self) -> bool:
+        """Return whether its mirror does not ask just now: it holds up no other."""
+        return self._asking is None
+
+    async def reply(self, at: int) -> Body:
+        """Wait for what comes behind that character, and return it, or the end."""
+        if self._asking is not None:
+            self._asking.cancel()  # its asker does not wait for it any more
+        self._asking = asyncio.current_task()
+        try:
+            if at != self.at - len(self._rest):
+                self._rest = ""
+                self.seek(min(at, self._stream.chars))
+            texts = await self._next()
+        finally:
+            if self._asking is asyncio.current_task():
+                self._asking = None
+                self._replied_at = self._loop.time()
+                self._stream.look_again()
+        is_whole = not self._rest and self.at == self._stream.chars
+        end = pack_end(self._end) if is_whole and self._end is not None else None
+        return {"texts": texts, "more": bool(self._rest), "end": end}
+
+    def leave_now(self) -> None:
+        """Take it out."""
+        if self.grace is not None:
+            self.grace.cancel()
+        if self._asking is not None:
+            self._asking.cancel()
+        self._stream.leave(self)
+
+    async def _next(self) -> list[str]:
+        if not self._rest:
+            # A mirror that has just begun is told what there is.
+            if self._replied_at:
+                await self.ready()
+                wait_s = self._replied_at + GATHER_S - self._loop.time()
+                if wait_s > 0 and self._end is None:
+                    await asyncio.sleep(wait_s)
+            elif self.at == self._stream.chars:
+                return []
+            texts = await self.read()
+            if sum(map(len, texts)) <= MAX_CHARS:
+                return texts
+            self._rest = "".join(texts)
+        text, self._rest = self._rest[:MAX_CHARS], self._rest[MAX_CHARS:]
+        return [text]
+
+
+class Owner:
+    """Answers what other workers ask of this worker's answers."""
+
+    def __init__(self, mailbox: Mailbox, streams: Streams) -> None:
+        self._mailbox = mailbox
+        self._streams = streams
+        self._readers: dict[Key, FarReader] = {}
+        self._looking: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        for name, handler in {
+            FOLLOW: self._follow,
+            LEAVE: self._leave,
+            STOP: self._stop,
+            REACH: self._reach,
+        }.items():
+            mailbox.on(name, handler)
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+    async def close(self) -> None:
+        """Look after nobody any more."""
+        for reader in self._readers.values():
+            if reader.grace is not None:
+                reader.grace.cancel()
+        looking = list(self._looking)
+        for task in looking:
+            task.cancel()
+        if looking:
+            await asyncio.wait(looking)
+
+    # What is asked.
+
+    async def _follow(self, sender: str, body: Body) -> Body | None:
+        key = (sender, body["mirror"])
+        names: Body = {}
+        if key not in self._readers:
+            stream = await self._found(body)
+            if stream is None or stream.started is None:
+                return None
+            if stream.is_full and stream.end is None:
+                return {"isFull": True}
+            started = stream.started
+            names = {"provider": started.provider, "model": started.model}
+            if key not in self._readers:
+                self._readers[key] = FarReader(stream)
+        reader = self._readers[key]
+        if reader.grace is not None:
+            reader.grace.cancel()
+        reply: Body = {}
+        try:
+            reply = await reader.reply(body["at"])
+        finally:
+            self._keep(key, reader, is_over=reply.get("end") is not None)
+        return reply | names
+
+    async def _leave(self, sender: str, body: Body) -> None:
+        self._take_out((sender, body["mirror"]))
+
+    async def _stop(self, sender: str, body: Body) -> bool:
+        stream = await self._found(body)
+        is_there = stream is not None and stream.end is None
+        return bool(is_there and stream and await stream.stop())
+
+    async def _reach(self, sender: str, body: Body) -> bool:
+        stream = await self._found(body)
+        chars: int = body["chars"]
+        return stream is not None and await stream.reaches(chars)
+
+    async def _found(self, body: Body) -> LiveStream | None:
+        """Return the user's answer that is meant, once it has begun here too."""
+        ident = UUID(body["message"])
+        session_id: str = body["session"]
+
+        def is_meant(stream: LiveStream) -> bool:
+            if stream.begun is None:
+                # Its row may be read before this process knows that it is there.
+                return stream.session_id == session_id
+            return stream.begun.message_id == ident
+
+        stream = self._streams.followed(body["user"], is_meant)
+        if stream is None or stream.begun is not None:
+            return stream
+        follower = Follower(stream)
+        try:
+            started = await follower.started()
+        except ChatError:
+            return None
+        finally:
+            await follower.leave()
+        return stream if started.message_id == ident else None
+
+    # Who does not ask.
+
+    def _keep(self, key: Key, reader: FarReader, *, is_over: bool) -> None:
+        """Keep the place of a mirror that has its reply."""
+        if self._readers.get(key) is not reader:
+            return
+        if is_over:
+            self._take_out(key)
+        elif reader.is_away:
+            self._look_later(key, reader)
+
+    def _look_later(self, key: Key, reader: FarReader) -> None:
+        reader.grace = self._loop.call_later(GRACE_S, partial(self._look, key, reader))
+
+    def _look(self, key: Key, reader: FarReader) -> None:
+        task = self._loop.create_task(self._find_out(key, reader))
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+    async def _find_out(self, key: Key, reader: FarReader) -> None:
+        """Take out a mirror that is there no more, and nobody else."""
+        sender, number = key
+        try:
+            is_there = bool(await self._mailbox.ask(sender, FOLLOWING, number))
+        except AwayError:
+            is_there = True
+        except UnreachableError:
+            is_there = False
+        if self._readers.get(key) is not reader or not reader.is_away:
+            return
+        if is_there:
+            self._look_later(key, reader)
+        else:
+            self._take_out(key)
+
+    def _take_out(self, key: Key) -> None:
+        reader = self._readers.pop(key, None)
+        if reader is not None:
+            reader.leave_now()

@@ -1,0 +1,60 @@
+"""The end of an answer, as the database tells it where its worker cannot any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from llmchat.answers.events import Cancelled, Done, End, Failed, Started
+from llmchat.answers.letters import calls_of
+from llmchat.books.placed import Standing
+from llmchat.errors import REFUSALS, ChatError, from_provider, refusal
+from llmchat.models import AnswerState
+from llmchat.providers.errors import ProviderError
+
+
+def end_of(row: Standing, started: Started) -> End:
+    """Return what whoever follows an answer is told of the end that is stored."""
+    place = (started.conversation_id, started.message_id, started.question_id)
+    if row.state == AnswerState.COMPLETE and row.usage is not None:
+        return Done(
+            started.session_id,
+            row.provider,
+            row.model,
+            *place,
+            row.text,
+            row.finish_reason,
+            row.usage,
+            calls_of(row.extra),
+            row.cost,
+        )
+    if row.state == AnswerState.CANCELLED:
+        billed = (row.usage, row.cost)
+        return Cancelled(started.session_id, *place, row.text, *billed)
+    error = _error(row.error_code)
+    return Failed(started.session_id, error, row.text, *place, row.usage, row.cost)
+
+
+def broken_off(started: Started, text: str) -> Failed:
+    """Return the end of an answer of which nothing is heard any more."""
+    place = (started.conversation_id, started.message_id, started.question_id)
+    return Failed(started.session_id, refusal("interrupted"), text, *place)
+
+
+def deleted(started: Started, text: str) -> Cancelled:
+    """Return the end of an answer whose row is gone."""
+    place = (started.conversation_id, started.message_id, started.question_id)
+    return Cancelled(started.session_id, *place, text)
+
+
+def _error(code: str) -> ChatError:
+    """Return the error of a code, whose own words are not stored."""
+    for kind in _below(ProviderError):
+        if kind.code == code and code not in REFUSALS:
+            return from_provider(kind())
+    return refusal(code if code in REFUSALS else "interrupted")
+
+
+def _below(base: type[ProviderError]) -> Iterator[type[ProviderError]]:
+    yield base
+    for kind in base.__subclasses__():
+        yield from _below(kind)

@@ -1,0 +1,65 @@
+"""What a socket does with answers: hear one, and cancel one."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from llmchat.answers.events import End, Failed
+from llmchat.answers.follower import Follower
+from llmchat.answers.log import AnswerLog
+from llmchat.api.acks import accept, reject
+from llmchat.api.socket_reader import SocketReader, emit
+from llmchat.api.visitors import leave_when_idle, visitor_of
+from llmchat.errors import refusal
+from llmchat.realtime import Ack, Socket
+
+
+async def cancel_elsewhere(socket: Socket, stream: AnswerLog) -> bool:
+    """Cancel what another worker writes, and let the socket hear of the end, once.
+
+    Raises: ChatError.
+    """
+    was_heard = stream in visitor_of(socket).running
+    # Until it is known that it is not too late, the socket hears nothing of it.
+    follower = Follower(stream, stream.chars)
+    try:
+        if not await stream.stop():
+            return False
+        if stream.end is None:
+            listen(socket, stream, is_owner=False)
+        elif not was_heard:
+            emit(socket, stream.end)
+        return True
+    finally:
+        await follower.leave()
+
+
+def listen(
+    socket: Socket, stream: AnswerLog, *, is_owner: bool, behind: str = ""
+) -> SocketReader:
+    """Let a socket hear an answer, once; `behind` is what it lacks of its text."""
+    running = visitor_of(socket).running
+    reader = running.get(stream)
+    if reader is None:
+        ended = partial(_ended, socket, stream)
+        reader = SocketReader(socket, stream, ended, is_owner=is_owner, behind=behind)
+        if stream.end is not None:
+            reader.end(stream.end)
+            return reader
+        running[stream] = reader
+        stream.join(reader)
+    return reader
+
+
+def _ended(socket: Socket, stream: AnswerLog, end: End) -> None:
+    visitor_of(socket).running.pop(stream, None)
+    leave_when_idle(socket, end.error if isinstance(end, Failed) else None)
+
+
+async def confirm(stream: AnswerLog, ack: Ack | None) -> None:
+    """Answer whoever has cancelled a stream, behind its end."""
+    await stream.ended.wait()
+    if stream.started is None:
+        reject(ack, refusal("stream_not_found"))
+    else:
+        accept(ack, stream)

@@ -1,0 +1,175 @@
+"""Where an answer is that some worker writes or has written, and what it became."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.utils import timezone
+
+from llmchat.books.sweep import sweep
+from llmchat.books.workers import is_known_dead
+from llmchat.models import Conversation, Message
+from llmchat.models.workers import texts_so_far
+from llmchat.providers.types import Usage
+
+_State = Message.State
+# Whoever was away for longer, or has asked for more, finds it in the conversation.
+_LATEST = timedelta(hours=12)
+_LATEST_COUNT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a client calls an answer; None: it does not say."""
+
+    message_id: UUID | None = None
+    session_id: str | None = None
+    conversation_id: UUID | None = None
+
+    def are_of(self, session_id: str, message_id: UUID, conversation_id: UUID) -> bool:
+        """Return whether the answer is meant that is called so."""
+        return (
+            self.session_id in (None, session_id)
+            and self.message_id in (None, message_id)
+            and self.conversation_id in (None, conversation_id)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An answer in the database. `is_lost`: its worker is known to be dead."""
+
+    user_id: int
+    message_id: UUID
+    conversation_id: UUID
+    question_id: UUID
+    session_id: str
+    provider: str
+    model: str
+    worker: str
+    is_running: bool
+    is_lost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is stored of an answer: its text so far, or its end."""
+
+    state: str
+    text: str
+    extra: str
+    provider: str
+    model: str
+    finish_reason: str
+    error_code: str
+    usage: Usage | None
+    cost: Decimal | None
+
+
+def running_of(user_id: int) -> list[Placed]:
+    """Return the answers that are being written to a user, the oldest first."""
+    rows = _placed(_running(user_id).order_by("created_at", "pk"))
+    return [row for row in rows if not row.is_lost]
+
+
+def find(user_id: int, names: Names, ended_since: datetime | None) -> Placed | None:
+    """Return the user's answer of these names, the newest first.
+
+    One that runs, or else one that has ended since then; None: no such one is wanted.
+    """
+    rows = list(_placed(_running(user_id).order_by("-created_at")))
+    if not rows or not _first(rows, names):
+        rows = list(_ended(user_id, names, ended_since)) if ended_since else []
+    return _first(rows, names)
+
+
+def standing(user_id: int, message_id: UUID) -> Standing | None:
+    """Return what is stored of an answer; None: it is not there any more.
+
+    One whose worker has died has ended by that.
+    """
+    sweep(user_id)
+    row = Message.objects.filter(pk=message_id, user_id=user_id).first()
+    if row is None:
+        return None
+    text = row.content
+    if row.state == _State.STREAMING:
+        text = texts_so_far([message_id]).get(message_id, "")
+    usage = None
+    if row.output_tokens is not None:
+        source: Any = row.usage_source
+        reasoning = row.reasoning_tokens or 0
+        usage = Usage(row.input_tokens, row.output_tokens, source, reasoning)
+    return Standing(
+        row.state,
+        text,
+        row.extra,
+        row.provider,
+        row.model,
+        row.finish_reason,
+        row.error_code,
+        usage,
+        row.cost,
+    )
+
+
+def latest_answers(user_id: int) -> list[UUID]:
+    """Return the user's latest answers, the newest first; not all of many."""
+    since = timezone.now() - _LATEST
+    rows = Message.objects.filter(user_id=user_id, created_at__gt=since)
+    answers = rows.filter(role=Message.Role.ASSISTANT).order_by("-created_at")
+    return list(answers.values_list("pk", flat=True)[:_LATEST_COUNT])
+
+
+def request_stop(message_id: UUID) -> None:
+    """Let whoever writes an answer find at its next checkpoint that it is to stop."""
+    rows = Message.objects.filter(pk=message_id, state=_State.STREAMING)
+    rows.update(stop_requested=True)
+
+
+def _running(user_id: int) -> QuerySet[Message]:
+    return Message.objects.filter(user_id=user_id, state=_State.STREAMING)
+
+
+def _ended(user_id: int, names: Names, since: datetime) -> Iterator[Placed]:
+    rows = Message.objects.filter(user_id=user_id, finished_at__gt=since)
+    if names.message_id is not None:
+        rows = rows.filter(pk=names.message_id)
+    elif names.conversation_id is not None:
+        rows = rows.filter(conversation_id=names.conversation_id)
+    else:
+        # No index has the sessions of what has ended; the user's latest are few.
+        latest = Conversation.objects.filter(user_id=user_id, updated_at__gt=since)
+        rows = rows.filter(conversation__in=latest.order_by().values("pk"))
+    return _placed(rows.order_by("-finished_at"))
+
+
+def _placed(rows: QuerySet[Message]) -> Iterator[Placed]:
+    # A question is the message before its answer.
+    questions = Message.objects.filter(
+        conversation=OuterRef("conversation"), position=OuterRef("position") - 1
+    )
+    found = rows.annotate(question=Subquery(questions.values("pk")[:1]))
+    names = ("user_id", "conversation_id", "session_id", "provider", "model", "worker")
+    for row in found.values("pk", "question", "state", *names):
+        fields: dict[str, Any] = {name: row[name] for name in names}
+        yield Placed(
+            **fields,
+            message_id=row["pk"],
+            question_id=row["question"],
+            is_running=row["state"] == _State.STREAMING,
+            is_lost=is_known_dead(row["worker"]),
+        )
+
+
+def _first(rows: list[Placed], names: Names) -> Placed | None:
+    for row in rows:
+        if names.are_of(row.session_id, row.message_id, row.conversation_id):
+            return row
+    return None

@@ -1,0 +1,85 @@
+"""A client gets its socket back, and its answer its end, though its worker is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.conftest import StartServer
+from tests.product.test_relay import (
+    LIMIT_S,
+    Session,
+    ask,
+    events_in,
+    polled_until_end,
+    text_of,
+)
+from tests.support.live import LiveServer
+from tests.support.provider_lab import ThreadedEmulator, emulated, environment
+from tests.support.redis_server import RedisServer
+
+ENDLESS = {"provider": "openai", "model": "scenario-endless"}
+PIECES = "SELECT text FROM llmchat_piece"
+STORED = "SELECT state, content FROM llmchat_message WHERE session_id = ?"
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[ThreadedEmulator]:
+    with emulated() as emulator:
+        yield emulator
+
+
+async def killed_in_mid_answer(
+    session: Session, server: LiveServer
+) -> tuple[dict[str, str], str]:
+    """Return what the client comes back with, and the text that it has."""
+    await session.open(server)
+    joined = await session.join(server)
+    await session.post(server, ask("killed", **ENDLESS))
+    while not server.rows(PIECES):
+        await session.poll(server)
+    server.process.kill()
+    server.process.wait()
+    events = events_in(session.packets)
+    return {**joined, "offset": events[-1][-1]}, text_of(events)
+
+
+@pytest.mark.parametrize("has_redis", [False, True], ids=["alone", "redis"])
+async def test_the_end_of_an_answer_comes_to_the_same_socket_after_a_kill(
+    start_server: StartServer,
+    upstream: ThreadedEmulator,
+    redis_server: RedisServer,
+    has_redis: bool,
+) -> None:
+    env = environment(
+        upstream, **({"REDIS_URL": redis_server.url} if has_redis else {})
+    )
+    first = start_server("uvicorn", env)
+    env["DATABASE_URL"] = f"sqlite:///{first.database}"
+    async with httpx.AsyncClient(timeout=LIMIT_S) as http:
+        session = Session(http, first.account())
+        known, seen = await killed_in_mid_answer(session, first)
+        second = start_server("uvicorn", env)
+
+        again = Session(http, session.account)
+        await again.open(second)
+        auth = {"pid": known["pid"], "offset": known["offset"]}
+        joined = await again.join(second, auth=auth)
+        assert joined["sid"] == known["sid"]
+        events = await polled_until_end(again, second)
+
+        thief = Session(http, first.account())
+        await thief.open(second)
+        assert (await thief.join(second, auth=auth))["sid"] != known["sid"]
+
+    [(state, stored)] = first.rows(STORED, "killed")
+    name, end, *_ = events[-1]
+    assert (name, end["code"]) == ("llm:stream:error", "interrupted")
+    assert [event[0] for event in events].count(name) == 1
+    assert state == "interrupted"
+    # What the client has is more than what is stored, or all that is.
+    assert (seen + text_of(events)).startswith(stored)
+    assert end["partialResponse"] == stored != ""
+    assert "Traceback" not in second.log_text(), second.log_text()[-3000:]
