@@ -68,6 +68,8 @@ class PeersFault(logging.Filter):
 def _kind_of(record: logging.LogRecord) -> str | None:
     if record.name.startswith("django.security."):
         return record.name  # forms of strangers: without a token, with too many fields
+    if record.name == "channels_redis.pubsub":
+        return record.name  # each second without Redis, which is told elsewhere
     if record.name != "uvicorn.error":
         return None
     text = str(record.msg)
