@@ -41,6 +41,8 @@ class Members:
         self._by_pid: dict[str, Member] = {}
         self._moved: OrderedDict[str, str] = OrderedDict()
         self._tasks = Tasks()
+        # Whether the worker is about to stop, so that clients come back elsewhere.
+        self.is_over = False
         # Returns the state of a socket that another worker had.
         self.fetch: Fetch = self._fetch_nothing
 
@@ -179,6 +181,7 @@ class Members:
 
     def shutdown(self) -> None:
         """Forget every member that waits for its client's return."""
+        self.is_over = True
         for member in list(self._by_pid.values()):
             if member.is_absent:
                 self.forget(member)

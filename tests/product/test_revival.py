@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Iterator
 
 import httpx
@@ -31,8 +33,8 @@ def upstream() -> Iterator[ThreadedEmulator]:
         yield emulator
 
 
-async def killed_in_mid_answer(
-    session: Session, server: LiveServer
+async def stopped_in_mid_answer(
+    session: Session, server: LiveServer, number: signal.Signals
 ) -> tuple[dict[str, str], str]:
     """Return what the client comes back with, and the text that it has."""
     await session.open(server)
@@ -40,27 +42,29 @@ async def killed_in_mid_answer(
     await session.post(server, ask("killed", **ENDLESS))
     while not server.rows(PIECES):
         await session.poll(server)
-    server.process.kill()
-    server.process.wait()
+    server.process.send_signal(number)
+    await asyncio.to_thread(server.process.wait, LIMIT_S)
     events = events_in(session.packets)
     return {**joined, "offset": events[-1][-1]}, text_of(events)
 
 
 @pytest.mark.parametrize("has_redis", [False, True], ids=["alone", "redis"])
-async def test_the_end_of_an_answer_comes_to_the_same_socket_after_a_kill(
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_the_end_of_an_answer_comes_to_the_same_socket_on_another_worker(
     start_server: StartServer,
     upstream: ThreadedEmulator,
     redis_server: RedisServer,
+    number: signal.Signals,
     has_redis: bool,
 ) -> None:
-    env = environment(
-        upstream, **({"REDIS_URL": redis_server.url} if has_redis else {})
-    )
+    env = environment(upstream, LLMCHAT_DRAIN_S="0.5")
+    if has_redis:
+        env["REDIS_URL"] = redis_server.url
     first = start_server("uvicorn", env)
     env["DATABASE_URL"] = f"sqlite:///{first.database}"
     async with httpx.AsyncClient(timeout=LIMIT_S) as http:
         session = Session(http, first.account())
-        known, seen = await killed_in_mid_answer(session, first)
+        known, seen = await stopped_in_mid_answer(session, first, number)
         second = start_server("uvicorn", env)
 
         again = Session(http, session.account)
@@ -76,7 +80,8 @@ async def test_the_end_of_an_answer_comes_to_the_same_socket_after_a_kill(
 
     [(state, stored)] = first.rows(STORED, "killed")
     name, end, *_ = events[-1]
-    assert (name, end["code"]) == ("llm:stream:error", "interrupted")
+    assert name == "llm:stream:error"
+    assert end["code"] == ("interrupted" if number == signal.SIGKILL else "draining")
     assert [event[0] for event in events].count(name) == 1
     assert state == "interrupted"
     # What the client has is more than what is stored, or all that is.

@@ -62,6 +62,8 @@ class Claims:
                 state: dict[str, Any] = reply["state"]
                 return state
             owner = reply["moved"]
+            if owner is None:
+                return Nowhere.GONE
         return Nowhere.UNKNOWN
 
     async def _claim(self, sender: str, body: Any) -> Any:
@@ -70,6 +72,8 @@ class Claims:
         namespace = self._namespaces.get(name)
         if namespace is None:
             return None
+        if self._members.is_over:
+            return {"moved": None}
         moved = self._members.moved_to(auth["pid"])
         if moved is not None:
             return {"moved": moved}

@@ -13,7 +13,9 @@ BREAK = "session.break"  # sid: a request of it was lost or illegal
 PROBE = "session.probe"  # sid: may a WebSocket probe it?
 PROBE_LOST = "session.probe_lost"  # sid
 TAKE = "session.take"  # sid: its state, None where it cannot move
-CLAIM = "socket.claim"  # namespace, auth: `state`, or where it has `moved`; None: no
+# namespace, auth: `state`, or where it has `moved`, nowhere if the worker is about to
+# stop; None: the client may not have it.
+CLAIM = "socket.claim"
 
 # The kind of an outcome, with what it carries.
 ANSWER = "answer"  # a body
