@@ -21,17 +21,19 @@ _HARMLESS = frozenset({"last_login", "last_used_at"})
 
 
 def on_user_change(
-    instance: Any, using: str, update_fields: Any = None, **kwargs: Any
+    instance: Any, using: str, created: bool = False, **kwargs: Any
 ) -> None:
     """Called when a user has been saved or deleted."""
-    _tell(instance.pk, using, update_fields)
+    if not created:
+        _tell(instance.pk, using, kwargs.get("update_fields"))
 
 
 def on_key_change(
-    instance: Any, using: str, update_fields: Any = None, **kwargs: Any
+    instance: Any, using: str, created: bool = False, **kwargs: Any
 ) -> None:
     """Called when an API key has been saved or deleted."""
-    _tell(instance.user_id, using, update_fields)
+    if not created:
+        _tell(instance.user_id, using, kwargs.get("update_fields"))
 
 
 def _tell(user_id: int, using: str, update_fields: Any) -> None:

@@ -1,0 +1,519 @@
+"""Answers that another worker writes, followed here: nothing is lost, one end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from channels.layers import InMemoryChannelLayer
+
+from llmchat.answers import log, mirror, owner, runtime
+from llmchat.answers.answer import start_answer
+from llmchat.answers.events import Cancelled, Done, End, Failed, Started
+from llmchat.answers.follower import Follower
+from llmchat.answers.letters import pack_end, unpack_end
+from llmchat.answers.live_stream import LiveStream
+from llmchat.answers.mirror import Mirror
+from llmchat.answers.mirrors import Mirrors
+from llmchat.answers.owner import Owner
+from llmchat.books.placed import Names
+from llmchat.books.workers import worker_id
+from llmchat.database import in_database
+from llmchat.errors import ChatError, refusal
+from llmchat.models import Conversation, Message
+from llmchat.providers.types import Finished, FinishReason, ToolCall, Usage
+from llmchat.workers import Mailbox, address_of
+from tests.support.chat_fixtures import User, until
+
+HERE, THERE = address_of("here"), address_of(worker_id())
+ATTACHES = 60
+PIECES = 200
+
+
+class Layer(InMemoryChannelLayer):  # type: ignore[misc]
+    """Delivers at most once, as Redis does; counts what is sent."""
+
+    def __init__(self) -> None:
+        super().__init__(capacity=100_000)
+        self.loss = 0.0
+        self.dice = random.Random(3)
+        self.sent = 0
+        self.is_down = False
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        if self.is_down:
+            raise ConnectionError("down")
+        self.sent += 1
+        if self.dice.random() >= self.loss:
+            await super().send(channel, message)
+
+
+@dataclass
+class Workers:
+    """This process, which writes the answers, and another one that follows them."""
+
+    layer: Layer
+    there: Mailbox
+    owner: Owner
+    here: Mailbox
+    mirrors: Mirrors
+
+    async def find(self, user: Any, **names: Any) -> Mirror:
+        found = await self.mirrors.find(user.pk, Names(**names))
+        assert isinstance(found, Mirror)
+        return found
+
+
+@pytest.fixture
+async def workers(provider: Any) -> AsyncIterator[Workers]:
+    layer = Layer()
+    there, here = Mailbox(layer, THERE), Mailbox(layer, HERE)
+    made = Workers(
+        layer, there, Owner(there, runtime.get().streams), here, Mirrors(here)
+    )
+    there.start()
+    here.start()
+    yield made
+    made.mirrors.close()
+    await made.owner.close()
+    await here.close()
+    await there.close()
+
+
+@asynccontextmanager
+async def answering(
+    user: Any, turn: Any, session_id: str = "s-1"
+) -> AsyncIterator[tuple[LiveStream, Follower]]:
+    """Run a turn, with its first reader."""
+    stream = runtime.get().streams.register(user.pk, session_id, None)
+    reader = Follower(stream)
+    start_answer(turn("Hi", session_id=session_id), stream)
+    await reader.started()
+    yield stream, reader
+    await reader.leave()
+
+
+async def heard(reader: Follower) -> tuple[str, End]:
+    """Return all that a reader hears."""
+    texts: list[str] = []
+    async with asyncio.timeout(20):
+        while some := await reader.read():
+            texts += some
+        return "".join(texts), await reader.ended()
+
+
+async def read(reader: Follower, text: str) -> None:
+    """Read until this text has come."""
+    seen = ""
+    async with asyncio.timeout(10):
+        while seen != text:
+            seen += "".join(await reader.read())
+
+
+@pytest.fixture
+def gated(upstream: Any) -> asyncio.Event:
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    return go
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.1], ids=["safe", "lossy"])
+async def test_whoever_attaches_at_any_moment_gets_the_whole_answer(
+    user, workers, turn, monkeypatch, loss
+):
+    workers.layer.loss = loss
+    luck = random.Random(f"mirror {loss}")
+    pieces = [f"{number}-{'ü🙂x'[number % 3]} " for number in range(PIECES)]
+
+    async def answer(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        for piece in pieces:
+            yield [piece]
+            await asyncio.sleep(luck.uniform(0, 0.01))
+        usage = Usage(7, 3, "provider", 1, 2)
+        yield Finished(FinishReason.STOP, usage, tool_calls=(ToolCall("a", "b", "{}"),))
+
+    monkeypatch.setattr(runtime.get().client, "stream_chat_batches", answer)
+    starts: list[str] = []
+
+    async def attach() -> tuple[str, End]:
+        await asyncio.sleep(luck.uniform(0, 0.9))
+        found = await workers.find(user, session_id="s-1")
+        starts.append(text := found.text)
+        rest, end = await heard(Follower(found, found.chars))
+        return text + rest, end
+
+    monkeypatch.setattr(log, "MAX_READERS", 2 * ATTACHES)
+    async with answering(user, turn) as (_stream, reader):
+        attaching = asyncio.gather(*(attach() for _ in range(ATTACHES)))
+        text, end = await heard(reader)
+        assert text == "".join(pieces)
+        for its_text, its_end in await attaching:
+            assert its_text == text
+            assert its_end == end
+    assert isinstance(end, Done)
+    assert len(set(starts)) > 4
+    assert (len(workers.mirrors), len(workers.owner)) == (0, 0)
+
+
+async def test_whoever_reads_a_mirror_reads_every_character_once(
+    user, workers, turn, upstream
+):
+    upstream.steps = gates = [asyncio.Event() for _ in range(9)]
+    upstream.steps = [step for n, gate in enumerate(gates) for step in (gate, f"{n} ")]
+    async with answering(user, turn):
+        found = await workers.find(user, session_id="s-1")
+        first = Follower(found)
+        readers = []
+        for gate in gates:
+            gate.set()
+            await asyncio.wait_for(first.read(), 5)
+            readers.append((found.text, Follower(found, found.chars)))
+            readers.append(("", Follower(found)))
+        wholes = [(text, await heard(reader)) for text, reader in readers]
+    assert {text + rest for text, (rest, _) in wholes} == {"0 1 2 3 4 5 6 7 8 "}
+    assert len({text for text, _ in wholes}) > len(gates)
+
+
+async def test_text_that_flows_costs_few_messages(user, workers, turn, monkeypatch):
+    async def answer(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        for _ in range(200):
+            yield ["x"]
+            await asyncio.sleep(0.005)
+        yield Finished(FinishReason.STOP, Usage(7, 3, "provider"))
+
+    monkeypatch.setattr(runtime.get().client, "stream_chat_batches", answer)
+    async with answering(user, turn):
+        found = await workers.find(user, session_id="s-1")
+        sent = workers.layer.sent
+        await heard(Follower(found))
+    assert workers.layer.sent - sent < 120
+
+
+@pytest.mark.parametrize("name", ["message_id", "session_id", "conversation_id"])
+async def test_an_answer_is_found_by_each_of_its_names(
+    user, workers, turn, gated, name
+):
+    other = await in_database(User.objects.create_user, "bob")
+    async with answering(user, turn) as (stream, reader):
+        await read(reader, "Hel")
+        names = {name: getattr(stream.started, name)}
+        assert await workers.mirrors.find(other.pk, Names(**names)) is None
+        found = await workers.find(user, **names)
+        assert (found.text, found.started) == ("Hel", stream.started)
+        gated.set()
+        await asyncio.gather(heard(reader), found.ended.wait())
+        late = await workers.find(user, **names)
+        assert (late.text, late.end) == ("Hello", stream.end)
+        assert await workers.mirrors.find(other.pk, Names(**names)) is None
+    assert await workers.mirrors.find(user.pk, Names(session_id="s-2")) is None
+
+
+async def test_what_runs_comes_before_what_this_worker_has_ended(
+    user, workers, turn, gated
+):
+    known = LiveStream(user.pk, "s-1")
+    async with answering(user, turn) as (stream, _):
+        found = await workers.mirrors.find(user.pk, Names(session_id="s-1"), known)
+        assert isinstance(found, Mirror)
+        assert found.started == stream.started
+        gated.set()
+        await heard(Follower(found))
+    nothing = await workers.mirrors.find(user.pk, Names(session_id="s-9"), known)
+    assert nothing is known
+
+
+async def test_the_oldest_answer_is_listed_first(user, workers, turn, gated):
+    async with (
+        answering(user, turn) as (first, _),
+        answering(user, turn, "s-2") as (second, _),
+    ):
+        listed = await workers.mirrors.running_of(user.pk)
+        assert listed == [first.started, second.started]
+        assert await workers.mirrors.running_of(user.pk + 1) == []
+        gated.set()
+        await asyncio.gather(first.ended.wait(), second.ended.wait())
+    assert await workers.mirrors.running_of(user.pk) == []
+
+
+async def test_a_cancel_reaches_the_owner_and_is_told_once(
+    user, workers, turn, upstream
+):
+    upstream.steps = ("Hel", asyncio.Event())
+    async with answering(user, turn) as (stream, reader):
+        await read(reader, "Hel")
+        found = await workers.mirrors.find_running(user.pk, "s-1")
+        follower = Follower(found, found.chars)
+        assert await found.stop()
+        assert await heard(follower) == await heard(reader) == ("", stream.end)
+        assert isinstance(stream.end, Cancelled)
+        assert not await found.stop()
+    assert await workers.mirrors.find_running(user.pk, "s-1") is None
+
+
+async def test_a_cancel_is_stored_where_the_owner_cannot_be_asked(
+    user, workers, turn, upstream
+):
+    upstream.steps = ("Hel", asyncio.Event())
+    async with answering(user, turn) as (stream, reader):
+        await read(reader, "Hel")
+        found = await workers.find(user, session_id="s-1")
+        follower = Follower(found, found.chars)
+        workers.layer.is_down = True
+        assert await found.stop()
+        _, end = await heard(follower)
+        # As it is stored, where its usage is.
+        assert isinstance(end, Cancelled)
+        assert end.partial == "Hel"
+        assert await heard(reader) == ("", stream.end)
+
+
+async def test_the_last_reader_that_leaves_here_cancels_there(
+    user, workers, turn, upstream
+):
+    upstream.steps = ("Hel", asyncio.Event())
+    async with answering(user, turn) as (stream, reader):
+        await read(reader, "Hel")
+        found = await workers.find(user, session_id="s-1")
+        readers = [Follower(found) for _ in range(2)]
+        await reader.leave()
+        await readers[0].leave()
+        await asyncio.sleep(0.1)
+        assert not stream.cancelled
+        await readers[1].leave()
+        async with asyncio.timeout(1):
+            await stream.ended.wait()
+    assert isinstance(stream.end, Cancelled)
+    assert len(workers.owner) == 0
+
+
+@pytest.mark.parametrize("is_away", [False, True], ids=["dead", "away"])
+async def test_the_place_of_a_worker_is_kept_until_it_is_known_to_be_dead(
+    user, workers, turn, upstream, monkeypatch, is_away
+):
+    monkeypatch.setattr(owner, "GRACE_S", 0.2)
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo", asyncio.Event())
+    async with answering(user, turn) as (stream, reader):
+        await read(reader, "Hel")
+        found = await workers.find(user, session_id="s-1")
+        follower = Follower(found)
+        await reader.leave()
+        if is_away:
+            workers.layer.is_down = True
+            await asyncio.sleep(3)
+            workers.layer.is_down = False
+            go.set()
+            await read(follower, "Hello")
+            assert not stream.cancelled
+            await follower.leave()
+        else:
+            workers.mirrors.close()
+            await workers.here.close()
+        async with asyncio.timeout(6):
+            await stream.ended.wait()
+    assert isinstance(stream.end, Cancelled)
+
+
+async def test_a_mirror_that_nobody_reads_is_given_up(
+    user, workers, turn, gated, monkeypatch
+):
+    monkeypatch.setattr(mirror, "UNUSED_S", 0.1)
+    async with answering(user, turn) as (_stream, reader):
+        await workers.find(user, session_id="s-1")
+
+        async def is_given_up() -> bool:
+            return len(workers.mirrors) == len(workers.owner) == 0
+
+        await until(is_given_up)
+        gated.set()
+        assert (await heard(reader))[0] == "Hello"
+
+
+async def test_an_owner_that_cannot_be_asked_is_followed_in_the_database(
+    user, workers, turn, upstream
+):
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo", end := asyncio.Event(), "!")
+    async with answering(user, turn) as (stream, reader):
+        await read(reader, "Hel")
+        found = await workers.find(user, session_id="s-1")
+        follower = Follower(found)
+        workers.layer.is_down = True
+        go.set()
+        # By what its checkpoints store.
+        await read(follower, "Hello")
+        end.set()
+        assert (await heard(reader))[0] == "lo!"
+        text, its_end = await heard(follower)
+    assert text == "!"
+    assert isinstance(its_end, Done)
+    assert (its_end.text, its_end.usage) == ("Hello!", stream.end.usage)
+    assert its_end.cost == stream.end.cost
+
+
+async def lose(stream: LiveStream) -> None:
+    """Let an answer be one of a process that does not run any more."""
+    place = worker_id().split("/", 1)[0]
+    rows = Message.objects.filter(pk=stream.started.message_id)
+    await in_database(lambda: rows.update(worker=f"{place}/1/0"))
+
+
+async def test_an_answer_of_a_dead_worker_is_interrupted(user, workers, turn, gated):
+    async with answering(user, turn) as (stream, reader):
+        await read(reader, "Hel")
+        found = await workers.find(user, session_id="s-1")
+        follower = Follower(found)
+        await runtime.get().checkpoints.store()
+        await lose(stream)
+        await workers.there.close()
+        text, end = await heard(follower)
+        assert isinstance(end, Failed)
+        assert (text, end.partial, end.error.code) == ("Hel", "Hel", "interrupted")
+        assert end.message_id == stream.started.message_id
+        # Whoever comes now is told at once.
+        async with asyncio.timeout(1):
+            late = await workers.find(user, session_id="s-1")
+        assert (late.text, late.end.error.code) == ("Hel", "interrupted")
+        gated.set()
+
+
+async def test_an_answer_that_is_deleted_ends_where_its_owner_is_gone(
+    user, workers, turn, gated
+):
+    async with answering(user, turn) as (_stream, reader):
+        await read(reader, "Hel")
+        follower = Follower(await workers.find(user, session_id="s-1"))
+        await workers.there.close()
+        await in_database(Conversation.objects.all().delete)
+        text, end = await heard(follower)
+        assert isinstance(end, Cancelled)
+        assert (text, end.partial) == ("Hel", "Hel")
+        gated.set()
+
+
+async def test_an_answer_of_which_nothing_is_heard_is_given_up(
+    user, workers, turn, gated, monkeypatch
+):
+    monkeypatch.setattr(mirror, "GIVE_UP_S", 0.5)
+    async with answering(user, turn) as (_stream, reader):
+        await read(reader, "Hel")
+        follower = Follower(await workers.find(user, session_id="s-1"))
+        await workers.there.close()
+        text, end = await heard(follower)
+        assert isinstance(end, Failed)
+        assert (text, end.error.code) == ("Hel", "interrupted")
+        gated.set()
+
+
+async def test_a_slow_reader_here_holds_the_provider_there(
+    user, workers, turn, upstream, monkeypatch
+):
+    monkeypatch.setattr(log, "MAX_BEHIND_CHARS", 8)
+    upstream.steps = [f"{number:03}" for number in range(100)]
+    gate = asyncio.Event()
+    upstream.steps.insert(0, gate)
+    async with answering(user, turn) as (stream, reader):
+        found = await workers.find(user, session_id="s-1")
+        slow = Follower(found)
+        await reader.leave()
+        gate.set()
+
+        async def is_held() -> bool:
+            return stream.lags and found.lags
+
+        await until(is_held)
+        held = stream.chars
+        await asyncio.sleep(0.3)
+        assert stream.chars == held < 100
+        # One that attaches there, and reads, is not held up by it.
+        swift = Follower(stream)
+        assert (await heard(swift))[0] == "".join(upstream.steps[1:])
+        assert (await heard(slow))[0] == "".join(upstream.steps[1:])
+
+
+async def test_a_long_text_comes_in_parts(user, workers, turn, upstream, monkeypatch):
+    monkeypatch.setattr(owner, "MAX_CHARS", 10)
+    upstream.steps = ("0123456789" * 5 + "abc", go := asyncio.Event(), "def" * 9)
+    async with answering(user, turn) as (_stream, reader):
+        await reader.read()
+        found = await workers.find(user, session_id="s-1")
+        assert found.text == upstream.steps[0]
+        follower = Follower(found, found.chars)
+        go.set()
+        assert (await heard(follower))[0] == upstream.steps[2]
+
+
+async def test_a_place_that_is_not_here_yet_is_waited_for(user, workers, turn, gated):
+    async with answering(user, turn) as (_stream, reader):
+        await read(reader, "Hel")
+        found = await workers.find(user, session_id="s-1")
+        follower = Follower(found)
+        assert await found.reaches(3)
+        assert not await found.reaches(4)
+        gated.set()
+        await reader.read()
+        assert await found.reaches(5)
+        assert found.text == "Hello"
+        assert not await found.reaches(6)
+        assert (await heard(follower))[0] == "Hello"
+
+
+async def test_too_many_readers_are_turned_away(
+    user, workers, turn, gated, monkeypatch
+):
+    monkeypatch.setattr(log, "MAX_READERS", 1)
+    async with answering(user, turn) as (_, reader):
+        with pytest.raises(ChatError) as refused:
+            await workers.find(user, session_id="s-1")
+        assert refused.value.code == "too_many_streams"
+        gated.set()
+        await heard(reader)
+
+
+async def test_an_answer_is_kept_while_the_worker_that_follows_it_stops(
+    user, workers, turn, gated
+):
+    async with answering(user, turn) as (stream, reader):
+        await read(reader, "Hel")
+        follower = Follower(await workers.find(user, session_id="s-1"))
+        await reader.leave()
+        workers.mirrors.begin_to_close()
+        await follower.leave()
+        await asyncio.sleep(0.2)
+        assert not stream.cancelled
+        again = Follower(await workers.find(user, session_id="s-1"))
+        gated.set()
+        assert (await heard(again))[0] == "Hello"
+
+
+STARTED = Started("s-1", "test", "m", uuid4(), uuid4(), uuid4())
+PLACE = (STARTED.conversation_id, STARTED.message_id, STARTED.question_id)
+USAGE = Usage(None, 3, "estimated", 1, 2)
+
+
+def ends() -> Iterator[End]:
+    calls = (ToolCall("a", "look", '{"at": "\ud800"}'), ToolCall("b", "look", "{}"))
+    yield Done("s-1", "p", "m-2", *PLACE, "text", "stop", USAGE, calls, Decimal("0.10"))
+    yield Done("s-1", "p", "m-2", *PLACE, "text", "length", USAGE)
+    yield Cancelled("s-1", *PLACE, "text", USAGE, Decimal("1E-9"))
+    yield Cancelled("s-1", *PLACE, "text")
+    error = refusal("draining", text="Words of its own", retry_after=7)
+    yield Failed("s-1", error, "text", *PLACE, USAGE, Decimal(2))
+    yield Failed("s-1", error)
+
+
+@pytest.mark.parametrize("end", list(ends()), ids=lambda end: type(end).__name__)
+def test_an_end_is_told_wholly(end: End) -> None:
+    told = unpack_end(pack_end(end), STARTED, "text")
+    if isinstance(end, Failed) and isinstance(told, Failed):
+        assert vars(told.error) == vars(end.error)
+        told = Failed(**{**_fields(told), "error": end.error})
+    assert told == end
+
+
+def _fields(end: Failed) -> dict[str, Any]:
+    return {name: getattr(end, name) for name in end.__slots__}
