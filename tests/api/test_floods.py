@@ -89,7 +89,8 @@ def chat(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Chat:
     )
     running = SimpleNamespace(
         streams=SimpleNamespace(find=lambda user, name: None),
-        mirrors=None,
+        mirrors=SimpleNamespace(heard=lambda user, name: None),
+        mailbox=None,
         on=lambda name, hear: None,
     )
     monkeypatch.setattr(visitors, "read_database", read)
@@ -172,7 +173,7 @@ async def test_a_cancel_of_what_runs_is_obeyed_all_the_same(
     await send(loud, loud_wire, FACTOR * LIMIT + 2)
     cancelled = []
     streams = SimpleNamespace(find=lambda user, name: object())
-    running = SimpleNamespace(streams=streams)
+    running = SimpleNamespace(streams=streams, mailbox=None)
     monkeypatch.setattr(namespaces.runtime, "get", lambda: running)
     monkeypatch.setattr(
         namespaces, "cancel_stream", lambda **names: cancelled.append(names)
