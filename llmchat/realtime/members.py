@@ -162,8 +162,9 @@ class Members:
             self.dismiss(member)
             return None
         member.outlet.replay.begin_at(seen.number)
-        member.socket.recovered = True
-        self.grant(member)
+        # Its client takes it for the same by the same `pid`.
+        member.pid = str(pid)
+        self._by_pid[member.pid] = member
         namespace.revived(member.socket, seen.marks)
         return member
 

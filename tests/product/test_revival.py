@@ -71,7 +71,7 @@ async def test_the_end_of_an_answer_comes_to_the_same_socket_on_another_worker(
         await again.open(second)
         auth = {"pid": known["pid"], "offset": known["offset"]}
         joined = await again.join(second, auth=auth)
-        assert joined["sid"] == known["sid"]
+        assert joined == {"sid": known["sid"], "pid": known["pid"]}
         events = await polled_until_end(again, second)
 
         thief = Session(http, first.account())
