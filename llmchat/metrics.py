@@ -114,6 +114,8 @@ class Gauges(Collector):
     def __init__(self) -> None:
         self.streams: Callable[[], int] = lambda: 0
         self.sockets: Callable[[], Mapping[str, int]] = dict
+        self.relayed: Callable[[], int] = lambda: 0
+        self.followed: Callable[[], int] = lambda: 0
 
     def collect(self) -> Iterator[Metric]:
         """Called by Prometheus' library."""
@@ -124,6 +126,10 @@ class Gauges(Collector):
         for transport, count in self.sockets().items():
             family.add_metric((transport,), count)
         yield family
+        text = "Sessions of this worker that poll by way of others."
+        yield GaugeMetricFamily("llmchat_sessions_relayed", text, self.relayed())
+        text = "Answers of other workers that are followed from this one."
+        yield GaugeMetricFamily("llmchat_streams_followed", text, self.followed())
 
 
 class Overhead(Collector):

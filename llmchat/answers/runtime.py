@@ -188,7 +188,12 @@ def _count_running() -> int:
     return 0 if _runtime is None else len(_runtime.streams.running())
 
 
+def _count_followed() -> int:
+    return 0 if _runtime is None else len(_runtime.mirrors)
+
+
 metrics.gauges.streams = _count_running
+metrics.gauges.followed = _count_followed
 
 
 def is_closing() -> bool:

@@ -49,11 +49,17 @@ class Server:
         self._peers: dict[str, Peer] = {}
         self._stopping = False
         self._mailbox: Mailbox | None = None
+        self._reception: Reception | None = None
 
     def join(self, mailbox: Mailbox) -> None:
         """Let the requests of a session come to any of several workers."""
         self._mailbox = mailbox
-        Reception(mailbox, self._current)
+        self._reception = Reception(mailbox, self._current)
+
+    @property
+    def relayed(self) -> int:
+        """Return how many sessions poll by way of other workers."""
+        return 0 if self._reception is None else len(self._reception)
 
     def __len__(self) -> int:
         return len(self._peers)

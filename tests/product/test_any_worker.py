@@ -119,7 +119,8 @@ async def test_a_client_that_is_cut_off_again_and_again_has_it_all(
             for _ in range(dice.randrange(1, 4)):
                 token = await client.event("llm:stream:token", session_id)
                 heard.append(("llm:stream:token", token))
-            while not proxy.reset_all():  # between two polls there is none
+            # Between two polls there is no connection.
+            while not proxy.reset_all():  # noqa: ASYNC110
                 await asyncio.sleep(0.002)
             recovered.append((await client.on("connect"))["recovered"])
             assert_whole(heard + await client.stream(session_id))

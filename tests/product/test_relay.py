@@ -51,7 +51,8 @@ def pair(
     redis: RedisServer,
     upstream: ThreadedEmulator,
 ) -> Iterator[Pair]:
-    shared = environment(upstream, REDIS_URL=redis.url)
+    more = {"REDIS_URL": redis.url, "LLMCHAT_METRICS_TOKEN": "scrape"}
+    shared = environment(upstream, **more)
     one = start_server(request.param, shared)
     shared["DATABASE_URL"] = f"sqlite:///{one.database}"
     two = start_server(request.param, shared)
@@ -121,7 +122,10 @@ def ask(session_id: str, **fields: Any) -> str:
 @pytest.fixture
 async def session(pair: Pair) -> Any:
     async with httpx.AsyncClient(timeout=LIMIT_S) as http:
-        yield Session(http, pair.one.account())
+        session = Session(http, pair.one.account())
+        yield session
+        # So that the next test finds nobody.
+        await http.post(session.url(pair.one, sid=session.sid), content="1")
 
 
 async def test_polls_and_posts_may_come_to_any_worker(
@@ -136,6 +140,24 @@ async def test_polls_and_posts_may_come_to_any_worker(
             if "2" in await session.poll(next(servers)):
                 await session.post(pair.two, "3")
     assert_whole(events)
+
+
+async def test_sessions_that_are_relayed_are_counted(
+    pair: Pair, session: Session
+) -> None:
+    await session.open(pair.one)
+    assert await relayed(session.http, pair.one) == 0
+    await session.join(pair.two)
+    assert await relayed(session.http, pair.one) == 1
+    async with upgraded(session, pair.two):
+        assert await relayed(session.http, pair.one) == 0
+
+
+async def relayed(http: httpx.AsyncClient, server: LiveServer) -> int:
+    headers = {"Authorization": "Bearer scrape"}
+    text = (await http.get(f"{server.url}/metrics", headers=headers)).text
+    [line] = [x for x in text.splitlines() if x.startswith("llmchat_sessions_relayed ")]
+    return int(float(line.split()[1]))
 
 
 async def test_a_websocket_takes_its_session_along(

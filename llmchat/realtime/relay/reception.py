@@ -66,6 +66,10 @@ class Reception:
         mailbox.on(names.PROBE_LOST, self._probe_lost)
         mailbox.on(names.TAKE, self._take)
 
+    def __len__(self) -> int:
+        """Return how many open sessions have last polled by way of other workers."""
+        return sum(peer.session.is_open for peer in self._answered_at)
+
     async def _poll(self, sender: str, body: Any) -> names.Outcome:
         (sid,) = body
         peer = self._find(sid)
