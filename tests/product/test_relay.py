@@ -149,7 +149,10 @@ async def test_sessions_that_are_relayed_are_counted(
     assert await relayed(session.http, pair.one) == 0
     await session.join(pair.two)
     assert await relayed(session.http, pair.one) == 1
-    async with upgraded(session, pair.two):
+    async with upgraded(session, pair.two) as websocket:
+        # It has moved before it is answered.
+        await websocket.send('420["llm:stream:attach",{"sessionId":"nothing"}]')
+        assert str(await websocket.recv()).startswith("430[")
         assert await relayed(session.http, pair.one) == 0
 
 
