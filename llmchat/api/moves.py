@@ -121,4 +121,6 @@ async def _hear(
         if session_id is not None:
             emit(socket, Failed(session_id, exc))
         return
+    # A mirror may have less than its client was told where that came from.
+    await stream.reaches(position)
     listen(socket, stream, is_owner=is_owner, behind=stream.text[position:])
