@@ -20,7 +20,7 @@ from llmchat.books.placed import Names, Placed, find, running_of
 from llmchat.books.workers import worker_id
 from llmchat.database import read_database
 from llmchat.errors import refusal
-from llmchat.workers import Mailbox
+from llmchat.workers import Mailbox, address_of
 
 FOLLOWING = "answers.following"
 # An owner that does not answer is known to be gone before that.
@@ -34,6 +34,7 @@ class Mirrors:
     def __init__(self, mailbox: Mailbox | None) -> None:
         """Without a `mailbox`, other workers are those before a restart: all dead."""
         self._mailbox = mailbox
+        self._address = mailbox.address if mailbox else address_of(worker_id())
         self._mirrors: dict[UUID, Mirror] = {}
         self._numbers = count()
         self._is_closing = False
@@ -111,7 +112,7 @@ class Mirrors:
             mirror.close_quietly()
 
     def _is_own(self, placed: Placed) -> bool:
-        return placed.worker == worker_id()
+        return address_of(placed.worker) == self._address
 
     async def _placed(
         self,

@@ -35,7 +35,7 @@ OPERATIONS = {
             200: Answer("The answer as it is written", {EVENTS: EVENT_STREAM}),
             204: Answer("You have its end", {}),
         },
-        codes=("stream_not_found", "rate_limited", "too_many_streams"),
+        codes=("stream_not_found", "rate_limited", "too_many_streams", "interrupted"),
     ),
     "DELETE /llm/streams/{messageId}": Operation(
         summary="Cancel an answer",
