@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from .engineio.events import CloseReason
@@ -207,12 +208,28 @@ class SocketIOLine:
     ) -> Member | None:
         """Return the member that another worker had, which may be gone."""
         members, handshake = self._members, self._peer.handshake
-        found = await members.fetch(namespace, auth)
+        fetching = members.begin(members.fetch(namespace, auth))
+        try:
+            found = await asyncio.shield(fetching)
+        except asyncio.CancelledError:
+            fetching.add_done_callback(partial(self._keep_fetched, namespace))
+            raise
         if isinstance(found, dict):
             return members.take_over(namespace, found, handshake, self)
         if found is Nowhere.GONE:
             return await members.revive(namespace, auth, handshake, self)
         return None
+
+    def _keep_fetched(self, namespace: Namespace, fetching: asyncio.Task[Any]) -> None:
+        """Keep a socket for its client, which was lost while that was on its way."""
+        if fetching.cancelled() or fetching.exception() is not None:
+            return
+        state = fetching.result()
+        if isinstance(state, dict):
+            handshake = self._peer.handshake
+            member = self._members.take_over(namespace, state, handshake, self)
+            reason = self._ended or CloseReason.TRANSPORT_CLOSE
+            member.detach(reason.value, recoverable=reason in RECOVERABLE)
 
     # Another worker.
 

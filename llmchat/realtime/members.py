@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from enum import Enum, auto
-from typing import Any
+from typing import Any, TypeVar
 
 from .member import Ids, Member
 from .namespaces import Namespace
@@ -28,7 +28,10 @@ class Nowhere(Enum):
     UNKNOWN = auto()  # it is not, or is not known to be
 
 
-Fetch = Callable[[Namespace, dict[str, Any]], Awaitable[dict[str, Any] | Nowhere]]
+T = TypeVar("T")
+Fetch = Callable[
+    [Namespace, dict[str, Any]], Coroutine[Any, Any, dict[str, Any] | Nowhere]
+]
 
 
 class Members:
@@ -48,6 +51,10 @@ class Members:
 
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a handler as a task."""
+        return self._tasks.run(work)
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run what outlives the connection that awaits it."""
         return self._tasks.run(work)
 
     def create(
@@ -151,6 +158,9 @@ class Members:
         member = Member(self, namespace, auth, handshake, line, ids)
         if seen is None or member.outlet.replay is None:
             return None
+        if namespace.has(claimed.socket_id):
+            # It is here already, or another connection is about to have it.
+            return None
         namespace.register(member.socket)
         try:
             is_known = await namespace.on_revive(member.socket)
@@ -164,6 +174,7 @@ class Members:
         member.outlet.replay.begin_at(seen.number)
         # Its client takes it for the same by the same `pid`.
         member.pid = str(pid)
+        self._moved.pop(member.pid, None)
         self._by_pid[member.pid] = member
         namespace.revived(member.socket, seen.marks)
         return member

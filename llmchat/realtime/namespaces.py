@@ -260,6 +260,10 @@ class Namespace:
         self._sockets[socket.id] = socket
         self.enter(socket, socket.id)
 
+    def has(self, socket_id: str) -> bool:
+        """Return whether a socket of this id is here, or may join."""
+        return socket_id in self._sockets
+
     def forget(self, socket: Socket) -> None:
         """Forget a socket, and take it out of its rooms."""
         self._sockets.pop(socket.id, None)

@@ -85,7 +85,7 @@ class Route:
 
     def heard(self) -> None:
         """Note that the worker lives."""
-        self._heard_at = self._loop.time()
+        self._heard_at = self.used_at = self._loop.time()
 
     def close(self) -> None:
         """Send nothing more."""

@@ -90,4 +90,6 @@ class Claims:
 
 
 def _hand_over(member: Member, worker: str) -> dict[str, Any] | None:
-    return {"state": member.hand_over(worker)} if member.is_at_rest else None
+    # Meanwhile its client may have come back here: then it stays.
+    may_go = member.is_absent and member.is_at_rest
+    return {"state": member.hand_over(worker)} if may_go else None

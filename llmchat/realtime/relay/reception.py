@@ -117,7 +117,9 @@ class Reception:
 
     async def _body(self, sender: str, body: Any) -> None:
         sid, key, payload = body
-        peer, post = self._find(sid), self._posts.get(key)
+        # Where the announcement was lost, the body is here before it.
+        post = await at_rest(lambda: self._posts.get(key))
+        peer = self._find(sid)
         if peer is not None and post is not None:
             peer.receive_payload(post, payload)
 

@@ -50,6 +50,7 @@ class RemoteProbe:
         self._take_over = take_over
         self._peer: Peer | None = None
         self._is_probed = self._is_moving = self._is_over = False
+        self._is_asking = False  # a client that pings on and on has one ask at a time
         self._waiting: list[str | bytes] = []
         self._waiting_bytes = 0
         self._tasks = Tasks()
@@ -65,7 +66,9 @@ class RemoteProbe:
         elif self._is_over:
             pass
         elif frame == PROBE_PING:
-            self._run(self._answer_ping())
+            if not self._is_asking:
+                self._is_asking = True
+                self._run(self._answer_ping())
         elif frame == PROBE_UPGRADE and self._is_probed:
             self._is_moving = True
             self._run(self._move())
@@ -89,7 +92,9 @@ class RemoteProbe:
             self._give_up()
 
     async def _answer_ping(self) -> None:
-        if await self._ask(names.PROBE):
+        may_probe = await self._ask(names.PROBE)
+        self._is_asking = False
+        if may_probe:
             self._is_probed = True
             await self._websocket.send_frame(PROBE_PONG)
         else:
@@ -98,7 +103,10 @@ class RemoteProbe:
     async def _move(self) -> None:
         state = await self._ask(names.TAKE)
         if self._is_over:
-            return  # whoever asks for the sockets finds that they are lost
+            if state is not None:
+                # The client comes back for its sockets, which are here now.
+                self._take_over(self._sid, state).break_off()
+            return
         if state is None:
             self._give_up()
             return

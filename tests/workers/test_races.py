@@ -1,0 +1,246 @@
+"""What may happen while something is on its way from one worker to another."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from llmchat.realtime import Namespace
+from llmchat.realtime.engineio.events import CloseReason
+from llmchat.realtime.line import SocketIOLine
+from llmchat.realtime.members import Members
+from llmchat.realtime.outlet import Line
+from llmchat.realtime.pids import Pids
+from llmchat.realtime.relay import names
+from llmchat.realtime.relay.claims import Claims
+from llmchat.realtime.relay.reception import Reception
+from llmchat.realtime.relay.remote_probe import RemoteProbe
+from llmchat.realtime.request import Handshake
+from llmchat.realtime.socketio.connection import Limits
+from llmchat.workers import address_of
+from tests.workers.test_mailbox import Lossy, OpenBox, layer, open_box
+
+__all__ = ["layer", "open_box"]
+ONE, TWO = address_of("one"), address_of("two")
+SHAKE = Handshake({}, {}, "", False, "")
+
+
+class AnyLine:
+    """A connection that takes everything."""
+
+    writable, transport = True, "websocket"
+
+    def send(self, messages: Any, replay: Any = None, number: int = 0) -> None:
+        """Take it."""
+
+    async def drain(self) -> None:
+        """Wait for nothing."""
+
+    def expel(self, namespace: str, *, close: bool) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Slow(Namespace):
+    name = "/"
+    may = False
+
+    def may_move(self, socket: Any) -> bool:
+        return self.may
+
+    async def on_revive(self, socket: Any) -> bool:
+        await asyncio.sleep(0)
+        return True
+
+
+def line() -> Line:
+    return AnyLine()
+
+
+async def test_a_socket_whose_client_came_back_here_is_not_given_away(
+    open_box: OpenBox,
+) -> None:
+    one, two = await open_box(ONE), await open_box(TWO)
+    namespace, members = Slow(), Members(10.0, Pids(ONE, b"x"))
+    Claims(one, members, {"/": namespace})
+    elsewhere = Claims(two, Members(10.0, Pids(TWO, b"x")), {"/": namespace})
+    member = members.create(namespace, {}, SHAKE, line())
+    members.grant(member)
+    member.admit()
+    member.detach("transport close", recoverable=True)
+    auth = {"pid": member.pid}
+    fetching = asyncio.create_task(elsewhere.fetch(namespace, auth))
+    await asyncio.sleep(0.2)
+    assert await members.claim(namespace, auth) is member
+    member.attach(line(), auth, SHAKE)
+    member.admit()
+    namespace.may = True
+    assert not isinstance(await fetching, dict)
+    assert member.socket.connected
+    members.forget(member)
+
+
+async def test_two_connections_at_once_revive_one_socket() -> None:
+    pids, namespace = Pids(TWO, b"x"), Slow()
+    members = Members(10.0, pids)
+    pid = Pids(ONE, b"x").make("/", "s" * 20, "")
+    auth = {"pid": pid, "offset": "7"}
+    made = await asyncio.gather(
+        *(members.revive(namespace, auth, SHAKE, line()) for _ in range(2))
+    )
+    assert [one is None for one in made] == [False, True]
+    members._moved[pid] = ONE
+    assert made[0] is not None
+    members.dismiss(made[0])
+    again = await members.revive(namespace, auth, SHAKE, line())
+    assert again is not None
+    assert members.moved_to(pid) is None
+    members.dismiss(again)
+
+
+class AnyWebSocket:
+    """A WebSocket that takes everything."""
+
+    def takes_texts(self) -> bool:
+        return False
+
+    def write_texts(self, frames: list[str]) -> None:
+        raise NotImplementedError
+
+    async def send_frame(self, frame: str | bytes) -> None:
+        """Take it."""
+
+    async def close(self, code: int) -> None:
+        """Do nothing."""
+
+    def abort(self) -> None:
+        """Do nothing."""
+
+
+class Joining:
+    """What a line needs of its peer while it joins."""
+
+    handshake = SHAKE
+
+
+class Broken:
+    is_broken = False
+
+    def break_off(self) -> None:
+        self.is_broken = True
+
+
+async def test_a_session_whose_websocket_is_lost_on_the_way_is_kept(
+    open_box: OpenBox,
+) -> None:
+    one, two = await open_box(ONE), await open_box(TWO)
+    release, asked = asyncio.Event(), asyncio.Event()
+    probes, broken = [], Broken()
+
+    async def probe(sender: str, body: Any) -> bool:
+        probes.append(body)
+        return True
+
+    async def take(sender: str, body: Any) -> Any:
+        asked.set()
+        await release.wait()
+        return {"state": 1}
+
+    async def nothing(sender: str, body: Any) -> None:
+        """Do nothing."""
+
+    one.on(names.PROBE, probe)
+    one.on(names.TAKE, take)
+    one.on(names.BREAK, nothing)
+    moving = RemoteProbe("s", ONE, two, AnyWebSocket(), lambda sid, state: broken)  # type: ignore[arg-type, return-value]
+    for _ in range(100):
+        moving.receive("2probe")
+    async with asyncio.timeout(3):
+        while not moving._is_probed:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert len(probes) == 1
+    moving.receive("5")
+    await asked.wait()
+    moving.lose()
+    release.set()
+    async with asyncio.timeout(3):
+        while not broken.is_broken:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_a_body_waits_for_the_announcement_of_its_post(
+    open_box: OpenBox,
+) -> None:
+    one, two = await open_box(ONE), await open_box(TWO)
+    taken: list[bytes] = []
+
+    class AnyPeer:
+        session = type("S", (), {"transport": "polling"})
+
+        def start_post(self, post: Any) -> None:
+            """Take it."""
+
+        def receive_payload(self, post: Any, body: bytes) -> None:
+            taken.append(body)
+            post.accept()
+
+    peer = AnyPeer()
+    Reception(one, lambda sid: peer)  # type: ignore[arg-type, return-value]
+    body = two.ask(ONE, names.BODY, ["s", "k", b"x"])
+    await asyncio.sleep(0.1)
+    post = two.ask(ONE, names.POST, ["s", "k", None])
+    async with asyncio.timeout(3):
+        assert await post == [names.ACCEPT]
+        await body
+    assert taken == [b"x"]
+
+
+async def test_a_way_by_which_letters_come_is_not_idle(
+    open_box: OpenBox, layer: Lossy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmchat.workers.mailbox._FORGET_ROUTE_S", 0.5)
+    one, two = await open_box(ONE), await open_box(TWO)
+
+    async def hold(sender: str, body: Any) -> str:
+        await asyncio.sleep(1.5)
+        return "now"
+
+    two.on("hold", hold)
+    held = one.ask(TWO, "hold")
+    for at in range(12):
+        await asyncio.sleep(0.1)
+        two._route(f"{at:011}")
+    assert await asyncio.wait_for(held, 3) == "now"
+
+
+async def test_a_socket_is_kept_though_the_join_that_fetched_it_was_cancelled() -> None:
+    namespace = Slow()
+    mine, theirs = Members(10.0, Pids(ONE, b"x")), Members(10.0, Pids(TWO, b"x"))
+    namespace.may = True
+    member = theirs.create(namespace, {}, SHAKE, line())
+    theirs.grant(member)
+    member.admit()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    member.detach("transport close", recoverable=True)
+    pid, release = member.pid, asyncio.Event()
+    assert pid is not None
+
+    async def fetch(_: Namespace, auth: dict[str, Any]) -> dict[str, Any]:
+        await release.wait()
+        return member.hand_over(ONE)
+
+    mine.fetch = fetch
+    joined = SocketIOLine(Joining(), {"/": namespace}, mine, Limits())  # type: ignore[arg-type]
+    joined.receive(f'0{{"pid":"{pid}"}}')
+    await asyncio.sleep(0.05)
+    joined.closed(CloseReason.TRANSPORT_CLOSE)
+    release.set()
+    await asyncio.sleep(0.05)
+    again = await mine.claim(namespace, {"pid": pid})
+    assert again is not None
+    mine.dismiss(again)
