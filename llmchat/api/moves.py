@@ -100,9 +100,12 @@ async def _hear_all(socket: Socket, marks: Mapping[str, int]) -> None:
     except (DatabaseError, InterfaceError) as exc:
         logger.warning("a socket has nothing of its answers, no database: %s", exc)
         return
-    for message_id in latest:
-        if log_of(message_id) in marks:
-            socket.spawn(_hear(socket, message_id, marks[log_of(message_id)]))
+    found = {log_of(message_id): message_id for message_id in latest}
+    for log, position in marks.items():
+        if log in found:
+            socket.spawn(_hear(socket, found[log], position))
+        else:
+            socket.marks.forget(log)
 
 
 async def _hear(

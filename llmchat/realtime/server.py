@@ -141,6 +141,10 @@ class Server:
         )
         peer = self._keep(session, Handshake(*state["handshake"]))
         peer.take_over(state)
+        if self._stopping:
+            # Behind the WebSocket's adoption.
+            loop = asyncio.get_running_loop()
+            loop.call_soon(peer.close, CloseReason.SERVER_SHUTTING_DOWN)
         return peer
 
     def _keep(self, session: Session, handshake: Handshake) -> Peer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import Any
 
 from .letters import PING, RECEIPT, WANT_RECEIPTS, Key, Letter, key_of, pack
@@ -22,6 +23,9 @@ PING_S = 0.3
 # What need not go at once waits so long for more.
 GATHER_S = 0.05
 _LETTERS_AT_ONCE = 500
+
+# Of this worker, so that no part is taken for one of another message.
+_messages = count(1)
 
 Publish = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -47,7 +51,6 @@ class Route:
         self._waiting: list[Letter] = []
         self._receipts: list[Key] = []
         self._sent: dict[Key, _Sent] = {}
-        self._messages = 0
         self._pings = 0
         self._heard_at = self._looked_at = self._loop.time()
         self._flushing: asyncio.TimerHandle | None = None
@@ -129,8 +132,7 @@ class Route:
             if self._receipts:
                 letters.append((RECEIPT, self._receipts))
                 self._receipts = []
-            self._messages += 1
-            for message in pack(letters, self._messages):
+            for message in pack(letters, next(_messages)):
                 await self._publish(message)
 
     # Watching.

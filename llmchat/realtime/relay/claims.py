@@ -86,6 +86,8 @@ class Claims:
         finally:
             if handed is None:
                 member.wait_for_client()
+        if handed is None and self._members.is_over:
+            return {"moved": None}
         return handed
 
 
