@@ -20,7 +20,7 @@ from llmchat.books.placed import Names, Placed, find, running_of
 from llmchat.books.workers import worker_id
 from llmchat.database import read_database
 from llmchat.errors import refusal
-from llmchat.workers import Mailbox
+from llmchat.workers import Mailbox, address_of
 
 FOLLOWING = "answers.following"
 # An owner that does not answer is known to be gone before that.
@@ -111,7 +111,9 @@ class Mirrors:
             mirror.close_quietly()
 
     def _is_own(self, placed: Placed) -> bool:
-        return placed.worker == worker_id()
+        if self._mailbox is None:
+            return placed.worker == worker_id()
+        return address_of(placed.worker) == self._mailbox.address
 
     async def _placed(
         self,
