@@ -129,8 +129,11 @@ class Mirror(AnswerLog):
 
     async def reaches(self, chars: int) -> bool:
         """Return whether there is so much text, once that is here."""
-        if chars <= self.chars or self.end is not None:
-            return chars <= self.chars
+        if chars <= self.chars:
+            return True
+        if self.end is not None:
+            # A worker that has died may have told more than it had stored.
+            return isinstance(self.end, Failed) and self.end.error.code == "interrupted"
         # It reads while it asks: the last other reader may leave meanwhile.
         follower = Follower(self, self.chars)
         try:

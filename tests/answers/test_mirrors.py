@@ -381,6 +381,20 @@ async def test_an_answer_of_a_dead_worker_is_interrupted(user, workers, turn, ga
         gated.set()
 
 
+async def test_whoever_was_told_more_than_a_dead_worker_has_stored_gets_the_end(
+    user, workers, turn, gated
+):
+    async with answering(user, turn) as (stream, reader):
+        await read(reader, "Hel")
+        await lose(stream)
+        await workers.there.close()
+        found = await workers.find(user, message_id=stream.started.message_id)
+        assert isinstance(found.end, Failed)
+        assert found.end.error.code == "interrupted"
+        assert await found.reaches(99)
+        gated.set()
+
+
 async def test_an_answer_that_is_deleted_ends_where_its_owner_is_gone(
     user, workers, turn, gated
 ):
