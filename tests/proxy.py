@@ -16,6 +16,7 @@ import socket
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Self
 
 LIMIT_S = 10.0
@@ -77,14 +78,20 @@ class Proxy:
     def _accept(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        self._open.add(writer)
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._forget, writer))
+
+    def _forget(self, writer: asyncio.StreamWriter, task: asyncio.Task[None]) -> None:
+        # Not by the task, which may be cancelled before its first step.
+        self._tasks.discard(task)
+        self._open.discard(writer)
+        writer.close()
 
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._open.add(writer)
         timer = None
         if self._reset_every_s is not None:
             life_s = self._dice.expovariate(1 / self._reset_every_s)
@@ -99,10 +106,6 @@ class Proxy:
         finally:
             if timer is not None:
                 timer.cancel()
-            self._open.discard(writer)
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
 
     async def _pass_on(
         self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -114,6 +114,8 @@ class Mirror(AnswerLog):
         self.refused = refusal("stream_not_found")
         self._task.cancel()
         self._is_over()
+        # Whoever waits for its end without reading hears of none here.
+        self.ended.set()
 
     async def stop(self) -> bool:
         """Have its owner cancel it; return False where it is too late."""
@@ -127,19 +129,20 @@ class Mirror(AnswerLog):
 
     async def reaches(self, chars: int) -> bool:
         """Return whether there is so much text, once that is here."""
-        if chars <= self.chars or self.end is not None:
-            return chars <= self.chars
+        if chars <= self.chars:
+            return True
+        if self.end is not None:
+            # A worker that has died may have told more than it had stored.
+            return isinstance(self.end, Failed) and self.end.error.code == "interrupted"
+        # It reads while it asks: the last other reader may leave meanwhile.
+        follower = Follower(self, self.chars)
         try:
             if not await self._ask(REACH, chars=chars):
                 return False
-        except UnreachableError:
-            return False
-        follower = Follower(self, self.chars)
-        try:
             async with asyncio.timeout(_REACH_S):
                 while self.chars < chars and await follower.read():
                     pass
-        except TimeoutError:
+        except (UnreachableError, TimeoutError):
             pass
         finally:
             # Whoever asks is about to read.
@@ -205,6 +208,9 @@ class Mirror(AnswerLog):
             reply = await self._ask(FOLLOW, at=self.chars)
         except UnreachableError:
             reply = None
+        if reply is not None and reply.get("isFull") and self.opened.is_set():
+            # Its place was lost. Those who read already are not turned away.
+            reply = None
         if reply is not None:
             self._silent_since = None
             self._take(reply)
@@ -231,16 +237,15 @@ class Mirror(AnswerLog):
 
     async def _look_up(self) -> bool:
         """Take over what is stored; return whether to ask the owner again."""
-        now = time.monotonic()
         if self._silent_since is None:
-            self._silent_since = now
+            self._silent_since = time.monotonic()
         try:
             row = await in_database(standing, self.user_id, self.started.message_id)
         except (DatabaseError, InterfaceError):
             pass  # it is asked again
         else:
             self._take_stored(row)
-        if self.end is None and now - self._silent_since > GIVE_UP_S:
+        if self.end is None and time.monotonic() - self._silent_since > GIVE_UP_S:
             self._finish(stored.broken_off(self.started, self.text))
         return self.end is None
 
@@ -251,6 +256,7 @@ class Mirror(AnswerLog):
         # The rest of what is here already is the same: text only grows.
         if len(row.text) > self.chars:
             self.push([row.text[self.chars :]])
+            self._silent_since = time.monotonic()
         if row.state != AnswerState.STREAMING:
             self._finish(stored.end_of(replace(row, text=self.text), self.started))
 

@@ -12,6 +12,7 @@ from django.db import DatabaseError, InterfaceError
 from accounts.verified import Verified
 from llmchat.answers.answer import find_stream
 from llmchat.answers.events import Failed
+from llmchat.answers.follower import Follower
 from llmchat.answers.keeper import Keeper
 from llmchat.api.listening import listen
 from llmchat.api.socket_reader import emit, log_of
@@ -124,6 +125,11 @@ async def _hear(
         if session_id is not None:
             emit(socket, Failed(session_id, exc))
         return
-    # A mirror may have less than its client was told where that came from.
-    await stream.reaches(position)
-    listen(socket, stream, is_owner=is_owner, behind=stream.text[position:])
+    follower = Follower(stream, stream.chars)
+    try:
+        # The database may know less of it than the client was told.
+        while stream.chars < position and await follower.read():
+            pass
+        listen(socket, stream, is_owner=is_owner, behind=stream.text[position:])
+    finally:
+        await follower.leave()

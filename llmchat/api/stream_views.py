@@ -97,4 +97,4 @@ async def _position(last: str, stream: AnswerLog) -> int:
     is_number = last.isascii() and last.isdigit() and len(last) < 16
     if not is_number or not await stream.reaches(int(last)):
         raise refusal("bad_request", text="Last-Event-ID is none of this stream's")
-    return int(last)
+    return min(int(last), stream.chars)

@@ -381,6 +381,20 @@ async def test_an_answer_of_a_dead_worker_is_interrupted(user, workers, turn, ga
         gated.set()
 
 
+async def test_whoever_was_told_more_than_a_dead_worker_has_stored_gets_the_end(
+    user, workers, turn, gated
+):
+    async with answering(user, turn) as (stream, reader):
+        await read(reader, "Hel")
+        await lose(stream)
+        await workers.there.close()
+        found = await workers.find(user, message_id=stream.started.message_id)
+        assert isinstance(found.end, Failed)
+        assert found.end.error.code == "interrupted"
+        assert await found.reaches(99)
+        gated.set()
+
+
 async def test_an_answer_that_is_deleted_ends_where_its_owner_is_gone(
     user, workers, turn, gated
 ):
@@ -517,3 +531,73 @@ def test_an_end_is_told_wholly(end: End) -> None:
 
 def _fields(end: Failed) -> dict[str, Any]:
     return {name: getattr(end, name) for name in end.__slots__}
+
+
+async def test_whoever_is_too_late_to_cancel_hears_so_though_nobody_reads(
+    user, workers, turn, gated
+):
+    async with answering(user, turn) as (stream, _reader):
+        found = await workers.mirrors.find_running(user.pk, "s-1")
+        stream.ending = True  # its end is being stored
+        follower = Follower(found, found.chars)
+        assert not await found.stop()
+        await follower.leave()
+        await asyncio.wait_for(found.ended.wait(), 5)
+        gated.set()
+
+
+async def test_whoever_leaves_does_not_end_what_another_is_about_to_read(
+    user, workers, turn, gated
+):
+    async with answering(user, turn) as (_stream, reader):
+        found = await workers.find(user, session_id="s-1")
+        last = Follower(found)
+        reaching = asyncio.create_task(found.reaches(5))
+        await asyncio.sleep(0)
+        await last.leave()
+        # There is not so much yet.
+        assert not await reaching
+        following = Follower(found)
+        gated.set()
+        assert (await heard(following))[0] == "Hello"
+        await heard(reader)
+
+
+async def test_who_reads_already_is_not_turned_away_by_a_full_answer(
+    user, workers, turn, gated, monkeypatch
+):
+    monkeypatch.setattr(mirror, "AGAIN_S", 0.05)
+    async with answering(user, turn) as (_stream, reader):
+        await read(reader, "Hel")
+        found = await workers.find(user, session_id="s-1")
+        following = Follower(found)
+        # Its owner takes it for gone, and others come.
+        for key in list(workers.owner._readers):
+            workers.owner._take_out(key)
+        monkeypatch.setattr(log, "MAX_READERS", 1)
+        gated.set()
+        assert (await heard(following))[0] == "Hello"
+        await heard(reader)
+
+
+async def test_an_answer_whose_text_grows_in_the_database_is_not_given_up(
+    user, workers, turn, upstream, monkeypatch
+):
+    monkeypatch.setattr(mirror, "AGAIN_S", 0.05)
+    monkeypatch.setattr(mirror, "GIVE_UP_S", 1.0)
+    pieces = [f"{number} " for number in range(30)]
+
+    async def answer(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        for piece in pieces:
+            yield [piece]
+            await runtime.get().checkpoints.store()
+            await asyncio.sleep(0.2)
+        yield Finished(FinishReason.STOP, Usage(7, 3, "provider"))
+
+    monkeypatch.setattr(runtime.get().client, "stream_chat_batches", answer)
+    async with answering(user, turn) as (_stream, reader):
+        workers.layer.is_down = True
+        found = await workers.find(user, session_id="s-1")
+        text, end = await heard(Follower(found))
+        assert (text, type(end)) == ("".join(pieces), Done)
+        await heard(reader)
