@@ -50,7 +50,8 @@ class Route:
         self._messages = 0
         self._pings = 0
         self._heard_at = self._looked_at = self._loop.time()
-        self._flush_at: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.TimerHandle | None = None
+        self._flush_at = 0.0
         self._sending: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
         # How many of its replies are awaited: while there are any, it is watched.
@@ -88,7 +89,7 @@ class Route:
 
     def close(self) -> None:
         """Send nothing more."""
-        for handle in (self._flush_at, self._watch):
+        for handle in (self._flushing, self._watch):
             if handle is not None:
                 handle.cancel()
         if self._sending is not None:
@@ -100,14 +101,15 @@ class Route:
 
     def _flush_in(self, delay: float) -> None:
         at = self._loop.time() + delay
-        if self._flush_at is not None:
-            if self._flush_at.when() <= at:
+        if self._flushing is not None:
+            if self._flush_at <= at:
                 return
-            self._flush_at.cancel()
-        self._flush_at = self._loop.call_at(at, self._flush)
+            self._flushing.cancel()
+        self._flush_at = at
+        self._flushing = self._loop.call_later(delay, self._flush)
 
     def _flush(self) -> None:
-        self._flush_at = None
+        self._flushing = None
         if self._sending is None and (self._waiting or self._receipts):
             self._sending = self._loop.create_task(self._send_all())
             self._sending.add_done_callback(self._on_sent)
