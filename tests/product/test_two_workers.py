@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -17,8 +14,8 @@ import pytest
 
 from tests.support import live
 from tests.support.attaching import LIMIT_S, Page, page
-from tests.support.redis_server import RedisServer
 from tests.support.stock_client import connected_client
+from tests.support.two_workers import Pair, client_of
 from tests.support.upstream import Step, Upstream
 
 PARTS = 150
@@ -26,52 +23,6 @@ TABS = 25
 PACE_S = 0.01
 
 pytestmark = pytest.mark.timeout(240)
-
-
-@dataclass
-class Pair:
-    """Two workers, and what starts a third one beside them."""
-
-    a: live.LiveServer
-    b: live.LiveServer
-    path: Path
-    start: Callable[[], live.LiveServer]
-    accounts: Iterator[live.Account]
-
-
-@pytest.fixture(scope="module")
-def pair(
-    seed: live.Seed,
-    start_server: Callable[..., live.LiveServer],
-    upstream_env: dict[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Pair]:
-    path = tmp_path_factory.mktemp("shared") / "db.sqlite3"
-    shutil.copy(seed.path, path)
-    redis = RedisServer()
-    env = {
-        **upstream_env,
-        "DATABASE_URL": f"sqlite:///{path}",
-        "REDIS_URL": redis.url,
-        "LLMCHAT_MESSAGES_PER_MINUTE": "0",
-    }
-
-    def start() -> live.LiveServer:
-        return start_server("uvicorn", env)
-
-    redis.start()
-    try:
-        a, b = start(), start()
-        yield Pair(a, b, path, start, iter(seed.accounts))
-        for server in (a, b):
-            server.stop()
-            assert "Traceback" not in server.log_text(), server.log
-    finally:
-        redis.kill()
-
-
-def client_of(server: live.LiveServer, account: live.Account) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=server.url, headers=account.headers, timeout=15)
 
 
 async def events_of(
