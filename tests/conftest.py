@@ -23,6 +23,7 @@ pytest_plugins = [
     "tests.support.live_upstream",
     "tests.support.openai_api",
     "tests.support.redis_server",
+    "tests.support.two_workers",
     "tests.support.wire_fixtures",
 ]
 

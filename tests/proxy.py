@@ -47,6 +47,7 @@ class Proxy:
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._is_over = False
 
     @property
     def url(self) -> str:
@@ -62,6 +63,7 @@ class Proxy:
 
     async def __aexit__(self, *exc: object) -> None:
         assert self._server is not None
+        self._is_over = True
         self._server.close()
         self.reset_all()
         for task in list(self._tasks):
@@ -78,6 +80,9 @@ class Proxy:
     def _accept(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        if self._is_over:  # it was accepted at the last moment
+            writer.transport.abort()
+            return
         self._open.add(writer)
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)

@@ -134,18 +134,21 @@ def request_stop(message_id: UUID) -> None:
 
 
 def _running(user_id: int) -> QuerySet[Message]:
-    return Message.objects.filter(user_id=user_id, state=_State.STREAMING)
+    # Each has a session: so SQLite, too, takes the index of what runs.
+    return Message.objects.filter(
+        user_id=user_id, state=_State.STREAMING, session_id__gt=""
+    )
 
 
 def _ended(user_id: int, names: Names, since: datetime) -> Iterator[Placed]:
-    rows = Message.objects.filter(user_id=user_id, finished_at__gt=since)
+    rows = Message.objects.filter(finished_at__gt=since)
     if names.message_id is not None:
-        rows = rows.filter(pk=names.message_id)
-    elif names.conversation_id is not None:
-        rows = rows.filter(conversation_id=names.conversation_id)
+        rows = rows.filter(pk=names.message_id, user_id=user_id)
     else:
         # No index has the sessions of what has ended; the user's latest are few.
         latest = Conversation.objects.filter(user_id=user_id, updated_at__gt=since)
+        if names.conversation_id is not None:
+            latest = latest.filter(pk=names.conversation_id)
         rows = rows.filter(conversation__in=latest.order_by().values("pk"))
     return _placed(rows.order_by("-finished_at"))
 

@@ -16,6 +16,7 @@ from accounts import remembered as memory
 from accounts.models import ApiKey, User
 from accounts.tokens import user_for_token
 from llmchat import conf
+from llmchat.api import watch
 from llmchat.api.key_uses import store_uses
 from llmchat.api.namespace import ChatNamespace
 from llmchat.database import in_database, read_database
@@ -40,7 +41,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remember keys and users for longer than a test takes, and watch them often."""
     monkeypatch.setattr(memory, "KEPT_S", 600.0)
     values = dataclasses.replace(conf.get(), ping_interval_ms=WATCHED_MS)
-    monkeypatch.setattr(conf, "get", lambda: values)
+    monkeypatch.setattr(watch.conf, "get", lambda: values)
 
 
 @pytest.fixture
@@ -187,7 +188,7 @@ async def test_what_changes_of_a_key_is_taken_over(
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the watch look so seldom that it is not what closes anything."""
     values = dataclasses.replace(conf.get(), ping_interval_ms=600_000)
-    monkeypatch.setattr(conf, "get", lambda: values)
+    monkeypatch.setattr(watch.conf, "get", lambda: values)
 
 
 @pytest.mark.parametrize(
