@@ -121,6 +121,7 @@ class Proxy:
             return
         from_worker, to_worker = upstream
         to_worker.write(head)
+        # No await until these have an end that closes the connection.
         ways = [
             asyncio.create_task(_copy(reader, to_worker)),
             asyncio.create_task(_copy(from_worker, writer)),
@@ -129,14 +130,13 @@ class Proxy:
             # Whichever side is lost, so is the other.
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # First of all: what follows may be cancelled.
+            to_worker.close()
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            with suppress(OSError):
+            with suppress(OSError, TimeoutError):
                 await asyncio.wait_for(writer.drain(), LIMIT_S)
-            to_worker.close()
-            with suppress(OSError):
-                await to_worker.wait_closed()
 
     async def _connect(
         self,
