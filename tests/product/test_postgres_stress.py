@@ -41,8 +41,10 @@ from tests.support.stress_clients import (
 ROUNDS = int(os.environ.get("LLMCHAT_TEST_STRESS_ROUNDS", "1"))
 ROUND_S = float(os.environ.get("LLMCHAT_TEST_STRESS_S", "2"))
 CLIENTS = 60
-# From the last token to `done`, for 95 of 100 answers.
-DONE_S = 0.2
+# From the last token to `done`, for 95 of 100 answers: where the stress has the machine
+# to itself, as `make stress` gives it, and beside other tests, which keep the disk busy.
+# Then it is no figure, but less than a client waits before it is told of the database.
+DONE_S = 0.2 if ROUNDS > 1 else 4.0
 # Between the two lie so many turns of processes and threads: the server's loop, its
 # writer's thread and PostgreSQL, statement by statement, the loop, the client. On a
 # machine that is short of processors each waits for one as this test's own loop does.
