@@ -42,7 +42,7 @@ ROUNDS = int(os.environ.get("LLMCHAT_TEST_STRESS_ROUNDS", "1"))
 ROUND_S = float(os.environ.get("LLMCHAT_TEST_STRESS_S", "2"))
 CLIENTS = 60
 # From the last token to `done`, for 95 of 100 answers: where the stress has the machine
-# to itself, as `make stress` gives it, and beside other tests, which keep the disk busy.
+# to itself, as `make stress` gives it, and beside other tests, which use the disk, too.
 # Then it is no figure, but less than a client waits before it is told of the database.
 DONE_S = 0.2 if ROUNDS > 1 else 4.0
 # Between the two lie so many turns of processes and threads: the server's loop, its
