@@ -13,8 +13,8 @@ CLEAN_ENV := LLMCHAT_ENV_FILE= DJANGO_DEBUG=1
 PYTEST_WORKERS ?= 3
 PYTEST := --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder \
 	--durations 10 $(PYTEST_ARGS)
-STRESS := $(addprefix tests/product/,test_postgres_stress.py test_outages.py \
-	test_outages_postgresql.py)
+STRESS := $(addprefix tests/product/,test_postgres_stress.py test_durability.py \
+	test_outages.py test_outages_postgresql.py)
 COVERAGE := $(PYTHON) -m coverage
 # `make update UPGRADE=` keeps the pinned versions and resolves only what is new.
 UPGRADE ?= --upgrade

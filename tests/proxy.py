@@ -19,6 +19,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Self
 
+from tests.support.live import free_port
+
 LIMIT_S = 10.0
 MAX_HEAD_BYTES = 64 * 1024
 _UPGRADE = re.compile(rb"(?im)^upgrade:[ \t]*websocket")
@@ -33,13 +35,14 @@ class Proxy:
         self,
         workers: Sequence[int],
         *,
-        port: int = 0,
+        port: int | None = None,
         reset_every_s: float | None = None,
         seed: int = 0,
     ) -> None:
         """`reset_every_s`: how long a connection lives, on average."""
         self.workers = list(workers)
-        self.port = port
+        # Nobody else may be given it soon: clients come back to it for some time.
+        self.port = free_port() if port is None else port
         self.served = 0
         self._reset_every_s = reset_every_s
         self._dice = random.Random(seed)
@@ -58,7 +61,6 @@ class Proxy:
         self._server = await asyncio.start_server(
             self._accept, "127.0.0.1", self.port, limit=MAX_HEAD_BYTES, backlog=1024
         )
-        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *exc: object) -> None:

@@ -20,6 +20,18 @@ async function upgraded(socket) {
   }
 }
 
+// The server says something and closes the connection in one go.
+async function lastWords(options) {
+  const socket = io(url, options);
+  await once(socket, 'connect');
+  const heard = [];
+  socket.on('burst', (n) => heard.push(n));
+  const left = once(socket, 'disconnect');
+  socket.emit('burst', 3);
+  socket.emit('kill');
+  return { killed: (await left)[0], heard };
+}
+
 async function run(transports) {
   const options = { forceNew: true, reconnection: false, ...(transports && { transports }) };
   const socket = io(url, options);
@@ -63,6 +75,7 @@ async function run(transports) {
   const closed = once(socket, 'disconnect');
   socket.disconnect();
   result.closed = (await closed)[0];
+  Object.assign(result, await lastWords(options));
   return result;
 }
 

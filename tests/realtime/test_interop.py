@@ -54,6 +54,8 @@ async def test_stock_client_over_each_transport(
             "refused": ["unauthorized", {"code": "E_AUTH", "n": 1}],
             "kicked": "io server disconnect",
             "closed": "io client disconnect",
+            "killed": "io server disconnect",
+            "heard": [0, 1, 2],
         }
 
 

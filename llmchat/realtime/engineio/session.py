@@ -22,7 +22,7 @@ from .errors import PacketError
 from .events import Closed, CloseReason, Event, MessageReceived, Upgraded
 from .packet import Packet, PacketType, byte_length, decode_frame, encode_frame
 from .payload import decode_payload
-from .state import CLOSE, CLOSE_NORMAL, NOOP, Phase, SessionState
+from .state import CLOSE_NORMAL, NOOP, Phase, SessionState
 from .upgrade import PROBE_PING, PROBE_PONG, PROBE_UPGRADE, Link
 
 __all__ = ["CLOSE_NORMAL", "CLOSE_TOO_BIG", "Session"]
@@ -65,9 +65,9 @@ class Session(SessionState):
     def close(self, reason: CloseReason, now: float) -> list[Event]:
         """End the session from this side.
 
-        What is queued goes out first. A polling peer finds it, and the close packet,
-        with the GET that it has waiting or with its next one; if a probe succeeds
-        before that, by the WebSocket.
+        What is queued goes out first. A polling peer finds it with the GET that it has
+        waiting or with its next one, and the close packet with the one behind that; if
+        a probe succeeds before, by the WebSocket.
         """
         if self._phase is not Phase.OPEN:
             return []
@@ -280,11 +280,13 @@ class Session(SessionState):
         self._outbox.put_ping()
 
     def _answer_with_the_rest(self) -> None:
-        """Answer a held GET of a session that is closing: the queue, then the close."""
-        limit = self.options.max_packets_in_answer
-        packets = self._outbox.take_some(limit)
-        if len(packets) == limit:
+        """Answer a held GET of a session that is closing: the queue, or the close.
+
+        Never both: a stock client acts on a close at once, but hands on the messages
+        before it a moment later, when it takes itself for disconnected.
+        """
+        packets = self._outbox.take_some(self.options.max_packets_in_answer)
+        if packets:
             self._polling.answer(packets)
-            return
-        self._polling.answer([*packets, CLOSE])
-        self._end(CloseReason.FORCED_CLOSE)
+        else:
+            self._end(CloseReason.FORCED_CLOSE)

@@ -226,7 +226,7 @@ def test_websocket_calls_mean_nothing_to_a_polling_session() -> None:
 # Ended from this side.
 
 
-def test_a_held_poll_gets_the_rest_and_the_close() -> None:
+def test_a_held_poll_gets_the_rest_and_the_next_one_the_close() -> None:
     session = open_polling().session
     hold_poll(session)
     session.send_message("a", NOW)
@@ -235,11 +235,24 @@ def test_a_held_poll_gets_the_rest_and_the_close() -> None:
         Closed(CloseReason.FORCED_CLOSE)
     ]
     assert not session.is_open
-    assert session.take_poll() == b"4a\x1e1"
+    assert session.take_poll() == b"4a"
+    assert not session.is_closed
+    assert session.start_poll() == (True, [])
+    assert session.take_poll() == b"1"
     assert session.is_closed
 
 
-def test_the_next_poll_gets_the_rest_and_the_close() -> None:
+def test_a_held_poll_gets_the_close_where_nothing_waits() -> None:
+    session = open_polling().session
+    hold_poll(session)
+
+    session.close(CloseReason.FORCED_CLOSE, NOW)
+
+    assert session.take_poll() == b"1"
+    assert session.is_closed
+
+
+def test_the_next_polls_get_the_rest_and_the_close() -> None:
     session = open_polling().session
     session.send_message("a", NOW)
     events = session.close(CloseReason.FORCED_CLOSE, NOW)
@@ -247,7 +260,10 @@ def test_the_next_poll_gets_the_rest_and_the_close() -> None:
     assert events == [Closed(CloseReason.FORCED_CLOSE)]
     assert not session.is_closed
     assert session.start_poll() == (True, [])
-    assert session.take_poll() == b"4a\x1e1"
+    assert session.take_poll() == b"4a"
+    assert not session.is_closed
+    assert session.start_poll() == (True, [])
+    assert session.take_poll() == b"1"
     assert session.is_closed
     assert session.next_deadline is None
 
