@@ -23,7 +23,8 @@ def pack_end(end: End) -> Fields:
         usage = end.usage
         fields["usage"] = [
             *(usage.input_tokens, usage.output_tokens, usage.source),
-            *(usage.reasoning_tokens, usage.cached_tokens),
+            usage.reasoning_tokens,
+            *(usage.cache_read_tokens, usage.cache_write_tokens),
         ]
     match end:
         case Done():

@@ -129,7 +129,8 @@ def _usage(reading: Reading, chat: Chat) -> Usage:
             output_tokens=reading.output_tokens,
             source="provider",
             reasoning_tokens=reading.reasoning_tokens,
-            cached_tokens=reading.cached_tokens,
+            cache_read_tokens=reading.cache_read_tokens,
+            cache_write_tokens=reading.cache_write_tokens,
         )
     inputs = reading.input_tokens
     if inputs is None:

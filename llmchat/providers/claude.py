@@ -149,7 +149,8 @@ def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:
             reading.counts[name] = tokens
     if "input_tokens" in reading.counts:
         reading.input_tokens = sum(reading.counts.values())
-    reading.cached_tokens = reading.counts.get("cache_read_input_tokens", 0)
+    reading.cache_read_tokens = reading.counts.get("cache_read_input_tokens", 0)
+    reading.cache_write_tokens = reading.counts.get("cache_creation_input_tokens", 0)
     if (tokens := count(usage.get("output_tokens"))) is not None:
         reading.output_tokens = tokens
         reading.counted_chars = reading.chars + reading.thought_chars

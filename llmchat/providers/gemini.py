@@ -137,4 +137,4 @@ def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:
         reading.output_tokens, reading.counted_chars = sum(counts.values()), None
     reading.reasoning_tokens = counts.get("thoughts", 0)
     cached = count(usage.get("cachedContentTokenCount"))
-    reading.cached_tokens = cached or reading.cached_tokens
+    reading.cache_read_tokens = cached or reading.cache_read_tokens

@@ -198,4 +198,4 @@ def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:
     details = as_dict(usage.get("prompt_tokens_details"))
     hits = count(usage.get("prompt_cache_hit_tokens"))  # DeepSeek's own
     cached = count(details.get("cached_tokens"), hits)
-    reading.cached_tokens = cached or reading.cached_tokens
+    reading.cache_read_tokens = cached or reading.cache_read_tokens

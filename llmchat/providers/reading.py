@@ -71,7 +71,8 @@ class Reading:
     input_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int = 0
-    cached_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     calls: CallParts = field(default_factory=CallParts)
 
@@ -139,7 +140,8 @@ class Reading:
             output_tokens=max((self.output_tokens or 0) + more, self.deltas),
             source="estimated" if more else "provider",
             reasoning_tokens=self.reasoning_tokens,
-            cached_tokens=self.cached_tokens,
+            cache_read_tokens=self.cache_read_tokens,
+            cache_write_tokens=self.cache_write_tokens,
         )
 
 

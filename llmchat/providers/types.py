@@ -136,14 +136,23 @@ class Usage:
 
     `source` is "provider" where the provider counted, "estimated" where
     `output_tokens` is the number of deltas and `input_tokens` a guess.
-    `reasoning_tokens` is contained in `output_tokens`.
+    Disjoint are four: `uncached_tokens`, `cache_read_tokens`, `cache_write_tokens` and
+    `output_tokens`. The first three together are `input_tokens`, whatever the provider
+    itself counts in there; `reasoning_tokens` is contained in `output_tokens`.
     """
 
     input_tokens: int | None
     output_tokens: int
     source: Literal["provider", "estimated"]
     reasoning_tokens: int = 0
-    cached_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+
+    @property
+    def uncached_tokens(self) -> int:
+        """Return the input that was neither read from a cache nor written to one."""
+        cached = self.cache_read_tokens + self.cache_write_tokens
+        return max((self.input_tokens or 0) - cached, 0)
 
     def __add__(self, other: Usage) -> Usage:
         """Return what both are together; one estimate makes an estimate of it."""
@@ -154,7 +163,8 @@ class Usage:
             self.output_tokens + other.output_tokens,
             self.source if self.source == other.source else "estimated",
             self.reasoning_tokens + other.reasoning_tokens,
-            self.cached_tokens + other.cached_tokens,
+            self.cache_read_tokens + other.cache_read_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
         )
 
 

@@ -71,7 +71,7 @@ async def test_openai_counts_what_it_writes_to_its_cache_inside_the_input() -> N
     end = openai_chunk(usage=usage)
     played = await play("openai", sse({"choices": [choice]}, end, "[DONE]"))
     counted = played.end.usage
-    assert (counted.input_tokens, counted.cached_tokens) == (21, 3)
+    assert (counted.input_tokens, counted.cache_read_tokens) == (21, 3)
 
 
 async def test_claude_counts_its_cache_beside_the_input() -> None:
@@ -90,7 +90,7 @@ async def test_claude_counts_its_cache_beside_the_input() -> None:
     end = {"type": "message_stop"}
     played = await play("claude", sse(start, text, {**stop, "usage": usage}, end))
     counted = played.end.usage
-    assert (counted.input_tokens, counted.cached_tokens) == (21, 5)
+    assert (counted.input_tokens, counted.cache_read_tokens) == (21, 5)
 
 
 @pytest.mark.parametrize(

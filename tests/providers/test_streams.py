@@ -104,7 +104,7 @@ def test_usage_is_the_providers_wherever_it_stands(api: str, usage: str) -> None
     assert finished.usage.source == "provider"
     assert finished.usage.output_tokens == 4
     assert finished.usage.input_tokens == (11 if api == "gemini" else 21)
-    assert finished.usage.cached_tokens == (4 if api == "gemini" else 3)
+    assert finished.usage.cache_read_tokens == (4 if api == "gemini" else 3)
 
 
 @pytest.mark.parametrize("api", APIS)

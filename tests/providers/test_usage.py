@@ -156,7 +156,7 @@ async def test_deepseek_tells_of_its_cache_in_words_of_its_own() -> None:
     usage = {**OPENAI_USAGE, "prompt_cache_hit_tokens": 8}
     item = chunk(usage=usage, choice={"finish_reason": "stop"})
     played = await play("deepseek", sse(item, "[DONE]"))
-    assert played.end.usage.cached_tokens == 8
+    assert played.end.usage.cache_read_tokens == 8
 
 
 # --- before an error ---

@@ -25,7 +25,7 @@ def completion_usage(end: End) -> dict[str, Any]:
         "prompt_tokens": inputs,
         "completion_tokens": usage.output_tokens,
         "total_tokens": inputs + usage.output_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "prompt_tokens_details": {"cached_tokens": usage.cache_read_tokens},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         **_cost(end),
     }
@@ -38,7 +38,7 @@ def response_usage(end: End) -> dict[str, Any]:
     return {
         "input_tokens": inputs,
         "input_tokens_details": {
-            "cached_tokens": usage.cached_tokens,
+            "cached_tokens": usage.cache_read_tokens,
             "cache_write_tokens": 0,  # no provider is asked to keep any
         },
         "output_tokens": usage.output_tokens,
