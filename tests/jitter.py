@@ -18,6 +18,7 @@ import argparse
 import asyncio
 import json
 import random
+import re
 import signal
 import sqlite3
 import sys
@@ -95,6 +96,7 @@ class Fleet:
         self._started = 0
         self.done: Counter[str] = Counter()
         self.tracebacks = 0
+        self.told: Counter[str] = Counter()
 
     @property
     def ports(self) -> list[int]:
@@ -135,7 +137,10 @@ class Fleet:
         self._workers[index] = await asyncio.to_thread(self._start, worker.port)
 
     def _read_log(self, worker: live.LiveServer) -> None:
-        self.tracebacks += worker.log_text().count("Traceback")
+        log = worker.log_text()
+        self.tracebacks += log.count("Traceback")
+        told = re.findall(r"(?:WARNING|ERROR) (.{,90})", log)
+        self.told.update(re.sub(r"\d+", "#", text) for text in told)
 
 
 class Outage:
@@ -213,6 +218,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         counted: dict[str, Any] = json.loads(output)
         await asyncio.to_thread(fleet.stop)
         counted |= {"faults": fleet.done, "tracebacks": fleet.tracebacks}
+        counted["told"] = dict(fleet.told.most_common(10))
         return counted | {"stored": dict(_rows(url))}
 
 

@@ -108,6 +108,7 @@ function begin(token, index) {
     if (socket.recovered) told.recovered += 1;
     else if (number > 0) {
       told.fresh += 1;
+      problem(`fresh: ${trail.slice(-12).join(' | ')}`);
       if (stream) {
         // What the client would attach to again; here it only counts.
         told.cut += 1;
@@ -125,7 +126,10 @@ function begin(token, index) {
     gone = Date.now();
     note(`disconnect ${reason} ${Date.now() % 100000}`);
   });
-  socket.io.on('open', () => socket.io.engine.once('upgrade', () => note(`upgrade ${Date.now() % 100000}`)));
+  socket.io.on('open', () => {
+    socket.io.engine.once('upgrade', () => note(`upgrade ${Date.now() % 100000}`));
+    socket.io.engine.once('upgradeError', (error) => note(`upgradeError ${error.message} ${Date.now() % 100000}`));
+  });
   socket.onAny((name, data, offset) => {
     note(`${name.slice(11)} ${data.token ?? ''}@${offset}`);
     if (!stream || data.sessionId !== stream.sessionId) {
@@ -157,7 +161,7 @@ function begin(token, index) {
         problem(`${name}: ${JSON.stringify(data).slice(0, 200)}`);
       }
       stream = null;
-      setTimeout(ask, 50);
+      setTimeout(ask, data.code ? 500 : 50);
     }
   });
 }
