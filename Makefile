@@ -15,13 +15,15 @@ PYTEST := --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorde
 	--durations 10 $(PYTEST_ARGS)
 STRESS := $(addprefix tests/product/,test_postgres_stress.py test_durability.py \
 	test_outages.py test_outages_postgresql.py)
+BALANCED := $(patsubst %,tests/realtime/test_%.py,suites suites_timeouts interop http \
+	polling websocket upgrade namespaces recovery requests turns prepared gaps)
 COVERAGE := $(PYTHON) -m coverage
 # `make update UPGRADE=` keeps the pinned versions and resolves only what is new.
 UPGRADE ?= --upgrade
 COMPILE = $(VENV)/bin/uv pip compile --quiet --no-progress $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run serve test coverage lint update fuzz stress bench tools page dev
+.PHONY: help install run serve test coverage lint update fuzz stress balanced bench tools page dev
 
 help: ## Show the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -73,6 +75,11 @@ fuzz: dev ## Fuzz the protocol for a long time
 stress: dev page tests/js/node_modules/.stamp ## Stress PostgreSQL, and the server in long outages
 	@LLMCHAT_TEST_STRESS_ROUNDS=10 LLMCHAT_TEST_STRESS_S=15 LLMCHAT_TEST_OUTAGE_S=20 \
 		$(PYTHON) -m pytest --capture no $(PYTEST_ARGS) $(STRESS)
+
+# The same tests as in `make test`, which asks them of one worker.
+balanced: dev tests/js/node_modules/.stamp ## Ask the protocols' questions of three workers behind a balancer
+	@LLMCHAT_TEST_WORKERS=3 $(PYTHON) -m pytest --numprocesses $(PYTEST_WORKERS) \
+		--dist loadfile $(PYTEST_ARGS) $(BALANCED)
 
 bench: dev page ## Measure the server beside its peers
 	@$(PYTHON) -m benchmarks

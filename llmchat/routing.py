@@ -31,6 +31,8 @@ from llmchat.realtime import (
 )
 from llmchat.workers import address_of
 
+# How often clients are looked for that wait for nothing any more.
+_SEND_AWAY_S = 0.25
 PATH = r"^socket\.io/$"
 
 
@@ -40,6 +42,7 @@ class RealTime:
 
     server: Server
     socketio: SocketIO
+    chat: ChatNamespace
     http: Any
     websocket: URLRouter
 
@@ -55,6 +58,19 @@ class RealTime:
         self.server.shutdown()
         self.socketio.shutdown()
 
+    async def send_away(self) -> None:
+        """Let clients go on with another worker, as soon as they wait for nothing here.
+
+        Until it is cancelled, or at once where there is no other worker.
+        """
+        presence = runtime.get().presence
+        if presence is None or not await presence.has_others():
+            return
+        self.server.open_no_more()
+        while True:
+            self.chat.send_away_idle()
+            await asyncio.sleep(_SEND_AWAY_S)
+
     async def close(self, timeout_s: float) -> None:
         """End every session, and wait until clients have received the last packet."""
         peers = list(self.server)
@@ -69,7 +85,7 @@ def build(http_fallback: Any) -> RealTime:
     """Build the server; `http_fallback` handles all other HTTP requests."""
     values = conf.get()
     socketio = SocketIO(
-        [ChatNamespace()],
+        [chat := ChatNamespace()],
         SocketIOOptions(
             limits=Limits(max_attachment_bytes=5 * values.max_payload_bytes),
             recovery_window_s=values.recovery_window_s,
@@ -90,6 +106,7 @@ def build(http_fallback: Any) -> RealTime:
     return RealTime(
         server,
         socketio,
+        chat,
         URLRouter([re_path(PATH, polling.as_asgi()), re_path(r"", http_fallback)]),
         URLRouter(
             [

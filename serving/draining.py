@@ -112,6 +112,7 @@ class Draining:
 
     async def _drain(self, handler: Handler, number: int) -> None:
         goodbye_s = _GOODBYE_S if runtime.get().streams.running() else _IDLE_GOODBYE_S
+        leaving = asyncio.get_running_loop().create_task(self._real_time.send_away())
         try:
             await runtime.drain(self._hurry)
             await self._real_time.close(goodbye_s)
@@ -120,6 +121,8 @@ class Draining:
                 await runtime.shutdown()
                 overhead.log()
         finally:
+            leaving.cancel()
+            await asyncio.wait([leaving])
             _pass_on(handler, number)
 
     async def _requests_end(self, timeout_s: float) -> None:

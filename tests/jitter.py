@@ -5,6 +5,11 @@
 Each of the stock clients asks one question after another. Their connections are reset
 at random, and come back on another worker each time. What each one is told is compared
 with what it should be: the whole text, nothing twice, one start and one end.
+
+Meanwhile workers can be killed (`--kill-every`) or restarted one after another, as a
+deploy does (`--restart-every`), and Redis killed and stopped in turns for a second
+(`--redis-down-every`). What ends with its worker
+may end as interrupted.
 """
 
 from __future__ import annotations
@@ -12,25 +17,40 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
+import re
+import signal
+import sqlite3
 import sys
 import tempfile
-from contextlib import AsyncExitStack, ExitStack
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
+from tests.postgres import running_postgres, seed_postgres
 from tests.proxy import Proxy
 from tests.support import live
 from tests.support.redis_server import RedisServer
 
 SCRIPT = Path(__file__).parent / "js" / "jitter.cjs"
-TOKENS, PER_S = 300, 30
-GRACE_S = 120.0
+GRACE_S = 150.0
+REDIS_AWAY_S = 1.0
+STATES = (
+    "SELECT state, count(*) FROM llmchat_message WHERE role = 'assistant' GROUP BY 1"
+)
 
 
 class Numbers:
     """An OpenAI-compatible server whose answers are numbers, at a steady pace."""
 
-    url = ""
+    def __init__(self, tokens: int, per_s: float) -> None:
+        self._tokens, self._per_s = tokens, per_s
+        self.url = ""
 
     async def serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -45,10 +65,10 @@ class Numbers:
                     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
                     b"Transfer-Encoding: chunked\r\n\r\n"
                 )
-                for number in range(TOKENS):
+                for number in range(self._tokens):
                     writer.write(_chunk({"content": f"{number} "}))
                     await writer.drain()
-                    await asyncio.sleep(1 / PER_S)
+                    await asyncio.sleep(1 / self._per_s)
                 writer.write(_chunk({}, finish="stop") + _sized(b"data: [DONE]\n\n"))
                 writer.write(b"0\r\n\r\n")
         except (OSError, asyncio.IncompleteReadError):
@@ -67,9 +87,102 @@ def _sized(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+class Fleet:
+    """The workers, which share one database and one Redis."""
+
+    def __init__(self, directory: Path, env: dict[str, str], seed: live.Seed) -> None:
+        self._directory, self._env, self._seed = directory, env, seed
+        self._workers: list[live.LiveServer] = []
+        self._started = 0
+        self.done: Counter[str] = Counter()
+        self.tracebacks = 0
+        self.told: Counter[str] = Counter()
+
+    @property
+    def ports(self) -> list[int]:
+        """Where the workers listen."""
+        return [worker.port for worker in self._workers]
+
+    def start(self, count: int) -> None:
+        """Start so many."""
+        for _ in range(count):
+            self._workers.append(self._start())
+
+    def stop(self) -> None:
+        """Stop all of them."""
+        for worker in self._workers:
+            worker.stop()
+            self._read_log(worker)
+
+    def _start(self, port: int | None = None) -> live.LiveServer:
+        self._started += 1
+        place = self._directory / f"worker{self._started}"
+        return live.start_server("uvicorn", self._seed, place, env=self._env, port=port)
+
+    async def kill_one(self, turn: int) -> None:
+        """Kill a worker, and start another in its place."""
+        await self._replace(random.randrange(len(self._workers)), signal.SIGKILL)
+        self.done["killed"] += 1
+
+    async def restart_next(self, turn: int) -> None:
+        """Stop a worker as a deploy does, and start another in its place."""
+        await self._replace(turn % len(self._workers), signal.SIGTERM)
+        self.done["restarted"] += 1
+
+    async def _replace(self, index: int, how: int) -> None:
+        worker = self._workers[index]
+        worker.process.send_signal(how)
+        await asyncio.to_thread(worker.process.wait)
+        self._read_log(worker)
+        self._workers[index] = await asyncio.to_thread(self._start, worker.port)
+
+    def _read_log(self, worker: live.LiveServer) -> None:
+        log = worker.log_text()
+        self.tracebacks += log.count("Traceback")
+        told = re.findall(r"(?:WARNING|ERROR) (.{,90})", log)
+        self.told.update(re.sub(r"\d+", "#", text) for text in told)
+
+
+class Outage:
+    """Takes Redis away."""
+
+    def __init__(self, redis: RedisServer, done: Counter[str]) -> None:
+        self._redis, self._done = redis, done
+
+    async def one(self, turn: int) -> None:
+        """Kill it or stop it, for a second."""
+        away = self._redis.stopped() if turn % 2 else self._redis.down()
+        with away:
+            await asyncio.sleep(REDIS_AWAY_S)
+        self._done["outages of redis"] += 1
+
+
+@asynccontextmanager
+async def repeated(
+    work: Callable[[int], Awaitable[None]], every_s: float | None
+) -> AsyncIterator[None]:
+    """Do something again and again, at random moments; None: never."""
+
+    async def repeat() -> None:
+        turn = 0
+        while every_s is not None:
+            await asyncio.sleep(every_s * random.uniform(0.5, 1.5))
+            await asyncio.shield(work(turn))
+            turn += 1
+
+    task = asyncio.create_task(repeat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()):
+            raise error
+
+
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Run it, and return what the clients have counted."""
-    numbers = Numbers()
+    numbers = Numbers(options.tokens, options.per_s)
     async with AsyncExitStack() as stack:
         server = await asyncio.start_server(numbers.serve, "127.0.0.1", 0, backlog=1024)
         await stack.enter_async_context(server)
@@ -78,47 +191,67 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         redis.start()
         stack.callback(redis.kill)
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        workers = stack.enter_context(ExitStack())
-        seed, ports = await asyncio.to_thread(
-            _start_workers, workers, directory, numbers, redis, options
-        )
-        proxy = Proxy(ports, reset_every_s=options.reset_every, seed=options.seed)
+        databases = stack.enter_context(ExitStack())
+        env = _environment(numbers, redis, options)
+        seed, url = await asyncio.to_thread(_seed, databases, directory, options)
+        fleet = Fleet(directory, env | {"DATABASE_URL": url}, seed)
+        stack.callback(fleet.stop)
+        await asyncio.to_thread(fleet.start, options.workers)
+        proxy = Proxy(fleet.ports, reset_every_s=options.reset_every, seed=options.seed)
         await stack.enter_async_context(proxy)
-        tokens = [account.access for account in seed.accounts[: options.clients]]
+        tokens = directory / "tokens.json"
+        accounts = seed.accounts[: options.clients]
+        tokens.write_text(json.dumps([account.access for account in accounts]))
         process = await asyncio.create_subprocess_exec(
-            *("node", str(SCRIPT), proxy.url, json.dumps(tokens)),
-            str(options.seconds),
+            *("node", str(SCRIPT), proxy.url, str(tokens), str(options.seconds)),
+            str(1000 / options.per_s),
             stdout=asyncio.subprocess.PIPE,
         )
-        async with asyncio.timeout(options.seconds + GRACE_S):
+        outage = Outage(redis, fleet.done)
+        async with (
+            asyncio.timeout(options.seconds + GRACE_S),
+            repeated(fleet.kill_one, options.kill_every),
+            repeated(fleet.restart_next, options.restart_every),
+            repeated(outage.one, options.redis_down_every),
+        ):
             output, _ = await process.communicate()
-    counted: dict[str, Any] = json.loads(output)
-    return counted
+        counted: dict[str, Any] = json.loads(output)
+        await asyncio.to_thread(fleet.stop)
+        counted |= {"faults": fleet.done, "tracebacks": fleet.tracebacks}
+        counted["told"] = dict(fleet.told.most_common(10))
+        return counted | {"stored": dict(_rows(url))}
 
 
-def _start_workers(
-    stack: ExitStack,
-    directory: Path,
-    numbers: Numbers,
-    redis: RedisServer,
-    options: argparse.Namespace,
-) -> tuple[live.Seed, list[int]]:
-    seed = live.seed_database(directory / "seed", users=options.clients)
-    more = {
+def _environment(
+    numbers: Numbers, redis: RedisServer, options: argparse.Namespace
+) -> dict[str, str]:
+    return {
         "REDIS_URL": redis.url,
         "OPENAI_BASE_URL": f"{numbers.url}/v1",
         "OPENAI_API_KEY": "sk-numbers",
         "LLMCHAT_MESSAGES_PER_MINUTE": "0",
+        "LLMCHAT_DRAIN_S": str(options.drain),
     }
-    ports: list[int] = []
-    for number in range(options.workers):
-        place = directory / f"worker{number}"
-        place.mkdir()
-        worker = live.start_server("uvicorn", seed, place, env=more)
-        stack.callback(worker.stop)
-        more.setdefault("DATABASE_URL", f"sqlite:///{worker.database}")
-        ports.append(int(worker.url.rpartition(":")[2]))
-    return seed, ports
+
+
+def _seed(
+    stack: ExitStack, directory: Path, options: argparse.Namespace
+) -> tuple[live.Seed, str]:
+    if options.postgres:
+        url = stack.enter_context(running_postgres())
+        empty = directory / "empty.sqlite3"
+        empty.touch()
+        return live.Seed(empty, seed_postgres(url, users=options.clients)), url
+    seed = live.seed_database(directory / "seed", users=options.clients)
+    return seed, f"sqlite:///{seed.path}"
+
+
+def _rows(url: str) -> list[tuple[str, int]]:
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+            return connection.execute(STATES).fetchall()
+    with psycopg.connect(url) as server:
+        return server.execute(STATES).fetchall()
 
 
 def main() -> int:
@@ -127,11 +260,22 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--reset-every", type=float, default=15.0)
+    parser.add_argument("--reset-every", type=float)
+    parser.add_argument("--kill-every", type=float)
+    parser.add_argument("--restart-every", type=float)
+    parser.add_argument("--redis-down-every", type=float)
+    parser.add_argument("--drain", type=float, default=20.0)
+    parser.add_argument("--tokens", type=int, default=300, help="of an answer")
+    parser.add_argument("--per-s", type=float, default=30.0, help="tokens a second")
+    parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
-    counted = asyncio.run(measure(parser.parse_args()))
+    options = parser.parse_args()
+    started = time.monotonic()
+    counted = asyncio.run(measure(options))
+    counted["seconds"] = round(time.monotonic() - started)
     print(json.dumps(counted, indent=2))
-    return 1 if counted["broken"] or counted["doubled"] or counted["unended"] else 0
+    wrong = ("broken", "doubled", "unended", "hanging", "tracebacks")
+    return 1 if any(counted[name] for name in wrong) else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
 """Small applications on the real-time layer, for suites of the protocols.
 
     python -m tests.protocol_app --profile A --port 4001 --server uvicorn
+    python -m tests.protocol_app --ports 4001,4002 --redis redis://127.0.0.1:6379/0
+
+With several ports, each is a worker in a process of its own. Those of one Redis take
+each other's requests.
 
 Profile A serves the official suites of Engine.IO and Socket.IO, P is the same with more
 patience than their timings, B serves this project's own acceptance tests, C1 and C2 the
@@ -12,8 +16,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import multiprocessing
+import os
+import signal
+import sys
+from multiprocessing.connection import wait
 from typing import Any
 
+from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.conf import settings
 
 if not settings.configured:
@@ -36,6 +46,7 @@ from llmchat.realtime import (
     event,
     make_consumers,
 )
+from llmchat.workers import Mailbox, address_of
 from tests.support.protocol_acceptance import Acceptance, AcceptanceAuth, AcceptanceChat
 from tests.support.protocol_client_suite import (
     Abc,
@@ -220,14 +231,43 @@ def application_of(application: Application, **options: Any) -> Any:
     return asgi({"/socket.io/": (Server(application, **options), HttpOptions())})
 
 
-def asgi(routes: Routes) -> Any:
+class Mailboxes:
+    """How the servers of this process reach those of the same paths in others."""
+
+    def __init__(self, routes: Routes, redis: str) -> None:
+        self._routes = routes
+        self._redis = redis
+        self._open: list[Mailbox] = []
+
+    def open(self) -> None:
+        """Join the others, on the running loop; once is enough."""
+        if self._open:
+            return
+        layer = RedisPubSubChannelLayer(hosts=[self._redis])
+        for path, (server, _) in self._routes.items():
+            mailbox = Mailbox(layer, address_of(f"{os.getpid()} {path}"))
+            mailbox.start()
+            self._open.append(mailbox)
+            server.join(mailbox)
+            if isinstance(server._application, SocketIO):
+                server._application.join(mailbox)
+
+    async def close(self) -> None:
+        """Leave them."""
+        await asyncio.gather(*(mailbox.close() for mailbox in self._open))
+
+
+def asgi(routes: Routes, redis: str | None = None) -> Any:
     """An ASGI application that serves each path with its server."""
+    mailboxes = None if redis is None else Mailboxes(routes, redis)
     consumers = {
         path: [consumer.as_asgi() for consumer in make_consumers(server, http)]
         for path, (server, http) in routes.items()
     }
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
+        if mailboxes is not None:
+            mailboxes.open()
         if scope["type"] == "lifespan":
             return await lifespan(receive, send)
         if scope["path"] not in consumers:
@@ -242,6 +282,8 @@ def asgi(routes: Routes) -> Any:
         await receive()
         for server, _ in routes.values():
             server.shutdown()
+        if mailboxes is not None:
+            await mailboxes.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     return application
@@ -255,13 +297,33 @@ async def not_found(scope: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"not found"})
 
 
-def make_application(profile: str) -> Any:
-    return asgi(PROFILES[profile]())
+def make_application(profile: str, redis: str | None = None) -> Any:
+    return asgi(PROFILES[profile](), redis)
 
 
-def serve(profile: str, server: str, port: int) -> None:
+def serve_all(profile: str, server: str, ports: list[int], redis: str | None) -> None:
+    """Serves a profile with a worker at each port; with one, all of them end."""
+    context = multiprocessing.get_context("fork")
+    workers = [
+        context.Process(target=serve, args=(profile, server, port, redis))
+        for port in ports
+    ]
+    for worker in workers:
+        worker.start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    try:
+        wait([worker.sentinel for worker in workers])
+        sys.exit("a worker has ended")
+    finally:
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.join()
+
+
+def serve(profile: str, server: str, port: int, redis: str | None = None) -> None:
     """Serves a profile until it is interrupted."""
-    application = make_application(profile)
+    application = make_application(profile, redis)
     if server == "uvicorn":
         import uvicorn
 
@@ -285,9 +347,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", choices=PROFILES, default="A")
     parser.add_argument("--port", type=int, default=4001)
+    parser.add_argument("--ports", help="of several workers, with commas between")
+    parser.add_argument("--redis", help="which the workers talk through")
     parser.add_argument("--server", choices=("uvicorn", "daphne"), default="uvicorn")
     arguments = parser.parse_args()
-    serve(arguments.profile, arguments.server, arguments.port)
+    profile, server, redis = arguments.profile, arguments.server, arguments.redis
+    if arguments.ports is None:
+        serve(profile, server, arguments.port, redis)
+    else:
+        ports = [int(port) for port in arguments.ports.split(",")]
+        serve_all(profile, server, ports, redis)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from llmchat.errors import ChatError, refusal
 from llmchat.providers.client import ProviderClient
 from llmchat.providers.local import LocalModel
 from llmchat.providers.types import Timeouts
-from llmchat.workers import open_mailbox
+from llmchat.workers import Presence, open_mailbox
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class Runtime:
         # What other workers write, and what they follow of this one's.
         self.mirrors = Mirrors(self.mailbox)
         self.owner = Owner(self.mailbox, self.streams) if self.mailbox else None
+        self.presence = Presence(self.mailbox) if self.mailbox else None
         self._hearing: dict[str, Callable[[Any], None]] = {}
         self.on(CANCEL, self._cancel)
         self.closing = False
@@ -157,7 +158,8 @@ class Runtime:
         self.mirrors.close()
         if self.owner is not None:
             await self.owner.close()
-        if self.mailbox is not None:
+        if self.mailbox is not None and self.presence is not None:
+            await self.presence.leave()
             await self.mailbox.close()
         await tracing.stop()
 

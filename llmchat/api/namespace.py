@@ -247,6 +247,12 @@ class ChatNamespace(MovingNamespace):
                 return
         socket.spawn(_too_late(socket, args, ending, ack))
 
+    def send_away_idle(self) -> None:
+        """Close the connections of clients that hear no answer; they come back."""
+        for socket in self.sockets:
+            if not visitor_of(socket).running:
+                socket.close_transport()
+
     def keep_watch(self) -> None:
         """Look after the tokens of those who are here, from now on."""
         self._watch.ensure_running()

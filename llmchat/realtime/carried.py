@@ -121,17 +121,23 @@ class Carried:
         """End the session: a request of it was lost or illegal."""
         self._follow_up(self.session.lose_answer())
 
-    def probe_elsewhere(self) -> bool:
-        """Let a WebSocket of another worker probe the session. False: it may not."""
-        session, now = self.session, self._loop.time()
-        if not session.probe_is_open and not session.open_websocket(now):
+    def open_probe_elsewhere(self) -> bool:
+        """Take a WebSocket of another worker as a probe. False: it is unwanted."""
+        is_wanted = self.session.open_websocket(self._loop.time())
+        self._follow_up([])
+        return is_wanted
+
+    def ping_probe_elsewhere(self) -> bool:
+        """Let that WebSocket ping. False: it is no probe any more."""
+        session = self.session
+        if not session.probe_is_open:
             return False
-        events = session.receive_probe_frame(PROBE_PING, now)
+        events = session.receive_probe_frame(PROBE_PING, self._loop.time())
         session.take_probe_frame()  # the pong, which the other worker sends
         self._follow_up(events)
         return True
 
     def lose_probe_elsewhere(self) -> None:
-        """Note that the WebSocket of another worker was lost; polling goes on."""
+        """Note that it was lost; polling goes on."""
         self.session.lose_probe()
         self._follow_up([])

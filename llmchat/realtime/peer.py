@@ -95,6 +95,10 @@ class Peer(Carried):
         """Wait until the client has caught up, or the session has ended."""
         await self._until(lambda: self.writable)
 
+    async def wait_probe_over(self) -> None:
+        """Wait until no WebSocket tries to become the transport."""
+        await self._until(lambda: not self.session.probe_is_open)
+
     async def wait_gone(self) -> None:
         """Wait until the session has ended and its last packet was sent."""
         await self._until(lambda: self.is_gone)
@@ -108,10 +112,14 @@ class Peer(Carried):
     def hand_over(self, worker: str) -> dict[str, Any] | None:
         """Return what another worker needs to go on with the session, and let go of it.
 
-        The application hears nothing of that. None: it is not at rest now, or has
-        ended.
+        The application hears nothing of that. One that is closing hands over its last
+        words alone. None: it is not at rest now, or has ended.
         """
         receiver, session = self._receiver, self.session
+        if session.is_closing:
+            last = session.hand_over()
+            self._follow_up([])
+            return {"last": last, "base64_only": session.base64_only}
         if receiver is None or self._answered is not None or not session.may_move:
             return None
         received = receiver.hand_over(worker)

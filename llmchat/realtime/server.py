@@ -152,9 +152,13 @@ class Server:
         self._peers[session.sid] = peer
         return peer
 
+    def open_no_more(self) -> None:
+        """Open no more sessions; those that are here go on."""
+        self._stopping = True
+
     def shutdown(self) -> None:
         """End every session; open no more."""
-        self._stopping = True
+        self.open_no_more()
         for peer in self:
             peer.close(CloseReason.SERVER_SHUTTING_DOWN)
 

@@ -7,12 +7,14 @@ has none, and whatever is addressed to another worker is then simply not there.
 from .address import address_of
 from .mailbox import Ask, AwayError, GoneError, Mailbox, UnreachableError
 from .own import open_mailbox
+from .presence import Presence
 
 __all__ = [
     "Ask",
     "AwayError",
     "GoneError",
     "Mailbox",
+    "Presence",
     "UnreachableError",
     "address_of",
     "open_mailbox",

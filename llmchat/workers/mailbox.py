@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Protocol
 
@@ -43,6 +43,8 @@ _LISTEN_AGAIN_S = 1.0
 _REMEMBER_S = 5 * GONE_S
 # Of one worker at a time; what is beyond fails.
 MAX_ASKS = 10_000
+# Of those that have left, the last ones are remembered.
+MAX_LEFT = 1_000
 _FORGET_ROUTE_S = 60.0
 
 Handler = Callable[[str, Any], Awaitable[Any]]
@@ -98,6 +100,7 @@ class Mailbox:
         self._working: dict[tuple[str, int], asyncio.Task[Any]] = {}
         self._seen: OrderedDict[tuple[str, int, int], float] = OrderedDict()
         self._unpacker = Unpacker()
+        self._left: OrderedDict[str, None] = OrderedDict()
         self._numbers = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listening: asyncio.Task[None] | None = None
@@ -144,6 +147,9 @@ class Mailbox:
         packed = pack_body(body)
         asked = Ask(loop=self._loop)
         asks = self._asks.setdefault(address, {})
+        if address in self._left:
+            asked.set_exception(GoneError("the worker has left"))
+            return asked
         if len(asks) >= MAX_ASKS:
             asked.set_exception(AwayError("too many asks wait"))
             return asked
@@ -156,10 +162,20 @@ class Mailbox:
         asked.add_done_callback(partial(self._on_asked, address, number))
         return asked
 
-    def tell_everybody(self, name: str, body: Any = None) -> None:
-        """Ask every worker, this one included; nobody replies, and it may be lost."""
+    def tell_everybody(self, name: str, body: Any = None) -> asyncio.Task[None]:
+        """Ask every worker, this one included; nobody replies, and it may be lost.
+
+        Returns the task that sends it.
+        """
         message = {"type": "llmchat.told", "name": name, "body": body}
-        self._spawn(self._publish_to_all(message))
+        return self._spawn(self._publish_to_all(message))
+
+    def give_up(self, address: str) -> None:
+        """Take a worker for gone that has said so."""
+        self._left[address] = None
+        while len(self._left) > MAX_LEFT:
+            self._left.popitem(last=False)
+        self._forget(address, GoneError("the worker has left"))
 
     def _on_asked(self, address: str, number: int, asked: asyncio.Future[Any]) -> None:
         if not asked.cancelled():
@@ -353,10 +369,11 @@ class Mailbox:
             self._is_away = False
             logger.info("the channel layer is back")
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 async def _guarded(name: str, work: Awaitable[Any]) -> None:

@@ -103,7 +103,7 @@ async def test_what_runs_is_found_by_its_own_index(user, provider, turn):
         ]
         with connection.cursor() as cursor:
             if connection.vendor == "postgresql":  # which keeps its own up to date
-                cursor.execute("ANALYZE")
+                cursor.execute("ANALYZE llmchat_message, llmchat_conversation")
             cursor.execute(f"{connection.ops.explain_query_prefix()} {sql}")
             return str(cursor.fetchall())
 

@@ -1,14 +1,23 @@
 // Many stock clients in one process, each of which asks one question after another.
 //
-// Arguments: the server's URL, the access tokens (one a client) as JSON, the seconds.
+// Arguments: the server's URL, a JSON file of access tokens (one a client), the seconds,
+// the milliseconds between two tokens.
 // stdout: one JSON object at the end. See tests/jitter.py.
 const { io } = require('socket.io-client');
 
-const [url, tokens, seconds] = [process.argv[2], JSON.parse(process.argv[3]), Number(process.argv[4])];
+const fs = require('fs');
+const [url, file] = process.argv.slice(2, 4);
+const tokens = JSON.parse(fs.readFileSync(file, 'utf8'));
+const [seconds, tokenMs] = process.argv.slice(4, 6).map(Number);
+// Behind the last word of a stream; behind a question, which a client does not repeat
+// when its connection is lost with it.
+const HANGING_MS = 60000;
+const UNHEARD_MS = 8000;
 const until = Date.now() + seconds * 1000;
 const told = {
   whole: 0, broken: 0, cut: 0, doubled: 0, recovered: 0, fresh: 0, disconnects: 0,
-  unended: 0, problems: [], caughtUpMs: [],
+  unended: 0, interrupted: 0, hanging: 0, unheard: 0, refused: {}, lostMs: [], problems: [],
+  caughtUpMs: [], backMs: [],
 };
 let busy = 0;
 
@@ -30,6 +39,8 @@ function begin(token, index) {
   let number = 0;
   let stream = null;
   let back = 0;
+  let gone = 0;
+  let watch = null;
   let trail = []; // what has happened lately, to be told of a stream that is broken
   busy += 1;
 
@@ -38,15 +49,35 @@ function begin(token, index) {
     if (trail.length > 4000) trail.shift();
   }
 
+  // Whoever hears nothing more for long has been forgotten.
+  function heard() {
+    clearTimeout(watch);
+    watch = setTimeout(() => {
+      if (!stream) return;
+      if (stream.starts === 0) {
+        told.unheard += 1;
+        problem(`unheard: ${trail.slice(-12).join(' | ')}`);
+      } else {
+        told.hanging += 1;
+        problem(`hanging: ${trail.slice(-8).join(' | ')}`);
+      }
+      stream = null;
+      ask();
+    }, stream?.starts ? HANGING_MS : UNHEARD_MS);
+  }
+
   function ask() {
     if (Date.now() > until) {
       busy -= 1;
+      clearTimeout(watch);
       socket.close();
       if (busy === 0) finish();
       return;
     }
     number += 1;
     stream = { sessionId: `c${index}-${number}`, starts: 0, text: '' };
+    heard();
+    note(`ask ${socket.connected} ${socket.io.engine.transport.name} ${socket.io.engine.upgrading} ${Date.now() % 100000}`);
     socket.emit('llm:chat:stream', {
       sessionId: stream.sessionId,
       provider: 'openai',
@@ -55,11 +86,29 @@ function begin(token, index) {
     });
   }
 
+  // Cut off with its worker: nothing is missing but what was at risk.
+  function interrupted(stream, data) {
+    const text = data.partialResponse ?? '';
+    if (stream.starts === 0) {
+      told.refused[data.code] = (told.refused[data.code] ?? 0) + 1;
+      return;
+    }
+    told.interrupted += 1;
+    const lost = stream.text.slice(text.length).split(' ').length - 1;
+    told.lostMs.push(lost * tokenMs);
+    if (!stream.text.startsWith(text) || stream.starts !== 1) {
+      told.broken += 1;
+      problem(`${stream.sessionId}: ${stream.starts} starts, ${text.length} of ${stream.text.length}`);
+      problem(around(trail, stream.text, text));
+    }
+  }
+
   socket.on('connect', () => {
     note(`connect ${socket.recovered} ${socket.io.engine.id.slice(0, 4)} ${Date.now() % 100000}`);
     if (socket.recovered) told.recovered += 1;
     else if (number > 0) {
       told.fresh += 1;
+      problem(`fresh: ${trail.slice(-12).join(' | ')}`);
       if (stream) {
         // What the client would attach to again; here it only counts.
         told.cut += 1;
@@ -68,25 +117,33 @@ function begin(token, index) {
       }
     }
     back = Date.now();
+    if (gone) told.backMs.push(back - gone);
+    gone = 0;
     if (number === 0) ask();
   });
   socket.on('disconnect', (reason) => {
     told.disconnects += 1;
+    gone = Date.now();
     note(`disconnect ${reason} ${Date.now() % 100000}`);
   });
-  socket.io.on('open', () => socket.io.engine.once('upgrade', () => note(`upgrade ${Date.now() % 100000}`)));
+  socket.io.on('open', () => {
+    socket.io.engine.once('upgrade', () => note(`upgrade ${Date.now() % 100000}`));
+    socket.io.engine.once('upgradeError', (error) => note(`upgradeError ${error.message} ${Date.now() % 100000}`));
+  });
   socket.onAny((name, data, offset) => {
     note(`${name.slice(11)} ${data.token ?? ''}@${offset}`);
     if (!stream || data.sessionId !== stream.sessionId) {
       if (name !== 'llm:stream:token') problem(`${name} of ${data.sessionId}, ${JSON.stringify(data).slice(0, 200)}`);
       return;
     }
+    if (name === 'llm:stream:start') stream.starts += 1;
+    heard();
     if (name === 'llm:stream:token' && back) {
       told.caughtUpMs.push(Date.now() - back);
       back = 0;
     }
-    if (name === 'llm:stream:start') stream.starts += 1;
-    else if (name === 'llm:stream:token') stream.text += data.token;
+    if (name === 'llm:stream:start') return;
+    if (name === 'llm:stream:token') stream.text += data.token;
     else {
       const text = data.fullResponse ?? data.partialResponse;
       if (name === 'llm:stream:done' && stream.starts === 1 && text === stream.text) told.whole += 1;
@@ -95,20 +152,28 @@ function begin(token, index) {
         told.broken += 1;
         problem(`${stream.sessionId}: ${stream.starts} starts, ${stream.text.length} of ${text.length}`);
         problem(around(trail, stream.text, text));
+      } else if (data.code === 'interrupted' || data.code === 'draining') {
+        interrupted(stream, data);
+      } else if (stream.starts === 0 && data.code) {
+        told.refused[data.code] = (told.refused[data.code] ?? 0) + 1;
       } else {
         told.unended += 1;
         problem(`${name}: ${JSON.stringify(data).slice(0, 200)}`);
       }
       stream = null;
-      setTimeout(ask, 50);
+      setTimeout(ask, data.code ? 500 : 50);
     }
   });
 }
 
-function finish() {
-  const sorted = told.caughtUpMs.sort((a, b) => a - b);
+function shares(values) {
+  const sorted = values.sort((a, b) => a - b);
   const at = (share) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? null;
-  told.caughtUpMs = { p50: at(0.5), p95: at(0.95), p99: at(0.99), count: sorted.length };
+  return { p50: at(0.5), p95: at(0.95), p99: at(0.99), most: at(1), count: sorted.length };
+}
+
+function finish() {
+  for (const name of ['caughtUpMs', 'backMs', 'lostMs']) told[name] = shares(told[name]);
   process.stdout.write(JSON.stringify(told) + '\n');
   process.exit(0);
 }

@@ -11,6 +11,9 @@ import socketio
 
 from tests.support.live import ROOT
 from tests.support.wire import LIMIT_S, Wire
+from tests.support.wire_fixtures import ON_WORKERS_TOO
+
+pytestmark = ON_WORKERS_TOO
 
 PACKAGES = [
     "socket.io-client-3.0",

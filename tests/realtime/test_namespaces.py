@@ -8,9 +8,10 @@ import time
 import pytest
 
 from tests.support.wire import Wire, content_of, event, gone
+from tests.support.wire_fixtures import ON_ONE_KIND
 
 # What does not depend on the server below is asked of one of them.
-pytestmark = pytest.mark.parametrize("wire", ["uvicorn"], indirect=True)
+pytestmark = ON_ONE_KIND
 
 
 async def test_nothing_is_joined_implicitly(wire: Wire) -> None:
@@ -182,6 +183,7 @@ async def test_compact_json_and_text_as_it_is(wire: Wire) -> None:
 
 
 async def test_rooms(wire: Wire) -> None:
+    wire.needs_one_worker("rooms are of one worker")
     async with wire.joined() as one, wire.joined() as two, wire.joined() as three:
         await one.ask("join", "blue")
         await two.ask("join", "blue")
@@ -196,6 +198,7 @@ async def test_rooms(wire: Wire) -> None:
 
 
 async def test_every_socket_is_a_room(wire: Wire) -> None:
+    wire.needs_one_worker("rooms are of one worker")
     async with wire.websocket() as one, wire.joined() as two:
         answer = await one.join()
         assert (await one.ask("whoami"))[0]["rooms"] == [answer["sid"]]
@@ -206,6 +209,7 @@ async def test_every_socket_is_a_room(wire: Wire) -> None:
 async def test_others_are_all_but_the_sender_of_the_namespace(
     wire: Wire,
 ) -> None:
+    wire.needs_one_worker("rooms are of one worker")
     async with (
         wire.joined() as one,
         wire.polling() as two,
@@ -331,6 +335,7 @@ async def test_packets_of_the_engine_may_stand_between_attachments(
 async def test_binary_of_many_senders_is_not_mixed_up(
     wire: Wire,
 ) -> None:
+    wire.needs_one_worker("rooms are of one worker")
     async with wire.joined() as reader, wire.joined() as one, wire.joined() as two:
         header = binary("451-", "others", {**PLACE, "num": 0})
         for _ in range(20):

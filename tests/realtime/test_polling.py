@@ -230,6 +230,7 @@ async def test_illegal_payload_closes_with_parse_error(
 
 
 async def test_packets_before_an_illegal_one_count(wire: Wire) -> None:
+    wire.needs_one_worker("rooms are of one worker")
     async with wire.polling() as client, wire.joined() as other:
         await client.join()
         sent = [event("others", "counts"), "x", event("others", "does not")]

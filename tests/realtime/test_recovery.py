@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.support.wire import WebSocket, Wire, connected, content_of, event, gone
+from tests.support.wire_fixtures import ON_ONE_KIND
 
-pytestmark = pytest.mark.parametrize("wire", ["uvicorn"], indirect=True)
+pytestmark = ON_ONE_KIND
 
 
 def lose(client: WebSocket) -> None:
@@ -44,6 +45,7 @@ async def test_events_carry_offsets_that_rise(wire: Wire) -> None:
 async def test_client_gets_its_state_and_what_it_missed(
     wire: Wire,
 ) -> None:
+    wire.needs_one_worker("rooms are of one worker")
     async with wire.joined() as sender:
         async with wire.websocket() as client:
             answer = await client.join()

@@ -14,6 +14,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.support.wire import RS, Wire, http_client
+from tests.support.wire_fixtures import ON_WORKERS_TOO
+
+pytestmark = ON_WORKERS_TOO
 
 PATHS = ("/engine.io/", "/socket.io/")
 
@@ -143,7 +146,9 @@ async def test_08_aborted_poll_closes_the_session(either: Wire) -> None:
         poll = await client.hold()
         poll.cancel()
         await asyncio.wait([poll])
-        assert (await client.get()).status_code == 400
+        # Behind a balancer the server hears of it later than of the next poll.
+        statuses = [(await client.get()).status_code for _ in either.ports]
+        assert statuses[-1] == 400
 
 
 async def test_09_websocket_messages_come_back(engine: Wire) -> None:
@@ -181,6 +186,10 @@ async def test_12_close_packet_releases_the_poll(either: Wire) -> None:
         poll = await client.hold()
         await client.post("1")
         response = await poll
+        if response.text == "2":  # a ping came first
+            response = await client.get()
+            assert response.status_code == 400
+            return
         assert (response.status_code, response.text) == (200, "6")
         assert (await client.get()).status_code == 400
 

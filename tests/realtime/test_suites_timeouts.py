@@ -7,6 +7,9 @@ import asyncio
 import pytest
 
 from tests.support.wire import Wire
+from tests.support.wire_fixtures import ON_WORKERS_TOO
+
+pytestmark = ON_WORKERS_TOO
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,9 @@ async def test_waiting_packets_go_before_the_noop(wire: Wire) -> None:
 
 async def polling_is_over(polling: Polling) -> bool:
     responses = [await polling.get(), await polling.post("3")]
-    return all(r.status_code == 400 and r.json()["code"] == 3 for r in responses)
+    # The worker that a session has left does not know it any more.
+    codes = {3} if len(polling.wire.ports) == 1 else {1, 3}
+    return all(r.status_code == 400 and r.json()["code"] in codes for r in responses)
 
 
 async def test_held_poll_is_released_by_the_upgrade(wire: Wire) -> None:

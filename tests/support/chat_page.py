@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from playwright.async_api import Locator, Page, expect
 
+from tests.proxy import Proxy
 from tests.support.live import Account, LiveServer
 
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 
 
-async def log_in(page: Page, server: LiveServer, account: Account) -> None:
+async def log_in(page: Page, server: LiveServer | Proxy, account: Account) -> None:
     """Log in, and wait until something can be asked."""
     await page.goto(server.url)
     await page.get_by_label("Username").fill(account.username)

@@ -7,6 +7,7 @@ answer's status was, what happens to a client that misbehaves.
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import os
 import signal
@@ -15,11 +16,12 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -41,11 +43,16 @@ def event(*args: Any, namespace: str = "/", ack_id: int | None = None) -> str:
 
 
 class Wire:
-    """A server process that serves one profile of `protocol_app`."""
+    """A server process, or several, that serve one profile of `protocol_app`."""
 
-    def __init__(self, profile: str, kind: str, log: Path) -> None:
+    def __init__(
+        self, profile: str, kind: str, log: Path, *, workers: int = 1, redis: str = ""
+    ) -> None:
+        """`workers`: how many processes share the work, through a `redis`."""
         self.kind = kind
-        self.port = free_port()
+        self.ports = [free_port() for _ in range(workers)]
+        self.port = self.ports[0]
+        ports = ",".join(map(str, self.ports))
         self.log = log
         self.path = "/socket.io/"
         self.expected_tracebacks = 0
@@ -55,6 +62,8 @@ class Wire:
                     *(sys.executable, "-W", "error", "-m", "tests.protocol_app"),
                     *("--profile", profile, "--server", kind),
                     *("--port", str(self.port)),
+                    *(("--ports", ports) if workers > 1 else ()),
+                    *(("--redis", redis) if redis else ()),
                 ],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
@@ -63,20 +72,10 @@ class Wire:
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
         try:
-            self._wait_until_up()
+            wait_until_open(self.ports, self.process)
         except BaseException:
             self.stop()
             raise
-
-    def _wait_until_up(self) -> None:
-        deadline = time.monotonic() + START_LIMIT_S
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise RuntimeError(f"the server did not start:\n{self.log_text()}")
 
     def log_text(self) -> str:
         """All that the server has written so far."""
@@ -96,6 +95,17 @@ class Wire:
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self.process.wait()
+
+    def needs_one_worker(self, why: str) -> None:
+        """Skip the test where there are several."""
+        if len(self.ports) > 1:
+            pytest.skip(why)
+
+    def at(self, port: int) -> Wire:
+        """The same server, by way of another port."""
+        found = copy.copy(self)
+        found.port = port
+        return found
 
     def target(self, query: str | None = None, **more: str) -> str:
         """Path and query of a request; `query` replaces the usual one."""
@@ -149,8 +159,12 @@ class Wire:
         """Wait until the server has handled what was written to it before.
 
         It reads its connections as they come, and these are a few more requests on a
-        connection that is newer.
+        connection that is newer. Of several workers, none has letters of the others
+        left: those come in order, and what is asked here goes behind them.
         """
+        if len(self.ports) > 1:
+            await self._catch_up_with_all()
+            return
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         async with asyncio.timeout(LIMIT_S):
             for _ in range(5):
@@ -158,6 +172,17 @@ class Wire:
                 await reader.readuntil(b"not found")
         writer.close()
         await writer.wait_closed()
+
+    async def _catch_up_with_all(self) -> None:
+        target = self.target(transport="polling")
+        urls = [f"http://127.0.0.1:{port}{target}" for port in self.ports]
+        async with http_client() as http, asyncio.timeout(LIMIT_S):
+            opened = [await http.get(url) for url in urls]
+            sids = [response.text.partition('"sid":"')[2] for response in opened]
+            unknown = [sid.partition('"')[0][:-1] + "~" for sid in sids]
+            asked = [http.get(f"{url}&sid={sid}") for url in urls for sid in unknown]
+            answers = await asyncio.gather(*asked)
+        assert {answer.status_code for answer in answers} == {400}
 
     async def check_healthy(self) -> None:
         """A new client is served, as if nothing had been."""
@@ -366,11 +391,37 @@ async def raw_exchange(
         writer.close()
 
 
+def wait_until_open(ports: list[int], process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process listens on all of these ports.
+
+    Raises: RuntimeError, when it ends or takes too long.
+    """
+    awaited = list(ports)
+    deadline = time.monotonic() + START_LIMIT_S
+    while awaited:
+        if time.monotonic() > deadline or process.poll() is not None:
+            raise RuntimeError("the server did not start")
+        try:
+            socket.create_connection(("127.0.0.1", awaited[-1]), 1).close()
+            awaited.pop()
+        except OSError:
+            time.sleep(0.05)
+
+
 async def gone(wire: Wire, socket_id: str, namespace: str = "/") -> list[str]:
-    """The reasons of all disconnects that the application saw for a socket."""
-    async with wire.joined(namespace) as client, asyncio.timeout(LIMIT_S):
-        while True:
-            [entries] = await client.ask("gone", socket_id, namespace=namespace)
-            if entries:
-                return [entry["reason"] for entry in entries]
-            await asyncio.sleep(0.02)
+    """The reasons of all disconnects that the application saw for a socket.
+
+    Each worker has seen its own.
+    """
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(wire.at(port).joined(namespace))
+            for port in wire.ports
+        ]
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                for client in clients:
+                    [entries] = await client.ask("gone", socket_id, namespace=namespace)
+                    if entries:
+                        return [entry["reason"] for entry in entries]
+                await asyncio.sleep(0.02)

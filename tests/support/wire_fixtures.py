@@ -1,17 +1,36 @@
-"""Servers of the protocol tests: one process for a module, profile and kind."""
+"""Servers of the protocol tests: one process for a module, profile and kind.
+
+Of the kind "workers" are several, behind a load balancer that knows no sessions. With
+`LLMCHAT_TEST_WORKERS`, that many take the place of each server.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.wire import Wire
+from tests.support.live import ROOT, free_port
+from tests.support.redis_server import RedisServer
+from tests.support.wire import Wire, wait_until_open
 
 __all__ = ["profile", "wire"]
 
-KINDS = ("uvicorn", "daphne")
+_IN_PLACE = int(os.environ.get("LLMCHAT_TEST_WORKERS", "0"))
+WORKERS = _IN_PLACE or 3
+KINDS = ("workers",) if _IN_PLACE else ("uvicorn", "daphne")
+# For modules whose subject is none that the ASGI server has a part in.
+ON_ONE_KIND = pytest.mark.parametrize("wire", KINDS[:1], indirect=True)
+# For those that any worker has to answer in `make test` as well.
+ON_WORKERS_TOO = pytest.mark.parametrize(
+    "wire", dict.fromkeys((*KINDS, "workers")), indirect=True
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +50,46 @@ def wire(
     Nothing that a client does may make it stumble: its log is read at the end.
     """
     log: Path = tmp_path_factory.mktemp("wire") / "server.log"
-    server = Wire(profile, request.param, log)
-    yield server
-    assert server.process.poll() is None, server.log_text()
-    server.stop()
+    with ExitStack() as stack:
+        if request.param == "workers":
+            server = stack.enter_context(_workers(profile, log))
+        else:
+            server = Wire(profile, request.param, log)
+            stack.callback(server.stop)
+        yield server
+        assert server.process.poll() is None, server.log_text()
     text = server.log_text()
     assert text.count("Traceback") == server.expected_tracebacks, text[:5000]
     assert "took too long" not in text, text[:5000]
+
+
+@contextmanager
+def _workers(profile: str, log: Path) -> Iterator[Wire]:
+    redis = RedisServer()
+    redis.start()
+    try:
+        server = Wire(profile, "uvicorn", log, workers=WORKERS, redis=redis.url)
+        try:
+            with _balancer(server.ports) as server.port:
+                yield server
+        finally:
+            server.stop()
+    finally:
+        redis.kill()
+
+
+@contextmanager
+def _balancer(ports: list[int]) -> Iterator[int]:
+    port = free_port()
+    to = ",".join(map(str, ports))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.proxy", "--port", str(port), "--to", to],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        wait_until_open([port], process)
+        yield port
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()

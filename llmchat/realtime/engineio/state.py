@@ -88,6 +88,11 @@ class SessionState:
         return self._phase is Phase.OPEN
 
     @property
+    def is_closing(self) -> bool:
+        """Return whether it has ended, and a poll may fetch what is left."""
+        return self._phase is Phase.CLOSING
+
+    @property
     def is_closed(self) -> bool:
         """Return whether no request can use the session any more."""
         return self._phase is Phase.CLOSED
@@ -146,6 +151,7 @@ class SessionState:
         self._phase = Phase.CLOSED
         self._heartbeat.stop()
         self._upgrade.stop()
+        self._closing_deadline = None
         return messages
 
     def take_over(self, messages: list[str | bytes]) -> None:

@@ -10,9 +10,9 @@ POLL = "session.poll"  # sid: wait for an `Outcome`
 POST = "session.post"  # sid, key, body or None: wait for an `Outcome`
 BODY = "session.body"  # sid, key, body: of a post that was announced without it
 BREAK = "session.break"  # sid: a request of it was lost or illegal
-PROBE = "session.probe"  # sid: may a WebSocket probe it?
-PROBE_LOST = "session.probe_lost"  # sid
-TAKE = "session.take"  # sid: its state, None where it cannot move
+OPEN_PROBE = "session.open_probe"  # sid: wait until the probe is over, or unwanted
+PING_PROBE = "session.ping_probe"  # sid: is it a probe that may ping?
+TAKE = "session.take"  # sid: its state, or its `last` words; None: it cannot move
 # namespace, auth: `state`, or where it has `moved`, nowhere if the worker is about to
 # stop; None: the client may not have it.
 CLAIM = "socket.claim"

@@ -62,8 +62,8 @@ class Reception:
         mailbox.on(names.POST, self._post)
         mailbox.on(names.BODY, self._body)
         mailbox.on(names.BREAK, self._break)
-        mailbox.on(names.PROBE, self._probe)
-        mailbox.on(names.PROBE_LOST, self._probe_lost)
+        mailbox.on(names.OPEN_PROBE, self._open_probe)
+        mailbox.on(names.PING_PROBE, self._ping_probe)
         mailbox.on(names.TAKE, self._take)
 
     def __len__(self) -> int:
@@ -129,16 +129,21 @@ class Reception:
         if peer is not None:
             peer.break_off()
 
-    async def _probe(self, sender: str, body: Any) -> bool:
+    async def _open_probe(self, sender: str, body: Any) -> None:
         (sid,) = body
         peer = self._find(sid)
-        return peer is not None and peer.probe_elsewhere()
-
-    async def _probe_lost(self, sender: str, body: Any) -> None:
-        (sid,) = body
-        peer = self._find(sid)
-        if peer is not None:
+        if peer is None or not peer.open_probe_elsewhere():
+            return
+        try:
+            await peer.wait_probe_over()
+        except asyncio.CancelledError:
             peer.lose_probe_elsewhere()
+            raise
+
+    async def _ping_probe(self, sender: str, body: Any) -> bool:
+        (sid,) = body
+        peer = self._find(sid)
+        return peer is not None and peer.ping_probe_elsewhere()
 
     async def _take(self, sender: str, body: Any) -> Any:
         """Give a session away as soon as it is at rest; None where it is not."""

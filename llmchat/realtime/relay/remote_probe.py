@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from llmchat.realtime.engineio.packet import Packet, PacketType, encode_frame
 from llmchat.realtime.engineio.session import CLOSE_NORMAL
 from llmchat.realtime.engineio.upgrade import PROBE_PING, PROBE_PONG, PROBE_UPGRADE
 from llmchat.realtime.peer import Peer
@@ -25,8 +26,6 @@ from . import names
 
 logger = logging.getLogger(__name__)
 
-# A client that takes longer to upgrade goes on polling.
-PROBE_S = 10.0
 # What a client sends while its session moves.
 MAX_WAITING_FRAMES = 1_000
 MAX_WAITING_BYTES = 2 * 1024 * 1024
@@ -49,27 +48,26 @@ class RemoteProbe:
         self._websocket = websocket
         self._take_over = take_over
         self._peer: Peer | None = None
-        self._is_probed = self._is_moving = self._is_over = False
-        self._is_asking = False  # a client that pings on and on has one ask at a time
+        self._is_asking = self._is_moving = self._is_over = False
         self._waiting: list[str | bytes] = []
         self._waiting_bytes = 0
         self._tasks = Tasks()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(PROBE_S, self._give_up)
+        # Replied to when the session's worker has no use for the probe, or no more.
+        self._opened = mailbox.ask(owner, names.OPEN_PROBE, [sid])
+        self._opened.add_done_callback(self._on_opened)
 
     def receive(self, frame: str | bytes) -> None:
         """Take in a frame of the client's."""
         if self._peer is not None:
             self._peer.receive_frame(self._websocket, frame)
-        elif self._is_moving:
-            self._keep(frame)
         elif self._is_over:
             pass
+        elif self._is_asking or self._is_moving:
+            self._keep(frame)
         elif frame == PROBE_PING:
-            if not self._is_asking:
-                self._is_asking = True
-                self._run(self._answer_ping())
-        elif frame == PROBE_UPGRADE and self._is_probed:
+            self._is_asking = True
+            self._run(self._answer_ping())
+        elif frame == PROBE_UPGRADE:
             self._is_moving = True
             self._run(self._move())
         else:
@@ -79,10 +77,8 @@ class RemoteProbe:
         """Note that the WebSocket was lost."""
         if self._peer is not None:
             self._peer.lose_websocket(self._websocket)
-        elif not self._is_over:
+        else:
             self._end()
-            name = names.BREAK if self._is_moving else names.PROBE_LOST
-            self._mailbox.ask(self._owner, name, [self._sid])
 
     def _keep(self, frame: str | bytes) -> None:
         self._waiting.append(frame)
@@ -91,32 +87,50 @@ class RemoteProbe:
         if is_much or len(self._waiting) > MAX_WAITING_FRAMES:
             self._give_up()
 
-    async def _answer_ping(self) -> None:
-        may_probe = await self._ask(names.PROBE)
-        self._is_asking = False
-        if may_probe:
-            self._is_probed = True
-            await self._websocket.send_frame(PROBE_PONG)
-        else:
+    def _take_waiting(self) -> None:
+        """Go on with what has come meanwhile."""
+        waiting, self._waiting = self._waiting, []
+        self._waiting_bytes = 0
+        for frame in waiting:
+            self.receive(frame)
+
+    def _on_opened(self, opened: asyncio.Future[Any]) -> None:
+        # One that cannot be reached is over, too; one that moves will see.
+        if not opened.cancelled() and (opened.exception() or not self._is_moving):
             self._give_up()
+
+    async def _answer_ping(self) -> None:
+        if not await self._ask(names.PING_PROBE):
+            self._give_up()
+            return
+        await self._websocket.send_frame(PROBE_PONG)
+        self._is_asking = False
+        self._take_waiting()
 
     async def _move(self) -> None:
         state = await self._ask(names.TAKE)
         if self._is_over:
-            if state is not None:
+            if state is not None and "last" not in state:
                 # The client comes back for its sockets, which are here now.
                 self._take_over(self._sid, state).break_off()
-            return
-        if state is None:
+        elif state is None:
             self._give_up()
-            return
-        self._timer.cancel()
-        self._is_moving = False
-        peer = self._peer = self._take_over(self._sid, state)
-        peer.adopt(self._websocket)
-        for frame in self._waiting:
-            peer.receive_frame(self._websocket, frame)
-        self._waiting.clear()
+        elif "last" in state:
+            await self._say_last(state)
+        else:
+            self._is_moving = False
+            self._peer = self._take_over(self._sid, state)
+            self._peer.adopt(self._websocket)
+            self._take_waiting()
+
+    async def _say_last(self, state: Mapping[str, Any]) -> None:
+        """Send the last words of a session that has ended."""
+        self._is_over = True
+        for message in state["last"]:
+            packet = Packet(PacketType.MESSAGE, message)
+            frame = encode_frame(packet, base64_only=state["base64_only"])
+            await self._websocket.send_frame(frame)
+        await self._websocket.close(CLOSE_NORMAL)
 
     async def _ask(self, name: str) -> Any:
         try:
@@ -126,16 +140,18 @@ class RemoteProbe:
 
     def _give_up(self) -> None:
         """Close the WebSocket; where the client still polls, it goes on with that."""
-        if not self._is_over:
+        if self._peer is None and not self._is_over:
             self._end()
             self._run(self._websocket.close(CLOSE_NORMAL))
-            name = names.BREAK if self._is_moving else names.PROBE_LOST
-            self._mailbox.ask(self._owner, name, [self._sid])
 
     def _end(self) -> None:
+        if self._is_over:
+            return
         self._is_over = True
-        self._timer.cancel()
         self._waiting.clear()
+        self._opened.cancel()
+        if self._is_moving:
+            self._mailbox.ask(self._owner, names.BREAK, [self._sid])
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.run(_guarded(work))
