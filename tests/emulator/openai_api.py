@@ -136,6 +136,8 @@ class OpenAIApi(Api):
         }
 
     def usage(self, story: Story) -> dict[str, object]:
+        if story.counts is not None:
+            return dict(story.counts)
         thoughts = len(story.reasoning)
         tokens = len(story.pieces) + thoughts
         return {
