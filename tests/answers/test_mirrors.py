@@ -506,7 +506,7 @@ async def test_an_answer_is_kept_while_the_worker_that_follows_it_stops(
 
 STARTED = Started("s-1", "test", "m", uuid4(), uuid4(), uuid4())
 PLACE = (STARTED.conversation_id, STARTED.message_id, STARTED.question_id)
-USAGE = Usage(None, 3, "estimated", 1, 2)
+USAGE = Usage(None, 3, "estimated", 1, 2, 4, 3, True)
 
 
 def ends() -> Iterator[End]:
