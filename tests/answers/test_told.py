@@ -251,9 +251,7 @@ def hasty(monkeypatch):
     monkeypatch.setattr(retry, "_BASE_DELAY_S", 0.01)
 
 
-async def test_the_parts_of_all_attempts_are_booked_together(
-    user, claude, turn, hasty
-):
+async def test_the_parts_of_all_attempts_are_booked_together(user, claude, turn, hasty):
     """The first answer is empty, and asked for again."""
     claude.steps = (START, stop("end_turn", output_tokens=9), END)
     asked = asyncio.create_task(end_of(user, turn("Hi")))
