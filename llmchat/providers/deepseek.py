@@ -30,7 +30,7 @@ def build_request(provider: Provider, key: Key | None, chat: Chat) -> ProviderRe
     body = build_body(provider, chat)
     if provider.thinking == "disabled":
         body["thinking"] = {"type": "disabled"}
-    elif chat.options.tools:
+    elif chat.options.tools or any(message.tool_calls for message in chat.messages):
         _add_reasoning(body)
     headers = {"Authorization": f"Bearer {key.value}"} if key else {}
     url = endpoint(provider.base_url, "/chat/completions")
@@ -40,7 +40,7 @@ def build_request(provider: Provider, key: Key | None, chat: Chat) -> ProviderRe
 def _add_reasoning(body: Mapping[str, object]) -> None:
     """Put reasoning beside each earlier answer, without which tools are refused.
 
-    It is not kept, and an empty one will do.
+    What it was is not kept, and an empty one will do.
     """
     messages = body["messages"]
     for message in messages if isinstance(messages, list) else ():

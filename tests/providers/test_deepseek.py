@@ -17,12 +17,13 @@ TOOL = {"type": "function", "function": {"name": "look", "parameters": {}}}
 CALL = ToolCall("call_1", "look", "{}")
 
 
-def asked(*, with_tools: bool) -> Chat:
-    """Return a chat in which a tool was called and has answered."""
-    begun = chat("scenario-short", "Look", "I looked.", "Again").messages
-    calling = ChatMessage("assistant", "", tool_calls=(CALL,))
-    result = ChatMessage("tool", "seen", tool_call_id="call_1")
-    messages = (*begun, calling, result)
+def asked(*, with_tools: bool, with_calls: bool) -> Chat:
+    """Return a chat that may call a tool, or has done so."""
+    messages = chat("scenario-short", "Look", "I looked.", "Again").messages
+    if with_calls:
+        calling = ChatMessage("assistant", "", tool_calls=(CALL,))
+        result = ChatMessage("tool", "seen", tool_call_id="call_1")
+        messages = (*messages, calling, result)
     options = Options(tools=(TOOL,) if with_tools else ())
     return Chat("scenario-short", messages, options=options)
 
@@ -34,25 +35,33 @@ def answers_in(lab: Lab, given: Chat, thinking: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("thinking", ["omit", "disabled"])
+@pytest.mark.parametrize("with_calls", [False, True])
 async def test_deepseek_takes_tools_behind_earlier_answers(
-    setting: Lab, thinking: Any
+    setting: Lab, thinking: Any, with_calls: bool
 ) -> None:
+    given = asked(with_tools=True, with_calls=with_calls)
     provider = setting.provider("deepseek", thinking=thinking)
-    stream = setting.client.stream_chat(provider, [KEY], asked(with_tools=True))
+    stream = setting.client.stream_chat(provider, [KEY], given)
     async with aclosing(stream) as events:
         *_, end = [event async for event in events]
     assert isinstance(end, Finished)
 
 
 @pytest.mark.parametrize(
-    ("with_tools", "thinking", "has_reasoning"),
-    [(True, "omit", True), (False, "omit", False), (True, "disabled", False)],
+    ("with_tools", "with_calls", "thinking", "has_reasoning"),
+    [
+        (True, False, "omit", True),
+        (False, True, "omit", True),
+        (False, False, "omit", False),
+        (True, True, "disabled", False),
+    ],
 )
 async def test_reasoning_is_sent_where_deepseek_wants_it(
-    setting: Lab, with_tools: bool, thinking: Any, has_reasoning: bool
+    setting: Lab, with_tools: bool, with_calls: bool, thinking: Any, has_reasoning: bool
 ) -> None:
-    answers = answers_in(setting, asked(with_tools=with_tools), thinking)
-    assert len(answers) == 2
+    given = asked(with_tools=with_tools, with_calls=with_calls)
+    answers = answers_in(setting, given, thinking)
+    assert len(answers) == (2 if with_calls else 1)
     assert {"reasoning_content" in answer for answer in answers} == {has_reasoning}
 
 
@@ -66,7 +75,8 @@ async def test_a_server_that_wants_the_reasoning_itself_is_told_of_in_words(
 
 
 async def test_a_model_without_tools_on_chat_completions_says_so(setting: Lab) -> None:
-    given = replace(asked(with_tools=True), model="gpt-6-luna")
+    given = asked(with_tools=True, with_calls=False)
+    given = replace(given, model="gpt-6-luna")
     provider = setting.provider("openai")
     with pytest.raises(BadRequestError) as caught:
         async for _ in setting.client.stream_chat(provider, [KEY], given):
