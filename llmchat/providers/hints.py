@@ -31,8 +31,14 @@ def _hint(pattern: str, text: str, advice: str) -> Hint:
 
 
 def _about(what: str, *others: str) -> str:
-    """Return the pattern of a refusal of `what`, whose name stands near it."""
-    near = (rf"{what}\b.{{0,80}}{_REFUSED}", rf"{_REFUSED}[^.]{{0,40}}\b{what}")
+    """Return the pattern of a refusal of `what`, whose name stands near it.
+
+    A path into it is about one of its fields, not about the whole.
+    """
+    near = (
+        rf"{what}\b(?![\[.]).{{0,80}}{_REFUSED}",
+        rf"{_REFUSED}[^.]{{0,40}}\b{what}",
+    )
     return "|".join((*near, rf"{_NO_SUPPORT}[^.]{{0,40}}\b{what}", *others))
 
 

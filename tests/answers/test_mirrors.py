@@ -529,6 +529,14 @@ def test_an_end_is_told_wholly(end: End) -> None:
     assert told == end
 
 
+@pytest.mark.parametrize("change", [lambda told: told[:4], lambda told: [*told, 9]])
+def test_an_end_is_told_to_a_worker_of_another_version(change: Any) -> None:
+    end = Cancelled("s-1", *PLACE, "text", Usage(7, 3, "provider", 1))
+    fields = pack_end(end)
+    fields["usage"] = change(list(fields["usage"]))
+    assert unpack_end(fields, STARTED, "text") == end
+
+
 def _fields(end: Failed) -> dict[str, Any]:
     return {name: getattr(end, name) for name in end.__slots__}
 

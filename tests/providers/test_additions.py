@@ -149,6 +149,7 @@ WORDS = {
     "Unsupported value: reasoning_effort none": "thinking",
     "Invalid 'temperature': decimal above maximum value.": REFUSED,
     "tools[0].function.name is too long": REFUSED,
+    "tools.0.custom.strict: Extra inputs are not permitted": REFUSED,
     "messages: at least one message is required": REFUSED,
 }
 
