@@ -58,6 +58,8 @@ class Route:
 
     def cost(self, usage: Usage) -> Decimal | None:
         """Return the cost of `usage` in US dollars, None if there are no prices."""
+        if usage.is_free:
+            return Decimal(0)
         if self.input_price is None or self.output_price is None:
             return None
         dollars = self.input_price * (usage.input_tokens or 0)

@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
-from functools import partial, reduce
-from operator import add
+from functools import partial
 
 from llmchat.access.catalogue import Route
 from llmchat.answers import calls, runtime
+from llmchat.answers.bill import Bill
 from llmchat.answers.live_stream import LiveStream
 from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.errors import ChatError, from_provider, refusal
 from llmchat.models import AnswerState
-from llmchat.providers.answer import estimate_input_tokens
 from llmchat.providers.errors import (
     KeyRefusedError,
     ModelNotFoundError,
     ProviderError,
 )
 from llmchat.providers.types import (
+    NOBODY,
+    Answerer,
     Batch,
     Chat,
     Finished,
@@ -59,9 +59,8 @@ _FALLBACK_HELPS = frozenset(
 class Generation:
     """What is known of an answer besides its text.
 
-    `bill` has a line for each attempt that anything was counted of. `is_asked` says
-    that a provider was asked at all, `is_counted` that the last attempt is billed.
     `failure` is why the answer is not whole; None where it is, or was cancelled.
+    `answerer` is who the provider asked last says has answered.
     """
 
     turn: Turn
@@ -69,11 +68,10 @@ class Generation:
     stream: LiveStream
     failure: ChatError | None = None
     refused: dict[str, str] = field(default_factory=dict)
-    bill: list[tuple[Route, Usage]] = field(default_factory=list)
+    bill: Bill = field(default_factory=Bill)
     fell_back: bool = False
-    is_asked: bool = False
-    is_counted: bool = False
     attempts: int = 0
+    answerer: Answerer = NOBODY
     began: float = field(default_factory=time.monotonic)
     span: Span = NOTHING
 
@@ -120,7 +118,7 @@ class Generation:
         while True:
             try:
                 route = self.route
-                call = calls.Call(route.provider, partial(self._billed, route))
+                call = calls.Call(route.provider, partial(self.bill.of, route))
                 call.begin(self.span, self._chat)
                 return await call.watch(self._ask_route())
             except ProviderError as exc:
@@ -133,7 +131,6 @@ class Generation:
         """
         stream, finished = self.stream, None
         batches = await self._batches()
-        self.is_asked = True
         try:
             async for batch in batches:
                 if isinstance(batch, Finished):
@@ -164,6 +161,8 @@ class Generation:
             on_key_refused=self._note_refused,
             on_billed=self._note_billed,
             on_cut=self._note_cut,
+            on_answered=self._note_answered,
+            on_asking=self.bill.note_asking,
         )
 
     @property
@@ -198,7 +197,7 @@ class Generation:
         self.attempts += exc.attempts
         if self.stream.parts or self.stream.cancelled or not self._may_fall_back(exc):
             raise exc
-        self.fell_back = True
+        self.fell_back, self.answerer = True, NOBODY
         if self._timeouts.first_token_s <= 0:
             self.fell_back = False
             raise exc
@@ -215,6 +214,9 @@ class Generation:
     def _note_refused(self, key: Key, exc: KeyRefusedError) -> None:
         self.refused[key.ident] = exc.code if exc.blames_key else ""
 
+    def _note_answered(self, answerer: Answerer) -> None:
+        self.answerer = answerer
+
     # The bill.
 
     def _note_billed(self, usage: Usage) -> None:
@@ -222,34 +224,26 @@ class Generation:
 
         One that has given text, or that is being cancelled, is the last.
         """
-        self.bill.append((self.route, usage))
-        self.is_counted = bool(self.stream.parts) or self.stream.cancelled
+        is_last = bool(self.stream.parts) or self.stream.cancelled
+        self.bill.add(self.route, usage, is_last=is_last)
 
     def _note_cut(self, usage: Usage) -> None:
         """Called with what was counted of the attempt that was broken off."""
-        self.bill.append((self.route, usage))
-        self.is_counted = True
-
-    def _billed(self, route: Route) -> Usage | None:
-        lines = [usage for billed, usage in self.bill if billed is route]
-        return reduce(add, lines) if lines else None
+        self.bill.add(self.route, usage)
 
     def _add_estimate(self) -> None:
-        """Bill the last attempt if it was broken off before its provider counted it.
-
-        A provider's pieces may be tokens or whole sentences.
-        """
+        """Bill the last attempt if it was broken off before its provider counted it."""
         stream = self.stream
-        was_going = bool(stream.parts) or stream.cancelled
-        if was_going and self.is_asked and not self.is_counted:
-            outputs = max(len(stream.parts), math.ceil(stream.chars / 4))
-            inputs = estimate_input_tokens(self._chat)
-            self.bill.append((self.route, Usage(inputs, outputs, "estimated")))
+        was_going = stream.cancelled and self.bill.is_asked
+        if stream.parts or was_going:
+            self.bill.add_estimate(
+                self.route, self._chat, pieces=len(stream.parts), chars=stream.chars
+            )
 
     # The outcome.
 
     def _whole(self, finished: Finished) -> Outcome:
-        self.bill.append((self.route, finished.usage))
+        self.bill.add(self.route, finished.usage)
         self.attempts += finished.attempts
         model = finished.model or self._model
         reason = finished.reason.value
@@ -273,7 +267,7 @@ class Generation:
             state=state,
             text=self.stream.text,
             # Nobody bills for a refusal.
-            usage=self._billed(self.route) or Usage(0, 0, "estimated"),
+            usage=self.bill.of(self.route) or Usage(0, 0, "estimated"),
             model=model,
             finish_reason=reason,
             error_code=error_code,
@@ -281,7 +275,8 @@ class Generation:
             first_token_at=self.stream.first_token_at,
             refused=self.refused,
             fell_back=self.fell_back,
-            before=self._billed(self.begun.route) if self.fell_back else None,
+            before=self.bill.of(self.begun.route) if self.fell_back else None,
+            answerer=self.answerer,
         )
 
 

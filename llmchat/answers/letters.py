@@ -5,6 +5,8 @@ The other has that already. Values are what msgpack takes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import astuple
 from decimal import Decimal
 from typing import Any
 
@@ -14,18 +16,14 @@ from llmchat.errors import ChatError
 from llmchat.providers.types import ToolCall, Usage
 
 Fields = dict[str, Any]
+_NOTHING = Usage(0, 0, "estimated")
 
 
 def pack_end(end: End) -> Fields:
     """Return an end as another worker is told of it."""
     fields: Fields = {"cost": None if end.cost is None else str(end.cost)}
     if end.usage is not None:
-        usage = end.usage
-        fields["usage"] = [
-            *(usage.input_tokens, usage.output_tokens, usage.source),
-            usage.reasoning_tokens,
-            *(usage.cache_read_tokens, usage.cache_write_tokens),
-        ]
+        fields["usage"] = astuple(end.usage)
     match end:
         case Done():
             return fields | {
@@ -49,7 +47,7 @@ def pack_end(end: End) -> Fields:
 
 def unpack_end(fields: Fields, started: Started, text: str) -> End:
     """Return the end that another worker tells of an answer with this text."""
-    usage = Usage(*fields["usage"]) if fields.get("usage") else None
+    usage = _usage_of(fields.get("usage"))
     cost = None if fields["cost"] is None else Decimal(fields["cost"])
     place = (started.conversation_id, started.message_id, started.question_id)
     if fields["kind"] == "done":
@@ -73,6 +71,11 @@ def unpack_end(fields: Fields, started: Started, text: str) -> End:
     if not fields["isPlaced"]:
         return Failed(started.session_id, error, partial, usage=usage, cost=cost)
     return Failed(started.session_id, error, partial, *place, usage, cost)
+
+
+def _usage_of(counts: Sequence[Any] | None) -> Usage | None:
+    """Return the usage of which a worker of another version may know more, or less."""
+    return Usage(*counts[: len(astuple(_NOTHING))]) if counts else None
 
 
 def calls_of(extra: str) -> tuple[ToolCall, ...]:

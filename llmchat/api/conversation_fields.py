@@ -39,6 +39,8 @@ def in_full(row: Message) -> dict[str, Any]:
         "durationMs": row.duration_ms,
         "provider": row.provider or None,
         "model": row.model or None,
+        "answeredBy": row.answered_by or None,
+        "fingerprint": row.fingerprint or None,
         "finishReason": row.finish_reason or None,
         "code": row.error_code or None,
         "usage": _usage(row),
@@ -58,5 +60,7 @@ def _usage(row: Message) -> dict[str, Any] | None:
         "inputTokens": row.input_tokens,
         "outputTokens": row.output_tokens,
         "reasoningTokens": row.reasoning_tokens,
+        "cacheReadTokens": row.cache_read_tokens,
+        "cacheWriteTokens": row.cache_write_tokens,
         "source": row.usage_source,
     }

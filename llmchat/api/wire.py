@@ -107,6 +107,9 @@ def _done(event: Done) -> dict[str, Any]:
         "usage": {
             "inputTokens": event.usage.input_tokens,
             "outputTokens": event.usage.output_tokens,
+            "reasoningTokens": event.usage.reasoning_tokens,
+            "cacheReadTokens": event.usage.cache_read_tokens,
+            "cacheWriteTokens": event.usage.cache_write_tokens,
             "source": event.usage.source,
         },
     }

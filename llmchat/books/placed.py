@@ -103,9 +103,7 @@ def standing(user_id: int, message_id: UUID) -> Standing | None:
         text = texts_so_far([message_id]).get(message_id, "")
     usage = None
     if row.output_tokens is not None:
-        source: Any = row.usage_source
-        reasoning = row.reasoning_tokens or 0
-        usage = Usage(row.input_tokens, row.output_tokens, source, reasoning)
+        usage = _usage(row, row.output_tokens)
     return Standing(
         row.state,
         text,
@@ -131,6 +129,18 @@ def request_stop(message_id: UUID) -> None:
     """Let whoever writes an answer find at its next checkpoint that it is to stop."""
     rows = Message.objects.filter(pk=message_id, state=_State.STREAMING)
     rows.update(stop_requested=True)
+
+
+def _usage(row: Message, outputs: int) -> Usage:
+    source: Any = row.usage_source
+    return Usage(
+        row.input_tokens,
+        outputs,
+        source,
+        row.reasoning_tokens or 0,
+        row.cache_read_tokens or 0,
+        row.cache_write_tokens or 0,
+    )
 
 
 def _running(user_id: int) -> QuerySet[Message]:

@@ -10,6 +10,8 @@ from llmchat.access.catalogue import Route
 from llmchat.models import AnswerState
 from llmchat.providers.types import (
     NO_OPTIONS,
+    NOBODY,
+    Answerer,
     ChatMessage,
     Options,
     ToolCall,
@@ -85,7 +87,8 @@ class Outcome:
 
     `usage` is what all attempts are billed for where the answer came from.
     `fell_back` says that the route's fallback was asked in the end; `before` is what
-    the route's own provider has billed until then.
+    the route's own provider has billed until then. `model` is a name, of the asked
+    model where the provider says none; `answerer` holds what it says alone.
     """
 
     state: AnswerState
@@ -99,6 +102,7 @@ class Outcome:
     refused: dict[str, str] = field(default_factory=dict)
     fell_back: bool = False
     before: Usage | None = None
+    answerer: Answerer = NOBODY
     tool_calls: tuple[ToolCall, ...] = ()
 
 

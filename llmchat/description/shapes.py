@@ -72,6 +72,9 @@ _REASON: Schema = {
     "enum": ["stop", "length", "content_filter", "other"],
 }
 _SOURCE: Schema = {"type": "string", "enum": ["provider", "estimated"]}
+_REASONING = _said(NUMBER, "Included in `outputTokens`")
+_CACHE_READ = _said(NUMBER, "Read from the provider's cache, included in `inputTokens`")
+_CACHE_WRITE = _said(NUMBER, "Written to that cache, included in `inputTokens`")
 _PLACE: dict[str, Schema] = {
     "conversationId": ID,
     "messageId": _said(ID, "The answer"),
@@ -177,6 +180,9 @@ SHAPES: dict[str, Schema] = {
                 {
                     "inputTokens": nullable(NUMBER),
                     "outputTokens": NUMBER,
+                    "reasoningTokens": _REASONING,
+                    "cacheReadTokens": _CACHE_READ,
+                    "cacheWriteTokens": _CACHE_WRITE,
                     "source": _SOURCE,
                 }
             ),
@@ -219,6 +225,12 @@ SHAPES: dict[str, Schema] = {
             "durationMs": nullable(_said(NUMBER, "How long an answer took in all")),
             "provider": nullable(TEXT),
             "model": nullable(TEXT),
+            "answeredBy": nullable(
+                _said(TEXT, "The model that the provider says has answered")
+            ),
+            "fingerprint": nullable(
+                _said(TEXT, "The provider's, of what it runs behind that name")
+            ),
             "finishReason": nullable(_REASON),
             "code": nullable(_said(TEXT, "The error code of an answer that failed")),
             "usage": nullable(ref("MessageUsage")),
@@ -249,7 +261,9 @@ SHAPES: dict[str, Schema] = {
         {
             "inputTokens": nullable(NUMBER),
             "outputTokens": nullable(NUMBER),
-            "reasoningTokens": nullable(NUMBER),
+            "reasoningTokens": nullable(_REASONING),
+            "cacheReadTokens": nullable(_CACHE_READ),
+            "cacheWriteTokens": nullable(_CACHE_WRITE),
             "source": TEXT,
         }
     ),

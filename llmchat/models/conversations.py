@@ -157,6 +157,16 @@ class Message(models.Model):
         blank=True,
         help_text=_("Included in the output tokens."),
     )
+    cache_read_tokens = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text=_("Included in the input tokens."),
+    )
+    cache_write_tokens = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text=_("Included in the input tokens."),
+    )
     usage_source = models.CharField(max_length=16, choices=UsageSource, blank=True)
     cost = models.DecimalField(
         max_digits=16,
@@ -166,6 +176,20 @@ class Message(models.Model):
         help_text=_("In US dollars."),
     )
     attempts = models.PositiveSmallIntegerField(default=0)
+    answered_by = models.CharField(
+        max_length=128,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("The model that the provider says has answered."),
+    )
+    fingerprint = models.CharField(
+        max_length=128,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Changes where a provider puts another model behind a name."),
+    )
     first_token_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     worker = models.CharField(max_length=96, blank=True)

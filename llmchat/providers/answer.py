@@ -6,6 +6,7 @@ only on the provider's own terminator or finish reason.
 
 from __future__ import annotations
 
+from .answerer import storable
 from .errors import ContentFilteredError, EmptyAnswerError, ProviderError
 from .reading import CHARS_PER_TOKEN, Reading, StopReason
 from .text import decode_json, encode_json
@@ -16,7 +17,6 @@ _CHARS_PER_CODE_TOKEN = 2  # of schemas and arguments, which are never fewer
 _TOKENS_PER_IMAGE = 5_000
 # Answers that end so hold no tool call that is sure to be whole.
 _CUT = frozenset({StopReason.LENGTH, StopReason.CONTENT_FILTER, StopReason.ERROR})
-_MAX_MODEL_CHARS = 128  # of the column that stores it
 
 
 def conclude(reading: Reading, chat: Chat, attempts: int = 1) -> Finished:
@@ -30,7 +30,7 @@ def conclude(reading: Reading, chat: Chat, attempts: int = 1) -> Finished:
     return Finished(
         reason=FinishReason.TOOL_CALLS if calls else _finish_reason(reading),
         usage=_usage(reading, chat),
-        model=_storable(reading.model),
+        model=storable(reading.model),
         raw_reason=reading.raw_reason,
         attempts=attempts,
         tool_calls=calls,
@@ -123,25 +123,15 @@ def _finish_reason(reading: Reading) -> FinishReason:
 
 
 def _usage(reading: Reading, chat: Chat) -> Usage:
-    if reading.output_tokens is not None:
-        return Usage(
-            input_tokens=reading.input_tokens,
-            output_tokens=reading.output_tokens,
-            source="provider",
-            reasoning_tokens=reading.reasoning_tokens,
-            cache_read_tokens=reading.cache_read_tokens,
-            cache_write_tokens=reading.cache_write_tokens,
-        )
-    inputs = reading.input_tokens
+    inputs, outputs = reading.counted
+    if outputs is not None:
+        return reading.usage_of(inputs, outputs, "provider")
     if inputs is None:
+        if (split := reading.split_total()) is not None:
+            return split
         inputs = estimate_input_tokens(chat)
-    return Usage(inputs, reading.deltas + reading.calls.tokens, "estimated")
-
-
-def _storable(model: str) -> str:
-    """Return a model's name as every database takes it: no NUL, no lone surrogates."""
-    text = model.replace("\0", "").encode(errors="ignore").decode()
-    return text[:_MAX_MODEL_CHARS]
+    outputs = reading.deltas + reading.calls.tokens
+    return reading.usage_of(inputs, outputs, "estimated")
 
 
 def _printable(reason: str) -> str:

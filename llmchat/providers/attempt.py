@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from dataclasses import replace
 from enum import Enum
 
 from .answer import conclude, estimate_input_tokens
+from .answerer import answerer_of, without_echo
 from .classify import error_from_response
 from .decoder import Decoder
 from .errors import (
@@ -22,7 +22,7 @@ from .options import too_deep
 from .reading import Reading, as_dict
 from .registry import ADAPTERS
 from .retry import ConnectionDroppedError
-from .text import decode_json, encode_json, without_key
+from .text import decode_json, encode_json
 from .transport import (
     AddressError,
     ConnectTimeoutError,
@@ -32,7 +32,7 @@ from .transport import (
     TransportError,
     UnreachableError,
 )
-from .types import Batch, Chat, Finished, Key, Provider, Timeouts, Usage
+from .types import NOBODY, Batch, Chat, Key, Provider, Timeouts, Usage
 from .watchdog import DeadlinePassedError, Watchdog
 
 Drain = Callable[[Response], None]
@@ -53,7 +53,8 @@ class ChatStream:
     """One answer over all its attempts: what they share is the clock.
 
     Once there is visible text, no other attempt may be made. `drain` takes over a
-    response whose answer is whole.
+    response whose answer is whole. `answerer` is who has answered the last attempt,
+    known behind `take_usage`.
 
     Cancellation needs no code here: it is raised by the wait that it interrupts, or by
     the `yield` where the generator is closed, and leaves through the `finally` that
@@ -88,6 +89,8 @@ class ChatStream:
         self._watchdog.deadline = self._first_end
         self._progress: tuple[object, ...] = ()
         self._reading = Reading()
+        self._key: Key | None = None
+        self.answerer = NOBODY
 
     @property
     def provider_name(self) -> str:
@@ -109,6 +112,8 @@ class ChatStream:
         That is what the provider has counted, or a guess of the thoughts that it sent.
         """
         reading = self._reading
+        if reading.model or reading.fingerprint:
+            self.answerer = answerer_of(reading, self._key)
         usage = reading.told_usage()
         if usage is None and reading.thought_chars:
             inputs = estimate_input_tokens(self._chat)
@@ -140,6 +145,7 @@ class ChatStream:
         """
         has_tools = bool(self._chat.options.tools)
         self._reading = reading = Reading(has_tools=has_tools)
+        self._key, self.answerer = key, NOBODY
         self._progress = reading.progress
         response, handed_over = await self._send(key), False
         try:
@@ -164,7 +170,7 @@ class ChatStream:
                 await response.aclose()
         end = conclude(reading, self._chat, number)
         self.take_usage()  # it is in the end
-        yield _without_echo(end, key)
+        yield without_echo(end, key)
 
     async def _send(self, key: Key | None) -> Response:
         request = self._request(key)
@@ -285,15 +291,3 @@ def _checked(key: Key | None) -> Key | None:
     if not value or not value.isascii() or not value.isprintable():
         raise ProviderAuthError("the key holds characters that no header takes")
     return Key(key.ident, value)
-
-
-def _without_echo(end: Finished, key: Key | None) -> Finished:
-    """Return the end without the key, which a provider may repeat anywhere."""
-    if key is None:
-        return end
-    echoed = key.value.strip().lower() in end.model.lower()
-    return replace(
-        end,
-        model="" if echoed else end.model,
-        raw_reason=without_key(end.raw_reason, key.value),
-    )

@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from .errors import (
-    BadRequestError,
     ContentFilteredError,
     ContextTooLongError,
     ForbiddenError,
@@ -31,6 +30,7 @@ from .errors import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
+from .hints import bad_request
 from .text import decode_json
 
 _AUTH = {
@@ -57,7 +57,7 @@ _CONTEXT = {
     "request_too_large",
 }
 _MODERATION = {"flagged_input", "flagged", "reasons"}
-_FILTER = {"content_filter", "content_policy_violation"}
+_FILTER = {"content_filter", "content_policy_violation", "invalid_prompt", "bio_policy"}
 _RATE = {"rate_limit_error", "rate_limit_exceeded", "slow_down", "resource_exhausted"}
 _OVERLOAD = {"overloaded_error", "server_is_overloaded", "unavailable"}
 _SLOW = {"timeout_error", "deadline_exceeded"}
@@ -80,6 +80,7 @@ _MODEL_WORDS = re.compile(
     r"model not exist"
     r"|model\b.{0,120}\b(not found|does not exist|no longer available|deprecated)"
     r"|(unknown|retired|no such) model"
+    r"|only supported in v1/responses|not a chat model"
 )
 _CONTEXT_WORDS = re.compile(
     r"prompt is too long"
@@ -237,7 +238,7 @@ def _judge(complaint: Complaint) -> ProviderError:
     if status in (404, 405):
         return ProviderError(detail)  # not about a model, so about the address
     if 400 <= status < 500 or complaint.has(_BAD):
-        return BadRequestError(detail)
+        return bad_request(detail, complaint.words)
     # An error of no known kind inside a success is more often a passing one.
     return ProviderError(detail, retryable=status == 200)
 

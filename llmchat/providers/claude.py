@@ -2,7 +2,8 @@
 
 Every event names its type in the JSON too, and that one is read. Unknown types of
 events, blocks and deltas are skipped, as the API's versioning asks. Text may come
-in any block, thinking before it; usage is cumulative and may come more than once.
+in any block, thinking before it; usage is cumulative and may come more than once. Its
+`input_tokens` are those that are neither read from a cache nor written to one.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ def parse_whole(body: object, reading: Reading) -> str:
     content = body.get("content")
     blocks = content if isinstance(content, list) else []
     for index, block in enumerate(map(as_dict, blocks)):
+        if block.get("type") != "text":
+            reading.thoughts += 1
         _begin_call(index, block, reading)
     return "".join(map(_text_of, blocks))
 
@@ -138,6 +141,7 @@ def _stop(delta: Mapping[str, object], reading: Reading) -> None:
     reason = delta.get("stop_reason")
     if isinstance(reason, str) and reason:
         reading.stop(reason, _STOP_REASONS.get(reason, StopReason.OTHER))
+        reading.refusal_is_free = reason == "refusal"
         # Some servers put a reason before the text, where no block was closed yet.
         reading.nothing_follows = reading.block_open is False
 
@@ -147,8 +151,10 @@ def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:
     for name in _INPUT_COUNTS:
         if (tokens := count(usage.get(name))) is not None:
             reading.counts[name] = tokens
-    if "input_tokens" in reading.counts:
-        reading.input_tokens = sum(reading.counts.values())
+    _read_creation(usage, reading)
+    inputs = sum(reading.counts.values())
+    if "input_tokens" in reading.counts or inputs:
+        reading.input_tokens = inputs
     reading.cache_read_tokens = reading.counts.get("cache_read_input_tokens", 0)
     reading.cache_write_tokens = reading.counts.get("cache_creation_input_tokens", 0)
     if (tokens := count(usage.get("output_tokens"))) is not None:
@@ -157,3 +163,15 @@ def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:
     details = as_dict(usage.get("output_tokens_details"))
     thoughts = count(details.get("thinking_tokens"))
     reading.reasoning_tokens = thoughts or reading.reasoning_tokens
+
+
+def _read_creation(usage: Mapping[str, object], reading: Reading) -> None:
+    """Note how long what is written to the cache is kept there."""
+    creation = as_dict(usage.get("cache_creation"))
+    kept = count(creation.get("ephemeral_1h_input_tokens"))
+    briefly = count(creation.get("ephemeral_5m_input_tokens"))
+    if kept is not None:
+        reading.cache_write_long_tokens = kept
+    both = (kept or 0) + (briefly or 0)
+    if both and count(usage.get("cache_creation_input_tokens")) is None:
+        reading.counts["cache_creation_input_tokens"] = both

@@ -13,13 +13,25 @@ from .errors import ProviderError
 from .http.default import new_transport
 from .retry import Attempts, OnKeyRefused
 from .transport import Response, Transport, TransportError
-from .types import Batch, Chat, Delta, Event, Finished, Key, Provider, Timeouts, Usage
+from .types import (
+    Answerer,
+    Batch,
+    Chat,
+    Delta,
+    Event,
+    Finished,
+    Key,
+    Provider,
+    Timeouts,
+    Usage,
+)
 
 logger = logging.getLogger(__name__)
 
 _DRAIN_S = 1.0
 _MAX_DRAINED_BYTES = 64 * 1024
 OnUsage = Callable[[Usage], None]
+OnAnswered = Callable[[Answerer], None]
 
 
 class StreamOptions(TypedDict, total=False):
@@ -28,13 +40,17 @@ class StreamOptions(TypedDict, total=False):
     `timeouts` replace the client's. `on_key_refused` is called for each key that is not
     taken, before the next is tried; its error tells whether the key is to blame.
     `on_billed` is called with what was counted of each attempt that failed, `on_cut`
-    with that of one that was closed or cancelled.
+    with that of one that was closed or cancelled, and `on_answered` in the end, however
+    it has come, with who said that it answers. `on_asking` is called with True as each
+    attempt begins, with False where it has failed.
     """
 
     timeouts: Timeouts | None
     on_key_refused: OnKeyRefused | None
     on_billed: OnUsage | None
     on_cut: OnUsage | None
+    on_answered: OnAnswered | None
+    on_asking: Callable[[bool], None] | None
 
 
 class ProviderClient:
@@ -103,8 +119,10 @@ class ProviderClient:
         attempts = Attempts(provider, keys, options.get("on_key_refused"))
         timeouts = options.get("timeouts") or self._timeouts
         stream = ChatStream(self._transport, provider, chat, timeouts, self._drain)
+        note_asking = options.get("on_asking") or _ignore
         try:
             while True:
+                note_asking(True)
                 try:
                     attempt = stream.attempt(attempts.key, attempts.count)
                     async with aclosing(attempt) as batches:
@@ -112,11 +130,14 @@ class ProviderClient:
                             yield batch
                     return
                 except ProviderError as error:
+                    note_asking(False)
                     error.usage = _taken(stream, options.get("on_billed"))
                     await _prepare_next(stream, attempts, error)
         finally:
             stream.close()
             _taken(stream, options.get("on_cut"))
+            if (tell := options.get("on_answered")) is not None:
+                tell(stream.answerer)
 
     def _drain(self, response: Response) -> None:
         if response.is_over():
@@ -135,6 +156,10 @@ async def _prepare_next(
     if stream.has_text:
         raise error
     await stream.wait(attempts.next_delay(error), error)
+
+
+def _ignore(is_asked: bool) -> None:
+    """Tell nobody."""
 
 
 def _taken(stream: ChatStream, tell: OnUsage | None) -> Usage | None:

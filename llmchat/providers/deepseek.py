@@ -7,6 +7,8 @@ address, which has no version, and that thinking is on unless it is switched off
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .openai import note_usage, parse, parse_whole
 from .openai_body import build_body
 from .options import kind_of_format, not_taken, refuse_images
@@ -28,9 +30,22 @@ def build_request(provider: Provider, key: Key | None, chat: Chat) -> ProviderRe
     body = build_body(provider, chat)
     if provider.thinking == "disabled":
         body["thinking"] = {"type": "disabled"}
+    elif chat.options.tools or any(message.tool_calls for message in chat.messages):
+        _add_reasoning(body)
     headers = {"Authorization": f"Bearer {key.value}"} if key else {}
     url = endpoint(provider.base_url, "/chat/completions")
     return ProviderRequest(url, headers, body)
+
+
+def _add_reasoning(body: Mapping[str, object]) -> None:
+    """Put reasoning beside each earlier answer, without which tools are refused.
+
+    What it was is not kept, and an empty one will do.
+    """
+    messages = body["messages"]
+    for message in messages if isinstance(messages, list) else ():
+        if message["role"] == "assistant":
+            message["reasoning_content"] = ""
 
 
 def check(provider: Provider, chat: Chat) -> None:

@@ -30,6 +30,15 @@ _FILTERED = (
     "IMAGE_OTHER",
     "IMAGE_RECITATION",
 )
+# Results of tools are counted beside the prompt, cached tokens inside it, and thoughts
+# beside what is visible.
+_COUNTS = {
+    "prompt": "promptTokenCount",
+    "tools": "toolUsePromptTokenCount",
+    "cached": "cachedContentTokenCount",
+    "visible": "candidatesTokenCount",
+    "thoughts": "thoughtsTokenCount",
+}
 _TOOL = (
     "MALFORMED_FUNCTION_CALL",
     "UNEXPECTED_TOOL_CALL",
@@ -75,7 +84,7 @@ def note_usage(response: Mapping[str, object], reading: Reading) -> None:
     candidate = first_candidate(response.get("candidates")) or {}
     if (visible := count(candidate.get("tokenCount"))) is not None:
         reading.counts["visible"] = visible
-        reading.output_tokens = sum(reading.counts.values())
+        reading.output_tokens = _sum(reading, "visible", "thoughts")
     for place in (as_dict(response.get("error")), response):
         if isinstance(usage := place.get("usageMetadata"), dict):
             _read_usage(usage, reading)
@@ -124,17 +133,21 @@ def _part_text(part: object, reading: Reading) -> str:
 
 
 def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:
-    counts = reading.counts
-    reading.input_tokens = count(usage.get("promptTokenCount"), reading.input_tokens)
-    for name, field in (
-        ("visible", "candidatesTokenCount"),
-        ("thoughts", "thoughtsTokenCount"),
-    ):
+    # Each count is cumulative; those that are missing stay as they were.
+    for name, field in _COUNTS.items():
         if (tokens := count(usage.get(field))) is not None:
-            counts[name] = tokens
+            reading.counts[name] = tokens
+    reading.input_tokens = _sum(reading, "prompt", "tools")
     # Thoughts are billed as output, and are all of it where the limit cut them.
-    if counts:
-        reading.output_tokens, reading.counted_chars = sum(counts.values()), None
-    reading.reasoning_tokens = counts.get("thoughts", 0)
-    cached = count(usage.get("cachedContentTokenCount"))
-    reading.cache_read_tokens = cached or reading.cache_read_tokens
+    reading.output_tokens = _sum(reading, "visible", "thoughts")
+    if reading.output_tokens is not None:
+        reading.counted_chars = None
+    if (total := count(usage.get("totalTokenCount"))) is not None:
+        reading.note_total(total)
+    reading.reasoning_tokens = reading.counts.get("thoughts", 0)
+    reading.cache_read_tokens = reading.counts.get("cached", 0)
+
+
+def _sum(reading: Reading, *names: str) -> int | None:
+    counts = [reading.counts[name] for name in names if name in reading.counts]
+    return sum(counts) if counts else None

@@ -13,7 +13,8 @@ from typing import Any
 from .classify import error_in
 from .events import decode_event
 from .openai_body import build_body, check
-from .reading import Reading, StopReason, as_dict, count, first_candidate
+from .openai_usage import read_usage
+from .reading import Reading, StopReason, as_dict, first_candidate
 from .request import ProviderRequest, endpoint
 from .types import Chat, Key, Provider
 
@@ -106,7 +107,7 @@ def note_usage(chunk: Mapping[str, object], reading: Reading) -> None:
     if not isinstance(usage, dict):
         usage = _usage_elsewhere(chunk)
     if usage is not None:
-        _read_usage(usage, reading)
+        read_usage(usage, reading)
 
 
 def _usage_elsewhere(chunk: Mapping[str, object]) -> Mapping[str, object] | None:
@@ -135,6 +136,9 @@ def _read(chunk: Mapping[str, object], part: str, reading: Reading) -> str:
         reading.model = model
         # A piece of a tool call may stand beside the text.
         reading.may_be_bare = bool(model) and not reading.has_tools
+    if not reading.fingerprint:
+        fingerprint = chunk.get("system_fingerprint")
+        reading.fingerprint = fingerprint if isinstance(fingerprint, str) else ""
     choice = first_candidate(chunk.get("choices"))
     if choice is None:
         return ""
@@ -183,19 +187,3 @@ def _part_text(part: object) -> str:
         return ""
     text = part.get("text") if isinstance(part, dict) else part
     return text if isinstance(text, str) else ""
-
-
-def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:
-    inputs = count(usage.get("prompt_tokens"), count(usage.get("input_tokens")))
-    outputs = count(usage.get("completion_tokens"), count(usage.get("output_tokens")))
-    if inputs is not None:
-        reading.input_tokens = inputs
-    if outputs is not None:
-        reading.output_tokens, reading.counted_chars = outputs, None
-    details = as_dict(usage.get("completion_tokens_details"))
-    thoughts = count(details.get("reasoning_tokens"))
-    reading.reasoning_tokens = thoughts or reading.reasoning_tokens
-    details = as_dict(usage.get("prompt_tokens_details"))
-    hits = count(usage.get("prompt_cache_hit_tokens"))  # DeepSeek's own
-    cached = count(details.get("cached_tokens"), hits)
-    reading.cache_read_tokens = cached or reading.cache_read_tokens

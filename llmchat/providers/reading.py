@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from .calls import CallParts
-from .types import Usage
+from .types import Source, Usage
 
 # What a provider says of an answer is stored in columns of 32 bits, which hold the
 # sum of all attempts at an answer too.
@@ -48,17 +48,22 @@ class Reading:
     `has_tools` says that the model was given tools; without them it calls none,
     whatever it says. `may_be_bare` says that an event may hold a piece of text alone.
     `is_early` says that text came after the finish reason, `block_open` whether a block
-    of content is, None before the first.
+    of content is, None before the first. `refusal_is_free` says that it has refused,
+    and bills that only where something came before it. `input_tokens` are all of the
+    input, and those of the cache are a part of them; `total_tokens` are told beside
+    the others, and by some servers alone.
     """
 
     has_tools: bool = False
     may_be_bare: bool = False
     model: str = ""
     ident: str = ""
+    fingerprint: str = ""
     raw_reason: str = ""
     stop_reason: StopReason | None = None
     is_early: bool = False
     refused: bool = False
+    refusal_is_free: bool = False
     blocked: bool = False
     ended: bool = False
     block_open: bool | None = None
@@ -73,6 +78,8 @@ class Reading:
     reasoning_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+    cache_write_long_tokens: int = 0
+    total_tokens: int | None = None
     counts: dict[str, int] = field(default_factory=dict)
     calls: CallParts = field(default_factory=CallParts)
 
@@ -119,6 +126,12 @@ class Reading:
         if self.counted_chars is None:
             self.counted_chars = self.chars + self.thought_chars
 
+    def note_total(self, tokens: int) -> None:
+        """Note a count of input and output together, behind those of each."""
+        self.total_tokens = tokens
+        if self.counted[1] is not None:
+            self.counted_chars = None
+
     @property
     def uncounted_tokens(self) -> int:
         """A guess of what came behind the provider's last count."""
@@ -132,17 +145,60 @@ class Reading:
 
         Its count may date from before the text, so it is at least what was seen.
         """
-        if self.input_tokens is None and self.output_tokens is None:
-            return None
+        inputs, counted = self.counted
+        if inputs is None and counted is None:
+            return self.split_total()
         more = self.uncounted_tokens
+        outputs = max((counted or 0) + more, self.deltas)
+        source: Source = "estimated" if more else "provider"
+        return self.usage_of(inputs, outputs, source)
+
+    @property
+    def counted(self) -> tuple[int | None, int | None]:
+        """The provider's counts of input and output, or what its total says of one."""
+        inputs, outputs = self.input_tokens, self.output_tokens
+        total = self.total_tokens
+        if total is None:
+            return inputs, outputs
+        if inputs is None and outputs is not None:
+            inputs = max(total - outputs, 0)
+        elif inputs is not None and outputs is None and total > inputs:
+            # Else it is the input's alone and says nothing of the answer.
+            outputs = total - inputs
+        return inputs, outputs
+
+    def split_total(self) -> Usage | None:
+        """Return what a provider has counted that tells nothing but the total."""
+        if self.total_tokens is None:
+            return None
+        seen = (self.chars + self.thought_chars) // CHARS_PER_TOKEN
+        outputs = max(seen + self.calls.tokens, self.deltas)
+        outputs = min(outputs, self.total_tokens)
+        return self.usage_of(self.total_tokens - outputs, outputs, "estimated")
+
+    def usage_of(self, inputs: int | None, outputs: int, source: Source) -> Usage:
+        """Return counts with the parts that the provider tells of them.
+
+        A part is never larger than what it is a part of, whatever the provider says.
+        """
+        reads = min(self.cache_read_tokens, inputs or 0)
+        writes = min(self.cache_write_tokens, (inputs or 0) - reads)
         return Usage(
-            input_tokens=self.input_tokens,
-            output_tokens=max((self.output_tokens or 0) + more, self.deltas),
-            source="estimated" if more else "provider",
-            reasoning_tokens=self.reasoning_tokens,
-            cache_read_tokens=self.cache_read_tokens,
-            cache_write_tokens=self.cache_write_tokens,
+            input_tokens=inputs,
+            output_tokens=outputs,
+            source=source,
+            reasoning_tokens=min(self.reasoning_tokens, outputs),
+            cache_read_tokens=reads,
+            cache_write_tokens=writes,
+            cache_write_long_tokens=min(self.cache_write_long_tokens, writes),
+            is_free=self._is_free,
         )
+
+    @property
+    def _is_free(self) -> bool:
+        """Whether the provider does not bill what it has counted."""
+        came = self.deltas or self.thoughts or self.calls.count
+        return self.refusal_is_free and not came
 
 
 def count(value: object, default: int | None = None) -> int | None:

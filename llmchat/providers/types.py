@@ -13,6 +13,7 @@ from typing import Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
 Protocol = Literal["openai", "deepseek", "claude", "gemini"]
+Source = Literal["provider", "estimated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +139,19 @@ class Usage:
     `output_tokens` is the number of deltas and `input_tokens` a guess.
     Disjoint are four: `uncached_tokens`, `cache_read_tokens`, `cache_write_tokens` and
     `output_tokens`. The first three together are `input_tokens`, whatever the provider
-    itself counts in there; `reasoning_tokens` is contained in `output_tokens`.
+    itself counts in there; `reasoning_tokens` is contained in `output_tokens`, and
+    `cache_write_long_tokens`, which are kept for hours and dearer, in
+    `cache_write_tokens`. What `is_free` was counted and is not billed.
     """
 
     input_tokens: int | None
     output_tokens: int
-    source: Literal["provider", "estimated"]
+    source: Source
     reasoning_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+    cache_write_long_tokens: int = 0
+    is_free: bool = False
 
     @property
     def uncached_tokens(self) -> int:
@@ -155,7 +160,12 @@ class Usage:
         return max((self.input_tokens or 0) - cached, 0)
 
     def __add__(self, other: Usage) -> Usage:
-        """Return what both are together; one estimate makes an estimate of it."""
+        """Return what both are together; one estimate makes an estimate of it.
+
+        Beside what is billed, what is free is left out: the sum costs what it says.
+        """
+        if self.is_free != other.is_free:
+            return other if self.is_free else self
         inputs = (self.input_tokens, other.input_tokens)
         known = [tokens for tokens in inputs if tokens is not None]
         return Usage(
@@ -165,7 +175,23 @@ class Usage:
             self.reasoning_tokens + other.reasoning_tokens,
             self.cache_read_tokens + other.cache_read_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
+            self.cache_write_long_tokens + other.cache_write_long_tokens,
+            self.is_free,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Answerer:
+    """Who a provider says has answered, "" where it does not say.
+
+    `fingerprint` changes where another model is put behind the same name.
+    """
+
+    model: str = ""
+    fingerprint: str = ""
+
+
+NOBODY = Answerer()
 
 
 @dataclass(frozen=True, slots=True)

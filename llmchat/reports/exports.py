@@ -54,6 +54,8 @@ _MESSAGE_FIELDS = (
     "input_tokens",
     "output_tokens",
     "reasoning_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
     "usage_source",
     "cost",
     "finish_reason",
@@ -63,6 +65,8 @@ _MESSAGE_FIELDS = (
     "finished_at",
     "extra",
     "replaced_by",
+    "answered_by",
+    "fingerprint",
 )
 _ACCOUNT_FIELDS = ("id", "username")
 _PERSONAL_FIELDS = ("email", "first_name", "last_name", "date_joined")

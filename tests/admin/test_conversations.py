@@ -184,6 +184,23 @@ def test_a_conversation_reads_like_a_chat_with_the_model_s_markup_escaped(
     assert "<script>alert(1)" not in page
 
 
+def test_an_answer_shows_what_its_provider_has_told(
+    admin_client: Client, ann: User
+) -> None:
+    counts = {"input_tokens": 9, "cache_read_tokens": 5, "cache_write_tokens": 3}
+    told = {"answered_by": "model-1-1017", "fingerprint": "fp_1017"}
+    row = make_conversation(ann, output_tokens=2, **counts, **told)
+
+    page = admin_client.get(f"{LIST}{row.pk}/change/").content.decode()
+    assert "9 → 2 tokens, 5 from a cache, 3 to a cache" in page
+    assert "answered by model-1-1017 · fp_1017" in page
+
+    answer = row.messages.get(role="assistant")
+    page = admin_client.get(f"/admin/llmchat/message/{answer.pk}/change/")
+    for shown in ("Cache read tokens", "Cache write tokens", "model-1-1017", "fp_1017"):
+        assert shown in page.content.decode()
+
+
 def test_a_long_conversation_is_read_in_parts(
     admin_client: Client,
     ann: User,

@@ -506,7 +506,7 @@ async def test_an_answer_is_kept_while_the_worker_that_follows_it_stops(
 
 STARTED = Started("s-1", "test", "m", uuid4(), uuid4(), uuid4())
 PLACE = (STARTED.conversation_id, STARTED.message_id, STARTED.question_id)
-USAGE = Usage(None, 3, "estimated", 1, 2)
+USAGE = Usage(None, 3, "estimated", 1, 2, 4, 3, True)
 
 
 def ends() -> Iterator[End]:
@@ -527,6 +527,14 @@ def test_an_end_is_told_wholly(end: End) -> None:
         assert vars(told.error) == vars(end.error)
         told = Failed(**{**_fields(told), "error": end.error})
     assert told == end
+
+
+@pytest.mark.parametrize("change", [lambda told: told[:4], lambda told: [*told, 9]])
+def test_an_end_is_told_to_a_worker_of_another_version(change: Any) -> None:
+    end = Cancelled("s-1", *PLACE, "text", Usage(7, 3, "provider", 1))
+    fields = pack_end(end)
+    fields["usage"] = change(list(fields["usage"]))
+    assert unpack_end(fields, STARTED, "text") == end
 
 
 def _fields(end: Failed) -> dict[str, Any]:

@@ -50,6 +50,11 @@ async def test_a_conversation_is_listed_read_renamed_and_deleted(
     client: httpx.AsyncClient, live_upstream: Upstream
 ) -> None:
     live_upstream.steps = ("Hel", "lo")
+    live_upstream.usage = {
+        "prompt_tokens": 7,
+        "completion_tokens": 3,
+        "prompt_cache_hit_tokens": 4,
+    }
     done = await turn(client)
     address = f"{ADDRESS}/{done['conversationId']}"
 
@@ -66,7 +71,10 @@ async def test_a_conversation_is_listed_read_renamed_and_deleted(
     assert answered["id"] == done["messageId"]
     assert answered["content"] == "Hello"
     assert answered["finishReason"] == "stop"
-    assert answered["usage"]["outputTokens"] == done["usage"]["outputTokens"]
+    assert answered["usage"] == done["usage"]
+    assert (done["usage"]["inputTokens"], done["usage"]["cacheReadTokens"]) == (7, 4)
+    assert answered["answeredBy"] == "upstream-1"
+    assert answered["fingerprint"] is None
 
     renamed = await client.patch(address, json={"title": "  A new\nname "})
     assert renamed.json()["title"] == "A new name"

@@ -20,6 +20,14 @@ PLACE = {
     "messageId": str(MESSAGE),
     "questionId": str(QUESTION),
 }
+USAGE = {
+    "inputTokens": 7,
+    "outputTokens": 3,
+    "reasoningTokens": 1,
+    "cacheReadTokens": 4,
+    "cacheWriteTokens": 2,
+    "source": "provider",
+}
 ERROR = {"sessionId": "s", "error": "Provider not found", "code": "provider_not_found"}
 
 CASES = [
@@ -39,7 +47,7 @@ CASES = [
             QUESTION,
             "Hi",
             "stop",
-            Usage(7, 3, "provider"),
+            Usage(7, 3, "provider", 1, 4, 2),
         ),
         "llm:stream:done",
         {
@@ -49,7 +57,7 @@ CASES = [
             "fullResponse": "Hi",
             "tokenCount": 3,
             "finishReason": "stop",
-            "usage": {"inputTokens": 7, "outputTokens": 3, "source": "provider"},
+            "usage": USAGE,
             **PLACE,
         },
     ),
@@ -63,7 +71,7 @@ CASES = [
             QUESTION,
             "",
             "tool_calls",
-            Usage(7, 3, "provider"),
+            Usage(7, 3, "provider", 1, 4, 2),
             (ToolCall("a", "weather", "{}"),),
         ),
         "llm:stream:done",
@@ -74,7 +82,7 @@ CASES = [
             "fullResponse": "",
             "tokenCount": 3,
             "finishReason": "tool_calls",
-            "usage": {"inputTokens": 7, "outputTokens": 3, "source": "provider"},
+            "usage": USAGE,
             "toolCalls": [{"id": "a", "name": "weather", "arguments": "{}"}],
             **PLACE,
         },

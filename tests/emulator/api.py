@@ -18,13 +18,17 @@ Row = tuple[int, object, Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What an answer says. `finish` "" leaves the finish reason out."""
+    """What an answer says. `finish` "" leaves the finish reason out.
+
+    `counts` stand in the place of what the API would count of it.
+    """
 
     pieces: tuple[str, ...] = ("Hel", "lo, ", "wörld", "!")
     reasoning: tuple[str, ...] = ()
     finish: Finish = "stop"
     usage: Literal["usual", "finish", "every", "none"] = "usual"
     terminator: bool = True
+    counts: Mapping[str, object] | None = None
 
     @property
     def text(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from . import dialects, failures  # noqa: F401  # they register their scenarios
+from . import counts, dialects, failures  # noqa: F401  # they register their scenarios
 from .api import Api
 from .claude_api import ClaudeApi
 from .gemini_api import GeminiApi

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 from .api import Api, Row, Story, event
@@ -115,7 +116,10 @@ class ClaudeApi(Api):
         return "prefill" if roles[-1] == "assistant" else ""
 
     def events(self, story: Story) -> list[bytes]:
-        events = [self.message_start(), event('{"type": "ping"}', "ping")]
+        events = [
+            self.message_start(counts=story.counts),
+            event('{"type": "ping"}', "ping"),
+        ]
         index = 0
         if story.reasoning:
             events += self._block(0, "thinking", story.reasoning)
@@ -128,8 +132,17 @@ class ClaudeApi(Api):
             events.append(event({"type": "message_stop"}, "message_stop"))
         return events
 
-    def message_start(self, ident: str = "msg_1") -> bytes:
+    def message_start(
+        self, ident: str = "msg_1", counts: Mapping[str, object] | None = None
+    ) -> bytes:
         """Return the first event; its output count is a placeholder."""
+        usual = {
+            "input_tokens": 15,
+            "cache_creation_input_tokens": 2,
+            "cache_read_input_tokens": 3,
+        }
+        counted = {n: v for n, v in (counts or {}).items() if "output" not in n}
+        sent = usual if counts is None else counted
         message: dict[str, object] = {
             "id": ident,
             "type": "message",
@@ -138,12 +151,7 @@ class ClaudeApi(Api):
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": {
-                "input_tokens": 15,
-                "cache_creation_input_tokens": 2,
-                "cache_read_input_tokens": 3,
-                "output_tokens": 1,
-            },
+            "usage": {**sent, "output_tokens": 1},
         }
         return event({"type": "message_start", "message": message}, "message_start")
 
@@ -176,6 +184,8 @@ class ClaudeApi(Api):
         return events
 
     def _usage(self, story: Story) -> dict[str, object]:
+        if story.counts is not None:
+            return dict(story.counts)
         thoughts = len(story.reasoning)
         return {
             "input_tokens": 16,
@@ -184,15 +194,18 @@ class ClaudeApi(Api):
         }
 
     def whole(self, story: Story) -> dict[str, object]:
+        usage = self._usage(story)
+        if story.counts is None:
+            usage["cache_read_input_tokens"] = 5
         return {
             "id": "msg_1",
             "type": "message",
             "role": "assistant",
             "model": "claude-snapshot",
-            "content": [{"type": "text", "text": story.text}],
+            "content": [{"type": "text", "text": story.text}] if story.text else [],
             "stop_reason": self.finishes[story.finish],
             "stop_sequence": None,
-            "usage": {**self._usage(story), "cache_read_input_tokens": 5},
+            "usage": usage,
         }
 
     def error_event(self, row: str) -> bytes:

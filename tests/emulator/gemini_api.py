@@ -135,6 +135,8 @@ class GeminiApi(Api):
         """Return the cumulative usage after `tokens` pieces."""
         if story.usage == "none":
             return None
+        if story.counts is not None:
+            return dict(story.counts)
         thoughts = len(story.reasoning)
         usage: dict[str, object] = {
             "promptTokenCount": 11,

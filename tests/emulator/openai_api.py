@@ -50,6 +50,14 @@ class OpenAIApi(Api):
         "parameter": _error(
             400, _INVALID, "unsupported_parameter", "Unsupported parameter"
         ),
+        "tools": _error(
+            400,
+            _INVALID,
+            None,
+            "Function tools with reasoning_effort are not supported for this model in"
+            " /v1/chat/completions.",
+            "reasoning_effort",
+        ),
         "unverified": _error(
             400, _INVALID, "unsupported_value", "Not verified to stream", "stream"
         ),
@@ -108,6 +116,8 @@ class OpenAIApi(Api):
         if "stream_options" in body and not body.get("stream"):
             return self.fail("bad-request")
         old = "max_tokens" in body or body.get("temperature", 1) != 1
+        if model in self.reasoning and body.get("tools"):
+            return self.fail("tools")
         return self.fail("parameter") if old and model in self.reasoning else None
 
     def chunk(self, delta: object, finish: str | None = None) -> dict[str, object]:
@@ -126,6 +136,8 @@ class OpenAIApi(Api):
         }
 
     def usage(self, story: Story) -> dict[str, object]:
+        if story.counts is not None:
+            return dict(story.counts)
         thoughts = len(story.reasoning)
         tokens = len(story.pieces) + thoughts
         return {
@@ -204,10 +216,25 @@ class DeepSeekApi(OpenAIApi):
         "no-key": _error(401, "authentication_error", None, "Authentication Fails"),
         "quota": _error(402, "unknown_error", _INVALID, "Insufficient Balance"),
         "model": _error(400, _INVALID, _INVALID, "Model Not Exist"),
+        "thoughtless": _error(
+            400,
+            _INVALID,
+            _INVALID,
+            "Missing `reasoning_content` field in the assistant message at index 1.",
+        ),
         "rate": _error(429, "unknown_error", None, "Rate limit", retry_after="0.05"),
         "server": _error(500, "unknown_error", None, "Server error"),
         "unavailable": _error(503, "unknown_error", None, "Overloaded"),
     }
+
+    def _check_body(self, body: dict[str, object], model: str) -> Response | None:
+        messages = body.get("messages")
+        is_thinking = body.get("thinking") != {"type": "disabled"}
+        if body.get("tools") and is_thinking and isinstance(messages, list):
+            answers = [m for m in messages if m.get("role") == "assistant"]
+            if any("reasoning_content" not in answer for answer in answers):
+                return self.fail("thoughtless")
+        return super()._check_body(body, model)
 
     def first_delta(self, story: Story) -> dict[str, object]:
         if story.reasoning:

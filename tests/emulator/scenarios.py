@@ -17,6 +17,7 @@ from .response import Response, Step
 Play = Callable[[Api], Response]
 OPENAI = ("openai", "deepseek")
 SCENARIOS: dict[str, Play] = {}
+COUNTED: dict[str, Play] = {}  # what is counted in many ways (`counts.py`)
 ONLY: dict[str, tuple[str, ...]] = {}  # the APIs that a scenario is for, if not all
 SHORT = Story()
 UNICODE = Story(("a\u2028b\u2029c\x85d", "\x0b\x0c\x1c\x1d\x1e", "naïve 日本 😀 end"))
@@ -46,6 +47,8 @@ def find(api: Api, model: str, number: int) -> Response:
             name = name.removeprefix(prefix) if number < times else "short"
     if name.removeprefix("fail-") in api.failures:
         return api.fail(name.removeprefix("fail-"))
+    if name in COUNTED:
+        return COUNTED[name](api)
     if not applies(name, api):
         return api.fail("model")
     return SCENARIOS[name](api)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from llmchat.providers.classify import error_from_response
@@ -124,3 +126,56 @@ async def test_claude_counts_its_cache_beside_the_input() -> None:
 )
 def test_newer_refusals_are_told_apart(status: int, body: bytes, code: str) -> None:
     assert error_from_response(status, {}, body).code == code
+
+
+REFUSED = "The provider did not accept the request"
+WORDS = {
+    "Function tools with reasoning_effort are not supported for gpt-6.2-sol in "
+    "/v1/chat/completions. To use function tools, use /v1/responses.": "tools",
+    "This model does not support tools.": "tools",
+    "Missing `reasoning_content` field in the assistant message": "reasoning",
+    "Your organization must be verified to stream this model.": "stream",
+    "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+    "'max_completion_tokens' instead.": "limit of tokens",
+    "Unsupported value: 'temperature' does not support 0.2 with this model. Only the "
+    "default (1) value is supported.": "temperature",
+    "temperature: not supported by this model": "temperature",
+    "`top_p` is deprecated for this model": "temperature",
+    "Unknown field stream_options": "request for usage",
+    "Unsupported value: 'messages[0].role' does not support 'system' with this "
+    "model.": "system message",
+    "Invalid content type. image_url is only supported by certain models.": "images",
+    "response_format json_schema is not supported": "response_format",
+    "Unsupported value: reasoning_effort none": "thinking",
+    "Invalid 'temperature': decimal above maximum value.": REFUSED,
+    "tools[0].function.name is too long": REFUSED,
+    "tools.0.custom.strict: Extra inputs are not permitted": REFUSED,
+    "messages: at least one message is required": REFUSED,
+}
+
+
+@pytest.mark.parametrize(("said", "told"), WORDS.items())
+def test_what_a_model_does_not_take_is_told_in_words_of_ours(
+    said: str, told: str
+) -> None:
+    body = {"error": {"message": said, "type": "invalid_request_error"}}
+    error = error_from_response(400, {}, json.dumps(body).encode())
+    assert error.code == "bad_request"
+    assert told in error.text
+    # What can be done about it stands in the log.
+    assert (": " in error.log_detail) is (told != REFUSED)
+    assert said not in f"{error.text} {error.log_detail}"
+
+
+def test_a_model_of_another_interface_is_not_found() -> None:
+    said = "This model is only supported in v1/responses, not in v1/chat/completions."
+    body = {"error": {"message": said, "type": "invalid_request_error"}}
+    error = error_from_response(404, {}, json.dumps(body).encode())
+    assert error.code == "model_not_found"
+
+
+@pytest.mark.parametrize("code", ["invalid_prompt", "bio_policy"])
+def test_a_prompt_against_a_policy_is_filtered(code: str) -> None:
+    body = {"error": {"message": "Flagged.", "code": code}}
+    error = error_from_response(400, {}, json.dumps(body).encode())
+    assert error.code == "content_filtered"

@@ -91,7 +91,8 @@ async def test_a_selection_is_exported(boss: Client) -> None:
 
 
 async def test_numbers_and_times_are_plain(boss: Client) -> None:
-    row = await stored("ann", cost=Decimal("0.0000000012"), output_tokens=3)
+    told = {"cache_read_tokens": 2, "answered_by": "m-1017", "fingerprint": "fp"}
+    row = await stored("ann", cost=Decimal("0.0000000012"), output_tokens=3, **told)
 
     text = await content(await in_database(boss.get, f"{LIST}{row.pk}/export/json/"))
 
@@ -99,6 +100,8 @@ async def test_numbers_and_times_are_plain(boss: Client) -> None:
     answer = conversation["messages"][1]
     assert answer["cost"] == "0.0000000012"
     assert answer["output_tokens"] == 3
+    assert {name: answer[name] for name in told} == told
+    assert answer["cache_write_tokens"] is None
     assert conversation["updated_at"] == row.updated_at.isoformat()
 
 

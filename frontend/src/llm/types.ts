@@ -19,7 +19,11 @@ export type MessageState =
 export interface Usage {
   inputTokens: number | null;
   outputTokens: number | null;
+  /** Of the output. */
   reasoningTokens?: number | null;
+  /** Of the input: what came from the provider's cache, and what went there. */
+  cacheReadTokens?: number | null;
+  cacheWriteTokens?: number | null;
   source?: string | null;
 }
 

@@ -25,7 +25,7 @@ def completion_usage(end: End) -> dict[str, Any]:
         "prompt_tokens": inputs,
         "completion_tokens": usage.output_tokens,
         "total_tokens": inputs + usage.output_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cache_read_tokens},
+        "prompt_tokens_details": _cached(usage),
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         **_cost(end),
     }
@@ -37,10 +37,7 @@ def response_usage(end: End) -> dict[str, Any]:
     inputs = usage.input_tokens or 0
     return {
         "input_tokens": inputs,
-        "input_tokens_details": {
-            "cached_tokens": usage.cache_read_tokens,
-            "cache_write_tokens": 0,  # no provider is asked to keep any
-        },
+        "input_tokens_details": _cached(usage),
         "output_tokens": usage.output_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": inputs + usage.output_tokens,
@@ -51,6 +48,13 @@ def response_usage(end: End) -> dict[str, Any]:
 def dollars(cost: Decimal) -> str:
     """Return an amount in US dollars, without an exponent or zeros that say nothing."""
     return f"{cost.normalize():f}"
+
+
+def _cached(usage: Usage) -> dict[str, int]:
+    return {
+        "cached_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+    }
 
 
 def _cost(end: End) -> dict[str, float]:

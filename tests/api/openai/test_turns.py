@@ -50,6 +50,21 @@ async def test_the_end_of_a_stream_names_the_model_that_has_answered(
     assert models[-2:] == [whole["model"]] * 2 == ["test/upstream-1"] * 2
 
 
+async def test_what_the_provider_has_cached_is_told_as_openai_tells_it(
+    ask: Ask, upstream: Upstream
+) -> None:
+    details = {"cached_tokens": 4, "cache_write_tokens": 2}
+    counts: Any = {"prompt_tokens": 7, "completion_tokens": 3}
+    upstream.usage = {**counts, "prompt_tokens_details": details}
+
+    completion = (await ask("chat/completions", messages=HI)).json()["usage"]
+    response = (await ask("responses", input="Hi")).json()["usage"]
+
+    assert completion["prompt_tokens"] == response["input_tokens"] == 7
+    assert completion["prompt_tokens_details"] == details
+    assert response["input_tokens_details"] == details
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_an_answer_that_is_cancelled_does_not_end_like_a_whole_one(
     ask: Ask, upstream: Upstream, user: Model, stream: bool

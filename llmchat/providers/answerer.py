@@ -1,0 +1,35 @@
+"""Who a provider says has answered, as it may be stored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .reading import Reading
+from .text import without_key
+from .types import Answerer, Finished, Key
+
+_MAX_CHARS = 128  # of the columns that store them
+
+
+def answerer_of(reading: Reading, key: Key | None) -> Answerer:
+    """Return who answers, without the key, which a provider may repeat anywhere."""
+    names = (reading.model, reading.fingerprint)
+    return Answerer(*(_without_key(storable(name), key) for name in names))
+
+
+def without_echo(end: Finished, key: Key | None) -> Finished:
+    """Return the end without the key."""
+    if key is None:
+        return end
+    reason = without_key(end.raw_reason, key.value)
+    return replace(end, model=_without_key(end.model, key), raw_reason=reason)
+
+
+def storable(name: str) -> str:
+    """Return a name as every database takes it: no NUL, no lone surrogates."""
+    return name.replace("\0", "").encode(errors="ignore").decode()[:_MAX_CHARS]
+
+
+def _without_key(name: str, key: Key | None) -> str:
+    is_echo = key is not None and key.value.strip().lower() in name.lower()
+    return "" if is_echo else name

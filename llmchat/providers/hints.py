@@ -1,0 +1,106 @@
+"""What a provider does not take of a request, in words that help an operator.
+
+A refusal of a model's kind looks like any other bad request: its status, type and code
+are the same. Only its wording tells, which is matched here and not repeated.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .errors import BadRequestError
+
+_REFUSED = (
+    r"(not supported|unsupported|not permitted|not allowed|deprecated|not accept)"
+)
+_NO_SUPPORT = r"(does not support|doesn't support|do not support|no support for)"
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A sentence for whoever asked, and what an operator can do about it."""
+
+    pattern: re.Pattern[str]
+    text: str
+    advice: str
+
+
+def _hint(pattern: str, text: str, advice: str) -> Hint:
+    return Hint(re.compile(pattern), text, advice)
+
+
+def _about(what: str, *others: str) -> str:
+    """Return the pattern of a refusal of `what`, whose name stands near it.
+
+    A path into it is about one of its fields, not about the whole.
+    """
+    near = (
+        rf"{what}\b(?![\[.]).{{0,80}}{_REFUSED}",
+        rf"{_REFUSED}[^.]{{0,40}}\b{what}",
+    )
+    return "|".join((*near, rf"{_NO_SUPPORT}[^.]{{0,40}}\b{what}", *others))
+
+
+# The first that matches is told.
+_HINTS = (
+    _hint(
+        r"reasoning_content",
+        "This model takes tools only with all of its earlier reasoning",
+        "set Thinking to disabled at the provider, or ask it without tools",
+    ),
+    _hint(
+        r"verified to stream",
+        "The provider does not stream this model to this account",
+        "verify the account with the provider, or choose another model",
+    ),
+    _hint(
+        r"max_completion_tokens",
+        "This model takes its limit of tokens under another name",
+        "set the field of the limit to max_completion_tokens at the provider",
+    ),
+    _hint(
+        _about(r"(function tools?|tools?|tool_choice|tool use|function calling)"),
+        "This model does not take tools over this interface",
+        "choose another model for what calls tools; OpenAI's newer ones take them over "
+        "Responses alone",
+    ),
+    _hint(
+        _about(r"['`\"]?(temperature|top_p|top_k)['`\"]?"),
+        "This model does not take a temperature",
+        "switch sampling off at the provider",
+    ),
+    _hint(
+        r"stream_options|include_usage",
+        "This server does not take a request for usage",
+        "switch the request for usage off at the provider",
+    ),
+    _hint(
+        _about(r"['`\"]?(system|developer)['`\"]?( role| messages?)?"),
+        "This model does not take a system message of this role",
+        "set the other role for system messages at the provider",
+    ),
+    _hint(
+        _about(r"(image_url|images?|vision)", r"only supported by certain models"),
+        "This model does not take images",
+        "choose another model for images",
+    ),
+    _hint(
+        _about(r"(response_format|json_schema|structured outputs?|output_config)"),
+        "This model does not take this response_format",
+        "choose another model for structured answers",
+    ),
+    _hint(
+        _about(r"(reasoning_effort|reasoning effort|thinking)"),
+        "This model does not take this way of thinking",
+        "change Thinking at the provider",
+    ),
+)
+
+
+def bad_request(detail: str, words: str) -> BadRequestError:
+    """Return a refusal with what its lower-case words mean, as far as that is known."""
+    for hint in _HINTS:
+        if hint.pattern.search(words):
+            return BadRequestError(f"{detail}: {hint.advice}", text=hint.text)
+    return BadRequestError(detail)

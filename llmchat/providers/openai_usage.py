@@ -1,0 +1,86 @@
+"""The counts of OpenAI's `usage`, and of the servers that have others in it.
+
+Cached tokens lie inside the input, and reasoning inside the output. Some servers count
+either beside it, which their names or their total tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .reading import Reading, as_dict, count
+
+_Counts = Mapping[str, object]
+# Where the parts of the input are counted: OpenAI, Kimi, DeepSeek, Anthropic's names.
+_READS = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
+_WRITES = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
+_OF_CREATION = ("cache_creation", "cache_creation_token_details")
+
+
+def read_usage(usage: _Counts, reading: Reading) -> None:
+    """Note what a `usage` counts; what it leaves out stays as it was."""
+    details = as_dict(usage.get("prompt_tokens_details"))
+    details = details or as_dict(usage.get("input_tokens_details"))
+    _note_input(usage, details, reading)
+    _note_output(usage, reading)
+    if (total := count(usage.get("total_tokens"))) is not None:
+        reading.note_total(total)
+
+
+def _note_input(usage: _Counts, details: _Counts, reading: Reading) -> None:
+    reads, writes = _first(_READS, details, usage), _first(_WRITES, details, usage)
+    inputs = count(usage.get("prompt_tokens"))
+    if inputs is None:
+        inputs = _other_input(usage, reads, writes)
+    if inputs is not None:
+        reading.input_tokens = inputs
+    if reads is not None:
+        reading.cache_read_tokens = reads
+    if writes is not None:
+        reading.cache_write_tokens = writes
+    for name in _OF_CREATION:
+        creation = as_dict(details.get(name)) or as_dict(usage.get(name))
+        if (kept := count(creation.get("ephemeral_1h_input_tokens"))) is not None:
+            reading.cache_write_long_tokens = kept
+
+
+def _other_input(usage: _Counts, reads: int | None, writes: int | None) -> int | None:
+    """Return the whole input where it goes by another name, or comes in parts."""
+    inputs = count(usage.get("input_tokens"))
+    if inputs is not None and not _is_inside(usage):
+        inputs += (reads or 0) + (writes or 0)
+    misses = count(usage.get("prompt_cache_miss_tokens"))
+    if inputs is None and misses is not None:
+        return misses + (reads or 0)
+    return inputs
+
+
+def _is_inside(usage: _Counts) -> bool:
+    """Whether `input_tokens` hold the cached ones: beside Anthropic's names not."""
+    anthropic = ("cache_read_input_tokens", "cache_creation_input_tokens")
+    return not any(name in usage for name in anthropic)
+
+
+def _note_output(usage: _Counts, reading: Reading) -> None:
+    outputs = count(usage.get("completion_tokens"), count(usage.get("output_tokens")))
+    details = as_dict(usage.get("completion_tokens_details"))
+    details = details or as_dict(usage.get("output_tokens_details"))
+    thoughts = count(details.get("reasoning_tokens"))
+    if thoughts is not None:
+        reading.reasoning_tokens = thoughts
+    if outputs is None:
+        return
+    if thoughts and _is_beside(usage, outputs, thoughts):
+        outputs += thoughts
+    reading.output_tokens, reading.counted_chars = outputs, None
+
+
+def _is_beside(usage: _Counts, outputs: int, thoughts: int) -> bool:
+    """Whether the total has reasoning beside the output, as xAI counts it."""
+    inputs = count(usage.get("prompt_tokens"), count(usage.get("input_tokens")))
+    return count(usage.get("total_tokens")) == (inputs or 0) + outputs + thoughts
+
+
+def _first(names: tuple[str, ...], *places: _Counts) -> int | None:
+    counts = (count(place.get(name)) for place in places for name in names)
+    return next((tokens for tokens in counts if tokens is not None), None)
