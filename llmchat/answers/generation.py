@@ -231,8 +231,11 @@ class Generation:
         self.is_counted = True
 
     def _billed(self, route: Route) -> Usage | None:
-        lines = [usage for billed, usage in self.bill if billed is route]
+        lines = self._lines(route)
         return reduce(add, lines) if lines else None
+
+    def _lines(self, route: Route) -> tuple[Usage, ...]:
+        return tuple(usage for billed, usage in self.bill if billed is route)
 
     def _add_estimate(self) -> None:
         """Bill the last attempt if it was broken off before its provider counted it.
@@ -282,6 +285,8 @@ class Generation:
             refused=self.refused,
             fell_back=self.fell_back,
             before=self._billed(self.begun.route) if self.fell_back else None,
+            lines=self._lines(self.route),
+            lines_before=self._lines(self.begun.route) if self.fell_back else (),
         )
 
 
