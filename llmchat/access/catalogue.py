@@ -146,6 +146,11 @@ def route(
     return replace(found, fallback=fallback) if fallback else found
 
 
+def value_of(row: models.Provider) -> Provider:
+    """Return a stored row, remembered or not, as a value for the provider layer."""
+    return _as_value(row)
+
+
 def trial(key: models.ProviderKey) -> tuple[Provider, Key]:
     """Return the provider and the decrypted key, to test one stored key.
 
