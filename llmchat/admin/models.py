@@ -116,12 +116,13 @@ class PriceForm(_PriceForm):
     """A form that leaves alone what answers were billed by."""
 
     def clean(self) -> dict[str, Any]:
-        """Refuse to change a price that is in use. Raises: ValidationError."""
+        """Refuse to change a price that is in use."""
         cleaned = super().clean() or self.cleaned_data
-        if self.instance.pk and _NOT_OF_THE_BILL.issuperset(self.changed_data):
-            return cleaned
-        if self.instance.pk and is_billed(self.instance):
-            raise ValidationError(_SUPERSEDE)
+        fields = {field.name for field in Price._meta.concrete_fields}
+        changed = fields.intersection(self.changed_data) - _NOT_OF_THE_BILL
+        if changed and is_billed(self.instance):
+            for name in changed:
+                self.add_error(name, _SUPERSEDE)
         return cleaned
 
 
