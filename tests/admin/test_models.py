@@ -229,6 +229,26 @@ def test_a_disabled_model_does_not_become_the_default(boss, provider, model):
     assert "The default model is disabled." in page.content.decode()
 
 
+def test_the_page_of_a_message_shows_its_price_and_bears_that_it_is_gone(boss, model):
+    row = price(model)
+    answer = billed_by(row)
+    url = reverse("admin:llmchat_message_change", args=[answer.pk])
+    assert "m-1 from 2026-01-01" in boss.get(url).content.decode()
+    # As an end that is stored while its price is deleted.
+    Message.objects.filter(pk=answer.pk).update(price_id=row.pk + 1)
+    assert boss.get(url).status_code == 200
+
+
+def test_a_conversation_says_what_is_not_priced(boss, model):
+    user = User.objects.create_user("ann")
+    used = {"usage_source": "provider", "input_tokens": 7, "output_tokens": 3}
+    row = make_conversation(user, **used)
+    url = reverse("admin:llmchat_conversation_change", args=[row.pk])
+    assert "· not priced" in boss.get(url).content.decode()
+    row.messages.update(cost=0)
+    assert "· not priced" not in boss.get(url).content.decode()
+
+
 # --- Fetching ----------------------------------------------------------------------
 
 
