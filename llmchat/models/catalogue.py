@@ -146,11 +146,12 @@ class Price(Watched):
         required=True,
     )
     above_tokens = models.PositiveIntegerField(
+        _("above input tokens"),
         null=True,
         blank=True,
         help_text=_(
-            "Requests with more input tokens cost the factors below. Leave blank if "
-            "all cost the same."
+            "A request with more input tokens is charged by these factors, all of it. "
+            "Leave blank if there is no such threshold."
         ),
     )
     input_factor = _factor()
@@ -161,14 +162,14 @@ class Price(Watched):
         validators=[check_hours],
         help_text=_(
             "Hours from Monday to Friday in UTC, such as 01:00-04:00 06:00-10:00, in "
-            "which everything costs the factor below."
+            "which everything is charged by this factor."
         ),
     )
     peak_factor = _factor()
     off_days = models.TextField(
         blank=True,
         validators=[check_days],
-        help_text=_("Public holidays without these hours, such as 2026-10-01."),
+        help_text=_("Public holidays without peak hours, such as 2026-10-01."),
     )
     bills_refusals = models.BooleanField(
         default=True, help_text=_("A refusal without any output is billed.")
