@@ -68,7 +68,7 @@ def _counts() -> list[tuple[str, str, int]]:
     )
     answers = answers.exclude(provider="").exclude(state=Message.State.STREAMING)
     rows = answers.order_by().values_list("provider", "model")
-    counted = rows.annotate(answers=Count("pk")).order_by("-answers")
+    counted = rows.annotate(answers=Count("*")).order_by("-answers")
     return [(provider, model, count) for provider, model, count in counted[:_MODELS]]
 
 
