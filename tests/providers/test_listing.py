@@ -19,6 +19,7 @@ from llmchat.providers.errors import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
+from llmchat.providers.http.library import LibraryTransport
 from llmchat.providers.listing import Listed, list_models
 from llmchat.providers.types import Key, Provider
 from tests.emulator.application import emulator
@@ -52,6 +53,14 @@ async def test_all_pages_of_a_list_are_read(api):
         assert {request.method for request in server.requests} == {"GET"}
         assert not any(request.raw_body for request in server.requests)
         assert not any("sk-good" in request.target for request in server.requests)
+
+
+@pytest.mark.parametrize("api", FOUND)
+async def test_a_list_is_read_the_way_that_knows_proxies_too(api, monkeypatch):
+    monkeypatch.setattr(listing, "new_transport", LibraryTransport)
+    async with emulator() as server:
+        assert await list_models(provider_at(server.url, api), KEY) == FOUND[api]
+        assert {request.method for request in server.requests} == {"GET"}
 
 
 @pytest.mark.parametrize(
