@@ -87,6 +87,7 @@ UNFOLD: dict[str, Any] = {
                 "separator": True,
                 "items": [
                     _item("Providers", "hub", "llmchat.provider"),
+                    _item("Models", "neurology", "llmchat.providermodel"),
                     _item("Provider keys", "key", "llmchat.providerkey"),
                 ],
             },

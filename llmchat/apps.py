@@ -19,11 +19,18 @@ class LlmchatConfig(AppConfig):
         from llmchat.access.budgets import on_budget_delete
         from llmchat.answers.notices import on_key_change, on_user_change
         from llmchat.answers.stopping import on_user_delete, on_users_delete
-        from llmchat.models import Budget, Provider, ProviderAccess, ProviderKey
+        from llmchat.models import (
+            Budget,
+            Price,
+            Provider,
+            ProviderAccess,
+            ProviderKey,
+            ProviderModel,
+        )
         from llmchat.models.revision import watch
 
         # First of all: the revision is locked before what it tells of.
-        watch(Budget, Provider, ProviderAccess, ProviderKey)
+        watch(Budget, Price, Provider, ProviderAccess, ProviderKey, ProviderModel)
         get_user_model().deleting.connect(on_users_delete)
         pre_delete.connect(on_user_delete, sender=get_user_model())
         pre_delete.connect(on_budget_delete, sender=Budget)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Literal, cast
 
+from django.utils import timezone
+
 from llmchat import conf, models
-from llmchat.access import keys, memory
+from llmchat.access import keys, memory, prices
 from llmchat.access.memory import Memory
 from llmchat.access.permissions import Access
+from llmchat.access.prices import Charge
 from llmchat.errors import ChatError, from_provider, refusal
 from llmchat.providers.errors import (
+    ModelNotFoundError,
     ProviderAuthError,
     ProviderError,
     ProviderQuotaError,
@@ -33,9 +38,10 @@ _MILLION = Decimal(1_000_000)
 class Route:
     """Where one turn goes: the provider, its keys in order, and its prices.
 
-    Prices are US dollars per million tokens, None if not known. `embedded`: the address
-    is known only when the built-in model runs. `fallback` answers if this provider
-    fails before the first token; it has no fallback of its own.
+    The prices of a model are in its row in `model_rows`; those of the route, US dollars
+    per million tokens, are for models that have none. `embedded`: the address is known
+    only when the built-in model runs. `fallback` answers if this provider fails before
+    the first token; it has no fallback of its own.
     """
 
     provider: Provider
@@ -45,6 +51,7 @@ class Route:
     input_price: Decimal | None
     output_price: Decimal | None
     fallback: Route | None = None
+    model_rows: Mapping[str, models.ProviderModel] = field(default_factory=dict)
 
     @property
     def is_configured(self) -> bool:
@@ -56,20 +63,55 @@ class Route:
         """Return the provider at another address."""
         return replace(self.provider, base_url=base_url)
 
-    def cost(self, usage: Usage) -> Decimal | None:
-        """Return the cost of `usage` in US dollars, None if there are no prices."""
+    def charge(
+        self,
+        usage: Usage,
+        model: str | None = None,
+        at: datetime | None = None,
+        *,
+        is_refused: bool = False,
+    ) -> Charge | None:
+        """Return what a request is billed, None if it is not priced.
+
+        `model` is the one that was asked, None for the default one; `at` is when.
+        `is_refused`: it refused without any output.
+        """
+        rows, moment = self._prices(model), at or timezone.now()
+        is_refused = is_refused or usage.is_free
+        found = prices.charge(rows, usage, moment, is_refused=is_refused)
+        return found or self._flat_charge(usage)
+
+    def cost(
+        self, usage: Usage, model: str | None = None, at: datetime | None = None
+    ) -> Decimal | None:
+        """Return the cost of a request in US dollars, None if it is not priced."""
+        found = self.charge(usage, model, at)
+        return found.cost if found else None
+
+    def highest_cost(
+        self, usage: Usage, model: str | None = None, at: datetime | None = None
+    ) -> Decimal | None:
+        """Return the most that `usage` can cost, here and at the fallback together."""
+        moment = at or timezone.now()
+        cost = prices.highest(self._prices(model), usage, moment)
+        if cost is None:
+            flat = self._flat_charge(usage)
+            cost = flat.cost if flat else None
+        other = self.fallback.highest_cost(usage, at=moment) if self.fallback else None
+        return cost if cost is None or other is None else cost + other
+
+    def _prices(self, model: str | None) -> Sequence[models.Price]:
+        row = self.model_rows.get(model or self.default_model)
+        return row.price_rows if row else ()
+
+    def _flat_charge(self, usage: Usage) -> Charge | None:
+        """Return the charge by the provider's own prices, None if it has none."""
         if usage.is_free:
-            return Decimal(0)
+            return Charge(Decimal(0))
         if self.input_price is None or self.output_price is None:
             return None
         dollars = self.input_price * (usage.input_tokens or 0)
-        return (dollars + self.output_price * usage.output_tokens) / _MILLION
-
-    def highest_cost(self, usage: Usage) -> Decimal | None:
-        """Return the cost of `usage` here and at the fallback together."""
-        cost = self.cost(usage)
-        other = self.fallback.cost(usage) if self.fallback else None
-        return cost if cost is None or other is None else cost + other
+        return Charge((dollars + self.output_price * usage.output_tokens) / _MILLION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +131,27 @@ def route(
     `known` is what the caller has read already. A user without the right is not told
     how the provider is configured.
 
-    Raises: ChatError `provider_not_found`, `permission_denied`, `key_not_configured`,
-        `address_not_configured`.
+    Raises: ChatError `provider_not_found`, `permission_denied`, `model_not_found`,
+        `key_not_configured`, `address_not_configured`.
     """
     row = (known or memory.current()).providers.get(name)
     if row is None or not row.enabled:
         raise refusal("provider_not_found")
-    access.require(row.name, model or row.default_model)
-    found = _as_route(row)
+    asked = model or row.default_model
+    access.require(row.name, asked)
+    if not is_enabled(row, asked):
+        raise from_provider(ModelNotFoundError())
+    found = _as_route(row, asked)
     fallback = _fallback(row, access)
     missing = None if fallback else _missing(row, found.keys)
     if missing is not None:
         raise missing
     return replace(found, fallback=fallback) if fallback else found
+
+
+def value_of(row: models.Provider) -> Provider:
+    """Return a stored row, remembered or not, as a value for the provider layer."""
+    return _as_value(row)
 
 
 def trial(key: models.ProviderKey) -> tuple[Provider, Key]:
@@ -161,17 +211,37 @@ def _fallback(row: models.Provider, access: Access) -> Route | None:
         return None
     if not access.allows(other.name, other.default_model):
         return None
-    return _as_route(other)
+    if not is_enabled(other, other.default_model):
+        return None
+    return _as_route(other, other.default_model)
 
 
-def _as_route(row: models.Provider) -> Route:
+def is_enabled(row: models.Provider, model: str) -> bool:
+    """Return whether a model may be asked for: one without a row may be, too."""
+    known = row.model_rows.get(model)
+    return known is None or known.enabled
+
+
+def _as_route(row: models.Provider, model: str) -> Route:
     return Route(
-        provider=_value_of(row),
+        provider=_able(_value_of(row), row.model_rows.get(model)),
         keys=keys.ring(row).keys,
         default_model=row.default_model,
         embedded=row.embedded,
         input_price=row.input_price,
         output_price=row.output_price,
+        model_rows=row.model_rows,
+    )
+
+
+def _able(provider: Provider, model: models.ProviderModel | None) -> Provider:
+    """Return the provider as one that takes no more than the model does."""
+    if model is None or (model.takes_images and model.takes_tools):
+        return provider
+    return replace(
+        provider,
+        takes_images=provider.takes_images and model.takes_images,
+        takes_tools=provider.takes_tools and model.takes_tools,
     )
 
 

@@ -1,6 +1,7 @@
 """The rows that hardly change, remembered for one revision of them.
 
-Providers with their keys and fallbacks, permissions, and whether there are budgets.
+Providers with their keys, models, prices and fallbacks, permissions, and whether there
+are budgets.
 Each use reads the revision, so that what an operator changes holds for the next turn
 of every process.
 """
@@ -65,7 +66,7 @@ def latest_revision() -> str | None:
 
 
 def _read(revision: str | None) -> Memory:
-    rows = list(Provider.objects.prefetch_related("keys"))
+    rows = list(Provider.objects.prefetch_related("keys", "known_models__prices"))
     by_id = {row.pk: row for row in rows}
     for row in rows:
         row.fallback = by_id.get(row.fallback_id or 0)

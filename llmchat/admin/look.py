@@ -12,10 +12,12 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import ValidationError
 from django.db.models import Field
 from django.db.models.expressions import BaseExpression, Combinable
+from django.forms.formsets import INITIAL_FORM_COUNT, TOTAL_FORM_COUNT
 from unfold import decorators
 
 if TYPE_CHECKING:
     from django.contrib import admin
+    from django.forms.models import BaseInlineFormSet
     from django.http import HttpRequest
     from django.utils.functional import _StrOrPromise
 
@@ -26,10 +28,13 @@ if TYPE_CHECKING:
             self, request: HttpRequest, object_id: object
         ) -> list[Any]: ...
 
+    StackedInline = admin.StackedInline[Any, Any]
     TabularInline = admin.TabularInline[Any, Any]
+    _PagedFormSet = BaseInlineFormSet[Any, Any, Any]
 else:
     from unfold.admin import ModelAdmin as _ModelAdmin
-    from unfold.admin import TabularInline
+    from unfold.admin import StackedInline, TabularInline
+    from unfold.forms import PaginationInlineFormSet as _PagedFormSet
 
     class ModelAdmin(_ModelAdmin):
         """The theme's class, without its faults over ids that no row can have."""
@@ -45,6 +50,18 @@ else:
             return super().response_action(request, queryset)
 
 
+class PagedFormSet(_PagedFormSet):
+    """The theme's formset in pages. Posted without its forms, it changes nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        prefix, data = kwargs.get("prefix"), kwargs.get("data")
+        if data is not None and f"{prefix}-{TOTAL_FORM_COUNT}" not in data:
+            none = dict.fromkeys((TOTAL_FORM_COUNT, INITIAL_FORM_COUNT), 0)
+            posted = {f"{prefix}-{name}": count for name, count in none.items()}
+            kwargs["data"] = posted
+        super().__init__(*args, **kwargs)
+
+
 def _is_possible(field: Field[Any, Any], value: str) -> bool:
     try:
         found = field.to_python(value)
@@ -53,7 +70,14 @@ def _is_possible(field: Field[Any, Any], value: str) -> bool:
     return not isinstance(found, int) or found.bit_length() < 64
 
 
-__all__ = ["ModelAdmin", "TabularInline", "action", "display"]
+__all__ = [
+    "ModelAdmin",
+    "PagedFormSet",
+    "StackedInline",
+    "TabularInline",
+    "action",
+    "display",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -15,6 +15,7 @@ from llmchat.admin.filters import DayFilter, ProviderFilter, UserFilter
 from llmchat.admin.look import ModelAdmin, display
 from llmchat.models import Message
 from llmchat.models.workers import with_texts
+from llmchat.reports.unpriced import is_unpriced
 
 
 @admin.register(Message)
@@ -60,8 +61,8 @@ class MessageAdmin(ReadOnly, ModelAdmin):
 
     @admin.display(description=_("cost"), ordering="cost")
     def dollars(self, message: Message) -> str:
-        """Show the cost of an answer."""
-        return dollars(message.cost)
+        """Show the cost of an answer, or that its model has no price."""
+        return "not priced" if is_unpriced(message) else dollars(message.cost)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Forbid it: messages are deleted with their conversation."""

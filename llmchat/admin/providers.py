@@ -9,8 +9,9 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from llmchat.admin.fetching import FetchesModels
 from llmchat.admin.keys import ProviderKeyInline
-from llmchat.admin.look import ModelAdmin
+from llmchat.admin.models import ProviderModelInline
 from llmchat.admin.permissions import ProviderAccessInline
 from llmchat.models import Provider
 
@@ -18,10 +19,10 @@ _DESTINATION = ("name", "base_url", "protocol", "embedded")
 
 
 @admin.register(Provider)
-class ProviderAdmin(ModelAdmin):
+class ProviderAdmin(FetchesModels):
     """Providers: addresses, models, prices and keys."""
 
-    inlines = [ProviderKeyInline, ProviderAccessInline]
+    inlines = [ProviderKeyInline, ProviderModelInline, ProviderAccessInline]
     list_display = [
         "label",
         "name",
@@ -54,7 +55,13 @@ class ProviderAdmin(ModelAdmin):
                 ]
             },
         ),
-        (_("Prices"), {"fields": ["input_price", "output_price"]}),
+        (
+            _("Prices"),
+            {
+                "fields": ["input_price", "output_price"],
+                "description": _("For models that have no price of their own."),
+            },
+        ),
         (_("Access"), {"fields": ["restricted"]}),
     ]
 

@@ -27,8 +27,12 @@ class Bill:
 
     def of(self, route: Route) -> Usage | None:
         """Return what all attempts there are billed for, None: nothing is known."""
-        lines = [usage for billed, usage in self.lines if billed is route]
+        lines = self.lines_of(route)
         return reduce(add, lines) if lines else None
+
+    def lines_of(self, route: Route) -> tuple[Usage, ...]:
+        """Return what each attempt there is billed for, in order."""
+        return tuple(usage for billed, usage in self.lines if billed is route)
 
     def add(self, route: Route, usage: Usage, *, is_last: bool = True) -> None:
         """Note what was counted of an attempt."""

@@ -277,6 +277,10 @@ class Generation:
             fell_back=self.fell_back,
             before=self.bill.of(self.begun.route) if self.fell_back else None,
             answerer=self.answerer,
+            lines=self.bill.lines_of(self.route),
+            lines_before=(
+                self.bill.lines_of(self.begun.route) if self.fell_back else ()
+            ),
         )
 
 

@@ -13,9 +13,11 @@ from rest_framework.response import Response
 from accounts.verified import Scope
 from llmchat.access import catalogue
 from llmchat.access.catalogue import Offer
+from llmchat.access.known_models import is_priced, names_of
 from llmchat.access.permissions import Access, access_of
 from llmchat.api.async_view import AsyncAPIView, user_id_of
 from llmchat.database import read_database
+from llmchat.models import Provider
 
 
 class ProvidersView(AsyncAPIView):
@@ -26,10 +28,11 @@ class ProvidersView(AsyncAPIView):
     async def get(self, request: Request) -> Response:
         """List the enabled providers that the user may use, the usable ones first.
 
-        `models` are those known by name, `allowedModels` patterns of those allowed;
-        `configured` says whether it has a key and an address, `usable` whether it can
-        answer now; where it cannot, `error` and `code` say why not, and `adminUrl`
-        where to change that, if the user may.
+        `models` are those known by name, each with its limits and abilities, null where
+        they are not known, and with whether its answers are `priced`; `allowedModels`
+        are patterns of those allowed; `configured` says whether it has a key and an
+        address, `usable` whether it can answer now; where it cannot, `error` and `code`
+        say why not, and `adminUrl` where to change that, if the user may.
         """
         user_id = user_id_of(request)
         access, offers, allowed = await read_database(_read, user_id)
@@ -61,7 +64,7 @@ def _offered(offer: Offer, access: Access, allowed: frozenset[str]) -> dict[str,
         "name": name,
         "label": offer.row.label,
         "model": model,
-        "models": access.named_models(name, model),
+        "models": [_model(offer.row, known) for known in names_of(offer.row, access)],
         "allowedModels": access.patterns(name),
         "configured": offer.configured,
         "usable": offer.refusal is None,
@@ -70,6 +73,32 @@ def _offered(offer: Offer, access: Access, allowed: frozenset[str]) -> dict[str,
         fields |= {"error": offer.refusal.text, "code": offer.refusal.code}
         if address := _admin_url(offer, offer.refusal.code, allowed):
             fields["adminUrl"] = address
+    return fields
+
+
+def _model(row: Provider, name: str) -> dict[str, Any]:
+    """Return a model as clients see it; null is what nobody has said."""
+    known = row.model_rows.get(name)
+    fields: dict[str, Any] = {
+        "name": name,
+        "label": name,
+        "contextTokens": None,
+        "maxOutputTokens": None,
+        "abilities": None,
+        "priced": is_priced(row, name),
+    }
+    if known is not None:
+        able = {
+            "images": known.takes_images,
+            "tools": known.takes_tools,
+            "reasoning": known.reasons,
+        }
+        fields |= {
+            "label": known.label or name,
+            "contextTokens": known.context_tokens,
+            "maxOutputTokens": known.max_output_tokens,
+            "abilities": [ability for ability, has in able.items() if has],
+        }
     return fields
 
 

@@ -102,6 +102,7 @@ def decide(facts: Facts, start: Start) -> Begun:
         thread_hash=conversation.thread_hash,
         budgets=drawn_on,
         max_output_tokens=limit,
+        began_at=facts.now,
     )
 
 
@@ -195,7 +196,7 @@ def _add(facts: Facts, conversation: Conversation, **fields: Any) -> None:
 _DEFAULTS = {
     field.name: field.get_default()
     for field in Message._meta.fields
-    if not field.is_relation
+    if field.name not in ("conversation", "user")
 }
 
 
@@ -214,10 +215,10 @@ def _reserved(
     chat = _chat(turn, turn.model or route.default_model)
     limit = max_tokens(route.provider, chat) or budgets.DEFAULT_OUTPUT_TOKENS
     most = _times(MAX_ATTEMPTS, Usage(estimate_input_tokens(chat), limit, "estimated"))
-    cost = route.highest_cost(most)
+    cost = route.highest_cost(most, chat.model, facts.now)
     everywhere = _times(2 if route.fallback else 1, most)
     drawn_on = facts.ledger.reserve(theirs, message_id, everywhere, cost)
-    if route.fallback and route.fallback.cost(most) is None:
+    if route.fallback and route.fallback.highest_cost(most, at=facts.now) is None:
         # What it would cost could not be settled.
         route = replace(route, fallback=None)
     return route, drawn_on, limit

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from llmchat.access import budgets, catalogue, keys
-from llmchat.books import pieces, totals
+from llmchat.books import billing, pieces, totals
 from llmchat.books.conversations import extended_hash, stored_hash
 from llmchat.books.extra import extra_of_answer
 from llmchat.books.facts import Facts, Stored
@@ -39,6 +39,7 @@ _ENDED = Columns(
         "cache_write_tokens",
         "usage_source",
         "cost",
+        "price",
         "attempts",
         "answered_by",
         "fingerprint",
@@ -177,12 +178,10 @@ def note_keys(begun: Begun, outcome: Outcome) -> None:
 
 def booked(begun: Begun, outcome: Outcome) -> tuple[Usage, Decimal | None]:
     """Return what is booked for an answer, everywhere alike, and what it costs."""
-    usage, cost = outcome.usage, _route(begun, outcome).cost(outcome.usage)
-    if outcome.before is None:
-        return usage, cost
-    before = begun.route.cost(outcome.before)
-    total = None if cost is None or before is None else cost + before
-    return usage + outcome.before, total
+    usage = outcome.usage
+    if outcome.before is not None:
+        usage = usage + outcome.before
+    return usage, billing.bill(begun, outcome).cost
 
 
 def reduced(begun: Begun, outcome: Outcome) -> Outcome:
@@ -198,6 +197,8 @@ def reduced(begun: Begun, outcome: Outcome) -> Outcome:
         refused=outcome.refused,
         fell_back=outcome.fell_back,
         before=outcome.before,
+        lines=outcome.lines,
+        lines_before=outcome.lines_before,
     )
 
 
@@ -219,6 +220,7 @@ def _row(facts: Facts, end: End, usage: Usage, cost: Decimal | None) -> dict[str
         "cache_write_tokens": usage.cache_write_tokens,
         "usage_source": usage.source,
         "cost": cost,
+        "price": billing.bill(end.begun, outcome).price_id,
         "attempts": outcome.attempts,
         "answered_by": outcome.answerer.model,
         "fingerprint": outcome.answerer.fingerprint,

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.utils import timezone
+
 from llmchat.access.catalogue import Route
 from llmchat.models import AnswerState
 from llmchat.providers.types import (
@@ -50,7 +52,7 @@ class Begun:
 
     `question_id` is the message that it answers. `budgets` are those that something is
     reserved of; `max_output_tokens` is what each attempt is allowed, so that no more
-    comes than is reserved.
+    comes than is reserved. `began_at` decides which prices hold.
     """
 
     user_id: int
@@ -62,6 +64,7 @@ class Begun:
     thread_hash: str
     budgets: tuple[int, ...] = ()
     max_output_tokens: int | None = None
+    began_at: datetime = field(default_factory=timezone.now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +90,10 @@ class Outcome:
 
     `usage` is what all attempts are billed for where the answer came from.
     `fell_back` says that the route's fallback was asked in the end; `before` is what
-    the route's own provider has billed until then. `model` is a name, of the asked
-    model where the provider says none; `answerer` holds what it says alone.
+    the route's own provider has billed until then. `lines` and `lines_before` are the
+    same by attempt, in order: each is a request with a price of its own. `model` is a
+    name, of the asked model where the provider says none; `answerer` holds what it
+    says alone.
     """
 
     state: AnswerState
@@ -104,6 +109,8 @@ class Outcome:
     before: Usage | None = None
     answerer: Answerer = NOBODY
     tool_calls: tuple[ToolCall, ...] = ()
+    lines: tuple[Usage, ...] = ()
+    lines_before: tuple[Usage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

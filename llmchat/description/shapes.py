@@ -203,7 +203,7 @@ SHAPES: dict[str, Schema] = {
             "name": TEXT,
             "label": TEXT,
             "model": _said(TEXT, "What answers if a request names no model"),
-            "models": list_of(TEXT),
+            "models": list_of(ref("Model")),
             "allowedModels": _said(list_of(TEXT), "Patterns of the models allowed"),
             "configured": _said(SWITCH, "Whether it has a key and an address"),
             "usable": _said(SWITCH, "Whether it can answer now"),
@@ -213,6 +213,25 @@ SHAPES: dict[str, Schema] = {
             "code": TEXT,
             "adminUrl": _said(TEXT, "Where you may change that; a path, for staff"),
         },
+    ),
+    "Model": record(
+        {
+            "name": _said(TEXT, "For `model` of a request"),
+            "label": _said(TEXT, "For people"),
+            "contextTokens": nullable(_said(NUMBER, "null: not known")),
+            "maxOutputTokens": nullable(_said(NUMBER, "null: not known")),
+            "abilities": nullable(
+                {
+                    "type": "array",
+                    "items": {
+                        "type": "string",
+                        "enum": ["images", "tools", "reasoning"],
+                    },
+                    "description": "null: not known",
+                }
+            ),
+            "priced": _said(SWITCH, "Whether the cost of its answers is known"),
+        }
     ),
     "Conversation": record(_CONVERSATION),
     "Message": record(

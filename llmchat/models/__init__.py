@@ -1,6 +1,7 @@
 """What is stored, a file a concept."""
 
 from llmchat.models.budgets import Budget, Reservation
+from llmchat.models.catalogue import Price, ProviderModel
 from llmchat.models.conversations import (
     AnswerState,
     Conversation,
@@ -18,9 +19,11 @@ __all__ = [
     "Conversation",
     "Message",
     "Piece",
+    "Price",
     "Provider",
     "ProviderAccess",
     "ProviderKey",
+    "ProviderModel",
     "Reservation",
     "Revision",
     "RunningStream",

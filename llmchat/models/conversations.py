@@ -175,6 +175,17 @@ class Message(models.Model):
         blank=True,
         help_text=_("In US dollars."),
     )
+    # Without a constraint: an end is stored even if its price is deleted meanwhile.
+    price = models.ForeignKey(
+        "llmchat.Price",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+        help_text=_("The price that the cost is worked out from."),
+    )
     attempts = models.PositiveSmallIntegerField(default=0)
     answered_by = models.CharField(
         max_length=128,
@@ -214,6 +225,11 @@ class Message(models.Model):
                 name="message_running",
             ),
             models.Index(fields=["-created_at"], name="message_created"),
+            models.Index(
+                fields=["price"],
+                condition=Q(price__isnull=False),
+                name="message_price",
+            ),
             # Holds all that the usage is added up from, so that no text is read.
             models.Index(
                 fields=[

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import TYPE_CHECKING
+
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
@@ -10,6 +13,9 @@ from django.utils.translation import gettext_lazy as _
 from llmchat import conf
 from llmchat.models.encryption import decrypt, encrypt
 from llmchat.models.revision import Watched
+
+if TYPE_CHECKING:
+    from llmchat.models.catalogue import ProviderModel
 
 # What most keys begin with; it reveals nothing about the key.
 _KIND = "sk-"
@@ -139,6 +145,20 @@ class Provider(Watched):
         # About no field: some forms do not have the one of the address.
         if self.enabled and not self.embedded and not self.address:
             raise ValidationError(_("Enter a base URL, or disable the provider."))
+        if self.default_model in self._disabled_models():
+            raise ValidationError(_("The default model is disabled. Enable it first."))
+
+    def _disabled_models(self) -> set[str]:
+        if self.pk is None:
+            return set()
+        return set(
+            self.known_models.filter(enabled=False).values_list("name", flat=True)
+        )
+
+    @cached_property
+    def model_rows(self) -> dict[str, ProviderModel]:
+        """Its models by name, as they were when this row was read."""
+        return {row.name: row for row in self.known_models.all()}
 
 
 class ProviderKey(Watched):

@@ -26,7 +26,7 @@ from .request import ProviderRequest, endpoint, max_tokens, temperature
 from .types import Chat, ChatMessage, Key, Options, Provider
 
 Part = dict[str, object]
-_VERSIONS = ("v1beta", "v1", "v1alpha")
+VERSIONS = ("v1beta", "v1", "v1alpha")
 _MAX_STOPS = 5
 _SEEDS = range(-(2**31), 2**31)
 _FORMATS = ("text", "json_object", "json_schema")
@@ -47,7 +47,7 @@ def build_request(provider: Provider, key: Key | None, chat: Chat) -> ProviderRe
     headers = {"x-goog-api-key": key.value} if key else {}
     model = quote(chat.model.removeprefix("models/"), safe="")
     path = f"/models/{model}:streamGenerateContent"
-    url = endpoint(provider.base_url, path, versions=_VERSIONS)
+    url = endpoint(provider.base_url, path, versions=VERSIONS)
     return ProviderRequest(f"{url}?alt=sse", headers, body)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 class Body(Protocol):
@@ -55,12 +55,13 @@ class ConnectionLostError(TransportError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST. The headers hold the key, hence no repr of them."""
+    """One POST, or a GET. The headers hold the key, hence no repr of them."""
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
     content: bytes = field(repr=False)
     connect_s: float
+    method: Literal["POST", "GET"] = "POST"
 
 
 async def _nothing() -> None:

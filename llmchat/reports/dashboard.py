@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from llmchat.models import Message, Provider, ProviderKey
 from llmchat.models.encryption import EncryptionError
-from llmchat.reports import usage
+from llmchat.reports import unpriced, usage
 from llmchat.reports.usage import Total, UsageReport
 
 # A palette that is safe for colour blindness.
@@ -38,6 +38,7 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     context["notices"] = [
         *(failing_keys() if user.has_perm("llmchat.view_providerkey") else ()),
         *(retired_models() if user.has_perm("llmchat.view_provider") else ()),
+        *(unpriced_models() if user.has_perm("llmchat.view_message") else ()),
         *(open_providers() if user.has_perm("llmchat.view_provideraccess") else ()),
     ]
     if user.has_perm("llmchat.view_message"):
@@ -92,6 +93,11 @@ def retired_models() -> Iterator[Notice]:
             yield Notice(
                 f"{provider.label}: it does not offer the default model {model}.", url
             )
+
+
+def unpriced_models() -> Iterator[Notice]:
+    """Yield the models whose answers of this month are not priced."""
+    return (Notice(text, url) for text, url in unpriced.notices())
 
 
 def open_providers() -> Iterator[Notice]:

@@ -45,7 +45,16 @@ async def test_the_list_tells_name_label_models_and_that_a_provider_is_usable(
         "name": "openai",
         "label": "OpenAI",
         "model": "scenario-short",
-        "models": ["scenario-short"],
+        "models": [
+            {
+                "name": "scenario-short",
+                "label": "scenario-short",
+                "contextTokens": None,
+                "maxOutputTokens": None,
+                "abilities": None,
+                "priced": True,
+            }
+        ],
         "allowedModels": ["*"],
         "configured": True,
         "usable": True,
@@ -176,7 +185,8 @@ async def test_the_models_that_are_allowed_by_name_are_listed(user, provider):
         )
 
     await in_database(allow)
-    assert (await _listed(user, "test"))["models"] == ["model-1", "other-2"]
+    models = (await _listed(user, "test"))["models"]
+    assert [model["name"] for model in models] == ["model-1", "other-2"]
 
 
 @pytest.mark.django_db

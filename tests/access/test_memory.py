@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -17,11 +18,18 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from llmchat import models
 from llmchat.access import keys, memory
 from llmchat.access.permissions import access_of
 from llmchat.books.sweep import sweep
-from llmchat.models import Budget, Provider, ProviderAccess, ProviderKey, Revision
+from llmchat.models import (
+    Budget,
+    Price,
+    Provider,
+    ProviderAccess,
+    ProviderKey,
+    ProviderModel,
+    Revision,
+)
 from llmchat.models.revision import current_revision
 from tests.support import live
 from tests.support.chat_fixtures import User
@@ -67,6 +75,24 @@ def has_test() -> object:
 
 def keys_of_test() -> object:
     return len(keys.ring(memory.current().providers["test"]).keys)
+
+
+def make_model(row: Provider) -> ProviderModel:
+    return ProviderModel.objects.create(provider=row, name="m-1")
+
+
+def make_price(row: ProviderModel) -> Price:
+    first = date(2026, 1, 1)
+    return Price.objects.create(model=row, valid_from=first, input=1, output=1)
+
+
+def models_of_test() -> object:
+    """Return the enabled models, each with what its input costs."""
+    return {
+        name: tuple(price.input for price in row.price_rows)
+        for name, row in memory.current().providers["test"].model_rows.items()
+        if row.enabled
+    }
 
 
 def has_budgets() -> object:
@@ -175,6 +201,50 @@ CHANGES: dict[str, tuple[Callable, Callable, Callable, object]] = {
         patterns,
         ("*",),
     ),
+    "a model is added": (
+        lambda: None,
+        lambda _: make_model(Provider.objects.get()),
+        models_of_test,
+        {"m-1": ()},
+    ),
+    "a model is disabled": (
+        lambda: make_model(Provider.objects.get()),
+        lambda row: change(row, enabled=False),
+        models_of_test,
+        {},
+    ),
+    "models are added in bulk": (
+        lambda: None,
+        lambda _: ProviderModel.objects.bulk_create(
+            [ProviderModel(provider=Provider.objects.get(), name="m-1")]
+        ),
+        models_of_test,
+        {"m-1": ()},
+    ),
+    "a model is deleted": (
+        lambda: make_model(Provider.objects.get()),
+        lambda row: row.delete(),
+        models_of_test,
+        {},
+    ),
+    "a price is added": (
+        lambda: make_model(Provider.objects.get()),
+        lambda row: make_price(row),
+        models_of_test,
+        {"m-1": (1,)},
+    ),
+    "prices are updated": (
+        lambda: make_price(make_model(Provider.objects.get())),
+        lambda _: Price.objects.update(input=7),
+        models_of_test,
+        {"m-1": (7,)},
+    ),
+    "a price is deleted": (
+        lambda: make_price(make_model(Provider.objects.get())),
+        lambda row: row.delete(),
+        models_of_test,
+        {"m-1": ()},
+    ),
     "a budget is made": (lambda: None, lambda _: make_budget(), has_budgets, True),
     "budgets are made in bulk": (
         lambda: None,
@@ -199,7 +269,7 @@ CHANGES: dict[str, tuple[Callable, Callable, Callable, object]] = {
 }
 
 
-def change(row: models.ProviderAccess, **fields: object) -> models.ProviderAccess:
+def change(row: Any, **fields: object) -> Any:
     for name, value in fields.items():
         setattr(row, name, value)
     row.save()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from . import counts, dialects, failures  # noqa: F401  # they register their scenarios
+from . import counts, dialects, failures, listing  # noqa: F401  # three register scenarios
 from .api import Api
 from .claude_api import ClaudeApi
 from .gemini_api import GeminiApi
@@ -21,6 +21,8 @@ APIS: dict[str, Api] = {
 
 def answer(request: Request, number: int) -> Response:
     """Return what the API would, for the request's `number`-th repeat."""
+    if (listed := listing.answer(request, APIS)) is not None:
+        return listed
     for api in APIS.values():
         model = api.model_of(request)
         if model is None:

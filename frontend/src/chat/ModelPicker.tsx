@@ -30,7 +30,7 @@ export function ModelPicker({ offers, picked, choose, refresh }: Picker) {
           }}
         >
           {usable.map((offer) => (
-            <MenuChoice key={valueOf(offer)} value={valueOf(offer)} note={offer.model}>
+            <MenuChoice key={valueOf(offer)} value={valueOf(offer)} note={offer.label}>
               {offer.provider.label}
             </MenuChoice>
           ))}
@@ -50,13 +50,13 @@ export function ModelPicker({ offers, picked, choose, refresh }: Picker) {
 }
 
 function Trigger({ picked, ...rest }: { picked: Offer } & Record<string, unknown>) {
-  const { provider, model } = picked;
+  const { provider, label } = picked;
   return (
     <Button kind="quiet" size="s" className="picker" {...rest}>
       {!provider.usable && <TriangleAlert aria-hidden size={16} strokeWidth={1.75} />}
       <span className="visually-hidden">Model: </span>
       <span className="picker-label">{provider.label}</span>
-      <span className="picker-model">{model}</span>
+      <span className="picker-model">{label}</span>
       <ChevronDown aria-hidden size={16} strokeWidth={1.75} />
     </Button>
   );

@@ -1,5 +1,11 @@
 /** The providers that the server offers, and the choice that this browser remembers. */
 
+/** A model of a provider: the name for requests, and the one for people. */
+export interface Model {
+  name: string;
+  label: string;
+}
+
 /** One row of GET /llm/providers. */
 export interface Provider {
   name: string;
@@ -7,7 +13,7 @@ export interface Provider {
   /** The default model. */
   model: string;
   /** Models known by name, the default one among them or not. */
-  models?: string[];
+  models?: Model[];
   usable: boolean;
   /** Why it cannot be used; absent if it can. */
   error?: string;
@@ -24,6 +30,8 @@ export interface Choice {
 export interface Offer {
   provider: Provider;
   model: string;
+  /** What the model is called for people. */
+  label: string;
   choice: Choice;
 }
 
@@ -64,13 +72,21 @@ export function rememberChoice(choice: Choice): void {
 }
 
 function modelsOf(provider: Provider): Offer[] {
-  const others = (provider.models ?? []).filter((model) => model !== provider.model);
+  const models = provider.models ?? [];
+  const isDefault = ({ name }: Model) => name === provider.model;
+  const others = models.filter((model) => !isDefault(model));
   return [
-    { provider, model: provider.model, choice: { provider: provider.name, model: null } },
-    ...others.map((model) => ({
+    {
       provider,
-      model,
-      choice: { provider: provider.name, model },
+      model: provider.model,
+      label: models.find(isDefault)?.label ?? provider.model,
+      choice: { provider: provider.name, model: null },
+    },
+    ...others.map(({ name, label }) => ({
+      provider,
+      model: name,
+      label,
+      choice: { provider: provider.name, model: name },
     })),
   ];
 }

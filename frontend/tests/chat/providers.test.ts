@@ -3,7 +3,8 @@ import { expect, test } from "vitest";
 import { offersOf, pick, type Provider } from "../../src/chat/providers";
 
 function provider(name: string, usable: boolean, ...others: string[]): Provider {
-  return { name, label: name, model: `${name}-1`, models: others, usable };
+  const models = others.map((model) => ({ name: model, label: `The ${model}` }));
+  return { name, label: name, model: `${name}-1`, models, usable };
 }
 
 const OFFERS = offersOf([
@@ -16,6 +17,15 @@ test("what is usable comes first, with each model once, and what is built in beh
   expect(OFFERS.map(({ model }) => model)).toEqual([
     "openai-1",
     "openai-2",
+    "local-1",
+    "claude-1",
+  ]);
+});
+
+test("a model is shown by its label, one that is not listed by its name", () => {
+  expect(OFFERS.map(({ label }) => label)).toEqual([
+    "The openai-1",
+    "The openai-2",
     "local-1",
     "claude-1",
   ]);

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from llmchat.access import catalogue, memory
 from llmchat.access.catalogue import Offer
+from llmchat.access.known_models import names_of
 from llmchat.access.permissions import Access, access_of
 from llmchat.api.openai.errors import ParameterError
 from llmchat.api.openai.fields import MODEL_LENGTH
@@ -78,9 +79,8 @@ def _is_enabled(provider: str) -> bool:
 
 
 def _named(offer: Offer, access: Access) -> Iterator[str]:
-    name, default = offer.row.name, offer.row.default_model
-    for model in access.named_models(name, default):
-        yield full_name(name, model)
+    for model in names_of(offer.row, access):
+        yield full_name(offer.row.name, model)
 
 
 def _knowing(access: Access, model: str) -> str:
@@ -98,7 +98,7 @@ def _knowing(access: Access, model: str) -> str:
 def _closeness(offer: Offer, access: Access, model: str) -> int | None:
     """Return how well a provider knows a model, 0 best, None where it does not."""
     name, default = offer.row.name, offer.row.default_model
-    named = access.named_models(name, default)
+    named = names_of(offer.row, access)
     if model in named:
         return int(model != default)
     # Where everything is allowed, nothing is known by that.

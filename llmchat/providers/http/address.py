@@ -27,7 +27,7 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A URL, taken apart. `head` is how each request to it begins."""
+    """A URL, taken apart. `head` is how each POST to it begins."""
 
     origin: Origin
     head: str
@@ -79,7 +79,7 @@ def _authorization(parts: SplitResult) -> str:
 
 def encode_request(address: Address, request: Request) -> bytes:
     """Return a request as it is sent."""
-    lines = [address.head]
+    lines = [f"{request.method}{address.head.removeprefix('POST')}"]
     for name, value in request.headers.items():
         if _BREAKS_A_HEADER.search(value):
             raise ValueError(f"the header {name} holds the end of a line")

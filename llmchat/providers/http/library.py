@@ -64,7 +64,7 @@ class LibraryTransport:
         """
         try:
             built = self._http.build_request(
-                "POST",
+                request.method,
                 request.url,
                 headers=request.headers,
                 content=request.content,

@@ -1,0 +1,227 @@
+"""The models of providers in the admin, and what they cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from llmchat.access.prices import price_at
+from llmchat.admin.base import ChangesForm, SavesChanges
+from llmchat.admin.look import (
+    ModelAdmin,
+    PagedFormSet,
+    StackedInline,
+    TabularInline,
+    display,
+)
+from llmchat.models import Message, Price, ProviderModel
+
+if TYPE_CHECKING:
+    _PriceForm = forms.ModelForm[Price]
+else:
+    _PriceForm = forms.ModelForm
+
+_SUPERSEDE = _(
+    "Answers were billed by this price, so it stays as it is. Add a price with a later "
+    "date instead."
+)
+# Says nothing of what was billed.
+_NOT_OF_THE_BILL = frozenset({"valid_until", "source"})
+
+
+def price_text(model: ProviderModel) -> str:
+    """Return the price of now in words: input and output, "not priced" without one."""
+    price = price_at(model.prices.all(), timezone.now())
+    if price is not None:
+        return f"${_plain(price.input)} in, ${_plain(price.output)} out"
+    provider = model.provider
+    if provider.input_price is not None and provider.output_price is not None:
+        rates = (provider.input_price, provider.output_price)
+        return f"${_plain(rates[0])} in, ${_plain(rates[1])} out (the provider's)"
+    return "not priced"
+
+
+def _plain(rate: Any) -> str:
+    """Return a rate with two digits, or with more where it has more."""
+    shown = f"{rate.normalize():f}"
+    whole, _dot, rest = shown.partition(".")
+    return f"{whole}.{rest.ljust(2, '0')}"
+
+
+def _limits(model: ProviderModel) -> str:
+    context, output = model.context_tokens, model.max_output_tokens
+    parts = [f"{context:,} context"] if context else []
+    parts += [f"{output:,} output"] if output else []
+    return ", ".join(parts) or "–"
+
+
+def _abilities(model: ProviderModel) -> str:
+    named = {
+        "images": model.takes_images,
+        "tools": model.takes_tools,
+        "reasoning": model.reasons,
+    }
+    return ", ".join(name for name, is_able in named.items() if is_able) or "–"
+
+
+class _ShowsModels:
+    """What the lists of models show of each."""
+
+    @admin.display(description=_("tokens"))
+    def limits(self, model: ProviderModel) -> str:
+        """Show how many tokens it takes and gives."""
+        return _limits(model)
+
+    @admin.display(description=_("abilities"))
+    def abilities(self, model: ProviderModel) -> str:
+        """Show what it can do."""
+        return _abilities(model)
+
+    @admin.display(description=_("price per million tokens"))
+    def price(self, model: ProviderModel) -> str:
+        """Show the price of now."""
+        return price_text(model)
+
+
+class ProviderModelInline(_ShowsModels, TabularInline):
+    """The models on a provider's page, a few at a time: some providers have hundreds.
+
+    A form that is posted without them, as by a script, changes none.
+    """
+
+    model = ProviderModel
+    form = ChangesForm
+    formset = PagedFormSet
+    per_page = 25
+    extra = 0
+    can_delete = False
+    fields = ["name", "label", "enabled", "limits", "abilities", "price"]
+    readonly_fields = ["limits", "abilities", "price"]
+    show_change_link = True
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ProviderModel]:
+        """Read the prices with the models."""
+        rows: QuerySet[ProviderModel] = super().get_queryset(request)
+        return rows.select_related("provider").prefetch_related("prices")
+
+
+class PriceForm(_PriceForm):
+    """A form that leaves alone what answers were billed by."""
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse to change a price that is in use."""
+        cleaned = super().clean() or self.cleaned_data
+        fields = {field.name for field in Price._meta.concrete_fields}
+        changed = fields.intersection(self.changed_data) - _NOT_OF_THE_BILL
+        if changed and is_billed(self.instance):
+            for name in changed:
+                self.add_error(name, _SUPERSEDE)
+        return cleaned
+
+
+class PriceFormSet(PagedFormSet):
+    """Prices that stay while answers were billed by them."""
+
+    def clean(self) -> None:
+        """Refuse to delete a price that is in use. Raises: ValidationError."""
+        super().clean()
+        if any(is_billed(form.instance) for form in self.deleted_forms):
+            raise ValidationError(_SUPERSEDE)
+
+
+def is_billed(price: Price) -> bool:
+    """Return whether answers were billed by a price."""
+    return price.pk is not None and Message.objects.filter(price=price.pk).exists()
+
+
+class PriceInline(StackedInline):
+    """The prices on a model's page, the latest first."""
+
+    model = Price
+    form = PriceForm
+    formset = PriceFormSet
+    per_page = 10
+    extra = 0
+    fields = [
+        ("valid_from", "valid_until"),
+        ("input", "output"),
+        ("cache_read", "cache_write", "long_cache_write"),
+        ("above_tokens", "input_factor", "output_factor"),
+        ("peak_hours", "peak_factor"),
+        "off_days",
+        "bills_refusals",
+        "source",
+    ]
+
+
+@admin.register(ProviderModel)
+class ProviderModelAdmin(_ShowsModels, ModelAdmin, SavesChanges):
+    """The models of all providers, each with its prices."""
+
+    form = ChangesForm
+    inlines = [PriceInline]
+    list_display = [
+        "name",
+        "label",
+        "provider",
+        "enabled",
+        "limits",
+        "price",
+        "state",
+    ]
+    list_editable = ["enabled"]
+    list_filter = ["provider", "enabled"]
+    list_select_related = ["provider"]
+    search_fields = ["name", "label"]
+    readonly_fields = ["missing_since"]
+    fields = [
+        "provider",
+        "name",
+        "label",
+        "enabled",
+        "position",
+        ("context_tokens", "max_output_tokens"),
+        ("takes_images", "takes_tools", "reasons"),
+        ("retires_on", "missing_since"),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ProviderModel]:
+        """Read the prices in one more query."""
+        rows: QuerySet[ProviderModel] = super().get_queryset(request)
+        return rows.prefetch_related("prices")
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: ProviderModel | None = None
+    ) -> list[str]:
+        """Fix the provider of a model: its prices are for that one."""
+        fixed = [*self.readonly_fields]
+        return fixed if obj is None else ["provider", *fixed]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Keep the models by whose prices answers were billed: they can be disabled."""
+        allowed = super().has_delete_permission(request, obj)
+        if not allowed or obj is None:
+            return allowed
+        return not any(map(is_billed, obj.prices.all()))
+
+    @display(
+        description=_("state"),
+        label={"gone": "danger", "retired": "danger", "retires": "warning"},
+    )
+    def state(self, model: ProviderModel) -> tuple[str, str] | str:
+        """Show that the provider does not offer it any more, or not for long."""
+        today = timezone.now().date()
+        if model.retires_on is not None:
+            is_over = model.retires_on <= today
+            word = "retired" if is_over else "retires"
+            return word, f"{word} {model.retires_on:%Y-%m-%d}"
+        if model.missing_since is not None:
+            return "gone", f"not listed since {model.missing_since:%Y-%m-%d}"
+        return "", "–"

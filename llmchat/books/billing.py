@@ -1,0 +1,89 @@
+"""What an answer has cost: each attempt by the price of its own model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from llmchat.access.catalogue import Route
+from llmchat.access.prices import Charge
+from llmchat.books.turn import Begun, Outcome
+from llmchat.models import Message
+from llmchat.providers.types import Usage
+
+# As finely as it is stored, so that every sum of it is the same.
+_CENTS = Message._meta.get_field("cost").decimal_places
+_STORED = Decimal(1).scaleb(-_CENTS)
+_REFUSED = "content_filter"
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What all attempts cost together in US dollars, None where that is not known.
+
+    `price_id` is the price of the model that answered, or was asked last; None where
+    it has none of its own.
+    """
+
+    cost: Decimal | None
+    price_id: int | None
+
+
+def bill(begun: Begun, outcome: Outcome) -> Bill:
+    """Return what is billed for an answer."""
+    fallback = begun.route.fallback if outcome.fell_back else None
+    route, model = (
+        (fallback, fallback.default_model)
+        if fallback is not None
+        else (begun.route, begun.model)
+    )
+    lines = outcome.lines or (outcome.usage,)
+    is_refused = _is_refused(outcome)
+    charges = _charges(begun, route, model, lines, is_refused=is_refused)
+    last = charges[-1]
+    if outcome.before is not None:
+        before = outcome.lines_before or (outcome.before,)
+        charges += _charges(begun, begun.route, begun.model, before)
+    price_id = last.price.pk if last is not None and last.price is not None else None
+    return Bill(_sum(charges), price_id)
+
+
+def _charges(
+    begun: Begun,
+    route: Route,
+    model: str,
+    lines: Iterable[Usage],
+    *,
+    is_refused: bool = False,
+) -> list[Charge | None]:
+    """Return the charges of attempts, of which the last may be a refusal."""
+    *earlier, last = lines
+    charges = [route.charge(usage, model, begun.began_at) for usage in earlier]
+    charges.append(
+        route.charge(last, model, begun.began_at, is_refused=is_refused),
+    )
+    return charges
+
+
+def _sum(charges: Iterable[Charge | None]) -> Decimal | None:
+    total = Decimal(0)
+    for charge in charges:
+        if charge is None:
+            return None
+        total += charge.cost
+    exponent = total.as_tuple().exponent
+    is_finer = isinstance(exponent, int) and exponent < -_CENTS
+    return total.quantize(_STORED) if is_finer else total
+
+
+def _is_refused(outcome: Outcome) -> bool:
+    """Return whether the model has refused without a word, nor a thought.
+
+    The few tokens that some count for that are no output.
+    """
+    is_filtered = (
+        outcome.error_code == "content_filtered" or outcome.finish_reason == _REFUSED
+    )
+    has_output = outcome.text or outcome.tool_calls or outcome.usage.reasoning_tokens
+    return is_filtered and not has_output

@@ -1,0 +1,200 @@
+"""The models of providers as operators know them, and what they cost.
+
+A price is a row of its own, so that what an answer was billed by stays as it was: one
+that answers were billed by is not edited, but superseded by one with a later date.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from llmchat.models.hours import check_days, check_hours
+from llmchat.models.providers import Provider
+from llmchat.models.revision import Watched
+
+
+class ProviderModel(Watched):
+    """A model of a provider; `name` is what the provider is sent."""
+
+    provider = models.ForeignKey(
+        Provider, on_delete=models.CASCADE, related_name="known_models"
+    )
+    name = models.CharField(
+        max_length=128, help_text=_("The provider's own name of the model.")
+    )
+    label = models.CharField(
+        max_length=128,
+        blank=True,
+        help_text=_("The name that people see. Leave blank to show the other one."),
+    )
+    enabled = models.BooleanField(
+        default=True, help_text=_("Requests for a disabled model are refused.")
+    )
+    position = models.PositiveSmallIntegerField(
+        default=0, help_text=_("Models are listed in this order.")
+    )
+    context_tokens = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+    max_output_tokens = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+    takes_images = models.BooleanField(default=True)
+    takes_tools = models.BooleanField(default=True)
+    reasons = models.BooleanField(
+        default=False, help_text=_("It thinks before it answers.")
+    )
+    retires_on = models.DateField(
+        null=True,
+        blank=True,
+        help_text=_("From this day on the provider does not offer it any more."),
+    )
+    missing_since = models.DateField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("Since then it is not on the provider's own list."),
+    )
+
+    class Meta:
+        verbose_name = _("model")
+        ordering = ["provider", "position", "pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["provider", "name"],
+                name="provider_model_name",
+                violation_error_message=_("The provider has a model of this name."),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.label or self.name
+
+    def clean(self) -> None:
+        """Refuse to disable the model that answers where a request names none."""
+        provider = self.provider if self.provider_id or self._has_provider else None
+        if provider and not self.enabled and self.name == provider.default_model:
+            raise ValidationError(
+                {"enabled": _("This is the default model of its provider.")}
+            )
+
+    @property
+    def _has_provider(self) -> bool:
+        return ProviderModel.provider.is_cached(self)
+
+    @cached_property
+    def price_rows(self) -> tuple[Price, ...]:
+        """All its prices, as they were when this row was read."""
+        return tuple(self.prices.all())
+
+
+def _rate(what: Any, *, required: bool = False) -> models.DecimalField[Any, Any]:
+    """Return a field of US dollars per million tokens."""
+    return models.DecimalField(
+        max_digits=12,
+        decimal_places=6,
+        null=not required,
+        blank=not required,
+        validators=[MinValueValidator(0)],
+        help_text=what,
+    )
+
+
+def _factor() -> models.DecimalField[Any, Any]:
+    return models.DecimalField(
+        max_digits=8, decimal_places=4, default=1, validators=[MinValueValidator(0)]
+    )
+
+
+class Price(Watched):
+    """What a model costs from a date on, in US dollars per million tokens.
+
+    The price of an answer is the one with the latest `valid_from` at its beginning, in
+    UTC. Beyond `above_tokens` of input the factors count for the whole request.
+    """
+
+    model = models.ForeignKey(
+        ProviderModel, on_delete=models.CASCADE, related_name="prices"
+    )
+    valid_from = models.DateField(help_text=_("The first day, in UTC."))
+    valid_until = models.DateField(
+        null=True,
+        blank=True,
+        help_text=_(
+            "The day from which no price is known, in UTC. Leave blank if it holds "
+            "until there is a newer one."
+        ),
+    )
+    input = _rate(_("US dollars per million input tokens."), required=True)
+    cache_read = _rate(
+        _("Input that is read from a cache. Leave blank if it costs as other input.")
+    )
+    cache_write = _rate(
+        _("Input that is written to a cache. Leave blank if it costs as other input.")
+    )
+    long_cache_write = _rate(
+        _("Input that is kept for long. Leave blank if it costs as other writes.")
+    )
+    output = _rate(
+        _("US dollars per million output tokens, with those of reasoning."),
+        required=True,
+    )
+    above_tokens = models.PositiveIntegerField(
+        _("above input tokens"),
+        null=True,
+        blank=True,
+        help_text=_(
+            "A request with more input tokens is charged by these factors, all of it. "
+            "Leave blank if there is no such threshold."
+        ),
+    )
+    input_factor = _factor()
+    output_factor = _factor()
+    peak_hours = models.CharField(
+        max_length=128,
+        blank=True,
+        validators=[check_hours],
+        help_text=_(
+            "Hours from Monday to Friday in UTC, such as 01:00-04:00 06:00-10:00, in "
+            "which everything is charged by this factor."
+        ),
+    )
+    peak_factor = _factor()
+    off_days = models.TextField(
+        blank=True,
+        validators=[check_days],
+        help_text=_("Public holidays without peak hours, such as 2026-10-01."),
+    )
+    bills_refusals = models.BooleanField(
+        default=True, help_text=_("A refusal without any output is billed.")
+    )
+    source = models.CharField(
+        max_length=200,
+        blank=True,
+        help_text=_("Where the price was found, and when."),
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["model", "-valid_from"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "valid_from"],
+                name="price_valid_from",
+                violation_error_message=_("The model has a price of this date."),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} from {self.valid_from:%Y-%m-%d}"
+
+    def clean(self) -> None:
+        """Refuse a price that ends before it begins."""
+        if self.valid_until and self.valid_from and self.valid_until <= self.valid_from:
+            raise ValidationError({"valid_until": _("It must be a later day.")})

@@ -1,0 +1,90 @@
+"""Answers that are not priced: their model has no price, nor its provider.
+
+That is not the same as free, so that nobody takes a sum without them for the bill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from django.core.cache import cache
+from django.db.models import Count, Q
+from django.urls import reverse
+from django.utils import timezone
+
+from llmchat.models import Message, Provider, ProviderModel
+
+_KEPT_S = 60
+_CACHE_KEY = "llmchat:unpriced:1"
+_MODELS = 5
+
+
+def is_unpriced(message: Message) -> bool:
+    """Return whether a message is an answer that was billed at an unknown price."""
+    is_answer = message.role == Message.Role.ASSISTANT and bool(message.provider)
+    has_ended = message.state != Message.State.STREAMING
+    used = message.input_tokens or message.output_tokens
+    return is_answer and has_ended and message.cost is None and bool(used)
+
+
+def notices() -> list[tuple[str, str]]:
+    """Return the models whose answers of this month are not priced, at most five.
+
+    Each is a text, and the address of the page on which a price is entered. They are
+    at most a minute old.
+    """
+    known: list[tuple[str, str]] | None = cache.get(_CACHE_KEY)
+    if known is None:
+        known = list(_notices())
+        cache.set(_CACHE_KEY, known, _KEPT_S)
+    return known
+
+
+def _notices() -> Iterator[tuple[str, str]]:
+    counts = _counts()
+    providers = {row.name: row for row in Provider.objects.all()} if counts else {}
+    for provider, model, count in counts:
+        answers = "1 answer" if count == 1 else f"{count:,} answers"
+        verb = "is" if count == 1 else "are"
+        text = (
+            f"{answers} of this month {verb} not priced: model {model or '–'} of "
+            f"{_label(providers, provider)}."
+        )
+        yield text, _page(providers.get(provider), model)
+
+
+def _counts() -> list[tuple[str, str, int]]:
+    """Return provider, model and number, the most first.
+
+    The index `message_usage` holds all that is read.
+    """
+    now = timezone.now()
+    month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    answers = Message.objects.filter(
+        Q(input_tokens__gt=0) | Q(output_tokens__gt=0),
+        role=Message.Role.ASSISTANT,
+        created_at__gte=month,
+        cost=None,
+    )
+    answers = answers.exclude(provider="").exclude(state=Message.State.STREAMING)
+    rows = answers.order_by().values_list("provider", "model")
+    counted = rows.annotate(answers=Count("*")).order_by("-answers")
+    return [(provider, model, count) for provider, model, count in counted[:_MODELS]]
+
+
+def _label(providers: Mapping[str, Provider], name: str) -> str:
+    return providers[name].label if name in providers else name
+
+
+def _page(provider: Provider | None, model: str) -> str:
+    """Return the page on which a price is entered.
+
+    Providers answer with a longer name than they were asked for, such as with a date.
+    """
+    if provider is None:
+        return reverse("admin:llmchat_provider_changelist")
+    names = ProviderModel.objects.filter(provider=provider).values_list("name", "pk")
+    meant = [(len(name), pk) for name, pk in names if model.startswith(name)]
+    if not meant:
+        return reverse("admin:llmchat_provider_change", args=[provider.pk])
+    return reverse("admin:llmchat_providermodel_change", args=[max(meant)[1]])

@@ -1,0 +1,375 @@
+"""Models and prices in the admin: entered, kept, fetched."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import User
+from llmchat.access import fetching, memory
+from llmchat.database import in_database
+from llmchat.models import Message, Price, Provider, ProviderModel
+from llmchat.providers import listing
+from tests.emulator.application import emulator
+from tests.support.admin_fixtures import make_conversation
+from tests.support.provider_keys import stored
+
+MODELS = "/admin/llmchat/providermodel/"
+PROVIDERS = "/admin/llmchat/provider/"
+
+
+@pytest.fixture
+def model(provider: Provider) -> ProviderModel:
+    ProviderModel.objects.all().delete()
+    return ProviderModel.objects.create(
+        provider=provider, name="m-1", context_tokens=8000, takes_tools=False
+    )
+
+
+def price(model: ProviderModel, **fields: Any) -> Price:
+    rates = {"input": 2, "output": 10, "valid_from": date(2026, 1, 1)}
+    return Price.objects.create(model=model, **(rates | fields))
+
+
+def told(response: HttpResponse) -> str:
+    return " ".join(map(str, response.context["messages"]))  # type: ignore[attr-defined]
+
+
+def posted_model(boss: Client, model: ProviderModel, *prices: dict[str, Any]) -> str:
+    """Save the model's page with these prices on it; return the page that follows."""
+    data: dict[str, Any] = {
+        "name": model.name,
+        "enabled": "on",
+        "position": 0,
+        "prices-TOTAL_FORMS": len(prices),
+        "prices-INITIAL_FORMS": sum(bool(one.get("id")) for one in prices),
+    }
+    for number, fields in enumerate(prices):
+        given = {
+            "model": model.pk,
+            "valid_from": "2026-06-01",
+            "input": "3",
+            "output": "4",
+            "input_factor": "1",
+            "output_factor": "1",
+            "peak_factor": "1",
+            "bills_refusals": "on",
+            **fields,
+        }
+        data |= {f"prices-{number}-{name}": value for name, value in given.items()}
+    url = reverse("admin:llmchat_providermodel_change", args=[model.pk])
+    return boss.post(url, data, follow=True).content.decode()
+
+
+def test_a_price_that_is_entered_holds_for_whoever_reads_next(boss, provider, model):
+    assert memory.current().providers["openai"].model_rows["m-1"].price_rows == ()
+    posted_model(boss, model, {"cache_read": "0.1"})
+    (found,) = memory.current().providers["openai"].model_rows["m-1"].price_rows
+    assert (found.input, found.cache_read) == (3, Decimal("0.1"))
+    assert found.cache_write is None
+
+
+def billed_by(row: Price) -> Message:
+    user = User.objects.create_user("ann")
+    conversation = make_conversation(user, price=row)
+    return conversation.messages.get(role="assistant")
+
+
+@pytest.mark.parametrize("change", [{"input": "5"}, {"DELETE": "on"}])
+def test_a_price_that_answers_were_billed_by_stays(boss, model, change):
+    row = price(model)
+    answer = billed_by(row)
+    entry = {"id": row.pk, "valid_from": "2026-01-01", "input": "2", "output": "10"}
+
+    page = posted_model(boss, model, entry | change)
+
+    assert "Add a price with a later date instead." in page
+    row.refresh_from_db()
+    answer.refresh_from_db()
+    assert (row.input, answer.price_id) == (2, row.pk)
+
+
+def test_a_price_that_is_in_use_can_be_ended_and_superseded(boss, model):
+    row = price(model)
+    billed_by(row)
+    entry = {"id": row.pk, "valid_from": "2026-01-01", "input": "2", "output": "10"}
+
+    posted_model(boss, model, entry | {"valid_until": "2026-05-01"}, {})
+
+    row.refresh_from_db()
+    assert row.valid_until == date(2026, 5, 1)
+    assert [one.input for one in model.prices.all()] == [3, 2]
+
+
+def test_a_price_that_nothing_was_billed_by_can_be_corrected(boss, model):
+    row = price(model)
+    entry = {"id": row.pk, "valid_from": "2026-01-01", "input": "5", "output": "10"}
+    posted_model(boss, model, entry)
+    row.refresh_from_db()
+    assert row.input == 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"peak_hours": "all day"}, "Enter hours such as"),
+        ({"off_days": "Easter"}, "Enter days such as"),
+        ({"valid_until": "2026-06-01"}, "It must be a later day."),
+        ({"input": "-1"}, "greater than or equal to 0"),
+    ],
+)
+def test_what_is_no_price_is_refused(boss, model, fields, word):
+    assert word in posted_model(boss, model, fields)
+    assert not model.prices.exists()
+
+
+def test_a_model_has_one_price_of_a_date(boss, model):
+    page = posted_model(boss, model, {}, {})
+    assert "duplicate" in page or "has a price of this date" in page
+    assert not model.prices.exists()
+
+
+def test_a_model_whose_prices_are_in_use_is_not_deleted(boss, model):
+    row = price(model)
+    url = reverse("admin:llmchat_providermodel_delete", args=[model.pk])
+    billed_by(row)
+    assert boss.post(url, {"post": "yes"}).status_code == 403
+    data = {"action": "delete_selected", "_selected_action": [model.pk], "post": "yes"}
+    boss.post(MODELS, data)
+    assert ProviderModel.objects.filter(pk=model.pk).exists()
+
+    Message.objects.all().delete()
+    assert boss.post(url, {"post": "yes"}).status_code == 302
+    assert not Price.objects.exists()
+
+
+def test_deleting_a_provider_keeps_the_answers_and_what_they_cost(
+    boss, provider, model
+):
+    answer = billed_by(price(model))
+    Message.objects.filter(pk=answer.pk).update(cost=1)
+    provider.delete()
+    answer.refresh_from_db()
+    assert (answer.price_id, answer.cost) == (None, 1)
+
+
+def test_the_page_of_a_provider_shows_its_models(boss, provider, model):
+    price(model, input=Decimal("0.15"), output=Decimal("2.5"))
+    ProviderModel.objects.create(provider=provider, name="m-2", reasons=True)
+    url = reverse("admin:llmchat_provider_change", args=[provider.pk])
+
+    page = boss.get(url).content.decode()
+
+    assert "$0.15 in, $2.50 out" in page
+    assert "not priced" in page
+    assert "8,000 context" in page
+    assert "images, tools, reasoning" in page
+    assert reverse("admin:llmchat_providermodel_change", args=[model.pk]) in page
+
+
+def test_the_list_of_models_tells_prices_and_what_is_gone(boss, provider, model):
+    today = timezone.now().date()
+    provider.input_price = provider.output_price = 1
+    provider.save()
+    ProviderModel.objects.create(provider=provider, name="m-2", missing_since=today)
+    later = today + timedelta(days=9)
+    ProviderModel.objects.create(provider=provider, name="m-3", retires_on=later)
+
+    page = boss.get(MODELS).content.decode()
+
+    assert "$1.00 in, $1.00 out (the provider&#x27;s)" in page
+    assert f"not listed since {today}" in page
+    assert f"retires {later}" in page
+
+
+def test_the_lists_take_as_many_queries_for_many_models(
+    boss, provider, model, django_assert_max_num_queries
+):
+    many = [ProviderModel(provider=provider, name=f"x-{n}") for n in range(60)]
+    for row in ProviderModel.objects.bulk_create(many):
+        price(row)
+    with django_assert_max_num_queries(20):
+        boss.get(MODELS)
+    with django_assert_max_num_queries(25):
+        boss.get(reverse("admin:llmchat_provider_change", args=[provider.pk]))
+
+
+@pytest.mark.parametrize("enabled", ["on", ""])
+def test_the_default_model_stays_enabled(boss, provider, model, enabled):
+    row = ProviderModel.objects.create(provider=provider, name="model-1")
+    data = {"form-TOTAL_FORMS": 1, "form-INITIAL_FORMS": 1, "form-0-id": row.pk}
+    page = boss.post(
+        f"{MODELS}?q=model-1",
+        data | {"form-0-enabled": enabled, "_save": "Save"},
+        follow=True,
+    )
+    row.refresh_from_db()
+    assert row.enabled
+    refused = "This is the default model of its provider." in page.content.decode()
+    assert refused == (enabled == "")
+
+
+def test_a_disabled_model_does_not_become_the_default(boss, provider, model):
+    ProviderModel.objects.filter(pk=model.pk).update(enabled=False)
+    provider.default_model = "m-1"
+    url = reverse("admin:llmchat_provider_change", args=[provider.pk])
+    form = boss.get(url).context["adminform"].form
+    data = {name: value for name, value in form.initial.items() if value}
+    data |= {"keys-TOTAL_FORMS": 0, "keys-INITIAL_FORMS": 0}
+    data |= {"access-TOTAL_FORMS": 0, "access-INITIAL_FORMS": 0}
+    page = boss.post(url, data | {"default_model": "m-1"}, follow=True)
+    assert "The default model is disabled." in page.content.decode()
+
+
+def test_the_page_of_a_message_shows_its_price_and_bears_that_it_is_gone(boss, model):
+    row = price(model)
+    answer = billed_by(row)
+    url = reverse("admin:llmchat_message_change", args=[answer.pk])
+    assert "m-1 from 2026-01-01" in boss.get(url).content.decode()
+    # As an end that is stored while its price is deleted.
+    Message.objects.filter(pk=answer.pk).update(price_id=row.pk + 1)
+    assert boss.get(url).status_code == 200
+
+
+def test_a_conversation_says_what_is_not_priced(boss, model):
+    user = User.objects.create_user("ann")
+    used = {"usage_source": "provider", "input_tokens": 7, "output_tokens": 3}
+    row = make_conversation(user, **used)
+    url = reverse("admin:llmchat_conversation_change", args=[row.pk])
+    assert "· not priced" in boss.get(url).content.decode()
+    row.messages.update(cost=0)
+    assert "· not priced" not in boss.get(url).content.decode()
+
+
+# --- Fetching ----------------------------------------------------------------------
+
+
+async def fetched(boss: Client, provider: Provider, *, page: bool = False) -> str:
+    """Fetch models from the emulator; return what the admin says."""
+
+    def post() -> str:
+        if not page:
+            data = {"action": "fetch_models", "_selected_action": [provider.pk]}
+            return told(boss.post(PROVIDERS, data, follow=True))
+        url = reverse("admin:llmchat_provider_change", args=[provider.pk])
+        form = boss.get(url).context["adminform"].form
+        data = {name: value for name, value in form.initial.items() if value}
+        data |= {"keys-TOTAL_FORMS": 0, "keys-INITIAL_FORMS": 0}
+        data |= {"access-TOTAL_FORMS": 0, "access-INITIAL_FORMS": 0}
+        data["llmchat_provider_save_and_fetch"] = ""
+        return told(boss.post(url, data, follow=True))
+
+    async with emulator() as server:
+        fields = {"base_url": server.url}
+        rows = Provider.objects.filter(pk=provider.pk)
+        await in_database(lambda: rows.update(**fields))
+        return await in_database(post)
+
+
+@pytest.mark.parametrize("page", [False, True])
+async def test_models_are_fetched_with_the_stored_key(boss, provider, model, page):
+    await in_database(stored, provider, "sk-good-0123456789")
+    said = await fetched(boss, provider, page=page)
+
+    assert "It lists 3 models; 3 new: gpt-6-luna, gpt-7, text-embedding-3;" in said
+    assert "1 gone: m-1." in said
+    assert "New models are disabled until you enable them." in said
+
+    def read() -> dict[str, tuple[bool, Any, Any]]:
+        rows = ProviderModel.objects.filter(provider=provider)
+        fields = ("name", "enabled", "missing_since", "retires_on")
+        return {name: tuple(rest) for name, *rest in rows.values_list(*fields)}  # type: ignore[misc]
+
+    today = timezone.now().date()
+    assert await in_database(read) == {
+        "m-1": (True, today, None),
+        "gpt-6-luna": (False, None, None),
+        "gpt-7": (False, None, date(2027, 3, 1)),
+        "text-embedding-3": (False, None, None),
+    }
+    entry = await in_database(
+        lambda: LogEntry.objects.filter(change_message__startswith="Fetched").get()
+    )
+    assert "3 new" in entry.change_message
+
+
+async def test_what_is_known_stays_as_the_operator_has_it(boss, provider):
+    def prepare() -> None:
+        ProviderModel.objects.all().delete()
+        stored(provider, "sk-good-0123456789")
+        yesterday = timezone.now().date() - timedelta(days=1)
+        ProviderModel.objects.create(
+            provider=provider, name="gpt-7", label="Ours", missing_since=yesterday
+        )
+        Provider.objects.filter(pk=provider.pk).update(default_model="gpt-6-luna")
+
+    await in_database(prepare)
+    said = await fetched(boss, provider)
+
+    assert "1 back: gpt-7" in said
+    rows = {
+        row.name: row
+        for row in await in_database(lambda: [*ProviderModel.objects.all()])
+    }
+    assert (rows["gpt-7"].label, rows["gpt-7"].missing_since) == ("Ours", None)
+    assert rows["gpt-7"].enabled
+    # What requests without a model mean is not refused.
+    assert rows["gpt-6-luna"].enabled
+    assert "nothing has changed" in await fetched(boss, provider)
+
+
+@pytest.mark.parametrize(
+    ("key", "word"),
+    [
+        ("sk-bad-0123456789", "The provider refused the API key (401 "),
+        ("", "Enter a key first."),
+    ],
+)
+async def test_why_nothing_was_fetched_is_told(boss, provider, model, key, word):
+    if key:
+        await in_database(stored, provider, key)
+    said = await fetched(boss, provider)
+    assert word in said
+    assert "sk-bad" not in said
+    assert await in_database(ProviderModel.objects.count) == 1
+
+
+def test_a_provider_without_an_address_is_not_asked(provider):
+    provider.name, provider.base_url = "mine", ""
+    assert fetching.fetch_models(provider).text == "Enter its base URL first."
+
+
+async def test_a_list_of_too_many_changes_nothing(boss, provider, model, monkeypatch):
+    monkeypatch.setattr(fetching, "MAX_MODELS", 2)
+    await in_database(stored, provider, "sk-good-0123456789")
+    assert "It lists 3 models, which are too many." in await fetched(boss, provider)
+    assert await in_database(ProviderModel.objects.count) == 1
+    assert listing.MAX_MODELS > 2
+
+
+def test_the_embedded_server_has_its_one_model(boss):
+    row = Provider.objects.create(
+        name="own", label="Own", protocol="openai", embedded=True, needs_key=False
+    )
+    said = fetching.fetch_models(row)
+    assert said.text.startswith("It lists 1 model; 1 new: SmolLM2-135M-Instruct.")
+
+
+def test_at_most_three_are_fetched_at_once(boss, provider):
+    for number in range(3):
+        Provider.objects.create(name=f"p-{number}", label="P", protocol="openai")
+    data = {
+        "action": "fetch_models",
+        "_selected_action": list(Provider.objects.values_list("pk", flat=True)),
+    }
+    assert "Select at most three providers." in told(
+        boss.post(PROVIDERS, data, follow=True)
+    )
