@@ -18,6 +18,7 @@ from llmchat.providers.types import (
 
 # Checkpoints renew it; a worker that misses so many of them is dead.
 LEASE = timedelta(seconds=60)
+_DETAIL = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,8 @@ class Outcome:
 
     `usage` is what all attempts are billed for where the answer came from.
     `fell_back` says that the route's fallback was asked in the end; `before` is what
-    the route's own provider has billed until then.
+    the route's own provider has billed until then. `error_detail` is why it failed, for
+    operators: never what a provider has said, which may echo a key.
     """
 
     state: AnswerState
@@ -100,6 +102,7 @@ class Outcome:
     fell_back: bool = False
     before: Usage | None = None
     tool_calls: tuple[ToolCall, ...] = ()
+    error_detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,12 @@ class End:
     begun: Begun
     outcome: Outcome
     again: bool = False
+
+
+def detail(text: str) -> str:
+    """Return why an answer failed as its row holds it: one line of limited length."""
+    line = " ".join(storable(text).split())
+    return line if len(line) <= _DETAIL else f"{line[: _DETAIL - 1]}…"
 
 
 def storable(text: str) -> str:
