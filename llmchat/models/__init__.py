@@ -7,6 +7,7 @@ from llmchat.models.conversations import (
     Message,
     RunningStream,
 )
+from llmchat.models.day_totals import DayChange, DayTotal
 from llmchat.models.permissions import ProviderAccess
 from llmchat.models.providers import Provider, ProviderKey
 from llmchat.models.revision import Revision
@@ -16,6 +17,8 @@ __all__ = [
     "AnswerState",
     "Budget",
     "Conversation",
+    "DayChange",
+    "DayTotal",
     "Message",
     "Piece",
     "Provider",

@@ -91,6 +91,7 @@ class Conversation(models.Model):
             ),
             models.Index(fields=["user", "-updated_at"], name="conversation_recent"),
             models.Index(fields=["-updated_at"], name="conversation_updated"),
+            models.Index(fields=["-cost"], name="conversation_cost"),
         ]
 
     def __str__(self) -> str:
@@ -197,6 +198,17 @@ class Message(models.Model):
                 name="message_running",
             ),
             models.Index(fields=["-created_at"], name="message_created"),
+            # The few that operators look for.
+            models.Index(
+                fields=["-created_at"],
+                condition=Q(finish_reason="length"),
+                name="message_cut_off",
+            ),
+            models.Index(
+                fields=["-created_at"],
+                condition=Q(state__in=["error", "interrupted", "cancelled"]),
+                name="message_not_whole",
+            ),
             # Holds all that the usage is added up from, so that no text is read.
             models.Index(
                 fields=[
