@@ -72,7 +72,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     ]
     list_filter_submit = True
     list_fullwidth = True
-    list_per_page = 50
+    list_per_page = 30
     list_before_template = "admin/llmchat/conversation/searched.html"
     list_select_related = ["user"]
     show_facets = admin.ShowFacets.NEVER

@@ -54,6 +54,7 @@ class MessageAdmin(ReadOnly, ModelAdmin):
     ]
     list_filter_submit = True
     list_select_related = ["user"]
+    list_per_page = 30
     ordering = ["-created_at"]
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
@@ -64,7 +65,7 @@ class MessageAdmin(ReadOnly, ModelAdmin):
         """Add the download of the front page's figures."""
         view = self.admin_site.admin_view(self.export_usage)
         name = "llmchat_usage_csv"
-        return [path("usage/<int:days>.csv", view, name=name), *super().get_urls()]
+        return [path("usage/<int:days>/csv/", view, name=name), *super().get_urls()]
 
     def export_usage(self, request: HttpRequest, days: int) -> HttpResponse:
         """Download the figures that the front page shows."""

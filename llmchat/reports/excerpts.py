@@ -16,7 +16,7 @@ from llmchat.models import Message
 
 # As far into a message as the index of PostgreSQL sees.
 _READ = 100_000
-_BEFORE, _LENGTH = 60, 200
+_BEFORE, _LENGTH = 50, 160
 _MOST_WORDS = 20
 
 

@@ -93,6 +93,7 @@ def retired_models() -> Iterator[Notice]:
         Message.objects.filter(
             role=Message.Role.ASSISTANT,
             created_at__gte=timezone.now() - _RETIRED_WITHIN,
+            state=Message.State.ERROR,  # of which there is an index
             error_code="model_not_found",
         )
         .order_by()

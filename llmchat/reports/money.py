@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
 _SMALLEST = Decimal("0.0001")
 NOT_PRICED = "not priced"
@@ -17,5 +17,5 @@ def money(amount: Decimal | None) -> str:
     sign, size = ("-", -amount) if amount < 0 else ("", amount)
     if size < _SMALLEST / 2:
         return f"{sign}<$0.0001"
-    small = size.quantize(_SMALLEST)
+    small = size.quantize(_SMALLEST, ROUND_HALF_UP)
     return f"{sign}${small}" if small < 1 else f"{sign}${size:,.2f}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.models import BooleanField, ExpressionWrapper, F, Func, Q, QuerySet
 
@@ -23,8 +24,8 @@ MATCHES = 1000
 _TEXT = 1000
 # How many messages are scanned first, and how many matches there are enough: a word
 # in more than one of forty messages does not use the index.
-_LATEST = 4000
-_ENOUGH = 100
+_LATEST = 2000
+_ENOUGH = 50
 _UNINDEXED_CREATED_AT = (F("created_at") + timedelta(0)).desc()
 
 
@@ -76,11 +77,12 @@ def matching(
     """
     found = found or find(text, user_id=user_id)
     text = found.text
-    wanted = (
-        Q(pk__in=list(found.hits))
-        | Q(title__icontains=text)
-        | Q(user__username__iexact=text)
-    )
+    # Each is looked up once: a list is both counted and read.
+    titled = conversations.filter(title__icontains=text).order_by("-updated_at")
+    named = get_user_model().objects.filter(username__iexact=text)
+    wanted = Q(pk__in=[*found.hits, *titled.values_list("pk", flat=True)[:MATCHES]])
+    if users := list(named.values_list("pk", flat=True)):
+        wanted |= Q(user__in=users)
     if ident := as_id(text):
         wanted |= Q(pk=ident) | Q(pk__in=_conversations_of(ident))
     return conversations.filter(wanted)

@@ -21,6 +21,7 @@ _TIMES = 5
 
 def pages() -> Iterator[tuple[str, str]]:
     """Yield the name and the address of each page; the database is filled."""
+    from llmchat.admin.conversations import ConversationAdmin
     from llmchat.models import Conversation, Message
     from tests.support.many import COMMON, RARE
 
@@ -30,12 +31,13 @@ def pages() -> Iterator[tuple[str, str]]:
     row = Conversation.objects.order_by("-updated_at")[100]
     answer = Message.objects.filter(conversation=row, role="assistant").first()
     assert answer is not None
+    last = Conversation.objects.count() // ConversationAdmin.list_per_page
     today = datetime.now(UTC).date()
     since = f"created_at_from={today - timedelta(days=89)}&created_at_to={today}"
     for days in (1, 7, 30, 90):
         yield f"front page, {days} days", f"/admin/?days={days}"
     yield "conversations", conversations
-    yield "conversations, last page", f"{conversations}?p=1000"
+    yield "conversations, last page", f"{conversations}?p={last}"
     yield "conversations of a user", f"{conversations}?user__id__exact={row.user_id}"
     yield "conversations of a provider", f"{conversations}?provider=claude"
     for outcome in ("length", "failed", "interrupted", "cancelled"):
