@@ -112,11 +112,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="message",
-            index=models.Index(condition=Q(("finish_reason", "length")), fields=["-created_at"], name="message_cut_off"),
+            index=models.Index(condition=Q(("finish_reason__in", ["", "stop"]), _negated=True), fields=["finish_reason", "-created_at"], name="message_cut_off"),
         ),
         migrations.AddIndex(
             model_name="message",
-            index=models.Index(condition=Q(("state__in", ["error", "interrupted", "cancelled"])), fields=["-created_at"], name="message_not_whole"),
+            index=models.Index(condition=Q(("state__in", ["error", "interrupted", "cancelled"])), fields=["state", "-created_at"], name="message_not_whole"),
         ),
         migrations.AddIndex(
             model_name="conversation",

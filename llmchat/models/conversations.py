@@ -200,12 +200,12 @@ class Message(models.Model):
             models.Index(fields=["-created_at"], name="message_created"),
             # The few that operators look for.
             models.Index(
-                fields=["-created_at"],
-                condition=Q(finish_reason="length"),
+                fields=["finish_reason", "-created_at"],
+                condition=~Q(finish_reason__in=["", "stop"]),
                 name="message_cut_off",
             ),
             models.Index(
-                fields=["-created_at"],
+                fields=["state", "-created_at"],
                 condition=Q(state__in=["error", "interrupted", "cancelled"]),
                 name="message_not_whole",
             ),
