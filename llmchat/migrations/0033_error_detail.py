@@ -107,6 +107,7 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(condition=Q(("kind", "day")), fields=["day"], name="day_total_known"),
                     models.Index(fields=["kind", "day"], name="day_total_kind"),
+                    models.Index(condition=Q(("kind", "user")), fields=["user_id", "day"], name="day_total_user"),
                 ],
             },
         ),

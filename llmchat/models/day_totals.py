@@ -42,6 +42,11 @@ class DayTotal(models.Model):
                 fields=["day"], condition=Q(kind="day"), name="day_total_known"
             ),
             models.Index(fields=["kind", "day"], name="day_total_kind"),
+            models.Index(
+                fields=["user_id", "day"],
+                condition=Q(kind="user"),
+                name="day_total_user",
+            ),
         ]
 
     def __str__(self) -> str:
