@@ -81,7 +81,9 @@ def matching(
     titled = conversations.filter(title__icontains=text).order_by("-updated_at")
     named = get_user_model().objects.filter(username__iexact=text)
     wanted = Q(pk__in=[*found.hits, *titled.values_list("pk", flat=True)[:MATCHES]])
-    if users := list(named.values_list("pk", flat=True)):
+    if user_id is not None:
+        wanted |= Q(user__username__iexact=text)
+    elif users := list(named.values_list("pk", flat=True)):
         wanted |= Q(user__in=users)
     if ident := as_id(text):
         wanted |= Q(pk=ident) | Q(pk__in=_conversations_of(ident))
