@@ -51,6 +51,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "llmchat.description": _API,
     "llmchat.routing": _API,
     "llmchat.urls": (*_API, "llmchat.description"),
+    "llmchat.templatetags": (*_MODELS, "llmchat.reports"),
     "llmchat.admin": (*_ANSWERS, "llmchat.reports", "accounts"),
     "llmchat.management": (*_ANSWERS, "llmchat.checks", "accounts"),
     "llmchat.apps": (*_ANSWERS, "llmchat.checks"),

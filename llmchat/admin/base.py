@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -13,7 +12,8 @@ from django.db.models import Model
 from django.http import HttpRequest
 
 from accounts.models import User
-from llmchat.models import AnswerState, Provider
+from llmchat.models import Provider
+from llmchat.reports.money import money
 
 if TYPE_CHECKING:
     _Options = options.ModelAdmin[Any]
@@ -24,14 +24,8 @@ else:  # Django's own classes take no parameters
     _ModelAdmin = options.ModelAdmin
     _Form = forms.ModelForm
 
-# Colours of the labels.
-STATE_LABELS = {
-    AnswerState.COMPLETE.label: "success",
-    AnswerState.STREAMING.label: "info",
-    AnswerState.CANCELLED.label: "warning",
-    AnswerState.ERROR.label: "danger",
-    AnswerState.INTERRUPTED.label: "danger",
-}
+# The one format of money in the admin.
+dollars = money
 
 
 class ReadOnly(_Options):
@@ -83,13 +77,6 @@ def number(text: str) -> int | None:
 def provider_choices() -> list[tuple[str, Any]]:
     """Return the choices of a filter by provider."""
     return list(Provider.objects.values_list("name", "label"))
-
-
-def dollars(cost: Decimal | None) -> str:
-    """Format a cost, with more digits for a small one."""
-    if cost is None:
-        return "–"
-    return f"${cost:,.2f}" if cost >= 1 or not cost else f"${cost:.4f}"
 
 
 def may_view_users(request: HttpRequest) -> bool:

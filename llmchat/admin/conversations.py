@@ -17,28 +17,34 @@ from django.http import (
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from accounts.deletion import summary
 from accounts.models import User
 from llmchat.admin.base import (
-    STATE_LABELS,
     ReadOnly,
     dollars,
     log,
     may_view_users,
     number,
 )
-from llmchat.admin.filters import DayFilter, ProviderFilter, UserFilter
+from llmchat.admin.filters import (
+    DayFilter,
+    HasOutcomeFilter,
+    ProviderFilter,
+    UserFilter,
+)
+from llmchat.admin.listed import PAGE, ConversationList, jump
 from llmchat.admin.look import ModelAdmin, action, display
 from llmchat.admin.running import may_stop, stop
 from llmchat.answers import stopping
 from llmchat.models import Conversation, Message
 from llmchat.models.workers import with_texts
 from llmchat.reports import exports, search
-
-_PAGE = 100
+from llmchat.reports.moments import moment
+from llmchat.reports.outcomes import LABELS, ended, outcome_of
 
 
 @admin.register(Conversation)
@@ -50,7 +56,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         "user",
         "provider",
         "model",
-        "state_label",
+        "outcome",
         "turns",
         "tokens",
         "dollars",
@@ -60,12 +66,14 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     list_filter = [
         ProviderFilter,
         ("state", ChoicesDropdownFilter),
+        HasOutcomeFilter,
         ("user", UserFilter),
         ("updated_at", DayFilter),
     ]
     list_filter_submit = True
     list_fullwidth = True
-    list_per_page = 50
+    list_per_page = 30
+    list_before_template = "admin/llmchat/conversation/searched.html"
     list_select_related = ["user"]
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
@@ -80,10 +88,20 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         """Show the first prompt, or the id where there is none."""
         return str(conversation)
 
-    @display(description=_("state"), label=STATE_LABELS, ordering="state")
-    def state_label(self, conversation: Conversation) -> str:
-        """Show the state of the latest answer with its colour."""
-        return str(conversation.get_state_display())
+    @display(description=_("latest answer"), label=LABELS, ordering="state")
+    def outcome(self, conversation: Any) -> str | None:
+        """Show how the latest answer ended, with its colour."""
+        if not conversation.state:
+            return None
+        return str(outcome_of(conversation.state, conversation.last_reason).label)
+
+    @admin.display(description=_("match"))
+    def found(self, conversation: Any) -> str:
+        """Show what was said around the words searched for, and link to it."""
+        if (hit := conversation.hit) is None:
+            return "–"
+        url = jump(conversation.pk, hit.message_id, hit.position)
+        return format_html('<a class="llm-found" href="{}">{}</a>', url, hit.html)
 
     @admin.display(
         description=_("tokens"), ordering=F("input_tokens") + F("output_tokens")
@@ -93,9 +111,9 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         return f"{conversation.input_tokens:,} → {conversation.output_tokens:,}"
 
     @admin.display(description=_("cost"), ordering="cost")
-    def dollars(self, conversation: Conversation) -> str:
+    def dollars(self, conversation: Any) -> str:
         """Show what the answers cost."""
-        return dollars(conversation.cost)
+        return dollars(conversation.shown_cost)
 
     @admin.display(description=_("turns"), ordering="turn_count")
     def turns(self, conversation: Conversation) -> int:
@@ -104,8 +122,8 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
 
     @admin.display(description=_("last activity"), ordering="updated_at")
     def last_activity(self, conversation: Conversation) -> str:
-        """Show the time of the last message, in UTC."""
-        return f"{conversation.updated_at:%Y-%m-%d %H:%M}"
+        """Show the time of the last message."""
+        return moment(conversation.updated_at)
 
     # --- Finding and reading -----------------------------------------------------
 
@@ -116,7 +134,20 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         if not search_term.strip():
             return queryset, False
         user_id = number(request.GET.get("user__id__exact", ""))
-        return search.matching(queryset, search_term, user_id=user_id), False
+        found = search.find(search_term, user_id=user_id)
+        request.llmchat_found = found  # type: ignore[attr-defined]
+        return search.matching(queryset, search_term, found=found), False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        """Return what reads a page of the list."""
+        return ConversationList
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """Add what was found to the results of a search."""
+        columns = list(super().get_list_display(request))
+        if request.GET.get("q", "").strip():
+            columns.insert(1, "found")
+        return columns
 
     def change_view(
         self,
@@ -129,7 +160,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         if request.method == "POST" and "_stop" in request.POST:
             return self._stop(request, object_id)
         response: HttpResponse = super().change_view(
-            request, object_id, form_url, (extra_context or {}) | {"chat_page": _PAGE}
+            request, object_id, form_url, (extra_context or {}) | {"chat_page": PAGE}
         )
         return response
 
@@ -138,16 +169,16 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     ) -> HttpResponse:
         """Add a page of messages to the context."""
         conversation: Conversation = context["original"]
-        last = max(0, conversation.message_count - 1) // _PAGE
+        last = max(0, conversation.message_count - 1) // PAGE
         part = min(number(request.GET.get("part", "")) or 0, last)
         rows = conversation.messages.filter(
-            position__gte=part * _PAGE, position__lt=(part + 1) * _PAGE
+            position__gte=part * PAGE, position__lt=(part + 1) * PAGE
         )
         context |= {
             "chat_messages": with_texts(list(rows.order_by("position"))),
             "chat_parts": range(last + 1),
             "chat_part": part,
-            "cost": dollars(conversation.cost),
+            **self._cost(conversation),
             "may_stop": may_stop(request),
             "may_view_users": may_view_users(request),
             "title": str(conversation),
@@ -157,6 +188,13 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
             request, context, *args, **kwargs
         )
         return response
+
+    def _cost(self, conversation: Conversation) -> dict[str, Any]:
+        """Return what the answers cost, and how many of them have no known price."""
+        answers = ended(conversation.messages.all()).order_by()
+        unpriced = answers.filter(cost=None).count()
+        is_priced = not unpriced or answers.filter(cost__isnull=False).exists()
+        return {"cost": conversation.cost if is_priced else None, "unpriced": unpriced}
 
     def _stop(self, request: HttpRequest, object_id: str) -> HttpResponse:
         if not may_stop(request):

@@ -15,6 +15,10 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import DropdownFilter
 
 from llmchat.admin.base import number, provider_choices
+from llmchat.models import Message
+from llmchat.providers.types import FinishReason
+from llmchat.reports.links import ENDED
+from llmchat.reports.outcomes import Outcome, answers, condition, ended
 
 if TYPE_CHECKING:
     _RangeDateFilter = FieldListFilter
@@ -85,3 +89,81 @@ class ProviderFilter(DropdownFilter):
         """Filter the list."""
         name = self.value()
         return queryset.filter(provider=name) if name else queryset
+
+
+class OutcomeFilter(DropdownFilter):
+    """By how an answer ended."""
+
+    title = _("outcome")
+    parameter_name = "outcome"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: ModelAdmin[Any]
+    ) -> list[tuple[str, Any]]:
+        """Return the outcomes to choose from."""
+        return [(ENDED, _("any answer that has ended")), *Outcome.choices]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Filter the list."""
+        return answers_of(queryset, self.value())
+
+
+class HasOutcomeFilter(OutcomeFilter):
+    """Conversations with an answer that ended otherwise than it should."""
+
+    title = _("has an answer that was")
+
+    def lookups(
+        self, request: HttpRequest, model_admin: ModelAdmin[Any]
+    ) -> list[tuple[str, Any]]:
+        """Return the outcomes to choose from."""
+        return [(one.value, one.label) for one in _UNUSUAL]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Filter the list."""
+        wanted = self.value()
+        if wanted not in _UNUSUAL:
+            return queryset
+        # The limit makes the database find them first, by their index.
+        latest = answers_of(Message.objects.order_by("-created_at"), wanted)[:_LATEST]
+        return queryset.filter(pk__in=latest.values("conversation"))
+
+
+# Of the answers that ended otherwise than they should.
+_LATEST = 10_000
+_UNUSUAL = [one for one in Outcome if one not in (Outcome.COMPLETE, Outcome.STREAMING)]
+
+
+class FinishReasonFilter(DropdownFilter):
+    """By the reason that was given for the end."""
+
+    title = _("finish reason")
+    parameter_name = "finish_reason"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: ModelAdmin[Any]
+    ) -> list[tuple[str, Any]]:
+        """Return the reasons to choose from."""
+        return [
+            (FinishReason.STOP.value, _("stop: it was complete")),
+            (FinishReason.LENGTH.value, _("length: it reached the token limit")),
+            (FinishReason.CONTENT_FILTER.value, _("content_filter: it was blocked")),
+            (FinishReason.TOOL_CALLS.value, _("tool_calls: it asked for tools")),
+            (FinishReason.OTHER.value, _("other: specific to its provider")),
+            ("cancelled", _("cancelled: its user stopped it")),
+            ("error", _("error: it failed or was interrupted")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Filter the list."""
+        reason = self.value()
+        return queryset.filter(finish_reason=reason) if reason else queryset
+
+
+def answers_of(rows: QuerySet[Message], outcome: str | None) -> QuerySet[Message]:
+    """Return the answers with this outcome; all messages where there is no such one."""
+    if outcome == ENDED:
+        return ended(rows)
+    if outcome not in Outcome.values:
+        return rows
+    return answers(rows).filter(condition(Outcome(outcome)))

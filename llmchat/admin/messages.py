@@ -7,15 +7,26 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
-from llmchat.admin.base import STATE_LABELS, ReadOnly, dollars
-from llmchat.admin.filters import DayFilter, ProviderFilter, UserFilter
+from llmchat.admin.base import ReadOnly, dollars
+from llmchat.admin.filters import (
+    DayFilter,
+    FinishReasonFilter,
+    OutcomeFilter,
+    ProviderFilter,
+    UserFilter,
+)
+from llmchat.admin.listed import jump
 from llmchat.admin.look import ModelAdmin, display
 from llmchat.models import Message
 from llmchat.models.workers import with_texts
-from llmchat.reports.unpriced import is_unpriced
+from llmchat.reports import usage, usage_csv
+from llmchat.reports.exports import CONTENT_TYPES
+from llmchat.reports.outcomes import LABELS, outcome_of
 
 
 @admin.register(Message)
@@ -26,7 +37,7 @@ class MessageAdmin(ReadOnly, ModelAdmin):
         "created_at",
         "user",
         "role",
-        "state_label",
+        "outcome",
         "provider",
         "model",
         "output_tokens",
@@ -35,17 +46,40 @@ class MessageAdmin(ReadOnly, ModelAdmin):
     ]
     list_filter = [
         ("role", ChoicesDropdownFilter),
-        ("state", ChoicesDropdownFilter),
+        OutcomeFilter,
+        FinishReasonFilter,
         ProviderFilter,
         ("user", UserFilter),
         ("created_at", DayFilter),
     ]
     list_filter_submit = True
     list_select_related = ["user"]
+    list_per_page = 30
     ordering = ["-created_at"]
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
     actions = None
+    readonly_fields = ["place"]
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the download of the front page's figures."""
+        view = self.admin_site.admin_view(self.export_usage)
+        name = "llmchat_usage_csv"
+        return [path("usage/<int:days>/csv/", view, name=name), *super().get_urls()]
+
+    def export_usage(self, request: HttpRequest, days: int) -> HttpResponse:
+        """Download the figures that the front page shows."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if days not in usage.RANGES:
+            return HttpResponse("No such range", status=404)
+        return HttpResponse(
+            "".join(usage_csv.lines(usage.recent(days))),
+            content_type=CONTENT_TYPES["csv"],
+            headers={
+                "Content-Disposition": f'attachment; filename="usage-{days}-days.csv"'
+            },
+        )
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -54,15 +88,29 @@ class MessageAdmin(ReadOnly, ModelAdmin):
         found = super().get_object(request, object_id, from_field)
         return with_texts([found])[0] if found is not None else None
 
-    @display(description=_("state"), label=STATE_LABELS, ordering="state")
-    def state_label(self, message: Message) -> str:
-        """Show the state with its colour."""
-        return str(Message.State(message.state).label)
+    @display(description=_("outcome"), label=LABELS)
+    def outcome(self, message: Message) -> str | None:
+        """Show how an answer ended, with its colour; a prompt has no end."""
+        if message.role != Message.Role.ASSISTANT:
+            return None
+        return str(outcome_of(message.state, message.finish_reason).label)
+
+    @admin.display(description=_("in its conversation"))
+    def place(self, message: Message) -> str:
+        """Link to the message among the others."""
+        return format_html(
+            '<a class="llm-link" href="{}">{}</a>',
+            jump(message.conversation_id, message.pk, message.position),
+            message.conversation,
+        )
 
     @admin.display(description=_("cost"), ordering="cost")
-    def dollars(self, message: Message) -> str:
-        """Show the cost of an answer, or that its model has no price."""
-        return "not priced" if is_unpriced(message) else dollars(message.cost)
+    def dollars(self, message: Message) -> str | None:
+        """Show the cost of an answer that has ended; nothing else has one."""
+        is_counted = message.role == Message.Role.ASSISTANT and message.provider
+        if not is_counted or message.state == Message.State.STREAMING:
+            return None
+        return dollars(message.cost)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Forbid it: messages are deleted with their conversation."""

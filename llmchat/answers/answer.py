@@ -165,7 +165,9 @@ async def _write(turn: Turn, stream: LiveStream) -> None:
     end: End = Failed(turn.session_id, refusal("internal_error"))
     try:
         begun = await _begin(turn, stream)
-        log_fields.add(messageId=str(begun.message_id))
+        log_fields.add(
+            conversationId=str(begun.conversation_id), messageId=str(begun.message_id)
+        )
         calls.turn_stored(span, begun)
         stream.start(begun, _started(turn, begun))
         generation = Generation(turn, begun, stream, span=span)

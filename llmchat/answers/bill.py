@@ -25,12 +25,12 @@ class Bill:
     is_counted: bool = False
     lines: list[tuple[Route, Usage]] = field(default_factory=list)
 
-    def of(self, route: Route) -> Usage | None:
+    def of(self, route: Route | None) -> Usage | None:
         """Return what all attempts there are billed for, None: nothing is known."""
         lines = self.lines_of(route)
         return reduce(add, lines) if lines else None
 
-    def lines_of(self, route: Route) -> tuple[Usage, ...]:
+    def lines_of(self, route: Route | None) -> tuple[Usage, ...]:
         """Return what each attempt there is billed for, in order."""
         return tuple(usage for billed, usage in self.lines if billed is route)
 

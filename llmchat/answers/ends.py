@@ -171,5 +171,6 @@ def _unstored(outcome: Outcome) -> Outcome:
         state=AnswerState.ERROR,
         finish_reason="error",
         error_code="database_unavailable",
+        error_detail="The whole answer was there, but could not be stored in time.",
         tool_calls=(),
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from llmchat.access.catalogue import Route
-from llmchat.answers import calls, runtime
+from llmchat.answers import asking, calls, runtime
 from llmchat.answers.bill import Bill
 from llmchat.answers.live_stream import LiveStream
 from llmchat.books.turn import Begun, Outcome, Turn
@@ -32,7 +32,6 @@ from llmchat.providers.types import (
     Chat,
     Finished,
     Key,
-    Provider,
     Timeouts,
     Usage,
 )
@@ -61,12 +60,14 @@ class Generation:
 
     `failure` is why the answer is not whole; None where it is, or was cancelled.
     `answerer` is who the provider asked last says has answered.
+    `reasons` are why, for operators: a provider's failure and then its fallback's.
     """
 
     turn: Turn
     begun: Begun
     stream: LiveStream
     failure: ChatError | None = None
+    reasons: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     bill: Bill = field(default_factory=Bill)
     fell_back: bool = False
@@ -93,10 +94,13 @@ class Generation:
             stream.cancelled = True
         except ProviderError as exc:
             logger.warning("%s failed: %s", self.route.provider.name, exc)
+            self.reasons.append(f"{self.route.provider.name}: {exc}")
             error = from_provider(exc)
-        except Exception:
+        except Exception as exc:
             # Whatever it is, the client gets an end.
             logger.exception("a stream of %s broke", name)
+            # What it says may hold anything.
+            self.reasons.append(f"{type(exc).__name__}; its traceback is in the log")
             error = refusal("internal_error")
         finally:
             stream.ask_ends()
@@ -142,7 +146,7 @@ class Generation:
                     if stream.lags:
                         await stream.caught_up()
         finally:
-            await _close(batches)
+            await asking.close(batches)
         if finished is None:
             raise RuntimeError("a provider's stream ended without its end")
         return finished
@@ -152,7 +156,7 @@ class Generation:
 
         Raises: ProviderError.
         """
-        provider = await _reachable(self.route)
+        provider = await asking.reachable(self.route)
         return runtime.get().client.stream_chat_batches(
             provider,
             self.route.keys,
@@ -203,6 +207,7 @@ class Generation:
             raise exc
         name = self.begun.route.provider.name
         logger.warning("%s failed, its fallback is asked: %s", name, exc)
+        self.reasons.append(f"{name}: {exc}")
 
     def _may_fall_back(self, exc: ProviderError) -> bool:
         if self.fell_back or self.begun.route.fallback is None:
@@ -260,9 +265,15 @@ class Generation:
         code = error.code if error is not None else ""
         return self._outcome(state, reason, code, self._model)
 
+    @property
+    def _why(self) -> str:
+        """Why it is not whole, for operators."""
+        return "; ".join(self.reasons) or (self.failure.text if self.failure else "")
+
     def _outcome(
         self, state: AnswerState, reason: str, error_code: str, model: str
     ) -> Outcome:
+        first = self.begun.route if self.fell_back else None
         return Outcome(
             state=state,
             text=self.stream.text,
@@ -271,33 +282,13 @@ class Generation:
             model=model,
             finish_reason=reason,
             error_code=error_code,
+            error_detail=self._why if error_code else "",
             attempts=max(1, self.attempts),
             first_token_at=self.stream.first_token_at,
             refused=self.refused,
             fell_back=self.fell_back,
-            before=self.bill.of(self.begun.route) if self.fell_back else None,
+            before=self.bill.of(first),
             answerer=self.answerer,
             lines=self.bill.lines_of(self.route),
-            lines_before=(
-                self.bill.lines_of(self.begun.route) if self.fell_back else ()
-            ),
+            lines_before=self.bill.lines_of(first),
         )
-
-
-async def _close(batches: AsyncGenerator[Batch, None]) -> None:
-    try:
-        await batches.aclose()
-    except Exception:
-        # The answer has its end all the same.
-        logger.exception("a provider's stream did not close")
-
-
-async def _reachable(route: Route) -> Provider:
-    """Return the provider with its address, starting the model on this machine.
-
-    Raises: ProviderError.
-    """
-    if not route.embedded:
-        return route.provider
-    base_url = await runtime.get().local_model.base_url()
-    return route.at(base_url)

@@ -17,7 +17,7 @@ from llmchat.books.conversations import extended_hash, stored_hash
 from llmchat.books.extra import extra_of_answer
 from llmchat.books.facts import Facts, Stored
 from llmchat.books.sql import Columns
-from llmchat.books.turn import Begun, End, Outcome, storable
+from llmchat.books.turn import Begun, End, Outcome, detail, storable
 from llmchat.models import Conversation, Message
 from llmchat.providers.types import Usage
 
@@ -32,6 +32,7 @@ _ENDED = Columns(
         "model",
         "finish_reason",
         "error_code",
+        "error_detail",
         "input_tokens",
         "output_tokens",
         "reasoning_tokens",
@@ -48,7 +49,9 @@ _ENDED = Columns(
         "id",
     ],
 )
-_AMENDED = Columns(Message, ["state", "extra", "finish_reason", "error_code", "id"])
+_AMENDED = Columns(
+    Message, ["state", "extra", "finish_reason", "error_code", "error_detail", "id"]
+)
 
 
 @dataclass(slots=True)
@@ -154,6 +157,7 @@ def _amend(facts: Facts, ended: Ended, conversation: Conversation, end: End) -> 
             "extra": extra_of_answer(outcome.tool_calls),
             "finish_reason": outcome.finish_reason,
             "error_code": outcome.error_code,
+            "error_detail": detail(outcome.error_detail),
         }
     )
     ended.rehash.add(conversation.pk)
@@ -193,6 +197,7 @@ def reduced(begun: Begun, outcome: Outcome) -> Outcome:
         model=begun.model,
         finish_reason="error",
         error_code="internal_error",
+        error_detail="The database did not take the answer as it was.",
         first_token_at=outcome.first_token_at,
         refused=outcome.refused,
         fell_back=outcome.fell_back,
@@ -213,6 +218,7 @@ def _row(facts: Facts, end: End, usage: Usage, cost: Decimal | None) -> dict[str
         "model": outcome.model,
         "finish_reason": outcome.finish_reason,
         "error_code": outcome.error_code,
+        "error_detail": detail(outcome.error_detail),
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
         "reasoning_tokens": usage.reasoning_tokens,

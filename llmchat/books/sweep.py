@@ -14,7 +14,7 @@ from django.utils import timezone
 from llmchat.access import budgets
 from llmchat.books import leases, pieces, totals
 from llmchat.books.conversations import stored_hash
-from llmchat.books.turn import LEASE
+from llmchat.books.turn import LEASE, detail
 from llmchat.books.workers import worker_id
 from llmchat.models import Conversation, Message
 from llmchat.models.revision import ensure_revision
@@ -90,7 +90,7 @@ def _interrupt(row: _Running) -> int:
         conversation = conversations.filter(pk=row.conversation_id).first()
         if row.worker != worker_id() and _lives_after_all(row.worker):
             return 0
-        changed = _mark(row.id)
+        changed = _mark(row)
         if changed:
             budgets.release([row.id])
             pieces.delete([row.id])
@@ -106,11 +106,13 @@ def _lives_after_all(worker: str) -> bool:
     return leases.is_alive(worker, lease_until, timezone.now())
 
 
-def _mark(ident: UUID) -> int:
+def _mark(row: _Running) -> int:
     """Store what is known of an answer whose worker has died."""
+    ident = row.id
     fields = {
         "state": _State.INTERRUPTED,
         "error_code": "interrupted",
+        "error_detail": detail(f"Its worker {row.worker or '(unknown)'} is gone."),
         "finished_at": timezone.now(),
     }
     if text := texts_of([ident]).get(ident):

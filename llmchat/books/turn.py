@@ -22,6 +22,7 @@ from llmchat.providers.types import (
 
 # Checkpoints renew it; a worker that misses so many of them is dead.
 LEASE = timedelta(seconds=60)
+_DETAIL = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,8 @@ class Outcome:
     the route's own provider has billed until then. `lines` and `lines_before` are the
     same by attempt, in order: each is a request with a price of its own. `model` is a
     name, of the asked model where the provider says none; `answerer` holds what it
-    says alone.
+    says alone. `error_detail` is why it failed, for operators: never what a provider
+    has said, which may echo a key.
     """
 
     state: AnswerState
@@ -111,6 +113,7 @@ class Outcome:
     tool_calls: tuple[ToolCall, ...] = ()
     lines: tuple[Usage, ...] = ()
     lines_before: tuple[Usage, ...] = ()
+    error_detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,12 @@ class End:
     begun: Begun
     outcome: Outcome
     again: bool = False
+
+
+def detail(text: str) -> str:
+    """Return why an answer failed as its row holds it: one line of limited length."""
+    line = " ".join(storable(text).split())
+    return line if len(line) <= _DETAIL else f"{line[: _DETAIL - 1]}…"
 
 
 def storable(text: str) -> str:

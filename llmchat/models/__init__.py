@@ -8,6 +8,7 @@ from llmchat.models.conversations import (
     Message,
     RunningStream,
 )
+from llmchat.models.day_totals import DayChange, DayTotal
 from llmchat.models.permissions import ProviderAccess
 from llmchat.models.providers import Provider, ProviderKey
 from llmchat.models.revision import Revision
@@ -17,6 +18,8 @@ __all__ = [
     "AnswerState",
     "Budget",
     "Conversation",
+    "DayChange",
+    "DayTotal",
     "Message",
     "Piece",
     "Price",

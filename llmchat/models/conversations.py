@@ -91,6 +91,7 @@ class Conversation(models.Model):
             ),
             models.Index(fields=["user", "-updated_at"], name="conversation_recent"),
             models.Index(fields=["-updated_at"], name="conversation_updated"),
+            models.Index(fields=["-cost"], name="conversation_cost"),
         ]
 
     def __str__(self) -> str:
@@ -150,6 +151,13 @@ class Message(models.Model):
     model = models.CharField(max_length=128, blank=True)
     finish_reason = models.CharField(max_length=32, blank=True)
     error_code = models.CharField(max_length=64, blank=True)
+    error_detail = models.CharField(
+        max_length=300,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Why it failed, for operators."),
+    )
     input_tokens = models.PositiveIntegerField(null=True, blank=True)
     output_tokens = models.PositiveIntegerField(null=True, blank=True)
     reasoning_tokens = models.PositiveIntegerField(
@@ -229,6 +237,17 @@ class Message(models.Model):
                 fields=["price"],
                 condition=Q(price__isnull=False),
                 name="message_price",
+            ),
+            # The few that operators look for.
+            models.Index(
+                fields=["finish_reason", "-created_at"],
+                condition=~Q(finish_reason__in=["", "stop"]),
+                name="message_cut_off",
+            ),
+            models.Index(
+                fields=["state", "-created_at"],
+                condition=Q(state__in=["error", "interrupted", "cancelled"]),
+                name="message_not_whole",
             ),
             # Holds all that the usage is added up from, so that no text is read.
             models.Index(

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
+from django.utils.text import capfirst
 
-from llmchat.models import Message, Provider, ProviderKey
-from llmchat.models.encryption import EncryptionError
-from llmchat.reports import unpriced, usage
+from llmchat.models import Message
+from llmchat.reports import failing, links, times, usage
+from llmchat.reports.money import NOT_PRICED, money
+from llmchat.reports.outcomes import Outcome
 from llmchat.reports.usage import Total, UsageReport
 
 # A palette that is safe for colour blindness.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 _OTHER = "other"
-_RETIRED_WITHIN = timedelta(days=7)
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """A problem for operators, and the page that solves it."""
-
-    text: str
-    url: str
 
 
 def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -36,78 +27,109 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     context["title"] = "Usage"
     user = request.user
     context["notices"] = [
-        *(failing_keys() if user.has_perm("llmchat.view_providerkey") else ()),
-        *(retired_models() if user.has_perm("llmchat.view_provider") else ()),
-        *(unpriced_models() if user.has_perm("llmchat.view_message") else ()),
-        *(open_providers() if user.has_perm("llmchat.view_provideraccess") else ()),
+        *(failing.keys() if user.has_perm("llmchat.view_providerkey") else ()),
+        *(failing.providers() if user.has_perm("llmchat.view_message") else ()),
+        *(failing.retired_models() if user.has_perm("llmchat.view_provider") else ()),
+        *(
+            failing.open_providers()
+            if user.has_perm("llmchat.view_provideraccess")
+            else ()
+        ),
+        *(failing.unpriced_models() if user.has_perm("llmchat.view_message") else ()),
     ]
     if user.has_perm("llmchat.view_message"):
-        recent = usage.recent()
+        recent = usage.recent(days_of(request))
         context |= {
             "usage": recent,
-            "usage_days": usage.DAYS,
-            "streaming_now": Message.objects.filter(
-                state=Message.State.STREAMING
-            ).count(),
+            "figures": list(_figures(recent, user)),
+            "ranges": [(days, _range_name(days)) for days in usage.RANGES],
+            "usage_days": len(recent.days),
+            "sample": times.SAMPLE,
+            "tables": list(_tables(recent, user)),
             "tokens_chart": json.dumps(chart(recent, lambda total: total.tokens)),
-            "cost_chart": json.dumps(chart(recent, lambda total: float(total.cost))),
+            "cost_chart": json.dumps(
+                chart(recent, lambda total: round(float(total.cost or 0), 4))
+            ),
             "legend": list(zip(_names(recent), _COLOURS, strict=False)),
         }
     return context
 
 
-def failing_keys() -> Iterator[Notice]:
-    """Yield the keys that a provider rejected or that cannot be decrypted."""
-    for key in ProviderKey.objects.filter(enabled=True).select_related("provider"):
-        if problem := _problem(key):
-            url = reverse("admin:llmchat_providerkey_change", args=[key.pk])
-            yield Notice(f"{key.provider.label}: the key {key} {problem}", url)
+def days_of(request: HttpRequest) -> int:
+    """Return the days that a request asks for, of those that there are."""
+    wanted = request.GET.get("days", "")
+    offered = {str(days): days for days in usage.RANGES}
+    return offered.get(wanted, usage.DAYS)
 
 
-def _problem(key: ProviderKey) -> str:
-    try:
-        key.value()
-    except EncryptionError:
-        return "cannot be decrypted with LLMCHAT_ENCRYPTION_KEYS."
-    if key.last_error:
-        return f"was refused ({key.last_error})."
-    return ""
+def _range_name(days: int) -> str:
+    return "Today" if days == 1 else f"{days} days"
 
 
-def retired_models() -> Iterator[Notice]:
-    """Yield the default models that a provider no longer offers."""
-    refused = set(
-        Message.objects.filter(
-            role=Message.Role.ASSISTANT,
-            created_at__gte=timezone.now() - _RETIRED_WITHIN,
-            error_code="model_not_found",
-        )
-        .order_by()
-        .values_list("provider", "model")
-        .distinct()
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number at the top of the page, what it is a part of, and where it leads."""
+
+    name: str
+    value: str
+    note: str = ""
+    url: str = ""
+
+
+def _figures(recent: UsageReport, user: Any) -> Iterator[Figure]:
+    total, days = recent.total, recent.days
+    running = Message.objects.filter(state=Message.State.STREAMING).count()
+    yield Figure(
+        "Answers",
+        f"{total.answers:,}",
+        f"{total.tokens:,} tokens",
+        links.messages(days),
     )
-    for provider in Provider.objects.filter(enabled=True):
-        if (provider.name, provider.default_model) in refused:
-            url = reverse("admin:llmchat_provider_change", args=[provider.pk])
-            model = provider.default_model
-            yield Notice(
-                f"{provider.label}: it does not offer the default model {model}.", url
-            )
+    unpriced = links.messages(days, cost__isnull="True") if total.unpriced else ""
+    yield Figure(
+        "Cost",
+        money(total.cost),
+        f"{total.unpriced:,} answers {NOT_PRICED}" if total.unpriced else "",
+        unpriced,
+    )
+    for outcome, count in (
+        (Outcome.FAILED, total.failures),
+        (Outcome.INTERRUPTED, total.interrupted),
+        (Outcome.LENGTH, total.cut_off),
+    ):
+        share = f"{100 * count / total.answers:.1f}% of answers" if count else ""
+        url = links.messages(days, outcome)
+        yield Figure(capfirst(str(outcome.label)), f"{count:,}", share, url)
+    may_watch = user.has_perm("llmchat.view_runningstream")
+    streams = reverse("admin:llmchat_runningstream_changelist") if may_watch else ""
+    yield Figure("Streaming now", f"{running:,}", "", streams)
 
 
-def unpriced_models() -> Iterator[Notice]:
-    """Yield the models whose answers of this month are not priced."""
-    return (Notice(text, url) for text, url in unpriced.notices())
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Totals of providers, models, users or conversations, each with its link."""
+
+    title: str
+    rows: list[tuple[Total, str]]
+    failures: bool = False
 
 
-def open_providers() -> Iterator[Notice]:
-    """Yield the providers that everyone may use although they have groups.
+def _tables(recent: UsageReport, user: Any) -> Iterator[Table]:
+    def linked(totals: Sequence[Total], name: str) -> list[tuple[Total, str]]:
+        days = recent.days
+        return [(one, links.messages(days, **{name: one.key})) for one in totals]
 
-    The admin rejects this, but a dump of an older version can restore it.
-    """
-    for provider in Provider.objects.exclude(access=None).filter(restricted=False):
-        url = reverse("admin:llmchat_provider_change", args=[provider.pk])
-        yield Notice(f"{provider.label}: everyone may use it, despite its groups.", url)
+    yield Table("Top users by cost", linked(recent.by_user, "user__id__exact"))
+    may_read = user.has_perm("llmchat.view_conversation")
+    yield Table(
+        "Top conversations by cost",
+        [
+            (one, links.conversation(one.key) if may_read else "")
+            for one in recent.by_conversation
+        ],
+    )
+    yield Table("Providers", linked(recent.by_provider, "provider"), failures=True)
+    yield Table("Models", linked(recent.by_model, "model"), failures=True)
 
 
 def _names(recent: UsageReport) -> list[str]:

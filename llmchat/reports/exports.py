@@ -133,11 +133,11 @@ def _json_pieces(
 
 
 def _csv_pieces(conversations: QuerySet[Conversation]) -> Iterator[str]:
-    yield "\ufeff" + _csv(("conversation", "title", "user", *_MESSAGE_FIELDS))
+    yield "\ufeff" + csv_line(("conversation", "title", "user", *_MESSAGE_FIELDS))
     for conversation, messages in _each(conversations):
         head = (conversation.pk, conversation.title, conversation.user.get_username())
         for message in messages:
-            yield _csv((*head, *message.values()))
+            yield csv_line((*head, *message.values()))
 
 
 def _each(
@@ -191,7 +191,8 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=_text)
 
 
-def _csv(cells: Iterable[object]) -> str:
+def csv_line(cells: Iterable[object]) -> str:
+    """Return a line of CSV, with what a spreadsheet takes for formulas escaped."""
     line = io.StringIO()
     csv.writer(line).writerow([_cell(cell) for cell in cells])
     return line.getvalue()

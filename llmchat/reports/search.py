@@ -8,9 +8,11 @@ messages are scanned first and the index is used only if they hold too few match
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.models import BooleanField, ExpressionWrapper, F, Func, Q, QuerySet
 
@@ -22,44 +24,82 @@ MATCHES = 1000
 _TEXT = 1000
 # How many messages are scanned first, and how many matches there are enough: a word
 # in more than one of forty messages does not use the index.
-_LATEST = 4000
-_ENOUGH = 100
+_LATEST = 2000
+_ENOUGH = 50
 _UNINDEXED_CREATED_AT = (F("created_at") + timedelta(0)).desc()
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search has found, and how far it has looked.
+
+    `hits` are the conversations in which the text was said, each with the latest
+    message that says it. `limit` says in a sentence what was left out, "" for nothing.
+    """
+
+    text: str
+    hits: dict[UUID, UUID]
+    limit: str = ""
+
+
+def find(text: str, *, user_id: int | None = None) -> Found:
+    """Search the messages that are not replaced, as far as the limits allow.
+
+    `user_id` limits the messages to those of one user.
+    """
+    limits = []
+    if len(text) > _TEXT:
+        limits.append(f"Only the first {_TEXT:,} characters were searched for.")
+    text = " ".join(text[:_TEXT].replace("\0", " ").split())
+    messages = Message.objects.filter(replaced_by__isnull=True).order_by("-created_at")
+    if user_id is not None:
+        messages = messages.filter(user_id=user_id)
+    if connection.vendor != "postgresql":
+        hits, limit = _said(messages, text)
+    else:
+        hits, limit = _said_in_postgresql(messages, text)
+    # The latest message of each conversation comes first.
+    latest = dict(reversed(hits))
+    return Found(text, latest, " ".join([*limits, *([limit] if limit else [])]))
+
+
 def matching(
-    conversations: QuerySet[Conversation], text: str, *, user_id: int | None = None
+    conversations: QuerySet[Conversation],
+    text: str,
+    *,
+    user_id: int | None = None,
+    found: Found | None = None,
 ) -> QuerySet[Conversation]:
     """Return those of `conversations` that match `text`.
 
-    The text is searched in messages that are not replaced and in titles, and compared
-    with usernames and with ids of conversations and messages. `user_id` limits the
-    messages to those of one user.
+    The text is searched in messages and in titles, and compared with usernames and
+    with ids of conversations and messages. `found` is what `find` has returned for it.
     """
-    text = " ".join(text[:_TEXT].replace("\0", " ").split())
-    wanted = (
-        Q(pk__in=_said(text, user_id))
-        | Q(title__icontains=text)
-        | Q(user__username__iexact=text)
-    )
+    found = found or find(text, user_id=user_id)
+    text = found.text
+    # Each is looked up once: a list is both counted and read.
+    titled = conversations.filter(title__icontains=text).order_by("-updated_at")
+    named = get_user_model().objects.filter(username__iexact=text)
+    wanted = Q(pk__in=[*found.hits, *titled.values_list("pk", flat=True)[:MATCHES]])
+    if user_id is not None:
+        wanted |= Q(user__username__iexact=text)
+    elif users := list(named.values_list("pk", flat=True)):
+        wanted |= Q(user__in=users)
     if ident := as_id(text):
         wanted |= Q(pk=ident) | Q(pk__in=_conversations_of(ident))
     return conversations.filter(wanted)
 
 
-def _said(text: str, user_id: int | None) -> list[UUID]:
-    messages = Message.objects.filter(replaced_by__isnull=True).order_by("-created_at")
-    if user_id is not None:
-        messages = messages.filter(user_id=user_id)
-    if connection.vendor != "postgresql":
-        found = messages.filter(content__icontains=text)
-        latest = list(found.values_list("conversation_id", flat=True)[:MATCHES])
-    else:
-        latest = _said_in_postgresql(messages, text)
-    return list(dict.fromkeys(latest))
+_Hits = list[tuple[UUID, UUID]]
 
 
-def _said_in_postgresql(messages: QuerySet[Message], text: str) -> list[UUID]:
+def _said(messages: QuerySet[Message], text: str) -> tuple[_Hits, str]:
+    found = messages.filter(content__icontains=text)
+    hits = list(found.values_list("conversation_id", "pk")[: MATCHES + 1])
+    return hits[:MATCHES], _matches(len(hits))
+
+
+def _said_in_postgresql(messages: QuerySet[Message], text: str) -> tuple[_Hits, str]:
     from django.contrib.postgres.search import SearchQuery, SearchVectorField
 
     document = Func(
@@ -70,14 +110,25 @@ def _said_in_postgresql(messages: QuerySet[Message], text: str) -> list[UUID]:
     query = SearchQuery(text, config="simple", search_type="websearch")
     ended = messages.exclude(state=Message.State.STREAMING).annotate(document=document)
     is_hit = ExpressionWrapper(Q(document=query), output_field=BooleanField())
-    judged = ended.values_list("conversation_id", is_hit)[:_LATEST]
-    latest = [conversation_id for conversation_id, hit in judged if hit]
-    if len(latest) < min(MATCHES, _ENOUGH):
-        # With a plain order the planner, which knows nothing of words, would scan all
-        # messages from the latest on.
-        found = ended.filter(document=query).order_by(_UNINDEXED_CREATED_AT)
-        latest = list(found.values_list("conversation_id", flat=True)[:MATCHES])
-    return latest[:MATCHES]
+    judged = list(ended.values_list("conversation_id", "pk", is_hit)[:_LATEST])
+    latest = [(conversation, pk) for conversation, pk, hit in judged if hit]
+    if len(latest) >= min(MATCHES, _ENOUGH):
+        if len(judged) < _LATEST:
+            return latest[:MATCHES], _matches(len(latest))
+        return latest[:MATCHES], (
+            f"Many messages match: only the latest {_LATEST:,} messages were searched."
+        )
+    # With a plain order the planner, which knows nothing of words, would scan all
+    # messages from the latest on.
+    found = ended.filter(document=query).order_by(_UNINDEXED_CREATED_AT)
+    hits = list(found.values_list("conversation_id", "pk")[: MATCHES + 1])
+    return hits[:MATCHES], _matches(len(hits))
+
+
+def _matches(count: int) -> str:
+    if count <= MATCHES:
+        return ""
+    return f"Many messages match: only the latest {MATCHES:,} of them were considered."
 
 
 def _conversations_of(message_id: UUID) -> list[UUID]:

@@ -19,14 +19,6 @@ _CACHE_KEY = "llmchat:unpriced:1"
 _MODELS = 5
 
 
-def is_unpriced(message: Message) -> bool:
-    """Return whether a message is an answer that was billed at an unknown price."""
-    is_answer = message.role == Message.Role.ASSISTANT and bool(message.provider)
-    has_ended = message.state != Message.State.STREAMING
-    used = message.input_tokens or message.output_tokens
-    return is_answer and has_ended and message.cost is None and bool(used)
-
-
 def notices() -> list[tuple[str, str]]:
     """Return the models whose answers of this month are not priced, at most five.
 

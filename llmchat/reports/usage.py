@@ -1,45 +1,56 @@
 """Usage of the last days: tokens, cost, times, failures.
 
-A few aggregates over the index `message_usage`, which read no text. The result is
-cached for a minute, so a busy front page does not load the database.
+The days are those of UTC, and today is the last of them. All figures of a report are of
+the same answers: those that began on these days and have ended. They are cached for a
+minute, so a busy front page does not load the database.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TypeVar
 
+from django.contrib.auth import get_user_model
 from django.core.cache import cache
-from django.db.models import Count, Q, QuerySet, Sum
-from django.db.models.functions import Coalesce, TruncDate
-from django.utils import timezone
 
-from llmchat.models import Message
+from llmchat.models.budgets import today
+from llmchat.reports import day_totals
+from llmchat.reports.day_totals import Group, Sums
+from llmchat.reports.outcomes import Outcome, outcome_of
+from llmchat.reports.times import Times, times
+from llmchat.reports.top_conversations import Dear, top_conversations
 
+RANGES = (1, 7, 30, 90)
 DAYS = 30
 _KEPT_S = 60
-_CACHE_KEY = "llmchat:usage:2"
-_USERS = 10
+_CACHE_KEY = "llmchat:usage:3"
+_TOP = 10
 _MODELS = 20
-# Times are measured over this many of the latest answers.
-_SAMPLE = 5000
-_State = Message.State
-_FAILED = (_State.ERROR, _State.INTERRUPTED)
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """Sums over the answers of one provider, model or user."""
+    """Sums over the answers of one provider, model, user or conversation.
+
+    `key` is what the lists filter by; `detail` is what else there is to say of it.
+    `cost` is None where there are answers, but none with a known price.
+    """
 
     name: str
     answers: int
     failures: int
     input_tokens: int
     output_tokens: int
-    cost: Decimal
+    cost: Decimal | None
+    unpriced: int = 0
+    cut_off: int = 0
+    interrupted: int = 0
+    key: str = ""
+    detail: str = ""
 
     @property
     def tokens(self) -> int:
@@ -53,21 +64,11 @@ class Total:
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
-    """Percentiles in milliseconds, None where nothing was measured."""
-
-    name: str
-    first_token_p50: int | None
-    first_token_p95: int | None
-    duration_p50: int | None
-    duration_p95: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class UsageReport:
-    """The usage of the last `DAYS` days.
+    """The usage of the last days.
 
-    `by_day` holds, for each day, the totals of each provider.
+    `by_day` holds, for each day, the totals of each provider. Users and conversations
+    are those that cost most.
     """
 
     total: Total
@@ -76,132 +77,117 @@ class UsageReport:
     by_provider: tuple[Total, ...]
     by_model: tuple[Total, ...]
     by_user: tuple[Total, ...]
+    by_conversation: tuple[Total, ...]
     times: tuple[Times, ...]
 
+    @property
+    def last_day(self) -> date:
+        """Return the day that the report was made on."""
+        return self.days[-1]
 
-def recent() -> UsageReport:
+
+def recent(days: int = DAYS) -> UsageReport:
     """Return the usage of the last days, at most a minute old."""
-    usage: UsageReport | None = cache.get(_CACHE_KEY)
-    if usage is None:
-        usage = measure()
-        cache.set(_CACHE_KEY, usage, _KEPT_S)
+    key = f"{_CACHE_KEY}:{days}"
+    usage: UsageReport | None = cache.get(key)
+    if usage is None or usage.last_day != today():
+        usage = measure(days)
+        cache.set(key, usage, _KEPT_S)
     return usage
 
 
-def measure() -> UsageReport:
+def measure(count: int = DAYS) -> UsageReport:
     """Measure the usage of the last days."""
-    today = timezone.now().date()
-    days = tuple(today - timedelta(days=ago) for ago in reversed(range(DAYS)))
-    answers = _ended(days[0])
+    last = today()
+    days = tuple(last - timedelta(days=ago) for ago in reversed(range(count)))
+    groups = day_totals.by_model(days[0], last)
     by_day: dict[date, dict[str, Total]] = {day: {} for day in days}
-    dated = answers.annotate(day=TruncDate("created_at"))
-    for row in _sums(dated, "day", "provider"):
-        by_day.setdefault(row["day"], {})[row["provider"]] = _total(row, "provider")
-    by_provider = _merged(
-        total for totals in by_day.values() for total in totals.values()
-    )
+    for day, in_day in _parted(groups, lambda group: group.day).items():
+        for name, part in _parted(in_day, lambda group: group.provider).items():
+            by_day[day][name] = _total(part, name)
     return UsageReport(
-        total=_sum("", by_provider),
+        total=_total(groups),
         days=days,
         by_day=by_day,
-        by_provider=by_provider,
-        by_model=_top(answers, "model", _MODELS),
-        by_user=_top(answers, "user__username", _USERS),
-        times=_times(answers),
+        by_provider=_totals(_parted(groups, lambda group: group.provider)),
+        by_model=_totals(_parted(groups, lambda group: group.model))[:_MODELS],
+        by_user=_users(day_totals.top_users(days[0], last, _TOP)),
+        by_conversation=tuple(
+            _dear(one) for one in top_conversations(*_span(days), _TOP)
+        ),
+        times=times(*_span(days)),
     )
 
 
-def _ended(since: date) -> QuerySet[Message]:
-    """Return the ended answers, without those that came with a history."""
-    moment = datetime.combine(
-        since, datetime.min.time(), timezone.get_default_timezone()
+def _span(days: Sequence[date]) -> tuple[datetime, datetime]:
+    """Return when the first of these days begins and the last one ends."""
+    begin, end = (
+        datetime.combine(day, time.min, UTC)
+        for day in (days[0], days[-1] + timedelta(days=1))
     )
-    return (
-        Message.objects.filter(role=Message.Role.ASSISTANT, created_at__gte=moment)
-        .exclude(provider="")
-        .exclude(state=_State.STREAMING)
-        .order_by()
-    )
+    return begin, end
 
 
-def _sums(answers: QuerySet[Any], *by: str) -> QuerySet[Any, dict[str, Any]]:
-    rows: QuerySet[Any, dict[str, Any]] = answers.values(*by)
-    sums: QuerySet[Any, dict[str, Any]] = rows.annotate(
-        answers=Count("pk"),
-        failures=Count("pk", filter=Q(state__in=_FAILED)),
-        tokens_in=Coalesce(Sum("input_tokens"), 0),
-        tokens_out=Coalesce(Sum("output_tokens"), 0),
-        dollars=Sum("cost"),
-    )
-    return sums
+def _parted(groups: Iterable[Group], key: Callable[[Group], K]) -> dict[K, list[Group]]:
+    parts: dict[K, list[Group]] = {}
+    for group in groups:
+        parts.setdefault(key(group), []).append(group)
+    return parts
 
 
-def _top(answers: QuerySet[Any], by: str, count: int) -> tuple[Total, ...]:
-    rows = _sums(answers, by).order_by("-tokens_out")[:count]
-    return tuple(_total(row, by) for row in rows)
+def _totals(parts: dict[str, list[Group]]) -> tuple[Total, ...]:
+    """Return the totals of each part, the dearest and most used first."""
+    totals = [_total(groups, name) for name, groups in parts.items()]
+    return tuple(sorted(totals, key=lambda total: (-(total.cost or 0), -total.tokens)))
 
 
-def _total(row: dict[str, Any], by: str) -> Total:
-    return Total(
-        name=row[by],
-        answers=row["answers"],
-        failures=row["failures"],
-        input_tokens=row["tokens_in"],
-        output_tokens=row["tokens_out"],
-        cost=row["dollars"] or Decimal(0),
-    )
+def _total(groups: Sequence[Group], name: str = "") -> Total:
+    costs = [group.sums.cost for group in groups if group.sums.cost is not None]
 
+    def counted(*outcomes: Outcome) -> int:
+        return sum(
+            group.sums.answers
+            for group in groups
+            if outcome_of(group.state, group.finish_reason) in outcomes
+        )
 
-def _merged(totals: Iterable[Total]) -> tuple[Total, ...]:
-    """Add up the totals of the same name, the most used first."""
-    named: dict[str, list[Total]] = {}
-    for total in totals:
-        named.setdefault(total.name, []).append(total)
-    sums = [_sum(name, parts) for name, parts in named.items()]
-    return tuple(sorted(sums, key=lambda total: -total.tokens))
-
-
-def _sum(name: str, parts: Sequence[Total]) -> Total:
     return Total(
         name=name,
-        answers=sum(part.answers for part in parts),
-        failures=sum(part.failures for part in parts),
-        input_tokens=sum(part.input_tokens for part in parts),
-        output_tokens=sum(part.output_tokens for part in parts),
-        cost=sum((part.cost for part in parts), Decimal(0)),
+        key=name,
+        answers=sum(group.sums.answers for group in groups),
+        failures=counted(Outcome.FAILED),
+        interrupted=counted(Outcome.INTERRUPTED),
+        cut_off=counted(Outcome.LENGTH),
+        unpriced=sum(group.sums.unpriced for group in groups),
+        input_tokens=sum(group.sums.input_tokens for group in groups),
+        output_tokens=sum(group.sums.output_tokens for group in groups),
+        cost=sum(costs, Decimal(0)) if costs or not groups else None,
     )
 
 
-def _times(answers: QuerySet[Message]) -> tuple[Times, ...]:
-    """Return the percentiles of each provider, over the latest complete answers."""
-    rows = answers.filter(state=_State.COMPLETE).order_by("-created_at")
-    sample: dict[str, tuple[list[int], list[int]]] = {}
-    fields = ("provider", "created_at", "first_token_at", "finished_at")
-    for provider, created, first, finished in rows.values_list(*fields)[:_SAMPLE]:
-        firsts, wholes = sample.setdefault(provider, ([], []))
-        if first is not None:
-            firsts.append(_ms(first - created))
-        if finished is not None:
-            wholes.append(_ms(finished - created))
+def _users(rows: Sequence[tuple[int, Sums]]) -> tuple[Total, ...]:
+    users = get_user_model().objects.filter(pk__in=[ident for ident, _ in rows])
+    names = dict(users.values_list("pk", "username"))
     return tuple(
-        Times(
-            name,
-            percentile(firsts, 50),
-            percentile(firsts, 95),
-            percentile(wholes, 50),
-            percentile(wholes, 95),
-        )
-        for name, (firsts, wholes) in sorted(sample.items())
+        _summed(sums, names[ident], str(ident))
+        for ident, sums in rows
+        if ident in names
     )
 
 
-def _ms(span: timedelta) -> int:
-    return round(span.total_seconds() * 1000)
+def _dear(one: Dear) -> Total:
+    return _summed(one.sums, one.title or str(one.id), str(one.id), one.username)
 
 
-def percentile(values: Sequence[int], percent: int) -> int | None:
-    """Return the smallest of `values` that `percent` of them do not exceed."""
-    if not values:
-        return None
-    rank = -(-len(values) * percent // 100)
-    return sorted(values)[max(0, rank - 1)]
+def _summed(sums: Sums, name: str, key: str, detail: str = "") -> Total:
+    return Total(
+        name=name,
+        key=key,
+        detail=detail,
+        answers=sums.answers,
+        failures=0,
+        unpriced=sums.unpriced,
+        input_tokens=sums.input_tokens,
+        output_tokens=sums.output_tokens,
+        cost=sums.cost,
+    )

@@ -183,11 +183,12 @@ def test_hours_and_the_tier_count_together():
 
 def test_what_is_kept_for_long_has_its_own_rate():
     # 400 x 2.50 + 600 x 5 = 1,000 + 3,000
+    used = usage(write=1_000, cache_write_long_tokens=600)
     price = price_of("gpt-6.2-sol")
-    assert cost(price, usage(write=1_000, cache_write_long_tokens=600)) == Decimal("0.0040")
+    assert cost(price, used) == Decimal("0.0040")
     price = price_of("gpt-6.2-sol", long_cache_write=None)
     # 1,000 x 2.50
-    assert cost(price, usage(write=1_000, cache_write_long_tokens=600)) == Decimal("0.0025")
+    assert cost(price, used) == Decimal("0.0025")
 
 
 @pytest.mark.parametrize(

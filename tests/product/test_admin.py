@@ -172,7 +172,7 @@ async def test_an_operator_s_day(
         await page.locator("#searchbar").fill("lighthouses")
         await page.locator("#searchbar").press("Enter")
         await expect(page.locator("#result_list tbody tr")).to_have_count(1)
-        await page.get_by_role("link", name="Where do lighthouses stand?").click()
+        await page.get_by_role("link", name="Where do lighthouses stand?").first.click()
         await expect(page.locator(".llm-assistant .llm-text")).to_have_text(
             answer["fullResponse"]
         )

@@ -27,7 +27,7 @@ from llmchat.models import (
     Worker,
 )
 from llmchat.providers.types import ChatMessage, Usage
-from llmchat.reports import dashboard, usage
+from llmchat.reports import dashboard, failing, times, usage
 from tests.support.admin_fixtures import make_conversation
 
 State = Message.State
@@ -140,8 +140,8 @@ def test_the_migration_adds_up_what_was_there(ann: User, provider: Provider) -> 
     [([], None, None), ([5], 5, 5), ([3, 1, 2], 2, 3), (list(range(1, 101)), 50, 95)],
 )
 def test_percentiles(values: list[int], half: int | None, most: int | None) -> None:
-    assert usage.percentile(values, 50) == half
-    assert usage.percentile(values, 95) == most
+    assert times.percentile(values, 50) == half
+    assert times.percentile(values, 95) == most
 
 
 def test_usage_is_summed_by_day_provider_model_and_user(ann: User) -> None:
@@ -189,19 +189,20 @@ def test_times_are_measured_from_the_start_of_the_turn(ann: User) -> None:
     answer.finished_at = answer.created_at + timedelta(seconds=3)
     answer.save()
 
-    (times,) = usage.measure().times
+    (measured,) = usage.measure().times
 
-    assert (times.first_token_p50, times.duration_p95) == (120, 3000)
+    assert (measured.first_token_p50, measured.duration_p95) == (120, 3000)
 
 
 def test_the_front_page_asks_the_database_once_a_minute(
     admin_client: Client, ann: User, django_assert_max_num_queries: Any
 ) -> None:
     make_conversation(ann, output_tokens=1234)
-    with django_assert_max_num_queries(14):
+    usage.measure()  # PostgreSQL adds up the days that are over
+    with django_assert_max_num_queries(20):
         page = admin_client.get("/admin/").content.decode()
     make_conversation(ann, output_tokens=1234)
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(9):
         again = admin_client.get("/admin/").content.decode()
 
     assert "1,234" in page
@@ -218,7 +219,7 @@ def test_who_may_not_read_messages_sees_no_usage(client: Client, ann: User) -> N
 def test_failing_keys_and_retired_models_need_attention(
     ann: User, provider: Provider
 ) -> None:
-    assert [*dashboard.failing_keys(), *dashboard.retired_models()] == []
+    assert [*failing.keys(), *failing.retired_models()] == []
     key = ProviderKey(provider=provider, name="old", last_error="provider_quota")
     key.set_value("sk-0123456789-abcd")
     key.save()
@@ -226,7 +227,7 @@ def test_failing_keys_and_retired_models_need_attention(
     make_conversation(ann, **gone)
     make_conversation(ann, **gone | {"model": "somebody's typing error"})
 
-    (first,), (second,) = dashboard.failing_keys(), dashboard.retired_models()
+    (first,), (second,) = failing.keys(), failing.retired_models()
 
     assert first.text == "Test: the key old sk-…abcd was refused (provider_quota)."
     assert "the default model model-1" in second.text
@@ -235,16 +236,16 @@ def test_failing_keys_and_retired_models_need_attention(
 def test_a_provider_that_is_open_despite_its_groups_needs_attention(
     provider: Provider,
 ) -> None:
-    assert not list(dashboard.open_providers())
+    assert not list(failing.open_providers())
     for name in ("red", "blue"):
         ProviderAccess.objects.create(
             provider=provider, group=Group.objects.create(name=name)
         )
-    texts = [notice.text for notice in dashboard.open_providers()]
+    texts = [notice.text for notice in failing.open_providers()]
     assert texts == ["Test: everyone may use it, despite its groups."]
 
     Provider.objects.update(restricted=True)
-    assert not list(dashboard.open_providers())
+    assert not list(failing.open_providers())
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,8 @@ async def test_the_lines_of_a_turn_say_whose_it_is_and_nothing_of_it(
     assert {line["userId"] for line in logged} == {user.pk}
     told = [str(end.message_id) for end in ends if isinstance(end, Failed)]
     assert [line["messageId"] for line in logged] == told
+    place = [str(end.conversation_id) for end in ends if isinstance(end, Failed)]
+    assert [line["conversationId"] for line in logged] == place
     assert "canary" not in "".join(lines.texts)
 
 

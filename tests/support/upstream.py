@@ -26,6 +26,7 @@ class Upstream:
     def __init__(self) -> None:
         self.steps: Sequence[Step] = ("Hel", "lo")
         self.status = 200
+        self.error: dict[str, str] = {"message": "sk-secret is bad", "type": "x"}
         self.usage: dict[str, int] | None = {"prompt_tokens": 7, "completion_tokens": 3}
         self.cut = False
         self.model = "upstream-1"
@@ -79,7 +80,7 @@ class Upstream:
     async def _answer(self, writer: asyncio.StreamWriter) -> None:
         if self.status != 200:
             writer.write(_head(self.status, "application/json"))
-            writer.write(b'{"error": {"message": "sk-secret is bad", "type": "x"}}')
+            writer.write(json.dumps({"error": self.error}).encode())
             await writer.drain()
             return
         writer.write(_head(200, "text/event-stream"))

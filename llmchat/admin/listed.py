@@ -1,0 +1,74 @@
+"""What the list of conversations shows besides its rows, read for a page at a time."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q
+from django.http import HttpRequest
+from django.urls import reverse
+from unfold.views import ChangeList
+
+from llmchat.models import Conversation, Message
+from llmchat.reports.excerpts import Excerpt, excerpts
+from llmchat.reports.outcomes import ended
+
+# So many messages are on a part of a conversation's page.
+PAGE = 100
+
+
+def jump(conversation_id: UUID, message_id: UUID, position: int) -> str:
+    """Return the address of a message on its conversation's page."""
+    url = reverse("admin:llmchat_conversation_change", args=[conversation_id])
+    return f"{url}?part={position // PAGE}#message-{message_id}"
+
+
+class ConversationList(ChangeList):
+    """A page of conversations: how their last answers ended, and what was found."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the page, and in a query each what else it shows."""
+        super().get_results(request)
+        rows: list[Any] = list(self.result_list)
+        self.result_list = rows
+        reasons = _last_reasons(rows)
+        unpriced = _unpriced(rows)
+        hits = _hits(request, rows)
+        for row in rows:
+            row.last_reason = reasons.get(row.pk, "")
+            row.shown_cost = None if row.pk in unpriced else row.cost
+            row.hit = hits.get(row.pk)
+
+
+def _last_reasons(rows: list[Conversation]) -> dict[UUID, str]:
+    """Return why those answers ended that are the last of their conversations."""
+    complete = [row for row in rows if row.state == Message.State.COMPLETE]
+    if not complete:
+        return {}
+    places = (
+        Q(conversation=row.pk, position=row.message_count - 1) for row in complete
+    )
+    answers = ended(Message.objects.filter(reduce(or_, places))).order_by()
+    return dict(answers.values_list("conversation_id", "finish_reason"))
+
+
+def _unpriced(rows: list[Conversation]) -> set[UUID]:
+    """Return the conversations none of whose answers has a known price."""
+    free = [row.pk for row in rows if row.turn_count and not row.cost]
+    if not free:
+        return set()
+    answers = ended(Message.objects.filter(conversation__in=free)).order_by()
+    named = answers.values_list("conversation_id", flat=True).distinct()
+    return set(named.filter(cost=None)) - set(named.filter(cost__isnull=False))
+
+
+def _hits(request: HttpRequest, rows: list[Conversation]) -> dict[UUID, Excerpt]:
+    found = getattr(request, "llmchat_found", None)
+    if found is None:
+        return {}
+    hits = {row.pk: found.hits[row.pk] for row in rows if row.pk in found.hits}
+    said = excerpts(hits.values(), found.text)
+    return {pk: said[hit] for pk, hit in hits.items() if hit in said}

@@ -1,0 +1,74 @@
+"""How answers end, in the words of operators: each answer has one outcome.
+
+The dashboard counts them and the lists filter by them, by the same conditions.
+"""
+
+from __future__ import annotations
+
+from django.db.models import Q, QuerySet, TextChoices
+from django.utils.translation import gettext_lazy as _
+
+from llmchat.models import AnswerState, Message
+from llmchat.providers.types import FinishReason
+
+
+class Outcome(TextChoices):
+    """What became of an answer."""
+
+    COMPLETE = "complete", _("complete")
+    LENGTH = "length", _("cut off (length)")
+    FILTERED = "content_filter", _("cut off (content filter)")
+    INTERRUPTED = "interrupted", _("interrupted")
+    FAILED = "failed", _("failed")
+    CANCELLED = "cancelled", _("cancelled")
+    STREAMING = "streaming", _("streaming")
+
+
+# Why an answer that is whole for its provider is none for its reader.
+_CUT = {
+    FinishReason.LENGTH.value: Outcome.LENGTH,
+    FinishReason.CONTENT_FILTER.value: Outcome.FILTERED,
+}
+_OF_STATE = {
+    AnswerState.STREAMING: Outcome.STREAMING,
+    AnswerState.CANCELLED: Outcome.CANCELLED,
+    AnswerState.ERROR: Outcome.FAILED,
+    AnswerState.INTERRUPTED: Outcome.INTERRUPTED,
+}
+LABELS: dict[str, str] = {
+    str(Outcome.COMPLETE.label): "success",
+    str(Outcome.LENGTH.label): "warning",
+    str(Outcome.FILTERED.label): "warning",
+    str(Outcome.INTERRUPTED.label): "danger",
+    str(Outcome.FAILED.label): "danger",
+    str(Outcome.CANCELLED.label): "warning",
+    str(Outcome.STREAMING.label): "info",
+}
+
+
+def outcome_of(state: str, finish_reason: str = "") -> Outcome:
+    """Return the outcome of an answer in this state, with this finish reason."""
+    if state == AnswerState.COMPLETE:
+        return _CUT.get(finish_reason, Outcome.COMPLETE)
+    return _OF_STATE[AnswerState(state)]
+
+
+def condition(outcome: Outcome) -> Q:
+    """Return what the answers of an outcome have in common."""
+    for reason, cut in _CUT.items():
+        if cut is outcome:
+            return Q(state=AnswerState.COMPLETE, finish_reason=reason)
+    if outcome is Outcome.COMPLETE:
+        return Q(state=AnswerState.COMPLETE) & ~Q(finish_reason__in=[*_CUT])
+    (state,) = (state for state, is_of in _OF_STATE.items() if is_of is outcome)
+    return Q(state=state)
+
+
+def answers(rows: QuerySet[Message]) -> QuerySet[Message]:
+    """Return the answers among messages, without those that came with a history."""
+    return rows.filter(role=Message.Role.ASSISTANT).exclude(provider="")
+
+
+def ended(rows: QuerySet[Message]) -> QuerySet[Message]:
+    """Return the answers that have ended: all that is counted."""
+    return answers(rows).exclude(state=AnswerState.STREAMING)

@@ -1,0 +1,22 @@
+"""What the admin's templates need: money, moments, Markdown, outcomes."""
+
+from __future__ import annotations
+
+from django import template
+
+from llmchat.models import Message
+from llmchat.reports import markdown as renderer
+from llmchat.reports.moments import moment
+from llmchat.reports.money import money as written
+from llmchat.reports.outcomes import outcome_of
+
+register = template.Library()
+register.filter("money", written)
+register.filter("moment", moment)
+register.filter("markdown", renderer.render)
+
+
+@register.filter
+def outcome(message: Message) -> str:
+    """Return the label of an answer's outcome."""
+    return str(outcome_of(message.state, message.finish_reason).label)

@@ -1,0 +1,81 @@
+"""The admin's pages with many messages: few queries, and none that reads them all."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from accounts.models import User
+from llmchat.models import DayChange, Message
+from tests.support.admin_speed import pages
+from tests.support.many import fill
+
+MESSAGES = 50_000
+# Streaming now sweeps first.
+MOST_QUERIES = 24
+# A count of a list that is not filtered, and of all answers, reads its index.
+_COUNTS = re.compile(r"^SELECT COUNT\(\*\)")
+
+
+@pytest.fixture(scope="module")
+def _filled(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    with django_db_blocker.unblock():
+        fill(MESSAGES)
+        yield
+        User.objects.filter(username__startswith="many-").delete()
+        DayChange.objects.all().delete()
+
+
+@pytest.fixture
+def client_of_boss(_filled: None, db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("boss"))
+    return client
+
+
+def test_each_page_takes_few_queries_and_reads_few_messages(
+    client_of_boss: Client,
+) -> None:
+    client_of_boss.get("/admin/?days=90")  # adds the days up
+    for name, address in pages():
+        cache.clear()
+        with CaptureQueriesContext(connection) as asked:
+            assert client_of_boss.get(address).status_code == 200, name
+        assert len(asked) <= MOST_QUERIES, name
+        # Ninety days are all of these messages, which are scanned as well as not.
+        if connection.vendor == "postgresql" and "90 days" not in name:
+            for query in asked.captured_queries:
+                _check_plan(name, query["sql"])
+
+
+def _check_plan(name: str, sql: str) -> None:
+    """Check that a query reads the table of messages by an index, where that is due."""
+    if not sql.startswith("SELECT") or "llmchat_message" not in sql:
+        return
+    if _COUNTS.match(sql):
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {sql.replace('%', '%%')}")
+        (plan,) = cursor.fetchone()
+    plan = json.loads(plan) if isinstance(plan, str) else plan
+    scans = [
+        node
+        for node in _nodes(plan[0]["Plan"])
+        if node["Node Type"] == "Seq Scan"
+        and node["Relation Name"] == Message._meta.db_table
+    ]
+    assert not scans, (name, sql, scans)
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from _nodes(inner)
