@@ -102,14 +102,6 @@ def route(
     return replace(found, fallback=fallback) if fallback else found
 
 
-def trial(key: models.ProviderKey) -> tuple[Provider, Key]:
-    """Return the provider and the decrypted key, to test one stored key.
-
-    Raises: EncryptionError, if no encryption key decrypts it.
-    """
-    return _as_value(key.provider), keys.stored_key(key)
-
-
 def offers(access: Access) -> Iterable[Offer]:
     """Return the enabled providers that may be used, each with why it cannot be."""
     rows = memory.current().providers.values()
@@ -164,7 +156,7 @@ def _fallback(row: models.Provider, access: Access) -> Route | None:
 
 def _as_route(row: models.Provider) -> Route:
     return Route(
-        provider=_value_of(row),
+        provider=_remembered_value(row),
         keys=keys.ring(row).keys,
         default_model=row.default_model,
         embedded=row.embedded,
@@ -173,12 +165,12 @@ def _as_route(row: models.Provider) -> Route:
     )
 
 
-def _value_of(row: models.Provider) -> Provider:
+def _remembered_value(row: models.Provider) -> Provider:
     """Return a remembered row as a value, which is remembered, too."""
     settings = conf.get()
     last = _values.get(row.name)
     if last is None or last[0] is not row or last[1] is not settings:
-        last = _values[row.name] = row, settings, _as_value(row)
+        last = _values[row.name] = row, settings, value_of(row)
     return last[2]
 
 
@@ -186,7 +178,8 @@ def _value_of(row: models.Provider) -> Provider:
 _values: dict[str, tuple[models.Provider, conf.Conf, Provider]] = {}
 
 
-def _as_value(row: models.Provider) -> Provider:
+def value_of(row: models.Provider) -> Provider:
+    """Return a row as the provider layer takes it."""
     return Provider(
         name=row.name,
         # The choices of the row's fields are these literals.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -120,6 +119,11 @@ class Provider(Watched):
         related_name="fallback_of",
         help_text=_("Answers when this provider cannot."),
     )
+    # What the last test in the admin has found; "": nothing wrong.
+    tested_at = models.DateTimeField(null=True, blank=True, editable=False)
+    test_problem = models.CharField(
+        max_length=32, blank=True, default="", db_default="", editable=False
+    )
 
     class Meta:
         ordering = ["pk"]
@@ -133,12 +137,6 @@ class Provider(Watched):
         if self.base_url or self.name not in _BASE_URLS:
             return self.base_url
         return str(getattr(conf.get(), _BASE_URLS[self.name]))
-
-    def clean(self) -> None:
-        """Refuse to enable a provider that has no address."""
-        # About no field: some forms do not have the one of the address.
-        if self.enabled and not self.embedded and not self.address:
-            raise ValidationError(_("Enter a base URL, or disable the provider."))
 
 
 class ProviderKey(Watched):

@@ -1,0 +1,120 @@
+"""The form of a provider: plain words, and no provider that cannot work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from llmchat.access import rules
+from llmchat.models import Provider
+
+if TYPE_CHECKING:
+    _Form = forms.ModelForm[Provider]
+else:
+    _Form = forms.ModelForm
+
+# The result of a test says nothing any more once one of these is changed.
+_TESTED = frozenset(
+    {
+        *("protocol", "base_url", "embedded", "needs_key", "default_model"),
+        *("max_tokens_field", "max_output_tokens", "system_role", "thinking"),
+        "include_usage",
+    }
+)
+_CHECKED = _TESTED | {"enabled", "fallback", "temperature_max"}
+
+
+class ProviderForm(_Form):
+    """A provider; each fault is told beside the field that it is about."""
+
+    class Meta:
+        model = Provider
+        fields = "__all__"
+        labels = {
+            "label": _("Label"),
+            "name": _("Name"),
+            "enabled": _("Enabled"),
+            "default_model": _("Default model"),
+            "fallback": _("Fallback"),
+            "protocol": _("Protocol"),
+            "base_url": _("Base URL"),
+            "needs_key": _("Needs a key"),
+            "restricted": _("Only for groups"),
+            "input_price": _("Input price"),
+            "output_price": _("Output price"),
+            "embedded": _("Built-in model"),
+            "max_tokens_field": _("Parameter of the token limit"),
+            "max_output_tokens": _("Output tokens at most"),
+            "accepts_sampling": _("Accepts a temperature"),
+            "temperature_max": _("Highest temperature"),
+            "system_role": _("Role of the system prompt"),
+            "thinking": _("Thinking"),
+            "include_usage": _("Ask for token counts"),
+        }
+        help_texts = {
+            "label": _("What people see in the chat."),
+            "name": _(
+                "What programs send as “provider”: letters, digits, hyphens. Do not "
+                "change it once it is in use."
+            ),
+            "enabled": _("Clear this to offer the provider to nobody."),
+            "default_model": _(
+                "The model’s name at the provider. Used when a request names none."
+            ),
+            "fallback": _("Answers in place of this provider when it cannot."),
+            "protocol": _("The API that the server speaks."),
+            "base_url": _(
+                "The address up to the version, such as https://host/v1. Blank for "
+                "OpenAI, Claude, Gemini and DeepSeek: their own address."
+            ),
+            "needs_key": _("Clear this for a server that takes requests without one."),
+            "restricted": _(
+                "Only superusers and members of the groups below may use it."
+            ),
+            "embedded": _("The small model that llmchat runs itself."),
+            "max_tokens_field": _(
+                "OpenAI’s newer models want max_completion_tokens; most other servers "
+                "know only max_tokens."
+            ),
+            "max_output_tokens": _(
+                "No answer may be longer. Blank: as long as the model allows."
+            ),
+            "accepts_sampling": _(
+                "Clear this for models that refuse a temperature, as many that think "
+                "do."
+            ),
+            "temperature_max": _("A higher one is lowered to this."),
+            "system_role": _(
+                "OpenAI’s newer models call it developer; all others system."
+            ),
+            "thinking": _("Only DeepSeek can be told to turn it off."),
+            "include_usage": _(
+                "Clear this if the server refuses stream_options. Tokens are then "
+                "estimated, unless it counts them unasked."
+            ),
+        }
+        error_messages = {
+            "name": {"unique": _("Another provider has this name.")},
+            "label": {"required": _("Enter what people are to see.")},
+            "default_model": {"required": _("Enter the name of a model.")},
+        }
+
+    def _post_clean(self) -> None:
+        """Check the provider as a whole (called by Django after the fields)."""
+        super()._post_clean()  # type: ignore[misc]
+        changed = set(self.changed_data)
+        if self.instance.pk is None or changed & _CHECKED:
+            self._add_faults(changed)
+        if changed & _TESTED:
+            self.instance.tested_at, self.instance.test_problem = None, ""
+
+    def _add_faults(self, changed: set[str]) -> None:
+        for name, text in rules.faults(self.instance):
+            if name == "fallback" and name not in changed:
+                continue  # an older row's, which works all the same
+            if name == "base_url":
+                self.errors.pop(name, None)  # this sentence says more
+            if name not in self.errors:
+                self.add_error(name if name in self.fields else None, text)
