@@ -15,7 +15,12 @@ from llmchat import models
 from llmchat.access import catalogue, keys, problems
 from llmchat.models.encryption import EncryptionError
 from llmchat.providers.client import ProviderClient
-from llmchat.providers.errors import EmptyAnswerError, KeyRefusedError, ProviderError
+from llmchat.providers.errors import (
+    EmptyAnswerError,
+    KeyRefusedError,
+    ProviderAuthError,
+    ProviderError,
+)
 from llmchat.providers.local import find_weights
 from llmchat.providers.text import without_key
 from llmchat.providers.types import (
@@ -111,6 +116,8 @@ async def _ask(case: _Case) -> tuple[str, str]:
         model = await _answering_model(case)
     except ProviderError as exc:
         code = problems.code_of(exc)
+        if isinstance(exc, ProviderAuthError) and not case.keys:
+            code = "key_wanted"
         detail = exc.log_detail
         for key in case.keys:
             detail = without_key(detail, key.value)

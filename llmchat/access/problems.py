@@ -56,6 +56,11 @@ PROBLEMS: dict[str, Problem] = {
         "Check that the whole key was copied, that it is a key for this provider, and "
         "that it has not been revoked.",
     ),
+    "key_wanted": Problem(
+        "wants a key",
+        "The server at {host} takes no request without a key{detail}.",
+        "Select “Needs a key”, and add one under “Keys”.",
+    ),
     "forbidden": Problem(
         "no permission",
         "The provider refused the API key{detail}.",

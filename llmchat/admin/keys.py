@@ -27,8 +27,7 @@ _OF_THE_VALUE = (
     *("encrypted_value", "prefix", "last4"),
     *("last_error", "resting_until", "last_used_at"),
 )
-_NEW = _("Stored encrypted and never shown again.")
-_STORED = _("Leave blank to keep the current key.")
+_KEEP = _("Leave blank to keep the current key.")
 
 
 class ProviderKeyForm(ChangesForm):
@@ -39,7 +38,10 @@ class ProviderKeyForm(ChangesForm):
         required=False,
         strip=True,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
-        help_text=_NEW,
+        help_text=_(
+            "Stored encrypted and never shown again. Leave blank to keep the current "
+            "key."
+        ),
     )
 
     class Meta:
@@ -61,8 +63,9 @@ class ProviderKeyForm(ChangesForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # On a provider's page, the help text is in the head of the table alone.
         if self.instance.encrypted_value and "value" in self.fields:
-            self.fields["value"].help_text = _STORED
+            self.fields["value"].widget.attrs["placeholder"] = _KEEP
 
     def has_changed(self) -> bool:
         """Return whether anything was entered: an empty row on a page is none."""
@@ -111,6 +114,7 @@ class ProviderKeyInline(TabularInline):
     fields = ["name", "shown", "value", "enabled", "health", "last_used_at"]
     readonly_fields = ["shown", "health", "last_used_at"]
     show_change_link = True
+    verbose_name = _("key")
     verbose_name_plural = _("keys")
 
     def get_extra(
