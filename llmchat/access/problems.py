@@ -106,7 +106,8 @@ PROBLEMS: dict[str, Problem] = {
     "connect_timeout": Problem(
         "no connection in time",
         "{host} did not accept a connection in time.",
-        "Check the host and the port, and whether a firewall is in the way.",
+        "Check host and port, whether it is http:// or https://, and whether a "
+        "firewall is in the way.",
         is_far=True,
     ),
     "unreachable": Problem(
