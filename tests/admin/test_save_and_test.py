@@ -21,7 +21,7 @@ from llmchat.models.revision import current_revision, ensure_revision
 from llmchat.providers import retry
 from llmchat.providers.registry import LOCAL_MODELS
 from llmchat.providers.types import Timeouts
-from tests.emulator.application import answer, emulator
+from tests.emulator.application import emulator
 from tests.emulator.request import Request
 from tests.emulator.response import Response
 from tests.emulator.server import Emulator
@@ -48,12 +48,6 @@ def _soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def server_tls(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     return server_context(self_signed(tmp_path_factory.mktemp("tls")))
-
-
-def keyless(request: Request, number: int) -> Response:
-    """Answer as a server that takes no keys does."""
-    request.headers.setdefault("authorization", "Bearer none")
-    return answer(request, number)
 
 
 async def saved(
@@ -99,7 +93,7 @@ async def test_a_new_key_is_entered_and_tested_on_the_provider_s_page(
 async def test_a_server_without_keys_is_tested_without_one(
     boss: Client, provider: Provider
 ) -> None:
-    async with Emulator(keyless) as upstream:
+    async with emulator(keyless=True) as upstream:
         response = await saved(boss, provider, f"{upstream.url}/v1", needs_key=None)
 
     assert said(response, provider).startswith("Works: ")
@@ -309,7 +303,7 @@ async def test_nobody_waits_for_ever(
 ) -> None:
     short = Timeouts(connect_s=5, first_token_s=0.3, idle_s=0.3, total_s=0.5)
     monkeypatch.setattr(keytest, "_TIMEOUTS", short)
-    async with Emulator(keyless) as upstream:
+    async with emulator(keyless=True) as upstream:
         changes = {"default_model": "scenario-slow-headers", "needs_key": None}
         response = await saved(boss, provider, upstream.url, **changes)
 
@@ -356,7 +350,7 @@ async def test_a_selection_is_tested_on_the_list(
         data = {"action": "test_providers", "_selected_action": [r.pk for r in rows]}
         return boss.post(LIST, data, follow=True)
 
-    async with Emulator(keyless) as upstream:
+    async with emulator(keyless=True) as upstream:
         response = await in_database(press, f"{upstream.url}/v1")
 
     texts = messages_of(response)
