@@ -48,11 +48,16 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What is asked, and which keys were refused (ident to code, "": not blamed)."""
+    """What is asked, and which keys were refused (ident to code, "": not blamed).
+
+    `one_key`: it is about that key, which the provider may use beside others or not at
+    all.
+    """
 
     row: models.Provider
     provider: Provider
     keys: tuple[Key, ...]
+    one_key: bool = False
     refused: dict[str, str] = field(default_factory=dict)
 
     def on_key_refused(self, key: Key, exc: KeyRefusedError) -> None:
@@ -66,7 +71,8 @@ def try_key(key: models.ProviderKey) -> Trial:
     except EncryptionError as exc:
         advice = problems.problem("unreadable_key").advice
         return Trial(False, f"The stored key cannot be read: {exc}. {advice}")
-    return _try([_Case(key.provider, catalogue.value_of(key.provider), (secret,))])[0]
+    row = key.provider
+    return _try([_Case(row, catalogue.value_of(row), (secret,), one_key=True)])[0]
 
 
 def try_providers(rows: Sequence[models.Provider]) -> list[Trial]:
@@ -87,9 +93,10 @@ def _try(cases: Sequence[_Case]) -> list[Trial]:
 def _noted(case: _Case, code: str, text: str) -> Trial:
     """Store the outcome, on the keys and on the provider."""
     keys.note(case.keys, case.refused, worked=not code)
-    models.Provider.objects.filter(pk=case.row.pk).update(
-        tested_at=timezone.now(), test_problem=code
-    )
+    if not (case.one_key and code in problems.OF_KEYS):
+        models.Provider.objects.filter(pk=case.row.pk).update(
+            tested_at=timezone.now(), test_problem=code
+        )
     blamed = [key for key in case.keys if case.refused.get(key.ident)]
     if code:
         return Trial(False if blamed else None, text)

@@ -15,12 +15,16 @@ from urllib.parse import urlsplit
 
 from llmchat.providers.errors import (
     ForbiddenError,
+    ProviderAuthError,
     ProviderError,
+    ProviderQuotaError,
     ProviderTimeoutError,
 )
 from llmchat.providers.transport import ConnectTimeoutError
 from llmchat.providers.types import Provider
 
+# What is a key's fault, and stored with the key.
+OF_KEYS = frozenset({ProviderAuthError.code, ProviderQuotaError.code})
 _STATUS = re.compile(r"(\d{3})\b")
 _NO_API = ("body is no stream of events", "empty body")
 _MAX_CAUSES = 8

@@ -29,11 +29,10 @@ class Rotated:
 
 def count() -> Counts:
     """Count the stored keys."""
-    stored = ProviderKey.objects.order_by().values_list("encrypted_value", flat=True)
-    others = [value for value in stored.iterator() if not encryption.is_current(value)]
+    stored = list(ProviderKey.objects.values_list("encrypted_value", flat=True))
+    others = [value for value in stored if not encryption.is_current(value)]
     readable = sum(map(_is_readable, others))
-    total = ProviderKey.objects.count()
-    return Counts(total, readable, len(others) - readable)
+    return Counts(len(stored), readable, len(others) - readable)
 
 
 def rotate() -> Rotated:

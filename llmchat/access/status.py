@@ -7,16 +7,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from llmchat.access import keys
-from llmchat.access.problems import problem
+from llmchat.access.problems import OF_KEYS, problem
 from llmchat.models import Provider, ProviderKey
-from llmchat.providers.errors import (
-    LocalModelMissingError,
-    ProviderAuthError,
-    ProviderQuotaError,
-)
+from llmchat.providers.errors import LocalModelMissingError
 from llmchat.providers.local import find_weights
-
-_OF_KEYS = frozenset({ProviderAuthError.code, ProviderQuotaError.code})
 
 
 class State(StrEnum):
@@ -104,7 +98,7 @@ def _refusal(row: Provider, source: Source) -> str:
     if source is Source.ADMIN:
         codes = [key.last_error for key in row.keys.all() if key.enabled]
         return codes[0] if all(codes) else ""
-    tested = row.test_problem if row.test_problem in _OF_KEYS else ""
+    tested = row.test_problem if row.test_problem in OF_KEYS else ""
     return keys.ring(row).refused_for or tested
 
 
@@ -116,7 +110,7 @@ def _refused_keys(row: Provider) -> str:
 
 def _test_problem(row: Provider) -> str:
     """Return what the last test found, unless a key has worked since."""
-    if not row.test_problem or row.test_problem in _OF_KEYS:
+    if not row.test_problem or row.test_problem in OF_KEYS:
         return ""
     return (
         ""

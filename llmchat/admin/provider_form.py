@@ -96,7 +96,11 @@ class ProviderForm(_Form):
             ),
         }
         error_messages = {
-            "name": {"unique": _("Another provider has this name.")},
+            "name": {
+                "required": _("Enter a name for programs."),
+                "unique": _("Another provider has this name."),
+                "invalid": _("Use only letters, digits, hyphens and underscores."),
+            },
             "label": {"required": _("Enter what people are to see.")},
             "default_model": {"required": _("Enter the name of a model.")},
         }

@@ -63,6 +63,8 @@ def _provider(name: str, **fields: Any) -> Provider:
             "belongs to another protocol",
         ),
         ({"default_model": "  "}, "default_model", "Enter the name of a model."),
+        ({"name": "a b"}, "name", "Use only letters, digits, hyphens and"),
+        ({"name": "taken"}, "name", "Another provider has this name."),
         ({"label": ""}, "label", "Enter what people are to see."),
         ({"embedded": "on"}, "base_url", "The built-in model has no base URL."),
         (
@@ -101,6 +103,7 @@ def test_the_field_that_is_wrong_is_told(
     field: str,
     text: str,
 ) -> None:
+    _provider("taken")
     response = submit(admin_client, change_url(acme), **changes)
 
     errors = errors_of(response)

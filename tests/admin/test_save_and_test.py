@@ -398,6 +398,26 @@ async def test_the_key_s_own_form_is_not_left_either(
     assert provider.tested_at is not None
 
 
+async def test_a_key_that_is_not_in_use_says_nothing_of_the_provider(
+    boss: Client, provider: Provider
+) -> None:
+    def press(base_url: str) -> ProviderKey:
+        Provider.objects.filter(pk=provider.pk).update(
+            base_url=base_url, default_model="scenario-short"
+        )
+        key = stored(provider, REFUSED, enabled=False)
+        data = {"action": "test_keys", "_selected_action": [key.pk]}
+        boss.post("/admin/llmchat/providerkey/", data)
+        return ProviderKey.objects.get()
+
+    async with emulator() as upstream:
+        key = await in_database(press, upstream.url)
+
+    assert key.last_error == "provider_auth"
+    await in_database(provider.refresh_from_db)
+    assert (provider.test_problem, provider.tested_at) == ("", None)
+
+
 def test_the_built_in_model_is_looked_for(boss: Client, provider: Provider) -> None:
     changes = {"embedded": "on", "needs_key": None, "default_model": LOCAL_MODELS[0]}
     response = submit(boss, change_url(provider), **SAVE_AND_TEST, **changes)
