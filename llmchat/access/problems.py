@@ -63,7 +63,7 @@ PROBLEMS: dict[str, Problem] = {
     "key_wanted": Problem(
         "wants a key",
         "The server at {host} takes no request without a key{detail}.",
-        "Select “Needs a key”, and add one under “Keys”.",
+        "Turn on “Needs a key”, and add one under “Keys”.",
     ),
     "forbidden": Problem(
         "no permission",

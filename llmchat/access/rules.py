@@ -109,10 +109,13 @@ def _faults_of_embedded(row: Provider) -> Iterator[tuple[str, Any]]:
     if row.base_url:
         yield (
             "base_url",
-            _("The built-in model has no base URL. Clear this, or “Built-in model”."),
+            _(
+                "The built-in model has no base URL. Leave this empty, or turn off "
+                "“Built-in model”."
+            ),
         )
     if row.protocol != _OPENAI:
-        yield "protocol", _("The built-in model speaks the protocol of OpenAI.")
+        yield "protocol", _("The built-in model uses the OpenAI protocol.")
     if row.needs_key:
         yield "needs_key", _("The built-in model takes no key.")
     if row.default_model and row.default_model not in LOCAL_MODELS:
@@ -125,17 +128,17 @@ def _faults_of_embedded(row: Provider) -> Iterator[tuple[str, Any]]:
 
 def _faults_of_protocol(row: Provider) -> Iterator[tuple[str, Any]]:
     if row.protocol != "deepseek" and row.thinking != Provider.Thinking.OMIT:
-        yield "thinking", _("Thinking can be turned off with the protocol of DeepSeek.")
+        yield "thinking", _("It can be turned off only with the DeepSeek protocol.")
     if row.temperature_max is not None and row.temperature_max < 0:
         yield "temperature_max", _("Enter zero or more.")
     if row.protocol == _OPENAI:
         return
     if row.system_role != Provider.SystemRole.SYSTEM:
-        yield "system_role", _("Only the protocol of OpenAI has “developer”.")
+        yield "system_role", _("Only the OpenAI protocol has “developer”.")
     if row.max_tokens_field != Provider.MaxTokensField.MAX_TOKENS:
         yield (
             "max_tokens_field",
-            _("Only the protocol of OpenAI has “max_completion_tokens”."),
+            _("Only the OpenAI protocol has “max_completion_tokens”."),
         )
 
 

@@ -29,7 +29,7 @@ class ProviderAccessFormSet(_FormSet):
         deleted = self.deleted_forms
         if any(f.has_changed() and f not in deleted for f in self.forms):
             raise ValidationError(
-                _("Everyone may use this provider. Select “Only for groups” first.")
+                _("Everyone may use this provider. Turn on “Only for groups” first.")
             )
 
 

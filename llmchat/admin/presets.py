@@ -61,7 +61,7 @@ _PRESETS = (
         "vLLM",
         "http://localhost:8000/v1",
         "Enter the model that vLLM serves (--served-model-name). If vLLM was started "
-        f"with --api-key, select “Needs a key”. {_CONTAINER}",
+        f"with --api-key, turn on “Needs a key”. {_CONTAINER}",
         needs_key=False,
     ),
     Preset(
@@ -116,7 +116,7 @@ _PRESETS = (
         OTHER,
         "Another OpenAI-compatible server",
         "",
-        "Enter the address up to /v1. Clear “Needs a key” if the server takes none.",
+        "Enter the address up to /v1. Turn off “Needs a key” if the server takes none.",
     ),
 )
 PRESETS = {preset.slug: preset for preset in _PRESETS}

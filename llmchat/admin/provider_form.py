@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
@@ -23,6 +23,15 @@ _TESTED = frozenset(
         "include_usage",
     }
 )
+# Names of the API as they are; the model's labels are made of them.
+_CHOICES: dict[str, list[tuple[str, Any]]] = {
+    "max_tokens_field": [(name, name) for name in Provider.MaxTokensField.values],
+    "system_role": [(name, name) for name in Provider.SystemRole.values],
+    "thinking": [
+        (Provider.Thinking.OMIT.value, _("up to the provider")),
+        (Provider.Thinking.DISABLED.value, _("off")),
+    ],
+}
 _CHECKED = _TESTED | {"enabled", "fallback", "temperature_max"}
 
 
@@ -59,21 +68,23 @@ class ProviderForm(_Form):
                 "What programs send as “provider”: letters, digits, hyphens. Do not "
                 "change it once it is in use."
             ),
-            "enabled": _("Clear this to offer the provider to nobody."),
+            "enabled": _("Turn this off to hide the provider from everybody."),
             "default_model": _(
                 "The model’s name at the provider. Used when a request names none."
             ),
-            "fallback": _("Answers in place of this provider when it cannot."),
+            "fallback": _("Answers instead when this provider cannot."),
             "protocol": _("The API that the server speaks."),
             "base_url": _(
                 "The address up to the version, such as https://host/v1. Blank for "
                 "OpenAI, Claude, Gemini and DeepSeek: their own address."
             ),
-            "needs_key": _("Clear this for a server that takes requests without one."),
+            "needs_key": _(
+                "Turn this off for a server that accepts requests without one."
+            ),
             "restricted": _(
                 "Only superusers and members of the groups below may use it."
             ),
-            "embedded": _("The small model that llmchat runs itself."),
+            "embedded": _("Use the small model that llmchat runs itself."),
             "max_tokens_field": _(
                 "OpenAI’s newer models want max_completion_tokens; most other servers "
                 "know only max_tokens."
@@ -82,17 +93,17 @@ class ProviderForm(_Form):
                 "No answer may be longer. Blank: as long as the model allows."
             ),
             "accepts_sampling": _(
-                "Clear this for models that refuse a temperature, as many that think "
-                "do."
+                "Turn this off for models that reject a temperature, as most reasoning "
+                "models do."
             ),
             "temperature_max": _("A higher one is lowered to this."),
             "system_role": _(
-                "OpenAI’s newer models call it developer; all others system."
+                "OpenAI’s newer models call it developer; everything else says system."
             ),
-            "thinking": _("Only DeepSeek can be told to turn it off."),
+            "thinking": _("It can be turned off only with the DeepSeek protocol."),
             "include_usage": _(
-                "Clear this if the server refuses stream_options. Tokens are then "
-                "estimated, unless it counts them unasked."
+                "Turn this off if the server rejects stream_options. Tokens are then "
+                "estimated, unless it reports them anyway."
             ),
         }
         error_messages = {
@@ -101,9 +112,15 @@ class ProviderForm(_Form):
                 "unique": _("Another provider has this name."),
                 "invalid": _("Use only letters, digits, hyphens and underscores."),
             },
-            "label": {"required": _("Enter what people are to see.")},
+            "label": {"required": _("Enter the name that people see.")},
             "default_model": {"required": _("Enter the name of a model.")},
         }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, choices in _CHOICES.items():
+            if isinstance(found := self.fields.get(name), forms.TypedChoiceField):
+                found.choices = choices
 
     def _post_clean(self) -> None:
         """Check the provider as a whole (called by Django after the fields)."""

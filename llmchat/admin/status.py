@@ -21,7 +21,12 @@ COLOURS = {
     State.UNREACHABLE: "danger",
     State.FAILING: "danger",
 }
-HEALTH = {"refused": "danger", "resting": "warning", "works": "success"}
+HEALTH = {
+    "refused": "danger",
+    "resting": "warning",
+    "works": "success",
+    "unused": "default",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def _provider(name: str, **fields: Any) -> Provider:
         ({"default_model": "  "}, "default_model", "Enter the name of a model."),
         ({"name": "a b"}, "name", "Use only letters, digits, hyphens and"),
         ({"name": "taken"}, "name", "Another provider has this name."),
-        ({"label": ""}, "label", "Enter what people are to see."),
+        ({"label": ""}, "label", "Enter the name that people see."),
         ({"embedded": "on"}, "base_url", "The built-in model has no base URL."),
         (
             {"embedded": "on", "base_url": "", "needs_key": "on"},
@@ -75,23 +75,23 @@ def _provider(name: str, **fields: Any) -> Provider:
         (
             {"embedded": "on", "base_url": "", "protocol": "claude"},
             "protocol",
-            "The built-in model speaks the protocol of OpenAI.",
+            "The built-in model uses the OpenAI protocol.",
         ),
         (
             {"embedded": "on", "base_url": "", "default_model": "gpt"},
             "default_model",
             f"The built-in model is called {LOCAL_MODELS[0]}.",
         ),
-        ({"thinking": "disabled"}, "thinking", "Thinking can be turned off with"),
+        ({"thinking": "disabled"}, "thinking", "It can be turned off only with"),
         (
             {"protocol": "claude", "system_role": "developer"},
             "system_role",
-            "Only the protocol of OpenAI has “developer”.",
+            "Only the OpenAI protocol has “developer”.",
         ),
         (
             {"protocol": "deepseek", "max_tokens_field": "max_completion_tokens"},
             "max_tokens_field",
-            "Only the protocol of OpenAI has “max_completion_tokens”.",
+            "Only the OpenAI protocol has “max_completion_tokens”.",
         ),
         ({"temperature_max": "-1"}, "temperature_max", "Enter zero or more."),
     ],

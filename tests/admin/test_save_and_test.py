@@ -213,7 +213,7 @@ async def test_a_key_that_is_missing_after_all(
 
     text = said(response, provider)
     assert "takes no request without a key (401" in text
-    assert "Select “Needs a key”" in text
+    assert "Turn on “Needs a key”" in text
     assert provider.test_problem == "key_wanted"
 
 

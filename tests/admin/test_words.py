@@ -116,6 +116,14 @@ def test_no_groups_are_everyone_or_superusers(boss: Client, provider: Provider) 
     assert everyone in page(boss, ADD)
 
 
+def test_names_of_the_api_are_shown_as_they_are(
+    boss: Client, provider: Provider
+) -> None:
+    shown = page(boss, change_url(provider))
+    for name in ("max_tokens", "max_completion_tokens", "system", "developer"):
+        assert re.search(rf"<option[^>]*>\s*{name}\s*</option>", shown), name
+
+
 @pytest.mark.parametrize("code", ["provider_auth", "provider_quota"])
 def test_codes_are_put_in_words(boss: Client, provider: Provider, code: str) -> None:
     stored(provider, last_error=code)
