@@ -44,6 +44,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_URL": _page,
     "STYLES": [_style],
     "SHOW_HISTORY": True,
+    "LOGIN": {"form": "accounts.log_in_form.LogInForm"},
     "DASHBOARD_CALLBACK": "llmchat.reports.dashboard.show",
     "COLORS": {
         # Dark enough for white text.

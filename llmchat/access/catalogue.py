@@ -149,19 +149,6 @@ def route(
     return replace(found, fallback=fallback) if fallback else found
 
 
-def value_of(row: models.Provider) -> Provider:
-    """Return a stored row, remembered or not, as a value for the provider layer."""
-    return _as_value(row)
-
-
-def trial(key: models.ProviderKey) -> tuple[Provider, Key]:
-    """Return the provider and the decrypted key, to test one stored key.
-
-    Raises: EncryptionError, if no encryption key decrypts it.
-    """
-    return _as_value(key.provider), keys.stored_key(key)
-
-
 def offers(access: Access) -> Iterable[Offer]:
     """Return the enabled providers that may be used, each with why it cannot be."""
     rows = memory.current().providers.values()
@@ -224,7 +211,7 @@ def is_enabled(row: models.Provider, model: str) -> bool:
 
 def _as_route(row: models.Provider, model: str) -> Route:
     return Route(
-        provider=_able(_value_of(row), row.model_rows.get(model)),
+        provider=_able(_remembered_value(row), row.model_rows.get(model)),
         keys=keys.ring(row).keys,
         default_model=row.default_model,
         embedded=row.embedded,
@@ -245,12 +232,12 @@ def _able(provider: Provider, model: models.ProviderModel | None) -> Provider:
     )
 
 
-def _value_of(row: models.Provider) -> Provider:
+def _remembered_value(row: models.Provider) -> Provider:
     """Return a remembered row as a value, which is remembered, too."""
     settings = conf.get()
     last = _values.get(row.name)
     if last is None or last[0] is not row or last[1] is not settings:
-        last = _values[row.name] = row, settings, _as_value(row)
+        last = _values[row.name] = row, settings, value_of(row)
     return last[2]
 
 
@@ -258,7 +245,8 @@ def _value_of(row: models.Provider) -> Provider:
 _values: dict[str, tuple[models.Provider, conf.Conf, Provider]] = {}
 
 
-def _as_value(row: models.Provider) -> Provider:
+def value_of(row: models.Provider) -> Provider:
+    """Return a row as the provider layer takes it."""
     return Provider(
         name=row.name,
         # The choices of the row's fields are these literals.

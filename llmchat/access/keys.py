@@ -85,6 +85,11 @@ def stored_key(row: ProviderKey) -> Key:
     return Key(ident(row), row.value())
 
 
+def is_stored(key: Key) -> bool:
+    """Return whether the key is one of the admin's, not of the environment."""
+    return key.ident.startswith(_STORED)
+
+
 def ident(row: ProviderKey) -> str:
     """Return the name of a stored key in logs."""
     return f"{_STORED}{row.pk}"
@@ -130,7 +135,7 @@ def _listed(provider: str, setting: str) -> tuple[Key, ...]:
 
 
 def _note_refusal(key: Key, code: str, now: datetime) -> None:
-    if key.ident.startswith(_STORED):
+    if is_stored(key):
         _row_of(key).update(last_error=code, resting_until=now + REST)
     else:
         _resting[key] = (now + REST, code)
@@ -138,7 +143,7 @@ def _note_refusal(key: Key, code: str, now: datetime) -> None:
 
 def _note_use(key: Key, now: datetime) -> None:
     _resting.pop(key, None)
-    if not key.ident.startswith(_STORED) or _is_noted(key, now):
+    if not is_stored(key) or _is_noted(key, now):
         return
     with transaction.atomic():
         if _row_of(key).exclude(last_error="", resting_until=None).exists():

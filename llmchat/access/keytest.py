@@ -1,18 +1,28 @@
-"""Test of a provider's key: the smallest real request, and its outcome."""
+"""Tests of providers and keys: the smallest real request, and its outcome."""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from asgiref.sync import async_to_sync
+from django.utils import timezone
 
 from llmchat import models
-from llmchat.access import catalogue, keys
+from llmchat.access import catalogue, keys, problems
 from llmchat.models.encryption import EncryptionError
 from llmchat.providers.client import ProviderClient
-from llmchat.providers.errors import EmptyAnswerError, KeyRefusedError, ProviderError
+from llmchat.providers.errors import (
+    EmptyAnswerError,
+    KeyRefusedError,
+    ProviderAuthError,
+    ProviderError,
+)
+from llmchat.providers.local import find_weights
+from llmchat.providers.text import without_key
 from llmchat.providers.types import (
     Chat,
     ChatMessage,
@@ -36,49 +46,127 @@ class Trial:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What is asked, and which keys were refused (ident to code, "": not blamed).
+
+    `one_key`: it is about that key, which the provider may use beside others or not at
+    all.
+    """
+
+    row: models.Provider
+    provider: Provider
+    keys: tuple[Key, ...]
+    one_key: bool = False
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def on_key_refused(self, key: Key, exc: KeyRefusedError) -> None:
+        self.refused[key.ident] = exc.code if exc.blames_key else ""
+
+
 def try_key(key: models.ProviderKey) -> Trial:
-    """Send the key's provider a short request, and note the outcome on the key."""
+    """Send the key's provider a short request, and note the outcome."""
     try:
-        provider, secret = catalogue.trial(key)
+        secret = keys.stored_key(key)
     except EncryptionError as exc:
-        return Trial(False, f"The stored key cannot be read: {exc}.")
-    refused: dict[str, str] = {}
-    trial = async_to_sync(_ask)(provider, secret, key.provider.default_model, refused)
-    if trial.works is not None:
-        keys.note((secret,), refused, worked=trial.works)
-    return trial
+        advice = problems.problem("unreadable_key").advice
+        return Trial(False, f"The stored key cannot be read: {exc}. {advice}")
+    row = key.provider
+    return _try([_Case(row, catalogue.value_of(row), (secret,), one_key=True)])[0]
 
 
-async def _ask(
-    provider: Provider, key: Key, model: str, refused: dict[str, str]
-) -> Trial:
-    """Send the request, with a new client because the event loop may be another."""
+def try_providers(rows: Sequence[models.Provider]) -> list[Trial]:
+    """Send each provider a short request with its keys, all at once."""
+    return _try(
+        [_Case(row, catalogue.value_of(row), keys.ring(row).keys) for row in rows]
+    )
 
-    def on_key_refused(key: Key, exc: KeyRefusedError) -> None:
-        if exc.blames_key:
-            refused[key.ident] = exc.code
 
-    chat = Chat(model, (ChatMessage("user", "Hi"),), max_output_tokens=_MAX_TOKENS)
-    client = ProviderClient(_TIMEOUTS)
+def _try(cases: Sequence[_Case]) -> list[Trial]:
+    outcomes = async_to_sync(_ask_all)(cases)
+    return [
+        _noted(case, code, text)
+        for case, (code, text) in zip(cases, outcomes, strict=True)
+    ]
+
+
+def _noted(case: _Case, code: str, text: str) -> Trial:
+    """Store the outcome, on the keys and on the provider."""
+    keys.note(case.keys, case.refused, worked=not code)
+    if not (case.one_key and code in problems.OF_KEYS):
+        models.Provider.objects.filter(pk=case.row.pk).update(
+            tested_at=timezone.now(), test_problem=code
+        )
+    blamed = [key for key in case.keys if case.refused.get(key.ident)]
+    if code:
+        return Trial(False if blamed else None, text)
+    if blamed:
+        count = f"{len(blamed)} of {len(case.keys)} keys"
+        return Trial(None, f"{text} The provider refused {count}, though.")
+    return Trial(True, text)
+
+
+async def _ask_all(cases: Sequence[_Case]) -> list[tuple[str, str]]:
+    return await asyncio.gather(*map(_ask, cases))
+
+
+async def _ask(case: _Case) -> tuple[str, str]:
+    """Return the code of what has failed, "" for nothing, and the words for it."""
+    if case.row.embedded:
+        return _ask_for_weights(case)
+    provider, model = case.provider, case.row.default_model
+    code = _missing(case)
+    if code:
+        return code, problems.in_words(code, provider, model)
     began = time.perf_counter()
     try:
+        model = await _answering_model(case)
+    except ProviderError as exc:
+        code = problems.code_of(exc)
+        if isinstance(exc, ProviderAuthError) and not case.keys:
+            code = "key_wanted"
+        detail = exc.log_detail
+        for key in case.keys:
+            detail = without_key(detail, key.value)
+        return code, problems.in_words(code, provider, model, detail)
+    took_ms = round((time.perf_counter() - began) * 1000)
+    return "", f"Works: {model} answered in {took_ms:,} ms."
+
+
+async def _answering_model(case: _Case) -> str:
+    """Send the request, with a new client because the event loop may be another.
+
+    Raises:
+        ProviderError: there is no answer.
+    """
+    model = case.row.default_model
+    chat = Chat(model, (ChatMessage("user", "Hi"),), max_output_tokens=_MAX_TOKENS)
+    client = ProviderClient(_TIMEOUTS)
+    try:
         events = client.stream_chat(
-            provider, [key], chat, on_key_refused=on_key_refused
+            case.provider, case.keys, chat, on_key_refused=case.on_key_refused
         )
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, Finished):
-                    model = event.model or model
+                    return event.model or model
     except EmptyAnswerError:
         pass  # thinking may take all the tokens
-    except ProviderError as exc:
-        return Trial(False if refused else None, _in_words(exc))
     finally:
         await client.aclose()
-    took_ms = round((time.perf_counter() - began) * 1000)
-    return Trial(True, f"Works: {model} answered in {took_ms} ms.")
+    return model
 
 
-def _in_words(exc: ProviderError) -> str:
-    detail = f" ({exc.log_detail})" if exc.log_detail else ""
-    return f"{exc.text.rstrip('.')}{detail}."
+def _missing(case: _Case) -> str:
+    if not case.provider.base_url:
+        return "no_address"
+    return "no_key" if case.provider.needs_key and not case.keys else ""
+
+
+def _ask_for_weights(case: _Case) -> tuple[str, str]:
+    """Look for the built-in model without starting it, which takes its time."""
+    try:
+        find_weights()
+    except ProviderError as exc:
+        return exc.code, problems.in_words(exc.code, case.provider, "")
+    return "", "The built-in model is installed. It starts with the first question."

@@ -6,26 +6,28 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
 from unfold.widgets import UnfoldAdminPasswordWidget
 
+from llmchat.access import rotation
 from llmchat.access.keytest import try_key
 from llmchat.admin.base import ChangesForm, SavesChanges, log
 from llmchat.admin.look import ModelAdmin, TabularInline, action, display
-from llmchat.models import ProviderKey
+from llmchat.admin.status import HEALTH, shown_health
+from llmchat.admin.testing import MAX_TESTS, SavesAndTests
+from llmchat.models import Provider, ProviderKey
 from llmchat.models.encryption import EncryptionError
 
-# Each is a request to a provider while the operator waits.
-_MAX_TESTS = 5
 _OF_THE_VALUE = (
     *("encrypted_value", "prefix", "last4"),
     *("last_error", "resting_until", "last_used_at"),
 )
-_TO_TEST = "llmchat.key_to_test"
-_LEVELS = {True: messages.SUCCESS, False: messages.ERROR, None: messages.WARNING}
+_KEEP = _("Leave blank to keep the current key.")
 
 
 class ProviderKeyForm(ChangesForm):
@@ -36,12 +38,40 @@ class ProviderKeyForm(ChangesForm):
         required=False,
         strip=True,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
-        help_text=_("Stored encrypted and never shown again. Leave blank to keep it."),
+        help_text=_(
+            "Stored encrypted and never shown again. Leave blank to keep the current "
+            "key."
+        ),
     )
 
     class Meta:
         model = ProviderKey
         fields = ["provider", "name", "enabled", "resting_until"]
+        labels = {
+            "provider": _("Provider"),
+            "name": _("Name"),
+            "enabled": _("Enabled"),
+            "resting_until": _("Not used before"),
+        }
+        help_texts = {
+            "name": _("What the key is for, or whose it is."),
+            "resting_until": _(
+                "Set by the server when the provider refuses the key. Clear it to use "
+                "the key at once. In UTC."
+            ),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # On a provider's page, the help text is in the head of the table alone.
+        if self.instance.encrypted_value and "value" in self.fields:
+            self.fields["value"].widget.attrs["placeholder"] = _KEEP
+
+    def has_changed(self) -> bool:
+        """Return whether anything was entered: an empty row on a page is none."""
+        if self.empty_permitted and self.instance.pk is None:
+            return not {"name", "value"}.isdisjoint(self.changed_data)
+        return super().has_changed()
 
     def clean_value(self) -> str:
         """Encrypt a new key; keep the stored one if the field is blank."""
@@ -52,7 +82,9 @@ class ProviderKeyForm(ChangesForm):
             return ""
         # It is sent in a header.
         if not value.isascii() or not value.isprintable() or " " in value:
-            raise forms.ValidationError(_("This does not look like a key."))
+            raise forms.ValidationError(
+                _("This is not a key: it has spaces or characters that no key has.")
+            )
         try:
             self.instance.set_value(value)
         except EncryptionError as exc:
@@ -79,18 +111,31 @@ class ProviderKeyInline(TabularInline):
     model = ProviderKey
     form = ProviderKeyForm
     extra = 0
-    fields = ["name", "shown", "value", "enabled", "last_used_at", "last_error"]
-    readonly_fields = ["shown", "last_used_at", "last_error"]
+    fields = ["name", "shown", "value", "enabled", "health", "last_used_at"]
+    readonly_fields = ["shown", "health", "last_used_at"]
     show_change_link = True
+    verbose_name = _("key")
+    verbose_name_plural = _("keys")
+
+    def get_extra(
+        self, request: HttpRequest, obj: Provider | None = None, **kwargs: Any
+    ) -> int:
+        """Offer an empty row where the first key is missing."""
+        return int(obj is None or (obj.needs_key and not obj.keys.exists()))
 
     @admin.display(description=_("stored"))
     def shown(self, key: ProviderKey) -> str:
         """Show the masked key."""
         return key.masked or "–"
 
+    @admin.display(description=_("health"))
+    def health(self, key: ProviderKey) -> str:
+        """Show the outcome of the last request with the key."""
+        return shown_health(key)[1]
+
 
 @admin.register(ProviderKey)
-class ProviderKeyAdmin(ModelAdmin, SavesChanges):
+class ProviderKeyAdmin(SavesAndTests, ModelAdmin, SavesChanges):
     """All keys, with their health and a test."""
 
     form = ProviderKeyForm
@@ -109,7 +154,7 @@ class ProviderKeyAdmin(ModelAdmin, SavesChanges):
     search_fields = ["name", "last4", "provider__name"]
     fields = ["provider", "name", "shown", "value", "enabled", "resting_until"]
     actions = ["test_keys"]
-    actions_submit_line = ["save_and_test"]
+    list_before_template = "admin/llmchat/providerkey/encryption.html"
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: ProviderKey | None = None
@@ -127,58 +172,60 @@ class ProviderKeyAdmin(ModelAdmin, SavesChanges):
         """Show the masked key."""
         return key.masked or "–"
 
-    @display(
-        description=_("health"),
-        label={"refused": "danger", "resting": "warning", "works": "success"},
-    )
+    @display(description=_("health"), label=HEALTH)
     def health(self, key: ProviderKey) -> tuple[str, str]:
-        """Show the result of the last request with the key."""
-        if key.last_error:
-            return "refused", key.last_error
-        if key.resting_until is not None and key.resting_until > timezone.now():
-            return "resting", "resting"
-        if key.last_used_at is not None:
-            return "works", "works"
-        return "unused", "not used yet"
+        """Show the outcome of the last request with the key."""
+        return shown_health(key)
 
-    @action(description=_("Test key"), permissions=["change"])
+    @action(description=_("Test selected keys"), permissions=["change"])
     def test_keys(self, request: HttpRequest, queryset: QuerySet[ProviderKey]) -> None:
         """Test the selected keys."""
-        keys = list(queryset.select_related("provider")[: _MAX_TESTS + 1])
-        if len(keys) > _MAX_TESTS:
-            self.message_user(
-                request, _("Select at most five keys."), level=messages.ERROR
-            )
-            return
-        for key in keys:
-            self._test(request, key)
+        keys = list(queryset.select_related("provider")[: MAX_TESTS + 1])
+        if self.may_test(request, len(keys)):
+            for key in keys:
+                self._test(request, key)
 
-    @action(description=_("Save and test key"), permissions=["change"])
-    def save_and_test(self, request: HttpRequest, key: ProviderKey) -> None:
-        """Mark the key for a test after the transaction that saves it."""
-        request.META[_TO_TEST] = key.pk
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """Offer to test a new key too, outside the transaction that saves it."""
-        buttons = self.get_actions_submit_line(request, object_id)
-        response: HttpResponse = super().changeform_view(
-            request,
-            object_id,
-            form_url,
-            {"actions_submit_line": buttons, **(extra_context or {})},
-        )
-        if (pk := request.META.pop(_TO_TEST, None)) is not None:
-            keys = ProviderKey.objects.select_related("provider")
-            self._test(request, keys.get(pk=pk))
-        return response
+    def test(self, request: HttpRequest, pk: Any) -> None:
+        """Test the key, and tell the outcome."""
+        keys = ProviderKey.objects.select_related("provider")
+        self._test(request, keys.get(pk=pk))
 
     def _test(self, request: HttpRequest, key: ProviderKey) -> None:
-        trial = try_key(key)
-        self.message_user(request, f"{key}: {trial.text}", level=_LEVELS[trial.works])
-        log(request, key, f"Tested. {trial.text}")
+        self.tell(request, key, str(key), try_key(key))
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show how many keys are under an old encryption key."""
+        context = {
+            "encryption": rotation.count(),
+            "may_encrypt": self.has_change_permission(request),
+            **(extra_context or {}),
+        }
+        response: HttpResponse = super().changelist_view(request, context)
+        return response
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the address that encrypts the keys anew."""
+        view = self.admin_site.admin_view(require_POST(self.encrypt_view))
+        name = "llmchat_providerkey_encrypt"
+        return [path("encrypt/", view, name=name), *super().get_urls()]
+
+    def encrypt_view(self, request: HttpRequest) -> HttpResponse:
+        """Encrypt the keys under the current encryption key."""
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+        rotated = rotation.rotate()
+        for key in rotated.keys:
+            log(request, key, "Encrypted with the current encryption key.")
+        if rotated.keys:
+            text = _("Keys encrypted with the current encryption key: %(count)s.")
+            self.message_user(
+                request, text % {"count": len(rotated.keys)}, level=messages.SUCCESS
+            )
+        if rotated.unread:
+            text = _("Keys that no encryption key decrypts: %(count)s.")
+            self.message_user(
+                request, text % {"count": len(rotated.unread)}, level=messages.ERROR
+            )
+        return HttpResponseRedirect(reverse("admin:llmchat_providerkey_changelist"))

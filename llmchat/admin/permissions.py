@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 from django.forms.models import BaseInlineFormSet
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from llmchat.admin.look import TabularInline
-from llmchat.models import ProviderAccess
+from llmchat.models import Provider, ProviderAccess
 
 if TYPE_CHECKING:
     _FormSet = BaseInlineFormSet[Any, Any, Any]
@@ -28,7 +29,7 @@ class ProviderAccessFormSet(_FormSet):
         deleted = self.deleted_forms
         if any(f.has_changed() and f not in deleted for f in self.forms):
             raise ValidationError(
-                _("Everyone may use this provider. Select “only for groups” first.")
+                _("Everyone may use this provider. Turn on “Only for groups” first.")
             )
 
 
@@ -40,4 +41,12 @@ class ProviderAccessInline(TabularInline):
     extra = 0
     fields = ["group", "allowed_models"]
     verbose_name = _("group with access")
-    verbose_name_plural = _("groups with access (if the provider is only for groups)")
+    verbose_name_plural = _("groups with access (empty: everyone)")
+
+    def get_formset(
+        self, request: HttpRequest, obj: Provider | None = None, **kwargs: Any
+    ) -> Any:
+        """Say who has access where no group is named (each request has its inline)."""
+        if obj is not None and obj.restricted:
+            self.verbose_name_plural = _("groups with access (empty: superusers only)")
+        return super().get_formset(request, obj, **kwargs)

@@ -42,6 +42,15 @@ def _decrypted(keys: tuple[str, ...], ciphertext: str) -> str:
         raise EncryptionError("no configured key decrypts this secret") from exc
 
 
+def is_current(ciphertext: str) -> bool:
+    """Return whether `ciphertext` is under the first key."""
+    try:
+        _decrypted(conf.get().encryption_keys[:1], ciphertext)
+    except EncryptionError:
+        return False
+    return True
+
+
 def rotate(ciphertext: str) -> str:
     """Return `ciphertext` under the first key, whichever key it was under before.
 
@@ -54,7 +63,7 @@ def _fernet() -> MultiFernet:
     return _fernet_of(conf.get().encryption_keys)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def _fernet_of(keys: tuple[str, ...]) -> MultiFernet:
     if not keys:
         raise EncryptionError("LLMCHAT_ENCRYPTION_KEYS is not set")

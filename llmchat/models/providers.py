@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -126,6 +125,11 @@ class Provider(Watched):
         related_name="fallback_of",
         help_text=_("Answers when this provider cannot."),
     )
+    # What the last test in the admin has found; "": nothing wrong.
+    tested_at = models.DateTimeField(null=True, blank=True, editable=False)
+    test_problem = models.CharField(
+        max_length=32, blank=True, default="", db_default="", editable=False
+    )
 
     class Meta:
         ordering = ["pk"]
@@ -139,21 +143,6 @@ class Provider(Watched):
         if self.base_url or self.name not in _BASE_URLS:
             return self.base_url
         return str(getattr(conf.get(), _BASE_URLS[self.name]))
-
-    def clean(self) -> None:
-        """Refuse to enable a provider that has no address."""
-        # About no field: some forms do not have the one of the address.
-        if self.enabled and not self.embedded and not self.address:
-            raise ValidationError(_("Enter a base URL, or disable the provider."))
-        if self.default_model in self._disabled_models():
-            raise ValidationError(_("The default model is disabled. Enable it first."))
-
-    def _disabled_models(self) -> set[str]:
-        if self.pk is None:
-            return set()
-        return set(
-            self.known_models.filter(enabled=False).values_list("name", flat=True)
-        )
 
     @cached_property
     def model_rows(self) -> dict[str, ProviderModel]:

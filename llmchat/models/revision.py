@@ -18,8 +18,10 @@ from django.db import connection, models, transaction
 from django.db.models.signals import post_save, pre_delete
 
 _ROW = 1
-# Counters, which nobody remembers.
-_UNREMEMBERED = frozenset({"spent", "period_start", "last_used_at"})
+# Counters and results of tests, which nobody remembers.
+_UNREMEMBERED = frozenset(
+    {"spent", "period_start", "last_used_at", "tested_at", "test_problem"}
+)
 
 M = TypeVar("M", bound=models.Model)
 

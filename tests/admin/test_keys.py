@@ -110,7 +110,7 @@ async def test_a_provider_out_of_reach_is_no_fault_of_the_key(
         pass
     key, said = await tested(boss, provider, upstream)
 
-    assert any("not available" in text for text in said)
+    assert any("connection refused. Check the port" in text for text in said)
     assert key.last_error == ""
 
 

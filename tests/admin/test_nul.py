@@ -109,6 +109,7 @@ def test_a_body_with_nul_is_refused(path: str, body: dict[str, str]) -> None:
     ("name", "action"),
     [
         ("provider", "delete_selected"),
+        ("provider", "test_providers"),
         ("providerkey", "test_keys"),
         ("budget", "delete_selected"),
         ("conversation", "export_json"),

@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from accounts.models import User
 from llmchat.models import Budget, Provider, ProviderAccess
+from llmchat.providers.registry import LOCAL_MODELS
 
 LIST = "admin:llmchat_provider_changelist"
 
@@ -201,7 +202,11 @@ def test_a_custom_provider_without_an_address_is_refused(
 
 @pytest.mark.parametrize(
     "fields",
-    [{"base_url": "http://gpu-1:8000/v1"}, {"embedded": "on"}, {"enabled": ""}],
+    [
+        {"base_url": "http://gpu-1:8000/v1"},
+        {"embedded": "on", "default_model": LOCAL_MODELS[0]},
+        {"enabled": ""},
+    ],
 )
 def test_a_provider_with_an_address_or_no_need_of_one_is_saved(
     admin_client: Client, db: None, fields: dict[str, Any]

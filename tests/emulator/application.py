@@ -41,6 +41,17 @@ def answer(request: Request, number: int) -> Response:
     return json_response({"error": {"message": "No such path"}}, 404)
 
 
-def emulator(port: int = 0, tls: ssl.SSLContext | None = None) -> Emulator:
-    """Return a server of all four APIs; enter it to start it."""
-    return Emulator(answer, port, tls)
+def answer_anybody(request: Request, number: int) -> Response:
+    """Return what a server would that takes no keys."""
+    request.headers.setdefault("authorization", "Bearer none")
+    return answer(request, number)
+
+
+def emulator(
+    port: int = 0, tls: ssl.SSLContext | None = None, *, keyless: bool = False
+) -> Emulator:
+    """Return a server of all four APIs; enter it to start it.
+
+    `keyless`: those with a bearer want none.
+    """
+    return Emulator(answer_anybody if keyless else answer, port, tls)

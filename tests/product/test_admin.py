@@ -134,7 +134,7 @@ async def test_an_operator_s_day(
         # A key is put in and tried.
         await add_key(page, server, CANARY, "main")
         await shoot("key-add")
-        await page.get_by_role("button", name="Save and test key").click()
+        await page.get_by_role("button", name="Save and test").click()
         await expect(page.get_by_text("Works: ")).to_be_visible()
         await expect(page.get_by_text("sk-…wxyz").first).to_be_visible()
         await shoot("key-tested")
@@ -261,7 +261,7 @@ async def test_a_refused_key_is_told_in_words_and_on_the_front_page(
     async with open_page(chromium_path, **dark) as (page, complaints):
         await log_in(page, server, operator)
         await add_key(page, server, REFUSED, "old")
-        await page.get_by_role("button", name="Save and test key").click()
+        await page.get_by_role("button", name="Save and test").click()
         await expect(
             page.get_by_text(re.compile("refused the API key"))
         ).to_be_visible()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
 
-from llmchat.models import ProviderKey, encryption
+from llmchat.access import rotation
 
 
 class Command(BaseCommand):
-    """Re-encrypt every provider key; skip those that cannot be decrypted."""
+    """Re-encrypt the provider keys; skip those that cannot be decrypted."""
 
     help = (
         "Re-encrypt the stored provider keys with the first of "
@@ -20,17 +19,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Re-encrypt the keys in one transaction."""
-        unread: list[str] = []
-        rotated = 0
-        with transaction.atomic():
-            for key in ProviderKey.objects.select_for_update().order_by("pk"):
-                try:
-                    key.encrypted_value = encryption.rotate(key.encrypted_value)
-                except encryption.EncryptionError as exc:
-                    unread.append(f"{key.pk} ({exc})")
-                    continue
-                key.save(update_fields=["encrypted_value"])
-                rotated += 1
-        self.stdout.write(f"Re-encrypted {rotated} provider keys.")
-        if unread:
-            raise CommandError(f"Skipped, do not drop a key yet: {', '.join(unread)}")
+        rotated = rotation.rotate()
+        self.stdout.write(f"Re-encrypted {len(rotated.keys)} provider keys.")
+        if rotated.unread:
+            unread = ", ".join(f"{key.pk} ({why})" for key, why in rotated.unread)
+            raise CommandError(f"Skipped, do not drop a key yet: {unread}")

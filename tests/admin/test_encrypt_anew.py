@@ -1,0 +1,109 @@
+"""Provider keys under an old encryption key: counted, and encrypted anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
+from django.test import Client
+
+from accounts.models import User
+from llmchat.access import rotation
+from llmchat.models import Provider, ProviderKey
+from tests.support.provider_forms import messages_of
+from tests.support.provider_keys import CANARY, configure, stored
+
+LIST = "/admin/llmchat/providerkey/"
+ENCRYPT = "/admin/llmchat/providerkey/encrypt/"
+NEW = Fernet.generate_key().decode()
+
+
+@pytest.fixture
+def old(settings: Any) -> str:
+    """The encryption key of what is stored before `NEW` is put in front."""
+    (key,) = settings.LLMCHAT["encryption_keys"]
+    return str(key)
+
+
+def page(client: Client) -> str:
+    return " ".join(client.get(LIST).content.decode().split())
+
+
+def test_the_list_counts_the_keys_under_an_old_encryption_key(
+    boss: Client, provider: Provider, settings: Any, old: str
+) -> None:
+    assert "encryption key" not in page(boss)
+    stored(provider)
+    assert "All keys are encrypted with the current encryption key." in page(boss)
+
+    configure(settings, NEW, old)
+    stored(provider)
+    assert "1 of 2 keys is still encrypted with an old encryption key." in page(boss)
+    assert rotation.count() == rotation.Counts(total=2, old=1, unreadable=0)
+
+    configure(settings, NEW)
+    assert "1 key cannot be decrypted" in page(boss)
+    assert "still encrypted" not in page(boss)
+
+
+def test_the_button_encrypts_them_anew(
+    boss: Client, provider: Provider, settings: Any, old: str
+) -> None:
+    key = stored(provider)
+    configure(settings, NEW, old)
+    current = stored(provider, "sk-another-0123456789")
+    response = boss.post(ENCRYPT, follow=True)
+
+    text = "Keys encrypted with the current encryption key: 1."
+    assert messages_of(response) == [text]
+    configure(settings, NEW)
+    assert ProviderKey.objects.get(pk=key.pk).value() == CANARY
+    before = current.encrypted_value
+    assert ProviderKey.objects.get(pk=current.pk).encrypted_value == before
+    entry = LogEntry.objects.get()
+    assert (entry.object_id, entry.change_message) == (
+        str(key.pk),
+        "Encrypted with the current encryption key.",
+    )
+    assert "All keys are encrypted" in response.content.decode()
+
+
+def test_what_cannot_be_decrypted_is_left_and_told(
+    boss: Client, provider: Provider, settings: Any
+) -> None:
+    key = stored(provider)
+    configure(settings, NEW)
+    response = boss.post(ENCRYPT, follow=True)
+
+    assert messages_of(response) == ["Keys that no encryption key decrypts: 1."]
+    before = key.encrypted_value
+    assert ProviderKey.objects.get(pk=key.pk).encrypted_value == before
+
+
+def test_a_link_encrypts_nothing(
+    boss: Client, provider: Provider, settings: Any, old: str
+) -> None:
+    stored(provider)
+    configure(settings, NEW, old)
+
+    assert boss.get(ENCRYPT).status_code == 405
+    assert rotation.count().old == 1
+
+
+def test_who_may_only_look_encrypts_nothing(
+    provider: Provider, client: Client, settings: Any, old: str
+) -> None:
+    stored(provider)
+    configure(settings, NEW, old)
+    operator = User.objects.create_user("operator", is_staff=True)
+    operator.user_permissions.set(
+        Permission.objects.filter(codename="view_providerkey")
+    )
+    client.force_login(operator)
+
+    assert "Encrypt with the current key" not in page(client)
+    assert client.post(ENCRYPT).status_code == 403
+    assert rotation.count().old == 1
