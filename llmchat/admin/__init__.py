@@ -9,6 +9,7 @@ from llmchat.admin import (
     conversations,
     keys,
     messages,
+    people,
     providers,
     running,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "conversations",
     "keys",
     "messages",
+    "people",
     "providers",
     "running",
 ]

@@ -64,14 +64,14 @@ def decide(facts: Facts, ended: Ended, end: End) -> bool:
     if conversation is None:
         # Deleted; what was used is used.
         if not end.again or budgets.has_reserved(begun.message_id):
-            facts.ledger.settle(begun.budgets, begun.message_id, usage, cost)
+            facts.ledger.settle(begun, usage, cost)
         return False
     stored = facts.answers.get(begun.message_id)
     if stored is None or not _is_open(stored):
         if end.again and stored is not None and stored.state != outcome.state:
             _amend(facts, ended, conversation, end)
         return False
-    facts.ledger.settle(begun.budgets, begun.message_id, usage, cost)
+    facts.ledger.settle(begun, usage, cost)
     ended.answers.append(_row(facts, end, usage, cost))
     # A second end of it in the same batch finds it settled.
     facts.answers[begun.message_id] = Stored(

@@ -1,6 +1,7 @@
 """What is stored, a file a concept."""
 
-from llmchat.models.budgets import Budget, Reservation
+from llmchat.models.budget_uses import BudgetUse, Reservation
+from llmchat.models.budgets import Budget
 from llmchat.models.conversations import (
     AnswerState,
     Conversation,
@@ -15,6 +16,7 @@ from llmchat.models.workers import Piece, Worker
 __all__ = [
     "AnswerState",
     "Budget",
+    "BudgetUse",
     "Conversation",
     "Message",
     "Piece",
