@@ -11,6 +11,26 @@ from uuid import UUID
 from llmchat.models import Budget, BudgetUse
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An answer has brought a budget to the part of it at which that is told.
+
+    `of` says whose the budget is: `user`, `group` or `key`.
+    """
+
+    period: str
+    unit: str
+    limit: Decimal
+    spent: Decimal
+    renews_at: datetime
+    of: str
+
+    @property
+    def percent(self) -> int:
+        """Return how much of the limit is spent."""
+        return int(100 * self.spent / self.limit) if self.limit else 100
+
+
 class Drawing(Protocol):
     """An answer that draws on budgets, as `Begun` is one."""
 
@@ -50,16 +70,17 @@ class Account:
         row.period_start = self.budget.start_of_period(now)
         return row.spent
 
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """An answer has brought a budget to the part of it at which that is told."""
-
-    budget: Budget
-    spent: Decimal
-
-    @property
-    def percent(self) -> Decimal:
-        """Return how much of the limit is spent."""
-        limit = self.budget.limit
-        return 100 * self.spent / limit if limit else Decimal("Infinity")
+    def add_and_tell(self, amount: Decimal, now: datetime) -> Notice | None:
+        """Do the same; return the notice that it has come to, None for none."""
+        budget, spent = self.budget, self.add(amount, now)
+        was_told = budget.calls_for_notice(spent - amount)
+        if was_told or not budget.calls_for_notice(spent):
+            return None
+        return Notice(
+            period=budget.period,
+            unit=budget.unit,
+            limit=budget.limit,
+            spent=spent,
+            renews_at=budget.renews_at(now),
+            of=budget.shared_by,
+        )

@@ -38,6 +38,7 @@ from llmchat.providers.types import Usage
 DEFAULT_OUTPUT_TOKENS = 4096
 _RETRY_AFTER_RESERVED_S = 5
 _ADJECTIVES = {Budget.Period.DAY: "daily", Budget.Period.MONTH: "monthly"}
+_OWNERS = {"user": "Your", "group": "Your group's", "key": "The API key's"}
 _NOUNS = {Budget.Unit.TOKENS: "token", Budget.Unit.DOLLARS: "money"}
 
 
@@ -174,11 +175,8 @@ class Ledger:
             else:
                 self._used[use.pk] = use
             amount = _amount(budget, usage, cost)
-            spent = Account(budget, use).add(amount, self._now)
-            if budget.calls_for_notice(spent) and not budget.calls_for_notice(
-                spent - amount
-            ):
-                self._note(begun.message_id, Notice(budget, spent))
+            if notice := Account(budget, use).add_and_tell(amount, self._now):
+                self._note(begun.message_id, notice)
         self._settled[begun.message_id] = None
 
     def _note(self, message_id: UUID, notice: Notice) -> None:
@@ -279,7 +277,7 @@ def _amount(budget: Budget, usage: Usage, cost: Decimal | None) -> Decimal:
 def _exceeded(budget: Budget, now: datetime, *, is_spent: bool) -> ChatError:
     """Return the error; a budget that is only reserved may be free again soon."""
     renews_at = budget.renews_at(now)
-    whose = _whose(budget)
+    whose = _OWNERS[budget.shared_by]
     period = _ADJECTIVES[Budget.Period(budget.period)]
     noun = _NOUNS[Budget.Unit(budget.unit)]
     state = "used up" if is_spent else "taken up by answers that are being written"
@@ -291,10 +289,3 @@ def _exceeded(budget: Budget, now: datetime, *, is_spent: bool) -> ChatError:
         if is_spent
         else _RETRY_AFTER_RESERVED_S,
     )
-
-
-def _whose(budget: Budget) -> str:
-    if budget.api_key_id is not None:
-        return "The API key's"
-    is_shared = budget.group_id is not None and not budget.per_member
-    return "Your group's" if is_shared else "Your"

@@ -6,7 +6,7 @@ meanwhile stays deleted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -94,6 +94,12 @@ def write(facts: Facts, ended: Ended) -> None:
     for ident in ended.restate:
         totals.note_state(facts.conversations[ident])
     facts.ledger.write_settled()
+
+
+def told(facts: Facts, end: End) -> Outcome:
+    """Return an end that is stored, with what is to be told of the user's budgets."""
+    notice = facts.ledger.notices.get(end.begun.message_id)
+    return end.outcome if notice is None else replace(end.outcome, notice=notice)
 
 
 def _is_open(stored: Stored) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from llmchat.access.accounts import Notice
 from llmchat.access.catalogue import Route
 from llmchat.models import AnswerState
 from llmchat.providers.types import (
@@ -85,7 +86,8 @@ class Outcome:
 
     `usage` is what all attempts are billed for where the answer came from.
     `fell_back` says that the route's fallback was asked in the end; `before` is what
-    the route's own provider has billed until then.
+    the route's own provider has billed until then. `notice` is what its user is told of
+    a budget once the end is stored.
     """
 
     state: AnswerState
@@ -100,6 +102,7 @@ class Outcome:
     fell_back: bool = False
     before: Usage | None = None
     tool_calls: tuple[ToolCall, ...] = ()
+    notice: Notice | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,14 @@ class Budget(Watched):
         """Return whether each user that it applies to has one of their own."""
         return self.is_default or self.per_member
 
+    @property
+    def shared_by(self) -> str:
+        """Return who draws on one amount: a `user`, a `group` or a `key`."""
+        if self.api_key_id is not None:
+            return "key"
+        is_shared = self.group_id is not None and not self.per_member
+        return "group" if is_shared else "user"
+
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Store the budget; a new one begins with what the period has cost already."""
         if not self._state.adding or self.spent:

@@ -84,6 +84,11 @@ def count_use(use: BudgetUse) -> None:
     note_running(budget, running, use.user_id)
 
 
+def spent_by(budget: Budget, user_id: int) -> Decimal:
+    """Return what a user has used in the period of a budget that everybody has."""
+    return _spent(budget, Q(user=user_id), ())
+
+
 def recount(budget: Budget) -> None:
     """Count a budget anew whose unit or period was changed in this transaction.
 

@@ -13,6 +13,8 @@ from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 
 from llmchat.answers.events import Done
+from llmchat.api.usage_views import budget_fields
+from llmchat.api.wire import payload
 from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import Begun, Outcome
@@ -20,6 +22,7 @@ from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Budget, BudgetUse, Conversation, Message, Reservation
 from llmchat.providers.types import Usage
+from llmchat.reports.own_usage import budgets_of
 from tests.support.access import reservations
 from tests.support.chat_fixtures import User, end_of, events_of
 from tests.support.streaming import streaming
@@ -249,6 +252,60 @@ async def test_one_that_is_deleted_meanwhile_is_let_go(user, provider, turn, bud
     await in_database(own.refresh_from_db)
     assert own.spent == 0
     assert await reservations() == []
+
+
+# The notice.
+
+
+async def test_the_answer_that_a_budget_is_nearly_used_up_by_says_so_once(
+    user, provider, upstream, turn, default, budget
+):
+    await default(25)
+    await budget(35, period=MONTH)
+    told = [(await end_of(user, turn("Hi"))).notice for _ in range(3)]
+    assert told[0] is None
+    assert (told[1].of, told[1].period, told[1].limit) == ("user", "day", 25)
+    assert (told[1].spent, told[1].percent) == (20, 80)
+    # That of the day was told; now it is the other one's turn.
+    assert (told[2].period, told[2].spent, told[2].percent) == ("month", 30, 85)
+
+
+async def test_of_several_the_fullest_is_told_and_none_at_nothing(
+    user, provider, upstream, turn, budget
+):
+    await budget(11)
+    await budget(10, period=MONTH)
+    notice = (await end_of(user, turn("Hi"))).notice
+    assert (notice.period, notice.percent) == ("month", 100)
+    await in_database(Budget.objects.all().delete)
+    row = await budget(25, notice_percent=0)
+    assert row.spent == 10
+    assert (await end_of(user, turn("Hi"))).notice is None
+
+
+async def test_clients_hear_of_it_with_the_end(user, provider, upstream, turn, default):
+    await default(10)
+    end = await end_of(user, turn("Hi"))
+    told = payload(end)["budgetNotice"]
+    assert told.pop("renewsAt").endswith("T00:00:00+00:00")
+    figures = {"limit": "10", "spent": "10", "percent": 100}
+    assert told == {"period": "day", "unit": "tokens", "of": "user"} | figures
+    (standing,) = await in_database(budgets_of, user.pk)
+    shown = budget_fields(standing)
+    assert (shown["spent"], shown["left"], shown["of"]) == ("10", "0", "user")
+    assert (shown["noticePercent"], shown["notice"]) == (80, True)
+
+
+async def test_what_nobody_has_drawn_on_yet_is_shown_as_it_will_be(
+    user, provider, upstream, turn, default, budget
+):
+    await end_of(user, turn("Hi"))
+    await default(100)
+    assert [row.spent for row in await in_database(budgets_of, user.pk)] == [10]
+    # The user's own takes its place here, too.
+    await budget(50)
+    (standing,) = await in_database(budgets_of, user.pk)
+    assert (standing.budget.limit, standing.spent) == (50, 10)
 
 
 # The rows.
