@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from llmchat.access import budgets, catalogue, keys
-from llmchat.books import pieces, totals
+from llmchat.books import past, pieces, totals
 from llmchat.books.conversations import extended_hash, stored_hash
 from llmchat.books.extra import extra_of_answer
 from llmchat.books.facts import Facts, Stored
@@ -48,12 +48,16 @@ _AMENDED = Columns(Message, ["state", "extra", "finish_reason", "error_code", "i
 
 @dataclass(slots=True)
 class Ended:
-    """The rows that ends change, and the conversations that are to be read again."""
+    """The rows that ends change, and the conversations that are to be read again.
+
+    `past` is what answers have used whose rows are deleted.
+    """
 
     answers: list[dict[str, Any]] = field(default_factory=list)
     amended: list[dict[str, Any]] = field(default_factory=list)
     rehash: set[UUID] = field(default_factory=set)
     restate: set[UUID] = field(default_factory=set)
+    past: list[dict[str, Any]] = field(default_factory=list)
 
 
 def decide(facts: Facts, ended: Ended, end: End) -> bool:
@@ -65,6 +69,7 @@ def decide(facts: Facts, ended: Ended, end: End) -> bool:
         # Deleted; what was used is used.
         if not end.again or budgets.has_reserved(begun.message_id):
             facts.ledger.settle(begun, usage, cost)
+            ended.past.append(_past(facts, end, usage, cost))
         return False
     stored = facts.answers.get(begun.message_id)
     if stored is None or not _is_open(stored):
@@ -94,6 +99,7 @@ def write(facts: Facts, ended: Ended) -> None:
     for ident in ended.restate:
         totals.note_state(facts.conversations[ident])
     facts.ledger.write_settled()
+    past.add(ended.past)
 
 
 def told(facts: Facts, end: End) -> Outcome:
@@ -201,6 +207,20 @@ def reduced(begun: Begun, outcome: Outcome) -> Outcome:
         fell_back=outcome.fell_back,
         before=outcome.before,
     )
+
+
+def _past(facts: Facts, end: End, usage: Usage, cost: Decimal | None) -> dict[str, Any]:
+    """Return what is kept of an answer that was deleted while it was written."""
+    return {
+        "day": facts.now.date(),
+        "provider": _route(end.begun, end.outcome).provider.name,
+        "model": end.outcome.model,
+        "answers": 1,
+        "failures": int(end.outcome.state in past.FAILED),
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost": cost,
+    }
 
 
 def _row(facts: Facts, end: End, usage: Usage, cost: Decimal | None) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from llmchat.models.conversations import (
     Message,
     RunningStream,
 )
+from llmchat.models.past import PastUse
 from llmchat.models.permissions import ProviderAccess
 from llmchat.models.providers import Provider, ProviderKey
 from llmchat.models.revision import Revision
+from llmchat.models.roles import ShippedRole
 from llmchat.models.workers import Piece, Worker
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "BudgetUse",
     "Conversation",
     "Message",
+    "PastUse",
     "Piece",
     "Provider",
     "ProviderAccess",
@@ -26,5 +29,6 @@ __all__ = [
     "Reservation",
     "Revision",
     "RunningStream",
+    "ShippedRole",
     "Worker",
 ]

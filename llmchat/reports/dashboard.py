@@ -40,7 +40,7 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         *(retired_models() if user.has_perm("llmchat.view_provider") else ()),
         *(open_providers() if user.has_perm("llmchat.view_provideraccess") else ()),
     ]
-    if user.has_perm("llmchat.view_message"):
+    if any(map(user.has_perm, ("llmchat.view_message", "llmchat.view_usage"))):
         recent = usage.recent()
         context |= {
             "usage": recent,

@@ -18,6 +18,7 @@ from django.db.models.functions import Coalesce, TruncDate
 from django.utils import timezone
 
 from llmchat.models import Message
+from llmchat.reports import past
 
 DAYS = 30
 _KEPT_S = 60
@@ -67,7 +68,8 @@ class Times:
 class UsageReport:
     """The usage of the last `DAYS` days.
 
-    `by_day` holds, for each day, the totals of each provider.
+    `by_day` holds, for each day, the totals of each provider. All but `by_user` and
+    `times` include what was deleted since.
     """
 
     total: Total
@@ -95,8 +97,11 @@ def measure() -> UsageReport:
     answers = _ended(days[0])
     by_day: dict[date, dict[str, Total]] = {day: {} for day in days}
     dated = answers.annotate(day=TruncDate("created_at"))
-    for row in _sums(dated, "day", "provider"):
-        by_day.setdefault(row["day"], {})[row["provider"]] = _total(row, "provider")
+    deleted = past.rows(days[0])
+    for row in [*_sums(dated, "day", "provider"), *deleted]:
+        totals, total = by_day.setdefault(row["day"], {}), _total(row, "provider")
+        known = totals.get(total.name)
+        totals[total.name] = _sum(total.name, [known, total]) if known else total
     by_provider = _merged(
         total for totals in by_day.values() for total in totals.values()
     )
@@ -105,7 +110,12 @@ def measure() -> UsageReport:
         days=days,
         by_day=by_day,
         by_provider=by_provider,
-        by_model=_top(answers, "model", _MODELS),
+        by_model=_merged(
+            [
+                *_top(answers, "model", _MODELS),
+                *(_total(row, "model") for row in deleted),
+            ]
+        )[:_MODELS],
         by_user=_top(answers, "user__username", _USERS),
         times=_times(answers),
     )
