@@ -5,6 +5,7 @@ Django imports this package for what its modules register.
 
 from llmchat.admin import (
     api_keys,
+    audit,
     budgets,
     conversations,
     keys,
@@ -16,6 +17,7 @@ from llmchat.admin import (
 
 __all__ = [
     "api_keys",
+    "audit",
     "budgets",
     "conversations",
     "keys",

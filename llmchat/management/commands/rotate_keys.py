@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
+from accounts import audit
 from llmchat.models import ProviderKey, encryption
 
 
@@ -31,6 +32,9 @@ class Command(BaseCommand):
                     continue
                 key.save(update_fields=["encrypted_value"])
                 rotated += 1
+            if rotated:
+                said = f"rotate_keys: encrypted {rotated} keys anew"
+                audit.note_command(ProviderKey, said)
         self.stdout.write(f"Re-encrypted {rotated} provider keys.")
         if unread:
             raise CommandError(f"Skipped, do not drop a key yet: {', '.join(unread)}")
