@@ -40,10 +40,12 @@ class BudgetForm(ChangesForm):
 
     def save(self, commit: bool = True) -> Any:
         """Save the row; what is spent of another unit or period is counted anew."""
-        is_new = self.instance.pk is None
-        row = super().save(commit=commit)
-        if commit and not is_new and {"unit", "period"} & {*self.changed_data}:
-            spending.recount(row)
+        is_other = bool({"unit", "period"} & {*self.changed_data})
+        if not commit or self.instance.pk is None or not is_other:
+            return super().save(commit=commit)
+        spending.lock_users(self.instance)
+        row = super().save()
+        spending.recount(row)
         return row
 
     def _get_validation_exclusions(self) -> set[str]:

@@ -180,7 +180,10 @@ class Budget(Watched):
         return "group" if is_shared else "user"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Store the budget; a new one begins with what the period has cost already."""
+        """Store the budget; a new one begins with what the period has cost already.
+
+        Unless it says itself what is spent.
+        """
         if not self._state.adding or self.spent:
             super().save(*args, **kwargs)
             return

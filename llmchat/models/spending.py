@@ -32,20 +32,30 @@ def begin(budget: Budget) -> list[UUID]:
 
     The answers of an API key are not told from others of its user, so that its budget
     begins with nothing. Of a budget that everybody has, each is counted when its user
-    first draws on it. The users are locked, so that none of them begins meanwhile.
+    first draws on it.
     """
+    budget.period_start = budget.start_of_period(timezone.now())
+    budget.spent = Decimal(0)
     if budget.is_of_each or budget.api_key_id is not None:
         return []
+    lock_users(budget)
     owner = _owner(budget)
+    running = _running(owner)
+    budget.spent = _spent(budget, owner, running)
+    return running
+
+
+def lock_users(budget: Budget) -> None:
+    """Lock those who share a budget, so that none of them begins an answer meanwhile.
+
+    Like a start, before the budget itself.
+    """
     users = get_user_model()._default_manager.filter(
         Q(pk=budget.user_id) if budget.user_id else Q(groups=budget.group_id)
     )
     locked = users.order_by("pk").select_for_update(no_key=True, of=("self",))
-    list(locked.values_list("pk"))
-    running = _running(owner)
-    budget.period_start = budget.start_of_period(timezone.now())
-    budget.spent = _spent(budget, owner, running)
-    return running
+    if budget.user_id or budget.group_id:
+        list(locked.values_list("pk"))
 
 
 def note_running(
@@ -91,6 +101,8 @@ def spent_by(budget: Budget, user_id: int) -> Decimal:
 
 def recount(budget: Budget) -> None:
     """Count a budget anew whose unit or period was changed in this transaction.
+
+    Whoever changed it has called `lock_users` before.
 
     What is reserved of it was so in the old unit, and is nothing from now on.
     """

@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts import api_keys
 from accounts.models import User
 from llmchat.models import Budget, Reservation
 from tests.support.admin_fixtures import make_conversation
@@ -111,6 +112,17 @@ def test_another_unit_and_period_are_counted_anew_for_the_same_owner(
     assert (saved.limit, saved.spent) == (10, Decimal("0.25"))
     # What was reserved in tokens is not so much money.
     assert Reservation.objects.get().amount == 0
+
+
+def test_that_of_a_key_begins_with_nothing_again(admin_client, db):
+    key, _ = api_keys.create(
+        user_id=User.objects.create_user("ann").pk, name="x", scopes="chat"
+    )
+    budget = Budget.objects.create(api_key=key, unit="tokens", limit=100, spent=50)
+    form = {"unit": "dollars", "limit": "10"} | DAILY
+    assert admin_client.post(url_of(budget), form).status_code == 302
+    budget.refresh_from_db()
+    assert (budget.unit, budget.spent) == ("dollars", 0)
 
 
 def test_a_budget_does_not_take_the_unit_of_another_of_its_owner(admin_client, budgets):

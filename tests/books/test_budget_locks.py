@@ -14,7 +14,7 @@ from llmchat.books.sweep import sweep
 from llmchat.books.turn import Outcome, Turn
 from llmchat.database import in_database
 from llmchat.errors import ChatError
-from llmchat.models import Budget, BudgetUse, Message, Reservation
+from llmchat.models import Budget, BudgetUse, Message, Reservation, spending
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import User, end_of, is_waiting, until
 
@@ -28,7 +28,7 @@ def everybody(user: User) -> list[User]:
     users = [user, User.objects.create_user("bob"), User.objects.create_user("cid")]
     group.user_set.set(users)
     Budget.objects.create(is_default=True, limit=8 * 10)
-    Budget.objects.create(group=group, limit=10**9)
+    Budget.objects.create(group=group, limit=10**8)
     Budget.objects.create(group=group, per_member=True, period=MONTH, limit=10**9)
     Budget.objects.create(user=users[2], limit=10**9)
     return users
@@ -52,13 +52,17 @@ async def test_workers_neither_overspend_nor_wait_for_one_another_for_ever(
                 Budget.objects.filter(unit="dollars").delete()
                 Budget.objects.create(is_default=True, unit="dollars", limit=10**6)
                 sweep()
+            if number == 1 and count % 5 == 4:
+                change_period()
         return said
 
     async with asyncio.timeout(100):
         ends = await asyncio.gather(*(in_database(work, n) for n in range(WORKERS)))
     codes = [code for said in ends for code in said]
     assert set(codes) == {"ended", "budget_exceeded"}
+    await in_database(sweep)
     assert await in_database(spent) == await in_database(used)
+    assert await in_database(shared) == 10 * codes.count("ended")
     assert await in_database(Reservation.objects.count) == 0
 
 
@@ -70,6 +74,20 @@ def whole_turn(user: User, asked: Turn) -> str:
     usage = Usage(7, 3, "provider")
     assert finish_turn(begun, Outcome(Message.State.COMPLETE, "Hello", usage, "m"))
     return "ended"
+
+
+def change_period() -> None:
+    """Change the shared budget, which is counted anew, as the admin does."""
+    row = Budget.objects.get(limit=10**8)
+    with transaction.atomic():
+        spending.lock_users(row)
+        row.period = DAY if row.period == MONTH else MONTH
+        row.save(update_fields=["period"])
+        spending.recount(row)
+
+
+def shared() -> int:
+    return int(Budget.objects.get(limit=10**8).spent)
 
 
 def spent() -> dict[str, int]:
