@@ -86,8 +86,9 @@ def _uses(budget: Budget) -> QuerySet[BudgetUse]:
 
 
 class BudgetInline(_Shown, TabularInline):
-    """The budgets of a user or a group, on their own page."""
+    """The budgets of a user, on the user's page; for those who may change the user."""
 
+    of = "accounts.change_user"
     model = Budget
     form = BudgetForm
     extra = 0
@@ -95,10 +96,26 @@ class BudgetInline(_Shown, TabularInline):
     readonly_fields = ["progress"]
     show_change_link = True
 
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Allow it where the page can be saved."""
+        allowed = super().has_add_permission(request, obj)
+        return allowed and request.user.has_perm(self.of)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Allow it where the page can be saved."""
+        allowed = super().has_change_permission(request, obj)
+        return allowed and request.user.has_perm(self.of)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Allow it where the page can be saved."""
+        allowed = super().has_delete_permission(request, obj)
+        return allowed and request.user.has_perm(self.of)
+
 
 class GroupBudgetInline(BudgetInline):
     """The budgets of a group, shared or for each member."""
 
+    of = "auth.change_group"
     fields = ["per_member", *BudgetInline.fields]
 
 

@@ -87,7 +87,10 @@ def test_operators_may_do_all_of_this_product_but_set_passwords() -> None:
     page = reverse("admin:accounts_user_change", args=[ann.pk])
     shown = client.get(page)
     # In so many clicks: users, the user, this, and save.
-    assert f"{reverse('admin:llmchat_budget_add')}?user={ann.pk}" in shown.text
+    add = f"{reverse('admin:llmchat_budget_add')}?user={ann.pk}"
+    assert add in shown.text
+    assert f'<option value="{ann.pk}" selected' in client.get(add).text
+    assert "budgets-0-limit" not in shown.text
     assert client.post(page, {"is_staff": "on"}).status_code == 403
 
 
