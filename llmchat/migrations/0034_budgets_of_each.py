@@ -70,7 +70,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='budget',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('api_key__isnull', True), ('group__isnull', True), ('is_default', False), ('user__isnull', False)), models.Q(('api_key__isnull', True), ('group__isnull', False), ('is_default', False), ('user__isnull', True)), models.Q(('api_key__isnull', False), ('group__isnull', True), ('is_default', False), ('user__isnull', True)), models.Q(('api_key', None), ('group', None), ('user', None), ('is_default', True)), _connector='OR'), name='budget_of_one_owner', violation_error_message='Choose a user, a group or an API key; or make it the default for everybody.'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('api_key__isnull', True), ('group__isnull', True), ('is_default', False), ('user__isnull', False)), models.Q(('api_key__isnull', True), ('group__isnull', False), ('is_default', False), ('user__isnull', True)), models.Q(('api_key__isnull', False), ('group__isnull', True), ('is_default', False), ('user__isnull', True)), models.Q(('api_key', None), ('group', None), ('user', None), ('is_default', True)), _connector='OR'), name='budget_of_one_owner', violation_error_message='Choose a user, a group or an API key. Or make it the default for everybody.'),
         ),
         migrations.AddConstraint(
             model_name='budget',

@@ -131,7 +131,7 @@ class Budget(Watched):
                 | (_NOBODY & Q(is_default=True)),
                 name="budget_of_one_owner",
                 violation_error_message=_(
-                    "Choose a user, a group or an API key; or make it the default for "
+                    "Choose a user, a group or an API key. Or make it the default for "
                     "everybody."
                 ),
             ),
