@@ -129,9 +129,7 @@ def _owner(budget: Budget) -> Q:
 
 
 def _running(owner: Q) -> list[UUID]:
-    rows = Message.objects.filter(
-        owner, state=AnswerState.STREAMING, session_id__gte=""
-    )
+    rows = Message.objects.filter(owner, state=AnswerState.STREAMING)
     return list(rows.order_by().values_list("pk", flat=True))
 
 

@@ -51,6 +51,7 @@ async def test_workers_neither_overspend_nor_wait_for_one_another_for_ever(
             if number == 0 and count % 5 == 4:
                 Budget.objects.filter(unit="dollars").delete()
                 Budget.objects.create(is_default=True, unit="dollars", limit=10**6)
+                Budget.objects.create(user=users[2], unit="dollars", limit=10**6)
                 sweep()
             if number == 1 and count % 5 == 4:
                 change_period()
