@@ -11,7 +11,7 @@ from django.db import connection, transaction
 
 from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.sweep import sweep
-from llmchat.books.turn import Outcome, Turn
+from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Budget, BudgetUse, Message, Reservation, spending
@@ -160,3 +160,35 @@ async def test_who_deletes_a_default_budget_waits_for_who_draws_on_it(
     await deleting
     assert not await in_database(BudgetUse.objects.exists)
     assert not await in_database(Reservation.objects.exists)
+
+
+async def test_two_ends_of_a_user_are_both_counted(user, provider, turn):
+    """The second reads what the first has written, not what was there before."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+
+    def begin() -> Begun:
+        Budget.objects.create(is_default=True, limit=1000)
+        return begin_turn(user.pk, turn("Hi"))
+
+    begun = await in_database(begin)
+    locked, done = Event(), Event()
+
+    def settle_slowly() -> None:
+        with transaction.atomic():
+            use = BudgetUse.objects.select_for_update(no_key=True).get()
+            locked.set()
+            assert done.wait(30)
+            use.spent += 5
+            use.save()
+
+    settling = asyncio.create_task(in_database(settle_slowly))
+    await asyncio.to_thread(locked.wait)
+    usage = Usage(7, 3, "provider")
+    outcome = Outcome(Message.State.COMPLETE, "Hello", usage, "m")
+    ending = asyncio.create_task(in_database(finish_turn, begun, outcome))
+    await until(is_waiting)
+    done.set()
+    await settling
+    assert await ending
+    assert (await in_database(BudgetUse.objects.get)).spent == 15
