@@ -11,6 +11,7 @@ from django.db.models import Model, QuerySet
 from django.db.models.deletion import Collector
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
+from accounts import audit
 from accounts.models import User
 
 
@@ -43,6 +44,7 @@ def delete_users(users: QuerySet[User]) -> None:
         locked = users.order_by("pk").select_for_update()
         idents = list(locked.values_list("pk", flat=True))
         User.deleting.send(User, user_ids=idents)
+        audit.keep(idents)
         # Django would keep these rows, without a user.
         OutstandingToken.objects.filter(user_id__in=idents).delete()
         User.objects.filter(pk__in=idents).delete()

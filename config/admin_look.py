@@ -100,6 +100,7 @@ UNFOLD: dict[str, Any] = {
                     _item("Groups", "group", "auth.group"),
                     _item("API keys", "vpn_key", "accounts.apikey"),
                     _item("Budgets", "savings", "llmchat.budget"),
+                    _item("Audit", "history", "admin.logentry"),
                 ],
             },
         ],

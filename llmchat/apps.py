@@ -13,10 +13,16 @@ class LlmchatConfig(AppConfig):
     def ready(self) -> None:
         """Register them; called once, when Django has loaded all applications."""
         from django.contrib.auth import get_user_model
-        from django.db.models.signals import post_delete, post_save, pre_delete
+        from django.db.models.signals import (
+            post_delete,
+            post_migrate,
+            post_save,
+            pre_delete,
+        )
 
         from llmchat import checks  # noqa: F401
         from llmchat.access.budgets import on_budget_delete
+        from llmchat.access.roles import on_migrate
         from llmchat.answers.notices import on_key_change, on_user_change
         from llmchat.answers.stopping import on_user_delete, on_users_delete
         from llmchat.models import (
@@ -34,6 +40,7 @@ class LlmchatConfig(AppConfig):
         get_user_model().deleting.connect(on_users_delete)
         pre_delete.connect(on_user_delete, sender=get_user_model())
         pre_delete.connect(on_budget_delete, sender=Budget)
+        post_migrate.connect(on_migrate)
         for changed in (post_save, post_delete):
             changed.connect(on_user_change, sender=get_user_model())
             changed.connect(on_key_change, sender="accounts.ApiKey")

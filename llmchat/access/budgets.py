@@ -1,14 +1,16 @@
 """Budgets: reserved before a provider is called, settled after the answer.
 
 An answer may begin while anything is left of each budget that applies: those of its
-user, of the user's groups, and of the API key that asks. The
-most that it can cost is reserved in the same transaction, under the row locks of the
-budgets. So concurrent answers cannot spend the same remainder twice, and a budget is
-overdrawn by one answer at most. When the answer ends, its cost replaces the
-reservation. `sweep` releases the reservations of dead processes.
+user, of the user's groups, of the API key that asks, and the default ones that none of
+the user's own takes the place of. The most that it can cost is reserved in the same
+transaction, under the row locks of the budgets. So concurrent answers cannot spend the
+same remainder twice, and a budget is overdrawn by one answer at most. When the answer
+ends, its cost replaces the reservation. `sweep` releases the reservations of dead
+processes.
 
-Lock order: the conversation, then budgets by key, then reservations. With one order no
-two transactions deadlock.
+Lock order: the user, the conversation, then budgets that are shared, by key, then those
+of which everybody has their own, then what each has used of these (`uses.py`), then
+reservations. With one order no two transactions deadlock.
 """
 
 from __future__ import annotations
@@ -24,8 +26,11 @@ from django.db import transaction
 from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone
 
+from llmchat.access import uses
+from llmchat.access.accounts import Account, Drawing, Notice
 from llmchat.errors import ChatError, refusal
-from llmchat.models import Budget, Message, Reservation
+from llmchat.models import Budget, BudgetUse, Message, Reservation
+from llmchat.models.budgets import OF_EACH
 from llmchat.models.revision import revise
 from llmchat.providers.types import Usage
 
@@ -33,6 +38,7 @@ from llmchat.providers.types import Usage
 DEFAULT_OUTPUT_TOKENS = 4096
 _RETRY_AFTER_RESERVED_S = 5
 _ADJECTIVES = {Budget.Period.DAY: "daily", Budget.Period.MONTH: "monthly"}
+_OWNERS = {"user": "Your", "group": "Your group's", "key": "The API key's"}
 _NOUNS = {Budget.Unit.TOKENS: "token", Budget.Unit.DOLLARS: "money"}
 
 
@@ -44,52 +50,88 @@ class Ledger:
 
     def __init__(self) -> None:
         self._budgets: dict[int, Budget] = {}
-        self._of_user: dict[int, list[Budget]] = {}
-        self._of_key: dict[int, list[Budget]] = {}
-        self._reserved: dict[int, Decimal] = {}
+        self._uses: dict[tuple[int, int], BudgetUse] = {}
+        self._of_user: dict[int, list[Account]] = {}
+        self._of_key: dict[int, list[Account]] = {}
+        self._reserved: dict[tuple[int, int | None], Decimal] = {}
         self._reservations: list[Reservation] = []
         self._settled: dict[UUID, None] = {}
         self._changed: dict[int, Budget] = {}
+        self._used: dict[int, BudgetUse] = {}
         self._now = timezone.now()
+        self.notices: dict[UUID, Notice] = {}
 
     def lock(
         self,
         members: Mapping[int, Set[int]],
         key_ids: Collection[int],
-        budget_ids: Collection[int],
+        drawn: Mapping[int, Collection[int]],
+        *,
+        of_each: bool,
     ) -> None:
-        """Read the budgets of users, with their groups, of keys, and those named."""
+        """Read the budgets of users, with their groups, and of keys.
+
+        And those that answers have drawn on, which `drawn` tells by their users.
+        `of_each`: there are some of which everybody has their own.
+        """
         groups = set().union(*members.values())
-        wanted = Q(user__in=members) | Q(group__in=groups) | Q(pk__in=budget_ids)
+        idents = set().union(*drawn.values())
+        wanted = Q(user__in=members) | Q(group__in=groups) | Q(pk__in=idents)
         if key_ids:
             wanted |= Q(api_key__in=key_ids)
-        self._budgets = {row.pk: row for row in _locked(Budget.objects.filter(wanted))}
+        shared = _locked(Budget.objects.filter(wanted).exclude(OF_EACH))
+        self._budgets = {row.pk: row for row in shared}
         for user_id, theirs in members.items():
             self._of_user[user_id] = [
-                row
+                Account(row)
                 for row in self._budgets.values()
                 if row.user_id == user_id or row.group_id in theirs
             ]
         for key_id in key_ids:
             self._of_key[key_id] = [
-                row for row in self._budgets.values() if row.api_key_id == key_id
+                Account(row)
+                for row in self._budgets.values()
+                if row.api_key_id == key_id
+            ]
+        if of_each:
+            self._lock_of_each(members, groups, drawn, idents)
+
+    def _lock_of_each(
+        self,
+        members: Mapping[int, Set[int]],
+        groups: Collection[int],
+        drawn: Mapping[int, Collection[int]],
+        idents: Collection[int],
+    ) -> None:
+        rows = uses.hold(groups, idents)
+        if not rows:
+            return
+        starting = {
+            user_id: uses.of(rows.values(), user_id, theirs, self._budgets.values())
+            for user_id, theirs in members.items()
+        }
+        self._uses = uses.lock(rows, {*starting, *drawn}, starting)
+        for user_id, budgets in starting.items():
+            self._of_user[user_id] += [
+                Account(row, self._uses[row.pk, user_id]) for row in budgets
             ]
 
     def read_reserved(self) -> None:
         """Read what is reserved of the users' and the keys' budgets."""
         lists = (*self._of_user.values(), *self._of_key.values())
-        wanted = {row.pk: row for rows in lists for row in rows}
+        wanted = {account.budget.pk for accounts in lists for account in accounts}
+        owners = {user_id for _, user_id in self._uses}
         if wanted:
-            self._reserved = _reserved(list(wanted.values()))
+            self._reserved = _reserved(wanted, owners)
 
-    def drawn_on(self, user_id: int, key_id: int | None) -> list[Budget]:
+    def drawn_on(self, user_id: int, key_id: int | None) -> list[Account]:
         """Return the budgets that apply to a user with an API key, or without one."""
         of_key = [] if key_id is None else self._of_key.get(key_id, [])
         return [*self._of_user.get(user_id, []), *of_key]
 
     def reserve(
         self,
-        budgets: Sequence[Budget],
+        accounts: Sequence[Account],
         message_id: UUID,
         most: Usage,
         cost: Decimal | None,
@@ -100,40 +142,53 @@ class Ledger:
 
         Raises: ChatError `budget_exceeded`, `price_not_configured`.
         """
-        for budget in budgets:
-            spent = budget.spent_at(self._now)
-            if spent + self._reserved.get(budget.pk, 0) >= budget.limit:
+        for account in accounts:
+            budget, spent = account.budget, account.spent_at(self._now)
+            if spent + self._reserved.get(account.key, 0) >= budget.limit:
                 raise _exceeded(budget, self._now, is_spent=spent >= budget.limit)
             if budget.unit == Budget.Unit.DOLLARS and cost is None:
                 raise refusal("price_not_configured")
-        for budget in budgets:
-            amount = _amount(budget, most, cost)
-            self._reserved[budget.pk] = self._reserved.get(budget.pk, 0) + amount
+        for account in accounts:
+            amount = _amount(account.budget, most, cost)
+            self._reserved[account.key] = self._reserved.get(account.key, 0) + amount
             self._reservations.append(
-                Reservation(budget=budget, message_id=message_id, amount=amount)
+                Reservation(
+                    budget=account.budget,
+                    owner_id=account.key[1],
+                    message_id=message_id,
+                    amount=amount,
+                )
             )
-        return tuple(budget.pk for budget in budgets)
+        return tuple(account.budget.pk for account in accounts)
 
-    def settle(
-        self,
-        budget_ids: Sequence[int],
-        message_id: UUID,
-        usage: Usage,
-        cost: Decimal | None,
-    ) -> None:
+    def settle(self, begun: Drawing, usage: Usage, cost: Decimal | None) -> None:
         """Put what an answer has cost in the place of what was reserved for it."""
-        if not budget_ids:
+        if not begun.budgets:
             return
-        for budget in filter(None, map(self._budgets.get, budget_ids)):
-            budget.spent = budget.spent_at(self._now) + _amount(budget, usage, cost)
-            budget.period_start = budget.start_of_period(self._now)
-            self._changed[budget.pk] = budget
-        self._settled[message_id] = None
+        for budget_id in begun.budgets:
+            use = self._uses.get((budget_id, begun.user_id))
+            budget = use.budget if use else self._budgets.get(budget_id)
+            if budget is None:
+                continue  # it is deleted
+            if use is None:
+                self._changed[budget_id] = budget
+            else:
+                self._used[use.pk] = use
+            amount = _amount(budget, usage, cost)
+            if notice := Account(budget, use).add_and_tell(amount, self._now):
+                self._note(begun.message_id, notice)
+        self._settled[begun.message_id] = None
+
+    def _note(self, message_id: UUID, notice: Notice) -> None:
+        """Tell of the budget of which the least is left."""
+        known = self.notices.get(message_id)
+        if known is None or notice.percent > known.percent:
+            self.notices[message_id] = notice
 
     def write_settled(self) -> None:
         """Store what was settled."""
-        for budget in self._changed.values():
-            budget.save(update_fields=["spent", "period_start"])
+        for row in (*self._changed.values(), *self._used.values()):
+            row.save(update_fields=["spent", "period_start"])
         if self._settled:
             release(self._settled)
 
@@ -145,12 +200,14 @@ class Ledger:
 
 def release(message_ids: Iterable[UUID]) -> None:
     """Release the reservations of answers that will not be settled."""
-    Reservation.objects.filter(message_id__in=message_ids).delete()
+    rows = Reservation.objects.filter(message_id__in=message_ids, is_late=False)
+    rows.delete()
 
 
 def has_reserved(message_id: UUID) -> bool:
     """Return whether an answer has reservations that are not settled."""
-    return Reservation.objects.filter(message_id=message_id).exists()
+    rows = Reservation.objects.filter(message_id=message_id, is_late=False)
+    return rows.exists()
 
 
 def release_orphans() -> int:
@@ -159,7 +216,8 @@ def release_orphans() -> int:
     Those that an end is about to settle are locked, and skipped.
     """
     running = Message.objects.filter(state=Message.State.STREAMING).order_by()
-    orphans = Reservation.objects.exclude(message_id__in=running.values("pk"))
+    own = Reservation.objects.filter(is_late=False)
+    orphans = own.exclude(message_id__in=running.values("pk"))
     with transaction.atomic():
         free = orphans.order_by("pk").select_for_update(skip_locked=True)
         idents = list(free.values_list("pk", flat=True))
@@ -175,21 +233,39 @@ def lock_of(user_ids: Collection[int]) -> None:
         list(_locked(Budget.objects.filter(pk__in=idents)).values_list("pk"))
 
 
-def on_budget_delete(sender: Any, instance: Budget, **kwargs: Any) -> None:
+def on_budget_delete(
+    sender: Any, instance: Budget, origin: Any = None, **kwargs: Any
+) -> None:
     """Lock a budget; called by Django before it deletes the budget.
 
-    Django deletes the reservations first, but an end locks the budget first.
+    Django deletes the reservations first, but an end locks the budget first. All that
+    are deleted together are locked at once, in the one order.
     """
-    list(_locked(Budget.objects.filter(pk=instance.pk)).values_list("pk"))
+    rows = Budget.objects.filter(pk=instance.pk)
+    if isinstance(origin, QuerySet) and origin.model is Budget:
+        rows = Budget.objects.filter(pk__in=[row.pk for row in origin])
+    list(_locked(rows.exclude(OF_EACH)).values_list("pk"))
+    of_each = rows.filter(OF_EACH).select_for_update().order_by("pk")
+    list(of_each.values_list("pk"))
+    if instance.user_id is not None:
+        # The default one applies again, and has not heard of what was used meanwhile.
+        replaced = Q(budget__period=instance.period, budget__unit=instance.unit)
+        theirs = BudgetUse.objects.filter(replaced, budget__is_default=True)
+        theirs.filter(user=instance.user_id).update(period_start=None)
 
 
 def _locked(budgets: QuerySet[Budget]) -> QuerySet[Budget]:
     return budgets.select_for_update(no_key=True).order_by("pk")
 
 
-def _reserved(budgets: Sequence[Budget]) -> dict[int, Decimal]:
-    rows = Reservation.objects.filter(budget__in=budgets).values_list("budget")
-    return dict(rows.annotate(Sum("amount")))
+def _reserved(
+    budgets: Collection[int], owners: Collection[int]
+) -> dict[tuple[int, int | None], Decimal]:
+    wanted = Q(budget__in=budgets, owner_id=None)
+    if owners:
+        wanted |= Q(budget__in=budgets, owner_id__in=owners)
+    rows = Reservation.objects.filter(wanted).values_list("budget", "owner_id")
+    return {(budget, owner): sum for budget, owner, sum in rows.annotate(Sum("amount"))}
 
 
 def _amount(budget: Budget, usage: Usage, cost: Decimal | None) -> Decimal:
@@ -201,7 +277,7 @@ def _amount(budget: Budget, usage: Usage, cost: Decimal | None) -> Decimal:
 def _exceeded(budget: Budget, now: datetime, *, is_spent: bool) -> ChatError:
     """Return the error; a budget that is only reserved may be free again soon."""
     renews_at = budget.renews_at(now)
-    whose = _whose(budget)
+    whose = _OWNERS[budget.shared_by]
     period = _ADJECTIVES[Budget.Period(budget.period)]
     noun = _NOUNS[Budget.Unit(budget.unit)]
     state = "used up" if is_spent else "taken up by answers that are being written"
@@ -213,9 +289,3 @@ def _exceeded(budget: Budget, now: datetime, *, is_spent: bool) -> ChatError:
         if is_spent
         else _RETRY_AFTER_RESERVED_S,
     )
-
-
-def _whose(budget: Budget) -> str:
-    if budget.api_key_id is not None:
-        return "The API key's"
-    return "Your" if budget.group_id is None else "Your group's"

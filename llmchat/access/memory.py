@@ -1,7 +1,7 @@
 """The rows that hardly change, remembered for one revision of them.
 
-Providers with their keys, models, prices and fallbacks, permissions, and whether there
-are budgets.
+Providers with their keys, models, prices and fallbacks, permissions, and which budgets
+there are.
 Each use reads the revision, so that what an operator changes holds for the next turn
 of every process.
 """
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llmchat.models import Budget, Provider, ProviderAccess
+from llmchat.models.budgets import OF_EACH
 from llmchat.models.revision import current_revision
 
 
@@ -34,6 +35,7 @@ class Memory:
     restricted: frozenset[str]
     has_budgets: bool
     has_group_budgets: bool
+    has_budgets_of_each: bool
 
     @property
     def needs_groups(self) -> bool:
@@ -78,6 +80,7 @@ def _read(revision: str | None) -> Memory:
         frozenset(row.name for row in rows if row.restricted),
         has_budgets=Budget.objects.exists(),
         has_group_budgets=Budget.objects.exclude(group=None).exists(),
+        has_budgets_of_each=Budget.objects.filter(OF_EACH).exists(),
     )
 
 

@@ -5,22 +5,26 @@ Django imports this package for what its modules register.
 
 from llmchat.admin import (
     api_keys,
+    audit,
     budgets,
     conversations,
     keys,
     messages,
     models,
+    people,
     providers,
     running,
 )
 
 __all__ = [
     "api_keys",
+    "audit",
     "budgets",
     "conversations",
     "keys",
     "messages",
     "models",
+    "people",
     "providers",
     "running",
 ]

@@ -7,16 +7,21 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.validators import MaxValueValidator
-from django.db.models import QuerySet, Sum
+from django.db.models import OuterRef, Q, QuerySet, Subquery, Sum
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.formats import number_format
+from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
-from llmchat.admin.base import ChangesForm, SavesChanges, dollars
-from llmchat.admin.look import ModelAdmin
-from llmchat.models import Budget
+from llmchat.admin.base import ChangesForm, SavesChanges
+from llmchat.admin.look import ModelAdmin, TabularInline
+from llmchat.admin.progress import bar, shown
+from llmchat.models import Budget, BudgetUse, Reservation, spending
 from llmchat.models.budgets import HIGHEST
+
+_OWNERS = ("user", "group", "per_member", "api_key", "is_default")
+_SHOWN = ("progress", "spent_now", "reserved_now", "renews")
+_MOST_USERS = 10
 
 
 class BudgetForm(ChangesForm):
@@ -28,14 +33,95 @@ class BudgetForm(ChangesForm):
         MaxValueValidator(HIGHEST)(limit)
         return limit
 
+    def clean_notice_percent(self) -> int:
+        """Return at how much to tell; blank: it stays as it is."""
+        percent: int | None = self.cleaned_data["notice_percent"]
+        return self.instance.notice_percent if percent is None else percent
+
+    def save(self, commit: bool = True) -> Any:
+        """Save the row; what is spent of another unit or period is counted anew."""
+        is_other = bool({"unit", "period"} & {*self.changed_data})
+        if not commit or self.instance.pk is None or not is_other:
+            return super().save(commit=commit)
+        spending.lock_users(self.instance)
+        row = super().save()
+        spending.recount(row)
+        return row
+
+    def _get_validation_exclusions(self) -> set[str]:
+        """Check, with the unit and the period, whose the budget is."""
+        # Django's own hook, which its stubs leave out.
+        excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
+        return excluded.difference(_OWNERS)
+
+
+class _Shown:
+    """How a budget stands, as lists and forms show it."""
+
+    @admin.display(description=_("limit"), ordering="limit")
+    def shown_limit(self, budget: Budget) -> str:
+        """Show the limit in its unit."""
+        return shown(budget, budget.limit)
+
+    @admin.display(description=_("used"))
+    def progress(self, budget: Budget) -> str:
+        """Show as a bar how much of the limit is spent."""
+        if budget.pk is None:
+            return "–"
+        if not budget.is_of_each:
+            return bar(budget, budget.spent_at(timezone.now()))
+        highest = next(iter(_uses(budget)[:1]), None)
+        if highest is None:
+            return bar(budget, Decimal(0))
+        return bar(budget, highest.spent, f"the most by {highest.user}")
+
+
+def _current(budget: Budget) -> QuerySet[BudgetUse]:
+    start = budget.start_of_period(timezone.now())
+    return BudgetUse.objects.filter(budget=budget, period_start=start)
+
+
+def _uses(budget: Budget) -> QuerySet[BudgetUse]:
+    return _current(budget).select_related("user").order_by("-spent", "pk")
+
+
+class BudgetInline(_Shown, TabularInline):
+    """The budgets of a user, on the user's page; for those who may change the user."""
+
+    of = "accounts.change_user"
+    model = Budget
+    form = BudgetForm
+    extra = 0
+    fields = ["period", "unit", "limit", "notice_percent", "progress"]
+    readonly_fields = ["progress"]
+    show_change_link = True
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Allow it where the page can be saved."""
+        allowed = super().has_add_permission(request, obj)
+        return allowed and request.user.has_perm(self.of)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Allow it where the page can be saved."""
+        allowed = super().has_change_permission(request, obj)
+        return allowed and request.user.has_perm(self.of)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Allow it where the page can be saved."""
+        allowed = super().has_delete_permission(request, obj)
+        return allowed and request.user.has_perm(self.of)
+
+
+class GroupBudgetInline(BudgetInline):
+    """The budgets of a group, shared or for each member."""
+
+    of = "auth.change_group"
+    fields = ["per_member", *BudgetInline.fields]
+
 
 @admin.register(Budget)
-class BudgetAdmin(ModelAdmin, SavesChanges):
-    """Budgets of users, groups and API keys, with the amounts spent.
-
-    An amount spent is for one owner, unit and period, so only the limit of an
-    existing budget can be changed.
-    """
+class BudgetAdmin(_Shown, ModelAdmin, SavesChanges):
+    """Budgets, with the amounts spent; whose one is stays as it is."""
 
     form = BudgetForm
     list_display = [
@@ -43,63 +129,67 @@ class BudgetAdmin(ModelAdmin, SavesChanges):
         "period",
         "unit",
         "shown_limit",
-        "spent_now",
+        "progress",
         "reserved_now",
         "renews",
     ]
     list_display_links = ["owner"]
-    list_filter = ["period", "unit"]
+    list_filter = ["period", "unit", "is_default", "per_member"]
     list_select_related = ["user", "group", "api_key__user"]
     search_fields = ["user__username", "group__name", "api_key__prefix"]
     autocomplete_fields = ["user", "group", "api_key"]
-    fields = [
-        "user",
-        "group",
-        "api_key",
-        "period",
-        "unit",
-        "limit",
-        "spent_now",
-        "reserved_now",
-        "renews",
-    ]
+    fields = [*_OWNERS, "period", "unit", "limit", "notice_percent", *_SHOWN]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
-        """Add up the reservations in the same query."""
+        """Add up the reservations, and find who has used most, in the same query."""
         rows: QuerySet[Budget] = super().get_queryset(request)
-        return rows.annotate(reserved=Sum("reservations__amount"))
+        of_it = Reservation.objects.filter(budget=OuterRef("pk")).order_by()
+        sums = of_it.values("budget").annotate(sum=Sum("amount")).values("sum")
+        return rows.annotate(reserved=Subquery(sums), **_highest())
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: Budget | None = None
     ) -> list[str]:
-        """Fix the owner, unit and period of an existing budget."""
-        shown = ["spent_now", "reserved_now", "renews"]
-        owners = ["user", "group", "api_key"]
-        return shown if obj is None else [*owners, "period", "unit", *shown]
+        """Fix the owner of an existing budget."""
+        return [*_SHOWN] if obj is None else [*_OWNERS, *_SHOWN]
 
     @admin.display(description=_("owner"), ordering="user__username")
     def owner(self, budget: Budget) -> str:
         """Show the user, the group or the API key."""
+        if budget.is_default:
+            return "default for everybody"
         if budget.user is not None:
             return budget.user.get_username()
         if budget.api_key is not None:
             return f"key {budget.api_key} of {budget.api_key.user}"
-        return f"group {budget.group}"
+        each = "each member of " if budget.per_member else ""
+        return f"{each}group {budget.group}"
 
-    @admin.display(description=_("limit"), ordering="limit")
-    def shown_limit(self, budget: Budget) -> str:
-        """Show the limit in its unit."""
-        return _shown(budget, budget.limit)
+    @admin.display(description=_("used"))
+    def progress(self, budget: Any) -> str:
+        """Show as a bar how much of the limit is spent; what one has spent at most."""
+        if not budget.is_of_each or not hasattr(budget, "highest"):
+            return super().progress(budget)
+        name = budget.highest_user
+        return bar(budget, budget.highest or Decimal(0), name and f"the most by {name}")
 
     @admin.display(description=_("spent in this period"))
     def spent_now(self, budget: Budget) -> str:
-        """Show the amount spent in the current period."""
-        return _shown(budget, budget.spent_at(timezone.now()))
+        """Show the amount spent in the current period, by the users who spent most."""
+        if not budget.is_of_each:
+            return shown(budget, budget.spent_at(timezone.now()))
+        if budget.pk is None:
+            return "–"
+        rows = [
+            (use.user.get_username(), bar(budget, use.spent))
+            for use in _uses(budget)[:_MOST_USERS]
+        ]
+        return format_html_join("", "<p>{}: {}</p>", rows) or "nobody has used it yet"
 
     @admin.display(description=_("reserved by running answers"))
     def reserved_now(self, budget: Any) -> str:
         """Show the amount that running answers have reserved."""
-        return _shown(budget, getattr(budget, "reserved", None) or Decimal(0))
+        return shown(budget, getattr(budget, "reserved", None) or Decimal(0))
 
     @admin.display(description=_("renews at"))
     def renews(self, budget: Budget) -> str:
@@ -107,7 +197,15 @@ class BudgetAdmin(ModelAdmin, SavesChanges):
         return f"{budget.renews_at(timezone.now()):%Y-%m-%d %H:%M} UTC"
 
 
-def _shown(budget: Budget, amount: Decimal) -> str:
-    if budget.unit == Budget.Unit.DOLLARS:
-        return dollars(amount)
-    return number_format(amount, decimal_pos=0, use_l10n=True, force_grouping=True)
+def _highest() -> dict[str, Subquery]:
+    now = timezone.now()
+    current = Q()
+    for period in Budget.Period.values:
+        start = Budget(period=period).start_of_period(now)
+        current |= Q(budget__period=period, period_start=start)
+    uses = BudgetUse.objects.filter(current, budget=OuterRef("pk"))
+    first = uses.order_by("-spent", "pk")
+    return {
+        "highest": Subquery(first.values("spent")[:1]),
+        "highest_user": Subquery(first.values("user__username")[:1]),
+    }

@@ -265,12 +265,15 @@ def _end(generation: Generation, outcome: Outcome) -> End:
             usage=usage,
             tool_calls=outcome.tool_calls,
             cost=cost,
+            notice=outcome.notice,
         )
     place = (begun.conversation_id, begun.message_id, begun.question_id)
     if outcome.state == AnswerState.CANCELLED:
-        return Cancelled(session_id, *place, outcome.text, usage, cost)
+        text, notice = outcome.text, outcome.notice
+        return Cancelled(session_id, *place, text, usage, cost, notice)
     failure = generation.failure
     if failure is None or failure.code != outcome.error_code:
         # What is stored is not what the provider has said.
         failure = refusal(outcome.error_code, retry_after=_RETRY_AFTER_S)
-    return Failed(session_id, failure, outcome.text, *place, usage, cost)
+    billed = (usage, cost, outcome.notice)
+    return Failed(session_id, failure, outcome.text, *place, *billed)

@@ -1,6 +1,7 @@
 """What becomes of an answer, as events: one `Started`, `Token`s, and one end.
 
-`message_id` is the answer, `question_id` the message that it answers.
+`message_id` is the answer, `question_id` the message that it answers. The `notice` of
+an end is of a budget that is nearly used up.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
+from llmchat.access.accounts import Notice
 from llmchat.errors import ChatError
 from llmchat.providers.types import ToolCall, Usage
 
@@ -51,6 +53,7 @@ class Done:
     usage: Usage
     tool_calls: tuple[ToolCall, ...] = ()
     cost: Decimal | None = None
+    notice: Notice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Failed:
     question_id: UUID | None = None
     usage: Usage | None = None
     cost: Decimal | None = None
+    notice: Notice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ class Cancelled:
     partial: str
     usage: Usage | None = None
     cost: Decimal | None = None
+    notice: Notice | None = None
 
 
 End = Done | Failed | Cancelled

@@ -6,10 +6,12 @@ The other has that already. Values are what msgpack takes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from llmchat.access.accounts import Notice
 from llmchat.answers.events import Cancelled, Done, End, Failed, Started
 from llmchat.books.extra import decoded, extra_of_answer
 from llmchat.errors import ChatError
@@ -24,6 +26,11 @@ def pack_end(end: End) -> Fields:
     fields: Fields = {"cost": None if end.cost is None else str(end.cost)}
     if end.usage is not None:
         fields["usage"] = astuple(end.usage)
+    if (told := end.notice) is not None:
+        fields["notice"] = [
+            *(told.period, told.unit, str(told.limit), str(told.spent)),
+            *(told.renews_at.isoformat(), told.of),
+        ]
     match end:
         case Done():
             return fields | {
@@ -47,6 +54,16 @@ def pack_end(end: End) -> Fields:
 
 def unpack_end(fields: Fields, started: Started, text: str) -> End:
     """Return the end that another worker tells of an answer with this text."""
+    end = _unpacked(fields, started, text)
+    if (told := fields.get("notice")) is None:
+        return end
+    period, unit, limit, spent, renews_at, of = told
+    moment = datetime.fromisoformat(renews_at)
+    notice = Notice(period, unit, Decimal(limit), Decimal(spent), moment, of)
+    return replace(end, notice=notice)
+
+
+def _unpacked(fields: Fields, started: Started, text: str) -> End:
     usage = _usage_of(fields.get("usage"))
     cost = None if fields["cost"] is None else Decimal(fields["cost"])
     place = (started.conversation_id, started.message_id, started.question_id)

@@ -11,10 +11,11 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from llmchat.access import budgets
 from llmchat.answers import runtime
+from llmchat.books import past
 from llmchat.books.sweep import sweep
 from llmchat.models import Conversation, Message
 
@@ -41,18 +42,23 @@ def delete(conversations: QuerySet[Conversation]) -> None:
     """Delete conversations; what runs in them stops and finds no row to write to."""
     with transaction.atomic():
         idents = _locked(conversations)
+        past.move(Q(conversation__in=idents))
         Conversation.objects.filter(pk__in=idents).delete()
 
 
 def on_user_delete(sender: Any, instance: Any, **kwargs: Any) -> None:
     """Called by Django in the transaction that deletes a user, before any row goes."""
-    _locked(Conversation.objects.filter(user=instance))
+    on_users_delete(sender, [instance.pk])
 
 
 def on_users_delete(sender: Any, user_ids: list[int], **kwargs: Any) -> None:
-    """Lock what an answer's end locks, in its order, before Django begins elsewhere."""
+    """Lock what an answer's end locks, in its order, before Django begins elsewhere.
+
+    Then the messages go, but not what they have used.
+    """
     _locked(Conversation.objects.filter(user__in=user_ids))
     budgets.lock_of(user_ids)
+    past.move(Q(user__in=user_ids))
 
 
 def _locked(conversations: QuerySet[Conversation]) -> list[UUID]:

@@ -15,7 +15,6 @@ from llmchat.api.conversation_fields import dollars
 from llmchat.api.etags import json_with_etag
 from llmchat.database import read_database
 from llmchat.errors import refusal
-from llmchat.models import Budget
 from llmchat.models.budgets import today
 from llmchat.reports.own_usage import DayOfUse, Standing, budgets_of, use_of
 
@@ -69,14 +68,10 @@ def budget_fields(row: Standing) -> dict[str, Any]:
         "reserved": dollars(row.reserved),
         "left": dollars(row.left),
         "renewsAt": row.renews_at.isoformat(),
-        "of": _owner_of(budget),
+        "of": budget.shared_by,
+        "noticePercent": budget.notice_percent,
+        "notice": budget.calls_for_notice(row.spent),
     }
-
-
-def _owner_of(budget: Budget) -> str:
-    if budget.api_key_id is not None:
-        return "key"
-    return "user" if budget.group_id is None else "group"
 
 
 def _days(request: Request) -> tuple[date, date]:

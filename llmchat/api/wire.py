@@ -11,6 +11,7 @@ from dataclasses import asdict
 from json.encoder import encode_basestring
 from typing import Any
 
+from llmchat.access.accounts import Notice
 from llmchat.answers.events import (
     Cancelled,
     Done,
@@ -47,7 +48,10 @@ def token_rests(texts: Sequence[str]) -> list[str]:
 
 def payload(event: StreamEvent) -> dict[str, Any]:
     """Return the wire's object for `event`, stamped with the time of the call."""
-    return _fields(event) | {"timestamp": time.time_ns() // 1_000_000}
+    fields = _fields(event) | {"timestamp": time.time_ns() // 1_000_000}
+    if isinstance(event, Done | Failed | Cancelled) and event.notice is not None:
+        fields["budgetNotice"] = _notice(event.notice)
+    return fields
 
 
 def standing(stream: AnswerLog) -> dict[str, Any]:
@@ -131,6 +135,18 @@ def _failure(event: Failed) -> dict[str, Any]:
     if event.conversation_id:
         fields |= place(event)
     return fields
+
+
+def _notice(notice: Notice) -> dict[str, Any]:
+    return {
+        "period": notice.period,
+        "unit": notice.unit,
+        "limit": f"{notice.limit.normalize():f}",
+        "spent": f"{notice.spent.normalize():f}",
+        "percent": notice.percent,
+        "renewsAt": notice.renews_at.isoformat(),
+        "of": notice.of,
+    }
 
 
 def place(of: Started | End) -> dict[str, str]:

@@ -152,7 +152,7 @@ def _together(items: Sequence[Item], *, wait: bool) -> list[Result]:
             known = facts.read(starts, ends, wait=wait)
             results = {id(item): checkpoint.write(item) for item in checkpoints}
             _ended(known, ends, write=not starts)
-            results |= {id(item): item.outcome for item in ends}
+            results |= {id(item): end.told(known, item) for item in ends}
             results |= _begun(known, starts)
             _note_alive(known, is_due=bool(checkpoints))
             is_decided = True

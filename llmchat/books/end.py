@@ -6,13 +6,13 @@ meanwhile stays deleted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from llmchat.access import budgets, catalogue, keys
-from llmchat.books import billing, pieces, totals
+from llmchat.books import billing, past, pieces, totals
 from llmchat.books.conversations import extended_hash, stored_hash
 from llmchat.books.extra import extra_of_answer
 from llmchat.books.facts import Facts, Stored
@@ -56,12 +56,16 @@ _AMENDED = Columns(
 
 @dataclass(slots=True)
 class Ended:
-    """The rows that ends change, and the conversations that are to be read again."""
+    """The rows that ends change, and the conversations that are to be read again.
+
+    `past` is what answers have used whose rows are deleted.
+    """
 
     answers: list[dict[str, Any]] = field(default_factory=list)
     amended: list[dict[str, Any]] = field(default_factory=list)
     rehash: set[UUID] = field(default_factory=set)
     restate: set[UUID] = field(default_factory=set)
+    past: list[dict[str, Any]] = field(default_factory=list)
 
 
 def decide(facts: Facts, ended: Ended, end: End) -> bool:
@@ -72,14 +76,15 @@ def decide(facts: Facts, ended: Ended, end: End) -> bool:
     if conversation is None:
         # Deleted; what was used is used.
         if not end.again or budgets.has_reserved(begun.message_id):
-            facts.ledger.settle(begun.budgets, begun.message_id, usage, cost)
+            facts.ledger.settle(begun, usage, cost)
+            ended.past.append(_past(facts, end, usage, cost))
         return False
     stored = facts.answers.get(begun.message_id)
     if stored is None or not _is_open(stored):
         if end.again and stored is not None and stored.state != outcome.state:
             _amend(facts, ended, conversation, end)
         return False
-    facts.ledger.settle(begun.budgets, begun.message_id, usage, cost)
+    facts.ledger.settle(begun, usage, cost)
     ended.answers.append(_row(facts, end, usage, cost))
     # A second end of it in the same batch finds it settled.
     facts.answers[begun.message_id] = Stored(
@@ -102,6 +107,13 @@ def write(facts: Facts, ended: Ended) -> None:
     for ident in ended.restate:
         totals.note_state(facts.conversations[ident])
     facts.ledger.write_settled()
+    past.add(ended.past)
+
+
+def told(facts: Facts, end: End) -> Outcome:
+    """Return an end that is stored, with what is to be told of the user's budgets."""
+    notice = facts.ledger.notices.get(end.begun.message_id)
+    return end.outcome if notice is None else replace(end.outcome, notice=notice)
 
 
 def _is_open(stored: Stored) -> bool:
@@ -205,6 +217,20 @@ def reduced(begun: Begun, outcome: Outcome) -> Outcome:
         lines=outcome.lines,
         lines_before=outcome.lines_before,
     )
+
+
+def _past(facts: Facts, end: End, usage: Usage, cost: Decimal | None) -> dict[str, Any]:
+    """Return what is kept of an answer that was deleted while it was written."""
+    return {
+        "day": facts.now.date(),
+        "provider": _route(end.begun, end.outcome).provider.name,
+        "model": end.outcome.model,
+        "answers": 1,
+        "failures": int(end.outcome.state in past.FAILED),
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost": cost,
+    }
 
 
 def _row(facts: Facts, end: End, usage: Usage, cost: Decimal | None) -> dict[str, Any]:

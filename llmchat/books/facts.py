@@ -80,11 +80,15 @@ def read(starts: Sequence[Start], ends: Sequence[End], *, wait: bool) -> Facts:
     _read_answers(facts, [end.begun.message_id for end in ends], lock)
     if lock and (wanted := replacing.wanted(facts.conversations, starts)):
         _lock_messages(wanted, lock)
-    budgets = {pk for end in ends for pk in end.begun.budgets}
-    if budgets or (facts.users and facts.known.has_budgets):
+    drawn: dict[int, set[int]] = {}
+    for end in ends:
+        if end.begun.budgets:
+            drawn.setdefault(end.begun.user_id, set()).update(end.begun.budgets)
+    if drawn or (facts.users and facts.known.has_budgets):
         members = {pk: facts.groups.get(pk, frozenset()) for pk in facts.users}
         keys = {start.key_id for start in starts if start.key_id is not None}
-        facts.ledger.lock(members, keys, budgets)
+        of_each = facts.known.has_budgets_of_each
+        facts.ledger.lock(members, keys, drawn, of_each=of_each)
     return facts
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
+from llmchat.books import past
 from llmchat.models import Conversation, Message
 
 BATCH = 500
@@ -27,6 +28,8 @@ def old_conversations(before: datetime) -> QuerySet[Conversation]:
 def prune(before: datetime, *, batch: int = BATCH) -> Iterator[tuple[int, int]]:
     """Delete old conversations with all their messages, a batch in a transaction.
 
+    What they have used stays in the totals.
+
     Yields how many conversations and messages each batch had. A conversation that
     somebody goes on with at the same moment is left for later.
     """
@@ -34,7 +37,7 @@ def prune(before: datetime, *, batch: int = BATCH) -> Iterator[tuple[int, int]]:
         with transaction.atomic():
             rows = old_conversations(before).select_for_update(skip_locked=True)
             ids = list(rows.order_by("updated_at").values_list("pk", flat=True)[:batch])
-            messages, _ = Message.objects.filter(conversation__in=ids).delete()
+            messages = past.move(Q(conversation__in=ids))
             Conversation.objects.filter(pk__in=ids).delete()
         if not ids:
             return

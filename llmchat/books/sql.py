@@ -52,14 +52,15 @@ class Columns:
             for row in rows
         ]
 
-    def insert(self, rows: Sequence[Row]) -> None:
+    def insert(self, rows: Sequence[Row], *, on_conflict: str = "") -> None:
         """Insert rows, each with all of the columns."""
         for at in range(0, len(rows), _ROWS):
             some = self._prepared(rows[at : at + _ROWS])
             values = ", ".join([self._values] * len(some))
             with _cursor() as cursor:
                 cursor.execute(
-                    f"{self._insert} {values}", [value for row in some for value in row]
+                    f"{self._insert} {values}{on_conflict}",
+                    [value for row in some for value in row],
                 )
 
     def update(self, rows: Sequence[Row]) -> None:

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from llmchat.access import budgets
+from llmchat.access import budgets, late
 from llmchat.books import leases, pieces, totals
 from llmchat.books.conversations import stored_hash
 from llmchat.books.turn import LEASE, detail
@@ -50,6 +50,7 @@ def sweep(
         rows = rows.filter(user_id=user_id)
     else:
         budgets.release_orphans()
+        late.settle()
         pieces.delete_orphans()
         if written is not None:
             pieces.forget_others(written)

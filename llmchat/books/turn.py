@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
+from llmchat.access.accounts import Notice
 from llmchat.access.catalogue import Route
 from llmchat.models import AnswerState
 from llmchat.providers.types import (
@@ -95,7 +96,8 @@ class Outcome:
     same by attempt, in order: each is a request with a price of its own. `model` is a
     name, of the asked model where the provider says none; `answerer` holds what it
     says alone. `error_detail` is why it failed, for operators: never what a provider
-    has said, which may echo a key.
+    has said, which may echo a key. `notice` is what its user is told of a budget once
+    the end is stored.
     """
 
     state: AnswerState
@@ -114,6 +116,7 @@ class Outcome:
     lines: tuple[Usage, ...] = ()
     lines_before: tuple[Usage, ...] = ()
     error_detail: str = ""
+    notice: Notice | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,9 @@ CURSOR: Final[Schema] = {
 
 
 def ref(name: str) -> Schema:
-    """Return a reference to one of `SHAPES`."""
+    """Return a reference to one of `_NOTICE = {"budgetNotice": ref("BudgetNotice")}
+
+    SHAPES`."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
@@ -112,6 +114,7 @@ _TOKEN_PAIR: dict[str, Schema] = {
     "access": _said(TEXT, "For `Authorization: Bearer …`"),
     "refresh": _said(TEXT, "Works once, for the next pair"),
 }
+_NOTICE: dict[str, Schema] = {"budgetNotice": ref("BudgetNotice")}
 _RETRY: Schema = _said(NUMBER, "Seconds to wait, where waiting helps")
 
 # The fields of `POST /llm/chat`; a test compares them with those that are validated.
@@ -187,14 +190,27 @@ SHAPES: dict[str, Schema] = {
                 }
             ),
             "timestamp": TIMESTAMP,
-        }
+        },
+        _NOTICE,
     ),
     "StreamError": record(
         {"sessionId": nullable(TEXT), **_ERROR, "timestamp": TIMESTAMP},
-        {"retryAfter": _RETRY, "partialResponse": TEXT, **_PLACE},
+        {"retryAfter": _RETRY, "partialResponse": TEXT, **_PLACE, **_NOTICE},
     ),
     "StreamCancelled": record(
-        {"sessionId": TEXT, **_PLACE, "partialResponse": TEXT, "timestamp": TIMESTAMP}
+        {"sessionId": TEXT, **_PLACE, "partialResponse": TEXT, "timestamp": TIMESTAMP},
+        _NOTICE,
+    ),
+    "BudgetNotice": record(
+        {
+            "period": TEXT,
+            "unit": TEXT,
+            "limit": TEXT,
+            "spent": TEXT,
+            "percent": NUMBER,
+            "renewsAt": MOMENT,
+            "of": TEXT,
+        }
     ),
     "RunningStream": record(_BEGUN),
     "Cancelled": record({"ok": {"type": "boolean", "const": True}, **_PLACE}),

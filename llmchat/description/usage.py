@@ -43,6 +43,8 @@ SHAPES |= {
             "left": TEXT,
             "renewsAt": MOMENT,
             "of": {"type": "string", "enum": ["user", "group", "key"]},
+            "noticePercent": NUMBER,
+            "notice": {"type": "boolean"},
         }
     ),
     "StoredAccount": record(

@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('llmchat', '0028_replaced'),
+        ('llmchat', '0030_answers_told'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

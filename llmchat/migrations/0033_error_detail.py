@@ -70,7 +70,7 @@ def on_postgresql(statements):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("llmchat", "0028_replaced"),
+        ("llmchat", "0032_models"),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('llmchat', '0028_replaced'),
+        ('llmchat', '0035_past_use_and_roles'),
     ]
 
     operations = [

@@ -1,6 +1,7 @@
 """What is stored, a file a concept."""
 
-from llmchat.models.budgets import Budget, Reservation
+from llmchat.models.budget_uses import BudgetUse, Reservation
+from llmchat.models.budgets import Budget
 from llmchat.models.catalogue import Price, ProviderModel
 from llmchat.models.conversations import (
     AnswerState,
@@ -9,18 +10,22 @@ from llmchat.models.conversations import (
     RunningStream,
 )
 from llmchat.models.day_totals import DayChange, DayTotal
+from llmchat.models.past import PastUse
 from llmchat.models.permissions import ProviderAccess
 from llmchat.models.providers import Provider, ProviderKey
 from llmchat.models.revision import Revision
+from llmchat.models.roles import ShippedRole
 from llmchat.models.workers import Piece, Worker
 
 __all__ = [
     "AnswerState",
     "Budget",
+    "BudgetUse",
     "Conversation",
     "DayChange",
     "DayTotal",
     "Message",
+    "PastUse",
     "Piece",
     "Price",
     "Provider",
@@ -30,5 +35,6 @@ __all__ = [
     "Reservation",
     "Revision",
     "RunningStream",
+    "ShippedRole",
     "Worker",
 ]

@@ -1,18 +1,20 @@
-"""Budgets of users, groups and API keys, and what running answers reserve of them."""
+"""Budgets: what users, groups and API keys may spend, and what is spent of it."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import Group
-from django.core.validators import MinValueValidator
-from django.db import models
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from llmchat.models import spending
 from llmchat.models.revision import Watched
 
 # The highest limit: SQLite rounds what is above it, and then cannot read it.
@@ -25,16 +27,23 @@ def today() -> date:
 
 
 _OWNERS = ("user", "group", "api_key")
+_NOBODY = Q(user=None, group=None, api_key=None)
+
+# Budgets of which everybody whom they apply to has their own.
+OF_EACH = Q(is_default=True) | Q(per_member=True)
 
 
 def _has_only(owner: str) -> Q:
-    return Q(**{f"{name}__isnull": name != owner for name in _OWNERS})
+    names = {f"{name}__isnull": name != owner for name in _OWNERS}
+    return Q(**names, is_default=False)
 
 
 class Budget(Watched):
-    """What a user, the members of a group together, or an API key may spend a period.
+    """What somebody may spend a period; days and months are in UTC.
 
-    Days and months are in UTC. `spent` is for the period that began on
+    That is a user, an API key, or the members of a group together. Of one that is the
+    default, or for each member, everybody has their own: it `is_of_each`, and what is
+    spent of it is in `BudgetUse`. Else it is in `spent`, for the period that began on
     `period_start`; in any later one nothing is spent yet.
     """
 
@@ -52,6 +61,7 @@ class Budget(Watched):
         blank=True,
         on_delete=models.CASCADE,
         related_name="budgets",
+        help_text=_("It takes the place of the default one of its period and unit."),
     )
     group = models.ForeignKey(
         Group,
@@ -60,7 +70,13 @@ class Budget(Watched):
         # Deleted with its group, a budget would leave the members without a limit.
         on_delete=models.PROTECT,
         related_name="budgets",
-        help_text=_("All members of the group share this budget."),
+        help_text=_("All members share this budget, unless each has their own."),
+    )
+    per_member = models.BooleanField(
+        _("for each member"),
+        default=False,
+        db_default=False,
+        help_text=_("Each member of the group has a budget of their own."),
     )
     api_key = models.ForeignKey(
         "accounts.ApiKey",
@@ -71,6 +87,16 @@ class Budget(Watched):
         related_name="budgets",
         help_text=_("Beside the budgets of its user, which apply all the same."),
     )
+    is_default = models.BooleanField(
+        _("default for everybody"),
+        default=False,
+        db_default=False,
+        help_text=_(
+            "Each user has one of their own, unless the user has a budget of this "
+            "period and unit. Of all other budgets that apply to an answer, each must "
+            "have something left."
+        ),
+    )
     period = models.CharField(max_length=8, choices=Period, default=Period.DAY)
     unit = models.CharField(max_length=8, choices=Unit, default=Unit.TOKENS)
     limit = models.DecimalField(
@@ -78,6 +104,17 @@ class Budget(Watched):
         decimal_places=6,
         validators=[MinValueValidator(0)],
         help_text=_("Tokens of prompts and answers, or US dollars. 0 allows nothing."),
+    )
+    notice_percent = models.PositiveSmallIntegerField(
+        _("notice at"),
+        blank=True,
+        default=80,
+        db_default=80,
+        validators=[MaxValueValidator(100)],
+        help_text=_(
+            "In percent of the limit: who spends so much is told, once a period. 0 for "
+            "no notice."
+        ),
     )
     period_start = models.DateField(default=today, editable=False)
     spent = models.DecimalField(
@@ -88,9 +125,26 @@ class Budget(Watched):
         ordering = ["pk"]
         constraints = [
             models.CheckConstraint(
-                condition=_has_only("user") | _has_only("group") | _has_only("api_key"),
+                condition=_has_only("user")
+                | _has_only("group")
+                | _has_only("api_key")
+                | (_NOBODY & Q(is_default=True)),
                 name="budget_of_one_owner",
-                violation_error_message=_("Choose a user, a group or an API key."),
+                violation_error_message=_(
+                    "Choose a user, a group or an API key. Or make it the default for "
+                    "everybody."
+                ),
+            ),
+            models.CheckConstraint(
+                condition=Q(per_member=False) | Q(group__isnull=False),
+                name="budget_for_members_of_a_group",
+                violation_error_message=_("Only a group has members."),
+            ),
+            models.UniqueConstraint(
+                fields=["period", "unit"],
+                condition=Q(is_default=True),
+                name="budget_by_default",
+                violation_error_message=_("There already is such a default budget."),
             ),
             models.UniqueConstraint(
                 fields=["user", "period", "unit"],
@@ -98,7 +152,7 @@ class Budget(Watched):
                 violation_error_message=_("This user already has such a budget."),
             ),
             models.UniqueConstraint(
-                fields=["group", "period", "unit"],
+                fields=["group", "period", "unit", "per_member"],
                 name="budget_of_a_group",
                 violation_error_message=_("This group already has such a budget."),
             ),
@@ -111,6 +165,32 @@ class Budget(Watched):
 
     def __str__(self) -> str:
         return f"{self.limit.normalize():f} {self.unit} a {self.period}"
+
+    @property
+    def is_of_each(self) -> bool:
+        """Return whether each user that it applies to has one of their own."""
+        return self.is_default or self.per_member
+
+    @property
+    def shared_by(self) -> str:
+        """Return who draws on one amount: a `user`, a `group` or a `key`."""
+        if self.api_key_id is not None:
+            return "key"
+        is_shared = self.group_id is not None and not self.per_member
+        return "group" if is_shared else "user"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store the budget; a new one begins with what the period has cost already.
+
+        Unless it says itself what is spent.
+        """
+        if not self._state.adding or self.spent:
+            super().save(*args, **kwargs)
+            return
+        with transaction.atomic():
+            running = spending.begin(self)
+            super().save(*args, **kwargs)
+            spending.note_running(self, running)
 
     def start_of_period(self, now: datetime) -> date:
         """Return the first day of the period that `now` is in."""
@@ -135,19 +215,8 @@ class Budget(Watched):
         is_current = self.period_start == self.start_of_period(now)
         return self.spent if is_current else Decimal(0)
 
-
-class Reservation(models.Model):
-    """The most that a running answer may spend of a budget.
-
-    It holds the answer's id and no foreign key: an answer that is deleted while it
-    streams has its cost all the same.
-    """
-
-    budget = models.ForeignKey(
-        Budget, on_delete=models.CASCADE, related_name="reservations"
-    )
-    message_id = models.UUIDField(db_index=True)
-    amount = models.DecimalField(max_digits=24, decimal_places=10)
-
-    def __str__(self) -> str:
-        return f"{self.amount.normalize():f} for {self.message_id}"
+    def calls_for_notice(self, spent: Decimal) -> bool:
+        """Return whether so much is spent that it is time to say so."""
+        return (
+            self.notice_percent > 0 and spent * 100 >= self.limit * self.notice_percent
+        )

@@ -37,7 +37,7 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         ),
         *(failing.unpriced_models() if user.has_perm("llmchat.view_message") else ()),
     ]
-    if user.has_perm("llmchat.view_message"):
+    if any(map(user.has_perm, ("llmchat.view_message", "llmchat.view_usage"))):
         recent = usage.recent(days_of(request))
         context |= {
             "usage": recent,
@@ -76,13 +76,18 @@ class Figure:
     url: str = ""
 
 
+def _deleted(count: int) -> str:
+    """Return what the list that a figure leads to does not have."""
+    return f"; {count:,} of the answers were deleted since" if count else ""
+
+
 def _figures(recent: UsageReport, user: Any) -> Iterator[Figure]:
     total, days = recent.total, recent.days
     running = Message.objects.filter(state=Message.State.STREAMING).count()
     yield Figure(
         "Answers",
         f"{total.answers:,}",
-        f"{total.tokens:,} tokens",
+        f"{total.tokens:,} tokens" + _deleted(recent.deleted),
         links.messages(days),
     )
     unpriced = links.messages(days, cost__isnull="True") if total.unpriced else ""

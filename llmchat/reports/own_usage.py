@@ -1,6 +1,7 @@
 """What users read of their own use: what they have used by day, and their budgets.
 
-Each is one query, however many answers, budgets and groups there are.
+Each is one query, however many answers, budgets and groups there are; a budget that
+everybody has is counted by one more until its user first draws on it.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.contrib.auth.models import Group
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
-from llmchat.models import Budget, Message
+from llmchat.models import Budget, BudgetUse, Message, spending
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +79,39 @@ def use_of(user_id: int, first: date, last: date) -> list[DayOfUse]:
 def budgets_of(user_id: int, key_id: int | None = None) -> list[Standing]:
     """Return the budgets that a user draws on, with an API key that of the key as well.
 
-    Those of the user's groups are included.
+    Those of the user's groups are included, and the default ones that apply.
     """
     groups = Group.objects.filter(user=user_id)
-    wanted = Q(user_id=user_id) | Q(group__in=groups)
+    wanted = Q(user_id=user_id) | Q(group__in=groups) | Q(is_default=True)
     if key_id is not None:
         wanted |= Q(api_key_id=key_id)
-    budgets = Budget.objects.filter(wanted)
-    now = timezone.now()
+    of_user = Q(reservations__owner_id=None) | Q(reservations__owner_id=user_id)
+    uses = BudgetUse.objects.filter(budget=OuterRef("pk"), user=user_id)
+    rows = Budget.objects.filter(wanted).annotate(
+        reserved=Sum("reservations__amount", filter=of_user),
+        used=Subquery(uses.values("spent")[:1]),
+        used_since=Subquery(uses.values("period_start")[:1]),
+    )
+    found = list(rows.order_by("pk"))
+    own = {(row.period, row.unit) for row in found if row.user_id is not None}
     return [
-        Standing(row, row.spent_at(now), row.reserved or Decimal(0), row.renews_at(now))
-        for row in budgets.annotate(reserved=Sum("reservations__amount")).order_by("pk")
+        _standing(row, user_id)
+        for row in found
+        if not row.is_default or (row.period, row.unit) not in own
     ]
+
+
+def _standing(row: Any, user_id: int) -> Standing:
+    """Return how a budget stands; the user's own part of one that everybody has."""
+    now = timezone.now()
+    if not row.is_of_each:
+        spent = row.spent_at(now)
+    elif row.used_since is None:
+        spent = spending.spent_by(row, user_id)  # nothing is drawn on it yet
+    else:
+        is_current = row.used_since == row.start_of_period(now)
+        spent = row.used if is_current else Decimal(0)
+    return Standing(row, spent, row.reserved or Decimal(0), row.renews_at(now))
 
 
 def _midnight(day: date) -> datetime:

@@ -17,7 +17,7 @@ from django.contrib.auth import get_user_model
 from django.core.cache import cache
 
 from llmchat.models.budgets import today
-from llmchat.reports import day_totals
+from llmchat.reports import day_totals, past
 from llmchat.reports.day_totals import Group, Sums
 from llmchat.reports.outcomes import Outcome, outcome_of
 from llmchat.reports.times import Times, times
@@ -68,10 +68,12 @@ class UsageReport:
     """The usage of the last days.
 
     `by_day` holds, for each day, the totals of each provider. Users and conversations
-    are those that cost most.
+    are those that cost most. So many answers were `deleted` since: they are in all
+    totals but those of users, conversations and times.
     """
 
     total: Total
+    deleted: int
     days: tuple[date, ...]
     by_day: dict[date, dict[str, Total]]
     by_provider: tuple[Total, ...]
@@ -100,13 +102,15 @@ def measure(count: int = DAYS) -> UsageReport:
     """Measure the usage of the last days."""
     last = today()
     days = tuple(last - timedelta(days=ago) for ago in reversed(range(count)))
-    groups = day_totals.by_model(days[0], last)
+    deleted = past.groups(days[0], last)
+    groups = [*day_totals.by_model(days[0], last), *deleted]
     by_day: dict[date, dict[str, Total]] = {day: {} for day in days}
     for day, in_day in _parted(groups, lambda group: group.day).items():
         for name, part in _parted(in_day, lambda group: group.provider).items():
             by_day[day][name] = _total(part, name)
     return UsageReport(
         total=_total(groups),
+        deleted=sum(group.sums.answers for group in deleted),
         days=days,
         by_day=by_day,
         by_provider=_totals(_parted(groups, lambda group: group.provider)),

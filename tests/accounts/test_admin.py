@@ -33,6 +33,8 @@ def change(client: Client, user: User, **entered: object) -> int:
         "is_active": "on",
         "date_joined_0": "2026-01-01",
         "date_joined_1": "00:00:00",
+        "budgets-TOTAL_FORMS": 0,
+        "budgets-INITIAL_FORMS": 0,
         **entered,
     }
     return client.post(f"{LIST}{user.pk}/change/", data).status_code

@@ -110,9 +110,10 @@ def test_the_admin_stores_a_normalized_name(client: Client) -> None:
     client.post(f"{url}add/", {"username": " ｶﾞ ", **passwords, **usable})
     user = User.objects.get(username="ガ")
     joined = {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
+    no_budgets = {"budgets-TOTAL_FORMS": 0, "budgets-INITIAL_FORMS": 0}
     client.post(
         f"{url}{user.pk}/change/",
-        {"username": "Ｂo\u0308", "is_active": "on", **joined},
+        {"username": "Ｂo\u0308", "is_active": "on", **joined, **no_budgets},
     )
 
     user.refresh_from_db()

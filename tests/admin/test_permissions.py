@@ -103,7 +103,7 @@ def test_deleting_the_last_group_opens_nothing(
         data = {}
     admin_client.post(url, data | {"post": "yes"})
 
-    assert not Group.objects.exists()
+    assert not Group.objects.filter(pk=team.pk).exists()
     provider.refresh_from_db()
     assert provider.restricted
     assert "superusers only" in page_of(admin_client, reverse(LIST))

@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ from uuid import uuid4
 import pytest
 from channels.layers import InMemoryChannelLayer
 
+from llmchat.access.accounts import Notice
 from llmchat.answers import log, mirror, owner, runtime
 from llmchat.answers.answer import start_answer
 from llmchat.answers.events import Cancelled, Done, End, Failed, Started
@@ -515,6 +517,9 @@ def ends() -> Iterator[End]:
     yield Done("s-1", "p", "m-2", *PLACE, "text", "length", USAGE)
     yield Cancelled("s-1", *PLACE, "text", USAGE, Decimal("1E-9"))
     yield Cancelled("s-1", *PLACE, "text")
+    moment = datetime(2030, 1, 1, tzinfo=UTC)
+    notice = Notice("day", "tokens", Decimal("1E+2"), Decimal("81"), moment, "user")
+    yield Cancelled("s-1", *PLACE, "text", notice=notice)
     error = refusal("draining", text="Words of its own", retry_after=7)
     yield Failed("s-1", error, "text", *PLACE, USAGE, Decimal(2))
     yield Failed("s-1", error)

@@ -147,6 +147,8 @@ def test_budgets_say_what_is_left_and_when_they_renew(
         "left": "25",
         "renewsAt": f"{tomorrow}T00:00:00+00:00",
         "of": "user",
+        "noticePercent": 80,
+        "notice": False,
     }
     assert [told[1][name] for name in ("unit", "spent", "left", "of")] == [
         "dollars",

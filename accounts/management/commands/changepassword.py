@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 from contextlib import suppress
 from typing import Any
 
 from django.contrib.auth.management.commands import changepassword
 
+from accounts import audit
 from accounts.models import User
 
 
@@ -19,4 +21,8 @@ class Command(changepassword.Command):
             users = User.objects.db_manager(options["database"])
             with suppress(User.DoesNotExist):  # Django's own command says so
                 options["username"] = users.get_by_natural_key(name).username
-        return str(super().handle(*args, **options))
+        said = str(super().handle(*args, **options))
+        name = options["username"] or getpass.getuser()
+        user = User.objects.get(username=name)
+        audit.note_command(User, "changepassword: set a password", ident=user.pk)
+        return said

@@ -7,11 +7,13 @@ import re
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.admin.models import DELETION
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
+from accounts import audit
 from llmchat.books.retention import BATCH, old_conversations, prune
-from llmchat.models import Message
+from llmchat.models import Conversation, Message
 
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
@@ -60,6 +62,9 @@ class Command(BaseCommand):
             messages += batch[1]
             if options["verbosity"] > 1:
                 self._say("Deleted so far", conversations, messages)
+        if conversations:
+            said = f"prune: deleted {conversations} conversations"
+            audit.note_command(Conversation, said, flag=DELETION)
         self._say("Deleted", conversations, messages)
 
     def _say(self, verb: str, conversations: int, messages: int) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from accounts import audit
 from llmchat.access import rotation
+from llmchat.models import ProviderKey
 
 
 class Command(BaseCommand):
@@ -20,6 +22,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Re-encrypt the keys in one transaction."""
         rotated = rotation.rotate()
+        if rotated.keys:
+            said = f"rotate_keys: encrypted {len(rotated.keys)} keys anew"
+            audit.note_command(ProviderKey, said)
         self.stdout.write(f"Re-encrypted {len(rotated.keys)} provider keys.")
         if rotated.unread:
             unread = ", ".join(f"{key.pk} ({why})" for key, why in rotated.unread)

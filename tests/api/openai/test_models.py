@@ -31,7 +31,9 @@ def provider(name: str, default_model: str, **fields: Any) -> Provider:
 def allow(row: Provider, *patterns: str) -> None:
     Provider.objects.filter(pk=row.pk).update(restricted=True)
     ProviderAccess.objects.create(
-        provider=row, group=Group.objects.get(), allowed_models="\n".join(patterns)
+        provider=row,
+        group=Group.objects.get(name="team"),
+        allowed_models="\n".join(patterns),
     )
 
 

@@ -1,0 +1,86 @@
+"""One budget as one answer draws on it, and the notice that little of it is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+from uuid import UUID
+
+from llmchat.models import Budget, BudgetUse
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An answer has brought a budget to the part of it at which that is told.
+
+    `of` says whose the budget is: `user`, `group` or `key`.
+    """
+
+    period: str
+    unit: str
+    limit: Decimal
+    spent: Decimal
+    renews_at: datetime
+    of: str
+
+    @property
+    def percent(self) -> int:
+        """Return how much of the limit is spent."""
+        return int(100 * self.spent / self.limit) if self.limit else 100
+
+
+class Drawing(Protocol):
+    """An answer that draws on budgets, as `Begun` is one."""
+
+    @property
+    def user_id(self) -> int:
+        """Whose answer it is."""
+
+    @property
+    def message_id(self) -> UUID:
+        """Which answer it is."""
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """What something is reserved of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A budget, and what one user has used of it where everybody has their own."""
+
+    budget: Budget
+    use: BudgetUse | None = None
+
+    @property
+    def key(self) -> tuple[int, int | None]:
+        """Return what its reservations are found by."""
+        return self.budget.pk, None if self.use is None else self.use.user_id
+
+    def spent_at(self, now: datetime) -> Decimal:
+        """Return what is spent of it in the period that `now` is in."""
+        return (self.use or self.budget).spent_at(now)
+
+    def add(self, amount: Decimal, now: datetime) -> Decimal:
+        """Add to what is spent; return what is spent then. It is not stored here."""
+        row = self.use or self.budget
+        row.spent = row.spent_at(now) + amount
+        row.period_start = self.budget.start_of_period(now)
+        return row.spent
+
+    def add_and_tell(self, amount: Decimal, now: datetime) -> Notice | None:
+        """Do the same; return the notice that it has come to, None for none."""
+        budget, spent = self.budget, self.add(amount, now)
+        was_told = budget.calls_for_notice(spent - amount)
+        if was_told or not budget.calls_for_notice(spent):
+            return None
+        return Notice(
+            period=budget.period,
+            unit=budget.unit,
+            limit=budget.limit,
+            spent=spent,
+            renews_at=budget.renews_at(now),
+            of=budget.shared_by,
+        )

@@ -1,0 +1,145 @@
+"""What a period has cost already, counted from the answers that are stored.
+
+A budget that comes in mid-period begins with it. Answers that are running then are
+left out: a late reservation of nothing has the sweep settle them once they have ended.
+Those that are running are read first, so that one that ends meanwhile is counted once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC, datetime, time
+from decimal import Decimal
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.db.models import Q, QuerySet, Sum
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from llmchat.models.budget_uses import BudgetUse, Reservation
+from llmchat.models.conversations import AnswerState, Message
+
+if TYPE_CHECKING:
+    from llmchat.models.budgets import Budget
+
+_TOKENS = Sum(Coalesce("input_tokens", 0) + Coalesce("output_tokens", 0))
+
+
+def begin(budget: Budget) -> list[UUID]:
+    """Set what is spent of a budget that is about to be stored; return what runs.
+
+    The answers of an API key are not told from others of its user, so that its budget
+    begins with nothing. Of a budget that everybody has, each is counted when its user
+    first draws on it.
+    """
+    budget.period_start = budget.start_of_period(timezone.now())
+    budget.spent = Decimal(0)
+    if budget.is_of_each or budget.api_key_id is not None:
+        return []
+    lock_users(budget)
+    owner = _owner(budget)
+    running = _running(owner)
+    budget.spent = _spent(budget, owner, running)
+    return running
+
+
+def lock_users(budget: Budget) -> None:
+    """Lock those who share a budget, so that none of them begins an answer meanwhile.
+
+    Like a start, before the budget itself.
+    """
+    users = get_user_model()._default_manager.filter(
+        Q(pk=budget.user_id) if budget.user_id else Q(groups=budget.group_id)
+    )
+    locked = users.order_by("pk").select_for_update(no_key=True, of=("self",))
+    if budget.user_id or budget.group_id:
+        list(locked.values_list("pk"))
+
+
+def note_running(
+    budget: Budget, running: Collection[UUID], owner_id: int | None = None
+) -> None:
+    """Have a sweep settle these answers, which the budget came too late for.
+
+    Those that have a reservation of it settle themselves.
+    """
+    if not running:
+        return
+    known = Reservation.objects.filter(budget=budget, message_id__in=running)
+    reserved = set(known.values_list("message_id", flat=True))
+    rows = [
+        Reservation(
+            budget=budget,
+            owner_id=owner_id,
+            message_id=ident,
+            amount=0,
+            is_late=True,
+        )
+        for ident in running
+        if ident not in reserved
+    ]
+    Reservation.objects.bulk_create(rows)
+
+
+def count_use(use: BudgetUse) -> None:
+    """Set what a user has spent of a budget; the row is locked or not stored yet."""
+    budget, owner = use.budget, Q(user=use.user_id)
+    if use.pk is not None:
+        _forget_late(Reservation.objects.filter(owner_id=use.user_id), budget)
+    running = _running(owner)
+    use.period_start = budget.start_of_period(timezone.now())
+    use.spent = _spent(budget, owner, running)
+    note_running(budget, running, use.user_id)
+
+
+def spent_by(budget: Budget, user_id: int) -> Decimal:
+    """Return what a user has used in the period of a budget that everybody has."""
+    return _spent(budget, Q(user=user_id), ())
+
+
+def recount(budget: Budget) -> None:
+    """Count a budget anew whose unit or period was changed in this transaction.
+
+    Whoever changed it has called `lock_users` before.
+
+    What is reserved of it was so in the old unit, and is nothing from now on.
+    """
+    Reservation.objects.filter(budget=budget).update(amount=0)
+    if budget.is_of_each:
+        BudgetUse.objects.filter(budget=budget).update(period_start=None)
+        return
+    _forget_late(Reservation.objects.filter(owner_id=None), budget)
+    running = begin(budget)
+    budget.save(update_fields=["spent", "period_start"])
+    note_running(budget, running)
+
+
+def _forget_late(reservations: QuerySet[Reservation], budget: Budget) -> None:
+    """Forget answers that were to be settled: those that have ended are counted."""
+    reservations.filter(budget=budget, is_late=True).delete()
+
+
+def _owner(budget: Budget) -> Q:
+    if budget.user_id is not None:
+        return Q(user=budget.user_id)
+    members = get_user_model()._default_manager.filter(groups=budget.group_id)
+    return Q(user__in=members.order_by().values("pk"))
+
+
+def _running(owner: Q) -> list[UUID]:
+    rows = Message.objects.filter(owner, state=AnswerState.STREAMING)
+    return list(rows.order_by().values_list("pk", flat=True))
+
+
+def _spent(budget: Budget, owner: Q, running: Collection[UUID]) -> Decimal:
+    start = datetime.combine(budget.start_of_period(timezone.now()), time(), UTC)
+    answers = Message.objects.filter(
+        owner, role=Message.Role.ASSISTANT, created_at__gte=start
+    )
+    if running:
+        answers = answers.exclude(pk__in=running)
+    is_money = budget.unit == budget.Unit.DOLLARS
+    measured = answers.order_by().aggregate(sum=Sum("cost") if is_money else _TOKENS)
+    return Decimal(measured["sum"] or 0)

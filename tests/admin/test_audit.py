@@ -1,0 +1,152 @@
+"""The audit: who changed what, for those who may see it, and never a value."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group, Permission
+from django.core.management import call_command
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts import api_keys
+from accounts.deletion import delete_users
+from accounts.models import User
+from llmchat.models import Budget, Provider, ProviderKey
+from tests.support.admin_fixtures import make_conversation
+
+pytestmark = pytest.mark.django_db
+LIST = "/admin/admin/logentry/"
+SECRET = "sk-canary-0123456789-wxyz"
+
+
+def page_of(client: Client, **wanted: object) -> str:
+    client.get(LIST)  # what was just done is told on the first page behind it
+    response = client.get(LIST, wanted)
+    assert response.status_code == 200
+    return response.text
+
+
+def budget_form(user: User, limit: str) -> dict[str, object]:
+    return {"user": user.pk, "period": "day", "unit": "tokens", "limit": limit}
+
+
+def test_it_tells_what_was_changed_and_not_to_what(
+    admin_client: Client, ann: User
+) -> None:
+    form = budget_form(ann, "777777")
+    admin_client.post(reverse("admin:llmchat_budget_add"), form)
+    url = reverse("admin:llmchat_budget_change", args=[Budget.objects.get().pk])
+    admin_client.post(url, budget_form(ann, "888888"))
+    page = page_of(admin_client)
+    assert "changed Limit" in page
+    assert "admin" in page
+    assert "777" not in page
+    assert "888" not in page
+    entry = LogEntry.objects.first()
+    assert entry is not None
+    for way in ("change", "history"):
+        assert admin_client.get(f"{LIST}{entry.pk}/{way}/").status_code == 403
+
+
+def test_neither_keys_nor_texts_are_in_it(admin_client: Client, ann: User) -> None:
+    provider = Provider.objects.create(
+        name="x", label="Xprovider", protocol="openai", default_model="m"
+    )
+    add = reverse("admin:llmchat_providerkey_add")
+    form = {"provider": provider.pk, "name": "main", "value": SECRET, "enabled": "on"}
+    assert admin_client.post(add, form).status_code == 302
+    key, _ = api_keys.create(user_id=ann.pk, name="mine", scopes="chat")
+    selected = {"action": "revoke_keys", "_selected_action": [key.pk]}
+    admin_client.post(reverse("admin:accounts_apikey_changelist"), selected)
+    row = make_conversation(ann, title="A secret title")
+    export = reverse("admin:llmchat_conversation_export", args=[row.pk, "json"])
+    assert admin_client.get(export).status_code == 200
+    selected = {"action": "delete_selected", "_selected_action": [row.pk]}
+    chats = reverse("admin:llmchat_conversation_changelist")
+    admin_client.post(chats, selected | {"post": "yes"})
+
+    page = page_of(admin_client)
+    for told in ("Revoked.", "Exported as json: 1 conversations.", "deleted"):
+        assert told in page
+    stored = ProviderKey.objects.get()
+    for hidden in (SECRET, stored.last4, key.prefix, "secret title"):
+        assert hidden not in page
+    assert str(row.pk) in page
+
+
+def test_it_is_filtered_by_user_kind_and_day(admin_client: Client, ann: User) -> None:
+    boss = User.objects.get(username="admin")
+    group = Group.objects.create(name="Xteam")
+    LogEntry.objects.log_actions(boss.pk, [group], 2, "Renamed.", single_object=True)
+    LogEntry.objects.log_actions(ann.pk, [boss], 2, "Painted.", single_object=True)
+    old = LogEntry.objects.get(change_message="Painted.")
+    old.action_time = timezone.now() - timedelta(days=5)
+    old.save()
+    kind = LogEntry.objects.get(change_message="Renamed.").content_type_id
+    today = str(timezone.now().date())
+    for wanted in (
+        {"user__id__exact": boss.pk},
+        {"kind": kind},
+        {"action_time_from": today, "action_time_to": today},
+    ):
+        page = page_of(admin_client, **wanted)
+        assert "Renamed." in page
+        assert "Xteam" in page
+        assert "Painted." not in page
+    assert "Painted." in page_of(admin_client, kind="x")
+
+
+def test_it_is_for_superusers_and_operators_and_nobody_changes_it(
+    client: Client, admin_client: Client, ann: User
+) -> None:
+    LogEntry.objects.log_actions(ann.pk, [ann], 2, "Renamed.", single_object=True)
+    entry = LogEntry.objects.get()
+    ann.is_staff = True
+    ann.save()
+    others = Permission.objects.exclude(content_type__model="logentry")
+    ann.user_permissions.set(others)
+    client.force_login(ann)
+    assert client.get(LIST).status_code == 403
+    assert LIST not in client.get("/admin/").text
+    ann.user_permissions.add(Permission.objects.get(codename="view_logentry"))
+    assert "Renamed." in page_of(client)
+    assert LIST in client.get("/admin/").text
+    for one in (client, admin_client):
+        for what in (f"{entry.pk}/delete/", f"{entry.pk}/change/", "add/"):
+            assert one.post(f"{LIST}{what}", {"post": "yes"}).status_code == 403
+    assert LogEntry.objects.filter(pk=entry.pk).exists()
+
+
+def test_commands_are_noted(
+    admin_client: Client, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_conversation(ann, ago=timedelta(days=9))
+    call_command("prune", "--older-than", "8d", verbosity=0, stdout=io.StringIO())
+    call_command("prune", "--older-than", "8d", verbosity=0, stdout=io.StringIO())
+    call_command("rotate_keys", stdout=io.StringIO())
+    monkeypatch.setattr("getpass.getpass", lambda *_, **__: "another-long-password")
+    call_command("changepassword", "ann", stdout=io.StringIO())
+    page = page_of(admin_client)
+    assert page.count("(manage.py)") >= 2
+    assert page.count("prune: deleted 1 conversations") == 1
+    assert "changepassword: set a password" in page
+    assert "another-long-password" not in page
+    nobody = User.objects.get(username="(manage.py)")
+    assert not nobody.is_active
+    assert not nobody.has_usable_password()
+
+
+def test_what_a_deleted_operator_did_stays_without_the_name(
+    admin_client: Client, ann: User
+) -> None:
+    group = Group.objects.create(name="Xteam")
+    LogEntry.objects.log_actions(ann.pk, [group], 2, "Renamed.", single_object=True)
+    delete_users(User.objects.filter(pk=ann.pk))
+    page = page_of(admin_client)
+    assert "Renamed." in page
+    assert "(deleted)" in page

@@ -1,0 +1,129 @@
+"""The groups of operators that the migrations make."""
+
+from __future__ import annotations
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
+from django.db.models.signals import post_migrate
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import User
+from llmchat.models import ShippedRole
+from tests.support.admin_fixtures import make_conversation
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def roles() -> None:
+    migrate()
+
+
+def migrate() -> None:
+    """Have happen what follows each migration."""
+    for config in apps.get_app_configs():
+        if config.models_module:
+            sent = {"app_config": config, "using": "default", "apps": apps}
+            more = {"verbosity": 0, "interactive": False, "plan": []}
+            post_migrate.send(config, **sent, **more)
+
+
+def rights_of(name: str) -> set[str]:
+    rows = Permission.objects.filter(group__name=name)
+    return {f"{row.content_type.app_label}.{row.codename}" for row in rows}
+
+
+def client_of(name: str) -> Client:
+    user = User.objects.create_user("someone", is_staff=True)
+    user.groups.add(Group.objects.get(name=name))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def codes(client: Client, *names: str) -> list[int]:
+    return [
+        client.get(reverse(f"admin:{name}_changelist")).status_code for name in names
+    ]
+
+
+def test_support_reads_chats_and_nothing_else() -> None:
+    rows = ("conversation", "message", "runningstream")
+    assert rights_of("Support") == {f"llmchat.view_{name}" for name in rows}
+    client = client_of("Support")
+    assert codes(client, *(f"llmchat_{name}" for name in rows)) == [200] * 3
+    assert codes(client, "llmchat_providerkey", "accounts_apikey") == [403] * 2
+    assert codes(client, "llmchat_budget", "accounts_user") == [403] * 2
+    row = make_conversation(User.objects.create_user("ann"))
+    page = reverse("admin:llmchat_conversation_change", args=[row.pk])
+    assert client.get(page).status_code == 200
+    delete = reverse("admin:llmchat_conversation_delete", args=[row.pk])
+    assert client.post(delete, {"post": "yes"}).status_code == 403
+
+
+def test_billing_sees_what_was_used_and_no_text() -> None:
+    client = client_of("Billing")
+    assert codes(client, "llmchat_budget", "llmchat_provider") == [200] * 2
+    assert codes(client, "llmchat_conversation", "llmchat_message") == [403] * 2
+    assert codes(client, "llmchat_providerkey") == [403]
+    assert "usage" in client.get(reverse("admin:index")).context
+    ann = User.objects.create_user("ann")
+    form = {"user": ann.pk, "period": "day", "unit": "tokens", "limit": "5"}
+    assert client.post(reverse("admin:llmchat_budget_add"), form).status_code == 302
+    assert ann.budgets.get().limit == 5
+
+
+def test_operators_may_do_all_of_this_product_but_set_passwords() -> None:
+    own = Permission.objects.filter(content_type__app_label="llmchat")
+    assert {f"llmchat.{row.codename}" for row in own} <= rights_of("Operator")
+    client = client_of("Operator")
+    ann = User.objects.create_user("ann")
+    assert codes(client, "llmchat_providerkey", "accounts_user") == [200] * 2
+    password = f"/admin/accounts/user/{ann.pk}/password/"
+    assert client.get(password).status_code == 403
+    page = reverse("admin:accounts_user_change", args=[ann.pk])
+    shown = client.get(page)
+    # In so many clicks: users, the user, this, and save.
+    add = f"{reverse('admin:llmchat_budget_add')}?user={ann.pk}"
+    assert add in shown.text
+    assert f'<option value="{ann.pk}" selected' in client.get(add).text
+    assert "budgets-0-limit" not in shown.text
+    assert client.post(page, {"is_staff": "on"}).status_code == 403
+
+
+def test_what_an_operator_changes_stays() -> None:
+    group = Group.objects.get(name="Support")
+    group.permissions.remove(Permission.objects.get(codename="view_message"))
+    more = Permission.objects.get(codename="view_provider")
+    group.permissions.add(more)
+    group.name = "Help desk"
+    group.save()
+    Group.objects.get(name="Billing").delete()
+    migrate()
+    assert "llmchat.view_message" not in rights_of("Help desk")
+    assert "llmchat.view_provider" in rights_of("Help desk")
+    assert not Group.objects.filter(name__in=["Support", "Billing"]).exists()
+
+
+def test_a_group_that_is_there_already_gets_no_rights() -> None:
+    ShippedRole.objects.all().delete()
+    Group.objects.filter(name__in=["Operator", "Support", "Billing"]).delete()
+    Group.objects.create(name="Support")
+    migrate()
+    assert rights_of("Support") == set()
+    assert rights_of("Operator")
+
+
+def test_a_model_that_comes_later_brings_its_rights() -> None:
+    kind, _ = ContentType.objects.get_or_create(app_label="llmchat", model="price")
+    Permission.objects.filter(content_type=kind).delete()
+    ShippedRole.objects.filter(name="Billing").update(given="")
+    assert "llmchat.change_price" not in rights_of("Billing")
+    Permission.objects.create(content_type=kind, codename="change_price", name="x")
+    migrate()
+    assert "llmchat.change_price" in rights_of("Billing")
+    assert "llmchat.change_price" in rights_of("Operator")
+    assert "llmchat.change_price" not in rights_of("Support")

@@ -1,0 +1,194 @@
+"""Budgets of which everybody has their own, on several connections at once."""
+
+from __future__ import annotations
+
+import asyncio
+from threading import Barrier, Event
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import connection, transaction
+
+from llmchat.books.batch import begin_turn, finish_turn
+from llmchat.books.sweep import sweep
+from llmchat.books.turn import Begun, Outcome, Turn
+from llmchat.database import in_database
+from llmchat.errors import ChatError
+from llmchat.models import Budget, BudgetUse, Message, Reservation, spending
+from llmchat.providers.types import Usage
+from tests.support.chat_fixtures import User, end_of, is_waiting, until
+
+DAY, MONTH = Budget.Period.DAY, Budget.Period.MONTH
+WORKERS, TURNS = 4, 15
+
+
+def everybody(user: User) -> list[User]:
+    """Return users with budgets of all kinds, among them limits that are reached."""
+    group = Group.objects.create(name="team")
+    users = [user, User.objects.create_user("bob"), User.objects.create_user("cid")]
+    group.user_set.set(users)
+    Budget.objects.create(is_default=True, limit=8 * 10)
+    Budget.objects.create(group=group, limit=10**8)
+    Budget.objects.create(group=group, per_member=True, period=MONTH, limit=10**9)
+    Budget.objects.create(user=users[2], limit=10**9)
+    return users
+
+
+async def test_workers_neither_overspend_nor_wait_for_one_another_for_ever(
+    user, provider, turn, settings
+):
+    """Turns of all users on all connections, while the budgets come and go."""
+    users = await in_database(everybody, user)
+    settings.LLMCHAT = settings.LLMCHAT | {"max_streams_per_user": 50}
+    barrier = Barrier(WORKERS)
+
+    def work(number: int) -> list[str]:
+        barrier.wait(10)
+        said = []
+        for count in range(TURNS):
+            session = f"{number}-{count}"
+            said.append(whole_turn(users[count % 3], turn("Hi", session_id=session)))
+            if number == 0 and count % 5 == 4:
+                Budget.objects.filter(unit="dollars").delete()
+                Budget.objects.create(is_default=True, unit="dollars", limit=10**6)
+                Budget.objects.create(user=users[2], unit="dollars", limit=10**6)
+                sweep()
+            if number == 1 and count % 5 == 4:
+                change_period()
+        return said
+
+    async with asyncio.timeout(100):
+        ends = await asyncio.gather(*(in_database(work, n) for n in range(WORKERS)))
+    codes = [code for said in ends for code in said]
+    assert set(codes) == {"ended", "budget_exceeded"}
+    await in_database(sweep)
+    assert await in_database(spent) == await in_database(used)
+    assert await in_database(shared) == 10 * codes.count("ended")
+    assert await in_database(Reservation.objects.count) == 0
+
+
+def whole_turn(user: User, asked: Turn) -> str:
+    try:
+        begun = begin_turn(user.pk, asked)
+    except ChatError as exc:
+        return exc.code
+    usage = Usage(7, 3, "provider")
+    assert finish_turn(begun, Outcome(Message.State.COMPLETE, "Hello", usage, "m"))
+    return "ended"
+
+
+def change_period() -> None:
+    """Change the shared budget, which is counted anew, as the admin does."""
+    row = Budget.objects.get(limit=10**8)
+    with transaction.atomic():
+        spending.lock_users(row)
+        row.period = DAY if row.period == MONTH else MONTH
+        row.save(update_fields=["period"])
+        spending.recount(row)
+
+
+def shared() -> int:
+    return int(Budget.objects.get(limit=10**8).spent)
+
+
+def spent() -> dict[str, int]:
+    """Return what is booked, for those whom the default budget applies to."""
+    rows = BudgetUse.objects.filter(budget__is_default=True, budget__unit="tokens")
+    return {row.user.username: int(row.spent) for row in rows}
+
+
+def used() -> dict[str, int]:
+    """Return what the answers have used: one reaches the limit, and no more do."""
+    found = {}
+    for user in User.objects.exclude(username="cid"):
+        count = Message.objects.filter(user=user, role="assistant").count()
+        assert count <= 8
+        found[user.username] = 10 * count
+    return found
+
+
+async def test_users_do_not_wait_for_one_another_over_a_default_budget(
+    user, provider, upstream, turn
+):
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+
+    def prepare() -> User:
+        Budget.objects.create(is_default=True, limit=1000)
+        begin_turn(user.pk, turn("Hi"))
+        return User.objects.create_user("bob")
+
+    other = await in_database(prepare)
+    locked, done = Event(), Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            BudgetUse.objects.select_for_update(no_key=True).get(user=user)
+            locked.set()
+            assert done.wait(30)
+
+    holding = asyncio.create_task(in_database(hold))
+    await asyncio.to_thread(locked.wait)
+    try:
+        async with asyncio.timeout(10):
+            await end_of(other, turn("Hi"))
+    finally:
+        done.set()
+        await holding
+
+
+async def test_who_deletes_a_default_budget_waits_for_who_draws_on_it(
+    user, provider, turn
+):
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    row = await in_database(lambda: Budget.objects.create(is_default=True, limit=1000))
+    started, done = Event(), Event()
+
+    def begin_slowly() -> None:
+        with transaction.atomic():
+            begin_turn(user.pk, turn("Hi"))
+            started.set()
+            assert done.wait(30)
+
+    beginning = asyncio.create_task(in_database(begin_slowly))
+    await asyncio.to_thread(started.wait)
+    deleting = asyncio.create_task(in_database(row.delete))
+    await until(is_waiting)
+    done.set()
+    await beginning
+    await deleting
+    assert not await in_database(BudgetUse.objects.exists)
+    assert not await in_database(Reservation.objects.exists)
+
+
+async def test_two_ends_of_a_user_are_both_counted(user, provider, turn):
+    """The second reads what the first has written, not what was there before."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+
+    def begin() -> Begun:
+        Budget.objects.create(is_default=True, limit=1000)
+        return begin_turn(user.pk, turn("Hi"))
+
+    begun = await in_database(begin)
+    locked, done = Event(), Event()
+
+    def settle_slowly() -> None:
+        with transaction.atomic():
+            use = BudgetUse.objects.select_for_update(no_key=True).get()
+            locked.set()
+            assert done.wait(30)
+            use.spent += 5
+            use.save()
+
+    settling = asyncio.create_task(in_database(settle_slowly))
+    await asyncio.to_thread(locked.wait)
+    usage = Usage(7, 3, "provider")
+    outcome = Outcome(Message.State.COMPLETE, "Hello", usage, "m")
+    ending = asyncio.create_task(in_database(finish_turn, begun, outcome))
+    await until(is_waiting)
+    done.set()
+    await settling
+    assert await ending
+    assert (await in_database(BudgetUse.objects.get)).spent == 15
