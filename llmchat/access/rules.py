@@ -58,7 +58,7 @@ def _faults_of_model(row: Provider) -> Iterator[tuple[str, Any]]:
     if row.pk is None:
         return
     if row.known_models.filter(name=row.default_model, enabled=False).exists():
-        yield "default_model", _("This model is disabled. Enable it first.")
+        yield "default_model", _("The default model is disabled. Enable it first.")
 
 
 def _faults_of_url(url: str, protocol: str) -> Iterator[tuple[str, Any]]:

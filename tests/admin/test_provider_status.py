@@ -157,7 +157,7 @@ def test_what_the_last_test_found(
     Provider.objects.filter(pk=acme.pk).update(test_problem=code, tested_at=now)
     assert shown(admin_client, acme)[0] == status
     page = admin_client.get(change_url(acme)).content.decode()
-    assert f"<dd>{now:%-d %b %Y, %H:%M} UTC</dd>" in page
+    assert f"<dd>{now:%Y-%m-%d %H:%M:%S} UTC</dd>" in page
 
     # The key has been used since, and worked.
     ProviderKey.objects.update(last_used_at=now + timedelta(seconds=1))

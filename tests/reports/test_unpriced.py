@@ -108,8 +108,7 @@ def test_the_most_frequent_models_are_told_first_and_five_at_most(provider, staf
         ({}, "not priced"),
         ({"cost": Decimal(0)}, "$0.00"),
         ({"cost": Decimal("0.5")}, "$0.5000"),
-        ({"input_tokens": 0, "output_tokens": 0}, "–"),
-        ({"state": "streaming", "input_tokens": None, "output_tokens": None}, "–"),
+        ({"state": "streaming", "input_tokens": None, "output_tokens": None}, ">-"),
     ],
 )
 def test_the_list_of_messages_says_what_is_not_priced(provider, staff, fields, word):
