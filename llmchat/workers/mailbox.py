@@ -239,7 +239,7 @@ class Mailbox:
     def _told(self, name: str, body: Any) -> None:
         handler = self._handlers.get(name)
         if handler is not None:
-            self._spawn(_guarded(name, handler("", body)))
+            self._spawn(_guarded(name, handler, body))
 
     def _take_letter(self, sender: str, letter: Letter) -> None:
         route = self._route(sender)
@@ -376,8 +376,8 @@ class Mailbox:
         return task
 
 
-async def _guarded(name: str, work: Awaitable[Any]) -> None:
+async def _guarded(name: str, handler: Handler, body: Any) -> None:
     try:
-        await work
+        await handler("", body)
     except Exception:
         logger.exception("what all workers were told failed: %s", name)

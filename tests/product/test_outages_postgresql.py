@@ -39,7 +39,13 @@ from tests.support.visitors import DONE, ERROR, Visitor, answer_or_hold, visitor
 pytestmark = pytest.mark.timeout(300)
 
 FIRST_S = 6.0
-GONE = Column(refused=frozenset(ALL), ends=frozenset({ERROR}), first_s=FIRST_S)
+GONE = Column(
+    refused=frozenset(ALL) - {"new socket"},
+    # Who connected a moment ago is still known.
+    unsure=frozenset({"new socket"}),
+    ends=frozenset({ERROR}),
+    first_s=FIRST_S,
+)
 # What needs no more room is stored, so that only what is large must be refused.
 FULL = Column(
     refused=frozenset({"turn", "rest turn"}),

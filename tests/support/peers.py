@@ -15,7 +15,7 @@ from llmchat.realtime import (
     SocketIOOptions,
 )
 from llmchat.realtime.request import Handshake
-from tests.support.wire import connect_packet, connected
+from tests.support.wire import LIMIT_S, connect_packet, connected
 
 
 class Wire:
@@ -91,6 +91,9 @@ async def joined(server: Server, auth: Any = None) -> tuple[Peer, Wire, dict[str
     peer, wire = await opened(server, "websocket")
     peer.receive_frame(wire, connect_packet("/", auth))
     await turns()
+    async with asyncio.timeout(LIMIT_S):
+        while not wire.told:  # the application may ask its database  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
     return peer, wire, connected(wire.told.pop(0), "/")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmchat.realtime.engineio.events import CloseReason
 from llmchat.realtime.engineio.session import Session
 from tests.support.client_machine import OPTIONS, START, open_polling, open_upgraded
 
@@ -64,3 +65,16 @@ def test_one_with_a_websocket_or_an_end_does_not_move() -> None:
     session = open_polling().session
     session.lose_answer()
     assert not session.may_move
+
+
+def test_one_that_closes_hands_its_last_words_over() -> None:
+    session = open_polling().session
+    session.send_message("last", NOW)
+    session.close(CloseReason.FORCED_CLOSE, NOW)
+    assert session.is_closing
+    assert not session.may_move
+
+    assert session.hand_over() == ["last"]
+
+    assert session.is_closed
+    assert session.next_deadline is None
