@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from llmchat import conf
 from llmchat.answers.follower import Follower
 from llmchat.answers.letters import pack_end
 from llmchat.answers.live_stream import LiveStream
@@ -19,7 +20,7 @@ from llmchat.answers.mirror import FOLLOW, LEAVE, REACH, STOP
 from llmchat.answers.mirrors import FOLLOWING
 from llmchat.answers.streams import Streams
 from llmchat.errors import ChatError
-from llmchat.workers import AwayError, Mailbox, UnreachableError
+from llmchat.workers import AwayError, GoneError, Mailbox, UnreachableError
 
 # Text that comes so soon behind a reply waits for more, so that it costs few messages.
 GATHER_S = 0.05
@@ -214,16 +215,23 @@ class Owner:
     async def _find_out(self, key: Key, reader: FarReader) -> None:
         """Take out a mirror that is there no more, and nobody else."""
         sender, number = key
+        is_there = is_gone = False
         try:
             is_there = bool(await self._mailbox.ask(sender, FOLLOWING, number))
         except AwayError:
             is_there = True
+        except GoneError:
+            is_gone = True
         except UnreachableError:
-            is_there = False
+            pass
         if self._readers.get(key) is not reader or not reader.is_away:
             return
         if is_there:
             self._look_later(key, reader)
+        elif is_gone:
+            # Its client is about to come back by another worker.
+            window_s = conf.get().recovery_window_s
+            reader.grace = self._loop.call_later(window_s, self._take_out, key)
         else:
             self._take_out(key)
 

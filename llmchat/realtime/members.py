@@ -34,6 +34,10 @@ Fetch = Callable[
 ]
 
 
+def _tell_nobody(pid: str) -> None:
+    """Stand for what a lone worker tells the others."""
+
+
 class Members:
     """All members of one application."""
 
@@ -48,6 +52,8 @@ class Members:
         self.is_over = False
         # Returns the state of a socket that another worker had.
         self.fetch: Fetch = self._fetch_nothing
+        # Tells the other workers that a socket is here now.
+        self.announce: Callable[[str], None] = _tell_nobody
 
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a handler as a task."""
@@ -104,9 +110,12 @@ class Members:
         """Let go of a member that another worker has now, and note where it is."""
         self.dismiss(member)
         if member.pid is not None:
-            self._moved[member.pid] = worker
-            while len(self._moved) > MAX_MOVED:
-                self._moved.popitem(last=False)
+            self._note_moved(member.pid, worker)
+
+    def _note_moved(self, pid: str, worker: str) -> None:
+        self._moved[pid] = worker
+        while len(self._moved) > MAX_MOVED:
+            self._moved.popitem(last=False)
 
     def moved_to(self, pid: str) -> str | None:
         """Return the worker that a member has moved to; None: it has not."""
@@ -177,7 +186,24 @@ class Members:
         self._moved.pop(member.pid, None)
         self._by_pid[member.pid] = member
         namespace.revived(member.socket, seen.marks)
+        self.announce(member.pid)
         return member
+
+    def revived_at(self, pid: str, worker: str) -> Member | None:
+        """Note that a socket was made anew in another worker.
+
+        Returns the member of it that is left here, to be handed over for nothing: its
+        client has been elsewhere, and must not find it again.
+        """
+        member = self._by_pid.get(pid)
+        if member is not None:
+            if member.outlet.line is not None:
+                member.outlet.line.close()
+            return member
+        claimed = read_pid(pid)
+        if claimed is not None and claimed.address == self.pids.address:
+            self._note_moved(pid, worker)
+        return None
 
     def dismiss(self, member: Member) -> None:
         """End a member that is not let in; the application hears nothing of it."""

@@ -5,36 +5,29 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from tests.conftest import StartServer
-from tests.product.test_any_worker import HASTY, beside, port_of
+from tests.product.test_any_worker import (
+    HASTY,
+    beside,
+    port_of,
+    redis,
+    upstream,
+)
 from tests.proxy import Proxy
 from tests.support.live import LiveServer
-from tests.support.provider_lab import ThreadedEmulator, emulated, environment
+from tests.support.provider_lab import ThreadedEmulator, environment
 from tests.support.redis_server import RedisServer
 from tests.support.stock_client import connected_client
+
+__all__ = ["redis", "upstream"]
 
 ENDLESS = {"provider": "openai", "model": "scenario-endless"}
 DRAIN_S = 4.0
 # Of a client that waits for nothing, on a busy machine; less than the drain takes.
 SENT_AWAY_S = 3.0
-
-
-@pytest.fixture(scope="module")
-def redis() -> Iterator[RedisServer]:
-    server = RedisServer()
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ThreadedEmulator]:
-    with emulated() as emulator:
-        yield emulator
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from llmchat.workers import AwayError, GoneError, Mailbox, address_of
 from llmchat.workers.address import is_address
 from llmchat.workers.letters import PART_BYTES, Unpacker, pack
-from llmchat.workers.mailbox import FailedError
+from llmchat.workers.mailbox import EVERYBODY, FailedError
 from tests.support.redis_server import RedisServer
 
 OpenBox = Callable[[str], Awaitable[Mailbox]]
@@ -60,6 +60,13 @@ async def open_box(layer: Lossy) -> AsyncIterator[OpenBox]:
     yield open_one
     for box in boxes:
         await box.close()
+
+
+async def hears_all(layer: Lossy, box: Mailbox) -> None:
+    """Wait until a mailbox hears what all are told."""
+    async with asyncio.timeout(10):
+        while box._channel not in layer.groups.get(EVERYBODY, ()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def echo(sender: str, body: Any) -> Any:

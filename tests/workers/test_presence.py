@@ -4,50 +4,65 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from itertools import count
 
 import pytest
 
-from llmchat.workers import GoneError, Presence, address_of
-from tests.workers.test_mailbox import OpenBox, layer, open_box
+from llmchat.workers import GoneError, Mailbox, Presence, address_of
+from tests.workers.test_mailbox import Lossy, OpenBox, hears_all, layer, open_box
 
 __all__ = ["layer", "open_box"]
-ONE, TWO, THREE = address_of("one"), address_of("two"), address_of("three")
+_names = count()
+Listening = Callable[[], Awaitable[Mailbox]]
 
 
-async def test_one_that_is_alone_finds_nobody(open_box: OpenBox) -> None:
-    assert not await Presence(await open_box(ONE)).has_others()
+@pytest.fixture
+def listening(open_box: OpenBox, layer: Lossy) -> Listening:
+    """Open a mailbox that hears what all are told."""
+
+    async def open_one() -> Mailbox:
+        box = await open_box(address_of(str(next(_names))))
+        await hears_all(layer, box)
+        return box
+
+    return open_one
+
+
+async def test_one_that_is_alone_finds_nobody(listening: Listening) -> None:
+    assert not await Presence(await listening()).has_others()
 
 
 async def test_one_that_stays_is_found_and_one_that_leaves_is_not(
-    open_box: OpenBox,
+    listening: Listening,
 ) -> None:
-    one, two = Presence(await open_box(ONE)), Presence(await open_box(TWO))
-    await asyncio.sleep(0.2)  # until both listen
+    one, two = Presence(await listening()), Presence(await listening())
     assert await one.has_others()
     assert not await two.has_others()
-    Presence(await open_box(THREE))
-    await asyncio.sleep(0.2)
+    Presence(await listening())
     assert await two.has_others()
 
 
 async def test_whoever_asks_one_that_has_left_hears_so_at_once(
-    open_box: OpenBox,
+    listening: Listening,
 ) -> None:
-    one, two = await open_box(ONE), await open_box(TWO)
+    one, two = await listening(), await listening()
     leaving = Presence(one)
     Presence(two)
 
+    begun = asyncio.Event()
+
     async def hold(sender: str, body: object) -> None:
+        begun.set()
         await asyncio.Event().wait()
 
     one.on("hold", hold)
-    await asyncio.sleep(0.2)
-    held = two.ask(ONE, "hold")
-    await asyncio.sleep(0.1)
+    held = two.ask(one.address, "hold")
+    await begun.wait()
     started = time.monotonic()
     await leaving.leave()
     with pytest.raises(GoneError):
         await held
     with pytest.raises(GoneError):
-        await two.ask(ONE, "hold")
+        await two.ask(one.address, "hold")
     assert time.monotonic() - started < 1.0

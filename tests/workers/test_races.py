@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from llmchat.workers import address_of
 from tests.workers.test_mailbox import Lossy, OpenBox, layer, open_box
 
 __all__ = ["layer", "open_box"]
-ONE, TWO = address_of("one"), address_of("two")
+ONE, TWO, THREE = map(address_of, ("one", "two", "three"))
 SHAKE = Handshake({}, {}, "", False, "")
 
 
@@ -245,3 +246,37 @@ async def test_a_socket_is_kept_though_the_join_that_fetched_it_was_cancelled() 
     again = await mine.claim(namespace, {"pid": pid})
     assert again is not None
     mine.dismiss(again)
+
+
+async def test_a_socket_that_was_made_anew_elsewhere_is_known_to_be_there(
+    open_box: OpenBox, layer: Lossy
+) -> None:
+    home, old, new = [await open_box(address) for address in (ONE, TWO, THREE)]
+    namespaces = [Slow(), Slow(), Slow()]
+    members = [Members(10.0, Pids(box.address, b"x")) for box in (home, old, new)]
+    for box, theirs, namespace in zip(
+        (home, old, new), members, namespaces, strict=True
+    ):
+        namespace.may = True
+        Claims(box, theirs, {"/": namespace})
+    # The first worker has given the pid, the second has what a client left there.
+    pid = members[0].pids.make("/", "s" * 20, "")
+    auth = {"pid": pid, "offset": "7"}
+    left = await members[1].revive(namespaces[1], auth, SHAKE, line())
+    assert left is not None
+    left.admit()
+    await soon(lambda: members[0].moved_to(pid) == TWO)
+
+    there = await members[2].revive(namespaces[2], auth, SHAKE, line())
+
+    assert there is not None
+    await soon(lambda: members[0].moved_to(pid) == THREE)
+    await soon(lambda: members[1].moved_to(pid) == THREE)
+    assert await members[1].claim(namespaces[1], auth) is None
+    members[2].forget(there)
+
+
+async def soon(is_true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not is_true():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

@@ -34,7 +34,9 @@ class Claims:
         self._members = members
         self._namespaces = namespaces
         members.fetch = self.fetch
+        members.announce = self._announce
         mailbox.on(names.CLAIM, self._claim)
+        mailbox.on(names.REVIVED, self._on_revived)
 
     async def fetch(
         self, namespace: Namespace, auth: dict[str, Any]
@@ -89,6 +91,17 @@ class Claims:
         if handed is None and self._members.is_over:
             return {"moved": None}
         return handed
+
+    def _announce(self, pid: str) -> None:
+        self._mailbox.tell_everybody(names.REVIVED, [pid, self._mailbox.address])
+
+    async def _on_revived(self, sender: str, body: Any) -> None:
+        pid, worker = body
+        if worker == self._mailbox.address:
+            return
+        member = self._members.revived_at(pid, worker)
+        if member is not None:
+            await at_rest(lambda: _hand_over(member, worker))
 
 
 def _hand_over(member: Member, worker: str) -> dict[str, Any] | None:
