@@ -168,6 +168,7 @@ EXPECTED: dict[str, Expected] = {
             *("fail-bad-request", "fail-parameter", "fail-unprocessable"),
             *("fail-unverified", "fail-empty-text", "fail-no-max-tokens"),
             *("fail-prefill", "fail-system-role", "fail-temperature", "fail-version"),
+            *("fail-tools", "fail-thoughtless"),
         ),
         _failed("bad_request"),
     ),
