@@ -296,9 +296,10 @@ async def test_the_last_reader_that_leaves_here_cancels_there(
 
 @pytest.mark.parametrize("is_away", [False, True], ids=["dead", "away"])
 async def test_the_place_of_a_worker_is_kept_until_it_is_known_to_be_dead(
-    user, workers, turn, upstream, monkeypatch, is_away
+    user, workers, turn, upstream, monkeypatch, settings, is_away
 ):
     monkeypatch.setattr(owner, "GRACE_S", 0.2)
+    settings.LLMCHAT = settings.LLMCHAT | {"recovery_window_s": 1.0}
     upstream.steps = ("Hel", go := asyncio.Event(), "lo", asyncio.Event())
     async with answering(user, turn) as (stream, reader):
         await read(reader, "Hel")

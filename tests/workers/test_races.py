@@ -21,7 +21,7 @@ from llmchat.realtime.relay.remote_probe import RemoteProbe
 from llmchat.realtime.request import Handshake
 from llmchat.realtime.socketio.connection import Limits
 from llmchat.workers import address_of
-from tests.workers.test_mailbox import Lossy, OpenBox, layer, open_box
+from tests.workers.test_mailbox import Lossy, OpenBox, hears_all, layer, open_box
 
 __all__ = ["layer", "open_box"]
 ONE, TWO, THREE = map(address_of, ("one", "two", "three"))
@@ -252,6 +252,8 @@ async def test_a_socket_that_was_made_anew_elsewhere_is_known_to_be_there(
     open_box: OpenBox, layer: Lossy
 ) -> None:
     home, old, new = [await open_box(address) for address in (ONE, TWO, THREE)]
+    for box in (home, old, new):
+        await hears_all(layer, box)
     namespaces = [Slow(), Slow(), Slow()]
     members = [Members(10.0, Pids(box.address, b"x")) for box in (home, old, new)]
     for box, theirs, namespace in zip(
@@ -265,6 +267,7 @@ async def test_a_socket_that_was_made_anew_elsewhere_is_known_to_be_there(
     left = await members[1].revive(namespaces[1], auth, SHAKE, line())
     assert left is not None
     left.admit()
+    left.detach("transport close", recoverable=True)
     await soon(lambda: members[0].moved_to(pid) == TWO)
 
     there = await members[2].revive(namespaces[2], auth, SHAKE, line())
