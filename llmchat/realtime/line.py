@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -189,7 +190,7 @@ class SocketIOLine:
         """
         handshake = self._peer.handshake
         member = await self._members.claim(namespace, auth)
-        if member is None and auth.get("pid") is not None:
+        if member is None and isinstance(auth.get("pid"), str):
             member = await self._from_elsewhere(namespace, auth)
         if member is not None:
             member.attach(self, auth, handshake)
@@ -208,28 +209,40 @@ class SocketIOLine:
     ) -> Member | None:
         """Return the member that another worker had, which may be gone."""
         members, handshake = self._members, self._peer.handshake
-        fetching = members.begin(members.fetch(namespace, auth))
-        try:
-            found = await asyncio.shield(fetching)
-        except asyncio.CancelledError:
-            fetching.add_done_callback(partial(self._keep_fetched, namespace))
-            raise
-        if isinstance(found, dict):
-            return members.take_over(namespace, found, handshake, self)
-        if found is Nowhere.GONE:
-            return await members.revive(namespace, auth, handshake, self)
-        return None
+        turn = members.turn_of(auth["pid"])
+        await turn.acquire()
+        with ExitStack() as held:
+            held.callback(turn.release)
+            # An earlier connection of the client may have brought it here meanwhile.
+            member = await members.claim(namespace, auth)
+            if member is not None:
+                return member
+            fetching = members.begin(members.fetch(namespace, auth))
+            try:
+                found = await asyncio.shield(fetching)
+            except asyncio.CancelledError:
+                keep = partial(self._keep_fetched, namespace, held.pop_all())
+                fetching.add_done_callback(keep)
+                raise
+            if isinstance(found, dict):
+                return members.take_over(namespace, found, handshake, self)
+            if found is Nowhere.GONE:
+                return await members.revive(namespace, auth, handshake, self)
+            return None
 
-    def _keep_fetched(self, namespace: Namespace, fetching: asyncio.Task[Any]) -> None:
+    def _keep_fetched(
+        self, namespace: Namespace, held: ExitStack, fetching: asyncio.Task[Any]
+    ) -> None:
         """Keep a socket for its client, which was lost while that was on its way."""
-        if fetching.cancelled() or fetching.exception() is not None:
-            return
-        state = fetching.result()
-        if isinstance(state, dict):
-            handshake = self._peer.handshake
-            member = self._members.take_over(namespace, state, handshake, self)
-            reason = self._ended or CloseReason.TRANSPORT_CLOSE
-            member.detach(reason.value, recoverable=reason in RECOVERABLE)
+        with held:
+            if fetching.cancelled() or fetching.exception() is not None:
+                return
+            state = fetching.result()
+            if isinstance(state, dict):
+                handshake = self._peer.handshake
+                member = self._members.take_over(namespace, state, handshake, self)
+                reason = self._ended or CloseReason.TRANSPORT_CLOSE
+                member.detach(reason.value, recoverable=reason in RECOVERABLE)
 
     # Another worker.
 

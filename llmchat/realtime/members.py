@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from enum import Enum, auto
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from .member import Ids, Member
 from .namespaces import Namespace
@@ -48,12 +49,17 @@ class Members:
         self._by_pid: dict[str, Member] = {}
         self._moved: OrderedDict[str, str] = OrderedDict()
         self._tasks = Tasks()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Whether the worker is about to stop, so that clients come back elsewhere.
         self.is_over = False
         # Returns the state of a socket that another worker had.
         self.fetch: Fetch = self._fetch_nothing
         # Tells the other workers that a socket is here now.
         self.announce: Callable[[str], None] = _tell_nobody
+
+    def turn_of(self, pid: str) -> asyncio.Lock:
+        """Return the lock of whoever brings a socket here: one connection at a time."""
+        return self._turns.setdefault(pid, asyncio.Lock())
 
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a handler as a task."""

@@ -8,8 +8,10 @@ from .address import address_of
 from .mailbox import Ask, AwayError, GoneError, Mailbox, UnreachableError
 from .own import open_mailbox
 from .presence import Presence
+from .route import GONE_S
 
 __all__ = [
+    "GONE_S",
     "Ask",
     "AwayError",
     "GoneError",

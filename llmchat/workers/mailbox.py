@@ -43,8 +43,11 @@ _LISTEN_AGAIN_S = 1.0
 _REMEMBER_S = 5 * GONE_S
 # Of one worker at a time; what is beyond fails.
 MAX_ASKS = 10_000
-# Of those that have left, the last ones are remembered.
+# Of those that have left, and of those that are gone, the last ones are remembered.
 MAX_LEFT = 1_000
+# For so long nobody waits anew for a worker that was found gone: a dead one has many
+# clients. Each ask tries it meanwhile, for it may have been slow, or Redis away.
+SILENT_S = 5.0
 _FORGET_ROUTE_S = 60.0
 
 Handler = Callable[[str, Any], Awaitable[Any]]
@@ -101,6 +104,8 @@ class Mailbox:
         self._seen: OrderedDict[tuple[str, int, int], float] = OrderedDict()
         self._unpacker = Unpacker()
         self._left: OrderedDict[str, None] = OrderedDict()
+        # When they were found gone.
+        self._silent: OrderedDict[str, float] = OrderedDict()
         self._numbers = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listening: asyncio.Task[None] | None = None
@@ -147,11 +152,10 @@ class Mailbox:
         packed = pack_body(body)
         asked = Ask(loop=self._loop)
         asks = self._asks.setdefault(address, {})
-        if address in self._left:
-            asked.set_exception(GoneError("the worker has left"))
-            return asked
-        if len(asks) >= MAX_ASKS:
-            asked.set_exception(AwayError("too many asks wait"))
+        refusal = self._refusal(address, asks)
+        if refusal is not None:
+            asked.set_exception(refusal)
+            asked.exception()  # whoever does not wait for it need not know
             return asked
         self._numbers += 1
         number = self._numbers
@@ -161,6 +165,17 @@ class Mailbox:
         route.send((ASK, number, name, packed), at_once=at_once)
         asked.add_done_callback(partial(self._on_asked, address, number))
         return asked
+
+    def _refusal(self, address: str, asks: dict[int, Ask]) -> UnreachableError | None:
+        """Return why a worker is not asked; None: it is."""
+        if address in self._left:
+            return GoneError("the worker has left")
+        if self._loop.time() - self._silent.get(address, -SILENT_S) < SILENT_S:
+            self._route(address).probe()
+            return GoneError("the worker has just not answered")
+        if len(asks) >= MAX_ASKS:
+            return AwayError("too many asks wait")
+        return None
 
     def tell_everybody(self, name: str, body: Any = None) -> asyncio.Task[None]:
         """Ask every worker, this one included; nobody replies, and it may be lost.
@@ -244,6 +259,7 @@ class Mailbox:
     def _take_letter(self, sender: str, letter: Letter) -> None:
         route = self._route(sender)
         route.heard()
+        self._silent.pop(sender, None)
         kind = letter[0]
         if kind == RECEIPT:
             route.take_receipts(letter[1])
@@ -318,6 +334,11 @@ class Mailbox:
 
     def _on_gone(self, address: str) -> None:
         error = AwayError if self._is_away else GoneError
+        if error is GoneError:
+            self._silent[address] = self._loop.time()
+            self._silent.move_to_end(address)
+            while len(self._silent) > MAX_LEFT:
+                self._silent.popitem(last=False)
         self._forget(address, error("the worker does not answer"))
 
     def _forget(self, address: str, error: UnreachableError) -> None:

@@ -77,6 +77,12 @@ class Route:
             self._keep_watch()
         self._flush_in(0.0 if at_once else GATHER_S)
 
+    def probe(self) -> None:
+        """Find out whether the worker lives, where nothing is on the way that tells."""
+        if not self._sent:
+            self._pings += 1
+            self.send((PING, self._pings))
+
     def owe_receipt(self, key: Key) -> None:
         """Send a receipt with the next letters."""
         self._receipts.append(key)
@@ -156,9 +162,8 @@ class Route:
             if now - sent.last >= RESEND_S:
                 sent.last = now
                 self._waiting.append(sent.letter)
-        if self.awaited and not self._sent and now - self._heard_at >= PING_S:
-            self._pings += 1
-            self.send((PING, self._pings))
+        if self.awaited and now - self._heard_at >= PING_S:
+            self.probe()
         if self._waiting:
             self._flush_in(0.0)
         if self._sent or self.awaited:

@@ -159,6 +159,25 @@ async def test_a_worker_that_never_was_is_gone_within_two_seconds(
     assert asyncio.get_running_loop().time() - start < 2.5
 
 
+async def test_nobody_waits_anew_for_a_worker_that_has_just_not_answered(
+    open_box: OpenBox, layer: Lossy
+) -> None:
+    one = await open_box(ONE)
+    with pytest.raises(GoneError):
+        await one.ask(TWO, "echo")
+    start = asyncio.get_running_loop().time()
+    for _ in range(100):
+        with pytest.raises(GoneError):
+            await one.ask(TWO, "echo")
+    assert asyncio.get_running_loop().time() - start < 0.5
+
+    # It was only slow: it is asked again as soon as it is heard.
+    two = await open_box(TWO)
+    two.on("echo", echo)
+    await _until_it_answers(one)
+    assert asyncio.get_running_loop().time() - start < 2.5
+
+
 async def test_whoever_waits_hears_of_the_end_of_a_worker(open_box: OpenBox) -> None:
     one, two = await open_box(ONE), await open_box(TWO)
     cancelled = asyncio.Event()
@@ -304,4 +323,4 @@ async def _until_it_answers(box: Mailbox) -> None:
                 assert await box.ask(TWO, "echo", 4) == [ONE, 4]
                 return
             except (GoneError, AwayError):
-                continue
+                await asyncio.sleep(0.01)

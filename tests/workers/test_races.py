@@ -11,7 +11,7 @@ import pytest
 from llmchat.realtime import Namespace
 from llmchat.realtime.engineio.events import CloseReason
 from llmchat.realtime.line import SocketIOLine
-from llmchat.realtime.members import Members
+from llmchat.realtime.members import Members, Nowhere
 from llmchat.realtime.outlet import Line
 from llmchat.realtime.pids import Pids
 from llmchat.realtime.relay import names
@@ -125,7 +125,19 @@ class AnyWebSocket:
 class Joining:
     """What a line needs of its peer while it joins."""
 
-    handshake = SHAKE
+    handshake, transport, writable = SHAKE, "websocket", True
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.line: SocketIOLine | None = None
+
+    def send(self, messages: list[Any], *_: Any) -> int:
+        self.sent += messages
+        return len(self.sent)
+
+    def close(self, reason: CloseReason = CloseReason.FORCED_CLOSE) -> None:
+        if self.line is not None:
+            self.line.closed(reason)
 
 
 class Broken:
@@ -246,6 +258,33 @@ async def test_a_socket_is_kept_though_the_join_that_fetched_it_was_cancelled() 
     again = await mine.claim(namespace, {"pid": pid})
     assert again is not None
     mine.dismiss(again)
+
+
+async def test_a_client_that_comes_back_twice_at_once_has_its_socket_anew() -> None:
+    namespace, members = Slow(), Members(10.0, Pids(ONE, b"x"))
+    pid, found_gone = Pids(TWO, b"x").make("/", "s" * 20, ""), asyncio.Event()
+    asked = []
+
+    async def fetch(_: Namespace, auth: dict[str, Any]) -> Nowhere:
+        asked.append(auth["pid"])
+        await found_gone.wait()
+        return Nowhere.GONE
+
+    members.fetch = fetch
+    peers = [Joining(), Joining()]
+    for peer in peers:
+        # The first one's answer is lost: its client has given it up.
+        peer.line = SocketIOLine(peer, {"/": namespace}, members, Limits())  # type: ignore[arg-type]
+        peer.line.receive(f'0{{"pid":"{pid}","offset":"7"}}')
+    await soon(lambda: asked == [pid])
+    found_gone.set()
+    await soon(lambda: bool(peers[1].sent))
+    assert "s" * 20 in str(peers[1].sent)
+    assert pid in str(peers[1].sent)
+    assert asked == [pid]
+    (socket,) = namespace.sockets
+    assert (socket.id, socket.recovered) == ("s" * 20, True)
+    members.shutdown()
 
 
 async def test_a_socket_that_was_made_anew_elsewhere_is_known_to_be_there(

@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+from llmchat.workers import GONE_S
+
 T = TypeVar("T")
 
-# A handler may be waiting for the database.
-REST_S = 1.5
+# A handler may be waiting for the database, or for a worker that is gone: it must hear
+# so before whoever waits for it gives up.
+REST_S = GONE_S + 1.0
 _LOOK_AGAIN_S = 0.01
 
 
