@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from enum import Enum, auto
@@ -34,7 +35,7 @@ Fetch = Callable[
 ]
 
 
-def _tell_nobody(pid: str) -> None:
+def _tell_nobody(pid: str, made_at: float) -> None:
     """Stand for what a lone worker tells the others."""
 
 
@@ -53,7 +54,7 @@ class Members:
         # Returns the state of a socket that another worker had.
         self.fetch: Fetch = self._fetch_nothing
         # Tells the other workers that a socket is here now.
-        self.announce: Callable[[str], None] = _tell_nobody
+        self.announce: Callable[[str, float], None] = _tell_nobody
 
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a handler as a task."""
@@ -186,29 +187,32 @@ class Members:
         self._moved.pop(member.pid, None)
         self._by_pid[member.pid] = member
         namespace.revived(member.socket, seen.marks)
-        self.announce(member.pid)
+        member.made_at = time.time()
+        self.announce(member.pid, member.made_at)
         return member
 
-    def revived_at(self, pid: str, worker: str) -> Member | None:
+    def revived_at(self, pid: str, worker: str, made_at: float) -> Member | None:
         """Note that a socket was made anew in another worker.
 
         Returns the member of it that is left here, to be handed over for nothing: its
-        client has been elsewhere, and must not find it again.
+        client has been elsewhere, and must not find it again. Where two workers have
+        made it anew at once, both find by this that the later one has it.
         """
         member = self._by_pid.get(pid)
         if member is not None:
+            if (member.made_at, self.pids.address) > (made_at, worker):
+                return None
             if member.outlet.line is not None:
                 member.outlet.line.close()
-            return member
-        claimed = read_pid(pid)
-        if claimed is not None and claimed.address == self.pids.address:
-            self._note_moved(pid, worker)
-        return None
+            self._by_pid.pop(pid, None)
+        # The `pid` says another worker, which is gone.
+        self._note_moved(pid, worker)
+        return member
 
     def dismiss(self, member: Member) -> None:
         """End a member that is not let in; the application hears nothing of it."""
-        if member.pid is not None:
-            self._by_pid.pop(member.pid, None)
+        if member.pid is not None and self._by_pid.get(member.pid) is member:
+            del self._by_pid[member.pid]
         member.namespace.forget(member.socket)
         member.end()
 
