@@ -146,10 +146,10 @@ class Mailbox:
         """
         packed = pack_body(body)
         asked = Ask(loop=self._loop)
-        asks = self._asks.setdefault(address, {})
         if address in self._left:
             asked.set_exception(GoneError("the worker has left"))
             return asked
+        asks = self._asks.setdefault(address, {})
         if len(asks) >= MAX_ASKS:
             asked.set_exception(AwayError("too many asks wait"))
             return asked

@@ -20,7 +20,7 @@ from llmchat.realtime.pids import Pids
 from llmchat.realtime.relay import names
 from llmchat.realtime.relay.claims import Claims
 from llmchat.realtime.relay.reception import Reception
-from llmchat.realtime.relay.remote_probe import RemoteProbe
+from llmchat.realtime.relay.remote_probe import MAX_WAITING_FRAMES, RemoteProbe
 from llmchat.realtime.request import Handshake
 from llmchat.realtime.socketio.connection import Limits
 from llmchat.workers import address_of
@@ -175,6 +175,43 @@ async def test_a_session_whose_websocket_is_lost_on_the_way_is_kept(
     async with asyncio.timeout(3):
         while not broken.is_broken:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+async def test_a_probe_that_was_given_up_is_not_written_to(
+    open_box: OpenBox, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = await open_box(ONE), await open_box(TWO)
+    asked, release = asyncio.Event(), asyncio.Event()
+
+    class Closed(AnyWebSocket):
+        closes = 0
+
+        async def send_frame(self, frame: str | bytes) -> None:
+            raise RuntimeError("closed already")
+
+        async def close(self, code: int) -> None:
+            self.closes += 1
+
+    async def probe(sender: str, body: Any) -> bool:
+        asked.set()
+        await release.wait()
+        return True
+
+    async def hold(sender: str, body: Any) -> None:
+        await asyncio.Event().wait()
+
+    one.on(names.OPEN_PROBE, hold)
+    one.on(names.PING_PROBE, probe)
+    websocket = Closed()
+    moving = RemoteProbe("s", ONE, two, websocket, lambda sid, state: Broken())  # type: ignore[arg-type, return-value]
+    moving.receive("2probe")
+    await asked.wait()
+    for _ in range(MAX_WAITING_FRAMES + 1):
+        moving.receive("4")
+    release.set()
+    await soon(lambda: not moving._tasks)
+    assert websocket.closes == 1
+    assert caplog.records == []
 
 
 async def test_a_body_waits_for_the_announcement_of_its_post(
