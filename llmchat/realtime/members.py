@@ -14,7 +14,7 @@ from .member import Ids, Member
 from .namespaces import Namespace
 from .offsets import read_offset
 from .outlet import Line
-from .pids import Pids, make_id, read_pid
+from .pids import Pids, make_id
 from .request import Handshake
 from .tasks import Tasks
 
@@ -144,7 +144,7 @@ class Members:
         self, namespace: Namespace, auth: dict[str, Any]
     ) -> Nowhere:
         """Say what became of the worker of a socket, where there is never another."""
-        claimed = read_pid(auth.get("pid"))
+        claimed = self.pids.read(auth.get("pid"))
         is_mine = claimed is None or claimed.address == self.pids.address
         return Nowhere.UNKNOWN if is_mine else Nowhere.GONE
 
@@ -160,7 +160,7 @@ class Members:
         What it has missed is for the application to say.
         """
         pid, offset = auth.get("pid"), auth.get("offset")
-        claimed = read_pid(pid)
+        claimed = self.pids.read(pid)
         if claimed is None or not isinstance(offset, str | None):
             return None
         seen = read_offset(offset)

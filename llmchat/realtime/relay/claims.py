@@ -15,7 +15,6 @@ from typing import Any
 from llmchat.realtime.member import Member
 from llmchat.realtime.members import Members, Nowhere
 from llmchat.realtime.namespaces import Namespace
-from llmchat.realtime.pids import read_pid
 from llmchat.workers import GoneError, Mailbox, UnreachableError
 from llmchat.workers.address import is_address
 
@@ -48,7 +47,7 @@ class Claims:
         self, namespace: Namespace, auth: dict[str, Any]
     ) -> dict[str, Any] | Nowhere:
         """Return the state of a socket that another worker has handed over."""
-        claimed = read_pid(auth.get("pid"))
+        claimed = self._members.pids.read(auth.get("pid"))
         if claimed is None:
             return Nowhere.UNKNOWN
         pid = auth["pid"]
