@@ -68,7 +68,7 @@ class RealTime:
             return
         self.server.open_no_more()
         while True:
-            self.chat.send_away_idle()
+            await self.chat.send_away_idle()
             await asyncio.sleep(_SEND_AWAY_S)
 
     async def close(self, timeout_s: float) -> None:
