@@ -68,7 +68,7 @@ class RealTime:
             return
         self.server.open_no_more()
         while True:
-            self.chat.send_away_idle()
+            await self.chat.send_away_idle()
             await asyncio.sleep(_SEND_AWAY_S)
 
     async def close(self, timeout_s: float) -> None:
@@ -84,13 +84,14 @@ class RealTime:
 def build(http_fallback: Any) -> RealTime:
     """Build the server; `http_fallback` handles all other HTTP requests."""
     values = conf.get()
+    secret = settings.SECRET_KEY.encode()
     socketio = SocketIO(
         [chat := ChatNamespace()],
         SocketIOOptions(
             limits=Limits(max_attachment_bytes=5 * values.max_payload_bytes),
             recovery_window_s=values.recovery_window_s,
             address=address_of(worker_id()),
-            secret=settings.SECRET_KEY.encode(),
+            secret=secret,
         ),
     )
     options = Options(
@@ -98,7 +99,7 @@ def build(http_fallback: Any) -> RealTime:
         ping_timeout_s=values.ping_timeout_ms / 1000,
         max_payload_bytes=values.max_payload_bytes,
     )
-    server = Server(socketio, options, judge_request=judge_request)
+    server = Server(socketio, options, judge_request=judge_request, secret=secret)
     metrics.gauges.sockets = partial(transports_of, server)
     metrics.gauges.relayed = lambda: server.relayed
     http = http_options()

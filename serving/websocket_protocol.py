@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import (
     WebSocketsSansIOProtocol,
@@ -38,6 +39,24 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
             self._parse(_AT_ONCE_S)
         else:
             self._wait_for_turn()
+
+    async def send(self, message: Any) -> None:
+        """Send what the application says."""
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            # uvicorn takes a handshake that was refused with an answer of its own for
+            # one that was left without any, and logs that.
+            self.handshake_complete = True
+
+    def handle_parser_exception(self) -> None:
+        """Called when what came is no WebSocket."""
+        if self.handshake_complete:
+            super().handle_parser_exception()
+            return
+        # uvicorn counts on a close frame, which there is only behind the handshake.
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        self.transport.close()
+        self.handshake_complete = self.disconnected = True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection has ended."""

@@ -156,6 +156,22 @@ async def find_stream(
     return stream
 
 
+async def find_answer(user_id: int, message_id: UUID) -> AnswerLog:
+    """Return the user's stream of that name, though it may have ended hours ago.
+
+    Raises: ChatError.
+    """
+    try:
+        return await find_stream(user_id, message_id=message_id)
+    except ChatError as exc:
+        if exc.code != "stream_not_found":
+            raise
+        ended = await runtime.get().mirrors.find_ended(user_id, message_id)
+        if ended is None:
+            raise
+        return ended
+
+
 async def _write(turn: Turn, stream: LiveStream) -> None:
     """Write one answer, from its start to its end."""
     shared = runtime.get()

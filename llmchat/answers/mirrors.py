@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import count
@@ -16,7 +17,7 @@ from llmchat import conf
 from llmchat.answers.events import Started
 from llmchat.answers.log import AnswerLog
 from llmchat.answers.mirror import Mirror
-from llmchat.books.placed import Names, Placed, find, running_of
+from llmchat.books.placed import LATEST, Names, Placed, find, running_of
 from llmchat.books.workers import worker_id
 from llmchat.database import read_database
 from llmchat.errors import refusal
@@ -66,6 +67,19 @@ class Mirrors:
         if placed is None or self._is_own(placed):
             return known
         return await self._open(placed)
+
+    async def find_ended(self, user_id: int, message_id: UUID) -> Mirror | None:
+        """Return one of the user's latest answers as it is stored, with its end.
+
+        It may have ended long before the recovery window.
+
+        Raises: ChatError.
+        """
+        placed = await self._placed(user_id, Names(message_id), LATEST, None)
+        if placed is None or placed.is_running:
+            return None
+        # Whoever has written it need not be asked.
+        return await self._open(replace(placed, is_lost=True))
 
     async def find_running(self, user_id: int, session_id: str) -> Mirror | None:
         """Return the running answer of that name that another worker writes.

@@ -8,6 +8,7 @@ another. Between two of them its place is kept, for as long as its worker is the
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -36,14 +37,14 @@ Key = tuple[str, int]
 class FarReader(Follower):
     """The place of a mirror in an answer of this worker."""
 
-    __slots__ = ("_asking", "_loop", "_replied_at", "_rest", "grace")
+    __slots__ = ("_asking", "_grace", "_loop", "_replied_at", "_rest")
 
     def __init__(self, stream: LiveStream) -> None:
         self._rest = ""
         self._asking: asyncio.Task[Any] | None = None
         self._loop = asyncio.get_running_loop()
         self._replied_at = 0.0
-        self.grace: asyncio.TimerHandle | None = None
+        self._grace: asyncio.TimerHandle | None = None
         super().__init__(stream, stream.chars)
 
     @property
@@ -75,10 +76,19 @@ class FarReader(Follower):
         end = pack_end(self._end) if is_whole and self._end is not None else None
         return {"texts": texts, "more": bool(self._rest), "end": end}
 
+    def wait(self, delay_s: float, then: Callable[[], None]) -> None:
+        """Do something when its mirror has asked for nothing in so long."""
+        self.wait_no_more()
+        self._grace = self._loop.call_later(delay_s, then)
+
+    def wait_no_more(self) -> None:
+        """Leave that undone."""
+        if self._grace is not None:
+            self._grace.cancel()
+
     def leave_now(self) -> None:
         """Take it out."""
-        if self.grace is not None:
-            self.grace.cancel()
+        self.wait_no_more()
         if self._asking is not None:
             self._asking.cancel()
         self._stream.leave(self)
@@ -124,8 +134,7 @@ class Owner:
     async def close(self) -> None:
         """Look after nobody any more."""
         for reader in self._readers.values():
-            if reader.grace is not None:
-                reader.grace.cancel()
+            reader.wait_no_more()
         looking = list(self._looking)
         for task in looking:
             task.cancel()
@@ -148,8 +157,7 @@ class Owner:
             if key not in self._readers:
                 self._readers[key] = FarReader(stream)
         reader = self._readers[key]
-        if reader.grace is not None:
-            reader.grace.cancel()
+        reader.wait_no_more()
         reply: Body = {}
         try:
             reply = await reader.reply(body["at"])
@@ -205,7 +213,7 @@ class Owner:
             self._look_later(key, reader)
 
     def _look_later(self, key: Key, reader: FarReader) -> None:
-        reader.grace = self._loop.call_later(GRACE_S, partial(self._look, key, reader))
+        reader.wait(GRACE_S, partial(self._look, key, reader))
 
     def _look(self, key: Key, reader: FarReader) -> None:
         task = self._loop.create_task(self._find_out(key, reader))
@@ -231,7 +239,7 @@ class Owner:
         elif is_gone:
             # Its client is about to come back by another worker.
             window_s = conf.get().recovery_window_s
-            reader.grace = self._loop.call_later(window_s, self._take_out, key)
+            reader.wait(window_s, partial(self._take_out, key))
         else:
             self._take_out(key)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 
 from accounts.verified import Verified
-from llmchat.answers.answer import find_stream
+from llmchat.answers.answer import find_answer, find_stream
 from llmchat.answers.events import Failed
 from llmchat.answers.follower import Follower
 from llmchat.answers.keeper import Keeper
+from llmchat.answers.log import AnswerLog
 from llmchat.api.listening import listen
 from llmchat.api.socket_reader import emit, log_of
 from llmchat.api.visitors import Visitor, visitor_of
@@ -23,6 +25,11 @@ from llmchat.errors import ChatError
 from llmchat.realtime import ConnectionRefused, Namespace, Socket
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# How soon the database is asked again for what a client waits for.
+AGAIN_S = 2.0
 
 
 class MovingNamespace(Namespace):
@@ -96,35 +103,64 @@ class MovingNamespace(Namespace):
 async def _hear_all(socket: Socket, marks: Mapping[str, int]) -> None:
     """Hear the answers that the client was being told when its worker ended."""
     user_id = visitor_of(socket).user_id
-    try:
-        latest = await read_database(latest_answers, user_id)
-    except (DatabaseError, InterfaceError) as exc:
-        logger.warning("a socket has nothing of its answers, no database: %s", exc)
-        return
+    latest = await _insist(lambda: read_database(latest_answers, user_id))
     found = {log_of(message_id): message_id for message_id in latest}
     for log, position in marks.items():
         if log in found:
-            socket.spawn(_hear(socket, found[log], position))
+            socket.spawn(_hear_rest(socket, found[log], position))
         else:
             socket.marks.forget(log)
+
+
+async def _hear_rest(socket: Socket, message_id: UUID, position: int) -> None:
+    """Hear the rest of an answer, if it only is the end.
+
+    The client may have been away for longer than the recovery window. It waits for the
+    end, since by its `pid` it has its socket back.
+    """
+    user_id = visitor_of(socket).user_id
+    try:
+        stream = await _insist(lambda: find_answer(user_id, message_id))
+    except ChatError:
+        socket.marks.forget(log_of(message_id))
+    else:
+        await _listen_from(socket, stream, position, is_owner=True)
+
+
+async def _insist(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask the database until it answers, for as long as there is the socket."""
+    while True:
+        try:
+            return await ask()
+        except (DatabaseError, InterfaceError) as exc:
+            logger.warning("a socket has nothing of its answers, no database: %s", exc)
+        except ChatError as exc:
+            if exc.code != "database_unavailable":
+                raise
+        await asyncio.sleep(AGAIN_S)
 
 
 async def _hear(
     socket: Socket,
     message_id: UUID,
     position: int,
-    session_id: str | None = None,
+    session_id: str,
     *,
-    is_owner: bool = True,
+    is_owner: bool,
 ) -> None:
-    """Hear an answer from a character on."""
+    """Hear an answer from a character on; its end, where it is not to be had."""
     user_id = visitor_of(socket).user_id
     try:
         stream = await find_stream(user_id, message_id=message_id)
     except ChatError as exc:
-        if session_id is not None:
-            emit(socket, Failed(session_id, exc))
-        return
+        emit(socket, Failed(session_id, exc))
+    else:
+        await _listen_from(socket, stream, position, is_owner=is_owner)
+
+
+async def _listen_from(
+    socket: Socket, stream: AnswerLog, position: int, *, is_owner: bool
+) -> None:
     follower = Follower(stream, stream.chars)
     try:
         # The database may know less of it than the client was told.

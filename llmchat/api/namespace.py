@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -54,6 +55,8 @@ ATTACH = "llm:stream:attach"
 CANCEL = "llm:stream:cancel"
 # How often one connection is told that it is over the limit.
 _REFUSAL_EVERY_S = 1.0
+# Between two passes of the event loop.
+_CLOSE_AT_ONCE = 16
 
 
 class ChatNamespace(MovingNamespace):
@@ -247,11 +250,18 @@ class ChatNamespace(MovingNamespace):
                 return
         socket.spawn(_too_late(socket, args, ending, ack))
 
-    def send_away_idle(self) -> None:
-        """Close the connections of clients that hear no answer; they come back."""
+    async def send_away_idle(self) -> None:
+        """Close the connections of clients that wait for nothing; they come back."""
+        closed = 0
         for socket in self.sockets:
-            if not visitor_of(socket).running:
-                socket.close_transport()
+            # Another connection would not get the acks of what is being handled.
+            if visitor_of(socket).running or socket.is_busy:
+                continue
+            socket.close_transport()
+            closed += 1
+            if closed % _CLOSE_AT_ONCE == 0:
+                # Those who hear answers wait for no crowd that leaves.
+                await asyncio.sleep(0)
 
     def keep_watch(self) -> None:
         """Look after the tokens of those who are here, from now on."""

@@ -20,7 +20,7 @@ from llmchat.providers.types import Usage
 
 _State = Message.State
 # Whoever was away for longer, or has asked for more, finds it in the conversation.
-_LATEST = timedelta(hours=12)
+LATEST = timedelta(hours=12)
 _LATEST_COUNT = 200
 
 
@@ -119,7 +119,7 @@ def standing(user_id: int, message_id: UUID) -> Standing | None:
 
 def latest_answers(user_id: int) -> list[UUID]:
     """Return the user's latest answers, the newest first; not all of many."""
-    since = timezone.now() - _LATEST
+    since = timezone.now() - LATEST
     rows = Message.objects.filter(user_id=user_id, created_at__gt=since)
     answers = rows.filter(role=Message.Role.ASSISTANT).order_by("-created_at")
     return list(answers.values_list("pk", flat=True)[:_LATEST_COUNT])

@@ -82,6 +82,7 @@ class Events:
         took = self._enqueue(event) if self._namespace.serial else self._start(event)
         if took:
             self._bytes += event.size
+            self._socket.events += 1
         return took
 
     @property
@@ -92,6 +93,7 @@ class Events:
     def drop(self) -> None:
         """Drop the events that wait."""
         self._bytes -= sum(event.size for event in self._waiting or ())
+        self._socket.events -= len(self._waiting or ())
         self._waiting = None
 
     def _enqueue(self, event: QueuedEvent) -> bool:
@@ -131,6 +133,7 @@ class Events:
             await guard(self._socket, self._pass_on(event))
         finally:
             self._bytes -= event.size
+            self._socket.events -= 1
 
     async def _pass_on(self, event: QueuedEvent) -> None:
         name, args, ack, _ = event

@@ -57,6 +57,7 @@ class Member:
         "_expiry",
         "_members",
         "_tasks",
+        "made_at",
         "namespace",
         "outlet",
         "pid",
@@ -93,6 +94,8 @@ class Member:
         )
         self._members = members
         self._events = Events(namespace, self.socket, self.outlet, members.run)
+        # When it was made anew, since its worker was gone.
+        self.made_at = 0.0
         self._expiry: asyncio.TimerHandle | None = None
         self._disconnecting: asyncio.Task[None] | None = None
 
@@ -169,6 +172,7 @@ class Member:
             "pid": self.pid,
             "auth": json.dumps(socket.auth),
             "recovered": socket.recovered,
+            "made_at": self.made_at,
             "rooms": [room for room in socket.rooms if room != socket.id],
             "data": self.namespace.move_out(socket, worker),
             "outlet": self.outlet.hand_over(),
@@ -181,6 +185,7 @@ class Member:
         socket = self.socket
         self.outlet.take_over(state["outlet"])
         socket.recovered = state["recovered"]
+        self.made_at = state["made_at"]
         for room in state["rooms"]:
             socket.join(room)
         self.namespace.move_in(socket, state["data"])

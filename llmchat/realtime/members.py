@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from enum import Enum, auto
@@ -14,7 +15,7 @@ from .member import Ids, Member
 from .namespaces import Namespace
 from .offsets import read_offset
 from .outlet import Line
-from .pids import Pids, make_id, read_pid
+from .pids import Pids, make_id
 from .request import Handshake
 from .tasks import Tasks
 
@@ -35,7 +36,7 @@ Fetch = Callable[
 ]
 
 
-def _tell_nobody(pid: str) -> None:
+def _tell_nobody(pid: str, made_at: float) -> None:
     """Stand for what a lone worker tells the others."""
 
 
@@ -55,7 +56,7 @@ class Members:
         # Returns the state of a socket that another worker had.
         self.fetch: Fetch = self._fetch_nothing
         # Tells the other workers that a socket is here now.
-        self.announce: Callable[[str], None] = _tell_nobody
+        self.announce: Callable[[str, float], None] = _tell_nobody
 
     def turn_of(self, pid: str) -> asyncio.Lock:
         """Return the lock of whoever brings a socket here: one connection at a time."""
@@ -149,7 +150,7 @@ class Members:
         self, namespace: Namespace, auth: dict[str, Any]
     ) -> Nowhere:
         """Say what became of the worker of a socket, where there is never another."""
-        claimed = read_pid(auth.get("pid"))
+        claimed = self.pids.read(auth.get("pid"))
         is_mine = claimed is None or claimed.address == self.pids.address
         return Nowhere.UNKNOWN if is_mine else Nowhere.GONE
 
@@ -165,7 +166,7 @@ class Members:
         What it has missed is for the application to say.
         """
         pid, offset = auth.get("pid"), auth.get("offset")
-        claimed = read_pid(pid)
+        claimed = self.pids.read(pid)
         if claimed is None or not isinstance(offset, str | None):
             return None
         seen = read_offset(offset)
@@ -192,29 +193,32 @@ class Members:
         self._moved.pop(member.pid, None)
         self._by_pid[member.pid] = member
         namespace.revived(member.socket, seen.marks)
-        self.announce(member.pid)
+        member.made_at = time.time()
+        self.announce(member.pid, member.made_at)
         return member
 
-    def revived_at(self, pid: str, worker: str) -> Member | None:
+    def revived_at(self, pid: str, worker: str, made_at: float) -> Member | None:
         """Note that a socket was made anew in another worker.
 
         Returns the member of it that is left here, to be handed over for nothing: its
-        client has been elsewhere, and must not find it again.
+        client has been elsewhere, and must not find it again. Where two workers have
+        made it anew at once, both find by this that the later one has it.
         """
         member = self._by_pid.get(pid)
         if member is not None:
+            if (member.made_at, self.pids.address) > (made_at, worker):
+                return None
             if member.outlet.line is not None:
                 member.outlet.line.close()
-            return member
-        claimed = read_pid(pid)
-        if claimed is not None and claimed.address == self.pids.address:
-            self._note_moved(pid, worker)
-        return None
+            self._by_pid.pop(pid, None)
+        # The `pid` says another worker, which is gone.
+        self._note_moved(pid, worker)
+        return member
 
     def dismiss(self, member: Member) -> None:
         """End a member that is not let in; the application hears nothing of it."""
-        if member.pid is not None:
-            self._by_pid.pop(member.pid, None)
+        if member.pid is not None and self._by_pid.get(member.pid) is member:
+            del self._by_pid[member.pid]
         member.namespace.forget(member.socket)
         member.end()
 

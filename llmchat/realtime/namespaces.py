@@ -266,6 +266,7 @@ class Namespace:
 
     def forget(self, socket: Socket) -> None:
         """Forget a socket, and take it out of its rooms."""
-        self._sockets.pop(socket.id, None)
+        if self._sockets.get(socket.id) is socket:
+            del self._sockets[socket.id]
         for room in list(socket.rooms):
             self.exit(socket, room)

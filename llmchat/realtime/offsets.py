@@ -52,6 +52,8 @@ class Marks:
         self._positions.pop(log, None)
         others = str(self)
         self.note(log, positions[-1])
+        if log not in self._positions:
+            return [others] * len(positions)
         return [f"{others}.{log}:{position}" for position in positions]
 
     def forget(self, log: str) -> None:

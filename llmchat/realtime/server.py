@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from llmchat.workers import Mailbox
-from llmchat.workers.address import LENGTH, is_address
 
 from .engineio.errors import Refusal, RequestError
 from .engineio.events import CloseReason
@@ -16,12 +15,12 @@ from .engineio.handshake import (
     Options,
     check_request,
     check_version,
-    make_sid,
 )
 from .engineio.session import Session
 from .peer import Application, Peer
 from .relay import Reception, RemoteSession
 from .request import Handshake, Request
+from .sids import Sids
 from .transports import Endpoint
 
 AllowRequest = Callable[[Request], Awaitable[str | None]]
@@ -38,15 +37,18 @@ class Server:
         *,
         allow_request: AllowRequest | None = None,
         judge_request: JudgeRequest | None = None,
+        secret: bytes = b"",
     ) -> None:
         """`application` makes the receiver of each peer. `allow_request` judges a
         request that would open a session: None lets it in, a text refuses it.
-        `judge_request` does the same with every request, and may not wait."""
+        `judge_request` does the same with every request, and may not wait. Workers
+        that share a `secret` know each other's sessions by it."""
         self._application = application
         self.options = options or Options()
         self._allow_request = allow_request
         self._judge_request = judge_request
         self._peers: dict[str, Peer] = {}
+        self._sids = Sids(secret)
         self._stopping = False
         self._mailbox: Mailbox | None = None
         self._reception: Reception | None = None
@@ -54,6 +56,7 @@ class Server:
     def join(self, mailbox: Mailbox) -> None:
         """Let the requests of a session come to any of several workers."""
         self._mailbox = mailbox
+        self._sids.address = mailbox.address
         self._reception = Reception(mailbox, self._current)
 
     @property
@@ -93,8 +96,8 @@ class Server:
         peer = self._current(sid)
         if peer is not None:
             return peer, peer.session.transport
-        mailbox, owner = self._mailbox, sid[:LENGTH]
-        if mailbox is None or owner == mailbox.address or not is_address(owner):
+        mailbox, owner = self._mailbox, self._sids.owner(sid)
+        if mailbox is None or owner is None:
             return None, None
         # Whether it is there, and polls, is for its worker to say.
         return RemoteSession(sid, owner, mailbox, self._take_over), "polling"
@@ -120,9 +123,8 @@ class Server:
         check_version(request.handshake.query)
         if self._stopping:
             raise RequestError(Refusal.FORBIDDEN, "Server shutting down")
-        address = "" if self._mailbox is None else self._mailbox.address
         session = Session(
-            make_sid(address),
+            self._sids.make(),
             request.handshake.query["transport"],
             asyncio.get_running_loop().time(),
             self.options,

@@ -68,6 +68,7 @@ class Socket:
         "_tasks",
         "auth",
         "data",
+        "events",
         "handshake",
         "id",
         "namespace",
@@ -91,6 +92,8 @@ class Socket:
         self.data: Any = None
         self.rooms: set[str] = set()
         self.recovered = False
+        # How many of its events wait for their handler, or are with it.
+        self.events = 0
         self._outlet = outlet
         self._tasks = tasks
 
@@ -106,6 +109,11 @@ class Socket:
     def is_absent(self) -> bool:
         """Return whether the client is disconnected and may come back."""
         return self._outlet.standing is Standing.ABSENT
+
+    @property
+    def is_busy(self) -> bool:
+        """Return whether a handler, or a task of its own, is at work or is to be."""
+        return bool(self.events or self._tasks)
 
     @property
     def transport(self) -> str | None:

@@ -151,12 +151,12 @@ class Mailbox:
         """
         packed = pack_body(body)
         asked = Ask(loop=self._loop)
-        asks = self._asks.setdefault(address, {})
-        refusal = self._refusal(address, asks)
+        refusal = self._refusal(address)
         if refusal is not None:
             asked.set_exception(refusal)
             asked.exception()  # whoever does not wait for it need not know
             return asked
+        asks = self._asks.setdefault(address, {})
         self._numbers += 1
         number = self._numbers
         asks[number] = asked
@@ -173,7 +173,7 @@ class Mailbox:
         if self._loop.time() - self._silent.get(address, -SILENT_S) < SILENT_S:
             self._route(address).probe()
             return GoneError("the worker has just not answered")
-        if len(asks) >= MAX_ASKS:
+        if len(self._asks.get(address, ())) >= MAX_ASKS:
             return AwayError("too many asks wait")
         return None
 

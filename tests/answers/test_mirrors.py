@@ -23,7 +23,7 @@ from llmchat.answers.follower import Follower
 from llmchat.answers.letters import pack_end, unpack_end
 from llmchat.answers.live_stream import LiveStream
 from llmchat.answers.mirror import Mirror
-from llmchat.answers.mirrors import Mirrors
+from llmchat.answers.mirrors import FOLLOWING, Mirrors
 from llmchat.answers.owner import Owner
 from llmchat.books.placed import Names
 from llmchat.books.workers import worker_id
@@ -320,6 +320,39 @@ async def test_the_place_of_a_worker_is_kept_until_it_is_known_to_be_dead(
         async with asyncio.timeout(6):
             await stream.ended.wait()
     assert isinstance(stream.end, Cancelled)
+
+
+async def test_a_mirror_that_asks_while_it_is_asked_after_is_not_asked_more_often(
+    user, workers, turn, gated, monkeypatch
+):
+    monkeypatch.setattr(owner, "GRACE_S", 0.2)
+    answers = asyncio.Event()
+    asked = 0
+
+    async def is_following(sender: str, number: Any) -> bool:
+        nonlocal asked
+        asked += 1
+        await answers.wait()
+        return True
+
+    workers.here.on(FOLLOWING, is_following)
+    async with answering(user, turn) as (stream, reader):
+        await read(reader, "Hel")
+        body = {"user": user.pk, "message": str(stream.started.message_id)}
+        body |= {"session": "s-1", "mirror": 7, "at": 0}
+        for _ in range(6):
+            assert (await workers.here.ask(THERE, mirror.FOLLOW, body))["texts"]
+            before = asked
+            answers.clear()
+            async with asyncio.timeout(5):
+                while asked == before:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await workers.here.ask(THERE, mirror.FOLLOW, body)
+            answers.set()
+        asked = 0
+        await asyncio.sleep(1.5)
+        assert 2 <= asked <= 10
+        gated.set()
 
 
 async def test_a_mirror_that_nobody_reads_is_given_up(

@@ -328,12 +328,41 @@ def test_a_client_that_breaks_the_protocol_does_not_fill_the_log(
     lines = live.log_text().splitlines()
     # Each kind is told once a minute, and other tests are of the same kinds.
     assert {line.partition("WARNING ")[2] for line in lines} >= {
-        "uvicorn.error: ASGI callable returned without completing handshake",
         "uvicorn.error: Invalid HTTP request received",
         "uvicorn.error: Invalid UTF-8 sequence received from client"
         " (UnicodeDecodeError)",
     }
     assert len(lines[before:]) <= 6
+
+
+UPGRADE = (
+    b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\n"
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%b\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        UPGRADE % b"Origin: https://evil.example\r\n",
+        (UPGRADE % b"").replace(b"EIO=4", b"EIO=4&sid=unknown"),
+        (UPGRADE % b"").replace(b"EIO=4", b"EIO=3"),
+        UPGRADE.replace(b"socket.io", b"elsewhere") % b"",
+    ],
+    ids=["origin", "session", "version", "path"],
+)
+def test_a_handshake_that_is_refused_is_answered_and_no_fault_of_the_application(
+    start_server: StartServer, sent: bytes
+) -> None:
+    server = start_server("uvicorn", {})
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+            client.sendall(sent)
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+            assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 403"))
+    assert "handshake" not in server.log_text()
+    assert "Traceback" not in server.log_text()
 
 
 def test_forms_of_strangers_do_not_fill_the_log(live: LiveServer) -> None:

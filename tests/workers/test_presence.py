@@ -66,3 +66,14 @@ async def test_whoever_asks_one_that_has_left_hears_so_at_once(
     with pytest.raises(GoneError):
         await two.ask(one.address, "hold")
     assert time.monotonic() - started < 1.0
+
+
+async def test_nothing_is_kept_of_asks_to_those_that_have_left(
+    listening: Listening,
+) -> None:
+    one = await listening()
+    for at in range(10):
+        one.give_up(f"{at:011}")
+        with pytest.raises(GoneError):
+            await one.ask(f"{at:011}", "anything")
+    assert one._asks == {}

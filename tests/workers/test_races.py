@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,20 +13,21 @@ import pytest
 from llmchat.realtime import Namespace
 from llmchat.realtime.engineio.events import CloseReason
 from llmchat.realtime.line import SocketIOLine
+from llmchat.realtime.member import Member
 from llmchat.realtime.members import Members, Nowhere
 from llmchat.realtime.outlet import Line
 from llmchat.realtime.pids import Pids
 from llmchat.realtime.relay import names
 from llmchat.realtime.relay.claims import Claims
 from llmchat.realtime.relay.reception import Reception
-from llmchat.realtime.relay.remote_probe import RemoteProbe
+from llmchat.realtime.relay.remote_probe import MAX_WAITING_FRAMES, RemoteProbe
 from llmchat.realtime.request import Handshake
 from llmchat.realtime.socketio.connection import Limits
 from llmchat.workers import address_of
 from tests.workers.test_mailbox import Lossy, OpenBox, hears_all, layer, open_box
 
 __all__ = ["layer", "open_box"]
-ONE, TWO, THREE = map(address_of, ("one", "two", "three"))
+ONE, TWO, THREE, FOUR, FIVE = map(address_of, ("one", "two", "three", "four", "five"))
 SHAKE = Handshake({}, {}, "", False, "")
 
 
@@ -186,6 +189,43 @@ async def test_a_session_whose_websocket_is_lost_on_the_way_is_kept(
             await asyncio.sleep(0.01)
 
 
+async def test_a_probe_that_was_given_up_is_not_written_to(
+    open_box: OpenBox, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = await open_box(ONE), await open_box(TWO)
+    asked, release = asyncio.Event(), asyncio.Event()
+
+    class Closed(AnyWebSocket):
+        closes = 0
+
+        async def send_frame(self, frame: str | bytes) -> None:
+            raise RuntimeError("closed already")
+
+        async def close(self, code: int) -> None:
+            self.closes += 1
+
+    async def probe(sender: str, body: Any) -> bool:
+        asked.set()
+        await release.wait()
+        return True
+
+    async def hold(sender: str, body: Any) -> None:
+        await asyncio.Event().wait()
+
+    one.on(names.OPEN_PROBE, hold)
+    one.on(names.PING_PROBE, probe)
+    websocket = Closed()
+    moving = RemoteProbe("s", ONE, two, websocket, lambda sid, state: Broken())  # type: ignore[arg-type, return-value]
+    moving.receive("2probe")
+    await asked.wait()
+    for _ in range(MAX_WAITING_FRAMES + 1):
+        moving.receive("4")
+    release.set()
+    await soon(lambda: not moving._tasks)
+    assert websocket.closes == 1
+    assert caplog.records == []
+
+
 async def test_a_body_waits_for_the_announcement_of_its_post(
     open_box: OpenBox,
 ) -> None:
@@ -316,6 +356,118 @@ async def test_a_socket_that_was_made_anew_elsewhere_is_known_to_be_there(
     await soon(lambda: members[1].moved_to(pid) == THREE)
     assert await members[1].claim(namespaces[1], auth) is None
     members[2].forget(there)
+
+
+@dataclass
+class Three:
+    """Three workers; what clients come with is of the first, which is gone."""
+
+    pid: str
+    auth: dict[str, Any]
+    namespaces: list[Slow]
+    members: list[Members]
+    claims: list[Claims]
+
+    async def revive(self, at: int) -> Member | None:
+        return await self.members[at].revive(
+            self.namespaces[at], self.auth, SHAKE, line()
+        )
+
+
+@pytest.fixture
+async def three(open_box: OpenBox, layer: Lossy) -> Three:
+    boxes = [await open_box(address) for address in (TWO, THREE, FOUR)]
+    for box in boxes:
+        await hears_all(layer, box)
+    namespaces = [Slow() for _ in boxes]
+    members = [Members(10.0, Pids(box.address, b"x")) for box in boxes]
+    for namespace in namespaces:
+        namespace.may = True
+    claims = [
+        Claims(box, theirs, {"/": namespace})
+        for box, theirs, namespace in zip(boxes, members, namespaces, strict=True)
+    ]
+    pid = Pids(ONE, b"x").make("/", "s" * 20, "")
+    return Three(pid, {"pid": pid, "offset": "7"}, namespaces, members, claims)
+
+
+async def test_two_workers_that_make_a_socket_anew_at_once_keep_one_of_it(
+    three: Three,
+) -> None:
+    made = await asyncio.gather(three.revive(0), three.revive(1))
+    for member in made:
+        assert member is not None
+        member.admit()
+        member.detach("transport close", recoverable=True)
+    await soon(lambda: three.members[2].moved_to(three.pid) is not None)
+    await soon(lambda: three.members[0].moved_to(three.pid) is not None)
+    await asyncio.sleep(0.2)
+
+    kept = [list(members._by_pid) for members in three.members]
+    assert kept == [[], [three.pid], []]
+    assert three.members[0].moved_to(three.pid) == THREE
+    assert not three.namespaces[0].has("s" * 20)
+    assert three.namespaces[1].has("s" * 20)
+
+
+async def test_a_socket_that_was_made_anew_is_found_where_it_is(three: Three) -> None:
+    member = await three.revive(0)
+    assert member is not None
+    member.admit()
+    member.detach("transport close", recoverable=True)
+    await soon(lambda: three.members[1].moved_to(three.pid) == TWO)
+
+    # Nobody waits for the worker that is gone.
+    async with asyncio.timeout(1):
+        state = await three.claims[1].fetch(three.namespaces[1], three.auth)
+
+    assert isinstance(state, dict)
+    assert state["pid"] == three.pid
+
+
+async def test_of_many_sockets_that_are_made_anew_all_are_told_at_once(
+    three: Three, open_box: OpenBox, layer: Lossy
+) -> None:
+    told: list[list[Any]] = []
+    other = await open_box(FIVE)
+    await hears_all(layer, other)
+
+    async def hear(sender: str, body: Any) -> None:
+        told.append(body)
+
+    other.on(names.REVIVED, hear)
+    pids = [Pids(ONE, b"x").make("/", f"{at:020}", "") for at in range(300)]
+    for pid in pids:
+        auth = {"pid": pid, "offset": "7"}
+        assert await three.members[0].revive(three.namespaces[0], auth, SHAKE, line())
+    await soon(lambda: sum(len(body[1]) for body in told) == len(pids))
+    assert len(told) < 30
+    await soon(lambda: all(three.members[1].moved_to(pid) == TWO for pid in pids))
+
+
+async def test_what_is_left_of_a_socket_does_not_take_the_new_one_along(
+    three: Three,
+) -> None:
+    three.namespaces[0].may = False  # it is at work, and cannot be given away
+    left = await three.revive(0)
+    assert left is not None
+    three.members[0].revived_at(three.pid, THREE, time.time() + 1)
+    assert await three.members[0].claim(three.namespaces[0], three.auth) is None
+    state = {
+        "id": "s" * 20,
+        "pid": three.pid,
+        "auth": "{}",
+        "rooms": ["blue"],
+        "recovered": True,
+        "made_at": 0.0,
+        "data": None,
+        "outlet": [None, 0, 0, {}],
+    }
+    came = three.members[0].take_over(three.namespaces[0], state, SHAKE, line())
+    three.members[0].dismiss(left)
+    assert three.namespaces[0].has("s" * 20)
+    assert list(three.members[0]._by_pid) == [three.pid]
+    assert three.namespaces[0].sockets_in("blue") == [came.socket]
 
 
 async def soon(is_true: Callable[[], bool]) -> None:

@@ -6,14 +6,15 @@ worker knows where to.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from llmchat.realtime.member import Member
 from llmchat.realtime.members import Members, Nowhere
 from llmchat.realtime.namespaces import Namespace
-from llmchat.realtime.pids import read_pid
 from llmchat.workers import GoneError, Mailbox, UnreachableError
 from llmchat.workers.address import is_address
 
@@ -22,6 +23,9 @@ from .rest import at_rest
 
 # From one worker that a socket has moved to, to the next.
 MAX_HOPS = 8
+# When a worker ends, many clients come back: all workers are told of them together.
+ANNOUNCE_S = 0.05
+MAX_ANNOUNCED = 500
 
 
 class Claims:
@@ -33,6 +37,7 @@ class Claims:
         self._mailbox = mailbox
         self._members = members
         self._namespaces = namespaces
+        self._revived: list[tuple[str, float]] = []
         members.fetch = self.fetch
         members.announce = self._announce
         mailbox.on(names.CLAIM, self._claim)
@@ -42,13 +47,14 @@ class Claims:
         self, namespace: Namespace, auth: dict[str, Any]
     ) -> dict[str, Any] | Nowhere:
         """Return the state of a socket that another worker has handed over."""
-        claimed = read_pid(auth.get("pid"))
+        claimed = self._members.pids.read(auth.get("pid"))
         if claimed is None:
             return Nowhere.UNKNOWN
-        owner: str | None = claimed.address
+        pid = auth["pid"]
+        owner: str | None = self._members.moved_to(pid) or claimed.address
         for _ in range(MAX_HOPS):
             if owner == self._mailbox.address:
-                owner = self._members.moved_to(auth["pid"])
+                owner = self._members.moved_to(pid)
             if owner is None or not is_address(owner):
                 return Nowhere.UNKNOWN
             body = [namespace.name, json.dumps(auth)]
@@ -92,16 +98,29 @@ class Claims:
             return {"moved": None}
         return handed
 
-    def _announce(self, pid: str) -> None:
-        self._mailbox.tell_everybody(names.REVIVED, [pid, self._mailbox.address])
+    def _announce(self, pid: str, made_at: float) -> None:
+        if not self._revived:
+            asyncio.get_running_loop().call_later(ANNOUNCE_S, self._tell_revived)
+        self._revived.append((pid, made_at))
+
+    def _tell_revived(self) -> None:
+        revived, self._revived = self._revived, []
+        for at in range(0, len(revived), MAX_ANNOUNCED):
+            some = revived[at : at + MAX_ANNOUNCED]
+            self._mailbox.tell_everybody(names.REVIVED, [self._mailbox.address, some])
 
     async def _on_revived(self, sender: str, body: Any) -> None:
-        pid, worker = body
+        worker, revived = body
         if worker == self._mailbox.address:
             return
-        member = self._members.revived_at(pid, worker)
-        if member is not None:
-            await at_rest(lambda: _hand_over(member, worker))
+        left = [self._members.revived_at(pid, worker, at) for pid, at in revived]
+        await asyncio.gather(
+            *(
+                at_rest(partial(_hand_over, member, worker))
+                for member in left
+                if member is not None
+            )
+        )
 
 
 def _hand_over(member: Member, worker: str) -> dict[str, Any] | None:

@@ -16,7 +16,8 @@ TAKE = "session.take"  # sid: its state, or its `last` words; None: it cannot mo
 # namespace, auth: `state`, or where it has `moved`, nowhere if the worker is about to
 # stop; None: the client may not have it.
 CLAIM = "socket.claim"
-# pid, worker: all are told that a socket was made anew there, as its worker was gone.
+# worker, then pid and time of each: all are told that sockets were made anew there, as
+# their worker was gone.
 REVIVED = "socket.revived"
 
 # The kind of an outcome, with what it carries.

@@ -100,7 +100,10 @@ class RemoteProbe:
             self._give_up()
 
     async def _answer_ping(self) -> None:
-        if not await self._ask(names.PING_PROBE):
+        may_ping = await self._ask(names.PING_PROBE)
+        if self._is_over:
+            return
+        if not may_ping:
             self._give_up()
             return
         await self._websocket.send_frame(PROBE_PONG)

@@ -1,0 +1,74 @@
+"""Sockets that were made anew, and what their clients still wait for."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from llmchat.answers import runtime
+from llmchat.api import moves
+from llmchat.api.namespace import ChatNamespace
+from llmchat.api.socket_reader import log_of
+from llmchat.database import in_database
+from llmchat.models import Message
+from tests.api.test_attach import Client, has_ended
+from tests.support.chat_fixtures import broken_database, events_of
+
+
+@pytest.fixture
+async def answer(user, provider, upstream, turn) -> Message:
+    """An answer that has ended an hour ago; nobody remembers it but the database."""
+    upstream.steps = ("Hel", "lo")
+    await events_of(user, turn("Hi"))
+    await runtime.shutdown()
+
+    def age() -> Message:
+        rows = Message.objects.filter(role="assistant")
+        rows.update(finished_at=timezone.now() - timedelta(hours=1))
+        return rows.get()
+
+    return await in_database(age)
+
+
+def revived(user, answer: Message, position: int) -> Client:
+    client = Client(user)
+    ChatNamespace().revived(client, {log_of(answer.pk): position})
+    return client
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["own", "of another"])
+async def test_a_client_that_was_away_for_long_hears_the_end_all_the_same(
+    user, answer, lost
+):
+    if lost:
+        rows = Message.objects.filter(pk=answer.pk)
+        await in_database(lambda: rows.update(worker="elsewhere/1/0"))
+    client = revived(user, answer, 3)
+    await has_ended(client)
+    assert client.tokens == ["lo"]
+    [(name, end)] = client.ends
+    assert (name, end["fullResponse"]) == ("llm:stream:done", "Hello")
+
+
+async def test_an_answer_that_is_not_there_any_more_is_forgotten(user, answer):
+    client = revived(user, answer, 3)
+    await in_database(answer.delete)
+    client.marks.note("abcdefgh", 1)
+    async with asyncio.timeout(5):
+        while str(client.marks) != ".abcdefgh:1":  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert client.ends == []
+
+
+async def test_a_client_hears_the_end_once_the_database_is_back(
+    user, answer, monkeypatch
+):
+    monkeypatch.setattr(moves, "AGAIN_S", 0.1)
+    with broken_database("SELECT"):
+        client = revived(user, answer, 5)
+        await asyncio.sleep(0.5)
+    await has_ended(client)
+    assert (client.tokens, len(client.ends)) == ([], 1)
