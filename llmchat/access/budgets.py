@@ -188,7 +188,7 @@ class Ledger:
     def write_settled(self) -> None:
         """Store what was settled."""
         for row in (*self._changed.values(), *self._used.values()):
-            row.save(update_fields=["spent", "period_start"])
+            row.save(update_fields=["spent", "period_start", "told_at"])
         if self._settled:
             release(self._settled)
 

@@ -175,6 +175,11 @@ class Message(models.Model):
         blank=True,
         help_text=_("Included in the input tokens."),
     )
+    cache_write_long_tokens = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text=_("Included in those written to a cache, and dearer."),
+    )
     usage_source = models.CharField(max_length=16, choices=UsageSource, blank=True)
     cost = models.DecimalField(
         max_digits=16,

@@ -8,7 +8,7 @@ Those that are running are read first, so that one that ends meanwhile is counte
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -24,6 +24,8 @@ from llmchat.models.conversations import AnswerState, Message
 if TYPE_CHECKING:
     from llmchat.models.budgets import Budget
 
+# No answer takes so long, from its beginning until its end is stored.
+_LONGEST = timedelta(days=1)
 _TOKENS = Sum(Coalesce("input_tokens", 0) + Coalesce("output_tokens", 0))
 
 
@@ -35,7 +37,7 @@ def begin(budget: Budget) -> list[UUID]:
     first draws on it.
     """
     budget.period_start = budget.start_of_period(timezone.now())
-    budget.spent = Decimal(0)
+    budget.spent, budget.told_at = Decimal(0), None
     if budget.is_of_each or budget.api_key_id is not None:
         return []
     lock_users(budget)
@@ -90,7 +92,7 @@ def count_use(use: BudgetUse) -> None:
         _forget_late(Reservation.objects.filter(owner_id=use.user_id), budget)
     running = _running(owner)
     use.period_start = budget.start_of_period(timezone.now())
-    use.spent = _spent(budget, owner, running)
+    use.spent, use.told_at = _spent(budget, owner, running), None
     note_running(budget, running, use.user_id)
 
 
@@ -112,7 +114,7 @@ def recount(budget: Budget) -> None:
         return
     _forget_late(Reservation.objects.filter(owner_id=None), budget)
     running = begin(budget)
-    budget.save(update_fields=["spent", "period_start"])
+    budget.save(update_fields=["spent", "period_start", "told_at"])
     note_running(budget, running)
 
 
@@ -135,8 +137,12 @@ def _running(owner: Q) -> list[UUID]:
 
 def _spent(budget: Budget, owner: Q, running: Collection[UUID]) -> Decimal:
     start = datetime.combine(budget.start_of_period(timezone.now()), time(), UTC)
+    # Counted where they end, as each is settled: what began is found by an index.
     answers = Message.objects.filter(
-        owner, role=Message.Role.ASSISTANT, created_at__gte=start
+        owner,
+        Q(finished_at__gte=start) | Q(finished_at=None, created_at__gte=start),
+        role=Message.Role.ASSISTANT,
+        created_at__gte=start - _LONGEST,
     )
     if running:
         answers = answers.exclude(pk__in=running)

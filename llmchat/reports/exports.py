@@ -57,6 +57,7 @@ _MESSAGE_FIELDS = (
     "reasoning_tokens",
     "cache_read_tokens",
     "cache_write_tokens",
+    "cache_write_long_tokens",
     "usage_source",
     "cost",
     "finish_reason",

@@ -10,6 +10,7 @@ from llmchat.books.turn import Outcome
 from llmchat.database import in_database
 from llmchat.models import Conversation, Message, Provider
 from llmchat.providers.types import Usage
+from tests.support.access import answer
 
 DEAREST = Decimal("999999.9999")
 
@@ -33,3 +34,12 @@ async def test_a_cost_beyond_all_bills_is_the_highest_that_can_be_stored(
     stored = await in_database(lambda: list(answers))
     assert [(row.state, row.cost) for row in stored] == [("complete", 999_999)] * 2
     assert (await in_database(Conversation.objects.get)).cost == 999_999
+
+
+async def test_what_is_kept_for_long_is_stored_as_it_is_charged(user, provider, turn):
+    begun = await in_database(begin_turn, user.pk, turn("Hi"))
+    usage = Usage(10, 3, "provider", cache_write_tokens=6, cache_write_long_tokens=4)
+    outcome = Outcome(Message.State.COMPLETE, "Hello", usage, "m", "stop")
+    assert await in_database(finish_turn, begun, outcome)
+    stored = await answer()
+    assert (stored.cache_write_tokens, stored.cache_write_long_tokens) == (6, 4)
