@@ -217,7 +217,8 @@ def _reserved(
     most = _times(MAX_ATTEMPTS, Usage(estimate_input_tokens(chat), limit, "estimated"))
     cost = route.highest_cost(most, chat.model, facts.now)
     everywhere = _times(2 if route.fallback else 1, most)
-    drawn_on = facts.ledger.reserve(theirs, message_id, everywhere, cost)
+    of = f"The model {chat.model} of {route.provider.label}"
+    drawn_on = facts.ledger.reserve(theirs, message_id, everywhere, cost, of=of)
     if route.fallback and route.fallback.highest_cost(most, at=facts.now) is None:
         # What it would cost could not be settled.
         route = replace(route, fallback=None)
