@@ -171,6 +171,7 @@ def _add_answer(
         role=Message.Role.ASSISTANT,
         state=Message.State.STREAMING,
         session_id=start.turn.session_id,
+        key_id=start.key_id,
         provider=start.turn.provider,
         model=model,
         worker=worker_id(),

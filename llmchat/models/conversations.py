@@ -147,6 +147,13 @@ class Message(models.Model):
 
     # For answers only:
     session_id = models.CharField(max_length=128, blank=True)
+    # Not a reference: a key is deleted without a search for what it has asked.
+    key_id = models.BigIntegerField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("The API key that asked, if one did."),
+    )
     provider = models.CharField(max_length=64, blank=True)
     model = models.CharField(max_length=128, blank=True)
     finish_reason = models.CharField(max_length=32, blank=True)

@@ -199,7 +199,7 @@ def test_the_front_page_asks_the_database_once_a_minute(
 ) -> None:
     make_conversation(ann, output_tokens=1234)
     usage.measure()  # PostgreSQL adds up the days that are over
-    with django_assert_max_num_queries(22):
+    with django_assert_max_num_queries(24):
         page = admin_client.get("/admin/").content.decode()
     make_conversation(ann, output_tokens=1234)
     with django_assert_max_num_queries(9):
