@@ -33,7 +33,10 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "internal_error": (500, "Something went wrong on the server"),
     "key_not_configured": (503, "{label} API key not configured"),
     "address_not_configured": (503, "The address of {label} is not configured"),
-    "price_not_configured": (503, "The price of this provider is not configured"),
+    "price_not_configured": (
+        503,
+        "{label} has no price yet, and a budget in US dollars needs it",
+    ),
     "draining": (503, "The server is about to restart, try again in a moment"),
     "interrupted": (503, "The server that wrote this answer has stopped"),
     "not_ready": (503, "Not ready"),

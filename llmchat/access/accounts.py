@@ -65,17 +65,24 @@ class Account:
 
     def add(self, amount: Decimal, now: datetime) -> Decimal:
         """Add to what is spent; return what is spent then. It is not stored here."""
-        row = self.use or self.budget
+        row, start = self.use or self.budget, self.budget.start_of_period(now)
+        if row.period_start != start:
+            row.told_at = None
         row.spent = row.spent_at(now) + amount
-        row.period_start = self.budget.start_of_period(now)
+        row.period_start = start
         return row.spent
 
     def add_and_tell(self, amount: Decimal, now: datetime) -> Notice | None:
-        """Do the same; return the notice that it has come to, None for none."""
+        """Do the same; return the notice that it has come to, None for none.
+
+        Once a period, whichever way so much came to be spent; again where the amount
+        at which it is told was changed.
+        """
         budget, spent = self.budget, self.add(amount, now)
-        was_told = budget.calls_for_notice(spent - amount)
-        if was_told or not budget.calls_for_notice(spent):
+        row = self.use or budget
+        if not budget.calls_for_notice(spent) or row.told_at == budget.notice_amount:
             return None
+        row.told_at = budget.notice_amount
         return Notice(
             period=budget.period,
             unit=budget.unit,

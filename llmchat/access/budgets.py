@@ -135,10 +135,13 @@ class Ledger:
         message_id: UUID,
         most: Usage,
         cost: Decimal | None,
+        *,
+        of: str = "The model",
     ) -> tuple[int, ...]:
         """Reserve what an answer uses at most; return the budgets that it draws on.
 
-        `cost` is that of `most`, None where the provider's prices are not known.
+        `cost` is that of `most`, None where the price is not known. `of` says of which
+        model that is.
 
         Raises: ChatError `budget_exceeded`, `price_not_configured`.
         """
@@ -147,7 +150,7 @@ class Ledger:
             if spent + self._reserved.get(account.key, 0) >= budget.limit:
                 raise _exceeded(budget, self._now, is_spent=spent >= budget.limit)
             if budget.unit == Budget.Unit.DOLLARS and cost is None:
-                raise refusal("price_not_configured")
+                raise _unpriced(of)
         for account in accounts:
             amount = _amount(account.budget, most, cost)
             self._reserved[account.key] = self._reserved.get(account.key, 0) + amount
@@ -188,7 +191,7 @@ class Ledger:
     def write_settled(self) -> None:
         """Store what was settled."""
         for row in (*self._changed.values(), *self._used.values()):
-            row.save(update_fields=["spent", "period_start"])
+            row.save(update_fields=["spent", "period_start", "told_at"])
         if self._settled:
             release(self._settled)
 
@@ -272,6 +275,16 @@ def _amount(budget: Budget, usage: Usage, cost: Decimal | None) -> Decimal:
     if budget.unit == Budget.Unit.DOLLARS:
         return cost or Decimal(0)
     return Decimal((usage.input_tokens or 0) + usage.output_tokens)
+
+
+def _unpriced(model: str) -> ChatError:
+    """Return the error, with what the user can do and who can do more."""
+    error = refusal("price_not_configured", label=model)
+    return refusal(
+        error.code,
+        text=f"{error.text}: choose another model, or ask an administrator to enter "
+        "the price",
+    )
 
 
 def _exceeded(budget: Budget, now: datetime, *, is_spent: bool) -> ChatError:

@@ -77,7 +77,6 @@ class Route:
         `is_refused`: it refused without any output.
         """
         rows, moment = self._prices(model), at or timezone.now()
-        is_refused = is_refused or usage.is_free
         found = prices.charge(rows, usage, moment, is_refused=is_refused)
         return found or self._flat_charge(usage)
 

@@ -55,4 +55,4 @@ def _add(account: Account, message_id: UUID) -> None:
         is_money = budget.unit == Budget.Unit.DOLLARS
         account.add(cost or Decimal(0) if is_money else tokens, now)
         row: Budget | BudgetUse = account.use or budget
-        row.save(update_fields=["spent", "period_start"])
+        row.save(update_fields=["spent", "period_start", "told_at"])

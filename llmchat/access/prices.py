@@ -49,12 +49,13 @@ def charge(
 ) -> Charge | None:
     """Return what one request is billed, None where no price is known.
 
-    `began_at` is when it was sent. `is_refused`: the model refused without any output.
+    `began_at` is when it was sent. `is_refused`: the model refused without any output,
+    which its price may bill. What the provider itself does not bill costs nothing.
     """
     price = price_at(prices, began_at)
     if price is None:
         return None
-    if is_refused and not price.bills_refusals:
+    if usage.is_free or (is_refused and not price.bills_refusals):
         return Charge(Decimal(0), price)
     written = price.input if price.cache_write is None else price.cache_write
     kept = written if price.long_cache_write is None else price.long_cache_write

@@ -70,7 +70,7 @@ def lock(
         known[use.budget_id, use.user_id] = use
         if use.period_start is None:
             spending.count_use(use)
-            use.save(update_fields=["spent", "period_start"])
+            use.save(update_fields=["spent", "period_start", "told_at"])
     for user_id, budgets in starting.items():
         for budget in budgets:
             if (budget.pk, user_id) not in known:

@@ -14,6 +14,7 @@ from unfold.views import ChangeList
 
 from llmchat.models import Conversation, Message
 from llmchat.reports.excerpts import Excerpt, excerpts
+from llmchat.reports.known_costs import known_costs
 from llmchat.reports.outcomes import ended
 
 # So many messages are on a part of a conversation's page.
@@ -35,11 +36,11 @@ class ConversationList(ChangeList):
         rows: list[Any] = list(self.result_list)
         self.result_list = rows
         reasons = _last_reasons(rows)
-        unpriced = _unpriced(rows)
+        costs = known_costs(rows)
         hits = _hits(request, rows)
         for row in rows:
             row.last_reason = reasons.get(row.pk, "")
-            row.shown_cost = None if row.pk in unpriced else row.cost
+            row.shown_cost = costs[row.pk]
             row.hit = hits.get(row.pk)
 
 
@@ -53,16 +54,6 @@ def _last_reasons(rows: list[Conversation]) -> dict[UUID, str]:
     )
     answers = ended(Message.objects.filter(reduce(or_, places))).order_by()
     return dict(answers.values_list("conversation_id", "finish_reason"))
-
-
-def _unpriced(rows: list[Conversation]) -> set[UUID]:
-    """Return the conversations none of whose answers has a known price."""
-    free = [row.pk for row in rows if row.turn_count and not row.cost]
-    if not free:
-        return set()
-    answers = ended(Message.objects.filter(conversation__in=free)).order_by()
-    named = answers.values_list("conversation_id", flat=True).distinct()
-    return set(named.filter(cost=None)) - set(named.filter(cost__isnull=False))
 
 
 def _hits(request: HttpRequest, rows: list[Conversation]) -> dict[UUID, Excerpt]:

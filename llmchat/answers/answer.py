@@ -267,7 +267,7 @@ def _started(turn: Turn, begun: Begun) -> Started:
 def _end(generation: Generation, outcome: Outcome) -> End:
     """Return the event that tells the client of the outcome."""
     begun, session_id = generation.begun, generation.turn.session_id
-    usage, cost = outcome.usage, booked(begun, outcome)[1]
+    usage, cost = booked(begun, outcome)
     if outcome.state == AnswerState.COMPLETE:
         return Done(
             session_id=session_id,

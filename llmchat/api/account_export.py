@@ -24,6 +24,7 @@ from llmchat.models import Message
 from llmchat.models.budgets import today
 from llmchat.reports import own
 from llmchat.reports.exports import sent
+from llmchat.reports.known_costs import known_cost
 from llmchat.reports.own_usage import budgets_of, use_of
 
 
@@ -66,7 +67,8 @@ def _head(user_id: int) -> dict[str, Any]:
 def _pieces(user_id: int, head: dict[str, Any]) -> Iterator[str]:
     yield _dumped(head)[:-1] + ', "conversations": ['
     for number, row in enumerate(own.all_conversations_of(user_id)):
-        yield ("," if number else "") + f"\n{_dumped(in_list(row))[:-1]}, "
+        listed = _dumped(in_list(row, known_cost(row)))
+        yield ("," if number else "") + f"\n{listed[:-1]}, "
         yield '"messages": ['
         for index, message in enumerate(own.all_messages_of(row)):
             yield ("," if index else "") + f"\n  {_dumped(_message(message))}"

@@ -16,6 +16,7 @@ from llmchat.books.extra import decoded
 from llmchat.database import read_database
 from llmchat.models import Conversation, Message
 from llmchat.reports import own
+from llmchat.reports.known_costs import known_cost
 
 _PAGE = 100
 KINDS = {
@@ -66,7 +67,8 @@ def _page(row: Conversation, cursor: str) -> own.Page[Message]:
 
 
 async def _json(row: Conversation) -> AsyncGenerator[str, None]:
-    yield _dumped(in_list(row))[:-1] + ', "messages": ['
+    cost = await read_database(known_cost, row)
+    yield _dumped(in_list(row, cost))[:-1] + ', "messages": ['
     comma = ""
     async for message in _messages(row):
         yield f"{comma}\n  {_dumped(in_full(message))}"

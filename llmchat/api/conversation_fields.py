@@ -9,8 +9,8 @@ from llmchat.books.extra import decoded
 from llmchat.models import Conversation, Message
 
 
-def in_list(row: Conversation) -> dict[str, Any]:
-    """Return a conversation without its messages."""
+def in_list(row: Conversation, cost: Decimal | None) -> dict[str, Any]:
+    """Return a conversation without its messages; `cost` None: it is not known."""
     return {
         "id": str(row.pk),
         "title": row.title,
@@ -21,7 +21,7 @@ def in_list(row: Conversation) -> dict[str, Any]:
         "updatedAt": row.updated_at.isoformat(),
         "messageCount": row.message_count - row.replaced_count,
         "usage": {"inputTokens": row.input_tokens, "outputTokens": row.output_tokens},
-        "cost": dollars(row.cost),
+        "cost": None if cost is None else dollars(cost),
     }
 
 

@@ -21,6 +21,7 @@ from llmchat.database import in_database, read_database
 from llmchat.errors import refusal
 from llmchat.models import Conversation
 from llmchat.reports import own
+from llmchat.reports.known_costs import known_cost, known_costs
 
 
 class ConversationsView(AsyncAPIView):
@@ -38,7 +39,7 @@ class ConversationsView(AsyncAPIView):
         await count_message(sender)
         title = _title(request, default="")
         created = await in_database(_created, sender.user_id, title)
-        return Response(in_list(created), status=201)
+        return Response(in_list(created, created.cost), status=201)
 
 
 class ConversationView(AsyncAPIView):
@@ -72,7 +73,9 @@ def _listed(request: Request) -> dict[str, Any]:
         cursor=query.get("cursor", ""),
         limit=_limit(request, own.PAGE, own.MOST_CONVERSATIONS),
     )
-    return {"results": [in_list(row) for row in page.rows], "cursor": page.cursor}
+    costs = known_costs(page.rows)
+    listed = [in_list(row, costs[row.pk]) for row in page.rows]
+    return {"results": listed, "cursor": page.cursor}
 
 
 def _created(user_id: int, title: str) -> Conversation:
@@ -89,13 +92,15 @@ def _read(request: Request, ident: str) -> dict[str, Any]:
         limit=_limit(request, own.MOST_MESSAGES, own.MOST_MESSAGES),
     )
     messages = [in_full(message) for message in page.rows]
-    return in_list(row) | {"messages": messages, "cursor": page.cursor}
+    found = in_list(row, known_cost(row))
+    return found | {"messages": messages, "cursor": page.cursor}
 
 
 def _renamed(user_id: int, ident: str, title: str) -> dict[str, Any]:
     # One column alone: a turn may be changing the others.
     own.owned(user_id, ident).update(title=title)
-    return in_list(own.conversation_of(user_id, ident))
+    row = own.conversation_of(user_id, ident)
+    return in_list(row, known_cost(row))
 
 
 def _deleted(user_id: int, ident: str) -> None:

@@ -53,7 +53,8 @@ def day_fields(row: DayOfUse) -> dict[str, Any]:
         "answers": row.answers,
         "inputTokens": row.input_tokens,
         "outputTokens": row.output_tokens,
-        "cost": dollars(row.cost),
+        "cost": None if row.cost is None else dollars(row.cost),
+        "unpriced": row.unpriced,
     }
 
 

@@ -171,6 +171,7 @@ def _add_answer(
         role=Message.Role.ASSISTANT,
         state=Message.State.STREAMING,
         session_id=start.turn.session_id,
+        key_id=start.key_id,
         provider=start.turn.provider,
         model=model,
         worker=worker_id(),
@@ -217,7 +218,8 @@ def _reserved(
     most = _times(MAX_ATTEMPTS, Usage(estimate_input_tokens(chat), limit, "estimated"))
     cost = route.highest_cost(most, chat.model, facts.now)
     everywhere = _times(2 if route.fallback else 1, most)
-    drawn_on = facts.ledger.reserve(theirs, message_id, everywhere, cost)
+    of = f"The model {chat.model} of {route.provider.label}"
+    drawn_on = facts.ledger.reserve(theirs, message_id, everywhere, cost, of=of)
     if route.fallback and route.fallback.highest_cost(most, at=facts.now) is None:
         # What it would cost could not be settled.
         route = replace(route, fallback=None)

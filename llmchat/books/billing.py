@@ -16,6 +16,9 @@ from llmchat.providers.types import Usage
 _CENTS = Message._meta.get_field("cost").decimal_places
 _STORED = Decimal(1).scaleb(-_CENTS)
 _REFUSED = "content_filter"
+# What a column of a cost holds, and SQLite can read again: no bill comes near it, but
+# what a server counts, or a price that was mistyped, may.
+HIGHEST = Decimal(999_999)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ def _sum(charges: Iterable[Charge | None]) -> Decimal | None:
         if charge is None:
             return None
         total += charge.cost
+    total = min(total, HIGHEST)
     exponent = total.as_tuple().exponent
     is_finer = isinstance(exponent, int) and exponent < -_CENTS
     return total.quantize(_STORED) if is_finer else total

@@ -38,6 +38,7 @@ _ENDED = Columns(
         "reasoning_tokens",
         "cache_read_tokens",
         "cache_write_tokens",
+        "cache_write_long_tokens",
         "usage_source",
         "cost",
         "price",
@@ -229,6 +230,7 @@ def _past(facts: Facts, end: End, usage: Usage, cost: Decimal | None) -> dict[st
         "failures": int(end.outcome.state in past.FAILED),
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
+        "unpriced": int(cost is None),
         "cost": cost,
     }
 
@@ -250,6 +252,7 @@ def _row(facts: Facts, end: End, usage: Usage, cost: Decimal | None) -> dict[str
         "reasoning_tokens": usage.reasoning_tokens,
         "cache_read_tokens": usage.cache_read_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
+        "cache_write_long_tokens": usage.cache_write_long_tokens,
         "usage_source": usage.source,
         "cost": cost,
         "price": billing.bill(end.begun, outcome).price_id,

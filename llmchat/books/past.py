@@ -20,7 +20,7 @@ from llmchat.books.sql import Columns, Row
 from llmchat.models import Message, PastUse
 
 _KEY = ("day", "provider", "model")
-_SUMS = ("answers", "failures", "input_tokens", "output_tokens", "cost")
+_SUMS = ("answers", "failures", "input_tokens", "output_tokens", "unpriced", "cost")
 _COLUMNS = Columns(PastUse, [*_KEY, *_SUMS])
 FAILED = (Message.State.ERROR, Message.State.INTERRUPTED)
 
@@ -42,6 +42,7 @@ def move(which: Q) -> int:
             bad=Count("pk", filter=Q(state__in=FAILED)),
             read=Sum("input_tokens"),
             written=Sum("output_tokens"),
+            unknown=Count("pk", filter=Q(cost=None)),
             dollars=Sum("cost"),
         )
     )

@@ -140,6 +140,7 @@ def _usage(row: Message, outputs: int) -> Usage:
         row.reasoning_tokens or 0,
         row.cache_read_tokens or 0,
         row.cache_write_tokens or 0,
+        row.cache_write_long_tokens or 0,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from llmchat.books.billing import HIGHEST
 from llmchat.models import Conversation, Message
 from llmchat.providers.types import Usage
 
@@ -25,7 +26,7 @@ def note_end(conversation: Conversation, usage: Usage, cost: Decimal | None) -> 
     """Add up an answer whose end is stored; the caller saves the conversation."""
     conversation.input_tokens += usage.input_tokens or 0
     conversation.output_tokens += usage.output_tokens
-    conversation.cost += cost or 0
+    conversation.cost = min(conversation.cost + (cost or 0), HIGHEST)
 
 
 def note_state(conversation: Conversation) -> None:

@@ -98,7 +98,7 @@ _CONVERSATION: dict[str, Schema] = {
     "updatedAt": MOMENT,
     "messageCount": NUMBER,
     "usage": record({"inputTokens": NUMBER, "outputTokens": NUMBER}),
-    "cost": DOLLARS,
+    "cost": nullable(DOLLARS),
 }
 _ERROR: dict[str, Schema] = {
     "error": _said(TEXT, "One sentence for a person; it may be reworded"),

@@ -30,7 +30,8 @@ SHAPES |= {
             "answers": NUMBER,
             "inputTokens": NUMBER,
             "outputTokens": NUMBER,
-            "cost": DOLLARS,
+            "cost": nullable(DOLLARS),
+            "unpriced": NUMBER,
         }
     ),
     "BudgetLeft": record(

@@ -13,7 +13,7 @@ class BudgetUse(models.Model):
     """What one user has spent of a budget of which everybody has their own.
 
     It is made when the user first draws on the budget. Without a `period_start` it is
-    still to be counted, from what is stored.
+    still to be counted, from what is stored. `told_at` is as a budget's own.
     """
 
     budget = models.ForeignKey(
@@ -24,6 +24,7 @@ class BudgetUse(models.Model):
     )
     period_start = models.DateField(null=True)
     spent = models.DecimalField(max_digits=24, decimal_places=10, default=Decimal(0))
+    told_at = models.DecimalField(max_digits=24, decimal_places=10, null=True)
 
     class Meta:
         constraints = [

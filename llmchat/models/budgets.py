@@ -44,7 +44,8 @@ class Budget(Watched):
     That is a user, an API key, or the members of a group together. Of one that is the
     default, or for each member, everybody has their own: it `is_of_each`, and what is
     spent of it is in `BudgetUse`. Else it is in `spent`, for the period that began on
-    `period_start`; in any later one nothing is spent yet.
+    `period_start`; in any later one nothing is spent yet. `told_at` is the amount at
+    which it was told in that period that little is left.
     """
 
     class Period(models.TextChoices):
@@ -119,6 +120,9 @@ class Budget(Watched):
     period_start = models.DateField(default=today, editable=False)
     spent = models.DecimalField(
         max_digits=24, decimal_places=10, default=Decimal(0), editable=False
+    )
+    told_at = models.DecimalField(
+        max_digits=24, decimal_places=10, null=True, editable=False
     )
 
     class Meta:
@@ -215,8 +219,11 @@ class Budget(Watched):
         is_current = self.period_start == self.start_of_period(now)
         return self.spent if is_current else Decimal(0)
 
+    @property
+    def notice_amount(self) -> Decimal:
+        """Return how much may be spent before it is told."""
+        return self.limit * self.notice_percent / 100
+
     def calls_for_notice(self, spent: Decimal) -> bool:
         """Return whether so much is spent that it is time to say so."""
-        return (
-            self.notice_percent > 0 and spent * 100 >= self.limit * self.notice_percent
-        )
+        return self.notice_percent > 0 and spent >= self.notice_amount

@@ -147,6 +147,13 @@ class Message(models.Model):
 
     # For answers only:
     session_id = models.CharField(max_length=128, blank=True)
+    # Not a reference: a key is deleted without a search for what it has asked.
+    key_id = models.BigIntegerField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("The API key that asked, if one did."),
+    )
     provider = models.CharField(max_length=64, blank=True)
     model = models.CharField(max_length=128, blank=True)
     finish_reason = models.CharField(max_length=32, blank=True)
@@ -174,6 +181,11 @@ class Message(models.Model):
         null=True,
         blank=True,
         help_text=_("Included in the input tokens."),
+    )
+    cache_write_long_tokens = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text=_("Included in those written to a cache, and dearer."),
     )
     usage_source = models.CharField(max_length=16, choices=UsageSource, blank=True)
     cost = models.DecimalField(

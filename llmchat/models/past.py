@@ -9,7 +9,8 @@ class PastUse(models.Model):
     """The sums of a day, provider and model over answers that were deleted.
 
     Nobody's name is kept, so that deleting an account or a conversation changes no
-    total. Days are in UTC, and are those that the answers began on.
+    total. So many answers are `unpriced`, and have no share in the cost. Days are in
+    UTC, and are those that the answers began on.
     """
 
     day = models.DateField()
@@ -19,6 +20,7 @@ class PastUse(models.Model):
     failures = models.PositiveBigIntegerField(default=0)
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)
+    unpriced = models.PositiveBigIntegerField(default=0, db_default=0)
     cost = models.DecimalField(max_digits=24, decimal_places=10, default=0)
 
     class Meta:

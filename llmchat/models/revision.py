@@ -20,7 +20,7 @@ from django.db.models.signals import post_save, pre_delete
 _ROW = 1
 # Counters and results of tests, which nobody remembers.
 _UNREMEMBERED = frozenset(
-    {"spent", "period_start", "last_used_at", "tested_at", "test_problem"}
+    {"spent", "period_start", "told_at", "last_used_at", "tested_at", "test_problem"}
 )
 
 M = TypeVar("M", bound=models.Model)

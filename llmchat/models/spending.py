@@ -8,7 +8,7 @@ Those that are running are read first, so that one that ends meanwhile is counte
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -24,19 +24,19 @@ from llmchat.models.conversations import AnswerState, Message
 if TYPE_CHECKING:
     from llmchat.models.budgets import Budget
 
+# No answer takes so long, from its beginning until its end is stored.
+_LONGEST = timedelta(days=1)
 _TOKENS = Sum(Coalesce("input_tokens", 0) + Coalesce("output_tokens", 0))
 
 
 def begin(budget: Budget) -> list[UUID]:
     """Set what is spent of a budget that is about to be stored; return what runs.
 
-    The answers of an API key are not told from others of its user, so that its budget
-    begins with nothing. Of a budget that everybody has, each is counted when its user
-    first draws on it.
+    Of a budget that everybody has, each is counted when its user first draws on it.
     """
     budget.period_start = budget.start_of_period(timezone.now())
-    budget.spent = Decimal(0)
-    if budget.is_of_each or budget.api_key_id is not None:
+    budget.spent, budget.told_at = Decimal(0), None
+    if budget.is_of_each:
         return []
     lock_users(budget)
     owner = _owner(budget)
@@ -50,12 +50,15 @@ def lock_users(budget: Budget) -> None:
 
     Like a start, before the budget itself.
     """
-    users = get_user_model()._default_manager.filter(
-        Q(pk=budget.user_id) if budget.user_id else Q(groups=budget.group_id)
-    )
-    locked = users.order_by("pk").select_for_update(no_key=True, of=("self",))
-    if budget.user_id or budget.group_id:
-        list(locked.values_list("pk"))
+    if budget.is_default:
+        return  # each has their own
+    if budget.group_id is not None:
+        whose = Q(groups=budget.group_id)
+    else:
+        whose = Q(pk=budget.user_id or _user_of_key(budget))
+    users = get_user_model()._default_manager.filter(whose).order_by("pk")
+    locked = users.select_for_update(no_key=True, of=("self",))
+    list(locked.values_list("pk"))
 
 
 def note_running(
@@ -90,7 +93,7 @@ def count_use(use: BudgetUse) -> None:
         _forget_late(Reservation.objects.filter(owner_id=use.user_id), budget)
     running = _running(owner)
     use.period_start = budget.start_of_period(timezone.now())
-    use.spent = _spent(budget, owner, running)
+    use.spent, use.told_at = _spent(budget, owner, running), None
     note_running(budget, running, use.user_id)
 
 
@@ -112,7 +115,7 @@ def recount(budget: Budget) -> None:
         return
     _forget_late(Reservation.objects.filter(owner_id=None), budget)
     running = begin(budget)
-    budget.save(update_fields=["spent", "period_start"])
+    budget.save(update_fields=["spent", "period_start", "told_at"])
     note_running(budget, running)
 
 
@@ -124,8 +127,14 @@ def _forget_late(reservations: QuerySet[Reservation], budget: Budget) -> None:
 def _owner(budget: Budget) -> Q:
     if budget.user_id is not None:
         return Q(user=budget.user_id)
+    if budget.api_key_id is not None:
+        return Q(user=_user_of_key(budget), key_id=budget.api_key_id)
     members = get_user_model()._default_manager.filter(groups=budget.group_id)
     return Q(user__in=members.order_by().values("pk"))
+
+
+def _user_of_key(budget: Budget) -> int | None:
+    return budget.api_key.user_id if budget.api_key is not None else None
 
 
 def _running(owner: Q) -> list[UUID]:
@@ -135,8 +144,12 @@ def _running(owner: Q) -> list[UUID]:
 
 def _spent(budget: Budget, owner: Q, running: Collection[UUID]) -> Decimal:
     start = datetime.combine(budget.start_of_period(timezone.now()), time(), UTC)
+    # Counted where they end, as each is settled: what began is found by an index.
     answers = Message.objects.filter(
-        owner, role=Message.Role.ASSISTANT, created_at__gte=start
+        owner,
+        Q(finished_at__gte=start) | Q(finished_at=None, created_at__gte=start),
+        role=Message.Role.ASSISTANT,
+        created_at__gte=start - _LONGEST,
     )
     if running:
         answers = answers.exclude(pk__in=running)

@@ -6,6 +6,8 @@ only on the provider's own terminator or finish reason.
 
 from __future__ import annotations
 
+import math
+
 from .answerer import storable
 from .errors import ContentFilteredError, EmptyAnswerError, ProviderError
 from .reading import CHARS_PER_TOKEN, Reading, StopReason
@@ -49,6 +51,15 @@ def estimate_input_tokens(chat: Chat) -> int:
     given = (chat.options.tools, chat.options.response_format)
     code = sum(map(_size, given))
     return tokens + code // _CHARS_PER_CODE_TOKEN
+
+
+def estimate_output_tokens(reading: Reading) -> int:
+    """Guess the tokens of what has come in, text or not, where nobody has counted them.
+
+    A provider's pieces may be tokens or whole sentences.
+    """
+    text = max(reading.deltas, math.ceil(reading.chars / CHARS_PER_TOKEN))
+    return text + reading.thought_chars // CHARS_PER_TOKEN + reading.calls.tokens
 
 
 def _size(value: object) -> int:
@@ -124,13 +135,14 @@ def _finish_reason(reading: Reading) -> FinishReason:
 
 def _usage(reading: Reading, chat: Chat) -> Usage:
     inputs, outputs = reading.counted
-    if outputs is not None:
+    # Nothing beside text that was seen is a placeholder, and no count.
+    if outputs or (outputs is not None and not reading.deltas):
         return reading.usage_of(inputs, outputs, "provider")
     if inputs is None:
         if (split := reading.split_total()) is not None:
             return split
         inputs = estimate_input_tokens(chat)
-    outputs = reading.deltas + reading.calls.tokens
+    outputs = estimate_output_tokens(reading)
     return reading.usage_of(inputs, outputs, "estimated")
 
 

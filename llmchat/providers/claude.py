@@ -159,7 +159,7 @@ def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:
     reading.cache_write_tokens = reading.counts.get("cache_creation_input_tokens", 0)
     if (tokens := count(usage.get("output_tokens"))) is not None:
         reading.output_tokens = tokens
-        reading.counted_chars = reading.chars + reading.thought_chars
+        reading.counted_chars = reading.seen_chars
     details = as_dict(usage.get("output_tokens_details"))
     thoughts = count(details.get("thinking_tokens"))
     reading.reasoning_tokens = thoughts or reading.reasoning_tokens

@@ -29,9 +29,11 @@ def read_usage(usage: _Counts, reading: Reading) -> None:
 
 def _note_input(usage: _Counts, details: _Counts, reading: Reading) -> None:
     reads, writes = _first(_READS, details, usage), _first(_WRITES, details, usage)
-    inputs = count(usage.get("prompt_tokens"))
+    inputs, cached = count(usage.get("prompt_tokens")), (reads or 0) + (writes or 0)
     if inputs is None:
         inputs = _other_input(usage, reads, writes)
+    elif _is_cache_beside(usage, inputs, cached):
+        inputs += cached
     if inputs is not None:
         reading.input_tokens = inputs
     if reads is not None:
@@ -53,6 +55,18 @@ def _other_input(usage: _Counts, reads: int | None, writes: int | None) -> int |
     if inputs is None and misses is not None:
         return misses + (reads or 0)
     return inputs
+
+
+def _is_cache_beside(usage: _Counts, inputs: int, cached: int) -> bool:
+    """Whether the cached tokens are beside `prompt_tokens`, as some gateways count.
+
+    Their total has them then. Or they have Anthropic's names, and are more than could
+    be inside.
+    """
+    outputs = count(usage.get("completion_tokens"), 0) or 0
+    total = count(usage.get("total_tokens"))
+    has_all = total == inputs + cached + outputs
+    return bool(cached) and (has_all or (cached > inputs and not _is_inside(usage)))
 
 
 def _is_inside(usage: _Counts) -> bool:

@@ -124,7 +124,7 @@ class Reading:
         self.deltas += 1
         self.chars += length
         if self.counted_chars is None:
-            self.counted_chars = self.chars + self.thought_chars
+            self.counted_chars = self.seen_chars
 
     def note_total(self, tokens: int) -> None:
         """Note a count of input and output together, behind those of each."""
@@ -133,12 +133,16 @@ class Reading:
             self.counted_chars = None
 
     @property
+    def seen_chars(self) -> int:
+        """How long text, reasoning and tool calls are together."""
+        return self.chars + self.thought_chars + self.calls.chars
+
+    @property
     def uncounted_tokens(self) -> int:
         """A guess of what came behind the provider's last count."""
         if self.counted_chars is None:
             return 0
-        chars = self.chars + self.thought_chars - self.counted_chars
-        return chars // CHARS_PER_TOKEN
+        return (self.seen_chars - self.counted_chars) // CHARS_PER_TOKEN
 
     def told_usage(self) -> Usage | None:
         """Return what the provider has counted so far, None: nothing.

@@ -135,8 +135,8 @@ class Delta:
 class Usage:
     """Token counts of one answer.
 
-    `source` is "provider" where the provider counted, "estimated" where
-    `output_tokens` is the number of deltas and `input_tokens` a guess.
+    `source` is "provider" where the provider counted, "estimated" where it is a guess
+    of what was sent and has come.
     Disjoint are four: `uncached_tokens`, `cache_read_tokens`, `cache_write_tokens` and
     `output_tokens`. The first three together are `input_tokens`, whatever the provider
     itself counts in there; `reasoning_tokens` is contained in `output_tokens`, and

@@ -23,6 +23,7 @@ from django.db.models import Q, QuerySet
 from llmchat.database import read_database
 from llmchat.models import Conversation, Message
 from llmchat.models.workers import texts_so_far
+from llmchat.reports.known_costs import known_cost
 
 _CONVERSATIONS = 20
 _MESSAGES = 200
@@ -56,6 +57,7 @@ _MESSAGE_FIELDS = (
     "reasoning_tokens",
     "cache_read_tokens",
     "cache_write_tokens",
+    "cache_write_long_tokens",
     "usage_source",
     "cost",
     "finish_reason",
@@ -124,6 +126,7 @@ def _json_pieces(
     yield _json(head)[:-1] + (", " if head else "") + '"conversations": ['
     for number, (conversation, messages) in enumerate(_each(conversations)):
         row = {name: getattr(conversation, name) for name in _CONVERSATION_FIELDS}
+        row["cost"] = known_cost(conversation)
         row["user"] = conversation.user.get_username()
         yield ("," if number else "") + "\n" + _json(row)[:-1] + ', "messages": ['
         for index, message in enumerate(messages):

@@ -21,14 +21,18 @@ from llmchat.models import Budget, BudgetUse, Message, spending
 
 @dataclass(frozen=True, slots=True)
 class DayOfUse:
-    """What a user's ended answers of one provider have used on one day (UTC)."""
+    """What a user's ended answers of one provider have used on one day (UTC).
+
+    So many of them are `unpriced`; `cost` is that of the others, None: there are none.
+    """
 
     day: date
     provider: str
     answers: int
     input_tokens: int
     output_tokens: int
-    cost: Decimal
+    cost: Decimal | None
+    unpriced: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,16 @@ def use_of(user_id: int, first: date, last: date) -> list[DayOfUse]:
         answers.annotate(day=TruncDate("created_at", tzinfo=UTC))
         .values_list("day", "provider")
         .annotate(
-            Count("pk"), Sum("input_tokens"), Sum("output_tokens"), dollars=Sum("cost")
+            Count("pk"),
+            Sum("input_tokens"),
+            Sum("output_tokens"),
+            dollars=Sum("cost"),
+            unpriced=Count("pk", filter=Q(cost=None)),
         )
     )
     return [
-        DayOfUse(day, provider, count, read or 0, written or 0, cost or Decimal(0))
-        for day, provider, count, read, written, cost in rows.order_by(
+        DayOfUse(day, provider, count, read or 0, written or 0, *money)
+        for day, provider, count, read, written, *money in rows.order_by(
             "day", "provider"
         )
     ]

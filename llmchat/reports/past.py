@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
-from decimal import Decimal
 
 from llmchat.models import AnswerState, PastUse
 from llmchat.reports.day_totals import Group, Sums
@@ -20,13 +19,14 @@ def _groups(row: PastUse) -> Iterator[Group]:
     """Yield what was used, and how many answers have failed."""
     used = Sums(
         answers=row.answers - row.failures,
-        unpriced=0,
+        unpriced=row.unpriced,
         input_tokens=row.input_tokens,
         output_tokens=row.output_tokens,
-        cost=row.cost,
+        cost=row.cost if row.cost or row.answers > row.unpriced else None,
     )
     place = (row.day, row.provider, row.model)
     yield Group(*place, AnswerState.COMPLETE, "stop", used)
     if row.failures:
-        failed = Sums(row.failures, 0, 0, 0, Decimal(0))
+        # What they have cost is in the other row.
+        failed = Sums(row.failures, 0, 0, 0, None)
         yield Group(*place, AnswerState.ERROR, "", failed)

@@ -1,5 +1,7 @@
 """Answers that are not priced: their model has no price, nor its provider.
 
+And those that there are none of, because a budget in dollars refuses them.
+
 That is not the same as free, so that nobody takes a sum without them for the bill.
 """
 
@@ -12,24 +14,56 @@ from django.db.models import Count, Q
 from django.urls import reverse
 from django.utils import timezone
 
-from llmchat.models import Message, Provider, ProviderModel
+from llmchat.models import Budget, Message, Price, Provider, ProviderModel
+from llmchat.models.budgets import today
 
 _KEPT_S = 60
-_CACHE_KEY = "llmchat:unpriced:1"
+_CACHE_KEY = "llmchat:unpriced:2"
 _MODELS = 5
 
 
 def notices() -> list[tuple[str, str]]:
     """Return the models whose answers of this month are not priced, at most five.
 
-    Each is a text, and the address of the page on which a price is entered. They are
-    at most a minute old.
+    Before them, which default models budgets refuse. Each is a text, and the address of
+    the page on which a price is entered. They are at most a minute old.
     """
     known: list[tuple[str, str]] | None = cache.get(_CACHE_KEY)
     if known is None:
-        known = list(_notices())
+        known = [*_refused(), *_notices()]
         cache.set(_CACHE_KEY, known, _KEPT_S)
     return known
+
+
+def _refused() -> Iterator[tuple[str, str]]:
+    """Yield the default models that budgets in dollars refuse, in one notice."""
+    if not Budget.objects.filter(unit=Budget.Unit.DOLLARS).exists():
+        return
+    flat = Q(input_price=None) | Q(output_price=None)
+    rows = Provider.objects.filter(flat, enabled=True)
+    names = [
+        f"{row.default_model} of {row.label}"
+        for row in rows.order_by("pk")
+        if not _has_price(row)
+    ]
+    if names:
+        text = (
+            "Budgets in US dollars refuse every answer of a model without a price: "
+            f"{', '.join(names)}. Enter the prices, or choose other default models."
+        )
+        yield text, reverse("admin:llmchat_providermodel_changelist")
+
+
+def _has_price(provider: Provider) -> bool:
+    """Return whether the default model has a price of its own today."""
+    day = today()
+    of_model = Price.objects.filter(
+        model__provider=provider, model__name=provider.default_model
+    )
+    latest = of_model.filter(valid_from__lte=day).order_by("-valid_from").first()
+    return latest is not None and (
+        latest.valid_until is None or latest.valid_until > day
+    )
 
 
 def _notices() -> Iterator[tuple[str, str]]:

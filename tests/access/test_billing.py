@@ -179,7 +179,9 @@ async def test_what_the_first_provider_bills_is_booked_beside_its_fallback(
         await in_database(add_fallback, provider, other.base_url)
         end = await end_of(user, turn("Hi"))
     assert isinstance(end, Done)
-    assert end.usage.output_tokens == 3
+    # What the client hears is what it reads later.
+    assert (end.usage.input_tokens, end.usage.output_tokens) == (10_007, 200_003)
+    assert end.cost == Decimal("0.41013")
     assert await spent(tokens) == 210_010
     assert await spent(dollars) == Decimal("0.41013")
     assert await booked() == {(10_007, 200_003, Decimal("0.41013"))}

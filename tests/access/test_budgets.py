@@ -245,6 +245,10 @@ async def test_money_is_not_spent_on_an_unknown_price(
     await in_database(lambda: Provider.objects.update(output_price=None))
     error = await refused(user, turn("Hi"))
     assert (error.code, error.status) == ("price_not_configured", 503)
+    assert error.text == (
+        "The model model-1 of Test has no price yet, and a budget in US dollars needs "
+        "it: choose another model, or ask an administrator to enter the price"
+    )
     assert not upstream.requests
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from threading import Barrier
 
@@ -20,10 +21,18 @@ from llmchat.books.sweep import sweep
 from llmchat.books.turn import Begun, Outcome
 from llmchat.database import in_database
 from llmchat.errors import ChatError
-from llmchat.models import Budget, BudgetUse, Conversation, Message, Reservation
+from llmchat.models import (
+    Budget,
+    BudgetUse,
+    Conversation,
+    Message,
+    Reservation,
+    spending,
+)
+from llmchat.models.budgets import today
 from llmchat.providers.types import Usage
 from llmchat.reports.own_usage import budgets_of
-from tests.support.access import reservations
+from tests.support.access import reservations, spent
 from tests.support.chat_fixtures import User, end_of, events_of
 from tests.support.streaming import streaming
 
@@ -243,6 +252,24 @@ async def test_an_answer_that_is_running_then_is_settled_once_it_has_ended(
     assert await reservations() == []
 
 
+async def test_an_answer_over_midnight_counts_where_it_ends_whenever_it_is_counted(
+    user, provider, turn, budget
+):
+    settled = await budget()
+    assert await in_database(lambda: ended(begin_turn(user.pk, turn("Hi"))))
+    midnight = datetime.combine(today(), time(), UTC)
+    second = timedelta(seconds=1)
+    of_user = Message.objects.filter(user=user, role="assistant")
+    moved = {"created_at": midnight - second, "finished_at": midnight + second}
+    await in_database(lambda: of_user.update(**moved))
+    later = await budget(user=None, is_default=True)
+    assert await in_database(spending.spent_by, later, user.pk) == 10
+    assert await spent(settled) == 10
+    moved["finished_at"] = midnight - second / 2
+    await in_database(lambda: of_user.update(**moved))
+    assert await in_database(spending.spent_by, later, user.pk) == 0
+
+
 async def test_one_that_is_deleted_meanwhile_is_let_go(user, provider, turn, budget):
     begun = await in_database(begin_turn, user.pk, turn("Hi"))
     own = await budget()
@@ -281,6 +308,35 @@ async def test_of_several_the_fullest_is_told_and_none_at_nothing(
     row = await budget(25, notice_percent=0)
     assert row.spent == 10
     assert (await end_of(user, turn("Hi"))).notice is None
+
+
+async def test_what_was_spent_before_a_budget_came_is_told_too(
+    user, provider, upstream, turn, default, budget
+):
+    await end_of(user, turn("Hi"))
+    await default(25)  # of which 10 are spent, and will be 20
+    await budget(11, period=MONTH)
+    first = (await end_of(user, turn("Hi"))).notice
+    assert (first.period, first.percent) == ("month", 181)
+    await in_database(Budget.objects.filter(period=MONTH).delete)
+    assert (await end_of(user, turn("Hi"))).notice is None  # told as the lesser one
+
+
+async def test_an_amount_that_is_changed_is_told_anew(
+    user, provider, upstream, turn, budget
+):
+    row = await budget(1000)
+    limits = Budget.objects.filter(pk=row.pk)
+    assert (await end_of(user, turn("Hi"))).notice is None
+    await in_database(lambda: limits.update(limit=24))
+    # It is beyond that already.
+    assert (await end_of(user, turn("Hi"))).notice.percent == 83
+    assert (await end_of(user, turn("x"))).notice is None
+    await in_database(lambda: limits.update(limit=50))
+    assert (await end_of(user, turn("Hi"))).notice.percent == 80
+    await in_database(lambda: limits.update(period_start=date(2026, 1, 1)))
+    await in_database(lambda: limits.update(limit=10))
+    assert (await end_of(user, turn("Hi"))).notice.percent == 100
 
 
 async def test_clients_hear_of_it_with_the_end(user, provider, upstream, turn, default):

@@ -11,6 +11,7 @@ from django.db import IntegrityError
 
 from accounts.models import ApiKey
 from llmchat.answers.events import Done
+from llmchat.books.sweep import sweep
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Budget, Reservation
@@ -108,6 +109,23 @@ async def test_a_key_that_is_deleted_meanwhile_takes_its_budget_along(
         go.set()
     assert await spent(theirs) == 10
     assert await in_database(Reservation.objects.count) == 0
+
+
+async def test_a_budget_of_a_key_begins_with_what_the_key_has_asked(
+    user, provider, upstream, turn, key, of_key
+):
+    other = (await make_key(user))[0]
+    for asks in (None, other.pk, key.pk, key.pk):
+        await events_of(user, turn("Hi"), asks)
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    async with streaming(user, turn("Hi"), key.pk):
+        row = await of_key(30)
+        assert row.spent == 20
+        go.set()
+    await in_database(sweep)  # which settles what was running
+    assert await spent(row) == 30
+    assert (await refused(user, turn("Hi"), key)).code == "budget_exceeded"
+    await events_of(user, turn("Hi"), other.pk)
 
 
 async def test_a_budget_has_one_owner_and_a_key_one_of_a_kind(user, key, of_key):

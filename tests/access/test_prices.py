@@ -200,6 +200,12 @@ def test_a_refusal_without_output_costs_what_its_provider_bills(model, expected)
     assert found == Decimal(expected)
 
 
+def test_what_its_provider_does_not_bill_is_free_whatever_its_price_says():
+    free = usage(50_000, 3, is_free=True)
+    price = price_of("claude-fable-5-2", bills_refusals=True)
+    assert cost(price, free) == 0
+
+
 def dated(*days: str) -> list[Price]:
     """Return prices of 1, 2, … dollars a million, from these days on."""
     return [

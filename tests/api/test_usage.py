@@ -68,6 +68,7 @@ def test_use_is_told_by_day_and_provider(ann: User, ask: Callable[..., Any]) -> 
             "inputTokens": 6,
             "outputTokens": 10,
             "cost": "0.000026",
+            "unpriced": 0,
         }
     ]
     days = ask(**{"from": "2026-05-01", "to": "2026-06-01"}).json()["results"]

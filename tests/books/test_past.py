@@ -109,3 +109,24 @@ async def test_an_answer_that_is_deleted_while_it_is_written_counts_at_its_end(
     assert (row.answers, row.failures, row.model) == (1, 0, "m")
     assert (row.input_tokens, row.output_tokens) == (7, 3)
     assert row.cost == Decimal("0.000013")
+
+
+def test_what_is_not_priced_does_not_become_free_when_it_is_deleted(db: None) -> None:
+    cache.clear()
+    ann = User.objects.create_user("ann")
+    used = USED | {"cost": None}
+    make_conversation(ann, **used)
+    make_conversation(ann, state="error", **used)
+    make_conversation(ann, provider="claude", **USED)
+    make_conversation(ann, provider="claude", **used)
+    make_conversation(ann, provider="local", **(USED | {"cost": Decimal(0)}))
+    before = usage.measure()
+    delete_users(User.objects.all())
+    after = usage.measure()
+    assert (after.total, after.by_provider) == (before.total, before.by_provider)
+    costs = {total.name: (total.cost, total.unpriced) for total in after.by_provider}
+    assert costs == {
+        "claude": (Decimal("0.25"), 1),
+        "local": (0, 0),
+        "openai": (None, 2),
+    }

@@ -13,7 +13,8 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
-from llmchat.models import Message, Provider, ProviderModel
+from llmchat.models import Budget, Message, Price, Provider, ProviderModel
+from llmchat.models.budgets import today
 from llmchat.reports import unpriced
 from tests.support.admin_fixtures import make_conversation
 
@@ -73,6 +74,31 @@ def test_a_provider_that_is_gone_leads_to_the_list(provider, staff):
     ((text, url),) = unpriced.notices()
     assert "of former." in text
     assert url == reverse("admin:llmchat_provider_changelist")
+
+
+def test_what_a_budget_in_dollars_refuses_is_told_before_anybody_asks(provider, staff):
+    row = ProviderModel.objects.create(provider=provider, name="gpt-6-luna")
+    Provider.objects.create(name="off", label="Off", protocol="openai", enabled=False)
+    flat = {"input_price": 1, "output_price": 2}
+    Provider.objects.create(name="flat", label="Flat", protocol="openai", **flat)
+    Budget.objects.create(user=staff, unit="tokens", limit=1)
+    assert unpriced.notices() == []
+
+    cache.clear()
+    Budget.objects.create(is_default=True, unit="dollars", limit=1)
+    ((text, url),) = unpriced.notices()
+    assert "without a price: gpt-6-luna of OpenAI. Enter" in text
+    assert url == reverse("admin:llmchat_providermodel_changelist")
+
+    cache.clear()
+    days = {"valid_from": today() - timedelta(days=9), "valid_until": today()}
+    price = Price.objects.create(model=row, input=1, output=1, **days)
+    assert len(unpriced.notices()) == 1  # it is over
+
+    cache.clear()
+    price.valid_until = None
+    price.save()
+    assert unpriced.notices() == []
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ export interface Conversation {
   updatedAt: string;
   messageCount: number;
   usage: { inputTokens: number; outputTokens: number };
-  /** US dollars as a decimal number. */
-  cost: string;
+  /** US dollars as a decimal number; null where no price is known. */
+  cost: string | null;
 }
 
 export interface ConversationPage {

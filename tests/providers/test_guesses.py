@@ -1,0 +1,122 @@
+"""What nobody has counted is guessed alike, however the answer ends."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from llmchat.providers.types import Options, Usage
+from tests.emulator.driver import SOON_IDLE
+from tests.support.provider_script import FOREVER, Script, play, sse
+
+TOOLS = Options(tools=({"type": "function", "function": {"name": "look"}},))
+
+
+def chunk(finish: str | None = None, **delta: object) -> dict[str, object]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+
+def outputs(usage: Usage | None) -> int:
+    assert usage is not None
+    assert usage.source == "estimated"
+    assert usage.input_tokens
+    return usage.output_tokens
+
+
+async def test_thoughts_count_in_a_whole_answer_too() -> None:
+    thought, said = chunk(reasoning_content="x" * 400), chunk("stop", content="Hi")
+    whole = await play("openai", sse(thought, said, "[DONE]"))
+    assert outputs(whole.end.usage) == 101
+
+
+async def test_an_answer_in_one_piece_is_not_one_token() -> None:
+    message = {"role": "assistant", "content": "x" * 400}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    body = json.dumps({"choices": [choice]}).encode()
+    whole = await play("openai", Script([body], "application/json"))
+    assert outputs(whole.end.usage) == 100
+
+
+async def test_pieces_that_are_tokens_count_one_each() -> None:
+    said = [chunk(content="a") for _ in range(30)]
+    whole = await play("openai", sse(*said, chunk("stop"), "[DONE]"))
+    assert outputs(whole.end.usage) == 30
+
+
+async def test_no_output_beside_text_is_no_count() -> None:
+    early = {"prompt_tokens": 21, "completion_tokens": 0, "total_tokens": 21}
+    first = chunk(content="x" * 400) | {"usage": early}
+    whole = await play("openai", sse(first, chunk("stop"), "[DONE]"))
+    assert outputs(whole.end.usage) == 100
+    assert whole.end.usage.input_tokens == 21
+
+
+async def test_a_tool_call_that_breaks_off_is_billed() -> None:
+    call = {
+        "index": 0,
+        "id": "c1",
+        "function": {"name": "look", "arguments": "x" * 394},
+    }
+    begun = sse(chunk(tool_calls=[call]))
+    played = await play("openai", begun, FOREVER, timeouts=SOON_IDLE, options=TOOLS)
+    assert played.error is not None
+    assert outputs(played.error.usage) == 100
+
+
+async def test_a_tool_call_behind_the_count_is_guessed_beside_it() -> None:
+    block = {"type": "tool_use", "id": "c1", "name": "look", "input": {}}
+    piece = {"type": "input_json_delta", "partial_json": "x" * 394}
+    begun = sse(
+        {"type": "message_start", "message": {"usage": {"input_tokens": 50_000}}},
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        {"type": "content_block_delta", "index": 0, "delta": piece},
+    )
+    played = await play("claude", begun, FOREVER, timeouts=SOON_IDLE, options=TOOLS)
+    assert played.error is not None
+    assert outputs(played.error.usage) == 100
+    assert played.error.usage is not None
+    assert played.error.usage.input_tokens == 50_000
+
+
+@pytest.mark.parametrize(
+    ("usage", "inputs", "reads", "writes"),
+    [
+        # More than there is cannot be inside.
+        ({"prompt_tokens": 20, "cache_read_input_tokens": 900}, 920, 900, 0),
+        # The total has them all.
+        (
+            {
+                "prompt_tokens": 1_000,
+                "completion_tokens": 4,
+                "total_tokens": 1_504,
+                "cache_read_input_tokens": 300,
+                "cache_creation_input_tokens": 200,
+            },
+            1_500,
+            300,
+            200,
+        ),
+        # As OpenAI counts.
+        (
+            {
+                "prompt_tokens": 1_000,
+                "completion_tokens": 4,
+                "total_tokens": 1_004,
+                "prompt_tokens_details": {"cached_tokens": 300},
+            },
+            1_000,
+            300,
+            0,
+        ),
+    ],
+)
+async def test_a_gateway_may_count_the_cache_beside_the_prompt(
+    usage: dict[str, object], inputs: int, reads: int, writes: int
+) -> None:
+    last = chunk("stop", content="Hi") | {"usage": {"completion_tokens": 4} | usage}
+    counted = (await play("openai", sse(last, "[DONE]"))).end.usage
+    assert counted.source == "provider"
+    assert counted.input_tokens == inputs
+    assert (counted.cache_read_tokens, counted.cache_write_tokens) == (reads, writes)
+    assert counted.uncached_tokens == inputs - reads - writes
