@@ -166,7 +166,7 @@ class Mailbox:
         asked.add_done_callback(partial(self._on_asked, address, number))
         return asked
 
-    def _refusal(self, address: str, asks: dict[int, Ask]) -> UnreachableError | None:
+    def _refusal(self, address: str) -> UnreachableError | None:
         """Return why a worker is not asked; None: it is."""
         if address in self._left:
             return GoneError("the worker has left")
