@@ -119,9 +119,12 @@ async def test_a_client_that_is_cut_off_again_and_again_has_it_all(
             for _ in range(dice.randrange(1, 4)):
                 token = await client.event("llm:stream:token", session_id)
                 heard.append(("llm:stream:token", token))
-            # Between two polls there is no connection.
-            while not proxy.reset_all():  # noqa: ASYNC110
-                await asyncio.sleep(0.002)
+            # Between two polls there is no connection, or one that has been answered.
+            noticed = asyncio.create_task(client.on("disconnect"))
+            while not noticed.done():
+                proxy.reset_all()
+                await asyncio.sleep(0.005)
+            await noticed
             recovered.append((await client.on("connect"))["recovered"])
             assert_whole(heard + await client.stream(session_id))
     assert recovered == [True] * len(recovered)
