@@ -38,7 +38,7 @@ from llmchat.admin.filters import (
 )
 from llmchat.admin.listed import PAGE, ConversationList, jump
 from llmchat.admin.look import ModelAdmin, action, display
-from llmchat.admin.running import may_stop, stop
+from llmchat.admin.running import may_stop, stop, too_late
 from llmchat.answers import stopping
 from llmchat.models import Conversation, Message
 from llmchat.models.workers import with_texts
@@ -203,7 +203,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         if stop(request, rows):
             self.message_user(request, _("Stopped."), level=messages.SUCCESS)
         else:
-            self.message_user(request, _("Too late."), level=messages.WARNING)
+            self.message_user(request, too_late(1), level=messages.WARNING)
         return HttpResponseRedirect(request.get_full_path())
 
     # --- Exporting ---------------------------------------------------------------

@@ -24,7 +24,7 @@ from llmchat.admin.listed import jump
 from llmchat.admin.look import ModelAdmin, display
 from llmchat.models import Message
 from llmchat.models.workers import with_texts
-from llmchat.reports import usage, usage_csv
+from llmchat.reports import dashboard, usage, usage_csv
 from llmchat.reports.exports import CONTENT_TYPES
 from llmchat.reports.outcomes import LABELS, outcome_of
 
@@ -68,13 +68,14 @@ class MessageAdmin(ReadOnly, ModelAdmin):
         return [path("usage/<int:days>/csv/", view, name=name), *super().get_urls()]
 
     def export_usage(self, request: HttpRequest, days: int) -> HttpResponse:
-        """Download the figures that the front page shows."""
-        if not self.has_view_permission(request):
+        """Download the figures that the front page shows, to those it shows them."""
+        if not dashboard.may_see(request.user):
             raise PermissionDenied
         if days not in usage.RANGES:
             return HttpResponse("No such range", status=404)
+        with_titles = dashboard.may_see_titles(request.user)
         return HttpResponse(
-            "".join(usage_csv.lines(usage.recent(days))),
+            "".join(usage_csv.lines(usage.recent(days), with_titles=with_titles)),
             content_type=CONTENT_TYPES["csv"],
             headers={
                 "Content-Disposition": f'attachment; filename="usage-{days}-days.csv"'

@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from llmchat.admin.base import ReadOnly, log
 from llmchat.admin.look import ModelAdmin, action, display
@@ -36,6 +37,15 @@ def stop(request: HttpRequest, answers: QuerySet[Message]) -> int:
     for answer in running:
         log(request, answer, "Stopped.")
     return count
+
+
+def too_late(count: int) -> str:
+    """Return why none of so many answers was stopped."""
+    return ngettext(
+        "Nothing to stop: the answer had already ended.",
+        "Nothing to stop: the answers had already ended.",
+        count,
+    )
 
 
 @admin.register(RunningStream)
@@ -88,7 +98,7 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
             if may_stop(request):
                 ident = search.as_id(request.POST[_STOP])
                 rows = Message.objects.filter(pk__in=[ident] if ident else [])
-                self._say(request, stop(request, rows))
+                self._say(request, stop(request, rows), of=1)
             return HttpResponseRedirect(request.get_full_path())
         # Close the answers of dead processes.
         sweep()
@@ -109,7 +119,8 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
     ) -> None:
         """Stop the selected streams."""
         idents = list(queryset.values_list("pk", flat=True))
-        self._say(request, stop(request, Message.objects.filter(pk__in=idents)))
+        count = stop(request, Message.objects.filter(pk__in=idents))
+        self._say(request, count, of=len(idents))
 
     @admin.display(description=_("conversation"))
     def conversation_link(self, stream: RunningStream) -> str:
@@ -156,7 +167,9 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
             stream.pk,
         )
 
-    def _say(self, request: HttpRequest, count: int) -> None:
-        text = _("Stopped: %(count)d.") % {"count": count}
-        level = messages.SUCCESS if count else messages.WARNING
-        self.message_user(request, text if count else _("Too late."), level=level)
+    def _say(self, request: HttpRequest, count: int, *, of: int) -> None:
+        if count:
+            text = _("Stopped: %(count)d.") % {"count": count}
+            self.message_user(request, text, level=messages.SUCCESS)
+        else:
+            self.message_user(request, too_late(of), level=messages.WARNING)

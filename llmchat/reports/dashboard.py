@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.http import HttpRequest
@@ -12,8 +12,9 @@ from django.urls import reverse
 from django.utils.text import capfirst
 
 from llmchat.models import Message
-from llmchat.reports import failing, links, times, usage
-from llmchat.reports.money import NOT_PRICED, money
+from llmchat.reports import failing, links, past, times, usage
+from llmchat.reports.failing import Notice
+from llmchat.reports.money import money
 from llmchat.reports.outcomes import Outcome
 from llmchat.reports.usage import Total, UsageReport
 
@@ -22,26 +23,32 @@ _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 _OTHER = "other"
 
 
+def may_see(user: Any) -> bool:
+    """Return whether somebody may see the usage of all users."""
+    return any(map(user.has_perm, ("llmchat.view_message", "llmchat.view_usage")))
+
+
+def may_see_titles(user: Any) -> bool:
+    """Return whether somebody may see what conversations are about."""
+    return bool(user.has_perm("llmchat.view_conversation"))
+
+
 def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add usage and notices to the context of the front page."""
     context["title"] = "Usage"
     user = request.user
     context["notices"] = [
-        *(failing.keys() if user.has_perm("llmchat.view_providerkey") else ()),
-        *(failing.providers() if user.has_perm("llmchat.view_message") else ()),
-        *(failing.retired_models() if user.has_perm("llmchat.view_provider") else ()),
-        *(
-            failing.open_providers()
-            if user.has_perm("llmchat.view_provideraccess")
-            else ()
-        ),
-        *(failing.unpriced_models() if user.has_perm("llmchat.view_message") else ()),
+        replace(notice, url=links.for_user(user, notice.url))
+        for notice in _notices(user)
     ]
-    if any(map(user.has_perm, ("llmchat.view_message", "llmchat.view_usage"))):
+    if may_see(user):
         recent = usage.recent(days_of(request))
         context |= {
             "usage": recent,
-            "figures": list(_figures(recent, user)),
+            "figures": [
+                replace(figure, url=links.for_user(user, figure.url))
+                for figure in _figures(recent)
+            ],
             "ranges": [(days, _range_name(days)) for days in usage.RANGES],
             "usage_days": len(recent.days),
             "sample": times.SAMPLE,
@@ -53,6 +60,19 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             "legend": list(zip(_names(recent), _COLOURS, strict=False)),
         }
     return context
+
+
+def _notices(user: Any) -> Iterator[Notice]:
+    if user.has_perm("llmchat.view_providerkey"):
+        yield from failing.keys()
+    if user.has_perm("llmchat.view_message"):
+        yield from failing.providers()
+    if user.has_perm("llmchat.view_provider"):
+        yield from failing.retired_models()
+    if user.has_perm("llmchat.view_provideraccess"):
+        yield from failing.open_providers()
+    if may_see(user):
+        yield from failing.unpriced_models()
 
 
 def days_of(request: HttpRequest) -> int:
@@ -76,45 +96,49 @@ class Figure:
     url: str = ""
 
 
-def _deleted(count: int) -> str:
-    """Return what the list that a figure leads to does not have."""
-    return f"; {count:,} of the answers were deleted since" if count else ""
+def _noted(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
 
 
-def _figures(recent: UsageReport, user: Any) -> Iterator[Figure]:
-    total, days = recent.total, recent.days
+def _figures(recent: UsageReport) -> Iterator[Figure]:
+    total, days, deleted = recent.total, recent.days, recent.total.deleted
     running = Message.objects.filter(state=Message.State.STREAMING).count()
     yield Figure(
         "Answers",
         f"{total.answers:,}",
-        f"{total.tokens:,} tokens" + _deleted(recent.deleted),
+        _noted(f"{total.tokens:,} tokens", past.note(deleted.answers)),
         links.messages(days),
     )
-    unpriced = links.messages(days, cost__isnull="True") if total.unpriced else ""
+    answers = "answer" if total.unpriced == 1 else "answers"
+    unpriced = f"{total.unpriced:,} {answers} without a known cost"
     yield Figure(
         "Cost",
         money(total.cost),
-        f"{total.unpriced:,} answers {NOT_PRICED}" if total.unpriced else "",
-        unpriced,
+        _noted(unpriced, past.note(deleted.unpriced)) if total.unpriced else "",
+        links.messages(days, cost__isnull="True") if total.unpriced else "",
     )
-    for outcome, count in (
-        (Outcome.FAILED, total.failures),
-        (Outcome.INTERRUPTED, total.interrupted),
-        (Outcome.LENGTH, total.cut_off),
+    for outcome, count, gone in (
+        (Outcome.FAILED, total.failures, deleted.failures),
+        (Outcome.INTERRUPTED, total.interrupted, 0),
+        (Outcome.LENGTH, total.cut_off, 0),
     ):
         share = f"{100 * count / total.answers:.1f}% of answers" if count else ""
+        note = _noted(share, past.note(gone))
         url = links.messages(days, outcome)
-        yield Figure(capfirst(str(outcome.label)), f"{count:,}", share, url)
-    may_watch = user.has_perm("llmchat.view_runningstream")
-    streams = reverse("admin:llmchat_runningstream_changelist") if may_watch else ""
+        yield Figure(capfirst(str(outcome.label)), f"{count:,}", note, url)
+    streams = reverse("admin:llmchat_runningstream_changelist")
     yield Figure("Streaming now", f"{running:,}", "", streams)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Totals of providers, models, users or conversations, each with its link."""
+    """Totals of providers, models, users or conversations, each with its link.
+
+    `one` is what a row is about.
+    """
 
     title: str
+    one: str
     rows: list[tuple[Total, str]]
     failures: bool = False
 
@@ -122,19 +146,23 @@ class Table:
 def _tables(recent: UsageReport, user: Any) -> Iterator[Table]:
     def linked(totals: Sequence[Total], name: str) -> list[tuple[Total, str]]:
         days = recent.days
-        return [(one, links.messages(days, **{name: one.key})) for one in totals]
+        urls = (links.messages(days, **{name: one.key}) for one in totals)
+        return [
+            (one, links.for_user(user, url))
+            for one, url in zip(totals, urls, strict=True)
+        ]
 
-    yield Table("Top users by cost", linked(recent.by_user, "user__id__exact"))
-    may_read = user.has_perm("llmchat.view_conversation")
-    yield Table(
-        "Top conversations by cost",
-        [
-            (one, links.conversation(one.key) if may_read else "")
-            for one in recent.by_conversation
-        ],
-    )
-    yield Table("Providers", linked(recent.by_provider, "provider"), failures=True)
-    yield Table("Models", linked(recent.by_model, "model"), failures=True)
+    users = linked(recent.by_user, "user__id__exact")
+    yield Table("Top users by cost", "User", users)
+    # A title is made of the first prompt.
+    if may_see_titles(user):
+        conversations = [
+            (one, links.conversation(one.key)) for one in recent.by_conversation
+        ]
+        yield Table("Top conversations by cost", "Conversation", conversations)
+    providers = linked(recent.by_provider, "provider")
+    yield Table("Providers", "Provider", providers, failures=True)
+    yield Table("Models", "Model", linked(recent.by_model, "model"), failures=True)
 
 
 def _names(recent: UsageReport) -> list[str]:

@@ -64,6 +64,7 @@ class Group:
     state: str
     finish_reason: str
     sums: Sums
+    deleted: bool = False
 
 
 def by_model(first: date, last: date) -> list[Group]:

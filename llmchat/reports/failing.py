@@ -35,7 +35,7 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A problem for operators, and the page that solves it."""
+    """A problem for operators, and the page that solves it, "" where that is closed."""
 
     text: str
     url: str
@@ -57,6 +57,7 @@ def providers() -> Iterator[Notice]:
             failed.setdefault(name, Counter())[code] += count
     labels = dict(Provider.objects.values_list("name", "label"))
     days = [since.date(), timezone.now().date()]
+    when = "of today" if days[0] == days[1] else "since yesterday"
     for name, codes in sorted(failed.items()):
         count = codes.total()
         if count < _FEWEST or count < _SHARE * asked[name]:
@@ -64,7 +65,8 @@ def providers() -> Iterator[Notice]:
         code = codes.most_common(1)[0][0]
         yield Notice(
             f"{labels.get(name, name)}: {count:,} of {asked[name]:,} answers failed in"
-            f" the last hour, mostly because {_REASONS[code]} ({code}).",
+            f" the last hour, mostly because {_REASONS[code]} ({code}). See all its"
+            f" failures {when}.",
             links.messages(days, Outcome.FAILED, provider=name),
         )
 

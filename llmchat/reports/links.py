@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from urllib.parse import urlencode
+from typing import Any
+from urllib.parse import urlencode, urlsplit
 
-from django.urls import reverse
+from django.urls import resolve, reverse
 
 # The value of the filter by outcome that every answer which has ended has.
 ENDED = "ended"
@@ -21,6 +22,16 @@ def messages(days: Sequence[date], outcome: str = ENDED, **filters: str) -> str:
         **filters,
     }
     return f"{reverse('admin:llmchat_message_changelist')}?{urlencode(query)}"
+
+
+def for_user(user: Any, url: str) -> str:
+    """Return the address of a list or a row, "" where this user may not view it."""
+    if not url:
+        return ""
+    app, model, _ = (resolve(urlsplit(url).path).url_name or "").split("_")
+    verbs = ("view", "change")  # as the admin has it
+    may_view = any(user.has_perm(f"{app}.{verb}_{model}") for verb in verbs)
+    return url if may_view else ""
 
 
 def conversation(ident: str) -> str:

@@ -9,6 +9,13 @@ from llmchat.models import AnswerState, PastUse
 from llmchat.reports.day_totals import Group, Sums
 
 
+def note(count: int) -> str:
+    """Return that so many of some answers are in no list any more."""
+    if not count:
+        return ""
+    return f"{count:,} of these {'has' if count == 1 else 'have'} been deleted"
+
+
 def groups(first: date, last: date) -> list[Group]:
     """Return the sums of each day, provider and model, from one day to another."""
     rows = PastUse.objects.filter(day__gte=first, day__lte=last)
@@ -25,8 +32,8 @@ def _groups(row: PastUse) -> Iterator[Group]:
         cost=row.cost if row.cost or row.answers > row.unpriced else None,
     )
     place = (row.day, row.provider, row.model)
-    yield Group(*place, AnswerState.COMPLETE, "stop", used)
+    yield Group(*place, AnswerState.COMPLETE, "stop", used, deleted=True)
     if row.failures:
         # What they have cost is in the other row.
         failed = Sums(row.failures, 0, 0, 0, None)
-        yield Group(*place, AnswerState.ERROR, "", failed)
+        yield Group(*place, AnswerState.ERROR, "", failed, deleted=True)

@@ -82,7 +82,9 @@ def _notices() -> Iterator[tuple[str, str]]:
 def _counts() -> list[tuple[str, str, int]]:
     """Return provider, model and number, the most first.
 
-    The index `message_usage` holds all that is read.
+    Answers that have used nothing, or of which that is not known because their process
+    died, have no known cost either, but no price would change that. The index
+    `message_usage` holds all that is read.
     """
     now = timezone.now()
     month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)

@@ -8,7 +8,7 @@ minute, so a busy front page does not load the database.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TypeVar
@@ -26,10 +26,19 @@ from llmchat.reports.top_conversations import Dear, top_conversations
 RANGES = (1, 7, 30, 90)
 DAYS = 30
 _KEPT_S = 60
-_CACHE_KEY = "llmchat:usage:3"
+_CACHE_KEY = "llmchat:usage:4"
 _TOP = 10
 _MODELS = 20
 K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """How many answers of a total are not stored any more, and are in no list."""
+
+    answers: int = 0
+    failures: int = 0
+    unpriced: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,8 @@ class Total:
     """Sums over the answers of one provider, model, user or conversation.
 
     `key` is what the lists filter by; `detail` is what else there is to say of it.
-    `cost` is None where there are answers, but none with a known price.
+    `cost` is None where there are answers, but none with a known price. Deleting
+    answers makes no total another one: `deleted` is not compared.
     """
 
     name: str
@@ -51,6 +61,7 @@ class Total:
     interrupted: int = 0
     key: str = ""
     detail: str = ""
+    deleted: Deleted = field(default=Deleted(), compare=False)
 
     @property
     def tokens(self) -> int:
@@ -68,12 +79,11 @@ class UsageReport:
     """The usage of the last days.
 
     `by_day` holds, for each day, the totals of each provider. Users and conversations
-    are those that cost most. So many answers were `deleted` since: they are in all
-    totals but those of users, conversations and times.
+    are those that cost most. Answers that were deleted since are in all totals but
+    those of users, conversations and times.
     """
 
     total: Total
-    deleted: int
     days: tuple[date, ...]
     by_day: dict[date, dict[str, Total]]
     by_provider: tuple[Total, ...]
@@ -102,15 +112,13 @@ def measure(count: int = DAYS) -> UsageReport:
     """Measure the usage of the last days."""
     last = today()
     days = tuple(last - timedelta(days=ago) for ago in reversed(range(count)))
-    deleted = past.groups(days[0], last)
-    groups = [*day_totals.by_model(days[0], last), *deleted]
+    groups = [*day_totals.by_model(days[0], last), *past.groups(days[0], last)]
     by_day: dict[date, dict[str, Total]] = {day: {} for day in days}
     for day, in_day in _parted(groups, lambda group: group.day).items():
         for name, part in _parted(in_day, lambda group: group.provider).items():
             by_day[day][name] = _total(part, name)
     return UsageReport(
         total=_total(groups),
-        deleted=sum(group.sums.answers for group in deleted),
         days=days,
         by_day=by_day,
         by_provider=_totals(_parted(groups, lambda group: group.provider)),
@@ -166,6 +174,19 @@ def _total(groups: Sequence[Group], name: str = "") -> Total:
         input_tokens=sum(group.sums.input_tokens for group in groups),
         output_tokens=sum(group.sums.output_tokens for group in groups),
         cost=sum(costs, Decimal(0)) if costs or not groups else None,
+        deleted=_deleted([group for group in groups if group.deleted]),
+    )
+
+
+def _deleted(groups: Sequence[Group]) -> Deleted:
+    return Deleted(
+        answers=sum(group.sums.answers for group in groups),
+        failures=sum(
+            group.sums.answers
+            for group in groups
+            if outcome_of(group.state) is Outcome.FAILED
+        ),
+        unpriced=sum(group.sums.unpriced for group in groups),
     )
 
 

@@ -11,12 +11,15 @@ from llmchat.reports.usage import Total, UsageReport
 _HEAD = (
     *("from", "to", "figure", "name", "user", "answers", "input_tokens"),
     *("output_tokens", "cost_usd", "not_priced", "failed", "interrupted"),
-    "cut_off_length",
+    *("cut_off_length", "deleted"),
 )
 
 
-def lines(report: UsageReport) -> Iterator[str]:
-    """Yield the lines: the total, the days, and what each table of the page shows."""
+def lines(report: UsageReport, *, with_titles: bool) -> Iterator[str]:
+    """Yield the lines: the total, the days, and what each table of the page shows.
+
+    The titles of conversations are not for everybody who may see what was used.
+    """
     first, last = report.days[0], report.last_day
     yield "\ufeff" + csv_line(_HEAD)
     yield _line(first, last, "total", report.total)
@@ -27,7 +30,7 @@ def lines(report: UsageReport) -> Iterator[str]:
         ("provider", report.by_provider),
         ("model", report.by_model),
         ("top user", report.by_user),
-        ("top conversation", report.by_conversation),
+        ("top conversation", report.by_conversation if with_titles else ()),
     ):
         for total in totals:
             yield _line(first, last, figure, total)
@@ -46,6 +49,7 @@ def _line(first: object, last: object, figure: str, total: Total) -> str:
             _exact(total.cost),
             total.unpriced,
             *ends,
+            total.deleted.answers,
         )
     )
 

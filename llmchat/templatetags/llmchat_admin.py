@@ -9,10 +9,12 @@ from llmchat.reports import markdown as renderer
 from llmchat.reports.moments import moment
 from llmchat.reports.money import money as written
 from llmchat.reports.outcomes import outcome_of
+from llmchat.reports.past import note as deleted
 
 register = template.Library()
 register.filter("money", written)
 register.filter("moment", moment)
+register.filter("deleted", deleted)
 register.filter("markdown", renderer.render)
 
 

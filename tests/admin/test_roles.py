@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from django.apps import apps
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
-from django.db.models.signals import post_migrate
 from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
 from llmchat.models import ShippedRole
 from tests.support.admin_fixtures import make_conversation
+from tests.support.roles import migrate
 
 pytestmark = pytest.mark.django_db
 
@@ -20,15 +19,6 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def roles() -> None:
     migrate()
-
-
-def migrate() -> None:
-    """Have happen what follows each migration."""
-    for config in apps.get_app_configs():
-        if config.models_module:
-            sent = {"app_config": config, "using": "default", "apps": apps}
-            more = {"verbosity": 0, "interactive": False, "plan": []}
-            post_migrate.send(config, **sent, **more)
 
 
 def rights_of(name: str) -> set[str]:

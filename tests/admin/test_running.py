@@ -79,6 +79,15 @@ def test_what_does_not_exist_is_not_stopped(
     assert not running.stop_requested
 
 
+def test_who_comes_too_late_is_told_why(admin_client: Client, running: Message) -> None:
+    page = f"{LIST}{running.conversation_id}/change/"
+    Message.objects.filter(pk=running.pk).update(state="complete")
+    for url in (RUNNING, page):
+        shown = admin_client.post(url, {"_stop": str(running.pk)}, follow=True)
+        told = [str(message) for message in shown.context["messages"]]
+        assert told == ["Nothing to stop: the answer had already ended."]
+
+
 def test_looking_at_what_runs_stops_nothing(
     admin_client: Client, running: Message
 ) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.test import Client
+from django.utils import timezone
 
 from accounts.models import User
 from llmchat.books.workers import worker_id
@@ -160,6 +161,18 @@ def test_what_is_not_priced_is_not_free(admin_client: Client, ann: User) -> None
     )  # fmt: skip
 
 
+def test_a_model_without_a_name_leads_to_its_answers_alone(
+    admin_client: Client, ann: User
+) -> None:
+    make_conversation(ann)
+    nameless = make_conversation(ann, model="", state="error")
+    models = admin_client.get("/admin/").context["tables"][-1]
+    ((total, url),) = (row for row in models.rows if not row[0].name)
+    assert total.answers == 1
+    (found,) = admin_client.get(url).context["cl"].result_list
+    assert found.conversation == nameless
+
+
 def test_the_figures_as_csv_are_those_of_the_page(
     admin_client: Client, ann: User
 ) -> None:
@@ -211,9 +224,12 @@ def test_a_failing_provider_needs_attention_and_says_why(
         make_conversation(ann, provider="broken")
 
     (notice,) = failing.providers()
+    now = timezone.now()
+    is_early = (now - timedelta(hours=1)).date() != now.date()
     assert notice.text == (
         "broken: 3 of 6 answers failed in the last hour, mostly because it took too"
-        " long (provider_timeout)."
+        " long (provider_timeout). See all its failures"
+        f" {'since yesterday' if is_early else 'of today'}."
     )
     assert notice.text in unescape(admin_client.get("/admin/").content.decode())
     assert admin_client.get(notice.url).context["cl"].result_count >= 3

@@ -35,7 +35,8 @@ def provider(db: None) -> Provider:
 @pytest.fixture
 def staff(db: None) -> User:
     user = User.objects.create_user("boss", is_staff=True)
-    user.user_permissions.add(Permission.objects.get(codename="view_message"))
+    names = ("view_message", "view_provider", "view_providermodel")
+    user.user_permissions.set(Permission.objects.filter(codename__in=names))
     return user
 
 
