@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from django.core.cache import cache
-from django.db.models import Count, Q
+from django.db.models import Count, F, Q
 from django.urls import reverse
 from django.utils import timezone
 
@@ -40,11 +40,11 @@ def _refused() -> Iterator[tuple[str, str]]:
     if not Budget.objects.filter(unit=Budget.Unit.DOLLARS).exists():
         return
     flat = Q(input_price=None) | Q(output_price=None)
-    rows = Provider.objects.filter(flat, enabled=True)
+    rows, priced = Provider.objects.filter(flat, enabled=True), _priced()
     names = [
         f"{row.default_model} of {row.label}"
         for row in rows.order_by("pk")
-        if not _has_price(row)
+        if row.pk not in priced
     ]
     if names:
         text = (
@@ -54,16 +54,17 @@ def _refused() -> Iterator[tuple[str, str]]:
         yield text, reverse("admin:llmchat_providermodel_changelist")
 
 
-def _has_price(provider: Provider) -> bool:
-    """Return whether the default model has a price of its own today."""
+def _priced() -> set[int]:
+    """Return the providers whose default models have prices of their own today."""
     day = today()
-    of_model = Price.objects.filter(
-        model__provider=provider, model__name=provider.default_model
+    of_default = Price.objects.filter(
+        model__name=F("model__provider__default_model"), valid_from__lte=day
     )
-    latest = of_model.filter(valid_from__lte=day).order_by("-valid_from").first()
-    return latest is not None and (
-        latest.valid_until is None or latest.valid_until > day
+    # The last one of each is the one that counts.
+    latest = dict(
+        of_default.order_by("valid_from").values_list("model__provider", "valid_until")
     )
+    return {pk for pk, until in latest.items() if until is None or until > day}
 
 
 def _notices() -> Iterator[tuple[str, str]]:
