@@ -206,7 +206,8 @@ class Members:
         """
         member = self._by_pid.get(pid)
         if member is not None:
-            if (member.made_at, self.pids.address) > (made_at, worker):
+            # At the same time it is the same one, which has moved here since.
+            if member.made_at >= made_at:
                 return None
             if member.outlet.line is not None:
                 member.outlet.line.close()

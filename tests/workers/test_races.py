@@ -425,6 +425,29 @@ async def test_a_socket_that_was_made_anew_is_found_where_it_is(three: Three) ->
     assert state["pid"] == three.pid
 
 
+async def test_a_socket_that_has_moved_before_it_was_told_of_is_kept() -> None:
+    # Any worker may tell of it: the order of their addresses must not matter.
+    for there, here in ((ONE, TWO), (TWO, ONE)):
+        namespaces = [Slow(), Slow()]
+        first, second = [Members(10.0, Pids(at, b"x")) for at in (there, here)]
+        told: list[tuple[str, float]] = []
+        first.announce = lambda pid, at, told=told: told.append((pid, at))  # type: ignore[misc]
+        pid = Pids(THREE, b"x").make("/", "s" * 20, "")
+        auth = {"pid": pid, "offset": "7"}
+        made = await first.revive(namespaces[0], auth, SHAKE, line())
+        assert made is not None
+        made.admit()
+        namespaces[0].may = True
+        await soon(lambda made=made: made.is_at_rest)  # type: ignore[misc]
+        state = made.hand_over(here)
+        moved = second.take_over(namespaces[1], state, SHAKE, line())
+        (said,) = told
+        assert second.revived_at(said[0], there, said[1]) is None
+        assert second.moved_to(pid) is None
+        assert second._by_pid[pid] is moved
+        second.dismiss(moved)
+
+
 async def test_of_many_sockets_that_are_made_anew_all_are_told_at_once(
     three: Three, open_box: OpenBox, layer: Lossy
 ) -> None:
