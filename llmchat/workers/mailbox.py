@@ -188,8 +188,7 @@ class Mailbox:
     def give_up(self, address: str) -> None:
         """Take a worker for gone that has said so."""
         self._left[address] = None
-        while len(self._left) > MAX_LEFT:
-            self._left.popitem(last=False)
+        _keep_last(self._left)
         self._forget(address, GoneError("the worker has left"))
 
     def _on_asked(self, address: str, number: int, asked: asyncio.Future[Any]) -> None:
@@ -337,8 +336,7 @@ class Mailbox:
         if error is GoneError:
             self._silent[address] = self._loop.time()
             self._silent.move_to_end(address)
-            while len(self._silent) > MAX_LEFT:
-                self._silent.popitem(last=False)
+            _keep_last(self._silent)
         self._forget(address, error("the worker does not answer"))
 
     def _forget(self, address: str, error: UnreachableError) -> None:
@@ -395,6 +393,11 @@ class Mailbox:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _keep_last(workers: OrderedDict[str, Any]) -> None:
+    while len(workers) > MAX_LEFT:
+        workers.popitem(last=False)
 
 
 async def _guarded(name: str, handler: Handler, body: Any) -> None:

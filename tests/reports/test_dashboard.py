@@ -11,7 +11,6 @@ from html import unescape
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
@@ -24,16 +23,6 @@ from llmchat.reports.top_conversations import top_conversations
 from tests.support.admin_fixtures import make_conversation
 
 CSV = "/admin/llmchat/message/usage/{}/csv/"
-
-
-@pytest.fixture(autouse=True)
-def _no_memory() -> None:
-    cache.clear()
-
-
-@pytest.fixture
-def ann(db: None) -> User:
-    return User.objects.create_user("ann")
 
 
 def dear(user: User, cost: str, **fields: Any) -> Conversation:

@@ -21,16 +21,6 @@ CSV = "/admin/llmchat/message/usage/{}/csv/"
 FULL = ("Interrupted", "Cut off (length)", "Streaming now")
 
 
-@pytest.fixture(autouse=True)
-def _no_memory() -> None:
-    cache.clear()
-
-
-@pytest.fixture
-def ann(db: None) -> User:
-    return User.objects.create_user("ann")
-
-
 def notes(client: Client) -> dict[str, str]:
     """Return what the page adds to each figure."""
     return {one.name: one.note for one in client.get("/admin/").context["figures"]}

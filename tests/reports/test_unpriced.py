@@ -19,11 +19,6 @@ from llmchat.reports import unpriced
 from tests.support.admin_fixtures import make_conversation
 
 
-@pytest.fixture(autouse=True)
-def _no_memory() -> None:
-    cache.clear()
-
-
 @pytest.fixture
 def provider(db: None) -> Provider:
     Provider.objects.all().delete()

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group, Permission
-from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
@@ -31,16 +30,6 @@ from llmchat.reports import dashboard, failing, times, usage
 from tests.support.admin_fixtures import make_conversation
 
 State = Message.State
-
-
-@pytest.fixture(autouse=True)
-def _no_memory() -> None:
-    cache.clear()
-
-
-@pytest.fixture
-def ann(db: None) -> User:
-    return User.objects.create_user("ann")
 
 
 @pytest.fixture
