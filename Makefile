@@ -9,8 +9,10 @@ NPM_CI := npm ci --no-audit --no-fund --loglevel=error
 PAGE_SOURCES := $(shell find frontend -type f -not -path '*/node_modules/*' -not -path 'frontend/tests/*' 2>/dev/null)
 # Where the tests' and the linters' settings come from: nobody's .env.
 CLEAN_ENV := LLMCHAT_ENV_FILE= DJANGO_DEBUG=1
-# One more than there are cores on a small machine: many tests wait for servers.
-PYTEST_WORKERS ?= 3
+# The workers and PostgreSQL's run read what the first one compiled.
+unexport PYTHONDONTWRITEBYTECODE
+# Twice the cores of a small machine: many tests wait for servers.
+PYTEST_WORKERS ?= 4
 PYTEST := --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder \
 	--durations 10 $(PYTEST_ARGS)
 STRESS := $(addprefix tests/product/,test_postgres_stress.py test_durability.py \
@@ -67,6 +69,7 @@ update: dev ## Pin the newest versions of requirements*.in, with hashes
 	@$(COMPILE) requirements.in -o requirements.txt
 	@$(COMPILE) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 	@$(COMPILE) --no-deps requirements-local.in -o requirements-local.txt
+	@$(COMPILE) requirements-uv.in -o requirements-uv.txt
 
 fuzz: dev ## Fuzz the protocol for a long time
 	@$(PYTHON) -m tests.fuzz
@@ -89,7 +92,7 @@ bench: dev page ## Measure the server beside its peers
 tools:
 	@scripts/require_tools
 
-$(STAMPS)/requirements: requirements.txt requirements-local.txt | tools
+$(STAMPS)/requirements: requirements.txt requirements-local.txt requirements-uv.txt | tools
 	@scripts/install_python requirements.txt requirements-local.txt
 	@mkdir -p $(STAMPS) && touch $@
 

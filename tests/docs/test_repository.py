@@ -16,7 +16,7 @@ LOCK_FILES = (
     "tests/js/package-lock.json",
     "benchmarks/peers/node/package-lock.json",
 )
-REQUIREMENTS = ("requirements", "requirements-dev", "requirements-local")
+REQUIREMENTS = tuple(f"requirements{name}" for name in ("", "-dev", "-local", "-uv"))
 
 
 @pytest.mark.parametrize("name", LOCK_FILES)
