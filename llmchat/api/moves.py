@@ -18,10 +18,10 @@ from llmchat.answers.keeper import Keeper
 from llmchat.answers.log import AnswerLog
 from llmchat.api.listening import listen
 from llmchat.api.socket_reader import emit, log_of
-from llmchat.api.visitors import Visitor, visitor_of
+from llmchat.api.visitors import Visitor, make_room, room_of, visitor_of
 from llmchat.books.placed import latest_answers
 from llmchat.database import read_database
-from llmchat.errors import ChatError
+from llmchat.errors import ChatError, refusal
 from llmchat.realtime import ConnectionRefused, Namespace, Socket
 
 logger = logging.getLogger(__name__)
@@ -83,6 +83,12 @@ class MovingNamespace(Namespace):
             work = _hear(socket, UUID(ident), position, session_id, is_owner=is_owner)
             socket.spawn(work)
         self.keep_watch()
+        room = self.sockets_in(room_of(visitor_of(socket).user_id))
+        try:
+            make_room([other for other in room if other is not socket])
+        except ConnectionRefused:
+            # The connection that it has come for is there behind this.
+            socket.spawn(_send_away(socket))
 
     async def on_revive(self, socket: Socket) -> bool:
         """Called when a client comes back whose worker is gone: who is it?"""
@@ -98,6 +104,12 @@ class MovingNamespace(Namespace):
             socket.marks.note(log, position)
         if marks:
             socket.spawn(_hear_all(socket, marks))
+
+
+async def _send_away(socket: Socket) -> None:
+    """Let go of a client that has too many sockets, and say why."""
+    emit(socket, Failed(None, refusal("too_many_sockets")))
+    socket.disconnect()
 
 
 async def _hear_all(socket: Socket, marks: Mapping[str, int]) -> None:

@@ -41,7 +41,7 @@ from llmchat.api.visitors import (
     check_welcome,
     error_data,
     leave_when_idle,
-    most_sockets,
+    make_room,
     refused,
     room_of,
     visitor_of,
@@ -84,7 +84,7 @@ class ChatNamespace(MovingNamespace):
         user_id = verified.user_id
         self._floods.count(user_id)
         self._check_blocked(user_id)
-        self._make_room(user_id)
+        make_room(self.sockets_in(room_of(user_id)))
         # Not every server tells of its start, after which the books are put right.
         runtime.get().on(LOOK, self._watch.look)
         socket.data = Visitor(verified)
@@ -148,20 +148,6 @@ class ChatNamespace(MovingNamespace):
         wait_s = None if user_id is None else self._floods.blocked_for(user_id)
         if wait_s is not None:
             raise refused(refusal("rate_limited", retry_after=wait_s))
-
-    def _make_room(self, user_id: int) -> None:
-        """Refuse a user who has as many connected sockets as allowed.
-
-        The oldest socket that only waits for its client's return is forgotten.
-        """
-        sockets = self.sockets_in(room_of(user_id))
-        if len(sockets) < most_sockets():
-            return
-        absent = [socket for socket in sockets if socket.is_absent]
-        if not absent:
-            raise refused(refusal("too_many_sockets"))
-        idle = [socket for socket in absent if not visitor_of(socket).running]
-        (idle or absent)[0].disconnect()
 
     async def on_disconnect(self, socket: Socket, reason: str) -> None:
         """Called when a client is away: it holds up nobody else who listens."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,11 +50,6 @@ def room_of(user_id: int) -> str:
     return f"user:{user_id}"
 
 
-def most_sockets() -> int:
-    """Return how many sockets a user may have."""
-    return conf.get().max_sockets_per_user
-
-
 def refused(error: ChatError) -> ConnectionRefused:
     """Return what turns a client away with this error."""
     return ConnectionRefused(error.text, error_data(error))
@@ -72,6 +67,22 @@ def visitor_of(socket: Socket) -> Visitor:
     """Return what is known of a socket's client."""
     visitor: Visitor = socket.data
     return visitor
+
+
+def make_room(sockets: Sequence[Socket]) -> None:
+    """Refuse one more socket of a user who has as many connected ones as allowed.
+
+    The oldest of those that only wait for their client's return is forgotten.
+
+    Raises: ConnectionRefused.
+    """
+    if len(sockets) < conf.get().max_sockets_per_user:
+        return
+    absent = [socket for socket in sockets if socket.is_absent]
+    if not absent:
+        raise refused(refusal("too_many_sockets"))
+    idle = [socket for socket in absent if not visitor_of(socket).running]
+    (idle or absent)[0].disconnect()
 
 
 async def authenticate(socket: Socket, auth: dict[str, Any]) -> Verified:

@@ -18,8 +18,9 @@ from llmchat.api import floods, visitors
 from llmchat.api import namespace as namespaces
 from llmchat.api.floods import BLOCK_S, FACTOR, WINDOW_S, Floods, claimed_user
 from llmchat.api.namespace import ChatNamespace
+from llmchat.api.visitors import room_of
 from llmchat.errors import refusal
-from llmchat.realtime import Peer, Server
+from llmchat.realtime import Peer, Server, Socket
 from tests.support.peers import Wire, joined, opened, serving, turns
 from tests.support.wire import connect_packet, content_of, event
 
@@ -251,6 +252,47 @@ async def test_an_absent_socket_makes_room(server: Server, chat: Chat) -> None:
     assert chat.absent == [busy]
     assert len(chat.sockets_in("user:1")) == MOST
     assert idle not in chat.sockets_in("user:1")
+
+
+async def coming(server: Server, chat: Chat) -> tuple[Wire, Socket]:
+    """Return a socket of Ann's that another worker has handed over."""
+    elsewhere = Chat(Clock())
+    await joined(serving(elsewhere), {"token": token(ANN)})
+    state = elsewhere.move_out(elsewhere.sockets[0], "there")
+    _, wire, _ = await joined(server, {"token": token(BOB)})
+    [socket] = chat.sockets_in(room_of(BOB))
+    socket.leave(room_of(BOB))
+    socket.join(room_of(ANN))
+    chat.move_in(socket, state)
+    await turns()
+    return wire, socket
+
+
+async def test_a_socket_that_moves_in_is_counted(server: Server, chat: Chat) -> None:
+    for _ in range(MOST - 1):
+        await ann(server)
+    _, let_in = await coming(server, chat)
+    assert let_in.connected
+
+    wire, _ = await coming(server, chat)
+
+    assert errors(wire) == ["too_many_sockets"]
+    assert wire.told[-1] == "41"
+    assert len(chat.sockets_in(room_of(ANN))) == MOST
+
+
+async def test_an_absent_socket_makes_room_for_one_that_moves_in(
+    server: Server, chat: Chat
+) -> None:
+    sockets = [await ann(server) for _ in range(MOST)]
+    peer, wire, _ = sockets[0]
+    peer.lose_websocket(wire)
+    await turns()
+
+    _, let_in = await coming(server, chat)
+
+    assert let_in.connected
+    assert chat.absent == []
 
 
 @pytest.mark.parametrize(
