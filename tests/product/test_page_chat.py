@@ -221,6 +221,15 @@ async def test_two_tabs_show_the_same_answer(
         await other.get_by_role("button", name="Stop").click()
         for tab in (page, other):
             await expect(tab.get_by_text("You stopped this answer.")).to_be_visible()
+
+        live_upstream.steps = ("The other answer", asyncio.Event())
+        await ask(other, "Another question")
+        for tab in (page, other):
+            await expect(tab.get_by_text("The other answer")).to_be_visible()
+        await page.get_by_role("button", name="Stop").click()
+        for tab in (page, other):
+            stopped = tab.get_by_text("You stopped this answer.")
+            await expect(stopped).to_have_count(2)
     assert complaints == []
 
 

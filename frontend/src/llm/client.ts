@@ -12,6 +12,7 @@ import { Reader } from "./reader";
 import { newSessionId } from "./run";
 import { ChatStore } from "./store";
 import { Streams } from "./streams";
+import { Tabs } from "./tabs";
 import {
   historyOf,
   lastOptions,
@@ -50,6 +51,7 @@ export class LLMClient {
   /** By chat: the stored message that the next question replaces. */
   readonly #replaced = new Map<string, string>();
   readonly #reader: Reader;
+  readonly #tabs = new Tabs((conversationId) => this.#onBegunElsewhere(conversationId));
   #lookTimer: ReturnType<typeof setTimeout> | undefined;
   #count = 0;
 
@@ -64,6 +66,7 @@ export class LLMClient {
     this.#connection = new Connection(listener, openSocket);
     this.#streams = new Streams(this.#store, this.#connection, {
       onStarted: (key) => this.#replaced.delete(key),
+      onBegun: (conversationId) => this.#tabs.tell(conversationId),
       onLost: (run) => void this.#reader.readLost(run),
     });
     this.#reader = new Reader(this.#store, {
@@ -74,6 +77,7 @@ export class LLMClient {
 
   /** Connects. Everything else may be called before. */
   open(): void {
+    this.#tabs.open();
     this.#connection.open();
   }
 
@@ -81,6 +85,7 @@ export class LLMClient {
   close({ stop = false } = {}): void {
     if (stop) this.#streams.stopAll();
     clearTimeout(this.#lookTimer);
+    this.#tabs.close();
     this.#connection.close();
   }
 
@@ -196,6 +201,12 @@ export class LLMClient {
 
   #onConnect(recovered: boolean): void {
     this.#streams.onConnect(recovered);
+    void this.lookForStreams();
+  }
+
+  #onBegunElsewhere(conversationId: string): void {
+    const chat = this.#store.find(conversationId);
+    if (chat !== undefined) this.reload(chat.key);
     void this.lookForStreams();
   }
 

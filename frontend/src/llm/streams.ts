@@ -26,6 +26,8 @@ const TOO_LARGE = "The question and what was said before are too long for the se
 
 export interface StreamsListener {
   onStarted: (chatKey: string) => void;
+  /** Called when the server has taken a question of this page. */
+  onBegun: (conversationId: string) => void;
   /** Called when the server does not know the answer, whose chat still waits. */
   onLost: (run: Run) => void;
 }
@@ -180,6 +182,7 @@ export class Streams {
     if (run === undefined) return;
     this.#note(run, start);
     this.#store.change(run.chatKey, { type: "started", start });
+    if (run.request !== null) this.#listener.onBegun(start.conversationId);
     this.#store.notify();
   }
 

@@ -119,6 +119,24 @@ export function socket(): FakeSocket {
   return newest;
 }
 
+/** What tabs tell one another, at once. */
+class FakeChannel {
+  static readonly all = new Set<FakeChannel>();
+  onmessage: ((event: { data: unknown }) => void) | null = null;
+
+  constructor(readonly name: string) {
+    FakeChannel.all.add(this);
+  }
+  postMessage(data: unknown): void {
+    for (const other of FakeChannel.all) {
+      if (other !== this && other.name === this.name) other.onmessage?.({ data });
+    }
+  }
+  close(): void {
+    FakeChannel.all.delete(this);
+  }
+}
+
 /** What is stored: each list is a conversation's messages. */
 export const stored = new Map<string, object[]>();
 /** The bodies of `GET /llm/streams`. */
@@ -144,6 +162,8 @@ export function reset(): void {
   vi.useFakeTimers({ now: 1_000_000 });
   sockets.length = running.length = requests.length = 0;
   stored.clear();
+  FakeChannel.all.clear();
+  vi.stubGlobal("BroadcastChannel", FakeChannel);
   localStorage.clear();
   localStorage.setItem("jwt_token", FRESH);
   localStorage.setItem("jwt_refresh_token", "refresh");
