@@ -7,11 +7,12 @@ import signal
 import sys
 from collections.abc import Callable
 
-from benchmarks import database, turns
+from benchmarks import database, turns, workers
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "turns": turns.main,
     "database": database.main,
+    "workers": workers.main,
 }
 
 

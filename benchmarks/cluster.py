@@ -35,11 +35,20 @@ _UVICORN = (
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A server that is measured: its name, its process, its port."""
+    """A server that is measured: its name, its process, its port.
+
+    `other` is a second worker of it, for every second client or for what is relayed.
+    """
 
     name: str
     pid: int
     port: int
+    other: Subject | None = None
+
+    @property
+    def cpu_s(self) -> float:
+        """The CPU seconds that its processes have used."""
+        return cpu_s(self.pid) + (self.other.cpu_s if self.other else 0)
 
 
 def build(directory: Path) -> None:
@@ -93,7 +102,11 @@ def provider(directory: Path) -> Iterator[str]:
 
 @contextmanager
 def product(
-    directory: Path, seed: live.Seed, base_url: str, database_url: str
+    directory: Path,
+    seed: live.Seed,
+    base_url: str,
+    database_url: str,
+    redis_url: str = "",
 ) -> Iterator[Subject]:
     """Run this project's server as `make serve` does; without a URL on SQLite."""
     env = {
@@ -104,6 +117,8 @@ def product(
     }
     if database_url:
         env["DATABASE_URL"] = database_url
+    if redis_url:
+        env["REDIS_URL"] = redis_url
     server = live.start_server("uvicorn", seed, directory, env=env)
     _pin(server.process.pid, SERVER_CPU)
     try:
@@ -146,16 +161,21 @@ def load(
     """
     line = [str(directory / "client"), str(subject.port), str(directory / "tokens")]
     command = _pinned([*line, *map(str, arguments)], LOAD_CPU)
+    env = dict(os.environ)
+    if subject.other:
+        env["OTHER_PORT"] = str(subject.other.port)
     before = memory_kib(subject.pid) if memory else 0
     seen: dict[str, Any] = {}
     cpu: dict[str, float] = {}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         for text in process.stdout:
             if text.startswith("{"):
                 seen |= json.loads(text)
                 continue
-            cpu[text.strip()] = cpu_s(subject.pid)
+            cpu[text.strip()] = subject.cpu_s
             if memory and text == "end\n":
                 seen["memory_kib"] = memory_kib(subject.pid) - before
     if process.returncode or "seconds" not in seen:

@@ -4,6 +4,7 @@
  *
  * TOKENS is a file of access tokens, one a line, taken in turn. TRANSPORT is
  *   websocket, upgrade (polling, then the upgrade), polling, sse or rest
+ *   relayed  polling: the handshake at PORT, and all else at OTHER_PORT
  * MODE is
  *   once     every client asks once; ARGUMENT is over how many milliseconds they begin
  *   closed   every client asks again as soon as its answer has ended, ARGUMENT times
@@ -13,6 +14,8 @@
  *   idle     the clients join and do nothing
  *   cancel   every client cancels its answer at the first token, and asks again
  *   slow     every client asks once, reads nothing for SECONDS, and then the whole
+ *
+ * With OTHER_PORT in the environment, every second client is one of that port.
  *
  * It prints the lines "connected", "begin" and "end", which bound what is measured, and
  * one object in JSON. The provider's tokens are "SEQ:US ": see provider.c.
@@ -25,14 +28,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-int port, client_count;
+int port, other_port, client_count;
 Transport transport;
 Mode mode;
 const char *model;
 Client clients[MAX_CLIENTS];
 
-static const char *const TRANSPORTS[] = {"websocket", "upgrade", "polling", "sse",
-                                         "rest", NULL};
+static const char *const TRANSPORTS[] = {"websocket", "upgrade", "polling",
+                                         "relayed",   "sse",     "rest",    NULL};
 static const char *const MODES[] = {"once", "closed", "open",  "connect",
                                     "idle", "cancel", "slow",  NULL};
 static const int64_t SECOND = 1000000, LAST_ENDS = 60 * 1000000LL;
@@ -137,6 +140,8 @@ int main(int argc, char **argv) {
     }
     signal(SIGPIPE, SIG_IGN);
     port = atoi(argv[1]);
+    const char *other = getenv("OTHER_PORT");
+    other_port = other ? atoi(other) : 0;
     read_tokens(argv[2]);
     client_count = atoi(argv[3]);
     transport = (Transport)find(TRANSPORTS, argv[4]);

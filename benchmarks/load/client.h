@@ -6,7 +6,7 @@
 
 enum { MAX_CLIENTS = 20000, SLOTS = 4, IN_SIZE = 1 << 20 };
 
-typedef enum { WEBSOCKET, UPGRADE, POLLING, SSE, REST } Transport;
+typedef enum { WEBSOCKET, UPGRADE, POLLING, RELAYED, SSE, REST } Transport;
 typedef enum { ONCE, CLOSED, OPEN, CONNECT, IDLE, CANCEL, SLOW } Mode;
 
 /* What a client waits for. READY: it has joined and may ask. */
@@ -45,7 +45,7 @@ typedef struct {
 } Client;
 
 /* The arguments. */
-extern int port, client_count;
+extern int port, other_port, client_count;
 extern Transport transport;
 extern Mode mode;
 extern const char *model;
@@ -58,6 +58,8 @@ void read_tokens(const char *path);
 int64_t now_us(void);
 void open_client(Client *c);
 void drop(Client *c);
+int polls(void);
+void go_elsewhere(Client *c);
 void listen_to(Client *c, int yes);
 void wait_until(int64_t moment);
 void send_packet(Client *c, const char *packet, int len);

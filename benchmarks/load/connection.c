@@ -122,7 +122,7 @@ void poll_on(Client *c) {
 }
 
 void send_packet(Client *c, const char *packet, int len) {
-    if (transport != POLLING) {
+    if (!polls()) {
         put_frame(c, packet, len);
         return;
     }
@@ -159,9 +159,14 @@ void listen_to(Client *c, int yes) {
     epoll_ctl(poll_fd, EPOLL_CTL_MOD, c->fd, &e);
 }
 
+static int port_of(Client *c) {
+    int is_elsewhere = transport == RELAYED ? c->sid[0] : c->index % 2;
+    return other_port && is_elsewhere ? other_port : port;
+}
+
 static void connect_tcp(Client *c) {
     struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons(port),
+                                  .sin_port = htons(port_of(c)),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int one = 1, little = 16384;
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -178,6 +183,14 @@ static void connect_tcp(Client *c) {
     by_fd[c->fd] = c->index;
     struct epoll_event e = {.events = EPOLLIN, .data.fd = c->fd};
     epoll_ctl(poll_fd, EPOLL_CTL_ADD, c->fd, &e);
+}
+
+int polls(void) { return transport == POLLING || transport == RELAYED; }
+
+/* A balancer without stickiness brings the session's next requests to another worker. */
+void go_elsewhere(Client *c) {
+    close(c->fd);
+    connect_tcp(c);
 }
 
 void open_client(Client *c) {

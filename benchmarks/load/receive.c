@@ -92,6 +92,7 @@ static void on_response(Client *c, char *body, int len) {
             drop(c);
             return;
         }
+        if (transport == RELAYED) go_elsewhere(c);
         packet[connect_packet(c, packet)] = 0;
         c->state = POLL_POST;
         put_poll(c, "POST", packet);
@@ -103,7 +104,7 @@ static void on_response(Client *c, char *body, int len) {
     case POLL_JOIN:
         if (strncmp(body, "40", 2)) {
             note_refused(c, body);
-        } else if (transport == POLLING) {
+        } else if (polls()) {
             joined(c);
         } else {
             c->state = UPGRADING;
@@ -115,7 +116,7 @@ static void on_response(Client *c, char *body, int len) {
         put_frame(c, "2probe", 6);
         return;
     case READY:
-        if (transport == POLLING) {
+        if (polls()) {
             take_packets(c, body, len);
         } else {
             if (transport == REST) on_event(c, "done", body, len);
