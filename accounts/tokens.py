@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from rest_framework_simplejwt import exceptions as jwt_exceptions
-from rest_framework_simplejwt.token_blacklist.models import (
-    BlacklistedToken,
-    OutstandingToken,
-)
+from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 from rest_framework_simplejwt.utils import datetime_from_epoch
 
@@ -40,16 +37,12 @@ _REMEMBERED_TOKENS = 1_000
 class _PresentedToken(RefreshToken):
     """A refresh token sent by a client.
 
-    Whether it was used is decided when it is claimed (`_use_up`), which alone is safe
-    when several requests send it at once.
+    Whether it was used is decided when it is claimed (`revocation.use_up`), which alone
+    is safe when several requests send it at once.
     """
 
     def check_blacklist(self) -> None:
         """Check nothing; called while the token is decoded."""
-
-
-class _UsedUpError(Exception):
-    """The token was used before; never leaves this module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,39 +148,46 @@ def issue_tokens(*, user: User) -> TokenPair:
 def rotate_refresh_token(*, raw: object) -> TokenPair:
     """Exchange a refresh token for a new pair; the old one is used up.
 
+    It may come again within a moment, for the pair may not have arrived. As soon as one
+    of the pairs is used, the others end.
+
     A token that is used again later was stolen, and the thief may hold the newer one.
     So its whole family is revoked.
-
-    Raises: TokenError; of several requests with the same token, for all but one.
-    """
-    token = _decode(_PresentedToken, raw)
-    try:
-        with transaction.atomic():
-            user = _active_user(_user_id(token), lock=True)
-            _check_generation(user, _generation(token))
-            _use_up(token, user)
-            return _pair(_new_refresh(user, revocation.family_of(token["jti"])))
-    except _UsedUpError as exc:
-        if not revocation.was_just_used(token["jti"]):
-            _revoke_family(token)
-        raise TokenError("token_invalid") from exc
-
-
-def revoke_refresh_token(*, raw: object) -> None:
-    """Revoke a refresh token.
 
     Raises: TokenError.
     """
     token = _decode(_PresentedToken, raw)
-    try:
-        with transaction.atomic():
-            # A deletion of the account would not see what is stored meanwhile.
-            locked = User.objects.select_for_update(no_key=True)
-            user = locked.filter(pk=_user_id(token)).first()
-            _use_up(token, user)
-    except _UsedUpError as exc:
-        _revoke_family(token)
-        raise TokenError("token_invalid") from exc
+    jti = token["jti"]
+    with transaction.atomic():
+        user = _active_user(_user_id(token), lock=True)
+        _check_generation(user, _generation(token))
+        if revocation.use_up(token, user):
+            revocation.revoke_family(jti, user.pk)
+            return _pair(_new_refresh(user, jti))
+        if revocation.may_come_again(jti, user.pk):
+            return _pair(_new_refresh(user, jti))
+        if not revocation.was_just_used(jti):
+            _report_reuse(user.pk)
+            revocation.revoke_family(jti, user.pk)
+    raise TokenError("token_invalid")
+
+
+def revoke_refresh_token(*, raw: object) -> None:
+    """Revoke a refresh token, and what else there is of its log-in.
+
+    Raises: TokenError, if it was used before.
+    """
+    token = _decode(_PresentedToken, raw)
+    user_id = _user_id(token)
+    with transaction.atomic():
+        # A deletion of the account would not see what is stored meanwhile.
+        locked = User.objects.select_for_update(no_key=True)
+        user = locked.filter(pk=user_id).first()
+        is_first = revocation.use_up(token, user)
+        revocation.revoke_family(token["jti"], user_id)
+    if not is_first:
+        _report_reuse(user_id)
+        raise TokenError("token_invalid")
 
 
 _UNUSABLE = (
@@ -247,37 +247,16 @@ def _whole_number(claim: Any) -> int:
         raise TokenError("token_invalid") from exc
 
 
-def _use_up(token: Token, user: User | None) -> None:
-    """Claim a refresh token; the unique constraint lets one caller succeed.
-
-    Raises: _UsedUpError.
-    """
-    outstanding, _ = OutstandingToken.objects.get_or_create(
-        jti=token["jti"],
-        defaults={
-            "user": user,
-            "created_at": token.current_time,
-            "expires_at": datetime_from_epoch(token["exp"]),
-        },
-    )
-    try:
-        with transaction.atomic():
-            BlacklistedToken.objects.create(token=outstanding)
-    except IntegrityError as exc:
-        raise _UsedUpError from exc
-
-
-def _revoke_family(token: Token) -> None:
-    user_id = int(token[_USER_CLAIM])
+def _report_reuse(user_id: int) -> None:
     logger.warning(
         "a refresh token of user %d was used twice: its family is revoked", user_id
     )
-    revocation.revoke_family(token["jti"], user_id)
 
 
-def _new_refresh(user: User, family: str = "") -> RefreshToken:
+def _new_refresh(user: User, used: str = "") -> RefreshToken:
+    """Return a new refresh token; `used` is the id of the one it is given for."""
     token = RefreshToken()
-    token["jti"] = revocation.new_jti(family)
+    token["jti"] = revocation.new_jti(used)
     token[_USER_CLAIM] = str(user.pk)
     token[_GENERATION_CLAIM] = user.token_generation
     OutstandingToken.objects.create(

@@ -47,6 +47,8 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
     # Bytes since the last head or piece of a body, which the parser may keep.
     _kept = 0
     _deadline: asyncio.TimerHandle | None = None
+    # The response that is being made; `cycle` is that of the request that came last.
+    _running: Any = None
     # The response before the request that the deadline is for.
     _after: Any = None
     _is_http = True
@@ -157,6 +159,10 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         if not self._is_offer:
             super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_response_complete(self) -> None:
         """Called when a response has been written to the buffer."""
         super().on_response_complete()
@@ -170,7 +176,14 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         self.watch_buffer()
 
     def handle_websocket_upgrade(self) -> None:
-        """Stop the deadline; called when the connection becomes a WebSocket."""
+        """Stop the deadline; called when the connection becomes a WebSocket.
+
+        It becomes none where a response is still due: that would be written between
+        the frames, or to a connection whose end it is not told.
+        """
+        if self._is_answering:
+            self._refuse_request("Invalid HTTP request received.")
+            return
         self._is_http = False
         self._disarm()
         super().handle_websocket_upgrade()
@@ -182,6 +195,21 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         if self._asked is not None:
             self._end_rejection()
         super().connection_lost(exc)
+        self._end_running()
+
+    def _end_running(self) -> None:
+        """Tell a response that its client is gone, though further requests wait.
+
+        uvicorn tells only that of the last one. Any other would go on for nobody, and
+        then be written to a connection that is closed.
+        """
+        if self._is_answering:
+            self._running.disconnected = True
+            self._running.message_event.set()
+
+    @property
+    def _is_answering(self) -> bool:
+        return self._running is not None and not self._running.response_complete
 
     def _judge(self) -> None:
         if not self._is_http or self._next is _Part.NOTHING:

@@ -28,8 +28,9 @@ OPERATIONS = {
     "POST /auth/token/refresh": Operation(
         summary="Renew the tokens",
         tag=_TAG,
-        details="The old refresh token is used up. One that comes again more than 10 "
-        "seconds later ends all tokens of its log-in, since it may have been stolen.",
+        details="The old refresh token is used up. One that comes again within 30 "
+        "seconds gets another pair, since the first may not have arrived; later it "
+        "ends all tokens of its log-in, since it may have been stolen.",
         is_open=True,
         body=RefreshSerializer,
         example={"refresh": "YOUR REFRESH TOKEN"},

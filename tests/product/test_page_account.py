@@ -272,14 +272,32 @@ async def test_tabs_without_locks_that_refresh_at_once_stay_logged_in(
         await other.goto(server.url)
         await expect(composer(other)).to_be_visible()
         for _ in range(2):
-            # A reload in the middle of a refresh would lose the new pair, and a page
-            # that still loads refreshes as soon as its token has expired.
-            for tab in (page, other):
-                await tab.wait_for_load_state("networkidle")
             await page.evaluate("t => localStorage.setItem('jwt_token', t)", EXPIRED)
             await asyncio.gather(page.reload(), other.reload())
             for tab in (page, other):
                 await expect(composer(tab)).to_be_visible()
+
+
+async def test_a_reload_in_the_middle_of_a_refresh_logs_nobody_out(
+    server: LiveServer, chromium_path: str
+) -> None:
+    lost = asyncio.Event()
+
+    async def lose(route: Route) -> None:
+        """Have the server answer, and the page wait for it."""
+        await route.fetch()
+        lost.set()
+
+    async with open_page(chromium_path) as (page, _):
+        await log_in(page, server, server.account())
+        await page.route("**/auth/token/refresh", lose, times=1)
+        await page.evaluate("t => localStorage.setItem('jwt_token', t)", EXPIRED)
+        for _ in range(2):
+            await page.reload(wait_until="commit")
+            await asyncio.wait_for(lost.wait(), 20)
+
+        await expect(composer(page)).to_be_visible()
+        assert await page.evaluate("localStorage.getItem('jwt_token')") != EXPIRED
 
 
 async def test_a_key_is_made_shown_once_and_revoked(

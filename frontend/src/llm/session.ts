@@ -2,16 +2,14 @@
  * Who is logged in: the pair of tokens in localStorage, shared by all tabs.
  *
  * A refresh token works once, so tabs take a lock (Web Locks), and the second finds
- * the pair that the first has stored.
+ * the pair that the first has stored. For a moment the server gives another pair, to a
+ * page that is reloaded before it has stored the first, and to tabs without locks.
  */
 import { ApiError, request, type RequestOptions } from "./api";
 
 export const ACCESS_KEY = "jwt_token";
 export const REFRESH_KEY = "jwt_refresh_token";
 const SPARE_SECONDS = 30;
-// As long as the server takes a second use of a token for that of another tab.
-const OTHER_TAB_MS = 10_000;
-const LOOK_EVERY_MS = 100;
 
 export interface Tokens {
   access: string;
@@ -132,9 +130,7 @@ async function renew(): Promise<string | null> {
     return tokens.access;
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 401) throw error;
-    if (navigator.locks === undefined && error.code === "token_invalid") {
-      await otherTab(refresh);
-    }
+    // Another tab may have been here, without a lock, or have logged in.
     if (localStorage.getItem(REFRESH_KEY) !== refresh) return storedToken();
     forgetTokens();
     return null;
@@ -145,18 +141,6 @@ async function renew(): Promise<string | null> {
 async function withLock<T>(work: () => Promise<T>): Promise<T> {
   if (navigator.locks === undefined) return work();
   return await navigator.locks.request("llmchat-refresh", work);
-}
-
-/** Without a lock another tab may have been first, and is about to store its pair. */
-async function otherTab(refresh: string): Promise<void> {
-  const until = Date.now() + OTHER_TAB_MS;
-  while (localStorage.getItem(REFRESH_KEY) === refresh && Date.now() < until) {
-    await sleep(LOOK_EVERY_MS);
-  }
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** Keeps a pair that the server has given, for all tabs. */

@@ -1,0 +1,75 @@
+/** Tokens that have expired, and pages that go before the new ones have come. */
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+
+import { ACCESS_KEY, REFRESH_KEY } from "../../src/llm/session";
+
+const NEW = { access: token(600), refresh: "new" };
+
+let refreshes: string[];
+let answers: (() => Promise<Response>)[];
+
+beforeEach(() => {
+  refreshes = [];
+  answers = [];
+  // As on plain HTTP, where browsers have no Web Locks.
+  Object.defineProperty(navigator, "locks", { value: undefined, configurable: true });
+  localStorage.setItem(ACCESS_KEY, token(-600));
+  localStorage.setItem(REFRESH_KEY, "old");
+  vi.stubGlobal("fetch", (_: unknown, { body }: { body: string }) => {
+    refreshes.push(JSON.parse(body).refresh);
+    return answers.shift()!();
+  });
+});
+
+afterEach(() => {
+  vi.unstubAllGlobals();
+  Reflect.deleteProperty(navigator, "locks");
+  localStorage.clear();
+});
+
+/** An access token that expires in so many seconds. */
+function token(seconds: number): string {
+  const exp = Math.floor(Date.now() / 1000) + seconds;
+  return `head.${btoa(JSON.stringify({ exp, user_id: "1" }))}.signature`;
+}
+
+function json(status: number, body: object): () => Promise<Response> {
+  return async () => new Response(JSON.stringify(body), { status });
+}
+
+const lost = () => new Promise<Response>(() => undefined);
+const refused = json(401, { error: "Authentication token invalid", code: "token_invalid" });
+
+/** The module as a page has it that was just loaded. */
+async function loaded(): Promise<typeof import("../../src/llm/session")> {
+  vi.resetModules();
+  return import("../../src/llm/session");
+}
+
+test("a page that is reloaded in the middle of a refresh refreshes again", async () => {
+  answers = [lost, json(200, NEW)];
+  void (await loaded()).accessToken();
+
+  expect(await (await loaded()).accessToken()).toBe(NEW.access);
+  expect(refreshes).toEqual(["old", "old"]);
+  expect(localStorage.getItem(REFRESH_KEY)).toBe("new");
+});
+
+test("a page that is refused takes what another tab has stored meanwhile", async () => {
+  answers = [
+    async () => {
+      localStorage.setItem(ACCESS_KEY, NEW.access);
+      localStorage.setItem(REFRESH_KEY, NEW.refresh);
+      return refused();
+    },
+  ];
+
+  expect(await (await loaded()).accessToken()).toBe(NEW.access);
+});
+
+test("a page that is refused, and finds nothing, is logged out at once", async () => {
+  answers = [refused];
+
+  expect(await (await loaded()).accessToken()).toBeNull();
+  expect(localStorage.getItem(REFRESH_KEY)).toBeNull();
+});
