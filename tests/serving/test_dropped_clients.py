@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import StartServer
 from tests.support.live import Account, LiveServer
 
-TIMES = 150
+TIMES = 60
 MOST = 10  # connections, as few as the setting allows
 TIMEOUT_S = 20.0
 # Closing resets the connection.
