@@ -10,8 +10,8 @@ from uuid import UUID
 from django.db.models import Q
 from django.http import HttpRequest
 from django.urls import reverse
-from unfold.views import ChangeList
 
+from llmchat.admin.paging import PageList
 from llmchat.models import Conversation, Message
 from llmchat.reports.excerpts import Excerpt, excerpts
 from llmchat.reports.known_costs import known_costs
@@ -27,7 +27,7 @@ def jump(conversation_id: UUID, message_id: UUID, position: int) -> str:
     return f"{url}?part={position // PAGE}#message-{message_id}"
 
 
-class ConversationList(ChangeList):
+class ConversationList(PageList):
     """A page of conversations: how their last answers ended, and what was found."""
 
     def get_results(self, request: HttpRequest) -> None:

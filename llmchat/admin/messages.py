@@ -22,6 +22,7 @@ from llmchat.admin.filters import (
 )
 from llmchat.admin.listed import jump
 from llmchat.admin.look import ModelAdmin, display
+from llmchat.admin.paging import NearerEnd, PageList
 from llmchat.models import Message
 from llmchat.models.workers import with_texts
 from llmchat.reports import dashboard, usage, usage_csv
@@ -55,6 +56,7 @@ class MessageAdmin(ReadOnly, ModelAdmin):
     list_filter_submit = True
     list_select_related = ["user"]
     list_per_page = 30
+    paginator = NearerEnd
     ordering = ["-created_at"]
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
@@ -81,6 +83,10 @@ class MessageAdmin(ReadOnly, ModelAdmin):
                 "Content-Disposition": f'attachment; filename="usage-{days}-days.csv"'
             },
         )
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        """Return what reads a page of the list."""
+        return PageList
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
