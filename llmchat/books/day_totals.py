@@ -19,7 +19,7 @@ from llmchat.models.day_totals import ADDED_UP, COUNTED, FIGURES, SPAN, SUMMED
 # As far back as reports go.
 DAYS = 90
 # So many days, or changes, go into one step, which is done well within a deadline.
-_DAYS_AT_ONCE = 5
+_DAYS_AT_ONCE = 3
 CHANGES_AT_ONCE = 20_000
 # Of the steps one process at a time takes any; the number means nothing.
 LOCK = 7_301_844_219
