@@ -12,6 +12,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
+from llmchat.admin import counting
 from llmchat.admin.base import ReadOnly, dollars
 from llmchat.admin.filters import (
     DayFilter,
@@ -87,6 +88,13 @@ class MessageAdmin(ReadOnly, ModelAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         """Return what reads a page of the list."""
         return PageList
+
+    def get_paginator(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Return what reads a page; it need not count what has been counted."""
+        paginator = super().get_paginator(request, *args, **kwargs)
+        if (count := counting.known_count(request.GET)) is not None:
+            paginator.count = count
+        return paginator
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None

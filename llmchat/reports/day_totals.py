@@ -9,7 +9,7 @@ answers that are stored now, and nobody adds up days while somebody waits for a 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -99,10 +99,31 @@ def to_price(first: date, last: date, count: int) -> list[tuple[str, str, int]]:
     return [(provider, model, int(answers)) for provider, model, answers in rows]
 
 
-def _source(kind: DayTotal.Kind, first: date, last: date) -> tuple[str, list[Any]]:
+def by_end(
+    first: date, last: date, filters: Mapping[str, str]
+) -> list[tuple[str, str, int, int]] | None:
+    """Return state, finish reason, number, and how many are not priced.
+
+    `filters` are for `provider` and `model`. None where not all days are added up.
+    """
+    known = _known(first, last)
+    if len(known) <= (last - first).days:
+        return None
+    source, parameters = _source(DayTotal.Kind.MODEL, first, last, known)
+    where = " AND ".join(["TRUE", *(f"{name} = %s" for name in filters)])
+    return _read(
+        "SELECT state, finish_reason, sum(answers)::bigint, sum(unpriced)::bigint"
+        f" FROM ({source}) counted WHERE {where} GROUP BY state, finish_reason",
+        [*parameters, *filters.values()],
+    )
+
+
+def _source(
+    kind: DayTotal.Kind, first: date, last: date, known: list[date] | None = None
+) -> tuple[str, list[Any]]:
     """Return a query for the totals of these days, and its parameters."""
     names = _KINDS[kind]
-    known = _known(first, last)
+    known = _known(first, last) if known is None else known
     parts: list[str] = []
     parameters: list[Any] = []
     # What is noted of a day belongs to the total that is there at that moment.
