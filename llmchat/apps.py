@@ -25,6 +25,7 @@ class LlmchatConfig(AppConfig):
         from llmchat.access.roles import on_migrate
         from llmchat.answers.notices import on_key_change, on_user_change
         from llmchat.answers.stopping import on_user_delete, on_users_delete
+        from llmchat.books import day_totals
         from llmchat.models import (
             Budget,
             Price,
@@ -41,6 +42,7 @@ class LlmchatConfig(AppConfig):
         pre_delete.connect(on_user_delete, sender=get_user_model())
         pre_delete.connect(on_budget_delete, sender=Budget)
         post_migrate.connect(on_migrate)
+        post_migrate.connect(day_totals.on_migrate, sender=self)
         for changed in (post_save, post_delete):
             changed.connect(on_user_change, sender=get_user_model())
             changed.connect(on_key_change, sender="accounts.ApiKey")

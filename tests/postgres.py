@@ -39,14 +39,17 @@ FOLDERS = (
 
 
 @contextmanager
-def running_postgres() -> Iterator[str]:
-    """Run a server with an empty database and yield its `DATABASE_URL`."""
+def running_postgres(kept: Path | None = None) -> Iterator[str]:
+    """Run a server and yield its `DATABASE_URL`.
+
+    Its database is empty, and gone afterwards: but for what is in the directory `kept`.
+    """
     with warnings.catch_warnings():
         # It says where its lock is, for want of XDG_RUNTIME_DIR.
         warnings.simplefilter("ignore")
         package = importlib.import_module(PACKAGE)
     with tempfile.TemporaryDirectory(prefix="llmchat-postgres-") as directory:
-        data = Path(directory) / "data"
+        data = (kept or Path(directory)) / "data"
         with package.get_server(data, cleanup_mode="stop") as server:
             url = server.get_uri()
             # What survives a power cut is not tested here, and is slow.

@@ -38,6 +38,7 @@ from llmchat.admin.filters import (
 )
 from llmchat.admin.listed import PAGE, ConversationList, jump
 from llmchat.admin.look import ModelAdmin, action, display
+from llmchat.admin.paging import NearerEnd
 from llmchat.admin.running import may_stop, stop, too_late
 from llmchat.answers import stopping
 from llmchat.models import Conversation, Message
@@ -73,6 +74,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     list_filter_submit = True
     list_fullwidth = True
     list_per_page = 30
+    paginator = NearerEnd
     list_before_template = "admin/llmchat/conversation/searched.html"
     list_select_related = ["user"]
     show_facets = admin.ShowFacets.NEVER

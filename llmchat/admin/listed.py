@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import or_
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import F
 from django.http import HttpRequest
 from django.urls import reverse
-from unfold.views import ChangeList
 
+from llmchat.admin.paging import PageList
 from llmchat.models import Conversation, Message
 from llmchat.reports.excerpts import Excerpt, excerpts
 from llmchat.reports.known_costs import known_costs
@@ -27,7 +25,7 @@ def jump(conversation_id: UUID, message_id: UUID, position: int) -> str:
     return f"{url}?part={position // PAGE}#message-{message_id}"
 
 
-class ConversationList(ChangeList):
+class ConversationList(PageList):
     """A page of conversations: how their last answers ended, and what was found."""
 
     def get_results(self, request: HttpRequest) -> None:
@@ -46,13 +44,12 @@ class ConversationList(ChangeList):
 
 def _last_reasons(rows: list[Conversation]) -> dict[UUID, str]:
     """Return why those answers ended that are the last of their conversations."""
-    complete = [row for row in rows if row.state == Message.State.COMPLETE]
+    complete = [row.pk for row in rows if row.state == Message.State.COMPLETE]
     if not complete:
         return {}
-    places = (
-        Q(conversation=row.pk, position=row.message_count - 1) for row in complete
-    )
-    answers = ended(Message.objects.filter(reduce(or_, places))).order_by()
+    last = F("conversation__message_count") - 1
+    found = Message.objects.filter(conversation__in=complete, position=last)
+    answers = ended(found).order_by()
     return dict(answers.values_list("conversation_id", "finish_reason"))
 
 

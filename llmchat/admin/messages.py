@@ -12,6 +12,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
+from llmchat.admin import counting
 from llmchat.admin.base import ReadOnly, dollars
 from llmchat.admin.filters import (
     DayFilter,
@@ -22,6 +23,7 @@ from llmchat.admin.filters import (
 )
 from llmchat.admin.listed import jump
 from llmchat.admin.look import ModelAdmin, display
+from llmchat.admin.paging import NearerEnd, PageList
 from llmchat.models import Message
 from llmchat.models.workers import with_texts
 from llmchat.reports import dashboard, usage, usage_csv
@@ -55,6 +57,7 @@ class MessageAdmin(ReadOnly, ModelAdmin):
     list_filter_submit = True
     list_select_related = ["user"]
     list_per_page = 30
+    paginator = NearerEnd
     ordering = ["-created_at"]
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
@@ -81,6 +84,17 @@ class MessageAdmin(ReadOnly, ModelAdmin):
                 "Content-Disposition": f'attachment; filename="usage-{days}-days.csv"'
             },
         )
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        """Return what reads a page of the list."""
+        return PageList
+
+    def get_paginator(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Return what reads a page; it need not count what has been counted."""
+        paginator = super().get_paginator(request, *args, **kwargs)
+        if (count := counting.known_count(request.GET)) is not None:
+            paginator.count = count
+        return paginator
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None

@@ -21,6 +21,7 @@ from llmchat.answers.ends import STORE_S, Ends
 from llmchat.answers.mirrors import Mirrors
 from llmchat.answers.owner import Owner
 from llmchat.answers.streams import LiveStream, Streams
+from llmchat.books import day_totals
 from llmchat.books.sweep import sweep
 from llmchat.books.workers import worker_id
 from llmchat.books.writer import Books
@@ -104,13 +105,14 @@ class Runtime:
         return self.ends.waiting() | live
 
     async def _keep_sweeping(self) -> None:
-        """Close the books of processes that die while this one lives.
+        """Close the books of processes that die while this one lives, and add them up.
 
         Begins at once: not every server tells of its start.
         """
         log_fields.begin()
         while True:
             await asyncio.shield(self.spawn(_sweep()))
+            await asyncio.shield(self.spawn(_keep_totals()))
             await asyncio.sleep(SWEEP_S)
 
     async def drain(self, hurry: asyncio.Event) -> None:
@@ -248,6 +250,15 @@ async def _sweep() -> None:
     else:
         if interrupted:
             logger.info("%d interrupted answers of a dead process", interrupted)
+
+
+async def _keep_totals() -> None:
+    """Keep the totals of days; the more there is to do, the longer it takes."""
+    try:
+        while not is_closing() and await in_database(day_totals.keep_some):
+            pass
+    except (DatabaseError, InterfaceError) as exc:
+        logger.warning("no totals of days, no database: %s", exc)
 
 
 async def drain(hurry: asyncio.Event) -> None:

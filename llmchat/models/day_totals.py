@@ -1,51 +1,107 @@
 """What the answers of whole days add up to, so that a quarter is read in a moment.
 
-Only PostgreSQL has them (migration 0033): its triggers note which days have changed
-since, and `reports/day_totals.py` adds those up anew. The books do not know of them.
+Only PostgreSQL has them (migration 0038): its triggers note what each change of an
+answer changes in the sums of its day. `books/day_totals.py` adds these notes to the
+totals in the background; `reports/day_totals.py` reads both together, which are right
+at every moment. The rest of the books does not know of them.
 """
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 from django.db import models
 from django.db.models import Q
 
+# The answers that count, in SQL: those that have ended and came with no history.
+COUNTED = "role = 'assistant' AND provider <> '' AND state <> 'streaming'"
+# What is added up, and what of, for the totals of a few answers.
+FIGURES = "answers, unpriced, to_price, input_tokens, output_tokens, cost"
+ADDED_UP = (
+    "count(*) AS answers,"
+    " sum(CASE WHEN cost IS NULL THEN 1 ELSE 0 END) AS unpriced,"
+    " sum(CASE WHEN cost IS NULL AND (input_tokens > 0 OR output_tokens > 0)"
+    " THEN 1 ELSE 0 END) AS to_price,"
+    " coalesce(sum(input_tokens), 0) AS input_tokens,"
+    " coalesce(sum(output_tokens), 0) AS output_tokens,"
+    " coalesce(sum(cost), 0) AS cost"
+)
+SUMMED = ", ".join(f"sum({name}) AS {name}" for name in FIGURES.split(", "))
 
-class DayTotal(models.Model):
+
+# Users are many, so theirs are added up for spans of so many days, too.
+SPAN_DAYS = 10
+
+
+def span_of(day: date) -> date:
+    """Return the first day of the span that a day is in, as `SPAN` does in SQL."""
+    return day - timedelta(days=(day - date.min).days % SPAN_DAYS)
+
+
+SPAN = f"(day - mod(day - DATE '{date.min}', {SPAN_DAYS}))"
+
+
+class Figures(models.Model):
+    """Some answers of a day, or how many more they have become, added up.
+
+    `cost` is that of the answers that are priced. Of those that are not, `to_price`
+    have used something, so that a price would change their cost.
+    """
+
+    day = models.DateField()
+    provider = models.CharField(max_length=64, default="")
+    model = models.CharField(max_length=128, default="")
+    state = models.CharField(max_length=16, default="")
+    finish_reason = models.CharField(max_length=32, default="")
+    answers = models.BigIntegerField()
+    unpriced = models.BigIntegerField()
+    to_price = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=20, decimal_places=10)
+
+    class Meta:
+        abstract = True
+
+
+class DayTotal(Figures):
     """The answers of one day that have the rest in common.
 
-    Of each day there are rows by provider, model and how the answers ended, rows by
-    user, and one of `kind` DAY, which says that the others are there.
+    Of each day that is added up there are rows by provider, model and how the answers
+    ended, rows by user, and one of `kind` DAY, which says that the others are there.
+    The rows of a SPAN are the sums of those by user, as far as its days are added up;
+    their `day` is its first.
     """
 
     class Kind(models.TextChoices):
         DAY = "day"
         MODEL = "model"
         USER = "user"
+        SPAN = "span"
 
-    day = models.DateField()
     kind = models.CharField(max_length=8, choices=Kind)
-    # Not a reference: who is deleted takes the answers along, and the day is changed.
+    # Not a reference: who is deleted takes the answers along, which changes the sums.
     user_id = models.BigIntegerField(null=True)
-    provider = models.CharField(max_length=64, default="")
-    model = models.CharField(max_length=128, default="")
-    state = models.CharField(max_length=16, default="")
-    finish_reason = models.CharField(max_length=32, default="")
-    answers = models.PositiveBigIntegerField()
-    unpriced = models.PositiveBigIntegerField()
-    input_tokens = models.PositiveBigIntegerField()
-    output_tokens = models.PositiveBigIntegerField()
-    cost = models.DecimalField(max_digits=20, decimal_places=10, null=True)
 
     class Meta:
-        indexes = [
-            models.Index(
+        constraints = [
+            models.UniqueConstraint(
                 fields=["day"], condition=Q(kind="day"), name="day_total_known"
             ),
-            models.Index(fields=["kind", "day"], name="day_total_kind"),
-            models.Index(
-                fields=["user_id", "day"],
+            models.UniqueConstraint(
+                fields=["day", "provider", "model", "state", "finish_reason"],
+                condition=Q(kind="model"),
+                name="day_total_model",
+            ),
+            models.UniqueConstraint(
+                fields=["day", "user_id"],
                 condition=Q(kind="user"),
                 name="day_total_user",
+            ),
+            models.UniqueConstraint(
+                fields=["day", "user_id"],
+                condition=Q(kind="span"),
+                name="day_total_span",
             ),
         ]
 
@@ -53,10 +109,13 @@ class DayTotal(models.Model):
         return f"{self.day} {self.kind}"
 
 
-class DayChange(models.Model):
-    """A day whose answers have changed since; triggers write it."""
+class DayChange(Figures):
+    """What has changed in the sums of a day since; triggers write it.
 
-    day = models.DateField()
+    Those of a day that is not added up mean nothing.
+    """
+
+    user_id = models.BigIntegerField()
 
     def __str__(self) -> str:
-        return str(self.day)
+        return f"{self.day} {self.answers:+}"

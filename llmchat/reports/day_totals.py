@@ -1,46 +1,34 @@
 """Answers added up: by day, provider, model and end, and by the users they were for.
 
-PostgreSQL keeps the totals of whole days: those before yesterday, whose answers have
-ended. What is missing, or has changed since, is added up when it is first asked for.
-The days from then on, and on SQLite all of them, are read from the answers themselves.
-Either way the figures are those of the answers that are stored now.
+PostgreSQL keeps the totals of days (`models/day_totals.py`), and what has changed since
+in notes; what is read is both. A day that is not added up yet, and on SQLite all of
+them, is read from the answers themselves. Either way the figures are those of the
+answers that are stored now, and nobody adds up days while somebody waits for a page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db import OperationalError, connection, transaction
+from django.db import connection
 
-from llmchat.models import DayChange, DayTotal
+from llmchat.models import DayTotal
+from llmchat.models.day_totals import ADDED_UP, COUNTED, FIGURES, SPAN_DAYS, span_of
 
-# Today's and yesterday's answers may still be written.
-_OPEN = timedelta(days=1)
-# So many days are added up in one transaction: a time-out undoes little.
-_AT_ONCE = 10
 _ONE_DAY = timedelta(days=1)
+_EXACT = Decimal("1e-10")
+_SUMMED = (
+    "sum(answers), sum(unpriced), sum(input_tokens), sum(output_tokens), sum(cost)"
+)
 _KINDS = {
     DayTotal.Kind.MODEL: "provider, model, state, finish_reason",
     DayTotal.Kind.USER: "user_id",
 }
-_ANSWERS = (
-    "role = 'assistant' AND provider <> '' AND state <> 'streaming'"
-    " AND created_at >= %s AND created_at < %s"
-)
-_COUNTED = (
-    "count(*) AS answers,"
-    " sum(CASE WHEN cost IS NULL THEN 1 ELSE 0 END) AS unpriced,"
-    " coalesce(sum(input_tokens), 0) AS input_tokens,"
-    " coalesce(sum(output_tokens), 0) AS output_tokens, sum(cost) AS cost"
-)
-_FIGURES = "answers, unpriced, input_tokens, output_tokens, cost"
-_SUMMED = (
-    "sum(answers), sum(unpriced), sum(input_tokens), sum(output_tokens), sum(cost)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +61,8 @@ def by_model(first: date, last: date) -> list[Group]:
     source, parameters = _source(kind, first, last)
     columns = f"day, {_KINDS[kind]}"
     rows = _read(
-        f"SELECT {columns}, {_SUMMED} FROM ({source}) counted GROUP BY {columns}",
+        f"SELECT {columns}, {_SUMMED} FROM ({source}) counted GROUP BY {columns}"
+        " HAVING sum(answers) > 0",
         parameters,
     )
     return [
@@ -85,117 +74,110 @@ def by_model(first: date, last: date) -> list[Group]:
 def top_users(first: date, last: date, count: int) -> list[tuple[int, Sums]]:
     """Return the users whose answers of these days have cost most, the first first."""
     source, parameters = _source(DayTotal.Kind.USER, first, last)
-    # The rest is added up of those few alone.
-    dearest = [
-        row[0]
-        for row in _read(
-            f"SELECT user_id FROM ({source}) counted GROUP BY user_id ORDER BY"
-            " coalesce(sum(cost), 0) DESC, sum(output_tokens) DESC, user_id LIMIT %s",
-            [*parameters, count],
-        )
-    ]
-    if not dearest:
-        return []
     rows = _read(
-        f"SELECT user_id, {_SUMMED} FROM ({source}) counted"
-        f" WHERE user_id IN ({', '.join(['%s'] * len(dearest))}) GROUP BY user_id",
-        [*parameters, *dearest],
+        f"SELECT user_id, {_SUMMED} FROM ({source}) counted GROUP BY user_id"
+        " HAVING sum(answers) > 0 ORDER BY sum(cost) DESC,"
+        " sum(output_tokens) DESC, user_id LIMIT %s",
+        [*parameters, count],
     )
-    sums = {row[0]: _sums(row[1:]) for row in rows}
-    return [(ident, sums[ident]) for ident in dearest if ident in sums]
+    return [(ident, _sums(figures)) for ident, *figures in rows]
 
 
-def _source(kind: DayTotal.Kind, first: date, last: date) -> tuple[str, list[Any]]:
-    """Return a query for the totals of each of these days, and its parameters."""
-    names = _KINDS[kind]
-    kept_until = _kept_until(first, last)
-    answers = (
-        f"SELECT {_date()} AS day, {names}, {_COUNTED} FROM llmchat_message"
-        f" WHERE {_ANSWERS} GROUP BY {_date()}, {names}"
-    )
-    parameters = [_begin(kept_until), _begin(last + _ONE_DAY)]
-    if kept_until <= first:
-        return answers, parameters
-    kept = (
-        f"SELECT day, {names}, {_FIGURES} FROM llmchat_daytotal"
-        " WHERE kind = %s AND day >= %s AND day < %s"
-    )
-    return (
-        f"{kept} UNION ALL {answers}",
-        [str(kind), first, kept_until, *parameters],
-    )
+def to_price(first: date, last: date, count: int) -> list[tuple[str, str, int]]:
+    """Return provider, model and number of the answers to be priced, the most first.
 
-
-# --- The days that are kept ------------------------------------------------------
-
-
-def _kept_until(first: date, last: date) -> date:
-    """Return the first day whose total is not kept, after adding up what is missing."""
-    if connection.vendor != "postgresql":
-        return first
-    end = min(last + _ONE_DAY, datetime.now(UTC).date() - _OPEN)
-    missing = _missing(first, end)
-    for at in range(0, len(missing), _AT_ONCE):
-        if not _add_up(missing[at : at + _AT_ONCE]):
-            return missing[at]
-    return max(first, end)
-
-
-def _missing(first: date, end: date) -> list[date]:
-    """Return the days before `end` that are not added up, or have changed since."""
-    rows = DayTotal.objects.filter(kind=DayTotal.Kind.DAY, day__gte=first, day__lt=end)
-    known = set(rows.values_list("day", flat=True))
-    changes = DayChange.objects.filter(day__gte=first, day__lt=end)
-    known -= set(changes.values_list("day", flat=True))
-    days = (first + timedelta(days=ago) for ago in range((end - first).days))
-    return [day for day in days if day not in known]
-
-
-def _add_up(days: Sequence[date]) -> bool:
-    """Keep the totals of some days; return False while somebody changes old ones.
-
-    Whoever changes one waits until they are kept, and notes the day behind it.
+    Answers that have used nothing, or of which that is not known because their process
+    died, have no known cost either, but no price would change that.
     """
-    try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(
-                "LOCK TABLE llmchat_daychange IN SHARE ROW EXCLUSIVE MODE NOWAIT"
+    source, parameters = _source(DayTotal.Kind.MODEL, first, last)
+    rows = _read(
+        f"SELECT provider, model, sum(to_price) FROM ({source}) counted"
+        " GROUP BY provider, model HAVING sum(to_price) > 0"
+        " ORDER BY sum(to_price) DESC, provider, model LIMIT %s",
+        [*parameters, count],
+    )
+    return [(provider, model, int(answers)) for provider, model, answers in rows]
+
+
+def by_end(
+    first: date, last: date, filters: Mapping[str, str]
+) -> list[tuple[str, str, int, int]] | None:
+    """Return state, finish reason, number, and how many are not priced.
+
+    `filters` are for `provider` and `model`. None where not all days are added up.
+    """
+    known = _known(first, last)
+    if len(known) <= (last - first).days:
+        return None
+    source, parameters = _source(DayTotal.Kind.MODEL, first, last, known)
+    where = " AND ".join(["TRUE", *(f"{name} = %s" for name in filters)])
+    return _read(
+        "SELECT state, finish_reason, sum(answers)::bigint, sum(unpriced)::bigint"
+        f" FROM ({source}) counted WHERE {where} GROUP BY state, finish_reason",
+        [*parameters, *filters.values()],
+    )
+
+
+def _source(
+    kind: DayTotal.Kind, first: date, last: date, known: list[date] | None = None
+) -> tuple[str, list[Any]]:
+    """Return a query for the totals of these days, and its parameters."""
+    names = _KINDS[kind]
+    known = _known(first, last) if known is None else known
+    parts: list[str] = []
+    parameters: list[Any] = []
+    # What is noted of a day belongs to the total that is there at that moment.
+    for kept, days in (*_kept(kind, known), ("", known)):
+        if days:
+            table = "llmchat_daytotal" if kept else "llmchat_daychange"
+            parts.append(
+                f"SELECT day, {names}, {FIGURES} FROM {table} WHERE day = ANY(%s)"
+                + (f" AND kind = '{kept}'" if kept else "")
             )
-            DayChange.objects.filter(day__in=days).delete()
-            DayTotal.objects.filter(day__in=days).delete()
-            span = [_begin(days[0]), _begin(days[-1] + _ONE_DAY)]
-            for kind, names in _KINDS.items():
-                cursor.execute(
-                    f"INSERT INTO llmchat_daytotal (kind, day, {_others(names)}"
-                    f" {names}, {_FIGURES}) SELECT %s, {_date()},"
-                    f" {_blanks(names)} {names}, {_COUNTED} FROM llmchat_message"
-                    f" WHERE {_ANSWERS} AND {_date()} = ANY(%s)"
-                    f" GROUP BY {_date()}, {names}",
-                    [str(kind), *span, list(days)],
-                )
-            DayTotal.objects.bulk_create(_markers(days))
-    except OperationalError as exc:
-        if getattr(exc.__cause__, "sqlstate", None) != "55P03":  # locked
-            raise
-        return False
-    return True
+            parameters.append(days)
+    for since, until in _gaps(first, last, known):
+        parts.append(
+            f"SELECT {_date()} AS day, {names}, {ADDED_UP} FROM llmchat_message"
+            f" WHERE {COUNTED} AND created_at >= %s AND created_at < %s"
+            f" GROUP BY {_date()}, {names}"
+        )
+        parameters += [_begin(since), _begin(until)]
+    return " UNION ALL ".join(parts), parameters
 
 
-_TEXTS = ("provider", "model", "state", "finish_reason")
+def _known(first: date, last: date) -> list[date]:
+    """Return those of the days that are added up."""
+    if connection.vendor != "postgresql":
+        return []
+    days = DayTotal.objects.filter(
+        kind=DayTotal.Kind.DAY, day__gte=first, day__lte=last
+    )
+    return list(days.order_by("day").values_list("day", flat=True))
 
 
-def _others(names: str) -> str:
-    return "" if names != "user_id" else ", ".join(_TEXTS) + ","
+def _kept(
+    kind: DayTotal.Kind, known: Sequence[date]
+) -> Iterator[tuple[DayTotal.Kind, list[date]]]:
+    """Yield the totals to read, by kind: those of spans where all days are wanted."""
+    in_span = Counter(map(span_of, known))
+    whole = [
+        day
+        for day, count in in_span.items()
+        if count == SPAN_DAYS and kind == DayTotal.Kind.USER
+    ]
+    yield DayTotal.Kind.SPAN, whole
+    yield kind, [day for day in known if span_of(day) not in whole]
 
 
-def _blanks(names: str) -> str:
-    return "" if names != "user_id" else ", ".join("''" for _ in _TEXTS) + ","
-
-
-def _markers(days: Sequence[date]) -> list[DayTotal]:
-    kind = DayTotal.Kind.DAY
-    nothing = {"answers": 0, "unpriced": 0, "input_tokens": 0, "output_tokens": 0}
-    return [DayTotal(kind=kind, day=day, **nothing) for day in days]
+def _gaps(
+    first: date, last: date, known: Sequence[date]
+) -> Iterator[tuple[date, date]]:
+    """Yield where the days between those begin and end, which is behind them."""
+    since = first
+    for day in (*known, last + _ONE_DAY):
+        if day > since:
+            yield since, day
+        since = day + _ONE_DAY
 
 
 # --- Values ----------------------------------------------------------------------
@@ -228,5 +210,5 @@ def _sums(row: Sequence[Any]) -> Sums:
     *counts, cost = row
     answers, unpriced, tokens_in, tokens_out = map(int, counts)
     # SQLite adds up floating-point numbers.
-    exact = None if cost is None else Decimal(str(cost)).quantize(Decimal("1e-10"))
+    exact = None if answers == unpriced else Decimal(str(cost)).quantize(_EXACT)
     return Sums(answers, unpriced, tokens_in, tokens_out, exact)

@@ -5,6 +5,8 @@ The dashboard counts them and the lists filter by them, by the same conditions.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from django.db.models import Q, QuerySet, TextChoices
 from django.utils.translation import gettext_lazy as _
 
@@ -46,6 +48,7 @@ LABELS: dict[str, str] = {
 }
 
 
+@lru_cache(maxsize=256)
 def outcome_of(state: str, finish_reason: str = "") -> Outcome:
     """Return the outcome of an answer in this state, with this finish reason."""
     if state == AnswerState.COMPLETE:

@@ -2,19 +2,30 @@
 
 PostgreSQL has a full-text index (migration 0011), whose expressions must match those
 here exactly; other databases scan. Only the latest matches count. The index returns
-all matches before they can be sorted, which is slow for a common word, so the latest
-messages are scanned first and the index is used only if they hold too few matches.
+all matches before they can be sorted, which is slow for a common word. So where the
+planner expects many, the latest messages are scanned first, and the index is used only
+if they hold too few matches.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import accumulate
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import connection
-from django.db.models import BooleanField, ExpressionWrapper, F, Func, Q, QuerySet
+from django.db.models import (
+    BooleanField,
+    ExpressionWrapper,
+    F,
+    Func,
+    IntegerField,
+    Q,
+    QuerySet,
+)
 
 from llmchat.models import Conversation, Message
 
@@ -22,10 +33,14 @@ from llmchat.models import Conversation, Message
 MATCHES = 1000
 # Characters of a search text; SQLite rejects patterns of 50,000 bytes.
 _TEXT = 1000
-# How many messages are scanned first, and how many matches there are enough: a word
-# in more than one of forty messages does not use the index.
-_LATEST = 2000
-_ENOUGH = 50
+# The index is used at once for a text that fewer messages are expected to hold.
+_MANY = 25_000
+# Otherwise so many are scanned first, as long as their texts are no longer together,
+# and so many matches are enough: what fewer hold does not use the index for long.
+_LATEST, _LONG = 2000, 300_000
+_ENOUGH = 20
+# Of a text as much is indexed.
+_INDEXED = 100_000
 _UNINDEXED_CREATED_AT = (F("created_at") + timedelta(0)).desc()
 
 
@@ -109,20 +124,41 @@ def _said_in_postgresql(messages: QuerySet[Message], text: str) -> tuple[_Hits, 
     )
     query = SearchQuery(text, config="simple", search_type="websearch")
     ended = messages.exclude(state=Message.State.STREAMING).annotate(document=document)
-    is_hit = ExpressionWrapper(Q(document=query), output_field=BooleanField())
-    judged = list(ended.values_list("conversation_id", "pk", is_hit)[:_LATEST])
-    latest = [(conversation, pk) for conversation, pk, hit in judged if hit]
-    if len(latest) >= min(MATCHES, _ENOUGH):
-        if len(judged) < _LATEST:
+    found = ended.filter(document=query)
+    if _expected(found) >= _MANY:
+        looked = _looked_through(messages)
+        is_hit = ExpressionWrapper(Q(document=query), output_field=BooleanField())
+        judged = list(ended.values_list("conversation_id", "pk", is_hit)[:looked])
+        latest = [(conversation, pk) for conversation, pk, hit in judged if hit]
+        if len(judged) < looked:
             return latest[:MATCHES], _matches(len(latest))
-        return latest[:MATCHES], (
-            f"Many messages match: only the latest {_LATEST:,} messages were searched."
-        )
-    # With a plain order the planner, which knows nothing of words, would scan all
-    # messages from the latest on.
-    found = ended.filter(document=query).order_by(_UNINDEXED_CREATED_AT)
-    hits = list(found.values_list("conversation_id", "pk")[: MATCHES + 1])
+        if len(latest) >= _ENOUGH:
+            return latest[:MATCHES], (
+                f"Many messages match: only the latest {len(judged):,} messages were"
+                " searched."
+            )
+    # With a plain order the planner would scan all messages from the latest on.
+    rows = found.order_by(_UNINDEXED_CREATED_AT).values_list("conversation_id", "pk")
+    hits = list(rows[: MATCHES + 1])
     return hits[:MATCHES], _matches(len(hits))
+
+
+def _expected(found: QuerySet[Message]) -> int:
+    """Return how many rows the planner expects, which knows the common words."""
+    (plan,) = json.loads(found.order_by().explain(format="json"))
+    return int(plan["Plan"]["Plan Rows"])
+
+
+def _looked_through(messages: QuerySet[Message]) -> int:
+    """Return how many of the latest messages are scanned: fewer, the longer they are.
+
+    The database knows the length of a text without reading it.
+    """
+    size = Func(F("content"), function="octet_length", output_field=IntegerField())
+    sizes = list(messages.values_list(size, flat=True)[:_LATEST])
+    total = accumulate(min(size, _INDEXED) for size in sizes)
+    count = sum(1 for so_far in total if so_far <= _LONG)
+    return _LATEST if count == len(sizes) else max(1, count)
 
 
 def _matches(count: int) -> str:

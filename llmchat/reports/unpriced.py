@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from django.core.cache import cache
-from django.db.models import Count, F, Q
+from django.db.models import F, Q
 from django.urls import reverse
-from django.utils import timezone
 
-from llmchat.models import Budget, Message, Price, Provider, ProviderModel
+from llmchat.models import Budget, Price, Provider, ProviderModel
 from llmchat.models.budgets import today
+from llmchat.reports import day_totals
 
 _KEPT_S = 60
 _CACHE_KEY = "llmchat:unpriced:2"
@@ -68,7 +68,8 @@ def _priced() -> set[int]:
 
 
 def _notices() -> Iterator[tuple[str, str]]:
-    counts = _counts()
+    day = today()
+    counts = day_totals.to_price(day.replace(day=1), day, _MODELS)
     providers = {row.name: row for row in Provider.objects.all()} if counts else {}
     for provider, model, count in counts:
         answers = "1 answer" if count == 1 else f"{count:,} answers"
@@ -78,27 +79,6 @@ def _notices() -> Iterator[tuple[str, str]]:
             f"{_label(providers, provider)}."
         )
         yield text, _page(providers.get(provider), model)
-
-
-def _counts() -> list[tuple[str, str, int]]:
-    """Return provider, model and number, the most first.
-
-    Answers that have used nothing, or of which that is not known because their process
-    died, have no known cost either, but no price would change that. The index
-    `message_usage` holds all that is read.
-    """
-    now = timezone.now()
-    month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    answers = Message.objects.filter(
-        Q(input_tokens__gt=0) | Q(output_tokens__gt=0),
-        role=Message.Role.ASSISTANT,
-        created_at__gte=month,
-        cost=None,
-    )
-    answers = answers.exclude(provider="").exclude(state=Message.State.STREAMING)
-    rows = answers.order_by().values_list("provider", "model")
-    counted = rows.annotate(answers=Count("*")).order_by("-answers")
-    return [(provider, model, count) for provider, model, count in counted[:_MODELS]]
 
 
 def _label(providers: Mapping[str, Provider], name: str) -> str:

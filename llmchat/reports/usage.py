@@ -7,6 +7,7 @@ minute, so a busy front page does not load the database.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -155,21 +156,17 @@ def _totals(parts: dict[str, list[Group]]) -> tuple[Total, ...]:
 
 def _total(groups: Sequence[Group], name: str = "") -> Total:
     costs = [group.sums.cost for group in groups if group.sums.cost is not None]
-
-    def counted(*outcomes: Outcome) -> int:
-        return sum(
-            group.sums.answers
-            for group in groups
-            if outcome_of(group.state, group.finish_reason) in outcomes
-        )
+    counted: Counter[Outcome] = Counter()
+    for group in groups:
+        counted[outcome_of(group.state, group.finish_reason)] += group.sums.answers
 
     return Total(
         name=name,
         key=name,
         answers=sum(group.sums.answers for group in groups),
-        failures=counted(Outcome.FAILED),
-        interrupted=counted(Outcome.INTERRUPTED),
-        cut_off=counted(Outcome.LENGTH),
+        failures=counted[Outcome.FAILED],
+        interrupted=counted[Outcome.INTERRUPTED],
+        cut_off=counted[Outcome.LENGTH],
         unpriced=sum(group.sums.unpriced for group in groups),
         input_tokens=sum(group.sums.input_tokens for group in groups),
         output_tokens=sum(group.sums.output_tokens for group in groups),

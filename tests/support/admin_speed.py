@@ -1,17 +1,20 @@
 """How long the admin's pages take with very many messages, uncached.
 
 `python -m tests.support.admin_speed [COUNT]` runs a PostgreSQL of its own, fills it (a
-million messages take some minutes) and prints the fastest and the slowest of some
-requests for each page, in milliseconds.
+million messages take some minutes) and prints, in milliseconds, the fastest and the
+slowest of some requests for each page, and what one has cost. With `--kept DIRECTORY`
+the database is left there, and found there the next time.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from tests.postgres import running_postgres
@@ -22,6 +25,7 @@ _TIMES = 5
 def pages() -> Iterator[tuple[str, str]]:
     """Yield the name and the address of each page; the database is filled."""
     from llmchat.admin.conversations import ConversationAdmin
+    from llmchat.admin.messages import MessageAdmin
     from llmchat.models import Conversation, Message
     from tests.support.many import COMMON, RARE
 
@@ -32,11 +36,13 @@ def pages() -> Iterator[tuple[str, str]]:
     answer = Message.objects.filter(conversation=row, role="assistant").first()
     assert answer is not None
     last = Conversation.objects.count() // ConversationAdmin.list_per_page
+    pages_of_messages = Message.objects.count() // MessageAdmin.list_per_page
     today = datetime.now(UTC).date()
     since = f"created_at_from={today - timedelta(days=89)}&created_at_to={today}"
     for days in (1, 7, 30, 90):
         yield f"front page, {days} days", f"/admin/?days={days}"
     yield "conversations", conversations
+    yield "conversations, middle page", f"{conversations}?p={last // 2}"
     yield "conversations, last page", f"{conversations}?p={last}"
     yield "conversations of a user", f"{conversations}?user__id__exact={row.user_id}"
     yield "conversations of a provider", f"{conversations}?provider=claude"
@@ -55,6 +61,8 @@ def pages() -> Iterator[tuple[str, str]]:
     yield "conversation", f"{conversations}{row.pk}/change/"
     yield "message", f"{messages}{answer.pk}/change/"
     yield "messages", messages
+    yield "messages, middle page", f"{messages}?p={pages_of_messages // 2}"
+    yield "messages, last page", f"{messages}?p={pages_of_messages}"
     for outcome in ("ended", "length", "failed", "interrupted", "cancelled"):
         yield f"messages, {outcome}, 90 days", f"{messages}?outcome={outcome}&{since}"
     yield "messages, length", f"{messages}?outcome=length"
@@ -65,43 +73,93 @@ def pages() -> Iterator[tuple[str, str]]:
     yield "streaming now", "/admin/llmchat/runningstream/"
 
 
-def measure() -> Iterator[tuple[str, list[float]]]:
-    """Yield each page and how many milliseconds it took, time after time."""
+@dataclass(slots=True)
+class Taken:
+    """How long a page has taken, time after time, and what it has cost.
+
+    `cpu` is what this process and its connection's have computed for one request; the
+    database may have used others besides. All is in milliseconds.
+    """
+
+    times: list[float]
+    cpu: float
+    queries: int
+
+
+def measure() -> Iterator[tuple[str, Taken]]:
+    """Yield what each page takes."""
     from django.core.cache import cache
+    from django.db import connection
     from django.test import Client
+    from django.test.utils import CaptureQueriesContext
 
     from accounts.models import User
 
     boss = User.objects.filter(username="boss").first()
     client = Client(SERVER_NAME="localhost")
     client.force_login(boss or User.objects.create_superuser("boss"))
+    client.get("/admin/llmchat/provider/")  # reads the templates
+    backend = _backend()
     for name, address in pages():
-        taken = []
+        times = []
+        began_cpu = _cpu_ms(backend)
         for _ in range(_TIMES):
             cache.clear()
             began = time.perf_counter()
             response: Any = client.get(address)
             assert response.status_code == 200, (address, response.status_code)
-            taken.append(1000 * (time.perf_counter() - began))
-        yield name, taken
+            times.append(1000 * (time.perf_counter() - began))
+        cpu = (_cpu_ms(backend) - began_cpu) / _TIMES
+        cache.clear()
+        with CaptureQueriesContext(connection) as asked:
+            client.get(address)
+        yield name, Taken(times, cpu, len(asked))
 
 
-def main(count: int) -> None:
-    """Fill a database and measure the pages on it."""
-    with running_postgres() as url:
+def _backend() -> int:
+    """Return the process that serves this one's connection."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+
+def _cpu_ms(backend: int) -> float:
+    fields = Path(f"/proc/{backend}/stat").read_text().rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12])
+    return 1000 * (time.process_time() + ticks / os.sysconf("SC_CLK_TCK"))
+
+
+def main(count: int, kept: Path | None) -> None:
+    """Fill a database, but for one that is filled, and measure the pages on it."""
+    with running_postgres(kept) as url:
         os.environ["LLMCHAT_TEST_DATABASE_URL"] = url
         os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
         import django
         from django.core.management import call_command
 
         django.setup()
+        from llmchat.books import day_totals
+        from llmchat.models import Message
         from tests.support.many import fill
 
         call_command("migrate", verbosity=0)
-        fill(count)
+        if not Message.objects.exists():
+            fill(count)
+        day_totals.keep()
+        print(f"{'':40} fastest slowest    CPU queries")
         for name, taken in measure():
-            print(f"{name:40} {min(taken):6.0f} {max(taken):6.0f}", flush=True)
+            fastest, slowest = min(taken.times), max(taken.times)
+            figures = (
+                f"{fastest:7.0f} {slowest:7.0f} {taken.cpu:6.0f} {taken.queries:7}"
+            )
+            print(f"{name:40} {figures}", flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("count", type=int, nargs="?", default=1_000_000)
+    parser.add_argument("--kept", type=Path, metavar="DIRECTORY")
+    given = parser.parse_args()
+    main(given.count, given.kept)

@@ -13,6 +13,7 @@ from typing import Any
 from django.db import connection
 
 from accounts.models import User
+from llmchat.books import day_totals
 
 TURNS = 5
 PER_CONVERSATION = 2 * TURNS
@@ -75,6 +76,7 @@ def fill(messages: int, *, users: int = 2000, days: int = DAYS) -> None:
         cursor.execute(_conversations(conversations, user, age))
         cursor.execute(_messages(conversations, user, age))
         cursor.execute(_TOTALS)
+    day_totals.keep()  # as the server does in the background
     analyze()
 
 

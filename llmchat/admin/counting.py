@@ -1,0 +1,58 @@
+"""How many answers a list has, of those lists that the front page's figures lead to."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from django.http import QueryDict
+from django.utils.dateparse import parse_date
+
+from llmchat.reports import day_totals
+from llmchat.reports.links import ENDED
+from llmchat.reports.outcomes import Outcome, outcome_of
+
+_DAYS = ("created_at_from", "created_at_to")
+_OF_GROUPS = ("provider", "model")
+_UNPRICED = "cost__isnull"
+# What chooses no rows: the page, and the order of the columns.
+_OTHER = ("p", "o")
+_KNOWN = {"outcome", *_DAYS, *_OF_GROUPS, _UNPRICED, *_OTHER}
+_ENDS = {ENDED, *Outcome.values} - {Outcome.STREAMING.value}
+
+
+def known_count(query: QueryDict) -> int | None:
+    """Return how many messages a list has, None where they have to be counted.
+
+    The totals of days tell it of the answers of whole days that have ended, by outcome,
+    provider and model, and of how many are not priced. Other filters they do not know.
+    """
+    wanted = {name: str(value) for name, value in query.items()}
+    is_known = _KNOWN.issuperset(wanted) and all(
+        len(values) == 1 for _, values in query.lists()
+    )
+    outcome = wanted.get("outcome")
+    if not is_known or outcome not in _ENDS or wanted.get(_UNPRICED, "True") != "True":
+        return None
+    first, last = (_day(wanted.get(name, "")) for name in _DAYS)
+    if not first or not last or last < first:
+        return None
+    filters = {name: wanted[name] for name in _OF_GROUPS if name in wanted}
+    if not filters.get("provider"):  # that of all of them
+        filters.pop("provider", None)
+    if any("\0" in value for value in filters.values()):
+        return None
+    ends = day_totals.by_end(first, last, filters)
+    if ends is None:
+        return None
+    return sum(
+        unpriced if _UNPRICED in wanted else answers
+        for state, reason, answers, unpriced in ends
+        if outcome in (ENDED, outcome_of(state, reason).value)
+    )
+
+
+def _day(text: str) -> date | None:
+    try:
+        return parse_date(text)
+    except ValueError:
+        return None
