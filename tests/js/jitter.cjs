@@ -13,8 +13,8 @@ const [seconds, tokenMs] = process.argv.slice(4, 6).map(Number);
 // when its connection is lost with it.
 const HANGING_MS = 60000;
 const UNHEARD_MS = 8000;
-// A dead worker is found out sooner than that.
-const SLOW_MS = 2500;
+// A dead worker is found out, and its clients are back, sooner than that.
+const SLOW_MS = 4000;
 const until = Date.now() + seconds * 1000;
 const told = {
   whole: 0, broken: 0, cut: 0, doubled: 0, recovered: 0, fresh: 0, disconnects: 0,
@@ -29,7 +29,7 @@ function problem(text) {
 
 // What has happened to a client that had to wait for its next token.
 function slow(ms, trail) {
-  if (told.slow.length < 10) told.slow.push(`${ms}: ${trail.slice(-16).join(' | ')}`);
+  if (told.slow.length < 10) told.slow.push(`${ms}: ${trail.slice(-24).join(' | ')}`);
 }
 
 // What had happened before and after the first token that is not as it should be.
@@ -137,7 +137,11 @@ function begin(token, index) {
     gone ||= Date.now(); // it may be lost again before it has its socket
     note(`disconnect ${reason} ${Date.now() % 100000}`);
   });
+  for (const name of ['reconnect_attempt', 'reconnect_error']) {
+    socket.io.on(name, () => note(`${name} ${Date.now() % 100000}`));
+  }
   socket.io.on('open', () => {
+    note(`open ${socket.io.engine.id.slice(0, 4)} ${Date.now() % 100000}`);
     socket.io.engine.once('upgrade', () => note(`upgrade ${Date.now() % 100000}`));
     socket.io.engine.once('upgradeError', (error) => note(`upgradeError ${error.message} ${Date.now() % 100000}`));
   });
@@ -152,7 +156,7 @@ function begin(token, index) {
     if (name !== 'llm:stream:start' && back) {
       told.caughtUpMs.push(Date.now() - back);
       if (stalled) told.stalledMs.push(Date.now() - stalled);
-      if (Date.now() - back > SLOW_MS) slow(Date.now() - back, trail);
+      if (stalled && Date.now() - stalled > SLOW_MS) slow(Date.now() - stalled, trail);
       back = stalled = 0;
     }
     if (name === 'llm:stream:start') return;
