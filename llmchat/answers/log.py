@@ -48,7 +48,8 @@ class Reader(Protocol):
 class AnswerLog:
     """One answer as its readers see it.
 
-    `ended` is set once the end is stored, and its name may be used again.
+    `ended` is set once the end is stored, and its name may be used again. `joined` is
+    how many readers it has had.
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class AnswerLog:
         "chars",
         "end",
         "ended",
+        "joined",
         "parts",
         "session_id",
         "started",
@@ -73,6 +75,7 @@ class AnswerLog:
         self.cancelled = False
         self.end: End | None = None
         self.ended = asyncio.Event()
+        self.joined = 0
         self._readers: tuple[Reader, ...] = ()
         self._change: asyncio.Future[None] | None = None
 
@@ -162,6 +165,11 @@ class AnswerLog:
     # What everybody else does.
 
     @property
+    def reads(self) -> int:
+        """Return how many readers it has."""
+        return len(self._readers)
+
+    @property
     def is_full(self) -> bool:
         """Return whether it takes no more readers."""
         return len(self._readers) >= MAX_READERS
@@ -169,6 +177,7 @@ class AnswerLog:
     def join(self, reader: Reader) -> None:
         """Add a reader; the first one sets the pace."""
         self._readers += (reader,)
+        self.joined += 1
         self.look_again()
 
     def leave(self, reader: Reader) -> None:

@@ -18,7 +18,14 @@ from llmchat.answers.keeper import Keeper
 from llmchat.answers.log import AnswerLog
 from llmchat.api.listening import listen
 from llmchat.api.socket_reader import emit, log_of
-from llmchat.api.visitors import Visitor, make_room, room_of, visitor_of
+from llmchat.api.visitors import (
+    Awaited,
+    Heard,
+    Visitor,
+    make_room,
+    room_of,
+    visitor_of,
+)
 from llmchat.books.placed import latest_answers
 from llmchat.database import read_database
 from llmchat.errors import ChatError, refusal
@@ -62,26 +69,36 @@ class MovingNamespace(Namespace):
         The answers go on: that worker follows them in a moment.
         """
         visitor = visitor_of(socket)
-        heard = []
+        awaited = visitor.awaited or Awaited()
+        heard = dict(awaited.heard)
+        for stream in awaited.found:
+            Keeper(stream)
         for stream, reader in visitor.running.items():
             assert stream.started is not None
             ident = stream.started.message_id.hex
-            heard.append([ident, stream.session_id, reader.position, reader.is_owner])
+            said = stream.session_id, reader.position, reader.is_owner
+            heard[ident] = (ident, *said)
             Keeper(stream)
             stream.leave(reader)
         visitor.running.clear()
         verified = visitor.verified._asdict()
         verified["scopes"] = sorted(verified["scopes"])
-        return {"verified": verified, "leaving": visitor.leaving, "heard": heard}
+        return {
+            "verified": verified,
+            "leaving": visitor.leaving,
+            "heard": [list(one) for one in heard.values()],
+            "marked": dict(awaited.marked),
+        }
 
     def move_in(self, socket: Socket, state: dict[str, Any]) -> None:
         """Called when a socket has come from another worker."""
         verified = dict(state["verified"])
         verified["scopes"] = frozenset(verified["scopes"])
         socket.data = Visitor(Verified(**verified), leaving=state["leaving"])
-        for ident, session_id, position, is_owner in state["heard"]:
-            work = _hear(socket, UUID(ident), position, session_id, is_owner=is_owner)
-            socket.spawn(work)
+        for ident, *said in state["heard"]:
+            awaited_of(socket).heard[ident] = (ident, *said)
+            socket.spawn(_hear(socket, (ident, *said)), moves=True)
+        self._await_marked(socket, state.get("marked", {}))
         self.keep_watch()
         room = self.sockets_in(room_of(visitor_of(socket).user_id))
         try:
@@ -102,8 +119,20 @@ class MovingNamespace(Namespace):
         """Called when it has its socket back: go on from what is stored."""
         for log, position in marks.items():
             socket.marks.note(log, position)
+        self._await_marked(socket, marks)
+
+    def _await_marked(self, socket: Socket, marks: Mapping[str, int]) -> None:
         if marks:
-            socket.spawn(_hear_all(socket, marks))
+            awaited_of(socket).marked.update(marks)
+            socket.spawn(_hear_all(socket, marks), moves=True)
+
+
+def awaited_of(socket: Socket) -> Awaited:
+    """Return what a socket is to hear: it takes that along wherever it moves."""
+    visitor = visitor_of(socket)
+    if visitor.awaited is None:
+        visitor.awaited = Awaited()
+    return visitor.awaited
 
 
 async def _send_away(socket: Socket) -> None:
@@ -119,12 +148,19 @@ async def _hear_all(socket: Socket, marks: Mapping[str, int]) -> None:
     found = {log_of(message_id): message_id for message_id in latest}
     for log, position in marks.items():
         if log in found:
-            socket.spawn(_hear_rest(socket, found[log], position))
+            work = _hear_rest(socket, log, found[log], position)
+            socket.spawn(work, moves=True)
         else:
-            socket.marks.forget(log)
+            _give_up(socket, log)
 
 
-async def _hear_rest(socket: Socket, message_id: UUID, position: int) -> None:
+def _give_up(socket: Socket, log: str) -> None:
+    """Wait no more for an answer that is not there any more."""
+    awaited_of(socket).marked.pop(log, None)
+    socket.marks.forget(log)
+
+
+async def _hear_rest(socket: Socket, log: str, message_id: UUID, position: int) -> None:
     """Hear the rest of an answer, if it only is the end.
 
     The client may have been away for longer than the recovery window. It waits for the
@@ -134,9 +170,10 @@ async def _hear_rest(socket: Socket, message_id: UUID, position: int) -> None:
     try:
         stream = await _insist(lambda: find_answer(user_id, message_id))
     except ChatError:
-        socket.marks.forget(log_of(message_id))
+        _give_up(socket, log)
     else:
         await _listen_from(socket, stream, position, is_owner=True)
+        awaited_of(socket).marked.pop(log, None)
 
 
 async def _insist(ask: Callable[[], Awaitable[T]]) -> T:
@@ -152,32 +189,29 @@ async def _insist(ask: Callable[[], Awaitable[T]]) -> T:
         await asyncio.sleep(AGAIN_S)
 
 
-async def _hear(
-    socket: Socket,
-    message_id: UUID,
-    position: int,
-    session_id: str,
-    *,
-    is_owner: bool,
-) -> None:
+async def _hear(socket: Socket, heard: Heard) -> None:
     """Hear an answer from a character on; its end, where it is not to be had."""
+    ident, session_id, position, is_owner = heard
     user_id = visitor_of(socket).user_id
     try:
-        stream = await find_stream(user_id, message_id=message_id)
+        stream = await find_stream(user_id, message_id=UUID(ident))
     except ChatError as exc:
         emit(socket, Failed(session_id, exc))
     else:
         await _listen_from(socket, stream, position, is_owner=is_owner)
+    awaited_of(socket).heard.pop(ident, None)
 
 
 async def _listen_from(
     socket: Socket, stream: AnswerLog, position: int, *, is_owner: bool
 ) -> None:
-    follower = Follower(stream, stream.chars)
+    follower, found = Follower(stream, stream.chars), awaited_of(socket).found
+    found.append(stream)
     try:
         # The database may know less of it than the client was told.
         while stream.chars < position and await follower.read():
             pass
         listen(socket, stream, is_owner=is_owner, behind=stream.text[position:])
     finally:
+        found.remove(stream)
         await follower.leave()

@@ -26,17 +26,38 @@ _TOKEN_CODES = frozenset({"token_expired", "token_invalid", "scope_missing"})
 _RETRY_S = 5
 
 
+# An answer: its id, what its client calls it, how far the client has it, and whether it
+# began it.
+Heard = tuple[str, str, int, bool]
+
+
+@dataclass(slots=True)
+class Awaited:
+    """The answers that a socket is to hear, but does not yet.
+
+    `heard` are those that it heard on another worker, by their ids; `marked` are those
+    of a worker that is gone, by their marks. `found` are those of which the text so far
+    is awaited.
+    """
+
+    heard: dict[str, Heard] = field(default_factory=dict)
+    marked: dict[str, int] = field(default_factory=dict)
+    found: list[AnswerLog] = field(default_factory=list)
+
+
 @dataclass(slots=True)
 class Visitor:
     """What is known of a socket's client: its `data`.
 
     `verified` is what its token or API key says. `running` are the streams that it
-    hears, `leaving` says that the connection is to be closed behind them.
+    hears, `leaving` says that the connection is to be closed behind them. `awaited` are
+    those that it is to hear as soon as they are found; most have none.
     """
 
     verified: Verified
     running: dict[AnswerLog, SocketReader] = field(default_factory=dict)
     leaving: bool = False
+    awaited: Awaited | None = None
     next_refusal_at: float = 0.0
 
     @property

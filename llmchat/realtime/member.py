@@ -40,6 +40,9 @@ class Keeper(Protocol):
     def move(self, member: Member, worker: str) -> None:
         """Let go of a member that another worker has now."""
 
+    def dismiss(self, member: Member) -> None:
+        """End a member of which the application hears nothing more."""
+
 
 class Ids(NamedTuple):
     """What a client knows its socket by: `pid` is the secret by which it may return."""
@@ -179,6 +182,17 @@ class Member:
         }
         self._members.move(self, worker)
         return state
+
+    def let_go(self, worker: str) -> bool | None:
+        """End it for nothing, since that worker has its socket anew.
+
+        What it hears goes on, to be heard there. None: something is at work on it.
+        """
+        if not (self.is_absent and self.is_at_rest):
+            return None
+        self.namespace.move_out(self.socket, worker)
+        self._members.dismiss(self)
+        return True
 
     def take_over(self, state: dict[str, Any]) -> None:
         """Go on where the member of another worker has stopped."""

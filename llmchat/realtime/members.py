@@ -17,6 +17,8 @@ from .offsets import read_offset
 from .outlet import Line
 from .pids import Pids, make_id
 from .request import Handshake
+from .rest import at_rest
+from .sockets import Socket
 from .tasks import Tasks
 
 # Of those that went to other workers, the last ones are remembered.
@@ -48,7 +50,9 @@ class Members:
         self.window_s = window_s
         self.pids = pids or Pids()
         self._by_pid: dict[str, Member] = {}
-        self._moved: OrderedDict[str, str] = OrderedDict()
+        # Where they went, and when they had been made anew.
+        self._moved: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._reviving: set[str] = set()
         self._tasks = Tasks()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Whether the worker is about to stop, so that clients come back elsewhere.
@@ -117,16 +121,30 @@ class Members:
         """Let go of a member that another worker has now, and note where it is."""
         self.dismiss(member)
         if member.pid is not None:
-            self._note_moved(member.pid, worker)
+            self.note_moved(member.pid, worker, member.made_at)
 
-    def _note_moved(self, pid: str, worker: str) -> None:
-        self._moved[pid] = worker
+    def note_moved(self, pid: str, worker: str, made_at: float) -> None:
+        """Note which worker has a socket that was made anew at that time."""
+        self._moved[pid] = worker, made_at
         while len(self._moved) > MAX_MOVED:
             self._moved.popitem(last=False)
 
     def moved_to(self, pid: str) -> str | None:
         """Return the worker that a member has moved to; None: it has not."""
-        return self._moved.get(pid)
+        moved = None if pid in self._by_pid else self._moved.get(pid)
+        return None if moved is None else moved[0]
+
+    def is_behind(self, auth: dict[str, Any]) -> bool:
+        """Return whether a client has had its socket elsewhere since it was here.
+
+        It has been sent more there than what is left here knows of.
+        """
+        pid, offset = auth.get("pid"), auth.get("offset")
+        member = self._by_pid.get(pid) if isinstance(pid, str) else None
+        if member is None or not isinstance(offset, str):
+            return False
+        seen, replay = read_offset(offset), member.outlet.replay
+        return seen is not None and replay is not None and seen.number > replay.last
 
     async def claim(self, namespace: Namespace, auth: dict[str, Any]) -> Member | None:
         """Return the member that a returning client may take up again.
@@ -174,22 +192,19 @@ class Members:
         member = Member(self, namespace, auth, handshake, line, ids)
         if seen is None or member.outlet.replay is None:
             return None
-        if namespace.has(claimed.socket_id):
-            # It is here already, or another connection is about to have it.
+        if str(pid) in self._reviving:
+            # Another connection is about to have it.
             return None
-        namespace.register(member.socket)
+        self._reviving.add(str(pid))
         try:
-            is_known = await namespace.on_revive(member.socket)
-        except BaseException:
-            self.dismiss(member)
-            raise
-        identity = namespace.identity(member.socket) if is_known else ""
-        if not is_known or not self.pids.is_for(str(pid), namespace.name, identity):
-            self.dismiss(member)
-            return None
+            if not await self._is_of(member, str(pid)):
+                return None
+        finally:
+            self._reviving.discard(str(pid))
         member.outlet.replay.begin_at(seen.number)
         # Its client takes it for the same by the same `pid`.
         member.pid = str(pid)
+        self._drop_other(member.pid, self.pids.address)
         self._moved.pop(member.pid, None)
         self._by_pid[member.pid] = member
         namespace.revived(member.socket, seen.marks)
@@ -197,23 +212,52 @@ class Members:
         self.announce(member.pid, member.made_at)
         return member
 
+    async def _is_of(self, member: Member, pid: str) -> bool:
+        """Return whether a socket that is made anew is its client's, and is in."""
+        namespace, is_let_in = member.namespace, False
+        before = namespace.find(member.socket.id)
+        namespace.register(member.socket)
+        try:
+            if await namespace.on_revive(member.socket):
+                identity = namespace.identity(member.socket)
+                is_let_in = self.pids.is_for(pid, namespace.name, identity)
+        finally:
+            if not is_let_in:
+                self._turn_away(member, before)
+        return is_let_in
+
+    def _turn_away(self, member: Member, before: Socket | None) -> None:
+        """End a member that is not its client's; who was there in its place stays."""
+        self.dismiss(member)
+        if before is not None and (before.connected or before.is_absent):
+            member.namespace.register(before)
+
+    def _drop_other(self, pid: str, worker: str) -> None:
+        """Let nobody find what is left here of a socket: `worker` has made it anew."""
+        member = self._by_pid.pop(pid, None)
+        if member is not None:
+            if member.outlet.line is not None:
+                member.outlet.line.close()
+            # One that is at work for long is forgotten when its time is over.
+            self.begin(at_rest(lambda: member.let_go(worker)))
+
     def revived_at(self, pid: str, worker: str, made_at: float) -> Member | None:
         """Note that a socket was made anew in another worker.
 
-        Returns the member of it that is left here, to be handed over for nothing: its
-        client has been elsewhere, and must not find it again. Where two workers have
-        made it anew at once, both find by this that the later one has it.
+        Returns the member of it that was left here: its client has been elsewhere, and
+        must not find it again. Where two workers have made it anew at once, both find
+        by this that the later one has it.
         """
         member = self._by_pid.get(pid)
         if member is not None:
             # At the same time it is the same one, which has moved here since.
             if member.made_at >= made_at:
                 return None
-            if member.outlet.line is not None:
-                member.outlet.line.close()
-            self._by_pid.pop(pid, None)
-        # The `pid` says another worker, which is gone.
-        self._note_moved(pid, worker)
+            self._drop_other(pid, worker)
+        # The `pid` says another worker, which is gone. What is told late, of a socket
+        # that has moved on by way of this worker, says nothing.
+        if member is not None or made_at > self._moved.get(pid, ("", 0.0))[1]:
+            self.note_moved(pid, worker, made_at)
         return member
 
     def dismiss(self, member: Member) -> None:

@@ -260,9 +260,9 @@ class Namespace:
         self._sockets[socket.id] = socket
         self.enter(socket, socket.id)
 
-    def has(self, socket_id: str) -> bool:
-        """Return whether a socket of this id is here, or may join."""
-        return socket_id in self._sockets
+    def find(self, socket_id: str) -> Socket | None:
+        """Return the socket of this id that is here, or may join."""
+        return self._sockets.get(socket_id)
 
     def forget(self, socket: Socket) -> None:
         """Forget a socket, and take it out of its rooms."""

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from .cors import Headers, HttpOptions, compress, cors_headers
-from .engineio.errors import RequestError
+from .engineio.errors import Refusal, RequestError
 
 TEXT = b"text/plain; charset=UTF-8"
 # Some browsers offer plain text that comes from a POST as a download.
 HTML = b"text/html"
 JSON = b"application/json"
+# Whoever comes to a server that is about to stop tries again so soon, and by another
+# connection: that may bring it to another server.
+_ELSEWHERE = ((b"retry-after", b"5"), (b"connection", b"close"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,8 @@ def error_response(error: RequestError) -> Response:
     """Return the answer to a request that is refused."""
     content = {"code": error.code, "message": error.message}
     body = json.dumps(content, separators=(",", ":")).encode()
-    return Response(error.status, body, JSON)
+    headers = _ELSEWHERE if error.refusal is Refusal.SHUTTING_DOWN else ()
+    return Response(error.status, body, JSON, headers)
 
 
 def http_messages(
@@ -69,6 +73,7 @@ def denial_messages(
         *_content_type(response),
         *http.extra_headers,
         *cors_headers(request_headers.get("origin"), http),
+        *response.headers,
     ]
     return [
         {

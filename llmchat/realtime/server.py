@@ -122,7 +122,7 @@ class Server:
             _let_pass(await self._allow_request(request))
         check_version(request.handshake.query)
         if self._stopping:
-            raise RequestError(Refusal.FORBIDDEN, "Server shutting down")
+            raise RequestError(Refusal.SHUTTING_DOWN)
         session = Session(
             self._sids.make(),
             request.handshake.query["transport"],

@@ -208,9 +208,15 @@ class Socket:
         if self._outlet.line is not None:
             self._outlet.line.close()
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run work that belongs to this socket; cancelled when it is forgotten."""
-        task = self._tasks.run(work)
+    def spawn(
+        self, work: Coroutine[Any, Any, Any], *, moves: bool = False
+    ) -> asyncio.Task[Any]:
+        """Run work that belongs to this socket; cancelled when it is forgotten.
+
+        The socket moves to another worker when its work is done. What `moves` is not
+        waited for, but cancelled: `move_out` says what is left of it to do.
+        """
+        task = self._tasks.run(work, is_loose=moves)
         task.add_done_callback(self._log_failure)
         return task
 

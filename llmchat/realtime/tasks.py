@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 
 class Tasks:
-    """Holds tasks until they have ended, since the event loop does not."""
+    """Holds tasks until they have ended, since the event loop does not.
 
-    __slots__ = ("_cancelled", "_tasks")
+    It is true while there are any that must end by themselves.
+    """
+
+    __slots__ = ("_cancelled", "_loose", "_tasks")
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] | None = None  # most owners are idle
         self._cancelled = False
+        self._loose = 0
 
     def __bool__(self) -> bool:
-        return bool(self._tasks)
+        return len(self._tasks or ()) > self._loose
 
-    def run(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run work as a task; cancelled at once behind `cancel`."""
+    def run(
+        self, work: Coroutine[Any, Any, Any], *, is_loose: bool = False
+    ) -> asyncio.Task[Any]:
+        """Run work as a task; cancelled at once behind `cancel`.
+
+        What `is_loose` may be cancelled at any time: nobody waits for its end.
+        """
         task = asyncio.get_running_loop().create_task(work)
         if self._tasks is None:
             self._tasks = set()
         self._tasks.add(task)
-        task.add_done_callback(self._on_done)
+        self._loose += is_loose
+        task.add_done_callback(partial(self._on_done, is_loose))
         if self._cancelled:
             task.cancel()
         return task
@@ -36,7 +47,8 @@ class Tasks:
         for task in self._tasks or ():
             task.cancel()
 
-    def _on_done(self, task: asyncio.Task[Any]) -> None:
+    def _on_done(self, was_loose: bool, task: asyncio.Task[Any]) -> None:
+        self._loose -= was_loose
         if self._tasks is not None:
             self._tasks.discard(task)
             self._tasks = self._tasks or None

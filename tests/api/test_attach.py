@@ -60,7 +60,7 @@ class Client:
             await self.may_go_on.wait()
         await asyncio.sleep(0)
 
-    def spawn(self, work: Any) -> asyncio.Task[Any]:
+    def spawn(self, work: Any, *, moves: bool = False) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         return task

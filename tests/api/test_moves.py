@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import timedelta
 
 import pytest
@@ -12,10 +13,13 @@ from llmchat.answers import runtime
 from llmchat.api import moves
 from llmchat.api.namespace import ChatNamespace
 from llmchat.api.socket_reader import log_of
+from llmchat.api.visitors import Awaited
 from llmchat.database import in_database
-from llmchat.models import Message
+from llmchat.models import Message, Worker
 from tests.api.test_attach import Client, has_ended
-from tests.support.chat_fixtures import broken_database, events_of
+from tests.support.chat_fixtures import broken_database, events_of, until
+
+WINDOW = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -72,3 +76,59 @@ async def test_a_client_hears_the_end_once_the_database_is_back(
         await asyncio.sleep(0.5)
     await has_ended(client)
     assert (client.tokens, len(client.ends)) == ([], 1)
+
+
+@pytest.fixture
+async def unended(answer) -> Message:
+    """The same while it is written on another machine, which may have died."""
+    rows = Message.objects.filter(pk=answer.pk)
+    worker = "another machine/1/0"
+
+    def write_on() -> None:
+        Worker.objects.create(name=worker, lease_until=timezone.now() + WINDOW)
+        rows.update(state="streaming", worker=worker, content="", finished_at=None)
+
+    await in_database(write_on)
+    return answer
+
+
+async def end(answer: Message) -> None:
+    fields = {"state": "complete", "content": "Hello", "finished_at": timezone.now()}
+    rows = Message.objects.filter(pk=answer.pk)
+    await in_database(lambda: rows.update(**fields))
+
+
+async def is_awaited(client: Client) -> None:
+    async def check() -> bool:
+        return client.data.awaited is not None and bool(client.data.awaited.found)
+
+    await until(check)
+
+
+async def moved(client: Client, user) -> Client:
+    """Return the client behind a move, as another worker has it."""
+    state = ChatNamespace().move_out(client, "there")
+    for task in client._tasks:
+        task.cancel()
+    await asyncio.wait(client._tasks)
+    assert client.events == []
+    again = Client(user)
+    ChatNamespace().move_in(again, json.loads(json.dumps(state)))
+    return again
+
+
+async def test_a_socket_moves_while_it_waits_for_its_answer_and_hears_it_there(
+    user, unended
+):
+    client = revived(user, unended, 3)
+    await is_awaited(client)
+    client = await moved(client, user)
+    await is_awaited(client)
+    # From there it takes it along in the same way.
+    client = await moved(client, user)
+    await end(unended)
+    await has_ended(client)
+    assert client.tokens == ["lo"]
+    [(name, told)] = client.ends
+    assert (name, told["fullResponse"]) == ("llm:stream:done", "Hello")
+    assert client.data.awaited == Awaited()

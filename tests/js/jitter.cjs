@@ -13,16 +13,23 @@ const [seconds, tokenMs] = process.argv.slice(4, 6).map(Number);
 // when its connection is lost with it.
 const HANGING_MS = 60000;
 const UNHEARD_MS = 8000;
+// A dead worker is found out, and its clients are back, sooner than that.
+const SLOW_MS = 4000;
 const until = Date.now() + seconds * 1000;
 const told = {
   whole: 0, broken: 0, cut: 0, doubled: 0, recovered: 0, fresh: 0, disconnects: 0,
   unended: 0, interrupted: 0, hanging: 0, unheard: 0, refused: {}, lostMs: [], problems: [],
-  caughtUpMs: [], backMs: [],
+  caughtUpMs: [], backMs: [], stalledMs: [], slow: [],
 };
 let busy = 0;
 
 function problem(text) {
   if (told.problems.length < 20) told.problems.push(text);
+}
+
+// What has happened to a client that had to wait for its next token.
+function slow(ms, trail) {
+  if (told.slow.length < 10) told.slow.push(`${ms}: ${trail.slice(-24).join(' | ')}`);
 }
 
 // What had happened before and after the first token that is not as it should be.
@@ -40,6 +47,7 @@ function begin(token, index) {
   let stream = null;
   let back = 0;
   let gone = 0;
+  let stalled = 0;
   let watch = null;
   let trail = []; // what has happened lately, to be told of a stream that is broken
   busy += 1;
@@ -75,6 +83,7 @@ function begin(token, index) {
       return;
     }
     number += 1;
+    back = stalled = 0;
     stream = { sessionId: `c${index}-${number}`, starts: 0, text: '' };
     heard();
     note(`ask ${socket.connected} ${socket.io.engine.transport.name} ${socket.io.engine.upgrading} ${Date.now() % 100000}`);
@@ -116,31 +125,39 @@ function begin(token, index) {
         setTimeout(ask, 200);
       }
     }
-    back = Date.now();
-    if (gone) told.backMs.push(back - gone);
+    // A question that was lost with the connection is asked again: nothing of it waits.
+    back = stream && stream.starts ? Date.now() : 0;
+    if (gone) told.backMs.push(Date.now() - gone);
+    if (back && !stalled) stalled = gone;
     gone = 0;
     if (number === 0) ask();
   });
   socket.on('disconnect', (reason) => {
     told.disconnects += 1;
-    gone = Date.now();
+    gone ||= Date.now(); // it may be lost again before it has its socket
     note(`disconnect ${reason} ${Date.now() % 100000}`);
   });
+  for (const name of ['reconnect_attempt', 'reconnect_error']) {
+    socket.io.on(name, () => note(`${name} ${Date.now() % 100000}`));
+  }
   socket.io.on('open', () => {
+    note(`open ${socket.io.engine.id.slice(0, 4)} ${Date.now() % 100000}`);
     socket.io.engine.once('upgrade', () => note(`upgrade ${Date.now() % 100000}`));
     socket.io.engine.once('upgradeError', (error) => note(`upgradeError ${error.message} ${Date.now() % 100000}`));
   });
   socket.onAny((name, data, offset) => {
-    note(`${name.slice(11)} ${data.token ?? ''}@${offset}`);
+    note(`${name.slice(11)} ${data.token ?? ''}${data.code ?? ''}@${offset} ${Date.now() % 100000}`);
     if (!stream || data.sessionId !== stream.sessionId) {
       if (name !== 'llm:stream:token') problem(`${name} of ${data.sessionId}, ${JSON.stringify(data).slice(0, 200)}`);
       return;
     }
     if (name === 'llm:stream:start') stream.starts += 1;
     heard();
-    if (name === 'llm:stream:token' && back) {
+    if (name !== 'llm:stream:start' && back) {
       told.caughtUpMs.push(Date.now() - back);
-      back = 0;
+      if (stalled) told.stalledMs.push(Date.now() - stalled);
+      if (stalled && Date.now() - stalled > SLOW_MS) slow(Date.now() - stalled, trail);
+      back = stalled = 0;
     }
     if (name === 'llm:stream:start') return;
     if (name === 'llm:stream:token') stream.text += data.token;
@@ -173,7 +190,7 @@ function shares(values) {
 }
 
 function finish() {
-  for (const name of ['caughtUpMs', 'backMs', 'lostMs']) told[name] = shares(told[name]);
+  for (const name of ['caughtUpMs', 'backMs', 'stalledMs', 'lostMs']) told[name] = shares(told[name]);
   process.stdout.write(JSON.stringify(told) + '\n');
   process.exit(0);
 }

@@ -97,7 +97,7 @@ async def test_two_connections_at_once_revive_one_socket() -> None:
         *(members.revive(namespace, auth, SHAKE, line()) for _ in range(2))
     )
     assert [one is None for one in made] == [False, True]
-    members._moved[pid] = ONE
+    members.note_moved(pid, ONE, 0.0)
     assert made[0] is not None
     members.dismiss(made[0])
     again = await members.revive(namespace, auth, SHAKE, line())
@@ -406,8 +406,8 @@ async def test_two_workers_that_make_a_socket_anew_at_once_keep_one_of_it(
     kept = [list(members._by_pid) for members in three.members]
     assert kept == [[], [three.pid], []]
     assert three.members[0].moved_to(three.pid) == THREE
-    assert not three.namespaces[0].has("s" * 20)
-    assert three.namespaces[1].has("s" * 20)
+    assert three.namespaces[0].find("s" * 20) is None
+    assert three.namespaces[1].find("s" * 20) is not None
 
 
 async def test_a_socket_that_was_made_anew_is_found_where_it_is(three: Three) -> None:
@@ -488,7 +488,7 @@ async def test_what_is_left_of_a_socket_does_not_take_the_new_one_along(
     }
     came = three.members[0].take_over(three.namespaces[0], state, SHAKE, line())
     three.members[0].dismiss(left)
-    assert three.namespaces[0].has("s" * 20)
+    assert three.namespaces[0].find("s" * 20) is came.socket
     assert list(three.members[0]._by_pid) == [three.pid]
     assert three.namespaces[0].sockets_in("blue") == [came.socket]
 

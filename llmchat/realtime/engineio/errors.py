@@ -21,7 +21,8 @@ class PacketError(EngineError):
 class Refusal(Enum):
     """Why a request is refused: the code and the message on the wire, the status.
 
-    Spec: Engine.IO protocol, "Handshake", and the reference server's error table.
+    Spec: Engine.IO protocol, "Handshake", and the reference server's error table. That
+    knows no server which is about to stop: it is one more that opens no session.
     """
 
     UNKNOWN_TRANSPORT = (0, "Transport unknown", 400)
@@ -30,6 +31,7 @@ class Refusal(Enum):
     BAD_REQUEST = (3, "Bad request", 400)
     FORBIDDEN = (4, "Forbidden", 403)
     UNSUPPORTED_PROTOCOL_VERSION = (5, "Unsupported protocol version", 400)
+    SHUTTING_DOWN = (4, "Server shutting down", 503)
 
 
 class RequestError(EngineError):

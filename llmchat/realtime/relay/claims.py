@@ -9,20 +9,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from llmchat.realtime.member import Member
 from llmchat.realtime.members import Members, Nowhere
 from llmchat.realtime.namespaces import Namespace
+from llmchat.realtime.outlet import Standing
+from llmchat.realtime.rest import at_rest
 from llmchat.workers import GoneError, Mailbox, UnreachableError
 from llmchat.workers.address import is_address
 
 from . import names
-from .rest import at_rest
 
 # From one worker that a socket has moved to, to the next.
 MAX_HOPS = 8
+# A handler of it may be at work for so long: the client waits, and has what that emits.
+CLAIM_S = 10.0
 # When a worker ends, many clients come back: all workers are told of them together.
 ANNOUNCE_S = 0.05
 MAX_ANNOUNCED = 500
@@ -52,11 +54,13 @@ class Claims:
             return Nowhere.UNKNOWN
         pid = auth["pid"]
         owner: str | None = self._members.moved_to(pid) or claimed.address
-        for _ in range(MAX_HOPS):
+        asked: set[str] = set()
+        while owner is not None and owner not in asked and len(asked) < MAX_HOPS:
             if owner == self._mailbox.address:
-                owner = self._members.moved_to(pid)
-            if owner is None or not is_address(owner):
+                return self._own(auth)
+            if not is_address(owner):
                 return Nowhere.UNKNOWN
+            asked.add(owner)
             body = [namespace.name, json.dumps(auth)]
             try:
                 reply = await self._mailbox.ask(owner, names.CLAIM, body)
@@ -70,33 +74,47 @@ class Claims:
                 state: dict[str, Any] = reply["state"]
                 return state
             owner = reply["moved"]
-            if owner is None:
-                return Nowhere.GONE
-        return Nowhere.UNKNOWN
+            if owner == self._mailbox.address:
+                owner = self._members.moved_to(pid) or owner
+        # Those who are asked name each other, or nobody: the last one is gone.
+        return Nowhere.GONE
+
+    def _own(self, auth: dict[str, Any]) -> Nowhere:
+        """Say what became of a socket that was here, and is not to be had."""
+        # What is left of it here is older than what its client had elsewhere.
+        return Nowhere.GONE if self._members.is_behind(auth) else Nowhere.UNKNOWN
 
     async def _claim(self, sender: str, body: Any) -> Any:
         """Give a socket away; None where the client may not take it up."""
         name, auth = body[0], json.loads(body[1])
-        namespace = self._namespaces.get(name)
+        namespace, members = self._namespaces.get(name), self._members
         if namespace is None:
             return None
+        if members.is_over:
+            return {"moved": None}
+        if moved := members.moved_to(auth["pid"]):
+            return {"moved": moved}
+        member = await members.claim(namespace, auth)
+        if member is None:
+            return {"moved": None} if members.is_behind(auth) else None
+        reply = None
+        try:
+            # An earlier ask for it, which its client has given up, may get it first.
+            reply = await at_rest(lambda: self._answer(member, sender), CLAIM_S)
+        finally:
+            member.wait_for_client()
+        return reply or None
+
+    def _answer(self, member: Member, sender: str) -> dict[str, Any] | None:
+        """Return where a socket is or goes; None: not yet, {}: it stays."""
         if self._members.is_over:
             return {"moved": None}
-        moved = self._members.moved_to(auth["pid"])
-        if moved is not None:
-            return {"moved": moved}
-        member = await self._members.claim(namespace, auth)
-        if member is None:
-            return None
-        handed = None
-        try:
-            handed = await at_rest(lambda: _hand_over(member, sender))
-        finally:
-            if handed is None:
-                member.wait_for_client()
-        if handed is None and self._members.is_over:
-            return {"moved": None}
-        return handed
+        if member.outlet.standing is Standing.GONE:
+            moved = self._members.moved_to(member.pid or "")
+            return {"moved": moved} if moved else {}
+        if not member.is_absent:
+            return {}  # its client has come back here
+        return {"state": member.hand_over(sender)} if member.is_at_rest else None
 
     def _announce(self, pid: str, made_at: float) -> None:
         if not self._revived:
@@ -113,17 +131,5 @@ class Claims:
         worker, revived = body
         if worker == self._mailbox.address:
             return
-        left = [self._members.revived_at(pid, worker, at) for pid, at in revived]
-        await asyncio.gather(
-            *(
-                at_rest(partial(_hand_over, member, worker))
-                for member in left
-                if member is not None
-            )
-        )
-
-
-def _hand_over(member: Member, worker: str) -> dict[str, Any] | None:
-    # Meanwhile its client may have come back here: then it stays.
-    may_go = member.is_absent and member.is_at_rest
-    return {"state": member.hand_over(worker)} if may_go else None
+        for pid, made_at in revived:
+            self._members.revived_at(pid, worker, made_at)

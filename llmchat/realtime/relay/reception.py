@@ -9,10 +9,10 @@ from weakref import WeakKeyDictionary
 
 from llmchat.realtime.engineio.errors import Refusal, RequestError
 from llmchat.realtime.peer import Peer
+from llmchat.realtime.rest import at_rest
 from llmchat.workers import Mailbox
 
 from . import names
-from .rest import at_rest
 
 # Between two answers with something in them to a client that polls through another
 # worker: what comes meanwhile goes with the next.

@@ -1,4 +1,4 @@
-"""Waiting until nothing is at work on what is to move to another worker."""
+"""Waiting until nothing is at work on what is to go: to another worker, or for good."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ REST_S = GONE_S + 1.0
 _LOOK_AGAIN_S = 0.01
 
 
-async def at_rest(move: Callable[[], T | None]) -> T | None:
+async def at_rest(move: Callable[[], T | None], limit_s: float = REST_S) -> T | None:
     """Return what `move` returns as soon as that is something; None: it takes long."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + REST_S
+    deadline = loop.time() + limit_s
     # Handlers, tasks, requests: none of them knows that somebody waits for it.
     while (moved := move()) is None and loop.time() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(_LOOK_AGAIN_S)

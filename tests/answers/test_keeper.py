@@ -1,0 +1,49 @@
+"""An answer that is kept for a socket which is on its way to another worker."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from llmchat.answers import keeper
+from llmchat.answers.follower import Follower
+from llmchat.answers.keeper import Keeper
+from llmchat.answers.live_stream import LiveStream
+
+KEEP_S = 0.05
+
+
+@pytest.fixture
+def stream(monkeypatch) -> LiveStream:
+    monkeypatch.setattr(keeper, "KEEP_S", KEEP_S)
+    return LiveStream(1, "s-1")
+
+
+async def test_it_is_kept_for_as_long_as_its_client_may_be_away(stream, settings):
+    settings.LLMCHAT = {**settings.LLMCHAT, "recovery_window_s": 5 * KEEP_S}
+    began = asyncio.get_running_loop().time()
+    Keeper(stream)
+    async with asyncio.timeout(5):
+        while not stream.cancelled:  # noqa: ASYNC110
+            await asyncio.sleep(KEEP_S / 10)
+    assert asyncio.get_running_loop().time() - began >= 5 * KEEP_S
+
+
+@pytest.mark.parametrize("stays", [False, True], ids=["left", "reads"])
+async def test_it_is_kept_no_longer_behind_somebody_who_has_come(stream, stays):
+    Keeper(stream)
+    follower = Follower(stream)
+    if not stays:
+        stream.leave(follower)
+    async with asyncio.timeout(5):
+        while stream.reads != stays:  # noqa: ASYNC110
+            await asyncio.sleep(KEEP_S / 10)
+    assert stream.cancelled is not stays
+
+
+async def test_it_is_left_to_those_who_read_it_already(stream):
+    Follower(stream)
+    Keeper(stream)
+    await asyncio.sleep(3 * KEEP_S)
+    assert (stream.reads, stream.cancelled) == (1, False)

@@ -1,0 +1,230 @@
+"""A client whose workers are killed one after another keeps its socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+
+from llmchat.realtime import Namespace
+from llmchat.realtime.engineio.events import CloseReason
+from llmchat.realtime.line import SocketIOLine
+from llmchat.realtime.members import Members
+from llmchat.realtime.pids import Pids
+from llmchat.realtime.relay.claims import Claims
+from llmchat.realtime.rest import REST_S
+from llmchat.realtime.socketio.connection import Limits
+from llmchat.workers import Mailbox, address_of
+from tests.workers.test_mailbox import Lossy, OpenBox, hears_all, layer, open_box
+from tests.workers.test_races import Joining, Slow, soon
+
+__all__ = ["layer", "open_box"]
+FIRST = address_of("first")
+LIMIT_S = 20.0
+
+
+@dataclass
+class Worker:
+    """A worker without a server: sockets come to it by `Client.join`."""
+
+    box: Mailbox
+    claims: Claims
+    members: Members
+    namespace: Slow
+
+    async def kill(self) -> None:
+        """End it without a word, though it has some to tell: nobody is answered."""
+        self.claims._revived.clear()
+        await self.box.close()
+
+
+Start = Callable[[str], Awaitable[Worker]]
+
+
+@pytest.fixture
+async def start(open_box: OpenBox, layer: Lossy) -> AsyncIterator[Start]:
+    started: list[Worker] = []
+
+    async def start_one(name: str) -> Worker:
+        box = await open_box(address_of(name))
+        await hears_all(layer, box)
+        members, namespace = Members(60.0, Pids(box.address, b"x")), Slow()
+        namespace.may = True
+        claims = Claims(box, members, {"/": namespace})
+        started.append(Worker(box, claims, members, namespace))
+        return started[-1]
+
+    yield start_one
+    for worker in started:
+        worker.members.shutdown()
+
+
+class Client:
+    """A client whose first worker is gone; it has the events up to `seen`."""
+
+    def __init__(self, name: str = "s") -> None:
+        self.sid = name.ljust(20, "s")
+        self.pid = Pids(FIRST, b"x").make("/", self.sid, "")
+        self.seen = 7
+        self._line: SocketIOLine | None = None
+        self._peer = Joining()
+        self._at = 0
+
+    async def join(self, worker: Worker) -> bool:
+        """Come to a worker; return whether it has the socket that it had."""
+        return await self.joined(self.come(worker))
+
+    def come(self, worker: Worker) -> Joining:
+        """Ask a worker for the socket, and leave the one before alone."""
+        peer = Joining()
+        namespaces: dict[str, Namespace] = {"/": worker.namespace}
+        peer.line = SocketIOLine(peer, namespaces, worker.members, Limits())  # type: ignore[arg-type]
+        auth = {"pid": self.pid, "offset": str(self.seen)}
+        peer.line.receive(f"0{json.dumps(auth)}")
+        return peer
+
+    async def joined(self, peer: Joining) -> bool:
+        """Wait for the answer; take it for the connection that it has."""
+        async with asyncio.timeout(LIMIT_S):
+            while not peer.sent:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        answer = json.loads(peer.sent[0][1:])
+        self._peer, self._line, self._at = peer, peer.line, 1
+        return bool(answer == {"sid": self.sid, "pid": self.pid})
+
+    def hear(self, worker: Worker, count: int) -> None:
+        """Be sent so many events."""
+        (socket,) = worker.namespace.sockets_in(self.sid)
+        for _ in range(count):
+            socket.emit("said", "something")
+        self.take()
+
+    def take(self) -> None:
+        """Note the offset of the last event that has come."""
+        for packet in self._peer.sent[self._at :]:
+            self.seen = int(json.loads(packet[1:])[-1].partition(".")[0])
+        self._at = len(self._peer.sent)
+
+    def lose(self) -> None:
+        """Lose the connection; its worker hears of it."""
+        if self._line is not None:
+            self._line.closed(CloseReason.TRANSPORT_CLOSE)
+            self._line = None
+
+
+@pytest.mark.parametrize("lived_s", [0.0, 0.03, 0.2])
+async def test_a_socket_survives_a_second_worker_whenever_that_dies(
+    start: Start, lived_s: float
+) -> None:
+    second, third = await start("second"), await start("third")
+    clients = [Client(f"{at}") for at in range(5)]
+    assert all(await asyncio.gather(*(one.join(second) for one in clients)))
+    for client in clients[:3]:
+        client.hear(second, 4)
+    await asyncio.sleep(lived_s)
+    await second.kill()
+    assert all(await asyncio.gather(*(one.join(third) for one in clients)))
+    assert sorted(client.seen for client in clients) == [7, 7, 11, 11, 11]
+
+
+async def test_a_socket_survives_worker_after_worker(start: Start) -> None:
+    client, worker = Client(), await start("0")
+    assert await client.join(worker)
+    for name in ("1", "2", "3"):
+        moved_to = await start(name)
+        client.hear(worker, 2)
+        client.lose()
+        assert await client.join(moved_to)
+        client.hear(moved_to, 2)
+        await moved_to.kill()
+        # It comes to the one that it had left.
+        client.lose()
+        assert await client.join(worker)
+    assert client.seen == 19
+
+
+async def test_what_is_left_of_a_socket_does_not_bar_it(start: Start) -> None:
+    second, third = await start("second"), await start("third")
+    client = Client()
+    assert await client.join(second)
+    client.lose()
+    second.namespace.may = False  # what is left is at work for long
+    elsewhere = client.come(third)  # before it has heard who has the socket
+    third.members._moved.clear()
+    assert await client.joined(elsewhere)
+    await soon(lambda: second.members.moved_to(client.pid) == third.box.address)
+    client.hear(third, 3)
+    await third.kill()
+    assert await client.join(second)
+
+
+@pytest.mark.parametrize("asks", ["it", "another"])
+async def test_a_socket_that_a_client_had_left_is_replaced(
+    start: Start, asks: str
+) -> None:
+    second, third = await start("second"), await start("third")
+    fourth = await start("fourth")
+    client = Client()
+    assert await client.join(second)
+    client.lose()
+    await soon(lambda: fourth.members.moved_to(client.pid) is not None)
+    # The third makes it anew, but dies before it has told anybody.
+    third.members._moved.clear()
+    third.box._silent[second.box.address] = third.box._loop.time()
+    assert await client.join(third)
+    client.hear(third, 3)
+    await third.kill()
+    assert await client.join(second if asks == "it" else fourth)
+
+
+async def test_a_socket_that_is_at_work_for_long_is_waited_for(start: Start) -> None:
+    second, third = await start("second"), await start("third")
+    client = Client()
+    assert await client.join(second)
+    client.lose()
+    await soon(lambda: third.members.moved_to(client.pid) is not None)
+    second.namespace.may = False
+    asyncio.get_running_loop().call_later(
+        REST_S + 1.0, setattr, second.namespace, "may", True
+    )
+    assert await client.join(third)
+    assert second.namespace.find(client.sid) is None
+
+
+async def test_a_client_that_asks_twice_finds_its_socket_by_the_first(
+    start: Start,
+) -> None:
+    workers = [await start(name) for name in ("second", "third", "fourth")]
+    client = Client()
+    assert await client.join(workers[0])
+    client.lose()
+    for worker in workers[1:]:
+        await soon(
+            lambda worker=worker: worker.members.moved_to(client.pid) is not None  # type: ignore[misc]
+        )
+    workers[0].namespace.may = False
+    given_up = client.come(workers[1])
+    await asyncio.sleep(0.2)
+    assert given_up.line is not None
+    given_up.line.closed(CloseReason.TRANSPORT_CLOSE)
+    again = client.come(workers[2])
+    await asyncio.sleep(0.2)
+    workers[0].namespace.may = True
+    assert await client.joined(again)
+
+
+async def test_a_socket_does_not_wait_for_work_that_moves(start: Start) -> None:
+    second, third = await start("second"), await start("third")
+    client = Client()
+    assert await client.join(second)
+    (socket,) = second.namespace.sockets_in(client.sid)
+    work = socket.spawn(asyncio.Event().wait(), moves=True)
+    assert not socket.is_busy
+    client.lose()
+    await soon(lambda: third.members.moved_to(client.pid) is not None)
+    assert await client.join(third)
+    assert work.cancelled()
+    assert second.members.moved_to(client.pid) == third.box.address
