@@ -31,6 +31,9 @@ else:
 # Whoever may change these fields of an account may give it any right.
 _RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
+# When an account was made and last used.
+_NOTED = ("last_login", "date_joined")
+
 # Their pages would show tokens that can be used to log in.
 admin.site.unregister([OutstandingToken, BlacklistedToken])
 admin.site.unregister(Group)
@@ -50,8 +53,8 @@ class UserAdmin(_UserAdmin, _Look):
     def get_readonly_fields(
         self, request: HttpRequest, obj: User | None = None
     ) -> list[str]:
-        """Let only superusers change rights."""
-        return [] if _is_superuser(request) else [*_RIGHTS]
+        """Let only superusers change rights, and nobody what the server has noted."""
+        return [*_NOTED] if _is_superuser(request) else [*_NOTED, *_RIGHTS]
 
     def has_change_permission(
         self, request: HttpRequest, obj: User | None = None

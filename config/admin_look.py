@@ -14,6 +14,10 @@ def _style(request: HttpRequest) -> str:
     return static("llmchat/admin.css")
 
 
+def _script(request: HttpRequest) -> str:
+    return static("llmchat/admin.js")
+
+
 def _page(request: HttpRequest) -> str:
     return reverse("page")
 
@@ -43,6 +47,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _icon}],
     "SITE_URL": _page,
     "STYLES": [_style],
+    "SCRIPTS": [_script],
     "SHOW_HISTORY": True,
     "LOGIN": {"form": "accounts.log_in_form.LogInForm"},
     "DASHBOARD_CALLBACK": "llmchat.reports.dashboard.show",

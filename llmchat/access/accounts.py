@@ -78,11 +78,18 @@ class Account:
         Once a period, whichever way so much came to be spent; again where the amount
         at which it is told was changed.
         """
-        budget, spent = self.budget, self.add(amount, now)
-        row = self.use or budget
-        if not budget.calls_for_notice(spent) or row.told_at == budget.notice_amount:
+        notice = self.notice_at(self.add(amount, now), now)
+        row, at = self.use or self.budget, self.budget.notice_amount
+        if notice is None or row.told_at == at:
             return None
-        row.told_at = budget.notice_amount
+        row.told_at = at
+        return notice
+
+    def notice_at(self, spent: Decimal, now: datetime) -> Notice | None:
+        """Return the notice that so much calls for, None for none."""
+        budget = self.budget
+        if not budget.calls_for_notice(spent):
+            return None
         return Notice(
             period=budget.period,
             unit=budget.unit,

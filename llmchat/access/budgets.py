@@ -26,7 +26,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone
 
-from llmchat.access import uses
+from llmchat.access import members, uses
 from llmchat.access.accounts import Account, Drawing, Notice
 from llmchat.errors import ChatError, refusal
 from llmchat.models import Budget, BudgetUse, Message, Reservation
@@ -43,7 +43,7 @@ _NOUNS = {Budget.Unit.TOKENS: "token", Budget.Unit.DOLLARS: "money"}
 
 
 class Ledger:
-    """The locked budgets of some users and ends, until `write`.
+    """The locked budgets of some users and ends, until they are written.
 
     What is reserved and settled is noted here first, one answer after another.
     """
@@ -59,6 +59,7 @@ class Ledger:
         self._changed: dict[int, Budget] = {}
         self._used: dict[int, BudgetUse] = {}
         self._now = timezone.now()
+        self._due: list[members.Due] = []
         self.notices: dict[UUID, Notice] = {}
 
     def lock(
@@ -178,7 +179,12 @@ class Ledger:
             else:
                 self._used[use.pk] = use
             amount = _amount(budget, usage, cost)
-            if notice := Account(budget, use).add_and_tell(amount, self._now):
+            account = Account(budget, use)
+            if budget.shared_by == "group":
+                spent = account.add(amount, self._now)
+                if notice := account.notice_at(spent, self._now):
+                    self._due.append(members.Due(begun, budget, notice))
+            elif notice := account.add_and_tell(amount, self._now):
                 self._note(begun.message_id, notice)
         self._settled[begun.message_id] = None
 
@@ -192,6 +198,8 @@ class Ledger:
         """Store what was settled."""
         for row in (*self._changed.values(), *self._used.values()):
             row.save(update_fields=["spent", "period_start", "told_at"])
+        for due in members.tell(self._due, self._now) if self._due else ():
+            self._note(due.drawing.message_id, due.notice)
         if self._settled:
             release(self._settled)
 

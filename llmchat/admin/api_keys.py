@@ -24,7 +24,7 @@ from llmchat.admin.look import ModelAdmin, action, display
 
 _ISSUED = "_issued_key"
 _ENTERED = ("user", "name", "scopes", "messages_per_minute", "expires_at")
-_SHOWN = ("prefix", "shown_state", "created_at", "last_used_at", "revoked_at")
+_SHOWN = ("prefix", "state", "created_at", "last_used_at", "revoked_at")
 
 
 class ApiKeyForm(ChangesForm):
@@ -122,6 +122,11 @@ class ApiKeyAdmin(ModelAdmin, SavesChanges):
     def shown_state(self, key: ApiKey) -> tuple[str, str]:
         """Show whether it can be used."""
         return key.state.value, str(key.state.label)
+
+    @admin.display(description=_("state"))
+    def state(self, key: ApiKey) -> str:
+        """Show the same on the key's own page, which knows no colours."""
+        return str(key.state.label)
 
     def save_model(
         self, request: HttpRequest, obj: Any, form: Any, change: bool

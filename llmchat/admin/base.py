@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -40,7 +41,17 @@ class ReadOnly(_Options):
         return False
 
 
-class ChangesForm(_Form):
+class PlainForm(_Form):
+    """Show decimal numbers without the zeros that the database adds."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, value in self.initial.items():
+            if isinstance(value, Decimal):
+                self.initial[name] = Decimal(f"{value.normalize():f}")
+
+
+class ChangesForm(PlainForm):
     """Save only the changed fields, because other processes may write the rest."""
 
     def written_fields(self) -> list[str]:

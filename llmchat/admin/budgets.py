@@ -39,8 +39,11 @@ class BudgetForm(ChangesForm):
         return self.instance.notice_percent if percent is None else percent
 
     def save(self, commit: bool = True) -> Any:
-        """Save the row; what is spent of another unit or period is counted anew."""
-        is_other = bool({"unit", "period"} & {*self.changed_data})
+        """Save the row; what is spent of another unit or period is counted anew.
+
+        And so is what is spent by others: by each member, or by all of them.
+        """
+        is_other = bool({"unit", "period", "per_member"} & {*self.changed_data})
         if not commit or self.instance.pk is None or not is_other:
             return super().save(commit=commit)
         spending.lock_users(self.instance)

@@ -25,7 +25,6 @@ from accounts.deletion import summary
 from accounts.models import User
 from llmchat.admin.base import (
     ReadOnly,
-    dollars,
     log,
     may_view_users,
     number,
@@ -45,6 +44,7 @@ from llmchat.models import Conversation, Message
 from llmchat.models.workers import with_texts
 from llmchat.reports import exports, search
 from llmchat.reports.moments import moment
+from llmchat.reports.money import cost_in_words
 from llmchat.reports.outcomes import LABELS, ended, outcome_of
 
 
@@ -115,7 +115,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     @admin.display(description=_("cost"), ordering="cost")
     def dollars(self, conversation: Any) -> str:
         """Show what the answers cost."""
-        return dollars(conversation.shown_cost)
+        return cost_in_words(conversation.shown_cost, conversation)
 
     @admin.display(description=_("turns"), ordering="turn_count")
     def turns(self, conversation: Conversation) -> int:
@@ -192,11 +192,15 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         return response
 
     def _cost(self, conversation: Conversation) -> dict[str, Any]:
-        """Return what the answers cost, and how many of them have no known price."""
+        """Return what the answers cost, and of how many that is not known."""
         answers = ended(conversation.messages.all()).order_by()
         unpriced = answers.filter(cost=None).count()
-        is_priced = not unpriced or answers.filter(cost__isnull=False).exists()
-        return {"cost": conversation.cost if is_priced else None, "unpriced": unpriced}
+        is_known = not unpriced or answers.filter(cost__isnull=False).exists()
+        cost = conversation.cost if is_known else None
+        return {
+            "cost": cost_in_words(cost, conversation),
+            "unpriced": unpriced if is_known else 0,
+        }
 
     def _stop(self, request: HttpRequest, object_id: str) -> HttpResponse:
         if not may_stop(request):

@@ -13,6 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Field
 from django.db.models.expressions import BaseExpression, Combinable
 from django.forms.formsets import INITIAL_FORM_COUNT, TOTAL_FORM_COUNT
+from django.utils.text import capfirst
 from unfold import decorators
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
         ) -> list[Any]: ...
 
     StackedInline = admin.StackedInline[Any, Any]
-    TabularInline = admin.TabularInline[Any, Any]
+    _TabularInline = admin.TabularInline[Any, Any]
     _PagedFormSet = BaseInlineFormSet[Any, Any, Any]
 else:
     from unfold.admin import ModelAdmin as _ModelAdmin
-    from unfold.admin import StackedInline, TabularInline
+    from unfold.admin import StackedInline
+    from unfold.admin import TabularInline as _TabularInline
     from unfold.forms import PaginationInlineFormSet as _PagedFormSet
 
     class ModelAdmin(_ModelAdmin):
@@ -49,6 +51,18 @@ else:
             request.POST = data
             return super().response_action(request, queryset)
 
+        def get_changelist_formset(self, request, **kwargs):
+            """Name each field of a row after its column."""
+            return _named(super().get_changelist_formset(request, **kwargs))
+
+
+class TabularInline(_TabularInline):
+    """The theme's class, with names for the fields, whose labels head the columns."""
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        """Name each field after its column."""
+        return _named(super().get_formset(request, obj, **kwargs))
+
 
 class PagedFormSet(_PagedFormSet):
     """The theme's formset in pages. Posted without its forms, it changes nothing."""
@@ -60,6 +74,15 @@ class PagedFormSet(_PagedFormSet):
             posted = {f"{prefix}-{name}": count for name, count in none.items()}
             kwargs["data"] = posted
         super().__init__(*args, **kwargs)
+
+
+def _named(formset: Any) -> Any:
+    """Give the fields of a table the names that its head shows."""
+    for name, field in formset.form.base_fields.items():
+        if not field.widget.is_hidden:
+            label = field.label or name.replace("_", " ")
+            field.widget.attrs.setdefault("aria-label", capfirst(label))
+    return formset
 
 
 def _is_possible(field: Field[Any, Any], value: str) -> bool:

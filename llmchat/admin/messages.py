@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from llmchat.admin import counting
-from llmchat.admin.base import ReadOnly, dollars
+from llmchat.admin.base import ReadOnly
 from llmchat.admin.filters import (
     DayFilter,
     FinishReasonFilter,
@@ -28,6 +28,7 @@ from llmchat.models import Message
 from llmchat.models.workers import with_texts
 from llmchat.reports import dashboard, usage, usage_csv
 from llmchat.reports.exports import CONTENT_TYPES
+from llmchat.reports.money import cost_of
 from llmchat.reports.outcomes import LABELS, outcome_of
 
 
@@ -62,7 +63,13 @@ class MessageAdmin(ReadOnly, ModelAdmin):
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
     actions = None
-    readonly_fields = ["place"]
+    readonly_fields = ["place", "dollars"]
+
+    def get_fields(self, request: HttpRequest, obj: Message | None = None) -> list[Any]:
+        """Show all that is stored; the cost as the list writes it."""
+        fields = super().get_fields(request, obj)
+        shown = ("dollars" if name == "cost" else name for name in fields)
+        return list(dict.fromkeys(shown))
 
     def get_urls(self) -> list[URLPattern]:
         """Add the download of the front page's figures."""
@@ -125,7 +132,7 @@ class MessageAdmin(ReadOnly, ModelAdmin):
         is_counted = message.role == Message.Role.ASSISTANT and message.provider
         if not is_counted or message.state == Message.State.STREAMING:
             return None
-        return dollars(message.cost)
+        return cost_of(message)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Forbid it: messages are deleted with their conversation."""

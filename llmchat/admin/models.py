@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from llmchat.access.prices import price_at
-from llmchat.admin.base import ChangesForm, SavesChanges
+from llmchat.admin.base import ChangesForm, PlainForm, SavesChanges
 from llmchat.admin.look import (
     ModelAdmin,
     PagedFormSet,
@@ -21,12 +21,8 @@ from llmchat.admin.look import (
     TabularInline,
     display,
 )
-from llmchat.models import Message, Price, ProviderModel
-
-if TYPE_CHECKING:
-    _PriceForm = forms.ModelForm[Price]
-else:
-    _PriceForm = forms.ModelForm
+from llmchat.models import Message, Price, Provider, ProviderModel
+from llmchat.reports.money import NOT_PRICED
 
 _SUPERSEDE = _(
     "Answers were billed by this price, so it stays as it is. Add a price with a later "
@@ -41,11 +37,23 @@ def price_text(model: ProviderModel) -> str:
     price = price_at(model.prices.all(), timezone.now())
     if price is not None:
         return f"${_plain(price.input)} in, ${_plain(price.output)} out"
-    provider = model.provider
+    return _price_of_provider(model.provider)
+
+
+def _price_of_provider(provider: Provider) -> str:
     if provider.input_price is not None and provider.output_price is not None:
         rates = (provider.input_price, provider.output_price)
         return f"${_plain(rates[0])} in, ${_plain(rates[1])} out (the provider's)"
-    return "not priced"
+    return NOT_PRICED
+
+
+def default_price(provider: Provider) -> tuple[str, str]:
+    """Return the price of a provider's default model, and the page to enter one on."""
+    model = provider.known_models.filter(name=provider.default_model).first()
+    if model is None:
+        return _price_of_provider(provider), ""
+    url = reverse("admin:llmchat_providermodel_change", args=[model.pk])
+    return price_text(model), url
 
 
 def _plain(rate: Any) -> str:
@@ -112,7 +120,7 @@ class ProviderModelInline(_ShowsModels, TabularInline):
         return rows.select_related("provider").prefetch_related("prices")
 
 
-class PriceForm(_PriceForm):
+class PriceForm(PlainForm):
     """A form that leaves alone what answers were billed by."""
 
     def clean(self) -> dict[str, Any]:
@@ -180,6 +188,7 @@ class ProviderModelAdmin(_ShowsModels, ModelAdmin, SavesChanges):
     list_filter = ["provider", "enabled"]
     list_select_related = ["provider"]
     search_fields = ["name", "label"]
+    change_form_outer_before_template = "admin/llmchat/providermodel/unpriced.html"
     readonly_fields = ["missing_since"]
     fields = [
         "provider",
@@ -191,6 +200,17 @@ class ProviderModelAdmin(_ShowsModels, ModelAdmin, SavesChanges):
         ("takes_images", "takes_tools", "reasons"),
         ("retires_on", "missing_since"),
     ]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Say so above the form where the model has no price."""
+        row: ProviderModel | None = context["original"]
+        context["unpriced"] = row is not None and price_text(row) == NOT_PRICED
+        response: HttpResponse = super().render_change_form(
+            request, context, *args, **kwargs
+        )
+        return response
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ProviderModel]:
         """Read the prices in one more query."""

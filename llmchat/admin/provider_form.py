@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from llmchat.access import rules
+from llmchat.admin.base import PlainForm
 from llmchat.models import Provider
-
-if TYPE_CHECKING:
-    _Form = forms.ModelForm[Provider]
-else:
-    _Form = forms.ModelForm
 
 # The result of a test says nothing any more once one of these is changed.
 _TESTED = frozenset(
@@ -35,7 +31,7 @@ _CHOICES: dict[str, list[tuple[str, Any]]] = {
 _CHECKED = _TESTED | {"enabled", "fallback", "temperature_max"}
 
 
-class ProviderForm(_Form):
+class ProviderForm(PlainForm):
     """A provider; each fault is told beside the field that it is about."""
 
     class Meta:

@@ -15,7 +15,7 @@ from llmchat.admin import presets
 from llmchat.admin.fetching import FetchesModels
 from llmchat.admin.keys import ProviderKeyInline
 from llmchat.admin.look import action, display
-from llmchat.admin.models import ProviderModelInline
+from llmchat.admin.models import ProviderModelInline, default_price
 from llmchat.admin.permissions import ProviderAccessInline
 from llmchat.admin.provider_form import ProviderForm
 from llmchat.admin.status import COLOURS, shown_source, shown_state, shown_status
@@ -113,6 +113,10 @@ class ProviderAdmin(SavesAndTests, FetchesModels):
         else:
             may_see_keys = request.user.has_perm("llmchat.view_providerkey")
             context["status"] = shown_status(row, may_see_keys=may_see_keys)
+            price, url = default_price(row)
+            may_see_models = request.user.has_perm("llmchat.view_providermodel")
+            context["default_price"] = price
+            context["default_price_url"] = url if may_see_models else ""
         response: HttpResponse = super().render_change_form(
             request, context, *args, **kwargs
         )

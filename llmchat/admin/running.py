@@ -158,7 +158,7 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
             return "stopping"
         return "streaming" if stream.length else "waiting"
 
-    @admin.display(description="")
+    @admin.display(description=_("stop"))
     def button(self, stream: RunningStream) -> str:
         """Show the button, which submits the list's own form."""
         return format_html(

@@ -18,9 +18,9 @@ TIMESTAMP: Final[Schema] = {
     "type": "integer",
     "description": "Milliseconds since the Unix epoch",
 }
-DOLLARS: Final[Schema] = {
-    "type": "string",
-    "description": "US dollars, as a decimal number",
+COST: Final[Schema] = {
+    "type": ["string", "null"],
+    "description": "US dollars, as a decimal number; null without a known cost",
     "examples": ["0.00042"],
 }
 TITLE: Final[Schema] = {"type": "string", "maxLength": TITLE_LENGTH}
@@ -31,9 +31,7 @@ CURSOR: Final[Schema] = {
 
 
 def ref(name: str) -> Schema:
-    """Return a reference to one of `_NOTICE = {"budgetNotice": ref("BudgetNotice")}
-
-    SHAPES`."""
+    """Return a reference to one of `SHAPES`."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
@@ -98,7 +96,7 @@ _CONVERSATION: dict[str, Schema] = {
     "updatedAt": MOMENT,
     "messageCount": NUMBER,
     "usage": record({"inputTokens": NUMBER, "outputTokens": NUMBER}),
-    "cost": nullable(DOLLARS),
+    "cost": COST,
 }
 _ERROR: dict[str, Schema] = {
     "error": _said(TEXT, "One sentence for a person; it may be reworded"),
@@ -269,7 +267,7 @@ SHAPES: dict[str, Schema] = {
             "finishReason": nullable(_REASON),
             "code": nullable(_said(TEXT, "The error code of an answer that failed")),
             "usage": nullable(ref("MessageUsage")),
-            "cost": nullable(DOLLARS),
+            "cost": COST,
         },
         {
             "images": list_of(ref("MessageImage")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmchat.description.operation import JSON, Answer, Operation, Parameter, Schema
 from llmchat.description.shapes import (
-    DOLLARS,
+    COST,
     MOMENT,
     NUMBER,
     SHAPES,
@@ -30,8 +30,8 @@ SHAPES |= {
             "answers": NUMBER,
             "inputTokens": NUMBER,
             "outputTokens": NUMBER,
-            "cost": nullable(DOLLARS),
-            "unpriced": NUMBER,
+            "cost": COST,
+            "unpriced": NUMBER | {"description": "Answers without a known cost"},
         }
     ),
     "BudgetLeft": record(

@@ -13,7 +13,8 @@ class BudgetUse(models.Model):
     """What one user has spent of a budget of which everybody has their own.
 
     It is made when the user first draws on the budget. Without a `period_start` it is
-    still to be counted, from what is stored. `told_at` is as a budget's own.
+    still to be counted, from what is stored. `told_at` is as a budget's own. Where a
+    group shares the budget, a row says nothing but what a member was told.
     """
 
     budget = models.ForeignKey(

@@ -110,8 +110,8 @@ def recount(budget: Budget) -> None:
     What is reserved of it was so in the old unit, and is nothing from now on.
     """
     Reservation.objects.filter(budget=budget).update(amount=0)
+    BudgetUse.objects.filter(budget=budget).update(period_start=None)
     if budget.is_of_each:
-        BudgetUse.objects.filter(budget=budget).update(period_start=None)
         return
     _forget_late(Reservation.objects.filter(owner_id=None), budget)
     running = begin(budget)

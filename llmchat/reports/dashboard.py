@@ -14,7 +14,7 @@ from django.utils.text import capfirst
 from llmchat.models import Message
 from llmchat.reports import failing, links, past, times, usage
 from llmchat.reports.failing import Notice
-from llmchat.reports.money import money
+from llmchat.reports.money import cost_of, without_cost
 from llmchat.reports.outcomes import Outcome
 from llmchat.reports.usage import Total, UsageReport
 
@@ -109,12 +109,12 @@ def _figures(recent: UsageReport) -> Iterator[Figure]:
         _noted(f"{total.tokens:,} tokens", past.note(deleted.answers)),
         links.messages(days),
     )
-    answers = "answer" if total.unpriced == 1 else "answers"
-    unpriced = f"{total.unpriced:,} {answers} without a known cost"
     yield Figure(
         "Cost",
-        money(total.cost),
-        _noted(unpriced, past.note(deleted.unpriced)) if total.unpriced else "",
+        cost_of(total),
+        _noted(without_cost(total.unpriced), past.note(deleted.unpriced))
+        if total.unpriced
+        else "",
         links.messages(days, cost__isnull="True") if total.unpriced else "",
     )
     for outcome, count, gone in (

@@ -10,8 +10,8 @@ from llmchat.reports.usage import Total, UsageReport
 
 _HEAD = (
     *("from", "to", "figure", "name", "user", "answers", "input_tokens"),
-    *("output_tokens", "cost_usd", "not_priced", "failed", "interrupted"),
-    *("cut_off_length", "deleted"),
+    *("output_tokens", "cost_usd", "without_known_cost", "failed"),
+    *("interrupted", "cut_off_length", "deleted"),
 )
 
 
@@ -55,5 +55,5 @@ def _line(first: object, last: object, figure: str, total: Total) -> str:
 
 
 def _exact(cost: Decimal | None) -> str:
-    """Return all the digits of a cost, "" where it is not priced."""
+    """Return all the digits of a cost, "" where none is known."""
     return "" if cost is None else f"{cost:f}"

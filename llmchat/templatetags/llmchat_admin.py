@@ -1,4 +1,4 @@
-"""What the admin's templates need: money, moments, Markdown, outcomes."""
+"""What the admin's templates need: costs, moments, Markdown, outcomes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from django import template
 from llmchat.models import Message
 from llmchat.reports import markdown as renderer
 from llmchat.reports.moments import moment
-from llmchat.reports.money import money as written
+from llmchat.reports.money import cost_of, without_cost
 from llmchat.reports.outcomes import outcome_of
 from llmchat.reports.past import note as deleted
 
 register = template.Library()
-register.filter("money", written)
+register.filter("cost", cost_of)
+register.filter("without_cost", without_cost)
 register.filter("moment", moment)
 register.filter("deleted", deleted)
 register.filter("markdown", renderer.render)

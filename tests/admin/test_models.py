@@ -249,6 +249,32 @@ def test_a_conversation_says_what_is_not_priced(boss, model):
     assert "· not priced" not in boss.get(url).content.decode()
 
 
+def test_a_default_model_without_a_price_says_so_and_where_to_enter_it(
+    boss, provider, model
+):
+    Provider.objects.filter(pk=provider.pk).update(default_model=model.name)
+    page = reverse("admin:llmchat_provider_change", args=[provider.pk])
+    entered = reverse("admin:llmchat_providermodel_change", args=[model.pk])
+    link = f'href="{entered}">'
+    hint = "Not priced: what its answers cost"
+
+    assert f'<dd>not priced: <a class="llm-link" {link}enter it' in told_on(boss, page)
+    assert hint in told_on(boss, entered)
+    price(model)
+    shown = "$2.00 in, $10.00 out"
+    assert f'<dd>{shown}: <a class="llm-link" {link}see it' in told_on(boss, page)
+    assert hint not in told_on(boss, entered)
+    # Without a row of its own, the prices of the provider count, on the same page.
+    Provider.objects.filter(pk=provider.pk).update(
+        default_model="alias", input_price=1, output_price=2
+    )
+    assert "<dd>$1.00 in, $2.00 out (the provider&#x27;s)</dd>" in told_on(boss, page)
+
+
+def told_on(boss: Client, url: str) -> str:
+    return boss.get(url).content.decode()
+
+
 # --- Fetching ----------------------------------------------------------------------
 
 

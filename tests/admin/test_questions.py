@@ -141,7 +141,7 @@ def test_what_has_no_price_is_said_to_have_none(
         provider="local",
         created_at=timezone.now(),
     )
-    Conversation.objects.update(turn_count=1)
+    Conversation.objects.update(turn_count=1, output_tokens=5)
     Conversation.objects.filter(pk=both.pk).update(cost="0.0042")
 
     rows = {
@@ -150,4 +150,6 @@ def test_what_has_no_price_is_said_to_have_none(
     }
     assert rows == {free.pk: None, both.pk: Decimal("0.0042")}
     assert "<dd>not priced</dd>" in page_of(admin_client, free)
-    assert "$0.0042 <small>(1 answer not priced)</small>" in page_of(admin_client, both)
+    assert "$0.0042 <small>(1 answer without a known cost)</small>" in page_of(
+        admin_client, both
+    )

@@ -41,7 +41,6 @@ def figures(client: Client, days: int) -> dict[str, tuple[str, str]]:
 @pytest.mark.parametrize(
     ("amount", "text"),
     [
-        (None, "not priced"),
         ("0", "$0.00"),
         ("0.0042", "$0.0042"),
         ("0.00004", "<$0.0001"),
@@ -53,8 +52,8 @@ def figures(client: Client, days: int) -> dict[str, tuple[str, str]]:
         ("-0.5", "-$0.5000"),
     ],
 )
-def test_money_has_one_format(amount: str | None, text: str) -> None:
-    assert money(None if amount is None else Decimal(amount)) == text
+def test_money_has_one_format(amount: str, text: str) -> None:
+    assert money(Decimal(amount)) == text
 
 
 @pytest.mark.parametrize("days", usage.RANGES)
@@ -150,6 +149,25 @@ def test_what_is_not_priced_is_not_free(admin_client: Client, ann: User) -> None
     )  # fmt: skip
 
 
+def test_what_nobody_knows_is_told_in_the_same_words_everywhere(
+    admin_client: Client, ann: User
+) -> None:
+    row = make_conversation(ann, state="interrupted")
+    Conversation.objects.update(turn_count=1)
+    assert figures(admin_client, 1)["Cost"][0] == "cost not known"
+    listed = "/admin/llmchat/{}/"
+    for page in (
+        "/admin/?days=1",
+        listed.format("message"),
+        listed.format("conversation"),
+        f"{listed.format('conversation')}{row.pk}/change/",
+        f"{listed.format('message')}{row.messages.last().pk}/change/",
+    ):
+        text = admin_client.get(page).content.decode()
+        assert "cost not known" in text, page
+        assert "not priced" not in text, page
+
+
 def test_a_model_without_a_name_leads_to_its_answers_alone(
     admin_client: Client, ann: User
 ) -> None:
@@ -177,6 +195,7 @@ def test_the_figures_as_csv_are_those_of_the_page(
     assert (total["figure"], total["answers"]) == ("total", str(page.total.answers))
     assert Decimal(total["cost_usd"]) == page.total.cost
     assert total["cut_off_length"] == "1"
+    assert total["without_known_cost"] == "0"
     assert (total["from"], total["to"]) == (str(page.days[0]), str(page.days[-1]))
     names = {row["figure"]: row["name"] for row in rows}
     assert names == {

@@ -128,6 +128,7 @@ def test_the_most_frequent_models_are_told_first_and_five_at_most(provider, staf
     ("fields", "word"),
     [
         ({}, "not priced"),
+        ({"input_tokens": None, "output_tokens": None}, "cost not known"),
         ({"cost": Decimal(0)}, "$0.00"),
         ({"cost": Decimal("0.5")}, "$0.5000"),
         ({"state": "streaming", "input_tokens": None, "output_tokens": None}, ">-"),

@@ -1,0 +1,90 @@
+"""Which members of a group have been told that its budget is nearly used up.
+
+Of a budget that a group shares, each member is told once a period, with the end of the
+first answer behind that moment: whoever's answer it was that came to it. What a member
+was told is in a `BudgetUse` without any spending. It is read and written under the lock
+of the budget alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.contrib.auth import get_user_model
+from django.db import connection
+
+from llmchat.access.accounts import Drawing, Notice
+from llmchat.models import Budget, BudgetUse
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A notice of a group's budget, for the user of an answer that has ended."""
+
+    drawing: Drawing
+    budget: Budget
+    notice: Notice
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Return which budget, and whom it is for."""
+        return self.budget.pk, self.drawing.user_id
+
+
+def tell(dues: Sequence[Due], now: datetime) -> Iterator[Due]:
+    """Yield the notices that their users have not had yet, and store that they have."""
+    known = _told(dues)
+    untold = [due for due in dues if not _has_heard(known.get(due.key), due, now)]
+    if not untold:
+        return
+    present = _held({due.drawing.user_id for due in untold})
+    first = {due.key: due for due in reversed(untold) if due.key[1] in present}
+    BudgetUse.objects.bulk_create(
+        [
+            BudgetUse(
+                budget=due.budget,
+                user_id=due.drawing.user_id,
+                period_start=due.budget.start_of_period(now),
+                told_at=due.budget.notice_amount,
+            )
+            for _, due in sorted(first.items())
+        ],
+        update_conflicts=True,
+        unique_fields=["budget", "user"],
+        update_fields=["period_start", "told_at"],
+    )
+    yield from first.values()
+
+
+def _told(dues: Sequence[Due]) -> dict[tuple[int, int], BudgetUse]:
+    rows = BudgetUse.objects.filter(
+        budget__in={due.budget.pk for due in dues},
+        user__in={due.drawing.user_id for due in dues},
+    )
+    return {(row.budget_id, row.user_id): row for row in rows}
+
+
+def _has_heard(row: BudgetUse | None, due: Due, now: datetime) -> bool:
+    """Return whether a member was told in this period, at the amount of now."""
+    return (
+        row is not None
+        and row.period_start == due.budget.start_of_period(now)
+        and row.told_at == due.budget.notice_amount
+    )
+
+
+def _held(user_ids: Collection[int]) -> set[int]:
+    """Return those users who stay until the transaction ends.
+
+    One who is just being deleted is passed over: that deletion may wait for this
+    transaction, so this one must not wait for it.
+    """
+    users = get_user_model()._default_manager
+    rows = users.filter(pk__in=user_ids).order_by("pk").only("pk")
+    if not connection.features.has_select_for_no_key_update:
+        return {user.pk for user in rows}
+    sql, parameters = rows.query.sql_with_params()
+    held = users.raw(f"{sql} FOR KEY SHARE SKIP LOCKED", parameters)
+    return {user.pk for user in held}
