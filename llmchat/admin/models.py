@@ -160,8 +160,10 @@ class PriceInline(StackedInline):
     fields = [
         ("valid_from", "valid_until"),
         ("input", "output"),
-        ("cache_read", "cache_write", "long_cache_write"),
-        ("above_tokens", "input_factor", "output_factor"),
+        ("cache_read", "cache_write"),
+        "long_cache_write",
+        "above_tokens",
+        ("input_factor", "output_factor"),
         ("peak_hours", "peak_factor"),
         "off_days",
         "bills_refusals",
@@ -197,7 +199,8 @@ class ProviderModelAdmin(_ShowsModels, ModelAdmin, SavesChanges):
         "enabled",
         "position",
         ("context_tokens", "max_output_tokens"),
-        ("takes_images", "takes_tools", "reasons"),
+        ("takes_images", "takes_tools"),
+        "reasons",
         ("retires_on", "missing_since"),
     ]
 

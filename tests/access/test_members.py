@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from accounts.deletion import delete_users
@@ -79,6 +79,7 @@ async def test_what_a_member_was_told_is_no_spending(team, told, budget):
     assert (standing.spent, standing.left) == (10, 0)
 
     # It becomes one of each member, as on the group's page.
+    @transaction.atomic
     def change():
         row.per_member = True
         spending.lock_users(row)
@@ -95,6 +96,7 @@ async def test_a_unit_that_is_changed_is_told_anew(team, told, budget):
     row = await budget(11, user=None, group=group)
     assert await told(cid) == ("group", 10)
 
+    @transaction.atomic
     def change():
         row.period = Budget.Period.MONTH
         spending.lock_users(row)

@@ -38,10 +38,7 @@
     each("#changelist-filter h3", (title) => (title.ariaLevel = "2"));
     each(".formset-wrapper thead th", (head) => {
       if (text(head)) return;
-      const name = document.createElement("span");
-      name.className = "sr-only";
-      name.textContent = "Delete";
-      head.append(name);
+      head.append("Delete");
     });
   }
 
