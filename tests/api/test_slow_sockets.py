@@ -47,6 +47,8 @@ class Provider:
     def __init__(self, pieces: int) -> None:
         self._pieces = pieces
         self.read = 0
+        # Until then no answer ends, so that all of them are seen to run.
+        self.may_end = asyncio.Event()
 
     async def answer(
         self, provider: object, keys: object, chat: Chat, **options: Any
@@ -55,6 +57,7 @@ class Provider:
             self.read += len(PIECE)
             yield [PIECE]
             await asyncio.sleep(0)
+        await self.may_end.wait()
         asked = chat.messages[-1].content
         if asked == FAILED:
             raise ProviderUnavailableError
@@ -116,12 +119,12 @@ async def asks_and_reads_nothing(peer: Peer, wire: Wire) -> None:
 async def test_who_has_read_nothing_hears_of_the_end_of_each_stream(
     user: User, provider: object, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        runtime.get().client, "stream_chat_batches", Provider(PIECES).answer
-    )
+    short = Provider(PIECES)
+    monkeypatch.setattr(runtime.get().client, "stream_chat_batches", short.answer)
     auth = await known(user)
     peer, wire, answer = await joined(server, auth)
     await asks_and_reads_nothing(peer, wire)
+    short.may_end.set()
     peer.lose_websocket(wire)
     streams = runtime.get().streams
     await until(lambda: len(streams.running()) == 1)

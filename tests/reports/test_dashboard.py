@@ -162,7 +162,7 @@ def test_what_nobody_knows_is_told_in_the_same_words_everywhere(
         listed.format("message"),
         listed.format("conversation"),
         f"{listed.format('conversation')}{row.pk}/change/",
-        f"{listed.format('message')}{row.messages.get(role='assistant').pk}/change/",
+        f"{listed.format('message')}{answer.pk}/change/",
     ):
         text = admin_client.get(page).content.decode()
         assert "cost not known" in text, page
