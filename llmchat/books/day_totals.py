@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from llmchat.models import DayTotal
+from llmchat.models import DayTotal, Message
 from llmchat.models.budgets import today
 from llmchat.models.day_totals import ADDED_UP, COUNTED, FIGURES, SPAN, SUMMED
 
@@ -98,9 +98,13 @@ def keep_some() -> bool:
             DayTotal.objects.filter(day__lt=first - _ONE_DAY).delete()
         every = [today() - ago * _ONE_DAY for ago in range(DAYS)]
         missing = [day for day in every if day not in known]
-        if missing:
-            _add_up(missing[:_DAYS_AT_ONCE])
-        return len(missing) > _DAYS_AT_ONCE
+        oldest = _oldest() if missing else None
+        used = [day for day in missing if oldest and day >= oldest]
+        # Those before the first answer take no time.
+        for days in (missing[len(used) :], used[:_DAYS_AT_ONCE]):
+            if days:
+                _add_up(days)
+        return len(used) > _DAYS_AT_ONCE
 
 
 def keep() -> None:
@@ -125,6 +129,14 @@ def _is_alone() -> bool:
 def _known() -> set[date]:
     rows = DayTotal.objects.filter(kind=DayTotal.Kind.DAY)
     return set(rows.values_list("day", flat=True))
+
+
+def _oldest() -> date | None:
+    moments = Message.objects.order_by("created_at").values_list(
+        "created_at", flat=True
+    )
+    first = moments.first()
+    return first.astimezone(UTC).date() if first else None
 
 
 def _merge() -> int:
