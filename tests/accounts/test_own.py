@@ -13,7 +13,7 @@ from django.db import connection
 from django.test import Client
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
-from accounts import tokens
+from accounts import revocation, tokens
 from accounts.deletion import delete_users
 from accounts.models import User
 from accounts.remembered import remembered
@@ -197,14 +197,15 @@ def test_an_account_is_deleted_while_one_of_its_tokens_is_revoked(
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has one writer at a time")
     raw = tokens.issue_tokens(user=user).refresh
-    claimed, go_on, use_up = Event(), Event(), tokens._use_up
+    claimed, go_on, use_up = Event(), Event(), revocation.use_up
 
-    def slowly(*args: Any) -> None:
-        use_up(*args)
+    def slowly(*args: Any) -> bool:
+        is_first = use_up(*args)
         claimed.set()
         assert go_on.wait(30)
+        return is_first
 
-    monkeypatch.setattr(tokens, "_use_up", slowly)
+    monkeypatch.setattr(revocation, "use_up", slowly)
 
     async def both() -> None:
         revoke = partial(tokens.revoke_refresh_token, raw=raw)
