@@ -85,6 +85,10 @@ class ProviderFilter(DropdownFilter):
         """Return the providers to choose from."""
         return provider_choices()
 
+    def has_output(self) -> bool:
+        """Return whether it filters: an address may name one that is deleted."""
+        return super().has_output() or self.value() is not None
+
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Filter the list."""
         name = self.value()

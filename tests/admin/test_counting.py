@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import User
 from llmchat.admin.counting import known_count
 from llmchat.books import day_totals
-from llmchat.models import Conversation, DayChange, DayTotal, Message
+from llmchat.models import Conversation, DayChange, DayTotal, Message, Provider
 from llmchat.models.budgets import today
 from tests.support.admin_fixtures import make_conversation
 
@@ -108,6 +108,14 @@ def test_a_list_is_as_long_as_the_totals_say(
     Message.objects.filter(state="error", provider="claude").update(state="complete")
     said, there, _ = shown(admin_client, query)
     assert said == there
+
+
+def test_a_provider_is_filtered_by_when_all_are_deleted(admin_client: Client) -> None:
+    Provider.objects.all().delete()
+    for name, model in (("message", Message), ("conversation", Conversation)):
+        page: Any = admin_client.get(f"/admin/llmchat/{name}/?provider=claude")
+        there = model._default_manager.filter(provider="claude").count()
+        assert page.context["cl"].result_count == there > 0
 
 
 @TOTALS
