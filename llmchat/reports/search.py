@@ -39,6 +39,9 @@ _MANY = 25_000
 # and so many matches are enough: what fewer hold does not use the index for long.
 _LATEST, _LONG = 2000, 300_000
 _ENOUGH = 20
+# The index knows words, but not which stand side by side: for a phrase, the texts of so
+# many messages with its words are read, the latest.
+_PHRASED = 3000
 # Of a text as much is indexed.
 _INDEXED = 100_000
 _UNINDEXED_CREATED_AT = (F("created_at") + timedelta(0)).desc()
@@ -123,11 +126,13 @@ def _said_in_postgresql(messages: QuerySet[Message], text: str) -> tuple[_Hits, 
         output_field=SearchVectorField(),
     )
     query = SearchQuery(text, config="simple", search_type="websearch")
+    is_hit = ExpressionWrapper(Q(document=query), output_field=BooleanField())
     ended = messages.exclude(state=Message.State.STREAMING).annotate(document=document)
-    found = ended.filter(document=query)
+    words = _words_of_phrases(text)
+    indexed = SearchQuery(words, config="simple", search_type="websearch")
+    found = ended.filter(document=indexed)
     if _expected(found) >= _MANY:
         looked = _looked_through(messages)
-        is_hit = ExpressionWrapper(Q(document=query), output_field=BooleanField())
         judged = list(ended.values_list("conversation_id", "pk", is_hit)[:looked])
         latest = [(conversation, pk) for conversation, pk, hit in judged if hit]
         if len(judged) < looked:
@@ -138,9 +143,30 @@ def _said_in_postgresql(messages: QuerySet[Message], text: str) -> tuple[_Hits, 
                 " searched."
             )
     # With a plain order the planner would scan all messages from the latest on.
-    rows = found.order_by(_UNINDEXED_CREATED_AT).values_list("conversation_id", "pk")
-    hits = list(rows[: MATCHES + 1])
+    rows = found.order_by(_UNINDEXED_CREATED_AT)
+    if words != text:
+        return _phrased(rows.values_list("conversation_id", "pk", is_hit))
+    hits = list(rows.values_list("conversation_id", "pk")[: MATCHES + 1])
     return hits[:MATCHES], _matches(len(hits))
+
+
+def _phrased(rows: QuerySet[Message, tuple[UUID, UUID, bool]]) -> tuple[_Hits, str]:
+    judged = list(rows[:_PHRASED])
+    latest = [(conversation, pk) for conversation, pk, hit in judged if hit]
+    if len(judged) < _PHRASED or len(latest) > MATCHES:
+        return latest[:MATCHES], _matches(len(latest))
+    return latest, (
+        f"Many messages have these words: only the latest {_PHRASED:,} of them were"
+        " searched for the phrase."
+    )
+
+
+def _words_of_phrases(text: str) -> str:
+    """Return a search that finds no fewer messages, and asks the index for words alone.
+
+    What is excluded by a phrase cannot be had without it.
+    """
+    return text if "-" in text else text.replace('"', " ")
 
 
 def _expected(found: QuerySet[Message]) -> int:

@@ -77,3 +77,30 @@ def test_the_longer_the_messages_the_fewer_are_read(
         looked.append(searched("sea or land")[0].limit)
     counts = [int(limit.split(" messages were")[0].split()[-1]) for limit in looked]
     assert counts == [1, 7, 14]
+
+
+@pytest.mark.parametrize(
+    "text", ['"the sea"', '"the sea" far', '"sea the" or "the sea"']
+)
+def test_a_phrase_is_looked_for_in_the_latest_messages_with_its_words(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, asked = searched(text)
+    assert SCAN in asked
+    assert (len(whole.hits), whole.limit) == (9 if "far" in text else 10, "")
+    assert not search.find('"sea the"').hits
+
+    monkeypatch.setattr(search, "_PHRASED", 8)
+    latest, _ = searched(text)
+    assert latest.limit == (
+        "Many messages have these words: only the latest 8 of them were searched for"
+        " the phrase."
+    )
+    assert set(latest.hits) < set(whole.hits)
+
+
+def test_a_phrase_that_is_excluded_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_sea = set(searched("sea")[0].hits)
+    monkeypatch.setattr(search, "_PHRASED", 1)
+    found, _ = searched('the -"the land"')
+    assert (set(found.hits), found.limit) == (with_sea, "")
