@@ -81,13 +81,16 @@ class MovingNamespace(Namespace):
             Keeper(stream)
             stream.leave(reader)
         visitor.running.clear()
+        # What it has come to hear meanwhile it does not await from where it left off.
+        known = {log_of(UUID(ident)) for ident in heard}
+        marked = {log: at for log, at in awaited.marked.items() if log not in known}
         verified = visitor.verified._asdict()
         verified["scopes"] = sorted(verified["scopes"])
         return {
             "verified": verified,
             "leaving": visitor.leaving,
             "heard": [list(one) for one in heard.values()],
-            "marked": dict(awaited.marked),
+            "marked": marked,
         }
 
     def move_in(self, socket: Socket, state: dict[str, Any]) -> None:

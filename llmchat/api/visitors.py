@@ -61,6 +61,12 @@ class Visitor:
     next_refusal_at: float = 0.0
 
     @property
+    def is_idle(self) -> bool:
+        """Whether it hears no answer, and is to hear none."""
+        awaited = self.awaited
+        return not (self.running or (awaited and (awaited.heard or awaited.marked)))
+
+    @property
     def user_id(self) -> int:
         """Whose the socket is."""
         return self.verified.user_id
@@ -102,7 +108,7 @@ def make_room(sockets: Sequence[Socket]) -> None:
     absent = [socket for socket in sockets if socket.is_absent]
     if not absent:
         raise refused(refusal("too_many_sockets"))
-    idle = [socket for socket in absent if not visitor_of(socket).running]
+    idle = [socket for socket in absent if visitor_of(socket).is_idle]
     (idle or absent)[0].disconnect()
 
 

@@ -10,11 +10,20 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+from django.apps import apps as installed
+from django.core.exceptions import FieldDoesNotExist
 from django.db import connection, transaction
 
 from llmchat.models import DayTotal, Message
 from llmchat.models.budgets import today
-from llmchat.models.day_totals import ADDED_UP, COUNTED, FIGURES, SPAN, SUMMED
+from llmchat.models.day_totals import (
+    ADDED_UP,
+    COUNTED,
+    FIGURES,
+    SPAN,
+    SUMMED,
+    span_of,
+)
 
 # As far back as reports go.
 DAYS = 90
@@ -93,9 +102,11 @@ def keep_some() -> bool:
             return True
         first = today() - (DAYS - 1) * _ONE_DAY
         known = _known()
-        # A report that has begun yesterday may be at it.
-        if any(day < first - _ONE_DAY for day in known):
-            DayTotal.objects.filter(day__lt=first - _ONE_DAY).delete()
+        # A report that has begun yesterday may be at it. Spans are forgotten whole: a
+        # clock that is wrong for a moment must not leave one with a part of its days.
+        forgotten = span_of(first - _ONE_DAY)
+        if any(day < forgotten for day in known):
+            DayTotal.objects.filter(day__lt=forgotten).delete()
         every = [today() - ago * _ONE_DAY for ago in range(DAYS)]
         missing = [day for day in every if day not in known]
         oldest = _oldest() if missing else None
@@ -113,8 +124,14 @@ def keep() -> None:
         pass
 
 
-def on_migrate(plan: Sequence[tuple[Any, bool]] = (), **kwargs: Any) -> None:
+def on_migrate(
+    plan: Sequence[tuple[Any, bool]] = (), apps: Any = installed, **kwargs: Any
+) -> None:
     """Called by Django behind migrations: an upgrade adds the days up itself."""
+    try:
+        apps.get_model("llmchat", "DayTotal")._meta.get_field("to_price")
+    except (LookupError, FieldDoesNotExist):  # migrated to before it was there
+        return
     if plan and not any(is_backwards for _, is_backwards in plan):
         keep()
 

@@ -10,6 +10,7 @@ if they hold too few matches.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import accumulate
@@ -39,9 +40,12 @@ _MANY = 25_000
 # and so many matches are enough: what fewer hold does not use the index for long.
 _LATEST, _LONG = 2000, 300_000
 _ENOUGH = 20
-# The index knows words, but not which stand side by side: for a phrase, the texts of so
-# many messages with its words are read, the latest.
+# The index knows words, but not which stand side by side: for a phrase (as "don't" is)
+# the texts of so many messages with its words are read, the latest.
 _PHRASED = 3000
+# In a query as PostgreSQL writes it: a word, and what says that two are side by side.
+_QUOTED = re.compile(r"'(?:[^']|'')*'")
+_BESIDE = re.compile(r"<(?:-|\d+)>")
 # Of a text as much is indexed.
 _INDEXED = 100_000
 _UNINDEXED_CREATED_AT = (F("created_at") + timedelta(0)).desc()
@@ -129,10 +133,12 @@ def _said_in_postgresql(messages: QuerySet[Message], text: str) -> tuple[_Hits, 
     is_hit = ExpressionWrapper(Q(document=query), output_field=BooleanField())
     ended = messages.exclude(state=Message.State.STREAMING).annotate(document=document)
     words = _words_of_phrases(text)
-    indexed = SearchQuery(words, config="simple", search_type="websearch")
+    indexed = SearchQuery(words, search_type="raw") if words else query
+    if words:  # it is parsed already
+        indexed.template = "(%(expressions)s)::tsquery"
     found = ended.filter(document=indexed)
     if _expected(found) >= _MANY:
-        looked = _looked_through(messages)
+        looked = _readable(messages, _LATEST)
         judged = list(ended.values_list("conversation_id", "pk", is_hit)[:looked])
         latest = [(conversation, pk) for conversation, pk, hit in judged if hit]
         if len(judged) < looked:
@@ -144,29 +150,44 @@ def _said_in_postgresql(messages: QuerySet[Message], text: str) -> tuple[_Hits, 
             )
     # With a plain order the planner would scan all messages from the latest on.
     rows = found.order_by(_UNINDEXED_CREATED_AT)
-    if words != text:
-        return _phrased(rows.values_list("conversation_id", "pk", is_hit))
+    if words:
+        return _phrased(rows, rows.values_list("conversation_id", "pk", is_hit))
     hits = list(rows.values_list("conversation_id", "pk")[: MATCHES + 1])
     return hits[:MATCHES], _matches(len(hits))
 
 
-def _phrased(rows: QuerySet[Message, tuple[UUID, UUID, bool]]) -> tuple[_Hits, str]:
-    judged = list(rows[:_PHRASED])
+def _phrased(
+    rows: QuerySet[Message], judging: QuerySet[Message, tuple[UUID, UUID, bool]]
+) -> tuple[_Hits, str]:
+    """Find a phrase among messages with its words, the latest of them."""
+    count = _readable(rows, _PHRASED)
+    judged = list(judging[:count])
     latest = [(conversation, pk) for conversation, pk, hit in judged if hit]
-    if len(judged) < _PHRASED or len(latest) > MATCHES:
+    if len(judged) < count or len(latest) > MATCHES:
         return latest[:MATCHES], _matches(len(latest))
     return latest, (
-        f"Many messages have these words: only the latest {_PHRASED:,} of them were"
+        f"Many messages have these words: only the latest {count:,} of them were"
         " searched for the phrase."
     )
 
 
 def _words_of_phrases(text: str) -> str:
-    """Return a search that finds no fewer messages, and asks the index for words alone.
+    """Return a query for the words of a text that has phrases, "" for any other text.
 
-    What is excluded by a phrase cannot be had without it.
+    It finds no fewer messages, and the index alone answers it. What is excluded by a
+    phrase cannot be had without it.
     """
-    return text if "-" in text else text.replace('"', " ")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT websearch_to_tsquery('simple', %s)::text", [text])
+        (parsed,) = cursor.fetchone()
+    has_phrases = _BESIDE.search(_QUOTED.sub("", parsed)) and "!" not in parsed
+    if not has_phrases:
+        return ""
+    parts = _QUOTED.split(parsed)
+    quoted = [*_QUOTED.findall(parsed), ""]
+    return "".join(
+        _BESIDE.sub("&", part) + word for part, word in zip(parts, quoted, strict=True)
+    )
 
 
 def _expected(found: QuerySet[Message]) -> int:
@@ -175,16 +196,16 @@ def _expected(found: QuerySet[Message]) -> int:
     return int(plan["Plan"]["Plan Rows"])
 
 
-def _looked_through(messages: QuerySet[Message]) -> int:
-    """Return how many of the latest messages are scanned: fewer, the longer they are.
+def _readable(messages: QuerySet[Message], most: int) -> int:
+    """Return how many of the first messages are read: fewer, the longer they are.
 
     The database knows the length of a text without reading it.
     """
     size = Func(F("content"), function="octet_length", output_field=IntegerField())
-    sizes = list(messages.values_list(size, flat=True)[:_LATEST])
+    sizes = list(messages.values_list(size, flat=True)[:most])
     total = accumulate(min(size, _INDEXED) for size in sizes)
     count = sum(1 for so_far in total if so_far <= _LONG)
-    return _LATEST if count == len(sizes) else max(1, count)
+    return most if count == len(sizes) else max(1, count)
 
 
 def _matches(count: int) -> str:

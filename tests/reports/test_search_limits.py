@@ -99,6 +99,32 @@ def test_a_phrase_is_looked_for_in_the_latest_messages_with_its_words(
     assert set(latest.hits) < set(whole.hits)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("don't", "user_id", "open-source", '"say don\'t"'),
+        *('"https://en.wikipedia.org/wiki/Foo_(bar)"', '"a=1&y=2"', '"<b c>d"'),
+        *('"it is" or "don\'t"', '"https://example.com/a?x=1&y=2"'),
+    ],
+)
+def test_what_is_a_phrase_to_the_index_is_looked_for_as_one(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = User.objects.get()
+    said = text.replace('"', "").replace(" or ", " ")
+    there = make_conversation(ann, ("user", f"I say {said} here"))
+    for _ in range(3):
+        make_conversation(ann, ("user", "t don source open id user it"))
+    found, asked = searched(text)
+    assert set(found.hits) == {there.pk}
+    assert found.limit == ""
+    # That is one word to PostgreSQL, behind a tag.
+    assert SCAN in asked or text == '"<b c>d"'
+
+    monkeypatch.setattr(search, "_LONG", 1)
+    assert len(searched(text)[0].hits) <= 1  # one text is read, however long it is
+
+
 def test_a_phrase_that_is_excluded_is(monkeypatch: pytest.MonkeyPatch) -> None:
     with_sea = set(searched("sea")[0].hits)
     monkeypatch.setattr(search, "_PHRASED", 1)
