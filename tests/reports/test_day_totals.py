@@ -14,6 +14,7 @@ from accounts.models import User
 from llmchat.books import day_totals as kept
 from llmchat.models import Conversation, DayChange, DayTotal, Message
 from llmchat.models.budgets import today
+from llmchat.models.day_totals import SPAN_DAYS
 from llmchat.reports import day_totals, usage
 from tests.support.admin_fixtures import make_conversation
 
@@ -193,7 +194,7 @@ def test_old_days_are_forgotten(ann: User) -> None:
     kept.keep()
     figures = {"unpriced": 0, "to_price": 0, "input_tokens": 0, "output_tokens": 0}
     for kind in ("day", "model", "user", "span"):
-        long_ago = today() - days_ago(kept.DAYS + 1)
+        long_ago = today() - days_ago(kept.DAYS + SPAN_DAYS)
         row = {"kind": kind, "day": long_ago, "cost": 0, "answers": 1}
         DayTotal.objects.create(**row, **figures)
 
