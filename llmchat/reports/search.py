@@ -43,9 +43,8 @@ _ENOUGH = 20
 # The index knows words, but not which stand side by side: for a phrase (as "don't" is)
 # the texts of so many messages with its words are read, the latest.
 _PHRASED = 3000
-# In a query as PostgreSQL writes it: a word, and what says that two are side by side.
-_QUOTED = re.compile(r"'(?:[^']|'')*'")
-_BESIDE = re.compile(r"<(?:-|\d+)>")
+# In a query as PostgreSQL writes it: a word, or what says that two are side by side.
+_WORD_OR_BESIDE = re.compile(r"('(?:[^']|'')*')|<(?:-|\d+)>")
 # Of a text as much is indexed.
 _INDEXED = 100_000
 _UNINDEXED_CREATED_AT = (F("created_at") + timedelta(0)).desc()
@@ -180,14 +179,8 @@ def _words_of_phrases(text: str) -> str:
     with connection.cursor() as cursor:
         cursor.execute("SELECT websearch_to_tsquery('simple', %s)::text", [text])
         (parsed,) = cursor.fetchone()
-    has_phrases = _BESIDE.search(_QUOTED.sub("", parsed)) and "!" not in parsed
-    if not has_phrases:
-        return ""
-    parts = _QUOTED.split(parsed)
-    quoted = [*_QUOTED.findall(parsed), ""]
-    return "".join(
-        _BESIDE.sub("&", part) + word for part, word in zip(parts, quoted, strict=True)
-    )
+    words = _WORD_OR_BESIDE.sub(lambda found: found[1] or "&", parsed)
+    return "" if words == parsed or "!" in parsed else words
 
 
 def _expected(found: QuerySet[Message]) -> int:
