@@ -18,7 +18,7 @@ from llmchat.api import floods, visitors
 from llmchat.api import namespace as namespaces
 from llmchat.api.floods import BLOCK_S, FACTOR, WINDOW_S, Floods, claimed_user
 from llmchat.api.namespace import ChatNamespace
-from llmchat.api.visitors import room_of
+from llmchat.api.visitors import Awaited, room_of
 from llmchat.errors import refusal
 from llmchat.realtime import Peer, Server, Socket
 from tests.support.peers import Wire, joined, opened, serving, turns
@@ -239,13 +239,19 @@ async def test_a_forged_token_is_not_told_how_many_sockets_its_user_has(
     assert json.loads(wire.told[0][2:])["data"] == {"code": "token_invalid"}
 
 
-async def test_an_absent_socket_makes_room(server: Server, chat: Chat) -> None:
+@pytest.mark.parametrize("is_found", [True, False], ids=["heard", "awaited"])
+async def test_an_absent_socket_makes_room(
+    server: Server, chat: Chat, is_found: bool
+) -> None:
     sockets = [await ann(server) for _ in range(MOST)]
     for peer, wire, _ in sockets[:2]:
         peer.lose_websocket(wire)
     await turns()
     busy, idle = chat.absent
-    busy.data.running[object()] = None
+    if is_found:
+        busy.data.running[object()] = None
+    else:
+        busy.data.awaited = Awaited(marked={"abcdefgh": 1})
 
     await ann(server)
 

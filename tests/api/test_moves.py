@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
@@ -132,3 +133,14 @@ async def test_a_socket_moves_while_it_waits_for_its_answer_and_hears_it_there(
     [(name, told)] = client.ends
     assert (name, told["fullResponse"]) == ("llm:stream:done", "Hello")
     assert client.data.awaited == Awaited()
+
+
+async def test_an_answer_is_taken_along_once(user):
+    client, ident = Client(user), uuid4()
+    client.data.awaited = Awaited(
+        heard={ident.hex: (ident.hex, "one", 7, True)},
+        marked={log_of(ident): 3, "abcdefgh": 1},
+    )
+    state = ChatNamespace().move_out(client, "elsewhere")
+    assert state["heard"] == [[ident.hex, "one", 7, True]]
+    assert state["marked"] == {"abcdefgh": 1}

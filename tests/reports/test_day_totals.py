@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from django.apps.registry import Apps
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -187,6 +189,14 @@ def test_each_step_is_a_small_one(ann: User, monkeypatch: pytest.MonkeyPatch) ->
         today() - days_ago(ago) for ago in range(max(usage.RANGES))
     }
     assert not kept.keep_some()
+
+
+@ON_POSTGRESQL
+def test_a_part_of_the_applications_is_migrated_without_them(
+    db: None, django_assert_num_queries: Any
+) -> None:
+    with django_assert_num_queries(0):
+        kept.on_migrate([(None, False)], apps=Apps(installed_apps=()))
 
 
 @ON_POSTGRESQL
