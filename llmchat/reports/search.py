@@ -38,7 +38,7 @@ _TEXT = 1000
 _MANY = 25_000
 # Otherwise so many are scanned first, as long as their texts are no longer together,
 # and so many matches are enough: what fewer hold does not use the index for long.
-_LATEST, _LONG = 2000, 300_000
+_LATEST, _LONG = 2000, 200_000
 _ENOUGH = 20
 # The index knows words, but not which stand side by side: for a phrase (as "don't" is)
 # the texts of so many messages with its words are read, the latest.

@@ -94,11 +94,13 @@ def measure() -> Iterator[tuple[str, Taken]]:
     from django.test.utils import CaptureQueriesContext
 
     from accounts.models import User
+    from serving import garbage
 
     boss = User.objects.filter(username="boss").first()
     client = Client(SERVER_NAME="localhost")
     client.force_login(boss or User.objects.create_superuser("boss"))
     client.get("/admin/llmchat/provider/")  # reads the templates
+    garbage.settle()  # as the server does after its start
     backend = _backend()
     for name, address in pages():
         times = []
