@@ -94,10 +94,13 @@ class BudgetInline(_Shown, TabularInline):
     of = "accounts.change_user"
     model = Budget
     form = BudgetForm
-    extra = 0
     fields = ["period", "unit", "limit", "notice_percent", "progress"]
     readonly_fields = ["progress"]
     show_change_link = True
+
+    def get_extra(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> int:
+        """Show an empty row where there is no budget yet."""
+        return 0 if obj is None or obj.budgets.exists() else 1
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Allow it where the page can be saved."""

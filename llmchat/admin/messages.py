@@ -29,7 +29,7 @@ from llmchat.models.workers import with_texts
 from llmchat.reports import dashboard, usage, usage_csv
 from llmchat.reports.exports import CONTENT_TYPES
 from llmchat.reports.money import cost_of
-from llmchat.reports.outcomes import LABELS, outcome_of
+from llmchat.reports.outcomes import LABELS, outcome_of, why
 
 
 @admin.register(Message)
@@ -63,13 +63,17 @@ class MessageAdmin(ReadOnly, ModelAdmin):
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
     actions = None
-    readonly_fields = ["place", "dollars"]
+    readonly_fields = ["outcome", "reason", "place", "dollars"]
 
     def get_fields(self, request: HttpRequest, obj: Message | None = None) -> list[Any]:
-        """Show all that is stored; the cost as the list writes it."""
+        """Show all that is stored: how it ended first, the cost as lists write it."""
         fields = super().get_fields(request, obj)
+        is_answer = obj is None or obj.role == Message.Role.ASSISTANT
+        ended = ("outcome", "reason")
+        first = ended if is_answer else ()
         shown = ("dollars" if name == "cost" else name for name in fields)
-        return list(dict.fromkeys(shown))
+        rest = (name for name in shown if name not in ended)
+        return list(dict.fromkeys([*first, *rest]))
 
     def get_urls(self) -> list[URLPattern]:
         """Add the download of the front page's figures."""
@@ -116,6 +120,11 @@ class MessageAdmin(ReadOnly, ModelAdmin):
         if message.role != Message.Role.ASSISTANT:
             return None
         return str(outcome_of(message.state, message.finish_reason).label)
+
+    @admin.display(description=_("why"))
+    def reason(self, message: Message) -> str | None:
+        """Show why an answer is not whole."""
+        return why(message) or None
 
     @admin.display(description=_("in its conversation"))
     def place(self, message: Message) -> str:

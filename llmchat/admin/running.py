@@ -159,8 +159,10 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
         return "streaming" if stream.length else "waiting"
 
     @admin.display(description=_("stop"))
-    def button(self, stream: RunningStream) -> str:
-        """Show the button, which submits the list's own form."""
+    def button(self, stream: Any) -> str:
+        """Show the button, which submits the list's own form, until it was pressed."""
+        if stream.stop_requested:
+            return "–"
         return format_html(
             '<button class="llm-stop" name="{}" value="{}">Stop</button>',
             _STOP,
@@ -169,7 +171,7 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
 
     def _say(self, request: HttpRequest, count: int, *, of: int) -> None:
         if count:
-            text = _("Stopped: %(count)d.") % {"count": count}
-            self.message_user(request, text, level=messages.SUCCESS)
+            text = ngettext("Stopping %d answer.", "Stopping %d answers.", count)
+            self.message_user(request, text % count, level=messages.SUCCESS)
         else:
             self.message_user(request, too_late(of), level=messages.WARNING)

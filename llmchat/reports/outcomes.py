@@ -56,6 +56,19 @@ def outcome_of(state: str, finish_reason: str = "") -> Outcome:
     return _OF_STATE[AnswerState(state)]
 
 
+def why(message: Message) -> str:
+    """Return in a sentence why an answer is not whole; "" where its outcome says it."""
+    outcome = outcome_of(message.state, message.finish_reason)
+    if outcome is Outcome.LENGTH:
+        count = message.output_tokens
+        return (
+            f"It reached its limit of output tokens{f' ({count:,})' if count else ''}."
+        )
+    if outcome is Outcome.FILTERED:
+        return "The provider's content filter ended it."
+    return message.error_detail
+
+
 def condition(outcome: Outcome) -> Q:
     """Return what the answers of an outcome have in common."""
     for reason, cut in _CUT.items():

@@ -8,7 +8,7 @@ from llmchat.models import Message
 from llmchat.reports import markdown as renderer
 from llmchat.reports.moments import moment
 from llmchat.reports.money import cost_of, without_cost
-from llmchat.reports.outcomes import outcome_of
+from llmchat.reports.outcomes import outcome_of, why
 from llmchat.reports.past import note as deleted
 
 register = template.Library()
@@ -17,6 +17,7 @@ register.filter("without_cost", without_cost)
 register.filter("moment", moment)
 register.filter("deleted", deleted)
 register.filter("markdown", renderer.render)
+register.filter("why", why)
 
 
 @register.filter
