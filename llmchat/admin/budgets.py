@@ -22,6 +22,8 @@ from llmchat.models.budgets import HIGHEST
 _OWNERS = ("user", "group", "per_member", "api_key", "is_default")
 _SHOWN = ("progress", "spent_now", "reserved_now", "renews")
 _MOST_USERS = 10
+# What each has used before is counted then, and told to them until then.
+_UNDRAWN = "nobody has drawn on it yet"
 
 
 class BudgetForm(ChangesForm):
@@ -75,7 +77,7 @@ class _Shown:
             return bar(budget, budget.spent_at(timezone.now()))
         highest = next(iter(_uses(budget)[:1]), None)
         if highest is None:
-            return bar(budget, Decimal(0))
+            return bar(budget, Decimal(0), _UNDRAWN)
         return bar(budget, highest.spent, f"the most by {highest.user}")
 
 
@@ -177,7 +179,8 @@ class BudgetAdmin(_Shown, ModelAdmin, SavesChanges):
         if not budget.is_of_each or not hasattr(budget, "highest"):
             return super().progress(budget)
         name = budget.highest_user
-        return bar(budget, budget.highest or Decimal(0), name and f"the most by {name}")
+        words = f"the most by {name}" if name else _UNDRAWN
+        return bar(budget, budget.highest or Decimal(0), words)
 
     @admin.display(description=_("spent in this period"))
     def spent_now(self, budget: Budget) -> str:
@@ -190,7 +193,7 @@ class BudgetAdmin(_Shown, ModelAdmin, SavesChanges):
             (use.user.get_username(), bar(budget, use.spent))
             for use in _uses(budget)[:_MOST_USERS]
         ]
-        return format_html_join("", "<p>{}: {}</p>", rows) or "nobody has used it yet"
+        return format_html_join("", "<p>{}: {}</p>", rows) or _UNDRAWN
 
     @admin.display(description=_("reserved by running answers"))
     def reserved_now(self, budget: Any) -> str:

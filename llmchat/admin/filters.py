@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin import FieldListFilter, ModelAdmin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import DropdownFilter
@@ -57,7 +56,7 @@ class DayFilter(_RangeDateFilter):
 
 
 def _begin(day: date) -> datetime:
-    return timezone.make_aware(datetime.combine(day, time.min))
+    return datetime.combine(day, time.min, UTC)
 
 
 class UserFilter(_AutocompleteFilter):

@@ -255,10 +255,14 @@ async def _sweep() -> None:
 async def _keep_totals() -> None:
     """Keep the totals of days; the more there is to do, the longer it takes."""
     try:
-        while not is_closing() and await in_database(day_totals.keep_some):
+        while not is_closing() and await in_database(day_totals.keep_some, _goes_on):
             pass
     except (DatabaseError, InterfaceError) as exc:
         logger.warning("no totals of days, no database: %s", exc)
+
+
+def _goes_on() -> bool:
+    return not is_closing()
 
 
 async def drain(hurry: asyncio.Event) -> None:

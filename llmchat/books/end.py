@@ -7,6 +7,7 @@ meanwhile stays deleted.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import UTC
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -223,7 +224,7 @@ def reduced(begun: Begun, outcome: Outcome) -> Outcome:
 def _past(facts: Facts, end: End, usage: Usage, cost: Decimal | None) -> dict[str, Any]:
     """Return what is kept of an answer that was deleted while it was written."""
     return {
-        "day": facts.now.date(),
+        "day": end.begun.began_at.astimezone(UTC).date(),
         "provider": _route(end.begun, end.outcome).provider.name,
         "model": end.outcome.model,
         "answers": 1,

@@ -5,8 +5,12 @@ whomever, and in the same transaction. They only insert, so no answer waits for
 another's. The days are added up in the background, not here.
 """
 
+from importlib import import_module
+
 from django.db import migrations, models
 from django.db.models import Q
+
+from llmchat.migrations._locks import lock
 
 _FIGURES = "answers, unpriced, to_price, input_tokens, output_tokens, cost"
 _PLACE = "user_id, provider, model, state, finish_reason"
@@ -84,11 +88,11 @@ CREATE = (
     END $$
     """,
     f"""
-    CREATE TRIGGER llmchat_message_added AFTER INSERT ON llmchat_message
+    CREATE OR REPLACE TRIGGER llmchat_message_added AFTER INSERT ON llmchat_message
         FOR EACH ROW WHEN {_counted("NEW")} EXECUTE FUNCTION llmchat_note_answer()
     """,
     f"""
-    CREATE TRIGGER llmchat_message_changed AFTER UPDATE ON llmchat_message
+    CREATE OR REPLACE TRIGGER llmchat_message_changed AFTER UPDATE ON llmchat_message
         FOR EACH ROW WHEN (
             ({_counted("OLD")} OR {_counted("NEW")})
             AND ({_all_of("OLD")}) IS DISTINCT FROM ({_all_of("NEW")})
@@ -96,21 +100,18 @@ CREATE = (
         EXECUTE FUNCTION llmchat_note_answer()
     """,
     """
-    CREATE TRIGGER llmchat_message_deleted AFTER DELETE ON llmchat_message
+    CREATE OR REPLACE TRIGGER llmchat_message_deleted AFTER DELETE ON llmchat_message
         REFERENCING OLD TABLE AS gone
         FOR EACH STATEMENT EXECUTE FUNCTION llmchat_note_deleted_answers()
     """,
 )
 DROP = (
-    "DROP TRIGGER llmchat_message_deleted ON llmchat_message",
-    "DROP TRIGGER llmchat_message_changed ON llmchat_message",
-    "DROP TRIGGER llmchat_message_added ON llmchat_message",
     "DROP FUNCTION llmchat_note_deleted_answers",
     "DROP FUNCTION llmchat_note_answer",
 )
 
 
-def on_postgresql(statements):
+def _run(statements):
     def run(apps, schema_editor):
         if schema_editor.connection.vendor == "postgresql":
             for statement in statements:
@@ -119,12 +120,29 @@ def on_postgresql(statements):
     return run
 
 
-def _old():
-    """Return the triggers that there were before, to drop or to make again."""
-    from importlib import import_module
+def _lock(apps, schema_editor):
+    """Lock everything now, in the order in which writers do."""
+    if schema_editor.connection.vendor == "postgresql":
+        lock(
+            schema_editor,
+            llmchat_message="SHARE ROW EXCLUSIVE",
+            llmchat_daychange="ACCESS EXCLUSIVE",
+            llmchat_daytotal="ACCESS EXCLUSIVE",
+        )
 
-    old = import_module("llmchat.migrations.0033_error_detail")
-    return on_postgresql(old.DROP), on_postgresql(old.CREATE)
+
+def _old(name):
+    return getattr(import_module("llmchat.migrations.0033_error_detail"), name)
+
+
+# To replace a trigger waits for writers; to drop one would wait for readers as well.
+_OLD_CREATE = [
+    statement.replace("CREATE TRIGGER", "CREATE OR REPLACE TRIGGER")
+    for statement in _old("CREATE")
+]
+_OLD_DROP = [
+    statement for statement in _old("DROP") if statement.startswith("DROP FUNCTION")
+]
 
 
 def _figures():
@@ -154,7 +172,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RunPython(*_old()),
+        migrations.RunPython(_lock, _run([*_OLD_CREATE, *DROP])),
         # What is in them is added up anew, which is quicker than to change it.
         migrations.DeleteModel("DayChange"),
         migrations.DeleteModel("DayTotal"),
@@ -179,5 +197,5 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        migrations.RunPython(on_postgresql(CREATE), on_postgresql(DROP)),
+        migrations.RunPython(_run([*CREATE, *_OLD_DROP]), _lock),
     ]

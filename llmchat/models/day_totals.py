@@ -69,8 +69,8 @@ class DayTotal(Figures):
 
     Of each day that is added up there are rows by provider, model and how the answers
     ended, rows by user, and one of `kind` DAY, which says that the others are there.
-    The rows of a SPAN are the sums of those by user, as far as its days are added up;
-    their `day` is its first.
+    The rows of a SPAN are the sums of those by user, when all its days are added up;
+    their `day` is its first. The one without a user says that the others are there.
     """
 
     class Kind(models.TextChoices):

@@ -159,13 +159,11 @@ def _kept(
     kind: DayTotal.Kind, known: Sequence[date]
 ) -> Iterator[tuple[DayTotal.Kind, list[date]]]:
     """Yield the totals to read, by kind: those of spans where all days are wanted."""
-    in_span = Counter(map(span_of, known))
-    whole = [
-        day
-        for day, count in in_span.items()
-        if count == SPAN_DAYS and kind == DayTotal.Kind.USER
-    ]
-    yield DayTotal.Kind.SPAN, whole
+    in_span = Counter(map(span_of, known)) if kind == DayTotal.Kind.USER else {}
+    wanted = [day for day, count in in_span.items() if count == SPAN_DAYS]
+    spans = DayTotal.objects.filter(kind=DayTotal.Kind.SPAN, user_id=None)
+    whole = set(spans.filter(day__in=wanted).values_list("day", flat=True))
+    yield DayTotal.Kind.SPAN, sorted(whole)
     yield kind, [day for day in known if span_of(day) not in whole]
 
 

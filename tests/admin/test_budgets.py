@@ -160,7 +160,9 @@ def test_a_budget_of_everybody_shows_who_has_used_most(admin_client, db):
     assert admin_client.post(page, form).status_code == 302
     budget = Budget.objects.get(is_default=True)
     assert budget.notice_percent == 80
-    assert "nobody has used it yet" in text_of(admin_client.get(url_of(budget)))
+    for address in (url_of(budget), reverse(LIST)):
+        shown = text_of(admin_client.get(address))
+        assert "0 of 100 (0 %), nobody has drawn on it yet" in shown
     for name, spent in (("ann", 30), ("bob", 90), ("cid", 99)):
         user = User.objects.create_user(name)
         day = timezone.now().date() - timedelta(days=name == "cid")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, timedelta
 from decimal import Decimal
 
 import pytest
@@ -11,6 +12,7 @@ from django.core.cache import cache
 from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.deletion import delete_users
 from accounts.models import User
@@ -109,6 +111,20 @@ async def test_an_answer_that_is_deleted_while_it_is_written_counts_at_its_end(
     assert (row.answers, row.failures, row.model) == (1, 0, "m")
     assert (row.input_tokens, row.output_tokens) == (7, 3)
     assert row.cost == Decimal("0.000013")
+
+
+async def test_it_counts_on_the_day_that_it_began_on(user, provider, turn):
+    began = timezone.now() - timedelta(days=1)
+
+    def run() -> None:
+        begun = replace(begin_turn(user.pk, turn("Hi")), began_at=began)
+        delete_users(User.objects.filter(pk=user.pk))
+        used = Usage(7, 3, "provider")
+        assert not finish_turn(begun, Outcome(Message.State.COMPLETE, "He", used, "m"))
+
+    await in_database(run)
+    row = await in_database(PastUse.objects.get)
+    assert row.day == began.astimezone(UTC).date()
 
 
 def test_what_is_not_priced_does_not_become_free_when_it_is_deleted(db: None) -> None:

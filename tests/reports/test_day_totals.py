@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.apps.registry import Apps
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
+from llmchat.books import day_sums
 from llmchat.books import day_totals as kept
 from llmchat.models import Conversation, DayChange, DayTotal, Message
 from llmchat.models.budgets import today
@@ -210,8 +212,10 @@ def test_old_days_are_forgotten(ann: User) -> None:
 
     kept.keep()
 
-    assert not DayTotal.objects.exclude(kind="day").exists()
-    assert DayTotal.objects.count() == kept.DAYS
+    oldest = today() - days_ago(kept.DAYS)
+    assert not DayTotal.objects.filter(day__lt=oldest).exists()
+    assert not DayTotal.objects.filter(answers__gt=0).exists()
+    assert DayTotal.objects.filter(kind="day").count() == kept.DAYS
 
 
 @ON_POSTGRESQL
@@ -256,13 +260,197 @@ def test_nobody_waits_for_who_is_at_the_totals(other: object) -> None:
 @ON_POSTGRESQL
 def test_one_process_at_a_time_is_at_the_totals(other: object) -> None:
     with other.cursor() as cursor:  # type: ignore[attr-defined]
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [kept.LOCK])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [day_sums.LOCK])
         kept.keep()
         assert not DayTotal.objects.exists()
         other.commit()  # type: ignore[attr-defined]
 
     kept.keep()
     assert DayTotal.objects.filter(kind="day").count() == kept.DAYS
+
+
+COPIES = """
+    INSERT INTO llmchat_message
+        (id, conversation_id, user_id, position, role, content, state, created_at,
+         session_id, provider, model, finish_reason, error_code, usage_source,
+         attempts, worker, stop_requested, output_tokens)
+    SELECT gen_random_uuid(), conversation_id, user_id, number, role, content, state,
+        date_trunc('day', created_at, 'UTC') + number * interval '2 seconds',
+        session_id, provider, model, finish_reason, error_code, usage_source, attempts,
+        worker, stop_requested, 7
+    FROM llmchat_message, generate_series(2, 40001) AS copies(number)
+    WHERE role = 'assistant'"""
+
+
+@pytest.fixture
+def full_day(transactional_db: None) -> None:
+    """A day with 40,001 answers, not added up."""
+    forget()
+    make_conversation(User.objects.create_user("ann"), ago=days_ago(3))
+    with connection.cursor() as cursor:
+        cursor.execute(COPIES)
+    DayChange.objects.all().delete()
+
+
+@contextmanager
+def short_deadline() -> Iterator[None]:
+    """Have a deadline in which so many answers cannot be counted."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = '30ms'")
+        yield
+        cursor.execute("RESET statement_timeout")
+
+
+@ON_POSTGRESQL
+def test_a_day_that_takes_too_long_is_added_up_in_parts(full_day: None) -> None:
+    with short_deadline():
+        with pytest.raises(OperationalError, match="timeout"):
+            told()
+        kept.keep()
+
+    assert DayTotal.objects.filter(kind="day").count() == kept.DAYS
+    assert told() == (40_001, Decimal(0), [(User.objects.get().pk, 40_001)])
+
+
+@ON_POSTGRESQL
+def test_what_changes_between_the_parts_is_counted_once(
+    full_day: None, other: Any
+) -> None:
+    def meanwhile() -> bool:
+        with other.cursor() as cursor:
+            cursor.execute(
+                "WITH few AS (SELECT id FROM llmchat_message WHERE role = 'assistant'"
+                " ORDER BY id LIMIT 10)"
+                " DELETE FROM llmchat_message USING few"
+                " WHERE few.id = llmchat_message.id"
+            )
+            asked.append(cursor.rowcount)
+            other.commit()
+        return True
+
+    asked: list[int] = []
+    with short_deadline():
+        while kept.keep_some(meanwhile):
+            pass
+
+    assert len(asked) > 2
+    assert told()[0] == 40_001 - sum(asked)
+    kept.keep()
+    assert told()[0] == 40_001 - sum(asked)
+
+
+@ON_POSTGRESQL
+def test_a_server_that_stops_waits_for_no_day(full_day: None) -> None:
+    before = told()
+    with short_deadline():
+        while kept.keep_some(lambda: False):
+            pass
+    assert told() == before
+    day = today() - days_ago(3)
+    assert not DayTotal.objects.filter(day=day, kind="day").exists()
+
+
+@ON_POSTGRESQL
+def test_notes_that_take_too_long_are_added_in_parts(full_day: None) -> None:
+    kept.keep()
+    Message.objects.filter(position__lte=10_100).update(output_tokens=8)
+    assert DayChange.objects.count() > kept.CHANGES_AT_ONCE
+    expected = told()
+
+    with short_deadline():
+        kept.keep()
+
+    assert not DayChange.objects.exists()
+    assert told() == expected
+
+
+@ON_POSTGRESQL
+@pytest.mark.parametrize(
+    "which", ["TRUE", "kind = 'span'", "kind = 'day'", "day < current_date - 15"]
+)
+def test_totals_that_somebody_deletes_are_added_up_anew(ann: User, which: str) -> None:
+    for ago in range(30):
+        make_conversation(ann, ago=days_ago(ago), **FIGURES)
+    kept.keep()
+    expected = all_figures(30)
+    spans = DayTotal.objects.filter(kind="span").count()
+    with connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM llmchat_daytotal WHERE {which}")
+    assert all_figures(30) == expected
+
+    make_conversation(User.objects.create_user("bob"), ago=days_ago(20), **FIGURES)
+    kept.keep()
+
+    assert told()[0] == 31
+    kept_figures = all_figures(30)
+    assert DayTotal.objects.filter(kind="span").count() == spans + 1
+    forget()
+    assert kept_figures == all_figures(30)
+
+
+@ON_POSTGRESQL
+def test_the_totals_may_be_deleted_beside_a_step(other: Any) -> None:
+    """What the step adds to a day that is forgotten meanwhile is of no day."""
+    ann = User.objects.create_user("ann")
+    make_conversation(ann, ago=days_ago(9), **FIGURES)
+    kept.keep()
+    make_conversation(User.objects.create_user("bob"), ago=days_ago(9), **FIGURES)
+    with other.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM llmchat_daytotal")
+        # It sees neither the rows of the step nor those that come behind it.
+        cursor.execute("CREATE TEMPORARY TABLE seen AS SELECT id FROM llmchat_daytotal")
+        day_sums.merge(kept.CHANGES_AT_ONCE)
+        cursor.execute("DELETE FROM llmchat_daytotal WHERE id IN (SELECT id FROM seen)")
+        other.commit()
+    assert DayTotal.objects.filter(kind="user").exists()
+    assert told()[0] == 2
+
+    kept.keep()
+
+    assert told() == (2, Decimal("0.5"), [(ann.pk, 1), (ann.pk + 1, 1)])
+    assert DayTotal.objects.filter(kind="day").count() == kept.DAYS
+
+
+@ON_POSTGRESQL
+def test_emptying_the_table_of_messages_empties_the_totals(other: Any) -> None:
+    ann = User.objects.create_user("ann")
+    make_conversation(ann, ago=days_ago(9), **FIGURES)
+    kept.keep()
+    make_conversation(ann, ago=days_ago(9), **FIGURES)
+    assert told()[0] == 2
+
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE llmchat_message")
+    assert told() == (0, Decimal(0), [])
+    make_conversation(ann, ago=days_ago(9), **FIGURES)
+    assert told()[0] == 1
+    kept.keep()
+    assert told() == (1, Decimal("0.25"), [(ann.pk, 1)])
+
+
+@ON_POSTGRESQL
+@pytest.mark.parametrize("wrong", [-40, -3, 3, 40, 400])
+def test_a_clock_that_was_wrong_for_a_moment_changes_no_figure(
+    ann: User, wrong: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for ago in range(kept.DAYS):
+        make_conversation(ann, ago=days_ago(ago), **FIGURES)
+    expected = [all_figures(days) for days in usage.RANGES]
+    kept.keep()
+    real = today()
+    with monkeypatch.context() as patched:
+        patched.setattr(kept, "today", lambda: real + days_ago(-wrong))
+        kept.keep()
+    assert [all_figures(days) for days in usage.RANGES] == expected
+
+    kept.keep()
+    make_conversation(ann, ago=days_ago(70), **FIGURES)
+    kept.keep()
+
+    figures = [all_figures(days) for days in usage.RANGES]
+    assert DayTotal.objects.filter(kind="span", user_id=None).count() >= 8
+    forget()
+    assert figures == [all_figures(days) for days in usage.RANGES]
 
 
 @ON_POSTGRESQL
