@@ -20,6 +20,7 @@ from tests.support import live
 pytest_plugins = [
     "tests.support.chat_fixtures",
     "tests.support.databases",
+    "tests.support.flushing",
     "tests.support.live_upstream",
     "tests.support.openai_api",
     "tests.support.redis_server",
