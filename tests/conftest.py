@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,14 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from llmchat.providers.local import LocalModel
+from serving import garbage
 from tests.support import live
 
 # Fixtures that more than one folder uses.
 pytest_plugins = [
     "tests.support.chat_fixtures",
     "tests.support.databases",
+    "tests.support.flushing",
     "tests.support.live_upstream",
     "tests.support.openai_api",
     "tests.support.redis_server",
@@ -53,6 +56,20 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave the tests and what they import alone, as a server does what it loads.
+
+    To look for garbage among thousands of tests again and again would be an eighth of
+    the suite's time.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        garbage.settle()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -44,6 +44,10 @@ from config.settings import *  # noqa: E402, F403
 # The suite tests that passwords are hashed, not how long that takes.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
+# Each client of Django's has the middleware made anew, which would read the folders of
+# all static files. The servers that tests start do.
+WHITENOISE_AUTOREFRESH = True
+
 # On disk, as the real one is: several threads use it, and SQLite's shared memory
 # has locks of its own that no time-out softens.
 if DATABASES["default"]["ENGINE"] == "llmchat.engines.sqlite":  # noqa: F405

@@ -13,6 +13,12 @@ from django.test import AsyncClient, Client
 from serving.static import CollectedStorage
 
 
+@pytest.fixture(autouse=True)
+def read_at_the_start(settings: Any) -> None:
+    """Read the folders at the start, as the server does."""
+    settings.WHITENOISE_AUTOREFRESH = False
+
+
 @pytest.fixture
 def collected(tmp_path: Path, settings: Any) -> Iterator[Path]:
     settings.STATIC_ROOT = tmp_path
