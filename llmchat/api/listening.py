@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 from llmchat.answers.events import End, Failed
@@ -52,7 +53,9 @@ def listen(
 
 
 def _ended(socket: Socket, stream: AnswerLog, end: End) -> None:
-    visitor_of(socket).running.pop(stream, None)
+    visitor = visitor_of(socket)
+    visitor.running.pop(stream, None)
+    visitor.heard_end_at = time.monotonic()
     leave_when_idle(socket, end.error if isinstance(end, Failed) else None)
 
 

@@ -57,6 +57,9 @@ CANCEL = "llm:stream:cancel"
 _REFUSAL_EVERY_S = 1.0
 # Between two passes of the event loop.
 _CLOSE_AT_ONCE = 16
+# Who has just heard an end may ask the next question: closed at that very moment, the
+# connection would lose it without a word. Until then it is refused, and told so.
+_NEXT_QUESTION_S = 1.0
 
 
 class ChatNamespace(MovingNamespace):
@@ -239,9 +242,13 @@ class ChatNamespace(MovingNamespace):
     async def send_away_idle(self) -> None:
         """Close the connections of clients that wait for nothing; they come back."""
         closed = 0
+        latest_end = time.monotonic() - _NEXT_QUESTION_S
         for socket in self.sockets:
+            visitor = visitor_of(socket)
+            if visitor.running or visitor.heard_end_at > latest_end:
+                continue
             # Another connection would not get the acks of what is being handled.
-            if visitor_of(socket).running or socket.is_busy:
+            if socket.is_busy:
                 continue
             socket.close_transport()
             closed += 1

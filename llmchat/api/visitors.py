@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,7 +52,8 @@ class Visitor:
 
     `verified` is what its token or API key says. `running` are the streams that it
     hears, `leaving` says that the connection is to be closed behind them. `awaited` are
-    those that it is to hear as soon as they are found; most have none.
+    those that it is to hear as soon as they are found; most have none. The last end was
+    heard at `heard_end_at`, in the seconds of `time.monotonic`.
     """
 
     verified: Verified
@@ -59,6 +61,7 @@ class Visitor:
     leaving: bool = False
     awaited: Awaited | None = None
     next_refusal_at: float = 0.0
+    heard_end_at: float = -math.inf
 
     @property
     def is_idle(self) -> bool:

@@ -6,9 +6,16 @@ import asyncio
 import time
 from typing import Any
 
+import pytest
+
 from accounts.verified import Verified
+from llmchat.answers.events import Failed
+from llmchat.answers.log import AnswerLog
+from llmchat.api import namespace
+from llmchat.api.listening import listen
 from llmchat.api.namespace import ChatNamespace
 from llmchat.api.visitors import Visitor, visitor_of
+from llmchat.errors import refusal
 from llmchat.realtime import Ack, Socket, event
 from tests.support.peers import joined, serving, turns
 
@@ -67,6 +74,27 @@ async def test_whoever_hears_an_answer_stays() -> None:
     await turns()
     assert not wire.is_closed
     visitor_of(socket).running.clear()
+
+
+async def test_whoever_has_just_heard_an_end_may_ask_the_next_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chat = Chat()
+    server = serving(chat)
+    _, wire, _ = await joined(server)
+    (socket,) = chat.sockets
+    stream = AnswerLog(1, "one")
+    listen(socket, stream, is_owner=True)
+    stream.close(Failed("one", refusal("internal_error")))
+
+    await chat.send_away_idle()
+    await turns()
+    assert not wire.is_closed
+
+    monkeypatch.setattr(namespace, "_NEXT_QUESTION_S", 0.0)
+    await chat.send_away_idle()
+    await turns()
+    assert wire.is_closed
 
 
 async def test_a_crowd_that_leaves_holds_up_nobody() -> None:
