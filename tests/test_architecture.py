@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -94,11 +95,15 @@ FORBIDDEN: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 
 
 MODULES = find_modules()
-IMPORTS = {module: imported_by(module, path) for module, path in MODULES.items()}
+
+
+@cache
+def _imports() -> dict[str, set[str]]:
+    return {module: imported_by(module, path) for module, path in MODULES.items()}
 
 
 def _imports_of(room: str) -> Iterator[tuple[str, str]]:
-    for module, names in IMPORTS.items():
+    for module, names in _imports().items():
         if is_below(module, (room,)):
             yield from ((module, name) for name in sorted(names))
 
@@ -156,7 +161,7 @@ def test_a_room_does_not_import_what_it_must_not_know(
 def test_what_one_module_wraps_is_named_nowhere_else(home: str) -> None:
     offences = [
         f"{module} imports {name}: only {home} may"
-        for module, names in IMPORTS.items()
+        for module, names in _imports().items()
         if module != home
         for name in sorted(names)
         if is_below(name, ONLY_IN[home])
@@ -187,7 +192,7 @@ def test_no_room_imports_itself_through_another() -> None:
 
 def test_relative_imports_are_understood() -> None:
     assert "llmchat.realtime.engineio.errors" in {
-        name.rpartition(".")[0] for name in IMPORTS["llmchat.realtime.server"]
+        name.rpartition(".")[0] for name in _imports()["llmchat.realtime.server"]
     }
     sample = ast.parse("from . import a\nfrom ..b import c").body
     assert isinstance(sample[0], ast.ImportFrom)

@@ -7,17 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from anthropic.types import (
-    MessageParam,
-    OutputConfigParam,
-    ToolChoiceParam,
-    ToolParam,
-)
-from anthropic.types.message_create_params import MessageCreateParamsStreaming
-from google.genai import types
-from openai.types.chat import ChatCompletionMessageParam
-from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
-from pydantic import TypeAdapter
 
 from llmchat.providers.acceptance import check
 from llmchat.providers.answer import estimate_input_tokens
@@ -284,7 +273,17 @@ ASKING: dict[str, Any] = {
 }
 
 
+# The clients are imported where they are used: see test_sdks.py.
 def test_anthropics_client_knows_what_is_sent() -> None:
+    from anthropic.types import (
+        MessageParam,
+        OutputConfigParam,
+        ToolChoiceParam,
+        ToolParam,
+    )
+    from anthropic.types.message_create_params import MessageCreateParamsStreaming
+    from pydantic import TypeAdapter
+
     sent = body("claude", *EVERYTHING, **ASKING)
     known = MessageCreateParamsStreaming.__annotations__
     assert sent.keys() <= known.keys()
@@ -295,6 +294,8 @@ def test_anthropics_client_knows_what_is_sent() -> None:
 
 
 def test_googles_client_knows_what_is_sent() -> None:
+    from google.genai import types
+
     sent = body("gemini", *EVERYTHING, seed=1, **ASKING)
     for content in sent["contents"]:
         types.Content.model_validate_json(encode_json(content))
@@ -305,6 +306,12 @@ def test_googles_client_knows_what_is_sent() -> None:
 
 
 def test_openais_client_knows_what_is_sent() -> None:
+    from openai.types.chat import ChatCompletionMessageParam
+    from openai.types.chat.completion_create_params import (
+        CompletionCreateParamsStreaming,
+    )
+    from pydantic import TypeAdapter
+
     sent = body("openai", *EVERYTHING, seed=1, **ASKING)
     known = CompletionCreateParamsStreaming.__annotations__
     assert sent.keys() <= known.keys()

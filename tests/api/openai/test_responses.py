@@ -8,8 +8,6 @@ from typing import Any
 
 from django.db.models import Model
 from django.test import AsyncClient
-from openai.types.responses import ResponseStreamEvent
-from pydantic import TypeAdapter
 
 from llmchat.database import in_database
 from tests.support.chat_fixtures import User
@@ -59,6 +57,10 @@ async def test_a_response_goes_on_with_the_conversation_of_another(
 
 
 async def test_every_event_is_one_of_the_sdks(ask: Ask, upstream: Upstream) -> None:
+    # Here, since they take a second to import.
+    from openai.types.responses import ResponseStreamEvent
+    from pydantic import TypeAdapter
+
     events = await data_of(await ask("responses", input="Hi", stream=True))
 
     for event in events:
