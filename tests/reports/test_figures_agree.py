@@ -170,7 +170,7 @@ def test_each_figure_leads_to_as_many_answers(
             for total, url in table.rows
         ]
         lists = [(url, count) for url, count in told if "outcome=" in url]
-        assert len(lists) > 8
+        assert len(lists) > 4
         found = [(url, boss.get(url).context["cl"].result_count) for url, _ in lists]
         assert found == lists
 
