@@ -1,29 +1,49 @@
-"""The look of the admin: name, colours, sidebar."""
+"""The look of the admin: name, colours, sidebar.
+
+It is part of the settings, which every command reads before anything else: so the half
+of Django that addresses take is imported where one is made.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.http import HttpRequest
-from django.templatetags.static import static
-from django.urls import reverse, reverse_lazy
+from django.utils.functional import lazy
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+
+def _static(name: str) -> str:
+    from django.templatetags.static import static
+
+    return static(name)
+
+
+def _address(view: str) -> str:
+    from django.urls import reverse
+
+    return reverse(view)
+
+
+_address_lazy = lazy(_address, str)
 
 
 def _style(request: HttpRequest) -> str:
-    return static("llmchat/admin.css")
+    return _static("llmchat/admin.css")
 
 
 def _script(request: HttpRequest) -> str:
-    return static("llmchat/admin.js")
+    return _static("llmchat/admin.js")
 
 
 def _page(request: HttpRequest) -> str:
-    return reverse("page")
+    return _address("page")
 
 
 def _icon(request: HttpRequest) -> str:
-    return static("llmchat/favicon.svg")
+    return _static("llmchat/favicon.svg")
 
 
 def _may_see(model: str) -> Callable[[HttpRequest], bool]:
@@ -35,7 +55,7 @@ def _item(title: str, icon: str, model: str) -> dict[str, Any]:
     return {
         "title": title,
         "icon": icon,
-        "link": reverse_lazy(f"admin:{model.replace('.', '_')}_changelist"),
+        "link": _address_lazy(f"admin:{model.replace('.', '_')}_changelist"),
         "permission": _may_see(model),
     }
 
@@ -75,7 +95,7 @@ UNFOLD: dict[str, Any] = {
                     {
                         "title": "Usage",
                         "icon": "bar_chart",
-                        "link": reverse_lazy("admin:index"),
+                        "link": _address_lazy("admin:index"),
                     }
                 ]
             },

@@ -20,6 +20,7 @@ from tests.support import live
 
 # Fixtures that more than one folder uses.
 pytest_plugins = [
+    "tests.support.certificates_once",
     "tests.support.chat_fixtures",
     "tests.support.databases",
     "tests.support.flushing",
