@@ -197,7 +197,8 @@ async def _hear(socket: Socket, heard: Heard) -> None:
     ident, session_id, position, is_owner = heard
     user_id = visitor_of(socket).user_id
     try:
-        stream = await find_stream(user_id, message_id=UUID(ident))
+        message_id = UUID(ident)
+        stream = await _insist(lambda: find_stream(user_id, message_id=message_id))
     except ChatError as exc:
         emit(socket, Failed(session_id, exc))
     else:
