@@ -14,6 +14,10 @@ from serving.http_protocol import HttpProtocol
 LIMIT_S = 20.0
 FIRST = b"GET /first HTTP/1.1\r\nHost: localhost\r\n\r\n"
 NEXT = b"GET /next HTTP/1.1\r\nHost: localhost\r\n\r\n"
+BROKEN = (
+    b"POST /broken HTTP/1.1\r\nHost: localhost\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\nno number\r\n"
+)
 UPGRADE = (
     b"GET /socket HTTP/1.1\r\nHost: localhost\r\n"
     b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -123,7 +127,9 @@ async def fill(writer: asyncio.StreamWriter) -> None:
         await writer.drain()
 
 
-@pytest.mark.parametrize("behind", [UPGRADE, b"nonsense\r\n\r\n", NEXT + UPGRADE])
+@pytest.mark.parametrize(
+    "behind", [UPGRADE, b"nonsense\r\n\r\n", BROKEN, NEXT + UPGRADE, NEXT + BROKEN]
+)
 @pytest.mark.parametrize("later", [False, True])
 async def test_what_cannot_be_served_is_refused_behind_the_response_that_is_due(
     behind: bytes, later: bool
@@ -148,3 +154,19 @@ async def test_what_cannot_be_served_is_refused_behind_the_response_that_is_due(
     ]
     assert refused.startswith(b"400 ")
     assert application.asked == [path.decode() for path in due]
+
+
+async def test_a_response_that_has_begun_breaks_off_with_its_request() -> None:
+    """A refusal in its middle would be taken for a piece of it."""
+    application = Slow()
+    server, reader, writer = await client_of(application)
+    head, nonsense = BROKEN.split(b"no number")
+    async with server, asyncio.timeout(LIMIT_S):
+        writer.write(head)
+        begun = await reader.readuntil(b"/broken\r\n")
+        writer.write(b"no number" + nonsense)
+        assert await reader.read() == b""
+        assert begun.startswith(b"HTTP/1.1 200 ")
+        application.go.set()
+        await application.ended.wait()
+        writer.close()
