@@ -22,6 +22,9 @@ logger = logging.getLogger("uvicorn.error")
 
 # The parser keeps a head, a chunk's extensions and trailers until they are whole.
 _LONGEST_HEAD = 65_536
+# Beside so many requests that wait for the responses before them, the connection is
+# read on: that its client is gone is not told otherwise.
+_PIPELINED = 8
 # How long one connection too many may take to say what it asks for, and how many may.
 _REFUSED_S = 1.0
 _REFUSED_AT_ONCE = 100
@@ -52,6 +55,8 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
     # The response before the request that the deadline is for.
     _after: Any = None
     _is_http = True
+    # What follows the responses that are due, and is the last.
+    _refusal: bytes | None = None
     # What a connection that is rejected asks for.
     _asked: Asked | None = None
     _rejected: ClassVar[int] = 0
@@ -69,6 +74,8 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         if self._asked is not None:
             if self._asked.feed(data):
                 self._refuse(self._asked)
+            return
+        if self._refusal is not None:
             return
         self._unset_keepalive_if_required()
         if self._unparsed:
@@ -99,19 +106,45 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
                 self._decline_upgrade(data[exc.args[0] :])
         except HttpParserError:
             self._refuse_request("Invalid HTTP request received.")
-        if self._kept > _LONGEST_HEAD and not self.transport.is_closing():
+        is_over = self._refusal is not None or self.transport.is_closing()
+        if self._kept > _LONGEST_HEAD and not is_over:
             self._refuse_request("The head of the request is too long.")
         self._judge()
 
     def _refuse_request(self, reason: str) -> None:
+        """Refuse the request that comes now, behind the responses that are due."""
         logger.warning(reason)
-        self.send_400_response(reason)
+        if self._breaks_off:
+            if self._running is not self.cycle:
+                self.pipeline.popleft()  # it is not to be served
+            elif self.cycle.response_started:
+                self.transport.close()
+                return
+            else:
+                self.send_400_response(reason)
+                return
+        if not self._is_answering:
+            self.send_400_response(reason)
+            return
+        self._refusal = self._refused(reason)
+        self._next = _Part.NOTHING
+        self.flow.resume_reading()  # nothing of it is kept
+
+    @property
+    def _breaks_off(self) -> bool:
+        """Return whether a request that awaits its response has no whole body."""
+        cycle = self.cycle
+        is_open = cycle is not None and cycle.more_body and not cycle.response_complete
+        return self._next is _Part.BODY and is_open
+
+    def _refused(self, reason: str) -> bytes:
+        is_begun = self.scope is not None
+        url, headers = (self.url, self.headers) if is_begun else (b"", [])
+        return bad_request(reason, url, headers)
 
     def send_400_response(self, msg: str) -> None:
         """Write what a request gets that cannot be read, and close."""
-        is_begun = self.scope is not None
-        url, headers = (self.url, self.headers) if is_begun else (b"", [])
-        self.transport.write(bad_request(msg, url, headers))
+        self.transport.write(self._refused(msg))
         self.transport.close()
 
     def _decline_upgrade(self, rest: bytes) -> None:
@@ -147,6 +180,8 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
             self.scope["method"] = self.parser.get_method().decode()
         else:
             super().on_headers_complete()
+            if 0 < len(self.pipeline) <= _PIPELINED:
+                self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
         """Called with a piece of a request's body."""
@@ -166,9 +201,17 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Called when a response has been written to the buffer."""
         super().on_response_complete()
+        if not self._is_answering and not self.transport.is_closing():
+            self._write_refusal()
         if self.transport.is_closing():
             self.watch_buffer()
         self._judge()
+
+    def _write_refusal(self) -> None:
+        if self._refusal is not None:
+            self._unset_keepalive_if_required()
+            self.transport.write(self._refusal)
+            self.transport.close()
 
     def timeout_keep_alive_handler(self) -> None:
         """Called when a connection was idle for too long."""

@@ -110,6 +110,11 @@ class Follower:
         return self._stream.chars - self.at
 
     @property
+    def worker(self) -> str | None:
+        """Return that it reads here, for nobody else."""
+        return None
+
+    @property
     def is_away(self) -> bool:
         """Return False: whoever follows reads, or leaves."""
         return False

@@ -16,14 +16,18 @@ class Keeper:
     """Keeps an answer going, though nobody may read it, until somebody has come.
 
     The worker that its socket has moved to may end before it follows. Then the client
-    comes back by yet another, and no later than the recovery window allows.
+    comes back by yet another, and no later than the recovery window allows. Those who
+    read the answer already are others, who may leave it meanwhile; but the readers of
+    one worker all read by one mirror.
     """
 
-    __slots__ = ("_joined", "_loop", "_stream", "_until")
+    __slots__ = ("_joined", "_loop", "_stream", "_until", "_worker")
 
-    def __init__(self, stream: AnswerLog) -> None:
+    def __init__(self, stream: AnswerLog, worker: str) -> None:
+        """`worker`: where its socket goes."""
         stream.join(self)
         self._stream = stream
+        self._worker = worker
         self._joined = stream.joined
         self._loop = asyncio.get_running_loop()
         self._until = self._loop.time() + conf.get().recovery_window_s
@@ -34,7 +38,8 @@ class Keeper:
         stream = self._stream
         if stream.end is not None:
             return
-        is_read = stream.reads > 1 or stream.joined != self._joined
+        has_come = stream.joined != self._joined
+        is_read = has_come or stream.is_followed_by(self._worker)
         if is_read or self._loop.time() >= self._until:
             stream.leave(self)
         else:
@@ -53,6 +58,11 @@ class Keeper:
     def behind(self) -> int:
         """Return that it holds nobody up."""
         return 0
+
+    @property
+    def worker(self) -> str | None:
+        """Return that it reads here, for nobody else."""
+        return None
 
     @property
     def is_away(self) -> bool:

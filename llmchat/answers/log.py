@@ -44,6 +44,10 @@ class Reader(Protocol):
     def is_away(self) -> bool:
         """Return whether nobody reads just now, but may come back."""
 
+    @property
+    def worker(self) -> str | None:
+        """Return the worker that it reads for, where that is another one."""
+
 
 class AnswerLog:
     """One answer as its readers see it.
@@ -168,6 +172,10 @@ class AnswerLog:
     def reads(self) -> int:
         """Return how many readers it has."""
         return len(self._readers)
+
+    def is_followed_by(self, worker: str) -> bool:
+        """Return whether another worker reads it."""
+        return any(reader.worker == worker for reader in self._readers)
 
     @property
     def is_full(self) -> bool:

@@ -37,9 +37,10 @@ Key = tuple[str, int]
 class FarReader(Follower):
     """The place of a mirror in an answer of this worker."""
 
-    __slots__ = ("_asking", "_grace", "_loop", "_replied_at", "_rest")
+    __slots__ = ("_asking", "_grace", "_loop", "_replied_at", "_rest", "_worker")
 
-    def __init__(self, stream: LiveStream) -> None:
+    def __init__(self, stream: LiveStream, worker: str) -> None:
+        self._worker = worker
         self._rest = ""
         self._asking: asyncio.Task[Any] | None = None
         self._loop = asyncio.get_running_loop()
@@ -51,6 +52,11 @@ class FarReader(Follower):
     def behind(self) -> int:
         """Return how many characters its mirror has not been sent."""
         return super().behind + len(self._rest)
+
+    @property
+    def worker(self) -> str:
+        """Return the worker of its mirror."""
+        return self._worker
 
     @property
     def is_away(self) -> bool:
@@ -155,7 +161,7 @@ class Owner:
             started = stream.started
             names = {"provider": started.provider, "model": started.model}
             if key not in self._readers:
-                self._readers[key] = FarReader(stream)
+                self._readers[key] = FarReader(stream, sender)
         reader = self._readers[key]
         reader.wait_no_more()
         reply: Body = {}

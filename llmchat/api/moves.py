@@ -72,13 +72,13 @@ class MovingNamespace(Namespace):
         awaited = visitor.awaited or Awaited()
         heard = dict(awaited.heard)
         for stream in awaited.found:
-            Keeper(stream)
+            Keeper(stream, worker)
         for stream, reader in visitor.running.items():
             assert stream.started is not None
             ident = stream.started.message_id.hex
             said = stream.session_id, reader.position, reader.is_owner
             heard[ident] = (ident, *said)
-            Keeper(stream)
+            Keeper(stream, worker)
             stream.leave(reader)
         visitor.running.clear()
         # What it has come to hear meanwhile it does not await from where it left off.
@@ -197,7 +197,8 @@ async def _hear(socket: Socket, heard: Heard) -> None:
     ident, session_id, position, is_owner = heard
     user_id = visitor_of(socket).user_id
     try:
-        stream = await find_stream(user_id, message_id=UUID(ident))
+        message_id = UUID(ident)
+        stream = await _insist(lambda: find_stream(user_id, message_id=message_id))
     except ChatError as exc:
         emit(socket, Failed(session_id, exc))
     else:

@@ -132,6 +132,11 @@ class SocketReader:
         return self._stream.chars - self._chars
 
     @property
+    def worker(self) -> str | None:
+        """Return that it reads here, for nobody else."""
+        return None
+
+    @property
     def is_away(self) -> bool:
         """Return whether the client is disconnected and may come back."""
         return self._socket.is_absent

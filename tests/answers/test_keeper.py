@@ -10,8 +10,10 @@ from llmchat.answers import keeper
 from llmchat.answers.follower import Follower
 from llmchat.answers.keeper import Keeper
 from llmchat.answers.live_stream import LiveStream
+from llmchat.answers.owner import FarReader
 
 KEEP_S = 0.05
+ELSEWHERE = "w2"
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def stream(monkeypatch) -> LiveStream:
 async def test_it_is_kept_for_as_long_as_its_client_may_be_away(stream, settings):
     settings.LLMCHAT = {**settings.LLMCHAT, "recovery_window_s": 5 * KEEP_S}
     began = asyncio.get_running_loop().time()
-    Keeper(stream)
+    Keeper(stream, ELSEWHERE)
     async with asyncio.timeout(5):
         while not stream.cancelled:  # noqa: ASYNC110
             await asyncio.sleep(KEEP_S / 10)
@@ -32,7 +34,7 @@ async def test_it_is_kept_for_as_long_as_its_client_may_be_away(stream, settings
 
 @pytest.mark.parametrize("stays", [False, True], ids=["left", "reads"])
 async def test_it_is_kept_no_longer_behind_somebody_who_has_come(stream, stays):
-    Keeper(stream)
+    Keeper(stream, ELSEWHERE)
     follower = Follower(stream)
     if not stays:
         stream.leave(follower)
@@ -42,8 +44,32 @@ async def test_it_is_kept_no_longer_behind_somebody_who_has_come(stream, stays):
     assert stream.cancelled is not stays
 
 
-async def test_it_is_left_to_those_who_read_it_already(stream):
-    Follower(stream)
-    Keeper(stream)
+async def test_those_who_read_it_already_are_not_who_it_is_kept_for(stream):
+    other = Follower(stream)
+    Keeper(stream, ELSEWHERE)
     await asyncio.sleep(3 * KEEP_S)
-    assert (stream.reads, stream.cancelled) == (1, False)
+    await other.leave()
+    assert not stream.cancelled
+    Follower(stream)
+    async with asyncio.timeout(5):
+        while stream.reads > 1:  # noqa: ASYNC110
+            await asyncio.sleep(KEEP_S / 10)
+    assert not stream.cancelled
+
+
+async def test_it_is_left_to_the_worker_that_follows_it_already(stream):
+    """Whoever comes there as well joins no reader here."""
+    FarReader(stream, ELSEWHERE)
+    Keeper(stream, ELSEWHERE)
+    async with asyncio.timeout(5):
+        while stream.reads > 1:  # noqa: ASYNC110
+            await asyncio.sleep(KEEP_S / 10)
+    assert not stream.cancelled
+
+
+async def test_a_worker_that_its_socket_does_not_go_to_is_another_reader(stream):
+    other = FarReader(stream, "w3")
+    Keeper(stream, ELSEWHERE)
+    await asyncio.sleep(3 * KEEP_S)
+    other.leave_now()
+    assert not stream.cancelled

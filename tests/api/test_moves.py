@@ -144,3 +144,22 @@ async def test_an_answer_is_taken_along_once(user):
     state = ChatNamespace().move_out(client, "elsewhere")
     assert state["heard"] == [[ident.hex, "one", 7, True]]
     assert state["marked"] == {"abcdefgh": 1}
+
+
+async def test_a_socket_that_moves_without_a_database_hears_its_answer_later(
+    user, unended, monkeypatch
+):
+    monkeypatch.setattr(moves, "AGAIN_S", 0.1)
+    left, client, ident = Client(user), Client(user), unended.pk.hex
+    left.data.awaited = Awaited(heard={ident: (ident, "one", 3, True)})
+    state = ChatNamespace().move_out(left, "there")
+    with broken_database("SELECT"):
+        ChatNamespace().move_in(client, json.loads(json.dumps(state)))
+        await asyncio.sleep(0.5)
+    assert client.events == []
+    await end(unended)
+    await has_ended(client)
+    assert client.tokens == ["lo"]
+    [(name, told)] = client.ends
+    assert (name, told["fullResponse"]) == ("llm:stream:done", "Hello")
+    assert client.data.awaited == Awaited()

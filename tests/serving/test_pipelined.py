@@ -14,6 +14,10 @@ from serving.http_protocol import HttpProtocol
 LIMIT_S = 20.0
 FIRST = b"GET /first HTTP/1.1\r\nHost: localhost\r\n\r\n"
 NEXT = b"GET /next HTTP/1.1\r\nHost: localhost\r\n\r\n"
+BROKEN = (
+    b"POST /broken HTTP/1.1\r\nHost: localhost\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\nno number\r\n"
+)
 UPGRADE = (
     b"GET /socket HTTP/1.1\r\nHost: localhost\r\n"
     b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -35,8 +39,26 @@ class Waiting:
         self.left.put_nowait(scope["path"])
 
 
+class Slow:
+    """An application that begins its response, and ends it when it is told to."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.asked: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.asked.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        body = {"type": "http.response.body", "body": scope["path"].encode()}
+        await send({**body, "more_body": True})
+        await self.go.wait()
+        await send({"type": "http.response.body", "body": b"!"})
+        self.ended.set()
+
+
 async def client_of(
-    application: Waiting,
+    application: Any,
 ) -> tuple[asyncio.Server, asyncio.StreamReader, asyncio.StreamWriter]:
     config = Config(
         application, ws="serving.websocket_protocol:WebSocketProtocol", log_config=None
@@ -65,15 +87,86 @@ async def test_a_request_hears_that_its_client_is_gone_whatever_comes_behind_it(
     assert application.asked.empty()
 
 
-async def test_no_websocket_begins_before_a_response_that_is_due() -> None:
+@pytest.mark.parametrize("behind", [NEXT, NEXT * 3, UPGRADE, b"nonsense\r\n\r\n"])
+async def test_a_request_hears_it_too_when_more_comes_later(behind: bytes) -> None:
     application = Waiting()
-    server, reader, writer = await client_of(application)
+    server, _, writer = await client_of(application)
     async with server, asyncio.timeout(LIMIT_S):
-        writer.write(FIRST + UPGRADE)
+        writer.write(FIRST)
+        assert await application.asked.get() == "/first"
+        writer.write(behind)
+        await writer.drain()
+        await asyncio.sleep(0.1)  # so that it comes in a packet of its own
 
-        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        writer.transport.abort()
 
         assert await application.left.get() == "/first"
-        writer.close()
-    assert application.asked.get_nowait() == "/first"
     assert application.asked.empty()
+
+
+async def test_those_who_pipeline_too_many_are_read_no_further() -> None:
+    application = Slow()
+    server, reader, writer = await client_of(application)
+    async with server, asyncio.timeout(LIMIT_S):
+        writer.write(FIRST)
+        await reader.readuntil(b"/first\r\n")
+        filling = asyncio.create_task(fill(writer))
+        await asyncio.sleep(0.5)
+        assert not filling.done()
+        filling.cancel()
+        await asyncio.wait([filling])
+        writer.transport.abort()
+        application.go.set()
+        await application.ended.wait()
+
+
+async def fill(writer: asyncio.StreamWriter) -> None:
+    """Write more than the buffers of any system keep."""
+    for _ in range(400):
+        writer.write(NEXT * 1000)
+        await writer.drain()
+
+
+@pytest.mark.parametrize(
+    "behind", [UPGRADE, b"nonsense\r\n\r\n", BROKEN, NEXT + UPGRADE, NEXT + BROKEN]
+)
+@pytest.mark.parametrize("later", [False, True])
+async def test_what_cannot_be_served_is_refused_behind_the_response_that_is_due(
+    behind: bytes, later: bool
+) -> None:
+    """No WebSocket begins between two pieces of a response, and no other one either."""
+    application = Slow()
+    server, reader, writer = await client_of(application)
+    async with server, asyncio.timeout(LIMIT_S):
+        writer.write(FIRST if later else FIRST + behind)
+        read = await reader.readuntil(b"/first\r\n")
+        if later:
+            writer.write(behind)
+            await asyncio.sleep(0.1)  # so that it comes in a packet of its own
+        application.go.set()
+        read += await reader.read()
+        writer.close()
+
+    due = [b"/first"] + [b"/next"] * behind.startswith(NEXT)
+    *served, refused = read.split(b"HTTP/1.1 ")[1:]
+    assert [response.partition(b"\r\n\r\n")[2] for response in served] == [
+        b"%x\r\n%b\r\n1\r\n!\r\n0\r\n\r\n" % (len(path), path) for path in due
+    ]
+    assert refused.startswith(b"400 ")
+    assert application.asked == [path.decode() for path in due]
+
+
+async def test_a_response_that_has_begun_breaks_off_with_its_request() -> None:
+    """A refusal in its middle would be taken for a piece of it."""
+    application = Slow()
+    server, reader, writer = await client_of(application)
+    head, nonsense = BROKEN.split(b"no number")
+    async with server, asyncio.timeout(LIMIT_S):
+        writer.write(head)
+        begun = await reader.readuntil(b"/broken\r\n")
+        writer.write(b"no number" + nonsense)
+        assert await reader.read() == b""
+        assert begun.startswith(b"HTTP/1.1 200 ")
+        application.go.set()
+        await application.ended.wait()
+        writer.close()
