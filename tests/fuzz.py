@@ -301,7 +301,7 @@ class Stack:
         if self.session.take_probe_frame() is not None:
             self.counts["probes"] += 1
         if self.session.transport == "polling" and not self.polls:
-            self.polls, events = self.session.start_poll(self.now)
+            self.polls, events = self.session.start_poll()
             self._follow(events)
         if (body := self.session.take_poll()) is not None:
             self.polls = False

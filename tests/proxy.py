@@ -3,8 +3,7 @@
     python -m tests.proxy --port 4000 --to 4001,4002 --reset-every 15
 
 A connection carries one request, plain HTTP or a WebSocket, and then raw bytes in both
-directions. Connections can be reset, at random or on demand; a WebSocket also behind
-what a worker says.
+directions. Connections can be reset, at random or on demand.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import socket
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
@@ -28,19 +26,6 @@ MAX_HEAD_BYTES = 64 * 1024
 _UPGRADE = re.compile(rb"(?im)^upgrade:[ \t]*websocket")
 _CONNECTION = re.compile(rb"(?im)^connection:.*\r\n")
 _ABORT = struct.pack("ii", 1, 0)
-
-
-@dataclass
-class Cut:
-    """Which WebSockets are reset: those to which these bytes come, so many of them.
-
-    `passes`: the bytes come through, and the reset follows so much later.
-    """
-
-    at: bytes
-    times: int = 1
-    passes: bool = True
-    after_s: float = 0.0
 
 
 class Proxy:
@@ -56,7 +41,6 @@ class Proxy:
     ) -> None:
         """`reset_every_s`: how long a connection lives, on average."""
         self.workers = list(workers)
-        self.cut: Cut | None = None
         # Nobody else may be given it soon: clients come back to it for some time.
         self.port = free_port() if port is None else port
         self.served = 0
@@ -142,7 +126,7 @@ class Proxy:
         # No await until these have an end that closes the connection.
         ways = [
             asyncio.create_task(_copy(reader, to_worker)),
-            asyncio.create_task(self._copy_back(head, from_worker, writer)),
+            asyncio.create_task(_copy(from_worker, writer)),
         ]
         try:
             # Whichever side is lost, so is the other.
@@ -155,22 +139,6 @@ class Proxy:
             await asyncio.gather(*ways, return_exceptions=True)
             with suppress(OSError, TimeoutError):
                 await asyncio.wait_for(writer.drain(), LIMIT_S)
-
-    async def _copy_back(
-        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        if self.cut is None or not _UPGRADE.search(head):
-            await _copy(reader, writer)
-            return
-        while data := await reader.read(64 * 1024):
-            cut = self.cut if self.cut.times and self.cut.at in data else None
-            if cut is None or cut.passes:
-                writer.write(data)
-            if cut is not None:
-                cut.times -= 1
-                await asyncio.sleep(cut.after_s)
-                return
-            await writer.drain()
 
     async def _connect(
         self,

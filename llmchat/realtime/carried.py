@@ -43,7 +43,7 @@ class Carried:
         """
         if self._answered is not None:
             self._follow_up(self.session.lose_answer())
-        accepted, events = self.session.start_poll(self._loop.time())
+        accepted, events = self.session.start_poll()
         if accepted:
             self._poll = poll
         self._follow_up(events)
@@ -132,13 +132,12 @@ class Carried:
         session = self.session
         if not session.probe_is_open:
             return False
-        self._follow_up(session.receive_probe_frame(PROBE_PING, self._loop.time()))
+        events = session.receive_probe_frame(PROBE_PING, self._loop.time())
+        session.take_probe_frame()  # the pong, which the other worker sends
+        self._follow_up(events)
         return True
 
-    def take_pong_elsewhere(self) -> bool:
-        """Return whether the other worker is to send the pong."""
-        return self.session.take_probe_frame() is not None
-
     def lose_probe_elsewhere(self) -> None:
-        """Note that it was lost."""
-        self._follow_up(self.session.lose_probe())
+        """Note that it was lost; polling goes on."""
+        self.session.lose_probe()
+        self._follow_up([])

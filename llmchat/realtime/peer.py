@@ -99,10 +99,6 @@ class Peer(Carried):
         """Wait until no WebSocket tries to become the transport."""
         await self._until(lambda: not self.session.probe_is_open)
 
-    async def wait_pong(self) -> None:
-        """Wait until the answer to a probe's ping may go out."""
-        await self._until(lambda: not self.session.pong_may_wait)
-
     async def wait_gone(self) -> None:
         """Wait until the session has ended and its last packet was sent."""
         await self._until(lambda: self.is_gone)
@@ -184,7 +180,7 @@ class Peer(Carried):
             if self._receiver is not None:
                 self._receiver.confirmed(self._confirmed)
         self._move()
-        if self._changed is not None:
+        if self._changed is not None and (self.writable or self.is_gone):
             self._changed.set_result(None)
             self._changed = None
         if self.session.is_closed and self._forget is not None:

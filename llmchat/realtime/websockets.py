@@ -129,7 +129,7 @@ class WebSockets:
             return self._session.lose_websocket()
         if writer is self._probe:
             self._probe = None
-            return self._session.lose_probe()
+            self._session.lose_probe()
         return []
 
     def _strike(self, writer: Writer) -> None:

@@ -50,7 +50,6 @@ async def test_a_probe_that_still_closes_does_not_disturb_the_next() -> None:
     peer.receive_frame(first, "wrong")
     await turns()
 
-    peer.start_poll(Wire())
     peer.open_websocket(second)
     peer.receive_frame(second, "2probe")
     await turns()
@@ -66,7 +65,6 @@ async def test_an_error_of_one_websocket_is_not_the_loss_of_another() -> None:
     first, second = Wire(), Wire()
     first.gate.clear()
     first.error = ConnectionResetError()
-    peer.start_poll(Wire())
     peer.open_websocket(first)
     peer.receive_frame(first, "2probe")
     await turns()

@@ -6,7 +6,7 @@ answers pings. Where the two are cut from one another is up to the test.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from llmchat.realtime.engineio.events import Closed, Event, MessageReceived
 from llmchat.realtime.engineio.handshake import Options
@@ -78,7 +78,7 @@ class ClientMachine:
         """Starts a poll, unless one is held."""
         if self.polls or self.closed or self.websocket == "open":
             return
-        accepted, events = self.session.start_poll(self.now)
+        accepted, events = self.session.start_poll()
         self.events += events
         self.polls = accepted
         self.take_answer()
@@ -116,33 +116,23 @@ class ClientMachine:
             self._probe_frame("2probe")
 
     def take_probe_answer(self) -> None:
-        """Takes the probe's pong, which comes at the latest when a poll might have."""
-        if self.session.pong_may_wait:
-            self.sleep(self.session.options.probe_hold_s)
+        """Takes the probe's pong."""
         if (frame := self.session.take_probe_frame()) is not None:
             assert (frame, self.websocket) == ("3probe", "probing")
             self.websocket = "probed"
 
     def upgrade(self) -> None:
         """Completes the upgrade once its last poll is answered."""
-        if self.websocket == "probed":
-            self.wait_for_release()
+        self.take_answer()
         if self.websocket == "probed" and not self.polls:
             self.websocket = "open"
             self._probe_frame("5")
 
     def lose_probe(self) -> None:
-        """Gives the probe up, later than one that may have seen the pong alone."""
+        """Gives the probe up."""
         if self.websocket in ("probing", "probed"):
-            self.wait_for_release()
-            self.events += self.session.lose_probe()
+            self.session.lose_probe()
             self.websocket = "none"
-
-    def wait_for_release(self) -> None:
-        """Waits as long as a poll is held beside a probe, and takes its answer."""
-        self.take_answer()
-        self.sleep(2 * self.session.options.probe_hold_s)
-        self.take_answer()
 
     def _probe_frame(self, frame: str) -> None:
         self.events += self.session.receive_probe_frame(frame, self.now)
@@ -219,8 +209,8 @@ def open_by_websocket(
 
 
 def open_upgraded(options: Options = OPTIONS, now: float = START) -> ClientMachine:
-    """A session opened by polling and upgraded, in no time."""
-    client = open_polling(replace(options, probe_hold_s=0.0), now)
+    """A session opened by polling and upgraded."""
+    client = open_polling(options, now)
     client.open_websocket()
     client.settle()
     assert client.session.transport == "websocket"

@@ -27,14 +27,12 @@ class Options:
     """What a server offers. Times in seconds, sizes in bytes.
 
     `max_unconfirmed_bytes` bounds what is queued for, or on its way to, one client;
-    above `high_water_bytes` whoever emits is asked to wait. `probe_hold_s` is how long
-    a poll is held beside a probe that was answered: see `upgrade`.
+    above `high_water_bytes` whoever emits is asked to wait.
     """
 
     ping_interval_s: float = 25.0
     ping_timeout_s: float = 20.0
     upgrade_timeout_s: float = 10.0
-    probe_hold_s: float = 0.1
     max_payload_bytes: int = 1_000_000
     transports: tuple[str, ...] = ("polling", "websocket")
     allow_upgrades: bool = True

@@ -83,7 +83,7 @@ class Session(SessionState):
 
     def take_poll(self) -> bytes | None:
         """Return the body for the held GET, which then is answered; None: wait."""
-        if self._polling.needs_answer and not self._upgrade.holds_polls:
+        if self._polling.needs_answer:
             if self._outbox:
                 limit = self.options.max_packets_in_answer
                 self._polling.answer(self._outbox.take_some(limit))
@@ -114,7 +114,7 @@ class Session(SessionState):
 
     # In: polling.
 
-    def start_poll(self, now: float) -> tuple[bool, list[Event]]:
+    def start_poll(self) -> tuple[bool, list[Event]]:
         """Hold a GET. False: rejected; beside another GET that ends the session."""
         if self._polling.held:
             self._end(CloseReason.TRANSPORT_ERROR)
@@ -123,12 +123,9 @@ class Session(SessionState):
             return False, []
         self._polling.held = True
         self._outbox.confirm_poll()
-        self._upgrade.release_pong(now)
         if self._phase is Phase.CLOSING:
             self._answer_with_the_rest()
-        elif self._upgrade.may_have_muted:
-            self._end(CloseReason.TRANSPORT_CLOSE)
-        return True, self._take_events()
+        return True, []
 
     def lose_poll(self) -> list[Event]:
         """End the session, since the connection of the held GET was lost."""
@@ -206,24 +203,16 @@ class Session(SessionState):
         if not self.probe_is_open:
             return []
         if frame == PROBE_PING:
-            self._upgrade.ping_probe(now, polled=self._polling.needs_answer)
+            self._upgrade.ping_probe()
         elif frame == PROBE_UPGRADE:
             self._complete_upgrade(now)
         else:
-            self._upgrade.end_probe()
+            self._upgrade.lose_probe()
         return self._take_events()
 
-    def lose_probe(self) -> list[Event]:
-        """Note that the probe was lost; polling goes on, if the client can.
-
-        One that has seen the pong cannot, and the poll that is held is the last thing
-        that it listens to. Whether it has seen it, nobody here knows: one that has not
-        comes back for nothing, but at once.
-        """
+    def lose_probe(self) -> None:
+        """Give up the probe; polling goes on."""
         self._upgrade.lose_probe()
-        if self._upgrade.may_have_muted and self._polling.needs_answer:
-            self._end(CloseReason.TRANSPORT_CLOSE)
-        return self._take_events()
 
     def lose_websocket(self) -> list[Event]:
         """End the session, since the WebSocket that was its transport was lost."""
@@ -241,19 +230,11 @@ class Session(SessionState):
             self._ping(heartbeat.ping_at)
         if heartbeat.pong_by is not None and now >= heartbeat.pong_by:
             self._end(CloseReason.PING_TIMEOUT, slow=not self.writable)
-        self._tick_upgrade(now)
+        if self._upgrade.deadline is not None and now >= self._upgrade.deadline:
+            self.lose_probe()
         if self._closing_deadline is not None and now >= self._closing_deadline:
             self._end(CloseReason.FORCED_CLOSE)
         return self._take_events()
-
-    def _tick_upgrade(self, now: float) -> None:
-        upgrade = self._upgrade
-        if upgrade.pong_at is not None and now >= upgrade.pong_at:
-            upgrade.release_pong(now)
-        if upgrade.held_until is not None and now >= upgrade.held_until:
-            upgrade.release_polls()
-        if upgrade.expires_at is not None and now >= upgrade.expires_at:
-            upgrade.end_probe()
 
     # Within.
 

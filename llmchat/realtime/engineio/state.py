@@ -66,9 +66,7 @@ class SessionState:
         self.options = options
         self.base64_only = base64_only
         self.close_code = CLOSE_NORMAL
-        self._upgrade = Upgrade(
-            transport, options.upgrade_timeout_s, options.probe_hold_s
-        )
+        self._upgrade = Upgrade(transport, options.upgrade_timeout_s)
         self._phase = Phase.OPEN
         self._events: list[Event] = []
         self._outbox = Outbox(open_packet(sid, transport, options))
@@ -103,11 +101,6 @@ class SessionState:
     def probe_is_open(self) -> bool:
         """Return whether a WebSocket is trying to become the transport."""
         return self._phase is not Phase.CLOSED and self._upgrade.is_probing
-
-    @property
-    def pong_may_wait(self) -> bool:
-        """Return whether the answer to a probe's ping is held back."""
-        return self._upgrade.pong_at is not None
 
     @property
     def payload_waits(self) -> bool:

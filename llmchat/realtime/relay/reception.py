@@ -143,10 +143,7 @@ class Reception:
     async def _ping_probe(self, sender: str, body: Any) -> bool:
         (sid,) = body
         peer = self._find(sid)
-        if peer is None or not peer.ping_probe_elsewhere():
-            return False
-        await peer.wait_pong()
-        return peer.take_pong_elsewhere()
+        return peer is not None and peer.ping_probe_elsewhere()
 
     async def _take(self, sender: str, body: Any) -> Any:
         """Give a session away as soon as it is at rest; None where it is not."""

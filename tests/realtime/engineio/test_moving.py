@@ -18,9 +18,8 @@ def moved(messages: list[str | bytes]) -> Session:
 def test_what_waits_goes_along_and_a_held_poll_is_answered() -> None:
     session = open_polling().session
     assert session.open_websocket(NOW)
-    assert session.start_poll(NOW) == (True, [])
+    assert session.start_poll() == (True, [])
     session.receive_probe_frame("2probe", NOW)
-    session.tick(NOW + OPTIONS.probe_hold_s)
     assert session.take_poll() == b"6"
     session.send_message("one", NOW)
     session.send_message(b"two", NOW)
@@ -38,7 +37,7 @@ def test_what_waits_goes_along_and_a_held_poll_is_answered() -> None:
 
 def test_a_poll_that_is_held_is_answered_by_the_move() -> None:
     session = open_polling().session
-    assert session.start_poll(NOW) == (True, [])
+    assert session.start_poll() == (True, [])
     assert session.hand_over() == []
     assert session.take_poll() == b"6"
 

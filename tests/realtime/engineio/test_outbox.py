@@ -157,7 +157,6 @@ def test_an_upgrade_while_the_client_lags_asks_what_it_has() -> None:
     client = open_polling(SMALL)
     session = client.session
     session.open_websocket(NOW)
-    session.start_poll(NOW)
     session.receive_probe_frame("2probe", NOW)
     session.take_probe_frame()
     for _ in range(3):
@@ -200,7 +199,7 @@ def test_a_client_that_takes_nothing_is_closed(
 
 def test_a_held_poll_is_let_go_though_the_client_is_slow() -> None:
     session = open_polling(SMALL).session
-    session.start_poll(NOW)
+    session.start_poll()
     while session.is_open:
         session.send_message(TEXT, NOW)
 

@@ -21,7 +21,7 @@ NOW = START
 
 
 def hold_poll(session: Session) -> None:
-    assert session.start_poll(NOW) == (True, [])
+    assert session.start_poll() == (True, [])
     assert session.take_poll() is None
 
 
@@ -36,7 +36,7 @@ def post(session: Session, body: bytes) -> list[object]:
 def test_the_handshake_is_answered_with_the_open_packet() -> None:
     session = Session("sid", "polling", NOW, OPTIONS)
 
-    session.start_poll(NOW)
+    session.start_poll()
     body = session.take_poll()
 
     assert body is not None
@@ -51,7 +51,7 @@ def test_packets_wait_for_the_next_poll_in_order() -> None:
     session.send_message(b"\x01\x02\x03\x04", NOW)
     session.send_message("b", NOW)
 
-    session.start_poll(NOW)
+    session.start_poll()
 
     assert session.take_poll() == b"4a\x1ebAQIDBA==\x1e4b"
 
@@ -84,7 +84,7 @@ def test_a_second_poll_ends_the_session_and_lets_the_first_go() -> None:
     session = open_polling().session
     hold_poll(session)
 
-    accepted, events = session.start_poll(NOW)
+    accepted, events = session.start_poll()
 
     assert not accepted
     assert events == [Closed(CloseReason.TRANSPORT_ERROR)]
@@ -237,7 +237,7 @@ def test_a_held_poll_gets_the_rest_and_the_next_one_the_close() -> None:
     assert not session.is_open
     assert session.take_poll() == b"4a"
     assert not session.is_closed
-    assert session.start_poll(NOW) == (True, [])
+    assert session.start_poll() == (True, [])
     assert session.take_poll() == b"1"
     assert session.is_closed
 
@@ -259,10 +259,10 @@ def test_the_next_polls_get_the_rest_and_the_close() -> None:
 
     assert events == [Closed(CloseReason.FORCED_CLOSE)]
     assert not session.is_closed
-    assert session.start_poll(NOW) == (True, [])
+    assert session.start_poll() == (True, [])
     assert session.take_poll() == b"4a"
     assert not session.is_closed
-    assert session.start_poll(NOW) == (True, [])
+    assert session.start_poll() == (True, [])
     assert session.take_poll() == b"1"
     assert session.is_closed
     assert session.next_deadline is None
@@ -276,7 +276,7 @@ def test_what_is_left_at_the_end_comes_in_bounded_answers() -> None:
 
     answers = []
     while not session.is_closed:
-        session.start_poll(NOW)
+        session.start_poll()
         answers.append(session.take_poll())
 
     assert answers == [b"4a\x1e4b", b"4c\x1e4d", b"1"]
@@ -302,7 +302,7 @@ def test_a_closing_session_takes_nothing_in() -> None:
     assert post(session, b"4a\x1e3\x1e2") == []
     assert session.send_message("b", NOW) == []
     assert session.close(CloseReason.SERVER_SHUTTING_DOWN, NOW) == []
-    session.start_poll(NOW)
+    session.start_poll()
     assert session.take_poll() == b"1"
 
 
@@ -321,7 +321,7 @@ def test_a_lost_post_answers_a_held_poll_and_drops_what_waits() -> None:
 
     assert session.lose_post() == [Closed(CloseReason.TRANSPORT_ERROR)]
     assert session.take_poll() == b"1"
-    assert session.start_poll(NOW) == (False, [])
+    assert session.start_poll() == (False, [])
     assert session.take_poll() is None
 
 
@@ -335,7 +335,7 @@ def test_an_answer_that_is_lost_ends_the_session_and_confirms_nothing() -> None:
 
     assert session.lose_answer() == []
     assert session.confirmed_messages == 0
-    assert session.start_poll(NOW) == (False, [])
+    assert session.start_poll() == (False, [])
 
 
 def test_a_payload_is_taken_in_by_slices_and_its_post_ends_with_the_last() -> None:
@@ -372,7 +372,7 @@ def test_a_session_ends_once_whatever_happens_at_the_same_time() -> None:
 
     events = [
         *session.receive_payload(b"4a\x1e1\x1e2\x1eabc", NOW),
-        *session.start_poll(NOW)[1],
+        *session.start_poll()[1],
         *session.lose_poll(),
         *session.lose_post(),
         *session.lose_websocket(),

@@ -173,7 +173,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def poll_starts(self) -> None:
-        accepted, events = self.session.start_poll(self.now)
+        accepted, events = self.session.start_poll()
         assert not (accepted and self.polls)
         self.polls = self.polls or accepted
         self.note(events)

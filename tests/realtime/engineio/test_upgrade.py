@@ -18,8 +18,6 @@ from llmchat.realtime.engineio.upgrade import TRANSITIONS, Link, Signal
 from tests.support.client_machine import OPTIONS, START, open_polling, open_upgraded
 
 NOW = START
-HOLD_S = OPTIONS.probe_hold_s
-RELEASED = NOW + 2 * HOLD_S  # after the pong, however long that took
 
 
 def opened() -> Session:
@@ -33,27 +31,8 @@ def probed() -> Session:
     return session
 
 
-def released() -> Session:
-    """A session that has been probed, and holds no poll any more for that."""
-    session = probed()
-    assert session.tick(NOW + HOLD_S) == []
-    assert session.take_probe_frame() == "3probe"
-    assert session.tick(RELEASED) == []
-    return session
-
-
-def probed_beside_a_poll() -> Session:
-    """A session that holds a poll, and has answered the probe's ping."""
-    session = opened()
-    assert answer(session) is None
-    session.open_websocket(NOW)
-    session.receive_probe_frame("2probe", NOW)
-    assert session.take_probe_frame() == "3probe"
-    return session
-
-
 def answer(session: Session) -> bytes | None:
-    accepted, events = session.start_poll(NOW)
+    accepted, events = session.start_poll()
     assert (accepted, events) == (True, [])
     return session.take_poll()
 
@@ -78,12 +57,10 @@ def test_an_upgrade_by_the_book() -> None:
 
     assert session.open_websocket(NOW)
     assert session.probe_is_open
-    assert answer(session) is None
     assert session.receive_probe_frame("2probe", NOW) == []
     assert session.take_probe_frame() == "3probe"
     assert session.take_probe_frame() is None
-    assert session.tick(NOW + HOLD_S) == []
-    assert session.take_poll() == b"6"
+    assert answer(session) == b"6"
     assert session.receive_probe_frame("5", NOW) == [Upgraded()]
     assert session.transport == "websocket"
     assert not session.probe_is_open
@@ -101,105 +78,24 @@ def test_a_poll_is_still_held_before_the_probe() -> None:
     assert session.take_poll() == b"4a"
 
 
-def test_a_held_poll_goes_soon_behind_the_pong() -> None:
-    session = probed_beside_a_poll()
-    session.send_message("a", NOW)
-
-    assert session.tick(NOW + HOLD_S - 0.001) == []
-    assert session.take_poll() is None
-    assert session.next_deadline == NOW + HOLD_S
-    assert session.tick(NOW + HOLD_S) == []
-    assert session.take_poll() == b"4a"
-
-
-def test_the_pong_goes_when_a_poll_has_come() -> None:
-    session = probed()
-    later = NOW + HOLD_S / 2
-
-    assert session.take_probe_frame() is None
-    assert session.start_poll(later) == (True, [])
-    assert session.take_probe_frame() == "3probe"
-
-    # The time of the poll begins there.
-    session.tick(NOW + HOLD_S)
-    assert session.take_poll() is None
-    session.tick(later + HOLD_S)
-    assert session.take_poll() == b"6"
-
-
-def test_the_pong_goes_without_a_poll_after_a_moment() -> None:
-    session = probed()
-
-    session.tick(NOW + HOLD_S - 0.001)
-    assert session.take_probe_frame() is None
-    session.tick(NOW + HOLD_S)
-    assert session.take_probe_frame() == "3probe"
-
-
-def test_a_probe_lost_soon_after_its_pong_is_told_with_the_held_poll() -> None:
-    """The client may have seen the pong: then it will not poll again."""
-    session = probed_beside_a_poll()
-    session.tick(NOW + HOLD_S - 0.001)
-
-    assert session.lose_probe() == [Closed(CloseReason.TRANSPORT_CLOSE)]
-
-    assert session.take_poll() == b"1"
-    assert session.is_closed
-
-
-def test_or_with_the_poll_that_was_on_its_way() -> None:
-    session = probed()
-    session.tick(NOW + HOLD_S)
-    assert session.take_probe_frame() == "3probe"
-    assert session.lose_probe() == []
-
-    closed = [Closed(CloseReason.TRANSPORT_CLOSE)]
-    assert session.start_poll(NOW + HOLD_S) == (True, closed)
-
-    assert session.take_poll() == b"1"
-
-
-def test_a_probe_lost_before_its_pong_is_not_told() -> None:
-    session = probed()
-
-    assert session.lose_probe() == []
-
-    assert session.start_poll(NOW) == (True, [])
-    assert session.take_poll() is None
-    assert session.next_deadline == NOW + OPTIONS.ping_interval_s
-
-
-def test_a_probe_lost_without_a_poll_is_not_told_later() -> None:
-    """A client that polls again is not mute."""
-    session = probed()
-    session.tick(NOW + HOLD_S)
-    session.take_probe_frame()
-    session.lose_probe()
-
-    session.tick(RELEASED)
-
+def test_a_held_poll_goes_when_the_probe_comes() -> None:
+    session = opened()
     assert answer(session) is None
-    assert session.is_open
+    session.open_websocket(NOW)
 
-
-def test_a_client_that_repeats_its_ping_holds_no_poll_for_longer() -> None:
-    session = probed_beside_a_poll()
-    for _ in range(10):
-        session.receive_probe_frame("2probe", NOW + HOLD_S / 2)
-
-    session.tick(NOW + HOLD_S)
+    session.receive_probe_frame("2probe", NOW)
 
     assert session.take_poll() == b"6"
 
 
-def test_every_poll_during_a_probe_is_answered_at_once_then() -> None:
-    session = released()
+def test_every_poll_during_a_probe_is_answered_at_once() -> None:
+    session = probed()
 
     assert [answer(session) for _ in range(5)] == [b"6"] * 5
 
 
 def test_packets_that_wait_go_before_the_noop() -> None:
-    session = released()
+    session = probed()
     session.send_message("a", NOW)
 
     assert [answer(session), answer(session)] == [b"4a", b"6"]
@@ -221,7 +117,8 @@ def test_a_post_that_ends_after_the_upgrade_is_taken() -> None:
 
 
 def test_the_upgrade_flushes_what_waits_to_the_websocket() -> None:
-    session = released()
+    session = probed()
+    session.take_probe_frame()
     for text in "abc":
         session.send_message(text, NOW)
 
@@ -256,7 +153,6 @@ def test_the_probe_answer_does_not_pile_up() -> None:
     session = probed()
     for _ in range(1000):
         session.receive_probe_frame("2probe", NOW)
-    session.tick(NOW + HOLD_S)
 
     assert [session.take_probe_frame() for _ in range(2)] == ["3probe", None]
 
@@ -281,13 +177,12 @@ def test_anything_else_ends_the_probe_and_only_that(
 
 
 def test_another_upgrade_may_follow_a_lost_one() -> None:
-    session = released()
-    assert session.lose_probe() == []
+    session = probed()
+    session.lose_probe()
     assert answer(session) is None
 
     assert session.open_websocket(NOW)
     session.receive_probe_frame("2probe", NOW)
-    session.tick(NOW + HOLD_S)
     assert session.take_poll() == b"6"
     assert session.receive_probe_frame("5", NOW) == [Upgraded()]
 
@@ -348,7 +243,8 @@ def test_the_end_of_the_session_is_the_end_of_the_probe() -> None:
 
 
 def test_a_session_closed_during_the_probe_ends_with_the_upgrade() -> None:
-    session = released()
+    session = probed()
+    session.take_probe_frame()
     session.send_message("last", NOW)
     events = session.close(CloseReason.FORCED_CLOSE, NOW)
 

@@ -150,7 +150,7 @@ def test_polling_calls_mean_nothing_to_a_websocket_session() -> None:
     session = open_by_websocket().session
     session.send_message("a", NOW)
 
-    assert session.start_poll(NOW) == (False, [])
+    assert session.start_poll() == (False, [])
     assert session.take_poll() is None
     assert session.lose_poll() == []
     assert session.take_frame() == "4a"
