@@ -51,7 +51,7 @@ SELDOM = {"twisted", "redis", "opentelemetry", "drf_spectacular.generators"}
 @pytest.mark.parametrize("kind", STARTS)
 def test_a_start_loads_little_and_leaves_it_alone(kind: str, tmp_path: Path) -> None:
     database = tmp_path / "db.sqlite3"
-    env = environment(database)
+    env = {**environment(database), "DJANGO_SETTINGS_MODULE": "config.settings"}
     migrate = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
     subprocess.run(migrate, cwd=ROOT, env=env, check=True)
     program = PROGRAM.format(start=STARTS[kind])
