@@ -3,14 +3,6 @@
 The hasher is the project's own, with its turns.
 """
 
-from accounts.hashers import BoundedPBKDF2PasswordHasher
 from config.settings import *  # noqa: F403
 
-
-class LighterHasher(BoundedPBKDF2PasswordHasher):
-    """Takes some thirty milliseconds of a processor."""
-
-    iterations = BoundedPBKDF2PasswordHasher.iterations // 10
-
-
-PASSWORD_HASHERS = ["tests.lighter_hashes.LighterHasher"]
+PASSWORD_HASHERS = ["tests.support.lighter_hasher.LighterHasher"]

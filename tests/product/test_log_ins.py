@@ -18,11 +18,7 @@ PASSWORD = "a password of mine"
 
 @pytest.fixture(scope="module")
 def live(start_server: StartServer) -> LiveServer:
-    env = {
-        "LLMCHAT_REGISTRATION": "1",
-        "DJANGO_SETTINGS_MODULE": "tests.lighter_hashes",
-    }
-    return start_server("uvicorn", env)
+    return start_server("uvicorn", {"LLMCHAT_REGISTRATION": "1"})
 
 
 async def _register(http: httpx.AsyncClient, name: str) -> httpx.Response:

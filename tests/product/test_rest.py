@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 from uuid import UUID
@@ -19,6 +19,12 @@ HELLO: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Hello!"}],
     "maxTokens": 12,
 }
+
+
+@pytest.fixture(scope="module")
+def server_env() -> Mapping[str, str]:
+    """The project's own settings: one test logs in, with all that a hash costs."""
+    return {"DJANGO_SETTINGS_MODULE": "config.settings"}
 
 
 def post(

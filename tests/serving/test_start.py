@@ -22,10 +22,11 @@ from tests.support.live import ROOT, environment, free_port
 
 
 def command(*arguments: str, database: Path, **variables: str) -> Any:
+    settings = {"DJANGO_SETTINGS_MODULE": "config.settings"}
     return subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env={**environment(database), **variables},
+        env={**environment(database), **settings, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

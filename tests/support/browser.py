@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Page, async_playwright, expect
+
+from tests.support.live import ROOT
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -23,6 +26,8 @@ ARGUMENTS = [
 LIMIT_MS = 60_000
 
 expect.set_options(timeout=LIMIT_MS)
+# Playwright is a program of Node's. What it compiled once need not be compiled again.
+os.environ.setdefault("NODE_COMPILE_CACHE", str(ROOT / ".pytest_cache" / "node"))
 
 
 @asynccontextmanager

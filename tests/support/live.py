@@ -177,7 +177,9 @@ def environment(database: Path) -> dict[str, str]:
     return {
         **{name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ},
         "PYTHONUNBUFFERED": "1",
-        "DJANGO_SETTINGS_MODULE": "config.settings",
+        # A log-in costs a third of a second with the project's own, and many a test
+        # begins with one; tests/product/test_rest.py logs in with these.
+        "DJANGO_SETTINGS_MODULE": "tests.lighter_hashes",
         "LLMCHAT_ENV_FILE": "",
         "DJANGO_DEBUG": "1",
         "DJANGO_SECRET_KEY": "live-tests-0123456789-abcdefghijklmnopqrstuvwxyz",
