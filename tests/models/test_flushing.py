@@ -1,0 +1,62 @@
+"""The suite's own flush: it leaves what Django's leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
+from django.core.management import call_command
+from django.core.management.sql import emit_post_migrate_signal
+
+from llmchat.models import ShippedRole
+
+
+def flush(*, inhibit_post_migrate: bool = False) -> None:
+    call_command(
+        "flush",
+        verbosity=0,
+        interactive=False,
+        reset_sequences=False,
+        inhibit_post_migrate=inhibit_post_migrate,
+    )
+
+
+def left() -> dict[str, list[tuple[Any, ...]]]:
+    """Return all that is there but for the numbers of the rows."""
+    permission = ("content_type__app_label", "content_type__model", "codename", "name")
+    given = ("name", "permissions__content_type__app_label", "permissions__codename")
+    rows = {
+        "types": ContentType.objects.values_list("app_label", "model"),
+        "permissions": Permission.objects.values_list(*permission),
+        "groups": Group.objects.values_list(*given),
+        "roles": ShippedRole.objects.values_list("name", "group__name", "given"),
+    }
+    return {name: sorted(found) for name, found in rows.items()}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_flush_puts_back_what_django_would_make() -> None:
+    flush()  # the first one of a process keeps it
+    Group.objects.all().delete()
+    flush()
+    kept = left()
+
+    flush(inhibit_post_migrate=True)
+    assert not any(left().values())
+    emit_post_migrate_signal(0, False, "default")
+
+    assert all(kept.values())
+    assert kept == left()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rows_that_are_made_behind_a_flush_have_numbers_of_their_own() -> None:
+    flush()
+    flush()
+
+    group = Group.objects.create(name="of a test")
+
+    assert Group.objects.filter(pk=group.pk).count() == 1
+    assert Group.objects.count() == ShippedRole.objects.count() + 1
