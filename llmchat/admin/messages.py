@@ -72,7 +72,8 @@ class MessageAdmin(ReadOnly, ModelAdmin):
         ended = ("outcome", "reason")
         first = ended if is_answer else ()
         shown = ("dollars" if name == "cost" else name for name in fields)
-        rest = (name for name in shown if name not in ended)
+        # The reason says what the detail does.
+        rest = (name for name in shown if name not in (*ended, "error_detail"))
         return list(dict.fromkeys([*first, *rest]))
 
     def get_urls(self) -> list[URLPattern]:

@@ -67,7 +67,10 @@ class Runtime:
         self.on(CANCEL, self._cancel)
         self.closing = False
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._sweeping = loop.create_task(self._keep_sweeping())
+        # A day may take long to add up, and no sweep waits for that.
+        self._background = [
+            loop.create_task(self._repeat(work)) for work in (_sweep, _keep_totals)
+        ]
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Start work that outlives the request it comes from; `close` waits for it."""
@@ -104,15 +107,14 @@ class Runtime:
         live = {one.message_id for one in begun if one is not None}
         return self.ends.waiting() | live
 
-    async def _keep_sweeping(self) -> None:
-        """Close the books of processes that die while this one lives, and add them up.
+    async def _repeat(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Look after the books now and then, for other processes as well.
 
         Begins at once: not every server tells of its start.
         """
         log_fields.begin()
         while True:
-            await asyncio.shield(self.spawn(_sweep()))
-            await asyncio.shield(self.spawn(_keep_totals()))
+            await asyncio.shield(self.spawn(work()))
             await asyncio.sleep(SWEEP_S)
 
     async def drain(self, hurry: asyncio.Event) -> None:
@@ -142,7 +144,8 @@ class Runtime:
     async def close(self) -> None:
         """Cut off what still streams, store its end, and let go of everything."""
         self.closing = True
-        self._sweeping.cancel()
+        for task in self._background:
+            task.cancel()
         running = self.streams.running()
         for stream in running:
             stream.interrupt(_cut_off())

@@ -30,7 +30,11 @@ from llmchat.models.day_totals import (
     span_of,
 )
 
-# Of the steps one process at a time takes any; the number means nothing.
+# Of the steps one process at a time takes any. To lock a table takes no snapshot, so
+# what a step sees is not older than its lock. Readers and writers take no notice of it,
+# and PostgreSQL's own vacuum gives way within a second. Older code locks the number.
+_LOCK = "LOCK TABLE llmchat_daytotal IN SHARE UPDATE EXCLUSIVE MODE"
+_LOCK_WAIT = "SET LOCAL lock_timeout = '2s'"
 LOCK = 7_301_844_219
 # How long a statement may take, and all of a step, which has as many as it needs.
 _STATEMENT_MS = 4000
@@ -38,7 +42,7 @@ _STEP_S = 600.0
 # No day has more answers in so short a time than are added up in one statement.
 _SHORTEST = timedelta(seconds=1)
 _ONE_DAY = timedelta(days=1)
-_CANCELLED = "57014"
+_CANCELLED, _LOCKED = "57014", "55P03"
 _MODEL, _USER, _SPAN = DayTotal.Kind.MODEL, DayTotal.Kind.USER, DayTotal.Kind.SPAN
 _PLACE = "provider, model, state, finish_reason"
 _INSERT = f"INSERT INTO llmchat_daytotal (kind, day, user_id, {_PLACE}, {FIGURES})"
@@ -181,7 +185,8 @@ def count_spans() -> None:
 @contextmanager
 def _counting(days: Sequence[date], *first: str) -> Iterator[_Execute]:
     """Begin to add up days; at the end they are."""
-    with _step(*first, _LOCK_ANSWERS) as execute:
+    with _step(*first) as execute:
+        execute(_LOCK_ANSWERS)
         if execute(_IS_KNOWN, _values(days)):
             raise Busy
         execute(_CLEAR, {"days": list(days), "spans": [span_of(day) for day in days]})
@@ -215,19 +220,30 @@ def _step(*first: str) -> Iterator[_Execute]:
 
     Raises: Busy.
     """
-    with _limited(), transaction.atomic(), connection.cursor() as cursor:
+    with _unlocked(), _limited(), transaction.atomic(), connection.cursor() as cursor:
 
         def execute(statement: str, parameters: Any = None) -> Any:
             cursor.execute(statement, parameters)
             row = cursor.fetchone() if cursor.description else None
             return row[0] if row else None
 
-        for statement in first:
+        for statement in (*first, _LOCK_WAIT, _LOCK):
             execute(statement)
         execute(_LIMIT, [_STATEMENT_MS, _STATEMENT_MS])
         if not execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK]):
             raise Busy
         yield execute
+
+
+@contextmanager
+def _unlocked() -> Iterator[None]:
+    """Take a lock that is not to be had for that of another process."""
+    try:
+        yield
+    except OperationalError as exc:
+        if _state(exc) != _LOCKED:
+            raise
+        raise Busy from exc
 
 
 @contextmanager
@@ -250,4 +266,8 @@ def _values(days: Sequence[date]) -> dict[str, Any]:
 
 def _is_cancelled(exc: OperationalError) -> bool:
     """Return whether the server has ended a statement that took too long."""
-    return getattr(exc.__cause__, "sqlstate", None) == _CANCELLED
+    return bool(_state(exc) == _CANCELLED)
+
+
+def _state(exc: OperationalError) -> Any:
+    return getattr(exc.__cause__, "sqlstate", None)

@@ -14,6 +14,7 @@ CREATE = (
     CREATE OR REPLACE FUNCTION llmchat_forget_totals() RETURNS trigger LANGUAGE plpgsql
     AS $$
     BEGIN
+        DELETE FROM llmchat_daychange;
         DELETE FROM llmchat_daytotal;
         RETURN NULL;
     END $$

@@ -61,9 +61,8 @@ def why(message: Message) -> str:
     outcome = outcome_of(message.state, message.finish_reason)
     if outcome is Outcome.LENGTH:
         count = message.output_tokens
-        return (
-            f"It reached its limit of output tokens{f' ({count:,})' if count else ''}."
-        )
+        behind = f", after {count:,} output tokens" if count else ""
+        return f"It was cut off at the limit of its length{behind}."
     if outcome is Outcome.FILTERED:
         return "The provider's content filter ended it."
     return message.error_detail

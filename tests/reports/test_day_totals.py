@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -258,15 +259,57 @@ def test_nobody_waits_for_who_is_at_the_totals(other: object) -> None:
 
 
 @ON_POSTGRESQL
-def test_one_process_at_a_time_is_at_the_totals(other: object) -> None:
-    with other.cursor() as cursor:  # type: ignore[attr-defined]
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [day_sums.LOCK])
+@pytest.mark.parametrize(
+    "held",
+    [
+        "LOCK TABLE llmchat_daytotal IN SHARE UPDATE EXCLUSIVE MODE",
+        # As the code of before does.
+        f"SELECT pg_advisory_xact_lock({day_sums.LOCK})",
+    ],
+)
+def test_one_process_at_a_time_is_at_the_totals(other: Any, held: str) -> None:
+    forget()
+    with other.cursor() as cursor:
+        cursor.execute(held)
         kept.keep()
         assert not DayTotal.objects.exists()
-        other.commit()  # type: ignore[attr-defined]
+        other.commit()
 
     kept.keep()
     assert DayTotal.objects.filter(kind="day").count() == kept.DAYS
+
+
+WAITS = """
+    SELECT count(*) FROM pg_locks
+    WHERE relation = 'llmchat_daytotal'::regclass AND NOT granted"""
+
+
+@ON_POSTGRESQL
+def test_a_step_sees_what_came_while_it_waited_for_another(other: Any) -> None:
+    """The other drops its note, as that of a day that is not added up yet."""
+    ann = User.objects.create_user("ann")
+    make_conversation(ann, ago=days_ago(9), **FIGURES)
+    day = today() - days_ago(9)
+
+    def add_up() -> None:
+        try:
+            with day_sums._counting([day], day_sums._ONE_MOMENT) as execute:
+                execute(day_sums._COUNT, day_sums._values([day]))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool, other.cursor() as cursor:
+        cursor.execute("LOCK TABLE llmchat_daytotal IN SHARE UPDATE EXCLUSIVE MODE")
+        step = pool.submit(add_up)
+        while not cursor.execute(WAITS).fetchone()[0]:
+            assert not step.done()
+        make_conversation(ann, ago=days_ago(9), **FIGURES)
+        cursor.execute("DELETE FROM llmchat_daychange")
+        other.commit()
+        step.result()
+
+    assert told()[0] == 2
+    assert DayTotal.objects.get(kind="user", day=day).answers == 2
 
 
 COPIES = """

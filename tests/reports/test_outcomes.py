@@ -16,11 +16,11 @@ from llmchat.reports.outcomes import why
         ({"state": "complete", "finish_reason": "stop"}, ""),
         (
             {"state": "complete", "finish_reason": "length"},
-            "It reached its limit of output tokens.",
+            "It was cut off at the limit of its length.",
         ),
         (
             {"state": "complete", "finish_reason": "length", "output_tokens": 4096},
-            "It reached its limit of output tokens (4,096).",
+            "It was cut off at the limit of its length, after 4,096 output tokens.",
         ),
         (
             {"state": "complete", "finish_reason": "content_filter"},
