@@ -24,10 +24,15 @@ class Form(HTMLParser):
     def __init__(self, page: str) -> None:
         super().__init__()
         self.fields: dict[str, str] = {}
+        self._select = ""
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
+        if tag == "select":
+            self._select = found.get("name") or ""
+        if tag == "option" and "selected" in found:
+            self.fields[self._select] = found.get("value") or ""
         is_off = found.get("type") == "checkbox" and "checked" not in found
         if tag == "input" and found.get("name") and not is_off:
             self.fields[str(found["name"])] = found.get("value") or ""
@@ -58,7 +63,7 @@ async def deactivate(pair: Pair, account: live.Account) -> None:
         del fields["is_active"]
         fields = {n: v for n, v in fields.items() if not n.startswith("_")}
         saved = await client.post(address, data=fields | {"_save": "Save"})
-        assert saved.status_code == 200
+        assert "was changed successfully" in saved.text
 
 
 async def change_password(pair: Pair, account: live.Account) -> None:
