@@ -93,6 +93,9 @@ def _run(call: Callable[..., T], args: tuple[object, ...]) -> T:
 
 def _give_back_connections() -> None:
     for connection in connections.all(initialized_only=True):
+        # Where the end of a transaction has failed halfway, and no error tells of it.
+        if not (connection.autocommit or connection.in_atomic_block):
+            connection.close()
         # An open file costs nothing, and closing the last connection makes SQLite
         # checkpoint its write-ahead log, which is slow.
         if connection.vendor != "sqlite" or connection.errors_occurred:

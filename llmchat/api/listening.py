@@ -55,7 +55,8 @@ def listen(
 def _ended(socket: Socket, stream: AnswerLog, end: End) -> None:
     visitor = visitor_of(socket)
     visitor.running.pop(stream, None)
-    visitor.heard_end_at = time.monotonic()
+    if stream.started is not None:  # who is refused again and again need not stay
+        visitor.heard_end_at = time.monotonic()
     leave_when_idle(socket, end.error if isinstance(end, Failed) else None)
 
 

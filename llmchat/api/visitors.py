@@ -52,8 +52,8 @@ class Visitor:
 
     `verified` is what its token or API key says. `running` are the streams that it
     hears, `leaving` says that the connection is to be closed behind them. `awaited` are
-    those that it is to hear as soon as they are found; most have none. The last end was
-    heard at `heard_end_at`, in the seconds of `time.monotonic`.
+    those that it is to hear as soon as they are found; most have none. An answer ended
+    for it last at `heard_end_at`, in the seconds of `time.monotonic`.
     """
 
     verified: Verified

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from accounts.verified import Verified
-from llmchat.answers.events import Failed
+from llmchat.answers.events import Failed, Started
 from llmchat.answers.log import AnswerLog
 from llmchat.api import namespace
 from llmchat.api.listening import listen
@@ -85,6 +86,9 @@ async def test_whoever_has_just_heard_an_end_may_ask_the_next_question(
     (socket,) = chat.sockets
     stream = AnswerLog(1, "one")
     listen(socket, stream, is_owner=True)
+    stream.tell_started(
+        Started("one", "local", "model-1", UUID(int=1), UUID(int=2), UUID(int=3))
+    )
     stream.close(Failed("one", refusal("internal_error")))
 
     await chat.send_away_idle()
@@ -92,6 +96,20 @@ async def test_whoever_has_just_heard_an_end_may_ask_the_next_question(
     assert not wire.is_closed
 
     monkeypatch.setattr(namespace, "_NEXT_QUESTION_S", 0.0)
+    await chat.send_away_idle()
+    await turns()
+    assert wire.is_closed
+
+
+async def test_whoever_asks_again_and_again_does_not_stay_for_that() -> None:
+    chat = Chat()
+    server = serving(chat)
+    _, wire, _ = await joined(server)
+    (socket,) = chat.sockets
+    stream = AnswerLog(1, "one")
+    listen(socket, stream, is_owner=True)
+    stream.close(Failed("one", refusal("draining")))
+
     await chat.send_away_idle()
     await turns()
     assert wire.is_closed

@@ -6,11 +6,12 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from types import SimpleNamespace
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection, transaction
 
 from accounts import hashers
 from llmchat import database, outages
@@ -50,6 +51,34 @@ async def test_a_call_that_waits_too_long_for_a_thread_is_refused_and_never_runs
     monkeypatch.undo()
     await in_database(lambda: None)
     assert ran == []
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_transaction_that_ends_halfway_spoils_no_later_call(monkeypatch):
+    def fail(is_on: bool) -> None:
+        if is_on:
+            raise RuntimeError("not now")
+        usual(is_on)
+
+    def end_halfway() -> None:
+        monkeypatch.setattr(connection, "_set_autocommit", fail)
+        with transaction.atomic():
+            pass
+
+    def hear_of_a_commit() -> None:
+        transaction.on_commit(lambda: heard.append("committed"))
+
+    heard: list[str] = []
+    with ThreadPoolExecutor(1) as one:
+        monkeypatch.setattr(database, "_writers", one)
+        usual = await in_database(lambda: connection._set_autocommit)
+        with pytest.raises(RuntimeError, match="not now"):
+            await in_database(end_halfway)
+        one.submit(monkeypatch.undo).result()
+        monkeypatch.setattr(database, "_writers", one)
+        await in_database(hear_of_a_commit)
+        one.submit(lambda: connection.close()).result()
+    assert heard == ["committed"]
 
 
 async def test_a_call_that_has_begun_is_waited_for(monkeypatch):
