@@ -131,6 +131,7 @@ async def test_a_second_worker_may_be_killed_at_any_moment(
     for number, tab in enumerate(tabs):
         if not tab.ends:
             await polled_until_end(tab.session, third)
+        assert len(tab.ends) == 1, tab.ends
         [(name, end, *_)] = tab.ends
         [(state, stored)] = first.rows(STORED, f"killed {number}")
         assert (name, end["code"]) == ("llm:stream:error", "interrupted")
@@ -158,6 +159,7 @@ async def test_an_answer_of_a_worker_that_lives_goes_on_behind_two_that_do_not(
     await attached.session.post(fourth, '42["llm:stream:cancel",{"sessionId":"lives"}]')
     for tab in (asked, attached):
         await polled_until_end(tab.session, fourth)
+        assert len(tab.ends) == 1, tab.ends
         [(name, end, *_)] = tab.ends
         assert name == "llm:stream:cancelled"
         assert end["partialResponse"].endswith(text_of(tab.events))
