@@ -18,7 +18,7 @@ from llmchat.api.namespace import ChatNamespace
 from llmchat.api.visitors import Visitor, visitor_of
 from llmchat.errors import refusal
 from llmchat.realtime import Ack, Socket, event
-from tests.support.peers import joined, serving, turns
+from tests.support.peers import Wire, joined, serving, turns
 
 
 class Chat(ChatNamespace):
@@ -77,15 +77,20 @@ async def test_whoever_hears_an_answer_stays() -> None:
     visitor_of(socket).running.clear()
 
 
+async def hearing(chat: Chat) -> tuple[Wire, AnswerLog]:
+    """Let one client join, and hear an answer that has not begun."""
+    _, wire, _ = await joined(serving(chat))
+    (socket,) = chat.sockets
+    stream = AnswerLog(1, "one")
+    listen(socket, stream, is_owner=True)
+    return wire, stream
+
+
 async def test_whoever_has_just_heard_an_end_may_ask_the_next_question(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chat = Chat()
-    server = serving(chat)
-    _, wire, _ = await joined(server)
-    (socket,) = chat.sockets
-    stream = AnswerLog(1, "one")
-    listen(socket, stream, is_owner=True)
+    wire, stream = await hearing(chat)
     stream.tell_started(
         Started("one", "local", "model-1", UUID(int=1), UUID(int=2), UUID(int=3))
     )
@@ -103,11 +108,7 @@ async def test_whoever_has_just_heard_an_end_may_ask_the_next_question(
 
 async def test_whoever_asks_again_and_again_does_not_stay_for_that() -> None:
     chat = Chat()
-    server = serving(chat)
-    _, wire, _ = await joined(server)
-    (socket,) = chat.sockets
-    stream = AnswerLog(1, "one")
-    listen(socket, stream, is_owner=True)
+    wire, stream = await hearing(chat)
     stream.close(Failed("one", refusal("draining")))
 
     await chat.send_away_idle()
