@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from threading import Barrier, Event
 
 import pytest
@@ -317,6 +318,9 @@ async def test_no_statement_is_sent_for_a_token(
     user, provider, upstream, turn, monkeypatch
 ):
     monkeypatch.setattr("llmchat.answers.checkpoints.INTERVAL_S", 3600)
+    # What is done in the background takes as long as it takes beside the first turns.
+    for work in ("_sweep", "_keep_totals"):
+        monkeypatch.setattr(runtime, work, partial(asyncio.sleep, 0))
     fewest = {}
     for tokens in (2, 200):
         upstream.steps = ("on ",) * tokens
