@@ -153,6 +153,11 @@ def note_failure(exc: BaseException) -> None:
         outage.suspect()
 
 
+def sqlstate(exc: BaseException) -> str | None:
+    """Return PostgreSQL's code of an error, None if it is not PostgreSQL's."""
+    return getattr(exc.__cause__, "sqlstate", None)
+
+
 def _is_locked(exc: BaseException | None) -> bool:
     return isinstance(exc, OperationalError) and "locked" in str(exc)
 

@@ -26,7 +26,7 @@ from llmchat.books.facts import Facts
 from llmchat.books.sql import Columns, one_cursor
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import Begun, Checkpoint, End, Outcome, Start, Turn
-from llmchat.database import note_failure
+from llmchat.database import note_failure, sqlstate
 from llmchat.errors import ChatError, refusal
 from llmchat.models import Conversation, Message
 
@@ -235,7 +235,7 @@ def _swept(items: Sequence[Item], results: list[Result]) -> list[Result]:
 
 def _is_contended(exc: Exception) -> bool:
     """Return whether another transaction was in the way: PostgreSQL says so."""
-    return getattr(exc.__cause__, "sqlstate", None) in ("55P03", "40P01")
+    return sqlstate(exc) in ("55P03", "40P01")
 
 
 def _unknown(result: Result, exc: Exception) -> Result:

@@ -241,7 +241,7 @@ def _unlocked() -> Iterator[None]:
     try:
         yield
     except OperationalError as exc:
-        if _state(exc) != _LOCKED:
+        if database.sqlstate(exc) != _LOCKED:
             raise
         raise Busy from exc
 
@@ -266,8 +266,4 @@ def _values(days: Sequence[date]) -> dict[str, Any]:
 
 def _is_cancelled(exc: OperationalError) -> bool:
     """Return whether the server has ended a statement that took too long."""
-    return bool(_state(exc) == _CANCELLED)
-
-
-def _state(exc: OperationalError) -> Any:
-    return getattr(exc.__cause__, "sqlstate", None)
+    return database.sqlstate(exc) == _CANCELLED

@@ -24,12 +24,10 @@ FUNCTIONS = "SELECT proname FROM pg_proc WHERE proname LIKE 'llmchat%' ORDER BY 
 
 
 @pytest.fixture
-def reader(transactional_db: None) -> Iterator[Any]:
-    """Another one's connection, in a transaction."""
-    reader = connection.copy()
-    reader.set_autocommit(False)
-    yield reader
-    reader.close()
+def reader(other_connection: Any) -> Iterator[Any]:
+    """Another one's connection; what a test has migrated comes back behind it."""
+    yield other_connection
+    other_connection.close()
     migrate("llmchat")
 
 

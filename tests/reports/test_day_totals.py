@@ -232,26 +232,22 @@ def test_what_tells_nothing_of_its_end_is_not_noted(ann: User) -> None:
 
 
 @pytest.fixture
-def other(transactional_db: None) -> Iterator[object]:
-    """Another process's connection, with a transaction."""
-    other = connection.copy()
-    other.set_autocommit(False)
-    yield other
-    other.close()
+def other(other_connection: Any) -> Any:
+    return other_connection
 
 
 @ON_POSTGRESQL
-def test_nobody_waits_for_who_is_at_the_totals(other: object) -> None:
+def test_nobody_waits_for_who_is_at_the_totals(other: Any) -> None:
     ann = User.objects.create_user("ann")
     make_conversation(ann, ago=days_ago(9), **FIGURES)
-    with other.cursor() as cursor:  # type: ignore[attr-defined]
+    with other.cursor() as cursor:
         cursor.execute("DELETE FROM llmchat_message")
         kept.keep()
         assert told()[0] == 1
         make_conversation(ann, ago=days_ago(9), **FIGURES)
         assert told()[0] == 2
         # What the other has noted is not there yet, and is not lost.
-        other.commit()  # type: ignore[attr-defined]
+        other.commit()
 
     assert told()[0] == 1
     kept.keep()

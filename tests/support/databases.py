@@ -10,12 +10,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.db import connection as django_connection
 
 from tests.postgres import running_postgres, seed_postgres
 from tests.support import live
 
 USERS = 10
-__all__ = ["database", "postgres"]
+__all__ = ["database", "other_connection", "postgres"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,15 @@ def database(
     shutil.copy(seed.path, path)
     url = f"sqlite:///{path}"
     return Database(url, iter(seed.accounts), _sqlite_rows(path), start_server)
+
+
+@pytest.fixture
+def other_connection(transactional_db: None) -> Iterator[Any]:
+    """Another process's connection to the database of this one, in a transaction."""
+    other = django_connection.copy()
+    other.set_autocommit(False)
+    yield other
+    other.close()
 
 
 def _postgres_rows(url: str) -> Callable[[str], list[tuple[Any, ...]]]:
