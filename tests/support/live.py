@@ -14,12 +14,14 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from tests.support import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT_S = 60.0
@@ -69,7 +71,7 @@ class LiveServer:
 
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
+        process: subprocess.Popen[bytes] | warm.Process,
         *,
         kind: str,
         port: int,
@@ -204,18 +206,15 @@ def start_server(
     log = directory / "server.log"
     port = port or free_port()
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *_command(kind, port)],
-            env={
+        process = _start(
+            _command(kind, port),
+            {
                 **environment(database),
                 "PORT": str(port),
                 "LLMCHAT_LOCAL_LOG": str(directory / MODEL_LOG),
                 **(env or {}),
             },
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            output,
         )
     server = LiveServer(
         process,
@@ -231,6 +230,22 @@ def start_server(
         server.stop()
         raise
     return server
+
+
+def _start(
+    arguments: Sequence[str], env: Mapping[str, str], output: IO[bytes]
+) -> subprocess.Popen[bytes] | warm.Process:
+    """Run a module of Python in a process."""
+    if warm.is_possible():
+        return warm.start(arguments, env=env, output=output)
+    return subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        env=env,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def _command(kind: str, port: int) -> list[str]:
