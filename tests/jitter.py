@@ -26,7 +26,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
+from contextlib import (
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    closing,
+    suppress,
+)
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -163,21 +170,26 @@ async def repeated(
 ) -> AsyncIterator[None]:
     """Do something again and again, at random moments; None: never."""
 
-    async def repeat() -> None:
-        turn = 0
-        while every_s is not None:
-            await asyncio.sleep(every_s * random.uniform(0.5, 1.5))
-            await asyncio.shield(work(turn))
-            turn += 1
+    over = asyncio.Event()
 
-    task = asyncio.create_task(repeat())
+    async def repeat(every_s: float) -> None:
+        for turn in count():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), every_s * random.uniform(0.5, 1.5))
+            if over.is_set():
+                return
+            await work(turn)
+
+    if every_s is None:
+        yield
+        return
+    task = asyncio.create_task(repeat(every_s))
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled() and (error := task.exception()):
-            raise error
+        # What it is at is brought to its end: a worker that starts is to be stopped.
+        over.set()
+        await task
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:

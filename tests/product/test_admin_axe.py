@@ -69,6 +69,7 @@ async def looked_at(page: Page) -> AsyncIterator[str]:
         yield f"dark, narrow: {found}"
 
 
+@pytest.mark.timeout(300)  # it looks at all of them, one after the other
 async def test_no_page_of_the_admin_breaks_a_rule_of_axe_or_is_too_wide(
     server: LiveServer, pages: list[str], openai_port: int, chromium_path: str
 ) -> None:
