@@ -20,28 +20,49 @@ async def cancel_elsewhere(socket: Socket, stream: AnswerLog) -> bool:
 
     Raises: ChatError.
     """
-    was_heard = stream in visitor_of(socket).running
+    # Then it is told of the end by itself, maybe while it is asked to stop.
+    is_told = stream in visitor_of(socket).running or is_awaited(socket, stream)
     # Until it is known that it is not too late, the socket hears nothing of it.
     follower = Follower(stream, stream.chars)
     try:
         if not await stream.stop():
             return False
-        if stream.end is None:
-            listen(socket, stream, is_owner=False)
-        elif not was_heard:
+        if stream.end is None or is_awaited(socket, stream):
+            hear_end(socket, stream)
+        elif not is_told:
             emit(socket, stream.end)
         return True
     finally:
         await follower.leave()
 
 
-def listen(
-    socket: Socket, stream: AnswerLog, *, is_owner: bool, behind: str = ""
-) -> SocketReader:
-    """Let a socket hear an answer, once; `behind` is what it lacks of its text."""
-    running = visitor_of(socket).running
+def hear_end(socket: Socket, stream: AnswerLog) -> None:
+    """Let a socket hear of the end of what it cancels, once, behind what it lacks.
+
+    Where the client has been told more than is here, that is waited for already.
+    """
+    if (_awaited_at(socket, stream) or 0) <= stream.chars:
+        listen(socket, stream, is_owner=False)
+
+
+def is_awaited(socket: Socket, stream: AnswerLog) -> bool:
+    """Return whether a socket is to hear an answer, but does not yet."""
+    return _awaited_at(socket, stream) is not None
+
+
+def _awaited_at(socket: Socket, stream: AnswerLog) -> int | None:
+    awaited = visitor_of(socket).awaited
+    return None if awaited is None else awaited.position_of(stream)
+
+
+def listen(socket: Socket, stream: AnswerLog, *, is_owner: bool) -> SocketReader:
+    """Let a socket hear an answer, once: what it lacks of one that it awaits, first."""
+    visitor = visitor_of(socket)
+    running = visitor.running
     reader = running.get(stream)
     if reader is None:
+        at = None if visitor.awaited is None else visitor.awaited.take(stream)
+        behind = "" if at is None else stream.text[at:]
         ended = partial(_ended, socket, stream)
         reader = SocketReader(socket, stream, ended, is_owner=is_owner, behind=behind)
         if stream.end is not None:

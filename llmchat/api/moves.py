@@ -16,16 +16,10 @@ from llmchat.answers.events import Failed
 from llmchat.answers.follower import Follower
 from llmchat.answers.keeper import Keeper
 from llmchat.answers.log import AnswerLog
-from llmchat.api.listening import listen
+from llmchat.api.awaited import Awaited, Heard
+from llmchat.api.listening import is_awaited, listen
 from llmchat.api.socket_reader import emit, log_of
-from llmchat.api.visitors import (
-    Awaited,
-    Heard,
-    Visitor,
-    make_room,
-    room_of,
-    visitor_of,
-)
+from llmchat.api.visitors import Visitor, make_room, room_of, visitor_of
 from llmchat.books.placed import latest_answers
 from llmchat.database import read_database
 from llmchat.errors import ChatError, refusal
@@ -159,8 +153,8 @@ async def _hear_all(socket: Socket, marks: Mapping[str, int]) -> None:
 
 def _give_up(socket: Socket, log: str) -> None:
     """Wait no more for an answer that is not there any more."""
-    awaited_of(socket).marked.pop(log, None)
-    socket.marks.forget(log)
+    if awaited_of(socket).marked.pop(log, None) is not None:
+        socket.marks.forget(log)
 
 
 async def _hear_rest(socket: Socket, log: str, message_id: UUID, position: int) -> None:
@@ -176,7 +170,6 @@ async def _hear_rest(socket: Socket, log: str, message_id: UUID, position: int) 
         _give_up(socket, log)
     else:
         await _listen_from(socket, stream, position, is_owner=True)
-        awaited_of(socket).marked.pop(log, None)
 
 
 async def _insist(ask: Callable[[], Awaitable[T]]) -> T:
@@ -196,14 +189,16 @@ async def _hear(socket: Socket, heard: Heard) -> None:
     """Hear an answer from a character on; its end, where it is not to be had."""
     ident, session_id, position, is_owner = heard
     user_id = visitor_of(socket).user_id
+    message_id = UUID(ident)
     try:
-        message_id = UUID(ident)
         stream = await _insist(lambda: find_stream(user_id, message_id=message_id))
     except ChatError as exc:
-        emit(socket, Failed(session_id, exc))
+        if awaited_of(socket).heard.pop(ident, None) is not None:
+            # Where its client comes back to another worker, it has this end.
+            socket.marks.forget(log_of(message_id))
+            emit(socket, Failed(session_id, exc))
     else:
         await _listen_from(socket, stream, position, is_owner=is_owner)
-    awaited_of(socket).heard.pop(ident, None)
 
 
 async def _listen_from(
@@ -215,7 +210,9 @@ async def _listen_from(
         # The database may know less of it than the client was told.
         while stream.chars < position and await follower.read():
             pass
-        listen(socket, stream, is_owner=is_owner, behind=stream.text[position:])
+        # Its client may have cancelled or attached to it meanwhile, and hears it.
+        if is_awaited(socket, stream):
+            listen(socket, stream, is_owner=is_owner)
     finally:
         found.remove(stream)
         await follower.leave()

@@ -24,7 +24,13 @@ from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.answers.log import AnswerLog
 from llmchat.api.acks import accept, accept_attached, reject
 from llmchat.api.floods import Floods, claimed_user
-from llmchat.api.listening import cancel_elsewhere, confirm, listen
+from llmchat.api.listening import (
+    cancel_elsewhere,
+    confirm,
+    hear_end,
+    is_awaited,
+    listen,
+)
 from llmchat.api.moves import MovingNamespace
 from llmchat.api.socket_reader import emit
 from llmchat.api.validation import (
@@ -205,6 +211,8 @@ class ChatNamespace(MovingNamespace):
             leave_when_idle(socket, exc)
             return
         if stream.end is not None:
+            if is_awaited(socket, stream):
+                listen(socket, stream, is_owner=False)
             accept_attached(ack, stream, None)
             return
         reader = listen(socket, stream, is_owner=False)
@@ -224,7 +232,7 @@ class ChatNamespace(MovingNamespace):
         stream = cancel_stream(user_id=user_id, session_id=session_id)
         if stream is not None:
             # It hears of the end, once, as those that heard the stream before.
-            listen(socket, stream, is_owner=False)
+            hear_end(socket, stream)
             socket.spawn(confirm(stream, ack))
             return
         ending: AnswerLog | None = runtime.get().streams.find(user_id, session_id)

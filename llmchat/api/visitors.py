@@ -17,6 +17,7 @@ from accounts.tokens import bearer_token, known, user_for_token
 from accounts.verified import Scope, Verified
 from llmchat import conf
 from llmchat.answers.log import AnswerLog
+from llmchat.api.awaited import Awaited
 from llmchat.api.key_uses import store_uses
 from llmchat.api.socket_reader import SocketReader
 from llmchat.database import read_database
@@ -25,25 +26,6 @@ from llmchat.realtime import ConnectionRefused, Socket
 
 _TOKEN_CODES = frozenset({"token_expired", "token_invalid", "scope_missing"})
 _RETRY_S = 5
-
-
-# An answer: its id, what its client calls it, how far the client has it, and whether it
-# began it.
-Heard = tuple[str, str, int, bool]
-
-
-@dataclass(slots=True)
-class Awaited:
-    """The answers that a socket is to hear, but does not yet.
-
-    `heard` are those that it heard on another worker, by their ids; `marked` are those
-    of a worker that is gone, by their marks. `found` are those of which the text so far
-    is awaited.
-    """
-
-    heard: dict[str, Heard] = field(default_factory=dict)
-    marked: dict[str, int] = field(default_factory=dict)
-    found: list[AnswerLog] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -16,9 +16,10 @@ from accounts.verified import Verified
 from llmchat import conf
 from llmchat.api import floods, visitors
 from llmchat.api import namespace as namespaces
+from llmchat.api.awaited import Awaited
 from llmchat.api.floods import BLOCK_S, FACTOR, WINDOW_S, Floods, claimed_user
 from llmchat.api.namespace import ChatNamespace
-from llmchat.api.visitors import Awaited, room_of
+from llmchat.api.visitors import room_of
 from llmchat.errors import refusal
 from llmchat.realtime import Peer, Server, Socket
 from tests.support.peers import Wire, joined, opened, serving, turns

@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from llmchat.answers import runtime
 from llmchat.api import moves
+from llmchat.api.awaited import Awaited
 from llmchat.api.namespace import ChatNamespace
 from llmchat.api.socket_reader import log_of
-from llmchat.api.visitors import Awaited
 from llmchat.database import in_database
 from llmchat.models import Message, Worker
 from tests.api.test_attach import Client, has_ended
