@@ -1,11 +1,9 @@
-"""Fixtures of the live tests: servers, their database, where Chromium is."""
+"""Fixtures of the live tests: servers and their database."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import shutil
 import signal
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ from tests.support import live
 
 # Fixtures that more than one folder uses.
 pytest_plugins = [
+    "tests.support.browser",
     "tests.support.certificates_once",
     "tests.support.chat_fixtures",
     "tests.support.databases",
@@ -37,11 +36,6 @@ SERVER_KINDS = ("daphne", "uvicorn")
 # For modules whose subject is none that the ASGI server has a part in.
 ONE_SERVER = pytest.mark.parametrize("server", ["uvicorn"], indirect=True)
 USERS = 60
-# The first is the same engine without a window system, at two thirds of the cost.
-CHROMIUMS = (
-    *("chromium-headless-shell", "chromium", "chromium-browser"),
-    *("google-chrome", "google-chrome-stable"),
-)
 
 # How fast an example runs says nothing on a machine that has other work to do.
 hypothesis_settings.register_profile(
@@ -160,25 +154,6 @@ def upstream_url() -> Iterator[str]:
     model = LocalModel()
     yield asyncio.run(model.base_url())
     asyncio.run(model.stop())
-
-
-@pytest.fixture(scope="session")
-def chromium_path() -> str:
-    """Where Chromium is. Skip the test where there is none, but fail it in CI."""
-    return find_chromium()
-
-
-def find_chromium() -> str:
-    """Return where Chromium is; else skip the test, or fail it with CI=true."""
-    named = os.environ.get("LLMCHAT_CHROMIUM")
-    if named:
-        return named
-    for path in filter(None, map(shutil.which, CHROMIUMS)):
-        return path
-    missing = "no Chromium found: install one or set LLMCHAT_CHROMIUM"
-    if os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    pytest.skip(missing)
 
 
 @pytest.fixture(scope="session")

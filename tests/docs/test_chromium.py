@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import find_chromium
+from tests.support.browser import find_chromium
 from tests.support.live import ROOT
 
 

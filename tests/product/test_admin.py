@@ -14,15 +14,16 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import Download, Page, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Download, Page, expect
 
 from tests.conftest import StartServer
 from tests.emulator.application import emulator
 from tests.emulator.server import Emulator
-from tests.support.browser import open_page
+from tests.support.browser import IN_BROWSER, open_page
 from tests.support.live import Account, LiveServer, free_port
 
-pytestmark = pytest.mark.browser
+pytestmark = IN_BROWSER
 
 DESKTOP = {"width": 1440, "height": 900}
 CANARY = "sk-canary-live-0123456789-wxyz"
@@ -44,7 +45,7 @@ def server(start_server: StartServer, emulator_port: int) -> Iterator[LiveServer
     assert "canary" not in started.log_text()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def provider(emulator_port: int) -> AsyncIterator[Emulator]:
     async with emulator(emulator_port) as running:
         yield running
@@ -115,11 +116,11 @@ async def test_an_operator_s_day(
     server: LiveServer,
     operator: Account,
     provider: Emulator,
-    chromium_path: str,
+    chromium: Browser,
     artifacts: Path,
 ) -> None:
     user = server.account()
-    async with open_page(chromium_path, viewport=DESKTOP, accept_downloads=True) as (
+    async with open_page(chromium, viewport=DESKTOP, accept_downloads=True) as (
         page,
         complaints,
     ):
@@ -214,11 +215,11 @@ async def test_a_stream_is_stopped(
     server: LiveServer,
     operator: Account,
     provider: Emulator,
-    chromium_path: str,
+    chromium: Browser,
     artifacts: Path,
 ) -> None:
     user = server.account()
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, complaints):
+    async with open_page(chromium, viewport=DESKTOP) as (page, complaints):
         await log_in(page, server, operator)
         await add_key(page, server, CANARY, "for streams")
         await page.get_by_role("button", name="Save", exact=True).click()
@@ -254,11 +255,11 @@ async def test_a_refused_key_is_told_in_words_and_on_the_front_page(
     server: LiveServer,
     operator: Account,
     provider: Emulator,
-    chromium_path: str,
+    chromium: Browser,
     artifacts: Path,
 ) -> None:
     dark: Mapping[str, Any] = {"viewport": DESKTOP, "color_scheme": "dark"}
-    async with open_page(chromium_path, **dark) as (page, complaints):
+    async with open_page(chromium, **dark) as (page, complaints):
         await log_in(page, server, operator)
         await add_key(page, server, REFUSED, "old")
         await page.get_by_role("button", name="Save and test").click()

@@ -8,15 +8,15 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.conftest import StartServer
 from tests.emulator.application import emulator
 from tests.support.axe import violations
-from tests.support.browser import open_page
+from tests.support.browser import IN_BROWSER, open_page
 from tests.support.live import ROOT, LiveServer, environment, free_port
 
-pytestmark = pytest.mark.browser
+pytestmark = IN_BROWSER
 
 WIDTHS = (1280, 1024, 768, 390)
 # What may be another in the dark, and where there is little room. The rest is the same,
@@ -71,7 +71,7 @@ async def looked_at(page: Page) -> AsyncIterator[str]:
 
 @pytest.mark.timeout(300)  # it looks at all of them, one after the other
 async def test_no_page_of_the_admin_breaks_a_rule_of_axe_or_is_too_wide(
-    server: LiveServer, pages: list[str], openai_port: int, chromium_path: str
+    server: LiveServer, pages: list[str], openai_port: int, chromium: Browser
 ) -> None:
     operator = server.account()
     server.change(
@@ -79,7 +79,7 @@ async def test_no_page_of_the_admin_breaks_a_rule_of_axe_or_is_too_wide(
         operator.user_id,
     )
     wrong: dict[str, list[str]] = {}
-    async with open_page(chromium_path) as (page, complaints):
+    async with open_page(chromium) as (page, complaints):
 
         async def look(name: str) -> None:
             found = [text async for text in looked_at(page)]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
 from tests.conftest import StartServer
 from tests.emulator.application import emulator
 from tests.support.admin_hand import Hand, front_page
+from tests.support.browser import IN_BROWSER
 from tests.support.live import Account, LiveServer, free_port
 
-pytestmark = pytest.mark.browser
+pytestmark = IN_BROWSER
 
 KEY = "sk-canary-live-0123456789-wxyz"
 REFUSED = "sk-bad-live-0123456789-wxyz"
@@ -47,12 +48,12 @@ def button(page: Page) -> Locator:
 
 
 async def test_a_key_is_added_and_tested_with_at_most_five_clicks(
-    server: LiveServer, operator: Account, openai_port: int, chromium_path: str
+    server: LiveServer, operator: Account, openai_port: int, chromium: Browser
 ) -> None:
     hand = Hand()
     async with (
         emulator(openai_port) as provider,
-        front_page(chromium_path, server, operator) as page,
+        front_page(chromium, server, operator) as page,
     ):
         await hand.click(page.get_by_role("link", name="Providers"))
         await hand.click(page.get_by_role("link", name="OpenAI"))
@@ -73,12 +74,12 @@ async def test_a_key_is_added_and_tested_with_at_most_five_clicks(
 
 
 async def test_ollama_is_added_with_at_most_four_clicks(
-    server: LiveServer, operator: Account, chromium_path: str
+    server: LiveServer, operator: Account, chromium: Browser
 ) -> None:
     hand = Hand()
     async with (
         emulator(keyless=True) as provider,
-        front_page(chromium_path, server, operator) as page,
+        front_page(chromium, server, operator) as page,
     ):
         await hand.click(page.get_by_role("link", name="Providers"))
         await hand.click(page.locator('a[href$="/provider/add/"]'))

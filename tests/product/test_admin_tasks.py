@@ -11,13 +11,15 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from playwright.async_api import Page, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
 
 from tests.conftest import StartServer
 from tests.support.admin_hand import Hand, front_page
+from tests.support.browser import IN_BROWSER
 from tests.support.live import ROOT, LiveServer, environment
 
-pytestmark = pytest.mark.browser
+pytestmark = IN_BROWSER
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +36,15 @@ def server(start_server: StartServer) -> Iterator[LiveServer]:
     assert "Traceback" not in started.log_text(), started.log
 
 
-@pytest.fixture
-async def page(server: LiveServer, chromium_path: str) -> AsyncIterator[Page]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(server: LiveServer, chromium: Browser) -> AsyncIterator[Page]:
     """The front page, for a superuser."""
     operator = server.account()
     server.change(
         "UPDATE accounts_user SET is_staff = 1, is_superuser = 1 WHERE id = ?",
         operator.user_id,
     )
-    async with front_page(chromium_path, server, operator) as opened:
+    async with front_page(chromium, server, operator) as opened:
         yield opened
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.conftest import ONE_SERVER
-from tests.support.browser import open_page, served
+from tests.support.browser import IN_BROWSER, open_page, served
 from tests.support.live import Account, LiveServer
 
-pytestmark = [ONE_SERVER, pytest.mark.browser]
+pytestmark = [ONE_SERVER, *IN_BROWSER]
 
 JS = Path(__file__).parents[1] / "js"
 LONG_TASK = "Tell me a long story about a lighthouse keeper and his dog."
@@ -79,10 +79,10 @@ def answers(page: Page) -> Any:
 
 
 async def test_documented_component_chats(
-    server: LiveServer, documented_page: str, chromium_path: str, artifacts: Path
+    server: LiveServer, documented_page: str, chromium: Browser, artifacts: Path
 ) -> None:
     account = server.account()
-    async with open_page(chromium_path) as (page, complaints):
+    async with open_page(chromium) as (page, complaints):
         await open_chat(page, documented_page, account)
         for turn, text in enumerate(("Hi!", "What is Bitcoin?"), start=1):
             await send(page, text)
@@ -103,10 +103,10 @@ async def test_documented_component_chats(
 
 
 async def test_documented_component_cancels(
-    server: LiveServer, documented_page: str, chromium_path: str, artifacts: Path
+    server: LiveServer, documented_page: str, chromium: Browser, artifacts: Path
 ) -> None:
     account = server.account()
-    async with open_page(chromium_path) as (page, complaints):
+    async with open_page(chromium) as (page, complaints):
         await open_chat(page, documented_page, account)
         await send(page, LONG_TASK)
         streaming = page.locator(".message.streaming")
@@ -135,10 +135,10 @@ async def test_documented_component_cancels(
 
 
 async def test_documented_component_shows_errors(
-    server: LiveServer, documented_page: str, chromium_path: str, artifacts: Path
+    server: LiveServer, documented_page: str, chromium: Browser, artifacts: Path
 ) -> None:
     account = server.account()
-    async with open_page(chromium_path) as (page, _):
+    async with open_page(chromium) as (page, _):
         await open_chat(page, documented_page, account)
         await send(page, "Hi!", provider="claude")
         await expect(page.locator(".error")).to_have_text(

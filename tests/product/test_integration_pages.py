@@ -9,15 +9,15 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.conftest import StartServer
-from tests.support.browser import open_page, served
+from tests.support.browser import IN_BROWSER, open_page, served
 from tests.support.live import ROOT, Account, LiveServer
 from tests.support.pages import aimed_at, script
 from tests.support.upstream import Upstream
 
-pytestmark = pytest.mark.browser
+pytestmark = IN_BROWSER
 
 PAGE = "docs/integration.md"
 FRONTEND = ROOT / "frontend"
@@ -138,17 +138,17 @@ async def chat_on(page: Page, server: LiveServer, upstream: Upstream) -> None:
 
 
 async def test_the_plain_page_chats(
-    server: LiveServer, live_upstream: Upstream, plain_page: str, chromium_path: str
+    server: LiveServer, page_upstream: Upstream, plain_page: str, chromium: Browser
 ) -> None:
-    async with open_page(chromium_path) as (page, _):
+    async with open_page(chromium) as (page, _):
         await page.goto(plain_page)
-        await chat_on(page, server, live_upstream)
+        await chat_on(page, server, page_upstream)
 
 
 async def test_the_hook_compiles_alone_and_chats(
-    server: LiveServer, live_upstream: Upstream, react_page: str, chromium_path: str
+    server: LiveServer, page_upstream: Upstream, react_page: str, chromium: Browser
 ) -> None:
-    async with open_page(chromium_path) as (page, _):
+    async with open_page(chromium) as (page, _):
         await page.goto(react_page)
-        await chat_on(page, server, live_upstream)
+        await chat_on(page, server, page_upstream)
         await expect(page.locator("output")).to_have_text("connected")

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Locator, Page, Route, expect
+from playwright.async_api import Browser, Locator, Page, Route, expect
 
 from tests.conftest import StartServer
 from tests.support.axe import violations
-from tests.support.browser import open_page
+from tests.support.browser import IN_BROWSER, open_page
 from tests.support.live import Account, LiveServer
 
-pytestmark = pytest.mark.browser
+pytestmark = IN_BROWSER
 
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
@@ -86,10 +86,10 @@ async def tokens(page: Page) -> list[str]:
 
 
 async def test_wrong_password_is_said_and_log_out_leads_back(
-    server: LiveServer, chromium_path: str
+    server: LiveServer, chromium: Browser
 ) -> None:
     account = server.account()
-    async with open_page(chromium_path, viewport=PHONE) as (page, complaints):
+    async with open_page(chromium, viewport=PHONE) as (page, complaints):
         await page.goto(server.url)
         await expect(page.get_by_label("Username")).to_be_focused()
         await enter(page, account.username, "something else")
@@ -114,10 +114,10 @@ async def test_wrong_password_is_said_and_log_out_leads_back(
 
 
 async def test_registration_says_what_is_wrong_at_its_field(
-    server: LiveServer, chromium_path: str
+    server: LiveServer, chromium: Browser
 ) -> None:
     taken = server.account().username
-    async with open_page(chromium_path, viewport=PHONE) as (page, _):
+    async with open_page(chromium, viewport=PHONE) as (page, _):
         await page.goto(server.url)
         await page.get_by_role("button", name="Create an account").click()
         name, word = page.get_by_label("Username"), page.get_by_label("Password")
@@ -140,7 +140,7 @@ async def test_registration_says_what_is_wrong_at_its_field(
 
 
 async def test_no_registration_where_it_is_off(
-    server: LiveServer, chromium_path: str
+    server: LiveServer, chromium: Browser
 ) -> None:
     async def switched_off(route: Route) -> None:
         answer = await route.fetch()
@@ -149,7 +149,7 @@ async def test_no_registration_where_it_is_off(
         assert on in text
         await route.fulfill(response=answer, body=text.replace('"on"', '"off"'))
 
-    async with open_page(chromium_path) as (page, _):
+    async with open_page(chromium) as (page, _):
         await page.route(f"{server.url}/", switched_off)
         await page.goto(server.url)
         await expect(log_in_button(page)).to_be_visible()
@@ -157,13 +157,13 @@ async def test_no_registration_where_it_is_off(
 
 
 async def test_a_new_password_keeps_this_page_and_ends_the_others(
-    server: LiveServer, chromium_path: str, artifacts: Path
+    server: LiveServer, chromium: Browser, artifacts: Path
 ) -> None:
     account, other = server.account(), server.account()
     new = "a lighthouse of my own"
     async with (
-        open_page(chromium_path, viewport=DESKTOP) as (page, _),
-        open_page(chromium_path, viewport=PHONE) as (elsewhere, _),
+        open_page(chromium, viewport=DESKTOP) as (page, _),
+        open_page(chromium, viewport=PHONE) as (elsewhere, _),
     ):
         await log_in(page, server, account)
         await log_in(elsewhere, server, account)
@@ -221,10 +221,10 @@ async def change_password(page: Page, server: LiveServer, old: str, new: str) ->
 
 
 async def test_two_tabs_log_out_and_in_together(
-    server: LiveServer, chromium_path: str
+    server: LiveServer, chromium: Browser
 ) -> None:
     account = server.account()
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, complaints):
+    async with open_page(chromium, viewport=DESKTOP) as (page, complaints):
         await log_in(page, server, account)
         other = await page.context.new_page()
         await other.goto(server.url)
@@ -248,9 +248,9 @@ async def test_two_tabs_log_out_and_in_together(
 
 
 async def test_expired_access_token_is_renewed_unseen(
-    server: LiveServer, chromium_path: str
+    server: LiveServer, chromium: Browser
 ) -> None:
-    async with open_page(chromium_path) as (page, complaints):
+    async with open_page(chromium) as (page, complaints):
         await log_in(page, server, server.account())
         await page.evaluate("t => localStorage.setItem('jwt_token', t)", EXPIRED)
         await open_settings(page, "API keys")
@@ -260,10 +260,10 @@ async def test_expired_access_token_is_renewed_unseen(
 
 
 async def test_tabs_without_locks_that_refresh_at_once_stay_logged_in(
-    server: LiveServer, chromium_path: str
+    server: LiveServer, chromium: Browser
 ) -> None:
     """As on plain HTTP, where browsers have no Web Locks."""
-    async with open_page(chromium_path) as (page, _):
+    async with open_page(chromium) as (page, _):
         await page.context.add_init_script(
             "Object.defineProperty(navigator, 'locks', {value: undefined})"
         )
@@ -279,7 +279,7 @@ async def test_tabs_without_locks_that_refresh_at_once_stay_logged_in(
 
 
 async def test_a_reload_in_the_middle_of_a_refresh_logs_nobody_out(
-    server: LiveServer, chromium_path: str
+    server: LiveServer, chromium: Browser
 ) -> None:
     lost = asyncio.Event()
 
@@ -288,7 +288,7 @@ async def test_a_reload_in_the_middle_of_a_refresh_logs_nobody_out(
         await route.fetch()
         lost.set()
 
-    async with open_page(chromium_path) as (page, _):
+    async with open_page(chromium) as (page, _):
         await log_in(page, server, server.account())
         await page.route("**/auth/token/refresh", lose, times=1)
         await page.evaluate("t => localStorage.setItem('jwt_token', t)", EXPIRED)
@@ -301,9 +301,9 @@ async def test_a_reload_in_the_middle_of_a_refresh_logs_nobody_out(
 
 
 async def test_a_key_is_made_shown_once_and_revoked(
-    server: LiveServer, chromium_path: str, artifacts: Path
+    server: LiveServer, chromium: Browser, artifacts: Path
 ) -> None:
-    async with open_page(chromium_path, viewport=PHONE) as (page, complaints):
+    async with open_page(chromium, viewport=PHONE) as (page, complaints):
         await log_in(page, server, server.account())
         settings = await open_settings(page, "API keys")
         await settings.get_by_label("Name").fill("nightly report")
@@ -329,10 +329,10 @@ async def test_a_key_is_made_shown_once_and_revoked(
 
 
 async def test_everything_is_downloaded_and_then_deleted(
-    server: LiveServer, chromium_path: str, tmp_path: Path
+    server: LiveServer, chromium: Browser, tmp_path: Path
 ) -> None:
     account = server.account()
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, _):
+    async with open_page(chromium, viewport=DESKTOP) as (page, _):
         await log_in(page, server, account)
         settings = await open_settings(page, "Your data")
         async with page.expect_download() as download:
@@ -360,10 +360,10 @@ async def test_everything_is_downloaded_and_then_deleted(
 
 
 async def test_theme_and_instructions_are_remembered(
-    server: LiveServer, chromium_path: str
+    server: LiveServer, chromium: Browser
 ) -> None:
     theme = "document.documentElement.dataset.theme"
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, complaints):
+    async with open_page(chromium, viewport=DESKTOP) as (page, complaints):
         await log_in(page, server, server.account())
         other = await page.context.new_page()
         await other.goto(server.url)
@@ -394,13 +394,13 @@ async def test_theme_and_instructions_are_remembered(
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 async def test_every_state_is_accessible_in_light_and_dark(
     server: LiveServer,
-    chromium_path: str,
+    chromium: Browser,
     artifacts: Path,
     viewport: dict[str, int],
 ) -> None:
     account = server.account()
     found: dict[str, list[str]] = {}
-    async with open_page(chromium_path, viewport=viewport, reduced_motion="reduce") as (
+    async with open_page(chromium, viewport=viewport, reduced_motion="reduce") as (
         page,
         _,
     ):

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 
-import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.proxy import Proxy
-from tests.support.browser import open_page
+from tests.support.browser import IN_BROWSER, open_page
 from tests.support.chat_page import DESKTOP, answered, ask, log_in
 from tests.support.two_workers import Pair, pair
 from tests.support.upstream import Upstream
 
 __all__ = ["pair"]
 
-pytestmark = pytest.mark.browser
+pytestmark = IN_BROWSER
 
 TEXT = [f"Sentence {n} of the answer.\n\n" for n in range(6)]
 
@@ -28,10 +27,10 @@ async def sentences(page: Page) -> list[int]:
 
 
 async def test_an_answer_is_shown_by_any_worker_and_stopped_from_any_tab(
-    pair: Pair, live_upstream: Upstream, chromium_path: str
+    pair: Pair, page_upstream: Upstream, chromium: Browser
 ) -> None:
     releases = [asyncio.Event() for _ in TEXT]
-    live_upstream.steps = tuple(
+    page_upstream.steps = tuple(
         step
         for pause, text in zip(releases, TEXT, strict=True)
         for step in (pause, text)
@@ -40,7 +39,7 @@ async def test_an_answer_is_shown_by_any_worker_and_stopped_from_any_tab(
     ports = [pair.a.port, pair.b.port]
     async with (
         Proxy(ports) as proxy,
-        open_page(chromium_path, viewport=DESKTOP) as (page, complaints),
+        open_page(chromium, viewport=DESKTOP) as (page, complaints),
     ):
         await log_in(page, proxy, account)
         await ask(page, "Six sentences, please")
@@ -69,9 +68,9 @@ async def test_an_answer_is_shown_by_any_worker_and_stopped_from_any_tab(
         for tab in tabs:
             await expect(tab.get_by_text("You stopped this answer.")).to_be_visible()
             assert await sentences(tab) == [0, 1, 2, 3]
-        await live_upstream.hung_up.wait()
+        await page_upstream.hung_up.wait()
 
-        live_upstream.steps = ("Whole again",)
+        page_upstream.steps = ("Whole again",)
         await ask(page, "And now?")
         await answered(page, 2)
     assert complaints == []

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.async_api import CDPSession, Page, expect
+from playwright.async_api import Browser, CDPSession, Page, expect
 
 from tests.conftest import ONE_SERVER
 from tests.support.axe import violations
-from tests.support.browser import open_page
+from tests.support.browser import IN_BROWSER, open_page
 from tests.support.chat_page import (
     DESKTOP,
     PHONE,
@@ -25,7 +25,7 @@ from tests.support.chat_page import (
 from tests.support.live import LiveServer
 from tests.support.upstream import Upstream
 
-pytestmark = [ONE_SERVER, pytest.mark.browser]
+pytestmark = [ONE_SERVER, *IN_BROWSER]
 
 ANSWER = """\
 # Why the sky is blue
@@ -55,12 +55,12 @@ def server_env(upstream_env: dict[str, str]) -> dict[str, str]:
 
 
 async def test_an_answer_goes_on_after_a_reload(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str, artifacts: Path
+    server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
     release = asyncio.Event()
-    live_upstream.steps = (FIRST, release, REST)
+    page_upstream.steps = (FIRST, release, REST)
     async with open_page(
-        chromium_path,
+        chromium,
         viewport=DESKTOP,
         permissions=["clipboard-read", "clipboard-write"],
     ) as (page, complaints):
@@ -98,26 +98,26 @@ async def test_an_answer_goes_on_after_a_reload(
 
 
 async def test_stopped_regenerated_and_edited_answers_replace_each_other(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str, artifacts: Path
+    server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
     account = server.account()
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, complaints):
+    async with open_page(chromium, viewport=DESKTOP) as (page, complaints):
         await log_in(page, server, account)
-        live_upstream.steps = ("Half an ans", asyncio.Event())
+        page_upstream.steps = ("Half an ans", asyncio.Event())
         await ask(page, "A question")
         await expect(page.get_by_text("Half an ans")).to_be_visible()
         await page.keyboard.press("Escape")
         await expect(page.get_by_text("You stopped this answer.")).to_be_visible()
-        await live_upstream.hung_up.wait()
+        await page_upstream.hung_up.wait()
         address = page.url
 
-        live_upstream.steps = ("The second answer",)
+        page_upstream.steps = ("The second answer",)
         await page.get_by_role("button", name="Regenerate").click()
         await expect(page.get_by_text("The second answer")).to_be_visible()
         await answered(page)
         await expect(page.get_by_text("Half an ans")).to_have_count(0)
 
-        live_upstream.steps = ("The third answer",)
+        page_upstream.steps = ("The third answer",)
         await box(page).press("ArrowUp")
         editor = page.get_by_label("Edit your question")
         await expect(editor).to_be_focused()
@@ -139,21 +139,21 @@ async def test_stopped_regenerated_and_edited_answers_replace_each_other(
 
 
 async def test_an_answer_that_its_limit_has_ended_is_gone_on_with(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str, artifacts: Path
+    server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, _):
+    async with open_page(chromium, viewport=DESKTOP) as (page, _):
         await log_in(page, server, server.account())
-        live_upstream.reason = "length"
+        page_upstream.reason = "length"
         await ask(page, "Tell me all")
         await expect(page.get_by_text("stopped at the length limit")).to_be_visible()
         assert await violations(page) == []
         await page.screenshot(path=artifacts / "chat-length.png")
 
-        live_upstream.reason, live_upstream.steps = "stop", ("And the rest.",)
+        page_upstream.reason, page_upstream.steps = "stop", ("And the rest.",)
         await page.get_by_role("button", name="Continue").click()
         await answered(page, 2)
         await expect(page.get_by_text("And the rest.")).to_be_visible()
-        assert [one["content"] for one in live_upstream.requests[-1]["messages"]] == [
+        assert [one["content"] for one in page_upstream.requests[-1]["messages"]] == [
             "Tell me all",
             "Hello",
             "Continue.",
@@ -161,14 +161,14 @@ async def test_an_answer_that_its_limit_has_ended_is_gone_on_with(
 
 
 async def test_the_end_is_followed_unless_the_reader_has_scrolled_up(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str
+    server: LiveServer, page_upstream: Upstream, chromium: Browser
 ) -> None:
     """An answer of 5,000 tokens, and what a frame of its last second costs."""
     much = [f"word{n} " + ("\n\n" if n % 40 == 0 else "") for n in range(5000)]
     release, ticks = asyncio.Event(), [asyncio.Event() for _ in range(30)]
     paced = [step for tick in ticks for step in (tick, *[" more"] * 10)]
-    live_upstream.steps = (*much, release, *paced, " The end.")
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, _):
+    page_upstream.steps = (*much, release, *paced, " The end.")
+    async with open_page(chromium, viewport=DESKTOP) as (page, _):
         await log_in(page, server, server.account())
         await ask(page, "Tell me much")
         await expect(page.get_by_text("word4999")).to_be_in_viewport()
@@ -208,10 +208,10 @@ async def frame(page: Page) -> None:
 
 
 async def test_two_tabs_show_the_same_answer(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str
+    server: LiveServer, page_upstream: Upstream, chromium: Browser
 ) -> None:
-    live_upstream.steps = ("Half an ans", asyncio.Event())
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, complaints):
+    page_upstream.steps = ("Half an ans", asyncio.Event())
+    async with open_page(chromium, viewport=DESKTOP) as (page, complaints):
         await log_in(page, server, server.account())
         await ask(page, "A question")
         await expect(page.get_by_text("Half an ans")).to_be_visible()
@@ -222,7 +222,7 @@ async def test_two_tabs_show_the_same_answer(
         for tab in (page, other):
             await expect(tab.get_by_text("You stopped this answer.")).to_be_visible()
 
-        live_upstream.steps = ("The other answer", asyncio.Event())
+        page_upstream.steps = ("The other answer", asyncio.Event())
         await ask(other, "Another question")
         for tab in (page, other):
             await expect(tab.get_by_text("The other answer")).to_be_visible()
@@ -234,15 +234,15 @@ async def test_two_tabs_show_the_same_answer(
 
 
 async def test_what_a_model_writes_is_inert(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str
+    server: LiveServer, page_upstream: Upstream, chromium: Browser
 ) -> None:
-    live_upstream.steps = (
+    page_upstream.steps = (
         "<script>document.title = 'run'</script> <b onclick=alert(1)>bold</b>\n\n"
         "[a link](javascript:document.title='run') ![x](https://beacon.example/x.png)\n\n"
         "The end.",
     )
     asked: list[str] = []
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, complaints):
+    async with open_page(chromium, viewport=DESKTOP) as (page, complaints):
         page.on("request", lambda request: asked.append(request.url))
         await log_in(page, server, server.account())
         await ask(page, "Be bad")
@@ -257,12 +257,13 @@ async def test_what_a_model_writes_is_inert(
 
 
 async def test_on_a_phone_enter_is_a_new_line(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str, artifacts: Path
+    server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
-    live_upstream.steps = (ANSWER,)
-    async with open_page(
-        chromium_path, viewport=PHONE, has_touch=True, is_mobile=True
-    ) as (page, complaints):
+    page_upstream.steps = (ANSWER,)
+    async with open_page(chromium, viewport=PHONE, has_touch=True, is_mobile=True) as (
+        page,
+        complaints,
+    ):
         await log_in(page, server, server.account())
         await page.screenshot(path=artifacts / "chat-phone-empty.png")
         await box(page).fill("One line")
@@ -280,10 +281,10 @@ async def test_on_a_phone_enter_is_a_new_line(
 
 
 async def test_the_choice_of_a_model_is_remembered(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str, artifacts: Path
+    server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
     """The embedded model answers, too."""
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, complaints):
+    async with open_page(chromium, viewport=DESKTOP) as (page, complaints):
         await log_in(page, server, server.account())
         await expect(picker(page)).to_contain_text("OpenAI")
         await picker(page).click()
@@ -300,4 +301,4 @@ async def test_the_choice_of_a_model_is_remembered(
         await page.keyboard.press("Escape")
         await answered(page)
     assert complaints == []
-    assert live_upstream.requests == []
+    assert page_upstream.requests == []

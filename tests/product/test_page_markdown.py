@@ -19,12 +19,12 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.test import override_settings
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Browser, Page, Route, expect
 
-from tests.support.browser import open_page
+from tests.support.browser import IN_BROWSER, open_page
 from tests.support.live import ROOT
 
-pytestmark = pytest.mark.browser
+pytestmark = IN_BROWSER
 
 FRONTEND = ROOT / "frontend"
 SITE = "http://markdown.test"
@@ -90,11 +90,11 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 @asynccontextmanager
 async def opened(
-    chromium_path: str, site: Site, **options: Any
+    chromium: Browser, site: Site, **options: Any
 ) -> AsyncIterator[tuple[Page, list[str]]]:
     """The page of Markdown, with everything loaded that it loads on demand."""
     site.asked.clear()
-    async with open_page(chromium_path, **options) as (page, complaints):
+    async with open_page(chromium, **options) as (page, complaints):
         await page.route("**/*", site.answer)
         await page.goto(f"{SITE}/")
         await page.wait_for_function("window.show !== undefined")
@@ -105,9 +105,9 @@ async def opened(
 
 
 async def test_everything_loads_once_below_a_path(
-    chromium_path: str, collected: Site
+    chromium: Browser, collected: Site
 ) -> None:
-    async with opened(chromium_path, collected) as (page, complaints):
+    async with opened(chromium, collected) as (page, complaints):
         await page.evaluate("document.fonts.ready")
         fonts = await page.evaluate(
             "[...document.fonts].filter(font => font.status === 'loaded').length"
@@ -125,10 +125,10 @@ async def test_everything_loads_once_below_a_path(
 
 
 async def test_plain_text_loads_no_math_and_no_colours(
-    chromium_path: str, collected: Site
+    chromium: Browser, collected: Site
 ) -> None:
     collected.asked.clear()
-    async with open_page(chromium_path) as (page, _):
+    async with open_page(chromium) as (page, _):
         await page.route("**/*", collected.answer)
         await page.goto(f"{SITE}/")
         await page.wait_for_function("window.show !== undefined")
@@ -139,9 +139,9 @@ async def test_plain_text_loads_no_math_and_no_colours(
 
 
 async def test_nothing_in_an_answer_runs_or_is_fetched(
-    chromium_path: str, collected: Site
+    chromium: Browser, collected: Site
 ) -> None:
-    async with opened(chromium_path, collected) as (page, complaints):
+    async with opened(chromium, collected) as (page, complaints):
         await page.evaluate(
             "() => { window.hacked = () => { window.wasHacked = true; }; }"
         )
@@ -179,9 +179,9 @@ HUGE = [
 
 
 async def test_a_huge_text_does_not_hang_the_page(
-    chromium_path: str, collected: Site
+    chromium: Browser, collected: Site
 ) -> None:
-    async with opened(chromium_path, collected) as (page, complaints):
+    async with opened(chromium, collected) as (page, complaints):
         times: dict[str, float] = {}
         for text in HUGE:
             times[text[:6]] = await page.evaluate("text => show(text)", text)
@@ -221,10 +221,10 @@ async def test_frames_are_kept_while_a_long_answer_streams(
     text: str,
     start: int,
     speed: int,
-    chromium_path: str,
+    chromium: Browser,
     collected: Site,
 ) -> None:
-    async with opened(chromium_path, collected) as (page, complaints):
+    async with opened(chromium, collected) as (page, complaints):
         frames = await page.evaluate(
             "([text, start, speed]) => stream(text, start, speed)", [text, start, speed]
         )
@@ -251,10 +251,10 @@ LONG = (Path(__file__).parent / "long_answer.md").read_text()
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_a_long_answer_is_readable(
-    scheme: Any, chromium_path: str, collected: Site, artifacts: Path
+    scheme: Any, chromium: Browser, collected: Site, artifacts: Path
 ) -> None:
     options = {"viewport": {"width": 820, "height": 900}, "color_scheme": scheme}
-    async with opened(chromium_path, collected, **options) as (page, complaints):
+    async with opened(chromium, collected, **options) as (page, complaints):
         await page.evaluate("text => show(text)", LONG)
         await expect(page.locator(".md .katex-display").first).to_be_visible()
         await expect(page.locator(".md .hljs-keyword").first).to_be_visible()

@@ -6,11 +6,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.conftest import ONE_SERVER
 from tests.support.axe import violations
-from tests.support.browser import open_page
+from tests.support.browser import IN_BROWSER, open_page
 from tests.support.chat_page import (
     DESKTOP,
     PHONE,
@@ -25,7 +25,7 @@ from tests.support.chat_page import (
 from tests.support.live import Account, LiveServer
 from tests.support.upstream import Upstream
 
-pytestmark = [ONE_SERVER, pytest.mark.browser]
+pytestmark = [ONE_SERVER, *IN_BROWSER]
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +50,17 @@ async def make_conversations(
 
 
 async def test_answers_go_on_while_another_chat_is_shown(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str, artifacts: Path
+    server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
     release = asyncio.Event()
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, complaints):
+    async with open_page(chromium, viewport=DESKTOP) as (page, complaints):
         await log_in(page, server, server.account())
-        live_upstream.steps = ("First half", release, " and the rest")
+        page_upstream.steps = ("First half", release, " and the rest")
         await ask(page, "Number one")
         await expect(page.get_by_text("First half")).to_be_visible()
         await new_chat(page)
         await expect(page.get_by_text("First half")).to_have_count(0)
-        live_upstream.steps = ("Two half", asyncio.Event())
+        page_upstream.steps = ("Two half", asyncio.Event())
         await ask(page, "Number two")
         await expect(page.get_by_text("Two half")).to_be_visible()
         for name in ("Number one", "Number two"):
@@ -83,10 +83,10 @@ async def test_answers_go_on_while_another_chat_is_shown(
 
 
 async def test_conversations_are_renamed_searched_and_deleted(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str, artifacts: Path
+    server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
     account = server.account()
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, complaints):
+    async with open_page(chromium, viewport=DESKTOP) as (page, complaints):
         await make_conversations(page, server, account, "Apples", "Pears", "Plums")
         await log_in(page, server, account)
         await row(page, "Apples").click()
@@ -121,10 +121,10 @@ async def test_conversations_are_renamed_searched_and_deleted(
 
 
 async def test_older_conversations_come_as_the_list_is_read(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str
+    server: LiveServer, page_upstream: Upstream, chromium: Browser
 ) -> None:
     account = server.account()
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, _):
+    async with open_page(chromium, viewport=DESKTOP) as (page, _):
         numbers = [f"Chat {n:02}" for n in range(70)]
         await make_conversations(page, server, account, *numbers)
         await log_in(page, server, account)
@@ -136,9 +136,9 @@ async def test_older_conversations_come_as_the_list_is_read(
 
 
 async def test_a_conversation_is_downloaded(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str
+    server: LiveServer, page_upstream: Upstream, chromium: Browser
 ) -> None:
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, _):
+    async with open_page(chromium, viewport=DESKTOP) as (page, _):
         await log_in(page, server, server.account())
         await ask(page, "A question")
         await answered(page)
@@ -149,10 +149,10 @@ async def test_a_conversation_is_downloaded(
 
 
 async def test_drafts_stay_with_their_conversations(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str, artifacts: Path
+    server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
     account = server.account()
-    async with open_page(chromium_path, viewport=PHONE) as (page, complaints):
+    async with open_page(chromium, viewport=PHONE) as (page, complaints):
         await make_conversations(page, server, account, "Apples", "Pears")
         await log_in(page, server, account)
         for name in ("Apples", "Pears"):

@@ -10,16 +10,16 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.conftest import StartServer
 from tests.support.axe import violations
-from tests.support.browser import open_page
+from tests.support.browser import IN_BROWSER, open_page
 from tests.support.chat_page import DESKTOP, PHONE, answered, ask, box, log_in, picker
 from tests.support.live import LiveServer
 from tests.support.upstream import Upstream
 
-pytestmark = pytest.mark.browser
+pytestmark = IN_BROWSER
 
 MESSAGES = 6
 
@@ -50,11 +50,11 @@ async def seen(page: Page, path: Path) -> None:
 
 
 async def test_an_answer_goes_on_when_the_network_is_back(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str, artifacts: Path
+    server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
     release = asyncio.Event()
-    live_upstream.steps = ("Half", release, " and the rest")
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, _):
+    page_upstream.steps = ("Half", release, " and the rest")
+    async with open_page(chromium, viewport=DESKTOP) as (page, _):
         await log_in(page, server, server.account())
         await ask(page, "A question")
         await expect(page.get_by_text("Half")).to_be_visible()
@@ -63,7 +63,7 @@ async def test_an_answer_goes_on_when_the_network_is_back(
         await box(page).fill("Written meanwhile")
         await seen(page, artifacts / "state-offline.png")
         release.set()
-        await live_upstream.answered.wait()
+        await page_upstream.answered.wait()
         await page.context.set_offline(False)
         await expect(page.get_by_text("Connected again.")).to_be_visible()
         await expect(page.get_by_text("Half and the rest")).to_be_visible()
@@ -73,11 +73,11 @@ async def test_an_answer_goes_on_when_the_network_is_back(
 
 
 async def test_an_error_stays_at_its_turn_until_it_is_tried_again(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str, artifacts: Path
+    server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
-    live_upstream.steps, live_upstream.cut = ("Half an ans",), True
+    page_upstream.steps, page_upstream.cut = ("Half an ans",), True
     async with open_page(
-        chromium_path, viewport=PHONE, color_scheme="dark", reduced_motion="reduce"
+        chromium, viewport=PHONE, color_scheme="dark", reduced_motion="reduce"
     ) as (page, complaints):
         await log_in(page, server, server.account())
         await ask(page, "A question")
@@ -88,7 +88,7 @@ async def test_an_error_stays_at_its_turn_until_it_is_tried_again(
         await expect(problem).to_contain_text("OpenAI broke off")
         await seen(page, artifacts / "state-error.png")
 
-        live_upstream.steps, live_upstream.cut = ("The answer",), False
+        page_upstream.steps, page_upstream.cut = ("The answer",), False
         await page.get_by_role("button", name="Try again").click()
         await expect(page.get_by_text("The answer")).to_be_visible()
         await expect(problem).to_have_count(0)
@@ -97,11 +97,11 @@ async def test_an_error_stays_at_its_turn_until_it_is_tried_again(
 
 
 async def test_whoever_asks_too_often_is_told_when_to_go_on(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str, artifacts: Path
+    server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
     account = server.account()
     url = f"{server.url}/llm/conversations"
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, _):
+    async with open_page(chromium, viewport=DESKTOP) as (page, _):
         await page.clock.install()
         await log_in(page, server, account)
         problem = page.locator(".problem")
@@ -121,7 +121,7 @@ async def test_whoever_asks_too_often_is_told_when_to_go_on(
 
 
 async def test_a_budget_that_is_used_up_is_said_with_the_day_it_renews(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str, artifacts: Path
+    server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
     account = server.account()
     server.change(
@@ -131,7 +131,7 @@ async def test_a_budget_that_is_used_up_is_said_with_the_day_it_renews(
         account.user_id,
     )
     server.change("UPDATE llmchat_revision SET word = ?", uuid4().hex)
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, _):
+    async with open_page(chromium, viewport=DESKTOP) as (page, _):
         await log_in(page, server, account)
         await ask(page, "A question")
         problem = page.locator(".problem")
@@ -141,12 +141,12 @@ async def test_a_budget_that_is_used_up_is_said_with_the_day_it_renews(
 
 
 async def test_a_missing_key_is_explained_and_staff_are_led_to_the_admin(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str, artifacts: Path
+    server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
     account = server.account()
     is_staff = "UPDATE accounts_user SET is_staff = ? WHERE id = ?"
     chosen = '{"provider": "claude", "model": null}'
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, _):
+    async with open_page(chromium, viewport=DESKTOP) as (page, _):
         await log_in(page, server, account)
         await page.evaluate("c => localStorage.setItem('llmchat-model', c)", chosen)
         await page.reload()
@@ -168,10 +168,10 @@ async def test_a_missing_key_is_explained_and_staff_are_led_to_the_admin(
 
 
 async def test_a_slow_provider_is_said_to_be_slow(
-    server: LiveServer, live_upstream: Upstream, chromium_path: str, artifacts: Path
+    server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
-    live_upstream.steps = (asyncio.Event(),)
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, _):
+    page_upstream.steps = (asyncio.Event(),)
+    async with open_page(chromium, viewport=DESKTOP) as (page, _):
         await page.clock.install()
         await log_in(page, server, server.account())
         await ask(page, "A question")
@@ -194,16 +194,16 @@ async def test_a_slow_provider_is_said_to_be_slow(
 async def test_the_page_comes_back_after_a_restart_of_the_server(
     start_server: StartServer,
     environment: dict[str, str],
-    live_upstream: Upstream,
-    chromium_path: str,
+    page_upstream: Upstream,
+    chromium: Browser,
     artifacts: Path,
     number: signal.Signals,
     told: str,
 ) -> None:
-    live_upstream.steps = ("Half an ans", asyncio.Event())
+    page_upstream.steps = ("Half an ans", asyncio.Event())
     server = start_server(env=environment)
     same = environment | {"DATABASE_URL": f"sqlite:///{server.database}"}
-    async with open_page(chromium_path, viewport=DESKTOP) as (page, _):
+    async with open_page(chromium, viewport=DESKTOP) as (page, _):
         await log_in(page, server, server.account())
         await ask(page, "A question")
         await expect(page.get_by_text("Half an ans")).to_be_visible()
@@ -220,7 +220,7 @@ async def test_the_page_comes_back_after_a_restart_of_the_server(
 
         # Of the list of conversations, which has come again.
         await expect(page.get_by_role("button", name="Try again")).to_have_count(1)
-        live_upstream.steps = ("The whole answer",)
+        page_upstream.steps = ("The whole answer",)
         await page.get_by_role("button", name="Try again").click()
         await expect(page.get_by_text("The whole answer")).to_be_visible()
         await answered(page)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
 from tests.support.browser import open_page
 from tests.support.live import Account, LiveServer
@@ -28,10 +28,10 @@ class Hand:
 
 @asynccontextmanager
 async def front_page(
-    chromium_path: str, server: LiveServer, operator: Account
+    chromium: Browser, server: LiveServer, operator: Account
 ) -> AsyncIterator[Page]:
     """Open the admin's front page for an operator who has logged in."""
-    async with open_page(chromium_path) as (page, complaints):
+    async with open_page(chromium) as (page, complaints):
         await page.goto(f"{server.url}/admin/")
         await page.get_by_label("Username").fill(operator.username)
         await page.get_by_label("Password").fill(operator.password)

@@ -1,8 +1,9 @@
-"""Chromium for a test, and what its page had to complain of."""
+"""Chromium for the tests, and what a page of it had to complain of."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -11,10 +12,20 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Page, async_playwright, expect
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.support.live import ROOT
 
+__all__ = ["chromium"]
+# The first is the same engine without a window system, at two thirds of the cost.
+CHROMIUMS = (
+    *("chromium-headless-shell", "chromium", "chromium-browser"),
+    *("google-chrome", "google-chrome-stable"),
+)
+# One Chromium runs in the event loop of a whole session.
+IN_BROWSER = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -30,16 +41,43 @@ expect.set_options(timeout=LIMIT_MS)
 os.environ.setdefault("NODE_COMPILE_CACHE", str(ROOT / ".pytest_cache" / "node"))
 
 
-@asynccontextmanager
-async def open_page(
-    executable: str, **context_options: Any
-) -> AsyncIterator[tuple[Page, list[str]]]:
-    """Open an empty page; the list collects its errors and console messages."""
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """Chromium, one for all tests: to start it costs more than most of them do.
+
+    Where there is none, the test is skipped, but fails in CI.
+    """
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=executable, args=ARGUMENTS
+            executable_path=find_chromium(), args=ARGUMENTS
         )
-        context = await browser.new_context(**context_options)
+        yield browser
+        await browser.close()
+
+
+def find_chromium() -> str:
+    """Return where Chromium is; else skip the test, or fail it with CI=true."""
+    named = os.environ.get("LLMCHAT_CHROMIUM")
+    if named:
+        return named
+    for path in filter(None, map(shutil.which, CHROMIUMS)):
+        return path
+    missing = "no Chromium found: install one or set LLMCHAT_CHROMIUM"
+    if os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+@asynccontextmanager
+async def open_page(
+    chromium: Browser, **options: Any
+) -> AsyncIterator[tuple[Page, list[str]]]:
+    """Open an empty page that shares nothing with others.
+
+    The list collects its errors and console messages.
+    """
+    context = await chromium.new_context(**options)
+    try:
         context.set_default_timeout(LIMIT_MS)
         page = await context.new_page()
         complaints: list[str] = []
@@ -50,10 +88,9 @@ async def open_page(
                 complaints.append(message.text) if message.type == "error" else None
             ),
         )
-        try:
-            yield page, complaints
-        finally:
-            await browser.close()
+        yield page, complaints
+    finally:
+        await context.close()
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
 from tests.support import live
 from tests.support.upstream import Upstream, running_upstream
 
-__all__ = ["live_upstream", "upstream_env", "upstream_port"]
+__all__ = ["live_upstream", "page_upstream", "upstream_env", "upstream_port"]
 
 
 @pytest.fixture(scope="module")
@@ -29,5 +30,12 @@ def upstream_env(upstream_port: int) -> dict[str, str]:
 
 @pytest.fixture
 async def live_upstream(upstream_port: int) -> AsyncIterator[Upstream]:
+    async with running_upstream(upstream_port) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page_upstream(upstream_port: int) -> AsyncIterator[Upstream]:
+    """The same for tests in a browser, which have its event loop."""
     async with running_upstream(upstream_port) as server:
         yield server
