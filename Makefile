@@ -22,9 +22,9 @@ BALANCED := $(patsubst %,tests/realtime/test_%.py,suites suites_timeouts interop
 	$(patsubst %,tests/api/%_live.py,test_namespace test_attach test_conversations \
 	test_rest openai/test_sdks) tests/api/test_connecting.py \
 	$(patsubst %,tests/product/test_%.py,streams rest refusals origins isolation \
-	attach_at_random guide guide_react integration_pages schema page_chat \
-	page_sidebar page_states page_account) \
-	tests/docs/test_scripts.py tests/docs/test_key_scripts.py
+	attach_at_random guide guide_react integration_pages schema providers \
+	providers_cancel page_chat page_sidebar page_states page_account) \
+	tests/docs/test_scripts.py tests/docs/test_key_scripts.py tests/serving/test_mount.py
 COVERAGE := $(PYTHON) -m coverage
 # `make update UPGRADE=` keeps the pinned versions and resolves only what is new.
 UPGRADE ?= --upgrade

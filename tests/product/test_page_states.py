@@ -204,7 +204,7 @@ async def test_the_page_comes_back_after_a_restart_of_the_server(
 ) -> None:
     live_upstream.steps = ("Half an ans", asyncio.Event())
     server = start_server(env=environment)
-    server.needs_one_process("whose machine stops is another's client at once")
+    server.needs_one_process("tests/product/test_leaving.py stops one of several")
     same = environment | {"DATABASE_URL": f"sqlite:///{server.database}"}
     async with open_page(chromium_path, viewport=DESKTOP) as (page, _):
         await log_in(page, server, server.account())
