@@ -180,7 +180,12 @@ async def test_cancelling_twice_ends_a_stream_once(server: LiveServer) -> None:
         told = (await other.get(url)).text.split("\x1e")
     assert events[-1][0] == "llm:stream:cancelled"
     assert not [report for report in late if report["on"] == "event"]
-    assert [json.loads(packet[2:])[0] for packet in told] == ["llm:stream:cancelled"]
+    end, *rest = [json.loads(packet[2:]) for packet in told]
+    assert end[0] == "llm:stream:cancelled"
+    if len(server.pids) == 1:
+        assert rest == []
+    # What another machine writes may be over before the second cancel is looked at.
+    assert [event[1]["code"] for event in rest] in ([], ["stream_not_found"])
 
 
 async def test_another_user_can_not_cancel_a_stream(server: LiveServer) -> None:
