@@ -35,6 +35,12 @@ async def cancel_elsewhere(socket: Socket, stream: AnswerLog) -> bool:
         await follower.leave()
 
 
+def heard_by(socket: Socket, session_id: str) -> AnswerLog | None:
+    """Return the answer of that name whose end a socket waits for."""
+    running = visitor_of(socket).running
+    return next((one for one in running if one.session_id == session_id), None)
+
+
 def listen(
     socket: Socket, stream: AnswerLog, *, is_owner: bool, behind: str = ""
 ) -> SocketReader:

@@ -24,7 +24,7 @@ from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.answers.log import AnswerLog
 from llmchat.api.acks import accept, accept_attached, reject
 from llmchat.api.floods import Floods, claimed_user
-from llmchat.api.listening import cancel_elsewhere, confirm, listen
+from llmchat.api.listening import cancel_elsewhere, confirm, heard_by, listen
 from llmchat.api.moves import MovingNamespace
 from llmchat.api.socket_reader import emit
 from llmchat.api.validation import (
@@ -237,6 +237,8 @@ class ChatNamespace(MovingNamespace):
             except ChatError as exc:
                 _refuse(socket, args, exc, ack)
                 return
+            # Its end may be stored already, and still on its way from its worker.
+            ending = ending or heard_by(socket, session_id)
         socket.spawn(_too_late(socket, args, ending, ack))
 
     async def send_away_idle(self) -> None:
