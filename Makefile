@@ -18,7 +18,13 @@ PYTEST := --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorde
 STRESS := $(addprefix tests/product/,test_postgres_stress.py test_durability.py \
 	test_outages.py test_outages_postgresql.py)
 BALANCED := $(patsubst %,tests/realtime/test_%.py,suites suites_timeouts interop http \
-	polling websocket upgrade namespaces recovery requests turns prepared gaps)
+	polling websocket upgrade namespaces recovery requests turns prepared gaps) \
+	$(patsubst %,tests/api/%_live.py,test_namespace test_attach test_conversations \
+	test_rest openai/test_sdks) tests/api/test_connecting.py \
+	$(patsubst %,tests/product/test_%.py,streams rest refusals origins isolation \
+	attach_at_random guide guide_react integration_pages schema providers \
+	providers_cancel page_chat page_sidebar page_states page_account) \
+	tests/docs/test_scripts.py tests/docs/test_key_scripts.py tests/serving/test_mount.py
 COVERAGE := $(PYTHON) -m coverage
 # `make update UPGRADE=` keeps the pinned versions and resolves only what is new.
 UPGRADE ?= --upgrade
@@ -79,10 +85,12 @@ stress: dev page tests/js/node_modules/.stamp ## Stress PostgreSQL, and the serv
 	@LLMCHAT_TEST_STRESS_ROUNDS=10 LLMCHAT_TEST_STRESS_S=15 LLMCHAT_TEST_OUTAGE_S=20 \
 		$(PYTHON) -m pytest --capture no $(PYTEST_ARGS) $(STRESS)
 
-# The same tests as in `make test`, which asks them of one worker.
-balanced: dev tests/js/node_modules/.stamp ## Ask the protocols' questions of three workers behind a balancer
+# The same tests as in `make test`, which asks them of one worker or one server. Three
+# take their time to start.
+balanced: dev page tests/js/node_modules/.stamp ## Ask what clients rely on of three workers behind a balancer
+	@scripts/install_chromium
 	@LLMCHAT_TEST_WORKERS=3 $(PYTHON) -m pytest --numprocesses $(PYTEST_WORKERS) \
-		--dist loadfile $(PYTEST_ARGS) $(BALANCED)
+		--dist loadfile --timeout 400 $(PYTEST_ARGS) $(BALANCED)
 
 bench: dev page ## Measure the server beside its peers
 	@$(PYTHON) -m benchmarks

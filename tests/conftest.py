@@ -15,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from llmchat.providers.local import LocalModel
 from serving import garbage
 from tests.support import live
+from tests.support.balancer import IN_PLACE
 
 # Fixtures that more than one folder uses.
 pytest_plugins = [
@@ -26,16 +27,18 @@ pytest_plugins = [
     "tests.support.live_upstream",
     "tests.support.openai_api",
     "tests.support.redis_server",
+    # Behind what it imports.
+    "tests.support.machines",
     "tests.support.two_workers",
     "tests.support.wire_fixtures",
 ]
 
 StartServer = Callable[..., live.LiveServer]
 
-SERVER_KINDS = ("daphne", "uvicorn")
+# Several machines run what `make serve` runs.
+SERVER_KINDS = ("uvicorn",) if IN_PLACE else ("daphne", "uvicorn")
 # For modules whose subject is none that the ASGI server has a part in.
 ONE_SERVER = pytest.mark.parametrize("server", ["uvicorn"], indirect=True)
-USERS = 60
 
 # How fast an example runs says nothing on a machine that has other work to do.
 hypothesis_settings.register_profile(
@@ -89,12 +92,12 @@ def seed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> live.Seed:
     directory = tmp_path_factory.getbasetemp()
     if worker_id != "master":
         directory = directory.parent  # that of all workers of pytest-xdist
-    return live.seed_database(directory / "seed", users=USERS)
+    return live.seed_database(directory / "seed", users=live.USERS)
 
 
 @pytest.fixture(scope="module")
 def start_server(
-    seed: live.Seed, tmp_path_factory: pytest.TempPathFactory
+    launch: StartServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[StartServer]:
     """Start servers with settings of their own; all are stopped after the module."""
     started: list[live.LiveServer] = []
@@ -105,7 +108,7 @@ def start_server(
         port: int | None = None,
     ) -> live.LiveServer:
         directory = tmp_path_factory.mktemp(kind)
-        server = live.start_server(kind, seed, directory, env=env, port=port)
+        server = launch(kind, directory=directory, env=env, port=port)
         started.append(server)
         return server
 
@@ -139,7 +142,7 @@ def server(
     start_server: StartServer,
     server_env: Mapping[str, str],
 ) -> Iterator[live.LiveServer]:
-    """The product on each ASGI server, one process for the whole module.
+    """The product on each ASGI server, the same for the whole module.
 
     Nothing that a client does may make it stumble: its log is read at the end.
     """

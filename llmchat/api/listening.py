@@ -36,6 +36,12 @@ async def cancel_elsewhere(socket: Socket, stream: AnswerLog) -> bool:
         await follower.leave()
 
 
+def heard_by(socket: Socket, session_id: str) -> AnswerLog | None:
+    """Return the answer of that name whose end a socket waits for."""
+    running = visitor_of(socket).running
+    return next((one for one in running if one.session_id == session_id), None)
+
+
 def hear_end(socket: Socket, stream: AnswerLog) -> None:
     """Let a socket hear of the end of what it cancels, once, behind what it lacks.
 

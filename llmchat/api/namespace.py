@@ -28,6 +28,7 @@ from llmchat.api.listening import (
     cancel_elsewhere,
     confirm,
     hear_end,
+    heard_by,
     is_awaited,
     listen,
 )
@@ -245,6 +246,8 @@ class ChatNamespace(MovingNamespace):
             except ChatError as exc:
                 _refuse(socket, args, exc, ack)
                 return
+            # Its end may be stored already, and still on its way from its worker.
+            ending = ending or heard_by(socket, session_id)
         socket.spawn(_too_late(socket, args, ending, ack))
 
     async def send_away_idle(self) -> None:

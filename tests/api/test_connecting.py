@@ -55,7 +55,7 @@ async def test_a_user_deactivated_by_another_process_is_out_within_the_second(
     account = server.account()
     async with connected_client(server.url, account.access):
         server.change(
-            "UPDATE accounts_user SET is_active = 0 WHERE id = ?", account.user_id
+            "UPDATE accounts_user SET is_active = FALSE WHERE id = ?", account.user_id
         )
         await asyncio.sleep(KEPT_S)
         async with stock_client(server.url, account.access) as refused:

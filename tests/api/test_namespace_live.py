@@ -55,11 +55,9 @@ def short_token(account: live.Account, life_s: int = LIFE_S) -> tuple[str, float
 
 
 def deactivate(server: live.LiveServer, account: live.Account) -> None:
-    with sqlite3.connect(server.database, timeout=5) as connection:
-        connection.execute(
-            "UPDATE accounts_user SET is_active = 0 WHERE id = ?", [account.user_id]
-        )
-    connection.close()
+    server.change(
+        "UPDATE accounts_user SET is_active = FALSE WHERE id = ?", account.user_id
+    )
 
 
 async def test_a_cancel_from_another_socket_is_told_to_both(start, live_upstream):
@@ -314,6 +312,7 @@ async def test_what_a_killed_server_streamed_is_interrupted_at_the_next_start(
     start, live_upstream, start_server
 ):
     server = start(LLMCHAT_MAX_STREAMS_PER_USER="50")
+    server.needs_one_process("tests/product/test_durability.py kills one of several")
     live_upstream.steps = ("Hel", asyncio.Event())
     account = server.account()
     async with connected_client(server.url, account.access) as client:

@@ -27,8 +27,15 @@ LONG_TASK = "Tell me a long story about a lighthouse keeper and his dog."
 
 @pytest.fixture(scope="module")
 def server_env(upstream_url: str) -> Mapping[str, str]:
-    """OpenAI is a local upstream, which takes any key."""
-    return {"OPENAI_BASE_URL": upstream_url, "OPENAI_API_KEY": "sk-any-key-at-all"}
+    """OpenAI is a local upstream, which takes any key.
+
+    A page on a port of its own is let in with debug on.
+    """
+    return {
+        "OPENAI_BASE_URL": upstream_url,
+        "OPENAI_API_KEY": "sk-any-key-at-all",
+        "DJANGO_DEBUG": "1",
+    }
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,8 @@ COMPILER_OPTIONS = {
 
 @pytest.fixture(scope="module")
 def server(start_server: StartServer, upstream_env: dict[str, str]) -> LiveServer:
-    return start_server(env=upstream_env)
+    # A page on a port of its own is let in with debug on.
+    return start_server(env={**upstream_env, "DJANGO_DEBUG": "1"})
 
 
 def block(server: LiveServer, language: str, holding: str) -> str:

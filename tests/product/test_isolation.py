@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from django.apps import apps
 
 from llmchat.description.routes import Route, routes
 from llmchat.description.schema import OPERATIONS
@@ -140,15 +141,14 @@ async def send(client: httpx.AsyncClient, attempt: Attempt) -> httpx.Response:
 
 def rows(server: LiveServer, owner: Account) -> dict[str, Any]:
     """Return all rows of all tables that say whose they are, and are the owner's."""
-    tables = server.rows(
-        "SELECT t.name FROM sqlite_master t JOIN pragma_table_info(t.name) c"
-        " WHERE t.type = 'table' AND c.name = 'user_id'"
-    )
-    assert ("llmchat_message",) in tables
-    return {
-        table: server.rows(f"SELECT * FROM {table} WHERE user_id = ?", owner.user_id)
-        for (table,) in tables
-    }
+    tables = [
+        model._meta.db_table
+        for model in apps.get_models(include_auto_created=True)
+        if any(field.column == "user_id" for field in model._meta.local_fields)
+    ]
+    assert "llmchat_message" in tables
+    query = "SELECT * FROM {} WHERE user_id = ? ORDER BY 1"
+    return {table: server.rows(query.format(table), owner.user_id) for table in tables}
 
 
 @pytest.mark.parametrize("credential", CREDENTIALS)

@@ -6,6 +6,7 @@ import asyncio
 import re
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -127,8 +128,9 @@ async def test_a_budget_that_is_used_up_is_said_with_the_day_it_renews(
     server.change(
         "INSERT INTO llmchat_budget"
         ' (user_id, period, unit, "limit", period_start, spent)'
-        " VALUES (?, 'month', 'tokens', 10, date('now', 'start of month'), 10)",
+        " VALUES (?, 'month', 'tokens', 10, ?, 10)",
         account.user_id,
+        datetime.now(UTC).date().replace(day=1).isoformat(),
     )
     server.change("UPDATE llmchat_revision SET word = ?", uuid4().hex)
     async with open_page(chromium, viewport=DESKTOP) as (page, _):
@@ -202,6 +204,7 @@ async def test_the_page_comes_back_after_a_restart_of_the_server(
 ) -> None:
     page_upstream.steps = ("Half an ans", asyncio.Event())
     server = start_server(env=environment)
+    server.needs_one_process("tests/product/test_leaving.py stops one of several")
     same = environment | {"DATABASE_URL": f"sqlite:///{server.database}"}
     async with open_page(chromium, viewport=DESKTOP) as (page, _):
         await log_in(page, server, server.account())

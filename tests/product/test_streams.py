@@ -180,7 +180,14 @@ async def test_cancelling_twice_ends_a_stream_once(server: LiveServer) -> None:
         told = (await other.get(url)).text.split("\x1e")
     assert events[-1][0] == "llm:stream:cancelled"
     assert not [report for report in late if report["on"] == "event"]
-    assert [json.loads(packet[2:])[0] for packet in told] == ["llm:stream:cancelled"]
+    heard = [json.loads(packet[2:]) for packet in told]
+    if len(server.pids) > 1:
+        # The last text of another machine may come behind the first cancel, and its end
+        # before the second one is looked at.
+        heard = [event for event in heard if event[0] != "llm:stream:token"]
+        if heard[1:] and heard[-1][1].get("code") == "stream_not_found":
+            heard.pop()
+    assert [event[0] for event in heard] == ["llm:stream:cancelled"]
 
 
 async def test_another_user_can_not_cancel_a_stream(server: LiveServer) -> None:

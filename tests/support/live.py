@@ -24,6 +24,7 @@ from typing import IO, Any
 from tests.support import warm
 
 ROOT = Path(__file__).resolve().parents[2]
+USERS = 60  # of a seed
 START_LIMIT_S = 60.0
 SOON_LIMIT_S = 20.0
 # Below those that the system gives to whoever connects, or binds to port 0.
@@ -87,6 +88,14 @@ class LiveServer:
         self.log = log
         self.model_log = log.with_name(MODEL_LOG)
         self._accounts = iter(accounts)
+
+    @property
+    def pids(self) -> list[int]:
+        """Return the processes that serve."""
+        return [self.process.pid]
+
+    def needs_one_process(self, why: str) -> None:
+        """Skip the test where several machines take the server's place: they say."""
 
     def account(self) -> Account:
         """Return a user that no test of this server has had before."""

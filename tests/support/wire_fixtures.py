@@ -6,25 +6,20 @@ Of the kind "workers" are several, behind a load balancer that knows no sessions
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.live import ROOT, free_port
+from tests.support.balancer import IN_PLACE, balanced
 from tests.support.redis_server import RedisServer
-from tests.support.wire import Wire, wait_until_open
+from tests.support.wire import Wire
 
 __all__ = ["profile", "wire"]
 
-_IN_PLACE = int(os.environ.get("LLMCHAT_TEST_WORKERS", "0"))
-WORKERS = _IN_PLACE or 3
-KINDS = ("workers",) if _IN_PLACE else ("uvicorn", "daphne")
+WORKERS = IN_PLACE or 3
+KINDS = ("workers",) if IN_PLACE else ("uvicorn", "daphne")
 # For modules whose subject is none that the ASGI server has a part in.
 ON_ONE_KIND = pytest.mark.parametrize("wire", KINDS[:1], indirect=True)
 # For those that any worker has to answer in `make test` as well.
@@ -70,26 +65,9 @@ def _workers(profile: str, log: Path) -> Iterator[Wire]:
     try:
         server = Wire(profile, "uvicorn", log, workers=WORKERS, redis=redis.url)
         try:
-            with _balancer(server.ports) as server.port:
+            with balanced(server.ports) as server.port:
                 yield server
         finally:
             server.stop()
     finally:
         redis.kill()
-
-
-@contextmanager
-def _balancer(ports: list[int]) -> Iterator[int]:
-    port = free_port()
-    to = ",".join(map(str, ports))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.proxy", "--port", str(port), "--to", to],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        wait_until_open([port], process)
-        yield port
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -68,7 +69,7 @@ def sdk_server(
     )
     prices = "input_price = 1000, output_price = 2000"
     server.change(f"UPDATE llmchat_provider SET {prices} WHERE name = 'openai'")
-    server.change("UPDATE llmchat_revision SET word = 'priced'")
+    server.change("UPDATE llmchat_revision SET word = ?", uuid4().hex)
     yield server
     assert "Traceback" not in server.log_text(), server.log
 
