@@ -27,7 +27,9 @@ from llmchat.api.floods import Floods, claimed_user
 from llmchat.api.listening import (
     cancel_elsewhere,
     confirm,
+    find_awaited,
     hear_end,
+    heard_end,
     is_awaited,
     listen,
 )
@@ -233,15 +235,16 @@ class ChatNamespace(MovingNamespace):
         if stream is not None:
             # It hears of the end, once, as those that heard the stream before.
             hear_end(socket, stream)
-            socket.spawn(confirm(stream, ack))
+            socket.spawn(confirm(socket, stream, ack))
             return
         ending: AnswerLog | None = runtime.get().streams.find(user_id, session_id)
         if ending is None:
             try:
                 ending = await find_elsewhere(user_id, session_id)
                 if ending is not None and await cancel_elsewhere(socket, ending):
-                    socket.spawn(confirm(ending, ack))
+                    socket.spawn(confirm(socket, ending, ack))
                     return
+                ending = ending or await find_awaited(socket, session_id)
             except ChatError as exc:
                 _refuse(socket, args, exc, ack)
                 return
@@ -274,7 +277,7 @@ async def _too_late(
 ) -> None:
     """Refuse to cancel what is not running, behind the end of what was."""
     if ending is not None:
-        await ending.ended.wait()
+        await heard_end(socket, ending)
     _refuse(socket, args, refusal("stream_not_found"), ack)
 
 
