@@ -246,7 +246,7 @@ class ChatNamespace(MovingNamespace):
                     return
                 ending = ending or await find_awaited(socket, session_id)
             except ChatError as exc:
-                _refuse(socket, args, exc, ack)
+                _refuse_cancel(socket, args, exc, ack)
                 return
         socket.spawn(_too_late(socket, args, ending, ack))
 
@@ -279,6 +279,20 @@ async def _too_late(
     if ending is not None:
         await heard_end(socket, ending)
     _refuse(socket, args, refusal("stream_not_found"), ack)
+
+
+def _refuse_cancel(
+    socket: Socket, args: tuple[Any, ...], error: ChatError, ack: Ack | None
+) -> None:
+    """Say why nothing is cancelled; an answer that may go on is not named.
+
+    Such an error event would be taken for its end.
+    """
+    if error.code == "stream_not_found":
+        _refuse(socket, args, error, ack)
+    else:
+        emit(socket, Failed(None, error))
+        reject(ack, error)
 
 
 def _refuse(

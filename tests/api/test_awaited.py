@@ -18,6 +18,7 @@ from llmchat.api.namespace import ChatNamespace
 from llmchat.api.socket_reader import log_of
 from llmchat.api.visitors import visitor_of
 from llmchat.database import in_database
+from llmchat.errors import refusal
 from llmchat.models import Message
 from tests.api.test_attach import Client, first_token, has_ended
 from tests.support.chat_fixtures import until
@@ -301,5 +302,46 @@ async def test_who_comes_where_too_many_read_hears_it_once_there_is_room(
     await is_awaited_no_more(client, database_answers)
     assert (client.tokens, client.ends) == ([LACKS], [])
     stream.cancel()
+    await has_ended(client)
+    assert len(client.ends) == 1
+
+
+@pytest.mark.parametrize("has_ack", [False, True], ids=["no ack", "ack"])
+async def test_who_cancels_while_the_database_is_down_is_not_told_an_end_by_that(
+    user, ended, come, database_answers, monkeypatch, has_ack
+):
+    async def find_elsewhere(*_: Any) -> None:
+        raise refusal("database_unavailable")
+
+    monkeypatch.setattr(namespace, "find_elsewhere", find_elsewhere)
+    client = Client(user)
+    come(client, ended)
+    cancel = {"sessionId": ended.session_id}
+    ack = client.acks.append if has_ack else None
+    await ChatNamespace().cancel(client, cancel, ack=ack)
+    assert [ack["code"] for ack in client.acks] == ["database_unavailable"] * has_ack
+    # Without its session: that of the answer is to end once.
+    [(_, error)] = client.ends
+    assert (error["sessionId"], error["code"]) == (None, "database_unavailable")
+    await is_awaited_no_more(client, database_answers)
+    [_, (name, end)] = client.ends
+    assert (name, end["partialResponse"]) == ("llm:stream:cancelled", "Hello")
+
+
+async def test_whoever_cancels_elsewhere_too_late_hears_the_end_of_what_it_waits_for(
+    user, stream, come, database_answers, monkeypatch
+):
+    """Its end is on the way. Were it not heard, it would be followed no more."""
+
+    async def is_too_late(_: LiveStream) -> bool:
+        return False
+
+    monkeypatch.setattr(LiveStream, "stop", is_too_late)
+    client = Client(user)
+    come(client, stream)
+    assert not await cancel_elsewhere(client, stream)
+    assert (list(visitor_of(client).running), client.tokens) == ([stream], [LACKS])
+    stream.cancel()
+    await is_awaited_no_more(client, database_answers)
     await has_ended(client)
     assert len(client.ends) == 1
