@@ -98,14 +98,14 @@ def _ended(socket: Socket, stream: AnswerLog, end: End) -> None:
 
 async def confirm(socket: Socket, stream: AnswerLog, ack: Ack | None) -> None:
     """Answer whoever has cancelled a stream, behind its end."""
-    await heard_end(socket, stream)
+    await wait_for_end(socket, stream)
     if stream.started is None:
         reject(ack, refusal("stream_not_found"))
     else:
         accept(ack, stream)
 
 
-async def heard_end(socket: Socket, stream: AnswerLog) -> None:
+async def wait_for_end(socket: Socket, stream: AnswerLog) -> None:
     """Wait until an answer has ended, and the socket that awaits it is told so."""
     await stream.ended.wait()
     # Of a mirror that nobody reads any more there is none.

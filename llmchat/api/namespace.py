@@ -29,9 +29,9 @@ from llmchat.api.listening import (
     confirm,
     find_awaited,
     hear_end,
-    heard_end,
     is_awaited,
     listen,
+    wait_for_end,
 )
 from llmchat.api.moves import MovingNamespace
 from llmchat.api.socket_reader import emit
@@ -277,7 +277,7 @@ async def _too_late(
 ) -> None:
     """Refuse to cancel what is not running, behind the end of what was."""
     if ending is not None:
-        await heard_end(socket, ending)
+        await wait_for_end(socket, ending)
     _refuse(socket, args, refusal("stream_not_found"), ack)
 
 
