@@ -29,6 +29,11 @@ class Awaited:
     marked: dict[str, int] = field(default_factory=dict)
     found: list[AnswerLog] = field(default_factory=list)
 
+    @property
+    def is_empty(self) -> bool:
+        """Return whether it awaits nothing any more."""
+        return not (self.heard or self.marked)
+
     def position_of(self, stream: AnswerLog) -> int | None:
         """Return how far the client has an answer; None where it is not awaited."""
         if stream.started is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
+from llmchat.answers.answer import find_stream
 from llmchat.answers.events import End, Failed
 from llmchat.answers.follower import Follower
 from llmchat.answers.log import AnswerLog
@@ -25,13 +26,15 @@ async def cancel_elsewhere(socket: Socket, stream: AnswerLog) -> bool:
     # Until it is known that it is not too late, the socket hears nothing of it.
     follower = Follower(stream, stream.chars)
     try:
-        if not await stream.stop():
-            return False
-        if stream.end is None or is_awaited(socket, stream):
+        is_stopped = await stream.stop()
+        if is_awaited(socket, stream):
+            # Though it is too late: the client takes the refusal for the end.
             hear_end(socket, stream)
-        elif not is_told:
+        elif is_stopped and stream.end is None:
+            listen(socket, stream, is_owner=False)
+        elif is_stopped and stream.end is not None and not is_told:
             emit(socket, stream.end)
-        return True
+        return is_stopped
     finally:
         await follower.leave()
 
@@ -40,6 +43,18 @@ def heard_by(socket: Socket, session_id: str) -> AnswerLog | None:
     """Return the answer of that name whose end a socket waits for."""
     running = visitor_of(socket).running
     return next((one for one in running if one.session_id == session_id), None)
+
+
+async def find_awaited(socket: Socket, session_id: str) -> AnswerLog | None:
+    """Return what a socket awaits by that name, though it has ended.
+
+    Raises: ChatError, where no such answer has run of late.
+    """
+    visitor = visitor_of(socket)
+    if visitor.awaited is None or visitor.awaited.is_empty:
+        return None
+    stream = await find_stream(visitor.user_id, session_id=session_id)
+    return stream if is_awaited(socket, stream) else None
 
 
 def hear_end(socket: Socket, stream: AnswerLog) -> None:
@@ -87,10 +102,18 @@ def _ended(socket: Socket, stream: AnswerLog, end: End) -> None:
     leave_when_idle(socket, end.error if isinstance(end, Failed) else None)
 
 
-async def confirm(stream: AnswerLog, ack: Ack | None) -> None:
+async def confirm(socket: Socket, stream: AnswerLog, ack: Ack | None) -> None:
     """Answer whoever has cancelled a stream, behind its end."""
-    await stream.ended.wait()
+    await wait_for_end(socket, stream)
     if stream.started is None:
         reject(ack, refusal("stream_not_found"))
     else:
         accept(ack, stream)
+
+
+async def wait_for_end(socket: Socket, stream: AnswerLog) -> None:
+    """Wait until an answer has ended, and the socket that awaits it is told so."""
+    await stream.ended.wait()
+    # Of a mirror that nobody reads any more there is none.
+    if stream.end is not None and is_awaited(socket, stream):
+        listen(socket, stream, is_owner=False)

@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 # How soon the database is asked again for what a client waits for.
 AGAIN_S = 2.0
+# Why there may be nothing of an answer just now.
+_PASSING = frozenset({"database_unavailable", "too_many_streams"})
 
 
 class MovingNamespace(Namespace):
@@ -173,14 +175,17 @@ async def _hear_rest(socket: Socket, log: str, message_id: UUID, position: int) 
 
 
 async def _insist(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask the database until it answers, for as long as there is the socket."""
+    """Ask until the database answers, and there is room for one more who reads.
+
+    For as long as there is the socket.
+    """
     while True:
         try:
             return await ask()
         except (DatabaseError, InterfaceError) as exc:
             logger.warning("a socket has nothing of its answers, no database: %s", exc)
         except ChatError as exc:
-            if exc.code != "database_unavailable":
+            if exc.code not in _PASSING:
                 raise
         await asyncio.sleep(AGAIN_S)
 

@@ -27,10 +27,12 @@ from llmchat.api.floods import Floods, claimed_user
 from llmchat.api.listening import (
     cancel_elsewhere,
     confirm,
+    find_awaited,
     hear_end,
     heard_by,
     is_awaited,
     listen,
+    wait_for_end,
 )
 from llmchat.api.moves import MovingNamespace
 from llmchat.api.socket_reader import emit
@@ -234,17 +236,18 @@ class ChatNamespace(MovingNamespace):
         if stream is not None:
             # It hears of the end, once, as those that heard the stream before.
             hear_end(socket, stream)
-            socket.spawn(confirm(stream, ack))
+            socket.spawn(confirm(socket, stream, ack))
             return
         ending: AnswerLog | None = runtime.get().streams.find(user_id, session_id)
         if ending is None:
             try:
                 ending = await find_elsewhere(user_id, session_id)
                 if ending is not None and await cancel_elsewhere(socket, ending):
-                    socket.spawn(confirm(ending, ack))
+                    socket.spawn(confirm(socket, ending, ack))
                     return
+                ending = ending or await find_awaited(socket, session_id)
             except ChatError as exc:
-                _refuse(socket, args, exc, ack)
+                _refuse_cancel(socket, args, exc, ack)
                 return
             # Its end may be stored already, and still on its way from its worker.
             ending = ending or heard_by(socket, session_id)
@@ -277,8 +280,22 @@ async def _too_late(
 ) -> None:
     """Refuse to cancel what is not running, behind the end of what was."""
     if ending is not None:
-        await ending.ended.wait()
+        await wait_for_end(socket, ending)
     _refuse(socket, args, refusal("stream_not_found"), ack)
+
+
+def _refuse_cancel(
+    socket: Socket, args: tuple[Any, ...], error: ChatError, ack: Ack | None
+) -> None:
+    """Say why nothing is cancelled; an answer that may go on is not named.
+
+    Such an error event would be taken for its end.
+    """
+    if error.code == "stream_not_found":
+        _refuse(socket, args, error, ack)
+    else:
+        emit(socket, Failed(None, error))
+        reject(ack, error)
 
 
 def _refuse(

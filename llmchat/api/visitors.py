@@ -48,8 +48,7 @@ class Visitor:
     @property
     def is_idle(self) -> bool:
         """Whether it hears no answer, and is to hear none."""
-        awaited = self.awaited
-        return not (self.running or (awaited and (awaited.heard or awaited.marked)))
+        return not self.running and (self.awaited is None or self.awaited.is_empty)
 
     @property
     def user_id(self) -> int:

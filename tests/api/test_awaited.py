@@ -10,13 +10,18 @@ import pytest
 
 from llmchat.answers import runtime
 from llmchat.answers.live_stream import LiveStream
-from llmchat.api import moves
+from llmchat.answers.log import AnswerLog
+from llmchat.api import moves, namespace
 from llmchat.api.awaited import Awaited
 from llmchat.api.listening import cancel_elsewhere
 from llmchat.api.namespace import ChatNamespace
 from llmchat.api.socket_reader import log_of
 from llmchat.api.visitors import visitor_of
+from llmchat.database import in_database
+from llmchat.errors import refusal
+from llmchat.models import Message
 from tests.api.test_attach import Client, first_token, has_ended
+from tests.support.chat_fixtures import until
 
 # Of "Hello", which is written so far, the client has three characters.
 HAS, LACKS = 3, "lo"
@@ -156,6 +161,27 @@ async def test_who_was_told_more_than_is_here_hears_nothing_twice(
     assert (client.tokens, len(client.ends)) == (["?"], 1)
 
 
+async def test_who_was_told_more_than_there_is_is_acked_behind_the_end(
+    user, stream, database_answers
+):
+    client, ends = Client(user), []
+    ChatNamespace().revived(client, {log_of(stream.started.message_id): 99})
+    cancel = {"sessionId": stream.session_id}
+
+    def ack(answer: dict[str, Any]) -> None:
+        assert answer["ok"]
+        ends.append(len(client.ends))
+
+    await ChatNamespace().cancel(client, cancel, ack=ack)
+
+    async def is_acked() -> bool:
+        return bool(ends)
+
+    await until(is_acked)
+    await is_awaited_no_more(client, database_answers)
+    assert (ends, len(client.ends), client.tokens) == ([1], 1, [])
+
+
 async def test_an_answer_that_is_not_found_ends_once_though_its_socket_is_made_anew(
     user, stream, database_answers, monkeypatch
 ):
@@ -176,3 +202,146 @@ async def test_an_answer_that_is_not_found_ends_once_though_its_socket_is_made_a
 
 async def find_nothing(*_: Any) -> None:
     return None
+
+
+@pytest.fixture
+async def ended(stream) -> LiveStream:
+    """The answer, which has ended while its socket was on the way."""
+    stream.cancel()
+    await stream.ended.wait()
+    return stream
+
+
+@pytest.fixture
+async def written_elsewhere(ended) -> LiveStream:
+    """The same as it was left behind by a worker that has died."""
+    assert ended.started is not None
+    ident = ended.started.message_id
+
+    def leave_behind() -> None:
+        rows = Message.objects.filter(pk=ident)
+        fields = {"state": "streaming", "content": "", "finished_at": None}
+        rows.update(worker="elsewhere/1/0", **fields)
+
+    await in_database(leave_behind)
+    runtime.get().streams._ended.clear()
+    return ended
+
+
+async def cancels_too_late(client: Client, stream: LiveStream) -> None:
+    cancel = {"sessionId": stream.session_id}
+    await ChatNamespace().cancel(client, cancel, ack=client.acks.append)
+
+    async def is_acked() -> bool:
+        return bool(client.acks)
+
+    await until(is_acked)
+
+
+def end_and_refusal(client: Client) -> tuple[dict[str, Any], dict[str, Any]]:
+    [(_, end), (name, refused)] = client.ends
+    assert (name, refused["code"]) == ("llm:stream:error", "stream_not_found")
+    [ack] = client.acks
+    assert (ack["ok"], ack["code"]) == (False, "stream_not_found")
+    return end, refused
+
+
+async def test_whoever_cancels_too_late_hears_of_the_end_before_the_refusal(
+    user, ended, come, database_answers
+):
+    """Its client takes the first of them for the end."""
+    client = Client(user)
+    come(client, ended)
+    await cancels_too_late(client, ended)
+    await is_awaited_no_more(client, database_answers)
+    end, _ = end_and_refusal(client)
+    assert (end["partialResponse"], client.tokens) == ("Hello", [LACKS])
+
+
+async def test_whoever_cancels_what_is_being_stored_hears_of_the_end_before(
+    user, stream, come, database_answers
+):
+    client = Client(user)
+    come(client, stream)
+    stream.ending = True
+    cancel = {"sessionId": stream.session_id}
+    await ChatNamespace().cancel(client, cancel, ack=client.acks.append)
+    stream.ending = False
+    stream.cancel()
+    await stream.ended.wait()
+    await is_awaited_no_more(client, database_answers)
+    end, _ = end_and_refusal(client)
+    assert (end["partialResponse"], client.tokens) == ("Hello", [LACKS])
+
+
+@pytest.mark.parametrize("is_asked", [False, True], ids=["lone", "with others"])
+async def test_whoever_cancels_what_its_worker_left_hears_of_the_end_before(
+    user, written_elsewhere, come, database_answers, monkeypatch, is_asked
+):
+    """It has lost text: what the client has is more than is stored."""
+    if is_asked:
+        shared = runtime.get()
+        monkeypatch.setattr(namespace, "find_elsewhere", shared.mirrors.find_running)
+    client = Client(user)
+    come(client, written_elsewhere)
+    await cancels_too_late(client, written_elsewhere)
+    await is_awaited_no_more(client, database_answers)
+    end, _ = end_and_refusal(client)
+    assert (end["code"], client.tokens) == ("interrupted", [])
+
+
+async def test_who_comes_where_too_many_read_hears_it_once_there_is_room(
+    user, stream, come, database_answers, monkeypatch
+):
+    has_no_room = iter([True])
+    is_full = property(lambda _: next(has_no_room, False))
+    monkeypatch.setattr(AnswerLog, "is_full", is_full)
+    monkeypatch.setattr(moves, "AGAIN_S", 0)
+    client = Client(user)
+    come(client, stream)
+    await is_awaited_no_more(client, database_answers)
+    assert (client.tokens, client.ends) == ([LACKS], [])
+    stream.cancel()
+    await has_ended(client)
+    assert len(client.ends) == 1
+
+
+@pytest.mark.parametrize("has_ack", [False, True], ids=["no ack", "ack"])
+async def test_who_cancels_while_the_database_is_down_is_not_told_an_end_by_that(
+    user, ended, come, database_answers, monkeypatch, has_ack
+):
+    async def find_elsewhere(*_: Any) -> None:
+        raise refusal("database_unavailable")
+
+    monkeypatch.setattr(namespace, "find_elsewhere", find_elsewhere)
+    client = Client(user)
+    come(client, ended)
+    cancel = {"sessionId": ended.session_id}
+    ack = client.acks.append if has_ack else None
+    await ChatNamespace().cancel(client, cancel, ack=ack)
+    assert [ack["code"] for ack in client.acks] == ["database_unavailable"] * has_ack
+    # Without its session: that of the answer is to end once.
+    [(_, error)] = client.ends
+    assert (error["sessionId"], error["code"]) == (None, "database_unavailable")
+    await is_awaited_no_more(client, database_answers)
+    [_, (name, end)] = client.ends
+    assert (name, end["partialResponse"]) == ("llm:stream:cancelled", "Hello")
+
+
+async def test_whoever_cancels_elsewhere_too_late_hears_the_end_of_what_it_waits_for(
+    user, stream, come, database_answers, monkeypatch
+):
+    """Its end is on the way. Were it not heard, it would be followed no more."""
+
+    async def is_too_late(_: LiveStream) -> bool:
+        return False
+
+    monkeypatch.setattr(LiveStream, "stop", is_too_late)
+    client = Client(user)
+    come(client, stream)
+    assert not await cancel_elsewhere(client, stream)
+    assert (list(visitor_of(client).running), client.tokens) == ([stream], [LACKS])
+    stream.cancel()
+    await is_awaited_no_more(client, database_answers)
+    await has_ended(client)
+    assert len(client.ends) == 1
