@@ -31,7 +31,8 @@ async def cancel_elsewhere(socket: Socket, stream: AnswerLog) -> bool:
             # Though it is too late: the client takes the refusal for the end.
             hear_end(socket, stream)
         elif is_stopped and stream.end is None:
-            listen(socket, stream, is_owner=False)
+            # What its worker has sent before is still on its way.
+            listen(socket, stream, is_owner=False, tells_text=False)
         elif is_stopped and stream.end is not None and not is_told:
             emit(socket, stream.end)
         return is_stopped
@@ -76,7 +77,9 @@ def _awaited_at(socket: Socket, stream: AnswerLog) -> int | None:
     return None if awaited is None else awaited.position_of(stream)
 
 
-def listen(socket: Socket, stream: AnswerLog, *, is_owner: bool) -> SocketReader:
+def listen(
+    socket: Socket, stream: AnswerLog, *, is_owner: bool, tells_text: bool = True
+) -> SocketReader:
     """Let a socket hear an answer, once: what it lacks of one that it awaits, first."""
     visitor = visitor_of(socket)
     running = visitor.running
@@ -85,12 +88,20 @@ def listen(socket: Socket, stream: AnswerLog, *, is_owner: bool) -> SocketReader
         at = None if visitor.awaited is None else visitor.awaited.take(stream)
         behind = "" if at is None else stream.text[at:]
         ended = partial(_ended, socket, stream)
-        reader = SocketReader(socket, stream, ended, is_owner=is_owner, behind=behind)
+        reader = SocketReader(
+            *(socket, stream, ended),
+            is_owner=is_owner,
+            tells_text=tells_text,
+            behind=behind,
+        )
         if stream.end is not None:
             reader.end(stream.end)
             return reader
         running[stream] = reader
         stream.join(reader)
+    elif tells_text and not reader.tells_text:
+        reader.flush()
+        reader.tells_text = True
     return reader
 
 

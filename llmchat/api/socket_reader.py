@@ -25,7 +25,8 @@ class SocketReader:
     """Sends an answer to one socket; what a client lags behind is merged.
 
     Neighbours become one event. Order and text never change. An `is_owner` hears of the
-    start too, and of a refusal. `ended` is called behind the end.
+    start too, and of a refusal. Who cancels what it does not hear is told of the end
+    alone: without `tells_text`. `ended` is called behind the end.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class SocketReader:
         "_stream",
         "_when_started",
         "is_owner",
+        "tells_text",
     )
 
     def __init__(
@@ -48,6 +50,7 @@ class SocketReader:
         ended: Callable[[End], None],
         *,
         is_owner: bool,
+        tells_text: bool = True,
         behind: str = "",
     ) -> None:
         """Begin behind the text so far; `behind` is what the client lacks of it."""
@@ -55,6 +58,7 @@ class SocketReader:
         self._stream = stream
         self._ended = ended
         self.is_owner = is_owner
+        self.tells_text = tells_text
         self._at, self._chars = len(stream.parts), stream.chars
         self._begin = socket.prepare(NAMES[Token]) + token_begin(stream.session_id)
         self._draining: asyncio.Task[None] | None = None
@@ -92,7 +96,7 @@ class SocketReader:
         """Send what is behind as one token; called before anything else is sent."""
         text = "".join(self._stream.parts[self._at :])
         self._at, self._chars = len(self._stream.parts), self._stream.chars
-        if text:
+        if text and self.tells_text:
             self._send((text,))
 
     # For the answer. See `Reader`.
@@ -109,6 +113,8 @@ class SocketReader:
         """Send the new text, each piece by itself, unless the client lags."""
         if self._draining is not None:
             return
+        if not self.tells_text:
+            self.flush()
         parts, socket = self._stream.parts, self._socket
         while self._at < len(parts):
             if not socket.writable:
