@@ -244,8 +244,13 @@ def start_server(
 def _start(
     arguments: Sequence[str], env: Mapping[str, str], output: IO[bytes]
 ) -> subprocess.Popen[bytes] | warm.Process:
-    """Run a module of Python in a process."""
-    if warm.is_possible():
+    """Run a module of Python in a process.
+
+    It is forked in tests alone: coverage begins with an interpreter, and benchmarks
+    start what they measure as users do.
+    """
+    in_tests = "PYTEST_VERSION" in os.environ
+    if sys.platform == "linux" and in_tests and not os.environ.get(COVERAGE_VARIABLE):
         return warm.start(arguments, env=env, output=output)
     return subprocess.Popen(
         [sys.executable, "-m", *arguments],

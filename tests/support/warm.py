@@ -104,17 +104,6 @@ def start(
     return Process(read)
 
 
-def is_possible() -> bool:
-    """Return whether to start processes so: in tests that measure nothing.
-
-    Coverage begins with an interpreter, and what benchmarks measure is started as users
-    start it.
-    """
-    is_measured = os.environ.get("COVERAGE_PROCESS_CONFIG")
-    in_tests = "PYTEST_VERSION" in os.environ
-    return sys.platform == "linux" and in_tests and not is_measured
-
-
 @cache
 def _parent() -> socket.socket:
     """Start the process that forks; it ends with this one."""
