@@ -206,7 +206,7 @@ export class LLMClient {
 
   #onBegunElsewhere(conversationId: string): void {
     const chat = this.#store.find(conversationId);
-    if (chat !== undefined) this.reload(chat.key);
+    if (chat !== undefined) void this.#reader.loadChanged(chat.key, conversationId);
     void this.lookForStreams();
   }
 

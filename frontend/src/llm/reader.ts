@@ -18,6 +18,8 @@ export interface ReaderListener {
 export class Reader {
   /** The chats that are being read. */
   readonly #reading = new Set<string>();
+  /** Those of them that have changed at the server since. */
+  readonly #changed = new Set<string>();
   readonly #store: ChatStore;
   readonly #listener: ReaderListener;
 
@@ -36,6 +38,13 @@ export class Reader {
     this.#store.notify();
     await this.read(key, conversationId, shown);
     this.#reading.delete(key);
+    if (this.#changed.delete(key)) await this.load(key, conversationId);
+  }
+
+  /** Loads what has changed at the server: what is being read may be older than that. */
+  async loadChanged(key: string, conversationId: string): Promise<void> {
+    if (this.#reading.has(key)) this.#changed.add(key);
+    else await this.load(key, conversationId);
   }
 
   /** Shows what is stored in place of what is `shown`, unless something is asked meanwhile. */

@@ -61,6 +61,21 @@ test("whoever attaches tells nobody: each tab asks once", async () => {
   expect(requests.filter((path) => path.startsWith("/llm/conversations/"))).toHaveLength(1);
 });
 
+test("what is asked in another tab while this one reads is shown as well", async () => {
+  const tabs = await twoTabs();
+  const ask = fetch;
+  vi.stubGlobal("fetch", async (path: string) => {
+    const answered = await ask(path);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    return answered;
+  });
+  tabs.client.reload(tabs.chat().key);
+  await pass(1); // answered before the other tab asks, and on its way
+  await askInOther(tabs);
+  await pass();
+  expect(tabs.chat().messages[0]?.content).toBe("Hi!");
+});
+
 test("a tab that shows another conversation only learns that one is answered", async () => {
   const { client, key } = await connectedClient();
   await askInOther(await twoTabs());
