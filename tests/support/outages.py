@@ -28,6 +28,8 @@ from tests.support.visitors import (
 
 # How long an outage lasts at least; by itself, as long as the first requests take.
 OUTAGE_S = float(os.environ.get("LLMCHAT_TEST_OUTAGE_S", "0"))
+# So often somebody asks meanwhile, which no limit of messages may mind.
+EVERY_S = 0.2
 ALL = ("new socket", "turn", "rest", "rest turn", "log in", "admin")
 # Whoever asks once the outage is known waits so long at most.
 THEN_S = 1.5
@@ -121,6 +123,7 @@ async def endure(
         while time.monotonic() - began < OUTAGE_S:
             column.check(await someone.measure(*ALL[:4]), THEN_S, usual)
             await someone.goes_on()
+            await asyncio.sleep(EVERY_S)
         await asyncio.gather(*last)
     assert await someone.until_well(column.well_s) < column.well_s
     Column().check(await someone.measure(*ALL), 2 * THEN_S, usual)
