@@ -18,6 +18,7 @@ from tests.support.api_keys import make_user
 JSON = {"content-type": "application/json"}
 CHUNKED = {"transfer-encoding": "chunked"}
 REFRESH = json.dumps({"refresh": "no token"}).encode()
+MANY = b"&".join([b"x"] * 10_001)
 LIST = "/llm/conversations"
 
 
@@ -26,6 +27,7 @@ async def answer_to(
     path: str,
     headers: Mapping[str, str],
     *pieces: bytes,
+    query: bytes = b"",
 ) -> tuple[int, dict[str, str], Any]:
     """Return the status, the headers and the body of a response."""
     sent = {"host": "testserver", **headers}
@@ -33,7 +35,7 @@ async def answer_to(
         "type": "http",
         "method": method,
         "path": path,
-        "query_string": b"",
+        "query_string": query,
         "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
     }
     left = list(pieces) or [b""]
@@ -78,3 +80,31 @@ async def test_who_sends_no_body_need_not_say_so(transactional_db: None) -> None
     )
 
     assert (status, told["title"]) == (201, "")
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain; charset=ascii"}])
+@pytest.mark.parametrize("path", [LIST, "/auth/me", "/v1/models"])
+async def test_too_many_parameters_are_the_clients_fault(
+    path: str, headers: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    status, sent, told = await answer_to("GET", path, headers, query=MANY)
+
+    error = told["error"] if path.startswith("/v1") else told
+    assert (status, error["code"]) == (400, "bad_request")
+    assert sent["x-request-id"]
+    assert "a view failed" not in caplog.text
+
+
+@pytest.mark.parametrize("charset", ["none", "undefined"])
+async def test_a_content_type_that_cannot_be_read_is_none_that_is_taken(
+    charset: str,
+) -> None:
+    headers = {"content-type": f"application/json; x*={charset}''%41"}
+    read = await answer_to("GET", "/healthz", headers)
+    status, sent, told = await answer_to(
+        "POST", "/auth/token/refresh", headers, REFRESH
+    )
+
+    assert (read[0], status) == (200, 415)
+    assert told["code"] == "unsupported_media_type"
+    assert sent["x-request-id"]
