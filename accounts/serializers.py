@@ -70,7 +70,12 @@ class RegistrationSerializer(serializers.Serializer[Any]):
 
     username = UserNameField(max_length=150, validators=[User.username_validator])
     password = _password_field()
-    email = serializers.EmailField(required=False, allow_blank=True, default="")
+    email = serializers.EmailField(
+        required=False,
+        allow_blank=True,
+        default="",
+        max_length=User._meta.get_field("email").max_length,
+    )
 
     def validate_username(self, value: str) -> str:
         """Reject a name that another account has, ignoring case."""

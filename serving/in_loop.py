@@ -17,7 +17,6 @@ from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.base import BaseHandler
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -26,6 +25,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.security import SecurityMiddleware
 
 from serving.middleware import HostMiddleware
+from serving.requests import TakesRequests
 
 _SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 
@@ -134,5 +134,5 @@ def _in_loop(name: str) -> str:
     return f"{ours.__module__}.{ours.__name__}" if ours else name
 
 
-class Handler(LoadsInLoop, ASGIHandler):
+class Handler(LoadsInLoop, TakesRequests):
     """Django's handler of ASGI, with these middleware."""

@@ -125,10 +125,12 @@ async def find_stream(
     message_id: UUID | None = None,
     session_id: str | None = None,
     conversation_id: UUID | None = None,
+    is_to_stop: bool = False,
 ) -> AnswerLog:
     """Return the user's stream of these names that runs or has just ended.
 
-    Another worker's is a mirror. Whoever wants to read joins it at once.
+    Another worker's is a mirror. Whoever wants to read joins it at once. Who is to stop
+    it is let in however many read it.
 
     Raises: ChatError `bad_request`, `stream_not_found`, `too_many_streams`.
     """
@@ -148,10 +150,12 @@ async def find_stream(
     stream: AnswerLog | None = shared.streams.followed(user_id, is_meant)
     is_sure = stream is not None and (stream.end is None or message_id is not None)
     if not is_sure:
-        stream = await shared.mirrors.find(user_id, names, stream)
+        stream = await shared.mirrors.find(
+            user_id, names, stream, is_to_stop=is_to_stop
+        )
     if stream is None:
         raise no_stream()
-    if stream.is_full:
+    if stream.is_full and not is_to_stop:
         raise refusal("too_many_streams", text="Too many read this answer at once")
     return stream
 

@@ -49,6 +49,7 @@ class Mirror(AnswerLog):
     `opened` is set when what the owner had is here, or `refused` says why it is not.
     `number` tells it from other mirrors of this worker. With `keeps_place` the owner is
     not told that its last reader leaves, since that may come back on another worker.
+    One that `is_to_stop` the answer is let in however many read that.
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class Mirror(AnswerLog):
         "_silent_since",
         "_task",
         "_unused",
+        "is_to_stop",
         "keeps_place",
         "number",
         "opened",
@@ -74,7 +76,7 @@ class Mirror(AnswerLog):
     ) -> None:
         super().__init__(placed.user_id, placed.session_id)
         self.number = number
-        self.keeps_place = False
+        self.keeps_place = self.is_to_stop = False
         self.opened = asyncio.Event()
         self.refused: ChatError | None = None
         self.started: Started = Started(
@@ -205,7 +207,7 @@ class Mirror(AnswerLog):
     async def _hear_more(self) -> None:
         """Take over what the owner has to tell, or the database where it does not."""
         try:
-            reply = await self._ask(FOLLOW, at=self.chars)
+            reply = await self._ask(FOLLOW, at=self.chars, stops=self.is_to_stop)
         except UnreachableError:
             reply = None
         if reply is not None and reply.get("isFull") and self.opened.is_set():

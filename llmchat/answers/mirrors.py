@@ -53,7 +53,12 @@ class Mirrors:
         return None
 
     async def find(
-        self, user_id: int, names: Names, known: AnswerLog | None = None
+        self,
+        user_id: int,
+        names: Names,
+        known: AnswerLog | None = None,
+        *,
+        is_to_stop: bool = False,
     ) -> AnswerLog | None:
         """Return the user's answer of these names, whoever writes it.
 
@@ -66,7 +71,7 @@ class Mirrors:
         placed = await self._placed(user_id, names, window, known)
         if placed is None or self._is_own(placed):
             return known
-        return await self._open(placed)
+        return await self._open(placed, is_to_stop=is_to_stop)
 
     async def find_ended(self, user_id: int, message_id: UUID) -> Mirror | None:
         """Return one of the user's latest answers as it is stored, with its end.
@@ -82,7 +87,7 @@ class Mirrors:
         return await self._open(replace(placed, is_lost=True))
 
     async def find_running(self, user_id: int, session_id: str) -> Mirror | None:
-        """Return the running answer of that name that another worker writes.
+        """Return the running answer of that name, to stop it on another worker.
 
         Raises: ChatError.
         """
@@ -90,7 +95,7 @@ class Mirrors:
         placed = await self._placed(user_id, names, None, None)
         if placed is None or self._is_own(placed):
             return None
-        return await self._open(placed)
+        return await self._open(placed, is_to_stop=True)
 
     async def running_of(self, user_id: int) -> list[Started]:
         """Return the starts of all answers that are being written to a user.
@@ -144,7 +149,7 @@ class Mirrors:
             retry = _RETRY_AFTER_S
             raise refusal("database_unavailable", retry_after=retry) from exc
 
-    async def _open(self, placed: Placed) -> Mirror:
+    async def _open(self, placed: Placed, *, is_to_stop: bool = False) -> Mirror:
         """Return the mirror of an answer, with all of the text that there is.
 
         Raises: ChatError.
@@ -155,6 +160,7 @@ class Mirrors:
             mirror = Mirror(placed, self._mailbox, number, self._forget)
             mirror.keeps_place = self._is_closing
             self._mirrors[placed.message_id] = mirror
+        mirror.is_to_stop |= is_to_stop
         mirror.claim()
         try:
             async with asyncio.timeout(_OPEN_S):

@@ -156,7 +156,9 @@ class Owner:
             stream = await self._found(body)
             if stream is None or stream.started is None:
                 return None
-            if stream.is_full and stream.end is None:
+            # A worker of an earlier version does not say what it is for.
+            is_to_stop = body.get("stops", False)
+            if stream.is_full and stream.end is None and not is_to_stop:
                 return {"isFull": True}
             started = stream.started
             names = {"provider": started.provider, "model": started.model}

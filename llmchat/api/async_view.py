@@ -39,8 +39,6 @@ class AsyncAPIView(APIView):
     ) -> HttpResponseBase:
         """Called with every request to the view."""
         self.args, self.kwargs = args, kwargs
-        # REST framework takes a body without an announced length for none at all.
-        request.META.setdefault("CONTENT_LENGTH", "-1")
         self.request = request = self.initialize_request(request, *args, **kwargs)
         self.headers = self.default_response_headers
         response: HttpResponseBase

@@ -41,7 +41,7 @@ def in_full(row: Message) -> dict[str, Any]:
         "model": row.model or None,
         "answeredBy": row.answered_by or None,
         "fingerprint": row.fingerprint or None,
-        "finishReason": row.finish_reason or None,
+        "finishReason": _reason(row),
         "code": row.error_code or None,
         "usage": _usage(row),
         "cost": None if row.cost is None else dollars(row.cost),
@@ -51,6 +51,12 @@ def in_full(row: Message) -> dict[str, Any]:
 def dollars(cost: Decimal) -> str:
     """Return an amount as a plain decimal number."""
     return f"{cost.normalize():f}"
+
+
+def _reason(row: Message) -> str | None:
+    """Return why an answer is whole; its state says why another is not."""
+    is_whole = row.state == Message.State.COMPLETE
+    return row.finish_reason or None if is_whole else None
 
 
 def _usage(row: Message) -> dict[str, Any] | None:

@@ -60,7 +60,7 @@ class StreamView(AsyncAPIView):
         """Cancel it, and answer when its end is stored."""
         sender = verified_of(request)
         count_obeyed(sender)
-        stream = await _found(sender.user_id, message_id)
+        stream = await _found(sender.user_id, message_id, is_to_stop=True)
         started = stream.started
         if started is None or stream.end is not None:
             raise no_stream()
@@ -75,7 +75,9 @@ class StreamView(AsyncAPIView):
         return Response({"ok": True, **place(started)})
 
 
-async def _found(user_id: int, message_id: str) -> AnswerLog:
+async def _found(
+    user_id: int, message_id: str, *, is_to_stop: bool = False
+) -> AnswerLog:
     """Return the user's stream of that message.
 
     Raises: ChatError `stream_not_found`, `too_many_streams`.
@@ -84,7 +86,7 @@ async def _found(user_id: int, message_id: str) -> AnswerLog:
         ident = UUID(message_id)
     except ValueError as exc:
         raise no_stream() from exc
-    return await find_stream(user_id, message_id=ident)
+    return await find_stream(user_id, message_id=ident, is_to_stop=is_to_stop)
 
 
 async def _position(last: str, stream: AnswerLog) -> int:

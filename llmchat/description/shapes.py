@@ -8,6 +8,7 @@ from llmchat.api import validation
 from llmchat.books.conversations import TITLE_LENGTH
 from llmchat.description.operation import Schema
 from llmchat.models import Message
+from llmchat.providers.types import FinishReason
 
 TEXT: Final[Schema] = {"type": "string"}
 NUMBER: Final[Schema] = {"type": "integer", "minimum": 0}
@@ -69,7 +70,7 @@ _TOKENS: Schema = {
 }
 _REASON: Schema = {
     "type": "string",
-    "enum": ["stop", "length", "content_filter", "other"],
+    "enum": [reason.value for reason in FinishReason],
 }
 _SOURCE: Schema = {"type": "string", "enum": ["provider", "estimated"]}
 _REASONING = _said(NUMBER, "Included in `outputTokens`")
@@ -189,7 +190,7 @@ SHAPES: dict[str, Schema] = {
             ),
             "timestamp": TIMESTAMP,
         },
-        _NOTICE,
+        {"toolCalls": list_of(ref("ToolCall")), **_NOTICE},
     ),
     "StreamError": record(
         {"sessionId": nullable(TEXT), **_ERROR, "timestamp": TIMESTAMP},

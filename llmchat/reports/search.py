@@ -96,19 +96,19 @@ def matching(
 ) -> QuerySet[Conversation]:
     """Return those of `conversations` that match `text`.
 
-    The text is searched in messages and in titles, and compared with usernames and
-    with ids of conversations and messages. `found` is what `find` has returned for it.
+    The text is searched in messages and in titles, and compared with ids of
+    conversations and messages; among those of all users with usernames as well. `found`
+    is what `find` has returned for it.
     """
     found = found or find(text, user_id=user_id)
     text = found.text
     # Each is looked up once: a list is both counted and read.
     titled = conversations.filter(title__icontains=text).order_by("-updated_at")
-    named = get_user_model().objects.filter(username__iexact=text)
     wanted = Q(pk__in=[*found.hits, *titled.values_list("pk", flat=True)[:MATCHES]])
-    if user_id is not None:
-        wanted |= Q(user__username__iexact=text)
-    elif users := list(named.values_list("pk", flat=True)):
-        wanted |= Q(user__in=users)
+    if user_id is None:
+        named = get_user_model().objects.filter(username__iexact=text)
+        if users := list(named.values_list("pk", flat=True)):
+            wanted |= Q(user__in=users)
     if ident := as_id(text):
         wanted |= Q(pk=ident) | Q(pk__in=_conversations_of(ident))
     return conversations.filter(wanted)

@@ -10,6 +10,9 @@ from django.test import Client
 from accounts.models import User
 from tests.support.log_in import PASSWORD, log_in, post
 
+# A good address, and longer than one that is stored.
+LONG = f"{'a' * 250}@example.com"
+
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -34,6 +37,7 @@ def test_somebody_new_registers_and_is_logged_in(client: Client) -> None:
         ({"username": "gr ace", "password": PASSWORD}, "username"),
         ({"username": "ADA", "password": PASSWORD}, "username"),
         ({"username": "grace", "password": PASSWORD, "email": "x"}, "email"),
+        ({"username": "grace", "password": PASSWORD, "email": LONG}, "email"),
     ],
 )
 def test_a_registration_is_validated(

@@ -524,6 +524,20 @@ async def test_too_many_readers_are_turned_away(
         await heard(reader)
 
 
+async def test_what_too_many_read_is_cancelled_all_the_same(
+    user, workers, turn, upstream, monkeypatch
+):
+    monkeypatch.setattr(log, "MAX_READERS", 1)
+    upstream.steps = ("Hel", asyncio.Event())
+    async with answering(user, turn) as (stream, reader):
+        await read(reader, "Hel")
+        found = await workers.mirrors.find_running(user.pk, "s-1")
+        follower = Follower(found, found.chars)
+        assert await found.stop()
+        assert await heard(follower) == await heard(reader) == ("", stream.end)
+        assert isinstance(stream.end, Cancelled)
+
+
 async def test_an_answer_is_kept_while_the_worker_that_follows_it_stops(
     user, workers, turn, gated
 ):

@@ -25,6 +25,7 @@ from llmchat.errors import refusal
 from llmchat.models import Message
 from llmchat.providers.types import ChatMessage, Finished, FinishReason, Options, Usage
 from llmchat.realtime.offsets import Marks
+from tests.support.api_keys import page_of
 from tests.support.chat_fixtures import User, events_of, until
 
 START, TOKEN = "llm:stream:start", "llm:stream:token"
@@ -446,6 +447,24 @@ async def test_too_many_readers_are_turned_away(user, provider, upstream, monkey
     assert (await third.attach(sessionId="s-1"))["code"] == "too_many_streams"
     go.set()
     await has_ended(second)
+
+
+async def test_what_too_many_read_is_cancelled_over_rest_all_the_same(
+    user, provider, upstream, monkeypatch
+):
+    monkeypatch.setattr(log, "MAX_READERS", 1)
+    upstream.steps = ("Hel", asyncio.Event())
+    owner = Client(user)
+    await owner.ask()
+    await first_token(owner)
+    ident = owner.events[0][1]["messageId"]
+
+    followed = await page_of(user)("GET", f"/llm/streams/{ident}")
+    status, told = await page_of(user)("DELETE", f"/llm/streams/{ident}")
+
+    assert (followed[0], followed[1]["code"]) == (429, "too_many_streams")
+    assert (status, told["messageId"]) == (200, ident)
+    assert owner.ends[0][0] == "llm:stream:cancelled"
 
 
 def register(user: UserModel) -> live_stream.LiveStream:

@@ -200,7 +200,7 @@ async def test_an_answer_that_is_not_found_ends_once_though_its_socket_is_made_a
     assert str(client.marks) == ""
 
 
-async def find_nothing(*_: Any) -> None:
+async def find_nothing(*_: Any, **__: Any) -> None:
     return None
 
 

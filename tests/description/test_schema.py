@@ -8,12 +8,16 @@ from html.parser import HTMLParser
 import pytest
 import yaml
 from django.test import Client
+from django.utils import timezone
 from drf_spectacular.validation import validate_schema
 
+from llmchat.api.conversation_fields import in_full
 from llmchat.api.validation import CHAT_FIELDS
 from llmchat.description import schema as described
 from llmchat.description.errors import STATUSES
 from llmchat.description.shapes import SHAPES
+from llmchat.models import Message
+from llmchat.providers.types import FinishReason
 from serving.errors import CODES
 
 # What only sockets are told, and what belongs to no method of a route.
@@ -53,6 +57,20 @@ def test_the_fields_of_a_turn_are_those_that_are_validated() -> None:
     assert set(fields) == set(CHAT_FIELDS), "llmchat/description/shapes.py: CHAT_FIELDS"
     may_be_null = {n for n, field in fields.items() if "null" in field["type"]}
     assert may_be_null == {n for n, field in CHAT_FIELDS.items() if field.may_be_null}
+
+
+def test_why_an_answer_has_ended_is_one_of_the_reasons_that_are_described() -> None:
+    reasons = {reason.value for reason in FinishReason}
+    for shape in ("StreamDone", "Message"):
+        described_ones = set(SHAPES[shape]["properties"]["finishReason"]["enum"])
+        assert described_ones - {None} == reasons
+
+    cut = {"cancelled": "cancelled", "error": "error", "interrupted": ""}
+    for state, stored in cut.items():
+        row = Message(state=state, finish_reason=stored, created_at=timezone.now())
+        assert in_full(row)["finishReason"] is None
+    whole = Message(finish_reason="length", created_at=timezone.now())
+    assert in_full(whole)["finishReason"] == "length"
 
 
 def test_every_error_code_of_the_api_is_in_an_operation() -> None:

@@ -74,6 +74,16 @@ def test_a_thousand_conversations(user_id: int, django_assert_max_num_queries) -
 
 
 @pytest.mark.django_db
+def test_a_search_for_ones_own_name_finds_what_says_it(user_id: int) -> None:
+    row = own.conversations_of(user_id, limit=1).rows[0]
+    Conversation.objects.filter(pk=row.pk).update(title="A letter from Ann")
+
+    found = own.conversations_of(user_id, search="ann").rows
+
+    assert [one.pk for one in found] == [row.pk]
+
+
+@pytest.mark.django_db
 def test_an_answer_that_ends_while_it_is_read_is_read_whole(
     user_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import OperationalError
 from django.http import Http404
 from django.test import Client, RequestFactory
@@ -40,6 +40,7 @@ def answer_to(exc: Exception, method: str = "GET") -> Any:
         (drf.NotAuthenticated(), 401, "token_missing"),
         (drf.PermissionDenied(), 403, "permission_denied"),
         (PermissionDenied(), 403, "permission_denied"),
+        (SuspiciousOperation(), 400, "bad_request"),
         (drf.NotFound(), 404, "not_found"),
         (Http404(), 404, "not_found"),
         (drf.MethodNotAllowed("PUT"), 405, "method_not_allowed"),
