@@ -21,6 +21,7 @@ from email.utils import parsedate_to_datetime
 from .errors import (
     ContentFilteredError,
     ContextTooLongError,
+    EmptyAnswerError,
     ForbiddenError,
     ModelNotFoundError,
     ProviderAuthError,
@@ -89,6 +90,8 @@ _CONTEXT_WORDS = re.compile(
     r"|exceeds? the (available |maximum )?context"
     r"|context (length|size|window) (exceeded|is too)"
 )
+# OpenAI says so where thinking has taken every token before a word was written.
+_EATEN_WORDS = re.compile(r"could not finish the message because max_tokens")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_.\-]{1,48}")
 _FINAL_STATUSES = {501, 505}
 _MAX_RETRY_AFTER_S = 86_400.0
@@ -270,7 +273,7 @@ def _judge_request(complaint: Complaint) -> type[ProviderError] | None:
         return ModelNotFoundError
     if _CONTEXT_WORDS.search(complaint.words):
         return ContextTooLongError
-    return None
+    return _EatenAnswerError if _EATEN_WORDS.search(complaint.words) else None
 
 
 def _judge_right(complaint: Complaint) -> type[ProviderError] | None:
@@ -287,6 +290,12 @@ def _judge_moment(complaint: Complaint) -> type[ProviderError] | None:
     if complaint.status in (408, 504, 522, 524) or complaint.has(_SLOW):
         return _SlowProviderError
     return None
+
+
+class _EatenAnswerError(EmptyAnswerError):
+    """The limit left nothing for the answer, and would not the next time."""
+
+    retryable = False
 
 
 class _SlowProviderError(ProviderTimeoutError):
