@@ -51,7 +51,14 @@ _QUOTA = {
     "billing_error",
     "failed_precondition",
 }
-_MODEL = {"model_not_found", "not_found_error", "not_found", "model_not_exist"}
+_MODEL = {
+    "model_not_found",
+    "not_found_error",
+    "not_found",
+    "model_not_exist",
+    "model_decommissioned",
+    "deploymentnotfound",
+}
 _CONTEXT = {
     "context_length_exceeded",
     "exceed_context_size_error",
@@ -81,6 +88,8 @@ _MODEL_WORDS = re.compile(
     r"model not exist"
     r"|model\b.{0,120}\b(not found|does not exist|no longer available|deprecated)"
     r"|(unknown|retired|no such) model"
+    r"|invalid model( name| identifier)?(:| passed| ['\"`])"
+    r"|not found the model|is not a valid model|no endpoints found for"
     r"|only supported in v1/responses|not a chat model"
 )
 _CONTEXT_WORDS = re.compile(
