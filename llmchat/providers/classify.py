@@ -59,6 +59,10 @@ _MODEL = {
     "model_decommissioned",
     "deploymentnotfound",
 }
+# A gateway's key may not use every model. LiteLLM has said so with 401.
+_MODEL_DENIED = {
+    f"{whose}_model_access_denied" for whose in ("key", "team", "user", "org")
+}
 _CONTEXT = {
     "context_length_exceeded",
     "exceed_context_size_error",
@@ -73,7 +77,8 @@ _BROKEN = {"api_error", "server_error", "internal", "internal_server_error"}
 _BAD = {"invalid_request_error", "invalid_argument", "bad_request"}
 
 # What makes a key rest for everybody is believed at the beginning of a message only:
-# further on may stand what a user has written, such as the name of a model.
+# further on may stand what a user has written, such as the name of a model. Some begin
+# with that name, so that nothing is believed of a message about a model.
 _QUOTA_WORDS = re.compile(
     r"insufficient (account )?(balance|quota|credit|fund)"
     r"|(your )?credit balance is too low"
@@ -258,15 +263,18 @@ def _judge(complaint: Complaint) -> ProviderError:
 def _judge_key(complaint: Complaint) -> type[ProviderError] | None:
     if complaint.has({"model_not_found"}):
         return ModelNotFoundError  # said with 403 where a project lacks the model
+    if complaint.has(_MODEL_DENIED):
+        return ForbiddenError
     if complaint.status == 402 or complaint.has(_QUOTA) or complaint.per_day:
         return ProviderQuotaError
     # A limit per minute is worded as a quota by one provider; its details tell.
     may_be_money = not complaint.per_minute and complaint.retry_after is None
-    if may_be_money and _QUOTA_WORDS.match(complaint.words):
+    words = "" if _MODEL_WORDS.search(complaint.words) else complaint.words
+    if may_be_money and _QUOTA_WORDS.match(words):
         return ProviderQuotaError
     if complaint.status == 401 or complaint.has(_AUTH):
         return ProviderAuthError
-    if complaint.status == 403 and _KEY_WORDS.match(complaint.words):
+    if complaint.status == 403 and _KEY_WORDS.match(words):
         return ProviderAuthError
     return None
 

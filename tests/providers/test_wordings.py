@@ -7,6 +7,7 @@ import json
 import pytest
 
 from llmchat.providers.classify import error_from_response
+from llmchat.providers.errors import ForbiddenError
 
 
 def judged(status: int, body: object) -> str:
@@ -79,3 +80,31 @@ def test_not_all_that_names_a_model_is_about_its_name(
     status: int, message: str, code: str
 ) -> None:
     assert judged(status, nested(message)) == code
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "Insufficient balance",
+        "You exceeded your current quota",
+        "Your API key is invalid",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_model_s_name_at_the_beginning_blames_no_key(status: int, model: str) -> None:
+    """Any user can ask for a model of any name, and a key that is blamed rests."""
+    body = nested(f"{model} is not a valid model ID", code=status)
+    assert judged(status, body) == "model_not_found"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("whose", ["key", "team", "user", "org"])
+def test_a_model_that_a_gateway_s_key_may_not_use_blames_no_key(
+    status: int, whose: str
+) -> None:
+    body = nested(
+        "key not allowed to access model", type=f"{whose}_model_access_denied"
+    )
+    error = error_from_response(status, {}, json.dumps(body).encode())
+    assert isinstance(error, ForbiddenError)
+    assert not error.blames_key
