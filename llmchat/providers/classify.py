@@ -21,6 +21,7 @@ from email.utils import parsedate_to_datetime
 from .errors import (
     ContentFilteredError,
     ContextTooLongError,
+    EmptyAnswerError,
     ForbiddenError,
     ModelNotFoundError,
     ProviderAuthError,
@@ -50,7 +51,18 @@ _QUOTA = {
     "billing_error",
     "failed_precondition",
 }
-_MODEL = {"model_not_found", "not_found_error", "not_found", "model_not_exist"}
+_MODEL = {
+    "model_not_found",
+    "not_found_error",
+    "not_found",
+    "model_not_exist",
+    "model_decommissioned",
+    "deploymentnotfound",
+}
+# A gateway's key may not use every model. LiteLLM has said so with 401.
+_MODEL_DENIED = {
+    f"{whose}_model_access_denied" for whose in ("key", "team", "user", "org")
+}
 _CONTEXT = {
     "context_length_exceeded",
     "exceed_context_size_error",
@@ -65,7 +77,8 @@ _BROKEN = {"api_error", "server_error", "internal", "internal_server_error"}
 _BAD = {"invalid_request_error", "invalid_argument", "bad_request"}
 
 # What makes a key rest for everybody is believed at the beginning of a message only:
-# further on may stand what a user has written, such as the name of a model.
+# further on may stand what a user has written, such as the name of a model. Some begin
+# with that name, so that nothing is believed of a message about a model.
 _QUOTA_WORDS = re.compile(
     r"insufficient (account )?(balance|quota|credit|fund)"
     r"|(your )?credit balance is too low"
@@ -80,6 +93,8 @@ _MODEL_WORDS = re.compile(
     r"model not exist"
     r"|model\b.{0,120}\b(not found|does not exist|no longer available|deprecated)"
     r"|(unknown|retired|no such) model"
+    r"|invalid model( name| identifier)?(:| passed| ['\"`])"
+    r"|not found the model|is not a valid model|no endpoints found for"
     r"|only supported in v1/responses|not a chat model"
 )
 _CONTEXT_WORDS = re.compile(
@@ -89,6 +104,8 @@ _CONTEXT_WORDS = re.compile(
     r"|exceeds? the (available |maximum )?context"
     r"|context (length|size|window) (exceeded|is too)"
 )
+# OpenAI says so where thinking has taken every token before a word was written.
+_EATEN_WORDS = re.compile(r"could not finish the message because max_tokens")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_.\-]{1,48}")
 _FINAL_STATUSES = {501, 505}
 _MAX_RETRY_AFTER_S = 86_400.0
@@ -246,15 +263,18 @@ def _judge(complaint: Complaint) -> ProviderError:
 def _judge_key(complaint: Complaint) -> type[ProviderError] | None:
     if complaint.has({"model_not_found"}):
         return ModelNotFoundError  # said with 403 where a project lacks the model
+    if complaint.has(_MODEL_DENIED):
+        return ForbiddenError
     if complaint.status == 402 or complaint.has(_QUOTA) or complaint.per_day:
         return ProviderQuotaError
     # A limit per minute is worded as a quota by one provider; its details tell.
     may_be_money = not complaint.per_minute and complaint.retry_after is None
-    if may_be_money and _QUOTA_WORDS.match(complaint.words):
+    words = "" if _MODEL_WORDS.search(complaint.words) else complaint.words
+    if may_be_money and _QUOTA_WORDS.match(words):
         return ProviderQuotaError
     if complaint.status == 401 or complaint.has(_AUTH):
         return ProviderAuthError
-    if complaint.status == 403 and _KEY_WORDS.match(complaint.words):
+    if complaint.status == 403 and _KEY_WORDS.match(words):
         return ProviderAuthError
     return None
 
@@ -270,7 +290,7 @@ def _judge_request(complaint: Complaint) -> type[ProviderError] | None:
         return ModelNotFoundError
     if _CONTEXT_WORDS.search(complaint.words):
         return ContextTooLongError
-    return None
+    return _EatenAnswerError if _EATEN_WORDS.search(complaint.words) else None
 
 
 def _judge_right(complaint: Complaint) -> type[ProviderError] | None:
@@ -287,6 +307,12 @@ def _judge_moment(complaint: Complaint) -> type[ProviderError] | None:
     if complaint.status in (408, 504, 522, 524) or complaint.has(_SLOW):
         return _SlowProviderError
     return None
+
+
+class _EatenAnswerError(EmptyAnswerError):
+    """The limit left nothing for the answer, and would not the next time."""
+
+    retryable = False
 
 
 class _SlowProviderError(ProviderTimeoutError):

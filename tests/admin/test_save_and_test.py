@@ -99,6 +99,19 @@ async def test_a_server_without_keys_is_tested_without_one(
     assert said(response, provider).startswith("Works: ")
 
 
+@pytest.mark.parametrize("scenario", ["starved", "fail-eaten"])
+async def test_a_model_that_thinks_all_the_tokens_away_works(
+    boss: Client, provider: Provider, scenario: str
+) -> None:
+    async with emulator() as upstream:
+        model = f"scenario-{scenario}"
+        fields = {"keys-0-value": CANARY, "default_model": model}
+        response = await saved(boss, provider, upstream.url, **fields)
+        assert len(upstream.requests) == 1
+
+    assert said(response, provider).startswith("Works: ")
+
+
 async def test_what_is_refused_by_the_form_is_not_tested(
     boss: Client, provider: Provider
 ) -> None:

@@ -61,6 +61,13 @@ class OpenAIApi(Api):
         "unverified": _error(
             400, _INVALID, "unsupported_value", "Not verified to stream", "stream"
         ),
+        "eaten": _error(
+            400,
+            _INVALID,
+            None,
+            "Could not finish the message because max_tokens or model output limit was"
+            " reached. Please try again with higher max_tokens.",
+        ),
         "auth": _error(
             401,
             _INVALID,

@@ -34,6 +34,7 @@ ROWS = {
     "conflict": ("provider_error", True),
     "context": ("context_too_long", False),
     "credit": ("provider_quota", False),
+    "eaten": ("empty_answer", False),
     "empty-text": ("bad_request", False),
     "model": ("model_not_found", False),
     "no-key": ("provider_auth", False),

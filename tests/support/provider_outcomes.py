@@ -172,6 +172,7 @@ EXPECTED: dict[str, Expected] = {
         ),
         _failed("bad_request"),
     ),
+    "fail-eaten": _failed("empty_answer"),
     "fail-context": _failed("context_too_long"),
     "fail-too-large": _failed("context_too_long"),
     "fail-model": _failed("model_not_found"),

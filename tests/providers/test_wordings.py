@@ -1,0 +1,110 @@
+"""What servers that speak OpenAI's format say of a failure, each in its own words."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from llmchat.providers.classify import error_from_response
+from llmchat.providers.errors import ForbiddenError
+
+
+def judged(status: int, body: object) -> str:
+    """Return the code of the error that a response means."""
+    return error_from_response(status, {}, json.dumps(body).encode()).code
+
+
+def nested(message: str, **fields: object) -> dict[str, object]:
+    return {"error": {"message": message, **fields}}
+
+
+UNKNOWN_MODELS = {
+    "OpenRouter": (400, nested("acme/gone is not a valid model ID", code=400)),
+    "OpenRouter, without a host": (
+        404,
+        nested("No endpoints found for acme/gone:free.", code=404),
+    ),
+    "Groq": (
+        400,
+        nested(
+            "The model `gone` has been decommissioned and is no longer supported.",
+            type="invalid_request_error",
+            code="model_decommissioned",
+        ),
+    ),
+    "Mistral": (
+        400,
+        {
+            "object": "error",
+            "message": "Invalid model: gone",
+            "type": "invalid_model",
+            "param": None,
+            "code": "1500",
+        },
+    ),
+    "Azure": (
+        404,
+        nested(
+            "The API deployment for this resource does not exist. If you created the "
+            "deployment within the last 5 minutes, please wait a moment and try again.",
+            code="DeploymentNotFound",
+        ),
+    ),
+    "Kimi": (
+        404,
+        nested(
+            "Not found the model gone or Permission denied",
+            type="resource_not_found_error",
+        ),
+    ),
+    "LiteLLM": (400, nested("400: {'error': 'Invalid model name passed in model=x'}")),
+}
+
+
+@pytest.mark.parametrize("server", UNKNOWN_MODELS)
+def test_a_model_that_is_not_there_is_told(server: str) -> None:
+    status, body = UNKNOWN_MODELS[server]
+    assert judged(status, body) == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "code"),
+    [
+        (404, "No endpoints found that support tool use.", "provider_error"),
+        (404, "The requested resource was not found", "provider_error"),
+        (400, "Invalid model parameter: top_k", "bad_request"),
+    ],
+)
+def test_not_all_that_names_a_model_is_about_its_name(
+    status: int, message: str, code: str
+) -> None:
+    assert judged(status, nested(message)) == code
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "Insufficient balance",
+        "You exceeded your current quota",
+        "Your API key is invalid",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_model_s_name_at_the_beginning_blames_no_key(status: int, model: str) -> None:
+    """Any user can ask for a model of any name, and a key that is blamed rests."""
+    body = nested(f"{model} is not a valid model ID", code=status)
+    assert judged(status, body) == "model_not_found"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("whose", ["key", "team", "user", "org"])
+def test_a_model_that_a_gateway_s_key_may_not_use_blames_no_key(
+    status: int, whose: str
+) -> None:
+    body = nested(
+        "key not allowed to access model", type=f"{whose}_model_access_denied"
+    )
+    error = error_from_response(status, {}, json.dumps(body).encode())
+    assert isinstance(error, ForbiddenError)
+    assert not error.blames_key
