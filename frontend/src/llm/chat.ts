@@ -21,7 +21,7 @@ export type ChatEvent =
   | { type: "stopping" }
   | { type: "ended"; end: End; at: number }
   | { type: "failed"; problem: Problem; at: number }
-  /** Stopped before the server was asked. */
+  /** Stopped before the server had it. */
   | { type: "withdrawn"; at: number }
   | { type: "loading"; conversationId: string }
   | { type: "loaded"; conversationId: string; messages: Message[]; at: number }

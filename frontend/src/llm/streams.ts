@@ -64,12 +64,11 @@ export class Streams {
     const run = this.#runs.get(chatKey);
     if (run === undefined) return;
     if (run.request !== null && !run.sent) {
-      this.#drop(run);
-      this.#store.change(chatKey, { type: "withdrawn", at: Date.now() });
-    } else {
-      this.#store.change(chatKey, { type: "stopping" });
-      this.#cancel(run);
+      this.#withdraw(run);
+      return;
     }
+    this.#store.change(chatKey, { type: "stopping" });
+    this.#cancel(run);
     this.#store.notify();
   }
 
@@ -110,6 +109,10 @@ export class Streams {
   #send(run: Run): void {
     const { socket } = this.#connection;
     if (socket === null || run.request === null) return;
+    if (this.#isStopping(run)) {
+      this.#withdraw(run); // the server does not have it
+      return;
+    }
     if (!this.#connection.takes(run.request)) {
       this.#fail(run, problem("payload_too_large", TOO_LARGE));
       return;
@@ -117,6 +120,12 @@ export class Streams {
     run.sent = true;
     socket.emit("llm:chat:stream", run.request);
     this.#later(run, NO_ANSWER_MS);
+  }
+
+  #withdraw(run: Run): void {
+    this.#drop(run);
+    this.#store.change(run.chatKey, { type: "withdrawn", at: Date.now() });
+    this.#store.notify();
   }
 
   #cancel(run: Run): void {

@@ -147,6 +147,19 @@ test("a question that was lost on the way is sent again, once it is known to be"
   expect(chat().messages[1]?.state).toBe("complete");
 });
 
+test("a question that was stopped, and lost on the way, is not sent again", async () => {
+  const { client, key, chat } = await connectedClient();
+  client.ask(key, "Hi!", LOCAL);
+  socket().lose();
+  client.stop(key);
+  await pass();
+  socket().accept(true);
+  socket().answerAttach(NOT_FOUND);
+  expect(socket().asked).toHaveLength(1);
+  expect(chat()).toMatchObject({ running: null });
+  expect(chat().messages[1]).toMatchObject({ state: "cancelled", problem: null });
+});
+
 test("a question that turns out to have been taken is attached to", async () => {
   const { client, key, chat } = await connectedClient();
   client.ask(key, "Hi!", LOCAL);
