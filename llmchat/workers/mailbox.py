@@ -106,6 +106,8 @@ class Mailbox:
         self._left: OrderedDict[str, None] = OrderedDict()
         # When they were found gone.
         self._silent: OrderedDict[str, float] = OrderedDict()
+        # Their asks that were given up then, and have no reply.
+        self._unreplied: OrderedDict[str, list[int]] = OrderedDict()
         self._numbers = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listening: asyncio.Task[None] | None = None
@@ -259,6 +261,9 @@ class Mailbox:
         route = self._route(sender)
         route.heard()
         self._silent.pop(sender, None)
+        for number in self._unreplied.pop(sender, ()):
+            # It has been suspended, or was not heard, and still waits for them.
+            route.send((FAILED, number))
         kind = letter[0]
         if kind == RECEIPT:
             route.take_receipts(letter[1])
@@ -333,11 +338,19 @@ class Mailbox:
 
     def _on_gone(self, address: str) -> None:
         error = AwayError if self._is_away else GoneError
+        self._note_unreplied(address)
         if error is GoneError:
             self._silent[address] = self._loop.time()
             self._silent.move_to_end(address)
             _keep_last(self._silent)
         self._forget(address, error("the worker does not answer"))
+
+    def _note_unreplied(self, address: str) -> None:
+        """Note which of its asks a worker that may live after all waits for in vain."""
+        working = [number for sender, number in self._working if sender == address]
+        if unreplied := working + self._route(address).unreplied:
+            self._unreplied.setdefault(address, []).extend(unreplied)
+            _keep_last(self._unreplied)
 
     def _forget(self, address: str, error: UnreachableError) -> None:
         route = self._routes.pop(address, None)

@@ -12,7 +12,17 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any
 
-from .letters import PING, RECEIPT, WANT_RECEIPTS, Key, Letter, key_of, pack
+from .letters import (
+    FAILED,
+    PING,
+    RECEIPT,
+    REPLY,
+    WANT_RECEIPTS,
+    Key,
+    Letter,
+    key_of,
+    pack,
+)
 
 # A worker that gives no receipt for so long is gone.
 GONE_S = 1.6
@@ -65,6 +75,11 @@ class Route:
     def is_idle(self) -> bool:
         """Return whether nothing is on the way, and nothing is awaited."""
         return not (self._sent or self._waiting or self._receipts or self.awaited)
+
+    @property
+    def unreplied(self) -> list[int]:
+        """Return the asks to which the reply may not have arrived."""
+        return [number for kind, number in self._sent if kind in (REPLY, FAILED)]
 
     def send(self, letter: Letter, *, at_once: bool = True) -> None:
         """Send a letter, now or with those of the next moments."""

@@ -12,7 +12,7 @@ from channels.layers import InMemoryChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from llmchat.workers import AwayError, GoneError, Mailbox, address_of
-from llmchat.workers.address import is_address
+from llmchat.workers.address import channel_of, is_address
 from llmchat.workers.letters import PART_BYTES, Unpacker, pack
 from llmchat.workers.mailbox import EVERYBODY, FailedError
 from tests.support.redis_server import RedisServer
@@ -30,12 +30,14 @@ class Lossy(InMemoryChannelLayer):  # type: ignore[misc]
         self.dice = random.Random(7)
         self.sent = 0
         self.is_down = False
+        # Channels of which nothing is heard.
+        self.deaf: set[str] = set()
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         if self.is_down:
             raise ConnectionError("down")
         self.sent += 1
-        if self.dice.random() < self.loss:
+        if channel in self.deaf or self.dice.random() < self.loss:
             return
         await super().send(channel, message)
         if self.dice.random() < self.doubling:
@@ -196,6 +198,34 @@ async def test_whoever_waits_hears_of_the_end_of_a_worker(open_box: OpenBox) -> 
     with pytest.raises(GoneError):
         await held
     assert cancelled.is_set()
+
+
+@pytest.mark.parametrize("is_replied", [False, True], ids=["at work", "reply lost"])
+async def test_who_was_taken_for_gone_hears_that_it_gets_no_reply(
+    open_box: OpenBox, layer: Lossy, monkeypatch: pytest.MonkeyPatch, is_replied: bool
+) -> None:
+    """It was suspended, or not heard for a while: to itself, nobody was gone."""
+    one, two = await open_box(ONE), await open_box(TWO)
+    began, release = asyncio.Event(), asyncio.Event()
+
+    async def hold(sender: str, body: Any) -> None:
+        began.set()
+        await release.wait()
+
+    two.on("hold", hold)
+    one.on("echo", echo)
+    held = one.ask(TWO, "hold")
+    await began.wait()
+    layer.deaf.add(channel_of(TWO))
+    with monkeypatch.context() as lost:
+        lost.setattr(one, "_settle", lambda *_: None)
+        if is_replied:
+            release.set()
+        with pytest.raises(GoneError):
+            await two.ask(ONE, "echo")
+    layer.deaf.clear()
+    with pytest.raises(FailedError):
+        await asyncio.wait_for(held, 3)
 
 
 async def test_an_ask_that_is_taken_back_ends_its_handler(open_box: OpenBox) -> None:
