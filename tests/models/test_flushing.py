@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
-from django.core.management.sql import emit_post_migrate_signal
+from django.core.management.color import no_style
+from django.core.management.sql import emit_post_migrate_signal, sql_flush
+from django.db import connection
 
 from llmchat.models import ShippedRole
 
@@ -49,6 +53,40 @@ def test_a_flush_puts_back_what_django_would_make() -> None:
 
     assert all(kept.values())
     assert kept == left()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="it locks the whole file")
+def test_a_flush_gets_its_turn_behind_what_a_test_has_left_running(
+    other_connection: Any,
+) -> None:
+    """It locks one table after another, and somebody else the first behind the last."""
+    statement = sql_flush(no_style(), connection)[0].rstrip(";")
+    first, *_, last = re.findall(r'"(\w+)"', statement)
+    Group.objects.create(name="of a test")
+    with other_connection.cursor() as cursor, ThreadPoolExecutor(1) as threads:
+        cursor.execute(f"LOCK TABLE {last} IN ROW EXCLUSIVE MODE")
+        flushed = threads.submit(flush_in_thread)
+        while not is_waited_for(cursor, last):
+            assert not flushed.done()
+        cursor.execute(f"LOCK TABLE {first} IN ROW EXCLUSIVE MODE")
+        other_connection.rollback()
+        flushed.result()
+    assert not Group.objects.filter(name="of a test").exists()
+
+
+def flush_in_thread() -> None:
+    try:
+        flush()
+    finally:
+        connection.close()
+
+
+def is_waited_for(cursor: Any, table: str) -> bool:
+    cursor.execute(
+        "SELECT count(*) FROM pg_locks WHERE relation = %s::regclass AND NOT granted",
+        [table],
+    )
+    return bool(cursor.fetchone()[0])
 
 
 @pytest.mark.django_db(transaction=True)

@@ -7,21 +7,30 @@ takes. They are the same each time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.core.management.commands import flush
 from django.core.management.sql import emit_post_migrate_signal
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.base.operations import BaseDatabaseOperations
+
+from llmchat.database import sqlstate
 
 __all__ = ["flush_kept"]
 
 Rows = list[tuple[Any, ...]]
 # SQLite binds no more than 250,000 values to a statement, PostgreSQL 65,535.
 AT_ONCE = 1000
+# What goes on in the background of a test may last a moment longer than it, and lock
+# tables in another order than a flush does: PostgreSQL ends one of the two.
+TRIES = 5
+DEADLOCK = "40P01"
+
+Flush = Callable[[BaseDatabaseOperations, list[str]], None]
 
 
 class Kept:
@@ -68,9 +77,26 @@ def _write(connection: BaseDatabaseWrapper, table: str, rows: Rows) -> None:
             )
 
 
+def _insistent(execute: Flush) -> Flush:
+    """Return a flush that is tried again if it is the one that was ended."""
+
+    def insist(operations: BaseDatabaseOperations, statements: list[str]) -> None:
+        for _ in range(TRIES - 1):
+            try:
+                return execute(operations, statements)
+            except OperationalError as exc:
+                if sqlstate(exc) != DEADLOCK:
+                    raise
+        return execute(operations, statements)
+
+    return insist
+
+
 @pytest.fixture(scope="session", autouse=True)
 def flush_kept() -> Iterator[None]:
     """Let every flush of the suite put back what the first one has made."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flush, "emit_post_migrate_signal", Kept())
+        insistent = _insistent(BaseDatabaseOperations.execute_sql_flush)
+        patch.setattr(BaseDatabaseOperations, "execute_sql_flush", insistent)
         yield
