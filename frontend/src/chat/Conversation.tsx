@@ -1,6 +1,6 @@
 import { type RefObject, useCallback, useEffect, useMemo } from "react";
 
-import { type AskOptions, type Chat, type LLMClient, useLLMStream } from "../llm";
+import { type AskOptions, type Chat, isUnread, type LLMClient, useLLMStream } from "../llm";
 import { Button, Spinner } from "../ui";
 import { Announcer } from "./Announcer";
 import { ComposerArea } from "./ComposerArea";
@@ -54,7 +54,7 @@ export function Conversation(props: ConversationProps) {
         draft={draft}
         onDraft={setDraft}
         phase={chat.running?.phase ?? null}
-        loading={chat.loading}
+        unread={chat.loading || isUnread(chat)}
         tooLong={!client.takes(draft)}
         turns={turns}
         picker={picker}

@@ -304,6 +304,24 @@ test("a conversation that is not there is a problem of its chat", async () => {
   });
 });
 
+test("nothing is asked in a conversation that could not be read", async () => {
+  stored.set("c1", answered("complete", "Hello"));
+  const { client } = await connectedClient();
+  vi.stubGlobal("fetch", () => Promise.reject(new Error("No network")));
+  const key = client.openChat("c1");
+  await pass();
+  expect(client.getChat(key)?.problem?.code).toBe("unreachable");
+  expect(client.ask(key, "And?", LOCAL)).toBe(false); // it would go without its history
+  expect(socket().asked).toEqual([]);
+
+  const messages = stored.get("c1");
+  vi.stubGlobal("fetch", async () => Response.json({ messages, cursor: null }));
+  client.reload(key);
+  await pass();
+  expect(client.ask(key, "And?", LOCAL)).toBe(true);
+  expect(socket().asked[0]?.["messages"]).toHaveLength(3);
+});
+
 test("a refused token is renewed", async () => {
   const client = new LLMClient({ openSocket });
   client.open();
