@@ -357,6 +357,43 @@ test("a question waits for a new token where the old one has expired", async () 
   expect(socket().asked).toHaveLength(1);
 });
 
+/** A client whose token has expired; a test answers each request for another one. */
+async function refreshing() {
+  localStorage.setItem("jwt_token", "expired");
+  const answers: ((isThere: boolean) => void)[] = [];
+  const fetched = () =>
+    new Promise<Response>((resolve, reject) => {
+      const pair = Response.json({ access: NEW, refresh: "next" });
+      answers.push((isThere) => (isThere ? resolve(pair) : reject(new Error("No network"))));
+    });
+  vi.stubGlobal("fetch", fetched);
+  new LLMClient({ openSocket }).open();
+  await pass();
+  return answers;
+}
+
+test("a token that comes when its connection is lost is given to the next one once", async () => {
+  const answers = await refreshing();
+  socket().lose();
+  await pass();
+  answers[0]!(true);
+  await pass();
+  expect(socket().tokens).toEqual([NEW]);
+});
+
+test("a connection that has come by itself is not closed by an earlier failure", async () => {
+  const answers = await refreshing();
+  answers[0]!(false);
+  await pass();
+  socket().lose();
+  await pass();
+  answers[1]!(true);
+  await pass();
+  socket().accept(true);
+  await pass(5000);
+  expect(socket().closed).toBe(false);
+});
+
 test("whoever has no token that the server takes is told to log in", async () => {
   localStorage.clear();
   const onLoggedOut = vi.fn();
