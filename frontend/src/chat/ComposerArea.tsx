@@ -13,7 +13,8 @@ interface ComposerAreaProps {
   onDraft: (text: string) => void;
   /** Null while nothing is being answered. */
   phase: Phase | null;
-  loading: boolean;
+  /** Whether what was said before is not known, or not yet. */
+  unread: boolean;
   /** Whether the draft is more than the server reads. */
   tooLong: boolean;
   turns: Turns;
@@ -22,7 +23,7 @@ interface ComposerAreaProps {
 
 /** The text box with the picker of models. Not drawn again while an answer is written. */
 export const ComposerArea = memo(function ComposerArea(props: ComposerAreaProps) {
-  const { box, draft, onDraft, phase, loading, tooLong, turns, picker } = props;
+  const { box, draft, onDraft, phase, unread, tooLong, turns, picker } = props;
 
   function send(): void {
     if (!turns.ask(draft.trim())) return;
@@ -42,7 +43,7 @@ export const ComposerArea = memo(function ComposerArea(props: ComposerAreaProps)
         onChange={onDraft}
         answering={phase !== null}
         stopping={phase === "stopping"}
-        ready={picker.picked !== null && !loading && !tooLong}
+        ready={picker.picked !== null && !unread && !tooLong}
         onSend={send}
         onStop={turns.stop}
         onEditLast={editLastQuestion}

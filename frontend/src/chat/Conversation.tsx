@@ -1,6 +1,6 @@
 import { type RefObject, useCallback, useEffect, useMemo } from "react";
 
-import { type AskOptions, type Chat, type LLMClient, useLLMStream } from "../llm";
+import { type AskOptions, type Chat, isUnread, type LLMClient, useLLMStream } from "../llm";
 import { Button, Spinner } from "../ui";
 import { Announcer } from "./Announcer";
 import { ComposerArea } from "./ComposerArea";
@@ -14,7 +14,6 @@ import type { Picker } from "./useProviders";
 interface ConversationProps {
   client: LLMClient;
   chatKey: string;
-  conversationId: string | null;
   /** Whose drafts are shown. */
   owner: string;
   picker: Picker;
@@ -25,10 +24,10 @@ interface ConversationProps {
 
 /** One conversation, and the box that goes on with it. */
 export function Conversation(props: ConversationProps) {
-  const { client, chatKey, conversationId, owner, picker, instructions, composer } = props;
+  const { client, chatKey, owner, picker, instructions, composer } = props;
   const stream = useLLMStream({ client, chat: chatKey });
   const { chat } = stream;
-  const [draft, setDraft] = useDraft(owner, conversationId);
+  const [draft, setDraft] = useDraft(owner, chatKey, chat.conversationId);
   const options = useMemo(() => optionsOf(picker, instructions), [picker, instructions]);
   const labels = useMemo(() => labelsOf(picker), [picker.offers]);
   const turns = useTurns(stream, options, labels);
@@ -54,7 +53,7 @@ export function Conversation(props: ConversationProps) {
         draft={draft}
         onDraft={setDraft}
         phase={chat.running?.phase ?? null}
-        loading={chat.loading}
+        unread={chat.loading || isUnread(chat)}
         tooLong={!client.takes(draft)}
         turns={turns}
         picker={picker}

@@ -94,7 +94,6 @@ export function Page({ client }: { client: LLMClient }) {
         <Conversation
           client={client}
           chatKey={shown.key}
-          conversationId={shown.conversationId}
           owner={String(user.id)}
           picker={picker}
           instructions={instructions}

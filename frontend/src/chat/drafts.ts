@@ -7,31 +7,42 @@ import { useCallback, useEffect, useState } from "react";
 const PREFIX = "llmchat-draft:";
 const NEW_CHAT = "new";
 
-/** The drafts of one user; `owner` is whatever names the user. */
+/**
+ * The drafts of one user; `owner` is whatever names the user. What is typed in a chat stays
+ * when the server gives it its `conversationId`.
+ */
 export function useDraft(
   owner: string,
+  chatKey: string,
   conversationId: string | null,
 ): [string, (text: string) => void] {
   const name = nameOf(owner, conversationId);
-  const [draft, setDraft] = useState(() => ({ name, text: read(name) }));
-  const text = draft.name === name ? draft.text : read(name);
+  const [draft, setDraft] = useState(() => ({ chatKey, name, text: read(name) }));
+  const text = draft.chatKey === chatKey ? draft.text : read(name);
 
   const change = useCallback(
     (changed: string) => {
-      setDraft({ name, text: changed });
-      write(name, changed);
+      setDraft({ chatKey, name, text: changed });
+      write(name, changed, text);
     },
-    [name],
+    [chatKey, name, text],
   );
 
   useEffect(() => {
-    const onStorage = ({ key, newValue }: StorageEvent) => {
+    if (draft.chatKey !== chatKey || draft.name === name) return;
+    write(draft.name, "", draft.text);
+    change(draft.text);
+  }, [draft, chatKey, name, change]);
+
+  useEffect(() => {
+    const onStorage = ({ key, oldValue, newValue }: StorageEvent) => {
       // Another tab has sent it: what stays here would be sent twice.
-      if (key === name && newValue === null) setDraft({ name, text: "" });
+      const isSent = key === name && newValue === null && oldValue === text;
+      if (isSent) setDraft({ chatKey, name, text: "" });
     };
     window.addEventListener("storage", onStorage);
     return () => window.removeEventListener("storage", onStorage);
-  }, [name]);
+  }, [chatKey, name, text]);
 
   return [text, change];
 }
@@ -50,10 +61,11 @@ function read(name: string): string {
   return localStorage.getItem(name) ?? "";
 }
 
-function write(name: string, text: string): void {
+/** What another tab has written in the place of `before` is left there by an empty text. */
+function write(name: string, text: string, before: string): void {
   try {
-    if (text === "") localStorage.removeItem(name);
-    else localStorage.setItem(name, text);
+    if (text !== "") localStorage.setItem(name, text);
+    else if (read(name) === before) localStorage.removeItem(name);
   } catch {
     // The storage is full: the text stays on the screen.
   }

@@ -15,6 +15,7 @@ import { Streams } from "./streams";
 import { Tabs } from "./tabs";
 import {
   historyOf,
+  isUnread,
   lastOptions,
   mayBeInstructed,
   placeOf,
@@ -142,7 +143,7 @@ export class LLMClient {
     void this.lookForStreams();
   }
 
-  /** Returns false, and does nothing, while the chat is answered or loaded. */
+  /** Returns false, and does nothing, unless the chat is read and no answer is written. */
   ask(key: string, text: string, options: AskOptions): boolean {
     const chat = this.#store.get(key);
     return chat !== undefined && this.#ask(chat, chat.messages.length, text, options);
@@ -213,7 +214,8 @@ export class LLMClient {
   /** Asks at `index`, in place of what is there and behind it. */
   #ask(chat: Chat, index: number, text: string, given?: AskOptions): boolean {
     const options = given ?? this.#options.get(chat.key) ?? lastOptions(chat);
-    if (chat.running || chat.loading || text.trim() === "" || !options) return false;
+    if (chat.running || chat.loading || isUnread(chat)) return false;
+    if (text.trim() === "" || !options) return false;
     this.#options.set(chat.key, options);
     const place = placeOf(chat, index, this.#replaced.get(chat.key));
     if (place.replaces !== undefined) this.#replaced.set(chat.key, place.replaces);

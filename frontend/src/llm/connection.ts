@@ -40,6 +40,8 @@ export class Connection {
   /** The token that the server has rejected, whatever this machine's clock says. */
   #refused: string | undefined;
   #hasConnected = false;
+  /** Counts how often a token was wanted: only the last time is of use. */
+  #attempt = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #listener: ConnectionListener;
   readonly #openSocket: OpenSocket;
@@ -82,6 +84,7 @@ export class Connection {
     const socket = this.#socket;
     this.#socket = null;
     this.#hasConnected = false;
+    this.#attempt += 1;
     clearTimeout(this.#retryTimer);
     window.removeEventListener("online", this.#update);
     window.removeEventListener("offline", this.#update);
@@ -119,10 +122,11 @@ export class Connection {
   }
 
   async #giveToken(give: GiveAuth): Promise<void> {
-    const socket = this.#socket;
+    const attempt = ++this.#attempt;
+    clearTimeout(this.#retryTimer); // this is the other try
     try {
       const token = await accessToken(this.#refused);
-      if (socket !== this.#socket) return; // closed while the token was fetched
+      if (attempt !== this.#attempt) return; // closed or lost while the token was fetched
       if (token === null) {
         this.#listener.onLoggedOut();
         return;
@@ -131,7 +135,7 @@ export class Connection {
       give({ token });
     } catch {
       // No fresh token could be fetched now.
-      if (socket === this.#socket) this.#connectLater(RETRY_MS);
+      if (attempt === this.#attempt) this.#connectLater(RETRY_MS);
     }
   }
 

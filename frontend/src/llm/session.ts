@@ -125,7 +125,8 @@ async function renew(): Promise<string | null> {
   if (refresh === null) return null;
   try {
     const tokens = await request<Tokens>("/auth/token/refresh", { body: { refresh } });
-    if (!isLoggedIn()) return null; // logged out while the answer was on its way
+    // Meanwhile another tab has logged out, or been here, or another user has logged in.
+    if (localStorage.getItem(REFRESH_KEY) !== refresh) return storedToken();
     storeTokens(tokens);
     return tokens.access;
   } catch (error) {

@@ -56,6 +56,11 @@ export function isStored(
   return request.replaces !== undefined || !chat.messages.some(({ id }) => id === last.id);
 }
 
+/** Whether a chat's history is not known: a question would be asked without it. */
+export function isUnread({ messages, problem }: Chat): boolean {
+  return messages.length === 0 && problem !== null;
+}
+
 /** An answer that is being written, or that the server has refused to write. */
 export function isOnlyHere({ role, id, state }: Message): boolean {
   return state === "streaming" || (role === "assistant" && id === null);

@@ -20,7 +20,7 @@ export interface LLMStream {
   connection: ConnectionState;
   /** Why the server refuses the connection, while it does. */
   connectionProblem: Problem | null;
-  /** Returns false, and does nothing, while an answer is being written. */
+  /** Returns false, and does nothing, unless the chat is read and no answer is written. */
   ask: (text: string, options: AskOptions) => boolean;
   stop: () => void;
   /** Asks the last question again; `options` are by default those of the last time. */

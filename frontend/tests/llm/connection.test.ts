@@ -304,6 +304,24 @@ test("a conversation that is not there is a problem of its chat", async () => {
   });
 });
 
+test("nothing is asked in a conversation that could not be read", async () => {
+  stored.set("c1", answered("complete", "Hello"));
+  const { client } = await connectedClient();
+  vi.stubGlobal("fetch", () => Promise.reject(new Error("No network")));
+  const key = client.openChat("c1");
+  await pass();
+  expect(client.getChat(key)?.problem?.code).toBe("unreachable");
+  expect(client.ask(key, "And?", LOCAL)).toBe(false); // it would go without its history
+  expect(socket().asked).toEqual([]);
+
+  const messages = stored.get("c1");
+  vi.stubGlobal("fetch", async () => Response.json({ messages, cursor: null }));
+  client.reload(key);
+  await pass();
+  expect(client.ask(key, "And?", LOCAL)).toBe(true);
+  expect(socket().asked[0]?.["messages"]).toHaveLength(3);
+});
+
 test("a refused token is renewed", async () => {
   const client = new LLMClient({ openSocket });
   client.open();
@@ -337,6 +355,43 @@ test("a question waits for a new token where the old one has expired", async () 
   expect(socket().tokens.at(-1)).toBe(NEW);
   socket().accept(true);
   expect(socket().asked).toHaveLength(1);
+});
+
+/** A client whose token has expired; a test answers each request for another one. */
+async function refreshing() {
+  localStorage.setItem("jwt_token", "expired");
+  const answers: ((isThere: boolean) => void)[] = [];
+  const fetched = () =>
+    new Promise<Response>((resolve, reject) => {
+      const pair = Response.json({ access: NEW, refresh: "next" });
+      answers.push((isThere) => (isThere ? resolve(pair) : reject(new Error("No network"))));
+    });
+  vi.stubGlobal("fetch", fetched);
+  new LLMClient({ openSocket }).open();
+  await pass();
+  return answers;
+}
+
+test("a token that comes when its connection is lost is given to the next one once", async () => {
+  const answers = await refreshing();
+  socket().lose();
+  await pass();
+  answers[0]!(true);
+  await pass();
+  expect(socket().tokens).toEqual([NEW]);
+});
+
+test("a connection that has come by itself is not closed by an earlier failure", async () => {
+  const answers = await refreshing();
+  answers[0]!(false);
+  await pass();
+  socket().lose();
+  await pass();
+  answers[1]!(true);
+  await pass();
+  socket().accept(true);
+  await pass(5000);
+  expect(socket().closed).toBe(false);
 });
 
 test("whoever has no token that the server takes is told to log in", async () => {

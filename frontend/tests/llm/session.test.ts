@@ -67,6 +67,22 @@ test("a page that is refused takes what another tab has stored meanwhile", async
   expect(await (await loaded()).accessToken()).toBe(NEW.access);
 });
 
+test("tokens that come too late do not take the place of another user's", async () => {
+  const others = { access: token(900), refresh: "of another user" };
+  answers = [
+    async () => {
+      // Meanwhile, in another tab, one user has logged out and another one in.
+      localStorage.setItem(ACCESS_KEY, others.access);
+      localStorage.setItem(REFRESH_KEY, others.refresh);
+      return json(200, NEW)();
+    },
+  ];
+
+  expect(await (await loaded()).accessToken()).toBe(others.access);
+  expect(localStorage.getItem(ACCESS_KEY)).toBe(others.access);
+  expect(localStorage.getItem(REFRESH_KEY)).toBe("of another user");
+});
+
 test("a page that is refused, and finds nothing, is logged out at once", async () => {
   answers = [refused];
 
