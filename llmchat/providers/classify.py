@@ -49,6 +49,9 @@ _QUOTA = {
     "organization_usage_limit_exceeded",
     "enforced_spend_limit_reached",
     "billing_error",
+    "billing_not_active",
+    "billing_hard_limit_reached",
+    "exceeded_current_quota_error",
     "failed_precondition",
 }
 _MODEL = {
@@ -88,6 +91,7 @@ _QUOTA_WORDS = re.compile(
 _KEY_WORDS = re.compile(
     r"(method doesn't allow )?unregistered callers"
     r"|(your )?api key (is invalid|not valid|was reported as leaked)"
+    r"|incorrect api key provided"
 )
 _MODEL_WORDS = re.compile(
     r"model not exist"
@@ -274,7 +278,7 @@ def _judge_key(complaint: Complaint) -> type[ProviderError] | None:
         return ProviderQuotaError
     if complaint.status == 401 or complaint.has(_AUTH):
         return ProviderAuthError
-    if complaint.status == 403 and _KEY_WORDS.match(words):
+    if complaint.status in (400, 403) and _KEY_WORDS.match(words):
         return ProviderAuthError
     return None
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 
 import pytest
 
 from llmchat.providers.classify import error_from_response
+from llmchat.providers.client import ProviderClient
 from llmchat.providers.errors import ForbiddenError
+from llmchat.providers.types import Delta, Key
+from tests.emulator.driver import PATIENT, chat
+from tests.support.provider_script import Script, ScriptedTransport, provider, sse
 
 
 def judged(status: int, body: object) -> str:
@@ -88,6 +93,7 @@ def test_not_all_that_names_a_model_is_about_its_name(
         "Insufficient balance",
         "You exceeded your current quota",
         "Your API key is invalid",
+        "Incorrect API key provided: x",
     ],
 )
 @pytest.mark.parametrize("status", [400, 403])
@@ -108,3 +114,68 @@ def test_a_model_that_a_gateway_s_key_may_not_use_blames_no_key(
     error = error_from_response(status, {}, json.dumps(body).encode())
     assert isinstance(error, ForbiddenError)
     assert not error.blames_key
+
+
+NO_MONEY = {
+    "OpenAI": (
+        429,
+        nested(
+            "Your account is not active, please check your billing details.",
+            type="billing_not_active",
+            code="billing_not_active",
+        ),
+    ),
+    "OpenAI, at its limit": (
+        400,
+        nested(
+            "Billing hard limit has been reached", code="billing_hard_limit_reached"
+        ),
+    ),
+    "Kimi": (
+        429,
+        nested(
+            "Your account org-1 <ak-1> is suspended due to insufficient balance, please "
+            "recharge your account or check your plan and billing details",
+            type="exceeded_current_quota_error",
+        ),
+    ),
+    "Kimi, from the beginning": (
+        403,
+        nested(
+            "Your account org-1 <ak-1> is not active, organization <org-1> exceeded "
+            "current quota, please check your plan and billing details",
+            type="exceeded_current_quota_error",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("server", NO_MONEY)
+def test_an_account_without_money_is_told(server: str) -> None:
+    status, body = NO_MONEY[server]
+    error = error_from_response(status, {}, json.dumps(body).encode())
+    assert (error.code, error.retryable) == ("provider_quota", False)
+
+
+async def test_the_next_key_is_asked_where_xai_refuses_one_with_400() -> None:
+    """Its body is flat, and its status that of a bad request."""
+    refusal = {
+        "code": "Client specified an invalid argument",
+        "error": "Incorrect API key provided: sk***GA. You can obtain an API key from "
+        "https://console.x.ai.",
+    }
+    keys = (Key("first", "xai-first"), Key("second", "xai-second"))
+    bodies = [Script([json.dumps(refusal).encode()], "application/json", 400)]
+    chunk = {"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}
+    transport = ScriptedTransport([*bodies, Script([sse(chunk, "[DONE]")])])
+    refused: list[tuple[str, bool]] = []
+    stream = ProviderClient(PATIENT, transport=transport).stream_chat(
+        provider("openai"),
+        keys,
+        chat("m"),
+        on_key_refused=lambda key, exc: refused.append((key.ident, exc.blames_key)),
+    )
+    async with aclosing(stream) as events:
+        texts = [event.text async for event in events if isinstance(event, Delta)]
+    assert texts == ["Hi"]
+    assert refused == [("first", True)]
