@@ -103,10 +103,11 @@ _MODEL_WORDS = re.compile(
 )
 _CONTEXT_WORDS = re.compile(
     r"prompt is too long"
-    r"|maximum context length"
+    r"|maximum (context|prompt) length"
     r"|input token count .{0,40}exceeds"
-    r"|exceeds? the (available |maximum )?context"
-    r"|context (length|size|window) (exceeded|is too)"
+    r"|exceeds? (the )?(available |maximum )?context"
+    r"|context (length|size|window) ((has been )?exceeded|is too)"
+    r"|fit in context length|larger context length|>= n_ctx"
 )
 # OpenAI says so where thinking has taken every token before a word was written.
 _EATEN_WORDS = re.compile(r"could not finish the message because max_tokens")

@@ -7,12 +7,12 @@ from contextlib import aclosing
 
 import pytest
 
-from llmchat.providers.classify import error_from_response
+from llmchat.providers.classify import error_from_response, error_in
 from llmchat.providers.client import ProviderClient
 from llmchat.providers.errors import ForbiddenError
 from llmchat.providers.types import Delta, Key
 from tests.emulator.driver import PATIENT, chat
-from tests.support.provider_script import Script, ScriptedTransport, provider, sse
+from tests.support.provider_script import Script, ScriptedTransport, play, provider, sse
 
 
 def judged(status: int, body: object) -> str:
@@ -134,8 +134,8 @@ NO_MONEY = {
     "Kimi": (
         429,
         nested(
-            "Your account org-1 <ak-1> is suspended due to insufficient balance, please "
-            "recharge your account or check your plan and billing details",
+            "Your account org-1 <ak-1> is suspended due to insufficient balance, "
+            "please recharge your account or check your plan and billing details",
             type="exceeded_current_quota_error",
         ),
     ),
@@ -179,3 +179,43 @@ async def test_the_next_key_is_asked_where_xai_refuses_one_with_400() -> None:
         texts = [event.text async for event in events if isinstance(event, Delta)]
     assert texts == ["Hi"]
     assert refused == [("first", True)]
+
+
+_LM_STUDIO = (
+    "Input does not fit in context length. The input has 31430 tokens, but the context "
+    "length only supports 30000 tokens."
+)
+TOO_LONG = {
+    "Claude": "input length and `max_tokens` exceed context limit: 178959 + 64000 > "
+    "200000, decrease input length or `max_tokens` and try again",
+    "xAI": "This model's maximum prompt length is 131072 but the request contains "
+    "136973 tokens.",
+    "LM Studio": _LM_STUDIO,
+    "LM Studio, with llama.cpp": "The number of tokens to keep from the initial prompt "
+    "is greater than the context length. Try to load the model with a larger context "
+    "length, or provide a shorter input",
+    "LM Studio, as llama.cpp says it": "Cannot truncate prompt with n_keep (15028) >= "
+    "n_ctx (7424)",
+    "LM Studio, with MLX": "Context size has been exceeded",
+}
+
+
+@pytest.mark.parametrize("server", TOO_LONG)
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_conversation_that_is_too_long_is_told(server: str, status: int) -> None:
+    body = nested(TOO_LONG[server])
+    told = error_in(body).code if status == 200 else judged(status, body)
+    assert told == "context_too_long"
+
+
+async def test_what_is_too_long_for_lm_studio_is_sent_once() -> None:
+    """It says so in the stream, under status 200."""
+    body = {**nested(_LM_STUDIO), "message": _LM_STUDIO}
+    played = await play("openai", b"event: error\n" + sse(body))
+    assert (played.code, played.requests) == ("context_too_long", 1)
+
+
+async def test_mistral_says_that_the_context_was_full() -> None:
+    chunk = {"choices": [{"delta": {"content": "Hi"}, "finish_reason": "model_length"}]}
+    played = await play("openai", sse(chunk, "[DONE]"))
+    assert (played.text, played.end.reason) == ("Hi", "length")
