@@ -49,6 +49,9 @@ _QUOTA = {
     "organization_usage_limit_exceeded",
     "enforced_spend_limit_reached",
     "billing_error",
+    "billing_not_active",
+    "billing_hard_limit_reached",
+    "exceeded_current_quota_error",
     "failed_precondition",
 }
 _MODEL = {
@@ -88,6 +91,7 @@ _QUOTA_WORDS = re.compile(
 _KEY_WORDS = re.compile(
     r"(method doesn't allow )?unregistered callers"
     r"|(your )?api key (is invalid|not valid|was reported as leaked)"
+    r"|incorrect api key provided"
 )
 _MODEL_WORDS = re.compile(
     r"model not exist"
@@ -99,10 +103,11 @@ _MODEL_WORDS = re.compile(
 )
 _CONTEXT_WORDS = re.compile(
     r"prompt is too long"
-    r"|maximum context length"
+    r"|maximum (context|prompt) length"
     r"|input token count .{0,40}exceeds"
-    r"|exceeds? the (available |maximum )?context"
-    r"|context (length|size|window) (exceeded|is too)"
+    r"|exceeds? (the )?(available |maximum )?context"
+    r"|context (length|size|window) ((has been )?exceeded|is too)"
+    r"|fit in context length|larger context length|>= n_ctx"
 )
 # OpenAI says so where thinking has taken every token before a word was written.
 _EATEN_WORDS = re.compile(r"could not finish the message because max_tokens")
@@ -274,7 +279,7 @@ def _judge_key(complaint: Complaint) -> type[ProviderError] | None:
         return ProviderQuotaError
     if complaint.status == 401 or complaint.has(_AUTH):
         return ProviderAuthError
-    if complaint.status == 403 and _KEY_WORDS.match(words):
+    if complaint.status in (400, 403) and _KEY_WORDS.match(words):
         return ProviderAuthError
     return None
 

@@ -26,6 +26,7 @@ _STOP_REASONS = {
     "end_turn": StopReason.STOP,
     "length": StopReason.LENGTH,
     "max_tokens": StopReason.LENGTH,
+    "model_length": StopReason.LENGTH,
     "content_filter": StopReason.CONTENT_FILTER,
     "safety": StopReason.CONTENT_FILTER,
     "tool_calls": StopReason.TOOL,

@@ -1,7 +1,8 @@
 """The counts of OpenAI's `usage`, and of the servers that have others in it.
 
 Cached tokens lie inside the input, and reasoning inside the output. Some servers count
-either beside it, which their names or their total tell.
+either beside it, which their names or their total tell; reasoning some in the total
+alone.
 """
 
 from __future__ import annotations
@@ -86,6 +87,9 @@ def _note_output(usage: _Counts, reading: Reading) -> None:
         return
     if thoughts and _is_beside(usage, outputs, thoughts):
         outputs += thoughts
+    elif not thoughts and (hidden := _hidden(usage, outputs, reading)):
+        outputs += hidden
+        reading.reasoning_tokens = hidden
     reading.output_tokens, reading.counted_chars = outputs, None
 
 
@@ -93,6 +97,17 @@ def _is_beside(usage: _Counts, outputs: int, thoughts: int) -> bool:
     """Whether the total has reasoning beside the output, as xAI counts it."""
     inputs = count(usage.get("prompt_tokens"), count(usage.get("input_tokens")))
     return count(usage.get("total_tokens")) == (inputs or 0) + outputs + thoughts
+
+
+def _hidden(usage: _Counts, outputs: int, reading: Reading) -> int:
+    """Return the tokens that the total alone has: thoughts, where Gemini is counted so.
+
+    Not those of a cache, which some count beside the input.
+    """
+    total, inputs = count(usage.get("total_tokens"), 0), reading.input_tokens
+    rest = (total or 0) - (inputs or 0) - outputs
+    cached = (reading.cache_read_tokens, reading.cache_write_tokens)
+    return rest if inputs and rest > 0 and rest not in cached else 0
 
 
 def _first(names: tuple[str, ...], *places: _Counts) -> int | None:

@@ -44,6 +44,12 @@ class ClaudeApi(Api):
         "prefill": _error(400, _INVALID, "Prefilling is not supported"),
         "temperature": _error(400, _INVALID, "temperature is not supported"),
         "context": _error(400, _INVALID, "prompt is too long: 9 tokens > 8 maximum"),
+        "context-and-limit": _error(
+            400,
+            _INVALID,
+            "input length and `max_tokens` exceed context limit: 5 + 4 > 8, decrease"
+            " input length or `max_tokens` and try again",
+        ),
         "spend": _error(
             400, _INVALID, "You have reached your specified API usage limits."
         ),

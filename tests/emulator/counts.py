@@ -93,6 +93,17 @@ SHAPES = {
         outputs=64,
         thoughts=60,
     ),
+    # Thoughts are in the total alone, where a gateway counts Gemini's so.
+    "hidden-thoughts": Shape(
+        "openai", _openai(total_tokens=85), outputs=64, thoughts=60
+    ),
+    "hidden-thoughts-cached": Shape(
+        "openai",
+        _openai(total_tokens=85, prompt_tokens_details={"cached_tokens": 16}),
+        cached=(16, 0, 0),
+        outputs=64,
+        thoughts=60,
+    ),
     "kimi": Shape("openai", _openai(cached_tokens=16), cached=(16, 0, 0)),
     "litellm": Shape(
         "openai",

@@ -33,6 +33,7 @@ ROWS = {
     "cap": ("provider_quota", False),
     "conflict": ("provider_error", True),
     "context": ("context_too_long", False),
+    "context-and-limit": ("context_too_long", False),
     "credit": ("provider_quota", False),
     "eaten": ("empty_answer", False),
     "empty-text": ("bad_request", False),

@@ -97,6 +97,19 @@ async def test_a_tool_call_behind_the_count_is_guessed_beside_it() -> None:
             300,
             200,
         ),
+        # A total that has one of them says nothing of the output.
+        (
+            {
+                "prompt_tokens": 1_000,
+                "completion_tokens": 4,
+                "total_tokens": 1_304,
+                "cache_read_input_tokens": 300,
+                "cache_creation_input_tokens": 200,
+            },
+            1_000,
+            300,
+            200,
+        ),
         # As OpenAI counts.
         (
             {
@@ -117,6 +130,6 @@ async def test_a_gateway_may_count_the_cache_beside_the_prompt(
     last = chunk("stop", content="Hi") | {"usage": {"completion_tokens": 4} | usage}
     counted = (await play("openai", sse(last, "[DONE]"))).end.usage
     assert counted.source == "provider"
-    assert counted.input_tokens == inputs
+    assert (counted.input_tokens, counted.output_tokens) == (inputs, 4)
     assert (counted.cache_read_tokens, counted.cache_write_tokens) == (reads, writes)
     assert counted.uncached_tokens == inputs - reads - writes

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 
 import pytest
 
-from llmchat.providers.classify import error_from_response
+from llmchat.providers.classify import error_from_response, error_in
+from llmchat.providers.client import ProviderClient
 from llmchat.providers.errors import ForbiddenError
+from llmchat.providers.types import Delta, Key
+from tests.emulator.driver import PATIENT, chat
+from tests.support.provider_script import Script, ScriptedTransport, play, provider, sse
 
 
 def judged(status: int, body: object) -> str:
@@ -88,6 +93,7 @@ def test_not_all_that_names_a_model_is_about_its_name(
         "Insufficient balance",
         "You exceeded your current quota",
         "Your API key is invalid",
+        "Incorrect API key provided: x",
     ],
 )
 @pytest.mark.parametrize("status", [400, 403])
@@ -108,3 +114,108 @@ def test_a_model_that_a_gateway_s_key_may_not_use_blames_no_key(
     error = error_from_response(status, {}, json.dumps(body).encode())
     assert isinstance(error, ForbiddenError)
     assert not error.blames_key
+
+
+NO_MONEY = {
+    "OpenAI": (
+        429,
+        nested(
+            "Your account is not active, please check your billing details.",
+            type="billing_not_active",
+            code="billing_not_active",
+        ),
+    ),
+    "OpenAI, at its limit": (
+        400,
+        nested(
+            "Billing hard limit has been reached", code="billing_hard_limit_reached"
+        ),
+    ),
+    "Kimi": (
+        429,
+        nested(
+            "Your account org-1 <ak-1> is suspended due to insufficient balance, "
+            "please recharge your account or check your plan and billing details",
+            type="exceeded_current_quota_error",
+        ),
+    ),
+    "Kimi, from the beginning": (
+        403,
+        nested(
+            "Your account org-1 <ak-1> is not active, organization <org-1> exceeded "
+            "current quota, please check your plan and billing details",
+            type="exceeded_current_quota_error",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("server", NO_MONEY)
+def test_an_account_without_money_is_told(server: str) -> None:
+    status, body = NO_MONEY[server]
+    error = error_from_response(status, {}, json.dumps(body).encode())
+    assert (error.code, error.retryable) == ("provider_quota", False)
+
+
+async def test_the_next_key_is_asked_where_xai_refuses_one_with_400() -> None:
+    """Its body is flat, and its status that of a bad request."""
+    refusal = {
+        "code": "Client specified an invalid argument",
+        "error": "Incorrect API key provided: sk***GA. You can obtain an API key from "
+        "https://console.x.ai.",
+    }
+    keys = (Key("first", "xai-first"), Key("second", "xai-second"))
+    bodies = [Script([json.dumps(refusal).encode()], "application/json", 400)]
+    chunk = {"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}
+    transport = ScriptedTransport([*bodies, Script([sse(chunk, "[DONE]")])])
+    refused: list[tuple[str, bool]] = []
+    stream = ProviderClient(PATIENT, transport=transport).stream_chat(
+        provider("openai"),
+        keys,
+        chat("m"),
+        on_key_refused=lambda key, exc: refused.append((key.ident, exc.blames_key)),
+    )
+    async with aclosing(stream) as events:
+        texts = [event.text async for event in events if isinstance(event, Delta)]
+    assert texts == ["Hi"]
+    assert refused == [("first", True)]
+
+
+_LM_STUDIO = (
+    "Input does not fit in context length. The input has 31430 tokens, but the context "
+    "length only supports 30000 tokens."
+)
+TOO_LONG = {
+    "Claude": "input length and `max_tokens` exceed context limit: 178959 + 64000 > "
+    "200000, decrease input length or `max_tokens` and try again",
+    "xAI": "This model's maximum prompt length is 131072 but the request contains "
+    "136973 tokens.",
+    "LM Studio": _LM_STUDIO,
+    "LM Studio, with llama.cpp": "The number of tokens to keep from the initial prompt "
+    "is greater than the context length. Try to load the model with a larger context "
+    "length, or provide a shorter input",
+    "LM Studio, as llama.cpp says it": "Cannot truncate prompt with n_keep (15028) >= "
+    "n_ctx (7424)",
+    "LM Studio, with MLX": "Context size has been exceeded",
+}
+
+
+@pytest.mark.parametrize("server", TOO_LONG)
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_conversation_that_is_too_long_is_told(server: str, status: int) -> None:
+    body = nested(TOO_LONG[server])
+    told = error_in(body).code if status == 200 else judged(status, body)
+    assert told == "context_too_long"
+
+
+async def test_what_is_too_long_for_lm_studio_is_sent_once() -> None:
+    """It says so in the stream, under status 200."""
+    body = {**nested(_LM_STUDIO), "message": _LM_STUDIO}
+    played = await play("openai", b"event: error\n" + sse(body))
+    assert (played.code, played.requests) == ("context_too_long", 1)
+
+
+async def test_mistral_says_that_the_context_was_full() -> None:
+    chunk = {"choices": [{"delta": {"content": "Hi"}, "finish_reason": "model_length"}]}
+    played = await play("openai", sse(chunk, "[DONE]"))
+    assert (played.text, played.end.reason) == ("Hi", "length")

@@ -174,6 +174,7 @@ EXPECTED: dict[str, Expected] = {
     ),
     "fail-eaten": _failed("empty_answer"),
     "fail-context": _failed("context_too_long"),
+    "fail-context-and-limit": _failed("context_too_long"),
     "fail-too-large": _failed("context_too_long"),
     "fail-model": _failed("model_not_found"),
     "fail-conflict": _failed("provider_error", 3),
