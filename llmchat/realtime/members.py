@@ -137,14 +137,14 @@ class Members:
     def is_behind(self, auth: dict[str, Any]) -> bool:
         """Return whether a client has had its socket elsewhere since it was here.
 
-        It has been sent more there than what is left here knows of.
+        It has been sent there what is left here knows nothing of.
         """
         pid, offset = auth.get("pid"), auth.get("offset")
         member = self._by_pid.get(pid) if isinstance(pid, str) else None
         if member is None or not isinstance(offset, str):
             return False
-        seen, replay = read_offset(offset), member.outlet.replay
-        return seen is not None and replay is not None and seen.number > replay.last
+        replay, is_offset = member.outlet.replay, read_offset(offset) is not None
+        return is_offset and replay is not None and replay.find(offset) is None
 
     async def claim(self, namespace: Namespace, auth: dict[str, Any]) -> Member | None:
         """Return the member that a returning client may take up again.
