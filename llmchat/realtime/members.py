@@ -28,8 +28,8 @@ MAX_MOVED = 20_000
 class Nowhere(Enum):
     """Why there is no state of a socket that another worker had."""
 
-    GONE = auto()  # its worker is
-    UNKNOWN = auto()  # it is not, or is not known to be
+    GONE = auto()  # its worker is, or cannot be asked
+    UNKNOWN = auto()  # that has it not, or keeps it
 
 
 T = TypeVar("T")

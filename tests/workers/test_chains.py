@@ -237,3 +237,21 @@ async def test_a_socket_does_not_wait_for_work_that_moves(start: Start) -> None:
     assert await client.join(third)
     assert work.cancelled()
     assert second.members.moved_to(client.pid) == third.box.address
+
+
+async def test_a_socket_is_made_anew_while_its_worker_cannot_be_asked(
+    start: Start, layer: Lossy
+) -> None:
+    second, third = await start("second"), await start("third")
+    client = Client()
+    assert await client.join(second)
+    client.lose()
+    await soon(lambda: third.members.moved_to(client.pid) is not None)
+    layer.is_down = True
+    assert await client.join(third)
+    client.hear(third, 3)
+    client.lose()
+    layer.is_down = False
+    # Nobody has told it. What it has left of the socket is older.
+    second.members._moved.clear()
+    assert await client.join(second)

@@ -16,7 +16,7 @@ from llmchat.realtime.members import Members, Nowhere
 from llmchat.realtime.namespaces import Namespace
 from llmchat.realtime.outlet import Standing
 from llmchat.realtime.rest import at_rest
-from llmchat.workers import GoneError, Mailbox, UnreachableError
+from llmchat.workers import Mailbox, UnreachableError
 from llmchat.workers.address import is_address
 
 from . import names
@@ -64,10 +64,10 @@ class Claims:
             body = [namespace.name, json.dumps(auth)]
             try:
                 reply = await self._mailbox.ask(owner, names.CLAIM, body)
-            except GoneError:
-                return Nowhere.GONE
             except UnreachableError:
-                return Nowhere.UNKNOWN
+                # It may live and have it, where Redis is away. What it has is older
+                # than what is made anew, and is given up when it is heard of.
+                return Nowhere.GONE
             if reply is None:
                 return Nowhere.UNKNOWN
             if "state" in reply:
