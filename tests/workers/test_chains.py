@@ -255,3 +255,34 @@ async def test_a_socket_is_made_anew_while_its_worker_cannot_be_asked(
     # Nobody has told it. What it has left of the socket is older.
     second.members._moved.clear()
     assert await client.join(second)
+
+
+@pytest.mark.parametrize("asks", ["the one", "the other", "another"])
+async def test_a_socket_that_was_lost_on_the_way_is_made_anew(
+    start: Start, asks: str
+) -> None:
+    """Both workers live, but took each other for gone meanwhile."""
+    second, third = await start("second"), await start("third")
+    client = Client()
+    await client.begin(second)
+    client.lose()
+    left = second.members._by_pid[client.pid]
+    await soon(lambda: left.is_at_rest)
+    left.hand_over(third.box.address)
+    workers = {"the one": second, "the other": third, "another": await start("4")}
+    assert await client.join(workers[asks])
+
+
+async def test_a_socket_that_its_client_has_left_elsewhere_is_not_made_anew(
+    start: Start,
+) -> None:
+    second, third = await start("second"), await start("third")
+    client = Client()
+    await client.begin(second)
+    client.lose()
+    peer = client.come(third)
+    assert await client.joined(peer)
+    assert peer.line is not None
+    peer.line.receive("1")
+    for worker in (second, third, await start("fourth")):
+        assert not await client.join(worker)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,6 +87,26 @@ async def test_a_socket_whose_client_came_back_here_is_not_given_away(
     assert not isinstance(await fetching, dict)
     assert member.socket.connected
     members.forget(member)
+
+
+async def test_a_socket_that_goes_while_its_client_is_judged_is_known_to_be_there(
+    open_box: OpenBox,
+) -> None:
+    """Its session moves, and its client has given that up and comes by another way."""
+    one, two = await open_box(ONE), await open_box(TWO)
+    namespace, members = Slow(), Members(10.0, Pids(ONE, b"x"))
+    namespace.may = True
+    Claims(one, members, {"/": namespace})
+    member, auth = a_socket_left_behind(members, namespace)
+    await soon(lambda: member.is_at_rest)
+
+    async def judge(socket: Any, auth: dict[str, Any]) -> bool:
+        member.hand_over(THREE)
+        return True
+
+    namespace.on_recover = judge  # type: ignore[method-assign]
+    body = ["/", json.dumps(auth)]
+    assert await two.ask(ONE, names.CLAIM, body) == {"moved": THREE}
 
 
 async def test_two_connections_at_once_revive_one_socket() -> None:
