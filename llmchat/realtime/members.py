@@ -15,7 +15,7 @@ from .member import Ids, Member
 from .namespaces import Namespace
 from .offsets import read_offset
 from .outlet import Line
-from .pids import Pids, make_id
+from .pids import Claimed, Pids, make_id
 from .request import Handshake
 from .rest import at_rest
 from .sockets import Socket
@@ -28,8 +28,8 @@ MAX_MOVED = 20_000
 class Nowhere(Enum):
     """Why there is no state of a socket that another worker had."""
 
-    GONE = auto()  # its worker is
-    UNKNOWN = auto()  # it is not, or is not known to be
+    GONE = auto()  # its worker is, or cannot be asked
+    UNKNOWN = auto()  # that has it not, or keeps it
 
 
 T = TypeVar("T")
@@ -50,7 +50,8 @@ class Members:
         self.window_s = window_s
         self.pids = pids or Pids()
         self._by_pid: dict[str, Member] = {}
-        # Where they went, and when they had been made anew.
+        # Where they went, and when they had been made anew. Those of other workers that
+        # have ended here went nowhere: "".
         self._moved: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._reviving: set[str] = set()
         self._tasks = Tasks()
@@ -137,14 +138,23 @@ class Members:
     def is_behind(self, auth: dict[str, Any]) -> bool:
         """Return whether a client has had its socket elsewhere since it was here.
 
-        It has been sent more there than what is left here knows of.
+        It has been sent there what is left here knows nothing of.
         """
         pid, offset = auth.get("pid"), auth.get("offset")
         member = self._by_pid.get(pid) if isinstance(pid, str) else None
         if member is None or not isinstance(offset, str):
             return False
-        seen, replay = read_offset(offset), member.outlet.replay
-        return seen is not None and replay is not None and seen.number > replay.last
+        replay, is_offset = member.outlet.replay, read_offset(offset) is not None
+        return is_offset and replay is not None and replay.find(offset) is None
+
+    def is_lost(self, pid: str) -> bool:
+        """Return whether a socket of another worker has never come here."""
+        claimed = self.pids.read(pid)
+        is_known = pid in self._by_pid or pid in self._moved
+        return not is_known and claimed is not None and not self._is_mine(claimed)
+
+    def _is_mine(self, claimed: Claimed) -> bool:
+        return claimed.address == self.pids.address
 
     async def claim(self, namespace: Namespace, auth: dict[str, Any]) -> Member | None:
         """Return the member that a returning client may take up again.
@@ -169,7 +179,7 @@ class Members:
     ) -> Nowhere:
         """Say what became of the worker of a socket, where there is never another."""
         claimed = self.pids.read(auth.get("pid"))
-        is_mine = claimed is None or claimed.address == self.pids.address
+        is_mine = claimed is None or self._is_mine(claimed)
         return Nowhere.UNKNOWN if is_mine else Nowhere.GONE
 
     async def revive(
@@ -269,6 +279,11 @@ class Members:
 
     def forget(self, member: Member) -> None:
         """End a member whose client cannot come back: its rooms, tasks, memory."""
+        if (pid := member.pid) is not None and self._by_pid.get(pid) is member:
+            claimed = self.pids.read(pid)
+            if claimed is not None and not self._is_mine(claimed):
+                # Others may take it to be here.
+                self.note_moved(pid, "", member.made_at)
         self.dismiss(member)
         self.run(member.forgotten())
 

@@ -22,6 +22,9 @@ HIGH_WATER_BYTES = MAX_REPLAY_BYTES // 2
 # Of vital events alone, which outlast the rest: what a client that returns is sent at
 # once, and not more than the connection takes before it is closed for being slow.
 MAX_VITAL_BYTES = MAX_REPLAY_BYTES // 2
+# A socket that is made anew counts from the next multiple of this: what is left of it
+# in another worker goes on with numbers of its own.
+NUMBERS = 10**9
 # Nothing is gained where an event is no longer than this.
 SHORT_BYTES = 1024
 
@@ -110,7 +113,10 @@ class Replay:
         A client that has not had an event hands back none.
         """
         seen = read_offset(offset)
-        return seen.number if seen is not None and seen.number <= self._last else None
+        if seen is None or seen.number > self._last:
+            return None
+        is_own = seen.number // NUMBERS == self._last // NUMBERS
+        return seen.number if is_own or seen.number == self._base else None
 
     def covers(self, number: int) -> bool:
         """Return whether all that came behind this event is kept."""
@@ -134,8 +140,12 @@ class Replay:
         return replay
 
     def begin_at(self, number: int) -> None:
-        """Go on behind an event that another worker has sent."""
-        self._last = self._base = number
+        """Go on behind an event that another worker has sent.
+
+        That may be there after all, and send on: its numbers are none of these.
+        """
+        self._base = number
+        self._last = (number // NUMBERS + 1) * NUMBERS
 
     @property
     def last(self) -> int:

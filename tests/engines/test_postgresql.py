@@ -8,13 +8,16 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import environ
 import psycopg
 import pytest
+from django.db import OperationalError
 from django.db.utils import ConnectionHandler
+from pytest_django.plugin import DjangoDbBlocker
 
 from llmchat.engines.postgresql.base import DatabaseWrapper
 from tests.support import live
@@ -135,3 +138,39 @@ async def test_commands_may_take_their_time(postgres: str) -> None:
 async def test_what_the_address_says_wins(postgres: str) -> None:
     url = f"{postgres}&options=-c%20lock_timeout%3D3s"
     assert (await timeouts(url))[:2] == (0, ["3s", "20s"])
+
+
+@pytest.fixture
+def engine(
+    postgres: str, django_db_blocker: DjangoDbBlocker
+) -> Iterator[DatabaseWrapper]:
+    with django_db_blocker.unblock():
+        engine = engine_for(postgres, "postgres")
+        yield engine
+        engine.close()
+
+
+def test_a_server_that_takes_no_writes_any_more_is_left(
+    engine: DatabaseWrapper,
+) -> None:
+    """It was the primary, and is a standby now: the next connection leads elsewhere."""
+    with engine.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+    with pytest.raises(OperationalError), engine.cursor() as cursor:
+        cursor.execute("CREATE TABLE written (id int)")
+    engine.close_if_unusable_or_obsolete()
+    with engine.cursor() as cursor:
+        cursor.execute("CREATE TABLE written (id int)")
+        cursor.execute("DROP TABLE written")
+
+
+def test_a_transaction_in_which_the_process_was_suspended_may_be_repeated(
+    engine: DatabaseWrapper,
+) -> None:
+    engine.set_autocommit(False)
+    with engine.cursor() as cursor:
+        cursor.execute("SET idle_in_transaction_session_timeout = '10ms'")
+        cursor.execute("SELECT 1")
+    time.sleep(0.5)
+    with pytest.raises(OperationalError), engine.cursor() as cursor:
+        cursor.execute("SELECT 1")

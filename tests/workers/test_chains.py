@@ -68,21 +68,29 @@ class Client:
     def __init__(self, name: str = "s") -> None:
         self.sid = name.ljust(20, "s")
         self.pid = Pids(FIRST, b"x").make("/", self.sid, "")
-        self.seen = 7
+        self.seen, self.heard = 7, 0
         self._line: SocketIOLine | None = None
         self._peer = Joining()
         self._at = 0
+
+    async def begin(self, worker: Worker) -> None:
+        """Come to a worker for the first time."""
+        peer = self.come(worker, {})
+        await self.joined(peer)
+        answer = json.loads(peer.sent[0][1:])
+        self.sid, self.pid, self.seen = answer["sid"], answer["pid"], 0
 
     async def join(self, worker: Worker) -> bool:
         """Come to a worker; return whether it has the socket that it had."""
         return await self.joined(self.come(worker))
 
-    def come(self, worker: Worker) -> Joining:
+    def come(self, worker: Worker, auth: dict[str, str] | None = None) -> Joining:
         """Ask a worker for the socket, and leave the one before alone."""
         peer = Joining()
         namespaces: dict[str, Namespace] = {"/": worker.namespace}
         peer.line = SocketIOLine(peer, namespaces, worker.members, Limits())  # type: ignore[arg-type]
-        auth = {"pid": self.pid, "offset": str(self.seen)}
+        if auth is None:
+            auth = {"pid": self.pid, "offset": str(self.seen)}
         peer.line.receive(f"0{json.dumps(auth)}")
         return peer
 
@@ -106,6 +114,7 @@ class Client:
         """Note the offset of the last event that has come."""
         for packet in self._peer.sent[self._at :]:
             self.seen = int(json.loads(packet[1:])[-1].partition(".")[0])
+            self.heard += 1
         self._at = len(self._peer.sent)
 
     def lose(self) -> None:
@@ -127,7 +136,7 @@ async def test_a_socket_survives_a_second_worker_whenever_that_dies(
     await asyncio.sleep(lived_s)
     await second.kill()
     assert all(await asyncio.gather(*(one.join(third) for one in clients)))
-    assert sorted(client.seen for client in clients) == [7, 7, 11, 11, 11]
+    assert sorted(client.heard for client in clients) == [0, 0, 4, 4, 4]
 
 
 async def test_a_socket_survives_worker_after_worker(start: Start) -> None:
@@ -143,7 +152,7 @@ async def test_a_socket_survives_worker_after_worker(start: Start) -> None:
         # It comes to the one that it had left.
         client.lose()
         assert await client.join(worker)
-    assert client.seen == 19
+    assert client.heard == 12
 
 
 async def test_what_is_left_of_a_socket_does_not_bar_it(start: Start) -> None:
@@ -228,3 +237,52 @@ async def test_a_socket_does_not_wait_for_work_that_moves(start: Start) -> None:
     assert await client.join(third)
     assert work.cancelled()
     assert second.members.moved_to(client.pid) == third.box.address
+
+
+async def test_a_socket_is_made_anew_while_its_worker_cannot_be_asked(
+    start: Start, layer: Lossy
+) -> None:
+    second, third = await start("second"), await start("third")
+    client = Client()
+    assert await client.join(second)
+    client.lose()
+    await soon(lambda: third.members.moved_to(client.pid) is not None)
+    layer.is_down = True
+    assert await client.join(third)
+    client.hear(third, 3)
+    client.lose()
+    layer.is_down = False
+    # Nobody has told it. What it has left of the socket is older.
+    second.members._moved.clear()
+    assert await client.join(second)
+
+
+@pytest.mark.parametrize("asks", ["the one", "the other", "another"])
+async def test_a_socket_that_was_lost_on_the_way_is_made_anew(
+    start: Start, asks: str
+) -> None:
+    """Both workers live, but took each other for gone meanwhile."""
+    second, third = await start("second"), await start("third")
+    client = Client()
+    await client.begin(second)
+    client.lose()
+    left = second.members._by_pid[client.pid]
+    await soon(lambda: left.is_at_rest)
+    left.hand_over(third.box.address)
+    workers = {"the one": second, "the other": third, "another": await start("4")}
+    assert await client.join(workers[asks])
+
+
+async def test_a_socket_that_its_client_has_left_elsewhere_is_not_made_anew(
+    start: Start,
+) -> None:
+    second, third = await start("second"), await start("third")
+    client = Client()
+    await client.begin(second)
+    client.lose()
+    peer = client.come(third)
+    assert await client.joined(peer)
+    assert peer.line is not None
+    peer.line.receive("1")
+    for worker in (second, third, await start("fourth")):
+        assert not await client.join(worker)

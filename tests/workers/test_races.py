@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,6 +87,26 @@ async def test_a_socket_whose_client_came_back_here_is_not_given_away(
     assert not isinstance(await fetching, dict)
     assert member.socket.connected
     members.forget(member)
+
+
+async def test_a_socket_that_goes_while_its_client_is_judged_is_known_to_be_there(
+    open_box: OpenBox,
+) -> None:
+    """Its session moves, and its client has given that up and comes by another way."""
+    one, two = await open_box(ONE), await open_box(TWO)
+    namespace, members = Slow(), Members(10.0, Pids(ONE, b"x"))
+    namespace.may = True
+    Claims(one, members, {"/": namespace})
+    member, auth = a_socket_left_behind(members, namespace)
+    await soon(lambda: member.is_at_rest)
+
+    async def judge(socket: Any, auth: dict[str, Any]) -> bool:
+        member.hand_over(THREE)
+        return True
+
+    namespace.on_recover = judge  # type: ignore[method-assign]
+    body = ["/", json.dumps(auth)]
+    assert await two.ask(ONE, names.CLAIM, body) == {"moved": THREE}
 
 
 async def test_two_connections_at_once_revive_one_socket() -> None:
@@ -446,6 +467,71 @@ async def test_a_socket_that_has_moved_before_it_was_told_of_is_kept() -> None:
         assert second.moved_to(pid) is None
         assert second._by_pid[pid] is moved
         second.dismiss(moved)
+
+
+def a_socket_left_behind(
+    members: Members, namespace: Slow
+) -> tuple[Member, dict[str, Any]]:
+    """Return a socket whose client is away, and has three of its events."""
+    member = members.create(namespace, {}, SHAKE, line())
+    members.grant(member)
+    member.admit()
+    hears(member, 3)
+    member.detach("transport close", recoverable=True)
+    return member, {"pid": member.pid, "offset": "3"}
+
+
+def hears(member: Member, count: int) -> str:
+    """Emit events to a socket; return the offset of the last."""
+    for _ in range(count):
+        member.socket.emit("said", "something")
+    assert member.outlet.replay is not None
+    return str(member.outlet.replay.last)
+
+
+@pytest.mark.parametrize("hears_on", ["the old one", "the new one"])
+async def test_a_socket_that_was_made_anew_counts_apart_from_what_is_left_of_it(
+    hears_on: str,
+) -> None:
+    """Its worker is there after all, has heard nothing of that, and sends on."""
+    namespaces = [Slow(), Slow()]
+    first, second = [Members(10.0, Pids(at, b"x")) for at in (ONE, TWO)]
+    old, auth = a_socket_left_behind(first, namespaces[0])
+    new = await second.revive(namespaces[1], auth, SHAKE, line())
+    assert new is not None
+    new.admit()
+    if hears_on == "the old one":
+        new.detach("transport close", recoverable=True)
+        auth["offset"] = hears(old, 5)
+        hears(new, 9)
+        at, there = second, namespaces[1]
+    else:
+        hears(old, 9)
+        auth["offset"] = hears(new, 5)
+        at, there = first, namespaces[0]
+    # What comes behind that number here is not what the client lacks.
+    assert await at.claim(there, auth) is None
+    assert at.is_behind(auth)
+    first.dismiss(old)
+    second.dismiss(new)
+
+
+async def test_a_client_that_has_heard_nothing_of_its_new_socket_has_that_again() -> (
+    None
+):
+    namespace, members = Slow(), Members(10.0, Pids(TWO, b"x"))
+    pid = Pids(ONE, b"x").make("/", "s" * 20, "")
+    auth = {"pid": pid, "offset": "7"}
+    new = await members.revive(namespace, auth, SHAKE, line())
+    assert new is not None
+    new.admit()
+    hears(new, 2)
+    new.detach("transport close", recoverable=True)
+    assert await members.claim(namespace, auth) is new
+    assert new.pid == pid
+    assert new.outlet.replay is not None
+    assert len(new.outlet.replay.events) == 2
+    members.dismiss(new)
 
 
 async def test_of_many_sockets_that_are_made_anew_all_are_told_at_once(

@@ -29,6 +29,12 @@ _COMMAND_S = 10.0
 # Errors of a server that starts or stops. Any other error, such as too many
 # connections, shows that it serves the connections that it has.
 _NOT_NOW = ("starting up", "shutting down", "recovery mode", "not yet accepting")
+# What says nothing against the statement: the server is a standby since a failover, or
+# has ended a transaction in which this process was suspended. Another connection does.
+_PASSING = (
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+)
 # Values from DATABASE_URL, the role or the server's configuration win.
 _SET_TIMEOUTS = """
     SELECT set_config(name, wanted, false)
@@ -43,14 +49,17 @@ class Connection(psycopg.Connection[Any]):
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         """Wait for the server; called by psycopg for every wait."""
         until = database.deadline()
-        if until is None:
-            return super().wait(gen, *args, **kwargs)
+        watched = gen if until is None else _watched(gen, until)
         try:
-            return super().wait(_watched(gen, until), *args, **kwargs)
+            return super().wait(watched, *args, **kwargs)
         except database.Overdue:
             # A late response would be taken for that of the next query.
             self.close()
             raise
+        except _PASSING as exc:
+            # The driver has them among the errors of a program.
+            self.close()
+            raise psycopg.OperationalError(str(exc)) from exc
 
 
 class Overdue(database.Overdue, psycopg.OperationalError):

@@ -16,7 +16,7 @@ from llmchat.realtime.members import Members, Nowhere
 from llmchat.realtime.namespaces import Namespace
 from llmchat.realtime.outlet import Standing
 from llmchat.realtime.rest import at_rest
-from llmchat.workers import GoneError, Mailbox, UnreachableError
+from llmchat.workers import Mailbox, UnreachableError
 from llmchat.workers.address import is_address
 
 from . import names
@@ -64,10 +64,10 @@ class Claims:
             body = [namespace.name, json.dumps(auth)]
             try:
                 reply = await self._mailbox.ask(owner, names.CLAIM, body)
-            except GoneError:
-                return Nowhere.GONE
             except UnreachableError:
-                return Nowhere.UNKNOWN
+                # It may live and have it, where Redis is away. What it has is older
+                # than what is made anew, and is given up when it is heard of.
+                return Nowhere.GONE
             if reply is None:
                 return Nowhere.UNKNOWN
             if "state" in reply:
@@ -81,8 +81,16 @@ class Claims:
 
     def _own(self, auth: dict[str, Any]) -> Nowhere:
         """Say what became of a socket that was here, and is not to be had."""
-        # What is left of it here is older than what its client had elsewhere.
-        return Nowhere.GONE if self._members.is_behind(auth) else Nowhere.UNKNOWN
+        return Nowhere.GONE if self._is_gone(auth) else Nowhere.UNKNOWN
+
+    def _is_gone(self, auth: dict[str, Any]) -> bool:
+        """Return whether a socket that is said to be here is to be made anew.
+
+        What is left of it is older than what its client had elsewhere. Or it has never
+        come: it was lost on the way.
+        """
+        members = self._members
+        return members.is_behind(auth) or members.is_lost(auth["pid"])
 
     async def _claim(self, sender: str, body: Any) -> Any:
         """Give a socket away; None where the client may not take it up."""
@@ -96,7 +104,9 @@ class Claims:
             return {"moved": moved}
         member = await members.claim(namespace, auth)
         if member is None:
-            return {"moved": None} if members.is_behind(auth) else None
+            # It may have gone while the application was asked.
+            moved = members.moved_to(auth["pid"])
+            return {"moved": moved} if moved or self._is_gone(auth) else None
         reply = None
         try:
             # An earlier ask for it, which its client has given up, may get it first.
