@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from asgiref.sync import sync_to_async
+from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.core.validators import MinValueValidator
 from django.db import models, transaction
@@ -69,6 +70,20 @@ class User(AbstractUser):
     def normalize_username(cls, username: str) -> str:
         """Return the stored form of a name; called by Django."""
         return names.normalize(username)
+
+    def check_password(self, raw_password: str | None) -> bool:
+        """Return whether it is the password; one hashed in an old way is hashed anew.
+
+        Unlike Django's own, that brings no password back that was replaced meanwhile.
+        """
+
+        def rehash(raw: str) -> None:
+            hashed = make_password(raw)
+            row = User.objects.filter(pk=self.pk, password=self.password)
+            if row.update(password=hashed):
+                self.password = hashed
+
+        return check_password(raw_password, self.password, rehash)
 
     def set_unusable_password(self) -> None:
         """Remove the password, which ends all tokens as a new one does."""

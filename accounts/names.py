@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
-from typing import Literal, cast
+from typing import Literal
 
 _Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
+# Four characters become one at most, so a longer text is no name of 150. Accents are
+# put in order in a time that grows with the square of their number: a megabyte of them
+# would stop the process for minutes.
+_LONGEST = 1000
+
 
 def normalize(name: str) -> str:
-    """Return the form in which a user name is stored, looked up and counted."""
-    return unicodedata.normalize("NFKC", name.strip()).strip()
+    """Return the form in which a user name is stored, looked up and counted.
+
+    What is too long for a name is returned as it is, still too long.
+    """
+    return _normalized("NFKC", name.strip()).strip()
 
 
 def spellings(name: str) -> Iterator[str]:
@@ -26,8 +34,12 @@ def spellings(name: str) -> Iterator[str]:
     normalized.
     """
     stripped = name.strip()
-    forms = (unicodedata.normalize(cast(_Form, form), stripped) for form in _FORMS)
+    forms = (_normalized(form, stripped) for form in _FORMS)
     yield from dict.fromkeys([name, normalize(name), *forms])
 
 
-_FORMS = ("NFC", "NFD", "NFKD")
+_FORMS: tuple[_Form, ...] = ("NFC", "NFD", "NFKD")
+
+
+def _normalized(form: _Form, text: str) -> str:
+    return text if len(text) > _LONGEST else unicodedata.normalize(form, text)

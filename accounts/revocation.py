@@ -30,7 +30,7 @@ _SEPARATOR = "-"
 # A page that is reloaded in the middle of a refresh never sees the new pair, two tabs
 # may refresh at once, and proxies send a request again: no sign of a theft.
 _AT_ONCE = timedelta(seconds=30)
-# How many pairs are given for one token, all in all.
+# How many pairs are given for one token, all in all: more are a thief's.
 _MOST_PAIRS = 20
 
 
@@ -79,11 +79,11 @@ def may_come_again(jti: str, user_id: int) -> bool:
     return was_just_used(jti) and 0 < given.count() < _MOST_PAIRS
 
 
-def revoke_family(jti: str, user_id: int) -> None:
-    """Revoke all refresh tokens of the same log-in."""
+def revoke_family(jti: str, user_id: int) -> bool:
+    """Revoke all refresh tokens of the same log-in; return whether there were any."""
     family = family_of(jti)
     same = Q(jti=family) | Q(jti__startswith=family + _SEPARATOR)
-    _revoke(_valid().filter(same, user_id=user_id))
+    return _revoke(_valid().filter(same, user_id=user_id))
 
 
 def revoke_all(user_id: int) -> None:
@@ -106,7 +106,8 @@ def _valid() -> QuerySet[OutstandingToken]:
     return OutstandingToken.objects.filter(blacklistedtoken__isnull=True)
 
 
-def _revoke(tokens: QuerySet[OutstandingToken]) -> None:
+def _revoke(tokens: QuerySet[OutstandingToken]) -> bool:
     # Ordered, so that two transactions cannot deadlock.
     rows = [BlacklistedToken(token=token) for token in tokens.order_by("pk")]
     BlacklistedToken.objects.bulk_create(rows, ignore_conflicts=True)
+    return bool(rows)

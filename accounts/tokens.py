@@ -151,8 +151,8 @@ def rotate_refresh_token(*, raw: object) -> TokenPair:
     It may come again within a moment, for the pair may not have arrived. As soon as one
     of the pairs is used, the others end.
 
-    A token that is used again later was stolen, and the thief may hold the newer one.
-    So its whole family is revoked.
+    A token that comes otherwise, used up or ended, is in two hands, whichever of them
+    was quicker, and the thief may hold the newer one. So its whole family is revoked.
 
     Raises: TokenError.
     """
@@ -166,9 +166,9 @@ def rotate_refresh_token(*, raw: object) -> TokenPair:
             return _pair(_new_refresh(user, jti))
         if revocation.may_come_again(jti, user.pk):
             return _pair(_new_refresh(user, jti))
-        if not revocation.was_just_used(jti):
+        # A tab that has not heard of the log-out finds nothing that it could end.
+        if revocation.revoke_family(jti, user.pk) or not revocation.was_just_used(jti):
             _report_reuse(user.pk)
-            revocation.revoke_family(jti, user.pk)
     raise TokenError("token_invalid")
 
 

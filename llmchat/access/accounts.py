@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Protocol
 from uuid import UUID
@@ -65,7 +65,9 @@ class Account:
 
     def add(self, amount: Decimal, now: datetime) -> Decimal:
         """Add to what is spent; return what is spent then. It is not stored here."""
-        row, start = self.use or self.budget, self.budget.start_of_period(now)
+        row = self.use or self.budget
+        now = _no_earlier(now, row.period_start)
+        start = self.budget.start_of_period(now)
         if row.period_start != start:
             row.told_at = None
         row.spent = row.spent_at(now) + amount
@@ -98,3 +100,13 @@ class Account:
             renews_at=budget.renews_at(now),
             of=budget.shared_by,
         )
+
+
+def _no_earlier(now: datetime, period_start: date | None) -> datetime:
+    """Return `now`, or the beginning of the period that others have come to already.
+
+    Who has read the time before midnight may wait for their locks until after it.
+    """
+    if period_start is None or period_start <= now.astimezone(UTC).date():
+        return now
+    return datetime.combine(period_start, time(), UTC)

@@ -29,7 +29,7 @@ from django.utils import timezone
 from llmchat.access import members, uses
 from llmchat.access.accounts import Account, Drawing, Notice
 from llmchat.errors import ChatError, refusal
-from llmchat.models import Budget, BudgetUse, Message, Reservation
+from llmchat.models import Budget, BudgetUse, Message, Reservation, spending
 from llmchat.models.budgets import OF_EACH
 from llmchat.models.revision import revise
 from llmchat.providers.types import Usage
@@ -259,10 +259,7 @@ def on_budget_delete(
     of_each = rows.filter(OF_EACH).select_for_update().order_by("pk")
     list(of_each.values_list("pk"))
     if instance.user_id is not None:
-        # The default one applies again, and has not heard of what was used meanwhile.
-        replaced = Q(budget__period=instance.period, budget__unit=instance.unit)
-        theirs = BudgetUse.objects.filter(replaced, budget__is_default=True)
-        theirs.filter(user=instance.user_id).update(period_start=None)
+        spending.forget_use(instance.user_id, instance.period, instance.unit)
 
 
 def _locked(budgets: QuerySet[Budget]) -> QuerySet[Budget]:

@@ -20,6 +20,7 @@ from llmchat.models import Budget, BudgetUse, Reservation, spending
 from llmchat.models.budgets import HIGHEST
 
 _OWNERS = ("user", "group", "per_member", "api_key", "is_default")
+_WHAT = ("period", "unit")
 _SHOWN = ("progress", "spent_now", "reserved_now", "renews")
 _MOST_USERS = 10
 # What each has used before is counted then, and told to them until then.
@@ -45,12 +46,15 @@ class BudgetForm(ChangesForm):
 
         And so is what is spent by others: by each member, or by all of them.
         """
-        is_other = bool({"unit", "period", "per_member"} & {*self.changed_data})
+        is_other = bool({*_WHAT, "per_member"} & {*self.changed_data})
         if not commit or self.instance.pk is None or not is_other:
             return super().save(commit=commit)
         spending.lock_users(self.instance)
         row = super().save()
         spending.recount(row)
+        if row.user_id is not None:
+            was = {name: str(self.initial[name]) for name in _WHAT}
+            spending.forget_use(row.user_id, **was)
         return row
 
     def _get_validation_exclusions(self) -> set[str]:

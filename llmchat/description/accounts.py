@@ -29,8 +29,9 @@ OPERATIONS = {
         summary="Renew the tokens",
         tag=_TAG,
         details="The old refresh token is used up. One that comes again within 30 "
-        "seconds gets another pair, since the first may not have arrived; later it "
-        "ends all tokens of its log-in, since it may have been stolen.",
+        "seconds gets another pair, since the first may not have arrived. Later, or "
+        "when one of the pairs has been used, it ends all tokens of its log-in, since "
+        "it may have been stolen.",
         is_open=True,
         body=RefreshSerializer,
         example={"refresh": "YOUR REFRESH TOKEN"},

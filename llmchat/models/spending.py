@@ -97,6 +97,15 @@ def count_use(use: BudgetUse) -> None:
     note_running(budget, running, use.user_id)
 
 
+def forget_use(user_id: int, period: str, unit: str) -> None:
+    """Have what a user has used of the default budget counted anew.
+
+    It applies again, and has not heard of what was used while the user had their own.
+    """
+    uses = BudgetUse.objects.filter(budget__is_default=True, user=user_id)
+    uses.filter(budget__period=period, budget__unit=unit).update(period_start=None)
+
+
 def spent_by(budget: Budget, user_id: int) -> Decimal:
     """Return what a user has used in the period of a budget that everybody has."""
     return _spent(budget, Q(user=user_id), ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from threading import Barrier
 
@@ -15,6 +15,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from llmchat.access.accounts import Account
 from llmchat.answers.events import Done
 from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.sweep import sweep
@@ -228,6 +229,15 @@ async def test_a_budget_renews_with_its_period(user, provider, upstream, turn, b
     assert await spent(row) == 10
     assert row.period_start == timezone.now().date()
     assert (await refused(user, turn("Hi"))).code == "budget_exceeded"
+
+
+@pytest.mark.parametrize("period", Budget.Period)
+def test_who_comes_late_over_midnight_leaves_what_others_have_spent_since(period):
+    """It has read the time, and waited for the lock of who was quicker."""
+    first, late = date(2026, 2, 1), datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)
+    row = Budget(period=period, limit=10, period_start=first, spent=7, told_at=8)
+    Account(row).add(Decimal(2), late)
+    assert (row.spent, row.period_start, row.told_at) == (9, first, 8)
 
 
 async def test_a_budget_of_nothing_allows_nothing(

@@ -163,6 +163,26 @@ def test_a_password_that_is_hashed_anew_ends_nothing(user: User, settings: Any) 
     assert is_good(old)
 
 
+def test_a_password_that_is_hashed_anew_does_not_come_back(
+    user: User, settings: Any
+) -> None:
+    """A new one is set between the moments when a log-in reads and stores the old."""
+    judged = User.objects.get(pk=user.pk)
+    user.set_password(NEW_PASSWORD)
+    user.save()
+    settings.PASSWORD_HASHERS = [
+        "django.contrib.auth.hashers.ScryptPasswordHasher",
+        "django.contrib.auth.hashers.MD5PasswordHasher",
+    ]
+
+    assert judged.check_password(PASSWORD)
+
+    with pytest.raises(CredentialsError):
+        tokens.issue_tokens(user=judged)
+    user.refresh_from_db()
+    assert user.check_password(NEW_PASSWORD)
+
+
 def test_a_log_in_that_a_new_password_overtakes_gets_nothing(user: User) -> None:
     judged = User.objects.get(pk=user.pk)
     user.set_password(NEW_PASSWORD)

@@ -16,7 +16,8 @@ from django.utils import timezone
 
 from accounts import api_keys
 from accounts.models import User
-from llmchat.models import Budget, Reservation
+from llmchat.models import Budget, BudgetUse, Reservation
+from llmchat.models.budgets import today
 from tests.support.admin_fixtures import make_conversation
 
 DAILY = {"period": "day"}
@@ -112,6 +113,30 @@ def test_another_unit_and_period_are_counted_anew_for_the_same_owner(
     assert (saved.limit, saved.spent) == (10, Decimal("0.25"))
     # What was reserved in tokens is not so much money.
     assert Reservation.objects.get().amount == 0
+
+
+@pytest.mark.parametrize(
+    "change", [{"period": "month"}, {"unit": "dollars"}, {"limit": "200"}]
+)
+def test_the_default_one_that_applies_again_is_counted_anew(admin_client, db, change):
+    """It has not heard of what was used while the user had one of their own."""
+    user = User.objects.create_user("ann")
+    own = Budget.objects.create(user=user, limit=100)
+    uses = [
+        BudgetUse.objects.create(
+            budget=Budget.objects.create(is_default=True, limit=100, **fields),
+            user=user,
+            period_start=today(),
+        )
+        for fields in ({}, {"unit": "dollars", "period": "month"})
+    ]
+    form = {"unit": "tokens", "limit": "100"} | DAILY | change
+    assert admin_client.post(url_of(own), form).status_code == 302
+
+    for use in uses:
+        use.refresh_from_db()
+    applies_again = "limit" not in change
+    assert [use.period_start is None for use in uses] == [applies_again, False]
 
 
 def test_that_of_a_key_begins_with_nothing_again(admin_client, db):
