@@ -159,7 +159,9 @@ def sqlstate(exc: BaseException) -> str | None:
 
 
 def _is_locked(exc: BaseException | None) -> bool:
-    return isinstance(exc, OperationalError) and "locked" in str(exc)
+    """Return whether SQLite says so. PostgreSQL tells of a deadlock who is blocked."""
+    is_sqlite = isinstance(exc, OperationalError) and sqlstate(exc) is None
+    return is_sqlite and "locked" in str(exc)
 
 
 def _probe() -> None:

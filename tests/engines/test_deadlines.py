@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from psycopg.errors import DeadlockDetected
 
 from accounts import hashers
 from llmchat import database, outages
@@ -154,6 +156,29 @@ async def test_writes_are_refused_at_once_while_an_outage_lasts(monkeypatch):
     with pytest.raises(OperationalError):
         await in_database(lambda: None)
     assert await read_database(lambda: "read") == "read"
+
+
+@pytest.mark.parametrize(
+    ("words", "cause", "is_outage"),
+    [
+        ("database is locked", sqlite3.OperationalError(), True),
+        ("deadlock detected: 1 is blocked by 2", DeadlockDetected(), False),
+    ],
+    ids=["sqlite", "postgresql"],
+)
+async def test_who_is_blocked_by_another_is_no_outage(
+    monkeypatch, words, cause, is_outage
+):
+    """PostgreSQL ends a deadlock by itself; who holds SQLite's lock may keep it."""
+    begun: list[object] = []
+    monkeypatch.setattr(database.outage, "begin", begun.append)
+
+    def fail() -> None:
+        raise OperationalError(words) from cause
+
+    with pytest.raises(OperationalError):
+        await in_database(fail)
+    assert bool(begun) is is_outage
 
 
 @pytest.fixture
