@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.core.management.color import no_style
 from django.core.management.sql import emit_post_migrate_signal, sql_flush
-from django.db import connection
+from django.db import OperationalError, connection
 
 from llmchat.models import ShippedRole
 
@@ -68,7 +69,9 @@ def test_a_flush_gets_its_turn_behind_what_a_test_has_left_running(
         flushed = threads.submit(flush_in_thread)
         while not is_waited_for(cursor, last):
             assert not flushed.done()
-        cursor.execute(f"LOCK TABLE {first} IN ROW EXCLUSIVE MODE")
+        # On a slow machine PostgreSQL may find this one first.
+        with suppress(OperationalError):
+            cursor.execute(f"LOCK TABLE {first} IN ROW EXCLUSIVE MODE")
         other_connection.rollback()
         flushed.result()
     assert not Group.objects.filter(name="of a test").exists()
