@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from llmchat.models import ProviderKey, encryption
+from llmchat.models.revision import revise
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ def rotate() -> Rotated:
     done: list[ProviderKey] = []
     unread: list[tuple[ProviderKey, str]] = []
     with transaction.atomic():
+        revise()  # its lock comes first
         # Not joined with the providers, which are not to be locked.
         for key in ProviderKey.objects.select_for_update().order_by("pk"):
             if encryption.is_current(key.encrypted_value):

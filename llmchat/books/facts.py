@@ -72,10 +72,12 @@ def read(starts: Sequence[Start], ends: Sequence[End], *, wait: bool) -> Facts:
 
     Raises: OperationalError.
     """
-    # An end is about its own answer alone, however its provider has changed since.
-    facts = Facts(memory.current() if starts else memory.latest())
     lock = locking(wait=wait)
-    _read_users(facts, {start.user_id for start in starts}, lock)
+    # Whoever makes a budget locks those whom it is for: it is known behind their locks.
+    users = _locked_users({start.user_id for start in starts}, lock)
+    # An end is about its own answer alone, however its provider has changed since.
+    facts = Facts(memory.current() if starts else memory.latest(), users=users)
+    _read_running(facts)
     _read_conversations(facts, starts, ends, lock)
     _read_answers(facts, [end.begun.message_id for end in ends], lock)
     if lock and (wanted := replacing.wanted(facts.conversations, starts)):
@@ -92,16 +94,24 @@ def read(starts: Sequence[Start], ends: Sequence[End], *, wait: bool) -> Facts:
     return facts
 
 
-def _read_users(facts: Facts, wanted: set[int], lock: str) -> None:
+def _locked_users(wanted: set[int], lock: str) -> dict[int, bool]:
+    """Return the active ones among them, and whether each is a superuser."""
     if not wanted:
-        return
+        return {}
     ids = sorted(wanted)
     users = Columns(get_user_model(), ["id", "is_superuser"])
     sql = (
         f"SELECT {users.selected} FROM {users.table} "
         f"WHERE id IN ({places(ids)}) AND is_active ORDER BY id{lock}"
     )
-    facts.users = {pk: bool(is_super) for pk, is_super in users.read(sql, ids)}
+    return {pk: bool(is_super) for pk, is_super in users.read(sql, ids)}
+
+
+def _read_running(facts: Facts) -> None:
+    """Read the groups of the users, and what runs of theirs."""
+    if not facts.users:
+        return
+    ids = [*facts.users]
     if facts.known.needs_groups:
         facts.groups = _groups_of(ids)
     # Every name is at least ''. Without that SQLite takes the index of all messages of

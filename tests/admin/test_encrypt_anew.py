@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.test import Client
 
 from accounts.models import User
 from llmchat.access import rotation
-from llmchat.models import Provider, ProviderKey
+from llmchat.models import Provider, ProviderKey, Revision
 from tests.support.provider_forms import messages_of
 from tests.support.provider_keys import CANARY, configure, stored
 
@@ -107,3 +109,39 @@ def test_who_may_only_look_encrypts_nothing(
     assert "Encrypt with the current key" not in page(client)
     assert client.post(ENCRYPT).status_code == 403
     assert rotation.count().old == 1
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="it has one writer at a time")
+def test_who_notes_a_refused_key_meanwhile_is_waited_for(
+    provider: Provider, other_connection: Any, settings: Any, old: str
+) -> None:
+    """It has the revision and then needs the key, which whoever waits for it leaves."""
+    key = stored(provider)
+    configure(settings, NEW, old)
+    with other_connection.cursor() as cursor, ThreadPoolExecutor(1) as threads:
+        revision = Revision._meta.db_table
+        cursor.execute(f"SELECT 1 FROM {revision} FOR UPDATE")
+        rotating = threads.submit(rotate_in_thread)
+        while not is_waited_for(cursor, revision):
+            assert not rotating.done()
+        keys = ProviderKey._meta.db_table
+        cursor.execute(f"SELECT 1 FROM {keys} FOR UPDATE NOWAIT")
+        other_connection.rollback()
+        assert [one.pk for one in rotating.result().keys] == [key.pk]
+
+
+def rotate_in_thread() -> rotation.Rotated:
+    try:
+        return rotation.rotate()
+    finally:
+        connection.close()
+
+
+def is_waited_for(cursor: Any, table: str) -> bool:
+    """Return whether somebody waits for a row of a table."""
+    cursor.execute(
+        "SELECT count(*) FROM pg_locks"
+        " WHERE locktype = 'tuple' AND relation = %s::regclass",
+        [table],
+    )
+    return bool(cursor.fetchone()[0])

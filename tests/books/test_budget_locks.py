@@ -192,3 +192,29 @@ async def test_two_ends_of_a_user_are_both_counted(user, provider, turn):
     await settling
     assert await ending
     assert (await in_database(BudgetUse.objects.get)).spent == 15
+
+
+async def test_a_start_that_waits_for_who_makes_the_first_budget_draws_on_it(
+    user, provider, turn
+):
+    """There was none when it came: it asks again behind the lock of its user."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    locked, done = Event(), Event()
+
+    def make_slowly() -> Budget:
+        with transaction.atomic():
+            row = Budget(user=user, limit=1_000_000)
+            spending.lock_users(row)
+            locked.set()
+            assert done.wait(30)
+            row.save()
+        return row
+
+    making = asyncio.create_task(in_database(make_slowly))
+    await asyncio.to_thread(locked.wait)
+    beginning = asyncio.create_task(in_database(begin_turn, user.pk, turn("Hi")))
+    await until(is_waiting)
+    done.set()
+    row = await making
+    assert (await beginning).budgets == (row.pk,)
