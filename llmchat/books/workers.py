@@ -29,13 +29,15 @@ def is_known_dead(worker: str) -> bool:
     pid, _, started = process.partition("/")
     if place != _place() or place == _UNKNOWN or not pid.isdecimal():
         return False
-    return _started(int(pid)) != started
+    now = _started(int(pid))
+    return now is not None and now != started
 
 
 @cache
 def _worker_id(pid: int) -> str:
-    started = _started(pid) or uuid.uuid4().hex
-    return f"{_place()}/{pid}/{started}"
+    if started := _started(pid):
+        return f"{_place()}/{pid}/{started}"
+    return f"{_UNKNOWN}/{pid}/{uuid.uuid4().hex}"
 
 
 @cache
@@ -48,15 +50,18 @@ def _place() -> str:
         return _UNKNOWN
 
 
-def _started(pid: int) -> str:
+def _started(pid: int) -> str | None:
     """Return when process `pid` started, in ticks since boot, "" if there is none.
 
-    A process number is used again; with its start it is not.
+    None where that cannot be read, as with too many open files. A process number is
+    used again; with its start it is not.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return ""
+    except OSError:
+        return None
     # The second field is the command's name, which may hold anything.
     fields = stat.rpartition(")")[2].split()
     state, start = fields[0], fields[19]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 import uuid
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 
 import pytest
 from django.db import OperationalError, connection
@@ -346,6 +348,18 @@ def test_this_process_is_known_to_live_and_a_gone_one_to_be_dead():
     assert workers.is_known_dead(f"{place}/{pid}/1")
     assert not workers.is_known_dead(f"elsewhere/{pid}/1")
     assert not workers.is_known_dead("")
+
+
+def test_nobody_is_dead_of_whom_nothing_can_be_read(monkeypatch):
+    place, pid, _ = workers.worker_id().split("/")
+
+    def read(path):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert not workers.is_known_dead(f"{place}/{pid}/1")
+    mine = workers._worker_id.__wrapped__(int(pid))
+    assert not workers.is_known_dead(mine)
 
 
 @pytest.mark.parametrize("statement", ["SELECT", "INSERT", "BEGIN"])
