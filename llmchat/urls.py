@@ -37,7 +37,7 @@ urlpatterns = [
     ),
     *(
         re_path(
-            rf"^{CONVERSATIONS}/(?P<conversation_id>[^/]+)/export\.{kind}$",
+            rf"^{CONVERSATIONS}/(?P<conversation_id>[^/]+)/export\.{kind}/?$",
             conversation_export.ConversationExportView.as_view(),
             {"kind": kind},
             name=f"conversation-export-{kind}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from itertools import accumulate
 from typing import Any, TypeVar
 
@@ -46,10 +46,7 @@ class AsyncAPIView(APIView):
             await read_database(self._initial, request)
             await store_uses()
             log_fields.add(userId=request.user.pk)
-            handler = getattr(
-                self, str(request.method).lower(), self.http_method_not_allowed
-            )
-            response = handler(request, *args, **kwargs)
+            response = self._handler(request)(request, *args, **kwargs)
             if not isinstance(response, HttpResponseBase):
                 response = await response
         except Exception as exc:
@@ -63,6 +60,14 @@ class AsyncAPIView(APIView):
             *args,
             **kwargs,
         )
+
+    def _handler(self, request: Request) -> Callable[..., Any]:
+        name = str(request.method).lower()
+        # A server may pass on any method, such as one that an attribute is called by.
+        if name not in self.http_method_names:
+            return self.http_method_not_allowed
+        handler: Callable[..., Any] = getattr(self, name, self.http_method_not_allowed)
+        return handler
 
     def _initial(self, request: Request) -> None:
         self.initial(request, *self.args, **self.kwargs)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import IntegrityError
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.errors import TokenError
 from accounts.verified import Scope
 from llmchat.access.ratelimit import count_message
 from llmchat.answers.stopping import delete
@@ -79,8 +81,12 @@ def _listed(request: Request) -> dict[str, Any]:
 
 
 def _created(user_id: int, title: str) -> Conversation:
+    """Raises: TokenError, if the user has just been deleted."""
     row = empty_conversation(user_id, title)
-    row.save(force_insert=True)
+    try:
+        row.save(force_insert=True)
+    except IntegrityError as exc:
+        raise TokenError("token_invalid") from exc
     return row
 
 

@@ -8,7 +8,10 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.test import Client
+from django.urls import resolve
 
+from accounts.models import User
+from accounts.tokens import issue_tokens
 from llmchat.description.routes import routes
 from serving import errors
 from serving.parsers import BoundedJSONParser
@@ -94,6 +97,22 @@ def test_every_route_takes_the_types_that_clients_accept(
                 refused.append(f"{method} {route.path}: {answer.status_code}")
 
     assert refused == []
+
+
+def test_every_route_is_there_with_and_without_a_slash_at_its_end() -> None:
+    for route in routes():
+        path = route.path.rstrip("/")
+        assert resolve(path).func is resolve(f"{path}/").func, path
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("method", ["ARGS", "SETUP", "REQUEST", "HEADERS", "TRACE"])
+def test_a_method_that_nobody_knows_is_not_allowed(client: Client, method: str) -> None:
+    token = issue_tokens(user=User.objects.create_user("ann")).access
+    headers = {"authorization": f"Bearer {token}"}
+    for route in (route for route in routes() if not route.is_plain):
+        answer = client.generic(method, route.path, headers=headers)
+        assert answer.status_code == 405, route.path
 
 
 @pytest.mark.parametrize("path", ["/llm", "/llm/nothing", "/auth/", "/auth/x/y/"])
