@@ -19,6 +19,8 @@ export type ChatEvent =
   | { type: "attached"; start: StartEvent; text: string }
   | { type: "resuming" }
   | { type: "stopping" }
+  /** The server cannot stop it now; it may go on. */
+  | { type: "not stopped"; problem: Problem }
   | { type: "ended"; end: End; at: number }
   | { type: "failed"; problem: Problem; at: number }
   /** Stopped before the server had it. */
@@ -29,6 +31,7 @@ export type ChatEvent =
   /** What is edited is no longer what is stored. */
   | { type: "forked" };
 
+const RESUMED = { sessionId: null, phase: "resuming" as const, problem: null };
 const NOT_LOADING = { loading: false, problem: null };
 
 export function emptyChat(key: string): Chat {
@@ -66,6 +69,8 @@ export function reduceChat(chat: Chat, event: ChatEvent): Chat {
       return inPhase(chat, "resuming");
     case "stopping":
       return inPhase(chat, "stopping");
+    case "not stopped":
+      return notStopped(chat, event.problem);
     case "ended":
       return ended(chat, endOf(event.end), event.at);
     case "failed":
@@ -88,7 +93,7 @@ function asked(chat: Chat, event: ChatEvent & { type: "asked" }): Chat {
   return {
     ...chat,
     messages: [...kept, question, answer],
-    running: { sessionId, messageId: null, phase: "waiting", startedAt: at },
+    running: { sessionId, messageId: null, phase: "waiting", startedAt: at, problem: null },
     ...NOT_LOADING,
   };
 }
@@ -119,13 +124,21 @@ function attached(chat: Chat, start: StartEvent, text: string): Chat {
   return inPhase({ ...known, messages }, phase);
 }
 
-/** Nothing but the end changes what is stopping. */
+/** Nothing but the end changes what is stopping, unless it cannot be stopped. */
 function inPhase(chat: Chat, phase: Phase): Chat {
   const { running } = chat;
   if (running === null || running.phase === phase || running.phase === "stopping") {
     return chat;
   }
-  return { ...chat, running: { ...running, phase } };
+  const problem = phase === "stopping" ? null : running.problem;
+  return { ...chat, running: { ...running, phase, problem } };
+}
+
+function notStopped(chat: Chat, why: Problem): Chat {
+  const { running, messages } = chat;
+  if (running?.phase !== "stopping") return chat;
+  const phase = messages.at(-1)?.content === "" ? "waiting" : "writing";
+  return { ...chat, running: { ...running, phase, problem: why } };
 }
 
 /** Ends the answer, which keeps its text unless the end brings another. */
@@ -170,7 +183,7 @@ function loaded(chat: Chat, event: ChatEvent & { type: "loaded" }): Chat {
   const startedAt = chat.running?.startedAt ?? messages.at(-2)?.createdAt ?? at;
   const running =
     last?.state === "streaming"
-      ? { sessionId: null, messageId: last.id, phase: "resuming" as const, startedAt }
+      ? { ...RESUMED, messageId: last.id, startedAt }
       : null;
   const endedAt = chat.running !== null && running === null ? at : chat.endedAt;
   return { ...chat, conversationId, messages, running, endedAt, ...NOT_LOADING };

@@ -131,6 +131,45 @@ test("stop cancels, and the answer keeps its text", async () => {
   expect(chat().messages[1]?.problem).toBeNull();
 });
 
+test("a cancel that the server cannot obey is told, and may be tried again", async () => {
+  const { client, key, chat } = await connectedClient();
+  client.ask(key, "Hi!", LOCAL);
+  const sessionId = socket().lastSessionId;
+  socket().start();
+  socket().token("Hel");
+  await pass();
+  client.stop(key);
+  const error = { error: "No database", code: "database_unavailable", retryAfter: 5 };
+  socket().receive("llm:stream:error", { sessionId: null, ...error });
+  socket().answerCancel({ ok: false, ...error });
+  const problem = { code: "database_unavailable", text: "No database" };
+  expect(chat().running).toMatchObject({ phase: "writing", problem });
+  socket().token("lo");
+  await pass();
+  expect(chat().messages[1]).toMatchObject({ content: "Hello", state: "streaming" });
+
+  client.stop(key);
+  expect(chat().running).toMatchObject({ phase: "stopping", problem: null });
+  expect(socket().sentOf("llm:stream:cancel")).toEqual([{ sessionId }, { sessionId }]);
+  socket().cancelled("Hello");
+  expect(chat().running).toBeNull();
+  socket().answerCancel({ ok: true });
+  expect(chat().messages[1]?.state).toBe("cancelled");
+});
+
+test("a cancel that found nothing, or whose answer has ended, changes nothing", async () => {
+  const { client, key, chat } = await connectedClient();
+  client.ask(key, "Hi!", LOCAL);
+  socket().start();
+  client.stop(key);
+  socket().answerCancel({ ok: false, error: "No", code: "stream_not_found" });
+  expect(chat().running).toMatchObject({ phase: "stopping", problem: null });
+  socket().cancelled("");
+  client.ask(key, "And?", LOCAL);
+  socket().answerCancel({ ok: false, error: "No", code: "database_unavailable" });
+  expect(chat().running).toMatchObject({ phase: "waiting", problem: null });
+});
+
 test("a failed answer stays at its turn, with the time of another try", async () => {
   const { client, key, chat } = await connectedClient();
   client.ask(key, "Hi!", LOCAL);
