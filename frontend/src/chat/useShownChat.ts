@@ -33,8 +33,9 @@ export function useShownChat(client: LLMClient): ShownChat {
   }, [key, conversationId]);
 
   const startNew = useCallback(() => {
-    if (conversationInAddress() === null) setKey(client.newChat());
-    else goTo(null);
+    // One whose conversation has been deleted elsewhere has no name either.
+    setKey(client.newChat());
+    goTo(null);
   }, [client]);
 
   return { key, conversationId: conversationId ?? address, startNew };

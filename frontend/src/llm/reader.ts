@@ -49,15 +49,18 @@ export class Reader {
 
   /** Shows what is stored in place of what is `shown`, unless something is asked meanwhile. */
   async read(key: string, conversationId: string, shown: Message[]): Promise<void> {
+    const isSame = () => this.#store.get(key)?.messages === shown; // not asked meanwhile
     try {
       const messages = await readConversation(conversationId);
-      const isSame = this.#store.get(key)?.messages === shown; // not asked meanwhile
-      if (isSame) this.#showStored(key, conversationId, messages);
+      if (isSame()) this.#showStored(key, conversationId, messages);
     } catch (error) {
       this.#noteLoggedOut(error);
-      const isOld = shown.length > 0 && (error as ApiError).status !== 404;
+      const isGone = (error as ApiError).status === 404;
+      const isOld = shown.length > 0 && !isGone;
       const why = isOld ? null : toProblem(error);
       this.#store.change(key, { type: "not loaded", problem: why });
+      // What is shown can be gone on with all the same, by its history.
+      if (isGone && shown.length > 0 && isSame()) this.#store.change(key, { type: "forked" });
     }
     this.#store.notify();
   }

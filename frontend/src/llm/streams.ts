@@ -255,6 +255,9 @@ export class Streams {
   #end(run: Run, end: End): void {
     this.#drop(run);
     this.#store.change(run.chatKey, { type: "ended", end, at: Date.now() });
+    // Deleted elsewhere: what is shown can be gone on with all the same, by its history.
+    const isGone = "code" in end.data && end.data.code === "conversation_not_found";
+    if (isGone) this.#store.change(run.chatKey, { type: "forked" });
   }
 
   #lose(run: Run): void {

@@ -73,8 +73,8 @@ export function brokenOff(message: Message): Message {
 }
 
 /** Whether what the last question was to replace is not there any more. */
-export function wasReplacedElsewhere(messages: Message[]): boolean {
-  return messages.at(-1)?.problem?.code === "message_not_found";
+export function wasReplacedElsewhere({ conversationId, messages }: Chat): boolean {
+  return conversationId !== null && messages.at(-1)?.problem?.code === "message_not_found";
 }
 
 /** Instructions are the first message, and belong to a chat that is not stored yet. */

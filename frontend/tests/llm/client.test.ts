@@ -212,6 +212,44 @@ test("a failed question is asked again in its place", async () => {
   expect(shown(chat())).toEqual(["user complete: Hi!", "assistant streaming: "]);
 });
 
+test("what is shown of a conversation that is deleted elsewhere goes on as a new one", async () => {
+  const { client, key, chat } = await connectedClient();
+  client.ask(key, "Hi!", LOCAL);
+  socket().start(undefined, { questionId: "q1" });
+  socket().done("Hello");
+  client.ask(key, "And?", LOCAL);
+  socket().fail("conversation_not_found");
+  expect(chat().messages.at(-1)?.problem?.code).toBe("conversation_not_found");
+
+  expect(client.retry(key)).toBe(true);
+  const { sessionId: _, ...request } = socket().asked[2]!;
+  expect(request).toEqual({
+    provider: "local",
+    messages: [
+      { role: "user", content: "Hi!" },
+      { role: "assistant", content: "Hello" },
+      { role: "user", content: "And?" },
+    ],
+  });
+  socket().start(undefined, { conversationId: "c2", messageId: "a2", questionId: "q2" });
+  socket().done("Well");
+  client.ask(key, "So?", LOCAL);
+  expect(socket().asked[3]).toMatchObject({ conversationId: "c2" });
+});
+
+test("an edit in a conversation that is deleted elsewhere goes on as a new one", async () => {
+  const { client, key, chat } = await connectedClient();
+  client.ask(key, "Hi!", LOCAL);
+  socket().start(undefined, { questionId: "q1" });
+  socket().done("Hello");
+  client.edit(key, chat().messages[0]!.key, "Hey!");
+  socket().fail("conversation_not_found");
+  client.ask(key, "Well?", LOCAL);
+  expect(socket().asked[2]).not.toHaveProperty("conversationId");
+  expect(socket().asked[2]).not.toHaveProperty("replaces");
+  expect(chat().messages.map(({ content }) => content)).toEqual(["Hey!", "", "Well?", ""]);
+});
+
 test("an answer is regenerated in its conversation", async () => {
   const { client, key, chat } = await connectedClient();
   client.ask(key, "Hi!", LOCAL);

@@ -1,5 +1,5 @@
 /** What another tab has changed, and ends that came without their texts. */
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
 import { connectedClient, pass, reset, restore, socket, startOf, stored, storedMessage } from "./fakes";
 
@@ -47,11 +47,21 @@ test("where nothing is left in its place, it is asked at the end", async () => {
 
 test("where it cannot be read, the failed question stays to be tried again", async () => {
   const { client, key, chat } = await replacedElsewhere();
-  client.regenerate(key); // nothing is stored: it has been deleted
+  vi.stubGlobal("fetch", () => Promise.reject(new Error("No network")));
+  client.regenerate(key);
   await pass();
   expect(socket().asked).toHaveLength(2);
   expect(chat()).toMatchObject({ loading: false, running: null });
   expect(chat().messages.at(-1)?.problem?.code).toBe("message_not_found");
+});
+
+test("where it has been deleted, what is shown goes on as a new conversation", async () => {
+  const { client, key, chat } = await replacedElsewhere();
+  client.regenerate(key);
+  await pass();
+  const { sessionId: _, ...request } = socket().asked[2]!;
+  expect(request).toEqual({ provider: "local", messages: [{ role: "user", content: "Hi!" }] });
+  expect(chat().messages.map(({ content }) => content)).toEqual(["Hi!", ""]);
 });
 
 test("an end without its text is completed by attaching to the answer", async () => {
