@@ -33,3 +33,13 @@ test("behind one that was deleted elsewhere, and whose text is shown, is a new c
   expect(location.pathname).toBe("/");
   expect(client.getChat(shown().key)?.messages).toEqual([]);
 });
+
+test("the shown chat is a new one once its conversation is deleted here", async () => {
+  const { client, shown } = await shownChat();
+  const deleted = shown().key;
+  expect(client.getChat(deleted)?.messages).toHaveLength(2);
+  act(() => client.forget(deleted));
+  expect(shown()).toMatchObject({ conversationId: null });
+  expect(location.pathname).toBe("/");
+  expect(client.ask(shown().key, "Hi!", { provider: "local" })).toBe(true);
+});
