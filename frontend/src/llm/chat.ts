@@ -28,6 +28,8 @@ export type ChatEvent =
   | { type: "loading"; conversationId: string }
   | { type: "loaded"; conversationId: string; messages: Message[]; at: number }
   | { type: "not loaded"; problem: Problem | null }
+  /** The question that failed cannot be asked again yet. */
+  | { type: "put off"; problem: Problem }
   /** What is edited is no longer what is stored. */
   | { type: "forked" };
 
@@ -83,6 +85,8 @@ export function reduceChat(chat: Chat, event: ChatEvent): Chat {
       return loaded(chat, event);
     case "not loaded":
       return { ...chat, loading: false, problem: event.problem };
+    case "put off":
+      return putOff(chat, event.problem);
     case "forked":
       return { ...chat, conversationId: null };
   }
@@ -187,6 +191,12 @@ function loaded(chat: Chat, event: ChatEvent & { type: "loaded" }): Chat {
       : null;
   const endedAt = chat.running !== null && running === null ? at : chat.endedAt;
   return { ...chat, conversationId, messages, running, endedAt, ...NOT_LOADING };
+}
+
+function putOff(chat: Chat, why: Problem): Chat {
+  const messages = chat.messages.slice();
+  change(messages, -1, { problem: why });
+  return { ...chat, messages, ...NOT_LOADING };
 }
 
 /** What is shown already keeps its key, so that it is not drawn anew. */
