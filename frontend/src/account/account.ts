@@ -84,17 +84,21 @@ export class Account {
 
   /** Logs out, here and in all tabs. */
   readonly logOut = (): void => {
-    localStorage.setItem(LEFT_KEY, String(Date.now()));
-    logOut();
-    this.leave(null);
+    this.drop(logOut, null);
   };
 
   /** After the account has been deleted. */
   readonly forget = (notice: string): void => {
-    localStorage.setItem(LEFT_KEY, String(Date.now()));
-    forgetTokens();
-    this.leave(notice);
+    this.drop(forgetTokens, notice);
   };
+
+  /** Where the storage is full, the tokens that go make room for telling the other tabs. */
+  private drop(dropTokens: () => void, notice: string | null): void {
+    const isTold = tellTabs();
+    dropTokens();
+    if (!isTold) tellTabs();
+    this.leave(notice);
+  }
 
   private enter(user: User): void {
     if (this.lastUserId !== null && this.lastUserId !== user.id) this.startAfresh();
@@ -133,5 +137,15 @@ export class Account {
   private set(change: Partial<AccountState>): void {
     this.state = { ...this.state, ...change };
     for (const listener of this.listeners) listener();
+  }
+}
+
+/** Returns false where the storage is full. */
+function tellTabs(): boolean {
+  try {
+    localStorage.setItem(LEFT_KEY, String(Date.now()));
+    return true;
+  } catch {
+    return false;
   }
 }

@@ -1,5 +1,6 @@
 import type { Running } from "../llm";
 import { useNow } from "./clock";
+import { reason } from "./reasons";
 import { duration } from "./words";
 
 const SLOW_S = 10;
@@ -10,8 +11,23 @@ interface ProgressProps {
   label: string;
 }
 
-/** What the answer is doing, below its text. Not read aloud: the page announces it. */
+/** What the answer is doing, below its text. The page announces that, but no failed stop. */
 export function Progress({ running, label }: ProgressProps) {
+  const { problem } = running;
+  return (
+    <>
+      <Doing running={running} label={label} />
+      {problem !== null && (
+        <p role="alert" className="note">
+          {`The answer could not be stopped. ${reason(problem.code, problem.text, label)} `}
+          Try to stop it again.
+        </p>
+      )}
+    </>
+  );
+}
+
+function Doing({ running, label }: ProgressProps) {
   const { phase } = running;
   if (phase === "waiting") return <Waiting since={running.startedAt} label={label} />;
   if (phase === "writing") return <span className="caret" aria-hidden />;

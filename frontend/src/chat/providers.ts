@@ -68,7 +68,11 @@ export function rememberedChoice(): Choice | null {
 }
 
 export function rememberChoice(choice: Choice): void {
-  localStorage.setItem(STORED, JSON.stringify(choice));
+  try {
+    localStorage.setItem(STORED, JSON.stringify(choice));
+  } catch {
+    // The storage is full: the choice lasts as long as the page.
+  }
 }
 
 function modelsOf(provider: Provider): Offer[] {

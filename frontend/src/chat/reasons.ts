@@ -47,6 +47,7 @@ const HINTS: Record<string, string> = {
   permission_denied: "Choose another model.",
   context_too_long: "Start a new chat, or edit an earlier question.",
   too_many_streams: "Wait for one to end, or stop it.",
+  conversation_not_found: "Try again to go on from here in a new conversation.",
   conversation_active: "Wait for the answer, or stop it.",
   payload_too_large: "Start a new chat, or edit an earlier question.",
   message_not_found: "Try again to ask this in its current version.",

@@ -21,6 +21,18 @@ export function useShownChat(client: LLMClient): ShownChat {
     () => client.getChat(key)?.conversationId ?? null,
   );
 
+  const isForgotten = useSyncExternalStore(
+    client.subscribe,
+    () => client.getChat(key) === undefined,
+  );
+
+  useLayoutEffect(() => {
+    if (!isForgotten) return;
+    // Its conversation was deleted here, and come back to before the server knew.
+    setKey(client.newChat());
+    goTo(null, "replace");
+  }, [client, isForgotten]);
+
   useLayoutEffect(() => {
     const shown = client.getChat(key)?.conversationId ?? null;
     if (shown !== address) setKey(open(client, address));
@@ -33,8 +45,9 @@ export function useShownChat(client: LLMClient): ShownChat {
   }, [key, conversationId]);
 
   const startNew = useCallback(() => {
-    if (conversationInAddress() === null) setKey(client.newChat());
-    else goTo(null);
+    // One whose conversation has been deleted elsewhere has no name either.
+    setKey(client.newChat());
+    goTo(null);
   }, [client]);
 
   return { key, conversationId: conversationId ?? address, startNew };

@@ -19,6 +19,8 @@ export type ChatEvent =
   | { type: "attached"; start: StartEvent; text: string }
   | { type: "resuming" }
   | { type: "stopping" }
+  /** The server cannot stop it now; it may go on. */
+  | { type: "not stopped"; problem: Problem }
   | { type: "ended"; end: End; at: number }
   | { type: "failed"; problem: Problem; at: number }
   /** Stopped before the server had it. */
@@ -26,9 +28,12 @@ export type ChatEvent =
   | { type: "loading"; conversationId: string }
   | { type: "loaded"; conversationId: string; messages: Message[]; at: number }
   | { type: "not loaded"; problem: Problem | null }
+  /** The question that failed cannot be asked again yet. */
+  | { type: "put off"; problem: Problem }
   /** What is edited is no longer what is stored. */
   | { type: "forked" };
 
+const RESUMED = { sessionId: null, phase: "resuming" as const, problem: null };
 const NOT_LOADING = { loading: false, problem: null };
 
 export function emptyChat(key: string): Chat {
@@ -66,6 +71,8 @@ export function reduceChat(chat: Chat, event: ChatEvent): Chat {
       return inPhase(chat, "resuming");
     case "stopping":
       return inPhase(chat, "stopping");
+    case "not stopped":
+      return notStopped(chat, event.problem);
     case "ended":
       return ended(chat, endOf(event.end), event.at);
     case "failed":
@@ -78,6 +85,8 @@ export function reduceChat(chat: Chat, event: ChatEvent): Chat {
       return loaded(chat, event);
     case "not loaded":
       return { ...chat, loading: false, problem: event.problem };
+    case "put off":
+      return putOff(chat, event.problem);
     case "forked":
       return { ...chat, conversationId: null };
   }
@@ -88,7 +97,7 @@ function asked(chat: Chat, event: ChatEvent & { type: "asked" }): Chat {
   return {
     ...chat,
     messages: [...kept, question, answer],
-    running: { sessionId, messageId: null, phase: "waiting", startedAt: at },
+    running: { sessionId, messageId: null, phase: "waiting", startedAt: at, problem: null },
     ...NOT_LOADING,
   };
 }
@@ -119,13 +128,21 @@ function attached(chat: Chat, start: StartEvent, text: string): Chat {
   return inPhase({ ...known, messages }, phase);
 }
 
-/** Nothing but the end changes what is stopping. */
+/** Nothing but the end changes what is stopping, unless it cannot be stopped. */
 function inPhase(chat: Chat, phase: Phase): Chat {
   const { running } = chat;
   if (running === null || running.phase === phase || running.phase === "stopping") {
     return chat;
   }
-  return { ...chat, running: { ...running, phase } };
+  const problem = phase === "stopping" ? null : running.problem;
+  return { ...chat, running: { ...running, phase, problem } };
+}
+
+function notStopped(chat: Chat, why: Problem): Chat {
+  const { running, messages } = chat;
+  if (running?.phase !== "stopping") return chat;
+  const phase = messages.at(-1)?.content === "" ? "waiting" : "writing";
+  return { ...chat, running: { ...running, phase, problem: why } };
 }
 
 /** Ends the answer, which keeps its text unless the end brings another. */
@@ -170,10 +187,16 @@ function loaded(chat: Chat, event: ChatEvent & { type: "loaded" }): Chat {
   const startedAt = chat.running?.startedAt ?? messages.at(-2)?.createdAt ?? at;
   const running =
     last?.state === "streaming"
-      ? { sessionId: null, messageId: last.id, phase: "resuming" as const, startedAt }
+      ? { ...RESUMED, messageId: last.id, startedAt }
       : null;
   const endedAt = chat.running !== null && running === null ? at : chat.endedAt;
   return { ...chat, conversationId, messages, running, endedAt, ...NOT_LOADING };
+}
+
+function putOff(chat: Chat, why: Problem): Chat {
+  const messages = chat.messages.slice();
+  change(messages, -1, { problem: why });
+  return { ...chat, messages, ...NOT_LOADING };
 }
 
 /** What is shown already keeps its key, so that it is not drawn anew. */

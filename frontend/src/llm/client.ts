@@ -160,10 +160,11 @@ export class LLMClient {
 
   /** Asks the last question again, in place of its answer. */
   regenerate(key: string, options?: AskOptions): boolean {
-    const messages = this.#store.get(key)?.messages ?? [];
-    const question = messages.filter(({ role }) => role === "user").at(-1);
-    if (question === undefined) return false;
-    if (wasReplacedElsewhere(messages)) return this.#askAnew(key, question, options);
+    const chat = this.#store.get(key);
+    const question = chat?.messages.filter(({ role }) => role === "user").at(-1);
+    if (chat === undefined || question === undefined) return false;
+    const isReplacing = this.#replaced.has(key);
+    if (isReplacing && wasReplacedElsewhere(chat)) return this.#askAnew(key, question, options);
     return this.edit(key, question.key, question.content, options);
   }
 
@@ -238,11 +239,11 @@ export class LLMClient {
     if (!chat?.conversationId || chat.loading) return false;
     const { conversationId } = chat;
     const index = chat.messages.findIndex((message) => message.key === questionKey);
-    this.#replaced.delete(key);
     this.#store.change(key, { type: "loading", conversationId });
-    void this.#reader.read(key, conversationId, chat.messages).then(() => {
+    void this.#reader.read(key, conversationId, chat.messages, true).then(() => {
       const now = this.#store.get(key);
-      if (now === undefined || wasReplacedElsewhere(now.messages)) return;
+      if (now === undefined || wasReplacedElsewhere(now)) return;
+      this.#replaced.delete(key);
       const isThere = now.messages[index]?.role === "user";
       this.#ask(now, isThere ? index : now.messages.length, content, options);
     });

@@ -90,9 +90,16 @@ export type Attached = StartEvent & { ok: true; text: string; ended?: End };
 
 export type AttachAnswer = Attached | { ok: false; error: string; code: string };
 
+export type CancelAnswer =
+  | { ok: true }
+  | { ok: false; error: string; code: string; retryAfter?: number };
+
 export interface ClientEvents {
   "llm:chat:stream": (request: StreamRequest) => void;
-  "llm:stream:cancel": (request: { sessionId: string }) => void;
+  "llm:stream:cancel": (
+    request: { sessionId: string },
+    ack: (answer: CancelAnswer) => void,
+  ) => void;
   "llm:stream:attach": (
     request: AttachRequest,
     ack: (answer: AttachAnswer) => void,

@@ -1,13 +1,15 @@
 /** Reads stored conversations into the chats of a page. */
 import { ApiError } from "./api";
 import { readConversation } from "./conversations";
-import { storedProblem, toProblem } from "./problems";
+import { problem, storedProblem, toProblem } from "./problems";
 import type { Run } from "./run";
 import type { ChatStore } from "./store";
 import { brokenOff, isOnlyHere, isStored } from "./turns";
 import type { Message } from "./types";
 
 const LOST = "The connection was lost before the server took the question.";
+
+const ACTIVE = problem("conversation_active", "Another answer is still being written.");
 
 export interface ReaderListener {
   /** Called with an answer that is still being written. */
@@ -47,17 +49,30 @@ export class Reader {
     else await this.load(key, conversationId);
   }
 
-  /** Shows what is stored in place of what is `shown`, unless something is asked meanwhile. */
-  async read(key: string, conversationId: string, shown: Message[]): Promise<void> {
+  /**
+   * Shows what is stored in place of what is `shown`, unless something is asked meanwhile.
+   * A question that is `toAsk` stays where another answer is being written, and says so.
+   */
+  async read(
+    key: string,
+    conversationId: string,
+    shown: Message[],
+    toAsk = false,
+  ): Promise<void> {
+    const isSame = () => this.#store.get(key)?.messages === shown; // not asked meanwhile
     try {
       const messages = await readConversation(conversationId);
-      const isSame = this.#store.get(key)?.messages === shown; // not asked meanwhile
-      if (isSame) this.#showStored(key, conversationId, messages);
+      const waits = toAsk && messages.at(-1)?.state === "streaming";
+      if (isSame() && waits) this.#store.change(key, { type: "put off", problem: ACTIVE });
+      else if (isSame()) this.#showStored(key, conversationId, messages);
     } catch (error) {
       this.#noteLoggedOut(error);
-      const isOld = shown.length > 0 && (error as ApiError).status !== 404;
+      const isGone = (error as ApiError).status === 404;
+      const isOld = shown.length > 0 && !isGone;
       const why = isOld ? null : toProblem(error);
       this.#store.change(key, { type: "not loaded", problem: why });
+      // What is shown can be gone on with all the same, by its history.
+      if (isGone && shown.length > 0 && isSame()) this.#store.change(key, { type: "forked" });
     }
     this.#store.notify();
   }

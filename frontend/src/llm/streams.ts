@@ -7,6 +7,7 @@ import type { Connection } from "./connection";
 import type {
   AttachAnswer,
   Attached,
+  CancelAnswer,
   ChatSocket,
   End,
   ErrorEvent,
@@ -130,9 +131,18 @@ export class Streams {
 
   #cancel(run: Run): void {
     const { sessionId } = run;
-    if (sessionId !== null) {
-      this.#connection.socket?.emit("llm:stream:cancel", { sessionId });
-    }
+    if (sessionId === null) return;
+    this.#connection.socket?.emit("llm:stream:cancel", { sessionId }, (answer) => {
+      if (this.#isCurrent(run)) this.#onCancel(run, answer);
+    });
+  }
+
+  /** An event tells of what has ended; of one that may go on, the ack alone says which. */
+  #onCancel(run: Run, answer: CancelAnswer): void {
+    if (answer.ok || answer.code === "stream_not_found") return;
+    const why = problem(answer.code, answer.error, answer.retryAfter);
+    this.#store.change(run.chatKey, { type: "not stopped", problem: why });
+    this.#store.notify();
   }
 
   /** `mayResend` if what the server does not know can only have been lost on the way. */
@@ -245,6 +255,9 @@ export class Streams {
   #end(run: Run, end: End): void {
     this.#drop(run);
     this.#store.change(run.chatKey, { type: "ended", end, at: Date.now() });
+    // Deleted elsewhere: what is shown can be gone on with all the same, by its history.
+    const isGone = "code" in end.data && end.data.code === "conversation_not_found";
+    if (isGone) this.#store.change(run.chatKey, { type: "forked" });
   }
 
   #lose(run: Run): void {

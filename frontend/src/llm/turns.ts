@@ -3,6 +3,9 @@ import type { StreamRequest } from "./events";
 import { storedProblem } from "./problems";
 import type { AskOptions, Chat, ChatMessage, Message } from "./types";
 
+// Of a question that replaces another one.
+const CHANGED: ReadonlySet<string> = new Set(["message_not_found", "conversation_active"]);
+
 /**
  * What a model is sent of a chat. A question whose answer has no word is left out, lest
  * the model take it for a part of the next one.
@@ -72,9 +75,10 @@ export function brokenOff(message: Message): Message {
   return { ...message, state: "interrupted", problem: storedProblem("interrupted") };
 }
 
-/** Whether what the last question was to replace is not there any more. */
-export function wasReplacedElsewhere(messages: Message[]): boolean {
-  return messages.at(-1)?.problem?.code === "message_not_found";
+/** Whether what the last question was to replace is not there any more, or may soon not be. */
+export function wasReplacedElsewhere({ conversationId, messages }: Chat): boolean {
+  const code = messages.at(-1)?.problem?.code;
+  return conversationId !== null && code !== undefined && CHANGED.has(code);
 }
 
 /** Instructions are the first message, and belong to a chat that is not stored yet. */

@@ -64,6 +64,8 @@ export interface Running {
   phase: Phase;
   /** Milliseconds since the epoch. */
   startedAt: number;
+  /** Why the server could not stop it; another try may. */
+  problem: Problem | null;
 }
 
 export type Phase =

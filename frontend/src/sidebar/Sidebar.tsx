@@ -1,6 +1,7 @@
 import { PenLine, Search } from "lucide-react";
 import { type ReactNode, type RefObject, useEffect, useRef } from "react";
 
+import type { Conversation } from "../llm";
 import { Button, Spinner } from "../ui";
 import { ConversationRow } from "./ConversationRow";
 import { grouped } from "./list";
@@ -58,7 +59,7 @@ export function Sidebar(props: SidebarProps) {
 
 function List(props: SidebarProps) {
   const { conversations, deletions, marks, shown, onOpen, onDelete } = props;
-  const { list, hasMore, loadMore, search, rename } = conversations;
+  const { list, hasMore, loadMore, rename } = conversations;
   const visible = list.filter(({ id }) => !deletions.isDeleted(id));
   return (
     <div className="sidebar-list">
@@ -81,7 +82,7 @@ function List(props: SidebarProps) {
         </section>
       ))}
       <Note conversations={conversations} isEmpty={visible.length === 0} />
-      {hasMore && <More key={`${search} ${list.length}`} onReached={loadMore} />}
+      {hasMore && <More list={list} onReached={loadMore} />}
     </div>
   );
 }
@@ -107,8 +108,16 @@ function Note(props: { conversations: Conversations; isEmpty: boolean }) {
   );
 }
 
-/** Asks for more once it comes into sight. */
-function More({ onReached }: { onReached: () => void }) {
+interface MoreProps {
+  list: Conversation[];
+  onReached: () => void;
+}
+
+/**
+ * Asks for more once it comes into sight, and again where it still is with another list: a
+ * list that is read anew overtakes what was asked for.
+ */
+function More({ list, onReached }: MoreProps) {
   const end = useRef<HTMLDivElement>(null);
   useEffect(() => {
     const element = end.current;
@@ -119,7 +128,7 @@ function More({ onReached }: { onReached: () => void }) {
     );
     observer.observe(element);
     return () => observer.disconnect();
-  }, [onReached]);
+  }, [list, onReached]);
   return (
     <div ref={end} className="sidebar-note">
       <Spinner label="Loading more" />

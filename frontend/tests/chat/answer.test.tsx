@@ -3,6 +3,7 @@ import { cleanup, render, screen } from "@testing-library/react";
 import { afterEach, expect, test, vi } from "vitest";
 
 import { Answer } from "../../src/chat/Answer";
+import { Progress } from "../../src/chat/Progress";
 import type { Turns } from "../../src/chat/turns";
 import { newMessage } from "../../src/llm/chat";
 import { UiProvider } from "../../src/ui";
@@ -11,6 +12,15 @@ vi.mock("../../src/account", () => ({ useAccount: () => ({ user: { isStaff: fals
 vi.mock("../../src/chat/useBudgetText", () => ({ useBudgetText: () => null }));
 
 afterEach(cleanup);
+
+test("why an answer could not be stopped is said below it", () => {
+  const problem = { code: "database_unavailable", text: "No" };
+  const running = { sessionId: "s", messageId: "a", phase: "writing" as const, startedAt: 0, problem };
+  render(<Progress running={running} label="OpenAI" />);
+  const said = screen.getByRole("alert").textContent;
+  expect(said).toContain("The answer could not be stopped.");
+  expect(said).toContain("The server cannot store anything right now.");
+});
 
 test.each([
   ["", "OpenAI reported an error."],

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { useFreshOnReturn } from "../../src/chat/pageState";
 import type { LLMClient } from "../../src/llm";
 import { useChat } from "../../src/llm/context";
-import { connectedClient, pass, reset, restore, stored, storedMessage } from "../llm/fakes";
+import { connectedClient, pass, reset, restore, socket, stored, storedMessage } from "../llm/fakes";
 
 beforeEach(reset);
 afterEach(() => {
@@ -33,4 +33,12 @@ test("what another tab has asked is shown to whoever comes back", async () => {
   await act(() => pass());
   screen.getByText("Hi! / Hello / And?");
   expect(client.getChat(key)?.messages[1]).toBe(before?.[1]); // it is not drawn anew
+
+  stored.delete("c1"); // the other tab deletes it
+  window.dispatchEvent(new Event("focus"));
+  await act(() => pass());
+  screen.getByText("Hi! / Hello / And?");
+  act(() => void client.ask(key, "So?", { provider: "local" }));
+  expect(socket().asked[0]).not.toHaveProperty("conversationId");
+  expect(socket().asked[0]?.["messages"]).toHaveLength(4);
 });

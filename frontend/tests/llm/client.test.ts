@@ -131,6 +131,45 @@ test("stop cancels, and the answer keeps its text", async () => {
   expect(chat().messages[1]?.problem).toBeNull();
 });
 
+test("a cancel that the server cannot obey is told, and may be tried again", async () => {
+  const { client, key, chat } = await connectedClient();
+  client.ask(key, "Hi!", LOCAL);
+  const sessionId = socket().lastSessionId;
+  socket().start();
+  socket().token("Hel");
+  await pass();
+  client.stop(key);
+  const error = { error: "No database", code: "database_unavailable", retryAfter: 5 };
+  socket().receive("llm:stream:error", { sessionId: null, ...error });
+  socket().answerCancel({ ok: false, ...error });
+  const problem = { code: "database_unavailable", text: "No database" };
+  expect(chat().running).toMatchObject({ phase: "writing", problem });
+  socket().token("lo");
+  await pass();
+  expect(chat().messages[1]).toMatchObject({ content: "Hello", state: "streaming" });
+
+  client.stop(key);
+  expect(chat().running).toMatchObject({ phase: "stopping", problem: null });
+  expect(socket().sentOf("llm:stream:cancel")).toEqual([{ sessionId }, { sessionId }]);
+  socket().cancelled("Hello");
+  expect(chat().running).toBeNull();
+  socket().answerCancel({ ok: true });
+  expect(chat().messages[1]?.state).toBe("cancelled");
+});
+
+test("a cancel that found nothing, or whose answer has ended, changes nothing", async () => {
+  const { client, key, chat } = await connectedClient();
+  client.ask(key, "Hi!", LOCAL);
+  socket().start();
+  client.stop(key);
+  socket().answerCancel({ ok: false, error: "No", code: "stream_not_found" });
+  expect(chat().running).toMatchObject({ phase: "stopping", problem: null });
+  socket().cancelled("");
+  client.ask(key, "And?", LOCAL);
+  socket().answerCancel({ ok: false, error: "No", code: "database_unavailable" });
+  expect(chat().running).toMatchObject({ phase: "waiting", problem: null });
+});
+
 test("a failed answer stays at its turn, with the time of another try", async () => {
   const { client, key, chat } = await connectedClient();
   client.ask(key, "Hi!", LOCAL);
@@ -171,6 +210,44 @@ test("a failed question is asked again in its place", async () => {
   const { sessionId: _, ...request } = socket().asked[1]!;
   expect(request).toEqual({ provider: "local", messages: [{ role: "user", content: "Hi!" }] });
   expect(shown(chat())).toEqual(["user complete: Hi!", "assistant streaming: "]);
+});
+
+test("what is shown of a conversation that is deleted elsewhere goes on as a new one", async () => {
+  const { client, key, chat } = await connectedClient();
+  client.ask(key, "Hi!", LOCAL);
+  socket().start(undefined, { questionId: "q1" });
+  socket().done("Hello");
+  client.ask(key, "And?", LOCAL);
+  socket().fail("conversation_not_found");
+  expect(chat().messages.at(-1)?.problem?.code).toBe("conversation_not_found");
+
+  expect(client.retry(key)).toBe(true);
+  const { sessionId: _, ...request } = socket().asked[2]!;
+  expect(request).toEqual({
+    provider: "local",
+    messages: [
+      { role: "user", content: "Hi!" },
+      { role: "assistant", content: "Hello" },
+      { role: "user", content: "And?" },
+    ],
+  });
+  socket().start(undefined, { conversationId: "c2", messageId: "a2", questionId: "q2" });
+  socket().done("Well");
+  client.ask(key, "So?", LOCAL);
+  expect(socket().asked[3]).toMatchObject({ conversationId: "c2" });
+});
+
+test("an edit in a conversation that is deleted elsewhere goes on as a new one", async () => {
+  const { client, key, chat } = await connectedClient();
+  client.ask(key, "Hi!", LOCAL);
+  socket().start(undefined, { questionId: "q1" });
+  socket().done("Hello");
+  client.edit(key, chat().messages[0]!.key, "Hey!");
+  socket().fail("conversation_not_found");
+  client.ask(key, "Well?", LOCAL);
+  expect(socket().asked[2]).not.toHaveProperty("conversationId");
+  expect(socket().asked[2]).not.toHaveProperty("replaces");
+  expect(chat().messages.map(({ content }) => content)).toEqual(["Hey!", "", "Well?", ""]);
 });
 
 test("an answer is regenerated in its conversation", async () => {

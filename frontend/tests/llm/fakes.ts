@@ -75,8 +75,14 @@ export class FakeSocket {
     return this.asked.at(-1)?.["sessionId"] as string;
   }
   answerAttach(answer: unknown): void {
-    const attaches = this.sent.filter(([name]) => name === "llm:stream:attach");
-    attaches.at(-1)?.[2]?.(answer);
+    this.#acknowledge("llm:stream:attach", answer);
+  }
+  answerCancel(answer: unknown): void {
+    this.#acknowledge("llm:stream:cancel", answer);
+  }
+  #acknowledge(event: string, answer: unknown): void {
+    const sent = this.sent.filter(([name]) => name === event);
+    sent.at(-1)?.[2]?.(answer);
   }
 
   // What the server says of an answer, by default the last one.

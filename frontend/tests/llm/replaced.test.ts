@@ -1,5 +1,5 @@
 /** What another tab has changed, and ends that came without their texts. */
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
 import { connectedClient, pass, reset, restore, socket, startOf, stored, storedMessage } from "./fakes";
 
@@ -47,11 +47,56 @@ test("where nothing is left in its place, it is asked at the end", async () => {
 
 test("where it cannot be read, the failed question stays to be tried again", async () => {
   const { client, key, chat } = await replacedElsewhere();
-  client.regenerate(key); // nothing is stored: it has been deleted
+  vi.stubGlobal("fetch", () => Promise.reject(new Error("No network")));
+  client.regenerate(key);
   await pass();
   expect(socket().asked).toHaveLength(2);
   expect(chat()).toMatchObject({ loading: false, running: null });
   expect(chat().messages.at(-1)?.problem?.code).toBe("message_not_found");
+});
+
+test("while another device is being answered, the question stays and is told why", async () => {
+  const { client, key, chat } = await replacedElsewhere();
+  const answer = storedMessage("a7", "assistant", "He", { state: "streaming" });
+  stored.set("c1", [storedMessage("q7", "user", "Hey!"), answer]);
+  expect(client.edit(key, chat().messages[0]!.key, "Howdy!")).toBe(true);
+  socket().fail("message_not_found");
+  client.retry(key);
+  await pass();
+  expect(socket().asked).toHaveLength(3);
+  expect(chat()).toMatchObject({ loading: false, running: null });
+  expect(chat().messages.map(({ content }) => content)).toEqual(["Howdy!", ""]);
+  expect(chat().messages[1]).toMatchObject({ state: "error", problem: { code: "conversation_active" } });
+
+  stored.set("c1", [storedMessage("q7", "user", "Hey!"), { ...answer, state: "complete" }]);
+  client.retry(key);
+  expect(chat().loading).toBe(true); // it is read again
+  await pass();
+  expect(socket().asked[3]).toMatchObject({
+    replaces: "q7",
+    messages: [{ role: "user", content: "Howdy!" }],
+  });
+});
+
+test("a question that replaces none is never put in the place of another device's", async () => {
+  const { client, key } = await connectedClient();
+  client.ask(key, "Hi!", LOCAL);
+  socket().start(undefined, { questionId: "q1" });
+  socket().done("Hello");
+  client.ask(key, "And?", LOCAL);
+  socket().fail("conversation_active");
+  client.retry(key);
+  expect(socket().asked[2]).toMatchObject({ conversationId: "c1" });
+  expect(socket().asked[2]).not.toHaveProperty("replaces");
+});
+
+test("where it has been deleted, what is shown goes on as a new conversation", async () => {
+  const { client, key, chat } = await replacedElsewhere();
+  client.regenerate(key);
+  await pass();
+  const { sessionId: _, ...request } = socket().asked[2]!;
+  expect(request).toEqual({ provider: "local", messages: [{ role: "user", content: "Hi!" }] });
+  expect(chat().messages.map(({ content }) => content)).toEqual(["Hi!", ""]);
 });
 
 test("an end without its text is completed by attaching to the answer", async () => {
