@@ -78,10 +78,14 @@ class User(AbstractUser):
         """
 
         def rehash(raw: str) -> None:
-            hashed = make_password(raw)
-            row = User.objects.filter(pk=self.pk, password=self.password)
-            if row.update(password=hashed):
+            hashed, row = make_password(raw), User.objects.filter(pk=self.pk)
+            if row.filter(password=self.password).update(password=hashed):
                 self.password = hashed
+                return
+            # Another log-in may have hashed the same one anew meanwhile.
+            stored = row.values_list("password", flat=True).first()
+            if stored is not None and check_password(raw, stored):
+                self.password = stored
 
         return check_password(raw_password, self.password, rehash)
 
