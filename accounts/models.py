@@ -97,8 +97,7 @@ class User(AbstractUser):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Store the user; a new password ends all tokens of the old one.
 
-        Django keeps the entered password until the row is stored, but not when it only
-        rehashes the same password.
+        Django keeps the entered password until the row is stored.
         """
         entered: str | None = getattr(self, "_password", None)
         if entered is None or self._state.adding:

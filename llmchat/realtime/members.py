@@ -28,8 +28,8 @@ MAX_MOVED = 20_000
 class Nowhere(Enum):
     """Why there is no state of a socket that another worker had."""
 
-    GONE = auto()  # its worker is, or cannot be asked
-    UNKNOWN = auto()  # that has it not, or keeps it
+    GONE = auto()  # its worker is gone or cannot be asked, or it was lost on the way
+    UNKNOWN = auto()  # its worker has ended it, or keeps it
 
 
 T = TypeVar("T")
@@ -190,7 +190,7 @@ class Members:
         handshake: Handshake,
         line: Line,
     ) -> Member | None:
-        """Make a socket anew whose worker is gone, where its client may have it.
+        """Make a socket anew that no worker has to give, where its client may have it.
 
         What it has missed is for the application to say.
         """
