@@ -78,10 +78,14 @@ class User(AbstractUser):
         """
 
         def rehash(raw: str) -> None:
-            hashed = make_password(raw)
-            row = User.objects.filter(pk=self.pk, password=self.password)
-            if row.update(password=hashed):
+            hashed, row = make_password(raw), User.objects.filter(pk=self.pk)
+            if row.filter(password=self.password).update(password=hashed):
                 self.password = hashed
+                return
+            # Another log-in may have hashed the same one anew meanwhile.
+            stored = row.values_list("password", flat=True).first()
+            if stored is not None and check_password(raw, stored):
+                self.password = stored
 
         return check_password(raw_password, self.password, rehash)
 
@@ -93,8 +97,7 @@ class User(AbstractUser):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Store the user; a new password ends all tokens of the old one.
 
-        Django keeps the entered password until the row is stored, but not when it only
-        rehashes the same password.
+        Django keeps the entered password until the row is stored.
         """
         entered: str | None = getattr(self, "_password", None)
         if entered is None or self._state.adding:

@@ -105,7 +105,7 @@ class Account:
 def _no_earlier(now: datetime, period_start: date | None) -> datetime:
     """Return `now`, or the beginning of the period that others have come to already.
 
-    Who has read the time before midnight may wait for their locks until after it.
+    The clock of another machine may be ahead of this one's.
     """
     if period_start is None or period_start <= now.astimezone(UTC).date():
         return now

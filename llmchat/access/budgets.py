@@ -96,6 +96,8 @@ class Ledger:
             ]
         if of_each:
             self._lock_of_each(members, groups, drawn, idents)
+        # Behind the locks: who waits for them until after midnight is of the new day.
+        self._now = timezone.now()
 
     def _lock_of_each(
         self,

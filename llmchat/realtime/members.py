@@ -28,8 +28,8 @@ MAX_MOVED = 20_000
 class Nowhere(Enum):
     """Why there is no state of a socket that another worker had."""
 
-    GONE = auto()  # its worker is, or cannot be asked
-    UNKNOWN = auto()  # that has it not, or keeps it
+    GONE = auto()  # its worker is gone or cannot be asked, or it was lost on the way
+    UNKNOWN = auto()  # its worker has ended it, or keeps it
 
 
 T = TypeVar("T")
@@ -89,6 +89,7 @@ class Members:
     def grant(self, member: Member) -> None:
         """Give a member that is let in another `pid`, or its first."""
         if member.pid is not None:
+            self._note_end(member)
             self._by_pid.pop(member.pid, None)
         if self.window_s:
             namespace, socket = member.namespace, member.socket
@@ -189,7 +190,7 @@ class Members:
         handshake: Handshake,
         line: Line,
     ) -> Member | None:
-        """Make a socket anew whose worker is gone, where its client may have it.
+        """Make a socket anew that no worker has to give, where its client may have it.
 
         What it has missed is for the application to say.
         """
@@ -279,13 +280,21 @@ class Members:
 
     def forget(self, member: Member) -> None:
         """End a member whose client cannot come back: its rooms, tasks, memory."""
-        if (pid := member.pid) is not None and self._by_pid.get(pid) is member:
-            claimed = self.pids.read(pid)
-            if claimed is not None and not self._is_mine(claimed):
-                # Others may take it to be here.
-                self.note_moved(pid, "", member.made_at)
+        self._note_end(member)
         self.dismiss(member)
         self.run(member.forgotten())
+
+    def _note_end(self, member: Member) -> None:
+        """Note that nobody can have a socket by its `pid` any more.
+
+        Where another worker has given that, others may take the socket to be here.
+        """
+        pid = member.pid
+        if pid is None or self._by_pid.get(pid) is not member:
+            return
+        claimed = self.pids.read(pid)
+        if claimed is not None and not self._is_mine(claimed):
+            self.note_moved(pid, "", member.made_at)
 
     def shutdown(self) -> None:
         """Forget every member that waits for its client's return."""

@@ -9,6 +9,7 @@ last argument, and a client that returns hands back the last one it has seen.
 
 from __future__ import annotations
 
+import secrets
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
@@ -22,9 +23,11 @@ HIGH_WATER_BYTES = MAX_REPLAY_BYTES // 2
 # Of vital events alone, which outlast the rest: what a client that returns is sent at
 # once, and not more than the connection takes before it is closed for being slow.
 MAX_VITAL_BYTES = MAX_REPLAY_BYTES // 2
-# A socket that is made anew counts from the next multiple of this: what is left of it
-# in another worker goes on with numbers of its own.
+# A socket that is made anew counts from one of the next multiples of this: what is left
+# of it in another worker goes on with numbers of its own. Two that make it anew behind
+# the same event, and do not hear of each other, hardly ever come to the same one.
 NUMBERS = 10**9
+_AHEAD = 1_000
 # Nothing is gained where an event is no longer than this.
 SHORT_BYTES = 1024
 
@@ -49,10 +52,11 @@ class Replay:
     has to be told that it has missed something.
     """
 
-    __slots__ = ("_base", "_kept", "_last", "_size")
+    __slots__ = ("_base", "_before", "_kept", "_last", "_size")
 
     def __init__(self) -> None:
         self._last = 0
+        self._before = 0  # the last event of the worker that had the socket before
         self._base = 0  # events up to this one are no longer kept
         self._size = 0
         self._kept: deque[Kept] | None = None  # most sockets are idle
@@ -116,7 +120,8 @@ class Replay:
         if seen is None or seen.number > self._last:
             return None
         is_own = seen.number // NUMBERS == self._last // NUMBERS
-        return seen.number if is_own or seen.number == self._base else None
+        is_known = is_own or seen.number in (self._base, self._before)
+        return seen.number if is_known else None
 
     def covers(self, number: int) -> bool:
         """Return whether all that came behind this event is kept."""
@@ -144,8 +149,9 @@ class Replay:
 
         That may be there after all, and send on: its numbers are none of these.
         """
-        self._base = number
-        self._last = (number // NUMBERS + 1) * NUMBERS
+        self._base = self._before = number
+        ahead = 1 + secrets.randbelow(_AHEAD)
+        self._last = (number // NUMBERS + ahead) * NUMBERS
 
     @property
     def last(self) -> int:

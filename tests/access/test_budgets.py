@@ -8,14 +8,16 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from threading import Barrier
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from llmchat.access.accounts import Account
+from llmchat.access.budgets import Ledger
 from llmchat.answers.events import Done
 from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.sweep import sweep
@@ -233,11 +235,32 @@ async def test_a_budget_renews_with_its_period(user, provider, upstream, turn, b
 
 @pytest.mark.parametrize("period", Budget.Period)
 def test_who_comes_late_over_midnight_leaves_what_others_have_spent_since(period):
-    """It has read the time, and waited for the lock of who was quicker."""
+    """Its clock is behind that of whoever was quicker."""
     first, late = date(2026, 2, 1), datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)
     row = Budget(period=period, limit=10, period_start=first, spent=7, told_at=8)
     Account(row).add(Decimal(2), late)
     assert (row.spent, row.period_start, row.told_at) == (9, first, 8)
+
+
+async def test_a_start_that_waits_until_after_midnight_is_of_the_new_day(
+    user, budget, monkeypatch
+):
+    """What others have spent since counts, and so does when the budget renews."""
+    midnight = datetime(2026, 2, 1, tzinfo=UTC)
+    await budget(10, spent=10, period_start=midnight.date())
+    monkeypatch.setattr(timezone, "now", lambda: midnight - timedelta(seconds=1))
+    ledger = Ledger()
+
+    @transaction.atomic
+    def begin() -> None:
+        monkeypatch.setattr(timezone, "now", lambda: midnight)
+        ledger.lock({user.pk: set()}, (), {}, of_each=False)
+        ledger.read_reserved()
+        drawn = ledger.drawn_on(user.pk, None)
+        ledger.reserve(drawn, uuid4(), Usage(1, 1, "estimated"), None)
+
+    with pytest.raises(ChatError, match="is used up; it renews on 2026-02-02"):
+        await in_database(begin)
 
 
 async def test_a_budget_of_nothing_allows_nothing(

@@ -183,6 +183,23 @@ def test_a_password_that_is_hashed_anew_does_not_come_back(
     assert user.check_password(NEW_PASSWORD)
 
 
+def test_two_log_ins_that_hash_one_password_anew_are_both_good(
+    user: User, settings: Any
+) -> None:
+    """Neither is told that its password is wrong: it is the one that is stored."""
+    judged = User.objects.get(pk=user.pk)
+    settings.PASSWORD_HASHERS = [
+        "django.contrib.auth.hashers.ScryptPasswordHasher",
+        "django.contrib.auth.hashers.MD5PasswordHasher",
+    ]
+
+    assert user.check_password(PASSWORD)
+    assert judged.check_password(PASSWORD)
+
+    for one in (user, judged):
+        assert is_good(tokens.issue_tokens(user=one).refresh)
+
+
 def test_a_log_in_that_a_new_password_overtakes_gets_nothing(user: User) -> None:
     judged = User.objects.get(pk=user.pk)
     user.set_password(NEW_PASSWORD)

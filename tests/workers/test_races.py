@@ -534,6 +534,38 @@ async def test_a_client_that_has_heard_nothing_of_its_new_socket_has_that_again(
     members.dismiss(new)
 
 
+async def test_a_client_that_has_missed_too_much_of_its_new_socket_is_told_so() -> None:
+    """What it had of the old one is still known when all that was kept is dropped."""
+    namespace, members = Slow(), Members(10.0, Pids(TWO, b"x"))
+    pid = Pids(ONE, b"x").make("/", "s" * 20, "")
+    auth = {"pid": pid, "offset": "7"}
+    new = await members.revive(namespace, auth, SHAKE, line())
+    assert new is not None
+    new.admit()
+    new.detach("transport close", recoverable=True)
+    hears(new, 2)
+    new.outlet.shed()
+    assert await members.claim(namespace, auth) is new
+    assert new.pid != pid
+    # The old one is of no use, in whatever worker it is asked for.
+    assert not members.is_lost(pid)
+    members.dismiss(new)
+
+
+async def test_two_that_make_a_socket_anew_unheard_count_apart() -> None:
+    """Its client has come to both behind the same event, while Redis was away."""
+    pid = Pids(ONE, b"x").make("/", "s" * 20, "")
+    auth = {"pid": pid, "offset": "7"}
+    seen = set()
+    for number in range(20):
+        members = Members(10.0, Pids(address_of(str(number)), b"x"))
+        new = await members.revive(Slow(), auth, SHAKE, line())
+        assert new is not None
+        seen.add(hears(new, 1))
+        members.dismiss(new)
+    assert len(seen) > 1
+
+
 async def test_of_many_sockets_that_are_made_anew_all_are_told_at_once(
     three: Three, open_box: OpenBox, layer: Lossy
 ) -> None:
