@@ -32,7 +32,7 @@ def _filled(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
         fill(MESSAGES)
         yield
         # Row by row, as users are deleted, takes as long as the test.
-        call_command("flush", verbosity=0, interactive=False)
+        call_command("flush", verbosity=0, interactive=False, reset_sequences=False)
 
 
 @pytest.fixture
