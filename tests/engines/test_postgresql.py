@@ -8,7 +8,6 @@ import os
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -165,12 +164,17 @@ def test_a_server_that_takes_no_writes_any_more_is_left(
 
 
 def test_a_transaction_in_which_the_process_was_suspended_may_be_repeated(
-    engine: DatabaseWrapper,
+    engine: DatabaseWrapper, postgres: str
 ) -> None:
     engine.set_autocommit(False)
     with engine.cursor() as cursor:
         cursor.execute("SET idle_in_transaction_session_timeout = '10ms'")
         cursor.execute("SELECT 1")
-    time.sleep(0.5)
+    pid = engine.connection.info.backend_pid
+    with psycopg.connect(postgres, autocommit=True) as other:
+        while other.execute(
+            "SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid]
+        ).fetchone():
+            pass  # the server has not ended it yet
     with pytest.raises(OperationalError), engine.cursor() as cursor:
         cursor.execute("SELECT 1")
