@@ -60,6 +60,7 @@ class Mirror(AnswerLog):
         "_silent_since",
         "_task",
         "_unused",
+        "_waits_for_readers",
         "is_to_stop",
         "keeps_place",
         "number",
@@ -93,6 +94,7 @@ class Mirror(AnswerLog):
         self._on_over = on_over
         self._silent_since: float | None = None
         self._unused: asyncio.TimerHandle | None = None
+        self._waits_for_readers = True
         self._task = asyncio.get_running_loop().create_task(self._follow())
 
     # What readers do besides reading.
@@ -124,10 +126,22 @@ class Mirror(AnswerLog):
         if self.end is not None:
             return False
         try:
-            return bool(await self._ask(STOP))
+            is_stopped = bool(await self._ask(STOP))
         except UnreachableError:
             # It finds that at its next checkpoint, if it lives.
-            return await self._request_stop()
+            is_stopped = await self._request_stop()
+        if is_stopped:
+            self._waits_for_readers = False
+            self.look_again()
+        return is_stopped
+
+    @property
+    def lags(self) -> bool:
+        """Return whether the owner is to be asked for no more text for now.
+
+        What is left of an answer that is stopped is little, and its end is waited for.
+        """
+        return self._waits_for_readers and super().lags
 
     async def reaches(self, chars: int) -> bool:
         """Return whether there is so much text, once that is here."""

@@ -485,6 +485,29 @@ async def test_a_slow_reader_here_holds_the_provider_there(
         assert (await heard(slow))[0] == "".join(upstream.steps[1:])
 
 
+async def test_a_cancel_is_told_though_the_first_reader_here_takes_nothing(
+    user, workers, turn, upstream, monkeypatch
+):
+    monkeypatch.setattr(log, "MAX_BEHIND_CHARS", 8)
+    gate = asyncio.Event()
+    upstream.steps = [gate, *(f"{number:03}" for number in range(100))]
+    async with answering(user, turn) as (stream, reader):
+        found = await workers.find(user, session_id="s-1")
+        frozen = Follower(found)
+        await reader.leave()
+        gate.set()
+
+        async def is_held() -> bool:
+            return stream.lags and found.lags
+
+        await until(is_held)
+        cancelling = Follower(found, found.chars)
+        assert await found.stop()
+        _, end = await heard(cancelling)
+        assert isinstance(end, Cancelled)
+        assert await heard(frozen) == (stream.text, stream.end)
+
+
 async def test_a_long_text_comes_in_parts(user, workers, turn, upstream, monkeypatch):
     monkeypatch.setattr(owner, "MAX_CHARS", 10)
     upstream.steps = ("0123456789" * 5 + "abc", go := asyncio.Event(), "def" * 9)
