@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import Any, TypeVar
 
 import orjson
-from django.http import StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -23,6 +23,10 @@ from llmchat.errors import ChatError
 
 # The id of a stream's last event: there is nothing behind it.
 END_ID = "end"
+
+_EVENTS = "text/event-stream"
+# Proxies that buffer would hold the tokens back.
+_UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 Answer = TypeVar("Answer", bound=HttpResponseBase)
 
@@ -108,15 +112,15 @@ class EventStream(StreamingHttpResponse):
     def __init__(self, encoded: AsyncGenerator[bytes, None]) -> None:
         """Take events whose generator has begun."""
         self._encoded = encoded
-        super().__init__(
-            encoded,
-            content_type="text/event-stream",
-            # Proxies that buffer would hold the tokens back.
-            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-        )
+        super().__init__(encoded, content_type=_EVENTS, headers=_UNBUFFERED)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._encoded
+
+
+def stream_headers() -> HttpResponse:
+    """Return the headers of an `EventStream`, for a HEAD: it follows nothing."""
+    return HttpResponse(content_type=_EVENTS, headers=_UNBUFFERED)
 
 
 async def follow(follower: Follower, started: Started | None) -> EventStream:

@@ -18,6 +18,7 @@ from llmchat.api.async_view import (
     END_ID,
     AsyncAPIView,
     follow,
+    stream_headers,
     user_id_of,
     verified_of,
 )
@@ -53,6 +54,8 @@ class StreamView(AsyncAPIView):
         if last == END_ID:
             return HttpResponse(status=204)
         at = await _position(last, stream)
+        if request.method == "HEAD":
+            return stream_headers()
         started = None if last else stream.started
         return await follow(Follower(stream, at), started)
 

@@ -146,7 +146,11 @@ async def test_a_stream_is_listed_followed_and_gone_on_with(
         await owner.event("llm:stream:token", "s-1")
         listed = (await client.get("/llm/streams/")).json()
         address = f"/llm/streams/{start['messageId']}"
+        head = await client.head(address)
+        assert (head.status_code, head.content) == (200, b"")
         async with client.stream("GET", address) as response:
+            for name in ("content-type", "cache-control", "x-accel-buffering"):
+                assert response.headers[name] == head.headers[name]
             assert response.headers["content-type"] == "text/event-stream"
             events = events_of(response)
             seen = [await anext(events), await anext(events)]
