@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
-from secrets import token_hex
 from typing import Any
 
 from serving import cors
 from serving.errors import shaped
+from serving.request_id import identified
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -63,10 +63,8 @@ class BodyLimit:
 
 
 def _announced_length(scope: Scope) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value[:20])
-    return 0
+    length = _header(scope, b"content-length")
+    return int(length[:20]) if length.isdecimal() and length.isascii() else 0
 
 
 async def _refuse(scope: Scope, send: Send) -> None:
@@ -77,7 +75,7 @@ async def _refuse(scope: Scope, send: Send) -> None:
         (b"content-length", str(len(answer)).encode()),
         (b"connection", b"close"),
         # No view has seen the request, nor any middleware.
-        (b"x-request-id", token_hex(8).encode()),
+        (b"x-request-id", identified(_header(scope, b"x-request-id")).encode()),
         *_cors_headers(scope),
     ]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
@@ -87,8 +85,12 @@ async def _refuse(scope: Scope, send: Send) -> None:
 def _cors_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
     if not cors.is_open(scope["path"]):
         return []
-    sent = (value for name, value in scope["headers"] if name == b"origin")
-    origin = next(sent, b"").decode("latin-1")
+    origin = _header(scope, b"origin")
     return [
         (name.encode(), value.encode("latin-1")) for name, value in cors.headers(origin)
     ]
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
+    sent = (value for name, value in scope["headers"] if name == wanted)
+    return next(sent, b"").decode("latin-1")

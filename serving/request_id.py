@@ -16,13 +16,17 @@ HEADER = "X-Request-ID"
 _SANE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
+def identified(sent: str) -> str:
+    """Return the id that a request brings, or a new one in its place."""
+    return sent if _SANE.fullmatch(sent) else token_hex(8)
+
+
 class RequestIdMiddleware(AsyncMiddleware):
     """Take over the id that a request brings, or make one."""
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Name the request in the log, and the id in the response."""
-        sent = request.META.get("HTTP_X_REQUEST_ID", "")
-        ident = sent if _SANE.fullmatch(sent) else token_hex(8)
+        ident = identified(request.META.get("HTTP_X_REQUEST_ID", ""))
         # Not reset behind the response, whose body may be written yet: the server
         # has a task for each request.
         log_fields.begin(requestId=ident)

@@ -83,6 +83,22 @@ async def test_a_page_elsewhere_can_read_that_its_body_is_too_long(
     assert (b"vary" in headers) is not path.startswith("/admin")
 
 
+@pytest.mark.parametrize(
+    ("sent", "is_kept"), [(b"abc-1", True), (b"a b", False), (b"", False)]
+)
+async def test_what_is_too_long_keeps_the_id_of_its_request(
+    sent: bytes, is_kept: bool
+) -> None:
+    exchange = Exchange(b"", announced="11")
+    exchange.scope["headers"].append((b"x-request-id", sent))
+
+    await BodyLimit(_echo, lambda: 10)(exchange.scope, exchange.receive, exchange.send)
+
+    told = dict(exchange.sent[0]["headers"])[b"x-request-id"]
+    assert told
+    assert (told == sent) is is_kept
+
+
 async def test_a_websocket_passes_the_body_limit_by() -> None:
     seen = []
 
