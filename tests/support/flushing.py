@@ -1,19 +1,18 @@
-"""What a flush leaves in the database, put back as it was instead of made anew.
+"""What a flush leaves in the database, left there instead of made anew.
 
-A test with `transactional_db` ends with a flush, which has Django make the content
-types, the permissions and the roles again, object by object: as long as many a test
-takes. They are the same each time.
+A test with `transactional_db` ends with a flush. Django's empties every table, of which
+a test has filled a few, and then makes the content types, the permissions and the roles
+again, object by object: as long as many a test takes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.core.management.commands import flush
-from django.core.management.sql import emit_post_migrate_signal
 from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.operations import BaseDatabaseOperations
@@ -25,78 +24,136 @@ __all__ = ["flush_kept"]
 Rows = list[tuple[Any, ...]]
 # SQLite binds no more than 250,000 values to a statement, PostgreSQL 65,535.
 AT_ONCE = 1000
+# Deleted rows stay in the files of PostgreSQL for a while, and every query reads them.
+MAX_BYTES = 4 * 1024 * 1024
 # What goes on in the background of a test may last a moment longer than it, and lock
 # tables in another order than a flush does: PostgreSQL ends one of the two.
 TRIES = 5
 DEADLOCK = "40P01"
 
-Flush = Callable[[BaseDatabaseOperations, list[str]], None]
 
+class Flush(flush.Command):
+    """Takes the place of Django's command, and leaves what that would leave."""
 
-class Kept:
-    """Takes the place of `emit_post_migrate_signal` in the command `flush`."""
+    # By database: the tables that are not empty behind Django's own flush.
+    _kept: dict[str, dict[str, Rows]] = {}
 
-    def __init__(self) -> None:
-        self._tables: dict[str, dict[str, Rows]] = {}
-
-    def __call__(self, verbosity: int, interactive: bool, database: str) -> None:
-        """Have the emptied database filled, or fill it with what that has made."""
+    def handle(self, **options: Any) -> None:
+        """Empty the database as Django does the first time, and quicker later on."""
+        database: str = options["database"]
         connection = connections[database]
-        if database not in self._tables:
-            emit_post_migrate_signal(verbosity, interactive, database)
-            self._tables[database] = _read(connection)
-            return
-        ContentType.objects.clear_cache()  # as whoever makes them does
-        with transaction.atomic(using=database):
-            for table, rows in self._tables[database].items():
-                _write(connection, table, rows)
+        resets = options.get("reset_sequences", True)
+        is_emptied = options.get("inhibit_post_migrate", False)
+        if not resets and not is_emptied and database in self._kept:
+            with transaction.atomic(using=database):
+                is_done = _restore(connection, self._kept[database])
+            if is_done:
+                return
+        super().handle(**options)
+        if not is_emptied:
+            self._kept[database] = _read(connection, _tables(connection))
 
 
-def _read(connection: BaseDatabaseWrapper) -> dict[str, Rows]:
-    """Return the rows of all tables that a flush empties."""
-    found: dict[str, Rows] = {}
-    with connection.cursor() as cursor:
-        for table in connection.introspection.django_table_names(
-            only_existing=True, include_views=False
-        ):
-            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
-            if rows := cursor.fetchall():
-                found[table] = rows
-    return found
+def _restore(connection: BaseDatabaseWrapper, kept: dict[str, Rows]) -> bool:
+    """Leave nothing but what is kept; return False where that is Django's to do."""
+    ContentType.objects.clear_cache()  # as whoever makes them does
+    tables = _tables(connection)
+    if connection.vendor == "postgresql":
+        # Nothing comes behind it from what a test has left running.
+        _execute(connection, f"LOCK TABLE {', '.join(tables)} IN EXCLUSIVE MODE")
+        if _bytes(connection, tables) > MAX_BYTES:
+            return False
+    # A trigger may fill what has been emptied before.
+    while changed := list(_changed(connection, tables, kept)):
+        for table in changed:
+            _execute(connection, f"DELETE FROM {table}")
+        for table in changed:
+            if table in kept:
+                _write(connection, table, kept[table])
+    return True
+
+
+def _changed(
+    connection: BaseDatabaseWrapper, tables: Iterable[str], kept: dict[str, Rows]
+) -> Iterator[str]:
+    """Yield the tables that do not hold what they are to hold."""
+    yield from _filled(connection, [name for name in tables if name not in kept])
+    found = _read(connection, kept)
+    for table, rows in kept.items():
+        if sorted(map(repr, rows)) != sorted(map(repr, found.get(table, []))):
+            yield table
+
+
+def _tables(connection: BaseDatabaseWrapper) -> list[str]:
+    names = connection.introspection.django_table_names(
+        only_existing=True, include_views=False
+    )
+    return [connection.ops.quote_name(name) for name in names]
+
+
+def _bytes(connection: BaseDatabaseWrapper, tables: Iterable[str]) -> int:
+    sizes = (f"pg_relation_size('{table}'::regclass)" for table in tables)
+    size: int = _execute(connection, f"SELECT {' + '.join(sizes)}")[0][0]
+    return size
+
+
+def _filled(connection: BaseDatabaseWrapper, tables: Iterable[str]) -> list[str]:
+    """Return which of the tables have rows."""
+    queries = (
+        f"SELECT '{table}' WHERE EXISTS (SELECT 1 FROM {table})" for table in tables
+    )
+    return [table for (table,) in _execute(connection, " UNION ALL ".join(queries))]
+
+
+def _read(connection: BaseDatabaseWrapper, tables: Iterable[str]) -> dict[str, Rows]:
+    """Return the rows of the tables: of those that have any."""
+    return {
+        table: _execute(connection, f"SELECT * FROM {table}")
+        for table in _filled(connection, tables)
+    }
 
 
 def _write(connection: BaseDatabaseWrapper, table: str, rows: Rows) -> None:
     row = f"({', '.join(['%s'] * len(rows[0]))})"
-    name = connection.ops.quote_name(table)
+    for start in range(0, len(rows), AT_ONCE):
+        some = rows[start : start + AT_ONCE]
+        values = [value for one in some for value in one]
+        _execute(
+            connection,
+            f"INSERT INTO {table} VALUES {', '.join([row] * len(some))}",
+            values,
+        )
+
+
+def _execute(
+    connection: BaseDatabaseWrapper, statement: str, values: list[Any] | None = None
+) -> Rows:
     with connection.cursor() as cursor:
-        for start in range(0, len(rows), AT_ONCE):
-            some = rows[start : start + AT_ONCE]
-            cursor.execute(
-                f"INSERT INTO {name} VALUES {', '.join([row] * len(some))}",
-                [value for one in some for value in one],
-            )
+        cursor.execute(statement, values)
+        return cursor.fetchall() if cursor.description else []
 
 
-def _insistent(execute: Flush) -> Flush:
-    """Return a flush that is tried again if it is the one that was ended."""
+def _insistent(execute: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that is tried again if PostgreSQL ended what it did."""
 
-    def insist(operations: BaseDatabaseOperations, statements: list[str]) -> None:
+    def insist(*args: Any, **options: Any) -> Any:
         for _ in range(TRIES - 1):
             try:
-                return execute(operations, statements)
+                return execute(*args, **options)
             except OperationalError as exc:
                 if sqlstate(exc) != DEADLOCK:
                     raise
-        return execute(operations, statements)
+        return execute(*args, **options)
 
     return insist
 
 
 @pytest.fixture(scope="session", autouse=True)
 def flush_kept() -> Iterator[None]:
-    """Let every flush of the suite put back what the first one has made."""
+    """Let every flush of the suite but the first one of a process be a quick one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flush, "emit_post_migrate_signal", Kept())
+        patch.setattr(flush, "Command", Flush)
+        patch.setattr(Flush, "handle", _insistent(Flush.handle))
         insistent = _insistent(BaseDatabaseOperations.execute_sql_flush)
         patch.setattr(BaseDatabaseOperations, "execute_sql_flush", insistent)
         yield
