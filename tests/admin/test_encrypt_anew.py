@@ -15,6 +15,7 @@ from django.test import Client
 from accounts.models import User
 from llmchat.access import rotation
 from llmchat.models import Provider, ProviderKey, Revision
+from tests.support.databases import is_waited_for
 from tests.support.provider_forms import messages_of
 from tests.support.provider_keys import CANARY, configure, stored
 
@@ -135,13 +136,3 @@ def rotate_in_thread() -> rotation.Rotated:
         return rotation.rotate()
     finally:
         connection.close()
-
-
-def is_waited_for(cursor: Any, table: str) -> bool:
-    """Return whether somebody waits for a row of a table."""
-    cursor.execute(
-        "SELECT count(*) FROM pg_locks"
-        " WHERE locktype = 'tuple' AND relation = %s::regclass",
-        [table],
-    )
-    return bool(cursor.fetchone()[0])

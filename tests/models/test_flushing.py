@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from llmchat.models import Conversation, ShippedRole
 from tests.support import flushing
+from tests.support.databases import is_waited_for
 
 
 def flush(*, inhibit_post_migrate: bool = False) -> None:
@@ -94,14 +95,6 @@ def flush_in_thread() -> None:
         flush()
     finally:
         connection.close()
-
-
-def is_waited_for(cursor: Any, table: str) -> bool:
-    cursor.execute(
-        "SELECT count(*) FROM pg_locks WHERE relation = %s::regclass AND NOT granted",
-        [table],
-    )
-    return bool(cursor.fetchone()[0])
 
 
 @pytest.mark.django_db(transaction=True)

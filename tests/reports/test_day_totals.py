@@ -22,6 +22,7 @@ from llmchat.models.budgets import today
 from llmchat.models.day_totals import SPAN_DAYS
 from llmchat.reports import day_totals, usage
 from tests.support.admin_fixtures import make_conversation
+from tests.support.databases import is_waited_for
 
 FIGURES = {"input_tokens": 10, "output_tokens": 20, "cost": Decimal("0.25")}
 ON_POSTGRESQL = pytest.mark.skipif(
@@ -275,11 +276,6 @@ def test_one_process_at_a_time_is_at_the_totals(other: Any, held: str) -> None:
     assert DayTotal.objects.filter(kind="day").count() == kept.DAYS
 
 
-WAITS = """
-    SELECT count(*) FROM pg_locks
-    WHERE relation = 'llmchat_daytotal'::regclass AND NOT granted"""
-
-
 @ON_POSTGRESQL
 def test_a_step_sees_what_came_while_it_waited_for_another(other: Any) -> None:
     """The other drops its note, as that of a day that is not added up yet."""
@@ -297,7 +293,7 @@ def test_a_step_sees_what_came_while_it_waited_for_another(other: Any) -> None:
     with ThreadPoolExecutor(1) as pool, other.cursor() as cursor:
         cursor.execute("LOCK TABLE llmchat_daytotal IN SHARE UPDATE EXCLUSIVE MODE")
         step = pool.submit(add_up)
-        while not cursor.execute(WAITS).fetchone()[0]:
+        while not is_waited_for(cursor, DayTotal._meta.db_table):
             assert not step.done()
         make_conversation(ann, ago=days_ago(9), **FIGURES)
         cursor.execute("DELETE FROM llmchat_daychange")

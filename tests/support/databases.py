@@ -67,6 +67,17 @@ def other_connection(transactional_db: None) -> Iterator[Any]:
     other.close()
 
 
+def is_waited_for(cursor: Any, table: str) -> bool:
+    """Return whether somebody waits for a lock of a table, or of a row of it."""
+    cursor.execute(
+        "SELECT count(*) FROM pg_locks WHERE relation = %s::regclass"
+        # Whoever waits for a row has its place.
+        " AND (locktype = 'tuple' OR NOT granted)",
+        [table],
+    )
+    return bool(cursor.fetchone()[0])
+
+
 def _postgres_rows(url: str) -> Callable[[str], list[tuple[Any, ...]]]:
     def rows(query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(url) as connection:
