@@ -39,6 +39,12 @@ def key_of(letter: Letter) -> Key:
     return letter[0], letter[1]
 
 
+def size_of(letter: Letter) -> int:
+    """Return the bytes of the letter's body."""
+    body = letter[-1]
+    return len(body) if isinstance(body, bytes) else 0
+
+
 def pack_body(body: Any) -> bytes:
     """Return the body of a letter as bytes.
 
@@ -63,7 +69,10 @@ def pack(letters: list[Letter], number: int) -> Iterator[dict[str, Any]]:
 
 
 class Unpacker:
-    """Puts messages together again. What misses a part is forgotten in time."""
+    """Puts messages together again. What misses a part is forgotten in time.
+
+    However long a message is, it comes to its end where no other does meanwhile.
+    """
 
     def __init__(self) -> None:
         self._partial: OrderedDict[tuple[str, int], dict[int, bytes]] = OrderedDict()
@@ -81,7 +90,9 @@ class Unpacker:
         if len(parts) == count:
             self._forget((sender, number))
             return _letters(b"".join(parts[at] for at in range(count)))
-        while self._bytes > MAX_PARTIAL_BYTES:
+        # Not the one that has just grown, which would come again and again.
+        self._partial.move_to_end((sender, number))
+        while self._bytes > MAX_PARTIAL_BYTES and len(self._partial) > 1:
             self._forget(next(iter(self._partial)))
         return []
 

@@ -177,6 +177,8 @@ class Mailbox:
             return GoneError("the worker has just not answered")
         if len(self._asks.get(address, ())) >= MAX_ASKS:
             return AwayError("too many asks wait")
+        if self._route(address).is_full:
+            return AwayError("too much waits")
         return None
 
     def tell_everybody(self, name: str, body: Any = None) -> asyncio.Task[None]:

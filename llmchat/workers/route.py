@@ -2,13 +2,14 @@
 
 The channel layer delivers at most once. So a letter is sent again until its receipt
 comes; where none comes for `GONE_S`, the worker is taken for gone. Letters that wait at
-the same time go in one message.
+the same time go in one message, if they are short.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import count
 from typing import Any
 
@@ -22,6 +23,7 @@ from .letters import (
     Letter,
     key_of,
     pack,
+    size_of,
 )
 
 # A worker that gives no receipt for so long is gone.
@@ -33,6 +35,10 @@ PING_S = 0.3
 # What need not go at once waits so long for more.
 GATHER_S = 0.05
 _LETTERS_AT_ONCE = 500
+# One message has no more, or one letter. Nothing of it has a receipt until all is there.
+_BYTES_AT_ONCE = 1024 * 1024
+# Of letters without a receipt; beyond it there is no room for more asks.
+MAX_BYTES = 64 * 1024 * 1024
 
 # Of this worker, so that no part is taken for one of another message.
 _messages = count(1)
@@ -41,13 +47,17 @@ Publish = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class _Sent:
-    """A letter that has no receipt yet."""
+    """A letter that has no receipt yet.
 
-    __slots__ = ("first", "last", "letter")
+    It `is_waiting` to be published, or was at the moment `last`.
+    """
+
+    __slots__ = ("first", "is_waiting", "last", "letter")
 
     def __init__(self, letter: Letter, now: float) -> None:
         self.letter = letter
         self.first = self.last = now
+        self.is_waiting = True
 
 
 class Route:
@@ -58,9 +68,10 @@ class Route:
         self._publish = publish
         self._on_gone = on_gone
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[Letter] = []
+        self._waiting: deque[Letter] = deque()
         self._receipts: list[Key] = []
         self._sent: dict[Key, _Sent] = {}
+        self._bytes = 0
         self._pings = 0
         self._heard_at = self._looked_at = self._loop.time()
         self._flushing: asyncio.TimerHandle | None = None
@@ -77,6 +88,11 @@ class Route:
         return not (self._sent or self._waiting or self._receipts or self.awaited)
 
     @property
+    def is_full(self) -> bool:
+        """Return whether there is no room for what can be refused."""
+        return self._bytes >= MAX_BYTES
+
+    @property
     def unreplied(self) -> list[int]:
         """Return the asks to which the reply may not have arrived."""
         return [number for kind, number in self._sent if kind in (REPLY, FAILED)]
@@ -88,7 +104,9 @@ class Route:
         if letter[0] in WANT_RECEIPTS:
             if not self._sent:
                 self._heard_at = self.used_at
+            self._forget(key_of(letter))
             self._sent[key_of(letter)] = _Sent(letter, self.used_at)
+            self._bytes += size_of(letter)
             self._keep_watch()
         self._flush_in(0.0 if at_once else GATHER_S)
 
@@ -105,7 +123,15 @@ class Route:
 
     def take_receipts(self, keys: list[Any]) -> list[Key]:
         """Note which letters have come; return those that had no receipt before."""
-        return [key for key in map(_key, keys) if self._sent.pop(key, None)]
+        return [key for key in map(_key, keys) if self._forget(key)]
+
+    def _forget(self, key: Key) -> bool:
+        """Send a letter no more; return whether it had no receipt yet."""
+        sent = self._sent.pop(key, None)
+        if sent is None:
+            return False
+        self._bytes -= size_of(sent.letter)
+        return True
 
     def heard(self) -> None:
         """Note that the worker lives."""
@@ -120,6 +146,7 @@ class Route:
             self._sending.cancel()
         self._sent.clear()
         self._waiting.clear()
+        self._bytes = 0
 
     # Sending.
 
@@ -148,13 +175,39 @@ class Route:
 
     async def _send_all(self) -> None:
         while self._waiting or self._receipts:
-            letters = self._waiting[:_LETTERS_AT_ONCE]
-            del self._waiting[:_LETTERS_AT_ONCE]
-            if self._receipts:
-                letters.append((RECEIPT, self._receipts))
-                self._receipts = []
-            for message in pack(letters, next(_messages)):
-                await self._publish(message)
+            letters = self._batch()
+            receipts, self._receipts = self._receipts, []
+            if receipts:
+                letters.append((RECEIPT, receipts))
+            try:
+                for message in pack(letters, next(_messages)):
+                    await self._publish(message)
+            finally:
+                self._note_published(letters)
+
+    def _batch(self) -> list[Letter]:
+        """Take the next letters that go together; what has its receipt is left out."""
+        taken: list[Letter] = []
+        size = 0
+        while self._waiting and len(taken) < _LETTERS_AT_ONCE:
+            letter = self._waiting[0]
+            if letter[0] in WANT_RECEIPTS and key_of(letter) not in self._sent:
+                self._waiting.popleft()
+                continue
+            size += size_of(letter)
+            if taken and size > _BYTES_AT_ONCE:
+                break
+            taken.append(self._waiting.popleft())
+        return taken
+
+    def _note_published(self, letters: Iterable[Letter]) -> None:
+        """Begin to wait for the receipts."""
+        now = self._loop.time()
+        for letter in letters:
+            if letter[0] not in WANT_RECEIPTS:
+                continue
+            if (sent := self._sent.get(key_of(letter))) is not None:
+                sent.is_waiting, sent.last = False, now
 
     # Watching.
 
@@ -174,8 +227,8 @@ class Route:
             self._on_gone()
             return
         for sent in self._sent.values():
-            if now - sent.last >= RESEND_S:
-                sent.last = now
+            if not sent.is_waiting and now - sent.last >= RESEND_S:
+                sent.is_waiting = True
                 self._waiting.append(sent.letter)
         if self.awaited and now - self._heard_at >= PING_S:
             self.probe()

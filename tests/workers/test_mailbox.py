@@ -11,7 +11,7 @@ import pytest
 from channels.layers import InMemoryChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
-from llmchat.workers import AwayError, GoneError, Mailbox, address_of
+from llmchat.workers import AwayError, GoneError, Mailbox, address_of, route
 from llmchat.workers.address import channel_of, is_address
 from llmchat.workers.letters import PART_BYTES, Unpacker, pack
 from llmchat.workers.mailbox import EVERYBODY, FailedError
@@ -28,7 +28,8 @@ class Lossy(InMemoryChannelLayer):  # type: ignore[misc]
         super().__init__(capacity=100_000)
         self.loss, self.doubling = loss, doubling
         self.dice = random.Random(7)
-        self.sent = 0
+        self.sent = self.bytes = 0
+        self.delay_s = 0.0
         self.is_down = False
         # Channels of which nothing is heard.
         self.deaf: set[str] = set()
@@ -37,6 +38,8 @@ class Lossy(InMemoryChannelLayer):  # type: ignore[misc]
         if self.is_down:
             raise ConnectionError("down")
         self.sent += 1
+        self.bytes += len(message.get("data", b""))
+        await asyncio.sleep(self.delay_s)
         if channel in self.deaf or self.dice.random() < self.loss:
             return
         await super().send(channel, message)
@@ -133,6 +136,55 @@ def test_what_misses_a_part_is_forgotten() -> None:
     *rest, last = pack(letters, 1_000)
     assert not any(unpacker.take("another", part) for part in rest)
     assert unpacker.take("another", last) == letters
+
+
+def test_a_message_of_any_length_comes_to_its_end() -> None:
+    unpacker = Unpacker()
+    long = [(0, 1, "x", bytes(20_000_000))]
+    (first, *_) = pack([(0, 2, "y", bytes(1_000_000))], 1)
+    assert unpacker.take("another", first) == []
+    *rest, last = pack(long, 2)
+    assert not any(unpacker.take("somebody", part) for part in rest)
+    assert unpacker.take("somebody", last) == long
+    assert unpacker._bytes <= len(first["data"])
+
+
+@pytest.mark.parametrize(
+    ("count", "delay_s"), [(20, 0.0), (8, 0.02)], ids=["quick layer", "slow layer"]
+)
+async def test_many_long_letters_are_sent_once(
+    open_box: OpenBox, layer: Lossy, count: int, delay_s: float
+) -> None:
+    """More than a receiver keeps of what is not whole, or than goes in a second."""
+    layer.delay_s = delay_s
+    one, two = await open_box(ONE), await open_box(TWO)
+    for box in (one, two):
+        box.on("length", lambda _, body: asyncio.sleep(0, len(body)))
+    long = bytes(1_000_000)
+    ways = ((one, TWO), (two, ONE)) * count
+    asks = [box.ask(to, "length", long) for box, to in ways]
+    asks += [one.ask(TWO, "length", b"short")]
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*asks) == [1_000_000] * 2 * count + [5]
+    assert layer.bytes < 1_050_000 * 2 * count
+
+
+async def test_so_much_waits_for_receipts_and_no_more(
+    open_box: OpenBox, layer: Lossy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route, "MAX_BYTES", 2_500)
+    one, two = await open_box(ONE), await open_box(TWO)
+    two.on("echo", echo)
+    layer.deaf.add(channel_of(TWO))
+    asks = [one.ask(TWO, "echo", bytes(1_000)) for _ in range(5)]
+    for refused in asks[3:]:
+        with pytest.raises(AwayError, match="too much"):
+            await refused
+    asks[0].cancel()
+    await asyncio.sleep(0)
+    asks = [*asks[1:3], one.ask(TWO, "echo", bytes(1_000))]
+    layer.deaf.clear()
+    assert [await ask for ask in asks] == [[ONE, bytes(1_000)]] * 3
 
 
 async def test_a_reply_may_take_as_long_as_it_wants(open_box: OpenBox) -> None:
