@@ -127,11 +127,13 @@ class Peer(Carried):
             return None
         self._receiver = None
         shake = self.handshake
+        ping_in_s = session.until_ping(self._loop.time())
         messages = session.hand_over()
         self._follow_up([])
         return {
             "messages": messages,
             "base64_only": session.base64_only,
+            "ping_in_s": ping_in_s,
             "handshake": [
                 *(dict(shake.query), dict(shake.headers)),
                 *(shake.address, shake.secure, shake.url),
@@ -141,9 +143,12 @@ class Peer(Carried):
 
     def take_over(self, state: dict[str, Any]) -> None:
         """Go on with a session of another worker."""
-        self.session.take_over(state["messages"])
+        # A worker of an earlier version does not say when it would have pinged.
+        ping_in_s = state.get("ping_in_s", 0.0)
+        self.session.take_over(state["messages"], ping_in_s, self._loop.time())
         if self._receiver is not None:
             self._receiver.take_over(state["receiver"], len(state["messages"]))
+        self._timer.set(self._next_deadline(), self.tick)
 
     # Time.
 

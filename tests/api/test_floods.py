@@ -302,9 +302,15 @@ async def test_an_absent_socket_makes_room_for_one_that_moves_in(
     assert chat.absent == []
 
 
+INFINITE = "eyJ1c2VyX2lkIjoxZTk5OX0"  # {"user_id":1e999}
+
+
 @pytest.mark.parametrize(
     "text",
-    [None, 5, "", "a", "a.b", "a.!.c", "a.W10.c", "a.bnVsbA.c", "a." + "W" * 9999],
+    [
+        *(None, 5, "", "a", "a.b", "a.!.c", "a.W10.c", "a.bnVsbA.c", "a." + "W" * 9999),
+        f"a.{INFINITE}.c",
+    ],
 )
 def test_a_token_that_names_nobody(text: object) -> None:
     assert claimed_user(text) is None

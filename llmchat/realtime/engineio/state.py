@@ -140,6 +140,10 @@ class SessionState:
         is_polling = self._phase is Phase.OPEN and not self._upgrade.is_complete
         return is_polling and self._payload is None and not self._polling.post_open
 
+    def until_ping(self, now: float) -> float:
+        """Return in how many seconds the client is to be pinged."""
+        return self._heartbeat.until_ping(now)
+
     def hand_over(self) -> list[str | bytes]:
         """End here without a word; return the messages that wait to be sent.
 
@@ -154,9 +158,15 @@ class SessionState:
         self._closing_deadline = None
         return messages
 
-    def take_over(self, messages: list[str | bytes]) -> None:
-        """Go on where another worker has stopped: the client had its open packet."""
+    def take_over(
+        self, messages: list[str | bytes], ping_in_s: float, now: float
+    ) -> None:
+        """Go on where another worker has stopped: the client had its open packet.
+
+        It has not stopped counting since its last ping.
+        """
         self._outbox.clear()
+        self._heartbeat.ping_in(ping_in_s, now)
         for message in messages:
             self._outbox.put_message(message)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from llmchat.realtime.engineio.events import CloseReason
 from llmchat.realtime.engineio.session import Session
 from tests.support.client_machine import OPTIONS, START, open_polling, open_upgraded
@@ -9,9 +11,9 @@ from tests.support.client_machine import OPTIONS, START, open_polling, open_upgr
 NOW = START
 
 
-def moved(messages: list[str | bytes]) -> Session:
+def moved(messages: list[str | bytes], ping_in_s: float = 3.0) -> Session:
     session = Session("sid", "websocket", NOW, OPTIONS)
-    session.take_over(messages)
+    session.take_over(messages, ping_in_s, NOW)
     return session
 
 
@@ -46,7 +48,31 @@ def test_the_open_packet_is_not_sent_again() -> None:
     other = moved([])
     assert other.take_frame() is None
     assert other.transport == "websocket"
-    assert other.next_deadline == NOW + OPTIONS.ping_interval_s
+
+
+def test_it_pings_when_the_other_worker_would_have() -> None:
+    session = open_polling().session
+    later = NOW + OPTIONS.ping_interval_s - 1.5
+    assert session.until_ping(later) == 1.5
+    other = moved([], session.until_ping(later))
+    assert other.next_deadline == NOW + 1.5
+    other.tick(NOW + 1.5)
+    assert other.take_frame() == "2"
+    assert other.next_deadline == NOW + 1.5 + OPTIONS.ping_timeout_s
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+def test_a_ping_that_has_no_pong_is_sent_again(is_sent: bool) -> None:
+    """It may have gone by a poll that the client does not read any more."""
+    session = open_polling().session
+    now = NOW + OPTIONS.ping_interval_s
+    session.tick(now)
+    if is_sent:
+        session.start_poll()
+        assert session.take_poll() == b"2"
+    other = moved([], session.until_ping(now))
+    other.tick(NOW)
+    assert other.take_frame() == "2"
 
 
 def test_it_does_not_move_while_a_post_is_under_way() -> None:
