@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 # wait for one another, that run.
 MAX_WAITING_EVENTS = 20_000
 MAX_RUNNING_EVENTS = 1_000
-# Of either; one event alone may be larger.
+# Of either, by what they take of memory; one event alone may be larger.
 MAX_WAITING_BYTES = 8 * 1024 * 1024
 
 Run = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]

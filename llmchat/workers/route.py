@@ -35,7 +35,7 @@ PING_S = 0.3
 # What need not go at once waits so long for more.
 GATHER_S = 0.05
 _LETTERS_AT_ONCE = 500
-# One message has no more, or one letter. Nothing of it has a receipt until all is there.
+# A message has no more, or one letter: nothing of it has a receipt until all is there.
 _BYTES_AT_ONCE = 1024 * 1024
 # Of letters without a receipt; beyond it there is no room for more asks.
 MAX_BYTES = 64 * 1024 * 1024

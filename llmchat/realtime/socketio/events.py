@@ -21,7 +21,7 @@ class ConnectRequested:
 class EventReceived:
     """The peer emitted an event; with an `ack_id` it waits for an answer.
 
-    `size` is that of its messages: what it takes of a queue.
+    `size` is what it takes of a queue, about what it takes of memory.
     """
 
     namespace: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from llmchat.realtime.socketio.connection import (
     Limits,
     encode_ack,
     encode_event,
+    size_of,
 )
 from llmchat.realtime.socketio.errors import ProtocolError, ReservedEventError
 from llmchat.realtime.socketio.events import (
@@ -20,6 +22,7 @@ from llmchat.realtime.socketio.events import (
     DisconnectReceived,
     EventReceived,
 )
+from llmchat.realtime.socketio.packet import decode
 
 NOW = 1000.0
 LIMITS = Limits(
@@ -110,6 +113,37 @@ def test_asking_twice_is_a_violation(answered: bool) -> None:
 
     with pytest.raises(ProtocolError):
         connection.receive_message("0", NOW)
+
+
+AUTH = {
+    "text": '0{"token":"%s"}' % ("x" * 900),
+    "lists": '0{"a":[' + ",".join(["[]"] * 10) + "]}",
+    "dictionaries": "0" + '{"a":' * 5 + "1" + "}" * 5,
+}
+
+
+@pytest.mark.parametrize("text", AUTH.values(), ids=AUTH)
+def test_only_so_much_is_kept_of_a_connect(text: str) -> None:
+    """By what it takes of memory: short JSON may become much."""
+    connection = Connection(NOW, replace(LIMITS, max_auth_bytes=size_of(text)))
+    assert isinstance(connection.receive_message(text, NOW), ConnectRequested)
+
+    connection = Connection(NOW, replace(LIMITS, max_auth_bytes=1_000))
+    with pytest.raises(ProtocolError, match="CONNECT"):
+        connection.receive_message(text, NOW)
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", '{"a":1}', "[1]", "1.5", '""', '"ab"'])
+def test_a_size_is_no_less_than_half_of_what_is_taken_of_memory(value: str) -> None:
+    text = f'2["x",[{",".join([value] * 10_000)}]]'
+    tracemalloc.start()
+    try:
+        packet = decode(text)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert packet.data
+    assert size_of(text) > taken / 2
 
 
 def test_a_connection_has_only_so_many_namespaces() -> None:
