@@ -22,9 +22,11 @@ from llmchat.realtime.relay import names
 from llmchat.realtime.relay.claims import Claims
 from llmchat.realtime.relay.reception import Reception
 from llmchat.realtime.relay.remote_probe import MAX_WAITING_FRAMES, RemoteProbe
+from llmchat.realtime.relay.remote_session import UNAVAILABLE, RemoteSession
 from llmchat.realtime.request import Handshake
 from llmchat.realtime.socketio.connection import Limits
-from llmchat.workers import address_of
+from llmchat.workers import address_of, route
+from llmchat.workers.address import channel_of
 from tests.workers.test_mailbox import Lossy, OpenBox, hears_all, layer, open_box
 
 __all__ = ["layer", "open_box"]
@@ -272,6 +274,38 @@ async def test_a_body_waits_for_the_announcement_of_its_post(
         assert await post == [names.ACCEPT]
         await body
     assert taken == [b"x"]
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+async def test_a_post_whose_body_cannot_be_passed_on_is_refused_once(
+    open_box: OpenBox, layer: Lossy, monkeypatch: pytest.MonkeyPatch, is_gone: bool
+) -> None:
+    one, two = await open_box(ONE), await open_box(TWO)
+    announced = asyncio.Event()
+
+    async def hold(sender: str, body: Any) -> None:
+        announced.set()
+        await asyncio.Event().wait()
+
+    one.on(names.POST, hold)
+    told: list[object] = []
+
+    class AnyPost:
+        accept = deny = refuse = told.append
+
+    session = RemoteSession("s", ONE, two, lambda sid, state: Broken())  # type: ignore[arg-type, return-value]
+    session.start_post(AnyPost())  # type: ignore[arg-type]
+    await announced.wait()
+    if is_gone:
+        await one.close()
+        layer.deaf.add(channel_of(ONE))
+    else:
+        monkeypatch.setattr(route, "MAX_BYTES", 0)
+    session.receive_payload(AnyPost(), b"40")  # type: ignore[arg-type]
+    await soon(lambda: bool(told))
+    await soon(lambda: is_gone or not one._working)
+    assert len(told) == 1
+    assert is_gone or told == [UNAVAILABLE]
 
 
 async def test_a_way_by_which_letters_come_is_not_idle(

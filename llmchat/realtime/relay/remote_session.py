@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from itertools import count
+from typing import Any
 
 from llmchat.realtime.engineio.errors import Refusal, RequestError
 from llmchat.realtime.peer import Peer
@@ -86,13 +87,22 @@ class RemoteSession:
             self._send_post(post, body)
         else:
             # What it is answered with comes by the announcement.
-            self._mailbox.ask(self._owner, names.BODY, [self.sid, self._key, body])
+            fields = [self.sid, self._key, body]
+            sent = self._mailbox.ask(self._owner, names.BODY, fields)
+            sent.add_done_callback(partial(self._on_body_sent, post))
 
     def _send_post(self, post: Post, body: bytes | None) -> None:
         self._stop_announcing()
         fields = [self.sid, self._key, body]
         self._posted = self._mailbox.ask(self._owner, names.POST, fields)
         self._posted.add_done_callback(partial(_settle_post, post))
+
+    def _on_body_sent(self, post: Post, sent: asyncio.Future[None]) -> None:
+        """Refuse a POST whose body could not be passed on."""
+        is_lost = not sent.cancelled() and sent.exception() is not None
+        if is_lost and self._posted is not None and not self._posted.done():
+            self._posted.cancel()
+            _settle_post(post, sent)
 
     def _stop_announcing(self) -> None:
         if self._announcing is not None:
@@ -132,7 +142,7 @@ def _settle_poll(poll: Poll, asked: asyncio.Future[names.Outcome]) -> None:
         poll.refuse(outcome[1])
 
 
-def _settle_post(post: Post, asked: asyncio.Future[names.Outcome]) -> None:
+def _settle_post(post: Post, asked: asyncio.Future[Any]) -> None:
     if asked.cancelled():
         return
     outcome = _outcome(asked)
@@ -144,9 +154,9 @@ def _settle_post(post: Post, asked: asyncio.Future[names.Outcome]) -> None:
         post.refuse(outcome[1])
 
 
-def _outcome(asked: asyncio.Future[names.Outcome]) -> names.Outcome | RequestError:
+def _outcome(asked: asyncio.Future[Any]) -> names.Outcome | RequestError:
     try:
-        outcome = asked.result()
+        outcome: names.Outcome = asked.result()
     except AwayError:
         return [names.STATUS, UNAVAILABLE]
     except UnreachableError:
