@@ -203,6 +203,8 @@ class Members:
         member = Member(self, namespace, auth, handshake, line, ids)
         if seen is None or member.outlet.replay is None:
             return None
+        # Before the application may emit: no worker has sent what has such a number.
+        member.outlet.replay.begin_at(seen.number)
         if str(pid) in self._reviving:
             # Another connection is about to have it.
             return None
@@ -212,7 +214,6 @@ class Members:
                 return None
         finally:
             self._reviving.discard(str(pid))
-        member.outlet.replay.begin_at(seen.number)
         # Its client takes it for the same by the same `pid`.
         member.pid = str(pid)
         self._drop_other(member.pid, self.pids.address)
