@@ -18,7 +18,6 @@ from .engineio.events import CloseReason
 from .member import Member
 from .members import Members, Nowhere
 from .namespaces import ConnectionRefused, Namespace
-from .outlet import Standing
 from .peer import Peer
 from .rare_log import RareLog
 from .replay import Messages, Replay
@@ -122,6 +121,9 @@ class SocketIOLine:
         self._ended = reason
         self._joining.cancel()
         self._unconfirmed = None
+        self._detach_all(reason)
+
+    def _detach_all(self, reason: CloseReason) -> None:
         recoverable = reason in RECOVERABLE
         for name in list(self._members_by_name):
             self._detach(name, reason.value, recoverable=recoverable)
@@ -262,14 +264,29 @@ class SocketIOLine:
         """Go on where the line of another worker has stopped."""
         self._connection.take_over(state["namespaces"])
         self._sent = waiting
-        for name, handed in state["members"].items():
-            namespace, handshake = self._namespaces[name], self._peer.handshake
-            member = self._members.take_over(namespace, handed, handshake, self)
-            self._members_by_name[name] = member
-            member.outlet.standing = Standing.JOINED
-            if (replay := member.outlet.replay) is not None:
-                # The client has what was sent before once it has what waits.
-                self._note_unconfirmed(max(waiting, 1), replay, replay.last)
+        handed = state["members"].items()
+        brought = [self._bring(name, one, waiting) for name, one in handed]
+        for member, last in brought:
+            if self._ended is None:
+                member.outlet.admit(behind=last)
+        if self._ended is not None:
+            # One of them has ended it.
+            self._detach_all(self._ended)
+
+    def _bring(
+        self, name: str, handed: dict[str, Any], waiting: int
+    ) -> tuple[Member, int]:
+        """Return the member of another worker, and the last event that it has sent."""
+        namespace, handshake = self._namespaces[name], self._peer.handshake
+        member = self._members.bring(namespace, handed, handshake, self)
+        self._members_by_name[name] = member
+        last = 0
+        if (replay := member.outlet.replay) is not None:
+            # The client has what was sent before once it has what waits.
+            last = replay.last
+            self._note_unconfirmed(max(waiting, 1), replay, last)
+        member.move_in(handed)
+        return member, last
 
     # Out: what the sockets ask for. See `Line`.
 

@@ -58,6 +58,7 @@ class Member:
         "_disconnecting",
         "_events",
         "_expiry",
+        "_joining",
         "_members",
         "_tasks",
         "made_at",
@@ -101,6 +102,7 @@ class Member:
         self.made_at = 0.0
         self._expiry: asyncio.TimerHandle | None = None
         self._disconnecting: asyncio.Task[None] | None = None
+        self._joining = 0  # how many `on_joined` have not ended
 
     @property
     def is_absent(self) -> bool:
@@ -116,13 +118,18 @@ class Member:
     def admit(self) -> None:
         """Let the client in."""
         self.outlet.admit()
-        self._members.run(self._join(self._disconnecting))
+        self._joining += 1
+        joining = self._members.run(self._join(self._disconnecting))
+        joining.add_done_callback(self._on_joined)
 
     async def _join(self, disconnecting: asyncio.Task[None] | None) -> None:
         # In a takeover the old connection ends only now, and its hook comes first.
         if disconnecting is not None:
             await asyncio.wait([disconnecting])
         await guard(self.socket, self.namespace.on_joined(self.socket))
+
+    def _on_joined(self, task: asyncio.Task[None]) -> None:
+        self._joining -= 1
 
     def release(self, offset: str | None) -> bool:
         """Detach it for its returning client, which has the events up to `offset`.
@@ -161,6 +168,7 @@ class Member:
         disconnecting = self._disconnecting
         return (
             (disconnecting is None or disconnecting.done())
+            and not self._joining
             and not self._tasks
             and self._events.is_at_rest
             and self.outlet.is_at_rest
@@ -202,7 +210,10 @@ class Member:
         self.made_at = state["made_at"]
         for room in state["rooms"]:
             socket.join(room)
-        self.namespace.move_in(socket, state["data"])
+
+    def move_in(self, state: dict[str, Any]) -> None:
+        """Let the application take its part over, which may emit."""
+        self.namespace.move_in(self.socket, state["data"])
 
     # The end.
 

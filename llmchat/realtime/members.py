@@ -104,7 +104,19 @@ class Members:
         handshake: Handshake,
         line: Line,
     ) -> Member:
-        """Make the member that another worker has handed over."""
+        """Make the member that another worker has handed over, with what it knows."""
+        member = self.bring(namespace, state, handshake, line)
+        member.move_in(state)
+        return member
+
+    def bring(
+        self,
+        namespace: Namespace,
+        state: dict[str, Any],
+        handshake: Handshake,
+        line: Line,
+    ) -> Member:
+        """Make the member that another worker has handed over, before `move_in`."""
         ids = Ids(state["id"], state["pid"])
         auth = json.loads(state["auth"])
         member = Member(self, namespace, auth, handshake, line, ids)

@@ -233,14 +233,16 @@ class Outlet:
 
     # What the dispatcher calls.
 
-    def admit(self) -> None:
-        """Let the client in: send what was emitted before."""
+    def admit(self, behind: int = 0) -> None:
+        """Let the client in: send what was emitted before, from an event on."""
         self.standing = Standing.JOINED
         early, self._early = self._early, []
         for messages in early:
             self._send(messages)
         replay = self.replay
         for kept in replay.events if replay is not None else ():
+            if kept.number <= behind:
+                continue  # it was sent by the worker that had the socket
             if self.standing is Standing.JOINED and self.line is not None:
                 self.line.send(kept.messages, replay, kept.number)
 
