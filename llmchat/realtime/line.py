@@ -168,14 +168,18 @@ class SocketIOLine:
             logger.exception("Joining %s failed", name)
             self.send([self._connection.refuse(name, "Internal server error")])
         else:
-            if self._ended is not None:
-                # The application would not be cancelled.
-                self._leave_behind(member, self._ended)
-                return
-            self._members_by_name[name] = member
+            self._let_in(name, member)
+
+    def _let_in(self, name: str, member: Member) -> None:
+        if self._ended is None:
             pid = member.pid if member.outlet.replay is not None else None
             self.send([self._connection.accept(name, member.socket.id, pid)])
-            member.admit()
+        if self._ended is not None:
+            # The application would not be cancelled, or the answer was too much.
+            self._leave_behind(member, self._ended)
+            return
+        self._members_by_name[name] = member
+        member.admit()
 
     def _leave_behind(self, member: Member, reason: CloseReason) -> None:
         """Give up a member whose join has outlived the connection."""
@@ -320,12 +324,15 @@ class SocketIOLine:
 
     def expel(self, namespace: str, *, close: bool) -> None:
         """Make the client leave the namespace; `close`: all, and the connection."""
-        for name in list(self._members_by_name) if close else [namespace]:
-            member = self._members_by_name.get(name)
-            if member is not None:
-                self.send([self._connection.expel(name)])
-                member.drop_events()
+        leaving = list(self._members_by_name) if close else [namespace]
+        packets: Messages = []
+        # First of all: a message too many ends the connection within `send`.
+        for name in leaving:
+            if name in self._members_by_name:
+                packets.append(self._connection.expel(name))
+                self._members_by_name[name].drop_events()
                 self._detach(name, SERVER_EXPELLED, recoverable=False)
+        self.send(packets)
         if close:
             self._peer.close()
 

@@ -116,8 +116,10 @@ class Member:
     # Joining and recovery.
 
     def admit(self) -> None:
-        """Let the client in."""
+        """Let the client in, which may end its connection, or its stay."""
         self.outlet.admit()
+        if self.outlet.standing is not Standing.JOINED:
+            return
         self._joining += 1
         joining = self._members.run(self._join(self._disconnecting))
         joining.add_done_callback(self._on_joined)
@@ -225,7 +227,7 @@ class Member:
         """Follow the loss of the connection, or the end of the membership."""
         window_s = self._members.window_s
         forget = partial(self._members.forget, self)
-        may_return = recoverable and bool(window_s)
+        may_return = recoverable and bool(window_s) and not self.outlet.is_leaving
         self.outlet.detach(forget if may_return else None)
         work = self._disconnect(reason, self._disconnecting)
         self._disconnecting = self._members.run(work)
