@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from .engineio.events import CloseReason
 from .member import Member
@@ -43,8 +43,16 @@ SERVER_EXPELLED = "server namespace disconnect"
 RECOVERABLE = frozenset(CloseReason) - {CloseReason.PARSE_ERROR}
 
 
+class Confirmable(Protocol):
+    """What is to hear that the client has what was sent."""
+
+    def confirm(self, number: int) -> None:
+        """Take note of it."""
+
+
 # An event on its way: the last of its messages, where it is kept, and its number there.
-Unconfirmed = tuple[int, Replay, int]
+# Or an answer that gives a member another `pid`.
+Unconfirmed = tuple[int, Confirmable, int]
 
 
 class SocketIOLine:
@@ -111,8 +119,8 @@ class SocketIOLine:
     def confirmed(self, count: int) -> None:
         """Forget what was kept for a recovery and has arrived."""
         while self._unconfirmed and self._unconfirmed[0][0] <= count:
-            _, replay, number = self._unconfirmed.popleft()
-            replay.confirm(number)
+            _, kept, number = self._unconfirmed.popleft()
+            kept.confirm(number)
         if not self._unconfirmed:
             self._unconfirmed = None
 
@@ -173,6 +181,7 @@ class SocketIOLine:
     def _let_in(self, name: str, member: Member) -> None:
         if self._ended is None:
             pid = member.pid if member.outlet.replay is not None else None
+            self._note_answer(self._sent + 1, member)
             self.send([self._connection.accept(name, member.socket.id, pid)])
         if self._ended is not None:
             # The application would not be cancelled, or the answer was too much.
@@ -289,6 +298,7 @@ class SocketIOLine:
             # The client has what was sent before once it has what waits.
             last = replay.last
             self._note_unconfirmed(max(waiting, 1), replay, last)
+        self._note_answer(max(waiting, 1), member)
         member.move_in(handed)
         return member, last
 
@@ -313,10 +323,15 @@ class SocketIOLine:
             self._note_unconfirmed(self._sent, replay, number)
         self._peer.send(messages)
 
-    def _note_unconfirmed(self, count: int, replay: Replay, number: int) -> None:
+    def _note_unconfirmed(self, count: int, kept: Confirmable, number: int) -> None:
         if self._unconfirmed is None:
             self._unconfirmed = deque()
-        self._unconfirmed.append((count, replay, number))
+        self._unconfirmed.append((count, kept, number))
+
+    def _note_answer(self, count: int, member: Member) -> None:
+        """Note which message tells a client that its `pid` is another one."""
+        if member.former_pid is not None:
+            self._note_unconfirmed(count, member, 0)
 
     async def drain(self) -> None:
         """Wait until the client has caught up, or the connection has ended."""

@@ -34,6 +34,9 @@ class Keeper(Protocol):
     def grant(self, member: Member) -> None:
         """Give a member another `pid`."""
 
+    def forget_former(self, member: Member) -> None:
+        """Let nobody find a member by the `pid` that it had before."""
+
     def forget(self, member: Member) -> None:
         """End a member whose client cannot come back."""
 
@@ -61,6 +64,7 @@ class Member:
         "_joining",
         "_members",
         "_tasks",
+        "former_pid",
         "made_at",
         "namespace",
         "outlet",
@@ -79,6 +83,8 @@ class Member:
     ) -> None:
         recoverable = bool(members.window_s)
         self.pid = ids.pid
+        # The one before, until its client is known to have that.
+        self.former_pid: str | None = None
         self.namespace = namespace
         self.outlet = Outlet(
             namespace.name,
@@ -109,6 +115,11 @@ class Member:
         """Return whether the client is disconnected and may come back."""
         return self.outlet.standing is Standing.ABSENT
 
+    @property
+    def pids(self) -> list[str]:
+        """Return what its client may come back by."""
+        return [pid for pid in (self.pid, self.former_pid) if pid is not None]
+
     def receive(self, received: EventReceived) -> bool:
         """Queue an event for its handler, or start that. False: there is too much."""
         return self._events.receive(received)
@@ -133,12 +144,13 @@ class Member:
     def _on_joined(self, task: asyncio.Task[None]) -> None:
         self._joining -= 1
 
-    def release(self, offset: str | None) -> bool:
+    def release(self, pid: str, offset: str | None) -> bool:
         """Detach it for its returning client, which has the events up to `offset`.
 
         False: the client cannot take it up. A client may return before its old
         connection was found dead; that is closed then. One that has missed more than
-        was kept gets another `pid`, by which it knows that.
+        was kept gets another `pid`, by which it knows that. Where it never had the
+        answer that says so, it comes by the former one, and is told the same again.
         """
         replay = self.outlet.replay
         seen = None if replay is None else replay.find(offset)
@@ -148,12 +160,20 @@ class Member:
             self.outlet.line.close()
         if not self.is_absent:
             return False
+        is_by_former = pid == self.former_pid
+        if not is_by_former:
+            self._members.forget_former(self)
         if not replay.covers(seen):
             self.outlet.shed()
-            self._members.grant(self)
+            if not is_by_former:
+                self._members.grant(self)
         replay.confirm(seen)
         self._stop_expiry()
         return True
+
+    def confirm(self, number: int) -> None:
+        """Note that the client has the answer that has let it in, with its `pid`."""
+        self._members.forget_former(self)
 
     def attach(self, line: Line, auth: dict[str, Any], handshake: Handshake) -> None:
         """Give it to the connection that its client came back with."""
@@ -183,6 +203,7 @@ class Member:
         state = {
             "id": socket.id,
             "pid": self.pid,
+            "former_pid": self.former_pid,
             "auth": json.dumps(socket.auth),
             "recovered": socket.recovered,
             "made_at": self.made_at,
