@@ -268,9 +268,11 @@ class SocketIOLine:
             return None
         if not all(member.is_at_rest for member in members.values()):
             return None
-        self._unconfirmed = None
-        handed = {name: member.hand_over(worker) for name, member in members.items()}
+        # The application is asked, and may make some of them leave.
+        asked = {name: one.hand_over(worker) for name, one in list(members.items())}
+        handed = {name: state for name, state in asked.items() if state is not None}
         members.clear()
+        self._unconfirmed = None
         return {"namespaces": self._connection.hand_over(), "members": handed}
 
     def take_over(self, state: dict[str, Any], waiting: int) -> None:

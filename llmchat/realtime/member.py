@@ -197,9 +197,15 @@ class Member:
             and self.namespace.may_move(self.socket)
         )
 
-    def hand_over(self, worker: str) -> dict[str, Any]:
-        """Return what `take_over` needs in that worker; here it ends without a word."""
+    def hand_over(self, worker: str) -> dict[str, Any] | None:
+        """Return what `take_over` needs in that worker; here it ends without a word.
+
+        None: the application, which is asked for its part, has made the client leave.
+        """
         socket = self.socket
+        data = self.namespace.move_out(socket, worker)
+        if self.outlet.standing is Standing.GONE:
+            return None
         state = {
             "id": socket.id,
             "pid": self.pid,
@@ -208,7 +214,7 @@ class Member:
             "recovered": socket.recovered,
             "made_at": self.made_at,
             "rooms": [room for room in socket.rooms if room != socket.id],
-            "data": self.namespace.move_out(socket, worker),
+            "data": data,
             "outlet": self.outlet.hand_over(),
         }
         self._members.move(self, worker)

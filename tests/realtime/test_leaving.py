@@ -184,20 +184,49 @@ class Distant(Noting):
         return True
 
 
-async def test_who_is_disconnected_on_a_move_leaves_behind_it() -> None:
-    lobby = Distant()
-    server = serving(Namespace())
-    peer, _ = await opened(server, "polling")
-    peer.start_post(post := Wire())
-    peer.receive_payload(post, b"40")
+class Local(Other):
+    """Whoever joined it does not move."""
+
+    def move_out(self, socket: Socket, worker: str) -> None:
+        socket.disconnect()
+
+
+async def moved(before: Server, after: Server, *joining: bytes) -> tuple[Peer, Wire]:
+    """Return a session that joined with these packets, and has moved."""
+    peer, _ = await opened(before, "polling")
+    for packet in joining:
+        peer.start_post(post := Wire())
+        peer.receive_payload(post, packet)
     await turns()
     peer.start_poll(poll := Wire())
     peer.answer_sent(poll)
     state = json.loads(json.dumps(peer.hand_over("there")))
-
-    moved, wire = serving(lobby)._take_over(peer.sid, state), Wire()
-    moved.adopt(wire)
+    there, wire = after._take_over(peer.sid, state), Wire()
+    there.adopt(wire)
     await turns()
+    return there, wire
+
+
+async def test_who_is_disconnected_before_a_move_stays_out() -> None:
+    local, other = Local(), Local()
+    lobby = Namespace()
+    before, after = serving(Namespace(), local), serving(lobby, other)
+
+    peer, wire = await moved(before, after, b"40", b"40/other,")
+
+    assert wire.told == ["41/other,"]
+    assert local.called == EXPELLED
+    assert len(lobby.sockets) == 1
+    assert (other.sockets, other.absent) == ([], [])
+    peer.receive_frame(wire, "40/other,")
+    await turns()
+    assert len(other.sockets) == 1
+
+
+async def test_who_is_disconnected_on_a_move_leaves_behind_it() -> None:
+    lobby = Distant()
+
+    _, wire = await moved(serving(Namespace()), serving(lobby), b"40")
 
     assert wire.told == ["41"]
     assert (lobby.sockets, lobby.absent) == ([], [])

@@ -556,6 +556,19 @@ async def test_a_client_that_has_missed_too_much_of_its_new_socket_is_told_so() 
     members.dismiss(new)
 
 
+async def test_a_socket_that_its_worker_ends_instead_does_not_move(
+    three: Three,
+) -> None:
+    member, auth = a_socket_left_behind(three.members[0], three.namespaces[0])
+    await soon(lambda: member.is_at_rest)
+    three.namespaces[0].move_out = (  # type: ignore[method-assign]
+        lambda socket, worker: socket.disconnect()
+    )
+    state = await three.claims[1].fetch(three.namespaces[1], auth)
+    assert state is Nowhere.UNKNOWN
+    assert not three.members[0]._by_pid
+
+
 async def test_who_has_missed_too_much_and_hears_nothing_of_its_move_is_told_anew(
     three: Three,
 ) -> None:
