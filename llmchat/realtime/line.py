@@ -12,13 +12,12 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from .engineio.events import CloseReason
 from .member import Member
 from .members import Members, Nowhere
 from .namespaces import ConnectionRefused, Namespace
-from .outlet import Standing
 from .peer import Peer
 from .rare_log import RareLog
 from .replay import Messages, Replay
@@ -44,8 +43,16 @@ SERVER_EXPELLED = "server namespace disconnect"
 RECOVERABLE = frozenset(CloseReason) - {CloseReason.PARSE_ERROR}
 
 
+class Confirmable(Protocol):
+    """What is to hear that the client has what was sent."""
+
+    def confirm(self, number: int) -> None:
+        """Take note of it."""
+
+
 # An event on its way: the last of its messages, where it is kept, and its number there.
-Unconfirmed = tuple[int, Replay, int]
+# Or an answer that gives a member another `pid`.
+Unconfirmed = tuple[int, Confirmable, int]
 
 
 class SocketIOLine:
@@ -112,8 +119,8 @@ class SocketIOLine:
     def confirmed(self, count: int) -> None:
         """Forget what was kept for a recovery and has arrived."""
         while self._unconfirmed and self._unconfirmed[0][0] <= count:
-            _, replay, number = self._unconfirmed.popleft()
-            replay.confirm(number)
+            _, kept, number = self._unconfirmed.popleft()
+            kept.confirm(number)
         if not self._unconfirmed:
             self._unconfirmed = None
 
@@ -122,6 +129,9 @@ class SocketIOLine:
         self._ended = reason
         self._joining.cancel()
         self._unconfirmed = None
+        self._detach_all(reason)
+
+    def _detach_all(self, reason: CloseReason) -> None:
         recoverable = reason in RECOVERABLE
         for name in list(self._members_by_name):
             self._detach(name, reason.value, recoverable=recoverable)
@@ -166,14 +176,19 @@ class SocketIOLine:
             logger.exception("Joining %s failed", name)
             self.send([self._connection.refuse(name, "Internal server error")])
         else:
-            if self._ended is not None:
-                # The application would not be cancelled.
-                self._leave_behind(member, self._ended)
-                return
-            self._members_by_name[name] = member
+            self._let_in(name, member)
+
+    def _let_in(self, name: str, member: Member) -> None:
+        if self._ended is None:
             pid = member.pid if member.outlet.replay is not None else None
+            self._note_answer(self._sent + 1, member)
             self.send([self._connection.accept(name, member.socket.id, pid)])
-            member.admit()
+        if self._ended is not None:
+            # The application would not be cancelled, or the answer was too much.
+            self._leave_behind(member, self._ended)
+            return
+        self._members_by_name[name] = member
+        member.admit()
 
     def _leave_behind(self, member: Member, reason: CloseReason) -> None:
         """Give up a member whose join has outlived the connection."""
@@ -253,23 +268,41 @@ class SocketIOLine:
             return None
         if not all(member.is_at_rest for member in members.values()):
             return None
-        self._unconfirmed = None
-        handed = {name: member.hand_over(worker) for name, member in members.items()}
+        # The application is asked, and may make some of them leave.
+        asked = {name: one.hand_over(worker) for name, one in list(members.items())}
+        handed = {name: state for name, state in asked.items() if state is not None}
         members.clear()
+        self._unconfirmed = None
         return {"namespaces": self._connection.hand_over(), "members": handed}
 
     def take_over(self, state: dict[str, Any], waiting: int) -> None:
         """Go on where the line of another worker has stopped."""
         self._connection.take_over(state["namespaces"])
         self._sent = waiting
-        for name, handed in state["members"].items():
-            namespace, handshake = self._namespaces[name], self._peer.handshake
-            member = self._members.take_over(namespace, handed, handshake, self)
-            self._members_by_name[name] = member
-            member.outlet.standing = Standing.JOINED
-            if (replay := member.outlet.replay) is not None:
-                # The client has what was sent before once it has what waits.
-                self._note_unconfirmed(max(waiting, 1), replay, replay.last)
+        handed = state["members"].items()
+        brought = [self._bring(name, one, waiting) for name, one in handed]
+        for member, last in brought:
+            if self._ended is None:
+                member.outlet.admit(behind=last)
+        if self._ended is not None:
+            # One of them has ended it.
+            self._detach_all(self._ended)
+
+    def _bring(
+        self, name: str, handed: dict[str, Any], waiting: int
+    ) -> tuple[Member, int]:
+        """Return the member of another worker, and the last event that it has sent."""
+        namespace, handshake = self._namespaces[name], self._peer.handshake
+        member = self._members.bring(namespace, handed, handshake, self)
+        self._members_by_name[name] = member
+        last = 0
+        if (replay := member.outlet.replay) is not None:
+            # The client has what was sent before once it has what waits.
+            last = replay.last
+            self._note_unconfirmed(max(waiting, 1), replay, last)
+        self._note_answer(max(waiting, 1), member)
+        member.move_in(handed)
+        return member, last
 
     # Out: what the sockets ask for. See `Line`.
 
@@ -292,10 +325,15 @@ class SocketIOLine:
             self._note_unconfirmed(self._sent, replay, number)
         self._peer.send(messages)
 
-    def _note_unconfirmed(self, count: int, replay: Replay, number: int) -> None:
+    def _note_unconfirmed(self, count: int, kept: Confirmable, number: int) -> None:
         if self._unconfirmed is None:
             self._unconfirmed = deque()
-        self._unconfirmed.append((count, replay, number))
+        self._unconfirmed.append((count, kept, number))
+
+    def _note_answer(self, count: int, member: Member) -> None:
+        """Note which message tells a client that its `pid` is another one."""
+        if member.former_pid is not None:
+            self._note_unconfirmed(count, member, 0)
 
     async def drain(self) -> None:
         """Wait until the client has caught up, or the connection has ended."""
@@ -303,12 +341,15 @@ class SocketIOLine:
 
     def expel(self, namespace: str, *, close: bool) -> None:
         """Make the client leave the namespace; `close`: all, and the connection."""
-        for name in list(self._members_by_name) if close else [namespace]:
-            member = self._members_by_name.get(name)
-            if member is not None:
-                self.send([self._connection.expel(name)])
-                member.drop_events()
+        leaving = list(self._members_by_name) if close else [namespace]
+        packets: Messages = []
+        # First of all: a message too many ends the connection within `send`.
+        for name in leaving:
+            if name in self._members_by_name:
+                packets.append(self._connection.expel(name))
+                self._members_by_name[name].drop_events()
                 self._detach(name, SERVER_EXPELLED, recoverable=False)
+        self.send(packets)
         if close:
             self._peer.close()
 

@@ -34,6 +34,9 @@ class Keeper(Protocol):
     def grant(self, member: Member) -> None:
         """Give a member another `pid`."""
 
+    def forget_former(self, member: Member) -> None:
+        """Let nobody find a member by the `pid` that it had before."""
+
     def forget(self, member: Member) -> None:
         """End a member whose client cannot come back."""
 
@@ -58,8 +61,10 @@ class Member:
         "_disconnecting",
         "_events",
         "_expiry",
+        "_joining",
         "_members",
         "_tasks",
+        "former_pid",
         "made_at",
         "namespace",
         "outlet",
@@ -78,6 +83,8 @@ class Member:
     ) -> None:
         recoverable = bool(members.window_s)
         self.pid = ids.pid
+        # The one before, until its client is known to have that.
+        self.former_pid: str | None = None
         self.namespace = namespace
         self.outlet = Outlet(
             namespace.name,
@@ -101,11 +108,17 @@ class Member:
         self.made_at = 0.0
         self._expiry: asyncio.TimerHandle | None = None
         self._disconnecting: asyncio.Task[None] | None = None
+        self._joining = 0  # how many `on_joined` have not ended
 
     @property
     def is_absent(self) -> bool:
         """Return whether the client is disconnected and may come back."""
         return self.outlet.standing is Standing.ABSENT
+
+    @property
+    def pids(self) -> list[str]:
+        """Return what its client may come back by."""
+        return [pid for pid in (self.pid, self.former_pid) if pid is not None]
 
     def receive(self, received: EventReceived) -> bool:
         """Queue an event for its handler, or start that. False: there is too much."""
@@ -114,9 +127,13 @@ class Member:
     # Joining and recovery.
 
     def admit(self) -> None:
-        """Let the client in."""
+        """Let the client in, which may end its connection, or its stay."""
         self.outlet.admit()
-        self._members.run(self._join(self._disconnecting))
+        if self.outlet.standing is not Standing.JOINED:
+            return
+        self._joining += 1
+        joining = self._members.run(self._join(self._disconnecting))
+        joining.add_done_callback(self._on_joined)
 
     async def _join(self, disconnecting: asyncio.Task[None] | None) -> None:
         # In a takeover the old connection ends only now, and its hook comes first.
@@ -124,12 +141,16 @@ class Member:
             await asyncio.wait([disconnecting])
         await guard(self.socket, self.namespace.on_joined(self.socket))
 
-    def release(self, offset: str | None) -> bool:
+    def _on_joined(self, task: asyncio.Task[None]) -> None:
+        self._joining -= 1
+
+    def release(self, pid: str, offset: str | None) -> bool:
         """Detach it for its returning client, which has the events up to `offset`.
 
         False: the client cannot take it up. A client may return before its old
         connection was found dead; that is closed then. One that has missed more than
-        was kept gets another `pid`, by which it knows that.
+        was kept gets another `pid`, by which it knows that. Where it never had the
+        answer that says so, it comes by the former one, and is told the same again.
         """
         replay = self.outlet.replay
         seen = None if replay is None else replay.find(offset)
@@ -139,12 +160,20 @@ class Member:
             self.outlet.line.close()
         if not self.is_absent:
             return False
+        is_by_former = pid == self.former_pid
+        if not is_by_former:
+            self._members.forget_former(self)
         if not replay.covers(seen):
             self.outlet.shed()
-            self._members.grant(self)
+            if not is_by_former:
+                self._members.grant(self)
         replay.confirm(seen)
         self._stop_expiry()
         return True
+
+    def confirm(self, number: int) -> None:
+        """Note that the client has the answer that has let it in, with its `pid`."""
+        self._members.forget_former(self)
 
     def attach(self, line: Line, auth: dict[str, Any], handshake: Handshake) -> None:
         """Give it to the connection that its client came back with."""
@@ -161,23 +190,31 @@ class Member:
         disconnecting = self._disconnecting
         return (
             (disconnecting is None or disconnecting.done())
+            and not self._joining
             and not self._tasks
             and self._events.is_at_rest
             and self.outlet.is_at_rest
             and self.namespace.may_move(self.socket)
         )
 
-    def hand_over(self, worker: str) -> dict[str, Any]:
-        """Return what `take_over` needs in that worker; here it ends without a word."""
+    def hand_over(self, worker: str) -> dict[str, Any] | None:
+        """Return what `take_over` needs in that worker; here it ends without a word.
+
+        None: the application, which is asked for its part, has made the client leave.
+        """
         socket = self.socket
+        data = self.namespace.move_out(socket, worker)
+        if self.outlet.standing is Standing.GONE:
+            return None
         state = {
             "id": socket.id,
             "pid": self.pid,
+            "former_pid": self.former_pid,
             "auth": json.dumps(socket.auth),
             "recovered": socket.recovered,
             "made_at": self.made_at,
             "rooms": [room for room in socket.rooms if room != socket.id],
-            "data": self.namespace.move_out(socket, worker),
+            "data": data,
             "outlet": self.outlet.hand_over(),
         }
         self._members.move(self, worker)
@@ -202,7 +239,10 @@ class Member:
         self.made_at = state["made_at"]
         for room in state["rooms"]:
             socket.join(room)
-        self.namespace.move_in(socket, state["data"])
+
+    def move_in(self, state: dict[str, Any]) -> None:
+        """Let the application take its part over, which may emit."""
+        self.namespace.move_in(self.socket, state["data"])
 
     # The end.
 
@@ -214,7 +254,7 @@ class Member:
         """Follow the loss of the connection, or the end of the membership."""
         window_s = self._members.window_s
         forget = partial(self._members.forget, self)
-        may_return = recoverable and bool(window_s)
+        may_return = recoverable and bool(window_s) and not self.outlet.is_leaving
         self.outlet.detach(forget if may_return else None)
         work = self._disconnect(reason, self._disconnecting)
         self._disconnecting = self._members.run(work)

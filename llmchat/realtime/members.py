@@ -87,15 +87,24 @@ class Members:
         return self._add(Member(self, namespace, auth, handshake, line, ids))
 
     def grant(self, member: Member) -> None:
-        """Give a member that is let in another `pid`, or its first."""
-        if member.pid is not None:
-            self._note_end(member)
-            self._by_pid.pop(member.pid, None)
+        """Give a member that is let in another `pid`, or its first.
+
+        The answer that says it may be lost: the client comes by the former one then.
+        """
+        member.former_pid, member.pid = member.pid, None
         if self.window_s:
             namespace, socket = member.namespace, member.socket
             identity = namespace.identity(socket)
             member.pid = self.pids.make(namespace.name, socket.id, identity)
             self._by_pid[member.pid] = member
+
+    def forget_former(self, member: Member) -> None:
+        """Let nobody find a member by the `pid` that it had before."""
+        former = member.former_pid
+        if former is not None:
+            self._note_end(former, member)
+            self._unname(former, member)
+            member.former_pid = None
 
     def take_over(
         self,
@@ -104,26 +113,41 @@ class Members:
         handshake: Handshake,
         line: Line,
     ) -> Member:
-        """Make the member that another worker has handed over."""
+        """Make the member that another worker has handed over, with what it knows."""
+        member = self.bring(namespace, state, handshake, line)
+        member.move_in(state)
+        return member
+
+    def bring(
+        self,
+        namespace: Namespace,
+        state: dict[str, Any],
+        handshake: Handshake,
+        line: Line,
+    ) -> Member:
+        """Make the member that another worker has handed over, before `move_in`."""
         ids = Ids(state["id"], state["pid"])
         auth = json.loads(state["auth"])
         member = Member(self, namespace, auth, handshake, line, ids)
-        self._moved.pop(state["pid"], None)
+        # A worker of another version may not know of it.
+        member.former_pid = state.get("former_pid")
+        for pid in member.pids:
+            self._moved.pop(pid, None)
         self._add(member)
         member.take_over(state)
         return member
 
     def _add(self, member: Member) -> Member:
         member.namespace.register(member.socket)
-        if member.pid is not None:
-            self._by_pid[member.pid] = member
+        for pid in member.pids:
+            self._by_pid[pid] = member
         return member
 
     def move(self, member: Member, worker: str) -> None:
         """Let go of a member that another worker has now, and note where it is."""
         self.dismiss(member)
-        if member.pid is not None:
-            self.note_moved(member.pid, worker, member.made_at)
+        for pid in member.pids:
+            self.note_moved(pid, worker, member.made_at)
 
     def note_moved(self, pid: str, worker: str, made_at: float) -> None:
         """Note which worker has a socket that was made anew at that time."""
@@ -173,7 +197,7 @@ class Members:
         if not await namespace.on_recover(member.socket, auth):
             return None
         still_there = self._by_pid.get(pid) is member
-        return member if still_there and member.release(offset) else None
+        return member if still_there and member.release(pid, offset) else None
 
     async def _fetch_nothing(
         self, namespace: Namespace, auth: dict[str, Any]
@@ -203,6 +227,8 @@ class Members:
         member = Member(self, namespace, auth, handshake, line, ids)
         if seen is None or member.outlet.replay is None:
             return None
+        # Before the application may emit: no worker has sent what has such a number.
+        member.outlet.replay.begin_at(seen.number)
         if str(pid) in self._reviving:
             # Another connection is about to have it.
             return None
@@ -212,7 +238,6 @@ class Members:
                 return None
         finally:
             self._reviving.discard(str(pid))
-        member.outlet.replay.begin_at(seen.number)
         # Its client takes it for the same by the same `pid`.
         member.pid = str(pid)
         self._drop_other(member.pid, self.pids.address)
@@ -245,8 +270,10 @@ class Members:
 
     def _drop_other(self, pid: str, worker: str) -> None:
         """Let nobody find what is left here of a socket: `worker` has made it anew."""
-        member = self._by_pid.pop(pid, None)
+        member = self._by_pid.get(pid)
         if member is not None:
+            for name in member.pids:
+                self._unname(name, member)
             if member.outlet.line is not None:
                 member.outlet.line.close()
             # One that is at work for long is forgotten when its time is over.
@@ -273,24 +300,28 @@ class Members:
 
     def dismiss(self, member: Member) -> None:
         """End a member that is not let in; the application hears nothing of it."""
-        if member.pid is not None and self._by_pid.get(member.pid) is member:
-            del self._by_pid[member.pid]
+        for pid in member.pids:
+            self._unname(pid, member)
         member.namespace.forget(member.socket)
         member.end()
 
     def forget(self, member: Member) -> None:
         """End a member whose client cannot come back: its rooms, tasks, memory."""
-        self._note_end(member)
+        for pid in member.pids:
+            self._note_end(pid, member)
         self.dismiss(member)
         self.run(member.forgotten())
 
-    def _note_end(self, member: Member) -> None:
+    def _unname(self, pid: str, member: Member) -> None:
+        if self._by_pid.get(pid) is member:
+            del self._by_pid[pid]
+
+    def _note_end(self, pid: str, member: Member) -> None:
         """Note that nobody can have a socket by its `pid` any more.
 
         Where another worker has given that, others may take the socket to be here.
         """
-        pid = member.pid
-        if pid is None or self._by_pid.get(pid) is not member:
+        if self._by_pid.get(pid) is not member:
             return
         claimed = self.pids.read(pid)
         if claimed is not None and not self._is_mine(claimed):

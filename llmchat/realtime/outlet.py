@@ -86,6 +86,7 @@ class Outlet:
         "_vital",
         "connection",
         "forget",
+        "is_leaving",
         "line",
         "marks",
         "replay",
@@ -112,6 +113,8 @@ class Outlet:
         self.connection = 0
         self.marks = Marks()
         self.forget: Callable[[], None] = _nothing
+        # Whether the client is to leave as soon as it is let in.
+        self.is_leaving = False
         self.line: Line | None = line
         self.replay = Replay() if recoverable else None
         self.standing = Standing.JOINING
@@ -225,6 +228,17 @@ class Outlet:
         if connection == self.connection and self.standing is Standing.JOINED:
             self._send(encode_ack(self._namespace, ack_id, args))
 
+    def leave(self, *, close: bool) -> None:
+        """Make the client leave; forget the socket of one that is absent."""
+        if self.standing is Standing.JOINING:
+            self.is_leaving = True
+            if not close:
+                return
+        if self.line is not None:
+            self.line.expel(self._namespace, close=close)
+        elif self.standing is Standing.ABSENT:
+            self.forget()
+
     def _send(self, messages: Messages) -> None:
         if self.standing is Standing.JOINED and self.line is not None:
             self.line.send(messages)
@@ -233,16 +247,20 @@ class Outlet:
 
     # What the dispatcher calls.
 
-    def admit(self) -> None:
-        """Let the client in: send what was emitted before."""
+    def admit(self, behind: int = 0) -> None:
+        """Let the client in: send what was emitted before, from an event on."""
         self.standing = Standing.JOINED
         early, self._early = self._early, []
         for messages in early:
             self._send(messages)
         replay = self.replay
         for kept in replay.events if replay is not None else ():
+            if kept.number <= behind:
+                continue  # it was sent by the worker that had the socket
             if self.standing is Standing.JOINED and self.line is not None:
                 self.line.send(kept.messages, replay, kept.number)
+        if self.is_leaving and self.line is not None:
+            self.line.expel(self._namespace, close=False)
 
     def resolve(self, ack_id: int, args: Answer) -> None:
         """Hand an answer to whoever awaits it; one to nothing is ignored."""

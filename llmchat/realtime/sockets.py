@@ -196,12 +196,10 @@ class Socket:
         """Make the client leave this namespace; it does not come back by itself.
 
         `close`: leave every namespace and close the connection. A socket that waits
-        for its client's return is forgotten.
+        for its client's return is forgotten. One that is not let in yet is told behind
+        the answer that lets it in.
         """
-        if self._outlet.line is not None:
-            self._outlet.line.expel(self.namespace.name, close=close)
-        elif self.is_absent:
-            self._outlet.forget()
+        self._outlet.leave(close=close)
 
     def close_transport(self) -> None:
         """Close the connection so that the client comes back by itself."""

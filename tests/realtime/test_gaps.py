@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import weakref
 from typing import Any
 
 import pytest
 
-from llmchat.realtime import Namespace, Server, Socket
+from llmchat.realtime import Namespace, Peer, Server, Socket
 from llmchat.realtime.replay import HIGH_WATER_BYTES, MAX_REPLAY_BYTES, MAX_VITAL_BYTES
-from tests.support.peers import Wire, joined, serving, turns
-from tests.support.wire import content_of
+from tests.support.peers import Wire, joined, opened, serving, turns
+from tests.support.wire import connect_packet, content_of
 
 
 class Stories(Namespace):
@@ -139,16 +140,112 @@ async def vital_ends(server: Server, stories: Stories) -> list[str]:
     return [text.rstrip(text[-1]) + text[-1] for text in texts]
 
 
-async def test_a_pid_is_of_use_once_behind_a_gap(
+# --- The answer to the return is lost ---------------------------------------------
+
+
+async def test_who_has_not_had_the_other_pid_comes_back_by_the_former_one(
+    server: Server, stories: Stories
+) -> None:
+    socket, answer = await lost(server, stories)
+    fill(socket)
+    socket.emit("end", "a")
+    for _ in range(2):
+        peer, wire = await unanswered(server, answer["pid"])
+        peer.lose_websocket(wire)
+        await turns()
+        assert (stories.absent, wire.told) == ([socket], [])
+        socket.emit("end", "b")
+
+    _, wire, again = await joined(server, {"pid": answer["pid"]})
+
+    # By another pid the client knows that this is no recovery.
+    assert again["sid"] == answer["sid"]
+    assert again["pid"] != answer["pid"]
+    assert told(wire) == [["end", "a"], ["end", "b"], ["end", "b"]]
+    assert (stories.sockets, stories.absent) == ([socket], [])
+
+
+async def unanswered(server: Server, pid: str) -> tuple[Peer, Wire]:
+    """Come back by a connection that takes the answer, and does not bring it."""
+    peer, wire = await opened(server, "websocket")
+    wire.gate.clear()
+    peer.receive_frame(wire, connect_packet("/", {"pid": pid}))
+    await turns()
+    return peer, wire
+
+
+async def test_the_former_pid_is_of_no_use_once_its_client_comes_by_the_other(
     server: Server, stories: Stories
 ) -> None:
     socket, answer = await lost(server, stories)
     fill(socket)
     _, _, second = await joined(server, {"pid": answer["pid"]})
+    socket.emit("end", "a")
 
-    _, _, third = await joined(server, {"pid": answer["pid"]})
+    _, wire, third = await joined(server, {"pid": second["pid"], "offset": "11"})
+    _, _, fourth = await joined(server, {"pid": answer["pid"]})
 
-    assert third["sid"] != second["sid"] == answer["sid"]
+    assert third == second
+    assert told(wire) == [["end", "a"]]
+    assert fourth["sid"] != answer["sid"]
+
+
+async def test_the_former_pid_is_of_no_use_once_its_client_has_the_other(
+    server: Server, stories: Stories
+) -> None:
+    socket, answer = await lost(server, stories)
+    fill(socket)
+    peer = await returned_by_polling(server, answer["pid"])
+    assert pids_of(server) == 2
+
+    peer.start_poll(Wire())  # which confirms the answer to the one before
+
+    assert pids_of(server) == 1
+    _, _, again = await joined(server, {"pid": answer["pid"]})
+    assert again["sid"] != answer["sid"]
+    assert stories.sockets[0] is socket
+
+
+async def test_a_session_takes_the_former_pid_along(
+    server: Server, stories: Stories
+) -> None:
+    socket, answer = await lost(server, stories)
+    fill(socket)
+    socket.emit("end", "a")
+    peer = await returned_by_polling(server, answer["pid"])
+    there = Stories()
+    elsewhere = serving(there)
+    state = json.loads(json.dumps(peer.hand_over("there")))
+    moved = elsewhere._take_over(peer.sid, state)
+    moved.adopt(wire := Wire())
+    assert (pids_of(server), pids_of(elsewhere)) == (0, 2)
+
+    # As far as that worker knows it may have had nothing of the poll.
+    moved.lose_websocket(wire)
+    await turns()
+    _, wire, again = await joined(elsewhere, {"pid": answer["pid"]})
+
+    assert again["sid"] == answer["sid"]
+    assert told(wire) == [["end", "a"]]
+    assert len(there.sockets) == 1
+
+
+async def returned_by_polling(server: Server, pid: str) -> Peer:
+    """Come back, and have the answer to the poll that tells of it."""
+    peer, _ = await opened(server, "polling")
+    peer.start_post(post := Wire())
+    peer.receive_payload(post, f'40{{"pid":"{pid}"}}'.encode())
+    await turns()
+    peer.start_poll(poll := Wire())
+    await turns()
+    peer.answer_sent(poll)
+    return peer
+
+
+def pids_of(server: Server) -> int:
+    """Return by how many pids clients may come back."""
+    socketio: Any = server._application
+    return len(socketio._members._by_pid)
 
 
 # --- Who emits waits --------------------------------------------------------------

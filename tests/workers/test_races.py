@@ -581,9 +581,49 @@ async def test_a_client_that_has_missed_too_much_of_its_new_socket_is_told_so() 
     new.outlet.shed()
     assert await members.claim(namespace, auth) is new
     assert new.pid != pid
-    # The old one is of no use, in whatever worker it is asked for.
+    # It may not hear of that, and come by the old one again.
+    assert await members.claim(namespace, auth) is new
+    # Once it has the new one, the old is of no use in whatever worker it is asked for.
+    members.forget_former(new)
+    assert await members.claim(namespace, auth) is None
     assert not members.is_lost(pid)
     members.dismiss(new)
+
+
+async def test_a_socket_that_its_worker_ends_instead_does_not_move(
+    three: Three,
+) -> None:
+    member, auth = a_socket_left_behind(three.members[0], three.namespaces[0])
+    await soon(lambda: member.is_at_rest)
+    three.namespaces[0].move_out = (  # type: ignore[method-assign]
+        lambda socket, worker: socket.disconnect()
+    )
+    state = await three.claims[1].fetch(three.namespaces[1], auth)
+    assert state is Nowhere.UNKNOWN
+    assert not three.members[0]._by_pid
+
+
+async def test_who_has_missed_too_much_and_hears_nothing_of_its_move_is_told_anew(
+    three: Three,
+) -> None:
+    """The answer is lost of the worker that has fetched its socket."""
+    member, auth = a_socket_left_behind(three.members[0], three.namespaces[0])
+    member.outlet.shed()
+    auth["offset"] = "0"
+    await soon(lambda: member.is_at_rest)
+    for at in (1, 2):
+        # The first time it comes to the second worker, and then to the third.
+        state = await three.claims[at].fetch(three.namespaces[at], auth)
+        assert isinstance(state, dict)
+        assert state["pid"] != auth["pid"] == state["former_pid"]
+        moved = three.members[at].take_over(three.namespaces[at], state, SHAKE, line())
+        moved.detach("transport close", recoverable=True)
+        await soon(lambda: moved.is_at_rest)  # noqa: B023
+    assert await three.members[2].claim(three.namespaces[2], auth) is moved
+    assert [len(members._by_pid) for members in three.members] == [0, 0, 2]
+    # What was made of it elsewhere takes both from here.
+    three.members[2].revived_at(auth["pid"], TWO, time.time() + 1)
+    assert not three.members[2]._by_pid
 
 
 async def test_two_that_make_a_socket_anew_unheard_count_apart() -> None:

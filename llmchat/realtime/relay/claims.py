@@ -124,7 +124,10 @@ class Claims:
             return {"moved": moved} if moved else {}
         if not member.is_absent:
             return {}  # its client has come back here
-        return {"state": member.hand_over(sender)} if member.is_at_rest else None
+        if not member.is_at_rest:
+            return None
+        state = member.hand_over(sender)
+        return {"state": state} if state is not None else {}
 
     def _announce(self, pid: str, made_at: float) -> None:
         if not self._revived:

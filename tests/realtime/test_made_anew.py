@@ -1,0 +1,57 @@
+"""A socket that is made anew, since its worker is gone: what it emits, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llmchat.realtime import Namespace, Options, Server, SocketIO, SocketIOOptions
+from llmchat.realtime.sockets import Socket
+from llmchat.workers import address_of
+from tests.support.peers import joined, joined_again, turns
+from tests.support.wire import content_of
+
+
+class Greeting(Namespace):
+    """It says something as soon as it knows who is back."""
+
+    async def on_revive(self, socket: Socket) -> bool:
+        socket.emit("hello", 1)
+        return True
+
+    def revived(self, socket: Socket, marks: Mapping[str, int]) -> None:
+        socket.emit("rest", 2)
+
+
+def worker(name: str, lobby: Namespace) -> Server:
+    options = SocketIOOptions(
+        recovery_window_s=60, secret=b"s", address=address_of(name)
+    )
+    return Server(SocketIO([lobby], options), Options(), secret=b"s")
+
+
+async def test_what_it_emits_while_its_client_is_judged_counts_on() -> None:
+    before, lobby = Namespace(), Greeting()
+    _, wire, answer = await joined(worker("one", before))
+    [socket] = before.sockets
+    for number in range(5):
+        socket.emit("x", number)
+    await turns()
+    seen = content_of(wire.told[-1])[-1]
+    server = worker("two", lobby)
+    peer, wire, again = await joined_again(server, answer, {}, offset=seen)
+    await turns()
+    assert again == answer
+    [hello, rest] = [content_of(frame) for frame in wire.told]
+    assert (hello[:2], rest[:2]) == (["hello", 1], ["rest", 2])
+    assert int(seen) < int(hello[-1]) < int(rest[-1])
+
+    # Its client had the first of them alone when it was lost again.
+    peer.lose_websocket(wire)
+    await turns()
+    [socket] = lobby.absent
+    socket.emit("later", 3)
+    _, wire, again = await joined_again(server, answer, {}, offset=hello[-1])
+    await turns()
+
+    assert again == answer
+    assert [content_of(f)[:2] for f in wire.told] == [["rest", 2], ["later", 3]]
