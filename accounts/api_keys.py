@@ -52,17 +52,20 @@ def issue(row: ApiKey) -> str:
     return key
 
 
-def revoke(row: ApiKey) -> None:
+def revoke(row: ApiKey) -> bool:
     """Revoke a key at once, in this process, and in the others within a second.
 
-    One that somebody else has revoked or deleted meanwhile stays as it is.
+    One that somebody else has revoked or deleted meanwhile stays as it is. Return
+    whether it was not.
     """
     with transaction.atomic():
         stored = ApiKey.objects.select_for_update(no_key=True).filter(pk=row.pk).first()
-        if stored is not None and stored.revoked_at is None:
+        is_live = stored is not None and stored.revoked_at is None
+        if stored is not None and is_live:
             stored.revoked_at = timezone.now()
             stored.save(update_fields=["revoked_at"])
     row.revoked_at = stored.revoked_at if stored else None
+    return is_live
 
 
 def verify(raw: object) -> Verified:

@@ -94,7 +94,8 @@ class Ledger:
                 for row in self._budgets.values()
                 if row.api_key_id == key_id
             ]
-        if of_each:
+        # What is shared no more was so, perhaps, as this process has read it last.
+        if of_each or not self._budgets.keys() >= idents:
             self._lock_of_each(members, groups, drawn, idents)
         # Behind the locks: who waits for them until after midnight is of the new day.
         self._now = timezone.now()

@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.forms import ModelChoiceField
 from django.http import HttpRequest, HttpResponse
@@ -149,13 +150,18 @@ class ApiKeyAdmin(ModelAdmin, SavesChanges):
         }
         return TemplateResponse(request, "admin/accounts/apikey/made.html", context)
 
+    def _revoke(self, request: HttpRequest, key: ApiKey) -> bool:
+        with transaction.atomic():
+            is_done = api_keys.revoke(key)
+            if is_done:
+                log(request, key, "Revoked.")
+        return is_done
+
     @action(description=_("Revoke selected keys"), permissions=["change"])
     def revoke_keys(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         """Revoke the selected keys, for good."""
         keys = [key for key in queryset if key.revoked_at is None]
-        for key in keys:
-            api_keys.revoke(key)
-            log(request, key, "Revoked.")
+        keys = [key for key in keys if self._revoke(request, key)]
         text = _("Revoked: %(count)d.") % {"count": len(keys)}
         level = messages.SUCCESS if keys else messages.WARNING
         self.message_user(request, text, level=level)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -25,6 +28,8 @@ else:  # Django's own classes take no parameters
     _ModelAdmin = options.ModelAdmin
     _Form = forms.ModelForm
 
+# Entries of the history that are written together.
+_AT_ONCE = 500
 # The one format of money in the admin.
 dollars = money
 
@@ -98,13 +103,25 @@ def may_view_users(request: HttpRequest) -> bool:
 
 def log(request: HttpRequest, about: Model, message: str) -> None:
     """Add an entry to the admin's history."""
+    log_all(request, type(about), [(about.pk, str(about))], message)
+
+
+def log_all(
+    request: HttpRequest,
+    kind: type[Model],
+    rows: Iterable[tuple[object, str]],
+    message: str,
+) -> None:
+    """Add an entry for each of `rows`, by id and name, in a few statements."""
     user = request.user
     assert isinstance(user, User)  # the admin requires a log-in
-    LogEntry.objects.create(
+    entry = partial(
+        LogEntry,
         user_id=user.pk,
-        content_type=ContentType.objects.get_for_model(about, for_concrete_model=False),
-        object_id=str(about.pk),
-        object_repr=str(about)[:200],
+        content_type=ContentType.objects.get_for_model(kind, for_concrete_model=False),
         action_flag=CHANGE,
         change_message=message,
     )
+    entries = (entry(object_id=str(pk), object_repr=name[:200]) for pk, name in rows)
+    while some := list(islice(entries, _AT_ONCE)):
+        LogEntry.objects.bulk_create(some)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +28,7 @@ from accounts.models import User
 from llmchat.admin.base import (
     ReadOnly,
     log,
+    log_all,
     may_view_users,
     number,
 )
@@ -275,17 +278,16 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
             raise PermissionDenied
         if format_name not in exports.CONTENT_TYPES:
             return HttpResponse("No such format", status=404)
-        count = queryset.count()
-        about = user or queryset.order_by("-updated_at").first()
-        if about is not None:
-            log(request, about, f"Exported as {format_name}: {count} conversations.")
+        said = f"Exported as {format_name}: {queryset.count()} conversations."
         name, account = "conversations", None
+        note: exports.Note | None = partial(_note, request, said)
         if user is not None:
-            personal = may_view_users(request)
+            log(request, user, said)
+            personal, note = may_view_users(request), None
             name = f"user-{user.pk}"
             account = exports.account_of(user, personal=personal)
         return StreamingHttpResponse(
-            exports.export(queryset, format_name, account),
+            exports.export(queryset, format_name, account, note),
             content_type=exports.CONTENT_TYPES[format_name],
             headers={
                 "Content-Disposition": f'attachment; filename="{name}.{format_name}"'
@@ -309,3 +311,9 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     ) -> None:
         """Stop their streams, then delete them."""
         stopping.delete(queryset)
+
+
+def _note(request: HttpRequest, said: str, rows: Sequence[Conversation]) -> None:
+    """Note in the history of conversations that they are exported; not their titles."""
+    named = ((row.pk, f"Conversation {row.pk}") for row in rows)
+    log_all(request, Conversation, named, said)

@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
@@ -16,7 +17,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 
 from llmchat.access import rotation
 from llmchat.access.keytest import try_key
-from llmchat.admin.base import ChangesForm, SavesChanges, log
+from llmchat.admin.base import ChangesForm, SavesChanges, log_all
 from llmchat.admin.look import ModelAdmin, TabularInline, action, display
 from llmchat.admin.status import HEALTH, shown_health
 from llmchat.admin.testing import MAX_TESTS, SavesAndTests
@@ -215,9 +216,11 @@ class ProviderKeyAdmin(SavesAndTests, ModelAdmin, SavesChanges):
         """Encrypt the keys under the current encryption key."""
         if not self.has_change_permission(request):
             raise PermissionDenied
-        rotated = rotation.rotate()
-        for key in rotated.keys:
-            log(request, key, "Encrypted with the current encryption key.")
+        with transaction.atomic():
+            rotated = rotation.rotate()
+            named = ((key.pk, str(key)) for key in rotated.keys)
+            said = "Encrypted with the current encryption key."
+            log_all(request, ProviderKey, named, said)
         if rotated.keys:
             text = _("Keys encrypted with the current encryption key: %(count)s.")
             self.message_user(

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from llmchat.admin import counting
-from llmchat.admin.base import ReadOnly
+from llmchat.admin.base import ReadOnly, log_all
 from llmchat.admin.filters import (
     DayFilter,
     FinishReasonFilter,
@@ -89,8 +89,12 @@ class MessageAdmin(ReadOnly, ModelAdmin):
         if days not in usage.RANGES:
             return HttpResponse("No such range", status=404)
         with_titles = dashboard.may_see_titles(request.user)
+        lines = usage_csv.lines(usage.recent(days), with_titles=with_titles)
+        what = "with titles" if with_titles else "without titles"
+        said = f"Exported as csv: the usage of {days} days, {what}."
+        log_all(request, Message, [("", "")], said)
         return HttpResponse(
-            "".join(usage_csv.lines(usage.recent(days), with_titles=with_titles)),
+            "".join(lines),
             content_type=CONTENT_TYPES["csv"],
             headers={
                 "Content-Disposition": f'attachment; filename="usage-{days}-days.csv"'

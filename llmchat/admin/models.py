@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from llmchat.access.price_uses import is_billed, is_in_use, running
 from llmchat.access.prices import price_at
 from llmchat.admin.base import ChangesForm, PlainForm, SavesChanges
 from llmchat.admin.look import (
@@ -21,13 +22,15 @@ from llmchat.admin.look import (
     TabularInline,
     display,
 )
-from llmchat.models import Message, Price, Provider, ProviderModel
+from llmchat.models import Price, Provider, ProviderModel
+from llmchat.models.revision import revise
 from llmchat.reports.money import NOT_PRICED
 
 _SUPERSEDE = _(
-    "Answers were billed by this price, so it stays as it is. Add a price with a later "
+    "Answers are billed by this price, so it stays as it is. Add a price with a later "
     "date instead."
 )
+_CHANGED = _("Somebody else has changed this price meanwhile. Load the page again.")
 # Says nothing of what was billed.
 _NOT_OF_THE_BILL = frozenset({"valid_until", "source"})
 
@@ -121,32 +124,46 @@ class ProviderModelInline(_ShowsModels, TabularInline):
 
 
 class PriceForm(PlainForm):
-    """A form that leaves alone what answers were billed by."""
+    """A form that leaves alone what answers are billed by."""
 
     def clean(self) -> dict[str, Any]:
         """Refuse to change a price that is in use."""
         cleaned = super().clean() or self.cleaned_data
-        fields = {field.name for field in Price._meta.concrete_fields}
-        changed = fields.intersection(self.changed_data) - _NOT_OF_THE_BILL
-        if changed and is_billed(self.instance):
+        changed = self._changes_of_the_bill()
+        if self.instance.pk is None or not changed:
+            return cleaned
+        revise()  # whoever else changes a price waits from here on
+        if fault := self._fault():
             for name in changed:
-                self.add_error(name, _SUPERSEDE)
+                self.add_error(name, fault)
         return cleaned
+
+    def _fault(self) -> Any:
+        if not Price.objects.filter(pk=self.instance.pk).exists():
+            return _CHANGED
+        return _SUPERSEDE if is_in_use(self.instance) else None
+
+    def save(self, commit: bool = True) -> Any:
+        """Save the row; what bills otherwise than the stored one is another row."""
+        row: Price = super().save(commit=False)
+        if commit:
+            is_other = row.pk is not None and self._changes_of_the_bill()
+            row.replace() if is_other else row.save()
+        return row
+
+    def _changes_of_the_bill(self) -> set[str]:
+        fields = {field.name for field in Price._meta.concrete_fields}
+        return fields.intersection(self.changed_data) - _NOT_OF_THE_BILL
 
 
 class PriceFormSet(PagedFormSet):
-    """Prices that stay while answers were billed by them."""
+    """Prices that stay while answers are billed by them."""
 
     def clean(self) -> None:
         """Refuse to delete a price that is in use. Raises: ValidationError."""
         super().clean()
-        if any(is_billed(form.instance) for form in self.deleted_forms):
+        if any(is_in_use(form.instance) for form in self.deleted_forms):
             raise ValidationError(_SUPERSEDE)
-
-
-def is_billed(price: Price) -> bool:
-    """Return whether answers were billed by a price."""
-    return price.pk is not None and Message.objects.filter(price=price.pk).exists()
 
 
 class PriceInline(StackedInline):
@@ -228,11 +245,12 @@ class ProviderModelAdmin(_ShowsModels, ModelAdmin, SavesChanges):
         return fixed if obj is None else ["provider", *fixed]
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Keep the models by whose prices answers were billed: they can be disabled."""
+        """Keep the models by whose prices answers are billed: they can be disabled."""
         allowed = super().has_delete_permission(request, obj)
         if not allowed or obj is None:
             return allowed
-        return not any(map(is_billed, obj.prices.all()))
+        is_used = running(obj).exists() or any(map(is_billed, obj.prices.all()))
+        return not is_used
 
     @display(
         description=_("state"),

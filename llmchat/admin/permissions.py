@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
@@ -11,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from llmchat.admin.look import TabularInline
 from llmchat.models import Provider, ProviderAccess
+from llmchat.models.revision import revise
 
 if TYPE_CHECKING:
     _FormSet = BaseInlineFormSet[Any, Any, Any]
@@ -18,19 +20,35 @@ else:
     _FormSet = BaseInlineFormSet
 
 
+_OPEN = _(
+    "Everyone may use this provider. Turn on “Only for groups” if its groups are to "
+    "count, or tick “Delete” for each of them."
+)
+
+
 class ProviderAccessFormSet(_FormSet):
     """Reject groups of a provider that everyone may use."""
+
+    may_change = True
 
     def clean(self) -> None:
         """Check that a provider with groups is restricted to them."""
         super().clean()
-        if self.instance.restricted:
+        if self.instance.restricted or not self.may_change:
             return
         deleted = self.deleted_forms
-        if any(f.has_changed() and f not in deleted for f in self.forms):
-            raise ValidationError(
-                _("Everyone may use this provider. Turn on “Only for groups” first.")
-            )
+        is_added = any(f.has_changed() and f not in deleted for f in self.extra_forms)
+        if is_added or self._has_others([form.instance.pk for form in deleted]):
+            raise ValidationError(_OPEN)
+
+    def _has_others(self, deleted: Sequence[int | None]) -> bool:
+        """Return whether groups stay, also such as this form does not know of."""
+        if self.instance.pk is None:
+            return False
+        revise()  # whoever gives it another one waits from here on
+        known = [pk for pk in deleted if pk is not None]
+        rows = ProviderAccess.objects.filter(provider=self.instance.pk)
+        return bool(rows.exclude(pk__in=known).exists())
 
 
 class ProviderAccessInline(TabularInline):
@@ -49,4 +67,6 @@ class ProviderAccessInline(TabularInline):
         """Say who has access where no group is named (each request has its inline)."""
         if obj is not None and obj.restricted:
             self.verbose_name_plural = _("groups with access (empty: superusers only)")
-        return super().get_formset(request, obj, **kwargs)
+        formset = super().get_formset(request, obj, **kwargs)
+        formset.may_change = self.has_change_permission(request, obj)
+        return formset

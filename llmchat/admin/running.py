@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from llmchat.admin.base import ReadOnly, log
+from llmchat.admin.base import ReadOnly, log_all
 from llmchat.admin.look import ModelAdmin, action, display
 from llmchat.answers import stopping
 from llmchat.books.sweep import sweep
@@ -31,12 +31,11 @@ def may_stop(request: HttpRequest) -> bool:
 
 
 def stop(request: HttpRequest, answers: QuerySet[Message]) -> int:
-    """Stop the running ones of `answers` and log who did it."""
-    running = list(answers.filter(state=Message.State.STREAMING))
-    count = stopping.stop(answers)
-    for answer in running:
-        log(request, answer, "Stopped.")
-    return count
+    """Stop the running ones of `answers`, log who did it, and return how many."""
+    stopped = stopping.stop(answers)
+    named = ((ident, f"Answer {ident}") for ident in stopped)
+    log_all(request, Message, named, "Stopped.")
+    return len(stopped)
 
 
 def too_late(count: int) -> str:

@@ -20,22 +20,28 @@ from llmchat.books.sweep import sweep
 from llmchat.models import Conversation, Message
 
 
-def stop(answers: QuerySet[Message]) -> int:
-    """Have those of `answers` that are being written stopped; return how many.
+def stop(answers: QuerySet[Message]) -> list[UUID]:
+    """Have those of `answers` that are being written stopped; return their ids.
 
     Streams of this process are cancelled at once. Other workers read the mark at
     their next checkpoint, within a second. Answers of dead ones are closed here.
     """
     sweep()
     running = answers.filter(state=Message.State.STREAMING)
-    idents = frozenset(running.order_by().values_list("pk", flat=True))
-    for ident in idents:
-        # One statement each: what has ended meanwhile may be about to be deleted, in
-        # an order of its own.
-        running_one = Message.objects.filter(pk=ident, state=Message.State.STREAMING)
-        running_one.update(stop_requested=True)
-    runtime.cancel_soon(idents)
-    return len(idents)
+    idents = list(running.order_by().values_list("pk", flat=True))
+    marked = [ident for ident in idents if _mark(ident)]
+    runtime.cancel_soon(marked)
+    return marked
+
+
+def _mark(ident: UUID) -> bool:
+    """Mark one answer; return whether it was still being written.
+
+    One statement each: what has ended meanwhile may be about to be deleted, in an order
+    of its own.
+    """
+    running = Message.objects.filter(pk=ident, state=Message.State.STREAMING)
+    return bool(running.update(stop_requested=True))
 
 
 def delete(conversations: QuerySet[Conversation]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from django.db import transaction
@@ -25,10 +25,13 @@ def old_conversations(before: datetime) -> QuerySet[Conversation]:
     )
 
 
-def prune(before: datetime, *, batch: int = BATCH) -> Iterator[tuple[int, int]]:
+def prune(
+    before: datetime, *, batch: int = BATCH, note: Callable[[int], None]
+) -> Iterator[tuple[int, int]]:
     """Delete old conversations with all their messages, a batch in a transaction.
 
-    What they have used stays in the totals.
+    What they have used stays in the totals. `note` is told in each transaction how many
+    conversations it deletes.
 
     Yields how many conversations and messages each batch had. A conversation that
     somebody goes on with at the same moment is left for later.
@@ -39,6 +42,8 @@ def prune(before: datetime, *, batch: int = BATCH) -> Iterator[tuple[int, int]]:
             ids = list(rows.order_by("updated_at").values_list("pk", flat=True)[:batch])
             messages = past.move(Q(conversation__in=ids))
             Conversation.objects.filter(pk__in=ids).delete()
+            if ids:
+                note(len(ids))
         if not ids:
             return
         yield len(ids), messages

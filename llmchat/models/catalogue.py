@@ -1,7 +1,7 @@
 """The models of providers as operators know them, and what they cost.
 
 A price is a row of its own, so that what an answer was billed by stays as it was: one
-that answers were billed by is not edited, but superseded by one with a later date.
+that answers are billed by is not edited, but superseded by one with a later date.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
-from django.db import models
+from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
 from llmchat.models.hours import check_days, check_hours
@@ -198,3 +198,14 @@ class Price(Watched):
         """Refuse a price that ends before it begins."""
         if self.valid_until and self.valid_from and self.valid_until <= self.valid_from:
             raise ValidationError({"valid_until": _("It must be a later day.")})
+
+    def replace(self) -> None:
+        """Store other rates than before as a row of its own, in place of the old one.
+
+        An answer that began before is billed by the rates of then, and names their row:
+        so no row ever shows what an answer that names it was not billed by.
+        """
+        with transaction.atomic():
+            Price.objects.filter(pk=self.pk).delete()
+            self.pk, self._state.adding = None, True
+            self.save(force_insert=True)

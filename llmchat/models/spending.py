@@ -112,17 +112,18 @@ def spent_by(budget: Budget, user_id: int) -> Decimal:
 
 
 def recount(budget: Budget) -> None:
-    """Count a budget anew whose unit or period was changed in this transaction.
+    """Count a budget anew whose unit, period or owners were changed just now.
 
-    Whoever changed it has called `lock_users` before.
+    Whoever changed it in this transaction has called `lock_users` before.
 
-    What is reserved of it was so in the old unit, and is nothing from now on.
+    What is reserved of it was so in the old unit, and is nothing from now on. Whoever
+    was to be settled late, by a member or by all, is counted with the others.
     """
     Reservation.objects.filter(budget=budget).update(amount=0)
     BudgetUse.objects.filter(budget=budget).update(period_start=None)
+    _forget_late(Reservation.objects.all(), budget)
     if budget.is_of_each:
         return
-    _forget_late(Reservation.objects.filter(owner_id=None), budget)
     running = begin(budget)
     budget.save(update_fields=["spent", "period_start", "told_at"])
     note_running(budget, running)

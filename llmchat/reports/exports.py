@@ -11,12 +11,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.db.models import Q, QuerySet
 
@@ -24,6 +24,9 @@ from llmchat.database import read_database
 from llmchat.models import Conversation, Message
 from llmchat.models.workers import texts_so_far
 from llmchat.reports.known_costs import known_cost
+
+Each: TypeAlias = Iterator[tuple[Conversation, Iterator[dict[str, Any]]]]
+Note: TypeAlias = Callable[[Sequence[Conversation]], None]
 
 _CONVERSATIONS = 20
 _MESSAGES = 200
@@ -82,13 +85,14 @@ async def export(
     conversations: QuerySet[Conversation],
     format_name: str,
     account: dict[str, Any] | None = None,
+    note: Note | None = None,
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the export piece by piece; `account` is added to the head of JSON."""
-    pieces = (
-        _csv_pieces(conversations)
-        if format_name == "csv"
-        else _json_pieces(conversations, account)
-    )
+    """Yield the export piece by piece; `account` is added to the head of JSON.
+
+    `note` is told of conversations, some at a time, before anything of them is sent.
+    """
+    each = _each(conversations, note)
+    pieces = _csv_pieces(each) if format_name == "csv" else _json_pieces(each, account)
     async for chunk in sent(pieces):
         yield chunk
 
@@ -119,12 +123,10 @@ def _gathered(pieces: Iterable[str]) -> Iterator[str]:
     yield "".join(chunk)
 
 
-def _json_pieces(
-    conversations: QuerySet[Conversation], account: dict[str, Any] | None
-) -> Iterator[str]:
+def _json_pieces(each: Each, account: dict[str, Any] | None) -> Iterator[str]:
     head = {} if account is None else {"user": account}
     yield _json(head)[:-1] + (", " if head else "") + '"conversations": ['
-    for number, (conversation, messages) in enumerate(_each(conversations)):
+    for number, (conversation, messages) in enumerate(each):
         row = {name: getattr(conversation, name) for name in _CONVERSATION_FIELDS}
         row["cost"] = known_cost(conversation)
         row["user"] = conversation.user.get_username()
@@ -135,19 +137,19 @@ def _json_pieces(
     yield "\n]}\n"
 
 
-def _csv_pieces(conversations: QuerySet[Conversation]) -> Iterator[str]:
+def _csv_pieces(each: Each) -> Iterator[str]:
     yield "\ufeff" + csv_line(("conversation", "title", "user", *_MESSAGE_FIELDS))
-    for conversation, messages in _each(conversations):
+    for conversation, messages in each:
         head = (conversation.pk, conversation.title, conversation.user.get_username())
         for message in messages:
             yield csv_line((*head, *message.values()))
 
 
-def _each(
-    conversations: QuerySet[Conversation],
-) -> Iterator[tuple[Conversation, Iterator[dict[str, Any]]]]:
+def _each(conversations: QuerySet[Conversation], note: Note | None) -> Each:
     """Yield each conversation with its messages, to be read before the next one."""
     for batch in _batches(conversations):
+        if note is not None:
+            note(batch)
         groups = groupby(_messages(batch), key=itemgetter("conversation_id"))
         ident, rows = next(groups, (None, iter(())))
         for conversation in batch:

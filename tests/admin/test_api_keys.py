@@ -187,6 +187,23 @@ def test_selected_keys_are_revoked(operator: Client, ann: User) -> None:
     assert ApiKey.objects.get(pk=row.pk).revoked_at == before
 
 
+def test_a_key_that_somebody_else_has_just_revoked_is_not_logged_twice(
+    operator: Client, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, _ = made(ann)
+    revoke = api_keys.revoke
+
+    def revoked_before(key: ApiKey) -> bool:
+        assert revoke(ApiKey.objects.get(pk=key.pk))
+        return revoke(key)
+
+    monkeypatch.setattr(api_keys, "revoke", revoked_before)
+    data = {"action": "revoke_keys", "_selected_action": [row.pk]}
+    response = operator.post(LIST, data, follow=True)
+    assert "Revoked: 0." in response.content.decode()
+    assert not LogEntry.objects.exists()
+
+
 def test_the_list_tells_states_and_takes_the_same_queries_for_any_number(
     operator: Client, ann: User
 ) -> None:

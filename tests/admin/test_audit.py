@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
@@ -53,6 +55,11 @@ def test_it_tells_what_was_changed_and_not_to_what(
         assert admin_client.get(f"{LIST}{entry.pk}/{way}/").status_code == 403
 
 
+async def whole(response: Any) -> str:
+    return b"".join([piece async for piece in response]).decode()
+
+
+@pytest.mark.django_db(transaction=True)
 def test_neither_keys_nor_texts_are_in_it(admin_client: Client, ann: User) -> None:
     provider = Provider.objects.create(
         name="x", label="Xprovider", protocol="openai", default_model="m"
@@ -65,7 +72,8 @@ def test_neither_keys_nor_texts_are_in_it(admin_client: Client, ann: User) -> No
     admin_client.post(reverse("admin:accounts_apikey_changelist"), selected)
     row = make_conversation(ann, title="A secret title")
     export = reverse("admin:llmchat_conversation_export", args=[row.pk, "json"])
-    assert admin_client.get(export).status_code == 200
+    sent: str = async_to_sync(whole)(admin_client.get(export))
+    assert "A secret title" in sent
     selected = {"action": "delete_selected", "_selected_action": [row.pk]}
     chats = reverse("admin:llmchat_conversation_changelist")
     admin_client.post(chats, selected | {"post": "yes"})

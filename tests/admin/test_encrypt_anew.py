@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,7 +11,8 @@ import pytest
 from cryptography.fernet import Fernet
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
-from django.db import connection
+from django.core.management import call_command
+from django.db import DatabaseError, connection
 from django.test import Client
 
 from accounts.models import User
@@ -72,6 +75,42 @@ def test_the_button_encrypts_them_anew(
         "Encrypted with the current encryption key.",
     )
     assert "All keys are encrypted" in response.content.decode()
+
+
+def by_button(boss: Client) -> None:
+    boss.post(ENCRYPT)
+
+
+def by_command(_: Client) -> None:
+    call_command("rotate_keys", stdout=io.StringIO())
+
+
+@pytest.mark.parametrize(
+    ("encrypt", "noting"),
+    [
+        (by_button, "llmchat.admin.keys.log_all"),
+        (by_command, "accounts.audit.note_command"),
+    ],
+)
+def test_what_cannot_be_noted_stays_as_it_is(
+    boss: Client,
+    provider: Provider,
+    settings: Any,
+    old: str,
+    monkeypatch: pytest.MonkeyPatch,
+    encrypt: Callable[[Client], None],
+    noting: str,
+) -> None:
+    before = stored(provider).encrypted_value
+    configure(settings, NEW, old)
+
+    def fail(*_: object, **__: object) -> None:
+        raise DatabaseError
+
+    monkeypatch.setattr(noting, fail)
+    with pytest.raises(DatabaseError):
+        encrypt(boss)
+    assert ProviderKey.objects.get().encrypted_value == before
 
 
 def test_what_cannot_be_decrypted_is_left_and_told(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,9 +16,12 @@ from django.utils import timezone
 
 from accounts.models import User
 from llmchat.access import fetching, memory
+from llmchat.books.batch import begin_turn, finish_turn
+from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.database import in_database
 from llmchat.models import Message, Price, Provider, ProviderModel
 from llmchat.providers import listing
+from llmchat.providers.types import ChatMessage, Usage
 from tests.emulator.application import emulator
 from tests.support.admin_fixtures import make_conversation
 from tests.support.provider_keys import stored
@@ -113,8 +117,109 @@ def test_a_price_that_nothing_was_billed_by_can_be_corrected(boss, model):
     row = price(model)
     entry = {"id": row.pk, "valid_from": "2026-01-01", "input": "5", "output": "10"}
     posted_model(boss, model, entry)
+    assert [one.input for one in model.prices.all()] == [5]
+
+
+@pytest.fixture
+def begun(provider: Provider, model: ProviderModel) -> Callable[..., Begun]:
+    """Begin an answer of the model, or of another provider."""
+    Provider.objects.filter(pk=provider.pk).update(needs_key=False)
+    user = User.objects.create_user("ann")
+
+    def begin(provider: str = "openai", named: str | None = "m-1") -> Begun:
+        said = (ChatMessage("user", "Hi"),)
+        turn = Turn(session_id="s-1", provider=provider, model=named, messages=said)
+        return begin_turn(user.pk, turn)
+
+    return begin
+
+
+def ended(begun: Begun) -> Message:
+    """Store an end that costs the input and the output of a million tokens."""
+    used = Usage(1_000_000, 1_000_000, "provider")
+    state, model = Message.State.COMPLETE, begun.model
+    finish_turn(begun, Outcome(state, "Hello", used, model, "stop"))
+    return Message.objects.get(pk=begun.message_id)
+
+
+CORRECTED = {"valid_from": "2026-01-01", "input": "5", "output": "10"}
+
+
+@pytest.mark.parametrize("change", [{}, {"DELETE": "on"}])
+def test_a_price_that_a_running_answer_began_by_stays(boss, model, begun, change):
+    row = price(model)
+    running = begun()
+    page = posted_model(boss, model, {"id": row.pk} | CORRECTED | change)
+    assert "Add a price with a later date instead." in page
+    url = reverse("admin:llmchat_providermodel_delete", args=[model.pk])
+    assert boss.post(url, {"post": "yes"}).status_code == 403
+
+    answer = ended(running)
     row.refresh_from_db()
-    assert row.input == 5
+    assert (answer.cost, answer.price_id, row.input) == (12, row.pk, 2)
+
+
+def test_a_price_that_no_running_answer_began_by_can_be_corrected(boss, model, begun):
+    old = price(model, valid_from=date(2020, 1, 1))
+    price(model)
+    begun()
+    later = price(model, valid_from=date(2026, 2, 1))  # unknown to the answer
+    entries = [
+        {"id": row.pk, "valid_from": row.valid_from, "input": "9", "output": "10"}
+        for row in (later, old)
+    ]
+    posted_model(boss, model, *entries)
+    assert [one.input for one in model.prices.all()] == [9, 2, 9]
+
+
+def test_a_price_that_a_running_answer_may_fall_back_to_stays(
+    boss, provider, model, begun
+):
+    """The answer names the provider that it was asked of."""
+    rows = Provider.objects.filter(pk=provider.pk)
+    rows.update(default_model="m-1")
+    fields = {"base_url": "http://127.0.0.1:9/v1", "default_model": "x"}
+    Provider.objects.create(
+        name="first", label="F", protocol="openai", fallback=provider, **fields
+    )
+    row = price(model)
+    begun("first", None)
+    page = posted_model(boss, model, {"id": row.pk} | CORRECTED)
+    assert "Add a price with a later date instead." in page
+
+
+def test_no_price_shows_rates_that_an_answer_was_not_billed_by(boss, model, begun):
+    """Its worker is taken for dead, and stores its end all the same."""
+    row = price(model)
+    running = begun()
+    rows = Message.objects.filter(pk=running.message_id)
+    rows.update(state=Message.State.INTERRUPTED)
+    posted_model(boss, model, {"id": row.pk} | CORRECTED)
+
+    answer = ended(running)
+    corrected = model.prices.get()
+    assert (answer.cost, corrected.input) == (12, 5)
+    assert answer.price_id == row.pk != corrected.pk
+
+
+def test_what_says_nothing_of_the_bill_is_changed_in_place(boss, model, begun):
+    row = price(model)
+    begun()
+    entry = {"id": row.pk, "valid_from": "2026-01-01", "input": "2", "output": "10"}
+    posted_model(boss, model, entry | {"source": "their page"})
+    assert [(one.pk, one.source) for one in model.prices.all()] == [
+        (row.pk, "their page")
+    ]
+
+
+def test_a_price_that_somebody_else_has_replaced_is_told(boss, model, monkeypatch):
+    """As where both saved at once, and this one waited for the other."""
+    row = price(model)
+    monkeypatch.setattr(
+        "llmchat.admin.models.revise", lambda: Price.objects.get(pk=row.pk).replace()
+    )
+    page = posted_model(boss, model, {"id": row.pk} | CORRECTED)
+    assert "Somebody else has changed this price meanwhile." in page
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, Permission
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
-from llmchat.models import Budget, Provider, ProviderAccess
+from llmchat.models import Budget, Provider, ProviderAccess, Revision
 from llmchat.providers.registry import LOCAL_MODELS
+from tests.support.databases import is_waited_for
 
 LIST = "admin:llmchat_provider_changelist"
 
@@ -138,6 +141,76 @@ def test_a_group_for_a_provider_that_everyone_may_use_is_refused(
 
     save(admin_client, provider, restricted="on", **one_group(group))
     assert ProviderAccess.objects.get().group == group
+
+
+def test_a_provider_is_not_opened_while_a_group_is_listed(
+    admin_client: Client, provider: Provider, team: Group
+) -> None:
+    other = Group.objects.create(name="red team")
+    ProviderAccess.objects.create(provider=provider, group=other)
+    page = save(admin_client, provider, restricted=False, **{"access-0-DELETE": "on"})
+    assert "tick “Delete” for each of them" in page
+    provider.refresh_from_db()
+    assert (provider.restricted, provider.access.count()) == (True, 2)
+
+    both = {"access-0-DELETE": "on", "access-1-DELETE": "on"}
+    save(admin_client, provider, restricted=False, **both)
+    provider.refresh_from_db()
+    assert (provider.restricted, provider.access.count()) == (False, 0)
+
+
+def test_a_form_that_does_not_know_of_a_group_opens_nothing(
+    admin_client: Client, provider: Provider, team: Group
+) -> None:
+    """It was loaded before, or is a script's."""
+    none = {"access-TOTAL_FORMS": 0, "access-INITIAL_FORMS": 0}
+    page = save(admin_client, provider, restricted=False, **none)
+    assert "Everyone may use this provider." in page
+    provider.refresh_from_db()
+    assert provider.restricted
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="it has one writer at a time")
+@pytest.mark.django_db(transaction=True)
+def test_a_group_that_somebody_else_is_adding_is_waited_for(
+    admin_client: Client, provider: Provider, other_connection: Any
+) -> None:
+    group = Group.objects.create(name="red team")
+    access, revision = ProviderAccess._meta.db_table, Revision._meta.db_table
+
+    def opened() -> str:
+        try:
+            return save(admin_client, provider, restricted=False)
+        finally:
+            connection.close()
+
+    with other_connection.cursor() as cursor, ThreadPoolExecutor(1) as threads:
+        cursor.execute(f"SELECT 1 FROM {revision} FOR UPDATE")
+        cursor.execute(
+            f"INSERT INTO {access} (provider_id, group_id, allowed_models) "
+            "VALUES (%s, %s, '')",
+            [provider.pk, group.pk],
+        )
+        saving = threads.submit(opened)
+        while not is_waited_for(cursor, revision):
+            assert not saving.done()
+        other_connection.commit()
+        assert "Everyone may use this provider." in saving.result()
+    provider.refresh_from_db()
+    assert provider.restricted
+
+
+def test_who_may_not_change_groups_may_change_what_a_dump_has_opened(
+    client: Client, provider: Provider, team: Group
+) -> None:
+    Provider.objects.filter(pk=provider.pk).update(restricted=False)
+    operator = User.objects.create_user("operator", is_staff=True)
+    names = ("view_provider", "change_provider", "view_provideraccess")
+    operator.user_permissions.set(Permission.objects.filter(codename__in=names))
+    client.force_login(operator)
+    save(client, provider, label="Renamed")
+    provider.refresh_from_db()
+    assert provider.label == "Renamed"
 
 
 def test_who_may_not_change_the_groups_may_not_open_a_provider(

@@ -7,11 +7,15 @@ from datetime import timedelta
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
+from llmchat.books.workers import worker_id
 from llmchat.models import Message, Piece, Worker
+from tests.support.admin_fixtures import make_conversation
 
 LIST = "/admin/llmchat/conversation/"
 RUNNING = "/admin/llmchat/runningstream/"
@@ -86,6 +90,39 @@ def test_who_comes_too_late_is_told_why(admin_client: Client, running: Message) 
         shown = admin_client.post(url, {"_stop": str(running.pk)}, follow=True)
         told = [str(message) for message in shown.context["messages"]]
         assert told == ["Nothing to stop: the answer had already ended."]
+
+
+@pytest.mark.parametrize("page", [RUNNING, LIST])
+def test_what_was_not_stopped_is_not_logged(
+    admin_client: Client, running: Message, page: str
+) -> None:
+    """Its process is dead: it is found so when it is to be stopped."""
+    past = timezone.now() - timedelta(seconds=1)
+    Worker.objects.create(name="elsewhere/1/2", lease_until=past)
+    Message.objects.filter(pk=running.pk).update(worker="elsewhere/1/2")
+
+    url = page if page == RUNNING else f"{page}{running.conversation_id}/change/"
+    shown = admin_client.post(url, {"_stop": str(running.pk)}, follow=True)
+
+    told = [str(message) for message in shown.context["messages"]]
+    assert told == ["Nothing to stop: the answer had already ended."]
+    assert not LogEntry.objects.exists()
+
+
+def test_all_that_are_stopped_are_logged_in_one_statement(
+    admin_client: Client, ann: User, running: Message
+) -> None:
+    more = [make_conversation(ann, state="streaming", worker=worker_id())]
+    more += [make_conversation(ann, state="streaming", worker=worker_id())]
+    rows = Message.objects.filter(conversation__in=more, role="assistant")
+    idents = [str(running.pk), *map(str, rows.values_list("pk", flat=True))]
+    data = {"action": "stop_selected", "_selected_action": idents}
+    with CaptureQueriesContext(connection) as queries:
+        admin_client.post(RUNNING, data)
+
+    assert set(LogEntry.objects.values_list("object_id", flat=True)) == {*idents}
+    insert = f'INSERT INTO "{LogEntry._meta.db_table}"'
+    assert sum(one["sql"].startswith(insert) for one in queries) == 1
 
 
 def test_looking_at_what_runs_stops_nothing(

@@ -33,7 +33,8 @@ async def test_a_stream_of_this_process_is_stopped_at_once(
 ) -> None:
     answer = await streaming(user, turn("Hi"), upstream)
 
-    assert await in_database(stopping.stop, Message.objects.all()) == 1
+    running = await in_database(lambda: Message.objects.get(state="streaming").pk)
+    assert await in_database(stopping.stop, Message.objects.all()) == [running]
 
     async with asyncio.timeout(checkpoints.INTERVAL_S / 2):
         assert isinstance(await answer, Cancelled)
@@ -56,7 +57,7 @@ async def test_only_what_is_asked_for_is_stopped(
 ) -> None:
     answer = await streaming(user, turn("Hi"), upstream)
 
-    assert await in_database(stopping.stop, Message.objects.none()) == 0
+    assert await in_database(stopping.stop, Message.objects.none()) == []
     assert not answer.done()
 
     await in_database(stopping.stop, Message.objects.all())

@@ -7,8 +7,9 @@ import io
 from datetime import timedelta
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -90,6 +91,43 @@ def test_it_works_in_batches():
         "Deleted 5 conversations with 10 messages",
     ]
     assert titles() == []
+
+
+@pytest.mark.django_db
+def test_what_it_has_deleted_is_noted_though_it_is_killed(monkeypatch):
+    for number in range(5):
+        make(str(number), days_ago=91)
+
+    class Killed(BaseException):
+        pass
+
+    def end(*_: object) -> None:
+        raise Killed
+
+    # Behind the first batch.
+    monkeypatch.setattr("llmchat.management.commands.prune.Command._say", end)
+    with pytest.raises(Killed):
+        run("--older-than", "90d", "--batch", "2", verbosity=2)
+    assert len(titles()) == 3
+    assert notes() == ["prune: deleted 2 conversations"]
+
+
+@pytest.mark.django_db
+def test_what_cannot_be_noted_is_not_deleted(monkeypatch):
+    make("old", days_ago=91)
+
+    def fail(*_: object, **__: object) -> None:
+        raise DatabaseError
+
+    monkeypatch.setattr("accounts.audit.note_command", fail)
+    with pytest.raises(DatabaseError):
+        run("--older-than", "90d")
+    assert titles() == ["old"]
+
+
+def notes() -> list[str]:
+    entries = LogEntry.objects.order_by("pk")
+    return list(entries.values_list("change_message", flat=True))
 
 
 @pytest.mark.django_db

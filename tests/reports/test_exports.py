@@ -16,16 +16,18 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.db import connection
 from django.http import StreamingHttpResponse
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
+from llmchat.admin.base import log_all
 from llmchat.database import in_database
 from llmchat.models import Conversation, Piece
 from llmchat.reports import exports
 from tests.support.admin_fixtures import make_conversation
 
 LIST = "/admin/llmchat/conversation/"
+AUDIT = "/admin/admin/logentry/"
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1")
 
 
@@ -34,6 +36,11 @@ def boss(transactional_db: None) -> Client:
     client = Client()
     client.force_login(User.objects.create_superuser("boss"))
     return client
+
+
+@pytest.fixture
+def ann(db: None) -> User:
+    return User.objects.create_user("ann")
 
 
 async def stored(username: str, *said: tuple[str, str], **fields: Any) -> Conversation:
@@ -176,7 +183,7 @@ async def test_an_export_takes_the_same_queries_for_few_conversations_and_many(
             else partial(exports._json_pieces, account=None)
         )
         with CaptureQueriesContext(connection) as captured:
-            list(pieces(Conversation.objects.all()))
+            list(pieces(exports._each(Conversation.objects.all(), None)))
         return len(captured)
 
     few = await in_database(queries)
@@ -222,6 +229,46 @@ async def test_an_export_is_written_down(boss: Client) -> None:
     entry = await in_database(LogEntry.objects.get)
     assert entry.change_message == "Exported as csv: 1 conversations."
     assert entry.object_repr == "ann"
+
+
+def test_many_entries_take_a_few_statements(
+    rf: RequestFactory, django_assert_max_num_queries: Any, ann: User
+) -> None:
+    request = rf.get("/")
+    request.user = ann
+    rows = ((number, "") for number in range(1000))
+    with django_assert_max_num_queries(30):
+        log_all(request, Conversation, rows, "Exported.")
+    assert LogEntry.objects.count() == 1000
+
+
+async def test_a_selection_is_written_down_with_each_of_it(boss: Client) -> None:
+    exported = [await stored("ann", title="A private matter") for _ in range(30)]
+    other = await stored("bob")
+    chosen = [str(row.pk) for row in exported]
+    data = {"action": "export_json", "_selected_action": chosen}
+    response = await in_database(lambda: boss.post(LIST, data))
+    await content(response)
+
+    entries = await in_database(lambda: [*LogEntry.objects.all()])
+    assert sorted(entry.object_id for entry in entries) == sorted(chosen)
+    assert {entry.change_message for entry in entries} == {
+        "Exported as json: 30 conversations."
+    }
+    assert not any("private" in entry.object_repr for entry in entries)
+    for row, is_told in ((exported[-1], True), (other, False)):
+        page = await in_database(boss.get, f"{LIST}{row.pk}/history/")
+        assert ("Exported as json" in page.content.decode()) == is_told
+
+
+def test_the_usage_is_written_down(admin_client: Client, ann: User) -> None:
+    make_conversation(ann, cost=1)
+    assert admin_client.get("/admin/llmchat/message/usage/7/csv/").status_code == 200
+    assert admin_client.get("/admin/llmchat/message/usage/8/csv/").status_code == 404
+
+    said = "Exported as csv: the usage of 7 days, with titles."
+    assert LogEntry.objects.get().change_message == said
+    assert said.removesuffix(".") in admin_client.get(AUDIT).content.decode()
 
 
 def test_who_may_not_read_exports_nothing(db: None, client: Client) -> None:

@@ -57,14 +57,11 @@ class Command(BaseCommand):
             self._say("Would delete", old.count(), theirs.count())
             return
         conversations = messages = 0
-        for batch in prune(before, batch=options["batch"]):
+        for batch in prune(before, batch=options["batch"], note=_note):
             conversations += batch[0]
             messages += batch[1]
             if options["verbosity"] > 1:
                 self._say("Deleted so far", conversations, messages)
-        if conversations:
-            said = f"prune: deleted {conversations} conversations"
-            audit.note_command(Conversation, said, flag=DELETION)
         self._say("Deleted", conversations, messages)
 
     def _say(self, verb: str, conversations: int, messages: int) -> None:
@@ -72,6 +69,11 @@ class Command(BaseCommand):
             f"{verb} {conversations} conversation{'s'[: conversations != 1]}"
             f" with {messages} message{'s'[: messages != 1]}"
         )
+
+
+def _note(conversations: int) -> None:
+    said = f"prune: deleted {conversations} conversations"
+    audit.note_command(Conversation, said, flag=DELETION)
 
 
 def _age(text: str) -> timedelta:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 
 from accounts import audit
 from llmchat.access import rotation
@@ -20,11 +21,12 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Re-encrypt the keys in one transaction."""
-        rotated = rotation.rotate()
-        if rotated.keys:
-            said = f"rotate_keys: encrypted {len(rotated.keys)} keys anew"
-            audit.note_command(ProviderKey, said)
+        """Re-encrypt the keys in one transaction, and note it there."""
+        with transaction.atomic():
+            rotated = rotation.rotate()
+            if rotated.keys:
+                said = f"rotate_keys: encrypted {len(rotated.keys)} keys anew"
+                audit.note_command(ProviderKey, said)
         self.stdout.write(f"Re-encrypted {len(rotated.keys)} provider keys.")
         if rotated.unread:
             unread = ", ".join(f"{key.pk} ({why})" for key, why in rotated.unread)

@@ -1,0 +1,46 @@
+"""Which prices answers are billed by: those that have ended, and those that run."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db.models import Q, QuerySet
+
+from llmchat.access.prices import price_at
+from llmchat.models import Message, Price, Provider, ProviderModel
+
+
+def is_in_use(price: Price) -> bool:
+    """Return whether answers were billed by a price, or one that runs will be."""
+    return is_billed(price) or _is_awaited(price)
+
+
+def is_billed(price: Price) -> bool:
+    """Return whether answers were billed by a price."""
+    return price.pk is not None and Message.objects.filter(price=price.pk).exists()
+
+
+def running(model: ProviderModel) -> QuerySet[Message]:
+    """Return the answers that this model is writing, or may as a fallback."""
+    provider = model.provider
+    asked = Q(provider=provider.name, model=model.name)
+    if model.name == provider.default_model:
+        before = Provider.objects.filter(fallback=provider)
+        asked |= Q(provider__in=before.values("name"))
+    return Message.objects.filter(asked, state=Message.State.STREAMING).order_by()
+
+
+def _is_awaited(price: Price) -> bool:
+    """Return whether one that runs began by this price."""
+    # As stored: a form may have changed this one already.
+    stored = Price.objects.filter(model=price.model_id)
+    rows = list(stored.select_related("model__provider"))
+    if price.pk is None or not rows:
+        return False
+    moments = running(rows[0].model).values_list("created_at", flat=True)
+    found = (_known_then(rows, moment) for moment in moments)
+    return any(row is not None and row.pk == price.pk for row in found)
+
+
+def _known_then(rows: list[Price], moment: datetime) -> Price | None:
+    return price_at((row for row in rows if row.created_at <= moment), moment)
