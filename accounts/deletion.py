@@ -41,7 +41,9 @@ def delete_users(users: QuerySet[User]) -> None:
     and stops. `User.deleting` lets others lock what goes along, in their order.
     """
     with transaction.atomic():
-        locked = users.order_by("pk").select_for_update()
+        # A list that is filtered by groups is distinct, and so cannot be locked itself.
+        rows = User.objects.filter(pk__in=users.order_by().values("pk"))
+        locked = rows.order_by("pk").select_for_update()
         idents = list(locked.values_list("pk", flat=True))
         User.deleting.send(User, user_ids=idents)
         audit.keep(idents)
