@@ -16,8 +16,10 @@ from django.utils import timezone
 from accounts import api_keys
 from accounts.deletion import delete_users
 from accounts.models import User
+from accounts.tokens import issue_tokens
 from llmchat.models import Budget, Provider, ProviderKey
 from tests.support.admin_fixtures import make_conversation
+from tests.support.log_in import PASSWORD
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/admin/logentry/"
@@ -150,3 +152,56 @@ def test_what_a_deleted_operator_did_stays_without_the_name(
     page = page_of(admin_client)
     assert "Renamed." in page
     assert "(deleted)" in page
+
+
+@pytest.fixture
+def kept(ann: User) -> User:
+    """The account that has what a deleted operator did."""
+    group = Group.objects.create(name="Xteam")
+    LogEntry.objects.log_actions(ann.pk, [group], 2, "Renamed.", single_object=True)
+    delete_users(User.objects.filter(pk=ann.pk))
+    return User.objects.get(username="(deleted)")
+
+
+def test_nobody_deletes_the_audit_with_the_account_that_keeps_it(
+    admin_client: Client, kept: User
+) -> None:
+    bob = User.objects.create_user("bob")
+    url = reverse("admin:accounts_user_delete", args=[kept.pk])
+    users = reverse("admin:accounts_user_changelist")
+    chosen = {"action": "delete_selected", "_selected_action": [kept.pk, bob.pk]}
+
+    assert admin_client.get(url).status_code == 403
+    assert admin_client.post(url, {"post": "yes"}).status_code == 403
+    answer = admin_client.post(users, {**chosen, "post": "yes"})
+    assert "(deleted): the audit of others" in answer.text
+    assert User.objects.filter(pk=bob.pk).exists()
+    delete_users(User.objects.all())
+
+    assert set(User.objects.values_list("username", flat=True)) == {"(deleted)"}
+    assert LogEntry.objects.filter(change_message="Renamed.", user=kept).exists()
+
+
+def test_its_account_cannot_delete_itself(client: Client, kept: User) -> None:
+    kept.set_password(PASSWORD)
+    kept.is_active = True
+    kept.save()
+    bearer = f"Bearer {issue_tokens(user=kept).access}"
+    headers, kind = {"authorization": bearer}, "application/json"
+    body = {"password": PASSWORD}
+
+    answer = client.delete("/auth/me", body, content_type=kind, headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_invalid")
+    assert LogEntry.objects.filter(change_message="Renamed.", user=kept).exists()
+
+
+def test_what_is_about_to_be_deleted_leaves_out_the_audit(
+    admin_client: Client, ann: User
+) -> None:
+    group = Group.objects.create(name="Xteam")
+    LogEntry.objects.log_actions(ann.pk, [group], 2, "Renamed.", single_object=True)
+    url = reverse("admin:accounts_user_delete", args=[ann.pk])
+    counted = dict(admin_client.get(url).context["model_count"])
+    assert counted["users"] == 1
+    assert "log entries" not in counted
