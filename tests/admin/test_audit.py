@@ -20,6 +20,7 @@ from accounts.tokens import issue_tokens
 from llmchat.models import Budget, Provider, ProviderKey
 from tests.support.admin_fixtures import make_conversation
 from tests.support.log_in import PASSWORD
+from tests.support.provider_forms import change_url, submit
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/admin/logentry/"
@@ -79,6 +80,40 @@ def test_neither_keys_nor_texts_are_in_it(admin_client: Client, ann: User) -> No
     for hidden in (SECRET, stored.last4, key.prefix, "secret title"):
         assert hidden not in page
     assert str(row.pk) in page
+
+
+def test_the_history_of_a_page_tells_nothing_of_the_keys_and_budgets_on_it(
+    admin_client: Client, client: Client, ann: User
+) -> None:
+    acme = Provider.objects.create(
+        name="acme", label="Acme", protocol="openai", default_model="m"
+    )
+    page = change_url(acme)
+    key = {"keys-TOTAL_FORMS": 1, "keys-0-name": "of bob", "keys-0-value": SECRET}
+    submit(admin_client, page, **key)
+    row = acme.keys.get()
+    submit(admin_client, page, **{"keys-0-name": "of carl"})
+    submit(admin_client, page, **{"keys-0-DELETE": "on"})
+    assert not acme.keys.exists()
+    person = reverse("admin:accounts_user_change", args=[ann.pk])
+    amount = {"budgets-0-limit": "777777", "budgets-0-period": "day"}
+    rows = {"budgets-TOTAL_FORMS": 1, "budgets-0-unit": "tokens", **amount}
+    submit(admin_client, person, **rows)
+    assert ann.budgets.get().limit == 777777
+
+    reader = User.objects.create_user("reader", is_staff=True)
+    codes = ("view_provider", "view_user")
+    reader.user_permissions.set(Permission.objects.filter(codename__in=codes))
+    client.force_login(reader)
+    ways = ("llmchat_provider", acme.pk), ("accounts_user", ann.pk)
+    urls = [reverse(f"admin:{way}_history", args=[pk]) for way, pk in ways]
+    said = "".join(client.get(url).text for url in urls)
+
+    for told in ("Added", "Changed Name for", "Deleted"):
+        assert f"{told} provider key “{row.pk}”" in said
+    assert "Added budget" in said
+    for hidden in (SECRET[-4:], "of bob", "of carl", "777777"):
+        assert hidden not in said
 
 
 def test_it_is_filtered_by_user_kind_and_day(admin_client: Client, ann: User) -> None:
