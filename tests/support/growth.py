@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 # In seconds of this process: what takes less tells nothing.
-_FLOOR = 0.05
+_FLOOR = 0.02
 
 
 def grows_too_fast(
