@@ -16,6 +16,7 @@ from rest_framework_simplejwt.token_blacklist.models import (
 )
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from accounts import audit
 from accounts.deletion import delete_users, summary
 from accounts.models import User
 
@@ -66,9 +67,10 @@ class UserAdmin(_UserAdmin, _Look):
     def has_delete_permission(
         self, request: HttpRequest, obj: User | None = None
     ) -> bool:
-        """Let only superusers delete superusers."""
+        """Let only superusers delete superusers, and nobody what keeps the audit."""
         allowed = super().has_delete_permission(request, obj)
-        return allowed and _may_touch(request, obj)
+        keeps_audit = obj is not None and obj.username in audit.KEEPERS
+        return allowed and not keeps_audit and _may_touch(request, obj)
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
@@ -77,6 +79,11 @@ class UserAdmin(_UserAdmin, _Look):
         names, counts, refused, protected = summary(objs, self.model)
         if not all(_may_touch(request, user) for user in objs):
             refused = refused | {"administrator"}
+        protected += [
+            f"{user.username}: the audit of others"
+            for user in objs
+            if user.username in audit.KEEPERS
+        ]
         return names, counts, refused, protected
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:

@@ -16,6 +16,8 @@ from accounts.models import User
 # Nobody can register these names, nor log in by them.
 COMMAND = "(manage.py)"
 DELETED = "(deleted)"
+# With these accounts the audit itself would be deleted.
+KEEPERS = frozenset({COMMAND, DELETED})
 
 
 def note_command(

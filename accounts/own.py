@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import transaction
 from rest_framework.exceptions import ValidationError
 
+from accounts import audit
 from accounts.deletion import delete_users
 from accounts.errors import LastSuperuserError, PasswordError, TokenError
 from accounts.models import User
@@ -51,9 +52,12 @@ def delete_account(user_id: int, *, password: str) -> None:
 
 
 def _known(user_id: int, password: str) -> User:
-    """Return the user as the database has it, whose password this is."""
+    """Return the user as the database has it, whose password this is.
+
+    The accounts that keep the audit are nobody's.
+    """
     user = User.objects.filter(pk=user_id, is_active=True).first()
-    if user is None:
+    if user is None or user.username in audit.KEEPERS:
         raise TokenError("token_invalid")
     if not user.check_password(password):
         raise PasswordError

@@ -85,6 +85,15 @@ def stored_key(row: ProviderKey) -> Key:
     return Key(ident(row), row.value())
 
 
+def is_readable(row: ProviderKey) -> bool:
+    """Return whether an encryption key decrypts a stored key."""
+    try:
+        row.value()
+    except EncryptionError:
+        return False
+    return True
+
+
 def is_stored(key: Key) -> bool:
     """Return whether the key is one of the admin's, not of the environment."""
     return key.ident.startswith(_STORED)

@@ -70,11 +70,11 @@ def _state(row: Provider, source: Source) -> tuple[State, str]:
     if row.needs_key and source is Source.NONE:
         return State.NO_KEY, _unusable(row)
     if row.needs_key and (code := _refusal(row, source)):
-        return State.REFUSED, problem(code).short
+        return State.REFUSED, _joined(problem(code).short, _unreadable_keys(row))
     if (code := _test_problem(row)) and code != "no_key":
         found = problem(code)
         return (State.UNREACHABLE if found.is_far else State.FAILING), found.short
-    return State.READY, _refused_keys(row)
+    return State.READY, _joined(_refused_keys(row), _unreadable_keys(row))
 
 
 def _state_of_embedded() -> tuple[State, str]:
@@ -87,25 +87,40 @@ def _state_of_embedded() -> tuple[State, str]:
 
 def _unusable(row: Provider) -> str:
     """Return why stored keys are of no use, if there are any."""
-    stored = list(row.keys.all())
-    if any(key.enabled for key in stored):
+    if _used(row):
         return problem("unreadable_key").short
-    return "all keys are disabled" if stored else ""
+    return "all keys are disabled" if row.keys.all() else ""
 
 
 def _refusal(row: Provider, source: Source) -> str:
     """Return the code with which the provider refused all keys, "" if it did not."""
     if source is Source.ADMIN:
-        codes = [key.last_error for key in row.keys.all() if key.enabled]
+        codes = [key.last_error for key in _used(row) if keys.is_readable(key)]
         return codes[0] if all(codes) else ""
     tested = row.test_problem if row.test_problem in OF_KEYS else ""
     return keys.ring(row).refused_for or tested
 
 
 def _refused_keys(row: Provider) -> str:
-    used = [key for key in row.keys.all() if key.enabled]
-    refused = [key for key in used if key.last_error]
+    used = _used(row)
+    refused = [key for key in used if key.last_error and keys.is_readable(key)]
     return f"{len(refused)} of {len(used)} keys refused" if refused else ""
+
+
+def _unreadable_keys(row: Provider) -> str:
+    used = _used(row)
+    unreadable = [key for key in used if not keys.is_readable(key)]
+    if not unreadable:
+        return ""
+    return f"{len(unreadable)} of {len(used)} keys cannot be decrypted"
+
+
+def _used(row: Provider) -> list[ProviderKey]:
+    return [key for key in row.keys.all() if key.enabled]
+
+
+def _joined(*reasons: str) -> str:
+    return ", ".join(filter(None, reasons))
 
 
 def _test_problem(row: Provider) -> str:

@@ -37,6 +37,7 @@ from llmchat.admin.filters import (
     HasOutcomeFilter,
     ProviderFilter,
     UserFilter,
+    chosen_user,
 )
 from llmchat.admin.listed import PAGE, ConversationList, jump
 from llmchat.admin.look import ModelAdmin, action, display
@@ -138,8 +139,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         """Search the messages."""
         if not search_term.strip():
             return queryset, False
-        user_id = number(request.GET.get("user__id__exact", ""))
-        found = search.find(search_term, user_id=user_id)
+        found = search.find(search_term, user_id=chosen_user(request))
         request.llmchat_found = found  # type: ignore[attr-defined]
         return search.matching(queryset, search_term, found=found), False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,10 @@ from django.http import HttpRequest
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import DropdownFilter
+from unfold.contrib.filters.forms import SearchForm
 
-from llmchat.admin.base import number, provider_choices
+from accounts.models import User
+from llmchat.admin.base import may_view_users, number, provider_choices
 from llmchat.models import Message
 from llmchat.providers.types import FinishReason
 from llmchat.reports.links import ENDED
@@ -59,17 +62,62 @@ def _begin(day: date) -> datetime:
     return datetime.combine(day, time.min, UTC)
 
 
+# Chosen from a list, or typed by those who may not see the list.
+_ID, _NAME = "user__id__exact", "username"
+
+
 class UserFilter(_AutocompleteFilter):
-    """By user; a number that no database can hold is an incorrect lookup."""
+    """By user; a number that no database can hold is an incorrect lookup.
+
+    Who may not view users types a name as a whole, so that none is told.
+    """
 
     def __init__(
         self, field: Any, request: HttpRequest, *args: Any, **kwargs: Any
     ) -> None:
         """Check the id before Django looks the user up."""
-        wanted = request.GET.get("user__id__exact")
+        wanted = request.GET.get(_ID)
         if wanted and number(wanted) is None:
             raise IncorrectLookupParameters
+        self._name = request.GET.get(_NAME, "")
+        self._is_typed = bool(self._name) or not may_view_users(request)
         super().__init__(field, request, *args, **kwargs)
+        self.used_parameters.pop(_NAME, None)
+
+    def expected_parameters(self) -> list[str | None]:
+        """Return what is no filter of another kind."""
+        return [*super().expected_parameters(), _NAME]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Filter the list; a name that nobody has is that of no row."""
+        if self._name.strip():
+            user_id = chosen_user(request)
+            if user_id is None:
+                return queryset.none()
+            queryset = queryset.filter(user=user_id)
+        rows: QuerySet[Any] | None = super().queryset(request, queryset)
+        return queryset if rows is None else rows
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Return the field that is shown."""
+        if not self._is_typed:
+            yield from super().choices(changelist)
+            return
+        label, data = _(" By username "), {_NAME: self._name}
+        yield {"form": SearchForm(name=_NAME, label=str(label), data=data)}
+
+
+def chosen_user(request: HttpRequest) -> int | None:
+    """Return the id of the user by whom a list is filtered."""
+    name = request.GET.get(_NAME, "").strip()
+    if not name:
+        return number(request.GET.get(_ID, ""))
+    if "\0" in name:
+        return None
+    try:
+        return User.objects.get_by_natural_key(name).pk
+    except User.DoesNotExist:
+        return None
 
 
 class ProviderFilter(DropdownFilter):

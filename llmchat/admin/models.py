@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import flatten
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -240,9 +241,31 @@ class ProviderModelAdmin(_ShowsModels, ModelAdmin, SavesChanges):
     def get_readonly_fields(
         self, request: HttpRequest, obj: ProviderModel | None = None
     ) -> list[str]:
-        """Fix the provider of a model: its prices are for that one."""
+        """Fix the provider of a model, and all of it for who may change prices only."""
+        if not self._may_change_models(request, obj):
+            return flatten(self.fields)
         fixed = [*self.readonly_fields]
         return fixed if obj is None else ["provider", *fixed]
+
+    def has_change_permission(
+        self, request: HttpRequest, obj: ProviderModel | None = None
+    ) -> bool:
+        """Let those save the page who may change the prices on it."""
+        may_price = request.user.has_perm("llmchat.change_price")
+        may_see = self.has_view_permission(request, obj)
+        return self._may_change_models(request, obj) or (may_price and may_see)
+
+    def _may_change_models(
+        self, request: HttpRequest, obj: ProviderModel | None = None
+    ) -> bool:
+        return super().has_change_permission(request, obj)
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Show a list without forms to those who may change prices only."""
+        found = super().get_changelist_instance(request)
+        if not self._may_change_models(request):
+            found.list_editable = ()
+        return found
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Keep the models by whose prices answers are billed: they can be disabled."""

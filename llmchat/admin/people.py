@@ -16,6 +16,7 @@ from accounts.models import User
 from llmchat.admin.base import may_view_users
 from llmchat.admin.budgets import BudgetInline, GroupBudgetInline
 from llmchat.admin.look import TabularInline
+from llmchat.admin.noted import NumbersRows
 
 # They are registered here, with what this application adds to them.
 admin.site.unregister([User, Group])
@@ -43,7 +44,7 @@ class MemberInline(TabularInline):
 
 
 @admin.register(User)
-class PeopleUserAdmin(UserAdmin):
+class PeopleUserAdmin(NumbersRows, UserAdmin):
     """Users with their budgets."""
 
     def get_inlines(self, request: HttpRequest, obj: User | None) -> list[Any]:
@@ -52,7 +53,7 @@ class PeopleUserAdmin(UserAdmin):
 
 
 @admin.register(Group)
-class PeopleGroupAdmin(GroupAdmin):
+class PeopleGroupAdmin(NumbersRows, GroupAdmin):
     """Groups with their members and budgets."""
 
     def get_fields(self, request: HttpRequest, obj: Group | None = None) -> list[Any]:

@@ -16,6 +16,7 @@ from llmchat.admin.fetching import FetchesModels
 from llmchat.admin.keys import ProviderKeyInline
 from llmchat.admin.look import action, display
 from llmchat.admin.models import ProviderModelInline, default_price
+from llmchat.admin.noted import NumbersRows
 from llmchat.admin.permissions import ProviderAccessInline
 from llmchat.admin.provider_form import ProviderForm
 from llmchat.admin.status import COLOURS, shown_source, shown_state, shown_status
@@ -26,7 +27,7 @@ _DESTINATION = ("name", "base_url", "protocol", "embedded")
 
 
 @admin.register(Provider)
-class ProviderAdmin(SavesAndTests, FetchesModels):
+class ProviderAdmin(NumbersRows, SavesAndTests, FetchesModels):
     """Providers: addresses, models, prices and keys."""
 
     form = ProviderForm

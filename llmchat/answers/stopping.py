@@ -46,8 +46,10 @@ def _mark(ident: UUID) -> bool:
 
 def delete(conversations: QuerySet[Conversation]) -> None:
     """Delete conversations; what runs in them stops and finds no row to write to."""
+    # What is distinct, as a list of the admin may be, cannot be locked itself.
+    rows = Conversation.objects.filter(pk__in=conversations.order_by().values("pk"))
     with transaction.atomic():
-        idents = _locked(conversations)
+        idents = _locked(rows)
         past.move(Q(conversation__in=idents))
         Conversation.objects.filter(pk__in=idents).delete()
 

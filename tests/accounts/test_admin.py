@@ -98,6 +98,21 @@ def test_an_operator_deletes_a_selection_of_others(editor: Client) -> None:
     assert not User.objects.filter(pk=ann.pk).exists()
 
 
+def test_a_selection_of_a_list_that_a_group_filters_is_deleted(editor: Client) -> None:
+    team = Group.objects.create(name="team")
+    for name in ("ann", "bob", "cid"):
+        User.objects.create_user(name).groups.add(team)
+    wanted = User.objects.filter(username__in=["ann", "bob"])
+    pks = list(wanted.values_list("pk", flat=True))
+    selected = {"action": "delete_selected", "_selected_action": pks, "post": "yes"}
+
+    answer = editor.post(f"{LIST}?groups__id__exact={team.pk}", selected)
+
+    assert answer.status_code == 302
+    assert not wanted.exists()
+    assert User.objects.filter(username="cid").exists()
+
+
 def test_an_administrator_gives_rights(admin_client: Client, operator: User) -> None:
     group = Group.objects.create(name="team")
 

@@ -18,8 +18,11 @@ from django.utils import timezone
 from accounts import api_keys
 from accounts.deletion import delete_users
 from accounts.models import User
+from accounts.tokens import issue_tokens
 from llmchat.models import Budget, Provider, ProviderKey
 from tests.support.admin_fixtures import make_conversation
+from tests.support.log_in import PASSWORD
+from tests.support.provider_forms import change_url, submit
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/admin/logentry/"
@@ -85,6 +88,40 @@ def test_neither_keys_nor_texts_are_in_it(admin_client: Client, ann: User) -> No
     for hidden in (SECRET, stored.last4, key.prefix, "secret title"):
         assert hidden not in page
     assert str(row.pk) in page
+
+
+def test_the_history_of_a_page_tells_nothing_of_the_keys_and_budgets_on_it(
+    admin_client: Client, client: Client, ann: User
+) -> None:
+    acme = Provider.objects.create(
+        name="acme", label="Acme", protocol="openai", default_model="m"
+    )
+    page = change_url(acme)
+    key = {"keys-TOTAL_FORMS": 1, "keys-0-name": "of bob", "keys-0-value": SECRET}
+    submit(admin_client, page, **key)
+    row = acme.keys.get()
+    submit(admin_client, page, **{"keys-0-name": "of carl"})
+    submit(admin_client, page, **{"keys-0-DELETE": "on"})
+    assert not acme.keys.exists()
+    person = reverse("admin:accounts_user_change", args=[ann.pk])
+    amount = {"budgets-0-limit": "777777", "budgets-0-period": "day"}
+    rows = {"budgets-TOTAL_FORMS": 1, "budgets-0-unit": "tokens", **amount}
+    submit(admin_client, person, **rows)
+    assert ann.budgets.get().limit == 777777
+
+    reader = User.objects.create_user("reader", is_staff=True)
+    codes = ("view_provider", "view_user")
+    reader.user_permissions.set(Permission.objects.filter(codename__in=codes))
+    client.force_login(reader)
+    ways = ("llmchat_provider", acme.pk), ("accounts_user", ann.pk)
+    urls = [reverse(f"admin:{way}_history", args=[pk]) for way, pk in ways]
+    said = "".join(client.get(url).text for url in urls)
+
+    for told in ("Added", "Changed Name for", "Deleted"):
+        assert f"{told} provider key “{row.pk}”" in said
+    assert "Added budget" in said
+    for hidden in (SECRET[-4:], "of bob", "of carl", "777777"):
+        assert hidden not in said
 
 
 def test_it_is_filtered_by_user_kind_and_day(admin_client: Client, ann: User) -> None:
@@ -158,3 +195,56 @@ def test_what_a_deleted_operator_did_stays_without_the_name(
     page = page_of(admin_client)
     assert "Renamed." in page
     assert "(deleted)" in page
+
+
+@pytest.fixture
+def kept(ann: User) -> User:
+    """The account that has what a deleted operator did."""
+    group = Group.objects.create(name="Xteam")
+    LogEntry.objects.log_actions(ann.pk, [group], 2, "Renamed.", single_object=True)
+    delete_users(User.objects.filter(pk=ann.pk))
+    return User.objects.get(username="(deleted)")
+
+
+def test_nobody_deletes_the_audit_with_the_account_that_keeps_it(
+    admin_client: Client, kept: User
+) -> None:
+    bob = User.objects.create_user("bob")
+    url = reverse("admin:accounts_user_delete", args=[kept.pk])
+    users = reverse("admin:accounts_user_changelist")
+    chosen = {"action": "delete_selected", "_selected_action": [kept.pk, bob.pk]}
+
+    assert admin_client.get(url).status_code == 403
+    assert admin_client.post(url, {"post": "yes"}).status_code == 403
+    answer = admin_client.post(users, {**chosen, "post": "yes"})
+    assert "(deleted): the audit of others" in answer.text
+    assert User.objects.filter(pk=bob.pk).exists()
+    delete_users(User.objects.all())
+
+    assert set(User.objects.values_list("username", flat=True)) == {"(deleted)"}
+    assert LogEntry.objects.filter(change_message="Renamed.", user=kept).exists()
+
+
+def test_its_account_cannot_delete_itself(client: Client, kept: User) -> None:
+    kept.set_password(PASSWORD)
+    kept.is_active = True
+    kept.save()
+    bearer = f"Bearer {issue_tokens(user=kept).access}"
+    headers, kind = {"authorization": bearer}, "application/json"
+    body = {"password": PASSWORD}
+
+    answer = client.delete("/auth/me", body, content_type=kind, headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_invalid")
+    assert LogEntry.objects.filter(change_message="Renamed.", user=kept).exists()
+
+
+def test_what_is_about_to_be_deleted_leaves_out_the_audit(
+    admin_client: Client, ann: User
+) -> None:
+    group = Group.objects.create(name="Xteam")
+    LogEntry.objects.log_actions(ann.pk, [group], 2, "Renamed.", single_object=True)
+    url = reverse("admin:accounts_user_delete", args=[ann.pk])
+    counted = dict(admin_client.get(url).context["model_count"])
+    assert counted["users"] == 1
+    assert "log entries" not in counted

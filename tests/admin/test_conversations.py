@@ -255,6 +255,21 @@ def test_a_selection_is_deleted(admin_client: Client, ann: User) -> None:
     assert list(Conversation.objects.all()) == [rows[2]]
 
 
+def test_a_selection_of_a_list_that_looks_at_messages_is_deleted(
+    admin_client: Client, ann: User
+) -> None:
+    rows = [make_conversation(ann) for _ in range(2)]
+    data = {
+        "action": "delete_selected",
+        "_selected_action": [rows[0].pk],
+        "post": "yes",
+    }
+
+    admin_client.post(f"{LIST}?messages__isnull=False", data)
+
+    assert list(Conversation.objects.all()) == [rows[1]]
+
+
 def test_a_large_selection_is_deleted(admin_client: Client, ann: User) -> None:
     now = timezone.now()
     rows = [Conversation(user=ann, updated_at=now) for _ in range(1500)]

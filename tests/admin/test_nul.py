@@ -18,6 +18,7 @@ QUERIES = {
     "llmchat_budget": ("period__exact", "unit__exact", "q"),
     "llmchat_conversation": (
         *("state__exact", "provider", "title__icontains", "user__id__exact"),
+        "username",
         *("updated_at_from", "q", "_changelist_filters"),
     ),
     "llmchat_message": ("role__exact", "state__exact", "provider", "error_code"),

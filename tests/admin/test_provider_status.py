@@ -101,6 +101,33 @@ def test_a_key_that_cannot_be_decrypted(
     assert shown(admin_client, acme) == ("no key: key cannot be decrypted", "none")
 
 
+def test_a_key_that_cannot_be_decrypted_is_none_that_was_not_refused(
+    admin_client: Client, acme: Provider
+) -> None:
+    stored(acme, last_error="provider_auth")
+    unreadable = stored(acme)
+    ProviderKey.objects.filter(pk=unreadable.pk).update(encrypted_value="gAAAAnonsense")
+    refused = "key refused: wrong key, 1 of 2 keys cannot be decrypted"
+    assert shown(admin_client, acme) == (refused, "from the admin")
+
+    stored(acme)
+    both = "ready: 1 of 3 keys refused, 1 of 3 keys cannot be decrypted"
+    assert shown(admin_client, acme) == (both, "from the admin (2 keys)")
+
+    # What was said of it before it could not be read is no matter any more.
+    ProviderKey.objects.filter(pk=unreadable.pk).update(last_error="provider_quota")
+    assert shown(admin_client, acme) == (both, "from the admin (2 keys)")
+
+
+def test_a_stored_key_that_is_not_used_for_that_of_the_environment_is_told(
+    admin_client: Client, openai: Provider
+) -> None:
+    stored(openai)
+    ProviderKey.objects.update(encrypted_value="gAAAAnonsense")
+    told = "ready: 1 of 1 keys cannot be decrypted"
+    assert shown(admin_client, openai) == (told, "from the environment")
+
+
 def test_the_reason_of_a_refusal_stays_after_the_rest(
     admin_client: Client, acme: Provider
 ) -> None:

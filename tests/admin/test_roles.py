@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
@@ -9,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
-from llmchat.models import ShippedRole
+from llmchat.models import Provider, ProviderModel, ShippedRole
 from tests.support.admin_fixtures import make_conversation
 from tests.support.roles import migrate
 
@@ -54,6 +56,45 @@ def test_support_reads_chats_and_nothing_else() -> None:
     assert client.post(delete, {"post": "yes"}).status_code == 403
 
 
+def test_support_filters_by_a_user_whom_they_can_name() -> None:
+    client = client_of("Support")
+    for name in ("ann", "anna"):
+        make_conversation(User.objects.create_user(name), title=f"Of {name}")
+    ways = ("conversation", "message")
+    urls = [reverse(f"admin:llmchat_{way}_changelist") for way in ways]
+
+    def found(url: str, **wanted: str) -> set[str]:
+        page = client.get(url, wanted)
+        assert page.status_code == 200
+        return {row.user.username for row in page.context["cl"].result_list}
+
+    for url in urls:
+        page = client.get(url).text
+        assert 'name="username"' in page
+        assert 'data-field-name="user"' not in page
+        assert found(url, username="") == {"ann", "anna"}
+        assert found(url, username=" ann ") == {"ann"}
+        assert found(url, username="an") == set()
+    # Of the search, too, which looks at no more than the latest messages.
+    assert found(urls[0], username="anna", q="Hello") == {"anna"}
+    assert found(urls[0], username="a\0", q="Hello") == set()
+    ann = str(User.objects.get(username="ann").pk)
+    assert found(urls[0], user__id__exact=ann) == {"ann"}
+
+
+def test_who_may_view_users_chooses_one_from_a_list(admin_client: Client) -> None:
+    url = reverse("admin:llmchat_conversation_changelist")
+    for name in ("ann", "anna"):
+        make_conversation(User.objects.create_user(name))
+    page = admin_client.get(url).text
+    assert 'data-field-name="user"' in page
+    assert 'name="username"' not in page
+    # As others have sent it, with what they typed.
+    sent = admin_client.get(url, {"username": "ann"})
+    assert [row.user.username for row in sent.context["cl"].result_list] == ["ann"]
+    assert 'value="ann"' in sent.text
+
+
 def test_billing_sees_what_was_used_and_no_text() -> None:
     client = client_of("Billing")
     assert codes(client, "llmchat_budget", "llmchat_provider") == [200] * 2
@@ -64,6 +105,55 @@ def test_billing_sees_what_was_used_and_no_text() -> None:
     form = {"user": ann.pk, "period": "day", "unit": "tokens", "limit": "5"}
     assert client.post(reverse("admin:llmchat_budget_add"), form).status_code == 302
     assert ann.budgets.get().limit == 5
+
+
+def price_form(model: ProviderModel, **rates: object) -> dict[str, object]:
+    rows = {"prices-TOTAL_FORMS": 1, "prices-INITIAL_FORMS": 0}
+    factors = ("input_factor", "output_factor", "peak_factor")
+    price = {"model": model.pk, "valid_from": "2026-01-01", **rates}
+    price |= dict.fromkeys(factors, 1) | {"bills_refusals": "on"}
+    return rows | {f"prices-0-{name}": value for name, value in price.items()}
+
+
+def test_billing_changes_prices_and_nothing_else_of_a_model() -> None:
+    client = client_of("Billing")
+    fields = {"label": "Acme", "protocol": "openai", "default_model": "m-1"}
+    acme = Provider.objects.create(name="acme", **fields)
+    model = ProviderModel.objects.create(provider=acme, name="m-1")
+    url = reverse("admin:llmchat_providermodel_change", args=[model.pk])
+    models = reverse("admin:llmchat_providermodel_changelist")
+
+    sent = price_form(model, input="1.5", output="2.5")
+    of_model = {"name": "m-2", "label": "Other", "position": 7, "provider": acme.pk}
+    assert client.post(url, sent | of_model).status_code == 302
+    price = model.prices.get()
+    assert (price.input, price.output) == (Decimal("1.5"), Decimal("2.5"))
+    more = {"prices-INITIAL_FORMS": 1, "prices-0-id": price.pk}
+    again = price_form(model, input="3", output="4") | more
+    assert client.post(url, again).status_code == 302
+    price.refresh_from_db()
+    assert price.input == 3
+    # What is posted of a list whose rows are forms, for those who may change them.
+    rows = {"form-TOTAL_FORMS": 1, "form-INITIAL_FORMS": 1, "form-0-id": model.pk}
+    shown = f"{models}?provider__id__exact={acme.pk}"
+    client.post(shown, rows | {"_save": "Save"})
+    assert 'name="form-0-enabled"' not in client.get(shown).text
+
+    stored = acme.known_models.get()
+    assert (stored.name, stored.label, stored.enabled) == ("m-1", "", True)
+    assert stored.position == model.position
+    assert client.get(f"{models}add/").status_code == 403
+    delete = reverse("admin:llmchat_providermodel_delete", args=[model.pk])
+    assert client.post(delete, {"post": "yes"}).status_code == 403
+    page = reverse("admin:llmchat_provider_change", args=[acme.pk])
+    assert client.post(page, {"label": "Other"}).status_code == 403
+
+
+def test_the_right_to_change_prices_alone_shows_no_model(client: Client) -> None:
+    user = User.objects.create_user("someone", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename="change_price"))
+    client.force_login(user)
+    assert codes(client, "llmchat_providermodel") == [403]
 
 
 def test_operators_may_do_all_of_this_product_but_set_passwords() -> None:

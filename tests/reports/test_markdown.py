@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmchat.reports.markdown import MOST, render
+from tests.support.growth import grows_too_fast
 
 LINK = 'target="_blank" rel="noopener noreferrer nofollow"'
 TAGS = {
@@ -29,6 +30,8 @@ TAGS = {
         ("``a ` b`` and `", "<p><code>a ` b</code> and `</p>"),
         ("```py\nif a < b:\n    **x**\n```\nNext",
          "<pre><code>if a &lt; b:\n    **x**</code></pre>\n<p>Next</p>"),
+        ("~~~~ py\n~~~\n~~~~", "<pre><code>~~~</code></pre>"),
+        ("``` a ` b", "<p>``` a ` b</p>"),
         ("```\nnever closed", "<pre><code>never closed</code></pre>"),
         ("# Title #", "<h3>Title</h3>"),
         ("###### Small", "<h6>Small</h6>"),
@@ -130,6 +133,21 @@ def test_no_text_is_slow(text: str) -> None:
     began = time.process_time()
     _check(render((text * MOST)[:MOST]))
     assert time.process_time() - began < 3
+
+
+_BEGINS = ["", "```", "~~~", "[a](http://", "**", "- ", "> "]
+_MIDDLES = [
+    *"`~*_[]()>-#+ \t\n1.!a\\<\xa0\r",
+    *("a ", "*a", "_a", "[a](", "- - ", "`a", "`` ", "http://a", "\t-"),
+    *("\n\n", "\n- ", "\n> ", "\n```", "\n  ", "\n   -"),
+]
+_ENDS = ["", "`", "x", "*", "]"]
+
+
+@pytest.mark.parametrize("begin", _BEGINS)
+def test_no_text_costs_far_more_where_it_is_longer(begin: str) -> None:
+    shapes = [(begin, middle, end) for middle in _MIDDLES for end in _ENDS]
+    assert [shape for shape in shapes if grows_too_fast(render, shape, 1500)] == []
 
 
 def test_a_very_long_text_is_shown_as_it_is() -> None:

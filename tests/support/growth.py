@@ -1,0 +1,29 @@
+"""How the cost of work grows with the text that it is done on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+# In seconds of this process: what takes less tells nothing.
+_FLOOR = 0.02
+
+
+def grows_too_fast(
+    work: Callable[[str], object], shape: tuple[str, str, str], size: int
+) -> bool:
+    """Return whether four times as much of the middle of a shape costs far more.
+
+    It is four times as much where the cost is linear, sixteen where it is quadratic.
+    """
+
+    def cost(length: int) -> float:
+        begin, middle, end = shape
+        text = begin + (middle * length)[:length] + end
+        began = time.process_time()
+        work(text)
+        return time.process_time() - began
+
+    if cost(4 * size) < _FLOOR:
+        return False
+    return all(cost(4 * size) > 9 * cost(size) for _ in range(3))
