@@ -86,7 +86,7 @@ def _read(name: str, parse: Callable[[str], T], default: T, must_be: str) -> T:
         return default
     try:
         return parse(raw)
-    except ValueError:
+    except (ValueError, OSError):
         refuse(name, f"must be {must_be}")
 
 
@@ -149,6 +149,25 @@ def networks(name: str) -> tuple[str, ...]:
 
     must_be = "addresses or networks such as 10.0.0.0/8, separated by commas"
     return _read(name, parse, (), must_be)
+
+
+def existing(*, file: str, folder: str) -> None:
+    """Check variables that name a file and folders of certificates, if they are set.
+
+    Whoever reads them later tells of neither by its name.
+    """
+
+    def is_file(raw: str) -> str:
+        with open(raw, "rb"):
+            return raw
+
+    def has_folder(raw: str) -> str:
+        if not any(Path(part).is_dir() for part in raw.split(os.pathsep)):
+            raise ValueError(raw)
+        return raw
+
+    _read(file, is_file, "", "a file that can be read")
+    _read(folder, has_folder, "", "a folder")
 
 
 def fernet_keys(name: str) -> tuple[str, ...]:

@@ -45,6 +45,8 @@ def options() -> dict[str, Any]:
         "app": "config.asgi:application",
         "workers": settings.WEB_CONCURRENCY,
         "loop": "uvloop",
+        # A start that fails ends the process: without it nothing would drain.
+        "lifespan": "on",
         "http": "serving.http_protocol:HttpProtocol",
         "ws": "serving.websocket_protocol:WebSocketProtocol",
         "ws_per_message_deflate": False,

@@ -58,9 +58,10 @@ class Draining:
         """
         if self._is_watching:
             return
+        # If it raises, the next request tries again instead of being served undrained.
+        self._real_time.join()
         self._is_watching = True
         self._has_lifespan = has_lifespan
-        self._real_time.join()
         if not has_lifespan:
             garbage.settle()
         if threading.current_thread() is not threading.main_thread():

