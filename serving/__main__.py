@@ -27,9 +27,9 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from uvicorn import Config, Server
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
 from serving.listen import ListenError, listen
+from serving.supervisor import Supervisor
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -119,7 +119,7 @@ def _serve_alone(config: Config, sockets: list[Any]) -> None:
 
 def _serve_with_workers(config: Config, sockets: list[Any]) -> None:
     gc.enable()
-    supervisor = Multiprocess(config, sockets)
+    supervisor = Supervisor(config, sockets)
     supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         sys.exit(STARTUP_FAILURE)

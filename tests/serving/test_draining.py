@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from serving import garbage
+from serving import garbage, master
 from serving.draining import Draining
 
-STOPS = (signal.SIGINT, signal.SIGTERM)
+STOPS = (signal.SIGINT, signal.SIGTERM, master.HURRY)
 
 
 class RealTime:
@@ -39,6 +41,52 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def stop_server(number: int, frame: Any) -> None:
     """What the server does with a signal."""
+
+
+@pytest.fixture
+async def hurry(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Let the running answers take for ever, until this is set."""
+    told = asyncio.Event()
+
+    async def drain(draining: Draining, *_: Any) -> None:
+        await draining._hurry.wait()
+        told.set()
+
+    monkeypatch.setattr(Draining, "_drain", drain)
+    Draining(RealTime()).watch()  # type: ignore[arg-type]
+    return told
+
+
+async def tell(*numbers: int) -> None:
+    """Get signals, one after the other."""
+    for number in numbers:
+        os.kill(os.getpid(), number)
+        for _ in range(5):  # the handler, what it calls, and what that wakes
+            await asyncio.sleep(0)
+
+
+async def test_the_same_signal_again_skips_the_wait(hurry: asyncio.Event) -> None:
+    await tell(signal.SIGINT, signal.SIGTERM)
+    assert not hurry.is_set()
+    await tell(signal.SIGTERM)
+    async with asyncio.timeout(5):
+        await hurry.wait()
+
+
+@pytest.fixture
+def in_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(master, "exists", lambda: True)
+
+
+async def test_a_worker_waits_however_many_tell_it_to_stop(
+    in_worker: None, hurry: asyncio.Event
+) -> None:
+    """Its process manager does, and then its master."""
+    await tell(signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGINT)
+    assert not hurry.is_set()
+    await tell(master.HURRY)
+    async with asyncio.timeout(5):
+        await hurry.wait()
 
 
 async def test_a_start_that_fails_is_tried_again_by_the_next_request() -> None:
