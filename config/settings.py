@@ -45,7 +45,7 @@ PORT = env.integer("PORT", 3000, least=1, most=65_535)
 # uvicorn reads this variable, too.
 WEB_CONCURRENCY = env.integer("WEB_CONCURRENCY", 1, least=1, most=256)
 # Addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted.
-FORWARDED_ALLOW_IPS = env.text("FORWARDED_ALLOW_IPS")
+FORWARDED_ALLOW_IPS = env.networks("FORWARDED_ALLOW_IPS", anybody=True)
 # The path that a proxy shows the server below; every address begins with it.
 _PREFIX = env.url_prefix("FORCE_SCRIPT_NAME")
 FORCE_SCRIPT_NAME = _PREFIX or None

@@ -19,6 +19,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -65,12 +66,11 @@ def options() -> dict[str, Any]:
     }
 
 
-def trusted_proxies(listed: str) -> list[str]:
+def trusted_proxies(proxies: Sequence[str]) -> list[str]:
     """Return the trusted proxies, also in the form that a server on `::` sees."""
-    proxies = [part.strip() for part in listed.split(",") if part.strip()]
     mapped = []
     for proxy in proxies:
-        with suppress(ValueError):
+        with suppress(ValueError):  # of IPv6, or all
             network = ipaddress.IPv4Network(proxy)
             bits = 96 + network.prefixlen
             mapped.append(f"::ffff:{network.network_address}/{bits}")
