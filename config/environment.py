@@ -165,23 +165,25 @@ def networks(name: str, *, anybody: bool = False) -> tuple[str, ...]:
     return _read(name, parse, (), must_be + (", or * alone" if anybody else ""))
 
 
-def existing(*, file: str, folder: str) -> None:
-    """Check variables that name a file and folders of certificates, if they are set.
+def file(name: str) -> str:
+    """Return the variable as the path of a file that is there, "" if it is not set."""
 
-    Whoever reads them later tells of neither by its name.
-    """
-
-    def is_file(raw: str) -> str:
+    def parse(raw: str) -> str:
         with open(raw, "rb"):
             return raw
 
-    def has_folder(raw: str) -> str:
+    return _read(name, parse, "", "a file that can be read")
+
+
+def folders(name: str) -> str:
+    """Return the variable as paths of folders, of which one is there at least."""
+
+    def parse(raw: str) -> str:
         if not any(Path(part).is_dir() for part in raw.split(os.pathsep)):
             raise ValueError(raw)
         return raw
 
-    _read(file, is_file, "", "a file that can be read")
-    _read(folder, has_folder, "", "a folder")
+    return _read(name, parse, "", "a folder")
 
 
 def fernet_keys(name: str) -> tuple[str, ...]:

@@ -295,8 +295,9 @@ SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = _PREFIX or "/"
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 
-# Whom providers are believed by (llmchat/providers/http/tls.py).
-env.existing(file="SSL_CERT_FILE", folder="SSL_CERT_DIR")
+# By whom providers are believed. Only checked here: who reads them names neither.
+env.file("SSL_CERT_FILE")
+env.folders("SSL_CERT_DIR")
 
 # --- Language and time -----------------------------------------------------------
 
