@@ -22,6 +22,9 @@ from llmchat.outages import Outage
 
 T = TypeVar("T")
 
+# Each is called, in some thread, when a failover is over: there is a primary again.
+on_failover: list[Callable[[], None]] = []
+
 # A healthy Redis nearby answers in a millisecond.
 TIMEOUT_S = 0.25
 # For a whole call, because the lookup of the host name has no timeout of its own.
@@ -81,6 +84,7 @@ class _Link:
         )
         room = {"OPTIONS": {"MAX_ENTRIES": _LOCAL_ENTRIES}}
         self._memory = LocMemCache(address, room)
+        self._was_standby = False
         self.outage = Outage(
             "Redis", self._probe, meanwhile="each process uses its own memory"
         )
@@ -120,6 +124,10 @@ class _Link:
         except Exception as exc:
             self._leave_standby(exc)
             raise
+        if self._was_standby:
+            self._was_standby = False
+            for tell in tuple(on_failover):
+                tell()
 
     def _leave_standby(self, exc: Exception) -> None:
         """Close the connections to what a failover has made a standby.
@@ -128,6 +136,7 @@ class _Link:
         """
         client = sys.modules.get("redis.exceptions")
         if client is not None and isinstance(exc, client.ReadOnlyError):
+            self._was_standby = True
             pool = self._redis.get_client(write=True).connection_pool
             pool.disconnect(inuse_connections=False)
 
