@@ -38,7 +38,9 @@ def refuse(name: str, problem: str) -> NoReturn:
 
 
 def read_dotenv(default: Path) -> None:
-    """Add the variables of the `.env` file; variables that are set already win.
+    """Add the variables of the `.env` file; those that are set already win.
+
+    A blank one is not set.
 
     `LLMCHAT_ENV_FILE` names another file; if it is empty, no file is read.
     """
@@ -55,7 +57,8 @@ def read_dotenv(default: Path) -> None:
     except dotenv.LineError as exc:
         refuse(f"line {exc.number} of {path}", "cannot be read: write NAME=value")
     for name, value in variables.items():
-        os.environ.setdefault(name, value)
+        if not os.environ.get(name, "").strip():
+            os.environ[name] = value
 
 
 def report_misspelt(*known: str) -> None:
@@ -79,6 +82,10 @@ _FOREIGN = re.compile(r"LLMCHAT_(TEST_|SERVICE_(HOST|PORT)|PORT(_\d|$))")
 _names_read: set[str] = set()
 
 
+class _OptionError(ValueError):
+    """An option of an address is wrong; says which one and why, not its value."""
+
+
 def _read(name: str, parse: Callable[[str], T], default: T, must_be: str) -> T:
     _names_read.add(name)
     raw = os.environ.get(name, "").strip()
@@ -86,7 +93,9 @@ def _read(name: str, parse: Callable[[str], T], default: T, must_be: str) -> T:
         return default
     try:
         return parse(raw)
-    except ValueError:
+    except _OptionError as exc:
+        refuse(name, str(exc))
+    except (ValueError, OSError):
         refuse(name, f"must be {must_be}")
 
 
@@ -140,15 +149,41 @@ def names(name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
     return _read(name, parse, default, "names separated by commas")
 
 
-def networks(name: str) -> tuple[str, ...]:
-    """Return the variable as networks in CIDR notation; an address is a small one."""
+def networks(name: str, *, anybody: bool = False) -> tuple[str, ...]:
+    """Return the variable as networks in CIDR notation; an address is a small one.
+
+    `anybody` also allows `*`, alone, for all addresses.
+    """
 
     def parse(raw: str) -> tuple[str, ...]:
+        if anybody and raw == "*":
+            return ("*",)
         parts = (part.strip() for part in raw.split(","))
         return tuple(str(ip_network(part, strict=False)) for part in parts if part)
 
     must_be = "addresses or networks such as 10.0.0.0/8, separated by commas"
-    return _read(name, parse, (), must_be)
+    return _read(name, parse, (), must_be + (", or * alone" if anybody else ""))
+
+
+def file(name: str) -> str:
+    """Return the variable as the path of a file that is there, "" if it is not set."""
+
+    def parse(raw: str) -> str:
+        with open(raw, "rb"):
+            return raw
+
+    return _read(name, parse, "", "a file that can be read")
+
+
+def folders(name: str) -> str:
+    """Return the variable as paths of folders, of which one is there at least."""
+
+    def parse(raw: str) -> str:
+        if not any(Path(part).is_dir() for part in raw.split(os.pathsep)):
+            raise ValueError(raw)
+        return raw
+
+    return _read(name, parse, "", "a folder")
 
 
 def fernet_keys(name: str) -> tuple[str, ...]:
@@ -264,12 +299,15 @@ def database(name: str, default: str) -> dict[str, Any]:
         if not settings.get("NAME"):
             raise ValueError(raw)
         options = settings.get("OPTIONS", {})
-        if "pool" in options:
-            if str(options["pool"]).lower() not in _FALSE:
-                raise ValueError(raw)
-            options["pool"] = False
-        elif settings.get("CONN_MAX_AGE"):
-            raise ValueError(raw)  # Django allows no CONN_MAX_AGE with a pool
+        _make_booleans(settings, _DJANGO_BOOLEANS)
+        _make_booleans(options, _ENGINE_BOOLEANS)
+        if options.get("pool"):
+            raise _OptionError("cannot switch its pool on: DATABASE_POOL_SIZE sizes it")
+        age = settings.get("CONN_MAX_AGE", 0)
+        if age is not None and (type(age) is not int or age < 0):
+            raise _OptionError("has a CONN_MAX_AGE that is no number of seconds")
+        if age != 0 and "pool" not in options:
+            raise _OptionError("allows no CONN_MAX_AGE without pool=0")
         return settings
 
     return _read(
@@ -278,6 +316,29 @@ def database(name: str, default: str) -> dict[str, Any]:
         parse(default),
         "an address that begins with sqlite:// or postgres://",
     )
+
+
+_DJANGO_BOOLEANS = (
+    "ATOMIC_REQUESTS",
+    "AUTOCOMMIT",
+    "CONN_HEALTH_CHECKS",
+    "DISABLE_SERVER_SIDE_CURSORS",
+)
+_ENGINE_BOOLEANS = ("pool", "server_side_binding", "check_same_thread", "uri")
+
+
+def _make_booleans(options: dict[str, Any], names: tuple[str, ...]) -> None:
+    """Turn the words of an address into what Django takes: to it, any word is true.
+
+    Raises: _OptionError.
+    """
+    for name in names:
+        if name not in options:
+            continue
+        word = str(options[name]).lower()
+        if word not in _TRUE | _FALSE:
+            raise _OptionError(f"has {name} neither true nor false")
+        options[name] = word in _TRUE
 
 
 def redis_url(name: str) -> str:

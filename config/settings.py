@@ -45,7 +45,7 @@ PORT = env.integer("PORT", 3000, least=1, most=65_535)
 # uvicorn reads this variable, too.
 WEB_CONCURRENCY = env.integer("WEB_CONCURRENCY", 1, least=1, most=256)
 # Addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted.
-FORWARDED_ALLOW_IPS = env.text("FORWARDED_ALLOW_IPS")
+FORWARDED_ALLOW_IPS = env.networks("FORWARDED_ALLOW_IPS", anybody=True)
 # The path that a proxy shows the server below; every address begins with it.
 _PREFIX = env.url_prefix("FORCE_SCRIPT_NAME")
 FORCE_SCRIPT_NAME = _PREFIX or None
@@ -294,6 +294,10 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = _PREFIX or "/"
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
+
+# By whom providers are believed. Only checked here: who reads them names neither.
+env.file("SSL_CERT_FILE")
+env.folders("SSL_CERT_DIR")
 
 # --- Language and time -----------------------------------------------------------
 

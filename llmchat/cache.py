@@ -1,8 +1,8 @@
 """The cache: in Redis, or in this process's memory during an outage of Redis.
 
-While Redis does not answer, each process counts and caches in its own memory. So an
-outage locks nobody out and switches no limit off; a limit is at worst multiplied by the
-number of processes.
+While Redis does not answer, or takes no writes, each process counts and caches in its
+own memory. So an outage locks nobody out and switches no limit off; a limit is at worst
+multiplied by the number of processes.
 """
 
 from __future__ import annotations
@@ -22,11 +22,17 @@ from llmchat.outages import Outage
 
 T = TypeVar("T")
 
+# Each is called, in some thread, when a failover is over: there is a primary again.
+on_failover: list[Callable[[], None]] = []
+
 # A healthy Redis nearby answers in a millisecond.
 TIMEOUT_S = 0.25
 # For a whole call, because the lookup of the host name has no timeout of its own.
 DEADLINE_S = 1.0
 _LOCAL_ENTRIES = 100_000
+# What a probe writes, under a key as Django makes them, and for how many seconds.
+_PROBE_KEY = ":1:llmchat.probe"
+_PROBE_KEPT_S = 10
 
 _MAX_WAITING = 1000
 
@@ -78,6 +84,7 @@ class _Link:
         )
         room = {"OPTIONS": {"MAX_ENTRIES": _LOCAL_ENTRIES}}
         self._memory = LocMemCache(address, room)
+        self._was_standby = False
         self.outage = Outage(
             "Redis", self._probe, meanwhile="each process uses its own memory"
         )
@@ -92,11 +99,12 @@ class _Link:
             except Exception as exc:
                 if not _is_outage(exc):
                     raise
+                self._leave_standby(exc)
                 self.outage.begin(exc)
         return getattr(self._memory, name)(*args)
 
     def answers(self) -> bool:
-        """Ask Redis whether it is there; not during an outage, which asks itself."""
+        """Ask Redis whether it takes writes; an outage that lasts asks itself."""
         if self.outage.lasts:
             return False
         try:
@@ -109,7 +117,28 @@ class _Link:
         return True
 
     def _probe(self) -> None:
-        self._redis.get_client(write=True).ping()
+        """Write something: a standby, or a Redis that is full, answers a PING."""
+        try:
+            client = self._redis.get_client(write=True)
+            client.set(_PROBE_KEY, 1, ex=_PROBE_KEPT_S)
+        except Exception as exc:
+            self._leave_standby(exc)
+            raise
+        if self._was_standby:
+            self._was_standby = False
+            for tell in tuple(on_failover):
+                tell()
+
+    def _leave_standby(self, exc: Exception) -> None:
+        """Close the connections to what a failover has made a standby.
+
+        The next ones follow the address to the new primary.
+        """
+        client = sys.modules.get("redis.exceptions")
+        if client is not None and isinstance(exc, client.ReadOnlyError):
+            self._was_standby = True
+            pool = self._redis.get_client(write=True).connection_pool
+            pool.disconnect(inuse_connections=False)
 
 
 # One per process: Django would create a client, with its own connections, for each

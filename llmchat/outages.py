@@ -19,8 +19,8 @@ PROBE_EVERY_S = 1.0
 class Outage:
     """The state of one service, shared by all threads of the process.
 
-    `probe` raises, within a second or two, if the service does not answer. `meanwhile`
-    is for the log: what happens during the outage.
+    `probe` raises, within a second or two, if the service does not do its work.
+    `meanwhile` is for the log: what happens during the outage.
     """
 
     def __init__(self, name: str, probe: Callable[[], None], *, meanwhile: str) -> None:
@@ -31,6 +31,7 @@ class Outage:
         self._lock = threading.Lock()
         self._is_probing = False
         self._probed_at = 0.0
+        self._ended_at = float("-inf")
 
     def begin(self, reason: object) -> None:
         """Begin an outage if there is none; called when the service does not answer."""
@@ -62,6 +63,9 @@ class Outage:
         return True
 
     def _keep_probing(self) -> None:
+        # What fails again as soon as it is used does more than its probe tells. Such an
+        # outage lasts, instead of ending and beginning with every call.
+        time.sleep(max(0.0, self._ended_at + PROBE_EVERY_S - time.monotonic()))
         while not self._is_answered():
             time.sleep(PROBE_EVERY_S)
 
@@ -77,5 +81,6 @@ class Outage:
             self._probed_at = time.monotonic()
             has_ended, self.lasts = self.lasts, False
             if has_ended:
+                self._ended_at = self._probed_at
                 logger.info("%s answers again", self._name)
         return True

@@ -104,8 +104,10 @@ def start(exporter: Any = None) -> None:
     if str(resource.attributes["service.name"]).startswith("unknown_service"):
         resource = resource.merge(Resource({"service.name": "llmchat"}))
     # Not at the exit of the process, which would wait for a collector that is away.
-    _provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    _provider.add_span_processor(BatchSpanProcessor(exporter))
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    # Which raises what is wrong with OpenTelemetry's own variables.
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    _provider = provider
 
 
 async def stop() -> None:

@@ -19,6 +19,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -27,9 +28,9 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from uvicorn import Config, Server
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
 from serving.listen import ListenError, listen
+from serving.supervisor import Supervisor
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -45,6 +46,8 @@ def options() -> dict[str, Any]:
         "app": "config.asgi:application",
         "workers": settings.WEB_CONCURRENCY,
         "loop": "uvloop",
+        # A start that fails ends the process: without it nothing would drain.
+        "lifespan": "on",
         "http": "serving.http_protocol:HttpProtocol",
         "ws": "serving.websocket_protocol:WebSocketProtocol",
         "ws_per_message_deflate": False,
@@ -63,12 +66,11 @@ def options() -> dict[str, Any]:
     }
 
 
-def trusted_proxies(listed: str) -> list[str]:
+def trusted_proxies(proxies: Sequence[str]) -> list[str]:
     """Return the trusted proxies, also in the form that a server on `::` sees."""
-    proxies = [part.strip() for part in listed.split(",") if part.strip()]
     mapped = []
     for proxy in proxies:
-        with suppress(ValueError):
+        with suppress(ValueError):  # of IPv6, or all
             network = ipaddress.IPv4Network(proxy)
             bits = 96 + network.prefixlen
             mapped.append(f"::ffff:{network.network_address}/{bits}")
@@ -117,7 +119,7 @@ def _serve_alone(config: Config, sockets: list[Any]) -> None:
 
 def _serve_with_workers(config: Config, sockets: list[Any]) -> None:
     gc.enable()
-    supervisor = Multiprocess(config, sockets)
+    supervisor = Supervisor(config, sockets)
     supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         sys.exit(STARTUP_FAILURE)

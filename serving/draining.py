@@ -22,7 +22,7 @@ from llmchat.overhead import overhead
 from llmchat.realtime import abort
 from llmchat.routing import RealTime
 from llmchat.urls import ANSWERS
-from serving import garbage
+from serving import garbage, master
 
 _ANSWERS = re.compile(f"/({'|'.join(ANSWERS)})")
 Handler = Callable[[int, FrameType | None], Any]
@@ -58,9 +58,10 @@ class Draining:
         """
         if self._is_watching:
             return
+        # If it raises, the next request tries again instead of being served undrained.
+        self._real_time.join()
         self._is_watching = True
         self._has_lifespan = has_lifespan
-        self._real_time.join()
         if not has_lifespan:
             garbage.settle()
         if threading.current_thread() is not threading.main_thread():
@@ -70,6 +71,8 @@ class Draining:
             handler = signal.getsignal(number)
             if callable(handler):
                 signal.signal(number, partial(self._on_signal, loop, handler))
+        if master.exists():
+            signal.signal(master.HURRY, partial(self._on_hurry, loop))
 
     @contextmanager
     def serving(self, scope: Any, send: Any) -> Iterator[None]:
@@ -98,15 +101,22 @@ class Draining:
     ) -> None:
         loop.call_soon_threadsafe(self._stop, handler, number)
 
+    def _on_hurry(
+        self, loop: asyncio.AbstractEventLoop, number: int, frame: FrameType | None
+    ) -> None:
+        with suppress(RuntimeError):  # the loop is over
+            loop.call_soon_threadsafe(self._hurry.set)
+
     def _stop(self, handler: Handler, number: int) -> None:
         if self._task is None:
             work = self._drain(handler, number)
             self._task = asyncio.get_running_loop().create_task(work)
         elif self._task.done():
             _pass_on(handler, number)
-        elif number in self._signals:
-            # A worker gets SIGINT from the terminal and SIGTERM from its parent: only
-            # the same signal again means that somebody does not want to wait.
+        elif number in self._signals and not master.exists():
+            # The same signal again means that somebody does not want to wait. A worker
+            # gets each of its terminal or of a process manager and of its master, which
+            # tells it when somebody does not.
             self._hurry.set()
         self._signals.add(number)
 

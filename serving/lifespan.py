@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ from serving.draining import Draining
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
 
 
 class Lifespan:
@@ -26,10 +29,13 @@ class Lifespan:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                master.watch()
-                self._draining.watch(has_lifespan=True)
-                await runtime.startup()
-                garbage.settle()
+                try:
+                    await self._start()
+                except Exception as exc:
+                    logger.exception("the server cannot start: %s", _text_of(exc))
+                    # What is told with it would be logged a second time.
+                    await send({"type": "lifespan.startup.failed", "message": ""})
+                    return
                 await send({"type": "lifespan.startup.complete"})
             else:
                 self._real_time.shutdown()
@@ -37,3 +43,14 @@ class Lifespan:
                 overhead.log()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+    async def _start(self) -> None:
+        master.watch()
+        self._draining.watch(has_lifespan=True)
+        await runtime.startup()
+        garbage.settle()
+
+
+def _text_of(exc: Exception) -> str:
+    """Return what it says, or at least its name."""
+    return str(exc) or type(exc).__name__

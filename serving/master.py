@@ -1,4 +1,4 @@
-"""Stop a worker whose master process has died."""
+"""What a worker has to do with its master process."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ from llmchat import conf
 
 # On top of the time for running answers: a client that does not read delays the end.
 _STOP_S = 25.0
+# What a master sends to a worker that it has told to stop, to skip the wait.
+HURRY = signal.SIGUSR1
+
+
+def exists() -> bool:
+    """Return whether this process is a worker; a single server process is not."""
+    return multiprocessing.parent_process() is not None
 
 
 def watch() -> None:

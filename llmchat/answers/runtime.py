@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 
-from llmchat import conf, log_fields, metrics, tracing
+from llmchat import cache, conf, log_fields, metrics, tracing
 from llmchat.answers.checkpoints import Checkpoints
 from llmchat.answers.ends import STORE_S, Ends
 from llmchat.answers.mirrors import Mirrors
@@ -63,6 +64,8 @@ class Runtime:
         self.mirrors = Mirrors(self.mailbox)
         self.owner = Owner(self.mailbox, self.streams) if self.mailbox else None
         self.presence = Presence(self.mailbox) if self.mailbox else None
+        if self.mailbox is not None:
+            cache.on_failover.append(self._reconnect_soon)
         self._hearing: dict[str, Callable[[Any], None]] = {}
         self.on(CANCEL, self._cancel)
         self.closing = False
@@ -95,6 +98,15 @@ class Runtime:
             self._hearing[name](body)
         if self.mailbox is not None and not self.closing:
             self.mailbox.tell_everybody(name, body)
+
+    def _reconnect_soon(self) -> None:
+        """Let the mailbox follow a failover of Redis; called in any thread."""
+        with suppress(RuntimeError):  # the loop is over
+            self.loop.call_soon_threadsafe(self._reconnect)
+
+    def _reconnect(self) -> None:
+        if self.mailbox is not None:
+            self.spawn(self.mailbox.reconnect())
 
     def _cancel(self, message_ids: Collection[str]) -> None:
         for stream in self.streams.running():
@@ -164,6 +176,7 @@ class Runtime:
         if self.owner is not None:
             await self.owner.close()
         if self.mailbox is not None and self.presence is not None:
+            cache.on_failover.remove(self._reconnect_soon)
             await self.presence.leave()
             await self.mailbox.close()
         await tracing.stop()

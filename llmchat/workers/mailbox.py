@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Protocol
 
+from . import failover
 from .address import channel_of
 from .letters import (
     ASK,
@@ -136,6 +137,10 @@ class Mailbox:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+    async def reconnect(self) -> None:
+        """Leave the Redis that the layer is connected to: it has become a standby."""
+        await failover.reconnect(self._layer)
 
     # Asking.
 

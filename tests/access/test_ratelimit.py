@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from django.core.cache import cache, caches
+from redis import Redis
 
 from accounts.verified import Verified
 from llmchat import cache as shared
@@ -187,6 +188,58 @@ async def test_a_redis_that_dies_and_comes_back_counts_again(redis, caplog):
     told = [record.getMessage() for record in caplog.records]
     assert sum("does not answer" in line for line in told) == 2, told
     assert told.count("Redis answers again") == 2
+
+
+@pytest.mark.parametrize(
+    ("refuse", "take"),
+    [
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+    ],
+    ids=["standby", "full"],
+)
+async def test_a_redis_that_takes_no_writes_is_away(redis, caplog, refuse, take):
+    """It answers a PING all the while."""
+    caplog.set_level("INFO", "llmchat.outages")
+    admin = Redis.from_url(redis.url)
+    await count_message(sender(1))
+    admin.execute_command(*refuse)
+
+    for number in (1, 2):
+        assert await counted_until_refused(number) == 3
+        assert outage().lasts
+        assert not await shared.in_cache(caches["default"].is_shared)
+    assert len(caplog.messages) == 1, caplog.messages
+
+    admin.execute_command(*take)
+    await until(lambda: not outage().lasts)
+    admin.close()
+    assert caplog.messages[1:] == ["Redis answers again"]
+    assert await counted_until_refused(3) == 3
+
+
+async def test_readiness_finds_a_redis_that_takes_no_writes(redis):
+    admin = Redis.from_url(redis.url)
+    assert await shared.in_cache(caches["default"].is_shared)
+    admin.execute_command("CONFIG", "SET", "maxmemory", "1")
+    admin.close()
+    assert not await shared.in_cache(caches["default"].is_shared)
+    assert outage().lasts
+
+
+async def test_after_a_failover_no_connection_to_the_standby_is_kept(redis):
+    def connection_id() -> int:
+        return caches["default"]._link._redis.get_client(write=True).client_id()
+
+    admin = Redis.from_url(redis.url)
+    await count_message(sender(1))
+    first = connection_id()
+    admin.execute_command("REPLICAOF", "127.0.0.1", "1")
+    await count_message(sender(1))
+    admin.execute_command("REPLICAOF", "NO", "ONE")
+    admin.close()
+    await until(lambda: not outage().lasts)
+    assert connection_id() > first
 
 
 async def test_a_count_that_began_elsewhere_goes_on_from_nothing(redis):

@@ -53,6 +53,18 @@ async def spans_of(exporter: InMemorySpanExporter) -> list[ReadableSpan]:
     return sorted(found, key=lambda span: span.start_time or 0)
 
 
+async def test_a_start_that_fails_begins_no_trace(
+    switched_on: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4096")
+
+    for _ in range(2):  # the second time as the first: nothing is half begun
+        with pytest.raises(ValueError, match="batch_size"):
+            tracing.start(InMemorySpanExporter())
+
+    assert tracing.begin("it", {}) is tracing.NOTHING
+
+
 async def test_a_turn_is_a_span_and_its_call_a_child(
     user: User,
     provider: Provider,

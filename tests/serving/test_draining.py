@@ -1,0 +1,104 @@
+"""Who begins to watch for signals, and what the signals then do, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from serving import garbage, master
+from serving.draining import Draining
+
+STOPS = (signal.SIGINT, signal.SIGTERM, master.HURRY)
+
+
+class RealTime:
+    """What joins the other workers; it may fail."""
+
+    def __init__(self, *fails: bool) -> None:
+        self._fails = list(fails)
+        self.joins = 0
+
+    def join(self) -> None:
+        self.joins += 1
+        if self._fails and self._fails.pop(0):
+            raise ValueError("a wrong variable")
+
+
+@pytest.fixture(autouse=True)
+def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put the handlers of signals back, and leave garbage as the tests collect it."""
+    monkeypatch.setattr(garbage, "settle", lambda: None)
+    before = {number: signal.signal(number, stop_server) for number in STOPS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def stop_server(number: int, frame: Any) -> None:
+    """What the server does with a signal."""
+
+
+@pytest.fixture
+async def hurry(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Let the running answers take for ever, until this is set."""
+    told = asyncio.Event()
+
+    async def drain(draining: Draining, *_: Any) -> None:
+        await draining._hurry.wait()
+        told.set()
+
+    monkeypatch.setattr(Draining, "_drain", drain)
+    Draining(RealTime()).watch()  # type: ignore[arg-type]
+    return told
+
+
+async def tell(*numbers: int) -> None:
+    """Get signals, one after the other."""
+    for number in numbers:
+        os.kill(os.getpid(), number)
+        for _ in range(5):  # the handler, what it calls, and what that wakes
+            await asyncio.sleep(0)
+
+
+async def test_the_same_signal_again_skips_the_wait(hurry: asyncio.Event) -> None:
+    await tell(signal.SIGINT, signal.SIGTERM)
+    assert not hurry.is_set()
+    await tell(signal.SIGTERM)
+    async with asyncio.timeout(5):
+        await hurry.wait()
+
+
+@pytest.fixture
+def in_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(master, "exists", lambda: True)
+
+
+async def test_a_worker_waits_however_many_tell_it_to_stop(
+    in_worker: None, hurry: asyncio.Event
+) -> None:
+    """Its process manager does, and then its master."""
+    await tell(signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGINT)
+    assert not hurry.is_set()
+    await tell(master.HURRY)
+    async with asyncio.timeout(5):
+        await hurry.wait()
+
+
+async def test_a_start_that_fails_is_tried_again_by_the_next_request() -> None:
+    """As daphne has it, which does not tell of its start."""
+    real_time = RealTime(True, False)
+    drain = Draining(real_time)  # type: ignore[arg-type]
+
+    with pytest.raises(ValueError, match="wrong variable"):
+        drain.watch()
+    assert signal.getsignal(signal.SIGTERM) is stop_server
+
+    for _ in range(2):
+        drain.watch()
+    assert signal.getsignal(signal.SIGTERM) is not stop_server
+    assert real_time.joins == 2
