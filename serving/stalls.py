@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import struct
 import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from llmchat import conf
+
+logger = logging.getLogger(__name__)
 
 # `SendLimit` ends a stream in order, so it gets the first chance.
 _MARGIN_S = 5.0
@@ -35,6 +38,20 @@ class StallLimit:
         """Stop the stall timer; called when the write buffer is nearly empty."""
         super().resume_writing()  # type: ignore[misc]
         self._stop_watching()
+
+    def shutdown(self) -> None:
+        """Called when the server stops, which no connection may hinder.
+
+        Whatever this raises would keep the others from being closed, and the
+        application from being told.
+        """
+        if self.transport.is_closing():
+            return
+        try:
+            super().shutdown()  # type: ignore[misc]
+        except Exception:
+            logger.exception("a connection could not be closed in order")
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection has ended."""

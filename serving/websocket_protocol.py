@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import (
     WebSocketsSansIOProtocol,
 )
 
+from llmchat import conf
 from llmchat.realtime.turns import turns
 from serving.stalls import StallLimit, aborted_by_errors
+
+logger = logging.getLogger("uvicorn.error")
 
 # Frames are parsed in pieces of so many bytes, and so long in one turn.
 # Those that come first wait for no turn: there may be many connections.
@@ -28,6 +34,14 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
 
     _unparsed = b""
     _holds_reading = False
+    # Until the handshake is whole.
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the deadline; called for every new connection."""
+        super().connection_made(transport)
+        limit_s = conf.get().request_timeout_s
+        self._deadline = self.loop.call_later(limit_s, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Called with what has arrived."""
@@ -61,6 +75,7 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection has ended."""
         self._unparsed = b""
+        self._disarm()
         super().connection_lost(exc)
 
     def _take_turn(self) -> None:
@@ -74,6 +89,8 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
         while start < len(data) and not self.transport.is_closing():
             super().data_received(data[start : start + _PIECE_BYTES])
             start += _PIECE_BYTES
+            if self._deadline is not None:
+                self._judge_handshake()
             if time.perf_counter() >= deadline:
                 break
         self._unparsed = b"" if self.transport.is_closing() else data[start:]
@@ -81,6 +98,30 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
             self._wait_for_turn()
         elif self._holds_reading:
             self._give_reading_back()
+
+    def _judge_handshake(self) -> None:
+        if self.handshake_initiated:
+            self._disarm()
+        elif self.conn.handshake_exc is not None:
+            self._refuse_handshake(self.conn.handshake_exc)
+
+    def _refuse_handshake(self, exc: Exception) -> None:
+        """Answer a request that `websockets` does not understand, or finds too long.
+
+        It makes no event of it, so uvicorn would say nothing, and wait for ever.
+        """
+        logger.warning("opening handshake failed: %s", exc)
+        text = f"Failed to open a WebSocket connection: {exc}.\n"
+        unread = self.conn.reject(HTTPStatus.BAD_REQUEST, text)
+        said = b"".join(self.conn.data_to_send())
+        self.transport.write(said or unread.serialize())
+        self.transport.close()
+        self.handshake_complete = self.close_sent = self.disconnected = True
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _wait_for_turn(self) -> None:
         self._hold_reading()
