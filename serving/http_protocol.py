@@ -77,7 +77,6 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
             return
         if self._refusal is not None:
             return
-        self._unset_keepalive_if_required()
         if self._unparsed:
             self._unparsed += data
         elif turns().has_time:
@@ -215,6 +214,13 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Called when a connection was idle for too long."""
+        self.timeout_keep_alive_task = None
+        if self._unparsed:
+            # It may be a request, which is about to be parsed, or nothing yet again.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+            return
         super().timeout_keep_alive_handler()
         self.watch_buffer()
 
@@ -229,12 +235,14 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
             return
         self._is_http = False
         self._disarm()
+        self._unset_keepalive_if_required()
         super().handle_websocket_upgrade()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection has ended."""
         self._is_http = False
         self._disarm()
+        self._unset_keepalive_if_required()
         if self._asked is not None:
             self._end_rejection()
         super().connection_lost(exc)
@@ -255,6 +263,10 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         return self._running is not None and not self._running.response_complete
 
     def _judge(self) -> None:
+        # A connection is idle until a request begins, and not as soon as anything comes:
+        # what ends a line may follow a response.
+        if self._next is not _Part.NOTHING or self._is_answering:
+            self._unset_keepalive_if_required()
         if not self._is_http or self._next is _Part.NOTHING:
             self._disarm()
         elif self._deadline is None or self._after is not self.cycle:
