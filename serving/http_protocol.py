@@ -52,8 +52,6 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     # The response that is being made; `cycle` is that of the request that came last.
     _running: Any = None
-    # The response before the request that the deadline is for.
-    _after: Any = None
     _is_http = True
     # What follows the responses that are due, and is the last.
     _refusal: bytes | None = None
@@ -191,6 +189,7 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         """Called with the end of a request."""
         self._next, self._kept = _Part.NOTHING, 0
         if not self._is_offer:
+            self._disarm()  # The next one has a deadline of its own.
             super().on_message_complete()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -263,18 +262,17 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         return self._running is not None and not self._running.response_complete
 
     def _judge(self) -> None:
-        # A connection is idle until a request begins, and not as soon as anything comes:
-        # what ends a line may follow a response.
+        # A connection is idle until a request begins, whatever else comes: what ends a
+        # line may follow a response.
         if self._next is not _Part.NOTHING or self._is_answering:
             self._unset_keepalive_if_required()
         if not self._is_http or self._next is _Part.NOTHING:
             self._disarm()
-        elif self._deadline is None or self._after is not self.cycle:
+        elif self._deadline is None:
             self._arm()
 
     def _arm(self) -> None:
         self._disarm()
-        self._after = self.cycle
         limit_s = conf.get().request_timeout_s
         self._deadline = self.loop.call_later(limit_s, self._on_deadline)
 

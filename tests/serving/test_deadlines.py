@@ -14,6 +14,7 @@ from serving.http_protocol import HttpProtocol
 
 LIMIT_S = 10.0
 KEEP_ALIVE_S = 1
+REQUEST_S = 1.0
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -130,3 +131,36 @@ async def test_a_connection_is_not_idle_while_what_came_waits_for_its_turn(
             await reader.readuntil(b"\r\n\r\n0")
         writer.close()
     assert len(made) == 2
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"], ids=["plain", "offer"]
+)
+async def test_a_request_has_its_time_once_for_its_head_and_its_body(
+    application: Application, settings: Any, head: bytes
+) -> None:
+    settings.LLMCHAT = {**settings.LLMCHAT, "request_timeout_s": REQUEST_S}
+    server, reader, writer = await client_of(application)
+    clock = asyncio.get_running_loop()
+    async with server, asyncio.timeout(LIMIT_S):
+        began = clock.time()
+        writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\n" + head)
+        await asyncio.sleep(REQUEST_S * 0.7)  # the clock is what is tested
+        writer.write(b"Content-Length: 9\r\n\r\n12345678")
+        assert await reader.read() == b""
+        assert clock.time() < began + REQUEST_S * 1.5
+        writer.close()
+
+
+async def test_each_of_several_requests_has_that_time(
+    application: Application, settings: Any
+) -> None:
+    settings.LLMCHAT = {**settings.LLMCHAT, "request_timeout_s": REQUEST_S}
+    server, reader, writer = await client_of(application)
+    async with server, asyncio.timeout(LIMIT_S):
+        writer.write(GET[:9])
+        for _ in range(3):
+            await asyncio.sleep(REQUEST_S * 0.6)  # the clock is what is tested
+            writer.write(GET[9:] + GET[:9])
+            await reader.readuntil(b"\r\n\r\n0")
+        writer.close()
