@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from enum import Enum, auto
+from functools import partial
 from typing import Any, ClassVar
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -194,15 +195,21 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, partial(self._run, cycle, app))
+
+    async def _run(self, cycle: Any, app: Any, *args: Any) -> Any:
+        try:
+            return await app(*args)
+        finally:
+            if not cycle.response_complete:
+                # uvicorn closes the connection behind this.
+                self.loop.call_soon(self.watch_end)
 
     def on_response_complete(self) -> None:
         """Called when a response has been written to the buffer."""
         super().on_response_complete()
         if not self._is_answering and not self.transport.is_closing():
             self._write_refusal()
-        if self.transport.is_closing():
-            self.watch_buffer()
         self._judge()
 
     def _write_refusal(self) -> None:
@@ -221,7 +228,7 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
             )
             return
         super().timeout_keep_alive_handler()
-        self.watch_buffer()
+        self.watch_end()
 
     def handle_websocket_upgrade(self) -> None:
         """Stop the deadline; called when the connection becomes a WebSocket.
@@ -262,6 +269,7 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         return self._running is not None and not self._running.response_complete
 
     def _judge(self) -> None:
+        self.watch_end()
         # A connection is idle until a request begins, whatever else comes: what ends a
         # line may follow a response.
         if self._next is not _Part.NOTHING or self._is_answering:

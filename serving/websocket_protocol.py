@@ -61,6 +61,20 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
             # uvicorn takes a handshake that was refused with an answer of its own for
             # one that was left without any, and logs that.
             self.handshake_complete = True
+        if self.close_timer is not None:
+            self.close_timer.cancel()
+            self.close_timer = self.loop.call_later(self.close_timeout, self._close)
+        self.watch_end()
+
+    def _close(self) -> None:
+        """Close; called when the client has had its time to close."""
+        self.transport.close()
+        self.watch_end()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """Called when the application has ended, behind which uvicorn closes."""
+        super().on_task_complete(task)
+        self.watch_end()
 
     def handle_parser_exception(self) -> None:
         """Called when what came is no WebSocket."""
@@ -98,6 +112,7 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
             self._wait_for_turn()
         elif self._holds_reading:
             self._give_reading_back()
+        self.watch_end()
 
     def _judge_handshake(self) -> None:
         if self.handshake_initiated:
