@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from functools import partial
 from typing import Any, ClassVar
 
@@ -26,6 +26,8 @@ _LONGEST_HEAD = 65_536
 # Beside so many requests that wait for the responses before them, the connection is
 # read on: that its client is gone is not told otherwise.
 _PIPELINED = 8
+# So many may wait, of those that one read brings. It may bring fourteen thousand.
+_MOST_PIPELINED = 16
 # How long one connection too many may take to say what it asks for, and how many may.
 _REFUSED_S = 1.0
 _REFUSED_AT_ONCE = 100
@@ -37,6 +39,19 @@ class _Part(Enum):
     NOTHING = auto()
     HEAD = auto()
     BODY = auto()
+
+
+class Reason(StrEnum):
+    """Why a request is refused that no application sees."""
+
+    INVALID = "Invalid HTTP request received."
+    NO_PROXY = "This server is no proxy."
+    LONG_HEAD = "The head of the request is too long."
+    TOO_MANY = "Too many requests wait on this connection."
+
+
+class _TooManyError(Exception):
+    """More requests wait than may; leaves the parser as the context of its error."""
 
 
 class HttpProtocol(StallLimit, HttpToolsProtocol):
@@ -90,6 +105,8 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
+        if self._refusal is not None:
+            return
         with aborted_by_errors(self.transport):
             self._parse(data)
 
@@ -102,14 +119,15 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
                 self.handle_websocket_upgrade()
             else:
                 self._decline_upgrade(data[exc.args[0] :])
-        except HttpParserError:
-            self._refuse_request("Invalid HTTP request received.")
+        except HttpParserError as exc:
+            is_flood = isinstance(exc.__context__, _TooManyError)
+            self._refuse_request(Reason.TOO_MANY if is_flood else Reason.INVALID)
         is_over = self._refusal is not None or self.transport.is_closing()
         if self._kept > _LONGEST_HEAD and not is_over:
-            self._refuse_request("The head of the request is too long.")
+            self._refuse_request(Reason.LONG_HEAD)
         self._judge()
 
-    def _refuse_request(self, reason: str) -> None:
+    def _refuse_request(self, reason: Reason) -> None:
         """Refuse the request that comes now, behind the responses that are due."""
         logger.warning(reason)
         if self._breaks_off:
@@ -125,8 +143,12 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
             self.send_400_response(reason)
             return
         self._refusal = self._refused(reason)
+        self._read_no_further()
+
+    def _read_no_further(self) -> None:
+        """Keep nothing of what comes; that the client is gone is told by reading."""
         self._next = _Part.NOTHING
-        self.flow.resume_reading()  # nothing of it is kept
+        self.flow.resume_reading()
 
     @property
     def _breaks_off(self) -> bool:
@@ -153,7 +175,7 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         """
         method = str(self.scope["method"])
         if method == "CONNECT":
-            self._refuse_request("This server is no proxy.")
+            self._refuse_request(Reason.NO_PROXY)
             return
         self.parser = HttpRequestParser(self)
         lines = [b"%b %b HTTP/1.1" % (method.encode(), self.url)]
@@ -168,6 +190,8 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Called with the first byte of a request."""
+        if len(self.pipeline) >= _MOST_PIPELINED:
+            raise _TooManyError
         self._next = _Part.HEAD
         super().on_message_begin()
 
@@ -237,12 +261,28 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         the frames, or to a connection whose end it is not told.
         """
         if self._is_answering:
-            self._refuse_request("Invalid HTTP request received.")
+            self._refuse_request(Reason.INVALID)
             return
         self._is_http = False
         self._disarm()
         self._unset_keepalive_if_required()
         super().handle_websocket_upgrade()
+
+    def shutdown(self) -> None:
+        """Answer what is being answered, and close; called when the server stops.
+
+        What waits behind it is not begun, as the response tells its client. uvicorn
+        would answer all of it.
+        """
+        if not self._is_answering:
+            super().shutdown()
+            return
+        self._running.keep_alive = False
+        if self._running is not self.cycle:
+            self.pipeline.clear()
+            self._refusal = b""
+            self._read_no_further()
+            self._judge()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection has ended."""

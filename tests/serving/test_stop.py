@@ -29,10 +29,12 @@ async def until(check: Callable[[], bool]) -> None:
 
 
 class Application:
-    """It accepts every WebSocket, and notes the server's stop."""
+    """It accepts every WebSocket, answers late, and notes the server's stop."""
 
     def __init__(self) -> None:
         self.is_told = False
+        self.asked: list[str] = []
+        self.may_answer = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -41,6 +43,12 @@ class Application:
             await receive()
             self.is_told = True
             await send({"type": "lifespan.shutdown.complete"})
+            return
+        if scope["type"] == "http":
+            self.asked.append(scope["path"])
+            await self.may_answer.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"!"})
             return
         await send({"type": "websocket.accept"})
         while (await receive())["type"] != "websocket.disconnect":
@@ -115,3 +123,27 @@ async def test_a_socket_that_cannot_be_closed_in_order_is_dropped(
     assert "could not be closed in order" in caplog.text
     writer.close()
     other_writer.close()
+
+
+@pytest.mark.parametrize("more", [b"", b"GET /later HTTP/1.1\r\n\r\n", b"nonsense"])
+async def test_of_the_requests_of_a_connection_the_one_in_work_is_answered(
+    running: Running, more: bytes
+) -> None:
+    """The others are not begun. Their client learns it, and may ask another server."""
+    reader, writer = await running.connect()
+    writer.write(b"GET /first HTTP/1.1\r\n\r\n" + b"GET /next HTTP/1.1\r\n\r\n" * 10)
+    await until(lambda: len(running.protocol.pipeline) == 10)
+    stopping = asyncio.create_task(running.stop())
+    await until(lambda: not running.protocol.pipeline)
+    writer.write(more)
+    await asyncio.sleep(0.05)  # so that it comes before the response
+
+    running.application.may_answer.set()
+
+    answer = await reader.read()
+    assert answer.count(b"HTTP/1.1 200 ") == answer.count(b"HTTP/1.1 ") == 1
+    assert b"\r\nconnection: close\r\n" in answer
+    await stopping
+    assert running.application.asked == ["/first"]
+    assert running.application.is_told
+    writer.close()
