@@ -11,6 +11,7 @@ from typing import Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import (
     WebSocketsSansIOProtocol,
 )
+from websockets.protocol import State
 
 from llmchat import conf
 from llmchat.realtime.turns import turns
@@ -34,6 +35,8 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
 
     _unparsed = b""
     _holds_reading = False
+    # The answer to the last pings, while the client reads nothing.
+    _pongs = b""
     # Until the handshake is whole.
     _deadline: asyncio.TimerHandle | None = None
 
@@ -65,6 +68,24 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
             self.close_timer.cancel()
             self.close_timer = self.loop.call_later(self.close_timeout, self._close)
         self.watch_end()
+
+    def handle_ping(self) -> None:
+        """Answer pings; while the client reads nothing, the last of them alone.
+
+        RFC 6455, 5.5.3 allows that. Else whoever only asks would have all answers kept.
+        """
+        # Whatever else there is to say has an end.
+        if self.writable.is_set() or self.conn.state is not State.OPEN:
+            super().handle_ping()
+        elif said := b"".join(self.conn.data_to_send()):
+            self._pongs = said
+
+    def resume_writing(self) -> None:
+        """Answer the last ping; called when the client has read."""
+        super().resume_writing()
+        said, self._pongs = self._pongs, b""
+        if said and self.conn.state is State.OPEN and not self.transport.is_closing():
+            self.transport.write(said)
 
     def _close(self) -> None:
         """Close; called when the client has had its time to close."""

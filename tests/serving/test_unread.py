@@ -239,3 +239,42 @@ async def test_a_socket_that_closes_with_something_left_does_not_hinder_the_stop
         await until(leaving.transport.is_closing)
         left.should_exit = True
         await until(lambda: not left.server_state.connections)
+
+
+class Listening:
+    """It accepts a WebSocket, and waits for a message."""
+
+    def __init__(self) -> None:
+        self.has_heard = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] != "websocket.disconnect":
+            if message["type"] == "websocket.receive":
+                self.has_heard.set()
+
+
+def frame(opcode: int, payload: bytes) -> bytes:
+    """Return a short frame of a client."""
+    return bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload
+
+
+async def test_pings_whose_pongs_nobody_reads_are_not_answered_one_by_one(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    application, loop = Listening(), asyncio.get_running_loop()
+    pings = b"".join(frame(9, b"%0125d" % number) for number in range(3000))
+    async for server in serve(application, settings, monkeypatch):
+        settings.LLMCHAT = {**settings.LLMCHAT, "idle_timeout_s": SOON_S}
+        with await asked(server, UPGRADE) as client:
+            (protocol,) = server.server_state.connections
+            server_side = protocol.transport.get_extra_info("socket")
+            server_side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            await loop.sock_sendall(client, pings + frame(9, b"last") + frame(1, b"!"))
+            async with asyncio.timeout(SOON_S):
+                await application.has_heard.wait()
+                assert protocol.transport.get_write_buffer_size() < 100_000
+                received = b""
+                while b"\x8a\x04last" not in received:
+                    received += await loop.sock_recv(client, 65536)
+    assert received.count(b"\x8a\x7d") < 3000
