@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
+from functools import partial
 from typing import Any, ClassVar
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -25,6 +26,8 @@ _LONGEST_HEAD = 65_536
 # Beside so many requests that wait for the responses before them, the connection is
 # read on: that its client is gone is not told otherwise.
 _PIPELINED = 8
+# So many may wait, of those that one read brings. It may bring fourteen thousand.
+_MOST_PIPELINED = 16
 # How long one connection too many may take to say what it asks for, and how many may.
 _REFUSED_S = 1.0
 _REFUSED_AT_ONCE = 100
@@ -36,6 +39,19 @@ class _Part(Enum):
     NOTHING = auto()
     HEAD = auto()
     BODY = auto()
+
+
+class Reason(StrEnum):
+    """Why a request is refused that no application sees."""
+
+    INVALID = "Invalid HTTP request received."
+    NO_PROXY = "This server is no proxy."
+    LONG_HEAD = "The head of the request is too long."
+    TOO_MANY = "Too many requests wait on this connection."
+
+
+class _TooManyError(Exception):
+    """More requests wait than may; leaves the parser as the context of its error."""
 
 
 class HttpProtocol(StallLimit, HttpToolsProtocol):
@@ -52,8 +68,6 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     # The response that is being made; `cycle` is that of the request that came last.
     _running: Any = None
-    # The response before the request that the deadline is for.
-    _after: Any = None
     _is_http = True
     # What follows the responses that are due, and is the last.
     _refusal: bytes | None = None
@@ -77,7 +91,6 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
             return
         if self._refusal is not None:
             return
-        self._unset_keepalive_if_required()
         if self._unparsed:
             self._unparsed += data
         elif turns().has_time:
@@ -92,6 +105,8 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
+        if self._refusal is not None:
+            return
         with aborted_by_errors(self.transport):
             self._parse(data)
 
@@ -104,14 +119,15 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
                 self.handle_websocket_upgrade()
             else:
                 self._decline_upgrade(data[exc.args[0] :])
-        except HttpParserError:
-            self._refuse_request("Invalid HTTP request received.")
+        except HttpParserError as exc:
+            is_flood = isinstance(exc.__context__, _TooManyError)
+            self._refuse_request(Reason.TOO_MANY if is_flood else Reason.INVALID)
         is_over = self._refusal is not None or self.transport.is_closing()
         if self._kept > _LONGEST_HEAD and not is_over:
-            self._refuse_request("The head of the request is too long.")
+            self._refuse_request(Reason.LONG_HEAD)
         self._judge()
 
-    def _refuse_request(self, reason: str) -> None:
+    def _refuse_request(self, reason: Reason) -> None:
         """Refuse the request that comes now, behind the responses that are due."""
         logger.warning(reason)
         if self._breaks_off:
@@ -127,8 +143,12 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
             self.send_400_response(reason)
             return
         self._refusal = self._refused(reason)
+        self._read_no_further()
+
+    def _read_no_further(self) -> None:
+        """Keep nothing of what comes; that the client is gone is told by reading."""
         self._next = _Part.NOTHING
-        self.flow.resume_reading()  # nothing of it is kept
+        self.flow.resume_reading()
 
     @property
     def _breaks_off(self) -> bool:
@@ -155,7 +175,7 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         """
         method = str(self.scope["method"])
         if method == "CONNECT":
-            self._refuse_request("This server is no proxy.")
+            self._refuse_request(Reason.NO_PROXY)
             return
         self.parser = HttpRequestParser(self)
         lines = [b"%b %b HTTP/1.1" % (method.encode(), self.url)]
@@ -170,6 +190,8 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Called with the first byte of a request."""
+        if len(self.pipeline) >= _MOST_PIPELINED:
+            raise _TooManyError
         self._next = _Part.HEAD
         super().on_message_begin()
 
@@ -192,19 +214,26 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         """Called with the end of a request."""
         self._next, self._kept = _Part.NOTHING, 0
         if not self._is_offer:
+            self._disarm()  # The next one has a deadline of its own.
             super().on_message_complete()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, partial(self._run, cycle, app))
+
+    async def _run(self, cycle: Any, app: Any, *args: Any) -> Any:
+        try:
+            return await app(*args)
+        finally:
+            if not cycle.response_complete:
+                # uvicorn closes the connection behind this.
+                self.loop.call_soon(self.watch_end)
 
     def on_response_complete(self) -> None:
         """Called when a response has been written to the buffer."""
         super().on_response_complete()
         if not self._is_answering and not self.transport.is_closing():
             self._write_refusal()
-        if self.transport.is_closing():
-            self.watch_buffer()
         self._judge()
 
     def _write_refusal(self) -> None:
@@ -215,8 +244,15 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Called when a connection was idle for too long."""
+        self.timeout_keep_alive_task = None
+        if self._unparsed:
+            # It may be a request, which is about to be parsed, or nothing yet again.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+            return
         super().timeout_keep_alive_handler()
-        self.watch_buffer()
+        self.watch_end()
 
     def handle_websocket_upgrade(self) -> None:
         """Stop the deadline; called when the connection becomes a WebSocket.
@@ -225,16 +261,34 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         the frames, or to a connection whose end it is not told.
         """
         if self._is_answering:
-            self._refuse_request("Invalid HTTP request received.")
+            self._refuse_request(Reason.INVALID)
             return
         self._is_http = False
         self._disarm()
+        self._unset_keepalive_if_required()
         super().handle_websocket_upgrade()
+
+    def shutdown(self) -> None:
+        """Answer what is being answered, and close; called when the server stops.
+
+        What waits behind it is not begun, as the response tells its client. uvicorn
+        would answer all of it.
+        """
+        if not self._is_answering:
+            super().shutdown()
+            return
+        self._running.keep_alive = False
+        if self._running is not self.cycle:
+            self.pipeline.clear()
+            self._refusal = b""
+            self._read_no_further()
+            self._judge()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection has ended."""
         self._is_http = False
         self._disarm()
+        self._unset_keepalive_if_required()
         if self._asked is not None:
             self._end_rejection()
         super().connection_lost(exc)
@@ -255,14 +309,18 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         return self._running is not None and not self._running.response_complete
 
     def _judge(self) -> None:
+        self.watch_end()
+        # A connection is idle until a request begins, whatever else comes: what ends a
+        # line may follow a response.
+        if self._next is not _Part.NOTHING or self._is_answering:
+            self._unset_keepalive_if_required()
         if not self._is_http or self._next is _Part.NOTHING:
             self._disarm()
-        elif self._deadline is None or self._after is not self.cycle:
+        elif self._deadline is None:
             self._arm()
 
     def _arm(self) -> None:
         self._disarm()
-        self._after = self.cycle
         limit_s = conf.get().request_timeout_s
         self._deadline = self.loop.call_later(limit_s, self._on_deadline)
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import struct
 import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from llmchat import conf
+
+logger = logging.getLogger(__name__)
 
 # `SendLimit` ends a stream in order, so it gets the first chance.
 _MARGIN_S = 5.0
@@ -25,6 +28,7 @@ class StallLimit:
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
     _stall: asyncio.TimerHandle | None = None
+    _is_lost = False
 
     def pause_writing(self) -> None:
         """Start the stall timer; called when the write buffer is full."""
@@ -35,15 +39,47 @@ class StallLimit:
         """Stop the stall timer; called when the write buffer is nearly empty."""
         super().resume_writing()  # type: ignore[misc]
         self._stop_watching()
+        self.watch_end()
+
+    def eof_received(self) -> None:
+        """Called when the client says no more; the connection then closes."""
+        super().eof_received()  # type: ignore[misc]
+        self.watch_buffer()
+
+    def shutdown(self) -> None:
+        """Called when the server stops, which no connection may hinder.
+
+        Whatever this raises would keep the others from being closed, and the
+        application from being told.
+        """
+        if self.transport.is_closing():
+            return
+        try:
+            super().shutdown()  # type: ignore[misc]
+        except Exception:
+            logger.exception("a connection could not be closed in order")
+            self.transport.abort()
+        self.watch_end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection has ended."""
+        self._is_lost = True
         self._stop_watching()
         super().connection_lost(exc)  # type: ignore[misc]
+
+    def watch_end(self) -> None:
+        """Give the client its time to read what is left, if the connection is closing.
+
+        It closes when all of that is read, however little it is.
+        """
+        if self._stall is None and self.transport.is_closing():
+            self.watch_buffer()
 
     def watch_buffer(self) -> None:
         """Give the client its time to read some of what is buffered for it."""
         self._stop_watching()
+        if self._is_lost:
+            return
         size = _unread(self.transport)
         limit_s = conf.get().idle_timeout_s + _MARGIN_S
         self._stall = self.loop.call_later(limit_s, self._on_stall, size)

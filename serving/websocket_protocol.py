@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import (
     WebSocketsSansIOProtocol,
 )
+from websockets.protocol import State
 
+from llmchat import conf
 from llmchat.realtime.turns import turns
 from serving.stalls import StallLimit, aborted_by_errors
+
+logger = logging.getLogger("uvicorn.error")
 
 # Frames are parsed in pieces of so many bytes, and so long in one turn.
 # Those that come first wait for no turn: there may be many connections.
@@ -28,6 +35,16 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
 
     _unparsed = b""
     _holds_reading = False
+    # The answer to the last pings, while the client reads nothing.
+    _pongs = b""
+    # Until the handshake is whole.
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the deadline; called for every new connection."""
+        super().connection_made(transport)
+        limit_s = conf.get().request_timeout_s
+        self._deadline = self.loop.call_later(limit_s, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Called with what has arrived."""
@@ -47,6 +64,38 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
             # uvicorn takes a handshake that was refused with an answer of its own for
             # one that was left without any, and logs that.
             self.handshake_complete = True
+        if self.close_timer is not None:
+            self.close_timer.cancel()
+            self.close_timer = self.loop.call_later(self.close_timeout, self._close)
+        self.watch_end()
+
+    def handle_ping(self) -> None:
+        """Answer pings; while the client reads nothing, the last of them alone.
+
+        RFC 6455, 5.5.3 allows that. Else whoever only asks would have all answers kept.
+        """
+        # Whatever else there is to say has an end.
+        if self.writable.is_set() or self.conn.state is not State.OPEN:
+            super().handle_ping()
+        elif said := b"".join(self.conn.data_to_send()):
+            self._pongs = said
+
+    def resume_writing(self) -> None:
+        """Answer the last ping; called when the client has read."""
+        super().resume_writing()
+        said, self._pongs = self._pongs, b""
+        if said and self.conn.state is State.OPEN and not self.transport.is_closing():
+            self.transport.write(said)
+
+    def _close(self) -> None:
+        """Close; called when the client has had its time to close."""
+        self.transport.close()
+        self.watch_end()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """Called when the application has ended, behind which uvicorn closes."""
+        super().on_task_complete(task)
+        self.watch_end()
 
     def handle_parser_exception(self) -> None:
         """Called when what came is no WebSocket."""
@@ -61,6 +110,7 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection has ended."""
         self._unparsed = b""
+        self._disarm()
         super().connection_lost(exc)
 
     def _take_turn(self) -> None:
@@ -74,6 +124,8 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
         while start < len(data) and not self.transport.is_closing():
             super().data_received(data[start : start + _PIECE_BYTES])
             start += _PIECE_BYTES
+            if self._deadline is not None:
+                self._judge_handshake()
             if time.perf_counter() >= deadline:
                 break
         self._unparsed = b"" if self.transport.is_closing() else data[start:]
@@ -81,6 +133,31 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
             self._wait_for_turn()
         elif self._holds_reading:
             self._give_reading_back()
+        self.watch_end()
+
+    def _judge_handshake(self) -> None:
+        if self.handshake_initiated:
+            self._disarm()
+        elif self.conn.handshake_exc is not None:
+            self._refuse_handshake(self.conn.handshake_exc)
+
+    def _refuse_handshake(self, exc: Exception) -> None:
+        """Answer a request that `websockets` does not understand, or finds too long.
+
+        It makes no event of it, so uvicorn would say nothing, and wait for ever.
+        """
+        logger.warning("opening handshake failed: %s", exc)
+        text = f"Failed to open a WebSocket connection: {exc}.\n"
+        unread = self.conn.reject(HTTPStatus.BAD_REQUEST, text)
+        said = b"".join(self.conn.data_to_send())
+        self.transport.write(said or unread.serialize())
+        self.transport.close()
+        self.handshake_complete = self.close_sent = self.disconnected = True
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _wait_for_turn(self) -> None:
         self._hold_reading()

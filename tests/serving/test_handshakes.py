@@ -11,6 +11,7 @@ import pytest
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from serving.http_protocol import HttpProtocol
 from serving.websocket_protocol import WebSocketProtocol
 
 HANDSHAKE = (
@@ -20,6 +21,7 @@ HANDSHAKE = (
 )
 CLOSE_FRAME = b"\x88\x80\x00\x00\x00\x00"
 NONSENSE = b"\xff" * 20
+LIMIT_S = 10.0
 
 
 class Hesitant:
@@ -52,18 +54,26 @@ async def application() -> Hesitant:
 async def client(
     application: Hesitant,
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    config = Config(application, log_config=None)
-    config.load()
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        lambda: WebSocketProtocol(config, ServerState(), {}), "127.0.0.1", 0
-    )
-    port = server.sockets[0].getsockname()[1]
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    server, reader, writer = await client_of(application, WebSocketProtocol)
     writer.write(HANDSHAKE)
     yield reader, writer
     writer.close()
     server.close()
+
+
+async def client_of(
+    application: Any, protocol: Any, state: ServerState | None = None
+) -> tuple[asyncio.Server, asyncio.StreamReader, asyncio.StreamWriter]:
+    config = Config(
+        application, ws="serving.websocket_protocol:WebSocketProtocol", log_config=None
+    )
+    config.load()
+    state = state or ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: protocol(config, state, {}), "127.0.0.1", 0
+    )
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    return server, reader, writer
 
 
 @pytest.mark.parametrize("is_willing", [True, False])
@@ -78,7 +88,7 @@ async def test_one_that_its_client_breaks_off_is_no_fault_of_the_application(
     reader, writer = client
     logging.getLogger("uvicorn.error").addHandler(caplog.handler)
     application.is_willing = is_willing
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT_S):
         await application.asked.wait()
         writer.write(frame)
         assert await reader.read() == b""
@@ -86,3 +96,60 @@ async def test_one_that_its_client_breaks_off_is_no_fault_of_the_application(
         await application.ended.wait()
     await asyncio.sleep(0)
     assert [r.message for r in caplog.records if r.levelname != "INFO"] == []
+
+
+HEAD = HANDSHAKE[:-2]
+
+
+@pytest.mark.parametrize(
+    ("handshake", "status"),
+    [
+        (HEAD + b"x: 1\r\n" * 130 + b"\r\n", b"431"),
+        (HEAD + b"Cookie: a=" + b"b" * 9000 + b"\r\n\r\n", b"431"),
+        (HEAD.replace(b"/socket.io/", b"/" + b"a" * 9000) + b"\r\n", b"414"),
+        (HEAD + b"Content-Length: 5\r\n\r\nhello", b"400"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
+        (HEAD + b"Cookie: a=\xff\r\n folded: b\r\n\r\n", b"400"),
+        (HEAD.replace(b"GET", b"POST") + b"\r\n", b"405"),
+        (HEAD.replace(b"/socket.io/", b"/\xe9") + b"\r\n", b"400"),
+    ],
+    ids=["headers", "cookie", "line", "body", "chunks", "fold", "post", "path"],
+)
+async def test_one_that_is_not_understood_is_answered_and_forgotten(
+    application: Hesitant, handshake: bytes, status: bytes
+) -> None:
+    """Nothing of it reaches the application, or stays with the server."""
+    state = ServerState()
+    server, reader, writer = await client_of(application, HttpProtocol, state)
+    async with server, asyncio.timeout(LIMIT_S):
+        writer.write(handshake)
+        answer = await reader.read()
+        writer.close()
+    assert answer.split()[1] == status
+    assert not application.asked.is_set()
+    assert not state.connections
+
+
+async def test_one_that_does_not_arrive_is_dropped(
+    application: Hesitant, settings: Any
+) -> None:
+    settings.LLMCHAT = {**settings.LLMCHAT, "request_timeout_s": 0.2}
+    server, reader, writer = await client_of(application, WebSocketProtocol)
+    async with server, asyncio.timeout(LIMIT_S):
+        writer.write(HANDSHAKE[:-2])
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_one_that_is_whole_has_no_deadline_any_more(
+    application: Hesitant, settings: Any
+) -> None:
+    settings.LLMCHAT = {**settings.LLMCHAT, "request_timeout_s": 0.2}
+    server, reader, writer = await client_of(application, WebSocketProtocol)
+    async with server, asyncio.timeout(LIMIT_S):
+        writer.write(HANDSHAKE)
+        await application.asked.wait()
+        await asyncio.sleep(0.4)  # the clock is what is tested
+        application.accepts.set()
+        assert (await reader.readuntil(b"\r\n")).split()[1] == b"101"
+        writer.close()

@@ -20,6 +20,7 @@ from llmchat.answers.events import Failed
 from llmchat.books.turn import Turn
 from llmchat.database import in_database
 from llmchat.models import Provider
+from serving.http_protocol import Reason
 from serving.logs import JsonLines, PeersFault
 from tests.support.chat_fixtures import broken_database, end_of, until
 from tests.support.streaming import streaming
@@ -47,6 +48,15 @@ def test_of_each_kind_one_line_a_minute_passes() -> None:
     )
     assert later.exc_info is None
     assert later.levelname == "WARNING"
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_each_reason_for_which_a_request_is_refused_is_such_a_kind(
+    reason: Reason,
+) -> None:
+    log = PeersFault(clock=lambda: 0.0)
+
+    assert [log.filter(record(reason)) for _ in range(50)].count(True) == 1
 
 
 @pytest.mark.parametrize("text", ["Exception in ASGI application\n", "Started"])

@@ -121,10 +121,32 @@ async def test_those_who_pipeline_too_many_are_read_no_further() -> None:
 
 
 async def fill(writer: asyncio.StreamWriter) -> None:
-    """Write more than the buffers of any system keep."""
+    """Write more than the buffers of any system keep, little of it at first."""
+    for _ in range(12):
+        writer.write(NEXT)
+        await asyncio.sleep(0.02)  # so that it comes in a packet of its own
     for _ in range(400):
         writer.write(NEXT * 1000)
         await writer.drain()
+
+
+@pytest.mark.parametrize("number", [16, 17, 6000])
+async def test_of_those_that_come_at_once_some_may_wait(number: int) -> None:
+    application = Slow()
+    server, reader, writer = await client_of(application)
+    async with server, asyncio.timeout(LIMIT_S):
+        writer.write(FIRST + NEXT * number)
+        await reader.readuntil(b"/first\r\n")
+        application.go.set()
+        if number <= 16:
+            writer.write(b"nonsense\r\n\r\n")
+        *served, refused = (await reader.read()).split(b"HTTP/1.1 ")
+        writer.close()
+
+    assert len(served) == 17
+    assert application.asked == ["/first"] + ["/next"] * 16
+    assert refused.startswith(b"400 ")
+    assert (b"Too many requests wait" in refused) == (number > 16)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from serving import stalls
 IDLE_S = 0.3
 SIZE = 12_000_000  # more than a socket takes for a client that does not read
 SOON_S = 20.0
+PIECE, LEFT = 10_000, 30_000
+CLOSE_FRAME = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -31,6 +33,46 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": bytes(SIZE)})
 
 
+class Leaving:
+    """It answers with a little more than the system takes, and leaves it at that.
+
+    What is left is less than what uvicorn waits for before it goes on writing.
+    """
+
+    def __init__(self) -> None:
+        self.ends_with = ""
+        self.transport: Any = None
+        self.is_written, self.is_over = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.transport = send.__self__.transport
+        await receive()
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.accept"})
+            piece = {"type": "websocket.send", "bytes": bytes(PIECE)}
+        else:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            piece = {"type": "http.response.body", "body": bytes(PIECE)}
+            piece["more_body"] = True
+        while self.transport.get_write_buffer_size() < LEFT:
+            await send(piece)
+        await self._end(send, receive)
+        self.is_over.set()
+
+    async def _end(self, send: Any, receive: Any) -> None:
+        self.is_written.set()
+        match self.ends_with:
+            case "error":
+                raise RuntimeError
+            case "close":
+                await send({"type": "websocket.close"})
+            case "response":
+                await send({"type": "http.response.body", "body": b""})
+            case _:
+                while not (await receive())["type"].endswith("disconnect"):
+                    pass
+
+
 async def until(check: Callable[[], bool]) -> None:
     """Wait until something that no event tells of has come true."""
     async with asyncio.timeout(SOON_S):
@@ -42,10 +84,30 @@ async def until(check: Callable[[], bool]) -> None:
 
 @pytest.fixture
 async def server(settings: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    async for running in serve(application, settings, monkeypatch):
+        yield running
+
+
+@pytest.fixture
+async def leaving() -> Leaving:
+    return Leaving()
+
+
+@pytest.fixture
+async def left(
+    leaving: Leaving, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Any]:
+    async for running in serve(leaving, settings, monkeypatch):
+        yield running
+
+
+async def serve(
+    served: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Any]:
     settings.LLMCHAT = {**settings.LLMCHAT, "idle_timeout_s": IDLE_S}
     monkeypatch.setattr(stalls, "_MARGIN_S", 0.0)
     config = Config(
-        application,
+        served,
         http="serving.http_protocol:HttpProtocol",
         ws="serving.websocket_protocol:WebSocketProtocol",
         ws_max_size=2 * SIZE,
@@ -111,3 +173,108 @@ async def test_a_client_that_reads_slowly_gets_all_of_it(server: Server) -> None
                         await asyncio.sleep(IDLE_S / 10)
 
     assert received > SIZE
+
+
+@pytest.mark.parametrize(
+    ("message", "ends_with", "then"),
+    [
+        (UPGRADE, "", CLOSE_FRAME),
+        (UPGRADE, "", b"\xff" * 20),
+        (UPGRADE, "", None),
+        (UPGRADE, "close", CLOSE_FRAME),
+        (UPGRADE, "close", b""),
+        (UPGRADE, "error", b""),
+        (request(), "response", b"nonsense\r\n\r\n"),
+        (request(), "response", b""),
+        (request(), "response", None),
+        (request("Connection: close"), "response", b""),
+        (request(), "error", b""),
+    ],
+)
+async def test_what_is_left_when_a_connection_closes_does_not_keep_it(
+    left: Server,
+    leaving: Leaving,
+    monkeypatch: pytest.MonkeyPatch,
+    message: bytes,
+    ends_with: str,
+    then: bytes | None,
+) -> None:
+    """`then`: what the client sends then; None that it sends nothing ever again."""
+    leaving.ends_with = ends_with
+    left.config.timeout_keep_alive = 1
+    served = left.server_state.connections
+    with await asked(left, message) as client:
+        await leaving.is_written.wait()
+        for protocol in list(served):
+            protocol.close_timeout = IDLE_S  # type: ignore[union-attr]
+        if then is None:
+            client.shutdown(socket.SHUT_WR)
+        else:
+            await asyncio.get_running_loop().sock_sendall(client, then)
+        await until(lambda: not served)
+    assert not leaving.transport.get_write_buffer_size()
+
+
+@pytest.mark.parametrize("message", [request(), UPGRADE], ids=["http", "websocket"])
+async def test_whoever_reads_all_but_the_last_of_it_is_dropped_too(
+    left: Server, leaving: Leaving, message: bytes
+) -> None:
+    """uvicorn would write on by then: not what is full counts, but what is left."""
+    async with asyncio.timeout(SOON_S):
+        with await asked(left, message):
+            await leaving.is_written.wait()
+            (protocol,) = left.server_state.connections
+            protocol.pause_writing()
+            leaving.transport.close()
+            protocol.resume_writing()
+            await until(lambda: not left.server_state.connections)
+
+
+async def test_a_socket_that_closes_with_something_left_does_not_hinder_the_stop(
+    left: Server, leaving: Leaving
+) -> None:
+    with await asked(left, UPGRADE) as client:
+        await leaving.is_written.wait()
+        await asyncio.get_running_loop().sock_sendall(client, CLOSE_FRAME)
+        await until(leaving.transport.is_closing)
+        left.should_exit = True
+        await until(lambda: not left.server_state.connections)
+
+
+class Listening:
+    """It accepts a WebSocket, and waits for a message."""
+
+    def __init__(self) -> None:
+        self.has_heard = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] != "websocket.disconnect":
+            if message["type"] == "websocket.receive":
+                self.has_heard.set()
+
+
+def frame(opcode: int, payload: bytes) -> bytes:
+    """Return a short frame of a client."""
+    return bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload
+
+
+async def test_pings_whose_pongs_nobody_reads_are_not_answered_one_by_one(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    application, loop = Listening(), asyncio.get_running_loop()
+    pings = b"".join(frame(9, b"%0125d" % number) for number in range(3000))
+    async for server in serve(application, settings, monkeypatch):
+        settings.LLMCHAT = {**settings.LLMCHAT, "idle_timeout_s": SOON_S}
+        with await asked(server, UPGRADE) as client:
+            (protocol,) = server.server_state.connections
+            server_side = protocol.transport.get_extra_info("socket")
+            server_side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            await loop.sock_sendall(client, pings + frame(9, b"last") + frame(1, b"!"))
+            async with asyncio.timeout(SOON_S):
+                await application.has_heard.wait()
+                assert protocol.transport.get_write_buffer_size() < 100_000
+                received = b""
+                while b"\x8a\x04last" not in received:
+                    received += await loop.sock_recv(client, 65536)
+    assert received.count(b"\x8a\x7d") < 3000

@@ -1,0 +1,166 @@
+"""How long a connection may say nothing, or take to say what it asks for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from llmchat.realtime.turns import Turns
+from serving.http_protocol import HttpProtocol
+
+LIMIT_S = 10.0
+KEEP_ALIVE_S = 1
+REQUEST_S = 1.0
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class Application:
+    """It reads a request, takes its time, and answers with the length of the body."""
+
+    needs_s = 0.0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        body, message = b"", {"more_body": True}
+        while message.get("more_body"):
+            message = await receive()
+            body += message.get("body", b"")
+        await asyncio.sleep(self.needs_s)
+        headers = [(b"content-length", b"1")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"%d" % len(body)})
+
+
+@pytest.fixture
+async def application() -> Application:
+    return Application()
+
+
+async def client_of(
+    application: Any,
+) -> tuple[asyncio.Server, asyncio.StreamReader, asyncio.StreamWriter]:
+    config = Config(
+        application,
+        ws="serving.websocket_protocol:WebSocketProtocol",
+        timeout_keep_alive=KEEP_ALIVE_S,
+        log_config=None,
+    )
+    config.load()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: HttpProtocol(config, ServerState(), {}), "127.0.0.1", 0
+    )
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    return server, reader, writer
+
+
+@pytest.mark.parametrize("behind", [b"", b"\n", b"\r\n", b"\r\n" * 1000])
+@pytest.mark.parametrize("later", [False, True])
+async def test_what_ends_a_line_begins_no_request(
+    application: Application, behind: bytes, later: bool
+) -> None:
+    """Some clients send it behind a body. The connection is as idle as before."""
+    server, reader, writer = await client_of(application)
+    async with server, asyncio.timeout(LIMIT_S):
+        writer.write(GET if later else GET + behind)
+        await reader.readuntil(b"\r\n\r\n0")
+        if later:
+            writer.write(behind)
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_whoever_sends_the_ends_of_lines_for_ever_is_idle_too(
+    application: Application,
+) -> None:
+    server, reader, writer = await client_of(application)
+    async with server, asyncio.timeout(LIMIT_S):
+        writer.write(GET)
+        await reader.readuntil(b"\r\n\r\n0")
+        reading = asyncio.create_task(reader.read())
+        while not reading.done():
+            writer.write(b"\r\n")
+            await asyncio.wait([reading], timeout=KEEP_ALIVE_S / 10)
+        writer.close()
+
+
+async def test_a_connection_is_not_idle_while_it_is_answered(
+    application: Application,
+) -> None:
+    application.needs_s = KEEP_ALIVE_S * 1.5
+    server, reader, writer = await client_of(application)
+    async with server, asyncio.timeout(LIMIT_S):
+        for sent in (GET, b"\r\n" + GET):
+            writer.write(sent)
+            await reader.readuntil(b"\r\n\r\n0")
+        writer.close()
+
+
+async def test_a_request_whose_head_comes_before_the_last_response_is_not_idle(
+    application: Application,
+) -> None:
+    server, reader, writer = await client_of(application)
+    async with server, asyncio.timeout(LIMIT_S):
+        writer.write(GET + GET[:9])
+        await reader.readuntil(b"\r\n\r\n0")
+        application.needs_s = KEEP_ALIVE_S * 1.5
+        writer.write(GET[9:])
+        await reader.readuntil(b"\r\n\r\n0")
+        writer.close()
+
+
+async def test_a_connection_is_not_idle_while_what_came_waits_for_its_turn(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[HttpProtocol] = []
+    parse = HttpProtocol._take_turn
+
+    def late(self: HttpProtocol) -> None:
+        self.timeout_keep_alive_handler()  # just then
+        made.append(self)
+        parse(self)
+
+    monkeypatch.setattr(HttpProtocol, "_take_turn", late)
+    monkeypatch.setattr(Turns, "has_time", False)
+    server, reader, writer = await client_of(application)
+    async with server, asyncio.timeout(LIMIT_S):
+        for _ in range(2):
+            writer.write(GET)
+            await reader.readuntil(b"\r\n\r\n0")
+        writer.close()
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"], ids=["plain", "offer"]
+)
+async def test_a_request_has_its_time_once_for_its_head_and_its_body(
+    application: Application, settings: Any, head: bytes
+) -> None:
+    settings.LLMCHAT = {**settings.LLMCHAT, "request_timeout_s": REQUEST_S}
+    server, reader, writer = await client_of(application)
+    clock = asyncio.get_running_loop()
+    async with server, asyncio.timeout(LIMIT_S):
+        began = clock.time()
+        writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\n" + head)
+        await asyncio.sleep(REQUEST_S * 0.7)  # the clock is what is tested
+        writer.write(b"Content-Length: 9\r\n\r\n12345678")
+        assert await reader.read() == b""
+        assert clock.time() < began + REQUEST_S * 1.5
+        writer.close()
+
+
+async def test_each_of_several_requests_has_that_time(
+    application: Application, settings: Any
+) -> None:
+    settings.LLMCHAT = {**settings.LLMCHAT, "request_timeout_s": REQUEST_S}
+    server, reader, writer = await client_of(application)
+    async with server, asyncio.timeout(LIMIT_S):
+        writer.write(GET[:9])
+        for _ in range(3):
+            await asyncio.sleep(REQUEST_S * 0.6)  # the clock is what is tested
+            writer.write(GET[9:] + GET[:9])
+            await reader.readuntil(b"\r\n\r\n0")
+        writer.close()
