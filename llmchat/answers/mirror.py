@@ -139,7 +139,7 @@ class Mirror(AnswerLog):
     def lags(self) -> bool:
         """Return whether the owner is to be asked for no more text for now.
 
-        What is left of an answer that is stopped is little, and its end is waited for.
+        The end of one that is stopped is waited for, however slow those who read are.
         """
         return self._waits_for_readers and super().lags
 

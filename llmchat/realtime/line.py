@@ -268,10 +268,15 @@ class SocketIOLine:
             return None
         if not all(member.is_at_rest for member in members.values()):
             return None
-        # The application is asked, and may make some of them leave.
-        asked = {name: one.hand_over(worker) for name, one in list(members.items())}
-        handed = {name: state for name, state in asked.items() if state is not None}
-        members.clear()
+        handed: dict[str, Any] = {}
+        for name, member in list(members.items()):
+            state = member.hand_over(worker)
+            # The application is asked, and may have made it leave, or all of them.
+            if self._ended is not None:
+                return None
+            if state is not None:
+                handed[name] = state
+            members.pop(name, None)
         self._unconfirmed = None
         return {"namespaces": self._connection.hand_over(), "members": handed}
 

@@ -123,6 +123,8 @@ class Peer(Carried):
         if receiver is None or self._answered is not None or not session.may_move:
             return None
         received = receiver.hand_over(worker)
+        if session.is_closing:  # which that has begun
+            return self.hand_over(worker)
         if received is None:
             return None
         self._receiver = None
@@ -144,7 +146,7 @@ class Peer(Carried):
     def take_over(self, state: dict[str, Any]) -> None:
         """Go on with a session of another worker."""
         # A worker of an earlier version does not say when it would have pinged.
-        ping_in_s = state.get("ping_in_s", 0.0)
+        ping_in_s = state.get("ping_in_s", self.session.options.ping_interval_s)
         self.session.take_over(state["messages"], ping_in_s, self._loop.time())
         if self._receiver is not None:
             self._receiver.take_over(state["receiver"], len(state["messages"]))

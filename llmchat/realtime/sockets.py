@@ -197,7 +197,7 @@ class Socket:
 
         `close`: leave every namespace and close the connection. A socket that waits
         for its client's return is forgotten. One that is not let in yet is told behind
-        the answer that lets it in.
+        the answer that lets it in; with `close` there is none.
         """
         self._outlet.leave(close=close)
 

@@ -243,3 +243,37 @@ async def test_who_is_disconnected_when_made_anew_leaves_behind_it() -> None:
     assert (again, wire.told) == (answer, ["41"])
     assert (lobby.sockets, lobby.absent) == ([], [])
     assert lobby.called == ["server namespace disconnect", "forget"]
+
+
+class Closing(Other):
+    """Whoever joined it does not move, and has no connection any more."""
+
+    def move_out(self, socket: Socket, worker: str) -> None:
+        socket.disconnect(close=True)
+
+
+@pytest.mark.parametrize("joining", [[b"40/other,"], [b"40", b"40/other,"]])
+async def test_a_connection_that_ends_as_it_is_to_move_does_not(
+    joining: list[bytes],
+) -> None:
+    lobby, other = Noting(), Closing()
+    before = serving(lobby, other)
+    peer, _ = await opened(before, "polling")
+    for packet in joining:
+        peer.start_post(post := Wire())
+        peer.receive_payload(post, packet)
+    await turns()
+    peer.start_poll(poll := Wire())
+    peer.answer_sent(poll)
+    sockets = [*lobby.sockets, *other.sockets]
+
+    state = peer.hand_over("there")
+    await turns()
+
+    # Its last words alone.
+    assert state is not None
+    assert set(state) == {"last", "base64_only"}
+    assert "1/other," in state["last"]
+    assert not any(socket.connected or socket.is_absent for socket in sockets)
+    assert other.called == EXPELLED
+    assert lobby.called in ([], ["connect", "joined"])

@@ -25,13 +25,16 @@ class Heartbeat:
         """When there is something to do, None when it has stopped."""
         return self.pong_by if self.ping_at is None else self.ping_at
 
-    def until_ping(self, now: float) -> float:
-        """Return in how many seconds to ping; at once, where a pong is awaited."""
-        return 0.0 if self.ping_at is None else max(0.0, self.ping_at - now)
+    def until_ping(self, now: float) -> float | None:
+        """Return in how many seconds to ping; None: a pong is awaited."""
+        return None if self.ping_at is None else max(0.0, self.ping_at - now)
 
-    def ping_in(self, delay_s: float, now: float) -> None:
-        """Ping after so many seconds."""
-        self.ping_at = now + delay_s
+    def ping_in(self, delay_s: float | None, now: float) -> None:
+        """Ping after so many seconds; None: wait for the pong to an earlier ping."""
+        if delay_s is None:
+            self.ping(now)
+        else:
+            self.ping_at = now + delay_s
 
     def ping(self, at: float) -> None:
         """Note a ping that was due at this time, and when its pong is late."""

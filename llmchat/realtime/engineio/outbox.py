@@ -75,8 +75,13 @@ class Outbox:
 
     def put_ping(self) -> None:
         """Queue a ping, unless one is waiting already."""
-        if PING not in self._control:
+        if not self.ping_waits:
             self._control.append(PING)
+
+    @property
+    def ping_waits(self) -> bool:
+        """Return whether a ping is to be sent."""
+        return PING in self._control
 
     def take(self) -> Packet | None:
         """Return the next packet, None when there is none."""

@@ -221,6 +221,15 @@ class Session(SessionState):
             self._outbox.clear()
         return self._take_events()
 
+    # Another worker.
+
+    def take_over(
+        self, messages: list[str | bytes], ping_in_s: float | None, now: float
+    ) -> None:
+        """Go on where another worker has stopped: the client had its open packet."""
+        super().take_over(messages, ping_in_s, now)
+        self._ping_early(now)
+
     # Time.
 
     def tick(self, now: float) -> list[Event]:

@@ -140,9 +140,9 @@ class SessionState:
         is_polling = self._phase is Phase.OPEN and not self._upgrade.is_complete
         return is_polling and self._payload is None and not self._polling.post_open
 
-    def until_ping(self, now: float) -> float:
-        """Return in how many seconds the client is to be pinged."""
-        return self._heartbeat.until_ping(now)
+    def until_ping(self, now: float) -> float | None:
+        """Return in how many seconds to ping; None: a ping was sent, without a pong."""
+        return 0.0 if self._outbox.ping_waits else self._heartbeat.until_ping(now)
 
     def hand_over(self) -> list[str | bytes]:
         """End here without a word; return the messages that wait to be sent.
@@ -159,11 +159,12 @@ class SessionState:
         return messages
 
     def take_over(
-        self, messages: list[str | bytes], ping_in_s: float, now: float
+        self, messages: list[str | bytes], ping_in_s: float | None, now: float
     ) -> None:
         """Go on where another worker has stopped: the client had its open packet.
 
-        It has not stopped counting since its last ping.
+        It has not stopped counting since its last ping. The pong to one that the other
+        worker has sent says nothing of what is sent here.
         """
         self._outbox.clear()
         self._heartbeat.ping_in(ping_in_s, now)

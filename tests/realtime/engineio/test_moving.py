@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from llmchat.realtime.engineio.events import CloseReason
 from llmchat.realtime.engineio.session import Session
 from tests.support.client_machine import OPTIONS, START, open_polling, open_upgraded
@@ -61,18 +59,34 @@ def test_it_pings_when_the_other_worker_would_have() -> None:
     assert other.next_deadline == NOW + 1.5 + OPTIONS.ping_timeout_s
 
 
-@pytest.mark.parametrize("is_sent", [True, False])
-def test_a_ping_that_has_no_pong_is_sent_again(is_sent: bool) -> None:
-    """It may have gone by a poll that the client does not read any more."""
+def test_a_ping_that_was_not_sent_is_sent_by_the_other_worker() -> None:
     session = open_polling().session
     now = NOW + OPTIONS.ping_interval_s
     session.tick(now)
-    if is_sent:
-        session.start_poll()
-        assert session.take_poll() == b"2"
     other = moved([], session.until_ping(now))
     other.tick(NOW)
     assert other.take_frame() == "2"
+
+
+def test_the_pong_to_the_other_worker_s_ping_says_nothing_of_what_was_sent() -> None:
+    session = open_polling().session
+    now = NOW + OPTIONS.ping_interval_s
+    session.tick(now)
+    session.start_poll()
+    assert session.take_poll() == b"2"
+    other = moved(["last"], session.until_ping(now))
+    assert [other.take_frame() for _ in range(2)] == ["4last", None]
+    assert other.next_deadline == NOW + OPTIONS.ping_timeout_s
+    other.receive_frame("3", NOW)
+    assert other.confirmed_messages == 0
+    assert other.next_deadline == NOW + OPTIONS.ping_interval_s
+
+
+def test_a_client_that_has_much_to_read_is_pinged_at_once() -> None:
+    """Its pong tells the emitters, who wait, that it has read it."""
+    other = moved(["x" * (OPTIONS.high_water_bytes + 1)])
+    assert not other.writable
+    assert [str(other.take_frame())[:1] for _ in range(2)] == ["2", "4"]
 
 
 def test_it_does_not_move_while_a_post_is_under_way() -> None:
