@@ -56,6 +56,8 @@ class Ledger:
         self._reserved: dict[tuple[int, int | None], Decimal] = {}
         self._reservations: list[Reservation] = []
         self._settled: dict[UUID, None] = {}
+        self._of_each: Collection[int] = ()
+        self._missed: list[tuple[int, UUID]] = []
         self._changed: dict[int, Budget] = {}
         self._used: dict[int, BudgetUse] = {}
         self._now = timezone.now()
@@ -107,7 +109,7 @@ class Ledger:
         drawn: Mapping[int, Collection[int]],
         idents: Collection[int],
     ) -> None:
-        rows = uses.hold(groups, idents)
+        self._of_each = rows = uses.hold(groups, idents)
         if not rows:
             return
         starting = {
@@ -176,7 +178,9 @@ class Ledger:
             use = self._uses.get((budget_id, begun.user_id))
             budget = use.budget if use else self._budgets.get(budget_id)
             if budget is None:
-                continue  # it is deleted
+                if budget_id not in self._of_each:
+                    self._missed.append((budget_id, begun.message_id))
+                continue  # or it is counted when the user draws on it next
             if use is None:
                 self._changed[budget_id] = budget
             else:
@@ -203,6 +207,8 @@ class Ledger:
             row.save(update_fields=["spent", "period_start", "told_at"])
         for due in members.tell(self._due, self._now) if self._due else ():
             self._note(due.drawing.message_id, due.notice)
+        for budget_id, message_id in self._missed:
+            _leave_to_sweep(budget_id, message_id)
         if self._settled:
             release(self._settled)
 
@@ -210,6 +216,17 @@ class Ledger:
         """Store what was reserved."""
         if self._reservations:
             Reservation.objects.bulk_create(self._reservations)
+
+
+def _leave_to_sweep(budget_id: int, message_id: UUID) -> None:
+    """Have a sweep settle an answer with a budget that its end has not found.
+
+    One that was each member's until a moment ago is all members' now: it was neither
+    in the query for those nor in the one for these. If it is deleted, so is all that
+    was reserved of it.
+    """
+    rows = Reservation.objects.filter(budget=budget_id, message_id=message_id)
+    rows.update(is_late=True, owner_id=None)
 
 
 def release(message_ids: Iterable[UUID]) -> None:

@@ -1,6 +1,7 @@
 """Answers that were running when a budget came: settled once they have ended.
 
-Their own end does not know of the budget. The sweep asks for them, so what they have
+Their own end does not know of the budget, or has missed one that was changed at that
+very moment. The sweep asks for them, so what they have
 used is in the budget within a minute.
 """
 

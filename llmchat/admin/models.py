@@ -128,33 +128,42 @@ class PriceForm(PlainForm):
     """A form that leaves alone what answers are billed by."""
 
     def clean(self) -> dict[str, Any]:
-        """Refuse to change a price that is in use."""
+        """Refuse to change a price that is in use, or that is not there any more."""
         cleaned = super().clean() or self.cleaned_data
-        changed = self._changes_of_the_bill()
+        changed = self._changes()
         if self.instance.pk is None or not changed:
             return cleaned
         revise()  # whoever else changes a price waits from here on
-        if fault := self._fault():
-            for name in changed:
-                self.add_error(name, fault)
+        if not Price.objects.filter(pk=self.instance.pk).exists():
+            self._refuse(changed, _CHANGED)
+        elif (of_bill := changed - _NOT_OF_THE_BILL) and is_in_use(self.instance):
+            self._refuse(of_bill, _SUPERSEDE)
         return cleaned
 
-    def _fault(self) -> Any:
-        if not Price.objects.filter(pk=self.instance.pk).exists():
-            return _CHANGED
-        return _SUPERSEDE if is_in_use(self.instance) else None
+    def _refuse(self, fields: set[str], fault: Any) -> None:
+        for name in fields:
+            self.add_error(name, fault)
 
     def save(self, commit: bool = True) -> Any:
         """Save the row; what bills otherwise than the stored one is another row."""
         row: Price = super().save(commit=False)
         if commit:
-            is_other = row.pk is not None and self._changes_of_the_bill()
-            row.replace() if is_other else row.save()
+            self._store(row)
         return row
 
-    def _changes_of_the_bill(self) -> set[str]:
+    def _store(self, row: Price) -> None:
+        changed = self._changes()
+        if row.pk is None:
+            row.save()
+        elif changed - _NOT_OF_THE_BILL:
+            row.replace()
+        else:
+            # The rest is as it was read, before another operator was waited for.
+            row.save(force_update=True, update_fields=changed)
+
+    def _changes(self) -> set[str]:
         fields = {field.name for field in Price._meta.concrete_fields}
-        return fields.intersection(self.changed_data) - _NOT_OF_THE_BILL
+        return fields.intersection(self.changed_data)
 
 
 class PriceFormSet(PagedFormSet):

@@ -49,7 +49,7 @@ class Reservation(models.Model):
     It holds the answer's id and no foreign key: an answer that is deleted while it
     streams has its cost all the same. `owner_id` is the user whose `BudgetUse` it is
     of, where everybody has their own. One that `is_late` is of an answer that was
-    running when the budget came: a sweep settles it, and how much is not known yet.
+    running when the budget came, or whose end has missed it: a sweep settles it.
     """
 
     budget = models.ForeignKey(

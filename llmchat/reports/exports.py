@@ -3,7 +3,8 @@
 Each piece takes a few short queries and is sent to the client before the next one is
 made, so that an export of everything needs neither memory nor an open transaction.
 Messages are read for twenty conversations at a time, in as few queries as their number
-allows.
+allows. That they are exported is written down before, in a thread that may wait for
+other writers: those that read do not.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ import csv
 import io
 import json
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, TypeAlias
 
 from django.db.models import Q, QuerySet
 
-from llmchat.database import read_database
+from llmchat.database import in_database, read_database
 from llmchat.models import Conversation, Message
 from llmchat.models.workers import texts_so_far
 from llmchat.reports.known_costs import known_cost
@@ -81,6 +83,16 @@ CONTENT_TYPES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What a format has around, for and between the batches of an export."""
+
+    head: str
+    pieces: Callable[[Each], Iterator[str]]
+    between: str = ""
+    foot: str = ""
+
+
 async def export(
     conversations: QuerySet[Conversation],
     format_name: str,
@@ -89,12 +101,18 @@ async def export(
 ) -> AsyncGenerator[bytes, None]:
     """Yield the export piece by piece; `account` is added to the head of JSON.
 
-    `note` is told of conversations, some at a time, before anything of them is sent.
+    `note` is told of conversations, some at a time, before their messages are read.
     """
-    each = _each(conversations, note)
-    pieces = _csv_pieces(each) if format_name == "csv" else _json_pieces(each, account)
-    async for chunk in sent(pieces):
-        yield chunk
+    shape = _CSV if format_name == "csv" else _json_shape(account)
+    yield shape.head.encode()
+    batches, between = _batches(conversations), ""
+    while (batch := await read_database(next, batches, None)) is not None:
+        if note is not None:
+            await in_database(note, batch)
+        async for chunk in sent(chain([between], shape.pieces(_each(batch)))):
+            yield chunk
+        between = shape.between
+    yield shape.foot.encode()
 
 
 async def sent(pieces: Iterable[str]) -> AsyncGenerator[bytes, None]:
@@ -123,9 +141,13 @@ def _gathered(pieces: Iterable[str]) -> Iterator[str]:
     yield "".join(chunk)
 
 
-def _json_pieces(each: Each, account: dict[str, Any] | None) -> Iterator[str]:
+def _json_shape(account: dict[str, Any] | None) -> _Shape:
     head = {} if account is None else {"user": account}
-    yield _json(head)[:-1] + (", " if head else "") + '"conversations": ['
+    start = _json(head)[:-1] + (", " if head else "") + '"conversations": ['
+    return _Shape(start, _json_pieces, between=",", foot="\n]}\n")
+
+
+def _json_pieces(each: Each) -> Iterator[str]:
     for number, (conversation, messages) in enumerate(each):
         row = {name: getattr(conversation, name) for name in _CONVERSATION_FIELDS}
         row["cost"] = known_cost(conversation)
@@ -134,30 +156,25 @@ def _json_pieces(each: Each, account: dict[str, Any] | None) -> Iterator[str]:
         for index, message in enumerate(messages):
             yield ("," if index else "") + "\n  " + _json(message)
         yield "]}"
-    yield "\n]}\n"
 
 
 def _csv_pieces(each: Each) -> Iterator[str]:
-    yield "\ufeff" + csv_line(("conversation", "title", "user", *_MESSAGE_FIELDS))
     for conversation, messages in each:
         head = (conversation.pk, conversation.title, conversation.user.get_username())
         for message in messages:
             yield csv_line((*head, *message.values()))
 
 
-def _each(conversations: QuerySet[Conversation], note: Note | None) -> Each:
+def _each(batch: Sequence[Conversation]) -> Each:
     """Yield each conversation with its messages, to be read before the next one."""
-    for batch in _batches(conversations):
-        if note is not None:
-            note(batch)
-        groups = groupby(_messages(batch), key=itemgetter("conversation_id"))
+    groups = groupby(_messages(batch), key=itemgetter("conversation_id"))
+    ident, rows = next(groups, (None, iter(())))
+    for conversation in batch:
+        if conversation.pk != ident:
+            yield conversation, iter(())
+            continue
+        yield conversation, map(_exported, rows)
         ident, rows = next(groups, (None, iter(())))
-        for conversation in batch:
-            if conversation.pk != ident:
-                yield conversation, iter(())
-                continue
-            yield conversation, map(_exported, rows)
-            ident, rows = next(groups, (None, iter(())))
 
 
 def _exported(row: dict[str, Any]) -> dict[str, Any]:
@@ -212,3 +229,9 @@ def _text(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     return f"{value:f}" if isinstance(value, Decimal) else str(value)
+
+
+_CSV = _Shape(
+    "\ufeff" + csv_line(("conversation", "title", "user", *_MESSAGE_FIELDS)),
+    _csv_pieces,
+)

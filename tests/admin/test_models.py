@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection, transaction
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
@@ -20,10 +23,12 @@ from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.database import in_database
 from llmchat.models import Message, Price, Provider, ProviderModel
+from llmchat.models.revision import Revision
 from llmchat.providers import listing
 from llmchat.providers.types import ChatMessage, Usage
 from tests.emulator.application import emulator
 from tests.support.admin_fixtures import make_conversation
+from tests.support.databases import is_waited_for
 from tests.support.provider_keys import stored
 
 MODELS = "/admin/llmchat/providermodel/"
@@ -212,14 +217,75 @@ def test_what_says_nothing_of_the_bill_is_changed_in_place(boss, model, begun):
     ]
 
 
-def test_a_price_that_somebody_else_has_replaced_is_told(boss, model, monkeypatch):
+UNCHANGED = CORRECTED | {"input": "2"}
+
+
+@pytest.mark.parametrize(
+    "entered",
+    [
+        CORRECTED,
+        UNCHANGED | {"source": "their page"},
+        UNCHANGED | {"valid_until": "2026-05-01"},
+    ],
+)
+def test_a_price_that_somebody_else_has_replaced_is_told(
+    boss, model, monkeypatch, entered
+):
     """As where both saved at once, and this one waited for the other."""
     row = price(model)
     monkeypatch.setattr(
         "llmchat.admin.models.revise", lambda: Price.objects.get(pk=row.pk).replace()
     )
-    page = posted_model(boss, model, {"id": row.pk} | CORRECTED)
+    page = posted_model(boss, model, {"id": row.pk} | entered)
     assert "Somebody else has changed this price meanwhile." in page
+    stored = model.prices.get()
+    assert (stored.source, stored.valid_until) == ("", None)
+
+
+def test_a_change_of_what_is_not_billed_waits_for_who_replaces_the_price(boss, model):
+    """It finds the price gone, and does not bring it back with its old rates."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    row = price(model)
+    entry = {"id": row.pk} | UNCHANGED | {"source": "their page"}
+
+    def post() -> str:
+        try:
+            return posted_model(boss, model, entry)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as threads:
+        with transaction.atomic():
+            other = Price.objects.get(pk=row.pk)
+            other.input = 5
+            other.replace()
+            posting = threads.submit(post)
+            wait_for_who_wants_the_revision(posting)
+        page = posting.result(30)
+    assert "Somebody else has changed this price meanwhile." in page
+    assert [(one.pk, one.input) for one in Price.objects.all()] == [(other.pk, 5)]
+
+
+def wait_for_who_wants_the_revision(work: Future[str]) -> None:
+    end = time.monotonic() + 30
+    with connection.cursor() as cursor:
+        while not is_waited_for(cursor, Revision._meta.db_table):
+            assert not work.done(), work.result()
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+
+def test_two_who_change_what_is_not_billed_keep_each_other_s(boss, model, monkeypatch):
+    row = price(model)
+
+    def end_it() -> None:
+        Price.objects.filter(pk=row.pk).update(valid_until=date(2026, 5, 1))
+
+    monkeypatch.setattr("llmchat.admin.models.revise", end_it)
+    posted_model(boss, model, {"id": row.pk} | UNCHANGED | {"source": "their page"})
+    row.refresh_from_db()
+    assert (row.source, row.valid_until) == ("their page", date(2026, 5, 1))
 
 
 @pytest.mark.parametrize(

@@ -87,8 +87,8 @@ def change_period() -> None:
         spending.recount(row)
 
 
-def shared() -> int:
-    return int(Budget.objects.get(limit=10**8).spent)
+def shared(limit: int = 10**8) -> int:
+    return int(Budget.objects.get(limit=limit).spent)
 
 
 def spent() -> dict[str, int]:
@@ -218,3 +218,48 @@ async def test_a_start_that_waits_for_who_makes_the_first_budget_draws_on_it(
     done.set()
     row = await making
     assert (await beginning).budgets == (row.pk,)
+
+
+@pytest.mark.parametrize("is_counted", [False, True])
+async def test_an_end_that_waits_for_who_makes_a_members_budget_one_of_all_is_counted(
+    user, provider, turn, is_counted
+):
+    """It finds the budget neither among those of all nor among those of each."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+
+    def begin() -> tuple[Budget, Begun]:
+        group = Group.objects.create(name="team")
+        group.user_set.add(user)
+        row = Budget.objects.create(group=group, per_member=True, limit=1000)
+        return row, begin_turn(user.pk, turn("Hi"))
+
+    row, begun = await in_database(begin)
+    changed, done = Event(), Event()
+
+    def change_slowly() -> None:
+        with transaction.atomic():
+            row.per_member = False
+            spending.lock_users(row)
+            row.save(update_fields=["per_member"])
+            if is_counted:
+                spending.recount(row)
+            changed.set()
+            assert done.wait(30)
+            if not is_counted:
+                spending.recount(row)
+
+    changing = asyncio.create_task(in_database(change_slowly))
+    await asyncio.to_thread(changed.wait)
+    usage = Usage(7, 3, "provider")
+    outcome = Outcome(Message.State.COMPLETE, "Hello", usage, "m")
+    ending = asyncio.create_task(in_database(finish_turn, begun, outcome))
+    try:
+        await until(is_waiting)
+    finally:
+        done.set()
+        await changing
+    assert await ending
+    await in_database(sweep)
+    assert await in_database(shared, 1000) == 10
+    assert not await in_database(Reservation.objects.exists)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import partial
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
-from django.db import connection
+from django.db import OperationalError, connection
 from django.http import StreamingHttpResponse
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
@@ -177,13 +177,11 @@ async def test_an_export_takes_the_same_queries_for_few_conversations_and_many(
     await stored("ann")
 
     def queries() -> int:
-        pieces = (
-            exports._csv_pieces
-            if format_name == "csv"
-            else partial(exports._json_pieces, account=None)
-        )
+        is_csv = format_name == "csv"
+        pieces = exports._csv_pieces if is_csv else exports._json_pieces
         with CaptureQueriesContext(connection) as captured:
-            list(pieces(exports._each(Conversation.objects.all(), None)))
+            for batch in exports._batches(Conversation.objects.all()):
+                list(pieces(exports._each(batch)))
         return len(captured)
 
     few = await in_database(queries)
@@ -229,6 +227,38 @@ async def test_an_export_is_written_down(boss: Client) -> None:
     entry = await in_database(LogEntry.objects.get)
     assert entry.change_message == "Exported as csv: 1 conversations."
     assert entry.object_repr == "ann"
+
+
+async def test_the_threads_that_read_an_export_write_nothing(
+    boss: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written waits for the locks of others, and every reader would."""
+    monkeypatch.setattr(exports, "_CONVERSATIONS", 2)
+    chosen = [str((await stored("ann")).pk) for _ in range(3)]
+    threads: list[str] = []
+
+    def logged(*args: Any) -> None:
+        threads.append(threading.current_thread().name)
+        log_all(*args)
+
+    monkeypatch.setattr("llmchat.admin.conversations.log_all", logged)
+    data = {"action": "export_json", "_selected_action": chosen}
+    await content(await in_database(lambda: boss.post(LIST, data)))
+
+    assert [name.split("_")[0] for name in threads] == ["database"] * 2
+
+
+async def test_nothing_is_sent_of_what_could_not_be_written_down(boss: Client) -> None:
+    row = await stored("ann")
+
+    def refuse(batch: Sequence[Conversation]) -> None:
+        raise OperationalError("the disk is full")
+
+    pieces = exports.export(Conversation.objects.all(), "json", note=refuse)
+    sent = await anext(pieces)
+    with pytest.raises(OperationalError, match="full"):
+        await anext(pieces)
+    assert str(row.pk).encode() not in sent
 
 
 def test_many_entries_take_a_few_statements(
