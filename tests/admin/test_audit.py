@@ -124,6 +124,52 @@ def test_the_history_of_a_page_tells_nothing_of_the_keys_and_budgets_on_it(
         assert hidden not in said
 
 
+def last_said() -> str:
+    return str(LogEntry.objects.latest("pk").get_change_message())
+
+
+def test_the_history_of_a_provider_names_groups_by_their_number(
+    admin_client: Client,
+) -> None:
+    """The rows that link them have numbers that no page shows."""
+    acme = Provider.objects.create(
+        name="acme", label="Acme", protocol="openai", default_model="m", restricted=True
+    )
+    for name in ("Xpad", "Ypad"):
+        Group.objects.create(name=name)
+    red, blue = (Group.objects.create(name=name) for name in ("Xred", "Yblue"))
+    page = change_url(acme)
+
+    submit(admin_client, page, **{"access-TOTAL_FORMS": 1, "access-0-group": red.pk})
+    assert acme.access.get().pk != red.pk
+    assert last_said() == f"Added permission “group {red.pk}”."
+    submit(admin_client, page, **{"access-0-allowed_models": "m"})
+    assert f"for permission “group {red.pk}”." in last_said()
+    submit(admin_client, page, **{"access-0-group": blue.pk})
+    moved = f"group {red.pk}, now group {blue.pk}"
+    assert last_said() == f"Changed Group for permission “{moved}”."
+    gone = {"access-0-group": red.pk, "access-0-DELETE": "on"}
+    submit(admin_client, page, **gone)
+    assert last_said() == f"Deleted permission “group {blue.pk}”."
+
+
+def test_the_history_of_a_group_names_members_by_their_number(
+    admin_client: Client, ann: User
+) -> None:
+    for name in ("pad", "pod"):
+        User.objects.create_user(name)
+    bob = User.objects.create_user("bob")
+    group = Group.objects.create(name="Xteam")
+    page = reverse("admin:auth_group_change", args=[group.pk])
+
+    rows = {"User_groups-TOTAL_FORMS": 1, "User_groups-0-user": bob.pk}
+    submit(admin_client, page, **rows)
+    assert User.groups.through.objects.get().pk != bob.pk
+    assert last_said() == f"Added user-group relationship “user {bob.pk}”."
+    submit(admin_client, page, **{"User_groups-0-DELETE": "on"})
+    assert last_said() == f"Deleted user-group relationship “user {bob.pk}”."
+
+
 def test_it_is_filtered_by_user_kind_and_day(admin_client: Client, ann: User) -> None:
     boss = User.objects.get(username="admin")
     group = Group.objects.create(name="Xteam")
