@@ -15,7 +15,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import api_keys
+from accounts import api_keys, audit
 from accounts.deletion import delete_users
 from accounts.models import User
 from accounts.tokens import issue_tokens
@@ -269,6 +269,27 @@ def test_nobody_deletes_the_audit_with_the_account_that_keeps_it(
 
     assert set(User.objects.values_list("username", flat=True)) == {"(deleted)"}
     assert LogEntry.objects.filter(change_message="Renamed.", user=kept).exists()
+
+
+@pytest.mark.parametrize("name", sorted(audit.KEEPERS))
+def test_nobody_changes_the_account_that_keeps_it(
+    admin_client: Client, kept: User, name: str
+) -> None:
+    """Under another name it would be deleted, and the audit with it."""
+    User.objects.filter(pk=kept.pk).update(username=name)
+    page = reverse("admin:accounts_user_change", args=[kept.pk])
+    password = reverse("admin:auth_user_password_change", args=[kept.pk])
+    chosen = {"password1": PASSWORD, "password2": PASSWORD}
+    renamed = {"username": "ghost", "is_active": "on", "budgets-TOTAL_FORMS": 0}
+    renamed |= {"budgets-INITIAL_FORMS": 0}
+
+    assert admin_client.get(page).status_code == 200
+    assert admin_client.post(page, renamed).status_code == 403
+    assert admin_client.post(password, chosen).status_code == 403
+
+    kept.refresh_from_db()
+    assert (kept.username, kept.is_active) == (name, False)
+    assert not kept.has_usable_password()
 
 
 def test_its_account_cannot_delete_itself(client: Client, kept: User) -> None:
