@@ -5,11 +5,15 @@ Whoever may view the page may read its history, though not every row on it.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from django.http import HttpRequest
+from django.apps import apps
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 
 if TYPE_CHECKING:
     from llmchat.admin.look import ModelAdmin as _ModelAdmin
@@ -20,6 +24,8 @@ else:
 _NAMED = frozenset({"llmchat.providermodel"})
 # Rows that only link the page to another. Their own numbers are on no page.
 _LINKED = {"llmchat.provideraccess": "group", "accounts.user_groups": "user"}
+# What is noted of a row here. Earlier versions noted its name.
+_NUMBERS = re.compile(r"\d+|(?:group|user) \d+(?:, now (?:group|user) \d+)?")
 
 
 class NumbersRows(_ModelAdmin):
@@ -35,6 +41,35 @@ class NumbersRows(_ModelAdmin):
         """Return what is noted of a change (called by Django, once it is saved)."""
         noted = list(map(_numbered, formsets or ()))
         return super().construct_change_message(request, form, noted, add)
+
+    def history_view(
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Hide the names in entries of earlier versions."""
+        response: HttpResponse = super().history_view(request, *args, **kwargs)
+        if isinstance(response, TemplateResponse) and response.context_data:
+            page = response.context_data["action_list"]
+            # The entries themselves stay as they are.
+            page.object_list = list(page.object_list)
+            for entry in page.object_list:
+                entry.change_message = _without_names(entry.change_message)
+        return response
+
+
+def _without_names(message: str) -> str:
+    """Return what Django has noted of a change, without the names of rows."""
+    if not message.startswith("["):
+        return message
+    try:
+        parts = json.loads(message)
+    except json.JSONDecodeError:
+        return message
+    named = {apps.get_model(label)._meta.verbose_name_raw for label in _NAMED}
+    for about in (about for part in parts for about in part.values()):
+        if about.get("name") not in named and "object" in about:
+            is_number = _NUMBERS.fullmatch(about["object"])
+            about["object"] = about["object"] if is_number else "…"
+    return json.dumps(parts)
 
 
 def _numbered(formset: Any) -> Any:

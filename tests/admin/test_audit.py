@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -122,6 +123,54 @@ def test_the_history_of_a_page_tells_nothing_of_the_keys_and_budgets_on_it(
     assert "Added budget" in said
     for hidden in (SECRET[-4:], "of bob", "of carl", "777777"):
         assert hidden not in said
+
+
+def test_the_history_tells_no_names_that_earlier_versions_wrote(
+    admin_user: User, client: Client, ann: User
+) -> None:
+    acme = Provider.objects.create(
+        name="acme", label="Acme", protocol="openai", default_model="m"
+    )
+    group = Group.objects.create(name="Xteam")
+    moved = "group 3, now group 4"
+    old = [
+        {"changed": {"fields": ["Label"]}},
+        {"added": {"name": "provider key", "object": "of bob sk-a…9z9z"}},
+        {"changed": {"name": "budget", "object": "777777 a day", "fields": ["Limit"]}},
+        {"deleted": {"name": "permission", "object": "acme: Yteam"}},
+    ]
+    new = [
+        {"added": {"name": "model", "object": "m-1"}},
+        {"added": {"name": "provider key", "object": "12"}},
+        {"changed": {"name": "permission", "fields": ["Group"], "object": moved}},
+        {"deleted": {"name": "user-group relationship", "object": "user 5"}},
+    ]
+    for row in (acme, group, ann):
+        for message in (json.dumps(old), json.dumps(new), "Tested. Works."):
+            LogEntry.objects.log_actions(
+                admin_user.pk, [row], 2, message, single_object=True
+            )
+    reader = User.objects.create_user("reader", is_staff=True)
+    codes = ("view_provider", "view_user", "view_group")
+    reader.user_permissions.set(Permission.objects.filter(codename__in=codes))
+    client.force_login(reader)
+
+    for way, row in (
+        ("llmchat_provider", acme),
+        ("auth_group", group),
+        ("accounts_user", ann),
+    ):
+        said = client.get(reverse(f"admin:{way}_history", args=[row.pk])).text
+        assert "Changed Label. Added provider key “…”." in said
+        assert "Changed Limit for budget “…”. Deleted permission “…”." in said
+        for hidden in ("of bob", "9z9z", "777777", "Yteam"):
+            assert hidden not in said
+        assert "Added model “m-1”. Added provider key “12”." in said
+        assert f"Changed Group for permission “{moved}”." in said
+        assert "Deleted user-group relationship “user 5”." in said
+        assert "Tested. Works." in said
+    gone = client.get(reverse("admin:llmchat_provider_history", args=[acme.pk + 1]))
+    assert gone.status_code == 302
 
 
 def last_said() -> str:
