@@ -60,17 +60,19 @@ class UserAdmin(_UserAdmin, _Look):
     def has_change_permission(
         self, request: HttpRequest, obj: User | None = None
     ) -> bool:
-        """Let only superusers change superusers, passwords included."""
+        """Let only superusers change superusers, passwords included.
+
+        And nobody what keeps the audit, which its name alone protects.
+        """
         allowed = super().has_change_permission(request, obj)
-        return allowed and _may_touch(request, obj)
+        return allowed and not _keeps_audit(obj) and _may_touch(request, obj)
 
     def has_delete_permission(
         self, request: HttpRequest, obj: User | None = None
     ) -> bool:
         """Let only superusers delete superusers, and nobody what keeps the audit."""
         allowed = super().has_delete_permission(request, obj)
-        keeps_audit = obj is not None and obj.username in audit.KEEPERS
-        return allowed and not keeps_audit and _may_touch(request, obj)
+        return allowed and not _keeps_audit(obj) and _may_touch(request, obj)
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
@@ -82,7 +84,7 @@ class UserAdmin(_UserAdmin, _Look):
         protected += [
             f"{user.username}: the audit of others"
             for user in objs
-            if user.username in audit.KEEPERS
+            if _keeps_audit(user)
         ]
         return names, counts, refused, protected
 
@@ -108,6 +110,10 @@ class GroupAdmin(DjangoGroupAdmin, _Look):
 
 def _is_superuser(request: HttpRequest) -> bool:
     return request.user.is_active and request.user.is_superuser
+
+
+def _keeps_audit(user: User | None) -> bool:
+    return user is not None and user.username in audit.KEEPERS
 
 
 def _may_touch(request: HttpRequest, user: User | None) -> bool:

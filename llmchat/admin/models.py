@@ -251,10 +251,11 @@ class ProviderModelAdmin(_ShowsModels, ModelAdmin, SavesChanges):
         self, request: HttpRequest, obj: ProviderModel | None = None
     ) -> list[str]:
         """Fix the provider of a model, and all of it for who may change prices only."""
+        if obj is None:
+            return [*self.readonly_fields]
         if not self._may_change_models(request, obj):
             return flatten(self.fields)
-        fixed = [*self.readonly_fields]
-        return fixed if obj is None else ["provider", *fixed]
+        return ["provider", *self.readonly_fields]
 
     def has_change_permission(
         self, request: HttpRequest, obj: ProviderModel | None = None

@@ -5,11 +5,15 @@ Whoever may view the page may read its history, though not every row on it.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from django.http import HttpRequest
+from django.apps import apps
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 
 if TYPE_CHECKING:
     from llmchat.admin.look import ModelAdmin as _ModelAdmin
@@ -18,10 +22,14 @@ else:
 
 # Every user is told of them.
 _NAMED = frozenset({"llmchat.providermodel"})
+# Rows that only link the page to another. Their own numbers are on no page.
+_LINKED = {"llmchat.provideraccess": "group", "accounts.user_groups": "user"}
+# What is noted of a row here. Earlier versions noted its name.
+_NUMBERS = re.compile(r"\d+|(?:group|user) \d+(?:, now (?:group|user) \d+)?")
 
 
 class NumbersRows(_ModelAdmin):
-    """Tells of keys, budgets and members by their number. Listed before the theme's."""
+    """Tells of keys, budgets, groups and users by number. Listed before the theme's."""
 
     def construct_change_message(
         self,
@@ -34,30 +42,80 @@ class NumbersRows(_ModelAdmin):
         noted = list(map(_numbered, formsets or ()))
         return super().construct_change_message(request, form, noted, add)
 
+    def history_view(
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Hide the names in entries of earlier versions."""
+        response: HttpResponse = super().history_view(request, *args, **kwargs)
+        if isinstance(response, TemplateResponse) and response.context_data:
+            page = response.context_data["action_list"]
+            # The entries themselves stay as they are.
+            page.object_list = list(page.object_list)
+            for entry in page.object_list:
+                entry.change_message = _without_names(entry.change_message)
+        return response
+
+
+def _without_names(message: str) -> str:
+    """Return what Django has noted of a change, without the names of rows."""
+    if not message.startswith("["):
+        return message
+    try:
+        parts = json.loads(message)
+    except json.JSONDecodeError:
+        return message
+    named = {apps.get_model(label)._meta.verbose_name_raw for label in _NAMED}
+    for about in (about for part in parts for about in part.values()):
+        if about.get("name") not in named and "object" in about:
+            is_number = _NUMBERS.fullmatch(about["object"])
+            about["object"] = about["object"] if is_number else "…"
+    return json.dumps(parts)
+
 
 def _numbered(formset: Any) -> Any:
     """Return what Django asks a formset for, with numbers in the place of names."""
     if formset.model._meta.label_lower in _NAMED:
         return formset
-    # A deleted row has lost its number, but was posted with it.
-    pk = formset.model._meta.pk.name
-    posted = {id(form.instance): form[pk].value() for form in formset.initial_forms}
+    # What a row was, even if it is deleted, or posted as another.
+    was = {id(form.instance): _stored(form) for form in formset.initial_forms}
     return SimpleNamespace(
         forms=formset.forms,
-        new_objects=[_Row(row, row.pk) for row in formset.new_objects],
+        new_objects=[_Row(row, _number(row)) for row in formset.new_objects],
         changed_objects=[
-            (_Row(row, row.pk), fields) for row, fields in formset.changed_objects
+            (_Row(row, _both(was[id(row)], _number(row))), fields)
+            for row, fields in formset.changed_objects
         ],
-        deleted_objects=[_Row(row, posted[id(row)]) for row in formset.deleted_objects],
+        deleted_objects=[_Row(row, was[id(row)]) for row in formset.deleted_objects],
     )
+
+
+def _stored(form: Any) -> str:
+    """Return the number of a form's row before it was posted."""
+    meta = form.instance._meta
+    link = _LINKED.get(meta.label_lower)
+    if link is None:
+        return str(form[meta.pk.name].initial)
+    return f"{link} {form.initial[link]}"
+
+
+def _number(row: Any) -> str:
+    """Return the number of a row, with the kind where it is another row's."""
+    link = _LINKED.get(row._meta.label_lower)
+    if link is None:
+        return str(row.pk)
+    return f"{link} {getattr(row, row._meta.get_field(link).attname)}"
+
+
+def _both(before: str, after: str) -> str:
+    return before if before == after else f"{before}, now {after}"
 
 
 class _Row:
     """A row as far as Django asks for it: its kind and its text."""
 
-    def __init__(self, row: Any, number: object) -> None:
+    def __init__(self, row: Any, text: str) -> None:
         self._meta = row._meta
-        self._number = number
+        self._text = text
 
     def __str__(self) -> str:
-        return str(self._number)
+        return self._text

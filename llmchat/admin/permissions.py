@@ -29,23 +29,30 @@ _OPEN = _(
 class ProviderAccessFormSet(_FormSet):
     """Reject groups of a provider that everyone may use."""
 
-    may_change = True
+    may_delete = True
 
     def clean(self) -> None:
         """Check that a provider with groups is restricted to them."""
         super().clean()
-        if self.instance.restricted or not self.may_change:
+        if self.instance.restricted:
             return
         deleted = self.deleted_forms
         is_added = any(f.has_changed() and f not in deleted for f in self.extra_forms)
-        if is_added or self._has_others([form.instance.pk for form in deleted]):
+        if is_added or self._leaves_others([form.instance.pk for form in deleted]):
             raise ValidationError(_OPEN)
 
-    def _has_others(self, deleted: Sequence[int | None]) -> bool:
-        """Return whether groups stay, also such as this form does not know of."""
+    def _leaves_others(self, deleted: Sequence[int | None]) -> bool:
+        """Return whether groups stay, also such as this form does not know of.
+
+        Those of a provider that was open before, as a dump leaves it, keep nobody who
+        cannot delete them from saving the rest of the page.
+        """
         if self.instance.pk is None:
             return False
         revise()  # whoever gives it another one waits from here on
+        stored = Provider.objects.filter(pk=self.instance.pk)
+        if not self.may_delete and not stored.filter(restricted=True).exists():
+            return False
         known = [pk for pk in deleted if pk is not None]
         rows = ProviderAccess.objects.filter(provider=self.instance.pk)
         return bool(rows.exclude(pk__in=known).exists())
@@ -68,5 +75,6 @@ class ProviderAccessInline(TabularInline):
         if obj is not None and obj.restricted:
             self.verbose_name_plural = _("groups with access (empty: superusers only)")
         formset = super().get_formset(request, obj, **kwargs)
-        formset.may_change = self.has_change_permission(request, obj)
+        may_see = self.has_view_or_change_permission(request, obj)
+        formset.may_delete = may_see and self.has_delete_permission(request, obj)
         return formset

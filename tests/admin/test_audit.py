@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import api_keys
+from accounts import api_keys, audit
 from accounts.deletion import delete_users
 from accounts.models import User
 from accounts.tokens import issue_tokens
@@ -124,6 +125,100 @@ def test_the_history_of_a_page_tells_nothing_of_the_keys_and_budgets_on_it(
         assert hidden not in said
 
 
+def test_the_history_tells_no_names_that_earlier_versions_wrote(
+    admin_user: User, client: Client, ann: User
+) -> None:
+    acme = Provider.objects.create(
+        name="acme", label="Acme", protocol="openai", default_model="m"
+    )
+    group = Group.objects.create(name="Xteam")
+    moved = "group 3, now group 4"
+    old = [
+        {"changed": {"fields": ["Label"]}},
+        {"added": {"name": "provider key", "object": "of bob sk-a…9z9z"}},
+        {"changed": {"name": "budget", "object": "777777 a day", "fields": ["Limit"]}},
+        {"deleted": {"name": "permission", "object": "acme: Yteam"}},
+    ]
+    new = [
+        {"added": {"name": "model", "object": "m-1"}},
+        {"added": {"name": "provider key", "object": "12"}},
+        {"changed": {"name": "permission", "fields": ["Group"], "object": moved}},
+        {"deleted": {"name": "user-group relationship", "object": "user 5"}},
+    ]
+    for row in (acme, group, ann):
+        for message in (json.dumps(old), json.dumps(new), "Tested. Works."):
+            LogEntry.objects.log_actions(
+                admin_user.pk, [row], 2, message, single_object=True
+            )
+    reader = User.objects.create_user("reader", is_staff=True)
+    codes = ("view_provider", "view_user", "view_group")
+    reader.user_permissions.set(Permission.objects.filter(codename__in=codes))
+    client.force_login(reader)
+
+    for way, row in (
+        ("llmchat_provider", acme),
+        ("auth_group", group),
+        ("accounts_user", ann),
+    ):
+        said = client.get(reverse(f"admin:{way}_history", args=[row.pk])).text
+        assert "Changed Label. Added provider key “…”." in said
+        assert "Changed Limit for budget “…”. Deleted permission “…”." in said
+        for hidden in ("of bob", "9z9z", "777777", "Yteam"):
+            assert hidden not in said
+        assert "Added model “m-1”. Added provider key “12”." in said
+        assert f"Changed Group for permission “{moved}”." in said
+        assert "Deleted user-group relationship “user 5”." in said
+        assert "Tested. Works." in said
+    gone = client.get(reverse("admin:llmchat_provider_history", args=[acme.pk + 1]))
+    assert gone.status_code == 302
+
+
+def last_said() -> str:
+    return str(LogEntry.objects.latest("pk").get_change_message())
+
+
+def test_the_history_of_a_provider_names_groups_by_their_number(
+    admin_client: Client,
+) -> None:
+    """The rows that link them have numbers that no page shows."""
+    acme = Provider.objects.create(
+        name="acme", label="Acme", protocol="openai", default_model="m", restricted=True
+    )
+    for name in ("Xpad", "Ypad"):
+        Group.objects.create(name=name)
+    red, blue = (Group.objects.create(name=name) for name in ("Xred", "Yblue"))
+    page = change_url(acme)
+
+    submit(admin_client, page, **{"access-TOTAL_FORMS": 1, "access-0-group": red.pk})
+    assert acme.access.get().pk != red.pk
+    assert last_said() == f"Added permission “group {red.pk}”."
+    submit(admin_client, page, **{"access-0-allowed_models": "m"})
+    assert f"for permission “group {red.pk}”." in last_said()
+    submit(admin_client, page, **{"access-0-group": blue.pk})
+    moved = f"group {red.pk}, now group {blue.pk}"
+    assert last_said() == f"Changed Group for permission “{moved}”."
+    gone = {"access-0-group": red.pk, "access-0-DELETE": "on"}
+    submit(admin_client, page, **gone)
+    assert last_said() == f"Deleted permission “group {blue.pk}”."
+
+
+def test_the_history_of_a_group_names_members_by_their_number(
+    admin_client: Client, ann: User
+) -> None:
+    for name in ("pad", "pod"):
+        User.objects.create_user(name)
+    bob = User.objects.create_user("bob")
+    group = Group.objects.create(name="Xteam")
+    page = reverse("admin:auth_group_change", args=[group.pk])
+
+    rows = {"User_groups-TOTAL_FORMS": 1, "User_groups-0-user": bob.pk}
+    submit(admin_client, page, **rows)
+    assert User.groups.through.objects.get().pk != bob.pk
+    assert last_said() == f"Added user-group relationship “user {bob.pk}”."
+    submit(admin_client, page, **{"User_groups-0-DELETE": "on"})
+    assert last_said() == f"Deleted user-group relationship “user {bob.pk}”."
+
+
 def test_it_is_filtered_by_user_kind_and_day(admin_client: Client, ann: User) -> None:
     boss = User.objects.get(username="admin")
     group = Group.objects.create(name="Xteam")
@@ -223,6 +318,27 @@ def test_nobody_deletes_the_audit_with_the_account_that_keeps_it(
 
     assert set(User.objects.values_list("username", flat=True)) == {"(deleted)"}
     assert LogEntry.objects.filter(change_message="Renamed.", user=kept).exists()
+
+
+@pytest.mark.parametrize("name", sorted(audit.KEEPERS))
+def test_nobody_changes_the_account_that_keeps_it(
+    admin_client: Client, kept: User, name: str
+) -> None:
+    """Under another name it would be deleted, and the audit with it."""
+    User.objects.filter(pk=kept.pk).update(username=name)
+    page = reverse("admin:accounts_user_change", args=[kept.pk])
+    password = reverse("admin:auth_user_password_change", args=[kept.pk])
+    chosen = {"password1": PASSWORD, "password2": PASSWORD}
+    renamed = {"username": "ghost", "is_active": "on", "budgets-TOTAL_FORMS": 0}
+    renamed |= {"budgets-INITIAL_FORMS": 0}
+
+    assert admin_client.get(page).status_code == 200
+    assert admin_client.post(page, renamed).status_code == 403
+    assert admin_client.post(password, chosen).status_code == 403
+
+    kept.refresh_from_db()
+    assert (kept.username, kept.is_active) == (name, False)
+    assert not kept.has_usable_password()
 
 
 def test_its_account_cannot_delete_itself(client: Client, kept: User) -> None:

@@ -200,26 +200,66 @@ def test_a_group_that_somebody_else_is_adding_is_waited_for(
     assert provider.restricted
 
 
-def test_who_may_not_change_groups_may_change_what_a_dump_has_opened(
-    client: Client, provider: Provider, team: Group
-) -> None:
-    Provider.objects.filter(pk=provider.pk).update(restricted=False)
+def log_in_with(client: Client, *rights: str) -> None:
+    """Log in somebody who may change providers, with `rights` to their groups."""
     operator = User.objects.create_user("operator", is_staff=True)
-    names = ("view_provider", "change_provider", "view_provideraccess")
+    names = ["view_provider", "change_provider"]
+    names += [f"{right}_provideraccess" for right in rights]
     operator.user_permissions.set(Permission.objects.filter(codename__in=names))
     client.force_login(operator)
+
+
+@pytest.mark.parametrize(
+    "rights", [["view"], ["view", "add"], ["view", "change"], ["delete"]]
+)
+def test_who_cannot_delete_groups_may_change_what_a_dump_has_opened(
+    client: Client, provider: Provider, team: Group, rights: list[str]
+) -> None:
+    Provider.objects.filter(pk=provider.pk).update(restricted=False)
+    log_in_with(client, *rights)
     save(client, provider, label="Renamed")
     provider.refresh_from_db()
     assert provider.label == "Renamed"
 
 
+@pytest.mark.parametrize("right", ["add", "change"])
+def test_whoever_adds_a_group_to_an_open_provider_is_refused(
+    client: Client, provider: Provider, right: str
+) -> None:
+    Provider.objects.filter(pk=provider.pk).update(restricted=False)
+    log_in_with(client, "view", "add", right)
+    group = Group.objects.create(name="red team")
+    page = save(client, provider, **one_group(group))
+    assert "Everyone may use this provider." in page
+    assert not ProviderAccess.objects.exists()
+
+
+def test_who_may_change_groups_but_not_delete_them_does_not_open_a_provider(
+    client: Client, provider: Provider, team: Group
+) -> None:
+    log_in_with(client, "view", "change")
+    page = save(client, provider, restricted=False)
+    assert "Everyone may use this provider." in page
+    provider.refresh_from_db()
+    assert provider.restricted
+
+
+def test_who_may_delete_the_groups_of_an_open_provider_has_to(
+    client: Client, provider: Provider, team: Group
+) -> None:
+    Provider.objects.filter(pk=provider.pk).update(restricted=False)
+    log_in_with(client, "view", "delete")
+    page = save(client, provider, label="Renamed")
+    assert "tick “Delete” for each of them" in page
+    save(client, provider, label="Renamed", **{"access-0-DELETE": "on"})
+    provider.refresh_from_db()
+    assert (provider.label, provider.access.count()) == ("Renamed", 0)
+
+
 def test_who_may_not_change_the_groups_may_not_open_a_provider(
     client: Client, provider: Provider, team: Group
 ) -> None:
-    operator = User.objects.create_user("operator", is_staff=True)
-    names = ("view_provider", "change_provider", "view_provideraccess")
-    operator.user_permissions.set(Permission.objects.filter(codename__in=names))
-    client.force_login(operator)
+    log_in_with(client, "view")
 
     save(client, provider, label="Renamed", restricted=False)
     provider.refresh_from_db()

@@ -156,6 +156,27 @@ def test_the_right_to_change_prices_alone_shows_no_model(client: Client) -> None
     assert codes(client, "llmchat_providermodel") == [403]
 
 
+def test_the_right_to_add_models_alone_suffices_to_add_one(client: Client) -> None:
+    user = User.objects.create_user("someone", is_staff=True)
+    names = ("view_providermodel", "add_providermodel")
+    user.user_permissions.set(Permission.objects.filter(codename__in=names))
+    client.force_login(user)
+    fields = {"label": "Acme", "protocol": "openai", "default_model": "m-1"}
+    acme = Provider.objects.create(name="acme", **fields)
+    url = reverse("admin:llmchat_providermodel_add")
+
+    shown = client.get(url).context["adminform"].form.fields
+    assert {"provider", "name", "position"} <= set(shown)
+    assert "missing_since" not in shown
+    sent = {"provider": acme.pk, "name": "m-2", "position": 0}
+    assert client.post(url, sent).status_code == 302
+
+    model = acme.known_models.get(name="m-2")
+    page = reverse("admin:llmchat_providermodel_change", args=[model.pk])
+    assert client.post(page, sent | {"name": "m-3"}).status_code == 403
+    assert not client.get(page).context["adminform"].form.fields
+
+
 def test_operators_may_do_all_of_this_product_but_set_passwords() -> None:
     own = Permission.objects.filter(content_type__app_label="llmchat")
     assert {f"llmchat.{row.codename}" for row in own} <= rights_of("Operator")
