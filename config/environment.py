@@ -165,6 +165,20 @@ def networks(name: str, *, anybody: bool = False) -> tuple[str, ...]:
     return _read(name, parse, (), must_be + (", or * alone" if anybody else ""))
 
 
+def tidy(name: str) -> None:
+    """Take white space off a variable that others read, who do not.
+
+    A blank one is removed: to them it would be set.
+    """
+    value = os.environ.get(name)
+    if value is None:
+        return
+    if value.strip():
+        os.environ[name] = value.strip()
+    else:
+        del os.environ[name]
+
+
 def file(name: str) -> str:
     """Return the variable as the path of a file that is there, "" if it is not set."""
 
@@ -301,13 +315,7 @@ def database(name: str, default: str) -> dict[str, Any]:
         options = settings.get("OPTIONS", {})
         _make_booleans(settings, _DJANGO_BOOLEANS)
         _make_booleans(options, _ENGINE_BOOLEANS)
-        if options.get("pool"):
-            raise _OptionError("cannot switch its pool on: DATABASE_POOL_SIZE sizes it")
-        age = settings.get("CONN_MAX_AGE", 0)
-        if age is not None and (type(age) is not int or age < 0):
-            raise _OptionError("has a CONN_MAX_AGE that is no number of seconds")
-        if age != 0 and "pool" not in options:
-            raise _OptionError("allows no CONN_MAX_AGE without pool=0")
+        _check_connections(settings, options)
         return settings
 
     return _read(
@@ -316,6 +324,24 @@ def database(name: str, default: str) -> dict[str, Any]:
         parse(default),
         "an address that begins with sqlite:// or postgres://",
     )
+
+
+def _check_connections(settings: dict[str, Any], options: dict[str, Any]) -> None:
+    """Check what an address says of how connections are kept.
+
+    Raises: _OptionError.
+    """
+    age = settings.get("CONN_MAX_AGE", 0)
+    if age is not None and (type(age) is not int or age < 0):
+        raise _OptionError("has a CONN_MAX_AGE that is no number of seconds")
+    if "sqlite" in settings["ENGINE"]:
+        if "pool" in options:
+            raise _OptionError("has a pool, which only PostgreSQL knows: leave it out")
+        return
+    if options.get("pool"):
+        raise _OptionError("cannot switch its pool on: DATABASE_POOL_SIZE sizes it")
+    if age != 0 and "pool" not in options:
+        raise _OptionError("allows no CONN_MAX_AGE without pool=0")
 
 
 _DJANGO_BOOLEANS = (

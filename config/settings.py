@@ -295,7 +295,10 @@ SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = _PREFIX or "/"
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 
-# By whom providers are believed. Only checked here: who reads them names neither.
+# By whom providers are believed. Only checked here: `llmchat.providers.http.tls` reads
+# the environment, as OpenSSL does, so what is checked is put back there.
+for _name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+    env.tidy(_name)
 env.file("SSL_CERT_FILE")
 env.folders("SSL_CERT_DIR")
 

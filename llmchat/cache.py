@@ -34,6 +34,10 @@ _LOCAL_ENTRIES = 100_000
 _PROBE_KEY = ":1:llmchat.probe"
 _PROBE_KEPT_S = 10
 
+# A Redis that fails whenever it is used again is left alone for so long; one that is
+# well again after that is used as late.
+_LONGEST_S = 8.0
+
 _MAX_WAITING = 1000
 
 _executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="cache")
@@ -86,7 +90,10 @@ class _Link:
         self._memory = LocMemCache(address, room)
         self._was_standby = False
         self.outage = Outage(
-            "Redis", self._probe, meanwhile="each process uses its own memory"
+            "Redis",
+            self._probe,
+            meanwhile="each process uses its own memory",
+            longest_s=_LONGEST_S,
         )
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

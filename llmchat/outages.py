@@ -2,6 +2,10 @@
 
 During an outage calls fail at once instead of waiting. A thread probes the service once
 a second and ends the outage, so that no user's request is used as a probe.
+
+What fails again as soon as it is used does more than its probe tells: a Redis that is
+full takes what its probe writes whenever a key expires. So outages that follow each
+other end ever more rarely, and are told no more when they end most rarely.
 """
 
 from __future__ import annotations
@@ -14,24 +18,37 @@ from collections.abc import Callable
 logger = logging.getLogger(__name__)
 
 PROBE_EVERY_S = 1.0
+# Outages with less than this between them follow each other.
+QUIET_S = 60.0
 
 
 class Outage:
     """The state of one service, shared by all threads of the process.
 
     `probe` raises, within a second or two, if the service does not do its work.
-    `meanwhile` is for the log: what happens during the outage.
+    `meanwhile` is for the log: what happens during the outage. Between two ends there
+    are `longest_s` at most, if the probe succeeds.
     """
 
-    def __init__(self, name: str, probe: Callable[[], None], *, meanwhile: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        probe: Callable[[], None],
+        *,
+        meanwhile: str,
+        longest_s: float = PROBE_EVERY_S,
+    ) -> None:
         self.lasts = False
         self._name = name
         self._probe = probe
         self._meanwhile = meanwhile
+        self._longest_s = longest_s
         self._lock = threading.Lock()
         self._is_probing = False
         self._probed_at = 0.0
         self._ended_at = float("-inf")
+        # From the last end to the next.
+        self._apart_s = 0.0
 
     def begin(self, reason: object) -> None:
         """Begin an outage if there is none; called when the service does not answer."""
@@ -40,9 +57,27 @@ class Outage:
                 return
             is_new, self.lasts = not self.lasts, True
             if is_new:
-                logger.warning(
-                    "%s does not answer, %s: %s", self._name, self._meanwhile, reason
-                )
+                was_last_told = self._is_last_told()
+                self._follow()
+                if not (was_last_told and self._is_last_told()):
+                    self._tell(reason)
+
+    def _follow(self) -> None:
+        """Put off the end of an outage that follows another."""
+        if time.monotonic() >= self._ended_at + QUIET_S:
+            self._apart_s = 0.0
+        else:
+            longest_s = max(self._longest_s, PROBE_EVERY_S)
+            self._apart_s = min(max(2 * self._apart_s, PROBE_EVERY_S), longest_s)
+
+    def _is_last_told(self) -> bool:
+        return self._apart_s >= self._longest_s > PROBE_EVERY_S
+
+    def _tell(self, reason: object) -> None:
+        words = "%s does not answer, %s: %s"
+        if self._is_last_told():
+            words += f" (again and again: told once, until {QUIET_S:g} s without)"
+        logger.warning(words, self._name, self._meanwhile, reason)
 
     def suspect(self) -> None:
         """Probe the service; called when it is slow to answer."""
@@ -63,9 +98,9 @@ class Outage:
         return True
 
     def _keep_probing(self) -> None:
-        # What fails again as soon as it is used does more than its probe tells. Such an
-        # outage lasts, instead of ending and beginning with every call.
-        time.sleep(max(0.0, self._ended_at + PROBE_EVERY_S - time.monotonic()))
+        with self._lock:  # `begin` has it until all is known
+            ends_at = self._ended_at + max(self._apart_s, PROBE_EVERY_S)
+        time.sleep(max(0.0, ends_at - time.monotonic()))
         while not self._is_answered():
             time.sleep(PROBE_EVERY_S)
 
@@ -82,5 +117,6 @@ class Outage:
             has_ended, self.lasts = self.lasts, False
             if has_ended:
                 self._ended_at = self._probed_at
-                logger.info("%s answers again", self._name)
+                if not self._is_last_told():
+                    logger.info("%s answers again", self._name)
         return True

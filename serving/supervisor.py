@@ -5,27 +5,41 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from socket import socket
 
 from uvicorn import Config
-from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors import Multiprocess, multiprocess
 
 from serving import master
 
 logger = logging.getLogger(__name__)
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
-# How often it listens while its workers stop.
+# How often it listens while its workers start or stop.
 _LISTEN_S = 0.2
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's own, which also hurries its workers and tells of those that die."""
+    """uvicorn's own, which also hurries its workers and tells of those that die.
+
+    It listens all the time: whoever wants to stop does not wait for a restart.
+    """
 
     def __init__(self, config: Config, sockets: list[socket]) -> None:
         super().__init__(config, sockets)
         self._heard: set[int] = set()
         self._hurries = False
+        # Workers that were told to stop, and that others have taken the place of.
+        self._leaving: list[multiprocess.Process] = []
+
+    def handle_signals(self) -> None:
+        """Do what the signals say; whatever takes long hears the next ones itself."""
+        while self.signal_queue:
+            name = multiprocess.SIGNALS[self.signal_queue.pop(0)].lower()
+            handle = getattr(self, f"handle_{name}", None)
+            if handle is not None:
+                handle()
 
     def handle_int(self) -> None:
         """Stop; called with SIGINT."""
@@ -40,21 +54,72 @@ class Supervisor(Multiprocess):
         self._heard.add(number)
         self.should_exit.set()
 
+    def handle_ttou(self) -> None:
+        """Stop one worker, unless it is the last; called with SIGTTOU."""
+        if self.processes_num > 1:
+            self.processes_num -= 1
+            self._retire(self.processes.pop())
+
+    def restart_all(self) -> None:
+        """Replace each worker by one that is ready, unless it is to stop meanwhile."""
+        for place, old in enumerate(self.processes):
+            if self.should_exit.is_set():
+                return
+            new = multiprocess.Process(self.config, self.sockets)
+            new.start()
+            if not self._is_ready(new):
+                new.kill()
+                new.join()
+                if not self.should_exit.is_set():
+                    logger.error(
+                        "worker %s was not ready in time, worker %s stays"
+                        " and the restart ends",
+                        new.pid,
+                        old.pid,
+                    )
+                return
+            self.processes[place] = new
+            self._retire(old)
+
+    def _is_ready(self, worker: multiprocess.Process) -> bool:
+        ends_at = time.monotonic() + self.config.timeout_worker_healthcheck
+        while not worker.wait_until_ready(_LISTEN_S, self.should_exit):
+            self._listen()
+            is_late = time.monotonic() >= ends_at
+            if is_late or self.should_exit.is_set() or worker.exitcode is not None:
+                return False
+        return True
+
+    def _retire(self, worker: multiprocess.Process) -> None:
+        """Stop a worker and wait for it, but no longer than until all are to stop."""
+        worker.terminate()
+        self._leaving.append(worker)
+        while worker.exitcode is None and not self.should_exit.is_set():
+            worker.process.join(_LISTEN_S)
+            self._listen()
+        if worker.exitcode is not None:
+            self._leaving.remove(worker)
+
     def join_all(self) -> None:
         """Wait for the workers; tell them when somebody does not want to wait."""
-        for worker in self.processes:
+        workers = [*self.processes, *self._leaving]
+        for worker in workers:
             while worker.exitcode is None:
                 worker.process.join(_LISTEN_S)
                 self._listen()
+                self._hurry(workers)
 
     def _listen(self) -> None:
-        while self.signal_queue:
-            number = self.signal_queue.pop(0)
-            if number in _STOPS:  # what else there is, such as a restart, is too late
+        """Hear who wants to stop; what else there is waits its turn."""
+        for number in tuple(self.signal_queue):
+            if number in _STOPS:
+                self.signal_queue.remove(number)
                 self._stop(number)
+
+    def _hurry(self, workers: list[multiprocess.Process]) -> None:
         if self._hurries:
             self._hurries = False
-            for worker in self.processes:
+            for worker in workers:
                 if worker.exitcode is None and worker.pid is not None:
                     os.kill(worker.pid, master.HURRY)
 

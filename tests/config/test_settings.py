@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import certifi
 import pytest
 
 from tests.support.live import COVERAGE_VARIABLE
@@ -76,6 +77,7 @@ def value_of(expression: str, **variables: str | None) -> object:
         ("DATABASE_URL", "postgres://localhost/x?pool=0&CONN_MAX_AGE=long"),
         ("DATABASE_URL", "postgres://localhost/x?pool=0&CONN_MAX_AGE=-1"),
         ("DATABASE_URL", "postgres://localhost/x?CONN_HEALTH_CHECKS=perhaps"),
+        ("DATABASE_URL", "sqlite:////tmp/x?CONN_MAX_AGE=long"),
         ("DATABASE_POOL_SIZE", "0"),
         ("REDIS_URL", "localhost:6379"),
         ("WEB_CONCURRENCY", "2"),
@@ -205,6 +207,11 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
         ("s.DATABASES['default']['OPTIONS']['transaction_mode']",
          {"DATABASE_URL": "sqlite:////tmp/x?transaction_mode=DEFERRED"}, "DEFERRED"),
         ("s.PORT", {"SSL_CERT_FILE": __file__, "SSL_CERT_DIR": "/nowhere:/"}, 3000),
+        # SQLite's connections have no pool to do without.
+        ("s.DATABASES['default']['CONN_MAX_AGE']",
+         {"DATABASE_URL": "sqlite:////tmp/x?CONN_MAX_AGE=None"}, None),
+        ("s.DATABASES['default']['CONN_MAX_AGE']",
+         {"DATABASE_URL": "sqlite:////tmp/x?CONN_MAX_AGE=60"}, 60),
         ("s.CACHES['default']['LOCATION']", {"REDIS_URL": "redis://localhost"},
          "redis://localhost"),
         ("s.CHANNEL_LAYERS['default']['BACKEND']", {"REDIS_URL": "redis://localhost"},
@@ -247,6 +254,35 @@ def test_a_wrong_option_of_the_database_is_named() -> None:
     assert done.stderr == (
         "llmchat: DATABASE_URL has ATOMIC_REQUESTS neither true nor false\n"
     )
+
+
+@pytest.mark.parametrize("word", ["0", "1"])
+def test_a_pool_of_sqlite_is_refused_with_advice_that_works(word: str) -> None:
+    url = f"sqlite:////tmp/x?CONN_MAX_AGE=None&pool={word}"
+    done = start("-c", "import config.settings", DATABASE_URL=url)
+
+    assert done.stderr == (
+        "llmchat: DATABASE_URL has a pool, which only PostgreSQL knows: leave it out\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "folder", "expected"),
+    [(certifi.where() + " ", " ", True), (" ", "/ ", False), (" ", " ", True)],
+)
+def test_authorities_are_read_as_they_were_checked(
+    file: str, folder: str, expected: bool
+) -> None:
+    """A space behind a name is none of it, and a blank one is not set."""
+    code = (
+        "import config.settings; from llmchat.providers.http.tls import tls_context; "
+        "print(len(tls_context().get_ca_certs()) > 50)"
+    )
+
+    done = start("-c", code, SSL_CERT_FILE=file, SSL_CERT_DIR=folder)
+
+    assert done.stderr == ""
+    assert done.stdout == f"{expected}\n"
 
 
 def test_a_hardened_deployment_passes_every_check() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
 import threading
 import time
@@ -243,6 +244,66 @@ async def test_what_fails_in_spite_of_its_probe_does_not_flap(
         "it answers again",
         "it does not answer, that is that: gone again",
     ]
+
+
+class Refuser:
+    """It answers its probe, and refuses all else; the clock is made up."""
+
+    def __init__(self, longest_s: float, monkeypatch) -> None:
+        self.now = 1000.0
+        self.ends: list[float] = []
+        monkeypatch.setattr(outages, "time", self)
+        self.outage = Outage("it", lambda: None, meanwhile="so", longest_s=longest_s)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def use(self) -> None:
+        """Find it away; return when its outage has ended."""
+        with self.outage._lock:  # which its probe waits for
+            known = set(threading.enumerate())
+        self.outage.begin("full")
+        for thread in set(threading.enumerate()) - known:
+            thread.join(LIMIT_S)
+        assert not self.outage.lasts
+        self.ends.append(self.now)
+
+
+def test_outages_that_follow_each_other_end_ever_more_rarely(monkeypatch, caplog):
+    """As those of a full Redis, in which a key expires now and then."""
+    caplog.set_level("INFO", "llmchat.outages")
+    refuser = Refuser(8.0, monkeypatch)
+    for _ in range(1000):
+        refuser.use()
+
+    apart = [b - a for a, b in itertools.pairwise(refuser.ends)]
+    assert apart[:5] == [1, 2, 4, 8, 8]
+    assert set(apart[5:]) == {8}
+    last = "it does not answer, so: full (again and again: told once, until 60 s"
+    begun, ended = "it does not answer, so: full", "it answers again"
+    assert caplog.messages == [begun, ended] * 4 + [f"{last} without)"]
+
+    # A quiet minute, and it is as before.
+    caplog.clear()
+    refuser.now += outages.QUIET_S
+    well = refuser.now
+    refuser.use()
+    assert refuser.now == well
+    assert caplog.messages == [begun, ended]
+
+
+def test_what_refuses_meanwhile_is_away_for_a_second_more_at_most(monkeypatch, caplog):
+    """As the database: without it nobody is answered, so each outage is told."""
+    caplog.set_level("INFO", "llmchat.outages")
+    refuser = Refuser(outages.PROBE_EVERY_S, monkeypatch)
+    for _ in range(20):
+        refuser.use()
+
+    assert {b - a for a, b in itertools.pairwise(refuser.ends)} == {1}
+    assert len(caplog.messages) == 40
 
 
 async def test_a_suspicion_is_no_outage_before_the_probe_has_failed(probes, caplog):

@@ -25,6 +25,8 @@ class Worker:
         self.pid = pid
         self.exitcode = exitcode
         self.waited = threading.Event()
+        self.is_ready = True
+        self.told_to_stop = 0
 
     def start(self) -> None:
         """It takes no time."""
@@ -32,13 +34,22 @@ class Worker:
     def is_alive(self, timeout: float) -> bool:
         return self.exitcode is None
 
+    def wait_until_ready(self, timeout: float, should_exit: threading.Event) -> bool:
+        self.waited.set()
+        return self.is_ready
+
     def kill(self) -> None:
-        """It has ended."""
+        """It ends at once."""
+        if self.exitcode is None:
+            self.exitcode = -9
 
     def terminate(self) -> None:
         """It goes on until it is hurried."""
+        self.told_to_stop += 1
 
     def join(self, timeout: float | None = None) -> None:
+        """Whoever waits without a time-out would hear nothing until it ends."""
+        assert timeout is not None or self.exitcode is not None
         self.waited.set()
 
 
@@ -115,6 +126,108 @@ def test_two_signals_of_one_kind_that_come_at_once_hurry_as_well(
     supervised.run()
 
     assert sent == [(4711, master.HURRY)]
+
+
+def all_hurried(
+    workers: list[Worker], sent: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let each worker end when it is hurried, after it was told to stop."""
+    by_pid = {worker.pid: worker for worker in workers}
+
+    def kill(pid: int, number: int) -> None:
+        assert by_pid[pid].told_to_stop == 1
+        sent.append((pid, number))
+        by_pid[pid].exitcode = 0
+
+    monkeypatch.setattr(os, "kill", kill)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("leaves", [signal.SIGHUP, signal.SIGTTOU])
+def test_who_waits_for_one_worker_is_told_to_stop_all_and_to_hurry(
+    start: Any,
+    sent: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    leaves: int,
+    number: int,
+) -> None:
+    """A restart, or a worker less, takes as long as its answers run."""
+    workers = [Worker(1), Worker(2), Worker(3)]
+    supervised = start(*workers)
+    supervised.processes_num = 2
+    all_hurried(workers, sent, monkeypatch)
+    leaving, staying = (0, [1, 2]) if leaves == signal.SIGHUP else (1, [0])
+    supervised.signal_queue.append(leaves)
+
+    def stop() -> None:
+        workers[leaving].waited.wait(10)
+        supervised.signal_queue.append(number)
+        supervised.should_exit.wait(10)
+        supervised.signal_queue.append(number)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    supervised.run()
+    thread.join()
+
+    pids = [workers[place].pid for place in (leaving, *staying)]
+    assert sorted(sent) == [(pid, master.HURRY) for pid in sorted(pids)]
+
+
+def test_a_restart_replaces_one_worker_after_the_other(
+    start: Any, sent: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = [Worker(1), Worker(2)], [Worker(3), Worker(4)]
+    supervised = start(*old, *new)
+    supervised.processes_num = 2
+    supervised.init_processes()
+    for worker in old:
+        monkeypatch.setattr(worker, "terminate", worker.kill)
+    # What is no stop waits: a worker more, of which there is none here.
+    supervised.signal_queue.append(signal.SIGTTIN)
+
+    supervised.restart_all()
+
+    assert supervised.processes == new
+    assert supervised.signal_queue == [signal.SIGTTIN]
+    supervised.signal_queue.clear()
+    for worker in new:
+        worker.exitcode = 0
+    supervised.join_all()
+    assert sent == []
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_worker_that_is_not_ready_replaces_none(
+    start: Any, sent: list[Any], caplog: pytest.LogCaptureFixture, stops: bool
+) -> None:
+    old, new = Worker(1), Worker(2)
+    supervised = start(old, new)
+    supervised.init_processes()
+    new.is_ready = False
+    # One that starts for ever is given up as soon as all are to stop.
+    supervised.config.timeout_worker_healthcheck = 10**6 if stops else 0
+    if stops:
+        supervised.signal_queue.append(signal.SIGTERM)
+
+    supervised.restart_all()
+
+    assert supervised.processes == [old]
+    assert (old.told_to_stop, new.exitcode) == (0, -9)
+    assert supervised.should_exit.is_set() is stops
+    line = "worker 2 was not ready in time, worker 1 stays and the restart ends"
+    assert caplog.messages == ([] if stops else [line])
+
+
+def test_the_last_worker_stays(start: Any) -> None:
+    worker = Worker(1)
+    supervised = start(worker)
+    supervised.init_processes()
+    supervised.signal_queue += [signal.SIGTTOU, signal.SIGUSR2]
+
+    supervised.handle_signals()
+
+    assert (supervised.processes, worker.told_to_stop) == ([worker], 0)
 
 
 @pytest.mark.parametrize(
