@@ -9,7 +9,7 @@ import asyncio
 import logging
 from enum import Enum, StrEnum, auto
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -255,7 +255,10 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         self.watch_end()
 
     def handle_websocket_upgrade(self) -> None:
-        """Stop the deadline; called when the connection becomes a WebSocket.
+        """Hand the connection over; called when it becomes a WebSocket.
+
+        What comes of it, its end too, is told to the other protocol alone. That has to
+        know that the client does not read, which it was not told.
 
         It becomes none where a response is still due: that would be written between
         the frames, or to a connection whose end it is not told.
@@ -266,7 +269,11 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         self._is_http = False
         self._disarm()
         self._unset_keepalive_if_required()
+        self.let_go()
         super().handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment]  # it refers to this
+        if self.flow.write_paused:
+            cast(asyncio.Protocol, self.transport.get_protocol()).pause_writing()
 
     def shutdown(self) -> None:
         """Answer what is being answered, and close; called when the server stops.
