@@ -317,3 +317,35 @@ async def test_a_socket_whose_client_does_not_read_the_answer_before_it_is_dropp
         connections = server.server_state.connections
         with await upgraded_behind_an_answer(server):
             await until(partial(operator.not_, connections))
+
+
+class Closing(Listening):
+    """It accepts a WebSocket, and closes it with the first message."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.receive":
+            pass
+        await send({"type": "websocket.close"})
+        self.has_heard.set()
+
+
+async def test_nor_are_those_that_come_behind_the_end(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client has some seconds to say that it has read the close frame."""
+    closing, loop = Closing(), asyncio.get_running_loop()
+    pings = b"".join(frame(9, b"%0125d" % number) for number in range(3000))
+    async for server in serve(closing, settings, monkeypatch):
+        settings.LLMCHAT = {**settings.LLMCHAT, "idle_timeout_s": SOON_S}
+        with await asked(server, UPGRADE) as client:
+            (protocol,) = server.server_state.connections
+            server_side = protocol.transport.get_extra_info("socket")
+            server_side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            async with asyncio.timeout(SOON_S):
+                await loop.sock_sendall(client, frame(1, b"!"))
+                await closing.has_heard.wait()
+                await loop.sock_sendall(client, pings + CLOSE_FRAME)
+                await until(protocol.transport.is_closing)
+            assert protocol.conn.close_rcvd is not None  # type: ignore[union-attr]
+            assert protocol.transport.get_write_buffer_size() < 100_000
