@@ -9,7 +9,7 @@ import asyncio
 import logging
 from enum import Enum, StrEnum, auto
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -192,6 +192,8 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         """Called with the first byte of a request."""
         if len(self.pipeline) >= _MOST_PIPELINED:
             raise _TooManyError
+        if self._next is not _Part.BODY:  # else its offer was declined: it goes on
+            self._arm()
         self._next = _Part.HEAD
         super().on_message_begin()
 
@@ -212,8 +214,9 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Called with the end of a request."""
-        self._next, self._kept = _Part.NOTHING, 0
-        if not self._is_offer:
+        self._kept = 0
+        if not self._is_offer:  # whose body, if any, is still to come
+            self._next = _Part.NOTHING
             self._disarm()  # The next one has a deadline of its own.
             super().on_message_complete()
 
@@ -247,15 +250,16 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         self.timeout_keep_alive_task = None
         if self._unparsed:
             # It may be a request, which is about to be parsed, or nothing yet again.
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._await_request()
             return
         super().timeout_keep_alive_handler()
         self.watch_end()
 
     def handle_websocket_upgrade(self) -> None:
-        """Stop the deadline; called when the connection becomes a WebSocket.
+        """Hand the connection over; called when it becomes a WebSocket.
+
+        What comes of it, its end too, is told to the other protocol alone. That has to
+        know that the client does not read, which it was not told.
 
         It becomes none where a response is still due: that would be written between
         the frames, or to a connection whose end it is not told.
@@ -266,7 +270,11 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         self._is_http = False
         self._disarm()
         self._unset_keepalive_if_required()
+        self.let_go()
         super().handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment]  # it refers to this
+        if self.flow.write_paused:
+            cast(asyncio.Protocol, self.transport.get_protocol()).pause_writing()
 
     def shutdown(self) -> None:
         """Answer what is being answered, and close; called when the server stops.
@@ -314,10 +322,17 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         # line may follow a response.
         if self._next is not _Part.NOTHING or self._is_answering:
             self._unset_keepalive_if_required()
+        elif self._is_http and not self.transport.is_closing():
+            self._await_request()
         if not self._is_http or self._next is _Part.NOTHING:
             self._disarm()
-        elif self._deadline is None:
-            self._arm()
+
+    def _await_request(self) -> None:
+        """Be idle from now on; a response may have ended before its request."""
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _arm(self) -> None:
         self._disarm()

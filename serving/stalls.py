@@ -28,7 +28,7 @@ class StallLimit:
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
     _stall: asyncio.TimerHandle | None = None
-    _is_lost = False
+    _has_let_go = False
 
     def pause_writing(self) -> None:
         """Start the stall timer; called when the write buffer is full."""
@@ -63,9 +63,13 @@ class StallLimit:
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection has ended."""
-        self._is_lost = True
-        self._stop_watching()
+        self.let_go()
         super().connection_lost(exc)  # type: ignore[misc]
+
+    def let_go(self) -> None:
+        """Watch no more: the connection has ended, or is another protocol's."""
+        self._has_let_go = True
+        self._stop_watching()
 
     def watch_end(self) -> None:
         """Give the client its time to read what is left, if the connection is closing.
@@ -78,7 +82,7 @@ class StallLimit:
     def watch_buffer(self) -> None:
         """Give the client its time to read some of what is buffered for it."""
         self._stop_watching()
-        if self._is_lost:
+        if self._has_let_go:
             return
         size = _unread(self.transport)
         limit_s = conf.get().idle_timeout_s + _MARGIN_S

@@ -73,11 +73,15 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
         """Answer pings; while the client reads nothing, the last of them alone.
 
         RFC 6455, 5.5.3 allows that. Else whoever only asks would have all answers kept.
+        Behind the server's close frame, none is kept: there is no end before the client
+        has read that, or has had its time to.
         """
-        # Whatever else there is to say has an end.
-        if self.writable.is_set() or self.conn.state is not State.OPEN:
+        # Behind the client's close frame nothing is answered but that.
+        if self.writable.is_set() or self.conn.close_rcvd is not None:
             super().handle_ping()
-        elif said := b"".join(self.conn.data_to_send()):
+            return
+        said = b"".join(self.conn.data_to_send())
+        if said and self.conn.state is State.OPEN:
             self._pongs = said
 
     def resume_writing(self) -> None:
@@ -172,6 +176,8 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
 
     def _give_reading_back(self) -> None:
         self._holds_reading = False
-        if self.queue.empty() and not self.transport.is_closing():
+        # Behind its close the application may take nothing more, and gets nothing more.
+        is_taken = self.queue.empty() or self.close_sent
+        if is_taken and not self.transport.is_closing():
             self.read_paused = False
             self.transport.resume_reading()

@@ -164,3 +164,36 @@ async def test_each_of_several_requests_has_that_time(
             writer.write(GET[9:] + GET[:9])
             await reader.readuntil(b"\r\n\r\n0")
         writer.close()
+
+
+async def test_the_first_one_has_it_all_however_long_the_connection_was_open(
+    application: Application, settings: Any
+) -> None:
+    settings.LLMCHAT = {**settings.LLMCHAT, "request_timeout_s": REQUEST_S}
+    server, reader, writer = await client_of(application)
+    async with server, asyncio.timeout(LIMIT_S):
+        await asyncio.sleep(REQUEST_S * 0.6)  # the clock is what is tested
+        writer.write(GET[:9])
+        await asyncio.sleep(REQUEST_S * 0.6)
+        writer.write(GET[9:])
+        await reader.readuntil(b"\r\n\r\n0")
+        writer.close()
+
+
+async def answer_unread(scope: Any, receive: Any, send: Any) -> None:
+    """Answer a request without reading its body."""
+    headers = [(b"content-length", b"1")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"0"})
+
+
+async def test_a_connection_is_idle_behind_a_body_that_came_after_its_response() -> (
+    None
+):
+    server, reader, writer = await client_of(answer_unread)
+    async with server, asyncio.timeout(LIMIT_S):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n0")
+        writer.write(b"x")
+        assert await reader.read() == b""
+        writer.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -152,4 +154,32 @@ async def test_one_that_is_whole_has_no_deadline_any_more(
         await asyncio.sleep(0.4)  # the clock is what is tested
         application.accepts.set()
         assert (await reader.readuntil(b"\r\n")).split()[1] == b"101"
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("handshake", "status"),
+    [(HANDSHAKE, b"101"), (HANDSHAKE.replace(b"Version: 13", b"Version: 9"), b"400")],
+    ids=["accepted", "refused"],
+)
+async def test_nothing_of_http_is_left_behind_one(
+    application: Hesitant, handshake: bytes, status: bytes
+) -> None:
+    made: list[weakref.ref[HttpProtocol]] = []
+
+    def remembered(*args: Any) -> HttpProtocol:
+        protocol = HttpProtocol(*args)
+        made.append(weakref.ref(protocol))
+        return protocol
+
+    server, reader, writer = await client_of(application, remembered)
+    async with server, asyncio.timeout(LIMIT_S):
+        application.accepts.set()
+        writer.write(handshake)
+        assert (await reader.readuntil(b"\r\n")).split()[1] == status
+        if status != b"101":
+            await reader.read()
+        gc.collect()
+        (protocol,) = made
+        assert protocol() is None
         writer.close()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
 from uvicorn import Config, Server
 
 from serving import stalls
+from serving.websocket_protocol import WebSocketProtocol
 
 IDLE_S = 0.3
 SIZE = 12_000_000  # more than a socket takes for a client that does not read
@@ -242,12 +245,15 @@ async def test_a_socket_that_closes_with_something_left_does_not_hinder_the_stop
 
 
 class Listening:
-    """It accepts a WebSocket, and waits for a message."""
+    """It accepts a WebSocket, and waits for a message. A request gets a long answer."""
 
     def __init__(self) -> None:
         self.has_heard = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await application(scope, receive, send)
+            return
         await send({"type": "websocket.accept"})
         while (message := await receive())["type"] != "websocket.disconnect":
             if message["type"] == "websocket.receive":
@@ -278,3 +284,68 @@ async def test_pings_whose_pongs_nobody_reads_are_not_answered_one_by_one(
                 while b"\x8a\x04last" not in received:
                     received += await loop.sock_recv(client, 65536)
     assert received.count(b"\x8a\x7d") < 3000
+
+
+async def upgraded_behind_an_answer(server: Server) -> socket.socket:
+    """Return a client that has not read its answer, once it has a WebSocket."""
+    client = await asked(server, request())
+    await asyncio.get_running_loop().sock_sendall(client, UPGRADE)
+    connections = server.server_state.connections
+    await until(lambda: any(isinstance(c, WebSocketProtocol) for c in connections))
+    return client
+
+
+async def test_a_socket_outlives_the_time_that_an_answer_before_it_had(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listening, loop = Listening(), asyncio.get_running_loop()
+    async for server in serve(listening, settings, monkeypatch):
+        with await upgraded_behind_an_answer(server) as client:
+            async with asyncio.timeout(SOON_S):
+                received = b""
+                while b"HTTP/1.1 101" not in received:
+                    received = received[-20:] + await loop.sock_recv(client, SIZE)
+                await asyncio.sleep(4 * IDLE_S)  # the clock is what is tested
+                await loop.sock_sendall(client, frame(1, b"!"))
+                await listening.has_heard.wait()
+
+
+async def test_a_socket_whose_client_does_not_read_the_answer_before_it_is_dropped(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async for server in serve(Listening(), settings, monkeypatch):
+        connections = server.server_state.connections
+        with await upgraded_behind_an_answer(server):
+            await until(partial(operator.not_, connections))
+
+
+class Closing(Listening):
+    """It accepts a WebSocket, and closes it with the first message."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.receive":
+            pass
+        await send({"type": "websocket.close"})
+        self.has_heard.set()
+
+
+async def test_nor_are_those_that_come_behind_the_end(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client has some seconds to say that it has read the close frame."""
+    closing, loop = Closing(), asyncio.get_running_loop()
+    pings = b"".join(frame(9, b"%0125d" % number) for number in range(3000))
+    async for server in serve(closing, settings, monkeypatch):
+        settings.LLMCHAT = {**settings.LLMCHAT, "idle_timeout_s": SOON_S}
+        with await asked(server, UPGRADE) as client:
+            (protocol,) = server.server_state.connections
+            server_side = protocol.transport.get_extra_info("socket")
+            server_side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            async with asyncio.timeout(SOON_S):
+                await loop.sock_sendall(client, frame(1, b"!"))
+                await closing.has_heard.wait()
+                await loop.sock_sendall(client, pings + CLOSE_FRAME)
+                await until(protocol.transport.is_closing)
+            assert protocol.conn.close_rcvd is not None  # type: ignore[union-attr]
+            assert protocol.transport.get_write_buffer_size() < 100_000
