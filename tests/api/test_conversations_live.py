@@ -11,8 +11,11 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from tests.conftest import ONE_SERVER
 from tests.support.live import LiveServer
 from tests.support.upstream import Upstream
+
+pytestmark = ONE_SERVER
 
 USER = {"role": "user", "content": "Hi"}
 ADDRESS = "/llm/conversations"

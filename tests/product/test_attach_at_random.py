@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ONE_SERVER
 from tests.support import live
 from tests.support.attaching import LIMIT_S, Heard, Page, page
 from tests.support.upstream import Step, Upstream
@@ -25,7 +26,11 @@ PARTS = 200
 # How fast the provider writes a few tokens at a time.
 PACE_S = 0.01
 
-pytestmark = [pytest.mark.usefixtures("unmeasured"), pytest.mark.timeout(300)]
+pytestmark = [
+    ONE_SERVER,
+    pytest.mark.usefixtures("unmeasured"),
+    pytest.mark.timeout(300),
+]
 
 
 class Pace:

@@ -10,8 +10,11 @@ import jwt
 import pytest
 from websockets.asyncio.client import connect
 
+from tests.conftest import ONE_SERVER
 from tests.support.live import LiveServer, environment
 from tests.support.stock_client import connected_client, stock_client
+
+pytestmark = ONE_SERVER
 
 GOOD: dict[str, Any] = {
     "sessionId": "good",

@@ -28,7 +28,7 @@ from tests.support.client_machine import (
     packets_of,
 )
 
-SETTINGS = settings(max_examples=150, stateful_step_count=40)
+SETTINGS = settings(max_examples=100, stateful_step_count=40)
 
 messages = st.one_of(st.text("ab€👍", max_size=8), st.binary(max_size=8))
 
