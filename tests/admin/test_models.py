@@ -273,7 +273,6 @@ def wait_for_who_wants_the_revision(work: Future[str]) -> None:
         while not is_waited_for(cursor, Revision._meta.db_table):
             assert not work.done(), work.result()
             assert time.monotonic() < end
-            time.sleep(0.01)
 
 
 def test_two_who_change_what_is_not_billed_keep_each_other_s(boss, model, monkeypatch):

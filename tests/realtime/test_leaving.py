@@ -191,15 +191,21 @@ class Local(Other):
         socket.disconnect()
 
 
-async def moved(before: Server, after: Server, *joining: bytes) -> tuple[Peer, Wire]:
-    """Return a session that joined with these packets, and has moved."""
-    peer, _ = await opened(before, "polling")
+async def at_rest(server: Server, *joining: bytes) -> Peer:
+    """Return a session that joined with these packets, and may move."""
+    peer, _ = await opened(server, "polling")
     for packet in joining:
         peer.start_post(post := Wire())
         peer.receive_payload(post, packet)
     await turns()
     peer.start_poll(poll := Wire())
     peer.answer_sent(poll)
+    return peer
+
+
+async def moved(before: Server, after: Server, *joining: bytes) -> tuple[Peer, Wire]:
+    """Return a session that joined with these packets, and has moved."""
+    peer = await at_rest(before, *joining)
     state = json.loads(json.dumps(peer.hand_over("there")))
     there, wire = after._take_over(peer.sid, state), Wire()
     there.adopt(wire)
@@ -257,14 +263,7 @@ async def test_a_connection_that_ends_as_it_is_to_move_does_not(
     joining: list[bytes],
 ) -> None:
     lobby, other = Noting(), Closing()
-    before = serving(lobby, other)
-    peer, _ = await opened(before, "polling")
-    for packet in joining:
-        peer.start_post(post := Wire())
-        peer.receive_payload(post, packet)
-    await turns()
-    peer.start_poll(poll := Wire())
-    peer.answer_sent(poll)
+    peer = await at_rest(serving(lobby, other), *joining)
     sockets = [*lobby.sockets, *other.sockets]
 
     state = peer.hand_over("there")

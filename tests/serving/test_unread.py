@@ -265,6 +265,14 @@ def frame(opcode: int, payload: bytes) -> bytes:
     return bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload
 
 
+def narrowed(server: Server) -> Any:
+    """Return the one connection, of which the system buffers little."""
+    (protocol,) = server.server_state.connections
+    server_side = protocol.transport.get_extra_info("socket")
+    server_side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    return protocol
+
+
 async def test_pings_whose_pongs_nobody_reads_are_not_answered_one_by_one(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,9 +281,7 @@ async def test_pings_whose_pongs_nobody_reads_are_not_answered_one_by_one(
     async for server in serve(application, settings, monkeypatch):
         settings.LLMCHAT = {**settings.LLMCHAT, "idle_timeout_s": SOON_S}
         with await asked(server, UPGRADE) as client:
-            (protocol,) = server.server_state.connections
-            server_side = protocol.transport.get_extra_info("socket")
-            server_side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            protocol = narrowed(server)
             await loop.sock_sendall(client, pings + frame(9, b"last") + frame(1, b"!"))
             async with asyncio.timeout(SOON_S):
                 await application.has_heard.wait()
@@ -339,13 +345,11 @@ async def test_nor_are_those_that_come_behind_the_end(
     async for server in serve(closing, settings, monkeypatch):
         settings.LLMCHAT = {**settings.LLMCHAT, "idle_timeout_s": SOON_S}
         with await asked(server, UPGRADE) as client:
-            (protocol,) = server.server_state.connections
-            server_side = protocol.transport.get_extra_info("socket")
-            server_side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            protocol = narrowed(server)
             async with asyncio.timeout(SOON_S):
                 await loop.sock_sendall(client, frame(1, b"!"))
                 await closing.has_heard.wait()
                 await loop.sock_sendall(client, pings + CLOSE_FRAME)
                 await until(protocol.transport.is_closing)
-            assert protocol.conn.close_rcvd is not None  # type: ignore[union-attr]
+            assert protocol.conn.close_rcvd is not None
             assert protocol.transport.get_write_buffer_size() < 100_000
