@@ -221,11 +221,14 @@ def _as_route(row: models.Provider, model: str) -> Route:
 
 
 def _able(provider: Provider, model: models.ProviderModel | None) -> Provider:
-    """Return the provider as one that takes no more than the model does."""
-    if model is None or (model.takes_images and model.takes_tools):
+    """Return the provider as one that takes and writes no more than the model does."""
+    if model is None:
+        return provider
+    if model.takes_images and model.takes_tools and model.max_output_tokens is None:
         return provider
     return replace(
         provider,
+        model_output_tokens=model.max_output_tokens,
         takes_images=provider.takes_images and model.takes_images,
         takes_tools=provider.takes_tools and model.takes_tools,
     )

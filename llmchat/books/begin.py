@@ -214,7 +214,7 @@ def _reserved(
     if not theirs:
         return route, (), turn.max_tokens
     chat = _chat(turn, turn.model or route.default_model)
-    limit = max_tokens(route.provider, chat) or budgets.DEFAULT_OUTPUT_TOKENS
+    limit = max_tokens(route.provider, chat, budgets.DEFAULT_OUTPUT_TOKENS)
     most = _times(MAX_ATTEMPTS, Usage(estimate_input_tokens(chat), limit, "estimated"))
     cost = route.highest_cost(most, chat.model, facts.now)
     everywhere = _times(2 if route.fallback else 1, most)

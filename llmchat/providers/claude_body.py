@@ -43,7 +43,7 @@ def build_request(provider: Provider, key: Key | None, chat: Chat) -> ProviderRe
     history = build_history(chat)
     body: dict[str, object] = {
         "model": chat.model,
-        "max_tokens": max_tokens(provider, chat) or DEFAULT_MAX_TOKENS,
+        "max_tokens": max_tokens(provider, chat, DEFAULT_MAX_TOKENS),
         "messages": list(_messages(history)),
         "stream": True,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import overload
 from urllib.parse import urlsplit
 
 from .errors import ProviderUnavailableError
@@ -18,11 +19,30 @@ class ProviderRequest:
     body: dict[str, object] = field(repr=False)
 
 
-def max_tokens(provider: Provider, chat: Chat) -> int | None:
-    """Return the limit to ask for: the client's within the provider's, or that."""
-    if chat.max_output_tokens is None or provider.max_output_tokens is None:
-        return chat.max_output_tokens or provider.max_output_tokens
-    return min(chat.max_output_tokens, provider.max_output_tokens)
+@overload
+def max_tokens(provider: Provider, chat: Chat) -> int | None: ...
+
+
+@overload
+def max_tokens(provider: Provider, chat: Chat, default: int) -> int: ...
+
+
+def max_tokens(
+    provider: Provider, chat: Chat, default: int | None = None
+) -> int | None:
+    """Return the limit to ask for: the client's within the provider's, or either.
+
+    It is `default` where neither has one, and no more than the model can write, since
+    most providers refuse a request for more.
+    """
+    asked = [
+        limit
+        for limit in (chat.max_output_tokens, provider.max_output_tokens)
+        if limit is not None
+    ]
+    limit = min(asked, default=default)
+    most = provider.model_output_tokens
+    return limit if limit is None or most is None else min(limit, most)
 
 
 def temperature(provider: Provider, chat: Chat) -> float | None:

@@ -95,6 +95,7 @@ class Provider:
     The capability flags say what the model's server takes; their defaults suit
     an OpenAI-compatible server that nobody has said anything about. `models` are all
     that it has, where it would answer with one of them under any name.
+    `model_output_tokens` is what the model that is asked can write at most.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Provider:
     needs_key: bool = True
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     max_output_tokens: int | None = None
+    model_output_tokens: int | None = None
     accepts_sampling: bool = True
     temperature_max: float = 2.0
     system_role: Literal["system", "developer"] = "system"

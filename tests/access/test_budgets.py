@@ -71,6 +71,19 @@ async def test_an_answer_is_taken_to_be_as_long_as_it_may_become(
     assert [request["max_tokens"] for request in upstream.requests] == [reserved]
 
 
+async def test_no_more_is_reserved_than_the_model_writes(
+    user, provider, upstream, turn, budget
+):
+    await budget()
+    model = {"name": provider.default_model, "max_output_tokens": 70}
+    await in_database(lambda: provider.known_models.create(**model))
+    upstream.steps = ("Hel", go := asyncio.Event())
+    async with streaming(user, turn("Hi")):
+        assert await reservations() == [3 * Decimal(70 + 1)]
+        go.set()
+    assert [request["max_tokens"] for request in upstream.requests] == [70]
+
+
 async def test_tools_and_images_are_reserved_too(
     user, provider, upstream, turn, budget
 ):

@@ -140,6 +140,24 @@ def test_the_clients_limit_is_kept_within_the_providers() -> None:
     assert build("claude", max_output_tokens=None).body["max_tokens"] == 8192
 
 
+@pytest.mark.parametrize("asked", [None, 100, 9000])
+@pytest.mark.parametrize("allowed", [None, 50, 9000])
+def test_no_more_is_asked_for_than_the_model_writes(
+    asked: int | None, allowed: int | None
+) -> None:
+    chat = replace(BRIEF, max_output_tokens=asked)
+    body = build("openai", chat, max_output_tokens=allowed).body
+    limit = body.get("max_completion_tokens")
+    low = build("openai", chat, max_output_tokens=allowed, model_output_tokens=70).body
+    assert low.get("max_completion_tokens") == (limit and min(limit, 70))
+
+
+def test_a_limit_that_a_protocol_needs_is_within_what_the_model_writes() -> None:
+    brief = replace(BRIEF, max_output_tokens=None)
+    body = build("claude", brief, max_output_tokens=None, model_output_tokens=4096).body
+    assert body["max_tokens"] == 4096
+
+
 def test_a_temperature_is_kept_within_what_the_model_takes() -> None:
     hot = replace(BRIEF, temperature=1.8)
     assert build("claude", hot, accepts_sampling=True).body["temperature"] == 1.0
