@@ -6,10 +6,9 @@ from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
-from django.db.models import Q
 from rest_framework import serializers
 
-from accounts import names
+from accounts import names, services
 from accounts.models import User
 
 _PASSWORD_MAX_LENGTH = 1024
@@ -79,11 +78,8 @@ class RegistrationSerializer(serializers.Serializer[Any]):
 
     def validate_username(self, value: str) -> str:
         """Reject a name that another account has, ignoring case."""
-        taken = Q()
-        for spelling in names.spellings(value):
-            taken |= Q(username__iexact=spelling)
-        if User.objects.filter(taken).exists():
-            raise serializers.ValidationError("This username is taken.")
+        if services.is_taken(value):
+            raise serializers.ValidationError(services.TAKEN)
         return value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import update_last_login
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Q
 from django.http import HttpRequest
 from rest_framework.exceptions import ValidationError
 
-from accounts import conf
+from accounts import conf, names
 from accounts.errors import CredentialsError, RegistrationError
 from accounts.models import User
+
+TAKEN = "This username is taken."
+# Any number that no other advisory lock has.
+_REGISTRATION = 7_263_849_105
 
 
 def user_for_credentials(request: HttpRequest, *, username: str, password: str) -> User:
@@ -43,7 +48,29 @@ def register_user(*, username: str, password: str, email: str) -> User:
     user.set_password(password)  # slow, so before the transaction
     try:
         with transaction.atomic():
+            _wait_for_others()
+            if is_taken(username):
+                raise ValidationError({"username": [TAKEN]})
             user.save()
     except IntegrityError as exc:
-        raise ValidationError({"username": ["This username is taken."]}) from exc
+        raise ValidationError({"username": [TAKEN]}) from exc
     return user
+
+
+def is_taken(username: str) -> bool:
+    """Return whether an account has this name, ignoring case."""
+    taken = Q()
+    for spelling in names.spellings(username):
+        taken |= Q(username__iexact=spelling)
+    return User.objects.filter(taken).exists()
+
+
+def _wait_for_others() -> None:
+    """Let one registration after another look for its name, and take it.
+
+    The database tells two equal names apart only where their case is the same. SQLite
+    has one writer anyway.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_REGISTRATION])

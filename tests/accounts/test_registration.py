@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 
+from accounts import services
 from accounts.models import User
 from tests.support.log_in import PASSWORD, log_in, post
 
@@ -74,3 +77,38 @@ def test_registration_can_be_switched_off(client: Client, settings: Any) -> None
 
     assert answer.status_code == 403
     assert answer.json()["code"] == "registration_disabled"
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="it has one writer at a time")
+def test_of_two_who_register_one_name_at_once_one_gets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def register(name: str) -> int:
+        try:
+            body = {"username": name, "password": PASSWORD}
+            return int(post(Client(), "/auth/register", body).status_code)
+        finally:
+            connection.close()
+
+    def is_taken(name: str) -> bool:
+        found = look(name)
+        if connection.in_atomic_block and not others:
+            others.append(threads.submit(register, "ADA"))
+            while not others[0].done() and not somebody_waits():
+                pass
+        return found
+
+    def somebody_waits() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks"
+                " WHERE locktype = 'advisory' AND NOT granted"
+            )
+            return bool(cursor.fetchone()[0])
+
+    look, others = services.is_taken, list[Future[int]]()
+    monkeypatch.setattr(services, "is_taken", is_taken)
+    with ThreadPoolExecutor(1) as threads:
+        assert register("Ada") == 201
+        assert others[0].result() == 400
+    assert [user.username for user in User.objects.all()] == ["Ada"]
