@@ -93,7 +93,8 @@ class Session:
     async def join(self, *servers: LiveServer, auth: Any = None) -> dict[str, Any]:
         token = {"token": self.account.access, **(auth or {})}
         await self.post(servers[0], f"40{json.dumps(token)}")
-        (packet,) = await self.poll(servers[-1])
+        # What a client that comes back has missed may be in the same payload.
+        packet, *_ = await self.poll(servers[-1])
         assert packet.startswith("40"), packet
         answer: dict[str, Any] = json.loads(packet[2:])
         return answer
@@ -303,7 +304,9 @@ class upgraded:  # noqa: N801 - a context manager
         held = asyncio.create_task(self._session.poll(self._server))
         await websocket.send("2probe")
         assert await websocket.recv() == "3probe"
-        assert await held == ["6"]
+        packets = await held
+        # A token that came before the probe has answered it.
+        assert packets == ["6"] or events_in(packets)
         await websocket.send("5")
         return websocket
 
