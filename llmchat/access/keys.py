@@ -82,13 +82,13 @@ def stored_key(row: ProviderKey) -> Key:
 
     Raises: EncryptionError, if no encryption key decrypts it.
     """
-    return Key(ident(row), row.value())
+    return Key(ident(row), row.reveal())
 
 
 def is_readable(row: ProviderKey) -> bool:
     """Return whether an encryption key decrypts a stored key."""
     try:
-        row.value()
+        row.reveal()
     except EncryptionError:
         return False
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -106,6 +107,10 @@ class ProviderKeyForm(ChangesForm):
         return [*written, *_OF_THE_VALUE] if self.cleaned_data["value"] else written
 
 
+def _entered(fields: Sequence[Any], *, may_enter: bool) -> Sequence[Any]:
+    return fields if may_enter else [name for name in fields if name != "value"]
+
+
 class ProviderKeyInline(TabularInline):
     """The keys on a provider's page."""
 
@@ -117,6 +122,15 @@ class ProviderKeyInline(TabularInline):
     show_change_link = True
     verbose_name = _("key")
     verbose_name_plural = _("keys")
+
+    def get_fields(
+        self, request: HttpRequest, obj: Provider | None = None
+    ) -> Sequence[Any]:
+        """Leave the entry of a key out for who may enter none."""
+        may_enter = self.has_change_permission(request, obj) or (
+            self.has_add_permission(request, obj)
+        )
+        return _entered(super().get_fields(request, obj), may_enter=may_enter)
 
     def get_extra(
         self, request: HttpRequest, obj: Provider | None = None, **kwargs: Any
@@ -156,6 +170,17 @@ class ProviderKeyAdmin(SavesAndTests, ModelAdmin, SavesChanges):
     fields = ["provider", "name", "shown", "value", "enabled", "resting_until"]
     actions = ["test_keys"]
     list_before_template = "admin/llmchat/providerkey/encryption.html"
+
+    def get_fields(
+        self, request: HttpRequest, obj: ProviderKey | None = None
+    ) -> Sequence[Any]:
+        """Leave the entry of a key out for who may enter none."""
+        may_enter = (
+            self.has_add_permission(request)
+            if obj is None
+            else self.has_change_permission(request, obj)
+        )
+        return _entered(super().get_fields(request, obj), may_enter=may_enter)
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: ProviderKey | None = None

@@ -198,8 +198,11 @@ class ProviderKey(Watched):
         # The history of the old key does not apply to this one.
         self.resting_until = self.last_used_at = None
 
-    def value(self) -> str:
+    def reveal(self) -> str:
         """Return the key in plain text.
+
+        No field of the admin may have this name: for who may not change the row, Django
+        shows what the row's member of a field's name returns.
 
         Raises: EncryptionError when none of the encryption keys fits.
         """

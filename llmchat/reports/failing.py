@@ -81,7 +81,7 @@ def keys() -> Iterator[Notice]:
 
 def _problem(key: ProviderKey) -> str:
     try:
-        key.value()
+        key.reveal()
     except EncryptionError:
         return "cannot be decrypted with LLMCHAT_ENCRYPTION_KEYS."
     if key.last_error:

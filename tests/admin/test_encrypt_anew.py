@@ -66,7 +66,7 @@ def test_the_button_encrypts_them_anew(
     text = "Keys encrypted with the current encryption key: 1."
     assert messages_of(response) == [text]
     configure(settings, NEW)
-    assert ProviderKey.objects.get(pk=key.pk).value() == CANARY
+    assert ProviderKey.objects.get(pk=key.pk).reveal() == CANARY
     before = current.encrypted_value
     assert ProviderKey.objects.get(pk=current.pk).encrypted_value == before
     entry = LogEntry.objects.get()

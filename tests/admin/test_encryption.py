@@ -34,7 +34,7 @@ def test_rotation_encrypts_with_the_first_key(
 
     assert output.getvalue() == "Re-encrypted 1 provider keys.\n"
     configure(settings, new)
-    assert ProviderKey.objects.get(pk=key.pk).value() == CANARY
+    assert ProviderKey.objects.get(pk=key.pk).reveal() == CANARY
 
 
 def test_rotation_leaves_what_it_cannot_read_and_says_so(
@@ -49,9 +49,9 @@ def test_rotation_leaves_what_it_cannot_read_and_says_so(
     with pytest.raises(CommandError, match=rf"do not drop a key yet: {unread.pk} "):
         call_command("rotate_keys", stdout=io.StringIO())
 
-    assert ProviderKey.objects.get(pk=read.pk).value() == CANARY
+    assert ProviderKey.objects.get(pk=read.pk).reveal() == CANARY
     configure(settings, old)
-    assert ProviderKey.objects.get(pk=unread.pk).value() == CANARY
+    assert ProviderKey.objects.get(pk=unread.pk).reveal() == CANARY
 
 
 @pytest.mark.parametrize("keys", [(), (Fernet.generate_key().decode(),)])
@@ -146,7 +146,7 @@ def test_a_rotation_is_not_undone_by_the_key_s_page(
         boss.post(f"{LIST}{key.pk}/change/", {"name": "renamed", "enabled": "on"})
 
     key.refresh_from_db()
-    assert (key.name, key.value()) == ("renamed", CANARY)
+    assert (key.name, key.reveal()) == ("renamed", CANARY)
 
 
 def test_a_rotation_is_not_undone_by_the_provider_s_page(
@@ -157,5 +157,5 @@ def test_a_rotation_is_not_undone_by_the_provider_s_page(
         post_provider(boss, provider, key, name="renamed")
 
     key.refresh_from_db()
-    assert (key.name, key.value()) == ("renamed", CANARY)
+    assert (key.name, key.reveal()) == ("renamed", CANARY)
     assert key.last_error == "provider_auth"

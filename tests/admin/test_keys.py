@@ -188,7 +188,7 @@ def test_a_key_is_on_no_page_in_no_answer_no_log_and_no_dump(
     seen.append(
         boss.post(f"{LIST}{key.pk}/change/", data, follow=True).content.decode()
     )
-    assert ProviderKey.objects.get().value() == CANARY
+    assert ProviderKey.objects.get().reveal() == CANARY
     pages = (
         "/admin/",
         LIST,
@@ -233,7 +233,7 @@ def test_a_new_value_ends_the_rest_of_the_old_one(
     boss.post(f"{LIST}{key.pk}/change/", data)
 
     key.refresh_from_db()
-    assert key.value() == "sk-new-0123456789"
+    assert key.reveal() == "sk-new-0123456789"
     assert (key.resting_until, key.last_used_at) == (None, None)
 
 
@@ -244,7 +244,7 @@ def test_a_new_value_is_written_with_all_that_tells_of_it(
     post_provider(boss, provider, key, value="another-0123456789-abcd")
 
     key.refresh_from_db()
-    assert key.value() == "another-0123456789-abcd"
+    assert key.reveal() == "another-0123456789-abcd"
     assert (key.masked, key.last_error) == ("…abcd", "")
 
 

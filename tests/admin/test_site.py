@@ -72,7 +72,7 @@ def test_a_key_is_stored_encrypted(admin_client, provider):
 
     (key,) = provider.keys.all()
     assert CANARY not in key.encrypted_value
-    assert key.value() == CANARY
+    assert key.reveal() == CANARY
     assert key.last4 == "wxyz"
 
 
@@ -81,7 +81,7 @@ def test_a_blank_field_keeps_the_key(admin_client, provider):
     submit(admin_client, provider, name="renamed", value="")
 
     (key,) = provider.keys.all()
-    assert (key.name, key.value()) == ("renamed", CANARY)
+    assert (key.name, key.reveal()) == ("renamed", CANARY)
 
 
 def test_a_new_row_without_a_key_is_refused(admin_client, provider):
