@@ -31,7 +31,6 @@ from .packet import (
     decode,
     encode,
 )
-from .strict_json import size_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Limits:
     `connect_timeout_s`: by then it has joined a namespace. `binary_timeout_s`: by
     then a packet's attachments are there. `max_attachment_bytes` is for all of one
     packet's attachments together, `max_auth_bytes` for what is sent with a CONNECT,
-    and kept: so much of memory, see `size_of`.
+    and kept: so much of memory, see `Packet.size`.
     """
 
     connect_timeout_s: float = 45.0
@@ -63,11 +62,10 @@ class Membership(Enum):
 class _Partial:
     """A packet whose attachments have not all come."""
 
-    __slots__ = ("attachments", "deadline", "header_size", "packet", "size")
+    __slots__ = ("attachments", "deadline", "packet", "size")
 
-    def __init__(self, packet: Packet, header_size: int, deadline: float) -> None:
+    def __init__(self, packet: Packet, deadline: float) -> None:
         self.packet = packet
-        self.header_size = header_size
         self.deadline = deadline
         self.attachments: list[bytes] = []
         self.size = 0
@@ -153,9 +151,9 @@ class Connection:
             raise PacketError("a packet in the middle of another's attachments")
         packet = decode(message, max_attachments=self._limits.max_attachments)
         if packet.type not in BINARY_TYPES:
-            return packet, size_of(message)
+            return packet, packet.size
         deadline = now + self._limits.binary_timeout_s
-        self._partial = _Partial(packet, size_of(message), deadline)
+        self._partial = _Partial(packet, deadline)
         return self._complete()
 
     def _add_attachment(self, attachment: bytes) -> tuple[Packet | None, int]:
@@ -174,7 +172,7 @@ class Connection:
             return None, 0
         self._partial = None
         put_back(partial.packet.data, partial.attachments)
-        return partial.packet, partial.header_size + partial.size
+        return partial.packet, partial.packet.size + partial.size
 
     def _interpret(self, packet: Packet, size: int) -> Event | None:
         namespace = packet.namespace

@@ -15,12 +15,12 @@ Spec: Socket.IO protocol 5, "Packet encoding".
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from .errors import PacketError, ReservedEventError
-from .strict_json import decode_json, encode_json
+from .strict_json import decode_json, encode_json, size_of
 
 MAIN_NAMESPACE = "/"
 MAX_ATTACHMENTS = 10
@@ -57,7 +57,8 @@ BINARY_TYPES = frozenset({PacketType.BINARY_EVENT, PacketType.BINARY_ACK})
 class Packet:
     """One packet. `data` is decoded JSON, None where there is none.
 
-    For an event `data` is `[name, *args]`, for an acknowledgement `[*args]`.
+    For an event `data` is `[name, *args]`, for an acknowledgement `[*args]`. `size` is
+    about how many bytes of memory a decoded packet takes, attachments aside.
     """
 
     type: PacketType
@@ -65,6 +66,7 @@ class Packet:
     data: Any = None
     ack_id: int | None = None
     attachments: int = 0
+    size: int = field(default=0, compare=False)
 
 
 # Above it a number does not survive in JavaScript.
@@ -94,7 +96,12 @@ def decode(text: str, *, max_attachments: int = MAX_ATTACHMENTS) -> Packet:
     rest = text[header.end() :]
     data = decode_json(rest) if rest else None
     packet = Packet(
-        packet_type, header["namespace"] or MAIN_NAMESPACE, data, ack_id, attachments
+        packet_type,
+        header["namespace"] or MAIN_NAMESPACE,
+        data,
+        ack_id,
+        attachments,
+        header.end() + size_of(rest),
     )
     _check(packet, has_data=bool(rest))
     return packet

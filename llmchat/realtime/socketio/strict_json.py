@@ -23,8 +23,9 @@ MAX_DEPTH = 512
 
 # Possessive quantifiers: a string that never ends must not be tried again and again.
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+'
-_NO_BRACKETS = re.compile(rf'(?:{_STRING}(?:"|\\?\Z)|[^"\[\]{{}}]++)++', re.DOTALL)
-_STRINGS = re.compile(f'{_STRING}"', re.DOTALL)
+_WHOLE_OR_LAST = rf'{_STRING}(?:"|\\?\Z)'
+_NO_BRACKETS = re.compile(rf'(?:{_WHOLE_OR_LAST}|[^"\[\]{{}}]++)++', re.DOTALL)
+_STRINGS = re.compile(_WHOLE_OR_LAST, re.DOTALL)
 _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 _NOT_FINITE = re.compile(f'({_STRING}")|-?Infinity|NaN', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -60,7 +61,8 @@ def size_of(text: str) -> int:
     """Return about how many bytes of memory JSON takes, once it is decoded.
 
     Two characters of it may become a list of 56 bytes, six a dictionary of 232. What
-    is in strings is no more than itself.
+    is in strings is no more than itself; a quote before the JSON would turn it inside
+    out.
     """
     rest = _STRINGS.sub("", text)
     values = rest.count(",") + rest.count("[")

@@ -24,6 +24,7 @@ from llmchat.realtime.socketio.events import (
 )
 from llmchat.realtime.socketio.packet import decode
 from llmchat.realtime.socketio.strict_json import size_of
+from tests.support.growth import grows_too_fast
 
 NOW = 1000.0
 LIMITS = Limits(
@@ -116,17 +117,22 @@ def test_asking_twice_is_a_violation(answered: bool) -> None:
         connection.receive_message("0", NOW)
 
 
+# As a namespace may be called, which is no JSON and stands before it.
+QUOTED = '/"' + '\\"' * 100
+
 AUTH = {
     "text": '0{"token":"%s"}' % ("x" * 900),
     "lists": '0{"a":[' + ",".join(["[]"] * 10) + "]}",
     "dictionaries": "0" + '{"a":' * 5 + "1" + "}" * 5,
+    "behind a quote": f'0{QUOTED},{{"a":[' + ",".join(["[]"] * 10) + "]}",
 }
 
 
 @pytest.mark.parametrize("text", AUTH.values(), ids=AUTH)
 def test_only_so_much_is_kept_of_a_connect(text: str) -> None:
     """By what it takes of memory: short JSON may become much."""
-    connection = Connection(NOW, replace(LIMITS, max_auth_bytes=size_of(text)))
+    size = decode(text).size
+    connection = Connection(NOW, replace(LIMITS, max_auth_bytes=size))
     assert isinstance(connection.receive_message(text, NOW), ConnectRequested)
 
     connection = Connection(NOW, replace(LIMITS, max_auth_bytes=1_000))
@@ -155,6 +161,14 @@ def test_a_size_is_about_what_is_taken_of_memory(text: str) -> None:
     assert packet.data
     # Some values take less than others of their kind: those that there are once.
     assert taken / 2 < size_of(text) < 9 * taken
+
+
+def test_a_namespace_of_quotes_costs_no_more_than_its_length() -> None:
+    def receive(text: str) -> None:
+        with pytest.raises(ProtocolError):
+            Connection(NOW, LIMITS).receive_message(text, NOW)
+
+    assert not grows_too_fast(receive, ('2/"', '\\"', ",[1]"), size=4_000)
 
 
 @pytest.mark.parametrize("said", ["a,b;1,2;[3],{4}\n", '[{"a":[1,2,{}]},"\\"]'])
