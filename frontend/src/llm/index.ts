@@ -10,6 +10,7 @@ export { historyOf, isUnread } from "./turns";
 export {
   accessToken,
   authorized,
+  authorizedFile,
   isLoggedIn,
   logIn,
   logOut,
