@@ -8,7 +8,7 @@ import { LLMClient, LLMProvider } from "./llm";
 /** The way in, or the chats of the logged-in user. */
 export function App() {
   return (
-    <AccountProvider>
+    <AccountProvider onLeft={forgetDrafts}>
       <Chats />
     </AccountProvider>
   );
@@ -27,9 +27,6 @@ function Chats() {
     client.close();
     client.open();
   }, [client, session]);
-
-  // Only whoever logs out leaves the chats, and wants nothing to be left of them.
-  useEffect(() => forgetDrafts, []);
 
   return (
     <LLMProvider client={client}>

@@ -1,6 +1,7 @@
 import { createRoot } from "react-dom/client";
 
 import { App } from "./App";
+import { ErrorBoundary } from "./ErrorBoundary";
 import { configure } from "./llm";
 import { basePath } from "./page";
 import { UiProvider } from "./ui";
@@ -15,7 +16,9 @@ configure({ baseUrl: basePath() });
 const container = document.getElementById("llmchat");
 if (container === null) throw new Error("The page has no element #llmchat.");
 createRoot(container).render(
-  <UiProvider>
-    <App />
-  </UiProvider>,
+  <ErrorBoundary>
+    <UiProvider>
+      <App />
+    </UiProvider>
+  </ErrorBoundary>,
 );

@@ -17,12 +17,18 @@ import { Settings } from "./Settings";
 import { Waiting } from "./Waiting";
 import "./account.css";
 
+interface AccountProviderProps {
+  /** Called when the user has left on purpose: nothing is to be left of what was typed. */
+  onLeft: () => void;
+  children: ReactNode;
+}
+
 /**
  * Shows its children to whoever is logged in, and to others how to get in. When the
  * session ends, the children stay as they are behind a dialog that logs in again.
  */
-export function AccountProvider({ children }: { children: ReactNode }) {
-  const [account] = useState(() => new Account(startAfresh));
+export function AccountProvider({ onLeft, children }: AccountProviderProps) {
+  const [account] = useState(() => new Account(startAfresh, onLeft));
   const state = useSyncExternalStore(account.subscribe, account.current);
   useEffect(() => account.start(), [account]);
 

@@ -42,8 +42,14 @@ export class Account {
   private lastUserId: number | null = null;
   private retryTimer: number | undefined;
 
-  /** `startAfresh` opens the page anew: another user must find nothing of the last. */
-  constructor(private readonly startAfresh: () => void) {}
+  /**
+   * `startAfresh` opens the page anew: another user must find nothing of the last.
+   * `onLeft` is called when the user has left on purpose, here or in another tab.
+   */
+  constructor(
+    private readonly startAfresh: () => void,
+    private readonly onLeft: () => void = () => undefined,
+  ) {}
 
   readonly current = (): AccountState => this.state;
 
@@ -97,13 +103,18 @@ export class Account {
     const isTold = tellTabs();
     dropTokens();
     if (!isTold) tellTabs();
-    this.leave(notice);
+    this.leaveForGood(notice);
   }
 
   private enter(user: User): void {
     if (this.lastUserId !== null && this.lastUserId !== user.id) this.startAfresh();
     else this.set({ phase: "in", user, session: this.state.session + 1, notice: null });
     this.lastUserId = user.id;
+  }
+
+  private leaveForGood(notice: string | null): void {
+    this.leave(notice);
+    this.onLeft();
   }
 
   private leave(notice: string | null): void {
@@ -119,7 +130,7 @@ export class Account {
 
   /** Another tab has done something; a key of null says that all keys have gone. */
   private readonly onStorage = ({ key, newValue }: StorageEvent): void => {
-    if (key === LEFT_KEY && newValue !== null) this.leave(null);
+    if (key === LEFT_KEY && newValue !== null) this.leaveForGood(null);
     if (key !== REFRESH_KEY && key !== null) return;
     if (!isLoggedIn()) {
       if (this.state.phase !== "out") this.endSession();

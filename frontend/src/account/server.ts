@@ -1,6 +1,6 @@
 /** The account's requests to the server. All reject with ApiError. */
-import { ApiError, baseUrl, request } from "../llm/api";
-import { accessToken, authorized, storeTokens, type Tokens } from "../llm/session";
+import { request } from "../llm/api";
+import { authorized, authorizedFile, storeTokens, type Tokens } from "../llm/session";
 
 /** GET /auth/me. */
 export interface User {
@@ -36,17 +36,7 @@ export async function deleteAccount(password: string): Promise<void> {
   await authorized("/auth/me", { method: "DELETE", body: { password } });
 }
 
-/** Everything that is stored of the user, as a file: a link cannot send the token. */
-export async function fetchExport(): Promise<Blob> {
-  const headers = { Authorization: `Bearer ${await accessToken()}` };
-  const response = await fetch(`${baseUrl}/llm/export`, { headers }).catch(() => null);
-  if (response === null) {
-    throw new ApiError(0, "unreachable", "The server cannot be reached.");
-  }
-  if (response.ok) return response.blob();
-  const { error, code } = (await response.json().catch(() => ({}))) as Record<
-    string,
-    string
-  >;
-  throw new ApiError(response.status, code ?? "unknown", error ?? "The download failed.");
+/** Everything that is stored of the user. */
+export function fetchExport(): Promise<Blob> {
+  return authorizedFile("/llm/export");
 }

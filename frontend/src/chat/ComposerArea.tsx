@@ -1,6 +1,7 @@
 import { memo, type RefObject } from "react";
 
 import type { Phase } from "../llm";
+import { Button } from "../ui";
 import { Composer } from "./Composer";
 import { editLastQuestion } from "./editing";
 import { ModelPicker, whyNot } from "./ModelPicker";
@@ -33,7 +34,13 @@ export const ComposerArea = memo(function ComposerArea(props: ComposerAreaProps)
 
   return (
     <footer className="composer-area">
-      <Unavailable picker={picker} />
+      <Unavailable
+        picker={picker}
+        onRetry={() => {
+          picker.refresh();
+          box.current?.focus();
+        }}
+      />
       <p className="composer-note" role="status" hidden={!tooLong}>
         {tooLong && "Your message is too long to send. Shorten it, or send it in parts."}
       </p>
@@ -54,8 +61,22 @@ export const ComposerArea = memo(function ComposerArea(props: ComposerAreaProps)
   );
 });
 
-/** Why the picked model cannot answer, before anything is asked. */
-function Unavailable({ picker: { picked, problem } }: { picker: Picker }) {
+interface UnavailableProps {
+  picker: Picker;
+  onRetry: () => void;
+}
+
+/** Why nobody can answer, before anything is asked. Read aloud when that changes. */
+function Unavailable({ picker: { picked, problem }, onRetry }: UnavailableProps) {
   const text = picked === null ? problem : whyNot(picked);
-  return text === null ? null : <p className="composer-note">{text}</p>;
+  return (
+    <div className="composer-note" role="status" hidden={text === null}>
+      {text !== null && <p>{text}</p>}
+      {picked === null && problem !== null && (
+        <Button size="s" onClick={onRetry}>
+          Try again
+        </Button>
+      )}
+    </div>
+  );
 }

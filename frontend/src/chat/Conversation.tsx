@@ -9,6 +9,7 @@ import { EmptyState } from "./EmptyState";
 import { MessageList } from "./MessageList";
 import { reason } from "./reasons";
 import { type Turns, useTurns } from "./turns";
+import { useUntaken } from "./untaken";
 import type { Picker } from "./useProviders";
 
 interface ConversationProps {
@@ -28,6 +29,7 @@ export function Conversation(props: ConversationProps) {
   const stream = useLLMStream({ client, chat: chatKey });
   const { chat } = stream;
   const [draft, setDraft] = useDraft(owner, chatKey, chat.conversationId);
+  useUntaken(client, owner, chat, [draft, setDraft]);
   const options = useMemo(() => optionsOf(picker, instructions), [picker, instructions]);
   const labels = useMemo(() => labelsOf(picker), [picker.offers]);
   const turns = useTurns(stream, options, labels);

@@ -28,7 +28,7 @@ export function Page({ client }: { client: LLMClient }) {
   const [instructions] = useInstructions();
   const { connection, connectionProblem } = useConnection(client);
   const returns = useReturns(connection);
-  const picker = usePicker(returns);
+  const picker = usePicker(`${session} ${returns}`);
   const shown = useShownChat(client);
   const activity = useActivity(client);
   const conversations = useConversations(`${session} ${returns} ${changesIn(activity)}`);

@@ -1,5 +1,5 @@
 /**
- * What was typed and not sent, for each conversation. It outlives a reload and the end
+ * What was typed and not sent, for each conversation. What is sent is kept by `untaken.ts`. It outlives a reload and the end
  * of a session, and belongs to one user.
  */
 import { useCallback, useEffect, useState } from "react";
@@ -53,7 +53,8 @@ export function forgetDrafts(): void {
   for (const name of names) localStorage.removeItem(name);
 }
 
-function nameOf(owner: string, conversationId: string | null): string {
+/** What the storage calls the draft of a conversation; null is a new one. */
+export function nameOf(owner: string, conversationId: string | null): string {
   return `${PREFIX}${owner}:${conversationId ?? NEW_CHAT}`;
 }
 
@@ -61,8 +62,8 @@ function read(name: string): string {
   return localStorage.getItem(name) ?? "";
 }
 
-/** What another tab has written in the place of `before` is left there by an empty text. */
-function write(name: string, text: string, before: string): void {
+/** Keeps a draft. What another tab has written in the place of `before` is left there by an empty text. */
+export function write(name: string, text: string, before: string): void {
   try {
     if (text !== "") localStorage.setItem(name, text);
     else if (read(name) === before) localStorage.removeItem(name);

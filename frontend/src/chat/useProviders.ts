@@ -23,23 +23,41 @@ export interface Picker {
   refresh: () => void;
 }
 
-/** `returns`: with each return of the connection, what can answer is read again. */
-export function usePicker(returns: number): Picker {
+const RETRY_MS = 2_000;
+const LONGEST_RETRY_MS = 60_000;
+
+interface Failure {
+  text: string;
+  /** How often in a row. */
+  times: number;
+}
+
+/** What changes in `marks` makes what can answer be read again. */
+export function usePicker(marks: string): Picker {
   const [providers, setProviders] = useState<Provider[]>([]);
-  const [problem, setProblem] = useState<string | null>(null);
+  const [failure, setFailure] = useState<Failure | null>(null);
   const [wanted, setWanted] = useState(rememberedChoice);
+  const problem = failure?.text ?? null;
 
   const refresh = useCallback(() => {
     authorized<{ providers: Provider[] }>("/llm/providers").then(
       (answer) => {
         setProviders((before) => sameOr(before, answer.providers));
-        setProblem(null);
+        setFailure(null);
       },
-      (error: Error) => setProblem(error.message),
+      ({ message }: Error) =>
+        setFailure((before) => ({ text: message, times: (before?.times ?? 0) + 1 })),
     );
   }, []);
 
-  useEffect(refresh, [refresh, returns]);
+  useEffect(refresh, [refresh, marks]);
+
+  useEffect(() => {
+    if (failure === null) return;
+    const delay = Math.min(LONGEST_RETRY_MS, RETRY_MS * 2 ** (failure.times - 1));
+    const timer = window.setTimeout(refresh, delay);
+    return () => window.clearTimeout(timer);
+  }, [refresh, failure]);
 
   const choose = useCallback((choice: Choice) => {
     setWanted(choice);

@@ -32,34 +32,95 @@ export interface RequestOptions {
   token?: string;
   body?: unknown;
   method?: string;
+  /** It goes on behind a page that is closed. */
+  keepalive?: boolean;
 }
+
+// Whoever waits for an answer holds up others: a refresh of the tokens does all tabs.
+const SILENCE_MS = 30_000;
 
 /** Sends a GET, or a POST if there is a body, or `method`. Rejects with ApiError. */
 export async function request<T>(path: string, options: RequestOptions = {}): Promise<T> {
-  const headers: Record<string, string> = { Accept: "application/json" };
-  if (options.token !== undefined) headers["Authorization"] = `Bearer ${options.token}`;
-  const init: RequestInit = { headers, credentials: "same-origin" };
-  if (options.body !== undefined) {
-    headers["Content-Type"] = "application/json";
-    init.method = "POST";
-    init.body = JSON.stringify(options.body);
-  }
-  if (options.method !== undefined) init.method = options.method;
-  const response = await send(path, init);
-  const answer: unknown = await response.json().catch(() => null);
+  const { response, content } = await exchange(path, initOf(options));
+  const answer = parsed(await content.text());
   if (!response.ok) throw toError(response, answer);
+  // What stands between has answered, such as the log-in page of a network.
+  if (answer === null && response.status !== 204) throw unreachable();
   return answer as T;
 }
 
-async function send(path: string, init: RequestInit): Promise<Response> {
+/** Reads a file of any length, such as an export. Rejects with ApiError. */
+export async function requestFile(path: string, token: string): Promise<Blob> {
+  const headers = { Authorization: `Bearer ${token}` };
+  const { response, content } = await exchange(path, { headers });
+  if (!response.ok) throw toError(response, parsed(await content.text()));
+  if (content.type.startsWith("text/html")) throw unreachable();
+  return content;
+}
+
+function initOf({ token, body, method, keepalive }: RequestOptions): RequestInit {
+  const headers: Record<string, string> = { Accept: "application/json" };
+  if (token !== undefined) headers["Authorization"] = `Bearer ${token}`;
+  const init: RequestInit = { headers, credentials: "same-origin" };
+  if (body !== undefined) {
+    headers["Content-Type"] = "application/json";
+    init.method = "POST";
+    init.body = JSON.stringify(body);
+  }
+  if (method !== undefined) init.method = method;
+  if (keepalive !== undefined) init.keepalive = keepalive;
+  return init;
+}
+
+/** Waits for the answer, and for all of it, as long as something comes. */
+async function exchange(path: string, init: RequestInit) {
+  const silence = new AbortController();
+  const giveUp = () => silence.abort();
+  let timer = setTimeout(giveUp, SILENCE_MS);
+  const goOn = () => {
+    clearTimeout(timer);
+    timer = setTimeout(giveUp, SILENCE_MS);
+  };
   try {
-    return await fetch(baseUrl + path, init);
+    const response = await fetch(baseUrl + path, { ...init, signal: silence.signal });
+    goOn();
+    return { response, content: await contentOf(response, goOn) };
   } catch {
-    throw new ApiError(0, "unreachable", "The server cannot be reached.");
+    throw unreachable();
+  } finally {
+    clearTimeout(timer);
   }
 }
 
-function toError(response: Response, answer: unknown): ApiError {
+/** `onPart` is called with each part that comes. */
+async function contentOf(response: Response, onPart: () => void): Promise<Blob> {
+  const reader = response.body?.getReader();
+  if (reader === undefined) return response.blob(); // there is none, or no stream of it
+  const parts: BlobPart[] = [];
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    parts.push(value);
+    onPart();
+  }
+  return new Blob(parts, { type: response.headers.get("Content-Type") ?? "" });
+}
+
+/** Null for what is no object in JSON. */
+function parsed(text: string): object | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+function unreachable(): ApiError {
+  return new ApiError(0, "unreachable", "The server cannot be reached.");
+}
+
+function toError(response: Response, answer: object | null): ApiError {
   const { error, code, retryAfter } = (answer ?? {}) as Record<string, unknown>;
   const wait = Number(retryAfter ?? response.headers.get("Retry-After") ?? NaN);
   return new ApiError(

@@ -82,9 +82,13 @@ export function renameConversation(id: string, title: string): Promise<Conversat
   return authorized<Conversation>(conversationPath(id), options);
 }
 
-/** Deletes it with its messages; the server stops an answer that is being written. */
-export async function deleteConversation(id: string): Promise<void> {
-  await authorized(conversationPath(id), { method: "DELETE" });
+/**
+ * Deletes it with its messages; the server stops an answer that is being written. Whoever
+ * closes the page or logs out meanwhile, with a `token` of before, has deleted it as well.
+ */
+export async function deleteConversation(id: string, token?: string): Promise<void> {
+  const options = { method: "DELETE", keepalive: true };
+  await authorized(conversationPath(id), token === undefined ? options : { ...options, token });
 }
 
 /** The user's answers that are being written, wherever they were begun. */

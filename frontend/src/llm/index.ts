@@ -6,10 +6,11 @@ export { ApiError, configure, request } from "./api";
 export { type ClientOptions, LLMClient } from "./client";
 export { LLMProvider, useActivity, useChat, useClient, useConnection } from "./context";
 export * from "./conversations";
-export { historyOf, isUnread } from "./turns";
+export { historyOf, isUnread, untakenQuestion } from "./turns";
 export {
   accessToken,
   authorized,
+  authorizedFile,
   isLoggedIn,
   logIn,
   logOut,

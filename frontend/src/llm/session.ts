@@ -5,7 +5,7 @@
  * the pair that the first has stored. For a moment the server gives another pair, to a
  * page that is reloaded before it has stored the first, and to tabs without locks.
  */
-import { ApiError, request, type RequestOptions } from "./api";
+import { ApiError, request, requestFile, type RequestOptions } from "./api";
 
 export const ACCESS_KEY = "jwt_token";
 export const REFRESH_KEY = "jwt_refresh_token";
@@ -48,20 +48,16 @@ export async function accessToken(refused?: string): Promise<string | null> {
 }
 
 /**
- * Sends a request with the user's token; once more with a new one if it is rejected.
- * A wrong password is a 401 as well, which no new token would change.
+ * Sends a request with the user's token, at first with the one that is given. Rejects
+ * with ApiError.
  */
-export async function authorized<T>(
-  path: string,
-  options: RequestOptions = {},
-): Promise<T> {
-  const token = await requireToken();
-  try {
-    return await request<T>(path, { ...options, token });
-  } catch (error) {
-    if (!isTokenError(error)) throw error;
-    return request<T>(path, { ...options, token: await requireToken(token) });
-  }
+export function authorized<T>(path: string, options: RequestOptions = {}): Promise<T> {
+  return withToken((token) => request<T>(path, { ...options, token }), options.token);
+}
+
+/** Reads a file with the user's token: a link cannot send it. Rejects with ApiError. */
+export function authorizedFile(path: string): Promise<Blob> {
+  return withToken((token) => requestFile(path, token));
 }
 
 /** True if the server has rejected the token, which ends the session. */
@@ -95,6 +91,23 @@ function claimsOf(token: string): Record<string, unknown> | null {
     return JSON.parse(atob(part.replaceAll("-", "+").replaceAll("_", "/")));
   } catch {
     return null;
+  }
+}
+
+/**
+ * Sends something once more with a new token if the server rejects the first. A wrong
+ * password is a 401 as well, which no new token would change.
+ */
+async function withToken<T>(
+  send: (token: string) => Promise<T>,
+  given?: string,
+): Promise<T> {
+  const token = given ?? (await requireToken());
+  try {
+    return await send(token);
+  } catch (error) {
+    if (!isTokenError(error)) throw error;
+    return send(await requireToken(token));
   }
 }
 

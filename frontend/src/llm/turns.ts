@@ -64,6 +64,13 @@ export function isUnread({ messages, problem }: Chat): boolean {
   return messages.length === 0 && problem !== null;
 }
 
+/** The last question, if nothing says yet that the server has it; else null. */
+export function untakenQuestion({ messages }: Chat): string | null {
+  const [question, answer] = messages.slice(-2);
+  if (question?.role !== "user" || question.id !== null) return null;
+  return answer?.role === "assistant" && answer.id === null ? question.content : null;
+}
+
 /** An answer that is being written, or that the server has refused to write. */
 export function isOnlyHere({ role, id, state }: Message): boolean {
   return state === "streaming" || (role === "assistant" && id === null);

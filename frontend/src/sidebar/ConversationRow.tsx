@@ -42,7 +42,7 @@ export function ConversationRow(props: ConversationRowProps) {
   }
 
   function download(kind: Kind): void {
-    downloadConversation(id, kind).catch((error: Error) => toast({ text: error.message }));
+    downloadConversation(id, kind).catch(() => toast({ text: "The download failed." }));
   }
 
   if (renaming) {

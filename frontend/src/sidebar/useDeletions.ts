@@ -1,11 +1,11 @@
 /**
  * Conversations that are deleted but can still be brought back. The server is told when
- * the message with *Undo* goes, or when the page does.
+ * the message with *Undo* goes, which it does when the page is hidden or left: a phone
+ * closes hidden pages, and whoever logs in next is to see nothing of it.
  */
 import { useCallback, useEffect, useRef, useState } from "react";
 
 import { accessToken, ApiError, deleteConversation } from "../llm";
-import { baseUrl } from "../llm/api";
 import { useToast } from "../ui";
 
 export interface Deletions {
@@ -14,20 +14,30 @@ export interface Deletions {
   remove: (id: string, title: string, onUndo: () => void) => void;
 }
 
+/** One that the server does not know of yet. */
+interface Pending {
+  /** Of whoever deletes it: when it is sent, they may have logged out. */
+  token: Promise<string | null>;
+  takeMessageAway: () => void;
+}
+
 export function useDeletions(onDeleted: (id: string) => void): Deletions {
   const toast = useToast();
   const [deleted, setDeleted] = useState<ReadonlySet<string>>(new Set());
-  /** Those that the server does not know of yet. */
-  const pending = useRef(new Set<string>());
+  const pending = useRef(new Map<string, Pending>());
 
-  useEffect(() => {
-    const send = () => {
-      for (const id of pending.current) deleteOnTheWayOut(id);
+  useEffect(() => onHidden(() => takeMessagesAway(pending.current.values())), []);
+
+  // What becomes of it, nobody is here to hear.
+  useEffect(
+    () => () => {
+      const left = new Map(pending.current);
       pending.current.clear();
-    };
-    window.addEventListener("pagehide", send);
-    return () => window.removeEventListener("pagehide", send);
-  }, []);
+      takeMessagesAway(left.values());
+      for (const [id, one] of left) send(id, one).catch(() => undefined);
+    },
+    [],
+  );
 
   const forget = useCallback((id: string) => {
     pending.current.delete(id);
@@ -36,9 +46,11 @@ export function useDeletions(onDeleted: (id: string) => void): Deletions {
 
   const commit = useCallback(
     async (id: string) => {
-      if (!pending.current.delete(id)) return;
+      const one = pending.current.get(id);
+      if (one === undefined) return;
+      pending.current.delete(id);
       try {
-        await deleteConversation(id);
+        await send(id, one);
         onDeleted(id);
       } catch (error) {
         const isGone = error instanceof ApiError && error.status === 404;
@@ -51,27 +63,38 @@ export function useDeletions(onDeleted: (id: string) => void): Deletions {
   );
 
   function remove(id: string, title: string, onUndo: () => void): void {
-    pending.current.add(id);
     setDeleted((before) => new Set([...before, id]));
     const undo = () => {
       forget(id);
       onUndo();
     };
-    toast({
+    const token = accessToken().catch(() => null);
+    const takeMessageAway = toast({
       text: `Deleted “${title}”.`,
       action: { label: "Undo", run: undo },
       onGone: () => void commit(id),
     });
+    pending.current.set(id, { token, takeMessageAway });
   }
 
   return { isDeleted: (id) => deleted.has(id), remove };
 }
 
-/** The request goes on behind a page that is closed. */
-function deleteOnTheWayOut(id: string): void {
-  void accessToken().then((token) => {
-    const headers = { Authorization: `Bearer ${token}` };
-    const path = `${baseUrl}/llm/conversations/${encodeURIComponent(id)}`;
-    return fetch(path, { method: "DELETE", headers, keepalive: true });
-  });
+async function send(id: string, { token }: Pending): Promise<void> {
+  await deleteConversation(id, (await token) ?? undefined);
+}
+
+function takeMessagesAway(pending: Iterable<Pending>): void {
+  for (const { takeMessageAway } of [...pending]) takeMessageAway();
+}
+
+/** Called when the page is behind another one, or goes. Returns the function that stops it. */
+function onHidden(callback: () => void): () => void {
+  const onChange = () => document.visibilityState === "hidden" && callback();
+  document.addEventListener("visibilitychange", onChange);
+  window.addEventListener("pagehide", callback);
+  return () => {
+    document.removeEventListener("visibilitychange", onChange);
+    window.removeEventListener("pagehide", callback);
+  };
 }

@@ -85,3 +85,17 @@ test("what a refresh has overtaken is asked for again", async () => {
   expect(screen.getAllByRole("listitem")).toHaveLength(2);
   expect(screen.queryByRole("img", { name: "Loading more" })).toBeNull();
 });
+
+test("an answer that is none leaves the list, and it can be read again", async () => {
+  vi.stubGlobal("fetch", async () => new Response("<!doctype html><p>Log in here"));
+  render(<List marks="" />);
+  await act(() => pass());
+  screen.getByText("The server cannot be reached.");
+
+  vi.stubGlobal("fetch", async () => Response.json(page("first", null)));
+  await act(async () => {
+    screen.getByRole("button", { name: "Try again" }).click();
+    await pass();
+  });
+  expect(screen.getAllByRole("listitem")).toHaveLength(1);
+});

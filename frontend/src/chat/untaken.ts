@@ -1,0 +1,84 @@
+/**
+ * Questions that were sent and that the server has not taken: without a connection, or
+ * refused. The chat shows them; a page that is opened anew gives them back as drafts.
+ */
+import { useEffect, useRef } from "react";
+
+import { type Chat, type LLMClient, untakenQuestion } from "../llm";
+import { nameOf, write } from "./drafts";
+
+// Two pages may wait with a question in one conversation.
+const PAGE = Math.random().toString(36).slice(2);
+
+type Draft = [text: string, change: (text: string) => void];
+
+interface Kept {
+  /** Of the conversation's draft. */
+  name: string;
+  /** In the storage. */
+  key: string;
+  text: string;
+}
+
+/** What a page has kept that was closed goes before the draft of the chat that is shown. */
+export function useUntaken(
+  client: LLMClient,
+  owner: string,
+  chat: Chat,
+  [draft, setDraft]: Draft,
+): void {
+  const { key, conversationId, loading } = chat;
+  const name = nameOf(owner, conversationId);
+  /** By chat, of all that were shown: their answers go on while another one is. */
+  const kept = useRef(new Map<string, Kept | null>());
+
+  useEffect(() => {
+    const all = kept.current;
+    if (!all.has(key)) all.set(key, null);
+    const keepAll = () => {
+      for (const [one, before] of all) all.set(one, keep(owner, client.getChat(one), before));
+    };
+    keepAll();
+    return client.subscribe(keepAll);
+  }, [client, owner, key]);
+
+  useEffect(() => {
+    if (loading) return; // the server may have taken it after all
+    const own = new Set([...kept.current.values()].map((one) => one?.key));
+    const questions = take(name, own).filter((text) => text !== lastQuestion(chat));
+    const texts = new Set([...questions, draft].filter((text) => text !== ""));
+    if (questions.length > 0) setDraft([...texts].join("\n\n"));
+  }, [name, loading]);
+}
+
+/** Returns what is kept of a chat now; `before` goes where it is something else. */
+function keep(owner: string, chat: Chat | undefined, before: Kept | null): Kept | null {
+  const text = chat === undefined ? null : untakenQuestion(chat);
+  if (text === (before?.text ?? null)) return before;
+  if (before !== null) drop(before);
+  if (chat === undefined || text === null) return null;
+  const name = nameOf(owner, chat.conversationId);
+  const kept = { name, key: `${name}:${PAGE}-${chat.key}`, text };
+  write(kept.key, text, "");
+  return kept;
+}
+
+/** Another tab may have taken it for a draft, and must not send it again. */
+function drop({ name, key, text }: Kept): void {
+  localStorage.removeItem(key);
+  write(name, "", text);
+}
+
+/** Takes what other pages have kept for a conversation out of the storage. */
+function take(name: string, own: ReadonlySet<string | undefined>): string[] {
+  const keys = Object.keys(localStorage).filter(
+    (key) => key.startsWith(`${name}:`) && !own.has(key),
+  );
+  const texts = keys.map((key) => localStorage.getItem(key) ?? "");
+  for (const key of keys) localStorage.removeItem(key);
+  return texts;
+}
+
+function lastQuestion({ messages }: Chat): string | undefined {
+  return messages.filter(({ role }) => role === "user").at(-1)?.content;
+}
