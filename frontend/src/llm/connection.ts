@@ -58,7 +58,8 @@ export class Connection {
 
   /** Whether the server reads so much at once: beyond, it closes the connection. */
   takes(value: unknown): boolean {
-    const most = this.socket?.io.engine._maxPayload ?? Infinity;
+    const { _maxPayload, maxPayload } = this.socket?.io.engine ?? {};
+    const most = _maxPayload ?? maxPayload ?? Infinity;
     const text = JSON.stringify(value);
     if (text.length * BYTES_PER_UNIT + SPARE_BYTES <= most) return true;
     return new Blob([text]).size + SPARE_BYTES <= most;

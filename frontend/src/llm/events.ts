@@ -121,4 +121,6 @@ interface Engine {
   close: () => unknown;
   /** Bytes, as the server has said; the library has no public name for it. */
   _maxPayload?: number;
+  /** Its name before socket.io-client 4.8. */
+  maxPayload?: number;
 }

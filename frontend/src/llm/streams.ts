@@ -161,8 +161,14 @@ export class Streams {
   #onAttach(run: Run, answer: AttachAnswer, mayResend: boolean): void {
     if (answer.ok) this.#onAttached(run, answer);
     else if (answer.code !== "stream_not_found") this.#attachLater(run, answer);
-    else if (mayResend && run.request !== null) this.#send(run);
+    else if (mayResend && run.request !== null && !run.resent) this.#resend(run);
     else this.#lose(run);
+  }
+
+  /** Once: it may be the question itself that breaks each connection. */
+  #resend(run: Run): void {
+    run.resent = true;
+    this.#send(run);
   }
 
   #onAttached(run: Run, { ended, text, ...start }: Attached): void {

@@ -8,14 +8,18 @@ const LOCAL = { provider: "local" };
 beforeEach(reset);
 afterEach(restore);
 
-test("the bytes of a question count, also those that JSON adds", async () => {
-  const { client } = await connectedClient();
-  expect(client.takes("a".repeat(5_000_000))).toBe(true); // no limit is known
-  socket().io.engine._maxPayload = 1000;
-  expect(client.takes("a".repeat(700))).toBe(true);
-  expect(client.takes("ä".repeat(700))).toBe(false);
-  expect(client.takes('"'.repeat(700))).toBe(false);
-});
+// As socket.io-client calls the limit from 4.8 on, and before.
+test.each(["_maxPayload", "maxPayload"] as const)(
+  "the bytes of a question count, also those that JSON adds (%s)",
+  async (name) => {
+    const { client } = await connectedClient();
+    expect(client.takes("a".repeat(5_000_000))).toBe(true); // no limit is known
+    socket().io.engine[name] = 1000;
+    expect(client.takes("a".repeat(700))).toBe(true);
+    expect(client.takes("ä".repeat(700))).toBe(false);
+    expect(client.takes('"'.repeat(700))).toBe(false);
+  },
+);
 
 test("with a history that is too long nothing is sent, and that is said", async () => {
   const { client, key, chat } = await connectedClient();
@@ -28,4 +32,19 @@ test("with a history that is too long nothing is sent, and that is said", async 
   expect(socket().asked).toHaveLength(1);
   expect(chat().running).toBeNull();
   expect(chat().messages.at(-1)?.problem?.code).toBe("payload_too_large");
+});
+
+test("a question that breaks each connection is sent twice, and not for ever", async () => {
+  const { client, key, chat } = await connectedClient(); // no limit is known
+  client.ask(key, "Hi!", LOCAL);
+  for (let time = 0; time < 4 && chat().running !== null; time += 1) {
+    socket().lose();
+    await pass();
+    socket().accept(true);
+    socket().answerAttach({ ok: false, error: "Not there", code: "stream_not_found" });
+    await pass();
+  }
+  expect(socket().asked).toHaveLength(2);
+  expect(chat().running).toBeNull();
+  expect(chat().messages.at(-1)?.problem?.code).toBe("connection_lost");
 });
