@@ -56,6 +56,7 @@ function Ending({ message, isLast, turns }: Omit<AnswerProps, "running">) {
         <ProblemNote
           problem={shownProblem(message)}
           label={turns.labelOf(provider)}
+          adminUrl={turns.adminUrlOf(provider)}
           {...(isLast ? { onRetry: turns.regenerate } : {})}
         />
       )}
