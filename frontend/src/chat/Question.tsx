@@ -2,7 +2,7 @@ import { Check, Copy, Pencil } from "lucide-react";
 import { useContext, useEffect, useRef, useState } from "react";
 
 import type { Message } from "../llm";
-import { Button, IconButton } from "../ui";
+import { Button, IconButton, isComposing } from "../ui";
 import { onEditQuestion } from "./editing";
 import { type Turns, WhyNotNow } from "./turns";
 import { useCopy } from "./useCopy";
@@ -104,7 +104,7 @@ function Editor({ text, onSend, onCancel }: EditorProps) {
         if (sendable) onSend(value.trim());
       }}
       onKeyDown={(event) => {
-        if (event.key !== "Escape") return;
+        if (event.key !== "Escape" || isComposing(event.nativeEvent)) return;
         event.preventDefault();
         onCancel();
       }}
@@ -118,6 +118,7 @@ function Editor({ text, onSend, onCancel }: EditorProps) {
         onChange={(event) => setValue(event.target.value)}
         onKeyDown={(event) => {
           if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+          if (isComposing(event.nativeEvent)) return;
           event.preventDefault();
           event.currentTarget.form?.requestSubmit();
         }}
