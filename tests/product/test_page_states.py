@@ -183,7 +183,7 @@ async def test_a_slow_provider_is_said_to_be_slow(
         await expect(page.get_by_text("OpenAI is slow to answer")).to_be_visible()
         await seen(page, artifacts / "state-slow.png")
         await page.get_by_role("button", name="Stop").click()
-        await expect(page.get_by_text("You stopped this answer.")).to_be_visible()
+        await expect(page.get_by_text("This answer was stopped.")).to_be_visible()
 
 
 @pytest.mark.parametrize(
