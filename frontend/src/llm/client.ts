@@ -10,6 +10,7 @@ import { listStreams } from "./conversations";
 import type { ChatSocket, StreamRequest } from "./events";
 import { Reader } from "./reader";
 import { newSessionId } from "./run";
+import { isLoggedIn } from "./session";
 import { ChatStore } from "./store";
 import { Streams } from "./streams";
 import { Tabs } from "./tabs";
@@ -82,12 +83,15 @@ export class LLMClient {
     this.#connection.open();
   }
 
-  /** Disconnects; with `stop`, what was asked here is stopped. It may be opened again. */
+  /**
+   * Disconnects. It may be opened again, and hears its answers then: for a while they go on
+   * without a reader. With `stop`, or where the user has logged out, they end.
+   */
   close({ stop = false } = {}): void {
     if (stop) this.#streams.stopAll();
     clearTimeout(this.#lookTimer);
     this.#tabs.close();
-    this.#connection.close();
+    this.#connection.close({ leaves: stop || !isLoggedIn() });
   }
 
   get connection(): ConnectionState {

@@ -81,7 +81,8 @@ export class Connection {
     this.#update();
   }
 
-  close(): void {
+  /** With `leaves` for good: what nobody else reads is stopped. Else it goes on a while. */
+  close({ leaves = false } = {}): void {
     const socket = this.#socket;
     this.#socket = null;
     this.#hasConnected = false;
@@ -90,6 +91,8 @@ export class Connection {
     window.removeEventListener("online", this.#update);
     window.removeEventListener("offline", this.#update);
     socket?.off();
+    // Behind a connection that is closed, no word of leaving is sent.
+    if (!leaves && socket?.connected) socket.io.engine.close();
     socket?.disconnect();
     this.#update();
   }

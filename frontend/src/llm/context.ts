@@ -18,7 +18,7 @@ interface LLMProviderProps {
   children?: ReactNode;
 }
 
-/** Keeps the client open while it is mounted; answers go on when it no longer is. */
+/** Keeps the client open while it is mounted; answers go on for a while when it is not. */
 export function LLMProvider({ client, children }: LLMProviderProps) {
   useEffect(() => {
     client.open();
