@@ -23,6 +23,8 @@ import type { Problem } from "./types";
 const NO_ANSWER_MS = 15_000;
 const LATER_MS = 3000;
 const MOST_TRIES = 5;
+// As many as the server takes in one question.
+const MOST_MESSAGES = 1000;
 const TOO_LARGE = "The question and what was said before are too long for the server.";
 
 export interface StreamsListener {
@@ -114,7 +116,8 @@ export class Streams {
       this.#withdraw(run); // the server does not have it
       return;
     }
-    if (!this.#connection.takes(run.request)) {
+    const isLong = run.request.messages.length > MOST_MESSAGES;
+    if (isLong || !this.#connection.takes(run.request)) {
       this.#fail(run, problem("payload_too_large", TOO_LARGE));
       return;
     }

@@ -1,7 +1,16 @@
 /** What is more than the server reads at once: it would close the connection. */
 import { afterEach, beforeEach, expect, test } from "vitest";
 
-import { connectedClient, pass, reset, restore, socket } from "./fakes";
+import { hint } from "../../src/chat/reasons";
+import {
+  connectedClient,
+  pass,
+  reset,
+  restore,
+  socket,
+  stored,
+  storedMessage,
+} from "./fakes";
 
 const LOCAL = { provider: "local" };
 
@@ -47,4 +56,23 @@ test("a question that breaks each connection is sent twice, and not for ever", a
   expect(socket().asked).toHaveLength(2);
   expect(chat().running).toBeNull();
   expect(chat().messages.at(-1)?.problem?.code).toBe("connection_lost");
+});
+
+test("a question with more messages than the server takes is not sent, and that is said", async () => {
+  const messages = Array.from({ length: 1000 }, (_, index) =>
+    storedMessage(`m${index}`, index % 2 === 0 ? "user" : "assistant", "Well"),
+  );
+  stored.set("c1", messages);
+  const { client } = await connectedClient();
+  const key = client.openChat("c1");
+  await pass();
+  client.ask(key, "And?", LOCAL);
+  await pass();
+  expect(socket().asked).toHaveLength(0);
+  const code = client.getChat(key)?.messages.at(-1)?.problem?.code;
+  expect(code).toBe("payload_too_large");
+  expect(hint(code ?? "")).toContain("Start a new chat");
+
+  client.edit(key, "m998", "Or?", LOCAL); // of which there are as many as it takes
+  expect(socket().asked[0]?.["messages"]).toHaveLength(999);
 });
