@@ -26,6 +26,7 @@ import {
 import type {
   Activity,
   AskOptions,
+  BudgetNotice,
   Chat,
   ConnectionState,
   Message,
@@ -106,6 +107,15 @@ export class LLMClient {
   /** Which conversations are being answered, also from other tabs, and which were. */
   get activity(): readonly Activity[] {
     return this.#store.activity;
+  }
+
+  /** What the server has said of a budget that is nearly used up, until it is dismissed. */
+  get budgetNotice(): BudgetNotice | null {
+    return this.#store.budgetNotice;
+  }
+
+  dismissBudgetNotice(): void {
+    this.#store.dismissBudgetNotice();
   }
 
   getChat(key: string): Chat | undefined {

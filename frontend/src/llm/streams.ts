@@ -180,8 +180,10 @@ export class Streams {
     run.tries = 0;
     this.#note(run, start);
     this.#store.change(run.chatKey, { type: "attached", start, text });
-    if (ended !== undefined) this.#end(run, ended);
-    else if (this.#isStopping(run)) this.#cancel(run);
+    if (ended !== undefined) {
+      this.#noteBudget(ended);
+      this.#end(run, ended);
+    } else if (this.#isStopping(run)) this.#cancel(run);
     this.#store.notify();
   }
 
@@ -216,11 +218,16 @@ export class Streams {
 
   #onEnd(end: End): void {
     this.#batch.flush();
+    this.#noteBudget(end);
     const run = this.#find(end.data.sessionId);
-    if (run === undefined) return;
-    if (end.data.shortened) this.#askForText(run);
-    else this.#end(run, end);
+    if (run !== undefined && end.data.shortened) this.#askForText(run);
+    else if (run !== undefined) this.#end(run, end);
     this.#store.notify();
+  }
+
+  /** A budget is the user's: also the end of what no chat waits for tells of it. */
+  #noteBudget({ data }: End): void {
+    if (data.budgetNotice !== undefined) this.#store.noteBudget(data.budgetNotice);
   }
 
   /** Whoever attaches to an answer that has ended is told its text; or it is stored. */
@@ -232,8 +239,9 @@ export class Streams {
   /** An error without a session is of no chat. */
   #onError(data: ErrorEvent): void {
     const run = this.#find(data.sessionId);
-    if (run === undefined) return;
-    if (data.code === "stream_not_found") {
+    if (run === undefined) {
+      this.#onEnd({ event: "llm:stream:error", data });
+    } else if (data.code === "stream_not_found") {
       this.#lose(run); // there is nothing to cancel
     } else if (data.code === "session_active") {
       this.#attach(run); // it was asked twice
