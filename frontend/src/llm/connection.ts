@@ -58,8 +58,8 @@ export class Connection {
 
   /** Whether the server reads so much at once: beyond, it closes the connection. */
   takes(value: unknown): boolean {
-    const { _maxPayload, maxPayload } = this.socket?.io.engine ?? {};
-    const most = _maxPayload ?? maxPayload ?? Infinity;
+    const engine = this.socket?.io.engine;
+    const most = engine?._maxPayload ?? engine?.maxPayload ?? Infinity;
     const text = JSON.stringify(value);
     if (text.length * BYTES_PER_UNIT + SPARE_BYTES <= most) return true;
     return new Blob([text]).size + SPARE_BYTES <= most;

@@ -9,8 +9,13 @@ import { UiProvider } from "../../src/ui";
 import { connectedClient, pass, reset, restore, socket, startOf } from "../llm/fakes";
 
 const NOTICE: BudgetNotice = {
-  ...{ period: "day", unit: "tokens", limit: "100000", spent: "81210", percent: 81 },
-  ...{ renewsAt: "2026-01-06T00:00:00+00:00", of: "user" },
+  period: "day",
+  unit: "tokens",
+  limit: "100000",
+  spent: "81210",
+  percent: 81,
+  renewsAt: "2026-01-06T00:00:00+00:00",
+  of: "user",
 };
 
 beforeEach(() => {
