@@ -14,6 +14,7 @@ from accounts import errors as account_errors
 from accounts import urls as account_urls
 from llmchat import errors as chat_errors
 from llmchat import urls as chat_urls
+from llmchat.api.validation import MAX_MESSAGES
 from llmchat.providers import errors as provider_errors
 from serving import errors as exceptions
 from tests.support.live import ROOT
@@ -188,6 +189,13 @@ def test_a_link_to_a_heading_leads_to_one(page: Path) -> None:
     ]
 
     assert missing == []
+
+
+def test_how_many_messages_a_request_holds_is_among_the_limits() -> None:
+    guide = (ROOT / "docs" / "integration.md").read_text()
+    limits = guide.split("\n## Limits\n", 1)[1]
+
+    assert f"at most {MAX_MESSAGES:,} `messages`" in limits
 
 
 def test_every_check_is_in_the_operations_guide() -> None:

@@ -66,7 +66,7 @@ async def test_an_answer_is_shown_by_any_worker_and_stopped_from_any_tab(
             await expect(tab.get_by_text("Sentence 3")).to_be_visible()
         await other.get_by_role("button", name="Stop").click()
         for tab in tabs:
-            await expect(tab.get_by_text("You stopped this answer.")).to_be_visible()
+            await expect(tab.get_by_text("This answer was stopped.")).to_be_visible()
             assert await sentences(tab) == [0, 1, 2, 3]
         await page_upstream.hung_up.wait()
 

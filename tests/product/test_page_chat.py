@@ -107,7 +107,7 @@ async def test_stopped_regenerated_and_edited_answers_replace_each_other(
         await ask(page, "A question")
         await expect(page.get_by_text("Half an ans")).to_be_visible()
         await page.keyboard.press("Escape")
-        await expect(page.get_by_text("You stopped this answer.")).to_be_visible()
+        await expect(page.get_by_text("This answer was stopped.")).to_be_visible()
         await page_upstream.hung_up.wait()
         address = page.url
 
@@ -220,7 +220,7 @@ async def test_two_tabs_show_the_same_answer(
         await expect(other.get_by_text("Half an ans")).to_be_visible()
         await other.get_by_role("button", name="Stop").click()
         for tab in (page, other):
-            await expect(tab.get_by_text("You stopped this answer.")).to_be_visible()
+            await expect(tab.get_by_text("This answer was stopped.")).to_be_visible()
 
         page_upstream.steps = ("The other answer", asyncio.Event())
         await ask(other, "Another question")
@@ -228,7 +228,7 @@ async def test_two_tabs_show_the_same_answer(
             await expect(tab.get_by_text("The other answer")).to_be_visible()
         await page.get_by_role("button", name="Stop").click()
         for tab in (page, other):
-            stopped = tab.get_by_text("You stopped this answer.")
+            stopped = tab.get_by_text("This answer was stopped.")
             await expect(stopped).to_have_count(2)
     assert complaints == []
 

@@ -142,11 +142,11 @@ async def test_a_budget_that_is_used_up_is_said_with_the_day_it_renews(
         await seen(page, artifacts / "state-budget.png")
 
 
-async def test_a_missing_key_is_explained_and_staff_are_led_to_the_admin(
+async def test_a_missing_key_is_explained_and_who_may_add_it_is_led_to_the_admin(
     server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
     account = server.account()
-    is_staff = "UPDATE accounts_user SET is_staff = ? WHERE id = ?"
+    rights = "UPDATE accounts_user SET is_staff = ?, is_superuser = ? WHERE id = ?"
     chosen = '{"provider": "claude", "model": null}'
     async with open_page(chromium, viewport=DESKTOP) as (page, _):
         await log_in(page, server, account)
@@ -159,11 +159,12 @@ async def test_a_missing_key_is_explained_and_staff_are_led_to_the_admin(
         await expect(problem).to_contain_text("ask whoever runs this server")
         await seen(page, artifacts / "state-no-key.png")
 
-        server.change(is_staff, True, account.user_id)
+        server.change(rights, True, True, account.user_id)
         await page.reload()
         await ask(page, "A question")
         link = problem.get_by_role("link", name="Set it up in the admin")
-        await expect(link).to_have_attribute("href", "/admin/llmchat/provider/")
+        where = re.compile(r"^/admin/llmchat/providerkey/add/\?provider=")
+        await expect(link).to_have_attribute("href", where)
         await picker(page).click()
         await page.get_by_role("menuitem", name="Gemini").click()
         await page.wait_for_url("**/admin/**")
@@ -182,7 +183,7 @@ async def test_a_slow_provider_is_said_to_be_slow(
         await expect(page.get_by_text("OpenAI is slow to answer")).to_be_visible()
         await seen(page, artifacts / "state-slow.png")
         await page.get_by_role("button", name="Stop").click()
-        await expect(page.get_by_text("You stopped this answer.")).to_be_visible()
+        await expect(page.get_by_text("This answer was stopped.")).to_be_visible()
 
 
 @pytest.mark.parametrize(

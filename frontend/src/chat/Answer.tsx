@@ -38,7 +38,7 @@ function Ending({ message, isLast, turns }: Omit<AnswerProps, "running">) {
   const failed = state === "error" || state === "interrupted";
   return (
     <>
-      {state === "cancelled" && <p className="note">You stopped this answer.</p>}
+      {state === "cancelled" && <p className="note">This answer was stopped.</p>}
       {finishReason === "length" && (
         <div className="note">
           <p>The answer stopped at the length limit.</p>
@@ -56,6 +56,7 @@ function Ending({ message, isLast, turns }: Omit<AnswerProps, "running">) {
         <ProblemNote
           problem={shownProblem(message)}
           label={turns.labelOf(provider)}
+          adminUrl={turns.adminUrlOf(provider)}
           {...(isLast ? { onRetry: turns.regenerate } : {})}
         />
       )}

@@ -6,7 +6,7 @@ import {
   useLayoutEffect,
 } from "react";
 
-import { IconButton } from "../ui";
+import { IconButton, isComposing } from "../ui";
 import { useTouch } from "./media";
 
 interface ComposerProps {
@@ -33,7 +33,7 @@ export function Composer(props: ComposerProps) {
 
   function onKeyDown(event: KeyboardEvent): void {
     // Enter that confirms an input method's suggestion does not send.
-    if (event.nativeEvent.isComposing) return;
+    if (isComposing(event.nativeEvent)) return;
     if (event.key === "ArrowUp" && text === "" && !answering) {
       event.preventDefault();
       props.onEditLast();

@@ -7,8 +7,9 @@ import { ComposerArea } from "./ComposerArea";
 import { useDraft } from "./drafts";
 import { EmptyState } from "./EmptyState";
 import { MessageList } from "./MessageList";
-import { reason } from "./reasons";
-import { type Turns, useTurns } from "./turns";
+import type { Provider } from "./providers";
+import { isForStaff, reason } from "./reasons";
+import { type Turns, useTurns, WhyNotNow, whyNotNow } from "./turns";
 import { useUntaken } from "./untaken";
 import type { Picker } from "./useProviders";
 
@@ -31,8 +32,9 @@ export function Conversation(props: ConversationProps) {
   const [draft, setDraft] = useDraft(owner, chatKey, chat.conversationId);
   useUntaken(client, owner, chat, [draft, setDraft]);
   const options = useMemo(() => optionsOf(picker, instructions), [picker, instructions]);
-  const labels = useMemo(() => labelsOf(picker), [picker.offers]);
-  const turns = useTurns(stream, options, labels);
+  const providers = useMemo(() => providersOf(picker), [picker.offers]);
+  const turns = useTurns(stream, options, providers);
+  useFreshOnFailure(chat, picker.refresh);
 
   const pickExample = useCallback(
     (prompt: string) => {
@@ -44,12 +46,14 @@ export function Conversation(props: ConversationProps) {
 
   return (
     <div className="conversation" data-empty={chat.messages.length === 0 || undefined}>
-      <Content
-        chat={chat}
-        turns={turns}
-        onReload={() => client.reload(chatKey)}
-        onPick={pickExample}
-      />
+      <WhyNotNow value={whyNotNow(chat.running, options)}>
+        <Content
+          chat={chat}
+          turns={turns}
+          onReload={() => client.reload(chatKey)}
+          onPick={pickExample}
+        />
+      </WhyNotNow>
       <ComposerArea
         box={composer}
         draft={draft}
@@ -120,6 +124,15 @@ function optionsOf({ picked }: Picker, instructions: string): AskOptions | null 
   };
 }
 
-function labelsOf({ offers }: Picker): ReadonlyMap<string, string> {
-  return new Map(offers.map(({ provider }) => [provider.name, provider.label]));
+function providersOf({ offers }: Picker): ReadonlyMap<string, Provider> {
+  return new Map(offers.map(({ provider }) => [provider.name, provider]));
+}
+
+/** An answer that failed for what an operator can mend says that the provider has changed. */
+function useFreshOnFailure({ messages }: Chat, refresh: () => void): void {
+  const last = messages.at(-1);
+  const failed = isForStaff(last?.problem?.code ?? "") ? last?.key : undefined;
+  useEffect(() => {
+    if (failed !== undefined) refresh();
+  }, [failed, refresh]);
 }

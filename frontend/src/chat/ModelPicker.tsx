@@ -1,15 +1,12 @@
 import { ChevronDown, TriangleAlert } from "lucide-react";
 
-import { useAccount } from "../account";
 import { Button, Menu, MenuChoice, MenuChoices, MenuItem, MenuLabel, MenuSeparator } from "../ui";
 import { hint, isForStaff, reason } from "./reasons";
 import type { Offer } from "./providers";
-import { basePath } from "../page";
 import type { Picker } from "./useProviders";
 
 /** Choose a model: what can answer first, and of the others why they cannot. */
 export function ModelPicker({ offers, picked, choose, refresh }: Picker) {
-  const { isStaff } = useAccount().user;
   const usable = offers.filter(({ provider }) => provider.usable);
   const others = offers.filter(({ provider }) => !provider.usable);
   if (picked === null) return <span className="picker-none">No model to choose from</span>;
@@ -41,7 +38,7 @@ export function ModelPicker({ offers, picked, choose, refresh }: Picker) {
           {usable.length > 0 && <MenuSeparator />}
           <MenuLabel>Not available</MenuLabel>
           {others.map((offer) => (
-            <Unusable key={valueOf(offer)} offer={offer} isStaff={isStaff} />
+            <Unusable key={valueOf(offer)} offer={offer} />
           ))}
         </>
       )}
@@ -62,17 +59,17 @@ function Trigger({ picked, ...rest }: { picked: Offer } & Record<string, unknown
   );
 }
 
-/** Can be read with the keyboard; whoever administers the server is led on. */
-function Unusable({ offer: { provider }, isStaff }: { offer: Offer; isStaff: boolean }) {
+/** Can be read with the keyboard; whoever may change it is led on. */
+function Unusable({ offer: { provider } }: { offer: Offer }) {
   const code = provider.code ?? "";
   const why = reason(code, provider.error ?? "It cannot answer right now", provider.label);
-  const forAdmin = isStaff && isForStaff(code);
-  const note = forAdmin ? `${why} Set it up in the admin.` : why;
+  const adminUrl = isForStaff(code) ? provider.adminUrl : undefined;
+  const note = adminUrl === undefined ? why : `${why} Set it up in the admin.`;
   return (
     <MenuItem
       note={note}
       onSelect={() => {
-        if (forAdmin) location.assign(`${basePath()}/admin/llmchat/provider/`);
+        if (adminUrl !== undefined) location.assign(adminUrl);
       }}
     >
       {provider.label}

@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "react";
 import { useAccount, useInstructions } from "../account";
 import { type LLMClient, useActivity, useConnection } from "../llm";
 import { useConversations } from "../sidebar/useConversations";
+import { BudgetNote } from "./BudgetNote";
 import { ConnectionNote } from "./ConnectionNote";
 import { Conversation } from "./Conversation";
 import { useTouch } from "./media";
@@ -91,6 +92,7 @@ export function Page({ client }: { client: LLMClient }) {
           problem={connectionProblem}
           restarting={isRestarting}
         />
+        <BudgetNote client={client} />
         <Conversation
           client={client}
           chatKey={shown.key}

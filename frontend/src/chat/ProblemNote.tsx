@@ -1,11 +1,9 @@
 import { TriangleAlert } from "lucide-react";
 
-import { useAccount } from "../account";
 import type { Problem } from "../llm";
 import { Button } from "../ui";
 import { useCountdown } from "./clock";
 import { hint, isForStaff, reason } from "./reasons";
-import { basePath } from "../page";
 import { useBudgetText } from "./useBudgetText";
 import { duration } from "./words";
 
@@ -16,16 +14,17 @@ interface ProblemNoteProps {
   problem: Problem;
   /** Of the provider. */
   label: string;
+  /** Where in the admin it is set up, for those who may. */
+  adminUrl?: string | undefined;
   onRetry?: () => void;
 }
 
 /** What went wrong, what can be done about it, and the button that does it. */
-export function ProblemNote({ problem, label, onRetry }: ProblemNoteProps) {
+export function ProblemNote({ problem, label, adminUrl, onRetry }: ProblemNoteProps) {
   const { code, text, retryAt } = problem;
-  const { isStaff } = useAccount().user;
   const wait = useCountdown(retryAt);
   const budget = useBudgetText(code === "budget_exceeded", retryAt);
-  const forAdmin = isStaff && isForStaff(code);
+  const forAdmin = adminUrl !== undefined && isForStaff(code);
   const counted = wait > 0 && wait < COUNTED_S && code !== "budget_exceeded";
   return (
     <div className="problem">
@@ -33,7 +32,7 @@ export function ProblemNote({ problem, label, onRetry }: ProblemNoteProps) {
       <div className="problem-text">
         <p>{reason(code, text, label)}</p>
         {budget !== null && <p>{budget}</p>}
-        {forAdmin ? <AdminLink /> : hint(code) !== null && <p>{hint(code)}</p>}
+        {forAdmin ? <AdminLink href={adminUrl} /> : hint(code) !== null && <p>{hint(code)}</p>}
         {counted && <p>Try again in {duration(wait)}.</p>}
       </div>
       {onRetry !== undefined && (
@@ -45,10 +44,10 @@ export function ProblemNote({ problem, label, onRetry }: ProblemNoteProps) {
   );
 }
 
-export function AdminLink() {
+function AdminLink({ href }: { href: string }) {
   return (
     <p>
-      <a href={`${basePath()}/admin/llmchat/provider/`}>Set it up in the admin</a>
+      <a href={href}>Set it up in the admin</a>
     </p>
   );
 }

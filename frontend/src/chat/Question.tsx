@@ -1,10 +1,10 @@
 import { Check, Copy, Pencil } from "lucide-react";
-import { useEffect, useRef, useState } from "react";
+import { useContext, useEffect, useRef, useState } from "react";
 
 import type { Message } from "../llm";
-import { Button, IconButton } from "../ui";
+import { Button, IconButton, isComposing } from "../ui";
 import { onEditQuestion } from "./editing";
-import type { Turns } from "./turns";
+import { type Turns, WhyNotNow } from "./turns";
 import { useCopy } from "./useCopy";
 
 const LONG = 2000;
@@ -88,6 +88,8 @@ interface EditorProps {
 function Editor({ text, onSend, onCancel }: EditorProps) {
   const [value, setValue] = useState(text);
   const box = useRef<HTMLTextAreaElement>(null);
+  const whyNot = useContext(WhyNotNow);
+  const sendable = whyNot === null && value.trim() !== "";
 
   useEffect(() => {
     box.current?.focus();
@@ -99,10 +101,10 @@ function Editor({ text, onSend, onCancel }: EditorProps) {
       className="editor"
       onSubmit={(event) => {
         event.preventDefault();
-        if (value.trim() !== "") onSend(value.trim());
+        if (sendable) onSend(value.trim());
       }}
       onKeyDown={(event) => {
-        if (event.key !== "Escape") return;
+        if (event.key !== "Escape" || isComposing(event.nativeEvent)) return;
         event.preventDefault();
         onCancel();
       }}
@@ -116,15 +118,18 @@ function Editor({ text, onSend, onCancel }: EditorProps) {
         onChange={(event) => setValue(event.target.value)}
         onKeyDown={(event) => {
           if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+          if (isComposing(event.nativeEvent)) return;
           event.preventDefault();
           event.currentTarget.form?.requestSubmit();
         }}
       />
-      <p className="editor-note">Everything after this will be replaced.</p>
+      <p className="editor-note" role="status">
+        {whyNot ?? "Everything after this will be replaced."}
+      </p>
       <Button kind="quiet" size="s" onClick={onCancel}>
         Cancel
       </Button>
-      <Button kind="primary" size="s" type="submit" disabled={value.trim() === ""}>
+      <Button kind="primary" size="s" type="submit" disabled={!sendable}>
         Ask again
       </Button>
     </form>

@@ -12,12 +12,14 @@ export interface Provider {
   label: string;
   /** The default model. */
   model: string;
-  /** Models known by name, the default one among them or not. */
+  /** Models known by name, the default one among them unless it may not be asked. */
   models?: Model[];
   usable: boolean;
   /** Why it cannot be used; absent if it can. */
   error?: string;
   code?: string;
+  /** Where in the admin that can be changed; absent for those who may not. */
+  adminUrl?: string;
 }
 
 export interface Choice {
@@ -47,15 +49,20 @@ export function offersOf(providers: Provider[]): Offer[] {
     .filter((provider) => provider.usable)
     .sort((one, other) => isBuiltIn(one) - isBuiltIn(other));
   const others = providers.filter((provider) => !provider.usable);
-  return [...usable.flatMap(modelsOf), ...others.flatMap((one) => modelsOf(one).slice(0, 1))];
+  const firstOf = (provider: Provider) => modelsOf(provider)[0] ?? defaultOf(provider);
+  return [...usable.flatMap(modelsOf), ...others.map(firstOf)];
 }
 
-/** The remembered choice if it is still offered, else the first that can answer. */
+/**
+ * The remembered choice, or else another model of its provider, though that cannot answer
+ * now: what was said before is sent to no other company unless the user says so. Where the
+ * provider is gone, the first that can answer.
+ */
 export function pick(offers: Offer[], wanted: Choice | null): Offer | null {
-  const same = offers.find(
-    ({ choice }) => choice.provider === wanted?.provider && choice.model === wanted.model,
-  );
-  return same ?? offers[0] ?? null;
+  const near = offers.find(({ provider }) => provider.name === wanted?.provider);
+  const own = near === undefined ? [] : modelsOf(near.provider);
+  const same = own.find(({ choice }) => choice.model === wanted?.model);
+  return same ?? near ?? offers[0] ?? null;
 }
 
 export function rememberedChoice(): Choice | null {
@@ -75,17 +82,14 @@ export function rememberChoice(choice: Choice): void {
   }
 }
 
+/** The default model first, unless the server leaves it out: it would be refused. */
 function modelsOf(provider: Provider): Offer[] {
-  const models = provider.models ?? [];
+  const { models } = provider;
+  if (models === undefined) return [defaultOf(provider)];
   const isDefault = ({ name }: Model) => name === provider.model;
   const others = models.filter((model) => !isDefault(model));
   return [
-    {
-      provider,
-      model: provider.model,
-      label: models.find(isDefault)?.label ?? provider.model,
-      choice: { provider: provider.name, model: null },
-    },
+    ...(models.some(isDefault) ? [defaultOf(provider)] : []),
     ...others.map(({ name, label }) => ({
       provider,
       model: name,
@@ -93,6 +97,12 @@ function modelsOf(provider: Provider): Offer[] {
       choice: { provider: provider.name, model: name },
     })),
   ];
+}
+
+function defaultOf(provider: Provider): Offer {
+  const { name, model, models } = provider;
+  const label = models?.find((one) => one.name === model)?.label ?? model;
+  return { provider, model, label, choice: { provider: name, model: null } };
 }
 
 function isChoice(value: unknown): value is Choice {

@@ -1,6 +1,8 @@
 /** The keys of the page, and what hears them wherever the focus is. */
 import { useEffect, useRef } from "react";
 
+import { isComposing } from "../ui";
+
 export interface Shortcut {
   keys: string[];
   what: string;
@@ -38,7 +40,7 @@ export function useShortcuts(handlers: ShortcutHandlers): void {
   useEffect(() => {
     const onKeyDown = (event: KeyboardEvent) => {
       const handler = handlerOf(event, current.current);
-      if (handler === null || event.defaultPrevented || event.isComposing) return;
+      if (handler === null || event.defaultPrevented || isComposing(event)) return;
       event.preventDefault();
       handler();
     };

@@ -1,7 +1,8 @@
 /** What a reader can do with the turns of a conversation. */
-import { useMemo, useRef } from "react";
+import { createContext, useMemo, useRef } from "react";
 
-import type { AskOptions, LLMStream } from "../llm";
+import type { AskOptions, LLMStream, Running } from "../llm";
+import type { Provider } from "./providers";
 
 export interface Turns {
   /** Returns false if nothing can be asked now. */
@@ -12,6 +13,16 @@ export interface Turns {
   goOn: () => void;
   /** The name of a provider for a person. */
   labelOf: (provider: string | null) => string;
+  /** Where those who may can set it up in the admin. */
+  adminUrlOf: (provider: string | null) => string | undefined;
+}
+
+/** Why nothing can be asked now, for boxes that are open; null where something can. */
+export const WhyNotNow = createContext<string | null>(null);
+
+export function whyNotNow(running: Running | null, options: AskOptions | null) {
+  if (running !== null) return "Wait for the answer, or stop it.";
+  return options === null ? "There is no model to ask." : null;
 }
 
 /**
@@ -21,7 +32,7 @@ export interface Turns {
 export function useTurns(
   stream: LLMStream,
   options: AskOptions | null,
-  labels: ReadonlyMap<string, string>,
+  providers: ReadonlyMap<string, Provider>,
 ): Turns {
   const current = useRef({ stream, options });
   current.current = { stream, options };
@@ -37,7 +48,8 @@ export function useTurns(
       regenerate: () => asking((now, chosen) => now.regenerate(chosen)),
       edit: (key, text) => asking((now, chosen) => now.edit(key, text, chosen)),
       goOn: () => asking((now, chosen) => now.continueAnswer(chosen)),
-      labelOf: (provider) => labels.get(provider ?? "") ?? "The model",
+      labelOf: (provider) => providers.get(provider ?? "")?.label ?? "The model",
+      adminUrlOf: (provider) => providers.get(provider ?? "")?.adminUrl,
     };
-  }, [labels]);
+  }, [providers]);
 }

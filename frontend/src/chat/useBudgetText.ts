@@ -2,7 +2,7 @@
 import { useEffect, useState } from "react";
 
 import { authorized } from "../llm";
-import { day, dollars } from "./words";
+import { amount, renewal } from "./budgets";
 
 /** A row of `budgets` of GET /llm/usage. */
 interface Budget {
@@ -32,7 +32,7 @@ export function useBudgetText(wanted: boolean, renewsAt: number | undefined): st
 
   if (!wanted) return null;
   if (budget !== null) return textOf(budget, renewsAt);
-  return renewsAt === undefined ? null : `It renews ${on(renewsAt)}.`;
+  return renewsAt === undefined ? null : renewal(renewsAt);
 }
 
 function tightest(budgets: Budget[]): Budget | null {
@@ -41,15 +41,8 @@ function tightest(budgets: Budget[]): Budget | null {
 }
 
 function textOf({ period, unit, limit, of, renewsAt }: Budget, known?: number): string {
-  const amount =
-    unit === "dollars" ? dollars(limit) : `${Number(limit).toLocaleString()} tokens`;
   const owner = of === "group" ? "Your group" : "You";
   const verb = of === "group" ? "has" : "have";
-  const renewal = on(known ?? Date.parse(renewsAt));
-  return `${owner} ${verb} ${amount} a ${period}. It renews ${renewal}.`;
-}
-
-function on(moment: number): string {
-  const text = day(moment);
-  return /^to(day|morrow)/.test(text) ? text : `on ${text}`;
+  const end = renewal(known ?? Date.parse(renewsAt));
+  return `${owner} ${verb} ${amount(limit, unit)} a ${period}. ${end}`;
 }

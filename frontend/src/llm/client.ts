@@ -10,6 +10,7 @@ import { listStreams } from "./conversations";
 import type { ChatSocket, StreamRequest } from "./events";
 import { Reader } from "./reader";
 import { newSessionId } from "./run";
+import { isLoggedIn } from "./session";
 import { ChatStore } from "./store";
 import { Streams } from "./streams";
 import { Tabs } from "./tabs";
@@ -25,6 +26,7 @@ import {
 import type {
   Activity,
   AskOptions,
+  BudgetNotice,
   Chat,
   ConnectionState,
   Message,
@@ -82,12 +84,15 @@ export class LLMClient {
     this.#connection.open();
   }
 
-  /** Disconnects; with `stop`, what was asked here is stopped. It may be opened again. */
+  /**
+   * Disconnects. It may be opened again, and hears its answers then: for a while they go on
+   * without a reader. With `stop`, or where the user has logged out, they end.
+   */
   close({ stop = false } = {}): void {
     if (stop) this.#streams.stopAll();
     clearTimeout(this.#lookTimer);
     this.#tabs.close();
-    this.#connection.close();
+    this.#connection.close({ leaves: stop || !isLoggedIn() });
   }
 
   get connection(): ConnectionState {
@@ -102,6 +107,15 @@ export class LLMClient {
   /** Which conversations are being answered, also from other tabs, and which were. */
   get activity(): readonly Activity[] {
     return this.#store.activity;
+  }
+
+  /** What the server has said of a budget that is nearly used up, until it is dismissed. */
+  get budgetNotice(): BudgetNotice | null {
+    return this.#store.budgetNotice;
+  }
+
+  dismissBudgetNotice(): void {
+    this.#store.dismissBudgetNotice();
   }
 
   getChat(key: string): Chat | undefined {

@@ -58,7 +58,8 @@ export class Connection {
 
   /** Whether the server reads so much at once: beyond, it closes the connection. */
   takes(value: unknown): boolean {
-    const most = this.socket?.io.engine._maxPayload ?? Infinity;
+    const engine = this.socket?.io.engine;
+    const most = engine?._maxPayload ?? engine?.maxPayload ?? Infinity;
     const text = JSON.stringify(value);
     if (text.length * BYTES_PER_UNIT + SPARE_BYTES <= most) return true;
     return new Blob([text]).size + SPARE_BYTES <= most;
@@ -80,7 +81,8 @@ export class Connection {
     this.#update();
   }
 
-  close(): void {
+  /** With `leaves` for good: what nobody else reads is stopped. Else it goes on a while. */
+  close({ leaves = false } = {}): void {
     const socket = this.#socket;
     this.#socket = null;
     this.#hasConnected = false;
@@ -89,6 +91,8 @@ export class Connection {
     window.removeEventListener("online", this.#update);
     window.removeEventListener("offline", this.#update);
     socket?.off();
+    // Behind a connection that is closed, no word of leaving is sent.
+    if (!leaves && socket?.connected) socket.io.engine.close();
     socket?.disconnect();
     this.#update();
   }

@@ -9,7 +9,7 @@ import {
 } from "react";
 
 import type { LLMClient } from "./client";
-import type { Activity, Chat, ConnectionState, Problem } from "./types";
+import type { Activity, BudgetNotice, Chat, ConnectionState, Problem } from "./types";
 
 const Context = createContext<LLMClient | null>(null);
 
@@ -18,7 +18,7 @@ interface LLMProviderProps {
   children?: ReactNode;
 }
 
-/** Keeps the client open while it is mounted; answers go on when it no longer is. */
+/** Keeps the client open while it is mounted; answers go on for a while when it is not. */
 export function LLMProvider({ client, children }: LLMProviderProps) {
   useEffect(() => {
     client.open();
@@ -40,6 +40,11 @@ export function useChat(client: LLMClient, key: string): Chat | undefined {
 /** What happens in the conversations, for a list of them; not changed by each token. */
 export function useActivity(client: LLMClient): readonly Activity[] {
   return useRead(client, () => client.activity);
+}
+
+/** What the server has said of a budget, until it is dismissed; else null. */
+export function useBudgetNotice(client: LLMClient): BudgetNotice | null {
+  return useRead(client, () => client.budgetNotice);
 }
 
 export function useConnection(client: LLMClient): {

@@ -1,11 +1,12 @@
 /** The events of the server's Socket.IO API, and the part of a socket that is used. */
 import type { Socket } from "socket.io-client";
 
-import type { ChatMessage, Usage } from "./types";
+import type { BudgetNotice, ChatMessage, Usage } from "./types";
 
-/** Of an end that came late, after much else: its text is empty, and is to be asked for. */
-interface Shortened {
+interface AnyEnd {
+  /** It came late, after much else: its text is empty, and is to be asked for. */
   shortened?: boolean;
+  budgetNotice?: BudgetNotice;
 }
 
 /** Where an answer is stored. */
@@ -27,7 +28,7 @@ export interface TokenEvent {
   token: string;
 }
 
-export interface DoneEvent extends Place, Shortened {
+export interface DoneEvent extends Place, AnyEnd {
   sessionId: string;
   provider: string;
   model: string;
@@ -39,7 +40,7 @@ export interface DoneEvent extends Place, Shortened {
   cost?: string | null;
 }
 
-export interface ErrorEvent extends Partial<Place>, Shortened {
+export interface ErrorEvent extends Partial<Place>, AnyEnd {
   /** Null if the request had none that could be read. */
   sessionId: string | null;
   error: string;
@@ -49,7 +50,7 @@ export interface ErrorEvent extends Partial<Place>, Shortened {
   partialResponse?: string;
 }
 
-export interface CancelledEvent extends Place, Shortened {
+export interface CancelledEvent extends Place, AnyEnd {
   sessionId: string;
   partialResponse?: string;
 }
@@ -121,4 +122,6 @@ interface Engine {
   close: () => unknown;
   /** Bytes, as the server has said; the library has no public name for it. */
   _maxPayload?: number;
+  /** Its name before socket.io-client 4.8. */
+  maxPayload?: number;
 }

@@ -4,7 +4,14 @@
  */
 export { ApiError, configure, request } from "./api";
 export { type ClientOptions, LLMClient } from "./client";
-export { LLMProvider, useActivity, useChat, useClient, useConnection } from "./context";
+export {
+  LLMProvider,
+  useActivity,
+  useBudgetNotice,
+  useChat,
+  useClient,
+  useConnection,
+} from "./context";
 export * from "./conversations";
 export { historyOf, isUnread, untakenQuestion } from "./turns";
 export {

@@ -13,6 +13,8 @@ export interface Run {
   heard: boolean;
   /** Whether it was asked again with a new token. */
   renewed: boolean;
+  /** Whether it was asked again because it was lost on the way. */
+  resent: boolean;
   /** How often attaching was put off. */
   tries: number;
   timer: ReturnType<typeof setTimeout> | undefined;
@@ -24,7 +26,7 @@ export function newRun(
   messageId: string | null = null,
 ): Run {
   const sessionId = request?.sessionId ?? null;
-  const nothingYet = { sent: false, heard: false, renewed: false, tries: 0 };
+  const nothingYet = { sent: false, heard: false, renewed: false, resent: false, tries: 0 };
   return { chatKey, request, sessionId, messageId, ...nothingYet, timer: undefined };
 }
 

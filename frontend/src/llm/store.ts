@@ -1,12 +1,14 @@
 /** The chats of a page, for `useSyncExternalStore`: what is unchanged stays identical. */
 import { type ChatEvent, emptyChat, reduceChat } from "./chat";
-import type { Activity, Chat } from "./types";
+import type { Activity, BudgetNotice, Chat } from "./types";
 
 export class ChatStore {
   readonly #chats = new Map<string, Chat>();
   readonly #elsewhere = new Map<string, Activity>();
   readonly #listeners = new Set<() => void>();
   #activity: readonly Activity[] = [];
+  /** The last one that the server has told, and whether it is still to be shown. */
+  #notice: { told: BudgetNotice; shown: boolean } | null = null;
 
   /** Returns the function that stops it. */
   readonly subscribe = (listener: () => void): (() => void) => {
@@ -60,6 +62,22 @@ export class ChatStore {
   /** What happens in each conversation that is here, or is answered elsewhere. */
   get activity(): readonly Activity[] {
     return this.#activity;
+  }
+
+  /** What the server has said of a budget, until it is dismissed. */
+  get budgetNotice(): BudgetNotice | null {
+    return this.#notice?.shown ? this.#notice.told : null;
+  }
+
+  /** An end is told more than once to whoever attaches again: its notice is one. */
+  noteBudget(told: BudgetNotice): void {
+    if (JSON.stringify(told) === JSON.stringify(this.#notice?.told)) return;
+    this.#notice = { told, shown: true };
+  }
+
+  dismissBudgetNotice(): void {
+    if (this.#notice !== null) this.#notice.shown = false;
+    this.notify();
   }
 
   notify(): void {

@@ -23,6 +23,8 @@ import type { Problem } from "./types";
 const NO_ANSWER_MS = 15_000;
 const LATER_MS = 3000;
 const MOST_TRIES = 5;
+// As many as the server takes in one question.
+const MOST_MESSAGES = 1000;
 const TOO_LARGE = "The question and what was said before are too long for the server.";
 
 export interface StreamsListener {
@@ -114,7 +116,8 @@ export class Streams {
       this.#withdraw(run); // the server does not have it
       return;
     }
-    if (!this.#connection.takes(run.request)) {
+    const isLong = run.request.messages.length > MOST_MESSAGES;
+    if (isLong || !this.#connection.takes(run.request)) {
       this.#fail(run, problem("payload_too_large", TOO_LARGE));
       return;
     }
@@ -161,8 +164,14 @@ export class Streams {
   #onAttach(run: Run, answer: AttachAnswer, mayResend: boolean): void {
     if (answer.ok) this.#onAttached(run, answer);
     else if (answer.code !== "stream_not_found") this.#attachLater(run, answer);
-    else if (mayResend && run.request !== null) this.#send(run);
+    else if (mayResend && run.request !== null && !run.resent) this.#resend(run);
     else this.#lose(run);
+  }
+
+  /** Once: it may be the question itself that breaks each connection. */
+  #resend(run: Run): void {
+    run.resent = true;
+    this.#send(run);
   }
 
   #onAttached(run: Run, { ended, text, ...start }: Attached): void {
@@ -171,8 +180,10 @@ export class Streams {
     run.tries = 0;
     this.#note(run, start);
     this.#store.change(run.chatKey, { type: "attached", start, text });
-    if (ended !== undefined) this.#end(run, ended);
-    else if (this.#isStopping(run)) this.#cancel(run);
+    if (ended !== undefined) {
+      this.#noteBudget(ended);
+      this.#end(run, ended);
+    } else if (this.#isStopping(run)) this.#cancel(run);
     this.#store.notify();
   }
 
@@ -207,11 +218,16 @@ export class Streams {
 
   #onEnd(end: End): void {
     this.#batch.flush();
+    this.#noteBudget(end);
     const run = this.#find(end.data.sessionId);
-    if (run === undefined) return;
-    if (end.data.shortened) this.#askForText(run);
-    else this.#end(run, end);
+    if (run !== undefined && end.data.shortened) this.#askForText(run);
+    else if (run !== undefined) this.#end(run, end);
     this.#store.notify();
+  }
+
+  /** A budget is the user's: also the end of what no chat waits for tells of it. */
+  #noteBudget({ data }: End): void {
+    if (data.budgetNotice !== undefined) this.#store.noteBudget(data.budgetNotice);
   }
 
   /** Whoever attaches to an answer that has ended is told its text; or it is stored. */
@@ -223,8 +239,9 @@ export class Streams {
   /** An error without a session is of no chat. */
   #onError(data: ErrorEvent): void {
     const run = this.#find(data.sessionId);
-    if (run === undefined) return;
-    if (data.code === "stream_not_found") {
+    if (run === undefined) {
+      this.#onEnd({ event: "llm:stream:error", data });
+    } else if (data.code === "stream_not_found") {
       this.#lose(run); // there is nothing to cancel
     } else if (data.code === "session_active") {
       this.#attach(run); // it was asked twice

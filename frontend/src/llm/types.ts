@@ -35,6 +35,20 @@ export interface Problem {
   retryAt?: number;
 }
 
+/** A budget that is nearly used up; the server says so once a period. */
+export interface BudgetNotice {
+  period: "day" | "month";
+  unit: "tokens" | "dollars";
+  /** Decimal numbers. */
+  limit: string;
+  spent: string;
+  /** Of the limit. */
+  percent: number;
+  /** ISO 8601. */
+  renewsAt: string;
+  of: "user" | "group" | "key";
+}
+
 /** A message of a chat. What is null is not known, or is no property of a question. */
 export interface Message extends ChatMessage {
   /** Stable while the page lives; React's key. */

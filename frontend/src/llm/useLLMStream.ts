@@ -11,7 +11,10 @@ export interface LLMStreamOptions extends ClientOptions {
   client?: LLMClient;
   /** The key of a chat of the client, which then stays; by default a new chat. */
   chat?: string;
-  /** Of a client of its own: whether unmounting stops the answers. By default it does. */
+  /**
+   * Of a client of its own: whether unmounting stops the answers. By default it does; else
+   * they go on for as long as the server waits for a lost connection.
+   */
   stopOnUnmount?: boolean;
 }
 

@@ -1,6 +1,8 @@
 import * as Radix from "@radix-ui/react-dialog";
 import type { ReactNode } from "react";
 
+import { keepForInputMethod } from "../ui";
+
 interface DrawerProps {
   open: boolean;
   onClose: () => void;
@@ -13,7 +15,11 @@ export function Drawer({ open, onClose, children }: DrawerProps) {
     <Radix.Root open={open} onOpenChange={(next) => !next && onClose()}>
       <Radix.Portal>
         <div className="drawer-scrim">
-          <Radix.Content className="drawer" aria-describedby={undefined}>
+          <Radix.Content
+            className="drawer"
+            aria-describedby={undefined}
+            onEscapeKeyDown={keepForInputMethod}
+          >
             <Radix.Title className="visually-hidden">Conversations</Radix.Title>
             {children}
           </Radix.Content>

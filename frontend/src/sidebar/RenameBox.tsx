@@ -1,5 +1,7 @@
 import { useEffect, useRef, useState } from "react";
 
+import { isComposing } from "../ui";
+
 // As many characters as the server takes.
 const MOST = 120;
 
@@ -38,7 +40,8 @@ export function RenameBox({ title, onEnd }: RenameBoxProps) {
       onChange={(event) => setValue(event.target.value)}
       onBlur={() => end(value.trim())}
       onKeyDown={(event) => {
-        if (event.key === "Enter" && !event.nativeEvent.isComposing) end(value.trim());
+        if (isComposing(event.nativeEvent)) return;
+        if (event.key === "Enter") end(value.trim());
         if (event.key !== "Escape") return;
         event.preventDefault();
         end(null);

@@ -2,7 +2,7 @@ import { PenLine, Search } from "lucide-react";
 import { type ReactNode, type RefObject, useEffect, useRef } from "react";
 
 import type { Conversation } from "../llm";
-import { Button, Spinner } from "../ui";
+import { Button, isComposing, Spinner } from "../ui";
 import { ConversationRow } from "./ConversationRow";
 import { grouped } from "./list";
 import type { Mark } from "./useMarks";
@@ -45,6 +45,7 @@ export function Sidebar(props: SidebarProps) {
             onChange={(event) => conversations.setSearch(event.target.value)}
             onKeyDown={(event) => {
               if (event.key !== "Escape" || conversations.search === "") return;
+              if (isComposing(event.nativeEvent)) return;
               event.preventDefault();
               conversations.setSearch("");
             }}

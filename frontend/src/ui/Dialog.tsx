@@ -2,6 +2,7 @@ import * as Radix from "@radix-ui/react-dialog";
 import { X } from "lucide-react";
 import type { ReactNode } from "react";
 
+import { keepForInputMethod } from "./composing";
 import { IconButton } from "./IconButton";
 import { isInToast } from "./Toast";
 
@@ -41,6 +42,7 @@ export function Dialog({
             data-size={size}
             onOpenAutoFocus={focusMarked}
             onInteractOutside={keepForToasts}
+            onEscapeKeyDown={keepForInputMethod}
             {...described}
           >
             <header className="dialog-head">

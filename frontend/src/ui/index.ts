@@ -2,6 +2,7 @@
 export { AlertDialog, type AlertDialogProps } from "./AlertDialog";
 export { Button, type ButtonProps } from "./Button";
 export { classes } from "./classes";
+export { isComposing, keepForInputMethod } from "./composing";
 export { Dialog, DialogActions, type DialogProps } from "./Dialog";
 export { Field, FormProblem, SelectField, TextArea, TextField } from "./Field";
 export { IconButton, type IconButtonProps } from "./IconButton";

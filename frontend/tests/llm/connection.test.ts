@@ -423,3 +423,19 @@ test("why the server refuses a connection is told until it does not", async () =
   socket().accept();
   expect(client.connectionProblem).toBeNull();
 });
+
+test("a client that is closed and opened again goes on with its answer", async () => {
+  const { client, chat, sessionId } = await writingChat();
+  const first = socket();
+  client.close();
+  client.open();
+  await pass();
+  expect(first).toMatchObject({ closed: true, left: false });
+  expect(socket()).not.toBe(first);
+  socket().accept();
+  expect(socket().sentOf("llm:stream:attach")).toEqual([{ messageId: "a1" }]);
+  socket().answerAttach({ ok: true, ...startOf(sessionId), text: "Hello" });
+  await pass();
+  expect(chat().messages[1]).toMatchObject({ state: "streaming", content: "Hello" });
+  expect(first.tokens).toHaveLength(1);
+});

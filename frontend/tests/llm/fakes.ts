@@ -14,10 +14,13 @@ export class FakeSocket {
   active = true;
   recovered = false;
   closed = false;
+  /** Whether the server was told that the client leaves for good. */
+  left = false;
   /** The token of each connection. */
   tokens: (string | undefined)[] = [];
   sent: Sent[] = [];
   readonly io: ChatSocket["io"] = { engine: { close: () => this.lose() } };
+  #wantsAuth = 0;
   readonly #listeners = new Map<string, Listener>();
   readonly #auth: Parameters<OpenSocket>[0];
 
@@ -38,11 +41,16 @@ export class FakeSocket {
   }
   connect(): void {
     this.active = true;
-    queueMicrotask(() => this.#auth(({ token }) => this.tokens.push(token)));
+    const wanted = ++this.#wantsAuth;
+    queueMicrotask(() => {
+      if (wanted === this.#wantsAuth) this.#auth(({ token }) => this.tokens.push(token));
+    });
   }
   disconnect(): this {
+    this.left ||= this.connected;
     this.closed = true;
-    this.connected = false;
+    this.connected = this.active = false;
+    this.#wantsAuth += 1;
     return this;
   }
 

@@ -7,6 +7,7 @@ import {
   LLMClient,
   LLMProvider,
   type LLMStream,
+  logOut,
   useActivity,
   useLLMStream,
 } from "../../src/llm";
@@ -94,7 +95,7 @@ test("unmounting during a stream cancels it, and nothing is heard any more", asy
   act(() => socket().start());
   unmount();
   expect(socket().sentOf("llm:stream:cancel")).toEqual([{ sessionId }]);
-  expect(socket().closed).toBe(true);
+  expect(socket()).toMatchObject({ closed: true, left: true });
   socket().token("Hello");
   await pass(60_000);
   expect(sockets).toHaveLength(1);
@@ -106,6 +107,12 @@ test("unmounting lets answers go on where that is wanted", async () => {
   act(() => void stream.ask("Hi!", LOCAL));
   unmount();
   expect(socket().sentOf("llm:stream:cancel")).toEqual([]);
+  // A client that leaves with a word takes its answers with it.
+  expect(socket()).toMatchObject({ closed: true, left: false });
+  await pass(60_000);
+  expect(sockets).toHaveLength(1);
+  expect(socket()).toMatchObject({ connected: false, active: false });
+  expect(socket().tokens).toHaveLength(1); // it does not come back
 });
 
 test("a component may open a conversation while it is drawn", async () => {
@@ -150,4 +157,21 @@ test("components share the client of the page, and leave its answers running", a
   expect(sockets).toHaveLength(1);
   expect(socket().closed).toBe(false);
   expect(client.getChat(key)?.messages[1]?.content).toBe("Hello");
+});
+
+test.each([
+  ["who logs out takes the answers along", true],
+  ["a page that goes leaves its answers running", false],
+])("%s", async (_, leaves) => {
+  const client = new LLMClient({ openSocket });
+  const { unmount } = render(
+    <LLMProvider client={client}>
+      <Chat />
+    </LLMProvider>,
+  );
+  await connect();
+  act(() => void stream.ask("Hi!", LOCAL));
+  if (leaves) logOut();
+  unmount();
+  expect(socket()).toMatchObject({ closed: true, left: leaves });
 });

@@ -1,0 +1,198 @@
+"""The clients of the documentation, on connections that break and are refused.
+
+The stock client leads to a script instead of a server: `tests/js/scripted.cjs`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.live import ROOT
+from tests.support.pages import script
+
+SCRIPTED = ROOT / "tests" / "js" / "scripted.cjs"
+
+DRIVER = """
+import { server } from "socket.io-client";
+import { ask, connect } from "./llmchat.mjs";
+const print = (found) => console.log(JSON.stringify(found));
+const HI = [{ role: "user", content: "Hi!" }];
+const WAIT = { lostMs: 20_000 };
+const tokens = { access: "old", refresh: "r" };
+const refreshed = [];
+let answer = async () => Response.json({ access: "new", refresh: "next" });
+globalThis.fetch = async (...request) => {
+  refreshed.push(JSON.parse(request[1].body).refresh);
+  return answer();
+};
+const until = async (isSo) => {
+  while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 20));
+};
+const outcome = (asked) => asked.catch((error) => error.message);
+const asked = [];
+const done = ({ sessionId }) =>
+  server.emit("llm:stream:done", { sessionId, fullResponse: "Hello" }, "offset");
+server.onEvent = (name, data) => {
+  asked.push(name);
+  done(data);
+};
+const socket = connect("http://server", tokens);
+PLAY
+socket.close();
+"""
+
+PLAYS = {
+    # The client gives up where it is refused; nothing was asked at that moment.
+    "comes back after a refusal": (
+        """await until(() => socket.connected);
+        server.refusals.push({ code: "database_unavailable", retryAfter: 0.2 });
+        server.lose();
+        await until(() => server.refusals.length === 0);
+        await until(() => socket.connected);
+        print([socket.recovered, await outcome(ask(socket, "local", HI, WAIT))]);""",
+        [True, "Hello"],
+    ),
+    "asks while it is refused": (
+        """server.refusals.push({ code: "too_many_sockets" });
+        await until(() => server.auths.length === 1);
+        print([await outcome(ask(socket, "local", HI, WAIT)), asked.length]);""",
+        ["Hello", 1],
+    ),
+    "comes back when it was sent away": (
+        """await until(() => socket.connected);
+        server.expel();
+        await until(() => !socket.connected);
+        await until(() => socket.connected);
+        print([await outcome(ask(socket, "local", HI, WAIT))]);""",
+        ["Hello"],
+    ),
+    "hears the end of an answer whose connection was refused meanwhile": (
+        """await until(() => socket.connected);
+        let request;
+        server.onEvent = (name, data) => { request = data; };
+        const waits = outcome(ask(socket, "local", HI, WAIT));
+        await until(() => request);
+        server.refusals.push({ code: "database_unavailable", retryAfter: 0.2 });
+        server.lose();
+        await until(() => server.auths.length === 3);
+        await until(() => socket.connected);
+        done(request);
+        print([await waits]);""",
+        ["Hello"],
+    ),
+    # Its words tell why there was no connection for so long.
+    "says why it is refused for long": (
+        """server.refusals.push({ code: "too_many_sockets", retryAfter: 60 });
+        print([await outcome(ask(socket, "local", HI, { lostMs: 300 }))]);""",
+        ["too_many_sockets"],
+    ),
+    "is refused for good": (
+        """server.refusals.push({ code: "scope_missing" });
+        print([await outcome(ask(socket, "local", HI, WAIT)), server.auths.length]);""",
+        ["scope_missing", 1],
+    ),
+    "does not come back where it was closed": (
+        """server.refusals.push({ code: "rate_limited", retryAfter: 0.2 });
+        await until(() => server.auths.length === 1);
+        socket.close();
+        await new Promise((resolve) => setTimeout(resolve, 500));
+        print([socket.active, server.auths.length]);""",
+        [False, 1],
+    ),
+    # Asked before the server has closed the connection for its token.
+    "asks again with a new token": (
+        """await until(() => socket.connected);
+        server.onEvent = (name, data) => {
+          asked.push([name, server.auths.at(-1).token]);
+          if (asked.length > 1) return done(data);
+          const { sessionId } = data;
+          const error = { sessionId, code: "token_expired", error: "No" };
+          server.refusals.push({ code: "token_expired" });
+          server.emit("llm:stream:error", error, "offset");
+        };
+        const text = await outcome(ask(socket, "local", HI, WAIT));
+        print([text, asked, refreshed, server.left]);""",
+        [
+            "Hello",
+            [["llm:chat:stream", "old"], ["llm:chat:stream", "new"]],
+            ["r"],
+            0,
+        ],
+    ),
+    "asks again once": (
+        """await until(() => socket.connected);
+        server.onEvent = (name, { sessionId }) => {
+          asked.push(name);
+          const error = { sessionId, code: "token_expired", error: "No" };
+          server.emit("llm:stream:error", error, "offset");
+        };
+        print([await outcome(ask(socket, "local", HI, WAIT)), asked.length]);""",
+        ["token_expired: No", 2],
+    ),
+    # What nobody waits for any more is not asked, and not billed.
+    "does not ask what was given up": (
+        """server.refusals.push({ code: "rate_limited", retryAfter: 0.5 });
+        const stop = new AbortController();
+        const stopped = outcome(ask(socket, "local", HI, { signal: stop.signal }));
+        const late = await outcome(ask(socket, "local", HI, { lostMs: 100 }));
+        stop.abort();
+        await until(() => socket.connected);
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        print([late, await stopped, asked.length]);""",
+        ["rate_limited", "", 0],
+    ),
+}
+
+
+def run(directory: Path, name: str, code: str) -> str:
+    """Run a program whose `socket.io-client` leads to the script."""
+    package = directory / "node_modules" / "socket.io-client"
+    package.mkdir(parents=True)
+    # Named one by one, as modules import them.
+    source = f"const found = require({json.dumps(str(SCRIPTED))});\n"
+    source += "exports.io = found.io;\nexports.server = found.server;\n"
+    (package / "index.js").write_text(source)
+    (directory / name).write_text(code)
+    done = subprocess.run(
+        ["node", str(directory / name)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("play", PLAYS)
+def test_the_module_comes_back_by_itself(tmp_path: Path, play: str) -> None:
+    steps, outcomes = PLAYS[play]
+    client = script("docs/integration.md", "javascript", "// llmchat.mjs")
+    (tmp_path / "llmchat.mjs").write_text(client)
+
+    output = run(tmp_path, "play.mjs", DRIVER.replace("PLAY", steps))
+
+    assert json.loads(output) == outcomes
+
+
+def test_the_first_script_asks_once_though_its_connection_is_lost_for_a_moment(
+    tmp_path: Path,
+) -> None:
+    code = script("README.md", "javascript", "my-first-stream")
+    code += """
+    const { server } = require("socket.io-client");
+    const asked = [];
+    process.on("exit", () => console.log(JSON.stringify(asked)));
+    server.onEvent = (name, { sessionId }) => {
+      asked.push(name);
+      if (asked.length > 1) return;
+      server.lose();
+      socket.once("connect", () => setTimeout(() => {
+        server.emit("llm:stream:done", { sessionId, tokenCount: 2 }, "offset");
+      }, 200));
+    };
+    """
+
+    output = run(tmp_path, "script.cjs", code)
+
+    assert output.split() == ["Done!", "Tokens:", "2", '["llm:chat:stream"]']
