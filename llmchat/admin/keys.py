@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
@@ -107,8 +107,8 @@ class ProviderKeyForm(ChangesForm):
         return [*written, *_OF_THE_VALUE] if self.cleaned_data["value"] else written
 
 
-def _entered(fields: Sequence[Any], *, may_enter: bool) -> Sequence[Any]:
-    return fields if may_enter else [name for name in fields if name != "value"]
+def _entered(fields: Iterable[Any], *, may_enter: bool) -> list[Any]:
+    return [name for name in fields if may_enter or name != "value"]
 
 
 class ProviderKeyInline(TabularInline):
@@ -125,7 +125,7 @@ class ProviderKeyInline(TabularInline):
 
     def get_fields(
         self, request: HttpRequest, obj: Provider | None = None
-    ) -> Sequence[Any]:
+    ) -> list[Any]:
         """Leave the entry of a key out for who may enter none."""
         may_enter = self.has_change_permission(request, obj) or (
             self.has_add_permission(request, obj)
@@ -173,7 +173,7 @@ class ProviderKeyAdmin(SavesAndTests, ModelAdmin, SavesChanges):
 
     def get_fields(
         self, request: HttpRequest, obj: ProviderKey | None = None
-    ) -> Sequence[Any]:
+    ) -> list[Any]:
         """Leave the entry of a key out for who may enter none."""
         may_enter = (
             self.has_add_permission(request)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -60,7 +59,7 @@ async def hurry(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
 async def tell(*numbers: int) -> None:
     """Get signals, one after the other."""
     for number in numbers:
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)  # os.kill may be late
         for _ in range(5):  # the handler, what it calls, and what that wakes
             await asyncio.sleep(0)
 

@@ -89,23 +89,51 @@ def hurried(worker: Worker, sent: list[Any]) -> Callable[[int, int], None]:
     return kill
 
 
+class Queue(list[int]):
+    """The signals that a master has heard, and not handled yet."""
+
+    def __init__(self) -> None:
+        self.heard = threading.Event()
+
+    def append(self, number: int) -> None:
+        super().append(number)
+        self.heard.set()
+
+
+def listening(supervised: Supervisor) -> Callable[[int], None]:
+    """Return what sends a signal to this process and waits until it is heard.
+
+    The system may deliver it late, to any thread. Behind its test nobody handles it, so
+    that it ends the process.
+    """
+    supervised.signal_queue = queue = Queue()
+    send, here = os.kill, os.getpid()
+
+    def tell(number: int) -> None:
+        queue.heard.clear()
+        send(here, number)
+        assert queue.heard.wait(10)
+
+    return tell
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_same_signal_again_hurries_the_workers(
     start: Any, sent: list[Any], monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     worker = Worker(4711)
     supervised = start(worker)
-    tell = os.kill
+    tell = listening(supervised)
     monkeypatch.setattr(os, "kill", hurried(worker, sent))
-    tell(os.getpid(), number)
+    tell(number)
 
     def again() -> None:
         worker.waited.wait(10)
         assert not sent
         # Neither another one, nor what is too late by now.
         for other in {signal.SIGINT, signal.SIGTERM, signal.SIGTTIN} - {number}:
-            tell(os.getpid(), other)
-        tell(os.getpid(), number)
+            tell(other)
+        tell(number)
 
     thread = threading.Thread(target=again)
     thread.start()
