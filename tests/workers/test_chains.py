@@ -332,7 +332,7 @@ async def left(start: Start) -> LeftElsewhere:
 async def test_a_socket_that_is_on_its_way_is_not_taken_for_lost(
     left: LeftElsewhere,
 ) -> None:
-    first, second, _ = left.workers
+    first, second, third = left.workers
     arrives, fetch = asyncio.Event(), first.members.fetch
 
     async def fetch_slowly(namespace: Namespace, auth: dict[str, Any]) -> Any:
@@ -344,8 +344,12 @@ async def test_a_socket_that_is_on_its_way_is_not_taken_for_lost(
     await left.comes_in_vain()
     address, pid = first.box.address, left.client.pid
     await soon(lambda: second.members.moved_to(pid) == address)
-    asyncio.get_running_loop().call_later(0.5, arrives.set)
-    assert await left.has_it_all_on_the_third()
+    having = asyncio.create_task(left.has_it_all_on_the_third())
+    # The first has been asked, and waits.
+    asking = third.box.address
+    await soon(lambda: asking in {sender for sender, _ in first.box._working})
+    arrives.set()
+    assert await having
 
 
 async def test_a_socket_that_goes_where_was_asked_before_is_found_there(
