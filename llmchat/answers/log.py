@@ -204,6 +204,9 @@ class AnswerLog:
         """Cancel it, for its user; return False where it is too late."""
         raise NotImplementedError
 
+    def hurry_to_end(self) -> None:
+        """Wait for no reader any more: somebody waits for the end, which is near."""
+
     async def reaches(self, chars: int) -> bool:
         """Return whether there is so much text, once that is here."""
         return chars <= self.chars

@@ -130,16 +130,20 @@ class Mirror(AnswerLog):
         except UnreachableError:
             # It finds that at its next checkpoint, if it lives.
             is_stopped = await self._request_stop()
-        if is_stopped:
-            self._waits_for_readers = False
-            self.look_again()
+        # Where it is too late, the end is on its way all the same.
+        self.hurry_to_end()
         return is_stopped
+
+    def hurry_to_end(self) -> None:
+        """Ask its owner for the rest, however slow those who read are."""
+        self._waits_for_readers = False
+        self.look_again()
 
     @property
     def lags(self) -> bool:
         """Return whether the owner is to be asked for no more text for now.
 
-        The end of one that is stopped is waited for, however slow those who read are.
+        An end that is near comes at once, however slow those who read are.
         """
         return self._waits_for_readers and super().lags
 

@@ -23,7 +23,7 @@ from llmchat.database import read_database
 from llmchat.errors import refusal
 from llmchat.workers import Mailbox, address_of
 
-FOLLOWING = "answers.following"
+FOLLOWING, CUT_SHORT = "answers.following", "answers.cut_short"
 # An owner that does not answer is known to be gone before that.
 _OPEN_S = 8.0
 _RETRY_AFTER_S = 5
@@ -41,6 +41,7 @@ class Mirrors:
         self._is_closing = False
         if mailbox is not None:
             mailbox.on(FOLLOWING, self._is_following)
+            mailbox.on(CUT_SHORT, self._hurry)
 
     def __len__(self) -> int:
         return len(self._mirrors)
@@ -181,3 +182,9 @@ class Mirrors:
     async def _is_following(self, sender: str, number: Any) -> bool:
         """Called for an owner that has not been asked for a while."""
         return any(mirror.number == number for mirror in self._mirrors.values())
+
+    async def _hurry(self, sender: str, number: Any) -> None:
+        """Called for an owner whose answer has ended before it was read to here."""
+        for mirror in self._mirrors.values():
+            if mirror.number == number:
+                mirror.hurry_to_end()

@@ -14,11 +14,12 @@ from typing import Any
 from uuid import UUID
 
 from llmchat import conf
+from llmchat.answers.events import Done, End
 from llmchat.answers.follower import Follower
 from llmchat.answers.letters import pack_end
 from llmchat.answers.live_stream import LiveStream
 from llmchat.answers.mirror import FOLLOW, LEAVE, REACH, STOP
-from llmchat.answers.mirrors import FOLLOWING
+from llmchat.answers.mirrors import CUT_SHORT, FOLLOWING
 from llmchat.answers.streams import Streams
 from llmchat.errors import ChatError
 from llmchat.workers import AwayError, GoneError, Mailbox, UnreachableError
@@ -35,12 +36,26 @@ Key = tuple[str, int]
 
 
 class FarReader(Follower):
-    """The place of a mirror in an answer of this worker."""
+    """The place of a mirror in an answer of this worker.
 
-    __slots__ = ("_asking", "_grace", "_loop", "_replied_at", "_rest", "_worker")
+    `tell_cut_short` tells the mirror that the answer has ended while it did not ask.
+    """
 
-    def __init__(self, stream: LiveStream, worker: str) -> None:
+    __slots__ = (
+        "_asking",
+        "_grace",
+        "_loop",
+        "_replied_at",
+        "_rest",
+        "_tell_cut_short",
+        "_worker",
+    )
+
+    def __init__(
+        self, stream: LiveStream, worker: str, tell_cut_short: Callable[[], object]
+    ) -> None:
         self._worker = worker
+        self._tell_cut_short = tell_cut_short
         self._rest = ""
         self._asking: asyncio.Task[Any] | None = None
         self._loop = asyncio.get_running_loop()
@@ -62,6 +77,15 @@ class FarReader(Follower):
     def is_away(self) -> bool:
         """Return whether its mirror does not ask just now: it holds up no other."""
         return self._asking is None
+
+    def end(self, event: End) -> None:
+        """Note the end, and have it fetched where the mirror waits for its readers.
+
+        What is complete is read at their pace, as here. No other end waits for them.
+        """
+        super().end(event)
+        if self.is_away and not isinstance(event, Done):
+            self._tell_cut_short()
 
     async def reply(self, at: int) -> Body:
         """Wait for what comes behind that character, and return it, or the end."""
@@ -163,7 +187,7 @@ class Owner:
             started = stream.started
             names = {"provider": started.provider, "model": started.model}
             if key not in self._readers:
-                self._readers[key] = FarReader(stream, sender)
+                self._readers[key] = self._place_of(key, stream)
         reader = self._readers[key]
         reader.wait_no_more()
         reply: Body = {}
@@ -172,6 +196,11 @@ class Owner:
         finally:
             self._keep(key, reader, is_over=reply.get("end") is not None)
         return reply | names
+
+    def _place_of(self, key: Key, stream: LiveStream) -> FarReader:
+        sender, number = key
+        tell = partial(self._mailbox.ask, sender, CUT_SHORT, number)
+        return FarReader(stream, sender, tell)
 
     async def _leave(self, sender: str, body: Body) -> None:
         self._take_out((sender, body["mirror"]))

@@ -124,6 +124,7 @@ async def confirm(socket: Socket, stream: AnswerLog, ack: Ack | None) -> None:
 
 async def wait_for_end(socket: Socket, stream: AnswerLog) -> None:
     """Wait until an answer has ended, and the socket that awaits it is told so."""
+    stream.hurry_to_end()
     await stream.ended.wait()
     # Of a mirror that nobody reads any more there is none.
     if stream.end is not None and is_awaited(socket, stream):

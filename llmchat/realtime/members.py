@@ -67,6 +67,11 @@ class Members:
         """Return the lock of whoever brings a socket here: one connection at a time."""
         return self._turns.setdefault(pid, asyncio.Lock())
 
+    def is_coming(self, pid: str) -> bool:
+        """Return whether a connection is just bringing a socket here."""
+        turn = self._turns.get(pid)
+        return turn is not None and turn.locked()
+
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a handler as a task."""
         return self._tasks.run(work)

@@ -25,6 +25,7 @@ from llmchat.answers.live_stream import LiveStream
 from llmchat.answers.mirror import Mirror
 from llmchat.answers.mirrors import FOLLOWING, Mirrors
 from llmchat.answers.owner import Owner
+from llmchat.api.listening import wait_for_end
 from llmchat.books.placed import Names
 from llmchat.books.workers import worker_id
 from llmchat.database import in_database
@@ -32,6 +33,7 @@ from llmchat.errors import ChatError, refusal
 from llmchat.models import Conversation, Message
 from llmchat.providers.types import Finished, FinishReason, ToolCall, Usage
 from llmchat.workers import Mailbox, address_of
+from tests.api.test_attach import Client
 from tests.support.chat_fixtures import User, until
 
 HERE, THERE = address_of("here"), address_of(worker_id())
@@ -485,15 +487,26 @@ async def test_a_slow_reader_here_holds_the_provider_there(
         assert (await heard(slow))[0] == "".join(upstream.steps[1:])
 
 
-async def test_a_cancel_is_told_though_the_first_reader_here_takes_nothing(
-    user, workers, turn, upstream, monkeypatch
-):
+@dataclass
+class HeldUp:
+    """An answer whose first reader on another worker takes nothing."""
+
+    stream: LiveStream
+    found: Mirror
+    frozen: Follower
+    whole: str
+
+
+@pytest.fixture
+async def held_up(
+    user: Any, workers: Workers, turn: Any, upstream: Any, monkeypatch: Any
+) -> AsyncIterator[HeldUp]:
     monkeypatch.setattr(log, "MAX_BEHIND_CHARS", 8)
-    gate = asyncio.Event()
-    upstream.steps = [gate, *(f"{number:03}" for number in range(100))]
+    gate, texts = asyncio.Event(), [f"{number:03}" for number in range(100)]
+    upstream.steps = [gate, *texts]
     async with answering(user, turn) as (stream, reader):
         found = await workers.find(user, session_id="s-1")
-        frozen = Follower(found)
+        held = HeldUp(stream, found, Follower(found), "".join(texts))
         await reader.leave()
         gate.set()
 
@@ -501,11 +514,58 @@ async def test_a_cancel_is_told_though_the_first_reader_here_takes_nothing(
             return stream.lags and found.lags
 
         await until(is_held)
-        cancelling = Follower(found, found.chars)
-        assert await found.stop()
-        _, end = await heard(cancelling)
-        assert isinstance(end, Cancelled)
-        assert await heard(frozen) == (stream.text, stream.end)
+        yield held
+
+
+async def test_a_cancel_is_told_though_the_first_reader_here_takes_nothing(held_up):
+    cancelling = Follower(held_up.found, held_up.found.chars)
+    assert await held_up.found.stop()
+    _, end = await heard(cancelling)
+    assert isinstance(end, Cancelled)
+    stream = held_up.stream
+    assert await heard(held_up.frozen) == (stream.text, stream.end)
+
+
+async def test_whoever_only_listens_hears_of_a_cancel_there_all_the_same(held_up):
+    """It is cancelled by its own worker, or by way of a third one."""
+    listening = Follower(held_up.found, held_up.found.chars)
+    assert held_up.stream.cancel()
+    _, end = await heard(listening)
+    assert isinstance(end, Cancelled)
+    stream = held_up.stream
+    assert await heard(held_up.frozen) == (stream.text, stream.end)
+
+
+async def cancel_too_late(user: Any, found: Mirror) -> None:
+    assert not await found.stop()
+
+
+async def wait_for_it(user: Any, found: Mirror) -> None:
+    async with asyncio.timeout(20):
+        await wait_for_end(Client(user), found)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wait", [cancel_too_late, wait_for_it])
+async def test_whoever_waits_for_the_end_waits_for_no_reader(user, held_up, wait):
+    listening = Follower(held_up.found)
+    held_up.stream.ending = True  # it cannot be cancelled any more
+    await wait(user, held_up.found)
+    text, end = await heard(listening)
+    assert (text, type(end)) == (held_up.whole, Done)
+    assert (await heard(held_up.frozen))[0] == held_up.whole
+
+
+async def test_what_is_complete_is_read_as_fast_as_the_first_reader_here(
+    user, workers, held_up
+):
+    # One that reads there sets the pace meanwhile.
+    text, end = await heard(Follower(held_up.stream))
+    assert (text, type(end)) == (held_up.whole, Done)
+    # What it is told after the end has come after all that was told before.
+    await workers.there.ask(HERE, FOLLOWING, held_up.found.number)
+    assert held_up.found.lags
+    assert held_up.found.end is None
+    assert await heard(held_up.frozen) == (held_up.whole, end)
 
 
 async def test_a_long_text_comes_in_parts(user, workers, turn, upstream, monkeypatch):

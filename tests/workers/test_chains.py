@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -286,3 +287,79 @@ async def test_a_socket_that_its_client_has_left_elsewhere_is_not_made_anew(
     peer.line.receive("1")
     for worker in (second, third, await start("fourth")):
         assert not await client.join(worker)
+
+
+@dataclass
+class LeftElsewhere:
+    """A client whose socket is on the second worker, with an event that it lacks.
+
+    The first has given its `pid`, so that the third asks that where it is.
+    """
+
+    client: Client
+    workers: list[Worker]
+
+    async def comes_in_vain(self) -> None:
+        """Come to the first, which asks the second, and do not wait for it."""
+        given_up = self.client.come(self.workers[0])
+        await asyncio.sleep(0.2)
+        assert given_up.line is not None
+        given_up.line.closed(CloseReason.TRANSPORT_CLOSE)
+
+    async def has_it_all_on_the_third(self) -> bool:
+        """Come to the third; return whether it has what it had, and what it lacked."""
+        peer = self.client.come(self.workers[2])
+        if not await self.client.joined(peer):
+            return False
+        await soon(lambda: len(peer.sent) > 1)
+        self.client.take()
+        return self.client.heard == 3
+
+
+@pytest.fixture
+async def left(start: Start) -> LeftElsewhere:
+    client, workers = Client(), [await start(name) for name in ("1", "2", "3")]
+    await client.begin(workers[0])
+    client.hear(workers[0], 2)
+    client.lose()
+    assert await client.join(workers[1])
+    client.lose()
+    (socket,) = workers[1].namespace.sockets_in(client.sid)
+    socket.emit("said", "while it is away")
+    return LeftElsewhere(client, workers)
+
+
+async def test_a_socket_that_is_on_its_way_is_not_taken_for_lost(
+    left: LeftElsewhere,
+) -> None:
+    first, second, third = left.workers
+    arrives, fetch = asyncio.Event(), first.members.fetch
+
+    async def fetch_slowly(namespace: Namespace, auth: dict[str, Any]) -> Any:
+        found = await fetch(namespace, auth)
+        await arrives.wait()
+        return found
+
+    first.members.fetch = fetch_slowly
+    await left.comes_in_vain()
+    address, pid = first.box.address, left.client.pid
+    await soon(lambda: second.members.moved_to(pid) == address)
+    having = asyncio.create_task(left.has_it_all_on_the_third())
+    # The first has been asked, and waits.
+    asking = third.box.address
+    await soon(lambda: asking in {sender for sender, _ in first.box._working})
+    arrives.set()
+    assert await having
+
+
+async def test_a_socket_that_goes_where_was_asked_before_is_found_there(
+    left: LeftElsewhere,
+) -> None:
+    """It is at work for longer than the first worker lets the third wait."""
+    second = left.workers[1]
+    second.namespace.may = False
+    await left.comes_in_vain()
+    asyncio.get_running_loop().call_later(
+        REST_S + 1.0, setattr, second.namespace, "may", True
+    )
+    assert await left.has_it_all_on_the_third()

@@ -15,7 +15,7 @@ from llmchat.realtime.member import Member
 from llmchat.realtime.members import Members, Nowhere
 from llmchat.realtime.namespaces import Namespace
 from llmchat.realtime.outlet import Standing
-from llmchat.realtime.rest import at_rest
+from llmchat.realtime.rest import REST_S, at_rest
 from llmchat.workers import Mailbox, UnreachableError
 from llmchat.workers.address import is_address
 
@@ -23,6 +23,8 @@ from . import names
 
 # From one worker that a socket has moved to, to the next.
 MAX_HOPS = 8
+# One that has answered may have it since: what it waited for came only then.
+MAX_ASKED = 2
 # A handler of it may be at work for so long: the client waits, and has what that emits.
 CLAIM_S = 10.0
 # When a worker ends, many clients come back: all workers are told of them together.
@@ -54,13 +56,13 @@ class Claims:
             return Nowhere.UNKNOWN
         pid = auth["pid"]
         owner: str | None = self._members.moved_to(pid) or claimed.address
-        asked: set[str] = set()
-        while owner is not None and owner not in asked and len(asked) < MAX_HOPS:
+        asked: list[str] = []
+        while owner is not None and self._may_ask(owner, asked):
             if owner == self._mailbox.address:
                 return self._own(auth)
             if not is_address(owner):
                 return Nowhere.UNKNOWN
-            asked.add(owner)
+            asked.append(owner)
             body = [namespace.name, json.dumps(auth)]
             try:
                 reply = await self._mailbox.ask(owner, names.CLAIM, body)
@@ -78,6 +80,9 @@ class Claims:
                 owner = self._members.moved_to(pid) or owner
         # Those who are asked name each other, or nobody: the last one is gone.
         return Nowhere.GONE
+
+    def _may_ask(self, owner: str, asked: list[str]) -> bool:
+        return len(asked) < MAX_HOPS and asked.count(owner) < MAX_ASKED
 
     def _own(self, auth: dict[str, Any]) -> Nowhere:
         """Say what became of a socket that was here, and is not to be had."""
@@ -98,6 +103,7 @@ class Claims:
         namespace, members = self._namespaces.get(name), self._members
         if namespace is None:
             return None
+        await self._arrived(auth["pid"])
         if members.is_over:
             return {"moved": None}
         if moved := members.moved_to(auth["pid"]):
@@ -114,6 +120,13 @@ class Claims:
         finally:
             member.wait_for_client()
         return reply or None
+
+    async def _arrived(self, pid: str) -> None:
+        """Wait for a socket that is on its way here: it is not where it was, nor lost.
+
+        Not for ever: two workers may ask each other for one that neither has.
+        """
+        await at_rest(lambda: None if self._members.is_coming(pid) else True, REST_S)
 
     def _answer(self, member: Member, sender: str) -> dict[str, Any] | None:
         """Return where a socket is or goes; None: not yet, {}: it stays."""
