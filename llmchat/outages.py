@@ -5,7 +5,8 @@ a second and ends the outage, so that no user's request is used as a probe.
 
 What fails again as soon as it is used does more than its probe tells: a Redis that is
 full takes what its probe writes whenever a key expires. So outages that follow each
-other end ever more rarely, and are told no more when they end most rarely.
+other end ever more rarely, and are told no more when they end most rarely: the end of
+the last one is told when no other has followed it for a minute.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class Outage:
         self._ended_at = float("-inf")
         # From the last end to the next.
         self._apart_s = 0.0
+        # Tells of the last end, if it was not told.
+        self._quiet: threading.Timer | None = None
 
     def begin(self, reason: object) -> None:
         """Begin an outage if there is none; called when the service does not answer."""
@@ -58,6 +61,8 @@ class Outage:
             is_new, self.lasts = not self.lasts, True
             if is_new:
                 was_last_told = self._is_last_told()
+                if self._quiet is not None:
+                    self._quiet.cancel()
                 self._follow()
                 if not (was_last_told and self._is_last_told()):
                     self._tell(reason)
@@ -117,6 +122,25 @@ class Outage:
             has_ended, self.lasts = self.lasts, False
             if has_ended:
                 self._ended_at = self._probed_at
-                if not self._is_last_told():
-                    logger.info("%s answers again", self._name)
+                if not self._is_last_told() or not self._wait_for_quiet():
+                    self._tell_end()
         return True
+
+    def _wait_for_quiet(self) -> bool:
+        """Return whether the end is told when nothing has followed it."""
+        self._quiet = threading.Timer(QUIET_S, self._tell_if_quiet)
+        self._quiet.daemon = True
+        try:
+            self._quiet.start()
+        except RuntimeError:  # too many threads
+            return False
+        return True
+
+    def _tell_if_quiet(self) -> None:
+        with self._lock:
+            # It may have been cancelled too late.
+            if not self.lasts and time.monotonic() >= self._ended_at + QUIET_S:
+                self._tell_end()
+
+    def _tell_end(self) -> None:
+        logger.info("%s answers again", self._name)

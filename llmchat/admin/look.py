@@ -16,13 +16,15 @@ from django.forms.formsets import INITIAL_FORM_COUNT, TOTAL_FORM_COUNT
 from django.utils.text import capfirst
 from unfold import decorators
 
+from llmchat.admin.lookups import RefusesLookups
+
 if TYPE_CHECKING:
     from django.contrib import admin
     from django.forms.models import BaseInlineFormSet
     from django.http import HttpRequest
     from django.utils.functional import _StrOrPromise
 
-    class ModelAdmin(admin.ModelAdmin[Any]):
+    class ModelAdmin(RefusesLookups, admin.ModelAdmin[Any]):
         """Django's class with what the theme adds."""
 
         def get_actions_submit_line(
@@ -38,7 +40,7 @@ else:
     from unfold.admin import TabularInline as _TabularInline
     from unfold.forms import PaginationInlineFormSet as _PagedFormSet
 
-    class ModelAdmin(_ModelAdmin):
+    class ModelAdmin(RefusesLookups, _ModelAdmin):
         """The theme's class, without its faults over ids that no row can have."""
 
         def response_action(self, request, queryset):

@@ -55,6 +55,8 @@ class MessageAdmin(ReadOnly, ModelAdmin):
         ("user", UserFilter),
         ("created_at", DayFilter),
     ]
+    # Figures of the front page.
+    linked_by = frozenset({"model", "cost__isnull"})
     list_filter_submit = True
     list_select_related = ["user"]
     list_per_page = 30

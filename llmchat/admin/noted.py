@@ -76,16 +76,19 @@ def _numbered(formset: Any) -> Any:
     """Return what Django asks a formset for, with numbers in the place of names."""
     if formset.model._meta.label_lower in _NAMED:
         return formset
-    # What a row was, even if it is deleted, or posted as another.
-    was = {id(form.instance): _stored(form) for form in formset.initial_forms}
+    # What a row was, even if it is deleted, or posted as another. Asked of these alone:
+    # the form of a row that somebody else has deleted knows nothing of it.
+    forms = {id(form.instance): form for form in formset.initial_forms}
     return SimpleNamespace(
         forms=formset.forms,
         new_objects=[_Row(row, _number(row)) for row in formset.new_objects],
         changed_objects=[
-            (_Row(row, _both(was[id(row)], _number(row))), fields)
+            (_Row(row, _both(_stored(forms[id(row)]), _number(row))), fields)
             for row, fields in formset.changed_objects
         ],
-        deleted_objects=[_Row(row, was[id(row)]) for row in formset.deleted_objects],
+        deleted_objects=[
+            _Row(row, _stored(forms[id(row)])) for row in formset.deleted_objects
+        ],
     )
 
 

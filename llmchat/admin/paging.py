@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
-from unfold.views import ChangeList
+
+from llmchat.admin.lookups import FilteredList
 
 if TYPE_CHECKING:
     _Paginator = Paginator[Any]
@@ -82,7 +83,7 @@ def _by_id(rows: QuerySet[Any], first: int, last: int) -> list[Any]:
     return [found[pk] for pk in ids if pk in found]
 
 
-class PageList(ChangeList):
+class PageList(FilteredList):
     """A list whose links are worked out once each.
 
     The theme asks for those of its headers again for every cell.

@@ -16,6 +16,7 @@ from accounts.models import User
 from llmchat.admin.base import may_view_users
 from llmchat.admin.budgets import BudgetInline, GroupBudgetInline
 from llmchat.admin.look import TabularInline
+from llmchat.admin.lookups import RefusesLookups
 from llmchat.admin.noted import NumbersRows
 
 # They are registered here, with what this application adds to them.
@@ -44,7 +45,7 @@ class MemberInline(TabularInline):
 
 
 @admin.register(User)
-class PeopleUserAdmin(NumbersRows, UserAdmin):
+class PeopleUserAdmin(NumbersRows, RefusesLookups, UserAdmin):
     """Users with their budgets."""
 
     def get_inlines(self, request: HttpRequest, obj: User | None) -> list[Any]:
@@ -53,7 +54,7 @@ class PeopleUserAdmin(NumbersRows, UserAdmin):
 
 
 @admin.register(Group)
-class PeopleGroupAdmin(NumbersRows, GroupAdmin):
+class PeopleGroupAdmin(NumbersRows, RefusesLookups, GroupAdmin):
     """Groups with their members and budgets."""
 
     def get_fields(self, request: HttpRequest, obj: Group | None = None) -> list[Any]:

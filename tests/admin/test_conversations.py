@@ -258,14 +258,14 @@ def test_a_selection_is_deleted(admin_client: Client, ann: User) -> None:
 def test_a_selection_of_a_list_that_looks_at_messages_is_deleted(
     admin_client: Client, ann: User
 ) -> None:
-    rows = [make_conversation(ann) for _ in range(2)]
+    rows = [make_conversation(ann, state="error") for _ in range(2)]
     data = {
         "action": "delete_selected",
         "_selected_action": [rows[0].pk],
         "post": "yes",
     }
 
-    admin_client.post(f"{LIST}?messages__isnull=False", data)
+    admin_client.post(f"{LIST}?outcome=failed", data)
 
     assert list(Conversation.objects.all()) == [rows[1]]
 

@@ -7,7 +7,7 @@ import itertools
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from types import SimpleNamespace
@@ -246,13 +246,37 @@ async def test_what_fails_in_spite_of_its_probe_does_not_flap(
     ]
 
 
+class Timer:
+    """A timer on a clock that is made up."""
+
+    def __init__(self, due: float, call: Callable[[], None]) -> None:
+        self.due = due
+        self.call = call
+        self.waits = False
+        self.daemon = False
+
+    def start(self) -> None:
+        assert self.daemon  # no process waits for it
+        self.waits = True
+
+    def cancel(self) -> None:
+        self.waits = False
+
+    def look(self, now: float) -> None:
+        if self.waits and self.due <= now:
+            self.waits = False
+            self.call()
+
+
 class Refuser:
     """It answers its probe, and refuses all else; the clock is made up."""
 
     def __init__(self, longest_s: float, monkeypatch) -> None:
         self.now = 1000.0
         self.ends: list[float] = []
+        self.timers: list[Timer] = []
         monkeypatch.setattr(outages, "time", self)
+        monkeypatch.setattr(threading, "Timer", self.timer)
         self.outage = Outage("it", lambda: None, meanwhile="so", longest_s=longest_s)
 
     def monotonic(self) -> float:
@@ -260,6 +284,16 @@ class Refuser:
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
+
+    def timer(self, seconds: float, call: Callable[[], None]) -> Timer:
+        self.timers.append(Timer(self.now + seconds, call))
+        return self.timers[-1]
+
+    def rest(self, seconds: float) -> None:
+        """Let time pass, with what is to be done in it."""
+        self.now += seconds
+        for timer in self.timers:
+            timer.look(self.now)
 
     def use(self) -> None:
         """Find it away; return when its outage has ended."""
@@ -286,13 +320,50 @@ def test_outages_that_follow_each_other_end_ever_more_rarely(monkeypatch, caplog
     begun, ended = "it does not answer, so: full", "it answers again"
     assert caplog.messages == [begun, ended] * 4 + [f"{last} without)"]
 
-    # A quiet minute, and it is as before.
+    # A quiet minute, which ends what was told last, and it is as before.
     caplog.clear()
-    refuser.now += outages.QUIET_S
+    assert [timer.waits for timer in refuser.timers[-2:]] == [False, True]
+    refuser.rest(outages.QUIET_S - 1)
+    assert caplog.messages == []
+    refuser.rest(1)
+    assert caplog.messages == [ended]
+    caplog.clear()
+    refuser.rest(7 * 24 * 3600)
+    assert caplog.messages == []
     well = refuser.now
     refuser.use()
     assert refuser.now == well
     assert caplog.messages == [begun, ended]
+
+
+def test_a_minute_that_is_not_quiet_ends_nothing(monkeypatch, caplog):
+    caplog.set_level("INFO", "llmchat.outages")
+    refuser = Refuser(2.0, monkeypatch)
+    for _ in range(5):
+        refuser.use()
+    caplog.clear()
+    late = [timer for timer in refuser.timers if timer.waits]
+    for _ in range(3):
+        refuser.rest(outages.QUIET_S - 1)
+        refuser.use()
+    for timer in late:  # it was about to tell when the next outage began
+        timer.call()
+    assert caplog.messages == []
+    refuser.rest(outages.QUIET_S)
+    assert caplog.messages == ["it answers again"]
+
+
+def test_without_a_thread_that_waits_the_end_is_told_at_once(monkeypatch, caplog):
+    caplog.set_level("INFO", "llmchat.outages")
+    refuser = Refuser(2.0, monkeypatch)
+    monkeypatch.setattr(Timer, "start", _no_thread)
+    for _ in range(3):
+        refuser.use()
+    assert caplog.messages[-2:] == [
+        f"it does not answer, so: full (again and again: told once, until "
+        f"{outages.QUIET_S:g} s without)",
+        "it answers again",
+    ]
 
 
 def test_what_refuses_meanwhile_is_away_for_a_second_more_at_most(monkeypatch, caplog):
