@@ -62,6 +62,7 @@ class LibraryTransport:
         Raises:
             TransportError: there is none.
         """
+        request.on_sending()  # the libraries do not tell when
         try:
             built = self._http.build_request(
                 request.method,

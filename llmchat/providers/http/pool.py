@@ -42,6 +42,7 @@ class PooledTransport:
         # A request that was written is not sent again here: the server may have read
         # it, though it closed the connection. Retries are the client's, and counted.
         connection = await self._take(address, request.connect_s)
+        request.on_sending()
         return await connection.exchange(data)
 
     async def aclose(self) -> None:
