@@ -17,8 +17,8 @@ from llmchat.providers.types import Chat, Usage
 class Bill:
     """It has a line for each attempt that anything was counted of.
 
-    `is_asked` says that an attempt is being made, `is_counted` that the last one is
-    billed.
+    `is_asked` says that the request of an attempt has left, `is_counted` that the last
+    one is billed.
     """
 
     is_asked: bool = False
@@ -52,5 +52,5 @@ class Bill:
             self.add(route, Usage(inputs, outputs, "estimated"))
 
     def note_asking(self, is_asked: bool) -> None:
-        """Called as an attempt begins, and where it has failed."""
+        """Called as the request of an attempt leaves, and where that has failed."""
         self.is_asked = is_asked

@@ -53,8 +53,8 @@ class ChatStream:
     """One answer over all its attempts: what they share is the clock.
 
     Once there is visible text, no other attempt may be made. `drain` takes over a
-    response whose answer is whole. `answerer` is who has answered the last attempt,
-    known behind `take_usage`.
+    response whose answer is whole, `on_sending` is called as each request leaves.
+    `answerer` is who has answered the last attempt, known behind `take_usage`.
 
     Cancellation needs no code here: it is raised by the wait that it interrupts, or by
     the `yield` where the generator is closed, and leaves through the `finally` that
@@ -75,12 +75,14 @@ class ChatStream:
         chat: Chat,
         timeouts: Timeouts,
         drain: Drain,
+        on_sending: Callable[[], None],
     ) -> None:
         self._transport = transport
         self._provider = provider
         self._chat = chat
         self._timeouts = timeouts
         self._drain = drain
+        self._on_sending = on_sending
         self._adapter = ADAPTERS[provider.protocol]
         self._watchdog = Watchdog()
         now = self._watchdog.now()
@@ -199,7 +201,13 @@ class ChatStream:
         except ValueError as exc:
             raise too_deep() from exc
         headers = {**_HEADERS, **request.headers}
-        return Request(request.url, headers, body, self._timeouts.connect_s)
+        return Request(
+            request.url,
+            headers,
+            body,
+            self._timeouts.connect_s,
+            on_sending=self._on_sending,
+        )
 
     async def _next(self, response: Response) -> bytes | _End:
         """Return the next piece of the body, or what ended it."""

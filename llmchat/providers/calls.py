@@ -23,23 +23,40 @@ _CHARS_PER_TOKEN = 4
 
 @dataclass(slots=True)
 class _Parts:
-    """A call so far; `default` are its arguments where no piece of them comes."""
+    """A call so far; `default` are its arguments where no piece of them comes.
+
+    Each piece may ask whether the call is whole, so the answer must not cost what all
+    pieces together are.
+    """
 
     index: int | None
     id: str = ""
     name: str = ""
     default: str = ""
     pieces: list[str] = field(default_factory=list)
+    chars: int = 0  # of the pieces
+    is_closed: bool = False  # what they end with closes an object
+
+    def append(self, piece: str) -> None:
+        """Add a piece of the arguments."""
+        self.pieces.append(piece)
+        self.chars += len(piece)
+        if end := piece.rstrip():
+            self.is_closed = end.endswith("}")
 
     @property
     def arguments(self) -> str:
-        return "".join(self.pieces) or self.default
+        """The arguments so far; the pieces are joined once, and then one."""
+        self.pieces = ["".join(self.pieces)]
+        return self.pieces[0] or self.default
 
     def is_whole(self) -> bool:
         """Whether the arguments are JSON already; what is long is not tried."""
-        text = self.arguments
-        if len(text) > _MAX_TRIED_CHARS or not text.rstrip().endswith("}"):
+        if max(self.chars, len(self.default)) > _MAX_TRIED_CHARS:
             return False
+        if self.chars and not self.is_closed:
+            return False
+        text = self.arguments
         try:
             json.loads(text)
         except (ValueError, RecursionError):
@@ -93,7 +110,7 @@ class CallParts:
         call.id, call.name = call.id or ident, call.name or name
         call.default = call.default or whole
         if piece:
-            call.pieces.append(piece)
+            call.append(piece)
         self._count(len(ident) + len(name) + len(piece) + len(whole))
 
     def go_on(self, index: object, arguments: object) -> None:

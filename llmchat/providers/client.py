@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import TypedDict, Unpack
 
 from .attempt import ChatStream
@@ -41,8 +42,8 @@ class StreamOptions(TypedDict, total=False):
     taken, before the next is tried; its error tells whether the key is to blame.
     `on_billed` is called with what was counted of each attempt that failed, `on_cut`
     with that of one that was closed or cancelled, and `on_answered` in the end, however
-    it has come, with who said that it answers. `on_asking` is called with True as each
-    attempt begins, with False where it has failed.
+    it has come, with who said that it answers. `on_asking` is called with True as the
+    request of each attempt leaves, with False where the attempt has failed.
     """
 
     timeouts: Timeouts | None
@@ -118,11 +119,17 @@ class ProviderClient:
         """
         attempts = Attempts(provider, keys, options.get("on_key_refused"))
         timeouts = options.get("timeouts") or self._timeouts
-        stream = ChatStream(self._transport, provider, chat, timeouts, self._drain)
         note_asking = options.get("on_asking") or _ignore
+        stream = ChatStream(
+            self._transport,
+            provider,
+            chat,
+            timeouts,
+            self._drain,
+            partial(note_asking, True),
+        )
         try:
             while True:
-                note_asking(True)
                 try:
                     attempt = stream.attempt(attempts.key, attempts.count)
                     async with aclosing(attempt) as batches:

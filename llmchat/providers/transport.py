@@ -53,15 +53,24 @@ class ConnectionLostError(TransportError):
     """The connection was lost while the request was sent or the answer read."""
 
 
+def _tell_nobody() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST, or a GET. The headers hold the key, hence no repr of them."""
+    """One POST, or a GET. The headers hold the key, hence no repr of them.
+
+    `on_sending` is called as the first byte is about to leave, and never where none
+    does: from then on the server may bill for it.
+    """
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
     content: bytes = field(repr=False)
     connect_s: float
     method: Literal["POST", "GET"] = "POST"
+    on_sending: Callable[[], None] = field(default=_tell_nobody, repr=False)
 
 
 async def _nothing() -> None:
@@ -99,6 +108,8 @@ class Transport(Protocol):
 
     async def send(self, request: Request) -> Response:
         """Return the response as soon as its headers are there.
+
+        Calls `on_sending` of the request; who cannot tell when it leaves, at once.
 
         Raises:
             TransportError: there is none.

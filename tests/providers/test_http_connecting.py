@@ -6,13 +6,12 @@ import asyncio
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import pytest
 
-from llmchat.providers.http import default, dialer
+from llmchat.providers.http import default, dialer, names
 from llmchat.providers.http.library import LibraryTransport
+from llmchat.providers.http.names import Found, Names
 from llmchat.providers.http.pool import PooledTransport
 from llmchat.providers.transport import (
     ConnectionLostError,
@@ -28,14 +27,10 @@ from tests.support.provider_sockets import (
 )
 
 
-def names(*hosts: str) -> Callable[..., Coroutine[None, None, Any]]:
-    """Return a resolver that finds these addresses."""
-
-    async def getaddrinfo(host: str, port: int, **_: object) -> list[Any]:
-        kind = socket.SOCK_STREAM, socket.IPPROTO_TCP
-        return [(socket.AF_INET, *kind, "", (found, port)) for found in hosts]
-
-    return getaddrinfo
+def addresses(host: str) -> Found:
+    kind = socket.SOCK_STREAM, socket.IPPROTO_TCP
+    found = "127.0.0.9", "127.0.0.1"
+    return [(socket.AF_INET, *kind, "", (address, 0)) for address in found]
 
 
 async def test_the_next_address_is_tried_where_one_does_not_answer(
@@ -50,38 +45,11 @@ async def test_the_next_address_is_tried_where_one_does_not_answer(
         await connect(sock, address)
 
     monkeypatch.setattr(loop, "sock_connect", sock_connect)
-    monkeypatch.setattr(loop, "getaddrinfo", names("127.0.0.9", "127.0.0.1"))
+    monkeypatch.setattr(names, "SHARED", Names(addresses))
     monkeypatch.setattr(dialer, "_NEXT_ADDRESS_S", 0.01)
     async with sockets(answer_for_ever) as served, transport() as http:
         url = served.url.replace("127.0.0.1", "two-addresses")
         assert await ask(http, url) == b"0"
-
-
-async def test_a_name_is_looked_up_once_in_a_while(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    loop = asyncio.get_running_loop()
-    asked = []
-
-    async def getaddrinfo(host: str, port: int, **_: object) -> Any:
-        asked.append(host)
-        return await names("127.0.0.1")(host, port)
-
-    async def serve(peer: Peer) -> None:
-        await peer.read_request()
-        await peer.answer(headers=b"connection: close\r\n")
-
-    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
-    async with sockets(serve) as served, transport() as http:
-        url = served.url.replace("127.0.0.1", "provider")
-        for _ in range(3):
-            await ask(http, url)
-        assert asked == ["provider"]
-        monkeypatch.setattr(dialer, "_NAMES_S", -1.0)
-        http._dialer._names.clear()
-        for _ in range(2):
-            await ask(http, url)
-    assert asked == ["provider"] * 3
 
 
 async def test_a_server_that_closes_at_once_is_a_failure_and_no_leak() -> None:

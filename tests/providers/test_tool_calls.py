@@ -360,6 +360,27 @@ async def test_calls_larger_than_the_limit_fail_the_answer() -> None:
     assert (await ask_openai(*pieces)).code == "provider_error"
 
 
+@pytest.mark.parametrize("end", ["word ", "}"], ids=["open", "closed"])
+def test_a_piece_with_a_name_does_not_read_all_that_came_before_it(
+    end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined: list[int] = []
+    read = calls._Parts.arguments.fget
+
+    def arguments(parts: calls._Parts) -> str:
+        joined.append(len(parts.pieces))
+        return str(read(parts))
+
+    monkeypatch.setattr(calls._Parts, "arguments", property(arguments))
+    parts = calls.CallParts()
+    for piece in ['{"text": "', *[end] * 1000, '"}']:
+        parts.add(name="write", arguments=piece)
+
+    (call,) = parts.whole()
+    assert call.arguments == '{"text": "' + end * 1000 + '"}'
+    assert sum(joined) < 4000
+
+
 @pytest.mark.parametrize("depth", [900, 980, 1000, 1015])
 async def test_a_call_that_is_nested_deeply_is_taken_or_fails(depth: int) -> None:
     nested = '{"a":' * depth + "1" + "}" * depth

@@ -52,6 +52,7 @@ class ScriptedTransport:
         self.requests.append(request)
         if isinstance(script.status, Exception):
             raise script.status
+        request.on_sending()
         headers = {"content-type": script.content_type}
         return Response(script.status, headers, self._play(script), self._release)
 

@@ -7,12 +7,15 @@ only where the client has been closed meanwhile, and any other passes as the bug
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 import aiohttp
 import httpx
-from httpx_aiohttp import HttpxAiohttpClient
+from aiohttp.abc import AbstractResolver, ResolveResult
+from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
 
 from llmchat.providers.transport import (
     AddressError,
@@ -24,6 +27,7 @@ from llmchat.providers.transport import (
     UnreachableError,
 )
 
+from . import names
 from .tls import tls_context
 
 _KEEPALIVE_S = 30.0
@@ -38,6 +42,61 @@ _FOREIGN = (
 )
 
 
+class _Resolver(AbstractResolver):
+    """Looks names up where the lean transport does, not in the event loop's threads."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: int = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return where to connect to."""
+        return [
+            ResolveResult(
+                hostname=host,
+                host=_host(address),
+                port=port,
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, _, protocol, _, address in await names.SHARED.find(host, port)
+            if family in (socket.AF_UNSPEC, kind)
+        ]
+
+    async def close(self) -> None:
+        """Leave the names to the others."""
+
+
+def _host(address: tuple[Any, ...]) -> str:
+    """Return an address as text, of one that is of a single link with its scope."""
+    scope = address[3] if len(address) > 3 else 0
+    return f"{address[0]}%{scope}" if scope else str(address[0])
+
+
+class _Transport(AiohttpTransport):
+    """Connections by our own names, which are remembered there and not here."""
+
+    def get_client(self) -> aiohttp.ClientSession:
+        """Return the libraries' client, made anew."""
+        connector = aiohttp.TCPConnector(
+            limit=self.limits.max_connections or 0,
+            keepalive_timeout=self.limits.keepalive_expiry,
+            ssl=self.ssl_context,
+            resolver=_Resolver(),
+            use_dns_cache=False,
+        )
+        return aiohttp.ClientSession(connector=connector)
+
+
+class _Client(HttpxAiohttpClient):
+    def _init_transport(self, *_: Any, **options: Any) -> httpx.AsyncBaseTransport:
+        return _Transport(**options)
+
+    def _init_proxy_transport(
+        self, proxy: httpx.Proxy, *_: Any, **options: Any
+    ) -> httpx.AsyncBaseTransport:
+        return _Transport(proxy=proxy, **options)
+
+
 class LibraryTransport:
     """A pool of connections; a request beyond `max_connections` waits for a place."""
 
@@ -48,7 +107,7 @@ class LibraryTransport:
             keepalive_expiry=_KEEPALIVE_S,
         )
         # Redirects are not followed: one would carry the key to another host.
-        self._http = HttpxAiohttpClient(
+        self._http = _Client(
             limits=limits,
             follow_redirects=False,
             trust_env=True,
@@ -62,6 +121,7 @@ class LibraryTransport:
         Raises:
             TransportError: there is none.
         """
+        request.on_sending()  # the libraries do not tell when
         try:
             built = self._http.build_request(
                 request.method,

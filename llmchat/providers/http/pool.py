@@ -9,7 +9,7 @@ from llmchat.providers.transport import ConnectionLostError, Request, Response
 
 from .address import Address, Origin, encode_request, parse_address
 from .connection import Connection
-from .dialer import Dialer
+from .dialer import connect
 
 _SWEEP_S = 5.0
 
@@ -23,7 +23,6 @@ class PooledTransport:
     def __init__(self, *, max_connections: int) -> None:
         self._places = asyncio.Semaphore(max_connections)
         self._max = max_connections
-        self._dialer = Dialer()
         self._opening = 0
         self._origins: dict[Connection, Origin] = {}  # of all that are not closed
         self._idle: defaultdict[Origin, dict[Connection, None]] = defaultdict(dict)
@@ -42,6 +41,7 @@ class PooledTransport:
         # A request that was written is not sent again here: the server may have read
         # it, though it closed the connection. Retries are the client's, and counted.
         connection = await self._take(address, request.connect_s)
+        request.on_sending()
         return await connection.exchange(data)
 
     async def aclose(self) -> None:
@@ -83,7 +83,7 @@ class PooledTransport:
             self._close_oldest()
         self._opening += 1
         try:
-            connection = await self._dialer.connect(origin, self._new, connect_s)
+            connection = await connect(origin, self._new, connect_s)
         finally:
             self._opening -= 1
         if self._is_closed:
