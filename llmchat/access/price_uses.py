@@ -23,8 +23,9 @@ def is_billed(price: Price) -> bool:
 def running(model: ProviderModel) -> QuerySet[Message]:
     """Return the answers that this model is writing, or may as a fallback."""
     provider = model.provider
-    asked = Q(provider=provider.name, model=model.name)
-    if model.name == provider.default_model:
+    name = provider.canonical(model.name)
+    asked = Q(provider=provider.name, model=name)
+    if name == provider.canonical(provider.default_model):
         before = Provider.objects.filter(fallback=provider)
         asked |= Q(provider__in=before.values("name"))
     return Message.objects.filter(asked, state=Message.State.STREAMING).order_by()

@@ -178,7 +178,7 @@ class Generation:
         return Chat(
             model=self._model,
             messages=self.turn.messages,
-            max_output_tokens=self.begun.max_output_tokens,
+            max_output_tokens=self.turn.max_tokens,
             temperature=self.turn.temperature,
             options=self.turn.options,
         )

@@ -53,8 +53,8 @@ class Begun:
     """A turn that is stored; `thread_hash` is its conversation's at that moment.
 
     `question_id` is the message that it answers. `budgets` are those that something is
-    reserved of; `max_output_tokens` is what each attempt is allowed, so that no more
-    comes than is reserved. `began_at` decides which prices hold.
+    reserved of; the providers of `route` are then asked for no more than is reserved.
+    `began_at` decides which prices hold.
     """
 
     user_id: int
@@ -65,7 +65,6 @@ class Begun:
     question_id: UUID
     thread_hash: str
     budgets: tuple[int, ...] = ()
-    max_output_tokens: int | None = None
     began_at: datetime = field(default_factory=timezone.now)
 
 

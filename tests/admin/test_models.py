@@ -569,3 +569,30 @@ def test_at_most_three_are_fetched_at_once(boss, provider):
     assert "Select at most three providers." in told(
         boss.post(PROVIDERS, data, follow=True)
     )
+
+
+@pytest.mark.parametrize("name", ["m-1", "models/m-1"])
+async def test_a_model_that_is_known_with_a_prefix_is_not_new(
+    transactional_db, monkeypatch, name
+):
+    """Nor is it gone: Gemini's own list has it without."""
+    rows = [listing.Listed("m-1"), listing.Listed("m-2")]
+    monkeypatch.setattr(fetching, "_listed", lambda row: rows)
+
+    def fetch() -> tuple[str, list[tuple[str, bool]]]:
+        row = Provider.objects.create(
+            name="g",
+            label="G",
+            protocol="gemini",
+            base_url="http://127.0.0.1:9",
+            default_model="models/m-2",
+            needs_key=False,
+        )
+        row.known_models.create(name=name, enabled=False)
+        said = fetching.fetch_models(row).text
+        known = row.known_models.filter(missing_since=None)
+        return said, list(known.values_list("name", "enabled"))
+
+    said, known = await in_database(fetch)
+    assert said.startswith("It lists 2 models; 1 new: m-2.")
+    assert known == [(name, False), ("m-2", True)]
