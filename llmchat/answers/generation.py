@@ -218,6 +218,8 @@ class Generation:
 
     def _note_refused(self, key: Key, exc: KeyRefusedError) -> None:
         self.refused[key.ident] = exc.code if exc.blames_key else ""
+        if exc.blames_key:
+            runtime.get().refusals.note(key, exc.code)
 
     def _note_answered(self, answerer: Answerer) -> None:
         self.answerer = answerer

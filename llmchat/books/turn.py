@@ -16,6 +16,7 @@ from llmchat.providers.types import (
     NOBODY,
     Answerer,
     ChatMessage,
+    Key,
     Options,
     ToolCall,
     Usage,
@@ -116,6 +117,15 @@ class Outcome:
     lines_before: tuple[Usage, ...] = ()
     error_detail: str = ""
     notice: Notice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A provider's word against one of its keys, that is to be stored: when it came."""
+
+    key: Key
+    code: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

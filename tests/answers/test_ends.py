@@ -21,8 +21,8 @@ from django.utils import timezone
 
 from llmchat.answers import checkpoints, ends, runtime, stopping
 from llmchat.answers.events import Done, Failed
-from llmchat.books.batch import begin_turn, end_turn
-from llmchat.books.turn import Begun, Outcome
+from llmchat.books.batch import begin_turn, store
+from llmchat.books.turn import Begun, End, Outcome, Refusal
 from llmchat.books.writer import Books
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
@@ -96,16 +96,20 @@ async def test_a_refused_key_rests_whatever_else_cannot_be_stored(
 
     def finish() -> None:
         begun = begin_turn(user.pk, turn("Hi"))
-        first = begun.route.keys[0].ident
+        first = begun.route.keys[0]
+        refused = {first.ident: "provider_auth"}
         outcome = Outcome(
             Message.State.COMPLETE,
             "Hello",
             Usage(1, 1, "provider"),
             "upstream-1",
-            refused={first: "provider_auth"},
+            refused=refused,
         )
+        refusal = Refusal(first, "provider_auth", timezone.now())
         with unstorable("upstream-1"):
-            assert end_turn(begun, outcome).error_code == "internal_error"
+            _, end = store([refusal, End(begun, outcome)])
+        assert isinstance(end, Outcome)
+        assert end.error_code == "internal_error"
 
     first, second = await in_database(keys)
     await in_database(finish)
