@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.db.models import Q, QuerySet
 
-from llmchat.access.prices import price_at
 from llmchat.models import Message, Price, Provider, ProviderModel
 
 
@@ -44,4 +43,7 @@ def _is_awaited(price: Price) -> bool:
 
 
 def _known_then(rows: list[Price], moment: datetime) -> Price | None:
-    return price_at((row for row in rows if row.created_at <= moment), moment)
+    """Return the price of a moment as it was then: when it ends was changed since."""
+    day = moment.astimezone(UTC).date()
+    begun = [row for row in rows if row.created_at <= moment and row.valid_from <= day]
+    return max(begun, key=lambda row: row.valid_from, default=None)

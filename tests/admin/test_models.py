@@ -164,6 +164,20 @@ def test_a_price_that_a_running_answer_began_by_stays(boss, model, begun, change
     assert (answer.cost, answer.price_id, row.input) == (12, row.pk, 2)
 
 
+def test_a_price_that_was_ended_while_an_answer_is_written_by_it_stays(
+    boss, model, begun
+):
+    row = price(model)
+    running = begun()
+    Price.objects.update(valid_until=timezone.now().date())
+    entry = {"id": row.pk} | CORRECTED
+    page = posted_model(boss, model, entry | {"DELETE": "on"})
+    assert "Add a price with a later date instead." in page
+
+    answer = ended(running)
+    assert (answer.cost, answer.price_id) == (12, row.pk)
+
+
 def test_a_price_that_no_running_answer_began_by_can_be_corrected(boss, model, begun):
     old = price(model, valid_from=date(2020, 1, 1))
     price(model)
