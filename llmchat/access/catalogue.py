@@ -41,7 +41,8 @@ class Route:
     The prices of a model are in its row in `model_rows`; those of the route, US dollars
     per million tokens, are for models that have none. `embedded`: the address is known
     only when the built-in model runs. `fallback` answers if this provider fails before
-    the first token; it has no fallback of its own.
+    the first token; it has no fallback of its own. `model` is the one that is asked, by
+    the one name that it has.
     """
 
     provider: Provider
@@ -52,6 +53,7 @@ class Route:
     output_price: Decimal | None
     fallback: Route | None = None
     model_rows: Mapping[str, models.ProviderModel] = field(default_factory=dict)
+    model: str = ""
 
     @property
     def is_configured(self) -> bool:
@@ -90,14 +92,12 @@ class Route:
     def highest_cost(
         self, usage: Usage, model: str | None = None, at: datetime | None = None
     ) -> Decimal | None:
-        """Return the most that `usage` can cost, here and at the fallback together."""
-        moment = at or timezone.now()
-        cost = prices.highest(self._prices(model), usage, moment)
-        if cost is None:
-            flat = self._flat_charge(usage)
-            cost = flat.cost if flat else None
-        other = self.fallback.highest_cost(usage, at=moment) if self.fallback else None
-        return cost if cost is None or other is None else cost + other
+        """Return the most that `usage` can cost here, None if it is not priced."""
+        cost = prices.highest(self._prices(model), usage, at or timezone.now())
+        if cost is not None:
+            return cost
+        flat = self._flat_charge(usage)
+        return flat.cost if flat else None
 
     def _prices(self, model: str | None) -> Sequence[models.Price]:
         row = self.model_rows.get(model or self.default_model)
@@ -136,7 +136,7 @@ def route(
     row = (known or memory.current()).providers.get(name)
     if row is None or not row.enabled:
         raise refusal("provider_not_found")
-    asked = model or row.default_model
+    asked = row.canonical(model or row.default_model)
     access.require(row.name, asked)
     if not is_enabled(row, asked):
         raise from_provider(ModelNotFoundError())
@@ -217,6 +217,7 @@ def _as_route(row: models.Provider, model: str) -> Route:
         input_price=row.input_price,
         output_price=row.output_price,
         model_rows=row.model_rows,
+        model=model,
     )
 
 

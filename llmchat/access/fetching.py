@@ -65,18 +65,20 @@ def _note(
     """Store what is listed; return the names that are new, gone, and back again."""
     revise()  # its lock comes first, and lets one fetch at a time write
     today = timezone.now().date()
-    known = {one.name: one for one in models.ProviderModel.objects.filter(provider=row)}
+    known = list(models.ProviderModel.objects.filter(provider=row))
+    names = {row.canonical(one.name) for one in known}
     listed = {one.name for one in found}
-    position = max((one.position for one in known.values()), default=0)
-    new = [one for one in found if one.name not in known]
+    position = max((one.position for one in known), default=0)
+    new = [one for one in found if one.name not in names]
     models.ProviderModel.objects.bulk_create(
         _row(row, one, position + number) for number, one in enumerate(new, 1)
     )
     gone, back = [], []
-    for model in known.values():
-        if model.name in listed and model.missing_since is not None:
+    for model in known:
+        is_listed = row.canonical(model.name) in listed
+        if is_listed and model.missing_since is not None:
             back.append(model)
-        elif model.name not in listed and model.missing_since is None:
+        elif not is_listed and model.missing_since is None:
             gone.append(model)
     for some, day in ((gone, today), (back, None)):
         idents = [model.pk for model in some]
@@ -95,7 +97,7 @@ def _row(
     return models.ProviderModel(
         provider=provider,
         name=listed.name,
-        enabled=listed.name == provider.default_model,
+        enabled=listed.name == provider.canonical(provider.default_model),
         position=min(position, 32_767),
         **{name: value for name, value in said.items() if value is not None},
     )

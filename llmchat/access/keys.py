@@ -67,14 +67,28 @@ def note(keys: Sequence[Key], refused: Mapping[str, str], *, worked: bool) -> No
     """
     now = timezone.now()
     for key in keys:
-        code = refused.get(key.ident)
-        if code:
-            _note_refusal(key, code, now)
-        if code is not None:
-            continue
-        if worked:
-            _note_use(key, now)
+        if code := refused.get(key.ident):
+            note_refusal(key, code, now)
+    if worked:
+        note_use(keys, refused, now)
+
+
+def note_refusal(key: Key, code: str, at: datetime) -> None:
+    """Note that a key was rejected at a moment, unless it has worked since."""
+    if not is_stored(key):
+        _resting[key] = (at + REST, code)
         return
+    rows = _row_of(key).filter(Q(last_used_at=None) | Q(last_used_at__lte=at))
+    # Many answers may have met it at once.
+    if rows.exclude(last_error=code, resting_until__gt=at).exists():
+        rows.update(last_error=code, resting_until=at + REST)
+
+
+def note_use(keys: Sequence[Key], refused: Mapping[str, str], at: datetime) -> None:
+    """Note that the first of the keys that was not refused has worked at a moment."""
+    used = next((key for key in keys if key.ident not in refused), None)
+    if used is not None:
+        _note_use(used, at)
 
 
 def stored_key(row: ProviderKey) -> Key:
@@ -82,7 +96,7 @@ def stored_key(row: ProviderKey) -> Key:
 
     Raises: EncryptionError, if no encryption key decrypts it.
     """
-    return Key(ident(row), row.reveal())
+    return Key(ident(row), row.reveal(), row.encrypted_value)
 
 
 def is_readable(row: ProviderKey) -> bool:
@@ -143,24 +157,25 @@ def _listed(provider: str, setting: str) -> tuple[Key, ...]:
     )
 
 
-def _note_refusal(key: Key, code: str, now: datetime) -> None:
-    if is_stored(key):
-        _row_of(key).update(last_error=code, resting_until=now + REST)
-    else:
-        _resting[key] = (now + REST, code)
-
-
-def _note_use(key: Key, now: datetime) -> None:
-    _resting.pop(key, None)
-    if not is_stored(key) or _is_noted(key, now):
+def _note_use(key: Key, at: datetime) -> None:
+    if not is_stored(key):
+        if key in _resting and _resting[key][0] <= at + REST:
+            del _resting[key]
         return
+    if _is_noted(key, timezone.now()):
+        return
+    # An answer that was let in before says nothing against a rejection.
+    before = Q(resting_until=None) | Q(resting_until__lte=at + REST)
     with transaction.atomic():
-        if _row_of(key).exclude(last_error="", resting_until=None).exists():
-            _row_of(key).update(last_used_at=now, last_error="", resting_until=None)
-        else:
-            used = Q(last_used_at=None) | Q(last_used_at__lt=now - _USE_IS_NOTED_EVERY)
-            _row_of(key).filter(used).update(last_used_at=now)
-    _noted[key.ident] = now, memory.latest_revision()
+        rows = _row_of(key).filter(before)
+        row = rows.first()
+        if row is None:
+            return
+        if row.last_error or row.resting_until is not None:
+            rows.update(last_used_at=at, last_error="", resting_until=None)
+        elif row.last_used_at is None or row.last_used_at < at - _USE_IS_NOTED_EVERY:
+            rows.update(last_used_at=at)
+    _noted[key.ident] = timezone.now(), memory.latest_revision()
 
 
 def _is_noted(key: Key, now: datetime) -> bool:
@@ -172,4 +187,6 @@ def _is_noted(key: Key, now: datetime) -> bool:
 
 
 def _row_of(key: Key) -> QuerySet[ProviderKey]:
-    return ProviderKey.objects.filter(pk=int(key.ident.removeprefix(_STORED)))
+    """Return the row of a key as long as it holds the value that was used."""
+    pk = int(key.ident.removeprefix(_STORED))
+    return ProviderKey.objects.filter(pk=pk, encrypted_value=key.stored)

@@ -60,6 +60,11 @@ class _Case:
     one_key: bool = False
     refused: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def model(self) -> str:
+        """The default model, as it is asked for."""
+        return self.row.canonical(self.row.default_model)
+
     def on_key_refused(self, key: Key, exc: KeyRefusedError) -> None:
         self.refused[key.ident] = exc.code if exc.blames_key else ""
 
@@ -114,7 +119,7 @@ async def _ask(case: _Case) -> tuple[str, str]:
     """Return the code of what has failed, "" for nothing, and the words for it."""
     if case.row.embedded:
         return _ask_for_weights(case)
-    provider, model = case.provider, case.row.default_model
+    provider, model = case.provider, case.model
     code = _missing(case)
     if code:
         return code, problems.in_words(code, provider, model)
@@ -139,7 +144,7 @@ async def _answering_model(case: _Case) -> str:
     Raises:
         ProviderError: there is no answer.
     """
-    model = case.row.default_model
+    model = case.model
     chat = Chat(model, (ChatMessage("user", "Hi"),), max_output_tokens=_MAX_TOKENS)
     client = ProviderClient(_TIMEOUTS)
     try:

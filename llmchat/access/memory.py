@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from llmchat.models import Budget, Provider, ProviderAccess
+from llmchat.models import Budget, Provider, ProviderAccess, ProviderModel
 from llmchat.models.budgets import OF_EACH
 from llmchat.models.revision import current_revision
 
@@ -72,6 +72,7 @@ def _read(revision: str | None) -> Memory:
     by_id = {row.pk: row for row in rows}
     for row in rows:
         row.fallback = by_id.get(row.fallback_id or 0)
+        _use_canonical_names(row)
     granted = ProviderAccess.objects.filter(provider__restricted=True)
     return Memory(
         revision,
@@ -84,5 +85,28 @@ def _read(revision: str | None) -> Memory:
     )
 
 
+def _use_canonical_names(row: Provider) -> None:
+    """Call the models of a remembered provider by the names that requests are known by.
+
+    Where a model has rows by two names, one that is enabled counts.
+    """
+    default = row.canonical(row.default_model)
+    # A list that was fetched has a disabled row of it then, which nobody has disabled.
+    is_enabled = default != row.default_model
+    row.default_model = default
+    found = {}
+    for model in sorted(row.known_models.all(), key=lambda model: _weight(row, model)):
+        model.name = row.canonical(model.name)
+        model.enabled |= is_enabled and model.name == default
+        found[model.name] = model
+    row.model_rows = found
+
+
+def _weight(row: Provider, model: ProviderModel) -> tuple[bool, bool]:
+    return model.enabled, model.name == row.canonical(model.name)
+
+
 def _permission(providers: Mapping[int, Provider], row: ProviderAccess) -> Permission:
-    return Permission(providers[row.provider_id].name, row.group_id, row.patterns)
+    provider = providers[row.provider_id]
+    patterns = tuple(provider.canonical(pattern) for pattern in row.patterns)
+    return Permission(provider.name, row.group_id, patterns)

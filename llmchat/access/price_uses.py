@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.db.models import Q, QuerySet
 
-from llmchat.access.prices import price_at
 from llmchat.models import Message, Price, Provider, ProviderModel
 
 
@@ -23,8 +22,9 @@ def is_billed(price: Price) -> bool:
 def running(model: ProviderModel) -> QuerySet[Message]:
     """Return the answers that this model is writing, or may as a fallback."""
     provider = model.provider
-    asked = Q(provider=provider.name, model=model.name)
-    if model.name == provider.default_model:
+    name = provider.canonical(model.name)
+    asked = Q(provider=provider.name, model=name)
+    if name == provider.canonical(provider.default_model):
         before = Provider.objects.filter(fallback=provider)
         asked |= Q(provider__in=before.values("name"))
     return Message.objects.filter(asked, state=Message.State.STREAMING).order_by()
@@ -43,4 +43,7 @@ def _is_awaited(price: Price) -> bool:
 
 
 def _known_then(rows: list[Price], moment: datetime) -> Price | None:
-    return price_at((row for row in rows if row.created_at <= moment), moment)
+    """Return the price of a moment as it was then: when it ends was changed since."""
+    day = moment.astimezone(UTC).date()
+    begun = [row for row in rows if row.created_at <= moment and row.valid_from <= day]
+    return max(begun, key=lambda row: row.valid_from, default=None)

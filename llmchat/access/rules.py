@@ -57,7 +57,13 @@ def _faults_of_address(row: Provider) -> Iterator[tuple[str, Any]]:
 def _faults_of_model(row: Provider) -> Iterator[tuple[str, Any]]:
     if row.pk is None:
         return
-    if row.known_models.filter(name=row.default_model, enabled=False).exists():
+    default = row.canonical(row.default_model)
+    known = [
+        model.enabled
+        for model in row.known_models.all()
+        if row.canonical(model.name) == default
+    ]
+    if known and not any(known):
         yield "default_model", _("The default model is disabled. Enable it first.")
 
 

@@ -53,7 +53,11 @@ def _price_of_provider(provider: Provider) -> str:
 
 def default_price(provider: Provider) -> tuple[str, str]:
     """Return the price of a provider's default model, and the page to enter one on."""
-    model = provider.known_models.filter(name=provider.default_model).first()
+    default = provider.canonical(provider.default_model)
+    known = provider.known_models.all()
+    model = next(
+        (row for row in known if provider.canonical(row.name) == default), None
+    )
     if model is None:
         return _price_of_provider(provider), ""
     url = reverse("admin:llmchat_providermodel_change", args=[model.pk])

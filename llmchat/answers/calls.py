@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from llmchat import metrics, tracing
 from llmchat.books.turn import Begun, Turn
 from llmchat.providers.errors import ProviderError
+from llmchat.providers.request import max_tokens
 from llmchat.providers.types import Chat, Finished, Provider, Usage
 from llmchat.tracing import NOTHING, Span
 
@@ -91,7 +92,7 @@ def _asked(provider: Provider, chat: Chat) -> tracing.Attributes:
         "gen_ai.operation.name": _OPERATION,
         "gen_ai.provider.name": _NAMES.get(provider.protocol, provider.name),
         "gen_ai.request.model": chat.model,
-        "gen_ai.request.max_tokens": chat.max_output_tokens,
+        "gen_ai.request.max_tokens": max_tokens(provider, chat),
         "gen_ai.request.temperature": chat.temperature,
         "server.address": urlsplit(provider.base_url).hostname,
     }

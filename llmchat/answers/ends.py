@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 
 # A client waits no longer than this for its end to be stored; storing goes on.
 STORE_S = 5.0
-# Ends that wait for the database; beyond it the oldest is given up.
+# Ends that the database has not taken at first; beyond it the oldest is given up. What
+# it has yet to say to, however many end at once, is bounded by the books.
 MAX_PENDING = 1000
 # So long an end is tried again.
 RETRY_FOR_S = 600.0
@@ -56,6 +57,8 @@ class Ends:
     def __init__(self, books: Books) -> None:
         self._books = books
         self._pending: dict[UUID, _End] = {}
+        # Those of them whose first attempt has failed.
+        self._untaken: dict[UUID, _End] = {}
         self._stopping = asyncio.Event()
         # However many wait, their retries hold one thread of the database's.
         self._retrying = asyncio.Lock()
@@ -99,9 +102,6 @@ class Ends:
             self._give_up(end, "the server stops")
 
     def _add(self, begun: Begun, outcome: Outcome) -> _End:
-        if len(self._pending) >= MAX_PENDING:
-            oldest = next(iter(self._pending.values()))
-            self._give_up(oldest, "too many others wait")
         end = self._pending[begun.message_id] = _End(begun, outcome)
         end.task = asyncio.create_task(self._keep_storing(end))
         return end
@@ -114,10 +114,19 @@ class Ends:
                     return
                 if is_last or time.monotonic() - end.since > RETRY_FOR_S:
                     break
+                self._keep(end)
                 await self._pause(delay or _FIRST_DELAY_S)
         except Exception:
             logger.exception("the end of answer %s failed", end.begun.message_id)
         self._give_up(end, "the database does not take it")
+
+    def _keep(self, end: _End) -> None:
+        """Count an end that is to be tried again, in the place of the oldest one."""
+        ident = end.begun.message_id
+        if ident not in self._untaken and len(self._untaken) >= MAX_PENDING:
+            oldest = next(iter(self._untaken.values()))
+            self._give_up(oldest, "too many others wait")
+        self._untaken[ident] = end
 
     async def _attempt(self, end: _End, *, is_first: bool) -> bool:
         """Return whether what the client was told, or will be, is stored."""
@@ -138,6 +147,7 @@ class Ends:
             return False  # the client has been told otherwise meanwhile
         end.outcome, end.is_stored = stored, True
         del self._pending[end.begun.message_id]
+        self._untaken.pop(end.begun.message_id, None)
         return True
 
     async def _pause(self, delay: float) -> None:
@@ -150,6 +160,7 @@ class Ends:
     def _give_up(self, end: _End, reason: str) -> None:
         if self._pending.pop(end.begun.message_id, None) is None:
             return
+        self._untaken.pop(end.begun.message_id, None)
         logger.error("the end of answer %s is lost: %s", end.begun.message_id, reason)
         if end.task is not None and end.task is not asyncio.current_task():
             end.task.cancel()

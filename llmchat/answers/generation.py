@@ -178,7 +178,7 @@ class Generation:
         return Chat(
             model=self._model,
             messages=self.turn.messages,
-            max_output_tokens=self.begun.max_output_tokens,
+            max_output_tokens=self.turn.max_tokens,
             temperature=self.turn.temperature,
             options=self.turn.options,
         )
@@ -218,6 +218,8 @@ class Generation:
 
     def _note_refused(self, key: Key, exc: KeyRefusedError) -> None:
         self.refused[key.ident] = exc.code if exc.blames_key else ""
+        if exc.blames_key:
+            runtime.get().refusals.note(key, exc.code)
 
     def _note_answered(self, answerer: Answerer) -> None:
         self.answerer = answerer

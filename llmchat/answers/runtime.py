@@ -21,6 +21,7 @@ from llmchat.answers.checkpoints import Checkpoints
 from llmchat.answers.ends import STORE_S, Ends
 from llmchat.answers.mirrors import Mirrors
 from llmchat.answers.owner import Owner
+from llmchat.answers.refusals import Refusals
 from llmchat.answers.streams import LiveStream, Streams
 from llmchat.books import day_totals
 from llmchat.books.sweep import sweep
@@ -58,6 +59,7 @@ class Runtime:
         self.streams = Streams()
         self.books = Books()
         self.ends = Ends(self.books)
+        self.refusals = Refusals(self.books, self.spawn)
         self.checkpoints = Checkpoints(self.streams, self.books)
         self.mailbox = open_mailbox(worker_id())
         # What other workers write, and what they follow of this one's.

@@ -18,6 +18,7 @@ from django.db import (
     transaction,
 )
 
+from llmchat.access import keys
 from llmchat.books import begin, checkpoint, end, facts, leases, replacing
 from llmchat.books.begin import StartUnknownError, unavailable
 from llmchat.books.checkpoint import Checkpointed
@@ -25,16 +26,24 @@ from llmchat.books.conversations import COLUMNS, start_of
 from llmchat.books.facts import Facts
 from llmchat.books.sql import Columns, one_cursor
 from llmchat.books.sweep import sweep
-from llmchat.books.turn import Begun, Checkpoint, End, Outcome, Start, Turn
+from llmchat.books.turn import (
+    Begun,
+    Checkpoint,
+    End,
+    Outcome,
+    Refusal,
+    Start,
+    Turn,
+)
 from llmchat.database import note_failure, sqlstate
 from llmchat.errors import ChatError, refusal
 from llmchat.models import Conversation, Message
 
 logger = logging.getLogger(__name__)
 
-Item: TypeAlias = Start | End | Checkpoint
+Item: TypeAlias = Start | End | Checkpoint | Refusal
 # A turn that has begun, an end that is stored as it says, or why there is none.
-Result: TypeAlias = Begun | Outcome | Checkpointed | Exception
+Result: TypeAlias = Begun | Outcome | Checkpointed | Refusal | Exception
 
 _MAY_BE_DEAD = frozenset({"session_active", "conversation_active", "too_many_streams"})
 _MESSAGES = Columns(Message, (field.name for field in Message._meta.fields))
@@ -133,7 +142,7 @@ def end_turn(begun: Begun, outcome: Outcome, again: bool = False) -> Outcome:
 def finish_turn(begun: Begun, outcome: Outcome, *, again: bool = False) -> bool:
     """Store what became of an answer; return whether this was its end."""
     last = End(begun, outcome, again)
-    end.note_keys(begun, outcome)
+    end.note_key(begun, outcome)
     with transaction.atomic():
         return _ended(facts.read([], [last], wait=True), [last])[0]
 
@@ -143,14 +152,18 @@ def _together(items: Sequence[Item], *, wait: bool) -> list[Result]:
     starts = [item for item in items if isinstance(item, Start)]
     ends = [item for item in items if isinstance(item, End)]
     checkpoints = [item for item in items if isinstance(item, Checkpoint)]
+    refusals = [item for item in items if isinstance(item, Refusal)]
+    for refused in refusals:
+        keys.note_refusal(refused.key, refused.code, refused.at)
     for item in ends:
-        end.note_keys(item.begun, item.outcome)
+        end.note_key(item.begun, item.outcome)
     results: dict[int, Result] = {}
     is_decided = False
     try:
         with transaction.atomic(), one_cursor():
             known = facts.read(starts, ends, wait=wait)
             results = {id(item): checkpoint.write(item) for item in checkpoints}
+            results |= {id(item): item for item in refusals}
             _ended(known, ends, write=not starts)
             results |= {id(item): end.told(known, item) for item in ends}
             results |= _begun(known, starts)

@@ -66,12 +66,11 @@ def decide(facts: Facts, start: Start) -> Begun:
     going = found(facts.conversations, start)
     cut = replacing.cut_of(facts, start, going[0]) if going else None
     message_id = new_id()
-    route, drawn_on, limit = _reserved(facts, start, message_id, route)
+    route, drawn_on = _reserved(facts, start, message_id, route)
     conversation, new_messages = going or (
         _added(facts, start),
         start.turn.messages,
     )
-    model = start.turn.model or route.default_model
     if not conversation.message_count and not conversation.title:
         # It was created empty; a title that its user gives it meanwhile comes later.
         conversation.title = title_of(start.turn)
@@ -90,18 +89,17 @@ def decide(facts: Facts, start: Start) -> Begun:
             content=message.content,
             extra=extra_of(message),
         )
-    _add_answer(facts, conversation, start, message_id, model)
+    _add_answer(facts, conversation, start, message_id, route.model)
     sessions.append(start.turn.session_id)
     return Begun(
         user_id=start.user_id,
         route=route,
-        model=model,
+        model=route.model,
         conversation_id=conversation.pk,
         message_id=message_id,
         question_id=question_id,
         thread_hash=conversation.thread_hash,
         budgets=drawn_on,
-        max_output_tokens=limit,
         began_at=facts.now,
     )
 
@@ -124,11 +122,11 @@ def _able(route: catalogue.Route, turn: Turn) -> catalogue.Route:
     """
     other = route.fallback
     try:
-        acceptance.check(route.provider, _chat(turn, turn.model or route.default_model))
+        acceptance.check(route.provider, _chat(turn, route.model))
         if other is None or _takes(other, turn):
             return route
         if not route.is_configured:
-            acceptance.check(other.provider, _chat(turn, other.default_model))
+            acceptance.check(other.provider, _chat(turn, other.model))
     except BadRequestError as exc:
         raise from_provider(exc) from exc
     return replace(route, fallback=None)
@@ -136,7 +134,7 @@ def _able(route: catalogue.Route, turn: Turn) -> catalogue.Route:
 
 def _takes(fallback: catalogue.Route, turn: Turn) -> bool:
     try:
-        acceptance.check(fallback.provider, _chat(turn, fallback.default_model))
+        acceptance.check(fallback.provider, _chat(turn, fallback.model))
     except BadRequestError:
         return False
     return True
@@ -203,29 +201,34 @@ _DEFAULTS = {
 
 def _reserved(
     facts: Facts, start: Start, message_id: UUID, route: catalogue.Route
-) -> tuple[catalogue.Route, tuple[int, ...], int | None]:
-    """Reserve what the answer may use; return what it may ask, of whom, how much.
+) -> tuple[catalogue.Route, tuple[int, ...]]:
+    """Reserve what the answer may use; return where it may be asked for, and of what.
 
     Every attempt may be billed, and the fallback's beside the first provider's, so
-    that all of them are reserved, each with the limit that the provider is told.
+    that all of them are reserved, each with the limit that its provider is told.
     """
     turn = start.turn
     theirs = facts.ledger.drawn_on(start.user_id, start.key_id)
     if not theirs:
-        return route, (), turn.max_tokens
-    chat = _chat(turn, turn.model or route.default_model)
+        return route, ()
+    route, most = _limited(route, turn)
+    cost = route.highest_cost(most, route.model, facts.now)
+    if route.fallback is not None:
+        other, there = _limited(route.fallback, turn)
+        more = other.highest_cost(there, at=facts.now)
+        # What it would cost could not be settled, if that is not known.
+        route = replace(route, fallback=None if more is None else other)
+        if more is not None:
+            most, cost = most + there, None if cost is None else cost + more
+    of = f"The model {route.model} of {route.provider.label}"
+    return route, facts.ledger.reserve(theirs, message_id, most, cost, of=of)
+
+
+def _limited(route: catalogue.Route, turn: Turn) -> tuple[catalogue.Route, Usage]:
+    """Return the route with a limit of output, and what all attempts there may use."""
+    chat = _chat(turn, route.model)
     limit = max_tokens(route.provider, chat, budgets.DEFAULT_OUTPUT_TOKENS)
-    most = _times(MAX_ATTEMPTS, Usage(estimate_input_tokens(chat), limit, "estimated"))
-    cost = route.highest_cost(most, chat.model, facts.now)
-    everywhere = _times(2 if route.fallback else 1, most)
-    of = f"The model {chat.model} of {route.provider.label}"
-    drawn_on = facts.ledger.reserve(theirs, message_id, everywhere, cost, of=of)
-    if route.fallback and route.fallback.highest_cost(most, at=facts.now) is None:
-        # What it would cost could not be settled.
-        route = replace(route, fallback=None)
-    return route, drawn_on, limit
-
-
-def _times(number: int, usage: Usage) -> Usage:
-    inputs = number * (usage.input_tokens or 0)
-    return Usage(inputs, number * usage.output_tokens, usage.source)
+    provider = replace(route.provider, max_output_tokens=limit)
+    inputs = MAX_ATTEMPTS * estimate_input_tokens(chat)
+    most = Usage(inputs, MAX_ATTEMPTS * limit, "estimated")
+    return replace(route, provider=provider), most

@@ -12,6 +12,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from django.utils import timezone
+
 from llmchat.access import budgets, catalogue, keys
 from llmchat.books import billing, past, pieces, totals
 from llmchat.books.conversations import extended_hash, stored_hash
@@ -185,13 +187,11 @@ def _route(begun: Begun, outcome: Outcome) -> catalogue.Route:
     return fallback if outcome.fell_back and fallback else begun.route
 
 
-def note_keys(begun: Begun, outcome: Outcome) -> None:
-    """Remember which keys were refused and which worked, whatever else is stored."""
-    route = _route(begun, outcome)
-    if route is not begun.route:
-        keys.note(begun.route.keys, outcome.refused, worked=False)
-    worked = outcome.state == _State.COMPLETE or bool(outcome.text)
-    keys.note(route.keys, outcome.refused, worked=worked)
+def note_key(begun: Begun, outcome: Outcome) -> None:
+    """Remember which key has worked, and when, whatever else is stored."""
+    if outcome.state == _State.COMPLETE or outcome.text:
+        moment = outcome.first_token_at or timezone.now()
+        keys.note_use(_route(begun, outcome).keys, outcome.refused, moment)
 
 
 def booked(begun: Begun, outcome: Outcome) -> tuple[Usage, Decimal | None]:

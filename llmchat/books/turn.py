@@ -16,6 +16,7 @@ from llmchat.providers.types import (
     NOBODY,
     Answerer,
     ChatMessage,
+    Key,
     Options,
     ToolCall,
     Usage,
@@ -53,8 +54,8 @@ class Begun:
     """A turn that is stored; `thread_hash` is its conversation's at that moment.
 
     `question_id` is the message that it answers. `budgets` are those that something is
-    reserved of; `max_output_tokens` is what each attempt is allowed, so that no more
-    comes than is reserved. `began_at` decides which prices hold.
+    reserved of; the providers of `route` are then asked for no more than is reserved.
+    `began_at` decides which prices hold.
     """
 
     user_id: int
@@ -65,7 +66,6 @@ class Begun:
     question_id: UUID
     thread_hash: str
     budgets: tuple[int, ...] = ()
-    max_output_tokens: int | None = None
     began_at: datetime = field(default_factory=timezone.now)
 
 
@@ -117,6 +117,15 @@ class Outcome:
     lines_before: tuple[Usage, ...] = ()
     error_detail: str = ""
     notice: Notice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A provider's word against one of its keys, that is to be stored: when it came."""
+
+    key: Key
+    code: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

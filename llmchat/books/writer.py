@@ -20,7 +20,15 @@ from llmchat.books.batch import Contended, Item, Result, store, store_alone, uns
 from llmchat.books.begin import unavailable
 from llmchat.books.checkpoint import Checkpointed
 from llmchat.books.conversations import start_of
-from llmchat.books.turn import Begun, Checkpoint, End, Outcome, Progress, Turn
+from llmchat.books.turn import (
+    Begun,
+    Checkpoint,
+    End,
+    Outcome,
+    Progress,
+    Refusal,
+    Turn,
+)
 from llmchat.database import QUEUE_S, THREADS, in_database
 
 # So many are stored in one transaction, and so many may wait for it.
@@ -80,6 +88,13 @@ class Books:
         """
         taken: Checkpointed = await self._stored(Checkpoint(tuple(progress)))
         return taken
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Store that a provider has refused a key, before any turn that comes later.
+
+        Raises: OperationalError, InterfaceError: the database does not answer.
+        """
+        await self._stored(refusal)
 
     async def close(self) -> None:
         """Wait for what is being stored, as long as a call may take."""

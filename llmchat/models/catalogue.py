@@ -79,7 +79,11 @@ class ProviderModel(Watched):
     def clean(self) -> None:
         """Refuse to disable the model that answers where a request names none."""
         provider = self.provider if self.provider_id or self._has_provider else None
-        if provider and not self.enabled and self.name == provider.default_model:
+        if provider is None:
+            return
+        self.name = provider.canonical(self.name)
+        is_default = self.name == provider.canonical(provider.default_model)
+        if is_default and not self.enabled:
             raise ValidationError(
                 {"enabled": _("This is the default model of its provider.")}
             )

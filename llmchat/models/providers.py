@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # What most keys begin with; it reveals nothing about the key.
 _KIND = "sk-"
+# What Gemini lets stand before the name of a model, and answers as the same one.
+_PREFIX = "models/"
 # The settings that hold the addresses of the providers that are shipped.
 _BASE_URLS = {
     "openai": "openai_base_url",
@@ -143,6 +145,21 @@ class Provider(Watched):
         if self.base_url or self.name not in _BASE_URLS:
             return self.base_url
         return str(getattr(conf.get(), _BASE_URLS[self.name]))
+
+    def clean(self) -> None:
+        """Store the one name of the default model."""
+        self.default_model = self.canonical(self.default_model)
+
+    def canonical(self, model: str) -> str:
+        """Return the one name of a model, or of a pattern, that its protocol knows.
+
+        By it a model is enabled, allowed, priced and asked for: who could ask for it by
+        another name would pass by all of that.
+        """
+        if self.protocol == self.Protocol.GEMINI:
+            while (rest := model.removeprefix(_PREFIX)) not in ("", model):
+                model = rest
+        return model
 
     @cached_property
     def model_rows(self) -> dict[str, ProviderModel]:

@@ -32,6 +32,7 @@ _SEEDS = range(-(2**31), 2**31)
 _FORMATS = ("text", "json_object", "json_schema")
 # Google's own word for a call whose signature is not known.
 _UNSIGNED = "skip_thought_signature_validator"
+_TUNED = "tunedModels"
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 
@@ -45,8 +46,8 @@ def build_request(provider: Provider, key: Key | None, chat: Chat) -> ProviderRe
     body = _body(provider, chat)
     # In a header, never in the query: addresses end up in logs.
     headers = {"x-goog-api-key": key.value} if key else {}
-    model = quote(chat.model.removeprefix("models/"), safe="")
-    path = f"/models/{model}:streamGenerateContent"
+    kind, name = _named(chat.model)
+    path = f"/{kind}/{quote(name, safe='')}:streamGenerateContent"
     url = endpoint(provider.base_url, path, versions=VERSIONS)
     return ProviderRequest(f"{url}?alt=sse", headers, body)
 
@@ -73,11 +74,17 @@ def check(provider: Provider, chat: Chat) -> None:
     choice(options)
 
 
+def _named(model: str) -> tuple[str, str]:
+    """Return what kind of model this is, and its name: tuned ones say it themselves."""
+    kind, _, name = model.partition("/")
+    return (kind, name) if kind == _TUNED and name else ("models", model)
+
+
 def _body(provider: Provider, chat: Chat) -> dict[str, object]:
     history = build_history(chat)
     # Without it, projects made since October 2026 have their requests stored.
     body: dict[str, object] = {"store": False}
-    if history.system and chat.model.removeprefix("models/").startswith("gemma-"):
+    if history.system and chat.model.startswith("gemma-"):
         history = _system_in_first_turn(history)
     if history.system:
         body["systemInstruction"] = {"parts": [{"text": history.system}]}

@@ -229,7 +229,11 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A provider key. `ident` names it in logs and in the admin, never the value."""
+    """A provider key. `ident` names it in logs and in the admin, never the value.
+
+    `stored` is the value as its row has it, "" where there is no row.
+    """
 
     ident: str
     value: str = field(repr=False)
+    stored: str = field(default="", repr=False)

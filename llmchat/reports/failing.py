@@ -103,9 +103,9 @@ def retired_models() -> Iterator[Notice]:
         .distinct()
     )
     for provider in Provider.objects.filter(enabled=True):
-        if (provider.name, provider.default_model) in refused:
+        model = provider.canonical(provider.default_model)
+        if (provider.name, model) in refused:
             url = reverse("admin:llmchat_provider_change", args=[provider.pk])
-            model = provider.default_model
             yield Notice(
                 f"{provider.label}: it does not offer the default model {model}.", url
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from django.core.cache import cache
-from django.db.models import F, Q
+from django.db.models import Q
 from django.urls import reverse
 
 from llmchat.models import Budget, Price, Provider, ProviderModel
@@ -57,14 +57,19 @@ def _refused() -> Iterator[tuple[str, str]]:
 def _priced() -> set[int]:
     """Return the providers whose default models have prices of their own today."""
     day = today()
-    of_default = Price.objects.filter(
-        model__name=F("model__provider__default_model"), valid_from__lte=day
-    )
+    known = Price.objects.filter(valid_from__lte=day).order_by("valid_from")
     # The last one of each is the one that counts.
-    latest = dict(
-        of_default.order_by("valid_from").values_list("model__provider", "valid_until")
-    )
+    latest = {
+        price.model.provider_id: price.valid_until
+        for price in known.select_related("model__provider")
+        if _is_of_default(price.model)
+    }
     return {pk for pk, until in latest.items() if until is None or until > day}
+
+
+def _is_of_default(model: ProviderModel) -> bool:
+    provider = model.provider
+    return provider.canonical(model.name) == provider.canonical(provider.default_model)
 
 
 def _notices() -> Iterator[tuple[str, str]]:
@@ -93,7 +98,11 @@ def _page(provider: Provider | None, model: str) -> str:
     if provider is None:
         return reverse("admin:llmchat_provider_changelist")
     names = ProviderModel.objects.filter(provider=provider).values_list("name", "pk")
-    meant = [(len(name), pk) for name, pk in names if model.startswith(name)]
+    meant = [
+        (len(name), pk)
+        for name, pk in names
+        if model.startswith(provider.canonical(name))
+    ]
     if not meant:
         return reverse("admin:llmchat_provider_change", args=[provider.pk])
     return reverse("admin:llmchat_providermodel_change", args=[max(meant)[1]])

@@ -121,6 +121,64 @@ async def test_a_fallback_is_within_the_reservation_and_has_its_limit(
     assert await spent(dollars) == Decimal("0.00013")
 
 
+@pytest.mark.parametrize(("first", "second"), [(70, None), (None, 70), (90, 70)])
+async def test_each_provider_is_asked_and_reserved_for_by_its_own_limits(
+    user, provider, upstream, turn, budget, fallback, spare, first, second
+):
+    """A model of few tokens does not cut what another one answers in its place."""
+    tokens, dollars = await budget(), await budget(1, unit=DOLLARS)
+
+    def limit() -> None:
+        for row, most in ((provider, first), (fallback, second)):
+            row.known_models.create(name=row.default_model, max_output_tokens=most)
+
+    await in_database(limit)
+    upstream.status = 401
+    spare.steps = ("Hel", go := asyncio.Event())
+    here, there = first or 500, second or 500
+    async with streaming(user, turn("Hi", max_tokens=500)):
+        cost = Decimal(1 + 2 * here + 10 + 20 * there) / 1_000_000
+        assert await reservations() == [3 * Decimal(2 + here + there), 3 * cost]
+        go.set()
+    asked = [*upstream.requests, *spare.requests]
+    assert [request["max_tokens"] for request in asked] == [here, there]
+    assert await spent(tokens) > 0 < await spent(dollars)
+
+
+@pytest.mark.parametrize("cap", [None, 50])
+async def test_a_limit_of_the_first_provider_is_not_the_fallbacks(
+    user, provider, upstream, turn, budget, fallback, spare, cap
+):
+    await budget(10**6)
+
+    def limit() -> None:
+        provider.max_output_tokens, fallback.max_output_tokens = 40, cap
+        provider.save()
+        fallback.save()
+
+    await in_database(limit)
+    upstream.status = 401
+    spare.steps = ("Hel", go := asyncio.Event())
+    async with streaming(user, turn("Hi")):
+        assert await reservations() == [3 * Decimal(1 + 40 + 1 + (cap or 4096))]
+        go.set()
+    asked = [*upstream.requests, *spare.requests]
+    assert [request["max_tokens"] for request in asked] == [40, cap or 4096]
+
+
+async def test_nothing_is_reserved_for_a_fallback_whose_price_is_not_known(
+    user, provider, upstream, turn, budget, fallback, spare
+):
+    await budget()
+    await in_database(
+        lambda: Provider.objects.filter(name="spare").update(input_price=None)
+    )
+    upstream.steps = ("Hel", go := asyncio.Event())
+    async with streaming(user, turn("Hi", max_tokens=100)):
+        assert await reservations() == [3 * Decimal(101)]
+        go.set()
+
+
 async def test_a_budget_that_is_used_up_refuses_the_turn_and_says_when_it_renews(
     user, provider, upstream, turn, budget
 ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from llmchat.access.permissions import Access
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Provider, ProviderAccess
-from llmchat.providers.types import Usage
 from tests.support.access import forbid_the_default_model, turn_for
 from tests.support.chat_fixtures import end_of, events_of
 
@@ -187,19 +185,6 @@ async def test_the_models_that_are_allowed_by_name_are_listed(user, provider):
     await in_database(allow)
     models = (await _listed(user, "test"))["models"]
     assert [model["name"] for model in models] == ["model-1", "other-2"]
-
-
-@pytest.mark.django_db
-def test_a_route_costs_at_most_what_it_and_its_fallback_do() -> None:
-    def priced(price: int | None, other: Any = None) -> catalogue.Route:
-        price = None if price is None else Decimal(price)
-        return catalogue.Route(None, (), "m", False, price, price, other)  # type: ignore[arg-type]
-
-    usage = Usage(500_000, 500_000, "provider")
-    assert priced(1, priced(3)).highest_cost(usage) == 4
-    assert priced(4, priced(3)).highest_cost(usage) == 7
-    assert priced(4, priced(None)).highest_cost(usage) == 4
-    assert priced(None, priced(3)).highest_cost(usage) is None
 
 
 @pytest.mark.django_db

@@ -164,6 +164,20 @@ def test_a_price_that_a_running_answer_began_by_stays(boss, model, begun, change
     assert (answer.cost, answer.price_id, row.input) == (12, row.pk, 2)
 
 
+def test_a_price_that_was_ended_while_an_answer_is_written_by_it_stays(
+    boss, model, begun
+):
+    row = price(model)
+    running = begun()
+    Price.objects.update(valid_until=timezone.now().date())
+    entry = {"id": row.pk} | CORRECTED
+    page = posted_model(boss, model, entry | {"DELETE": "on"})
+    assert "Add a price with a later date instead." in page
+
+    answer = ended(running)
+    assert (answer.cost, answer.price_id) == (12, row.pk)
+
+
 def test_a_price_that_no_running_answer_began_by_can_be_corrected(boss, model, begun):
     old = price(model, valid_from=date(2020, 1, 1))
     price(model)
@@ -569,3 +583,30 @@ def test_at_most_three_are_fetched_at_once(boss, provider):
     assert "Select at most three providers." in told(
         boss.post(PROVIDERS, data, follow=True)
     )
+
+
+@pytest.mark.parametrize("name", ["m-1", "models/m-1"])
+async def test_a_model_that_is_known_with_a_prefix_is_not_new(
+    transactional_db, monkeypatch, name
+):
+    """Nor is it gone: Gemini's own list has it without."""
+    rows = [listing.Listed("m-1"), listing.Listed("m-2")]
+    monkeypatch.setattr(fetching, "_listed", lambda row: rows)
+
+    def fetch() -> tuple[str, list[tuple[str, bool]]]:
+        row = Provider.objects.create(
+            name="g",
+            label="G",
+            protocol="gemini",
+            base_url="http://127.0.0.1:9",
+            default_model="models/m-2",
+            needs_key=False,
+        )
+        row.known_models.create(name=name, enabled=False)
+        said = fetching.fetch_models(row).text
+        known = row.known_models.filter(missing_since=None)
+        return said, list(known.values_list("name", "enabled"))
+
+    said, known = await in_database(fetch)
+    assert said.startswith("It lists 2 models; 1 new: m-2.")
+    assert known == [(name, False), ("m-2", True)]

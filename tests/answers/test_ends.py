@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
+from uuid import uuid4
 
 import pytest
 from django.db import (
@@ -19,10 +20,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
+from llmchat.access.catalogue import Route
 from llmchat.answers import checkpoints, ends, runtime, stopping
 from llmchat.answers.events import Done, Failed
-from llmchat.books.batch import begin_turn, end_turn
-from llmchat.books.turn import Begun, Outcome
+from llmchat.books.batch import begin_turn, store
+from llmchat.books.turn import Begun, End, Outcome, Refusal
 from llmchat.books.writer import Books
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
@@ -96,16 +98,20 @@ async def test_a_refused_key_rests_whatever_else_cannot_be_stored(
 
     def finish() -> None:
         begun = begin_turn(user.pk, turn("Hi"))
-        first = begun.route.keys[0].ident
+        first = begun.route.keys[0]
+        refused = {first.ident: "provider_auth"}
         outcome = Outcome(
             Message.State.COMPLETE,
             "Hello",
             Usage(1, 1, "provider"),
             "upstream-1",
-            refused={first: "provider_auth"},
+            refused=refused,
         )
+        refusal = Refusal(first, "provider_auth", timezone.now())
         with unstorable("upstream-1"):
-            assert end_turn(begun, outcome).error_code == "internal_error"
+            _, end = store([refusal, End(begun, outcome)])
+        assert isinstance(end, Outcome)
+        assert end.error_code == "internal_error"
 
     first, second = await in_database(keys)
     await in_database(finish)
@@ -356,8 +362,85 @@ async def test_an_end_beyond_a_full_queue_is_named_in_the_log(
     with broken_database("UPDATE"):
         first = await end_of(user, turn("Hi"))
         second = await end_of(other, turn("Hi"))
-    assert f"the end of answer {first.message_id} is lost" in caplog.text
+
+        async def is_told() -> bool:
+            return f"the end of answer {first.message_id} is lost" in caplog.text
+
+        await until(is_told)  # behind the first attempt at the second
     assert f"the end of answer {second.message_id} is lost" not in caplog.text
+
+
+class Slow(Books):
+    """Takes its time over each end, and then takes it or not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+        self.is_away = False
+
+    async def end(self, begun: Begun, outcome: Outcome, again: bool = False) -> Outcome:
+        await self.go.wait()
+        if self.is_away:
+            raise OperationalError("no connection")
+        return outcome
+
+
+def many_ends(count: int) -> list[tuple[Begun, Outcome]]:
+    outcome = Outcome(Message.State.COMPLETE, "Hello", Usage(7, 3, "provider"), "m")
+    places = {"conversation_id": uuid4(), "question_id": uuid4(), "thread_hash": ""}
+    route = Route(None, (), "m", False, None, None)  # type: ignore[arg-type]
+    return [
+        (Begun(1, route, "m", message_id=uuid4(), **places), outcome)  # type: ignore[arg-type]
+        for _ in range(count)
+    ]
+
+
+async def test_however_many_end_at_once_none_is_lost_while_the_database_is_well(
+    monkeypatch, caplog
+):
+    """As where a server stops that writes more answers than may wait for an outage."""
+    monkeypatch.setattr(ends, "MAX_PENDING", 3)
+    books = Slow()
+    shared = ends.Ends(books)
+    told = [asyncio.create_task(shared.store(*one)) for one in many_ends(10)]
+    later = many_ends(10)
+    for one in later:
+        shared.store_later(*one)
+    await asyncio.sleep(0)
+    assert len(shared.waiting()) == 20
+    books.go.set()
+    stored = await asyncio.gather(*told)
+    assert [end.state for end in stored] == [Message.State.COMPLETE] * 10
+
+    async def are_stored() -> bool:
+        return not shared.waiting()
+
+    await until(are_stored)
+    assert "is lost" not in caplog.text
+
+
+async def test_of_those_that_the_database_does_not_take_so_many_wait(
+    monkeypatch, caplog
+):
+    monkeypatch.setattr(ends, "MAX_PENDING", 3)
+    monkeypatch.setattr(ends, "_FIRST_DELAY_S", 60)
+    books = Slow()
+    books.is_away = True
+    shared = ends.Ends(books)
+    made = many_ends(10)
+    told = [asyncio.create_task(shared.store(*one)) for one in made]
+    await asyncio.sleep(0)
+    books.go.set()
+    # Those that are given up are told so at once, and none of them that it is stored.
+    lost = await asyncio.gather(*told[:7])
+    assert {end.error_code for end in lost} == {"database_unavailable"}
+    kept = {begun.message_id for begun, _ in made[7:]}
+    assert shared.waiting() == kept
+    books.is_away = False
+    await shared.close()
+    assert not shared.waiting()
+    assert caplog.text.count("is lost: too many others wait") == 7
+    await asyncio.gather(*told)
 
 
 async def test_an_end_that_is_tried_for_too_long_is_named_in_the_log(

@@ -104,9 +104,19 @@ def test_gemini_is_sent_contents() -> None:
     }
 
 
-def test_a_gemini_model_may_be_named_with_its_folder() -> None:
-    request = build("gemini", replace(BRIEF, model="models/gemini-x"))
-    assert "/v1beta/models/gemini-x:stream" in request.url
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [
+        ("tunedModels/mine-1", "tunedModels/mine-1"),
+        ("tunedModels/a/b", "tunedModels/a%2Fb"),
+        ("tunedModels/", "models/tunedModels%2F"),
+        # The caller knows it by its one name.
+        ("models/gemini-x", "models/models%2Fgemini-x"),
+    ],
+)
+def test_a_gemini_model_is_asked_where_it_is(model: str, path: str) -> None:
+    request = build("gemini", replace(BRIEF, model=model))
+    assert f"/v1beta/{path}:stream" in request.url
 
 
 def test_a_models_name_cannot_leave_its_place_in_the_path() -> None:

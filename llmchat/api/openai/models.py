@@ -58,7 +58,7 @@ def model_named(user_id: int, name: str) -> str:
     """
     target = target_of(user_id, name)
     row = memory.current().providers[target.provider]
-    full = full_name(row.name, target.model or row.default_model)
+    full = full_name(row.name, row.canonical(target.model or row.default_model))
     if full not in model_names(user_id):
         raise _unknown(name)
     return full
@@ -98,7 +98,7 @@ def _knowing(access: Access, model: str) -> str:
 def _closeness(offer: Offer, access: Access, model: str) -> int | None:
     """Return how well a provider knows a model, 0 best, None where it does not."""
     name, default = offer.row.name, offer.row.default_model
-    named = names_of(offer.row, access)
+    named, model = names_of(offer.row, access), offer.row.canonical(model)
     if model in named:
         return int(model != default)
     # Where everything is allowed, nothing is known by that.

@@ -1,0 +1,51 @@
+"""What providers say against keys, noted as they say it.
+
+So that turns which begin meanwhile pass the key over: the answer that has met the
+refusal may go on for minutes, with another key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from django.utils import timezone
+
+from llmchat.access import keys
+from llmchat.books.turn import Refusal
+from llmchat.books.writer import Books
+from llmchat.providers.types import Key
+
+logger = logging.getLogger(__name__)
+
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[Any]]
+
+
+class Refusals:
+    """The refusals that one process has to store: one of each key at a time."""
+
+    def __init__(self, books: Books, spawn: Spawn) -> None:
+        self._books = books
+        self._spawn = spawn
+        self._pending: set[Key] = set()
+
+    def note(self, key: Key, code: str) -> None:
+        """Let a key rest, without waiting for that."""
+        refusal = Refusal(key, code, timezone.now())
+        if not keys.is_stored(key):
+            keys.note_refusal(key, code, refusal.at)  # in memory
+        elif key not in self._pending:
+            self._pending.add(key)
+            self._spawn(self._store(refusal))
+
+    async def _store(self, refusal: Refusal) -> None:
+        """Store a refusal; one that is lost is met again by the next turn."""
+        try:
+            await self._books.refuse(refusal)
+        except Exception as exc:
+            ident = refusal.key.ident
+            logger.warning("the refusal of %s is not stored: %s", ident, exc)
+        finally:
+            self._pending.discard(refusal.key)
