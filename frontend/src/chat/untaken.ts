@@ -4,11 +4,14 @@
  */
 import { useEffect, useRef } from "react";
 
-import { type Chat, type LLMClient, untakenQuestion } from "../llm";
+import { type Chat, isLoggedIn, type LLMClient, untakenQuestion } from "../llm";
 import { nameOf, write } from "./drafts";
 
 // Two pages may wait with a question in one conversation.
 const PAGE = Math.random().toString(36).slice(2);
+
+// Questions and a draft in one text box.
+const BETWEEN = "\n\n";
 
 type Draft = [text: string, change: (text: string) => void];
 
@@ -42,12 +45,25 @@ export function useUntaken(
     return client.subscribe(keepAll);
   }, [client, owner, key]);
 
+  // Another page cannot know that this one is not closed, and would ask it, too.
+  useStorage(({ key: taken, newValue }) => {
+    if (newValue !== null || !isLoggedIn()) return;
+    const one = [...kept.current.values()].find((each) => each?.key === taken);
+    if (one) write(one.key, one.text, "");
+  });
+
+  useStorage(({ key: back, newValue }) => {
+    if (newValue === null || !back?.startsWith(`${name}:`)) return;
+    const left = without(draft, newValue);
+    if (left !== draft) setDraft(left);
+  });
+
   useEffect(() => {
     if (loading) return; // the server may have taken it after all
     const own = new Set([...kept.current.values()].map((one) => one?.key));
     const questions = take(name, own).filter((text) => text !== lastQuestion(chat));
     const texts = new Set([...questions, draft].filter((text) => text !== ""));
-    if (questions.length > 0) setDraft([...texts].join("\n\n"));
+    if (questions.length > 0) setDraft([...texts].join(BETWEEN));
   }, [name, loading]);
 }
 
@@ -77,6 +93,24 @@ function take(name: string, own: ReadonlySet<string | undefined>): string[] {
   const texts = keys.map((key) => localStorage.getItem(key) ?? "");
   for (const key of keys) localStorage.removeItem(key);
   return texts;
+}
+
+/** The draft that a question was put before. */
+function without(draft: string, question: string): string {
+  if (draft === question) return "";
+  const begin = question + BETWEEN;
+  return draft.startsWith(begin) ? draft.slice(begin.length) : draft;
+}
+
+/** Calls back when another tab changes the storage. */
+function useStorage(callback: (event: StorageEvent) => void): void {
+  const current = useRef(callback);
+  current.current = callback;
+  useEffect(() => {
+    const onStorage = (event: StorageEvent) => current.current(event);
+    window.addEventListener("storage", onStorage);
+    return () => window.removeEventListener("storage", onStorage);
+  }, []);
 }
 
 function lastQuestion({ messages }: Chat): string | undefined {
