@@ -89,11 +89,11 @@ export class LLMClient {
    * without a reader. With `stop`, or where the user has logged out, they end; `leaves` is
    * for whoever knows of that before the tokens have gone.
    */
-  close({ stop = false, leaves = stop || !isLoggedIn() } = {}): void {
+  close({ stop = false, leaves = !isLoggedIn() } = {}): void {
     if (stop) this.#streams.stopAll();
     clearTimeout(this.#lookTimer);
     this.#tabs.close();
-    this.#connection.close({ leaves });
+    this.#connection.close({ leaves: stop || leaves });
   }
 
   get connection(): ConnectionState {
