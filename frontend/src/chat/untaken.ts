@@ -4,7 +4,7 @@
  */
 import { useEffect, useRef } from "react";
 
-import { type Chat, isLoggedIn, type LLMClient, untakenQuestion } from "../llm";
+import { type Chat, isLoggedIn, type LLMClient, type Message, untakenQuestion } from "../llm";
 import { nameOf, write } from "./drafts";
 
 // Two pages may wait with a question in one conversation.
@@ -18,7 +18,7 @@ type Draft = [text: string, change: (text: string) => void];
 interface Kept {
   /** Of the conversation's draft. */
   name: string;
-  /** In the storage. */
+  /** In the storage; at its end is the id of the question before it. */
   key: string;
   text: string;
 }
@@ -61,7 +61,7 @@ export function useUntaken(
   useEffect(() => {
     if (loading) return; // the server may have taken it after all
     const own = new Set([...kept.current.values()].map((one) => one?.key));
-    const questions = take(name, own).filter((text) => text !== lastQuestion(chat));
+    const questions = take(name, own, questionsOf(chat).at(-1));
     const texts = new Set([...questions, draft].filter((text) => text !== ""));
     if (questions.length > 0) setDraft([...texts].join(BETWEEN));
   }, [name, loading]);
@@ -74,7 +74,8 @@ function keep(owner: string, chat: Chat | undefined, before: Kept | null): Kept 
   if (before !== null) drop(before);
   if (chat === undefined || text === null) return null;
   const name = nameOf(owner, chat.conversationId);
-  const kept = { name, key: `${name}:${PAGE}-${chat.key}`, text };
+  const after = questionsOf(chat).filter(({ id }) => id !== null).at(-1)?.id ?? "";
+  const kept = { name, key: `${name}:${PAGE}-${chat.key}:${after}`, text };
   write(kept.key, text, "");
   return kept;
 }
@@ -85,13 +86,23 @@ function drop({ name, key, text }: Kept): void {
   write(name, "", text);
 }
 
-/** Takes what other pages have kept for a conversation out of the storage. */
-function take(name: string, own: ReadonlySet<string | undefined>): string[] {
-  const keys = Object.keys(localStorage).filter(
-    (key) => key.startsWith(`${name}:`) && !own.has(key),
-  );
-  const texts = keys.map((key) => localStorage.getItem(key) ?? "");
-  for (const key of keys) localStorage.removeItem(key);
+/**
+ * Takes what other pages have kept for a conversation out of the storage. Returns it without
+ * what has become the `last` question meanwhile: the server has taken that after all.
+ */
+function take(
+  name: string,
+  own: ReadonlySet<string | undefined>,
+  last: Message | undefined,
+): string[] {
+  const texts: string[] = [];
+  for (const key of Object.keys(localStorage)) {
+    if (!key.startsWith(`${name}:`) || own.has(key)) continue;
+    const text = localStorage.getItem(key) ?? "";
+    const isTaken = text === last?.content && !key.endsWith(`:${last.id}`);
+    if (!isTaken) texts.push(text);
+    localStorage.removeItem(key);
+  }
   return texts;
 }
 
@@ -113,6 +124,6 @@ function useStorage(callback: (event: StorageEvent) => void): void {
   }, []);
 }
 
-function lastQuestion({ messages }: Chat): string | undefined {
-  return messages.filter(({ role }) => role === "user").at(-1)?.content;
+function questionsOf({ messages }: Chat): Message[] {
+  return messages.filter(({ role }) => role === "user");
 }

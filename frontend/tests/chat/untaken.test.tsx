@@ -143,6 +143,14 @@ test("one that was taken while the page went is not asked for again", async () =
   expect((await opened("c1")).text()).toBe("");
 });
 
+test("one with the words of the question before it is there after a reload", async () => {
+  stored.set("c1", [storedMessage("q1", "user", "Go on"), storedMessage("a1", "assistant", "So")]);
+  const page = await opened("c1");
+  page.send("Go on");
+  page.close();
+  expect((await opened("c1")).text()).toBe("Go on");
+});
+
 test("another user does not find it", async () => {
   const page = await opened();
   page.send("My illness");
