@@ -133,6 +133,23 @@ PLAYS = {
         print([await outcome(ask(socket, "local", HI, WAIT)), asked.length]);""",
         ["token_expired: No", 2],
     ),
+    # No text is not an answer.
+    "fails where the answer takes too long, asked or not": (
+        """server.refusals.push({ code: "rate_limited", retryAfter: 60 });
+        const late = { lostMs: 20_000, answerMs: 100 };
+        const never = await outcome(ask(socket, "local", HI, late));
+        socket.connect();
+        await until(() => socket.connected);
+        server.onEvent = (name) => asked.push(name);
+        const slow = await outcome(ask(socket, "local", HI, late));
+        await until(() => asked.length === 2);
+        print([never, slow, asked]);""",
+        [
+            "The answer timed out",
+            "The answer timed out",
+            ["llm:chat:stream", "llm:stream:cancel"],
+        ],
+    ),
     # What nobody waits for any more is not asked, and not billed.
     "does not ask what was given up": (
         """server.refusals.push({ code: "rate_limited", retryAfter: 0.5 });

@@ -1,6 +1,6 @@
 /**
- * What was typed and not sent, for each conversation. What is sent is kept by `untaken.ts`. It outlives a reload and the end
- * of a session, and belongs to one user.
+ * What was typed and not sent, for each conversation. It outlives a reload and the end of a
+ * session, and belongs to one user. What is sent is kept by `untaken.ts`.
  */
 import { useCallback, useEffect, useState } from "react";
 
@@ -62,7 +62,7 @@ function read(name: string): string {
   return localStorage.getItem(name) ?? "";
 }
 
-/** Keeps a draft. What another tab has written in the place of `before` is left there by an empty text. */
+/** Keeps a draft. An empty text leaves what another tab has written in the place of `before`. */
 export function write(name: string, text: string, before: string): void {
   try {
     if (text !== "") localStorage.setItem(name, text);

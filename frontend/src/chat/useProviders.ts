@@ -64,10 +64,18 @@ export function usePicker(marks: string): Picker {
     rememberChoice(choice);
   }, []);
 
-  return useMemo(() => {
+  const picker = useMemo(() => {
     const offers = offersOf(providers);
     return { offers, picked: pick(offers, wanted), choose, problem, refresh };
   }, [providers, wanted, choose, problem, refresh]);
+
+  // What can answer at first stays as if it was chosen: it may have been asked.
+  const { picked } = picker;
+  useEffect(() => {
+    if (wanted === null && picked?.provider.usable) setWanted(picked.choice);
+  }, [wanted, picked]);
+
+  return picker;
 }
 
 /** What has not changed stays the same object, so that nothing is drawn again. */

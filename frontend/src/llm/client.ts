@@ -86,13 +86,14 @@ export class LLMClient {
 
   /**
    * Disconnects. It may be opened again, and hears its answers then: for a while they go on
-   * without a reader. With `stop`, or where the user has logged out, they end.
+   * without a reader. With `stop`, or where the user has logged out, they end; `leaves` is
+   * for whoever knows of that before the tokens have gone.
    */
-  close({ stop = false } = {}): void {
+  close({ stop = false, leaves = !isLoggedIn() } = {}): void {
     if (stop) this.#streams.stopAll();
     clearTimeout(this.#lookTimer);
     this.#tabs.close();
-    this.#connection.close({ leaves: stop || !isLoggedIn() });
+    this.#connection.close({ leaves: stop || leaves });
   }
 
   get connection(): ConnectionState {

@@ -9,21 +9,23 @@ import { usePicker } from "../../src/chat/useProviders";
 import { UiProvider } from "../../src/ui";
 import { pass, reset, restore } from "../llm/fakes";
 
-const LOCAL = { name: "local", label: "Built in", model: "small", models: [], usable: true };
+const LOCAL = { name: "local", label: "Built in", model: "small", usable: true };
 const USER = { id: 1, username: "ada", email: "", isStaff: false };
 let asked: number[];
 let isDown: boolean;
+let providers: object[];
 
 beforeEach(() => {
   reset();
   asked = [];
   isDown = true;
+  providers = [LOCAL];
   vi.stubGlobal("CSS", { supports: () => true });
   vi.stubGlobal("fetch", async () => {
     asked.push(Date.now());
     return isDown
       ? Response.json({ error: "No database", code: "database_unavailable" }, { status: 503 })
-      : Response.json({ providers: [LOCAL] });
+      : Response.json({ providers });
   });
 });
 afterEach(restore);
@@ -106,4 +108,38 @@ test("another session may use other models", async () => {
   rerender(page("2 0"));
   await act(() => pass());
   expect(asked).toHaveLength(2);
+});
+
+function picked(): string | null {
+  return screen.getByRole("button", { name: /^Model:/ }).textContent;
+}
+
+test("where nobody has chosen, no other company is asked than the one that was", async () => {
+  isDown = false;
+  const claude = { ...LOCAL, name: "claude", label: "Claude", model: "sonnet" };
+  const other = { ...LOCAL, name: "other", label: "Other" };
+  providers = [claude, other];
+  const { rerender } = render(page("0"));
+  await act(() => pass());
+  expect(picked()).toContain("Claude");
+
+  // As after an answer that failed for it.
+  providers = [{ ...claude, usable: false, code: "provider_auth", error: "No" }, other];
+  rerender(page("1"));
+  await act(() => pass());
+  expect(picked()).toContain("Claude");
+  screen.getByText(/Claude rejected the server’s API key/);
+});
+
+test("what could not answer from the start makes way for what can", async () => {
+  isDown = false;
+  providers = [{ ...LOCAL, usable: false, code: "local_model_missing", error: "No" }];
+  const { rerender } = render(page("0"));
+  await act(() => pass());
+  expect(picked()).toContain("Built in");
+
+  providers = [...providers, { ...LOCAL, name: "other", label: "Other" }];
+  rerender(page("1"));
+  await act(() => pass());
+  expect(picked()).toContain("Other");
 });

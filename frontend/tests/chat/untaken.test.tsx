@@ -143,6 +143,14 @@ test("one that was taken while the page went is not asked for again", async () =
   expect((await opened("c1")).text()).toBe("");
 });
 
+test("one with the words of the question before it is there after a reload", async () => {
+  stored.set("c1", [storedMessage("q1", "user", "Go on"), storedMessage("a1", "assistant", "So")]);
+  const page = await opened("c1");
+  page.send("Go on");
+  page.close();
+  expect((await opened("c1")).text()).toBe("Go on");
+});
+
 test("another user does not find it", async () => {
   const page = await opened();
   page.send("My illness");
@@ -172,4 +180,42 @@ test("a tab that has taken it for a draft loses it once the server has it", asyn
     window.dispatchEvent(new StorageEvent("storage", { key, oldValue, newValue: null }));
   });
   expect(other.text()).toBe("");
+});
+
+/** As the browser tells a tab what another one does with the storage. */
+function hear(key: string, oldValue: string | null, newValue: string | null): void {
+  act(() => {
+    window.dispatchEvent(new StorageEvent("storage", { key, oldValue, newValue }));
+  });
+}
+
+function keptKey(): string {
+  const prefix = "llmchat-draft:1:new:";
+  return Object.keys(localStorage).find((name) => name.startsWith(prefix)) ?? "";
+}
+
+test.each(["", "Two"])("one whose tab waits is left to it, behind the draft “%s”", async (draft) => {
+  const page = await opened();
+  page.send("One");
+  page.type(draft);
+  const key = keptKey();
+  const other = await opened();
+  expect(other.text()).toContain("One");
+
+  hear(key, "One", null);
+  expect(localStorage.getItem(key)).toBe("One");
+  hear(key, null, "One");
+  expect(other.text()).toBe(draft);
+  page.close();
+  other.close();
+  expect((await opened()).text()).toContain("One");
+});
+
+test("whoever logs out in another tab leaves none in this one", async () => {
+  const page = await opened();
+  page.send("One");
+  const key = keptKey();
+  localStorage.clear();
+  hear(key, "One", null);
+  expect(localStorage.length).toBe(0);
 });
