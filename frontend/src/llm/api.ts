@@ -38,6 +38,8 @@ export interface RequestOptions {
 
 // Whoever waits for an answer holds up others: a refresh of the tokens does all tabs.
 const SILENCE_MS = 30_000;
+// A timer that is later than this was stopped: the device slept, or the page was frozen.
+const LATE_MS = 5_000;
 
 /** Sends a GET, or a POST if there is a body, or `method`. Rejects with ApiError. */
 export async function request<T>(path: string, options: RequestOptions = {}): Promise<T> {
@@ -75,12 +77,17 @@ function initOf({ token, body, method, keepalive }: RequestOptions): RequestInit
 /** Waits for the answer, and for all of it, as long as something comes. */
 async function exchange(path: string, init: RequestInit) {
   const silence = new AbortController();
-  const giveUp = () => silence.abort();
-  let timer = setTimeout(giveUp, SILENCE_MS);
+  let timer: ReturnType<typeof setTimeout> | undefined;
   const goOn = () => {
+    const end = Date.now() + SILENCE_MS;
     clearTimeout(timer);
-    timer = setTimeout(giveUp, SILENCE_MS);
+    timer = setTimeout(() => {
+      // What has come while it slept is still to be heard, such as tokens that come once.
+      if (Date.now() > end + LATE_MS) goOn();
+      else silence.abort();
+    }, SILENCE_MS);
   };
+  goOn();
   try {
     const response = await fetch(baseUrl + path, { ...init, signal: silence.signal });
     goOn();

@@ -83,6 +83,27 @@ test("a request that hangs is given up", async () => {
   expect(outcome.error).toMatchObject(UNREACHABLE);
 });
 
+test("a page that slept hears what has come meanwhile, before it gives up", async () => {
+  let answer: ((response: Response) => void) | undefined;
+  vi.stubGlobal("fetch", (_: string, { signal }: RequestInit) => {
+    return new Promise((resolve, reject) => {
+      answer = resolve;
+      signal?.addEventListener("abort", () => reject(new Error("aborted")));
+    });
+  });
+  const outcome = outcomeOf(request("/auth/token/refresh"));
+  vi.setSystemTime(Date.now() + 600_000); // no timer runs meanwhile
+  await pass(SILENCE_MS);
+  answer?.(Response.json({ access: NEW }));
+  await pass();
+  expect(outcome).toEqual({ value: { access: NEW } });
+
+  const hanging = outcomeOf(request("/auth/token/refresh"));
+  vi.setSystemTime(Date.now() + 600_000);
+  await pass(2 * SILENCE_MS);
+  expect(hanging.error).toMatchObject(UNREACHABLE);
+});
+
 test("a refresh that hangs lets the next one begin", async () => {
   localStorage.removeItem("jwt_token");
   const fetch = vi.fn(hang);
