@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from asgiref.sync import async_to_sync
 from django.db import transaction
@@ -67,6 +67,9 @@ def _note(
     today = timezone.now().date()
     known = list(models.ProviderModel.objects.filter(provider=row))
     names = {row.canonical(one.name) for one in known}
+    # Some gateways list a model by another name than Gemini itself, or by both.
+    found = [replace(one, name=row.canonical(one.name)) for one in found]
+    found = list({one.name: one for one in found}.values())
     listed = {one.name for one in found}
     position = max((one.position for one in known), default=0)
     new = [one for one in found if one.name not in names]

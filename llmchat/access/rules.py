@@ -58,6 +58,8 @@ def _faults_of_model(row: Provider) -> Iterator[tuple[str, Any]]:
     if row.pk is None:
         return
     default = row.canonical(row.default_model)
+    if default != row.default_model:
+        return  # as it is remembered, it is enabled
     known = [
         model.enabled
         for model in row.known_models.all()

@@ -106,6 +106,21 @@ class _ShowsModels:
         return price_text(model)
 
 
+class ProviderModelForm(ChangesForm):
+    """A form that lets no two models of a provider have one name."""
+
+    def _get_validation_exclusions(self) -> set[str]:
+        """Compare the names though the page does not let the provider be changed."""
+        excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
+        return excluded - {"provider"}
+
+    def _post_clean(self) -> None:
+        """Let the forms beside this one be compared by the names that are stored."""
+        super()._post_clean()  # type: ignore[misc]
+        if "name" in self.cleaned_data:
+            self.cleaned_data["name"] = self.instance.name
+
+
 class ProviderModelInline(_ShowsModels, TabularInline):
     """The models on a provider's page, a few at a time: some providers have hundreds.
 
@@ -113,7 +128,7 @@ class ProviderModelInline(_ShowsModels, TabularInline):
     """
 
     model = ProviderModel
-    form = ChangesForm
+    form = ProviderModelForm
     formset = PagedFormSet
     per_page = 25
     extra = 0
@@ -206,7 +221,7 @@ class PriceInline(StackedInline):
 class ProviderModelAdmin(_ShowsModels, ModelAdmin, SavesChanges):
     """The models of all providers, each with its prices."""
 
-    form = ChangesForm
+    form = ProviderModelForm
     inlines = [PriceInline]
     list_display = [
         "name",

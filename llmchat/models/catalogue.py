@@ -81,12 +81,19 @@ class ProviderModel(Watched):
         provider = self.provider if self.provider_id or self._has_provider else None
         if provider is None:
             return
-        self.name = provider.canonical(self.name)
-        is_default = self.name == provider.canonical(provider.default_model)
-        if is_default and not self.enabled:
+        name = provider.canonical(self.name)
+        is_default = name == provider.canonical(provider.default_model)
+        if is_default and not self.enabled and not self._was(enabled=False):
             raise ValidationError(
                 {"enabled": _("This is the default model of its provider.")}
             )
+        # A row of before stays as it is: another may have the one name already.
+        if name != self.name and not self._was(name=self.name):
+            self.name = name
+
+    def _was(self, **values: Any) -> bool:
+        """Return whether the row is stored with these values."""
+        return ProviderModel.objects.filter(pk=self.pk, **values).exists()
 
     @property
     def _has_provider(self) -> bool:

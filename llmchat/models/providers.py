@@ -147,8 +147,12 @@ class Provider(Watched):
         return str(getattr(conf.get(), _BASE_URLS[self.name]))
 
     def clean(self) -> None:
-        """Store the one name of the default model."""
-        self.default_model = self.canonical(self.default_model)
+        """Store the one name of the default model, unless it is stored by another."""
+        one, entered = self.canonical(self.default_model), self.default_model
+        is_kept = Provider.objects.filter(pk=self.pk, default_model=entered)
+        # What is kept counts as enabled whatever the row of the one name says.
+        if one != entered and not is_kept.exists():
+            self.default_model = one
 
     def canonical(self, model: str) -> str:
         """Return the one name of a model, or of a pattern, that its protocol knows.

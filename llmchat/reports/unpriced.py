@@ -97,6 +97,7 @@ def _page(provider: Provider | None, model: str) -> str:
     """
     if provider is None:
         return reverse("admin:llmchat_provider_changelist")
+    model = provider.canonical(model)  # earlier answers may have another name
     names = ProviderModel.objects.filter(provider=provider).values_list("name", "pk")
     meant = [
         (len(name), pk)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -180,6 +180,23 @@ def test_a_key_of_the_environment_is_noted_alike(fresh_memory):
     assert key in keys._resting
     keys.note_use([key], {}, now + timedelta(minutes=1))
     assert key not in keys._resting
+
+
+class Shared(dict[Key, tuple[datetime, str]]):
+    """What another thread takes a key out of, whenever it is looked at."""
+
+    def __getitem__(self, key: Key) -> tuple[datetime, str]:
+        return self.pop(key)
+
+    def get(self, key: Key, default: Any = None) -> Any:
+        return self.pop(key, default)
+
+
+def test_two_threads_note_at_once_that_a_key_of_the_environment_works(monkeypatch):
+    key, now = Key("environment openai 1", "sk"), timezone.now()
+    monkeypatch.setattr(keys, "_resting", Shared({key: (now, "provider_auth")}))
+    keys.note_use([key], {}, now)
+    assert not keys._resting
 
 
 def test_a_refusal_that_is_known_changes_nothing_that_is_remembered(old):

@@ -201,3 +201,9 @@ def test_a_fallback_is_asked_by_the_one_name(begin, google):
     fallback = begin().route.fallback
     assert isinstance(fallback, catalogue.Route)
     assert (fallback.model, fallback.default_model) == ("gemini-pro", "gemini-pro")
+
+
+@BOTH
+def test_an_answer_of_any_name_leads_to_the_page_of_its_price(google, name):
+    model = google.known_models.create(name="gemini-pro")
+    assert f"/providermodel/{model.pk}/" in unpriced._page(google, f"{name}-2026")

@@ -610,3 +610,27 @@ async def test_a_model_that_is_known_with_a_prefix_is_not_new(
     said, known = await in_database(fetch)
     assert said.startswith("It lists 2 models; 1 new: m-2.")
     assert known == [(name, False), ("m-2", True)]
+
+
+async def test_a_list_with_prefixes_is_fetched_again_and_again(
+    transactional_db, monkeypatch
+):
+    """Some gateways list a model so, or by both names."""
+    rows = [listing.Listed(name) for name in ("models/m-1", "m-1", "models/m-2")]
+    monkeypatch.setattr(fetching, "_listed", lambda row: rows)
+
+    def fetch() -> list[tuple[str, bool]]:
+        row = Provider.objects.create(
+            name="g",
+            label="G",
+            protocol="gemini",
+            base_url="http://127.0.0.1:9",
+            default_model="m-2",
+            needs_key=False,
+        )
+        assert "2 new: m-1, m-2" in fetching.fetch_models(row).text
+        assert "new" not in fetching.fetch_models(row).text
+        known = row.known_models.filter(missing_since=None)
+        return list(known.values_list("name", "enabled"))
+
+    assert await in_database(fetch) == [("m-1", False), ("m-2", True)]
