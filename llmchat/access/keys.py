@@ -159,8 +159,9 @@ def _listed(provider: str, setting: str) -> tuple[Key, ...]:
 
 def _note_use(key: Key, at: datetime) -> None:
     if not is_stored(key):
-        if key in _resting and _resting[key][0] <= at + REST:
-            del _resting[key]
+        until, _ = _resting.get(key, (None, ""))
+        if until is not None and until <= at + REST:
+            _resting.pop(key, None)  # another thread may have been quicker
         return
     if _is_noted(key, timezone.now()):
         return

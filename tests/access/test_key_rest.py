@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -180,6 +180,23 @@ def test_a_key_of_the_environment_is_noted_alike(fresh_memory):
     assert key in keys._resting
     keys.note_use([key], {}, now + timedelta(minutes=1))
     assert key not in keys._resting
+
+
+class Cleared(dict[Key, tuple[datetime, str]]):
+    """What another thread clears as soon as it has been looked at."""
+
+    def __contains__(self, key: object) -> bool:
+        return self.get(key) is not None  # type: ignore[call-overload]
+
+    def get(self, key: Key, default: Any = None) -> Any:
+        return self.pop(key, default)
+
+
+def test_two_answers_that_let_a_key_of_the_environment_work_again_at_once(monkeypatch):
+    key, now = Key("environment acme 1", "sk-1"), timezone.now()
+    monkeypatch.setattr(keys, "_resting", Cleared({key: (now, "provider_auth")}))
+    keys.note_use([key], {}, now)
+    assert not keys._resting
 
 
 def test_a_refusal_that_is_known_changes_nothing_that_is_remembered(old):
