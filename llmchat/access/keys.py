@@ -159,7 +159,7 @@ def _listed(provider: str, setting: str) -> tuple[Key, ...]:
 
 def _note_use(key: Key, at: datetime) -> None:
     if not is_stored(key):
-        # Other threads do the same.
+        # Other threads may do the same at once.
         until, _ = _resting.get(key, (None, ""))
         if until is not None and until <= at + REST:
             _resting.pop(key, None)

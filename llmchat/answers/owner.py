@@ -38,7 +38,7 @@ Key = tuple[str, int]
 class FarReader(Follower):
     """The place of a mirror in an answer of this worker.
 
-    `tell_cut_short` tells the mirror that the answer has ended while it did not ask.
+    `tell_cut_short` tells the mirror that the answer has ended, where no reply does.
     """
 
     __slots__ = (
@@ -84,7 +84,11 @@ class FarReader(Follower):
         What is complete is read at their pace, as here. No other end waits for them.
         """
         super().end(event)
-        if self.is_away and not isinstance(event, Done):
+        if self.is_away:
+            self._hurry()
+
+    def _hurry(self) -> None:
+        if not isinstance(self._end, Done):
             self._tell_cut_short()
 
     async def reply(self, at: int) -> Body:
@@ -104,6 +108,8 @@ class FarReader(Follower):
                 self._stream.look_again()
         is_whole = not self._rest and self.at == self._stream.chars
         end = pack_end(self._end) if is_whole and self._end is not None else None
+        if self._end is not None and end is None:
+            self._hurry()  # there is too much before it
         return {"texts": texts, "more": bool(self._rest), "end": end}
 
     def wait(self, delay_s: float, then: Callable[[], None]) -> None:

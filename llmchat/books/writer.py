@@ -31,7 +31,7 @@ from llmchat.books.turn import (
 )
 from llmchat.database import QUEUE_S, THREADS, in_database
 
-# So many are stored in one transaction, and so many may wait for it.
+# So many are stored in one transaction; where so many wait for it, no turn begins.
 BATCH = 100
 MAX_WAITING = 2000
 
@@ -74,10 +74,10 @@ class Books:
     async def end(self, begun: Begun, outcome: Outcome, again: bool = False) -> Outcome:
         """Store what became of an answer, at least its text; return what is stored.
 
+        However many wait: what is not taken here would be kept in memory elsewhere.
+
         Raises: OperationalError, InterfaceError: the database does not answer.
         """
-        if self._is_full:
-            raise OperationalError("too many turns wait for the database")
         stored: Outcome = await self._stored(End(begun, outcome, again))
         return stored
 

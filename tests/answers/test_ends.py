@@ -23,6 +23,7 @@ from django.utils import timezone
 from llmchat.access.catalogue import Route
 from llmchat.answers import checkpoints, ends, runtime, stopping
 from llmchat.answers.events import Done, Failed
+from llmchat.books import writer
 from llmchat.books.batch import begin_turn, store
 from llmchat.books.turn import Begun, End, Outcome, Refusal
 from llmchat.books.writer import Books
@@ -416,6 +417,27 @@ async def test_however_many_end_at_once_none_is_lost_while_the_database_is_well(
         return not shared.waiting()
 
     await until(are_stored)
+    assert "is lost" not in caplog.text
+
+
+async def test_none_is_lost_for_want_of_room_in_the_books(monkeypatch, caplog):
+    """The database is well, and has more to do than may begin beside that."""
+    go = asyncio.Event()
+
+    async def take(store: object, items: list[End]) -> list[Outcome]:
+        await go.wait()
+        return [item.outcome for item in items]
+
+    monkeypatch.setattr(writer, "in_database", take)
+    monkeypatch.setattr(writer, "MAX_WAITING", 5)
+    monkeypatch.setattr(ends, "MAX_PENDING", 3)
+    shared = ends.Ends(Books())
+    told = [asyncio.create_task(shared.store(*one)) for one in many_ends(20)]
+    for _ in range(5):  # until all of them have come to the books
+        await asyncio.sleep(0)
+    go.set()
+    stored = await asyncio.gather(*told)
+    assert [end.state for end in stored] == [Message.State.COMPLETE] * 20
     assert "is lost" not in caplog.text
 
 

@@ -16,6 +16,10 @@ KEEP_S = 0.05
 ELSEWHERE = "w2"
 
 
+def tell_nobody() -> None:
+    """Stand for what tells a mirror of an end that waits for nobody."""
+
+
 @pytest.fixture
 def stream(monkeypatch) -> LiveStream:
     monkeypatch.setattr(keeper, "KEEP_S", KEEP_S)
@@ -59,7 +63,7 @@ async def test_those_who_read_it_already_are_not_who_it_is_kept_for(stream):
 
 async def test_it_is_left_to_the_worker_that_follows_it_already(stream):
     """Whoever comes there as well joins no reader here."""
-    FarReader(stream, ELSEWHERE)
+    FarReader(stream, ELSEWHERE, tell_nobody)
     Keeper(stream, ELSEWHERE)
     async with asyncio.timeout(5):
         while stream.reads > 1:  # noqa: ASYNC110
@@ -68,7 +72,7 @@ async def test_it_is_left_to_the_worker_that_follows_it_already(stream):
 
 
 async def test_a_worker_that_its_socket_does_not_go_to_is_another_reader(stream):
-    other = FarReader(stream, "w3")
+    other = FarReader(stream, "w3", tell_nobody)
     Keeper(stream, ELSEWHERE)
     await asyncio.sleep(3 * KEEP_S)
     other.leave_now()

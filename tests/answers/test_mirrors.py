@@ -24,7 +24,7 @@ from llmchat.answers.letters import pack_end, unpack_end
 from llmchat.answers.live_stream import LiveStream
 from llmchat.answers.mirror import Mirror
 from llmchat.answers.mirrors import FOLLOWING, Mirrors
-from llmchat.answers.owner import Owner
+from llmchat.answers.owner import FarReader, Owner
 from llmchat.api.listening import wait_for_end
 from llmchat.books.placed import Names
 from llmchat.books.workers import worker_id
@@ -566,6 +566,24 @@ async def test_what_is_complete_is_read_as_fast_as_the_first_reader_here(
     assert held_up.found.lags
     assert held_up.found.end is None
     assert await heard(held_up.frozen) == (held_up.whole, end)
+
+
+async def test_an_end_behind_more_than_a_reply_takes_is_told_too(monkeypatch):
+    """It has come while the mirror asked, which then waits for its readers."""
+    monkeypatch.setattr(owner, "MAX_CHARS", 10)
+    stream, told = LiveStream(1, "s-1"), []
+    far = FarReader(stream, HERE, lambda: told.append("cut short"))
+    await far.reply(0)
+    asked = asyncio.create_task(far.reply(0))
+    await asyncio.sleep(0)
+    assert not far.is_away
+    stream.push(["0123456789" * 2])
+    stream.close(Failed("s-1", refusal("internal_error")))
+    assert not told
+    reply = await asked
+    assert (reply["more"], reply["end"], told) == (True, None, ["cut short"])
+    last = await far.reply(10)
+    assert (last["more"], last["end"] is None, len(told)) == (False, False, 1)
 
 
 async def test_a_long_text_comes_in_parts(user, workers, turn, upstream, monkeypatch):

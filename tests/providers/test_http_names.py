@@ -313,6 +313,16 @@ async def test_a_name_that_nobody_knows_is_no_host(
     await http.aclose()
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64, "."])
+async def test_what_can_be_no_name_is_no_host(
+    host: str, new_transport: NewTransport
+) -> None:
+    http = new_transport(max_connections=1)
+    with pytest.raises(UnreachableError):
+        await http.send(Request(f"http://{host}:1/", {}, b"{}", LIMIT_S))
+    await http.aclose()
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_resolver_that_hangs_delays_no_exit(loop: str) -> None:
     code = f"""

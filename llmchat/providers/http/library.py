@@ -48,7 +48,15 @@ class _Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: int = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Return where to connect to."""
+        """Return where to connect to.
+
+        Raises:
+            OSError: nowhere; the libraries expect no other error.
+        """
+        try:
+            found = await names.SHARED.find(host, port)
+        except UnicodeError as exc:
+            raise socket.gaierror(socket.EAI_NONAME, "this can be no name") from exc
         return [
             ResolveResult(
                 hostname=host,
@@ -58,7 +66,7 @@ class _Resolver(AbstractResolver):
                 proto=protocol,
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
-            for kind, _, protocol, _, address in await names.SHARED.find(host, port)
+            for kind, _, protocol, _, address in found
             if family in (socket.AF_UNSPEC, kind)
         ]
 
