@@ -93,6 +93,8 @@ class ProviderModel(Watched):
 
     def _was(self, **values: Any) -> bool:
         """Return whether the row is stored with these values."""
+        if self.pk is None:
+            return False
         return ProviderModel.objects.filter(pk=self.pk, **values).exists()
 
     @property

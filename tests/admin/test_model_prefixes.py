@@ -82,7 +82,10 @@ def test_a_provider_that_is_saved_goes_on_answering_by_its_default_model(
         assert admin_client.post(LIST, posted | total).status_code == 302
     else:
         if "fallback" in change:
-            change = {"fallback": Provider.objects.exclude(pk=fetched.pk)[0].pk}
+            other = Provider.objects.create(
+                name="other", label="Other", default_model="m"
+            )
+            change = {"fallback": other.pk}
         change |= {"known_models-0-label": "Flash"}
         assert faults(submit(admin_client, change_url(fetched), **change)) == ""
     row = memory.current().providers["google"]
