@@ -585,6 +585,17 @@ def test_at_most_three_are_fetched_at_once(boss, provider):
     )
 
 
+def of_gemini(default_model: str) -> Provider:
+    return Provider.objects.create(
+        name="g",
+        label="G",
+        protocol="gemini",
+        base_url="http://127.0.0.1:9",
+        default_model=default_model,
+        needs_key=False,
+    )
+
+
 @pytest.mark.parametrize("name", ["m-1", "models/m-1"])
 async def test_a_model_that_is_known_with_a_prefix_is_not_new(
     transactional_db, monkeypatch, name
@@ -594,14 +605,7 @@ async def test_a_model_that_is_known_with_a_prefix_is_not_new(
     monkeypatch.setattr(fetching, "_listed", lambda row: rows)
 
     def fetch() -> tuple[str, list[tuple[str, bool]]]:
-        row = Provider.objects.create(
-            name="g",
-            label="G",
-            protocol="gemini",
-            base_url="http://127.0.0.1:9",
-            default_model="models/m-2",
-            needs_key=False,
-        )
+        row = of_gemini("models/m-2")
         row.known_models.create(name=name, enabled=False)
         said = fetching.fetch_models(row).text
         known = row.known_models.filter(missing_since=None)
@@ -620,14 +624,7 @@ async def test_a_list_with_prefixes_is_fetched_again_and_again(
     monkeypatch.setattr(fetching, "_listed", lambda row: rows)
 
     def fetch() -> list[tuple[str, bool]]:
-        row = Provider.objects.create(
-            name="g",
-            label="G",
-            protocol="gemini",
-            base_url="http://127.0.0.1:9",
-            default_model="m-2",
-            needs_key=False,
-        )
+        row = of_gemini("m-2")
         assert "2 new: m-1, m-2" in fetching.fetch_models(row).text
         assert "new" not in fetching.fetch_models(row).text
         known = row.known_models.filter(missing_since=None)
