@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
@@ -28,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 # A client waits no longer than this for its end to be stored; storing goes on.
 STORE_S = 5.0
-# Ends that the database has not taken at first; beyond it the oldest is given up. Those
-# that it has yet to say to are no more than the answers that have begun.
+# Ends that the database has failed to take; beyond it the oldest is given up. Those that
+# it has yet to say to, or to take anew, are no more than the answers that have begun.
 MAX_PENDING = 1000
 # So long an end is tried again.
 RETRY_FOR_S = 600.0
@@ -37,6 +38,15 @@ _FIRST_DELAY_S = 0.1
 _MAX_DELAY_S = 10.0
 # Ends that wait when the server stops have so long for their last attempt.
 _LAST_ATTEMPT_S = 5.0
+
+
+class _Attempt(Enum):
+    """What came of an attempt."""
+
+    STORED = auto()
+    FAILED = auto()
+    # It is taken, and the client has been told otherwise meanwhile.
+    OUTDATED = auto()
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +67,7 @@ class Ends:
     def __init__(self, books: Books) -> None:
         self._books = books
         self._pending: dict[UUID, _End] = {}
-        # Those of them whose first attempt has failed.
+        # Those of them whose last attempt has failed.
         self._untaken: dict[UUID, _End] = {}
         self._stopping = asyncio.Event()
         # However many wait, their retries hold one thread of the database's.
@@ -108,14 +118,16 @@ class Ends:
 
     async def _keep_storing(self, end: _End) -> None:
         try:
+            is_first = True
             for delay in _delays():
                 is_last = self._stopping.is_set()
-                if await self._attempt(end, is_first=not delay):
+                if await self._is_stored(end, is_first=is_first):
                     return
+                is_first = False
                 if is_last or time.monotonic() - end.since > RETRY_FOR_S:
                     break
                 self._keep(end)
-                await self._pause(delay or _FIRST_DELAY_S)
+                await self._pause(delay)
         except Exception:
             logger.exception("the end of answer %s failed", end.begun.message_id)
         self._give_up(end, "the database does not take it")
@@ -128,8 +140,16 @@ class Ends:
             self._give_up(oldest, "too many others wait")
         self._untaken[ident] = end
 
-    async def _attempt(self, end: _End, *, is_first: bool) -> bool:
+    async def _is_stored(self, end: _End, *, is_first: bool) -> bool:
         """Return whether what the client was told, or will be, is stored."""
+        attempt = await self._attempt(end, is_first=is_first)
+        while attempt is _Attempt.OUTDATED:
+            # Nothing has failed: it neither waits nor takes the place of another.
+            self._untaken.pop(end.begun.message_id, None)
+            attempt = await self._attempt(end, is_first=False)
+        return attempt is _Attempt.STORED
+
+    async def _attempt(self, end: _End, *, is_first: bool) -> _Attempt:
         outcome = end.outcome
         try:
             if is_first:
@@ -142,13 +162,13 @@ class Ends:
             if is_first:
                 ident = end.begun.message_id
                 logger.warning("the end of answer %s is not stored yet: %s", ident, exc)
-            return False
+            return _Attempt.FAILED
         if end.outcome is not outcome:
-            return False  # the client has been told otherwise meanwhile
+            return _Attempt.OUTDATED
         end.outcome, end.is_stored = stored, True
         del self._pending[end.begun.message_id]
         self._untaken.pop(end.begun.message_id, None)
-        return True
+        return _Attempt.STORED
 
     async def _pause(self, delay: float) -> None:
         try:
@@ -167,12 +187,11 @@ class Ends:
 
 
 def _delays() -> Iterator[float]:
-    """Yield the delay behind each attempt; that of the first is none yet."""
-    yield 0.0
+    """Yield how long to wait behind each attempt that has failed."""
     delay = _FIRST_DELAY_S
     while True:
-        delay = min(2 * delay, _MAX_DELAY_S)
         yield delay
+        delay = min(2 * delay, _MAX_DELAY_S)
 
 
 def _unstored(outcome: Outcome) -> Outcome:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import (
@@ -378,11 +378,13 @@ class Slow(Books):
         super().__init__()
         self.go = asyncio.Event()
         self.is_away = False
+        self.taken: dict[UUID, str] = {}
 
     async def end(self, begun: Begun, outcome: Outcome, again: bool = False) -> Outcome:
         await self.go.wait()
         if self.is_away:
             raise OperationalError("no connection")
+        self.taken[begun.message_id] = outcome.error_code
         return outcome
 
 
@@ -463,6 +465,26 @@ async def test_of_those_that_the_database_does_not_take_so_many_wait(
     assert not shared.waiting()
     assert caplog.text.count("is lost: too many others wait") == 7
     await asyncio.gather(*told)
+
+
+async def test_those_that_are_taken_too_late_are_none_that_failed(monkeypatch, caplog):
+    """However many: each is taken once more, as its client was told, and none is lost."""
+    monkeypatch.setattr(ends, "STORE_S", 0.01)
+    monkeypatch.setattr(ends, "MAX_PENDING", 3)
+    books = Slow()
+    shared = ends.Ends(books)
+    made = many_ends(10)
+    told = await asyncio.gather(*(shared.store(*one) for one in made))
+    assert {end.error_code for end in told} == {"database_unavailable"}
+    books.go.set()
+
+    async def are_stored() -> bool:
+        return not shared.waiting()
+
+    await until(are_stored)
+    assert "is lost" not in caplog.text
+    codes = {begun.message_id: "database_unavailable" for begun, _ in made}
+    assert books.taken == codes
 
 
 async def test_an_end_that_is_tried_for_too_long_is_named_in_the_log(
