@@ -28,7 +28,7 @@ OPERATIONS = {
     "POST /auth/token/refresh": Operation(
         summary="Renew the tokens",
         tag=_TAG,
-        details="The old refresh token is used up. One that comes again within 30 "
+        details="The old refresh token is used up. One that comes again within 90 "
         "seconds gets another pair, since the first may not have arrived. Later, or "
         "when one of the pairs has been used, it ends all tokens of its log-in, since "
         "it may have been stolen.",

@@ -56,7 +56,7 @@ def old(user: User) -> str:
 
 def test_a_token_whose_pair_is_lost_is_exchanged_again(old: str) -> None:
     refreshed(old)
-    let_time_pass(seconds=29)
+    let_time_pass(seconds=89)
 
     kept = refreshed(old)
 
@@ -82,7 +82,7 @@ def test_the_moment_is_that_of_the_first_exchange(
     old: str, user: User, caplog: pytest.LogCaptureFixture
 ) -> None:
     refreshed(old)
-    let_time_pass(seconds=20)
+    let_time_pass(seconds=80)
     kept = refreshed(old)
     let_time_pass(seconds=11)
 

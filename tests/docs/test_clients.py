@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+import socketio
 
 from tests.support.live import ROOT
 from tests.support.pages import script
@@ -18,7 +22,7 @@ SCRIPTED = ROOT / "tests" / "js" / "scripted.cjs"
 
 DRIVER = """
 import { server } from "socket.io-client";
-import { ask, connect } from "./llmchat.mjs";
+import { ask, connect, post } from "./llmchat.mjs";
 const print = (found) => console.log(JSON.stringify(found));
 const HI = [{ role: "user", content: "Hi!" }];
 const WAIT = { lostMs: 20_000 };
@@ -150,6 +154,47 @@ PLAYS = {
             ["llm:chat:stream", "llm:stream:cancel"],
         ],
     ),
+    "keeps its refresh token whatever answers in the server's place": (
+        """const answers = [
+          new Response("<!doctype html><p>Log in to this network"),
+          new Response("Who are you?", { status: 401 }),
+          Response.json({ access: "new", refresh: "next" }),
+        ];
+        answer = async () => answers.shift();
+        for (const _ of answers) server.refusals.push({ code: "token_expired" });
+        await until(() => socket.connected);
+        print([refreshed, server.auths.map(({ token }) => token)]);""",
+        [["r", "r", "r"], ["old", "old", "old", "new"]],
+    ),
+    "gives up where the server refuses its refresh token": (
+        """answer = async () =>
+          Response.json({ error: "No", code: "token_invalid" }, { status: 401 });
+        server.refusals.push({ code: "token_expired" }, { code: "token_missing" });
+        print([await outcome(ask(socket, "local", HI, WAIT)), refreshed]);""",
+        ["token_missing", ["r"]],
+    ),
+    "takes no answer for one that is none of the server's": (
+        """const outcomes = [];
+        for (const body of ["<!doctype html>", "null", '"text"', '{"access": "cut']) {
+          answer = async () => new Response(body);
+          outcomes.push(await outcome(post("http://server/auth/token", {})));
+        }
+        print(outcomes);""",
+        ["unreachable: That is no answer of the server"] * 4,
+    ),
+    # Otherwise the server would take it for a thief when it comes again.
+    "waits for new tokens no longer than ten seconds": (
+        """const waits = [];
+        AbortSignal.timeout = (ms) => {
+          waits.push(ms);
+          return new AbortController().signal;
+        };
+        server.refusals.push({ code: "token_expired" });
+        await until(() => socket.connected);
+        await post("http://server/auth/token", {});
+        print(waits);""",
+        [10_000, 30_000],
+    ),
     # What nobody waits for any more is not asked, and not billed.
     "does not ask what was given up": (
         """server.refusals.push({ code: "rate_limited", retryAfter: 0.5 });
@@ -190,6 +235,50 @@ def test_the_module_comes_back_by_itself(tmp_path: Path, play: str) -> None:
     output = run(tmp_path, "play.mjs", DRIVER.replace("PLAY", steps))
 
     assert json.loads(output) == outcomes
+
+
+def program() -> dict[str, Any]:
+    """Return what the Python program of the integration page defines."""
+    found: dict[str, Any] = {"__name__": "chat"}
+    exec(script("docs/integration.md", "python", "# chat.py"), found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (200, "<!doctype html>", "unreachable: That is no answer of the server"),
+        (200, "null", "unreachable: That is no answer of the server"),
+        (302, "", "302: Found"),
+        (401, "Who are you?", "401: Unauthorized"),
+        (502, '{"message": "No"}', "502: Bad Gateway"),
+        (401, '{"error": "No", "code": "token_invalid"}', "token_invalid: No"),
+    ],
+)
+async def test_the_python_program_keeps_its_tokens_whatever_answers(
+    monkeypatch: pytest.MonkeyPatch, status: int, body: str, told: str
+) -> None:
+    defined, waits = program(), []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        waits.append(request.extensions["timeout"]["read"])
+        return httpx.Response(status, text=body)
+
+    client = partial(httpx.AsyncClient, transport=httpx.MockTransport(answer))
+    monkeypatch.setattr(httpx, "AsyncClient", client)
+    tokens = {"access": "old", "refresh": "r"}
+    chat = defined["Chat"](tokens)
+
+    async def refuse(*_: object, **__: object) -> None:
+        chat.refusal = ("token_expired", "No")
+        raise socketio.exceptions.ConnectionError
+
+    monkeypatch.setattr(chat.socket, "connect", refuse)
+
+    with pytest.raises(defined["ChatError"]) as failed:
+        await chat.connect()
+
+    assert (str(failed.value), chat.tokens, waits) == (told, tokens, [10])
 
 
 def test_the_first_script_asks_once_though_its_connection_is_lost_for_a_moment(

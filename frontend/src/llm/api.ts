@@ -34,16 +34,17 @@ export interface RequestOptions {
   method?: string;
   /** It goes on behind a page that is closed. */
   keepalive?: boolean;
+  /** It is given up where nothing comes for so long: half a minute, if not said. */
+  silenceMs?: number;
 }
 
-// Whoever waits for an answer holds up others: a refresh of the tokens does all tabs.
 const SILENCE_MS = 30_000;
 // A timer that is later than this was stopped: the device slept, or the page was frozen.
 const LATE_MS = 5_000;
 
 /** Sends a GET, or a POST if there is a body, or `method`. Rejects with ApiError. */
 export async function request<T>(path: string, options: RequestOptions = {}): Promise<T> {
-  const { response, content } = await exchange(path, initOf(options));
+  const { response, content } = await exchange(path, initOf(options), options.silenceMs);
   const answer = parsed(await content.text());
   if (!response.ok) throw toError(response, answer);
   // What stands between has answered, such as the log-in page of a network.
@@ -75,17 +76,17 @@ function initOf({ token, body, method, keepalive }: RequestOptions): RequestInit
 }
 
 /** Waits for the answer, and for all of it, as long as something comes. */
-async function exchange(path: string, init: RequestInit) {
+async function exchange(path: string, init: RequestInit, silenceMs = SILENCE_MS) {
   const silence = new AbortController();
   let timer: ReturnType<typeof setTimeout> | undefined;
   const goOn = () => {
-    const end = Date.now() + SILENCE_MS;
+    const end = Date.now() + silenceMs;
     clearTimeout(timer);
     timer = setTimeout(() => {
       // What has come while it slept is still to be heard, such as tokens that come once.
       if (Date.now() > end + LATE_MS) goOn();
       else silence.abort();
-    }, SILENCE_MS);
+    }, silenceMs);
   };
   goOn();
   try {

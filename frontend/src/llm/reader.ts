@@ -3,6 +3,7 @@ import { ApiError } from "./api";
 import { readConversation } from "./conversations";
 import { problem, storedProblem, toProblem } from "./problems";
 import type { Run } from "./run";
+import { isTokenError } from "./session";
 import type { ChatStore } from "./store";
 import { brokenOff, isOnlyHere, isStored } from "./turns";
 import type { Message } from "./types";
@@ -108,6 +109,6 @@ export class Reader {
   }
 
   #noteLoggedOut(error: unknown): void {
-    if (error instanceof ApiError && error.status === 401) this.#listener.onLoggedOut();
+    if (isTokenError(error)) this.#listener.onLoggedOut();
   }
 }

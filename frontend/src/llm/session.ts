@@ -10,6 +10,9 @@ import { ApiError, request, requestFile, type RequestOptions } from "./api";
 export const ACCESS_KEY = "jwt_token";
 export const REFRESH_KEY = "jwt_refresh_token";
 const SPARE_SECONDS = 30;
+// All tabs wait for it, and where its answer is lost, the same token must come again while
+// the server takes it for that of the same page.
+const REFRESH_MS = 10_000;
 
 export interface Tokens {
   access: string;
@@ -137,13 +140,15 @@ async function renew(): Promise<string | null> {
   const refresh = localStorage.getItem(REFRESH_KEY);
   if (refresh === null) return null;
   try {
-    const tokens = await request<Tokens>("/auth/token/refresh", { body: { refresh } });
+    const options = { body: { refresh }, silenceMs: REFRESH_MS };
+    const tokens = await request<Tokens>("/auth/token/refresh", options);
     // Meanwhile another tab has logged out, or been here, or another user has logged in.
     if (localStorage.getItem(REFRESH_KEY) !== refresh) return storedToken();
     storeTokens(tokens);
     return tokens.access;
   } catch (error) {
-    if (!(error instanceof ApiError) || error.status !== 401) throw error;
+    // What stands between may refuse its own users with a 401, too.
+    if (!isTokenError(error)) throw error;
     // Another tab may have been here, without a lock, or have logged in.
     if (localStorage.getItem(REFRESH_KEY) !== refresh) return storedToken();
     forgetTokens();

@@ -83,6 +83,19 @@ test("tokens that come too late do not take the place of another user's", async 
   expect(localStorage.getItem(REFRESH_KEY)).toBe("of another user");
 });
 
+test.each([
+  ["a 401 of what stands between", async () => new Response("Who are you?", { status: 401 })],
+  ["a page to log in to a network", async () => new Response("<!doctype html>")],
+])("%s logs nobody out", async (_, answer) => {
+  answers = [answer, json(200, NEW)];
+  const { accessToken } = await loaded();
+
+  await expect(accessToken()).rejects.toThrow();
+  expect(localStorage.getItem(REFRESH_KEY)).toBe("old");
+  expect(await accessToken()).toBe(NEW.access);
+  expect(refreshes).toEqual(["old", "old"]);
+});
+
 test("a page that is refused, and finds nothing, is logged out at once", async () => {
   answers = [refused];
 
