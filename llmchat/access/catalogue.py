@@ -137,7 +137,7 @@ def route(
     if row is None or not row.enabled:
         raise refusal("provider_not_found")
     asked = row.canonical(model or row.default_model)
-    access.require(row.name, asked)
+    access.require(row, asked)
     if not is_enabled(row, asked):
         raise from_provider(ModelNotFoundError())
     found = _as_route(row, asked)
@@ -195,7 +195,7 @@ def _fallback(row: models.Provider, access: Access) -> Route | None:
     other = row.fallback
     if other is None or other.pk == row.pk or not other.enabled or _why_not(other):
         return None
-    if not access.allows(other.name, other.default_model):
+    if not access.allows(other, other.default_model):
         return None
     if not is_enabled(other, other.default_model):
         return None

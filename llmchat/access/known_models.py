@@ -18,7 +18,7 @@ def names_of(row: models.Provider, access: Access) -> list[str]:
     The default model comes first, then those of the catalogue, then those that only a
     permission names. Others may be allowed as well, but nobody knows them by name.
     """
-    named = access.named_models(row.name, row.default_model)
+    named = access.named_models(row)
     first = [name for name in named if name == row.default_model]
     found = dict.fromkeys([*first, *_listed(row, access), *named])
     return [name for name in found if is_enabled(row, name)]
@@ -29,7 +29,7 @@ def _listed(row: models.Provider, access: Access) -> Iterator[str]:
     known = row.model_rows.values()
     for model in sorted(known, key=lambda model: (model.position, model.pk)):
         is_offered = model.retires_on is None or model.retires_on > today
-        if is_offered and access.allows(row.name, model.name):
+        if is_offered and access.allows(row, model.name):
             yield model.name
 
 

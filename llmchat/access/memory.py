@@ -107,6 +107,5 @@ def _weight(row: Provider, model: ProviderModel) -> tuple[bool, bool]:
 
 
 def _permission(providers: Mapping[int, Provider], row: ProviderAccess) -> Permission:
-    provider = providers[row.provider_id]
-    patterns = tuple(provider.canonical(pattern) for pattern in row.patterns)
-    return Permission(provider.name, row.group_id, patterns)
+    name = providers[row.provider_id].name
+    return Permission(name, row.group_id, row.patterns)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
@@ -16,6 +15,7 @@ from django.contrib.auth.models import Group
 from llmchat.access import memory
 from llmchat.access.memory import Memory
 from llmchat.errors import refusal
+from llmchat.models import Provider
 
 _ALL: tuple[str, ...] = ("*",)
 
@@ -33,25 +33,30 @@ class Access:
         """Return the patterns of the models that may be used; empty for none."""
         return self.models.get(provider, ())
 
-    def allows(self, provider: str, model: str) -> bool:
+    def allows(self, row: Provider, model: str) -> bool:
         """Return whether the user may use this model of this provider."""
-        return any(fnmatchcase(model, p) for p in self.patterns(provider))
+        return any(row.is_meant(model, p) for p in self.patterns(row.name))
 
-    def require(self, provider: str, model: str) -> None:
+    def singles_out(self, row: Provider, model: str) -> bool:
+        """Return whether a pattern means this model that does not mean all of them."""
+        patterns = (p for p in self.patterns(row.name) if row.canonical(p) != "*")
+        return any(row.is_meant(model, p) for p in patterns)
+
+    def require(self, row: Provider, model: str) -> None:
         """Check that the user may use this model of this provider.
 
         Raises: ChatError `permission_denied`.
         """
-        if not self.patterns(provider):
+        if not self.patterns(row.name):
             raise refusal("permission_denied", text="You may not use this provider")
-        if not self.allows(provider, model):
+        if not self.allows(row, model):
             raise refusal("permission_denied", text="You may not use this model")
 
-    def named_models(self, provider: str, default: str) -> list[str]:
+    def named_models(self, row: Provider) -> list[str]:
         """Return the allowed models that are known by name, the default first."""
-        names = [default] if self.allows(provider, default) else []
-        named = (p for p in self.patterns(provider) if not set(p) & set("*?["))
-        return list(dict.fromkeys([*names, *named]))
+        literal = (p for p in self.patterns(row.name) if not set(p) & set("*?["))
+        named = dict.fromkeys([row.default_model, *map(row.canonical, literal)])
+        return [name for name in named if self.allows(row, name)]
 
 
 def access_of(user_id: int) -> Access:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 _KIND = "sk-"
 # What Gemini lets stand before the name of a model, and answers as the same one.
 _PREFIX = "models/"
+# What it wants before the name of a model that was made of another; nothing else stands
+# before that.
+_TUNED = "tunedModels/"
 # The settings that hold the addresses of the providers that are shipped.
 _BASE_URLS = {
     "openai": "openai_base_url",
@@ -155,7 +159,7 @@ class Provider(Watched):
             self.default_model = one
 
     def canonical(self, model: str) -> str:
-        """Return the one name of a model, or of a pattern, that its protocol knows.
+        """Return the one name of a model that its protocol knows.
 
         By it a model is enabled, allowed, priced and asked for: who could ask for it by
         another name would pass by all of that.
@@ -164,6 +168,17 @@ class Provider(Watched):
             while (rest := model.removeprefix(_PREFIX)) not in ("", model):
                 model = rest
         return model
+
+    def is_meant(self, model: str, pattern: str) -> bool:
+        """Return whether a pattern of a permission means a model, by its one name.
+
+        A pattern with the prefix means what may be called so, whatever else would fit
+        the rest of it: no tuned model.
+        """
+        rest = self.canonical(pattern)
+        if rest != pattern and model.startswith(_TUNED):
+            return False
+        return fnmatchcase(model, rest)
 
     @cached_property
     def model_rows(self) -> dict[str, ProviderModel]:

@@ -118,6 +118,64 @@ def test_who_may_not_use_it_may_not_by_either(begin, google, name, pattern):
     assert refused(begin, name) == "permission_denied"
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    ["models/*", "models/*-pro", "models/tunedModels/my-pro", "models/[!x]*", "m*"],
+)
+def test_who_may_use_what_has_the_prefix_may_use_no_tuned_model(begin, google, pattern):
+    """Which never has it, however the rest of the pattern would fit."""
+    allow(google, pattern)
+    for prefix in ("", "models/"):
+        tuned = f"{prefix}tunedModels/my-pro"
+        assert refused(begin, tuned) == "permission_denied"
+
+
+@pytest.mark.parametrize("pattern", ["*", "tunedModels/*", "tunedModels/my-pro", "*pro"])
+def test_a_tuned_model_is_allowed_by_its_own_name(begin, google, pattern):
+    allow(google, pattern)
+    assert begin("tunedModels/my-pro").model == "tunedModels/my-pro"
+
+
+@BOTH
+@pytest.mark.parametrize("pattern", ["m*", "*/*", "?odels*"])
+def test_a_pattern_does_not_fit_a_prefix_that_it_does_not_name(
+    begin, google, name, pattern
+):
+    """Who may use names with an m does not mean every name that may have a prefix."""
+    allow(google, pattern)
+    assert refused(begin, name) == "permission_denied"
+
+
+def test_where_the_protocol_knows_no_prefix_a_pattern_means_what_it_says(begin, google):
+    google.protocol = "openai"
+    google.save()
+    allow(google, "models/*")
+    assert begin("models/tunedModels/x").model == "models/tunedModels/x"
+    assert refused(begin, "gemini-pro") == "permission_denied"
+
+
+def test_what_a_permission_names_is_listed_by_the_one_name(begin, google):
+    user_id = begin().user_id
+    allow(google, "models/gemini-pro\ngemini-pro\nmodels/tunedModels/x\ntunedModels/y")
+    row = memory.current().providers["test"]
+    assert names_of(row, access_of(user_id)) == ["gemini-pro", "tunedModels/y"]
+
+
+@pytest.mark.parametrize("pattern", ["*", "models/*"])
+def test_nothing_is_known_by_a_pattern_that_means_every_name(begin, google, pattern):
+    user_id = begin().user_id
+    allow(google, pattern)
+    with pytest.raises(ChatError, match="does not exist"):
+        target_of(user_id, "another-model")
+
+
+@BOTH
+def test_a_name_that_fits_a_pattern_means_the_provider(begin, google, name):
+    user_id = begin().user_id
+    allow(google, "models/gemini-p*")
+    assert target_of(user_id, name).provider == "test"
+
+
 def allow(google: Provider, pattern: str) -> None:
     Provider.objects.update(restricted=True)
     ProviderAccess.objects.create(

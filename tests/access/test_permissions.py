@@ -152,13 +152,14 @@ async def test_an_inactive_superuser_may_use_no_restricted_provider(
     user.is_superuser, user.is_active = True, False
     await in_database(user.save)
     access = await in_database(access_of, user.pk)
-    assert not access.allows("test", "model-1")
+    assert not access.allows(provider, "model-1")
 
 
 async def test_a_provider_that_nobody_has_heard_of_is_not_allowed(user, provider):
     access = await in_database(access_of, user.pk)
-    assert access.allows("test", "model-1")
-    assert not access.allows("unheard-of", "model-1")
+    assert access.allows(provider, "model-1")
+    provider.name = "unheard-of"
+    assert not access.allows(provider, "model-1")
 
 
 @pytest.mark.parametrize("missing", ["key", "address", "both"])

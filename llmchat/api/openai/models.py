@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from llmchat.access import catalogue, memory
 from llmchat.access.catalogue import Offer
@@ -97,13 +96,12 @@ def _knowing(access: Access, model: str) -> str:
 
 def _closeness(offer: Offer, access: Access, model: str) -> int | None:
     """Return how well a provider knows a model, 0 best, None where it does not."""
-    name, default = offer.row.name, offer.row.default_model
-    named, model = names_of(offer.row, access), offer.row.canonical(model)
-    if model in named:
-        return int(model != default)
+    row = offer.row
+    model = row.canonical(model)
+    if model in names_of(row, access):
+        return int(model != row.default_model)
     # Where everything is allowed, nothing is known by that.
-    patterns = (p for p in access.patterns(name) if p != "*")
-    return 2 if any(fnmatchcase(model, p) for p in patterns) else None
+    return 2 if access.singles_out(row, model) else None
 
 
 def _unknown(name: str) -> ChatError:
