@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from .classify import error_in, is_error
 from .errors import ProviderError
 from .events import decode_event
-from .gemini_body import build_request, check
+from .gemini_body import build_request, check, plain_name
 from .reading import Reading, StopReason, as_dict, count, first_candidate
 
 __all__ = ["build_request", "check", "note_usage", "parse", "parse_whole"]
@@ -92,7 +92,7 @@ def note_usage(response: Mapping[str, object], reading: Reading) -> None:
 
 def _read(response: Mapping[str, object], reading: Reading) -> str:
     if isinstance(model := response.get("modelVersion"), str):
-        reading.model = model
+        reading.model = plain_name(model)
     feedback = as_dict(response.get("promptFeedback"))
     if (reason := feedback.get("blockReason")) and not _is_unspecified(reason):
         reading.blocked = True

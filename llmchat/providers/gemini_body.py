@@ -32,6 +32,7 @@ _SEEDS = range(-(2**31), 2**31)
 _FORMATS = ("text", "json_object", "json_schema")
 # Google's own word for a call whose signature is not known.
 _UNSIGNED = "skip_thought_signature_validator"
+_KIND = "models"
 _TUNED = "tunedModels"
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
@@ -43,10 +44,10 @@ def build_request(provider: Provider, key: Key | None, chat: Chat) -> ProviderRe
         ProviderError: the chat or the provider's address cannot be sent.
     """
     check(provider, chat)
-    body = _body(provider, chat)
+    kind, name = _named(chat.model)
+    body = _body(provider, chat, name)
     # In a header, never in the query: addresses end up in logs.
     headers = {"x-goog-api-key": key.value} if key else {}
-    kind, name = _named(chat.model)
     path = f"/{kind}/{quote(name, safe='')}:streamGenerateContent"
     url = endpoint(provider.base_url, path, versions=VERSIONS)
     return ProviderRequest(f"{url}?alt=sse", headers, body)
@@ -74,17 +75,23 @@ def check(provider: Provider, chat: Chat) -> None:
     choice(options)
 
 
+def plain_name(model: str) -> str:
+    """Return the name of a model without what Gemini lets stand before it."""
+    return model.removeprefix(f"{_KIND}/") or model
+
+
 def _named(model: str) -> tuple[str, str]:
     """Return what kind of model this is, and its name: tuned ones say it themselves."""
+    model = plain_name(model)
     kind, _, name = model.partition("/")
-    return (kind, name) if kind == _TUNED and name else ("models", model)
+    return (kind, name) if kind == _TUNED and name else (_KIND, model)
 
 
-def _body(provider: Provider, chat: Chat) -> dict[str, object]:
+def _body(provider: Provider, chat: Chat, name: str) -> dict[str, object]:
     history = build_history(chat)
     # Without it, projects made since October 2026 have their requests stored.
     body: dict[str, object] = {"store": False}
-    if history.system and chat.model.startswith("gemma-"):
+    if history.system and name.startswith("gemma-"):
         history = _system_in_first_turn(history)
     if history.system:
         body["systemInstruction"] = {"parts": [{"text": history.system}]}

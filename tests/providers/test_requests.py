@@ -110,8 +110,10 @@ def test_gemini_is_sent_contents() -> None:
         ("tunedModels/mine-1", "tunedModels/mine-1"),
         ("tunedModels/a/b", "tunedModels/a%2Fb"),
         ("tunedModels/", "models/tunedModels%2F"),
-        # The caller knows it by its one name.
-        ("models/gemini-x", "models/models%2Fgemini-x"),
+        # As its list of models has them.
+        ("models/gemini-x", "models/gemini-x"),
+        ("models/tunedModels/mine-1", "tunedModels/mine-1"),
+        ("models/", "models/models%2F"),
     ],
 )
 def test_a_gemini_model_is_asked_where_it_is(model: str, path: str) -> None:
@@ -124,8 +126,9 @@ def test_a_models_name_cannot_leave_its_place_in_the_path() -> None:
     assert "/models/..%2F..%2Fx%3Fkey%3D1%23:streamGenerateContent?" in request.url
 
 
-def test_gemma_is_sent_the_system_message_in_the_first_turn() -> None:
-    request = build("gemini", replace(BRIEF, model="gemma-4"))
+@pytest.mark.parametrize("model", ["gemma-4", "models/gemma-4"])
+def test_gemma_is_sent_the_system_message_in_the_first_turn(model: str) -> None:
+    request = build("gemini", replace(BRIEF, model=model))
     assert "systemInstruction" not in request.body
     contents = request.body["contents"]
     assert contents[0]["parts"] == [{"text": "Be brief.\n\nHi"}]  # type: ignore[index]

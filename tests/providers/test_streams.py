@@ -123,6 +123,22 @@ def test_the_model_that_answered_is_told(api: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("told", "model"),
+    [
+        (b"models/gemini-2", "gemini-2"),
+        (b"tunedModels/mine", "tunedModels/mine"),
+        (b"maker/models/x", "maker/models/x"),
+        (b"models/", "models/"),
+    ],
+)
+def test_gemini_s_model_is_told_by_its_plain_name(told: bytes, model: str) -> None:
+    """Its rows and its prices are known by that; some gateways put a prefix before it."""
+    events = b"".join(APIS["gemini"].events(SHORT))
+    _, finished = read("gemini", events.replace(b"gemini-snapshot", told))
+    assert finished.model == model
+
+
+@pytest.mark.parametrize(
     "data", [b"null", b"1", b'"text"', b"[]", b"[1,2]", b"{}", b'{"choices":1}']
 )
 @pytest.mark.parametrize("api", APIS)
