@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 _SEPARATOR = "-"
 
 # A page that is reloaded in the middle of a refresh never sees the new pair, two tabs
-# may refresh at once, and proxies send a request again: no sign of a theft. Nor is it one
-# that a client gives up waiting for an answer that is lost, and comes again: ours after
-# 10 seconds, older copies of them after 30, and some proxies after 60. It costs that a
-# thief who comes by then is found out only when the second of the two refreshes next.
+# may refresh at once, and proxies send a request again: no sign of a theft. Nor is it
+# one that a client gives up waiting for an answer that is lost, and comes again: ours
+# after 10 seconds, older copies of them after 30, and some proxies after 60. It costs
+# that a thief who comes by then is found out only when the second of the two refreshes.
 _AT_ONCE = timedelta(seconds=90)
 # How many pairs are given for one token, all in all: more are a thief's.
 _MOST_PAIRS = 20

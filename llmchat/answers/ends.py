@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 # A client waits no longer than this for its end to be stored; storing goes on.
 STORE_S = 5.0
-# Ends that the database has failed to take; beyond it the oldest is given up. Those that
-# it has yet to say to, or to take anew, are no more than the answers that have begun.
+# Ends that the database has failed to take; beyond it the oldest is given up. Those
+# that it has yet to take, or take anew, are no more than the answers that have begun.
 MAX_PENDING = 1000
 # So long an end is tried again.
 RETRY_FOR_S = 600.0

@@ -130,7 +130,9 @@ def test_who_may_use_what_has_the_prefix_may_use_no_tuned_model(begin, google, p
         assert refused(begin, tuned) == "permission_denied"
 
 
-@pytest.mark.parametrize("pattern", ["*", "tunedModels/*", "tunedModels/my-pro", "*pro"])
+@pytest.mark.parametrize(
+    "pattern", ["*", "tunedModels/*", "tunedModels/my-pro", "*pro"]
+)
 def test_a_tuned_model_is_allowed_by_its_own_name(begin, google, pattern):
     allow(google, pattern)
     assert begin("tunedModels/my-pro").model == "tunedModels/my-pro"

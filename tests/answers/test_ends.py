@@ -468,7 +468,7 @@ async def test_of_those_that_the_database_does_not_take_so_many_wait(
 
 
 async def test_those_that_are_taken_too_late_are_none_that_failed(monkeypatch, caplog):
-    """However many: each is taken once more, as its client was told, and none is lost."""
+    """Each is taken once more, as its client was told; however many, none is lost."""
     monkeypatch.setattr(ends, "STORE_S", 0.01)
     monkeypatch.setattr(ends, "MAX_PENDING", 3)
     books = Slow()

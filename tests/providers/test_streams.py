@@ -132,7 +132,7 @@ def test_the_model_that_answered_is_told(api: str) -> None:
     ],
 )
 def test_gemini_s_model_is_told_by_its_plain_name(told: bytes, model: str) -> None:
-    """Its rows and its prices are known by that; some gateways put a prefix before it."""
+    """Its row and its prices are known by that; some gateways put a prefix before."""
     events = b"".join(APIS["gemini"].events(SHORT))
     _, finished = read("gemini", events.replace(b"gemini-snapshot", told))
     assert finished.model == model
