@@ -316,6 +316,8 @@ def database(name: str, default: str) -> dict[str, Any]:
         _make_booleans(settings, _DJANGO_BOOLEANS)
         _make_booleans(options, _ENGINE_BOOLEANS)
         _check_connections(settings, options)
+        if "sqlite" not in settings["ENGINE"]:
+            _check_libpq(raw, options)
         return settings
 
     return _read(
@@ -367,12 +369,96 @@ def _make_booleans(options: dict[str, Any], names: tuple[str, ...]) -> None:
         options[name] = word in _TRUE
 
 
+# What Django, its engine and psycopg take out of the options before libpq sees them.
+_NOT_OF_LIBPQ = {
+    *("assume_role", "isolation_level", "pool", "prepare_threshold"),
+    "server_side_binding",
+}
+
+
+def _check_libpq(raw: str, options: dict[str, Any]) -> None:
+    """Check that libpq knows each option: later it would look like an outage.
+
+    Raises: _OptionError.
+    """
+    try:
+        from psycopg import ProgrammingError
+        from psycopg.conninfo import make_conninfo
+    except ImportError:  # Django says what is missing
+        return
+    for option in options.keys() - _NOT_OF_LIBPQ:
+        try:
+            make_conninfo(**{option: "1"})
+        except ProgrammingError as exc:
+            raise _OptionError(
+                f"has an option that libpq does not know{_named(option, raw)}"
+            ) from exc
+
+
+def _named(option: str, raw: str) -> str:
+    """Return the name of an option, "" if it may be a piece of a password.
+
+    As it is of an address whose password has signs that had to be escaped.
+    """
+    is_name = re.fullmatch(r"[A-Za-z_]+", option) and "@" not in raw.partition("?")[2]
+    return f": {option}" if is_name else ""
+
+
 def redis_url(name: str) -> str:
     """Return the variable as the URL of a Redis, "" if it is not set."""
 
     def parse(raw: str) -> str:
-        if urlsplit(raw).scheme not in {"redis", "rediss", "unix"}:
-            raise ValueError(raw)
+        address, _, query = raw.partition("?")
+        _check_redis(address)
+        for option in filter(None, query.split("&")):
+            name_of_it, is_given, _ = option.partition("=")
+            try:
+                if not is_given:  # the client would pass over it
+                    raise ValueError(option)
+                _make_connections(f"{address}?{option}")
+            except ValueError as exc:
+                named = _named(name_of_it, raw)
+                raise _OptionError(
+                    f"has an option that Redis's client cannot use{named}"
+                ) from exc
         return raw
 
-    return _read(name, parse, "", "an address that begins with redis://")
+    return _read(
+        name, parse, "", "an address such as redis://localhost:6379/0 or unix:///path"
+    )
+
+
+def _check_redis(address: str) -> None:
+    """Check an address without its options, also for what the client passes over.
+
+    Raises: ValueError.
+    """
+    parts = urlsplit(address)
+    if not _REDIS.match(address) or parts.port == 0:
+        raise ValueError(address)
+    if parts.scheme == "unix":
+        is_whole = bool(parts.path) and not parts.hostname
+    else:
+        (parts.hostname or "localhost").encode("idna")
+        is_whole = _REDIS_NUMBER.fullmatch(parts.path) is not None
+    if not is_whole:
+        raise ValueError(address)
+    _make_connections(address)
+
+
+_REDIS = re.compile(r"(redis|rediss|unix)://", re.IGNORECASE)
+_REDIS_NUMBER = re.compile(r"(/[0-9]*)?/?")
+
+
+def _make_connections(url: str) -> None:
+    """Make a connection of each kind that will be made, and do not connect it.
+
+    Raises: ValueError.
+    """
+    import redis.asyncio
+
+    for kind in (redis.ConnectionPool, redis.asyncio.ConnectionPool):
+        try:
+            kind.from_url(url).make_connection()
+        except Exception as exc:  # whatever the client makes of it
+            raise ValueError(url) from exc
