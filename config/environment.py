@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 import environ
 from cryptography.fernet import Fernet
 
-from config import dotenv
+from config import dotenv, stores
+from config.stores import OptionError
 
 T = TypeVar("T")
 
@@ -82,10 +83,6 @@ _FOREIGN = re.compile(r"LLMCHAT_(TEST_|SERVICE_(HOST|PORT)|PORT(_\d|$))")
 _names_read: set[str] = set()
 
 
-class _OptionError(ValueError):
-    """An option of an address is wrong; says which one and why, not its value."""
-
-
 def _read(name: str, parse: Callable[[str], T], default: T, must_be: str) -> T:
     _names_read.add(name)
     raw = os.environ.get(name, "").strip()
@@ -93,7 +90,7 @@ def _read(name: str, parse: Callable[[str], T], default: T, must_be: str) -> T:
         return default
     try:
         return parse(raw)
-    except _OptionError as exc:
+    except OptionError as exc:
         refuse(name, str(exc))
     except (ValueError, OSError):
         refuse(name, f"must be {must_be}")
@@ -316,8 +313,8 @@ def database(name: str, default: str) -> dict[str, Any]:
         _make_booleans(settings, _DJANGO_BOOLEANS)
         _make_booleans(options, _ENGINE_BOOLEANS)
         _check_connections(settings, options)
-        if "sqlite" not in settings["ENGINE"]:
-            _check_libpq(raw, options)
+        is_sqlite = "sqlite" in settings["ENGINE"]
+        (stores.check_sqlite if is_sqlite else stores.check_libpq)(raw, options)
         return settings
 
     return _read(
@@ -331,19 +328,19 @@ def database(name: str, default: str) -> dict[str, Any]:
 def _check_connections(settings: dict[str, Any], options: dict[str, Any]) -> None:
     """Check what an address says of how connections are kept.
 
-    Raises: _OptionError.
+    Raises: OptionError.
     """
     age = settings.get("CONN_MAX_AGE", 0)
     if age is not None and (type(age) is not int or age < 0):
-        raise _OptionError("has a CONN_MAX_AGE that is no number of seconds")
+        raise OptionError("has a CONN_MAX_AGE that is no number of seconds")
     if "sqlite" in settings["ENGINE"]:
         if "pool" in options:
-            raise _OptionError("has a pool, which only PostgreSQL knows: leave it out")
+            raise OptionError("has a pool, which only PostgreSQL knows: leave it out")
         return
     if options.get("pool"):
-        raise _OptionError("cannot switch its pool on: DATABASE_POOL_SIZE sizes it")
+        raise OptionError("cannot switch its pool on: DATABASE_POOL_SIZE sizes it")
     if age != 0 and "pool" not in options:
-        raise _OptionError("allows no CONN_MAX_AGE without pool=0")
+        raise OptionError("allows no CONN_MAX_AGE without pool=0")
 
 
 _DJANGO_BOOLEANS = (
@@ -358,107 +355,24 @@ _ENGINE_BOOLEANS = ("pool", "server_side_binding", "check_same_thread", "uri")
 def _make_booleans(options: dict[str, Any], names: tuple[str, ...]) -> None:
     """Turn the words of an address into what Django takes: to it, any word is true.
 
-    Raises: _OptionError.
+    Raises: OptionError.
     """
     for name in names:
         if name not in options:
             continue
         word = str(options[name]).lower()
         if word not in _TRUE | _FALSE:
-            raise _OptionError(f"has {name} neither true nor false")
+            raise OptionError(f"has {name} neither true nor false")
         options[name] = word in _TRUE
-
-
-# What Django, its engine and psycopg take out of the options before libpq sees them.
-_NOT_OF_LIBPQ = {
-    *("assume_role", "isolation_level", "pool", "prepare_threshold"),
-    "server_side_binding",
-}
-
-
-def _check_libpq(raw: str, options: dict[str, Any]) -> None:
-    """Check that libpq knows each option: later it would look like an outage.
-
-    Raises: _OptionError.
-    """
-    try:
-        from psycopg import ProgrammingError
-        from psycopg.conninfo import make_conninfo
-    except ImportError:  # Django says what is missing
-        return
-    for option in options.keys() - _NOT_OF_LIBPQ:
-        try:
-            make_conninfo(**{option: "1"})
-        except ProgrammingError as exc:
-            raise _OptionError(
-                f"has an option that libpq does not know{_named(option, raw)}"
-            ) from exc
-
-
-def _named(option: str, raw: str) -> str:
-    """Return the name of an option, "" if it may be a piece of a password.
-
-    As it is of an address whose password has signs that had to be escaped.
-    """
-    is_name = re.fullmatch(r"[A-Za-z_]+", option) and "@" not in raw.partition("?")[2]
-    return f": {option}" if is_name else ""
 
 
 def redis_url(name: str) -> str:
     """Return the variable as the URL of a Redis, "" if it is not set."""
 
     def parse(raw: str) -> str:
-        address, _, query = raw.partition("?")
-        _check_redis(address)
-        for option in filter(None, query.split("&")):
-            name_of_it, is_given, _ = option.partition("=")
-            try:
-                if not is_given:  # the client would pass over it
-                    raise ValueError(option)
-                _make_connections(f"{address}?{option}")
-            except ValueError as exc:
-                named = _named(name_of_it, raw)
-                raise _OptionError(
-                    f"has an option that Redis's client cannot use{named}"
-                ) from exc
+        stores.check_redis(raw)
         return raw
 
     return _read(
         name, parse, "", "an address such as redis://localhost:6379/0 or unix:///path"
     )
-
-
-def _check_redis(address: str) -> None:
-    """Check an address without its options, also for what the client passes over.
-
-    Raises: ValueError.
-    """
-    parts = urlsplit(address)
-    if not _REDIS.match(address) or parts.port == 0:
-        raise ValueError(address)
-    if parts.scheme == "unix":
-        is_whole = bool(parts.path) and not parts.hostname
-    else:
-        (parts.hostname or "localhost").encode("idna")
-        is_whole = _REDIS_NUMBER.fullmatch(parts.path) is not None
-    if not is_whole:
-        raise ValueError(address)
-    _make_connections(address)
-
-
-_REDIS = re.compile(r"(redis|rediss|unix)://", re.IGNORECASE)
-_REDIS_NUMBER = re.compile(r"(/[0-9]*)?/?")
-
-
-def _make_connections(url: str) -> None:
-    """Make a connection of each kind that will be made, and do not connect it.
-
-    Raises: ValueError.
-    """
-    import redis.asyncio
-
-    for kind in (redis.ConnectionPool, redis.asyncio.ConnectionPool):
-        try:
-            kind.from_url(url).make_connection()
-        except Exception as exc:  # whatever the client makes of it
-            raise ValueError(url) from exc

@@ -218,6 +218,9 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
         ),
         ("s.DATABASES['default']['OPTIONS']['transaction_mode']",
          {"DATABASE_URL": "sqlite:////tmp/x?transaction_mode=DEFERRED"}, "DEFERRED"),
+        ("s.DATABASES['default']['OPTIONS']['timeout']",
+         {"DATABASE_URL": "sqlite:////tmp/x?timeout=5&check_same_thread=0"
+          "&init_command=PRAGMA%20synchronous%3DFULL&uri=1"}, 5),
         ("s.PORT", {"SSL_CERT_FILE": __file__, "SSL_CERT_DIR": "/nowhere:/"}, 3000),
         # SQLite's connections have no pool to do without.
         ("s.DATABASES['default']['CONN_MAX_AGE']",
@@ -283,6 +286,8 @@ def test_a_wrong_option_of_the_database_is_named() -> None:
          "has an option that libpq does not know: sslmod"),
         ("REDIS_URL", "redis://:my-secret@localhost?db=1&socket_timout=1",
          "has an option that Redis's client cannot use: socket_timout"),
+        ("DATABASE_URL", "sqlite:////tmp/x?timout=5",
+         "has an option that SQLite cannot use: timout"),
         # Of a password that should have been escaped not a piece is told.
         ("DATABASE_URL", "postgres://u:12/x?my-secret=a&secret=b@localhost/x",
          "has an option that libpq does not know"),
