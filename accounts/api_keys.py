@@ -30,26 +30,35 @@ def create(*, user_id: int, **fields: Any) -> tuple[ApiKey, str]:
 
     Raises: KeysError, TokenError: the user has been deleted or is not active.
     """
-    with transaction.atomic():
-        # Of two at once, the second counts the first.
-        locked = User.objects.select_for_update(no_key=True)
-        if not locked.filter(pk=user_id, is_active=True).exists():
-            raise TokenError("token_invalid")
-        keys = ApiKey.objects.filter(user_id=user_id)
-        if keys.live().count() >= MOST:
-            raise KeysError
-        row = ApiKey(user_id=user_id, **fields)
-        key = issue(row)
-        _delete_oldest(user_id)
-    return row, key
+    row = ApiKey(user_id=user_id, **fields)
+    return row, issue(row)
 
 
 def issue(row: ApiKey) -> str:
-    """Store a new row; return its key."""
+    """Store a new row; return its key.
+
+    Raises: KeysError, TokenError, as `ensure_room`.
+    """
     key = new_key()
     row.prefix, row.digest = prefix_of(key), digest_of(key)
-    row.save(force_insert=True)
+    with transaction.atomic():
+        ensure_room(row.user_id)
+        row.save(force_insert=True)
+        _delete_oldest(row.user_id)
     return key
+
+
+def ensure_room(user_id: int) -> None:
+    """Check that a user may have one more key, until the end of the transaction.
+
+    Raises: KeysError, TokenError: the user has been deleted or is not active.
+    """
+    # Of two at once, the second counts the first.
+    locked = User.objects.select_for_update(no_key=True)
+    if not locked.filter(pk=user_id, is_active=True).exists():
+        raise TokenError("token_invalid")
+    if ApiKey.objects.filter(user_id=user_id).live().count() >= MOST:
+        raise KeysError
 
 
 def revoke(row: ApiKey) -> bool:

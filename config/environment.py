@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 import environ
 from cryptography.fernet import Fernet
 
-from config import dotenv
+from config import dotenv, stores
+from config.stores import OptionError
 
 T = TypeVar("T")
 
@@ -82,10 +83,6 @@ _FOREIGN = re.compile(r"LLMCHAT_(TEST_|SERVICE_(HOST|PORT)|PORT(_\d|$))")
 _names_read: set[str] = set()
 
 
-class _OptionError(ValueError):
-    """An option of an address is wrong; says which one and why, not its value."""
-
-
 def _read(name: str, parse: Callable[[str], T], default: T, must_be: str) -> T:
     _names_read.add(name)
     raw = os.environ.get(name, "").strip()
@@ -93,7 +90,7 @@ def _read(name: str, parse: Callable[[str], T], default: T, must_be: str) -> T:
         return default
     try:
         return parse(raw)
-    except _OptionError as exc:
+    except OptionError as exc:
         refuse(name, str(exc))
     except (ValueError, OSError):
         refuse(name, f"must be {must_be}")
@@ -316,6 +313,8 @@ def database(name: str, default: str) -> dict[str, Any]:
         _make_booleans(settings, _DJANGO_BOOLEANS)
         _make_booleans(options, _ENGINE_BOOLEANS)
         _check_connections(settings, options)
+        is_sqlite = "sqlite" in settings["ENGINE"]
+        (stores.check_sqlite if is_sqlite else stores.check_libpq)(raw, options)
         return settings
 
     return _read(
@@ -329,19 +328,19 @@ def database(name: str, default: str) -> dict[str, Any]:
 def _check_connections(settings: dict[str, Any], options: dict[str, Any]) -> None:
     """Check what an address says of how connections are kept.
 
-    Raises: _OptionError.
+    Raises: OptionError.
     """
     age = settings.get("CONN_MAX_AGE", 0)
     if age is not None and (type(age) is not int or age < 0):
-        raise _OptionError("has a CONN_MAX_AGE that is no number of seconds")
+        raise OptionError("has a CONN_MAX_AGE that is no number of seconds")
     if "sqlite" in settings["ENGINE"]:
         if "pool" in options:
-            raise _OptionError("has a pool, which only PostgreSQL knows: leave it out")
+            raise OptionError("has a pool, which only PostgreSQL knows: leave it out")
         return
     if options.get("pool"):
-        raise _OptionError("cannot switch its pool on: DATABASE_POOL_SIZE sizes it")
+        raise OptionError("cannot switch its pool on: DATABASE_POOL_SIZE sizes it")
     if age != 0 and "pool" not in options:
-        raise _OptionError("allows no CONN_MAX_AGE without pool=0")
+        raise OptionError("allows no CONN_MAX_AGE without pool=0")
 
 
 _DJANGO_BOOLEANS = (
@@ -356,14 +355,14 @@ _ENGINE_BOOLEANS = ("pool", "server_side_binding", "check_same_thread", "uri")
 def _make_booleans(options: dict[str, Any], names: tuple[str, ...]) -> None:
     """Turn the words of an address into what Django takes: to it, any word is true.
 
-    Raises: _OptionError.
+    Raises: OptionError.
     """
     for name in names:
         if name not in options:
             continue
         word = str(options[name]).lower()
         if word not in _TRUE | _FALSE:
-            raise _OptionError(f"has {name} neither true nor false")
+            raise OptionError(f"has {name} neither true nor false")
         options[name] = word in _TRUE
 
 
@@ -371,8 +370,9 @@ def redis_url(name: str) -> str:
     """Return the variable as the URL of a Redis, "" if it is not set."""
 
     def parse(raw: str) -> str:
-        if urlsplit(raw).scheme not in {"redis", "rediss", "unix"}:
-            raise ValueError(raw)
+        stores.check_redis(raw)
         return raw
 
-    return _read(name, parse, "", "an address that begins with redis://")
+    return _read(
+        name, parse, "", "an address such as redis://localhost:6379/0 or unix:///path"
+    )

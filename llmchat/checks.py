@@ -3,27 +3,32 @@
 llmchat.E001   no encryption key, so provider keys cannot be stored
 llmchat.E002   an invalid encryption key
 llmchat.E003   a timeout that is longer than the total timeout
-llmchat.E004   no enabled provider key can be decrypted (only in `check`)
+llmchat.E004   no enabled provider key can be decrypted
 llmchat.W001   debug is on together with a setting of production
 llmchat.W002   stored provider keys that no encryption key decrypts
+
+Django has every command run its checks, and end at an error. The daily commands, and
+those that mend one of these, can do their work all the same. So the checks that find
+errors are run by `check` alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from cryptography.fernet import Fernet
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.checks.registry import registry
 from django.db import DatabaseError
 
 from llmchat import conf
 from llmchat.models import ProviderKey, encryption
 
 
-@register(Tags.security)
 def check_encryption_keys(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
@@ -69,19 +74,23 @@ def check_stored_keys(
     ]
 
 
-def wrong_encryption_key() -> Error | None:
-    """Return an error if stored keys are in use and none can be decrypted."""
+def check_any_key_is_readable(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Check that, where stored keys are in use, not all of them are lost."""
     rows = _stored_keys()
     if not any(row.enabled for row in rows):
-        return None
+        return []
     if any(_is_readable(row.encrypted_value) for row in rows):
-        return None
-    return Error(
-        "LLMCHAT_ENCRYPTION_KEYS decrypts none of the stored provider keys:"
-        " it is wrong or missing",
-        hint="Set it to the key that they were encrypted with.",
-        id="llmchat.E004",
-    )
+        return []
+    return [
+        Error(
+            "LLMCHAT_ENCRYPTION_KEYS decrypts none of the stored provider keys:"
+            " it is wrong or missing",
+            hint="Set it to the key that they were encrypted with.",
+            id="llmchat.E004",
+        )
+    ]
 
 
 def _stored_keys() -> list[ProviderKey]:
@@ -107,7 +116,6 @@ def _is_fernet_key(key: str) -> bool:
     return True
 
 
-@register()
 def check_timeouts(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
@@ -138,3 +146,21 @@ def check_debug(
             )
         ]
     return []
+
+
+_OF_CHECK_ALONE = {
+    check_encryption_keys: [Tags.security],
+    check_any_key_is_readable: [Tags.security],
+    check_timeouts: [],
+}
+
+
+@contextmanager
+def all_registered() -> Iterator[None]:
+    """Have Django run the checks that find errors, too; called by `check`."""
+    for check, tags in _OF_CHECK_ALONE.items():
+        register(check, *tags)
+    try:
+        yield
+    finally:
+        registry.registered_checks.difference_update(_OF_CHECK_ALONE)

@@ -21,7 +21,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
         found = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-    except OSError as exc:
+    except (OSError, UnicodeError) as exc:
         raise ListenError(f"HOST {host} is not an address of this machine") from exc
     addresses = sorted({(family, address) for family, _, _, _, address in found})
     sockets: list[socket.socket] = []

@@ -8,7 +8,7 @@ from asgiref.sync import async_to_sync
 from django.db import transaction
 from django.utils import timezone
 
-from llmchat import models
+from llmchat import database, models
 from llmchat.access import catalogue, keys
 from llmchat.models.revision import revise
 from llmchat.providers.errors import ProviderError
@@ -56,7 +56,8 @@ def _listed(row: models.Provider) -> list[Listed]:
         return [Listed(name) for name in LOCAL_MODELS]
     provider = catalogue.value_of(row)
     key: Key | None = next(iter(keys.ring(row).keys), None)
-    return async_to_sync(list_models)(provider, key)
+    with database.paused():
+        return async_to_sync(list_models)(provider, key)
 
 
 def _note(

@@ -12,10 +12,12 @@ from django.db.models import Q, QuerySet
 from django.forms import ModelChoiceField
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts import api_keys
+from accounts.errors import KeysError, TokenError
 from accounts.key_text import has_controls, prefixes_in
 from accounts.models import ApiKey, User
 from accounts.verified import Scope
@@ -52,6 +54,35 @@ class ApiKeyForm(ChangesForm):
         """Return the scopes as they are stored."""
         chosen = self.cleaned_data["scopes"]
         return " ".join(scope for scope in Scope.values if scope in chosen)
+
+    def clean(self) -> dict[str, Any]:
+        """Check that the user may have one more key in use. Raises: ValidationError.
+
+        Here and not where it is stored, to tell it on the page: Django does both in one
+        transaction.
+        """
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if not self.errors and self._is_one_more(cleaned):
+            user = cleaned.get("user") or self.instance.user
+            try:
+                api_keys.ensure_room(user.pk)
+            except KeysError as exc:
+                raise ValidationError(
+                    _("%(user)s has %(most)d API keys in use: revoke one first."),
+                    params={"user": user, "most": api_keys.MOST},
+                ) from exc
+            except TokenError as exc:
+                raise ValidationError(_("This account is not active.")) from exc
+        return cleaned
+
+    def _is_one_more(self, cleaned: dict[str, Any]) -> bool:
+        """Return whether it is a new key, or one that has expired and is prolonged."""
+        if self.instance.pk is None:
+            return True
+        ends_at = cleaned.get("expires_at")
+        is_valid = ends_at is None or ends_at > timezone.now()
+        is_expired: bool = self.instance.state == ApiKey.State.EXPIRED
+        return is_valid and is_expired
 
 
 @admin.register(ApiKey)

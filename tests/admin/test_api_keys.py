@@ -9,6 +9,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.contrib.sessions.models import Session
 from django.db import connection
+from django.http import HttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -88,6 +89,53 @@ def test_what_is_wrong_makes_no_key(
         response = admin_client.post(ADD, entered | wrong)
         assert response.status_code == 200
         assert response.context["errors"]
+    assert not ApiKey.objects.exists()
+
+
+def errors_of(response: HttpResponse) -> str:
+    assert response.status_code == 200
+    return str(response.context["errors"])  # type: ignore[attr-defined]
+
+
+def test_a_user_has_no_more_keys_by_the_admin_than_by_themselves(
+    admin_client: Client,
+    ann: User,
+    entered: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(api_keys, "MOST", 2)
+    monkeypatch.setattr(api_keys, "MOST_ENDED", 1)
+    ended = [made(ann)[0] for _ in range(2)]
+    full = "ann has 2 API keys in use: revoke one first."
+    assert full in errors_of(admin_client.post(ADD, entered))
+
+    for row in ended:
+        api_keys.revoke(row)
+    expired, _ = made(ann, expires_at=timezone.now())
+    for _ in range(2):
+        assert "llmc_" in admin_client.post(ADD, entered).content.decode()
+    # Of those that have ended the latest are kept, and none is prolonged beyond it.
+    kept = ApiKey.objects.exclude(pk__in=ApiKey.objects.live().values("pk"))
+    assert [row.pk for row in kept] == [expired.pk]
+    url = f"{LIST}{expired.pk}/change/"
+    prolonged = {"name": "x", "expires_at_0": "2999-01-01", "expires_at_1": "00:00"}
+    assert full in errors_of(admin_client.post(url, prolonged))
+    assert ApiKey.objects.live().count() == 2
+
+    api_keys.revoke(ApiKey.objects.live().first())
+    assert admin_client.post(url, prolonged).status_code == 302
+    assert ApiKey.objects.live().count() == 2
+    # One that is in use already is none more.
+    assert admin_client.post(url, {"name": "renamed"}).status_code == 302
+    assert ApiKey.objects.get(pk=expired.pk).name == "renamed"
+
+
+def test_an_account_that_is_not_active_gets_no_key(
+    admin_client: Client, ann: User, entered: dict[str, object]
+) -> None:
+    User.objects.filter(pk=ann.pk).update(is_active=False)
+    response = admin_client.post(ADD, entered)
+    assert "This account is not active." in errors_of(response)
     assert not ApiKey.objects.exists()
 
 

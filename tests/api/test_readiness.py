@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,9 @@ from llmchat.answers import runtime
 from llmchat.api import readiness
 from tests.support.chat_fixtures import broken_database, until
 from tests.support.redis_server import RedisServer
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+OPERATIONS = (DOCS / "operations.md").read_text()
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -131,6 +136,19 @@ async def test_from_the_signal_on_it_is_not_ready() -> None:
         await runtime.shutdown()
 
 
+async def test_the_example_for_haproxy_takes_out_who_stops_and_nobody_else() -> None:
+    """What all workers lack at once must not take all of them out."""
+    (word,) = re.findall(r"http-check expect ! string (\w+)", OPERATIONS)
+    with broken_database("SELECT 1"):
+        assert word not in (await probe()).text
+        runtime.get()
+        await runtime.drain(asyncio.Event())
+        try:
+            assert word in (await probe()).text
+        finally:
+            await runtime.shutdown()
+
+
 async def test_without_redis_it_is_not_ready(
     redis: RedisServer, clock: list[float]
 ) -> None:
@@ -139,6 +157,7 @@ async def test_without_redis_it_is_not_ready(
     redis.kill()
     clock[0] += readiness.KEPT_S
     assert await missing() == ["redis"]
+    assert "draining" not in (await probe()).text
     clock[0] += readiness.KEPT_S
     assert await missing() == ["redis"]
 

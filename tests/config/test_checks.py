@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 from django.core.management import call_command
+from django.core.management.base import SystemCheckError
 
 from accounts.models import User
 from llmchat import checks
@@ -57,6 +58,40 @@ def test_a_time_out_beyond_the_total_is_an_error(settings: Any) -> None:
 
     assert message.id == "llmchat.E003"
     assert "LLMCHAT_IDLE_TIMEOUT_S" in message.msg
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("wrong", "ident"),
+    [
+        ({"encryption_keys": ()}, "E001"),
+        ({"encryption_keys": ("nonsense",)}, "E002"),
+        ({"idle_timeout_s": 601.0}, "E003"),
+    ],
+)
+def test_an_error_stops_check_and_no_other_command(
+    settings: Any, wrong: dict[str, object], ident: str
+) -> None:
+    """Such as those of every day, and those that mend it."""
+    configure(settings, **wrong)
+
+    with pytest.raises(SystemCheckError, match=rf"llmchat\.{ident}"):
+        call_command("check", stderr=StringIO())
+    for command in (
+        *(["flushexpiredtokens"], ["clearsessions"], ["create_demo"]),
+        ["prune", "--older-than=90d"],
+    ):
+        call_command(*command, skip_checks=False, stdout=StringIO())
+
+
+@pytest.mark.django_db
+def test_errors_are_told_with_their_tag(settings: Any) -> None:
+    configure(settings, encryption_keys=(), idle_timeout_s=601.0)
+
+    with pytest.raises(SystemCheckError) as told:
+        call_command("check", tags=["security"])
+    assert "llmchat.E001" in str(told.value)
+    assert "llmchat.E003" not in str(told.value)
 
 
 def test_debug_beside_https_is_a_warning(settings: Any) -> None:

@@ -77,9 +77,21 @@ def value_of(expression: str, **variables: str | None) -> object:
         ("DATABASE_URL", "postgres://localhost/x?pool=0&CONN_MAX_AGE=long"),
         ("DATABASE_URL", "postgres://localhost/x?pool=0&CONN_MAX_AGE=-1"),
         ("DATABASE_URL", "postgres://localhost/x?CONN_HEALTH_CHECKS=perhaps"),
+        ("DATABASE_URL", "postgres://localhost/x?sslmod=require"),
         ("DATABASE_URL", "sqlite:////tmp/x?CONN_MAX_AGE=long"),
         ("DATABASE_POOL_SIZE", "0"),
         ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "redis:/localhost"),
+        ("REDIS_URL", "redis://localhost:abc/0"),
+        ("REDIS_URL", "redis://localhost:99999"),
+        ("REDIS_URL", "redis://localhost/zero"),
+        ("REDIS_URL", "redis://cache..example.com/0"),
+        ("REDIS_URL", "redis://localhost?socket_timout=1"),
+        ("REDIS_URL", "redis://localhost?socket_timeout=soon"),
+        ("REDIS_URL", "redis://localhost?socket_timeout"),
+        ("REDIS_URL", "rediss://localhost?ssl_cert_reqs=perhaps"),
+        ("REDIS_URL", "unix://"),
+        ("REDIS_URL", "unix://run/redis.sock"),
         ("WEB_CONCURRENCY", "2"),
         ("CORS_ALLOWED_ORIGINS", "example.com"),
         ("CORS_ALLOWED_ORIGINS", "https://example.com/path"),
@@ -206,6 +218,9 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
         ),
         ("s.DATABASES['default']['OPTIONS']['transaction_mode']",
          {"DATABASE_URL": "sqlite:////tmp/x?transaction_mode=DEFERRED"}, "DEFERRED"),
+        ("s.DATABASES['default']['OPTIONS']['timeout']",
+         {"DATABASE_URL": "sqlite:////tmp/x?timeout=5&check_same_thread=0"
+          "&init_command=PRAGMA%20synchronous%3DFULL&uri=1"}, 5),
         ("s.PORT", {"SSL_CERT_FILE": __file__, "SSL_CERT_DIR": "/nowhere:/"}, 3000),
         # SQLite's connections have no pool to do without.
         ("s.DATABASES['default']['CONN_MAX_AGE']",
@@ -214,6 +229,14 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
          {"DATABASE_URL": "sqlite:////tmp/x?CONN_MAX_AGE=60"}, 60),
         ("s.CACHES['default']['LOCATION']", {"REDIS_URL": "redis://localhost"},
          "redis://localhost"),
+        *(
+            ("s.CACHES['default']['LOCATION']", {"REDIS_URL": url}, url)
+            for url in (
+                "redis://user:p%40ss@[::1]:6379/3/?socket_timeout=1&max_connections=9",
+                "rediss://cache.example.com?ssl_cert_reqs=none",
+                "unix://user:pass@/run/redis.sock?db=1",
+            )
+        ),
         ("s.CHANNEL_LAYERS['default']['BACKEND']", {"REDIS_URL": "redis://localhost"},
          "channels_redis.pubsub.RedisPubSubChannelLayer"),
     ],
@@ -254,6 +277,42 @@ def test_a_wrong_option_of_the_database_is_named() -> None:
     assert done.stderr == (
         "llmchat: DATABASE_URL has ATOMIC_REQUESTS neither true nor false\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "problem"),
+    [
+        ("DATABASE_URL", "postgres://u:my-secret@localhost/x?sslmod=require",
+         "has an option that libpq does not know: sslmod"),
+        ("REDIS_URL", "redis://:my-secret@localhost?db=1&socket_timout=1",
+         "has an option that Redis's client cannot use: socket_timout"),
+        ("DATABASE_URL", "sqlite:////tmp/x?timout=5",
+         "has an option that SQLite cannot use: timout"),
+        # Of a password that should have been escaped not a piece is told.
+        ("DATABASE_URL", "postgres://u:12/x?my-secret=a&secret=b@localhost/x",
+         "has an option that libpq does not know"),
+        ("REDIS_URL", "redis://u:12/3?secret=b@localhost",
+         "has an option that Redis's client cannot use"),
+    ],
+)  # fmt: skip
+def test_a_wrong_option_is_named_and_no_secret(
+    name: str, url: str, problem: str
+) -> None:
+    done = start("-c", "import config.settings", **{name: url})
+
+    assert done.stderr == f"llmchat: {name} {problem}\n"
+
+
+def test_options_of_postgresql_are_not_checked_without_its_client() -> None:
+    """Django itself says what is missing."""
+    code = (
+        "import sys; sys.modules['psycopg'] = None; from config import settings as s; "
+        "print(s.DATABASES['default']['OPTIONS']['sslmode'])"
+    )
+    url = "postgres://localhost/x?sslmode=require"
+    done = start("-c", code, DATABASE_URL=url)
+
+    assert (done.stdout, done.stderr) == ("require\n", "")
 
 
 @pytest.mark.parametrize("word", ["0", "1"])

@@ -18,7 +18,9 @@ from psycopg.errors import DeadlockDetected
 
 from accounts import hashers
 from llmchat import database, outages
+from llmchat.access import fetching, keytest
 from llmchat.database import THREADS, in_database, read_database
+from llmchat.models import Provider
 from llmchat.outages import Outage
 from serving.hashers import PasswordHasher
 
@@ -143,6 +145,33 @@ def test_who_waits_to_hash_a_password_has_as_long_for_the_database(monkeypatch):
         assert database.overdue(database.deadline()) == ""
         assert database.deadline() == 1005.0 + 60
     assert database.deadline() is None
+
+
+@pytest.mark.django_db
+def test_who_waits_for_a_provider_has_as_long_for_the_database(monkeypatch):
+    now = [time.monotonic()]
+    monkeypatch.setattr(database, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    async def slow_answers(cases):
+        now[0] += 30
+        return [("", "It works.") for _ in cases]
+
+    async def slow_list(provider, key):
+        now[0] += 20
+        return []
+
+    monkeypatch.setattr(keytest, "_ask_all", slow_answers)
+    monkeypatch.setattr(fetching, "list_models", slow_list)
+    row = Provider.objects.create(
+        name="slow", label="Slow", base_url="http://127.0.0.1:9", needs_key=False
+    )
+    ends_at = now[0] + 5
+    with database.until(ends_at):
+        assert [trial.works for trial in keytest.try_providers([row])] == [True]
+        assert database.deadline() == ends_at + 30
+        assert fetching.fetch_models(row).is_done
+        assert database.deadline() == ends_at + 50
+        assert database.overdue(database.deadline()) == ""
 
 
 def test_only_a_server_sets_deadlines(monkeypatch):

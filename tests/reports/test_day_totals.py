@@ -493,6 +493,31 @@ def test_emptying_the_table_of_messages_empties_the_totals(other: Any) -> None:
 
 
 @ON_POSTGRESQL
+def test_a_restore_of_the_data_alone_is_right_once_the_totals_are_emptied(
+    ann: User,
+) -> None:
+    for ago in range(3):
+        make_conversation(ann, ago=days_ago(ago), **FIGURES)
+    kept.keep()
+    make_conversation(ann, ago=days_ago(1), **FIGURES)
+    expected = told()
+    assert expected[0] == 4
+    tables = [[*model.objects.all()] for model in (DayTotal, DayChange, Message)]
+    Message.objects.all().delete()
+    forget()
+
+    for rows in tables:
+        type(rows[0])._default_manager.bulk_create(rows)
+    assert told()[0] == 8  # the triggers have noted each of them again
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE llmchat_daytotal")
+
+    assert told() == expected
+    kept.keep()
+    assert told() == expected
+
+
+@ON_POSTGRESQL
 @pytest.mark.parametrize("wrong", [-40, -3, 3, 40, 400])
 def test_a_clock_that_was_wrong_for_a_moment_changes_no_figure(
     ann: User, wrong: int, monkeypatch: pytest.MonkeyPatch

@@ -100,7 +100,9 @@ def test_a_start_that_fails_is_told_and_ends_the_process(empty_database: Path) -
     assert errors.count("Traceback") == 1
 
 
-@pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])
+@pytest.mark.parametrize(
+    "host", ["203.0.113.1", "no-such-host.invalid", "chat..example.com"]
+)
 def test_an_address_of_others_is_told_in_words(host: str) -> None:
     with pytest.raises(ListenError, match=f"HOST {host}"):
         listen(host, 1)

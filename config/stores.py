@@ -1,0 +1,121 @@
+"""Addresses of databases and of Redis: whether their clients can use all that they say.
+
+The clients themselves tell only when they connect, and what they say then is taken for
+an outage, or they pass over it. None of this connects.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from typing import Any
+from urllib.parse import urlsplit
+
+# What Django, its engine and psycopg take out of the options before libpq sees them.
+_NOT_OF_LIBPQ = {
+    *("assume_role", "isolation_level", "pool", "prepare_threshold"),
+    "server_side_binding",
+}
+# And before SQLite does.
+_NOT_OF_SQLITE = {"init_command", "transaction_mode"}
+
+
+class OptionError(ValueError):
+    """An option of an address is wrong; says which one and why, not its value."""
+
+
+def check_libpq(raw: str, options: dict[str, Any]) -> None:
+    """Check that libpq knows each option of an address.
+
+    Raises: OptionError.
+    """
+    try:
+        from psycopg import ProgrammingError
+        from psycopg.conninfo import make_conninfo
+    except ImportError:  # Django says what is missing
+        return
+    for option in options.keys() - _NOT_OF_LIBPQ:
+        try:
+            make_conninfo(**{option: "1"})
+        except ProgrammingError as exc:
+            raise OptionError(
+                f"has an option that libpq does not know{_named(option, raw)}"
+            ) from exc
+
+
+def check_sqlite(raw: str, options: dict[str, Any]) -> None:
+    """Check that SQLite can use each option of an address.
+
+    Raises: OptionError.
+    """
+    for option in options.keys() - _NOT_OF_SQLITE:
+        try:
+            sqlite3.connect(":memory:", **{option: options[option]}).close()
+        except (TypeError, ValueError, sqlite3.Error) as exc:
+            raise OptionError(
+                f"has an option that SQLite cannot use{_named(option, raw)}"
+            ) from exc
+
+
+def check_redis(raw: str) -> None:
+    """Check an address of a Redis, and each of its options.
+
+    Raises: OptionError, ValueError: it is the address.
+    """
+    address, _, query = raw.partition("?")
+    _check_redis_address(address)
+    for part in filter(None, query.split("&")):
+        option, is_given, _ = part.partition("=")
+        try:
+            if not is_given:  # the client would pass over it
+                raise ValueError(part)
+            _make_connections(f"{address}?{part}")
+        except ValueError as exc:
+            raise OptionError(
+                f"has an option that Redis's client cannot use{_named(option, raw)}"
+            ) from exc
+
+
+def _named(option: str, raw: str) -> str:
+    """Return the name of an option, "" if it may be a piece of a password.
+
+    As it is of an address whose password has signs that had to be escaped.
+    """
+    is_name = re.fullmatch(r"[A-Za-z_]+", option) and "@" not in raw.partition("?")[2]
+    return f": {option}" if is_name else ""
+
+
+def _check_redis_address(address: str) -> None:
+    """Check an address without its options, also for what the client passes over.
+
+    Raises: ValueError.
+    """
+    parts = urlsplit(address)
+    if not _REDIS.match(address) or parts.port == 0:
+        raise ValueError(address)
+    if parts.scheme == "unix":
+        is_whole = bool(parts.path) and not parts.hostname
+    else:
+        (parts.hostname or "localhost").encode("idna")
+        is_whole = _REDIS_NUMBER.fullmatch(parts.path) is not None
+    if not is_whole:
+        raise ValueError(address)
+    _make_connections(address)
+
+
+_REDIS = re.compile(r"(redis|rediss|unix)://", re.IGNORECASE)
+_REDIS_NUMBER = re.compile(r"(/[0-9]*)?/?")
+
+
+def _make_connections(url: str) -> None:
+    """Make a connection of each kind that will be made, and do not connect it.
+
+    Raises: ValueError.
+    """
+    import redis.asyncio
+
+    for kind in (redis.ConnectionPool, redis.asyncio.ConnectionPool):
+        try:
+            kind.from_url(url).make_connection()
+        except Exception as exc:  # whatever the client makes of it
+            raise ValueError(url) from exc
