@@ -285,7 +285,7 @@ def _decode(
         if chunk is _End.BODY:
             decoder.receive_end(texts)
         elif chunk is _End.SILENCE:
-            decoder.flush(texts)
+            decoder.finish(texts)
         else:
             decoder.receive(chunk, texts)
     except Exception as error:  # whatever it is, the text before it counts
