@@ -189,6 +189,8 @@ def test_an_error_of_no_known_kind_inside_a_success_may_pass() -> None:
         ({"retry-after": "7", "retry-after-ms": "250"}, 0.25),
         ({"retry-after": "-1"}, None),
         ({"retry-after": "nan"}, None),
+        ({"retry-after-ms": "120000"}, 120.0),
+        ({"retry-after-ms": "86400001", "retry-after": "7"}, 7.0),
         ({"retry-after": "1e400"}, None),
         ({"retry-after": "99999999"}, None),
         ({"retry-after": "soon"}, None),
