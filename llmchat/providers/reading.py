@@ -210,14 +210,15 @@ class Reading:
             cache_read_tokens=reads,
             cache_write_tokens=writes,
             cache_write_long_tokens=min(self.cache_write_long_tokens, writes),
-            is_free=self._is_free,
+            is_free=self.refusal_is_free and not self.has_output,
+            has_output=self.has_output,
         )
 
     @property
-    def _is_free(self) -> bool:
-        """Whether the provider does not bill what it has counted."""
+    def has_output(self) -> bool:
+        """Whether any output came, or was counted as reasoning."""
         came = self.deltas or self.thoughts or self.calls.count
-        return self.refusal_is_free and not came
+        return bool(came or self.reasoning_tokens)
 
 
 def count(value: object, default: int | None = None) -> int | None:
