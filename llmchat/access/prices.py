@@ -80,7 +80,8 @@ def highest(
     price = price_at(prices, began_at)
     if price is None:
         return None
-    rates = (price.input, price.cache_read, price.cache_write)
+    cached = (price.cache_read, price.cache_write, price.long_cache_write)
+    rates = (price.input, *cached)
     dearest = max(rate for rate in rates if rate is not None)
     inputs = dearest * (usage.input_tokens or 0)
     return _total(price, usage, inputs, began_at)

@@ -84,10 +84,12 @@ def _sum(charges: Iterable[Charge | None]) -> Decimal | None:
 def _is_refused(outcome: Outcome) -> bool:
     """Return whether the model has refused without a word, nor a thought.
 
-    The few tokens that some count for that are no output.
+    The few tokens that some count for that are no output, and thoughts need not be
+    counted as such. Those of an earlier attempt are none of the one that refused.
     """
     is_filtered = (
         outcome.error_code == "content_filtered" or outcome.finish_reason == _REFUSED
     )
-    has_output = outcome.text or outcome.tool_calls or outcome.usage.reasoning_tokens
+    *_, last = outcome.lines or (outcome.usage,)
+    has_output = outcome.text or outcome.tool_calls or last.has_output
     return is_filtered and not has_output

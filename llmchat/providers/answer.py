@@ -7,6 +7,7 @@ only on the provider's own terminator or finish reason.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from .answerer import storable
 from .errors import ContentFilteredError, EmptyAnswerError, ProviderError
@@ -37,6 +38,20 @@ def conclude(reading: Reading, chat: Chat, attempts: int = 1) -> Finished:
         attempts=attempts,
         tool_calls=calls,
     )
+
+
+def usage_so_far(reading: Reading, chat: Chat) -> Usage | None:
+    """Return what an answer that broke off is billed for; None: nothing is known.
+
+    That is what the provider has counted, or a guess of the thoughts and the tool
+    calls that it sent.
+    """
+    if (usage := reading.told_usage()) is not None:
+        return _with_input(usage, chat)
+    if not reading.thought_chars and not reading.calls.chars:
+        return None
+    inputs, outputs = estimate_input_tokens(chat), estimate_output_tokens(reading)
+    return reading.usage_of(inputs, outputs, "estimated")
 
 
 def estimate_input_tokens(chat: Chat) -> int:
@@ -135,15 +150,21 @@ def _finish_reason(reading: Reading) -> FinishReason:
 
 def _usage(reading: Reading, chat: Chat) -> Usage:
     inputs, outputs = reading.counted
-    # Nothing beside text that was seen is a placeholder, and no count.
-    if outputs or (outputs is not None and not reading.deltas):
-        return reading.usage_of(inputs, outputs, "provider")
-    if inputs is None:
-        if (split := reading.split_total()) is not None:
-            return split
-        inputs = estimate_input_tokens(chat)
-    outputs = estimate_output_tokens(reading)
-    return reading.usage_of(inputs, outputs, "estimated")
+    is_uncounted = inputs is None and outputs is None
+    if is_uncounted and (split := reading.split_total()) is not None:
+        return split
+    if outputs is None:
+        inputs = estimate_input_tokens(chat) if inputs is None else inputs
+        return reading.usage_of(inputs, estimate_output_tokens(reading), "estimated")
+    return _with_input(reading.usage_of(inputs, outputs, "provider"), chat)
+
+
+def _with_input(usage: Usage, chat: Chat) -> Usage:
+    """Return a usage whose input, where nobody has counted it, is a guess."""
+    if usage.input_tokens is not None:
+        return usage
+    inputs = estimate_input_tokens(chat)
+    return replace(usage, input_tokens=inputs, source="estimated")
 
 
 def _printable(reason: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .reading import Reading
-from .text import without_key
+from .text import holds_key, without_key
 from .types import Answerer, Finished, Key
 
 _MAX_CHARS = 128  # of the columns that store them
@@ -31,5 +31,4 @@ def storable(name: str) -> str:
 
 
 def _without_key(name: str, key: Key | None) -> str:
-    is_echo = key is not None and key.value.strip().lower() in name.lower()
-    return "" if is_echo else name
+    return "" if key is not None and holds_key(name, key.value) else name

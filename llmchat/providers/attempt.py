@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from enum import Enum
 
-from .answer import conclude, estimate_input_tokens, estimate_output_tokens
+from .answer import conclude, usage_so_far
 from .answerer import answerer_of, without_echo
 from .classify import error_from_response
 from .decoder import Decoder
@@ -109,19 +109,11 @@ class ChatStream:
         self._watchdog.close()
 
     def take_usage(self) -> Usage | None:
-        """Return what the present attempt is billed for, once; None: nothing is known.
-
-        That is what the provider has counted, or a guess of the thoughts and the tool
-        calls that it sent.
-        """
+        """Return what the present attempt is billed for, once; None: nobody knows."""
         reading = self._reading
         if reading.model or reading.fingerprint:
             self.answerer = answerer_of(reading, self._key)
-        usage = reading.told_usage()
-        if usage is None and (reading.thought_chars or reading.calls.chars):
-            inputs = estimate_input_tokens(self._chat)
-            outputs = estimate_output_tokens(reading)
-            usage = Usage(inputs, outputs, "estimated")
+        usage = usage_so_far(reading, self._chat)
         self._reading = Reading(deltas=reading.deltas)
         return usage
 
@@ -285,7 +277,7 @@ def _decode(
         if chunk is _End.BODY:
             decoder.receive_end(texts)
         elif chunk is _End.SILENCE:
-            decoder.flush(texts)
+            decoder.finish(texts)
         else:
             decoder.receive(chunk, texts)
     except Exception as error:  # whatever it is, the text before it counts

@@ -87,11 +87,16 @@ _QUOTA_WORDS = re.compile(
     r"|(your )?credit balance is too low"
     r"|(you )?exceeded your current quota"
     r"|(you have )?reached your specified api usage limit"
+    r"|your prepayment credits are depleted"
+    r"|your project has exceeded its (monthly )?spending cap"
+    r"|your team (\S{1,64} )?has either used all available credits"
+    r"|your newly created teams? doesn't have any credits"
 )
 _KEY_WORDS = re.compile(
     r"(method doesn't allow )?unregistered callers"
     r"|(your )?api key (is invalid|not valid|was reported as leaked)"
     r"|incorrect api key provided"
+    r"|this organization has been disabled"
 )
 _MODEL_WORDS = re.compile(
     r"model not exist"
@@ -172,8 +177,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     Milliseconds, seconds with a fraction, and HTTP dates are understood; negative,
     infinite and absurd values are not believed.
     """
-    if (delay := _seconds(headers.get("retry-after-ms"))) is not None:
-        return delay / 1000
+    if (delay := _seconds(headers.get("retry-after-ms"), unit=1000)) is not None:
+        return delay
     value = headers.get("retry-after")
     if (delay := _seconds(value)) is not None or value is None:
         return delay
@@ -186,9 +191,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return _believable((date - datetime.now(UTC)).total_seconds())
 
 
-def _seconds(value: str | None) -> float | None:
+def _seconds(value: str | None, *, unit: int = 1) -> float | None:
+    """Return a believable number of seconds, of which a `unit` are one in `value`."""
     try:
-        return _believable(float(value or ""))
+        return _believable(float(value or "") / unit)
     except ValueError:
         return None
 

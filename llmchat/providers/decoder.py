@@ -7,6 +7,9 @@ error are not lost with it.
 
 from __future__ import annotations
 
+import json
+import re
+
 from .body import MAX_BLANK_BYTES, MAX_WHOLE_BYTES, BodyKind, kind_of, parse_json
 from .classify import error_in, is_error
 from .errors import ProviderError
@@ -16,6 +19,8 @@ from .sse import ServerSentEvent, SSEReader
 from .text import SurrogateJoiner, decode_json
 
 _MAX_ANSWER_CHARS = 4_000_000
+# What an error begins with among lines of other things.
+_ERROR_BEGINS = re.compile(r'^[ \t]*(?=(\[\s*)?\{\s*"error"\s*:)', re.M)
 
 
 class Decoder:
@@ -55,12 +60,12 @@ class Decoder:
             self._take(self._adapter.parse_whole(whole, self.reading), texts)
         else:
             self._read_events(self._reader.receive_end(), texts)
-            self._raise_stray()
-        self.flush(texts)
+        self.finish(texts)
 
-    def flush(self, texts: list[str]) -> None:
-        """Add the text that waited for its other half."""
+    def finish(self, texts: list[str]) -> None:
+        """Add the text that waited for its other half; no more of the body is read."""
         self._add(self._joiner.end(), texts)
+        self._raise_stray()
 
     def _hold(self, chunk: bytes) -> bytes:
         """Keep a piece until the kind is known; return what was kept of events."""
@@ -89,7 +94,7 @@ class Decoder:
                     reading.is_early = True
                 self._take(text, texts)
             if reading.ended:
-                self.flush(texts)
+                self.finish(texts)
                 return
 
     def _take(self, text: str, texts: list[str]) -> None:
@@ -110,10 +115,21 @@ class Decoder:
         """Raise the error that stood between the events, in lines that are none."""
         if not self._reader.stray:
             return
-        try:
-            decoded = decode_json(self._reader.stray)
-        except ValueError:
-            return
+        decoded = _stray_json(self._reader.stray)
         if is_error(decoded):
             self._note_usage(decoded)
             raise error_in(decoded)
+
+
+def _stray_json(stray: bytes) -> object:
+    """Return the JSON of stray lines: of all, or of an error between others."""
+    try:
+        return decode_json(stray)
+    except ValueError:
+        text = stray.decode("utf-8", "replace")
+    if (begin := _ERROR_BEGINS.search(text)) is None:
+        return None
+    try:
+        return json.JSONDecoder().raw_decode(text, begin.end())[0]
+    except (ValueError, RecursionError):
+        return None

@@ -127,6 +127,7 @@ def _tools(options: Options) -> Iterator[tuple[str, object]]:
 
 
 def _declaration(function: Function) -> dict[str, object]:
+    # There is no `strict` here, which some SDKs ask for with every tool.
     return {
         "name": function.name,
         "description": function.description,

@@ -29,7 +29,7 @@ from .errors import (
 from .gemini_body import VERSIONS
 from .http.default import new_transport
 from .request import endpoint
-from .text import decode_json, well_formed
+from .text import decode_json, holds_key, well_formed
 from .transport import (
     AddressError,
     ConnectTimeoutError,
@@ -186,8 +186,9 @@ def _models_of(page: Mapping[str, object], key: Key | None) -> Iterator[Listed]:
     rows = page.get("data") or page.get("models")
     for row in rows if isinstance(rows, list) else ():
         model = _model(row) if isinstance(row, dict) else None
-        if model is not None and (key is None or key.value not in model.name):
-            yield model
+        if model is None or (key is not None and holds_key(model.name, key.value)):
+            continue
+        yield model
 
 
 def _model(row: Mapping[str, object]) -> Listed | None:

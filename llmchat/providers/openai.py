@@ -7,6 +7,7 @@ a finish reason on an early chunk and go on. Usage may be on any chunk, the last
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,21 +28,24 @@ _STOP_REASONS = {
     "length": StopReason.LENGTH,
     "max_tokens": StopReason.LENGTH,
     "model_length": StopReason.LENGTH,
+    "model_context_window_exceeded": StopReason.LENGTH,
     "content_filter": StopReason.CONTENT_FILTER,
+    "sensitive": StopReason.CONTENT_FILTER,  # z.ai
     "safety": StopReason.CONTENT_FILTER,
     "tool_calls": StopReason.TOOL,
     "function_call": StopReason.TOOL,
     "insufficient_system_resource": StopReason.ERROR,
-    "error": StopReason.ERROR,
-    "abort": StopReason.ERROR,
-    "aborted": StopReason.ERROR,
 }
+# Beside these: "error", "aborted", z.ai's "network_error" and more of the kind.
+_BROKEN = re.compile("error|abort")
+# DashScope's, whose chunk has the words of the error in the place of the text.
+_TELLS_IN_TEXT = "error_finish"
 # Where servers put the reasoning: DeepSeek and llama.cpp, Ollama and newer vLLM,
 # OpenRouter, LiteLLM.
 _THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
 # What a chunk, or its choice, may hold besides the text of the one answer.
 _ASIDE = ("usage", "error", "x_groq")
-_ASIDE_OF_CHOICE = ("finish_reason", "usage", "index")
+_ASIDE_OF_CHOICE = ("finish_reason", "usage", "index", "error")
 _TEXT_PARTS = ("text", "output_text", "refusal", None)
 
 
@@ -70,8 +74,8 @@ def parse(name: bytes, data: bytes, reading: Reading) -> str:
     if reading.may_be_bare and not name and (text := _bare_text(chunk)):
         return text
     note_usage(chunk, reading)
-    if name == b"error" or _is_error(chunk):
-        raise error_in(chunk)
+    if (told := _failure_in(chunk)) is not None or name == b"error":
+        raise error_in(told or chunk)
     return _read(chunk, "delta", reading)
 
 
@@ -92,8 +96,10 @@ def _bare_text(chunk: Mapping[str, Any]) -> str:
 
 def parse_whole(body: object, reading: Reading) -> str:
     """Return the text of an answer that came in one piece, unstreamed."""
-    if not isinstance(body, dict) or _is_error(body):
+    if not isinstance(body, dict):
         raise error_in(body)
+    if (told := _failure_in(body)) is not None:
+        raise error_in(told)
     text = _read(body, "message", reading)
     reading.ended = first_candidate(body.get("choices")) is not None
     return text
@@ -124,12 +130,19 @@ def _headers(key: Key | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key.value}"} if key else {}
 
 
-def _is_error(chunk: Mapping[str, object]) -> bool:
-    if chunk.get("error"):
-        return True
-    return "choices" not in chunk and (
-        chunk.get("object") == "error" or "detail" in chunk
-    )
+def _failure_in(chunk: Mapping[str, object]) -> Mapping[str, object] | None:
+    """Return what tells of a failure in a chunk, None where nothing does.
+
+    That is the chunk, its `x_groq`, or its choice (OpenRouter).
+    """
+    choice = first_candidate(chunk.get("choices")) or {}
+    for place in (chunk, as_dict(chunk.get("x_groq")), choice):
+        if place.get("error"):
+            return place
+    is_bare = "choices" not in chunk
+    if is_bare and (chunk.get("object") == "error" or "detail" in chunk):
+        return chunk
+    return None
 
 
 def _read(chunk: Mapping[str, object], part: str, reading: Reading) -> str:
@@ -148,8 +161,16 @@ def _read(chunk: Mapping[str, object], part: str, reading: Reading) -> str:
         _read_calls(delta, reading)
     text = _read_delta(delta, reading)
     if isinstance(reason := choice.get("finish_reason"), str) and reason:
-        reading.stop(reason, _STOP_REASONS.get(reason.lower(), StopReason.OTHER))
+        reading.stop(reason, _stop_reason(reason.lower()))
+        if reason.lower() == _TELLS_IN_TEXT:
+            return ""
     return text
+
+
+def _stop_reason(reason: str) -> StopReason:
+    if reason in _STOP_REASONS:
+        return _STOP_REASONS[reason]
+    return StopReason.ERROR if _BROKEN.search(reason) else StopReason.OTHER
 
 
 def _read_delta(delta: Mapping[str, object], reading: Reading) -> str:

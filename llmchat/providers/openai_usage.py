@@ -16,10 +16,34 @@ _Counts = Mapping[str, object]
 _READS = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
 _WRITES = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
 _OF_CREATION = ("cache_creation", "cache_creation_token_details")
+_DETAILS = (
+    "prompt_tokens_details",
+    "input_tokens_details",
+    "completion_tokens_details",
+    "output_tokens_details",
+)
+# One of these is above zero where anything has been counted.
+_COUNTED = (
+    "prompt_tokens",
+    "input_tokens",
+    "prompt_cache_miss_tokens",
+    "completion_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "total_tokens",
+    *_READS,
+    *_WRITES,
+)
 
 
 def read_usage(usage: _Counts, reading: Reading) -> None:
-    """Note what a `usage` counts; what it leaves out stays as it was."""
+    """Note what a `usage` counts; what it leaves out stays as it was.
+
+    One of nothing but zeros is a placeholder, which servers put on every chunk.
+    """
+    places = (usage, *(as_dict(usage.get(name)) for name in _DETAILS))
+    if not _first(_COUNTED, *places, least=1):
+        return
     details = as_dict(usage.get("prompt_tokens_details"))
     details = details or as_dict(usage.get("input_tokens_details"))
     _note_input(usage, details, reading)
@@ -61,12 +85,12 @@ def _other_input(usage: _Counts, reads: int | None, writes: int | None) -> int |
 def _is_cache_beside(usage: _Counts, inputs: int, cached: int) -> bool:
     """Whether the cached tokens are beside `prompt_tokens`, as some gateways count.
 
-    Their total has them then. Or they have Anthropic's names, and are more than could
-    be inside.
+    Their total has them then, and not as many tokens of reasoning. Or they have
+    Anthropic's names, and are more than could be inside.
     """
     outputs = count(usage.get("completion_tokens"), 0) or 0
     total = count(usage.get("total_tokens"))
-    has_all = total == inputs + cached + outputs
+    has_all = total == inputs + cached + outputs and _thoughts(usage) != cached
     return bool(cached) and (has_all or (cached > inputs and not _is_inside(usage)))
 
 
@@ -78,9 +102,7 @@ def _is_inside(usage: _Counts) -> bool:
 
 def _note_output(usage: _Counts, reading: Reading) -> None:
     outputs = count(usage.get("completion_tokens"), count(usage.get("output_tokens")))
-    details = as_dict(usage.get("completion_tokens_details"))
-    details = details or as_dict(usage.get("output_tokens_details"))
-    thoughts = count(details.get("reasoning_tokens"))
+    thoughts = _thoughts(usage)
     if thoughts is not None:
         reading.reasoning_tokens = thoughts
     if outputs is None:
@@ -91,6 +113,12 @@ def _note_output(usage: _Counts, reading: Reading) -> None:
         outputs += hidden
         reading.reasoning_tokens = hidden
     reading.output_tokens, reading.counted_chars = outputs, None
+
+
+def _thoughts(usage: _Counts) -> int | None:
+    details = as_dict(usage.get("completion_tokens_details"))
+    details = details or as_dict(usage.get("output_tokens_details"))
+    return count(details.get("reasoning_tokens"))
 
 
 def _is_beside(usage: _Counts, outputs: int, thoughts: int) -> bool:
@@ -110,6 +138,7 @@ def _hidden(usage: _Counts, outputs: int, reading: Reading) -> int:
     return rest if inputs and rest > 0 and rest not in cached else 0
 
 
-def _first(names: tuple[str, ...], *places: _Counts) -> int | None:
+def _first(names: tuple[str, ...], *places: _Counts, least: int = 0) -> int | None:
+    """Return the first of these counts that is so many tokens or more."""
     counts = (count(place.get(name)) for place in places for name in names)
-    return next((tokens for tokens in counts if tokens is not None), None)
+    return next((n for n in counts if n is not None and n >= least), None)

@@ -127,7 +127,12 @@ class Reading:
             self.counted_chars = self.seen_chars
 
     def note_total(self, tokens: int) -> None:
-        """Note a count of input and output together, behind those of each."""
+        """Note a count of input and output together, behind those of each.
+
+        That of nothing is a placeholder.
+        """
+        if not tokens:
+            return
         self.total_tokens = tokens
         if self.counted[1] is not None:
             self.counted_chars = None
@@ -137,9 +142,10 @@ class Reading:
         """How long text, reasoning and tool calls are together."""
         return self.chars + self.thought_chars + self.calls.chars
 
-    @property
-    def uncounted_tokens(self) -> int:
-        """A guess of what came behind the provider's last count."""
+    def uncounted_tokens(self, counted: int | None) -> int:
+        """Return a guess of what came behind the provider's last count of output."""
+        if counted is None:
+            return self.seen_chars // CHARS_PER_TOKEN
         if self.counted_chars is None:
             return 0
         return (self.seen_chars - self.counted_chars) // CHARS_PER_TOKEN
@@ -147,27 +153,36 @@ class Reading:
     def told_usage(self) -> Usage | None:
         """Return what the provider has counted so far, None: nothing.
 
-        Its count may date from before the text, so it is at least what was seen.
+        Its count may date from before the text, so it is at least what was seen. The
+        input is None where it has counted the output alone.
         """
         inputs, counted = self.counted
         if inputs is None and counted is None:
             return self.split_total()
-        more = self.uncounted_tokens
+        more = self.uncounted_tokens(counted)
         outputs = max((counted or 0) + more, self.deltas)
         source: Source = "estimated" if more else "provider"
         return self.usage_of(inputs, outputs, source)
 
     @property
     def counted(self) -> tuple[int | None, int | None]:
-        """The provider's counts of input and output, or what its total says of one."""
+        """The provider's counts of input and output, or what its total says of one.
+
+        A zero is none where something was seen: servers put it on each chunk until
+        they have counted. An input of zero is believed beside a count of output.
+        """
         inputs, outputs = self.input_tokens, self.output_tokens
+        if not outputs and self.seen_chars:
+            outputs = None
+        if not inputs and outputs is None:
+            inputs = None
         total = self.total_tokens
         if total is None:
             return inputs, outputs
-        if inputs is None and outputs is not None:
-            inputs = max(total - outputs, 0)
+        if inputs is None and outputs is not None and total > outputs:
+            inputs = total - outputs
         elif inputs is not None and outputs is None and total > inputs:
-            # Else it is the input's alone and says nothing of the answer.
+            # Else it is that of the one alone, and says nothing of the other.
             outputs = total - inputs
         return inputs, outputs
 
@@ -195,14 +210,15 @@ class Reading:
             cache_read_tokens=reads,
             cache_write_tokens=writes,
             cache_write_long_tokens=min(self.cache_write_long_tokens, writes),
-            is_free=self._is_free,
+            is_free=self.refusal_is_free and not self.has_output,
+            has_output=self.has_output,
         )
 
     @property
-    def _is_free(self) -> bool:
-        """Whether the provider does not bill what it has counted."""
+    def has_output(self) -> bool:
+        """Whether any output came, or was counted as reasoning."""
         came = self.deltas or self.thoughts or self.calls.count
-        return self.refusal_is_free and not came
+        return bool(came or self.reasoning_tokens)
 
 
 def count(value: object, default: int | None = None) -> int | None:

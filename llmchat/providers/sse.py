@@ -5,9 +5,9 @@ U+2028 and its like inside a JSON string. A CRLF or a character cut over two rea
 counts once. An event that the end of the body leaves without its blank line is
 still given, since some servers end `data: [DONE]` without one.
 
-Comments and the `id` and `retry` fields say nothing to us. Lines that are no fields
-at all are kept, bounded, in `stray`: that is how Gemini reports an error in
-mid-stream.
+Comments and the `id` and `retry` fields say nothing to us. A field named `error` is an
+event of that name: llama.cpp has reported errors so. Lines that are no fields at all
+are kept, bounded, in `stray`: that is how Gemini reports an error in mid-stream.
 """
 
 from __future__ import annotations
@@ -119,9 +119,11 @@ class SSEReader:
         if not name:  # a comment
             return
         value = value.removeprefix(b" ")
-        if name == b"data":
+        if name == b"data" or name == b"error":
             self._data.append(value)
             self._grow(len(line))
+            if name == b"error":
+                self._name = name
         elif name == b"event":
             self._name = value
         elif name not in _IGNORED and self._stray_size < MAX_STRAY_BYTES:

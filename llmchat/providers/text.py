@@ -11,7 +11,9 @@ import json
 import orjson
 
 _HIGH = ("\ud800", "\udbff")
-_KEY_PART = 8  # so many characters of a key are too many to tell
+# So many characters of a key are too many to tell. What is shorter is no secret:
+# servers that take any key are given words such as "test", which names of models hold.
+_KEY_PART = 8
 
 
 def well_formed(text: str) -> str:
@@ -58,14 +60,17 @@ def encode_json(value: object) -> bytes:
 def without_key(text: str, key: str) -> str:
     """Return `text` with each word blotted out that holds the key or a part of it."""
     key = key.strip().lower()
-    if not key:
-        return text
-    size = min(_KEY_PART, len(key))
-    parts = {key[at : at + size] for at in range(len(key) - size + 1)}
+    parts = {key[at : at + _KEY_PART] for at in range(len(key) - _KEY_PART + 1)}
     return " ".join(
         "***" if any(part in word.lower() for part in parts) else word
         for word in text.split(" ")
     )
+
+
+def holds_key(text: str, key: str) -> bool:
+    """Return whether `text` repeats the whole key."""
+    key = key.strip().lower()
+    return len(key) >= _KEY_PART and key in text.lower()
 
 
 class SurrogateJoiner:

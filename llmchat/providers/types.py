@@ -143,7 +143,9 @@ class Usage:
     `output_tokens`. The first three together are `input_tokens`, whatever the provider
     itself counts in there; `reasoning_tokens` is contained in `output_tokens`, and
     `cache_write_long_tokens`, which are kept for hours and dearer, in
-    `cache_write_tokens`. What `is_free` was counted and is not billed.
+    `cache_write_tokens`. What `is_free` was counted and is not billed. `has_output`
+    says that text came, a thought or a tool call, shown and counted or not; that is no
+    count, and stored nowhere.
     """
 
     input_tokens: int | None
@@ -154,6 +156,7 @@ class Usage:
     cache_write_tokens: int = 0
     cache_write_long_tokens: int = 0
     is_free: bool = False
+    has_output: bool = field(default=False, compare=False)
 
     @property
     def uncached_tokens(self) -> int:
@@ -179,6 +182,7 @@ class Usage:
             self.cache_write_tokens + other.cache_write_tokens,
             self.cache_write_long_tokens + other.cache_write_long_tokens,
             self.is_free,
+            self.has_output or other.has_output,
         )
 
 

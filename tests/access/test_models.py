@@ -240,6 +240,18 @@ async def test_a_refusal_without_a_word_costs_what_its_provider_bills(
     assert (await answer()).cost == Decimal(cost)
 
 
+async def test_a_refusal_behind_thoughts_that_nobody_counts_is_billed(
+    user, provider, upstream, turn, model
+):
+    await model(price={"bills_refusals": False})
+    thought = {"choices": [{"delta": {"reasoning_content": "Hm"}}]}
+    upstream.steps, upstream.reason = (thought,), "content_filter"
+    end = await end_of(user, turn("Hi"))
+    assert isinstance(end, Failed)
+    assert end.error.code == "content_filtered"
+    assert (await answer()).cost == Decimal("1.3")
+
+
 async def test_a_refusal_in_mid_answer_is_billed(user, provider, upstream, turn, model):
     await model(price={"bills_refusals": False})
     upstream.reason = "content_filter"

@@ -78,6 +78,11 @@ OPENAI = {
         usage(10_000, 1_000, read=300_000, write=20_000),
         "0.2150",
     ),
+    # 400 x 2.50 + 600 x 5 + 500 x 10 = 1,000 + 3,000 + 5,000
+    "kept for long": (
+        usage(0, 500, write=1_000, cache_write_long_tokens=600),
+        "0.0090",
+    ),
     # 1,000 x 2: a refusal is billed as any answer
     "no output": (usage(1_000, 0), "0.0020"),
 }
@@ -250,12 +255,12 @@ def test_behind_its_last_day_an_answer_is_not_priced():
 
 # The most that may be reserved: by the dearest rate, hour and tier.
 def test_a_reservation_is_by_the_dearest_rate():
-    # 1,000 x 2.50, the cache write, + 500 x 10
+    # 1,000 x 5, the cache write that is kept for long, + 500 x 10
     price = price_of("gpt-6.2-sol")
-    assert prices.highest([price], usage(1_000, 500), NOON) == Decimal("0.0075")
-    # (300,000 x 5 + 500 x 15)
+    assert prices.highest([price], usage(1_000, 500), NOON) == Decimal("0.0100")
+    # (300,000 x 10 + 500 x 15)
     most = prices.highest([price], usage(300_000, 500), NOON)
-    assert most == Decimal("1.5075")
+    assert most == Decimal("3.0075")
     # 1,000 x 0.15 x 2 at the peak
     peak = datetime(2026, 11, 26, 1, tzinfo=UTC)
     found = prices.highest([price_of("deepseek-flash")], usage(1_000), peak)

@@ -139,6 +139,12 @@ def test_what_is_free_does_not_count_beside_what_is_billed() -> None:
     assert (free + free).is_free
 
 
+def test_what_came_of_one_attempt_came_of_all() -> None:
+    silent, thoughtful = (Usage(1, 0, "provider", has_output=b) for b in (False, True))
+    assert (silent + thoughtful).has_output
+    assert not (silent + silent).has_output
+
+
 # --- refusals ---
 
 REFUSAL = {**SHAPES["claude-cached"].usage, "output_tokens": 0}
@@ -176,6 +182,33 @@ async def test_a_refusal_of_claudes_behind_an_output_is_billed(
     usage = played.end.usage if played.finished else played.billed[0]
     assert usage.input_tokens == 21
     assert not usage.is_free
+
+
+async def test_a_refusal_of_claudes_behind_hidden_thoughts_is_billed() -> None:
+    """Its newest models do not say which of the tokens were thoughts."""
+    usage = {"input_tokens": 50_000, "output_tokens": 1}
+    stop = {"type": "message_delta", "delta": {"stop_reason": "refusal"}}
+    events: list[dict[str, object]] = [
+        {"type": "message_start", "message": {"id": "m", "usage": usage}},
+        {
+            "type": "content_block_start",
+            "index": 0,
+            "content_block": {"type": "thinking", "thinking": "", "signature": ""},
+        },
+        {
+            "type": "content_block_delta",
+            "index": 0,
+            "delta": {"type": "signature_delta", "signature": "c2ln"},
+        },
+        {"type": "content_block_stop", "index": 0},
+        {**stop, "usage": {"output_tokens": 2_003}},
+        {"type": "message_stop"},
+    ]
+    (billed,) = (await play("claude", sse(*events))).billed
+    assert billed == Usage(50_000, 2_003, "provider")
+    assert billed.has_output
+    (billed,) = (await play("claude", sse(events[0], *events[4:]))).billed
+    assert (billed.is_free, billed.has_output) == (True, False)
 
 
 @pytest.mark.parametrize("api", ["openai", "deepseek", "gemini"])

@@ -13,12 +13,14 @@ from email.utils import format_datetime
 import pytest
 
 from llmchat.providers import errors
+from llmchat.providers.answerer import answerer_of
 from llmchat.providers.classify import error_from_response, error_in, retry_after
 from llmchat.providers.client import ProviderClient
 from llmchat.providers.errors import ProviderError
+from llmchat.providers.reading import Reading
 from llmchat.providers.registry import DEFAULT_PROVIDERS
 from llmchat.providers.text import without_key
-from llmchat.providers.types import Key
+from llmchat.providers.types import Answerer, Key
 from tests.emulator.application import APIS
 from tests.emulator.driver import HASTY, KEY, Lab, chat
 from tests.emulator.request import Request
@@ -187,6 +189,8 @@ def test_an_error_of_no_known_kind_inside_a_success_may_pass() -> None:
         ({"retry-after": "7"}, 7.0),
         ({"retry-after": "0.5"}, 0.5),
         ({"retry-after": "7", "retry-after-ms": "250"}, 0.25),
+        ({"retry-after-ms": "120000"}, 120.0),
+        ({"retry-after-ms": "86400001", "retry-after": "7"}, 7.0),
         ({"retry-after": "-1"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "1e400"}, None),
@@ -275,6 +279,21 @@ async def test_a_key_that_a_provider_repeats_is_blotted_out() -> None:
 
 def test_a_key_is_blotted_out_word_by_word() -> None:
     assert without_key("400 invalid_api_key", "") == "400 invalid_api_key"
-    assert without_key("400 no-AbC", "aBc ") == "400 ***"
+    assert without_key("400 no-AbCdEfGh", "aBcDefgh ") == "400 ***"
     assert without_key("a invalid_key", "sk-invalid0") == "a invalid_key"
     assert without_key("a invalid0_key", "sk-invalid0") == "a ***"
+
+
+@pytest.mark.parametrize("key", ["test", "ollama", "a", "sk-1234"])
+def test_a_key_that_is_no_secret_hides_nothing(key: str) -> None:
+    """Servers that take any key are given a word, which stands in other words, too."""
+    text = f"404 {key}:latest"
+    assert without_key(text, key) == text
+    reading = Reading(model=f"{key}:latest", fingerprint=f"fp_{key}")
+    who = Answerer(f"{key}:latest", f"fp_{key}")
+    assert answerer_of(reading, Key("k", key)) == who
+
+
+def test_a_key_in_the_name_of_the_answerer_is_blotted_out() -> None:
+    reading = Reading(model="x-SK-Canary012", fingerprint="fp")
+    assert answerer_of(reading, Key("k", "sk-canary012 ")) == Answerer("", "fp")

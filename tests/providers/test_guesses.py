@@ -52,6 +52,98 @@ async def test_no_output_beside_text_is_no_count() -> None:
     assert whole.end.usage.input_tokens == 21
 
 
+PLACEHOLDERS: list[dict[str, object]] = [
+    {"total_tokens": 0, "total_characters": 0},  # MiniMax, on every chunk
+    {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+    {"prompt_tokens": 0, "completion_tokens": 0, "total_time": 3.5},
+    {
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+        "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
+    },
+]
+LONG = [chunk(content="word " * 50)] * 20  # 1,250 tokens, as they are guessed
+
+
+@pytest.mark.parametrize("usage", PLACEHOLDERS, ids=str)
+async def test_nothing_but_zeros_is_no_count(usage: dict[str, object]) -> None:
+    said = [item | {"usage": usage} for item in LONG]
+    whole = await play("openai", sse(*said, chunk("stop"), "[DONE]"))
+    assert outputs(whole.end.usage) == 1_250
+    cut = await play("openai", sse(*said), FOREVER, timeouts=SOON_IDLE)
+    assert cut.error is not None
+    assert cut.error.usage is None  # whoever asked guesses all of it
+
+
+@pytest.mark.parametrize("usage", PLACEHOLDERS, ids=str)
+async def test_zeros_take_back_no_count(usage: dict[str, object]) -> None:
+    counted = {"usage": {"prompt_tokens": 21, "completion_tokens": 4}}
+    said = [chunk("stop", content="Hi") | counted, chunk() | {"usage": usage}]
+    told = (await play("openai", sse(*said, "[DONE]"))).end.usage
+    assert told.source == "provider"
+    assert (told.input_tokens, told.output_tokens) == (21, 4)
+
+
+async def test_no_output_beside_text_is_no_count_of_a_broken_answer_either() -> None:
+    early = {"prompt_tokens": 21, "completion_tokens": 0, "total_tokens": 21}
+    said = [item | {"usage": early} for item in LONG]
+    cut = await play("openai", sse(*said), FOREVER, timeouts=SOON_IDLE)
+    assert cut.error is not None
+    assert outputs(cut.error.usage) == 1_250
+    assert cut.error.usage is not None
+    assert cut.error.usage.input_tokens == 21
+
+
+async def test_no_output_beside_thoughts_or_calls_is_no_count() -> None:
+    early = {"usage": {"prompt_tokens": 21, "completion_tokens": 0}}
+    thought = chunk(reasoning_content="x" * 400) | early
+    call = {"id": "c1", "function": {"name": "look", "arguments": "x" * 394}}
+    for said in (thought, chunk(tool_calls=[call]) | early):
+        cut = await play(
+            "openai", sse(said), FOREVER, timeouts=SOON_IDLE, options=TOOLS
+        )
+        assert cut.error is not None
+        assert outputs(cut.error.usage) == 100
+
+
+async def test_claude_s_relatives_count_nothing_at_their_beginning() -> None:
+    nothing = {"input_tokens": 0, "output_tokens": 0}
+    delta = {"type": "text_delta", "text": "word " * 50}
+    said = [{"type": "content_block_delta", "delta": delta}] * 20
+    start = {"type": "message_start", "message": {"usage": nothing}}
+    cut = await play("claude", sse(start, *said), FOREVER, timeouts=SOON_IDLE)
+    assert cut.error is not None
+    assert cut.error.usage is None
+
+
+@pytest.mark.parametrize(
+    "usage", [{"completion_tokens": 40}, {"completion_tokens": 40, "total_tokens": 40}]
+)
+async def test_an_input_that_is_not_counted_is_guessed(usage: dict[str, int]) -> None:
+    said = chunk("stop", content="Hi") | {"usage": usage}
+    whole = await play("openai", sse(said, "[DONE]"))
+    assert outputs(whole.end.usage) == 40
+    cut = await play("openai", sse(said | {"choices": chunk(content="Hi")["choices"]}))
+    assert cut.error is not None
+    assert outputs(cut.error.usage) == 40
+
+
+async def test_reasoning_that_the_total_has_beside_the_output_is_no_cache() -> None:
+    """Though as many tokens were read from a cache."""
+    usage = {
+        "prompt_tokens": 1_000,
+        "completion_tokens": 10,
+        "total_tokens": 1_074,
+        "prompt_tokens_details": {"cached_tokens": 64},
+        "completion_tokens_details": {"reasoning_tokens": 64},
+    }
+    said = chunk("stop", content="Hi") | {"usage": usage}
+    told = (await play("openai", sse(said, "[DONE]"))).end.usage
+    assert (told.input_tokens, told.output_tokens) == (1_000, 74)
+    assert (told.cache_read_tokens, told.reasoning_tokens) == (64, 64)
+
+
 async def test_a_tool_call_that_breaks_off_is_billed() -> None:
     call = {
         "index": 0,

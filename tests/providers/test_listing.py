@@ -156,10 +156,18 @@ async def test_a_bare_list_is_one():
 
 
 async def test_a_model_named_like_the_key_is_not_told():
-    async with answering(
-        lambda _: b'{"data": [{"id": "x-sk-good"}, {"id": "b"}]}'
-    ) as url:
-        assert await list_models(provider_at(url), KEY) == [Listed("b")]
+    key = Key("key 1", "sk-0123456789")
+    rows = b'{"data": [{"id": "x-SK-0123456789"}, {"id": "b"}]}'
+    async with answering(lambda _: rows) as url:
+        assert await list_models(provider_at(url), key) == [Listed("b")]
+
+
+async def test_a_key_that_is_a_word_hides_no_model():
+    key = Key("key 1", "test")
+    rows = b'{"data": [{"id": "llama3.2:latest"}, {"id": "qwen3:8b"}]}'
+    async with answering(lambda _: rows) as url:
+        found = await list_models(provider_at(url), key)
+    assert found == [Listed("llama3.2:latest"), Listed("qwen3:8b")]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from llmchat.providers.classify import error_from_response, error_in
 from llmchat.providers.client import ProviderClient
-from llmchat.providers.errors import ForbiddenError
+from llmchat.providers.errors import ForbiddenError, KeyRefusedError
 from llmchat.providers.types import Delta, Key
 from tests.emulator.driver import PATIENT, chat
 from tests.support.provider_script import Script, ScriptedTransport, play, provider, sse
@@ -93,6 +93,8 @@ def test_not_all_that_names_a_model_is_about_its_name(
         "Insufficient balance",
         "You exceeded your current quota",
         "Your API key is invalid",
+        "Your prepayment credits are depleted",
+        "This organization has been disabled",
         "Incorrect API key provided: x",
     ],
 )
@@ -116,6 +118,11 @@ def test_a_model_that_a_gateway_s_key_may_not_use_blames_no_key(
     assert not error.blames_key
 
 
+_TEAM = (
+    "Your team 16f2151a-40f4-4a80-8ad0-cae00c27e8dd has either used all available "
+    "credits or reached its monthly spending limit. To continue making API requests, "
+    "please purchase more credits or raise your spending limit."
+)
 NO_MONEY = {
     "OpenAI": (
         429,
@@ -139,6 +146,35 @@ NO_MONEY = {
             type="exceeded_current_quota_error",
         ),
     ),
+    "xAI": (429, {"code": "Some resource has been exhausted", "error": _TEAM}),
+    "xAI, since 2026": (403, {"code": "permission-denied", "error": _TEAM}),
+    "xAI, a new team": (
+        403,
+        {
+            "code": "The caller does not have permission to execute the specified "
+            "operation",
+            "error": "Your newly created team doesn't have any credits or licenses "
+            "yet. You can purchase those on https://console.x.ai.",
+        },
+    ),
+    "Gemini, prepaid": (
+        429,
+        nested(
+            "Your prepayment credits are depleted. Please go to AI Studio to manage "
+            "your project and billing.",
+            code=429,
+            status="RESOURCE_EXHAUSTED",
+        ),
+    ),
+    "Gemini, at its limit": (
+        429,
+        nested(
+            "Your project has exceeded its monthly spending cap. Please go to AI "
+            "Studio to raise it.",
+            code=429,
+            status="RESOURCE_EXHAUSTED",
+        ),
+    ),
     "Kimi, from the beginning": (
         403,
         nested(
@@ -155,6 +191,22 @@ def test_an_account_without_money_is_told(server: str) -> None:
     status, body = NO_MONEY[server]
     error = error_from_response(status, {}, json.dumps(body).encode())
     assert (error.code, error.retryable) == ("provider_quota", False)
+    assert isinstance(error, KeyRefusedError)
+    assert error.blames_key
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_an_organization_that_is_disabled_lets_its_key_rest(status: int) -> None:
+    error = error_from_response(
+        status,
+        {},
+        json.dumps(
+            nested("This organization has been disabled.", type="invalid_request_error")
+        ).encode(),
+    )
+    assert error.code == "provider_auth"
+    assert isinstance(error, KeyRefusedError)
+    assert error.blames_key
 
 
 async def test_the_next_key_is_asked_where_xai_refuses_one_with_400() -> None:
