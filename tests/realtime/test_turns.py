@@ -31,6 +31,10 @@ async def passes_of(entered: list[float]) -> list[int]:
 
 async def enter_and_work(entered: list[float], seconds: float) -> None:
     await turns().come_or_go()
+    work(entered, seconds)
+
+
+def work(entered: list[float], seconds: float) -> None:
     entered.append(time.perf_counter())
     while time.perf_counter() < entered[-1] + seconds:
         pass
@@ -56,6 +60,30 @@ async def test_what_makes_a_pass_long_is_done_in_turns() -> None:
     # One that finds time in its pass, and one whose turn it is.
     assert max(await passes_of(entered)) <= 2
     await asyncio.gather(*tasks)
+
+
+async def test_of_short_turns_a_pass_has_some_and_of_long_ones_one() -> None:
+    turned: list[float] = []
+    for _ in range(MANY):
+        turns().call(partial(turned.append, 0.0))
+    assert 1 < max(await passes_of(turned)) <= module.MOST_IN_PASS
+
+    turned.clear()
+    for _ in range(MANY):
+        turns().call(partial(work, turned, module.PASS_S))
+    assert (await passes_of(turned))[-10:] == [1] * 10
+
+
+async def test_nobody_who_comes_overtakes_those_who_wait_at_the_door(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turned: list[str] = []
+    turns().call(partial(turned.append, "first"), at_the_door=True)
+    monkeypatch.setattr(module, "PASS_S", 60.0)
+
+    await turns().come_or_go()
+    assert turned == ["first"]
+    assert turns().is_door_free
 
 
 async def test_a_new_pass_has_time_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,16 +113,17 @@ async def test_whoever_gives_up_holds_nobody_up(
 
 
 async def test_those_who_are_connected_wait_for_no_crowd_at_the_door() -> None:
+    """Both queues get as many turns, however many wait in each."""
     turned: list[str] = []
     for _ in range(MANY):
         turns().call(partial(turned.append, "door"), at_the_door=True)
     for _ in range(3):
         turns().call(partial(turned.append, "inside"))
 
-    for _ in range(3):
+    while len(turned) < 6:
         await asyncio.sleep(0)
 
-    assert turned == ["inside", "door"] * 3
+    assert turned[:6] == ["inside", "door"] * 3
     await let_all_run()
 
 
