@@ -1,8 +1,8 @@
 """Turns at the event loop, so that no client's burst delays what others are sent.
 
 A client may send ten thousand events at once. Whoever handles them does so in slices,
-and waits for a turn between two of them; in each pass of the event loop a turn is
-given away, or some where they are short, whoever and however many wait. What a client
+and waits for a turn between two of them; in each pass of the event loop few turns are
+given away, more where they are short, whoever and however many wait. What a client
 sends within its first slice waits for nobody, unless the pass has taken long already:
 there may be a thousand clients, all of them opened by one.
 """
@@ -22,17 +22,18 @@ MESSAGES_AT_ONCE = 4
 BYTES_OF_MESSAGE = 4096
 # So long may a pass of the event loop be for all that need not wait for a turn.
 PASS_S = 0.003
-# Turns of a queue in one pass: what a turn begins may run in the next one, so that its
-# length is known from the passes before alone.
-MOST_IN_PASS = 8
+# Slices in one pass: what a turn begins may run in the next one, so that its length is
+# known from the passes before alone.
+MOST_IN_PASS = 4
+# Whoever comes or goes, or polls, takes a part of what a slice takes.
+AT_THE_DOOR = 4
 
 
 class Turns:
     """Calls back those who wait, some in each pass of the event loop, in order.
 
     As many as the passes stay short with. Whoever comes or goes waits in a queue of its
-    own, which gets as many turns: those who are connected wait for no crowd at the
-    door.
+    own, which gets as much time: those who are connected wait for no crowd at the door.
     """
 
     __slots__ = (
@@ -100,9 +101,12 @@ class Turns:
         self._schedule()
         self._adapt(time.perf_counter())
         for _ in range(self._in_pass):
-            for queue in (self._waiting, self._at_the_door):
-                if queue:
-                    queue.popleft()()
+            self._give(self._waiting, 1)
+            self._give(self._at_the_door, AT_THE_DOOR)
+
+    def _give(self, queue: deque[Callable[[], None]], count: int) -> None:
+        for _ in range(min(count, len(queue))):
+            queue.popleft()()
 
     def _adapt(self, now: float) -> None:
         """Give more turns away behind a pass that was short, fewer behind a long one."""

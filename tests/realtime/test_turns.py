@@ -57,8 +57,10 @@ async def test_what_makes_a_pass_long_is_done_in_turns() -> None:
         asyncio.create_task(enter_and_work(entered, module.PASS_S)) for _ in range(MANY)
     ]
 
-    # One that finds time in its pass, and one whose turn it is.
-    assert max(await passes_of(entered)) <= 2
+    passes = await passes_of(entered)
+    # Before the first of them is measured, twice as many may have been let in.
+    assert max(passes) <= 2 * module.AT_THE_DOOR
+    assert passes[-4:-1] == [module.AT_THE_DOOR] * 3
     await asyncio.gather(*tasks)
 
 
@@ -113,17 +115,18 @@ async def test_whoever_gives_up_holds_nobody_up(
 
 
 async def test_those_who_are_connected_wait_for_no_crowd_at_the_door() -> None:
-    """Both queues get as many turns, however many wait in each."""
+    """Both queues get as much time, however many wait in each."""
     turned: list[str] = []
     for _ in range(MANY):
         turns().call(partial(turned.append, "door"), at_the_door=True)
     for _ in range(3):
         turns().call(partial(turned.append, "inside"))
 
-    while len(turned) < 6:
+    expected = ["inside", *["door"] * module.AT_THE_DOOR] * 3
+    while len(turned) < len(expected):
         await asyncio.sleep(0)
 
-    assert turned[:6] == ["inside", "door"] * 3
+    assert turned[: len(expected)] == expected
     await let_all_run()
 
 
@@ -158,7 +161,7 @@ async def test_clients_that_come_all_at_once_join_in_turns(
         await asyncio.sleep(0)
         joined.append(len(lobby.sockets) - before)
 
-    assert max(joined) == 1
+    assert max(joined) == module.AT_THE_DOOR
     await let_all_run()
     for _, wire in clients:
         assert str(wire.told[-1]).startswith("40")
