@@ -28,12 +28,14 @@ class PollingConsumer(EngineConsumer):
 
     endpoint: Endpoint | None = None
     action: Action | None = None
+    outcome: Response | None = None
     is_disconnected = False
+    # What waits for the client's messages at this moment.
+    waiting: asyncio.Task[Any] | None = None
 
     async def serve(self, receive: Receive) -> None:
         """Answer the request."""
         self.body = bytearray()
-        self.outcome: asyncio.Future[Response] = asyncio.Future()
         try:
             # Before anything else is awaited, so that no request overtakes another.
             verdict = await self.judge()
@@ -66,28 +68,36 @@ class PollingConsumer(EngineConsumer):
             self.start_post(endpoint)
         else:
             endpoint.start_poll(self)
-        if not self.outcome.done():
-            await self.wait(receive)
-        return self.outcome.result() if self.outcome.done() else None
+        await self.take_in(receive)
+        return self.outcome
 
-    async def wait(self, receive: Receive) -> None:
-        """Wait for the outcome, or for the end of what the client sends."""
-        reading = asyncio.get_running_loop().create_task(self.read(receive))
+    async def take_in(self, receive: Receive) -> None:
+        """Take in what the client sends, until there is an outcome or it disconnects.
+
+        One that waits is woken by being cancelled, as `asyncio.timeout` does it: a
+        second task would cost more than all else that a poll needs.
+        """
+        task = asyncio.current_task()
+        assert task is not None
         try:
-            either: set[asyncio.Future[Any]] = {reading, self.outcome}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            while self.outcome is None and not self.is_disconnected:
+                self.waiting = task
+                message = await receive()
+                self.waiting = None
+                self.receive(message)
+        except asyncio.CancelledError:
+            # Two reasons to cancel it may have come at once.
+            if self.outcome is None or task.uncancel():
+                raise
         finally:
-            reading.cancel()
-            await asyncio.wait([reading])
-        if not reading.cancelled():
-            reading.result()
+            self.waiting = None
 
-    async def read(self, receive: Receive) -> None:
-        """Take in what the client sends, until it disconnects."""
-        while (message := await receive())["type"] != "http.disconnect":
-            if self.action is Action.POST and not self.outcome.done():
-                self.receive_body(message)
-        self.is_disconnected = True
+    def receive(self, message: Message) -> None:
+        """Take in a piece of the body, or that the client has disconnected."""
+        if message["type"] == "http.disconnect":
+            self.is_disconnected = True
+        elif self.action is Action.POST:
+            self.receive_body(message)
 
     # A POST.
 
@@ -152,8 +162,11 @@ class PollingConsumer(EngineConsumer):
 
     def settle(self, outcome: Response) -> None:
         """Choose the answer; the first choice counts."""
-        if not self.outcome.done():
-            self.outcome.set_result(outcome)
+        if self.outcome is not None:
+            return
+        self.outcome = outcome
+        if self.waiting is not None:
+            self.waiting.cancel()
 
     # The end.
 

@@ -1,10 +1,10 @@
 """Turns at the event loop, so that no client's burst delays what others are sent.
 
 A client may send ten thousand events at once. Whoever handles them does so in slices,
-and waits for a turn between two of them; in each pass of the event loop one turn is
-given away, whoever and however many wait. What a client sends within its first slice
-waits for nobody, unless the pass has taken long already: there may be a thousand
-clients, all of them opened by one.
+and waits for a turn between two of them; in each pass of the event loop few turns are
+given away, more where they are short, whoever and however many wait. What a client
+sends within its first slice waits for nobody, unless the pass has taken long already:
+there may be a thousand clients, all of them opened by one.
 """
 
 from __future__ import annotations
@@ -22,16 +22,29 @@ MESSAGES_AT_ONCE = 4
 BYTES_OF_MESSAGE = 4096
 # So long may a pass of the event loop be for all that need not wait for a turn.
 PASS_S = 0.003
+# Slices in one pass: what a turn begins may run in the next one, so that its length is
+# known from the passes before alone.
+MOST_IN_PASS = 4
+# Whoever comes or goes, or polls, takes a part of what a slice takes.
+AT_THE_DOOR = 4
 
 
 class Turns:
-    """Calls back those who wait, one in each pass of the event loop, in order.
+    """Calls back those who wait, some in each pass of the event loop, in order.
 
-    Whoever comes or goes waits in a queue of its own, which gets as many turns: those
-    who are connected wait for no crowd at the door.
+    As many as the passes stay short with. Whoever comes or goes waits in a queue of its
+    own, which gets as much time: those who are connected wait for no crowd at the door.
     """
 
-    __slots__ = ("_at_the_door", "_is_scheduled", "_pass_ends", "_waiting", "loop")
+    __slots__ = (
+        "_at_the_door",
+        "_in_pass",
+        "_is_scheduled",
+        "_pass_began",
+        "_pass_ends",
+        "_waiting",
+        "loop",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -39,6 +52,8 @@ class Turns:
         self._at_the_door: deque[Callable[[], None]] = deque()
         self._is_scheduled = False
         self._pass_ends = 0.0  # None is known
+        self._pass_began = 0.0  # None but one in which somebody waits
+        self._in_pass = 1
 
     @property
     def has_time(self) -> bool:
@@ -48,6 +63,11 @@ class Turns:
             self._pass_ends = now + PASS_S
             self._schedule()
         return now < self._pass_ends
+
+    @property
+    def is_door_free(self) -> bool:
+        """Return whether whoever comes now need not wait, and overtakes nobody."""
+        return not self._at_the_door and self.has_time
 
     def call(self, callback: Callable[[], None], *, at_the_door: bool = False) -> None:
         """Call back when it is this one's turn."""
@@ -61,8 +81,8 @@ class Turns:
         await turn
 
     async def come_or_go(self) -> None:
-        """Wait at the door for a turn, only if this pass has no time left."""
-        if not self.has_time:
+        """Wait at the door for a turn, only if others do or no time is left."""
+        if not self.is_door_free:
             await self.take(at_the_door=True)
 
     def _schedule(self) -> None:
@@ -74,12 +94,27 @@ class Turns:
         """Begin a pass."""
         self._is_scheduled = False
         self._pass_ends = 0.0
-        queues = [queue for queue in (self._waiting, self._at_the_door) if queue]
-        if queues:
-            # First, since a call may raise.
-            self._schedule()
-        for queue in queues:
+        if not self._waiting and not self._at_the_door:
+            self._pass_began = 0.0
+            return
+        # First, since a call may raise.
+        self._schedule()
+        self._adapt(time.perf_counter())
+        for _ in range(self._in_pass):
+            self._give(self._waiting, 1)
+            self._give(self._at_the_door, AT_THE_DOOR)
+
+    def _give(self, queue: deque[Callable[[], None]], count: int) -> None:
+        for _ in range(min(count, len(queue))):
             queue.popleft()()
+
+    def _adapt(self, now: float) -> None:
+        """Give more turns away behind a pass that was short, fewer behind a long one."""
+        if self._pass_began:
+            is_short = now - self._pass_began < PASS_S
+            more = min(self._in_pass + 1, MOST_IN_PASS)
+            self._in_pass = more if is_short else max(self._in_pass // 2, 1)
+        self._pass_began = now
 
 
 class Pace:
