@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.utils.translation import gettext_lazy as _
 from rest_framework_simplejwt.token_blacklist.models import (
     BlacklistedToken,
     OutstandingToken,
@@ -17,7 +22,8 @@ from rest_framework_simplejwt.token_blacklist.models import (
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from accounts import audit
-from accounts.deletion import delete_users, summary
+from accounts.deletion import delete_emptied, empty, summary
+from accounts.errors import UnfinishedError
 from accounts.models import User
 
 if TYPE_CHECKING:
@@ -50,6 +56,7 @@ class UserAdmin(_UserAdmin, _Look):
     list_display = ["username", "email", "is_active", "is_staff", "last_login"]
     list_filter = ["is_active", "is_staff", "is_superuser", "groups"]
     change_form_template = "admin/accounts/user/change_form.html"
+    actions = ["delete_selected"]
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: User | None = None
@@ -78,7 +85,9 @@ class UserAdmin(_UserAdmin, _Look):
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
         """Count the rows that are deleted with an account, without loading them."""
-        names, counts, refused, protected = summary(objs, self.model)
+        names, counts, refused, protected = summary(
+            objs, self.model, counted="post" not in request.POST
+        )
         if not all(_may_touch(request, user) for user in objs):
             refused = refused | {"administrator"}
         protected += [
@@ -88,13 +97,61 @@ class UserAdmin(_UserAdmin, _Look):
         ]
         return names, counts, refused, protected
 
+    def delete_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Empty the account before Django deletes it, which is one transaction."""
+        user = self.get_object(request, unquote(object_id)) if request.POST else None
+        if user is not None and self.has_delete_permission(request, user):
+            try:
+                self._empty(request, User.objects.filter(pk=user.pk))
+            except UnfinishedError as exc:
+                self.message_user(request, exc.text, messages.WARNING)
+                return HttpResponseRedirect(request.get_full_path())
+        return super().delete_view(request, object_id, extra_context)
+
+    @admin.action(
+        description=_("Delete selected %(verbose_name_plural)s"),
+        permissions=["delete"],
+    )
+    def delete_selected(
+        self, request: HttpRequest, queryset: QuerySet[User]
+    ) -> HttpResponseBase | None:
+        """Empty the accounts before Django deletes them, in one transaction."""
+        if "post" in request.POST:
+            # The list may be one of active accounts alone, which they soon are no more.
+            idents = list(queryset.order_by().values_list("pk", flat=True))
+            queryset = User.objects.filter(pk__in=idents).order_by("pk")
+            try:
+                self._empty(request, queryset)
+            except UnfinishedError as exc:
+                self.message_user(request, exc.text, messages.WARNING)
+                return HttpResponseRedirect(request.path)
+        return delete_selected(self, request, queryset)
+
+    def _empty(self, request: HttpRequest, users: QuerySet[User]) -> None:
+        """Empty accounts, unless Django is about to refuse to delete them.
+
+        Raises: UnfinishedError.
+        """
+        *_ignored, refused, protected = self.get_deleted_objects(users, request)
+        if not refused and not protected:
+            note = partial(self._note_deactivated, request)
+            empty(users, by=request.user.pk, note=note)
+
+    def _note_deactivated(self, request: HttpRequest, user: User) -> None:
+        self.log_change(request, user, "Deactivated, to be deleted.")
+
     def delete_model(self, request: HttpRequest, obj: User) -> None:
-        """Delete the account and everything that belongs to it."""
-        delete_users(User.objects.filter(pk=obj.pk))
+        """Delete the account and what is left of what belongs to it."""
+        delete_emptied(User.objects.filter(pk=obj.pk))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Delete the accounts and everything that belongs to them."""
-        delete_users(queryset)
+        """Delete the accounts and what is left of what belongs to them."""
+        delete_emptied(queryset)
 
 
 @admin.register(Group)

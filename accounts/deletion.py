@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
@@ -13,17 +13,22 @@ from django.db.models.deletion import Collector
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from accounts import audit
+from accounts.errors import UnfinishedError
 from accounts.models import User
 
 
 def summary(
-    objs: Any, model: type[Model]
+    objs: Any, model: type[Model], *, counted: bool = True
 ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
     """Return what the admin shows before a deletion: names, and counts by model.
 
     Django's own version loads and lists every row. Whoever may delete an account may
     delete what belongs to it, so that nothing is left behind; the audit alone stays.
+    Who has confirmed it reads no counts, which may take long.
     """
+    names = [str(obj) for obj in _some(objs)]
+    if not counted:
+        return names, {}, set(), []
     collector = Collector(using=router.db_for_write(model), origin=objs)
     collector.collect(objs)
     counts: Counter[str] = Counter()
@@ -32,28 +37,68 @@ def summary(
     for kind, count in found:
         if kind is not LogEntry:
             counts[str(kind._meta.verbose_name_plural)] += count
-    names = [str(obj) for obj in _some(objs)]
     return names, {kind: count for kind, count in counts.items() if count}, set(), []
 
 
-def delete_users(users: QuerySet[User]) -> None:
+def delete_users(users: QuerySet[User], *, by: int | None = None) -> None:
     """Delete accounts with their conversations and tokens.
+
+    Raises: UnfinishedError, as `empty`.
+    """
+    empty(users, by=by)
+    delete_emptied(users)
+
+
+def empty(
+    users: QuerySet[User],
+    *,
+    by: int | None = None,
+    note: Callable[[User], object] | None = None,
+) -> None:
+    """Deactivate accounts that are to be deleted, and delete what belongs to them.
+
+    That is done bit by bit, and may need several requests. So nobody begins anything
+    as one of them meanwhile: but for whoever deletes themself, `by`, who would not be
+    let in again to go on. `note` is told of each that is deactivated, as it is.
+
+    Raises: UnfinishedError, if more requests are needed.
+    """
+    with transaction.atomic():
+        found = list(_locked(users).only("pk", "username", "is_active"))
+        for user in found:
+            if user.is_active and user.pk != by:
+                user.is_active = False
+                # Each by itself, so that all workers are told.
+                user.save(update_fields=["is_active"])
+                if note is not None:
+                    note(user)
+    idents = [user.pk for user in found]
+    deleted: list[Any] = [told for _, told in User.emptying.send(User, user_ids=idents)]
+    if left := sum(told.left for told in deleted):
+        raise UnfinishedError(sum(told.done for told in deleted), left)
+
+
+def delete_emptied(users: QuerySet[User]) -> None:
+    """Delete accounts, and what there is of theirs, in one transaction.
 
     The lock stops new turns meanwhile. A running stream finds that its row is deleted,
     and stops. `User.deleting` lets others lock what goes along, in their order. The
     accounts that keep the audit of others stay.
     """
     with transaction.atomic():
-        # A list that is filtered by groups is distinct, and so cannot be locked itself.
-        rows = User.objects.filter(pk__in=users.order_by().values("pk"))
-        rows = rows.exclude(username__in=audit.KEEPERS)
-        locked = rows.order_by("pk").select_for_update()
-        idents = list(locked.values_list("pk", flat=True))
+        idents = list(_locked(users).values_list("pk", flat=True))
         User.deleting.send(User, user_ids=idents)
         audit.keep(idents)
         # Django would keep these rows, without a user.
         OutstandingToken.objects.filter(user_id__in=idents).delete()
         User.objects.filter(pk__in=idents).delete()
+
+
+def _locked(users: QuerySet[User]) -> QuerySet[User]:
+    # A list that is filtered by groups is distinct, and so cannot be locked itself.
+    rows = User.objects.filter(pk__in=users.order_by().values("pk"))
+    rows = rows.exclude(username__in=audit.KEEPERS)
+    return rows.order_by("pk").select_for_update()
 
 
 def _some(objs: Any, limit: int = 100) -> Iterable[Any]:

@@ -7,6 +7,7 @@
     ├── CredentialsError    invalid_credentials
     │   └── PasswordError   the same, of somebody who is known
     ├── LastSuperuserError  last_superuser
+    ├── UnfinishedError     deletion_unfinished
     ├── RegistrationError   registration_disabled
     └── AttemptsError       rate_limited
 
@@ -97,6 +98,21 @@ class LastSuperuserError(AccountError):
     code = "last_superuser"
     text = "You are the last superuser: make somebody else one before you leave"
     status = 409
+
+
+class UnfinishedError(AccountError):
+    """A deletion needs more than one request; whoever asks again goes on with it."""
+
+    code = "deletion_unfinished"
+    status = 503
+    retry_after = 1
+
+    def __init__(self, done: int, left: int) -> None:
+        super().__init__(done, left)
+        are = "conversation is" if done == 1 else "conversations are"
+        self.text = (
+            f"{done:,} {are} deleted, {left:,} not yet: delete again to go on with them"
+        )
 
 
 class RegistrationError(AccountError):

@@ -63,6 +63,10 @@ class User(AbstractUser):
     token_generation = CounterField(default=0, db_default=0, editable=False)
 
     objects: ClassVar[AccountManager] = AccountManager()
+    # Sent with `user_ids` before that: a receiver deletes what it can of theirs, in
+    # short transactions, and returns how many conversations are deleted (`done`), and
+    # how many the time was too short for (`left`).
+    emptying: ClassVar[Signal] = Signal()
     # Sent with `user_ids` in the transaction that deletes users, before any row goes.
     deleting: ClassVar[Signal] = Signal()
 

@@ -11,7 +11,7 @@ from django.db import transaction
 from rest_framework.exceptions import ValidationError
 
 from accounts import audit
-from accounts.deletion import delete_users
+from accounts.deletion import delete_emptied, empty
 from accounts.errors import LastSuperuserError, PasswordError, TokenError
 from accounts.models import User
 
@@ -42,13 +42,15 @@ def change_password(user_id: int, *, current: str, new: str) -> User:
 def delete_account(user_id: int, *, password: str) -> None:
     """Delete the account of a user, and everything that belongs to it.
 
-    Raises: PasswordError, LastSuperuserError, TokenError.
+    Raises: PasswordError, LastSuperuserError, TokenError, UnfinishedError.
     """
     user = _known(user_id, password)
+    mine = User.objects.filter(pk=user_id)
+    _check_others(user)  # before anything goes
+    empty(mine, by=user_id)
     with transaction.atomic():
-        if user.is_superuser:
-            _check_others(user_id)
-        delete_users(User.objects.filter(pk=user_id))
+        _check_others(user)
+        delete_emptied(mine)
 
 
 def _known(user_id: int, password: str) -> User:
@@ -64,12 +66,15 @@ def _known(user_id: int, password: str) -> User:
     return user
 
 
-def _check_others(user_id: int) -> None:
+@transaction.atomic
+def _check_others(user: User) -> None:
     """Check that another superuser is left; the locks let one leave at a time.
 
     Raises: LastSuperuserError.
     """
+    if not user.is_superuser:
+        return
     superusers = User.objects.filter(is_superuser=True, is_active=True)
     locked = superusers.order_by("pk").select_for_update()
-    if not set(locked.values_list("pk", flat=True)) - {user_id}:
+    if not set(locked.values_list("pk", flat=True)) - {user.pk}:
         raise LastSuperuserError

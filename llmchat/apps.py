@@ -24,7 +24,11 @@ class LlmchatConfig(AppConfig):
         from llmchat.access.budgets import on_budget_delete
         from llmchat.access.roles import on_migrate
         from llmchat.answers.notices import on_key_change, on_user_change
-        from llmchat.answers.stopping import on_user_delete, on_users_delete
+        from llmchat.answers.stopping import (
+            on_user_delete,
+            on_users_delete,
+            on_users_emptying,
+        )
         from llmchat.books import day_totals
         from llmchat.models import (
             Budget,
@@ -38,6 +42,7 @@ class LlmchatConfig(AppConfig):
 
         # First of all: the revision is locked before what it tells of.
         watch(Budget, Price, Provider, ProviderAccess, ProviderKey, ProviderModel)
+        get_user_model().emptying.connect(on_users_emptying)
         get_user_model().deleting.connect(on_users_delete)
         pre_delete.connect(on_user_delete, sender=get_user_model())
         pre_delete.connect(on_budget_delete, sender=Budget)

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected
 from django.core.exceptions import PermissionDenied
 from django.db.models import F, QuerySet
 from django.http import (
@@ -24,6 +25,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from accounts.deletion import summary
+from accounts.errors import UnfinishedError
 from accounts.models import User
 from llmchat.admin.base import (
     ReadOnly,
@@ -50,6 +52,9 @@ from llmchat.reports import exports, search
 from llmchat.reports.moments import moment
 from llmchat.reports.money import cost_in_words
 from llmchat.reports.outcomes import LABELS, ended, outcome_of
+
+# A page asks about so many at once: it names each, and a form has a limit of fields.
+MOST_AT_ONCE = 5_000
 
 
 @admin.register(Conversation)
@@ -87,7 +92,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     search_help_text = _("Search messages, usernames and ids")
     change_form_template = "admin/llmchat/conversation/change_form.html"
     fields = ()  # the template shows them
-    actions = ["export_json", "export_csv"]
+    actions = ["export_json", "export_csv", "delete_selected"]
 
     @admin.display(description=_("title"), ordering="title")
     def named(self, conversation: Conversation) -> str:
@@ -300,17 +305,49 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
         """Name the conversations and count their messages without reading them."""
-        return summary(objs, self.model)
+        return summary(objs, self.model, counted="post" not in request.POST)
 
     def delete_model(self, request: HttpRequest, obj: Conversation) -> None:
         """Stop its stream, then delete it."""
         stopping.delete(Conversation.objects.filter(pk=obj.pk))
 
-    def delete_queryset(
+    @action(
+        description=_("Delete selected %(verbose_name_plural)s"),
+        permissions=["delete"],
+    )
+    def delete_selected(
         self, request: HttpRequest, queryset: QuerySet[Conversation]
-    ) -> None:
-        """Stop their streams, then delete them."""
-        stopping.delete(queryset)
+    ) -> HttpResponseBase | None:
+        """Stop the streams of a selection, then delete it, bit by bit."""
+        if "post" not in request.POST:
+            return self._ask(request, queryset)
+        note = partial(self._note_deleted, request)
+        done, left = stopping.delete(queryset, note=note)
+        if left:
+            why = UnfinishedError(done, left).text
+            self.message_user(request, why, messages.WARNING)
+            asked: Any = request.POST.copy()
+            del asked["post"]
+            request.POST = asked
+            return self._ask(request, queryset)
+        are = "conversation is" if done == 1 else "conversations are"
+        self.message_user(request, f"{done:,} {are} deleted.", messages.SUCCESS)
+        return None
+
+    def _ask(
+        self, request: HttpRequest, rows: QuerySet[Conversation]
+    ) -> HttpResponseBase | None:
+        """Ask whether a selection is to be deleted, or as many of it as go at once."""
+        idents = rows.order_by("pk").values_list("pk", flat=True)
+        some = list(idents[: MOST_AT_ONCE + 1])
+        if len(some) > MOST_AT_ONCE:
+            said = f"These are the first {MOST_AT_ONCE:,}: select again to go on."
+            self.message_user(request, said, messages.WARNING)
+            rows = Conversation.objects.filter(pk__in=some[:MOST_AT_ONCE])
+        return delete_selected(self, request, rows)
+
+    def _note_deleted(self, request: HttpRequest, idents: list[UUID]) -> None:
+        self.log_deletions(request, Conversation.objects.filter(pk__in=idents))
 
 
 def _note(request: HttpRequest, said: str, rows: Sequence[Conversation]) -> None:

@@ -70,7 +70,10 @@ OPERATIONS = {
         body=PasswordSerializer,
         example={"password": "YOUR PASSWORD"},
         answers={204: Answer("It is deleted", {})},
-        codes=("invalid_credentials", "rate_limited", "last_superuser"),
+        codes=(
+            *("invalid_credentials", "rate_limited", "last_superuser"),
+            "deletion_unfinished",
+        ),
     ),
     "POST /auth/password": Operation(
         summary="Set a new password",

@@ -17,6 +17,7 @@ from accounts import revocation, tokens
 from accounts.deletion import delete_users
 from accounts.models import User
 from accounts.remembered import remembered
+from llmchat.answers import stopping
 from llmchat.database import in_database
 from tests.support.admin_fixtures import make_conversation
 from tests.support.chat_fixtures import is_waiting, until
@@ -191,6 +192,26 @@ def test_an_account_is_deleted_with_all_that_belongs_to_it(
         assert cursor.fetchone() == (2,)
 
 
+def test_an_account_of_very_many_conversations_takes_several_requests(
+    client: Client, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "MOST_CONVERSATIONS", 2)
+    monkeypatch.setattr(stopping, "BEGINS_S", 0.0)
+    for _ in range(3):
+        make_conversation(user)
+    access = tokens.issue_tokens(user=user).access
+
+    answer = delete(client, access)
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "deletion_unfinished")
+    assert answer.headers["Retry-After"] == "1"
+    assert answer.json()["error"].startswith("2 conversations are deleted, 1 not yet")
+    assert user.conversations.count() == 1
+    assert me(client, access) == (200, "")
+    assert delete(client, access).status_code == 204
+    assert not User.objects.exists()
+
+
 def test_an_account_is_deleted_while_one_of_its_tokens_is_revoked(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,10 +248,12 @@ def test_the_last_superuser_cannot_leave(client: Client, user: User) -> None:
     User.objects.filter(pk=user.pk).update(is_superuser=True, is_staff=True)
     gone = User.objects.create_superuser("gone", password=PASSWORD, is_active=False)
     access = tokens.issue_tokens(user=user).access
+    make_conversation(user)
 
     answer = delete(client, access)
 
     assert (answer.status_code, answer.json()["code"]) == (409, "last_superuser")
+    assert user.conversations.exists()
     assert "last superuser" in answer.json()["error"]
     gone.is_active = True
     gone.save()

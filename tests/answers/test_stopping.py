@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from uuid import UUID
+
+import pytest
 
 from accounts.deletion import delete_users
+from accounts.errors import UnfinishedError
 from accounts.models import User
 from llmchat.answers import checkpoints, stopping
 from llmchat.answers.events import Cancelled
-from llmchat.books.turn import Turn
+from llmchat.books.batch import begin_turn, finish_turn
+from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.database import in_database
-from llmchat.models import Conversation, Message, Provider
+from llmchat.errors import ChatError
+from llmchat.models import Conversation, Message, PastUse, Provider
+from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import end_of, provider, turn, upstream, user
 from tests.support.upstream import Upstream
 
@@ -88,3 +95,71 @@ async def test_a_user_who_is_deleted_stops_streaming_and_leaves_nothing(
         await upstream.hung_up.wait()
     assert not await in_database(User.objects.exists)
     assert not await in_database(Message.objects.exists)
+
+
+USED = Usage(7, 3, "provider")
+
+
+@pytest.fixture
+def bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conversation goes in a transaction, and a transaction in a request."""
+    monkeypatch.setattr(stopping, "MOST_CONVERSATIONS", 1)
+    monkeypatch.setattr(stopping, "BEGINS_S", 0.0)
+
+
+async def test_nobody_begins_anything_as_a_user_who_is_being_deleted(
+    user: User, provider: Provider, turn: MakeTurn, bit_by_bit: None
+) -> None:
+    users = User.objects.filter(pk=user.pk)
+
+    def run() -> None:
+        begun = begin_turn(user.pk, turn("Hi"))
+        begin_turn(user.pk, turn("Ho", session_id="s-2"))
+        with pytest.raises(UnfinishedError) as unfinished:
+            delete_users(users)
+        assert unfinished.value.args == (1, 1)
+        with pytest.raises(ChatError) as refused:
+            begin_turn(user.pk, turn("Hi", session_id="s-3"))
+        assert refused.value.code == "token_invalid"
+        # What was being written is counted at its end, and once.
+        finish_turn(begun, Outcome(Message.State.CANCELLED, "He", USED, "m"))
+        delete_users(users)
+
+    await in_database(run)
+    assert not await in_database(User.objects.exists)
+    assert not await in_database(Message.objects.exists)
+    row = await in_database(PastUse.objects.get)
+    assert (row.answers, row.input_tokens, row.output_tokens) == (1, 7, 3)
+
+
+async def test_a_turn_that_goes_on_between_two_transactions_goes_along(
+    user: User, provider: Provider, turn: MakeTurn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user deletes themself, and may begin something meanwhile."""
+    monkeypatch.setattr(stopping, "MOST_CONVERSATIONS", 1)
+    begun: list[Begun] = []
+    _batches = stopping._batches
+
+    def meanwhile(sizes: Sequence[tuple[UUID, int]]) -> Iterator[list[UUID]]:
+        for batch in _batches(sizes):
+            if batch == [sizes[-1][0]]:
+                more = turn("more", session_id="s-3", conversation_id=batch[0])
+                begun.append(begin_turn(user.pk, more))
+                begun.append(begin_turn(user.pk, turn("new", session_id="s-4")))
+            yield batch
+
+    def run() -> None:
+        for text in ("Hi", "Ho"):
+            outcome = Outcome(Message.State.COMPLETE, "He", USED, "m")
+            finish_turn(begin_turn(user.pk, turn(text)), outcome)
+        monkeypatch.setattr(stopping, "_batches", meanwhile)
+        delete_users(User.objects.filter(pk=user.pk), by=user.pk)
+        assert not User.objects.exists()
+        for late in begun:
+            finish_turn(late, Outcome(Message.State.CANCELLED, "He", USED, "m"))
+
+    await in_database(run)
+    assert len(begun) == 2
+    assert not await in_database(Message.objects.exists)
+    row = await in_database(PastUse.objects.get)
+    assert (row.answers, row.input_tokens, row.output_tokens) == (4, 28, 12)

@@ -1,0 +1,198 @@
+"""New migrations make nobody wait who writes messages; the rules find what would."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+import pytest
+from django.db import migrations, models
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.operations.base import Operation
+
+from llmchat.migrations._indexes import AddIndexConcurrently
+from llmchat.migrations._locks import lock
+from tests.support.live import ROOT
+from tests.support.migration_rules import offences
+
+FIRST = "0040"  # those before are as they are
+
+
+@cache
+def found() -> dict[str, list[str]]:
+    """Return the offences of each migration that there is."""
+    loader = MigrationLoader(None, ignore_no_migrations=True)
+    return {
+        name: offences(
+            migration.operations,
+            loader.project_state((app, name), at_end=False),
+            atomic=migration.atomic,
+        )
+        for (app, name), migration in loader.disk_migrations.items()
+        if app == "llmchat"
+    }
+
+
+def test_no_new_migration_keeps_everybody_from_writing() -> None:
+    new = {name: told for name, told in found().items() if name >= FIRST}
+    assert {name: told for name, told in new.items() if told} == {}
+
+
+# --- Made up ---------------------------------------------------------------------
+
+
+def _lock_messages(apps: Any, schema_editor: Any) -> None:
+    lock(schema_editor, llmchat_message="ACCESS EXCLUSIVE")
+
+
+def _fill(apps: Any, schema_editor: Any) -> None:
+    apps.get_model("llmchat", "Message").objects.update(extra="")
+
+
+def _index_by_hand(statements: Iterable[str]) -> Callable[[Any, Any], None]:
+    def run(apps: Any, schema_editor: Any) -> None:
+        for statement in statements:
+            schema_editor.execute(statement)
+
+    return run
+
+
+LOCK = migrations.RunPython(_lock_messages)
+FILL = migrations.RunPython(_fill)
+TEXT = migrations.AddField("message", "note", models.TextField(null=True))
+INDEX_OF = models.Index(fields=["note"], name="message_note")
+ADD = "ALTER TABLE llmchat_message ADD COLUMN note text"
+GIN = ("CREATE INDEX words ON llmchat_message USING gin (content)",)
+
+
+def add(field: models.Field[Any, Any], model: str = "Message") -> Operation:
+    return migrations.AddField(model, "note", field)
+
+
+def alter(name: str, field: models.Field[Any, Any]) -> Operation:
+    return migrations.AlterField("message", name, field)
+
+
+def offences_of(steps: list[Operation]) -> list[str]:
+    return offences(steps, MigrationLoader(None).project_state())
+
+
+REFUSED = {
+    "a positive number": (
+        "a check that all rows are read for",
+        [LOCK, add(models.PositiveIntegerField(null=True))],
+    ),
+    "a large one": (
+        "a check that all rows are read for",
+        [LOCK, add(models.PositiveBigIntegerField(default=0, db_default=0))],
+    ),
+    "a field that becomes a positive number": (
+        "a check that all rows are read for",
+        [LOCK, alter("key_id", models.PositiveBigIntegerField(null=True))],
+    ),
+    "an index": (
+        "an index is built",
+        [LOCK, migrations.AddIndex("message", INDEX_OF)],
+    ),
+    "an index by hand": (
+        "an index is built",
+        [migrations.RunPython(_index_by_hand(GIN))],
+    ),
+    "an index by SQL": ("an index is built", [migrations.RunSQL(GIN[0])]),
+    "a field and its index": (
+        "is not alone",
+        [LOCK, TEXT, AddIndexConcurrently("message", INDEX_OF)],
+    ),
+    "a field with an index": (
+        "comes with an index",
+        [LOCK, add(models.TextField(null=True, db_index=True))],
+    ),
+    "a reference": (
+        "comes with an index",
+        [LOCK, add(models.ForeignKey("llmchat.Price", models.CASCADE, null=True))],
+    ),
+    "a constraint": (
+        "a constraint is checked",
+        [
+            LOCK,
+            migrations.AddConstraint(
+                "message", models.UniqueConstraint(fields=["note"], name="note")
+            ),
+        ],
+    ),
+    "a field that is filled": ("rows are changed", [LOCK, TEXT, FILL]),
+    "a field that is filled by SQL": (
+        "rows are changed",
+        [LOCK, TEXT, migrations.RunSQL("UPDATE llmchat_message SET note = ''")],
+    ),
+    "a field without a lock": ("llmchat_message is not locked", [TEXT]),
+    "a field of what is not locked": (
+        "llmchat_conversation is not locked",
+        [LOCK, add(models.TextField(null=True), "Conversation")],
+    ),
+    "a field by SQL": ("llmchat_message is not locked", [migrations.RunSQL(ADD)]),
+    "a lock that comes late": ("is not locked", [TEXT, LOCK]),
+    "what only the database is told": (
+        "is not locked",
+        [migrations.SeparateDatabaseAndState(database_operations=[TEXT])],
+    ),
+    "a field that goes": (
+        "is not locked",
+        [migrations.RemoveField("message", "extra")],
+    ),
+}
+ALLOWED = {
+    "a field": [LOCK, TEXT],
+    "a field by SQL": [LOCK, migrations.RunSQL(ADD)],
+    "a number": [LOCK, add(models.IntegerField(null=True))],
+    "an index that is built concurrently": [AddIndexConcurrently("message", INDEX_OF)],
+    "rows that are filled": [FILL],
+    "another help text": [
+        alter("attempts", models.PositiveSmallIntegerField("tries", default=0))
+    ],
+    "another table": [
+        migrations.AddField("price", "note", models.PositiveIntegerField(null=True)),
+        migrations.AddIndex("price", INDEX_OF),
+        migrations.RunSQL("UPDATE llmchat_price SET note = 1"),
+    ],
+    "what only Django is told": [
+        migrations.SeparateDatabaseAndState(state_operations=[TEXT]),
+        migrations.AlterModelOptions("message", {"verbose_name": "answer"}),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_reads_all_rows_is_refused(name: str) -> None:
+    said, steps = REFUSED[name]
+    assert said in " ".join(offences_of(steps))
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_what_is_done_at_once_is_allowed(name: str) -> None:
+    assert offences_of(ALLOWED[name]) == []
+
+
+def test_a_lock_that_ends_with_its_own_transaction_is_none() -> None:
+    state = MigrationLoader(None).project_state()
+    told = offences([LOCK, TEXT], state, atomic=False)
+    assert told == ["the lock ends before the table is changed: atomic = False"]
+
+
+def test_the_guide_names_those_that_need_a_quiet_hour() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    section = page.split("**Upgrades for a quiet hour.**")[1].split("\n\n")[0]
+
+    slow = {name[:4] for name, told in found().items() if _reads_all(told)}
+    assert set(re.findall(r"`(\d{4})`", section)) == slow - {"0001"}  # it makes them
+
+
+def _reads_all(told: list[str]) -> bool:
+    return any(not text.endswith("is not locked by _locks.lock") for text in told)
+
+
+@pytest.mark.parametrize("name", ["0038_day_totals", "0039_emptied_totals"])
+def test_those_that_make_nobody_wait_would_be_allowed(name: str) -> None:
+    assert found()[name] == []
