@@ -109,7 +109,7 @@ class Turns:
             queue.popleft()()
 
     def _adapt(self, now: float) -> None:
-        """Give more turns away behind a pass that was short, fewer behind a long one."""
+        """Give more turns after a pass that was short, fewer after a long one."""
         if self._pass_began:
             is_short = now - self._pass_began < PASS_S
             more = min(self._in_pass + 1, MOST_IN_PASS)

@@ -123,7 +123,7 @@ async def test_those_who_are_connected_wait_for_no_crowd_at_the_door() -> None:
         turns().call(partial(turned.append, "inside"))
 
     expected = ["inside", *["door"] * module.AT_THE_DOOR] * 3
-    while len(turned) < len(expected):
+    for _ in range(3):
         await asyncio.sleep(0)
 
     assert turned[: len(expected)] == expected
