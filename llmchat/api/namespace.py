@@ -106,6 +106,8 @@ class ChatNamespace(MovingNamespace):
 
     async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
         """Called when a client comes back: it must still be the same user's."""
+        if visitor_of(socket).is_lost:
+            return False
         try:
             verified = await authenticate(socket, auth)
         except (AccountError, DatabaseError, InterfaceError):
