@@ -211,22 +211,43 @@ def fernet_keys(name: str) -> tuple[str, ...]:
     )
 
 
-def _is_http_url(value: str) -> bool:
+def _check_http_url(value: str) -> None:
+    """Check an address to which a path is added, as the admin checks a provider's.
+
+    Raises: ValueError; _OptionError, where something is to be left out.
+    """
     parts = urlsplit(value)
-    return (
-        parts.scheme in {"http", "https"}
-        and bool(parts.hostname)
-        and (parts.port is None or parts.port > 0)
-        and not any(character.isspace() for character in value)
-    )
+    if "@" in parts.netloc:
+        raise _OptionError("has a user name or password: leave it out, and set a key")
+    if parts.query or parts.fragment or value.endswith(("?", "#")):
+        raise _OptionError("has a query: leave out everything from ? or # on")
+    if (
+        parts.scheme not in {"http", "https"}
+        or not _is_host(parts.hostname or "")
+        or parts.port == 0
+        or any(character.isspace() for character in value)
+    ):
+        raise ValueError(value)
+
+
+def _is_host(host: str) -> bool:
+    if ":" in host:  # IPv6, whose form urlsplit has checked
+        return True
+    name = host.encode("idna").decode()
+    return bool(_HOST.fullmatch(name)) and ".." not in name
+
+
+_HOST = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def http_url(name: str, default: str) -> str:
-    """Return the variable as an HTTP(S) URL without a trailing slash."""
+    """Return the variable as an HTTP(S) URL without a trailing slash.
+
+    It has neither a user name nor a query.
+    """
 
     def parse(raw: str) -> str:
-        if not _is_http_url(raw):
-            raise ValueError(raw)
+        _check_http_url(raw)
         return raw.rstrip("/")
 
     return _read(

@@ -22,6 +22,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from django.contrib.auth.models import Group
 from django.db import transaction
 from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone
@@ -227,6 +228,15 @@ def _leave_to_sweep(budget_id: int, message_id: UUID) -> None:
     """
     rows = Reservation.objects.filter(budget=budget_id, message_id=message_id)
     rows.update(is_late=True, owner_id=None)
+
+
+def apply_to(user_id: int, key_id: int | None = None) -> bool:
+    """Return whether there is a budget for a user, with an API key or without one."""
+    of_groups = Q(group__in=Group.objects.filter(user=user_id).values("pk"))
+    wanted = Q(user_id=user_id) | Q(is_default=True) | of_groups
+    if key_id is not None:
+        wanted |= Q(api_key_id=key_id)
+    return Budget.objects.filter(wanted).exists()
 
 
 def release(message_ids: Iterable[UUID]) -> None:

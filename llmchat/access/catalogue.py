@@ -32,6 +32,7 @@ Thinking = Literal["omit", "disabled"]
 # Codes of settings that an operator has not entered yet.
 _UNCONFIGURED = ("key_not_configured", "address_not_configured")
 _MILLION = Decimal(1_000_000)
+_ANY_USAGE = Usage(1, 1, "estimated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,17 @@ class Route:
     @property
     def is_configured(self) -> bool:
         """Whether there is an address, and a key where one is needed."""
-        has_address = self.embedded or bool(self.provider.base_url)
-        return has_address and (bool(self.keys) or not self.provider.needs_key)
+        return self.missing is None
+
+    @property
+    def missing(self) -> ChatError | None:
+        """The error for a missing address or key, if one is missing."""
+        return _missing(self.provider, self.keys, embedded=self.embedded)
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether what the model is asked would be priced now."""
+        return self.highest_cost(_ANY_USAGE, self.model) is not None
 
     def at(self, base_url: str) -> Provider:
         """Return the provider at another address."""
@@ -142,25 +152,31 @@ def route(
         raise from_provider(ModelNotFoundError())
     found = _as_route(row, asked)
     fallback = _fallback(row, access)
-    missing = None if fallback else _missing(row, found.keys)
-    if missing is not None:
+    if fallback is None and (missing := found.missing) is not None:
         raise missing
     return replace(found, fallback=fallback) if fallback else found
 
 
-def offers(access: Access) -> Iterable[Offer]:
-    """Return the enabled providers that may be used, each with why it cannot be."""
+def offers(access: Access, *, is_budgeted: bool = False) -> Iterable[Offer]:
+    """Return the enabled providers that may be used, each with why it cannot be.
+
+    `is_budgeted`: a budget applies, which no fallback without a price draws on.
+    """
     rows = memory.current().providers.values()
     return [
-        _offer(row, access) for row in rows if row.enabled and access.patterns(row.name)
+        _offer(row, access, is_budgeted=is_budgeted)
+        for row in rows
+        if row.enabled and access.patterns(row.name)
     ]
 
 
-def _offer(row: models.Provider, access: Access) -> Offer:
+def _offer(row: models.Provider, access: Access, *, is_budgeted: bool) -> Offer:
     why_not = _why_not(row)
     configured = why_not is None or why_not.code not in _UNCONFIGURED
-    if why_not is not None and _fallback(row, access):
-        why_not = None  # its fallback answers
+    if why_not is not None:
+        fallback = _fallback(row, access)
+        if fallback is not None and (fallback.is_priced or not is_budgeted):
+            why_not = None  # its fallback answers
     return Offer(row, configured, why_not)
 
 
@@ -171,7 +187,8 @@ def _why_not(row: models.Provider) -> ChatError | None:
         except ProviderError as exc:
             return from_provider(exc)
     ring = keys.ring(row)
-    if missing := _missing(row, ring.keys):
+    missing = _missing(_remembered_value(row), ring.keys, embedded=row.embedded)
+    if missing is not None:
         return missing
     if not row.needs_key:
         return None
@@ -181,12 +198,13 @@ def _why_not(row: models.Provider) -> ChatError | None:
     return None
 
 
-def _missing(row: models.Provider, found: tuple[Key, ...]) -> ChatError | None:
-    """Return the error for a missing address or key, if one is missing."""
-    if not row.embedded and not row.address:
-        return refusal("address_not_configured", label=row.label)
-    if row.needs_key and not found:
-        return refusal("key_not_configured", label=row.label)
+def _missing(
+    provider: Provider, found: tuple[Key, ...], *, embedded: bool
+) -> ChatError | None:
+    if not embedded and not provider.base_url:
+        return refusal("address_not_configured", label=provider.label)
+    if provider.needs_key and not found:
+        return refusal("key_not_configured", label=provider.label)
     return None
 
 

@@ -148,8 +148,8 @@ async def find_stream(
 
     shared = runtime.get()
     stream: AnswerLog | None = shared.streams.followed(user_id, is_meant)
-    is_sure = stream is not None and (stream.end is None or message_id is not None)
-    if not is_sure:
+    if stream is None or stream.end is not None:
+        # What has ended may be deleted by now, or replaced.
         stream = await shared.mirrors.find(
             user_id, names, stream, is_to_stop=is_to_stop
         )

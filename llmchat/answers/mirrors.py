@@ -20,7 +20,7 @@ from llmchat.answers.mirror import Mirror
 from llmchat.books.placed import LATEST, Names, Placed, find, running_of
 from llmchat.books.workers import worker_id
 from llmchat.database import read_database
-from llmchat.errors import refusal
+from llmchat.errors import ChatError, refusal
 from llmchat.workers import Mailbox, address_of
 
 FOLLOWING, CUT_SHORT = "answers.following", "answers.cut_short"
@@ -64,14 +64,22 @@ class Mirrors:
         """Return the user's answer of these names, whoever writes it.
 
         `known` is one of this worker's that has ended; another worker may write, or
-        have written, a later one.
+        have written, a later one, or it is not there any more. While the database says
+        nothing, it is there.
 
         Raises: ChatError.
         """
         window = timedelta(seconds=conf.get().recovery_window_s)
-        placed = await self._placed(user_id, names, window, known)
-        if placed is None or self._is_own(placed):
+        try:
+            placed = await self._placed(user_id, names, window)
+        except ChatError:
+            if known is None:
+                raise
             return known
+        if placed is None:
+            return None
+        if self._is_own(placed):
+            return known if _is_at(known, placed) else None
         return await self._open(placed, is_to_stop=is_to_stop)
 
     async def find_ended(self, user_id: int, message_id: UUID) -> Mirror | None:
@@ -81,7 +89,7 @@ class Mirrors:
 
         Raises: ChatError.
         """
-        placed = await self._placed(user_id, Names(message_id), LATEST, None)
+        placed = await self._placed(user_id, Names(message_id), LATEST)
         if placed is None or placed.is_running:
             return None
         # Whoever has written it need not be asked.
@@ -93,7 +101,7 @@ class Mirrors:
         Raises: ChatError.
         """
         names = Names(session_id=session_id)
-        placed = await self._placed(user_id, names, None, None)
+        placed = await self._placed(user_id, names, None)
         if placed is None or self._is_own(placed):
             return None
         return await self._open(placed, is_to_stop=True)
@@ -135,18 +143,12 @@ class Mirrors:
         return address_of(placed.worker) == self._address
 
     async def _placed(
-        self,
-        user_id: int,
-        names: Names,
-        window: timedelta | None,
-        known: AnswerLog | None,
+        self, user_id: int, names: Names, window: timedelta | None
     ) -> Placed | None:
         since = timezone.now() - window if window else None
         try:
             return await read_database(partial(find, user_id, names, since))
         except (DatabaseError, InterfaceError) as exc:
-            if known is not None:
-                return None
             retry = _RETRY_AFTER_S
             raise refusal("database_unavailable", retry_after=retry) from exc
 
@@ -188,3 +190,9 @@ class Mirrors:
         for mirror in self._mirrors.values():
             if mirror.number == number:
                 mirror.hurry_to_end()
+
+
+def _is_at(known: AnswerLog | None, placed: Placed) -> bool:
+    """Return whether an answer is the one that was found, and not one that is gone."""
+    started = None if known is None else known.started
+    return started is not None and started.message_id == placed.message_id

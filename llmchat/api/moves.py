@@ -106,13 +106,17 @@ class MovingNamespace(Namespace):
             # The connection that it has come for is there behind this.
             socket.spawn(_send_away(socket))
 
-    async def on_revive(self, socket: Socket) -> bool:
-        """Called when a client comes back whose worker is gone: who is it?"""
+    async def on_revive(self, socket: Socket, marks: Mapping[str, int]) -> bool:
+        """Called when a client comes back whose worker is gone: who is it?
+
+        It gets a new socket where an answer that it was being told is not to be found:
+        with its old one it would wait for the end.
+        """
         try:
             await self.on_connect(socket)
         except ConnectionRefused:
             return False
-        return True
+        return not marks or await _are_there(visitor_of(socket).user_id, marks)
 
     def revived(self, socket: Socket, marks: Mapping[str, int]) -> None:
         """Called when it has its socket back: go on from what is stored."""
@@ -140,6 +144,15 @@ async def _send_away(socket: Socket) -> None:
     socket.disconnect()
 
 
+async def _are_there(user_id: int, marks: Mapping[str, int]) -> bool:
+    """Return whether the answers are stored, or nobody can say it."""
+    try:
+        latest = await read_database(latest_answers, user_id)
+    except (DatabaseError, InterfaceError):
+        return True  # they are looked for until the database answers
+    return marks.keys() <= set(map(log_of, latest))
+
+
 async def _hear_all(socket: Socket, marks: Mapping[str, int]) -> None:
     """Hear the answers that the client was being told when its worker ended."""
     user_id = visitor_of(socket).user_id
@@ -154,9 +167,14 @@ async def _hear_all(socket: Socket, marks: Mapping[str, int]) -> None:
 
 
 def _give_up(socket: Socket, log: str) -> None:
-    """Wait no more for an answer that is not there any more."""
+    """Wait no more for an answer that is not there any more.
+
+    Its client waits for the end, and alone knows which one it is. It comes back at once
+    to a new socket, by which it knows that it has to ask.
+    """
     if awaited_of(socket).marked.pop(log, None) is not None:
-        socket.marks.forget(log)
+        visitor_of(socket).is_lost = True
+        socket.close_transport()
 
 
 async def _hear_rest(socket: Socket, log: str, message_id: UUID, position: int) -> None:

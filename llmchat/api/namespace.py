@@ -60,9 +60,10 @@ from llmchat.api.wire import NAMES, shortened
 from llmchat.errors import ChatError, refusal
 from llmchat.realtime import Ack, ConnectionRefused, Socket, event
 
+ASK = "llm:chat:stream"
 ATTACH = "llm:stream:attach"
 CANCEL = "llm:stream:cancel"
-# How often one connection is told that it is over the limit.
+# How often one connection is told that it is over the limit, but for its questions.
 _REFUSAL_EVERY_S = 1.0
 # Between two passes of the event loop.
 _CLOSE_AT_ONCE = 16
@@ -105,6 +106,8 @@ class ChatNamespace(MovingNamespace):
 
     async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
         """Called when a client comes back: it must still be the same user's."""
+        if visitor_of(socket).is_lost:
+            return False
         try:
             verified = await authenticate(socket, auth)
         except (AccountError, DatabaseError, InterfaceError):
@@ -126,7 +129,7 @@ class ChatNamespace(MovingNamespace):
         """Called with every event, known or not: each of them counts."""
         visitor = visitor_of(socket)
         if self._floods.blocked_for(visitor.user_id) is not None:
-            return self._turn_away(socket, name, args)
+            return self._turn_away(socket, name, args, ack)
         self._floods.count(visitor.user_id)
         if name == CANCEL:
             count_obeyed(visitor.verified)
@@ -136,13 +139,16 @@ class ChatNamespace(MovingNamespace):
         except ChatError as exc:
             if name == ATTACH:
                 reject(ack, exc)
-            elif time.monotonic() >= visitor.next_refusal_at:
-                visitor.next_refusal_at = time.monotonic() + _REFUSAL_EVERY_S
+            elif name == ASK or _is_told(visitor):
+                # Its client waits for the end of each question. Who floods with them
+                # is not told for long.
                 _refuse(socket, args, exc, ack)
             return False
         return True
 
-    def _turn_away(self, socket: Socket, name: Any, args: tuple[Any, ...]) -> bool:
+    def _turn_away(
+        self, socket: Socket, name: Any, args: tuple[Any, ...], ack: Ack | None
+    ) -> bool:
         """Disconnect a user who is blocked; obey a cancel of what is running."""
         session_id = readable_session_id(args[0] if args else None)
         user_id = visitor_of(socket).user_id
@@ -152,6 +158,7 @@ class ChatNamespace(MovingNamespace):
             wait_s = self._floods.blocked_for(user_id)
             error = refusal("rate_limited", retry_after=wait_s)
             emit(socket, Failed(session_id, error))
+            reject(ack, error)
             socket.close_transport()
         return False
 
@@ -173,7 +180,7 @@ class ChatNamespace(MovingNamespace):
             stream.leave(reader)
         running.clear()
 
-    @event("llm:chat:stream")
+    @event(ASK)
     async def chat_stream(self, socket: Socket, *args: Any, ack: Ack | None) -> None:
         """Start a stream; it goes on behind the handler."""
         streams = runtime.get().streams
@@ -273,6 +280,15 @@ class ChatNamespace(MovingNamespace):
     def keep_watch(self) -> None:
         """Look after the tokens of those who are here, from now on."""
         self._watch.ensure_running()
+
+
+def _is_told(visitor: Visitor) -> bool:
+    """Return whether a connection is told now that it is over the limit."""
+    now = time.monotonic()
+    if now < visitor.next_refusal_at:
+        return False
+    visitor.next_refusal_at = now + _REFUSAL_EVERY_S
+    return True
 
 
 async def _too_late(

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.verified import Scope
-from llmchat.access import catalogue
+from llmchat.access import budgets, catalogue
 from llmchat.access.catalogue import Offer
 from llmchat.access.known_models import is_priced, names_of
 from llmchat.access.permissions import Access, access_of
@@ -34,16 +34,18 @@ class ProvidersView(AsyncAPIView):
         address, `usable` whether it can answer now; where it cannot, `error` and `code`
         say why not, and `adminUrl` where to change that, if the user may.
         """
-        user_id = user_id_of(request)
-        access, offers, allowed = await read_database(_read, user_id)
+        user_id, key_id = user_id_of(request), getattr(request.auth, "key_id", None)
+        access, offers, allowed = await read_database(_read, user_id, key_id)
         rows = [_offered(offer, access, allowed) for offer in offers]
         return Response({"providers": rows})
 
 
-def _read(user_id: int) -> tuple[Access, list[Offer], frozenset[str]]:
+def _read(
+    user_id: int, key_id: int | None
+) -> tuple[Access, list[Offer], frozenset[str]]:
     """Return what the user may use, and what of it in the admin."""
-    access = access_of(user_id)
-    offers = sorted(catalogue.offers(access), key=_order)
+    access, is_budgeted = access_of(user_id), budgets.apply_to(user_id, key_id)
+    offers = sorted(catalogue.offers(access, is_budgeted=is_budgeted), key=_order)
     if all(offer.refusal is None for offer in offers):
         return access, offers, frozenset()
     user = get_user_model().objects.filter(pk=user_id, is_staff=True).first()

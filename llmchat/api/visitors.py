@@ -34,7 +34,8 @@ class Visitor:
 
     `verified` is what its token or API key says. `running` are the streams that it
     hears, `leaving` says that the connection is to be closed behind them. `awaited` are
-    those that it is to hear as soon as they are found; most have none. An answer ended
+    those that it is to hear as soon as they are found; most have none. `is_lost` says
+    that one of them was not found: the client is to get another socket. An answer ended
     for it last at `heard_end_at`, in the seconds of `time.monotonic`.
     """
 
@@ -42,6 +43,7 @@ class Visitor:
     running: dict[AnswerLog, SocketReader] = field(default_factory=dict)
     leaving: bool = False
     awaited: Awaited | None = None
+    is_lost: bool = False
     next_refusal_at: float = 0.0
     heard_end_at: float = -math.inf
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from datetime import datetime
+from decimal import Decimal
+from functools import reduce
+from operator import add
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from llmchat import conf
@@ -205,30 +209,55 @@ def _reserved(
     """Reserve what the answer may use; return where it may be asked for, and of what.
 
     Every attempt may be billed, and the fallback's beside the first provider's, so
-    that all of them are reserved, each with the limit that its provider is told.
+    that all of them are reserved, each with the limit that its provider is told. Of a
+    provider that cannot be asked, for want of a key or an address, nothing is.
+
+    Raises: ChatError `budget_exceeded`, `price_not_configured`, `key_not_configured`,
+        `address_not_configured`: by the last two, nobody is left who could answer.
     """
-    turn = start.turn
     theirs = facts.ledger.drawn_on(start.user_id, start.key_id)
     if not theirs:
         return route, ()
-    route, most = _limited(route, turn)
-    cost = route.highest_cost(most, route.model, facts.now)
-    if route.fallback is not None:
-        other, there = _limited(route.fallback, turn)
-        more = other.highest_cost(there, at=facts.now)
-        # What it would cost could not be settled, if that is not known.
-        route = replace(route, fallback=None if more is None else other)
-        if more is not None:
-            most, cost = most + there, None if cost is None else cost + more
-    of = f"The model {route.model} of {route.provider.label}"
-    return route, facts.ledger.reserve(theirs, message_id, most, cost, of=of)
+    first, other = _most(route, start.turn, facts.now), route.fallback
+    second = _most(other, start.turn, facts.now) if other is not None else None
+    if second is not None and second.cost is None:
+        second = None  # what it would cost could not be settled
+    asked = _asked(first, second)
+    most = reduce(add, (one.usage for one in asked))
+    costs = [one.cost for one in asked if one.cost is not None]
+    cost = sum(costs, Decimal(0)) if len(costs) == len(asked) else None
+    named = asked[0].route
+    of = f"The model {named.model} of {named.provider.label}"
+    drawn_on = facts.ledger.reserve(theirs, message_id, most, cost, of=of)
+    return replace(first.route, fallback=second.route if second else None), drawn_on
 
 
-def _limited(route: catalogue.Route, turn: Turn) -> tuple[catalogue.Route, Usage]:
-    """Return the route with a limit of output, and what all attempts there may use."""
+class _Most(NamedTuple):
+    """A route with a limit of output, and what all attempts there may use and cost."""
+
+    route: catalogue.Route
+    usage: Usage
+    cost: Decimal | None
+
+
+def _asked(first: _Most, second: _Most | None) -> list[_Most]:
+    """Return those that can be asked, of a provider and its fallback, if it has one.
+
+    Raises: ChatError `key_not_configured`, `address_not_configured`.
+    """
+    missing = first.route.missing
+    if missing is None:
+        return [first, second] if second else [first]
+    if second is None:
+        raise missing
+    return [second]
+
+
+def _most(route: catalogue.Route, turn: Turn, at: datetime) -> _Most:
     chat = _chat(turn, route.model)
     limit = max_tokens(route.provider, chat, budgets.DEFAULT_OUTPUT_TOKENS)
     provider = replace(route.provider, max_output_tokens=limit)
     inputs = MAX_ATTEMPTS * estimate_input_tokens(chat)
-    most = Usage(inputs, MAX_ATTEMPTS * limit, "estimated")
-    return replace(route, provider=provider), most
+    usage = Usage(inputs, MAX_ATTEMPTS * limit, "estimated")
+    cost = route.highest_cost(usage, route.model, at)
+    return _Most(replace(route, provider=provider), usage, cost)

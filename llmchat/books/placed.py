@@ -118,10 +118,14 @@ def standing(user_id: int, message_id: UUID) -> Standing | None:
 
 
 def latest_answers(user_id: int) -> list[UUID]:
-    """Return the user's latest answers, the newest first; not all of many."""
+    """Return the user's latest answers, the newest first; not all of many.
+
+    What is replaced is left out.
+    """
     since = timezone.now() - LATEST
     rows = Message.objects.filter(user_id=user_id, created_at__gt=since)
-    answers = rows.filter(role=Message.Role.ASSISTANT).order_by("-created_at")
+    answers = rows.filter(role=Message.Role.ASSISTANT, replaced_by__isnull=True)
+    answers = answers.order_by("-created_at")
     return list(answers.values_list("pk", flat=True)[:_LATEST_COUNT])
 
 
@@ -152,7 +156,7 @@ def _running(user_id: int) -> QuerySet[Message]:
 
 
 def _ended(user_id: int, names: Names, since: datetime) -> Iterator[Placed]:
-    rows = Message.objects.filter(finished_at__gt=since)
+    rows = Message.objects.filter(finished_at__gt=since, replaced_by__isnull=True)
     if names.message_id is not None:
         rows = rows.filter(pk=names.message_id, user_id=user_id)
     else:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from enum import Enum, auto
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -232,6 +232,9 @@ class Members:
         member = Member(self, namespace, auth, handshake, line, ids)
         if seen is None or member.outlet.replay is None:
             return None
+        if seen.marks is None:
+            # Of what it was being told, nobody could say where it goes on.
+            return None
         # Before the application may emit: no worker has sent what has such a number.
         member.outlet.replay.begin_at(seen.number)
         if str(pid) in self._reviving:
@@ -239,7 +242,7 @@ class Members:
             return None
         self._reviving.add(str(pid))
         try:
-            if not await self._is_of(member, str(pid)):
+            if not await self._is_of(member, str(pid), seen.marks):
                 return None
         finally:
             self._reviving.discard(str(pid))
@@ -253,13 +256,13 @@ class Members:
         self.announce(member.pid, member.made_at)
         return member
 
-    async def _is_of(self, member: Member, pid: str) -> bool:
+    async def _is_of(self, member: Member, pid: str, marks: Mapping[str, int]) -> bool:
         """Return whether a socket that is made anew is its client's, and is in."""
         namespace, is_let_in = member.namespace, False
         before = namespace.find(member.socket.id)
         namespace.register(member.socket)
         try:
-            if await namespace.on_revive(member.socket):
+            if await namespace.on_revive(member.socket, marks):
                 identity = namespace.identity(member.socket)
                 is_let_in = self.pids.is_for(pid, namespace.name, identity)
         finally:

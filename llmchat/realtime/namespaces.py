@@ -165,18 +165,19 @@ class Namespace:
         """Called for a socket that is let in: whose is it? Only they may recover it."""
         return ""
 
-    async def on_revive(self, socket: Socket) -> bool:
+    async def on_revive(self, socket: Socket, marks: Mapping[str, int]) -> bool:
         """Called when a client wants to take up a socket whose worker is gone.
 
-        `socket` has the `auth` that it sends now, and neither data nor rooms. False:
-        it gets a new socket instead.
+        `socket` has the `auth` that it sends now, and neither data nor rooms. `marks`
+        say how far it is with each log that it was being told. False: it gets a new
+        socket instead.
         """
         return False
 
     def revived(self, socket: Socket, marks: Mapping[str, int]) -> None:
         """Called behind `on_revive`, once it is known that the client had the socket.
 
-        `marks` say how far it is with each log that it was being told.
+        It is to hear the rest of the logs that `marks` name.
         """
 
     def may_move(self, socket: Socket) -> bool:

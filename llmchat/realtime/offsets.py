@@ -2,7 +2,8 @@
 
 An offset is the number of an event and, for each log that the client is being told (an
 answer that is written), how far it has that: `17`, or `17.<log>:1205`. The number is
-for the worker that has the socket. The marks are for one that has to make it anew.
+for the worker that has the socket. The marks are for one that has to make it anew. Of
+more logs than there is room for an offset says only that: `17.+`.
 
 Spec: Socket.IO, "Connection state recovery": the last argument of each event.
 """
@@ -13,16 +14,20 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-# Of one socket. They go with each event, so of further logs nothing is said.
+# In one offset. They go with each event.
 MAX_MARKS = 8
+_TOO_MANY = "+"
 _MARK = re.compile(r"([A-Za-z0-9_-]{1,40}):([0-9]{1,15})")
 
 
 class Seen(NamedTuple):
-    """What a client has: events up to a number, logs up to positions."""
+    """What a client has: events up to a number, logs up to positions.
+
+    `marks` are None where it is being told too many to say.
+    """
 
     number: int
-    marks: dict[str, int]
+    marks: dict[str, int] | None
 
 
 class Marks:
@@ -40,20 +45,21 @@ class Marks:
         """Return what follows the number in an offset."""
         if not self._positions:
             return ""
+        if len(self._positions) > MAX_MARKS:
+            return f".{_TOO_MANY}"
         return "".join(f".{log}:{at}" for log, at in self._positions.items())
 
     def note(self, log: str, position: int) -> None:
         """Note how far the client is, with what it is sent from now on."""
-        if log in self._positions or len(self._positions) < MAX_MARKS:
-            self._positions[log] = position
+        self._positions[log] = position
 
     def along(self, log: str, positions: Sequence[int]) -> list[str]:
         """Note that events bring a log to these positions; return what each says."""
         self._positions.pop(log, None)
         others = str(self)
         self.note(log, positions[-1])
-        if log not in self._positions:
-            return [others] * len(positions)
+        if len(self._positions) > MAX_MARKS:
+            return [str(self)] * len(positions)
         return [f"{others}.{log}:{position}" for position in positions]
 
     def forget(self, log: str) -> None:
@@ -75,6 +81,8 @@ def read_offset(offset: str | None) -> Seen | None:
     number, *marks = offset.split(".", MAX_MARKS + 1)
     if not (number.isascii() and number.isdigit() and len(number) < 16):
         return None
+    if marks == [_TOO_MANY]:
+        return Seen(int(number), None)
     found = [_MARK.fullmatch(mark) for mark in marks]
     if len(marks) > MAX_MARKS or None in found:
         return None

@@ -179,6 +179,52 @@ async def test_nothing_is_reserved_for_a_fallback_whose_price_is_not_known(
         go.set()
 
 
+async def unconfigured(row: Provider, lacks: str) -> None:
+    fields = {"needs_key": True} if lacks == "key" else {"base_url": ""}
+    await in_database(lambda: Provider.objects.filter(pk=row.pk).update(**fields))
+    await in_database(row.refresh_from_db)
+
+
+async def unpriced(name: str) -> None:
+    rows = Provider.objects.filter(name=name)
+    await in_database(lambda: rows.update(output_price=None))
+
+
+LACKS = pytest.mark.parametrize("lacks", ["key", "address"])
+
+
+@LACKS
+@pytest.mark.parametrize("unit", [TOKENS, DOLLARS])
+async def test_a_turn_that_nobody_is_left_to_answer_names_what_is_missing(
+    user, provider, upstream, turn, budget, fallback, spare, lacks, unit
+):
+    await budget(unit=unit)
+    await unpriced("spare")
+    await unconfigured(provider, lacks)
+    error = await refused(user, turn("Hi"))
+    assert (error.code, error.status) == (f"{lacks}_not_configured", 503)
+    assert "Test" in error.text
+    assert await in_database(Message.objects.count) == 0
+    assert await reservations() == []
+    assert (upstream.requests, spare.requests) == ([], [])
+
+
+@LACKS
+async def test_what_cannot_be_asked_needs_no_price_and_has_nothing_reserved(
+    user, provider, upstream, turn, budget, fallback, spare, lacks
+):
+    tokens, dollars = await budget(), await budget(1, unit=DOLLARS)
+    await unpriced("test")
+    await unconfigured(provider, lacks)
+    spare.steps = ("Hel", go := asyncio.Event(), "lo")
+    async with streaming(user, turn("Hi", max_tokens=100)):
+        assert await reservations() == [3 * Decimal(101), 3 * Decimal("0.00201")]
+        go.set()
+    assert spare.requests[0]["max_tokens"] == 100
+    assert not upstream.requests
+    assert await spent(tokens) > 0 < await spent(dollars)
+
+
 async def test_a_budget_that_is_used_up_refuses_the_turn_and_says_when_it_renews(
     user, provider, upstream, turn, budget
 ):

@@ -13,9 +13,10 @@ from rest_framework.test import APIClient
 
 from llmchat.access import catalogue, keys
 from llmchat.access.permissions import Access
+from llmchat.api.openai.models import model_names
 from llmchat.database import in_database
 from llmchat.errors import ChatError
-from llmchat.models import Provider, ProviderAccess
+from llmchat.models import Budget, Provider, ProviderAccess
 from tests.support.access import forbid_the_default_model, turn_for
 from tests.support.chat_fixtures import end_of, events_of
 
@@ -132,6 +133,37 @@ async def test_a_provider_with_a_fallback_is_usable(user, provider, fallback):
     listed = await _listed(user, "test")
     assert (listed["configured"], listed["usable"]) == (False, True)
     assert "error" not in listed
+
+
+@pytest.mark.parametrize("whose", ["user", "group", "default", "other", None])
+async def test_a_fallback_without_a_price_is_none_where_a_budget_applies(
+    user, provider, fallback, whose
+):
+    def limit() -> None:
+        provider.needs_key, fallback.output_price = True, None
+        provider.save()
+        fallback.save()
+        group = Group.objects.create(name="some")
+        owner: dict[str, dict[str, Any]] = {
+            "user": {"user": user},
+            "group": {"group": group},
+            "default": {"is_default": True},
+            "other": {"user": type(user).objects.create_user("other")},
+        }
+        if whose == "group":
+            user.groups.add(group)
+        if whose is not None:
+            Budget.objects.create(limit=9, unit="tokens", period="day", **owner[whose])
+
+    await in_database(limit)
+    listed = await _listed(user, "test")
+    names = await in_database(model_names, user.pk)
+    if whose in ("other", None):
+        assert listed["usable"]
+        assert "test/model-1" in names
+    else:
+        assert (listed["usable"], listed["code"]) == (False, "key_not_configured")
+        assert "test/model-1" not in names
 
 
 @pytest.mark.parametrize("model", [False, True])

@@ -34,7 +34,7 @@ from llmchat.models import Conversation, Message
 from llmchat.providers.types import Finished, FinishReason, ToolCall, Usage
 from llmchat.workers import Mailbox, address_of
 from tests.api.test_attach import Client
-from tests.support.chat_fixtures import User, until
+from tests.support.chat_fixtures import User, broken_database, until
 
 HERE, THERE = address_of("here"), address_of(worker_id())
 ATTACHES = 60
@@ -228,8 +228,15 @@ async def test_what_runs_comes_before_what_this_worker_has_ended(
         assert found.started == stream.started
         gated.set()
         await heard(Follower(found))
-    nothing = await workers.mirrors.find(user.pk, Names(session_id="s-9"), known)
-    assert nothing is known
+
+
+async def test_what_has_ended_here_is_there_as_long_as_nobody_says_that_it_is_not(
+    user, workers
+):
+    known, names = LiveStream(user.pk, "s-9"), Names(session_id="s-9")
+    with broken_database("SELECT"):
+        assert await workers.mirrors.find(user.pk, names, known) is known
+    assert await workers.mirrors.find(user.pk, names, known) is None
 
 
 async def test_the_oldest_answer_is_listed_first(user, workers, turn, gated):

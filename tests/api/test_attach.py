@@ -16,17 +16,19 @@ from accounts.verified import Verified
 from llmchat.answers import live_stream, log, runtime
 from llmchat.answers.answer import find_stream, start_answer
 from llmchat.answers.follower import Follower
+from llmchat.answers.stopping import delete
 from llmchat.api.async_view import follow
 from llmchat.api.namespace import ChatNamespace
 from llmchat.api.visitors import Visitor
+from llmchat.books.placed import latest_answers
 from llmchat.books.turn import Turn
 from llmchat.database import in_database
 from llmchat.errors import refusal
-from llmchat.models import Message
+from llmchat.models import Conversation, Message
 from llmchat.providers.types import ChatMessage, Finished, FinishReason, Options, Usage
 from llmchat.realtime.offsets import Marks
 from tests.support.api_keys import page_of
-from tests.support.chat_fixtures import User, events_of, until
+from tests.support.chat_fixtures import User, broken_database, events_of, until
 
 START, TOKEN = "llm:stream:start", "llm:stream:token"
 ENDS = {"llm:stream:done", "llm:stream:error", "llm:stream:cancelled"}
@@ -246,6 +248,55 @@ async def test_an_answer_is_found_by_each_of_its_names(user, provider, upstream,
     assert late.heard()["fullResponse"] == "Hello"
     assert ended["ended"]["event"] == "llm:stream:done"
     assert ended["messageId"] == start["messageId"]
+
+
+async def refused(user: UserModel, start: dict[str, Any]) -> list[bool]:
+    """Return by which names of an answer nobody attaches to it."""
+    acks = [
+        await Client(user).attach(**{name: start[name]})
+        for name in ("messageId", "sessionId", "conversationId")
+    ]
+    assert all(ack["ok"] or ack["code"] == "stream_not_found" for ack in acks)
+    return [not ack["ok"] for ack in acks]
+
+
+async def test_an_ended_answer_is_gone_with_its_conversation(user, provider, upstream):
+    owner = Client(user)
+    await owner.ask()
+    await has_ended(owner)
+    start = owner.events[0][1]
+    assert not any(await refused(user, start))
+    with broken_database("SELECT"):  # which could say that it is gone
+        assert not any(await refused(user, start))
+    await in_database(delete, Conversation.objects.all())
+    assert all(await refused(user, start))
+
+
+async def test_an_answer_whose_question_is_replaced_is_gone(
+    user, provider, upstream, turn
+):
+    first = (await events_of(user, turn("Hi")))[0]
+    asked = turn(
+        "Hi?",
+        session_id="s-2",
+        conversation_id=first.conversation_id,
+        replaces=first.question_id,
+    )
+    second = (await events_of(user, asked))[0]
+    names = ("messageId", "sessionId", "conversationId")
+    old, new = (
+        dict(zip(names, named(start), strict=True)) for start in (first, second)
+    )
+    assert await refused(user, old) == [True, True, False]
+    assert await refused(user, new) == [False, False, False]
+    ack = await Client(user).attach(conversationId=old["conversationId"])
+    assert ack["messageId"] == new["messageId"]
+    rows = await in_database(latest_answers, user.pk)
+    assert rows == [second.message_id]
+
+
+def named(start: Any) -> tuple[str, str, str]:
+    return str(start.message_id), start.session_id, str(start.conversation_id)
 
 
 @pytest.mark.parametrize("ended", [False, True], ids=["running", "ended"])

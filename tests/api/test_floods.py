@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import dataclasses
 import json
@@ -26,6 +27,7 @@ from tests.support.peers import Wire, joined, opened, serving, turns
 from tests.support.wire import connect_packet, content_of, event
 
 ANN, BOB = 1, 2
+ASK, ERROR = "llm:chat:stream", "llm:stream:error"
 LIMIT = 5
 MOST = 3
 
@@ -127,13 +129,33 @@ def errors(wire: Wire) -> list[str]:
     return [content_of(frame)[1]["code"] for frame in frames if frame.startswith("42[")]
 
 
+def told(wire: Wire, name: str) -> list[tuple[str, str]]:
+    """Return the sessions and codes of the events of a name."""
+    frames = [str(frame) for frame in wire.told if str(frame).startswith("42[")]
+    data = [
+        said for said_name, said, *_ in map(content_of, frames) if said_name == name
+    ]
+    return [(said["sessionId"], said["code"]) for said in data]
+
+
+def acks(wire: Wire) -> dict[str, str]:
+    """Return the codes of acknowledgements that say no, by their ids."""
+    frames = [str(frame) for frame in wire.told if str(frame).startswith("43")]
+    parts = [frame[2:].partition("[") for frame in frames]
+    found = [(ident, json.loads(f"[{rest}")[0]) for ident, _, rest in parts]
+    assert not any(answer["ok"] for _, answer in found)
+    return {ident: answer["code"] for ident, answer in found}
+
+
 async def send(peer: Peer, wire: Wire, count: int, name: str = "x") -> None:
     for number in range(count):
         peer.receive_frame(wire, event(name, {"sessionId": f"s{number}"}))
         await turns()
 
 
-async def test_the_limit_is_told_once_a_second(server: Server, clock: Clock) -> None:
+async def test_of_events_that_are_no_questions_the_limit_is_told_once_a_second(
+    server: Server, clock: Clock
+) -> None:
     peer, wire, _ = await ann(server)
 
     await send(peer, wire, LIMIT + 20)
@@ -144,7 +166,44 @@ async def test_the_limit_is_told_once_a_second(server: Server, clock: Clock) -> 
     assert errors(wire) == ["rate_limited"] * 2
 
 
-@pytest.mark.parametrize("name", ["x", "llm:stream:cancel"])
+async def test_above_the_limit_each_question_has_its_error_and_its_ack(
+    server: Server,
+) -> None:
+    peer, wire, _ = await ann(server)
+    await send(peer, wire, LIMIT + 1)
+    wire.told.clear()
+    for number in (1, 2):  # in the same second, as two chats of one page ask
+        asked = event(ASK, {"sessionId": f"q{number}"}, ack_id=number)
+        peer.receive_frame(wire, asked)
+        await turns()
+
+    assert told(wire, ERROR) == [(f"q{number}", "rate_limited") for number in (1, 2)]
+    assert acks(wire) == {"1": "rate_limited", "2": "rate_limited"}
+
+
+async def test_a_payload_full_of_questions_is_refused_as_far_as_it_may_go(
+    server: Server,
+) -> None:
+    """What one burst makes the server say is bounded, however long it is."""
+    peer, wire, _ = await ann(server)
+    await send(peer, wire, LIMIT)
+    wire.told.clear()
+    for number in range(10_000):
+        asked = event(ASK, {"sessionId": f"q{number}"}, ack_id=number)
+        peer.receive_frame(wire, asked)
+    async with asyncio.timeout(60):
+        while not wire.is_closed:  # noqa: ASYNC110 - no clock is waited for
+            await asyncio.sleep(0)
+    await turns()
+
+    # Up to the event that is one too many, and the next, which says why it is closed.
+    # The CONNECT has counted, too.
+    number = (FACTOR - 1) * LIMIT - 1 + 2
+    assert told(wire, ERROR) == [(f"q{n}", "rate_limited") for n in range(number)]
+    assert list(acks(wire)) == [str(n) for n in range(number)]
+
+
+@pytest.mark.parametrize("name", ["x", ASK, "llm:stream:cancel"])
 async def test_who_floods_is_disconnected_for_a_while(
     server: Server, chat: Chat, clock: Clock, name: str, caplog
 ) -> None:

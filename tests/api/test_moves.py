@@ -10,12 +10,16 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
+from accounts.verified import Verified
 from llmchat.answers import runtime
 from llmchat.api import moves
+from llmchat.api import namespace as namespaces
 from llmchat.api.awaited import Awaited
 from llmchat.api.namespace import ChatNamespace
 from llmchat.api.socket_reader import log_of
+from llmchat.books.placed import LATEST
 from llmchat.database import in_database
+from llmchat.errors import refusal
 from llmchat.models import Message, Worker
 from tests.api.test_attach import Client, has_ended
 from tests.support.chat_fixtures import broken_database, events_of, until
@@ -58,14 +62,64 @@ async def test_a_client_that_was_away_for_long_hears_the_end_all_the_same(
     assert (name, end["fullResponse"]) == ("llm:stream:done", "Hello")
 
 
-async def test_an_answer_that_is_not_there_any_more_is_forgotten(user, answer):
-    client = revived(user, answer, 3)
-    await in_database(answer.delete)
-    client.marks.note("abcdefgh", 1)
+class Open(ChatNamespace):
+    """Whoever comes is let in."""
+
+    async def on_connect(self, socket: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("lacks", ["deleted", "of another", "too old", None])
+async def test_a_client_has_its_socket_back_where_its_answers_are_to_be_found(
+    user, answer, lacks
+):
+    def lose() -> None:
+        rows = Message.objects.filter(pk=answer.pk)
+        if lacks == "deleted":
+            answer.conversation.delete()
+        if lacks == "of another":
+            rows.update(user=type(user).objects.create_user("another"))
+        if lacks == "too old":
+            rows.update(created_at=timezone.now() - LATEST)
+
+    await in_database(lose)
+    client, marks = Client(user), {log_of(answer.pk): 3}
+    assert await Open().on_revive(client, marks) is (lacks is None)
+    assert await Open().on_revive(client, {})
+    assert not await Open().on_revive(client, {**marks, "abcdefgh": 1})
+
+
+async def test_a_client_has_its_socket_back_while_nobody_can_say_what_is_stored(user):
+    with broken_database("SELECT"):
+        assert await Open().on_revive(Client(user), {"abcdefgh": 1})
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_a_client_whose_answer_is_gone_after_all_is_sent_to_another_socket(
+    user, answer, monkeypatch, when
+):
+    """It waits for an end that never comes, as long as it has its socket."""
+    client, namespace, log = Client(user), Open(), log_of(answer.pk)
+
+    async def authenticate(socket: Client, auth: object) -> Verified:
+        return socket.data.verified
+
+    async def find_answer(*names: object) -> None:
+        raise refusal("stream_not_found")
+
+    monkeypatch.setattr(namespaces, "authenticate", authenticate)
+    if when == "before":
+        await in_database(answer.delete)
+    else:
+        monkeypatch.setattr(moves, "find_answer", find_answer)
+    assert await namespace.on_recover(client, {})
+    namespace.revived(client, {log: 3})
     async with asyncio.timeout(5):
-        while str(client.marks) != ".abcdefgh:1":  # noqa: ASYNC110
+        while not client.is_closed:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert client.ends == []
+    assert client.data.is_idle
+    assert not await namespace.on_recover(client, {})
 
 
 async def test_a_client_hears_the_end_once_the_database_is_back(

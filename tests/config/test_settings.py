@@ -113,6 +113,9 @@ def value_of(expression: str, **variables: str | None) -> object:
         ("LOG_LEVEL", "LOUD"),
         ("OPENAI_BASE_URL", "api.openai.com"),
         ("GEMINI_BASE_URL", "https://host:99999"),
+        ("GEMINI_BASE_URL", "https://host:0"),
+        ("DEEPSEEK_BASE_URL", "https://host..example"),
+        ("ANTHROPIC_BASE_URL", "https://host.example/a b"),
         ("LLMCHAT_ENCRYPTION_KEYS", "nonsense"),
         ("LLMCHAT_MESSAGES_PER_MINUTE", "-1"),
         ("LLMCHAT_MAX_STREAMS_PER_USER", "0"),
@@ -151,6 +154,28 @@ def test_a_refused_secret_is_not_repeated() -> None:
     assert "my-secret" not in done.stderr
 
 
+@pytest.mark.parametrize("name", ["OPENAI", "ANTHROPIC", "GEMINI", "DEEPSEEK"])
+@pytest.mark.parametrize(
+    ("address", "what"),
+    [
+        ("https://me:my-secret@host.example/v1", "a user name or password"),
+        ("https://me@host.example", "a user name or password"),
+        ("https://host.example/v1?api-version=my-secret", "a query"),
+        ("https://host.example/v1#my-secret", "a query"),
+        ("https://host.example/v1?", "a query"),
+    ],
+)
+def test_what_an_address_must_not_have_is_named(
+    name: str, address: str, what: str
+) -> None:
+    done = start("-c", "import config.settings", **{f"{name}_BASE_URL": address})
+
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"llmchat: {name}_BASE_URL has {what}: leave ")
+    assert "my-secret" not in line
+
+
 def test_an_empty_variable_is_one_that_is_not_set() -> None:
     assert value_of("s.PORT", PORT="") == 3000
 
@@ -182,6 +207,10 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
           "https://xn--mnchen-3ya.example"]),
         ("s.CSRF_TRUSTED_ORIGINS", {"CSRF_TRUSTED_ORIGINS": "https://*.example.org"},
          ["https://*.example.org"]),
+        ("s.LLMCHAT['gemini_base_url']", {"GEMINI_BASE_URL": "http://[::1]:8000"},
+         "http://[::1]:8000"),
+        ("s.LLMCHAT['gemini_base_url']", {"GEMINI_BASE_URL": "https://bücher.example"},
+         "https://bücher.example"),
         ("s.LLMCHAT['openai_base_url']", {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1/"},
          "http://127.0.0.1:1/v1"),
         ("s.LLMCHAT['messages_per_minute']", {"LLMCHAT_MESSAGES_PER_MINUTE": "0"}, 0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -179,7 +180,7 @@ class Distant(Noting):
     def move_in(self, socket: Socket, state: Any) -> None:
         socket.disconnect()
 
-    async def on_revive(self, socket: Socket) -> bool:
+    async def on_revive(self, socket: Socket, marks: Mapping[str, int]) -> bool:
         socket.disconnect()
         return True
 

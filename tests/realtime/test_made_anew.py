@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
+
+import pytest
 
 from llmchat.realtime import Namespace, Options, Server, SocketIO, SocketIOOptions
+from llmchat.realtime.offsets import MAX_MARKS
 from llmchat.realtime.sockets import Socket
 from llmchat.workers import address_of
 from tests.support.peers import joined, joined_again, turns
@@ -14,7 +18,7 @@ from tests.support.wire import content_of
 class Greeting(Namespace):
     """It says something as soon as it knows who is back."""
 
-    async def on_revive(self, socket: Socket) -> bool:
+    async def on_revive(self, socket: Socket, marks: Mapping[str, int]) -> bool:
         socket.emit("hello", 1)
         return True
 
@@ -55,3 +59,48 @@ async def test_what_it_emits_while_its_client_is_judged_counts_on() -> None:
 
     assert again == answer
     assert [content_of(f)[:2] for f in wire.told] == [["rest", 2], ["later", 3]]
+
+
+class Judging(Namespace):
+    """It is asked for logs, of which it has those that it is given."""
+
+    def __init__(self, *logs: str) -> None:
+        super().__init__()
+        self.asked: list[Mapping[str, int]] = []
+        self.logs = set(logs)
+
+    async def on_revive(self, socket: Socket, marks: Mapping[str, int]) -> bool:
+        self.asked.append(dict(marks))
+        return marks.keys() <= self.logs
+
+
+async def told(logs: int) -> tuple[dict[str, Any], str]:
+    """Return what a client knows that was being told so many logs."""
+    before = Namespace()
+    _, wire, answer = await joined(worker("one", before))
+    [socket] = before.sockets
+    for number in range(logs):
+        socket.marks.note(f"log{number}", number)
+    socket.emit("x")
+    await turns()
+    return answer, content_of(wire.told[-1])[-1]
+
+
+@pytest.mark.parametrize("has", [True, False])
+async def test_it_is_made_anew_where_its_logs_are_to_be_had(has: bool) -> None:
+    answer, seen = await told(2)
+    lobby = Judging("log0", *(["log1"] if has else []))
+    _, _, again = await joined_again(worker("two", lobby), answer, {}, offset=seen)
+    assert lobby.asked == [{"log0": 0, "log1": 1}]
+    assert (again == answer) is has
+    [socket] = lobby.sockets
+    assert (socket.id == answer["sid"]) is has
+
+
+async def test_it_is_not_made_anew_where_an_offset_has_no_room_for_its_logs() -> None:
+    answer, seen = await told(MAX_MARKS + 1)
+    lobby = Judging(*(f"log{number}" for number in range(MAX_MARKS + 1)))
+    _, _, again = await joined_again(worker("two", lobby), answer, {}, offset=seen)
+    assert again["sid"] != answer["sid"]
+    assert again["pid"] != answer["pid"]
+    assert lobby.asked == []

@@ -59,7 +59,7 @@ class Slow(Namespace):
     def may_move(self, socket: Any) -> bool:
         return self.may
 
-    async def on_revive(self, socket: Any) -> bool:
+    async def on_revive(self, socket: Any, marks: Any) -> bool:
         await asyncio.sleep(0)
         return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from llmchat.access import catalogue, memory
+from llmchat.access import budgets, catalogue, memory
 from llmchat.access.catalogue import Offer
 from llmchat.access.known_models import names_of
 from llmchat.access.permissions import Access, access_of
@@ -45,8 +45,9 @@ def target_of(user_id: int, name: str) -> Target:
 
 def model_names(user_id: int) -> list[str]:
     """Return the full names of the models that can answer a user now."""
-    access = access_of(user_id)
-    usable = [offer for offer in catalogue.offers(access) if offer.refusal is None]
+    access, is_budgeted = access_of(user_id), budgets.apply_to(user_id)
+    offers = catalogue.offers(access, is_budgeted=is_budgeted)
+    usable = [offer for offer in offers if offer.refusal is None]
     return [name for offer in usable for name in _named(offer, access)]
 
 
