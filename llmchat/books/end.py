@@ -81,7 +81,7 @@ def decide(facts: Facts, ended: Ended, end: End) -> bool:
         # Deleted; what was used is used.
         if not end.again or budgets.has_reserved(begun.message_id):
             facts.ledger.settle(begun, usage, cost)
-            ended.past.append(_past(facts, end, usage, cost))
+            ended.past.append(_past(end, usage, cost))
         return False
     stored = facts.answers.get(begun.message_id)
     if stored is None or not _is_open(stored):
@@ -221,7 +221,7 @@ def reduced(begun: Begun, outcome: Outcome) -> Outcome:
     )
 
 
-def _past(facts: Facts, end: End, usage: Usage, cost: Decimal | None) -> dict[str, Any]:
+def _past(end: End, usage: Usage, cost: Decimal | None) -> dict[str, Any]:
     """Return what is kept of an answer that was deleted while it was written."""
     return {
         "day": end.begun.began_at.astimezone(UTC).date(),

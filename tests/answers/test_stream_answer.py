@@ -11,7 +11,7 @@ import pytest
 from llmchat.answers import runtime
 from llmchat.answers.answer import cancel_stream, stream_answer
 from llmchat.answers.events import Cancelled, Done, Failed, Started, Token
-from llmchat.answers.streams import LiveStream
+from llmchat.answers.live_stream import LiveStream
 from llmchat.books.writer import Books
 from llmchat.database import in_database
 from llmchat.errors import ChatError

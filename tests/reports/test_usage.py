@@ -150,7 +150,7 @@ def test_usage_is_summed_by_day_provider_model_and_user(ann: User) -> None:
         ("openai", 2),
         ("claude", 1),
     ]
-    assert measured.by_provider[1].error_rate == 100
+    assert measured.by_provider[1].failures == 1
     assert {t.name: t.answers for t in measured.by_model} == {"model-1": 2, "m-2": 1}
     assert {t.name: t.output_tokens for t in measured.by_user} == {"ann": 40, "bob": 20}
     assert len(measured.days) == usage.DAYS

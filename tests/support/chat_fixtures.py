@@ -16,7 +16,7 @@ from llmchat import models
 from llmchat.answers import runtime
 from llmchat.answers.answer import stream_answer
 from llmchat.answers.events import End, StreamEvent
-from llmchat.answers.streams import LiveStream
+from llmchat.answers.live_stream import LiveStream
 from llmchat.books.turn import Turn
 from llmchat.database import in_database
 from llmchat.providers.types import ChatMessage
