@@ -10,23 +10,13 @@ what it cannot wait for.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
 
 from llmchat import log_fields, metrics
 from llmchat.answers import calls, runtime
-from llmchat.answers.events import (
-    Cancelled,
-    Done,
-    End,
-    Failed,
-    Started,
-    StreamEvent,
-    Token,
-)
-from llmchat.answers.follower import Follower
+from llmchat.answers.events import Cancelled, Done, End, Failed, Started
 from llmchat.answers.generation import Generation
 from llmchat.answers.live_stream import LiveStream
 from llmchat.answers.log import AnswerLog
@@ -49,25 +39,6 @@ def start_answer(turn: Turn, stream: LiveStream) -> None:
     task = shared.spawn(_write(turn, stream))
     # A task that is cancelled before its first step runs nothing of itself.
     task.add_done_callback(lambda _: shared.streams.release(stream))
-
-
-async def stream_answer(
-    *, turn: Turn, stream: LiveStream
-) -> AsyncGenerator[StreamEvent, None]:
-    """Start an answer and yield its events, `Started` first; closing it is to leave.
-
-    Raises: ChatError, before the first event only.
-    """
-    follower = Follower(stream)
-    start_answer(turn, stream)
-    try:
-        yield await follower.started()
-        while texts := await follower.read():
-            for text in texts:
-                yield Token(stream.session_id, text)
-        yield await follower.ended()
-    finally:
-        await follower.leave()
 
 
 def cancel_stream(*, user_id: int, session_id: str) -> LiveStream | None:
