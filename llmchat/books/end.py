@@ -72,8 +72,8 @@ class Ended:
     past: list[dict[str, Any]] = field(default_factory=list)
 
 
-def decide(facts: Facts, ended: Ended, end: End) -> bool:
-    """Note what an end stores; return whether this was the answer's end."""
+def decide(facts: Facts, ended: Ended, end: End) -> None:
+    """Note what an end stores; a second one of an answer changes its word alone."""
     begun, outcome = end.begun, end.outcome
     usage, cost = booked(begun, outcome)
     conversation = facts.conversations.get(begun.conversation_id)
@@ -82,12 +82,12 @@ def decide(facts: Facts, ended: Ended, end: End) -> bool:
         if not end.again or budgets.has_reserved(begun.message_id):
             facts.ledger.settle(begun, usage, cost)
             ended.past.append(_past(end, usage, cost))
-        return False
+        return
     stored = facts.answers.get(begun.message_id)
     if stored is None or not _is_open(stored):
         if end.again and stored is not None and stored.state != outcome.state:
             _amend(facts, ended, conversation, end)
-        return False
+        return
     facts.ledger.settle(begun, usage, cost)
     ended.answers.append(_row(facts, end, usage, cost))
     # A second end of it in the same batch finds it settled.
@@ -97,7 +97,6 @@ def decide(facts: Facts, ended: Ended, end: End) -> bool:
     _note_end(facts, ended, conversation, end)
     totals.note_end(conversation, usage, cost)
     facts.changed[conversation.pk] = conversation
-    return True
 
 
 def write(facts: Facts, ended: Ended) -> None:

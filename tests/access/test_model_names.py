@@ -17,13 +17,13 @@ from llmchat.access import catalogue, memory, price_uses, rules
 from llmchat.access.known_models import names_of
 from llmchat.access.permissions import access_of
 from llmchat.api.openai.models import model_named, target_of
-from llmchat.books.batch import begin_turn
 from llmchat.books.turn import Begun, Turn
 from llmchat.errors import ChatError
 from llmchat.models import Message, Price, Provider, ProviderAccess, ProviderModel
 from llmchat.providers.types import Usage
 from llmchat.reports import unpriced
 from tests.support.access import cost_of
+from tests.support.turns import begin_turn
 
 MILLION = Usage(10**6, 0, "provider")
 BOTH = pytest.mark.parametrize("name", ["gemini-pro", "models/gemini-pro"])

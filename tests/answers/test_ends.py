@@ -24,7 +24,7 @@ from llmchat.access.catalogue import Route
 from llmchat.answers import checkpoints, ends, runtime, stopping
 from llmchat.answers.events import Done, Failed
 from llmchat.books import writer
-from llmchat.books.batch import begin_turn, store
+from llmchat.books.batch import store
 from llmchat.books.turn import Begun, End, Outcome, Refusal
 from llmchat.books.writer import Books
 from llmchat.database import in_database
@@ -34,6 +34,7 @@ from llmchat.models.workers import texts_of
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import User, broken_database, end_of, is_waiting, until
 from tests.support.streaming import streaming
+from tests.support.turns import begin_turn
 
 
 def stored() -> list[tuple[str, str]]:

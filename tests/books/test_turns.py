@@ -23,7 +23,7 @@ from llmchat.access.prices import Charge
 from llmchat.answers import checkpoints, runtime, stopping
 from llmchat.answers.events import Cancelled, Done, Failed, Token
 from llmchat.books import workers
-from llmchat.books.batch import begin_turn, store_alone
+from llmchat.books.batch import store_alone
 from llmchat.books.checkpoint import Checkpointed
 from llmchat.books.conversations import stored_hash
 from llmchat.books.sweep import sweep
@@ -43,6 +43,7 @@ from llmchat.models.workers import texts_of
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import broken_database, events_of, until
 from tests.support.streaming import streaming
+from tests.support.turns import begin_turn
 
 ACCESS = Access({"test": ("*",)})
 
