@@ -24,7 +24,7 @@ from llmchat.books.begin import StartUnknownError
 from llmchat.books.end import booked
 from llmchat.books.placed import Names
 from llmchat.books.turn import Begun, Outcome, Turn
-from llmchat.errors import ChatError, refusal
+from llmchat.errors import ChatError, refusal, unavailable
 from llmchat.models import AnswerState
 from llmchat.tracing import Span
 
@@ -203,7 +203,7 @@ async def _begin(turn: Turn, stream: LiveStream) -> Begun:
     if shared.closing:
         raise refusal("draining", retry_after=runtime.DRAINING_RETRY_S)
     if not await shared.ends.settled(stream.user_id):
-        raise refusal("database_unavailable", retry_after=_RETRY_AFTER_S)
+        raise unavailable()
     begun = await _store_start(turn, stream)
     shared.checkpoints.ensure_running()
     return begun
@@ -221,7 +221,7 @@ async def _store_start(turn: Turn, stream: LiveStream) -> Begun:
     except ChatError:
         raise
     except (OperationalError, InterfaceError) as exc:
-        raise refusal("database_unavailable", retry_after=_RETRY_AFTER_S) from exc
+        raise unavailable() from exc
     except Exception as exc:
         logger.exception("a turn of user %s did not start", stream.user_id)
         raise refusal("internal_error") from exc
@@ -242,7 +242,7 @@ def _started(turn: Turn, begun: Begun) -> Started:
 def _end(generation: Generation, outcome: Outcome) -> End:
     """Return the event that tells the client of the outcome."""
     begun, session_id = generation.begun, generation.turn.session_id
-    usage, cost = booked(begun, outcome)
+    usage, billed = booked(begun, outcome)
     if outcome.state == AnswerState.COMPLETE:
         return Done(
             session_id=session_id,
@@ -255,16 +255,14 @@ def _end(generation: Generation, outcome: Outcome) -> End:
             finish_reason=outcome.finish_reason,
             usage=usage,
             tool_calls=outcome.tool_calls,
-            cost=cost,
+            cost=billed.cost,
             notice=outcome.notice,
         )
-    place = (begun.conversation_id, begun.message_id, begun.question_id)
+    place, rest = begun.place, (usage, billed.cost, outcome.notice)
     if outcome.state == AnswerState.CANCELLED:
-        text, notice = outcome.text, outcome.notice
-        return Cancelled(session_id, *place, text, usage, cost, notice)
+        return Cancelled(session_id, *place, outcome.text, *rest)
     failure = generation.failure
     if failure is None or failure.code != outcome.error_code:
         # What is stored is not what the provider has said.
         failure = refusal(outcome.error_code, retry_after=_RETRY_AFTER_S)
-    billed = (usage, cost, outcome.notice)
-    return Failed(session_id, failure, outcome.text, *place, *billed)
+    return Failed(session_id, failure, outcome.text, *place, *rest)

@@ -22,6 +22,7 @@ from llmchat.answers.events import (
     Token,
 )
 from llmchat.answers.log import AnswerLog
+from llmchat.api.decimals import plain
 
 NAMES: dict[type[StreamEvent], str] = {
     Started: "llm:stream:start",
@@ -142,8 +143,8 @@ def _notice(notice: Notice) -> dict[str, Any]:
     return {
         "period": notice.period,
         "unit": notice.unit,
-        "limit": f"{notice.limit.normalize():f}",
-        "spent": f"{notice.spent.normalize():f}",
+        "limit": plain(notice.limit),
+        "spent": plain(notice.spent),
         "percent": notice.percent,
         "renewsAt": notice.renews_at.isoformat(),
         "of": notice.of,

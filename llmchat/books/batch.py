@@ -20,7 +20,7 @@ from django.db import (
 
 from llmchat.access import keys
 from llmchat.books import begin, checkpoint, end, facts, leases, replacing
-from llmchat.books.begin import StartUnknownError, unavailable
+from llmchat.books.begin import StartUnknownError
 from llmchat.books.checkpoint import Checkpointed
 from llmchat.books.conversations import COLUMNS
 from llmchat.books.facts import Facts
@@ -35,7 +35,7 @@ from llmchat.books.turn import (
     Start,
 )
 from llmchat.database import note_failure, sqlstate
-from llmchat.errors import ChatError, refusal
+from llmchat.errors import ChatError, refusal, unavailable
 from llmchat.models import Conversation, Message
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from llmchat.books.facts import Facts
 from llmchat.books.ids import new_id
 from llmchat.books.turn import Begun, Start, Turn
 from llmchat.books.workers import worker_id
-from llmchat.errors import ChatError, from_provider, refusal
+from llmchat.errors import ChatError, from_provider, refusal, unavailable
 from llmchat.models import Conversation, Message
 from llmchat.providers import acceptance
 from llmchat.providers.answer import estimate_input_tokens
@@ -29,7 +29,6 @@ from llmchat.providers.request import max_tokens
 from llmchat.providers.retry import MAX_RETRIES
 from llmchat.providers.types import Chat, Usage
 
-_RETRY_AFTER_S = 5
 MAX_ATTEMPTS = 1 + MAX_RETRIES
 
 
@@ -42,11 +41,6 @@ class StartUnknownError(ChatError):
             error.code, error.text, error.status, retry_after=error.retry_after
         )
         self.begun = begun
-
-
-def unavailable() -> ChatError:
-    """Return the refusal of a turn that could not be stored."""
-    return refusal("database_unavailable", retry_after=_RETRY_AFTER_S)
 
 
 def decide(facts: Facts, start: Start) -> Begun:
@@ -94,7 +88,6 @@ def decide(facts: Facts, start: Start) -> Begun:
     return Begun(
         user_id=start.user_id,
         route=route,
-        model=route.model,
         conversation_id=conversation.pk,
         message_id=message_id,
         question_id=question_id,

@@ -392,7 +392,7 @@ def many_ends(count: int) -> list[tuple[Begun, Outcome]]:
     places = {"conversation_id": uuid4(), "question_id": uuid4(), "thread_hash": ""}
     route = Route(None, (), "m", False, None, None)  # type: ignore[arg-type]
     return [
-        (Begun(1, route, "m", message_id=uuid4(), **places), outcome)  # type: ignore[arg-type]
+        (Begun(1, route, message_id=uuid4(), **places), outcome)  # type: ignore[arg-type]
         for _ in range(count)
     ]
 

@@ -10,9 +10,10 @@ from django.http import JsonResponse
 from llmchat.answers.events import Cancelled, Done, End, Failed, Started
 from llmchat.answers.follower import Follower
 from llmchat.api.async_view import EventStream, begun_stream, quiet
+from llmchat.api.decimals import plain
 from llmchat.api.openai.broken import Usage, broken_object
 from llmchat.api.openai.errors import error_of, headers_of
-from llmchat.api.openai.usage import dollars, is_billed
+from llmchat.api.openai.usage import is_billed
 
 Response = TypeVar("Response", EventStream, JsonResponse)
 
@@ -56,7 +57,7 @@ def _placed(response: Response, started: Started) -> Response:
 
 def _priced(response: JsonResponse, end: End) -> JsonResponse:
     if end.cost is not None and is_billed(end):
-        response["x-llmchat-cost"] = dollars(end.cost)
+        response["x-llmchat-cost"] = plain(end.cost)
     return response
 
 
