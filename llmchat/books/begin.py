@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -27,9 +28,15 @@ from llmchat.providers.answer import estimate_input_tokens
 from llmchat.providers.errors import BadRequestError
 from llmchat.providers.request import max_tokens
 from llmchat.providers.retry import MAX_RETRIES
-from llmchat.providers.types import Chat, Usage
+from llmchat.providers.types import Chat, ChatMessage, Usage
 
 MAX_ATTEMPTS = 1 + MAX_RETRIES
+# Of a message's row, where nothing else is said.
+_DEFAULTS = {
+    field.name: field.get_default()
+    for field in Message._meta.fields
+    if field.name not in ("conversation", "user")
+}
 
 
 class StartUnknownError(ChatError):
@@ -61,28 +68,12 @@ def decide(facts: Facts, start: Start) -> Begun:
     cut = replacing.cut_of(facts, start, going[0]) if going else None
     message_id = new_id()
     route, drawn_on = _reserved(facts, start, message_id, route)
-    conversation, new_messages = going or (
-        _added(facts, start),
-        start.turn.messages,
-    )
-    if not conversation.message_count and not conversation.title:
-        # It was created empty; a title that its user gives it meanwhile comes later.
-        conversation.title = title_of(start.turn)
-        facts.named.append(conversation)
+    conversation, new = going or (_added(facts, start), start.turn.messages)
+    _name_if_new(facts, conversation, start.turn)
     if cut:
         replacing.apply(facts, conversation, cut)
-    goes_on(conversation, start, new_messages)
-    first = conversation.message_count - len(new_messages)
-    for position, message in enumerate(new_messages, first):
-        _add(
-            facts,
-            conversation,
-            id=(question_id := new_id()),
-            position=position,
-            role=message.role,
-            content=message.content,
-            extra=extra_of(message),
-        )
+    goes_on(conversation, start, new)
+    question_id = _add_messages(facts, conversation, new)
     _add_answer(facts, conversation, start, message_id, route.model)
     sessions.append(start.turn.session_id)
     return Begun(
@@ -151,6 +142,35 @@ def _added(facts: Facts, start: Start) -> Conversation:
     return conversation
 
 
+def _name_if_new(facts: Facts, conversation: Conversation, turn: Turn) -> None:
+    """Give a title to a conversation that was created empty.
+
+    One that its user gives it meanwhile comes later.
+    """
+    if not conversation.message_count and not conversation.title:
+        conversation.title = title_of(turn)
+        facts.named.append(conversation)
+
+
+def _add_messages(
+    facts: Facts, conversation: Conversation, messages: Sequence[ChatMessage]
+) -> UUID:
+    """Add what is new, which the conversation counts; return the question's id."""
+    ids = [new_id() for _ in messages]
+    first = conversation.message_count - len(messages)
+    for position, (ident, message) in enumerate(zip(ids, messages, strict=True), first):
+        _add(
+            facts,
+            conversation,
+            id=ident,
+            position=position,
+            role=message.role,
+            content=message.content,
+            extra=extra_of(message),
+        )
+    return ids[-1]
+
+
 def _add_answer(
     facts: Facts, conversation: Conversation, start: Start, ident: UUID, model: str
 ) -> None:
@@ -183,13 +203,6 @@ def _add(facts: Facts, conversation: Conversation, **fields: Any) -> None:
         }
         | fields
     )
-
-
-_DEFAULTS = {
-    field.name: field.get_default()
-    for field in Message._meta.fields
-    if field.name not in ("conversation", "user")
-}
 
 
 def _reserved(
