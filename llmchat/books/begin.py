@@ -9,7 +9,7 @@ from uuid import UUID
 
 from llmchat import conf
 from llmchat.access import budgets, catalogue, permissions
-from llmchat.books import replacing, totals
+from llmchat.books import totals
 from llmchat.books.conversations import (
     found,
     goes_on,
@@ -19,6 +19,7 @@ from llmchat.books.conversations import (
 from llmchat.books.extra import extra_of
 from llmchat.books.facts import Facts
 from llmchat.books.ids import new_id
+from llmchat.books.replacing import Cut, cut_of
 from llmchat.books.turn import Begun, Start, Turn
 from llmchat.books.workers import worker_id
 from llmchat.errors import ChatError, from_provider, refusal, unavailable
@@ -65,13 +66,15 @@ def decide(facts: Facts, start: Start) -> Begun:
     sessions = facts.sessions.setdefault(start.user_id, [])
     _check_running(sessions, start)
     going = found(facts.conversations, start)
-    cut = replacing.cut_of(facts, start, going[0]) if going else None
+    cut = _cut(facts, start, going[0]) if going else None
     message_id = new_id()
     route, drawn_on = _reserved(facts, start, message_id, route)
     conversation, new = going or (_added(facts, start), start.turn.messages)
     _name_if_new(facts, conversation, start.turn)
     if cut:
-        replacing.apply(facts, conversation, cut)
+        conversation.thread_hash = cut.thread_hash
+        conversation.replaced_count += cut.count
+        facts.cuts.append(cut)
     goes_on(conversation, start, new)
     question_id = _add_messages(facts, conversation, new)
     _add_answer(facts, conversation, start, message_id, route.model)
@@ -133,6 +136,14 @@ def _check_running(sessions: list[str], start: Start) -> None:
         raise refusal("session_active")
     if len(sessions) >= conf.get().max_streams_per_user:
         raise refusal("too_many_streams")
+
+
+def _cut(facts: Facts, start: Start, conversation: Conversation) -> Cut | None:
+    replaces = start.turn.replaces
+    if replaces is None:
+        return None
+    thread = facts.threads[conversation.pk]
+    return cut_of(thread, facts.messages, replaces, conversation)
 
 
 def _added(facts: Facts, start: Start) -> Conversation:
