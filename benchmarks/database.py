@@ -147,11 +147,11 @@ def _without_text_index(cursor: Any) -> Iterator[None]:
 
 def _turns() -> Iterator[Measured]:
     """Go on with conversations as the documented client does: by their history."""
-    from llmchat.books.batch import begin_turn, finish_turn
     from llmchat.books.conversations import stored_hash
     from llmchat.books.turn import Outcome
     from llmchat.models import Conversation, Message, Provider
     from llmchat.providers.types import Usage
+    from tests.support.turns import begin_turn, end_turn
 
     Provider.objects.filter(name="openai").update(needs_key=False)
     started: list[float] = []
@@ -167,7 +167,8 @@ def _turns() -> Iterator[Measured]:
             Message.State.COMPLETE, "Done.", Usage(1000, 2, "provider"), "model-1"
         )
         with _database_time(ended):
-            assert finish_turn(begun, ending)
+            end_turn(begun, ending)
+        assert Message.objects.get(pk=begun.message_id).state == ending.state
     yield _measured("a turn's start", started, TURN_TARGET_MS)
     yield _measured("a turn's end", ended, TURN_TARGET_MS)
 

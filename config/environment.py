@@ -214,13 +214,13 @@ def fernet_keys(name: str) -> tuple[str, ...]:
 def _check_http_url(value: str) -> None:
     """Check an address to which a path is added, as the admin checks a provider's.
 
-    Raises: ValueError; _OptionError, where something is to be left out.
+    Raises: ValueError; OptionError, where something is to be left out.
     """
     parts = urlsplit(value)
     if "@" in parts.netloc:
-        raise _OptionError("has a user name or password: leave it out, and set a key")
+        raise OptionError("has a user name or password: leave it out, and set a key")
     if parts.query or parts.fragment or value.endswith(("?", "#")):
-        raise _OptionError("has a query: leave out everything from ? or # on")
+        raise OptionError("has a query: leave out everything from ? or # on")
     if (
         parts.scheme not in {"http", "https"}
         or not _is_host(parts.hostname or "")

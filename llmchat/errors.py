@@ -62,6 +62,7 @@ class ChatError(Exception):
 
 # What passes by itself, nobody knows when: worth another try in so many seconds.
 _SOON_S = {"too_many_streams": 5, "too_many_sockets": 5}
+_DATABASE_RETRY_S = 5
 
 
 def refusal(
@@ -78,6 +79,11 @@ def refusal(
     return ChatError(
         code, text or default_text.format(label=label), status, retry_after=retry_after
     )
+
+
+def unavailable() -> ChatError:
+    """Return the refusal of what needs a database that does not answer."""
+    return refusal("database_unavailable", retry_after=_DATABASE_RETRY_S)
 
 
 def from_provider(exc: ProviderError) -> ChatError:

@@ -31,7 +31,6 @@ if not settings.configured:
 
 from llmchat.realtime import (
     Ack,
-    Application,
     CloseReason,
     HttpOptions,
     Limits,
@@ -224,11 +223,6 @@ PROFILES = {
     "S": profile_s,
     "I": profile_i,
 }
-
-
-def application_of(application: Application, **options: Any) -> Any:
-    """An ASGI application with one server on `/socket.io/`, for tests."""
-    return asgi({"/socket.io/": (Server(application, **options), HttpOptions())})
 
 
 class Mailboxes:

@@ -92,13 +92,6 @@ class Route:
         found = prices.charge(rows, usage, moment, is_refused=is_refused)
         return found or self._flat_charge(usage)
 
-    def cost(
-        self, usage: Usage, model: str | None = None, at: datetime | None = None
-    ) -> Decimal | None:
-        """Return the cost of a request in US dollars, None if it is not priced."""
-        found = self.charge(usage, model, at)
-        return found.cost if found else None
-
     def highest_cost(
         self, usage: Usage, model: str | None = None, at: datetime | None = None
     ) -> Decimal | None:

@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from llmchat import conf
 from llmchat.access import memory
-from llmchat.models import Provider, ProviderKey
+from llmchat.models import Provider, ProviderKey, encryption
 from llmchat.models.encryption import EncryptionError
 from llmchat.providers.registry import DEFAULT_PROVIDERS
 from llmchat.providers.types import Key
@@ -101,11 +101,7 @@ def stored_key(row: ProviderKey) -> Key:
 
 def is_readable(row: ProviderKey) -> bool:
     """Return whether an encryption key decrypts a stored key."""
-    try:
-        row.reveal()
-    except EncryptionError:
-        return False
-    return True
+    return encryption.is_readable(row.encrypted_value)
 
 
 def is_stored(key: Key) -> bool:

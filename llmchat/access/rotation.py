@@ -32,7 +32,7 @@ def count() -> Counts:
     """Count the stored keys."""
     stored = list(ProviderKey.objects.values_list("encrypted_value", flat=True))
     others = [value for value in stored if not encryption.is_current(value)]
-    readable = sum(map(_is_readable, others))
+    readable = sum(map(encryption.is_readable, others))
     return Counts(len(stored), readable, len(others) - readable)
 
 
@@ -54,11 +54,3 @@ def rotate() -> Rotated:
             key.save(update_fields=["encrypted_value"])
             done.append(key)
     return Rotated(tuple(done), tuple(unread))
-
-
-def _is_readable(encrypted: str) -> bool:
-    try:
-        encryption.decrypt(encrypted)
-    except encryption.EncryptionError:
-        return False
-    return True

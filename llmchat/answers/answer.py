@@ -10,23 +10,13 @@ what it cannot wait for.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
 
 from llmchat import log_fields, metrics
 from llmchat.answers import calls, runtime
-from llmchat.answers.events import (
-    Cancelled,
-    Done,
-    End,
-    Failed,
-    Started,
-    StreamEvent,
-    Token,
-)
-from llmchat.answers.follower import Follower
+from llmchat.answers.events import Cancelled, Done, End, Failed, Started
 from llmchat.answers.generation import Generation
 from llmchat.answers.live_stream import LiveStream
 from llmchat.answers.log import AnswerLog
@@ -34,7 +24,7 @@ from llmchat.books.begin import StartUnknownError
 from llmchat.books.end import booked
 from llmchat.books.placed import Names
 from llmchat.books.turn import Begun, Outcome, Turn
-from llmchat.errors import ChatError, refusal
+from llmchat.errors import ChatError, refusal, unavailable
 from llmchat.models import AnswerState
 from llmchat.tracing import Span
 
@@ -49,25 +39,6 @@ def start_answer(turn: Turn, stream: LiveStream) -> None:
     task = shared.spawn(_write(turn, stream))
     # A task that is cancelled before its first step runs nothing of itself.
     task.add_done_callback(lambda _: shared.streams.release(stream))
-
-
-async def stream_answer(
-    *, turn: Turn, stream: LiveStream
-) -> AsyncGenerator[StreamEvent, None]:
-    """Start an answer and yield its events, `Started` first; closing it is to leave.
-
-    Raises: ChatError, before the first event only.
-    """
-    follower = Follower(stream)
-    start_answer(turn, stream)
-    try:
-        yield await follower.started()
-        while texts := await follower.read():
-            for text in texts:
-                yield Token(stream.session_id, text)
-        yield await follower.ended()
-    finally:
-        await follower.leave()
 
 
 def cancel_stream(*, user_id: int, session_id: str) -> LiveStream | None:
@@ -232,7 +203,7 @@ async def _begin(turn: Turn, stream: LiveStream) -> Begun:
     if shared.closing:
         raise refusal("draining", retry_after=runtime.DRAINING_RETRY_S)
     if not await shared.ends.settled(stream.user_id):
-        raise refusal("database_unavailable", retry_after=_RETRY_AFTER_S)
+        raise unavailable()
     begun = await _store_start(turn, stream)
     shared.checkpoints.ensure_running()
     return begun
@@ -250,7 +221,7 @@ async def _store_start(turn: Turn, stream: LiveStream) -> Begun:
     except ChatError:
         raise
     except (OperationalError, InterfaceError) as exc:
-        raise refusal("database_unavailable", retry_after=_RETRY_AFTER_S) from exc
+        raise unavailable() from exc
     except Exception as exc:
         logger.exception("a turn of user %s did not start", stream.user_id)
         raise refusal("internal_error") from exc
@@ -271,7 +242,7 @@ def _started(turn: Turn, begun: Begun) -> Started:
 def _end(generation: Generation, outcome: Outcome) -> End:
     """Return the event that tells the client of the outcome."""
     begun, session_id = generation.begun, generation.turn.session_id
-    usage, cost = booked(begun, outcome)
+    usage, billed = booked(begun, outcome)
     if outcome.state == AnswerState.COMPLETE:
         return Done(
             session_id=session_id,
@@ -284,16 +255,14 @@ def _end(generation: Generation, outcome: Outcome) -> End:
             finish_reason=outcome.finish_reason,
             usage=usage,
             tool_calls=outcome.tool_calls,
-            cost=cost,
+            cost=billed.cost,
             notice=outcome.notice,
         )
-    place = (begun.conversation_id, begun.message_id, begun.question_id)
+    place, rest = begun.place, (usage, billed.cost, outcome.notice)
     if outcome.state == AnswerState.CANCELLED:
-        text, notice = outcome.text, outcome.notice
-        return Cancelled(session_id, *place, text, usage, cost, notice)
+        return Cancelled(session_id, *place, outcome.text, *rest)
     failure = generation.failure
     if failure is None or failure.code != outcome.error_code:
         # What is stored is not what the provider has said.
         failure = refusal(outcome.error_code, retry_after=_RETRY_AFTER_S)
-    billed = (usage, cost, outcome.notice)
-    return Failed(session_id, failure, outcome.text, *place, *billed)
+    return Failed(session_id, failure, outcome.text, *place, *rest)

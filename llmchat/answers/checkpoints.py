@@ -14,7 +14,8 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError
 
 from llmchat import log_fields
-from llmchat.answers.streams import LiveStream, Streams
+from llmchat.answers.live_stream import LiveStream
+from llmchat.answers.streams import Streams
 from llmchat.books.turn import Progress
 from llmchat.books.writer import Books
 

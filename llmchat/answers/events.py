@@ -26,6 +26,11 @@ class Started:
     message_id: UUID
     question_id: UUID
 
+    @property
+    def place(self) -> tuple[UUID, UUID, UUID]:
+        """Where the answer is, and which message it answers."""
+        return self.conversation_id, self.message_id, self.question_id
+
 
 @dataclass(frozen=True, slots=True)
 class Token:

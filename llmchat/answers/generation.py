@@ -79,8 +79,7 @@ class Generation:
     @property
     def route(self) -> Route:
         """Where the answer comes from."""
-        fallback = self.begun.route.fallback
-        return fallback if self.fell_back and fallback else self.begun.route
+        return self.begun.answered_by(fell_back=self.fell_back)
 
     async def outcome(self) -> Outcome:
         """Ask for the answer and return what became of it."""
@@ -170,13 +169,9 @@ class Generation:
         )
 
     @property
-    def _model(self) -> str:
-        return self.route.default_model if self.fell_back else self.begun.model
-
-    @property
     def _chat(self) -> Chat:
         return Chat(
-            model=self._model,
+            model=self.route.model,
             messages=self.turn.messages,
             max_output_tokens=self.turn.max_tokens,
             temperature=self.turn.temperature,
@@ -252,7 +247,7 @@ class Generation:
     def _whole(self, finished: Finished) -> Outcome:
         self.bill.add(self.route, finished.usage)
         self.attempts += finished.attempts
-        model = finished.model or self._model
+        model = finished.model or self.route.model
         reason = finished.reason.value
         outcome = self._outcome(AnswerState.COMPLETE, reason, "", model)
         calls = finished.tool_calls
@@ -265,7 +260,7 @@ class Generation:
         self._add_estimate()
         reason = "cancelled" if error is None else "error"
         code = error.code if error is not None else ""
-        return self._outcome(state, reason, code, self._model)
+        return self._outcome(state, reason, code, self.route.model)
 
     @property
     def _why(self) -> str:

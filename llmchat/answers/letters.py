@@ -66,14 +66,13 @@ def unpack_end(fields: Fields, started: Started, text: str) -> End:
 def _unpacked(fields: Fields, started: Started, text: str) -> End:
     usage = _usage_of(fields.get("usage"))
     cost = None if fields["cost"] is None else Decimal(fields["cost"])
-    place = (started.conversation_id, started.message_id, started.question_id)
     if fields["kind"] == "done":
         assert usage is not None
         return Done(
             started.session_id,
             fields["provider"],
             fields["model"],
-            *place,
+            *started.place,
             text,
             fields["finish"],
             usage,
@@ -81,13 +80,13 @@ def _unpacked(fields: Fields, started: Started, text: str) -> End:
             cost,
         )
     if fields["kind"] == "cancelled":
-        return Cancelled(started.session_id, *place, text, usage, cost)
+        return Cancelled(started.session_id, *started.place, text, usage, cost)
     code, words, status, retry_after = fields["error"]
     error = ChatError(code, words, status, retry_after=retry_after)
     partial = text if fields["isPartial"] else ""
     if not fields["isPlaced"]:
         return Failed(started.session_id, error, partial, usage=usage, cost=cost)
-    return Failed(started.session_id, error, partial, *place, usage, cost)
+    return Failed(started.session_id, error, partial, *started.place, usage, cost)
 
 
 def _usage_of(counts: Sequence[Any] | None) -> Usage | None:

@@ -168,11 +168,6 @@ class AnswerLog:
 
     # What everybody else does.
 
-    @property
-    def reads(self) -> int:
-        """Return how many readers it has."""
-        return len(self._readers)
-
     def is_followed_by(self, worker: str) -> bool:
         """Return whether another worker reads it."""
         return any(reader.worker == worker for reader in self._readers)

@@ -24,7 +24,7 @@ from llmchat.answers.letters import unpack_end
 from llmchat.answers.log import AnswerLog
 from llmchat.books.placed import Placed, Standing, request_stop, standing
 from llmchat.database import in_database
-from llmchat.errors import ChatError, refusal
+from llmchat.errors import ChatError, refusal, unavailable
 from llmchat.models import AnswerState
 from llmchat.workers import GoneError, Mailbox, UnreachableError, address_of
 
@@ -40,7 +40,6 @@ GIVE_UP_S = 180.0
 # A mirror that nobody begins to read in so long is given up.
 UNUSED_S = 10.0
 _REACH_S = 5.0
-_RETRY_AFTER_S = 5
 
 
 class Mirror(AnswerLog):
@@ -179,8 +178,7 @@ class Mirror(AnswerLog):
         try:
             await in_database(request_stop, self.started.message_id)
         except (DatabaseError, InterfaceError) as exc:
-            retry = _RETRY_AFTER_S
-            raise refusal("database_unavailable", retry_after=retry) from exc
+            raise unavailable() from exc
         return self.end is None
 
     def _give_up_unused(self) -> None:

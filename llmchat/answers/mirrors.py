@@ -20,13 +20,12 @@ from llmchat.answers.mirror import Mirror
 from llmchat.books.placed import LATEST, Names, Placed, find, running_of
 from llmchat.books.workers import worker_id
 from llmchat.database import read_database
-from llmchat.errors import ChatError, refusal
+from llmchat.errors import ChatError, unavailable
 from llmchat.workers import Mailbox, address_of
 
 FOLLOWING, CUT_SHORT = "answers.following", "answers.cut_short"
 # An owner that does not answer is known to be gone before that.
 _OPEN_S = 8.0
-_RETRY_AFTER_S = 5
 
 
 class Mirrors:
@@ -114,8 +113,7 @@ class Mirrors:
         try:
             rows = await read_database(running_of, user_id)
         except (DatabaseError, InterfaceError) as exc:
-            retry = _RETRY_AFTER_S
-            raise refusal("database_unavailable", retry_after=retry) from exc
+            raise unavailable() from exc
         return [
             Started(
                 session_id=row.session_id,
@@ -149,8 +147,7 @@ class Mirrors:
         try:
             return await read_database(partial(find, user_id, names, since))
         except (DatabaseError, InterfaceError) as exc:
-            retry = _RETRY_AFTER_S
-            raise refusal("database_unavailable", retry_after=retry) from exc
+            raise unavailable() from exc
 
     async def _open(self, placed: Placed, *, is_to_stop: bool = False) -> Mirror:
         """Return the mirror of an answer, with all of the text that there is.
@@ -170,8 +167,7 @@ class Mirrors:
                 await mirror.opened.wait()
         except TimeoutError as exc:
             # Neither its owner nor the database has answered.
-            retry = _RETRY_AFTER_S
-            raise refusal("database_unavailable", retry_after=retry) from exc
+            raise unavailable() from exc
         if mirror.refused is not None:
             raise mirror.refused
         return mirror

@@ -19,10 +19,11 @@ from django.db import DatabaseError, InterfaceError
 from llmchat import cache, conf, log_fields, metrics, tracing
 from llmchat.answers.checkpoints import Checkpoints
 from llmchat.answers.ends import STORE_S, Ends
+from llmchat.answers.live_stream import LiveStream
 from llmchat.answers.mirrors import Mirrors
 from llmchat.answers.owner import Owner
 from llmchat.answers.refusals import Refusals
-from llmchat.answers.streams import LiveStream, Streams
+from llmchat.answers.streams import Streams
 from llmchat.books import day_totals
 from llmchat.books.sweep import sweep
 from llmchat.books.workers import worker_id

@@ -14,7 +14,7 @@ from llmchat.providers.errors import ProviderError
 
 def end_of(row: Standing, started: Started) -> End:
     """Return what whoever follows an answer is told of the end that is stored."""
-    place = (started.conversation_id, started.message_id, started.question_id)
+    place, billed = started.place, (row.usage, row.cost)
     if row.state == AnswerState.COMPLETE and row.usage is not None:
         return Done(
             started.session_id,
@@ -28,22 +28,19 @@ def end_of(row: Standing, started: Started) -> End:
             row.cost,
         )
     if row.state == AnswerState.CANCELLED:
-        billed = (row.usage, row.cost)
         return Cancelled(started.session_id, *place, row.text, *billed)
     error = _error(row.error_code)
-    return Failed(started.session_id, error, row.text, *place, row.usage, row.cost)
+    return Failed(started.session_id, error, row.text, *place, *billed)
 
 
 def broken_off(started: Started, text: str) -> Failed:
     """Return the end of an answer of which nothing is heard any more."""
-    place = (started.conversation_id, started.message_id, started.question_id)
-    return Failed(started.session_id, refusal("interrupted"), text, *place)
+    return Failed(started.session_id, refusal("interrupted"), text, *started.place)
 
 
 def deleted(started: Started, text: str) -> Cancelled:
     """Return the end of an answer whose row is gone."""
-    place = (started.conversation_id, started.message_id, started.question_id)
-    return Cancelled(started.session_id, *place, text)
+    return Cancelled(started.session_id, *started.place, text)
 
 
 def _error(code: str) -> ChatError:

@@ -11,8 +11,6 @@ from llmchat import conf, metrics
 from llmchat.answers.live_stream import LiveStream
 from llmchat.errors import ChatError, refusal
 
-__all__ = ["LiveStream", "Streams"]
-
 # Ended answers that a client may still attach to; the oldest go first.
 MAX_ENDED = 1000
 MAX_ENDED_BYTES = 16 * 1024 * 1024

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 
 from accounts.verified import Verified
 from llmchat import log_fields
-from llmchat.answers.events import Started, StreamEvent, Token
+from llmchat.answers.events import End, Started, Token
 from llmchat.answers.follower import Follower
 from llmchat.api.key_uses import store_uses
 from llmchat.api.wire import NAMES, payload, token_begin, token_rests
@@ -159,6 +159,6 @@ def _chars(texts: list[str]) -> int:
     return sum(map(len, texts))
 
 
-def _encode(event: StreamEvent, ident: str) -> bytes:
+def _encode(event: Started | End, ident: str) -> bytes:
     name, data = NAMES[type(event)].encode(), orjson.dumps(payload(event))
     return b"event: %b\ndata: %b\nid: %b\n\n" % (name, data, ident.encode())

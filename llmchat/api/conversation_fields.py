@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from llmchat.api.decimals import plain
 from llmchat.books.extra import decoded
 from llmchat.models import Conversation, Message
 
@@ -21,7 +22,7 @@ def in_list(row: Conversation, cost: Decimal | None) -> dict[str, Any]:
         "updatedAt": row.updated_at.isoformat(),
         "messageCount": row.message_count - row.replaced_count,
         "usage": {"inputTokens": row.input_tokens, "outputTokens": row.output_tokens},
-        "cost": None if cost is None else dollars(cost),
+        "cost": None if cost is None else plain(cost),
     }
 
 
@@ -44,13 +45,8 @@ def in_full(row: Message) -> dict[str, Any]:
         "finishReason": _reason(row),
         "code": row.error_code or None,
         "usage": _usage(row),
-        "cost": None if row.cost is None else dollars(row.cost),
+        "cost": None if row.cost is None else plain(row.cost),
     }
-
-
-def dollars(cost: Decimal) -> str:
-    """Return an amount as a plain decimal number."""
-    return f"{cost.normalize():f}"
 
 
 def _reason(row: Message) -> str | None:

@@ -12,6 +12,7 @@ from django.utils import timezone
 from accounts.key_text import has_controls
 from accounts.models import ApiKey
 from accounts.verified import Scope
+from llmchat.api.decimals import plain
 from llmchat.api.validation import UNSTORABLE, Field, Fields, Unfit, validated
 from llmchat.errors import ChatError
 from llmchat.models import Budget
@@ -150,14 +151,10 @@ def _shown_budget(budget: Budget) -> dict[str, Any]:
     return {
         "period": budget.period,
         "unit": budget.unit,
-        "limit": _digits(budget.limit),
-        "spent": _digits(budget.spent_at(now)),
+        "limit": plain(budget.limit),
+        "spent": plain(budget.spent_at(now)),
         "renewsAt": budget.renews_at(now).isoformat(),
     }
-
-
-def _digits(amount: Decimal) -> str:
-    return f"{amount.normalize():f}"
 
 
 def _iso(moment: datetime | None) -> str | None:

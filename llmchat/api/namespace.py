@@ -22,6 +22,7 @@ from llmchat.answers.answer import (
 )
 from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.answers.log import AnswerLog
+from llmchat.answers.notices import LOOK
 from llmchat.api.acks import accept, accept_attached, reject
 from llmchat.api.floods import Floods, claimed_user
 from llmchat.api.listening import (
@@ -55,7 +56,7 @@ from llmchat.api.visitors import (
     room_of,
     visitor_of,
 )
-from llmchat.api.watch import LOOK, Watch
+from llmchat.api.watch import Watch
 from llmchat.api.wire import NAMES, shortened
 from llmchat.errors import ChatError, refusal
 from llmchat.realtime import Ack, ConnectionRefused, Socket, event

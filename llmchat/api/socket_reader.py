@@ -7,7 +7,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-from llmchat.answers.events import End, Failed, Started, StreamEvent, Token
+from llmchat.answers.events import End, Failed, Started, Token
 from llmchat.answers.log import AnswerLog
 from llmchat.api.wire import NAMES, payload, token_begin, token_rests
 from llmchat.errors import ChatError
@@ -183,6 +183,6 @@ def log_of(message_id: UUID) -> str:
     return urlsafe_b64encode(message_id.bytes[-6:]).decode()
 
 
-def emit(socket: Socket, happened: StreamEvent) -> None:
+def emit(socket: Socket, happened: Started | End) -> None:
     """Send an event of an answer."""
     socket.emit(NAMES[type(happened)], payload(happened))

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 from accounts.verified import Scope
 from llmchat.api.async_view import AsyncAPIView, verified_of
-from llmchat.api.conversation_fields import dollars
+from llmchat.api.decimals import plain
 from llmchat.api.etags import json_with_etag
 from llmchat.database import read_database
 from llmchat.errors import refusal
@@ -53,7 +53,7 @@ def day_fields(row: DayOfUse) -> dict[str, Any]:
         "answers": row.answers,
         "inputTokens": row.input_tokens,
         "outputTokens": row.output_tokens,
-        "cost": None if row.cost is None else dollars(row.cost),
+        "cost": None if row.cost is None else plain(row.cost),
         "unpriced": row.unpriced,
     }
 
@@ -64,10 +64,10 @@ def budget_fields(row: Standing) -> dict[str, Any]:
     return {
         "period": budget.period,
         "unit": budget.unit,
-        "limit": dollars(budget.limit),
-        "spent": dollars(row.spent),
-        "reserved": dollars(row.reserved),
-        "left": dollars(row.left),
+        "limit": plain(budget.limit),
+        "spent": plain(row.spent),
+        "reserved": plain(row.reserved),
+        "left": plain(row.left),
         "renewsAt": row.renews_at.isoformat(),
         "of": budget.shared_by,
         "noticePercent": budget.notice_percent,

@@ -13,22 +13,12 @@ from rest_framework.request import Request
 import accounts.conf
 from accounts.verified import Scope
 from llmchat.access.ratelimit import count_message
-from llmchat.answers import runtime
-from llmchat.answers.answer import start_answer
-from llmchat.answers.events import Done, Failed
-from llmchat.answers.follower import Follower
-from llmchat.answers.live_stream import LiveStream
-from llmchat.api.async_view import (
-    AsyncAPIView,
-    EventStream,
-    follow,
-    quiet,
-    verified_of,
-)
+from llmchat.answers.events import Done, End, Failed
+from llmchat.api.answering import begin, ended
+from llmchat.api.async_view import AsyncAPIView, follow, quiet, verified_of
 from llmchat.api.reading import reading
 from llmchat.api.validation import CHAT_FIELDS, turn_from, validated
 from llmchat.api.wire import payload
-from llmchat.books.turn import Turn
 from llmchat.errors import refusal
 
 
@@ -43,12 +33,10 @@ class ChatView(AsyncAPIView):
         await count_message(sender)
         fields = validated(CHAT_FIELDS, request.data)
         turn = turn_from(fields, session_id=f"rest-{uuid4()}")
-        stream = runtime.get().streams.register(
-            sender.user_id, turn.session_id, sender.key_id
-        )
+        follower, started = await begin(sender, turn)
         if fields.get("stream"):
-            return await _streamed(turn, stream)
-        return await _whole(turn, stream)
+            return await follow(follower, started)
+        return _whole(await ended(follower))
 
 
 @reading
@@ -66,31 +54,12 @@ def page(request: HttpRequest, conversation_id: str = "") -> HttpResponse:
     return render(request, "chat.html", context)
 
 
-async def _streamed(turn: Turn, stream: LiveStream) -> EventStream:
-    follower = Follower(stream)
-    start_answer(turn, stream)
-    try:
-        # A turn that is refused gets a status of its own, not a stream.
-        started = await follower.started()
-    except BaseException:
-        await follower.leave()
-        raise
-    return await follow(follower, started)
-
-
-async def _whole(turn: Turn, stream: LiveStream) -> JsonResponse:
-    follower = Follower(stream)
-    start_answer(turn, stream)
-    try:
-        await follower.started()
-        last = await follower.ended()
-    finally:
-        await follower.leave()
-    if isinstance(last, Done):
-        return JsonResponse(payload(last))
-    error = last.error if isinstance(last, Failed) else refusal("cancelled")
+def _whole(end: End) -> JsonResponse:
+    if isinstance(end, Done):
+        return JsonResponse(payload(end))
+    error = end.error if isinstance(end, Failed) else refusal("cancelled")
     # What was broken off has its text, and is in the conversation.
-    fields = {"error": error.text, "code": error.code} | payload(last)
+    fields = {"error": error.text, "code": error.code} | payload(end)
     response = JsonResponse(fields, status=error.status)
     if error.retry_after is not None:
         response["Retry-After"] = str(error.retry_after)

@@ -21,11 +21,10 @@ from llmchat.api.awaited import Awaited
 from llmchat.api.key_uses import store_uses
 from llmchat.api.socket_reader import SocketReader
 from llmchat.database import read_database
-from llmchat.errors import ChatError, refusal
+from llmchat.errors import ChatError, refusal, unavailable
 from llmchat.realtime import ConnectionRefused, Socket
 
 _TOKEN_CODES = frozenset({"token_expired", "token_invalid", "scope_missing"})
-_RETRY_S = 5
 
 
 @dataclass(slots=True)
@@ -192,7 +191,7 @@ async def check_welcome(socket: Socket) -> None:
     except AccountError as exc:
         raise ChatError(exc.code, exc.text, exc.status) from exc
     except (DatabaseError, InterfaceError) as exc:
-        raise refusal("database_unavailable", retry_after=_RETRY_S) from exc
+        raise unavailable() from exc
 
 
 def leave_when_idle(socket: Socket, error: ChatError | None) -> None:

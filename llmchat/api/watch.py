@@ -15,11 +15,8 @@ from django.db import DatabaseError, InterfaceError
 
 from accounts.remembered import remembered, remembered_keys
 from llmchat import conf
-from llmchat.answers.notices import LOOK
 from llmchat.api.visitors import no_longer_welcome, room_of
 from llmchat.realtime import Namespace, Socket
-
-__all__ = ["LOOK", "Watch"]
 
 logger = logging.getLogger(__name__)
 

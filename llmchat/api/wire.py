@@ -22,6 +22,7 @@ from llmchat.answers.events import (
     Token,
 )
 from llmchat.answers.log import AnswerLog
+from llmchat.api.decimals import plain
 
 NAMES: dict[type[StreamEvent], str] = {
     Started: "llm:stream:start",
@@ -46,8 +47,11 @@ def token_rests(texts: Sequence[str]) -> list[str]:
     return [encode_basestring(text) + end for text in texts]
 
 
-def payload(event: StreamEvent) -> dict[str, Any]:
-    """Return the wire's object for `event`, stamped with the time of the call."""
+def payload(event: Started | End) -> dict[str, Any]:
+    """Return the wire's object for `event`, stamped with the time of the call.
+
+    That of a token is built from its parts, above.
+    """
     fields = _fields(event) | {"timestamp": time.time_ns() // 1_000_000}
     if isinstance(event, Done | Failed | Cancelled) and event.notice is not None:
         fields["budgetNotice"] = _notice(event.notice)
@@ -71,7 +75,7 @@ def shortened(data: dict[str, Any]) -> dict[str, Any]:
     return short | texts | {"shortened": True}
 
 
-def _fields(event: StreamEvent) -> dict[str, Any]:
+def _fields(event: Started | End) -> dict[str, Any]:
     match event:
         case Started():
             return started_fields(event)
@@ -85,8 +89,6 @@ def _fields(event: StreamEvent) -> dict[str, Any]:
                 **place(event),
                 "partialResponse": event.partial,
             }
-        case Token():
-            return {"sessionId": event.session_id, "token": event.text}
 
 
 def started_fields(event: Started) -> dict[str, Any]:
@@ -141,8 +143,8 @@ def _notice(notice: Notice) -> dict[str, Any]:
     return {
         "period": notice.period,
         "unit": notice.unit,
-        "limit": f"{notice.limit.normalize():f}",
-        "spent": f"{notice.spent.normalize():f}",
+        "limit": plain(notice.limit),
+        "spent": plain(notice.spent),
         "percent": notice.percent,
         "renewsAt": notice.renews_at.isoformat(),
         "of": notice.of,

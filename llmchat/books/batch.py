@@ -20,9 +20,9 @@ from django.db import (
 
 from llmchat.access import keys
 from llmchat.books import begin, checkpoint, end, facts, leases, replacing
-from llmchat.books.begin import StartUnknownError, unavailable
+from llmchat.books.begin import StartUnknownError
 from llmchat.books.checkpoint import Checkpointed
-from llmchat.books.conversations import COLUMNS, start_of
+from llmchat.books.conversations import COLUMNS
 from llmchat.books.facts import Facts
 from llmchat.books.sql import Columns, one_cursor
 from llmchat.books.sweep import sweep
@@ -33,10 +33,9 @@ from llmchat.books.turn import (
     Outcome,
     Refusal,
     Start,
-    Turn,
 )
 from llmchat.database import note_failure, sqlstate
-from llmchat.errors import ChatError, refusal
+from llmchat.errors import ChatError, refusal, unavailable
 from llmchat.models import Conversation, Message
 
 logger = logging.getLogger(__name__)
@@ -114,39 +113,6 @@ def _alone(item: Item) -> Result:
         return _refused(item, exc)
 
 
-def begin_turn(user_id: int, turn: Turn) -> Begun:
-    """Store the user's message and the answer to come.
-
-    Raises: ChatError, as `begin.decide` and `database_unavailable`; StartUnknownError,
-        which is the last of them.
-    """
-    result = store_alone(start_of(user_id, turn))
-    if isinstance(result, Exception):
-        raise result
-    assert isinstance(result, Begun)
-    return result
-
-
-def end_turn(begun: Begun, outcome: Outcome, again: bool = False) -> Outcome:
-    """Store what became of an answer, at least its text; return what is stored.
-
-    Raises: OperationalError, InterfaceError: the database does not answer.
-    """
-    result = store_alone(End(begun, outcome, again))
-    if isinstance(result, Exception):
-        raise result
-    assert isinstance(result, Outcome)
-    return result
-
-
-def finish_turn(begun: Begun, outcome: Outcome, *, again: bool = False) -> bool:
-    """Store what became of an answer; return whether this was its end."""
-    last = End(begun, outcome, again)
-    end.note_key(begun, outcome)
-    with transaction.atomic():
-        return _ended(facts.read([], [last], wait=True), [last])[0]
-
-
 def _together(items: Sequence[Item], *, wait: bool) -> list[Result]:
     """Store a batch in one transaction."""
     starts = [item for item in items if isinstance(item, Start)]
@@ -164,7 +130,12 @@ def _together(items: Sequence[Item], *, wait: bool) -> list[Result]:
             known = facts.read(starts, ends, wait=wait)
             results = {id(item): checkpoint.write(item) for item in checkpoints}
             results |= {id(item): item for item in refusals}
-            _ended(known, ends, write=not starts)
+            ended = end.Ended()
+            for item in ends:
+                end.decide(known, ended, item)
+            end.write(known, ended)
+            if not starts:  # they change the same ones, and store them behind that
+                _write_conversations(known)
             results |= {id(item): end.told(known, item) for item in ends}
             results |= _begun(known, starts)
             _note_alive(known, is_due=bool(checkpoints))
@@ -175,16 +146,6 @@ def _together(items: Sequence[Item], *, wait: bool) -> list[Result]:
         note_failure(exc)
         return [_unknown(results[id(item)], exc) for item in items]
     return [results[id(item)] for item in items]
-
-
-def _ended(known: Facts, ends: Sequence[End], *, write: bool = True) -> list[bool]:
-    """Decide and store ends; `write` False: the conversations are stored later."""
-    ended = end.Ended()
-    were = [end.decide(known, ended, item) for item in ends]
-    end.write(known, ended)
-    if write:
-        _write_conversations(known)
-    return were
 
 
 def _begun(known: Facts, starts: Sequence[Start]) -> dict[int, Result]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -12,7 +13,7 @@ from uuid import UUID
 
 from llmchat import conf
 from llmchat.access import budgets, catalogue, permissions
-from llmchat.books import replacing, totals
+from llmchat.books import totals
 from llmchat.books.conversations import (
     found,
     goes_on,
@@ -22,19 +23,25 @@ from llmchat.books.conversations import (
 from llmchat.books.extra import extra_of
 from llmchat.books.facts import Facts
 from llmchat.books.ids import new_id
+from llmchat.books.replacing import Cut, cut_of
 from llmchat.books.turn import Begun, Start, Turn
 from llmchat.books.workers import worker_id
-from llmchat.errors import ChatError, from_provider, refusal
+from llmchat.errors import ChatError, from_provider, refusal, unavailable
 from llmchat.models import Conversation, Message
 from llmchat.providers import acceptance
 from llmchat.providers.answer import estimate_input_tokens
 from llmchat.providers.errors import BadRequestError
 from llmchat.providers.request import max_tokens
 from llmchat.providers.retry import MAX_RETRIES
-from llmchat.providers.types import Chat, Usage
+from llmchat.providers.types import Chat, ChatMessage, Usage
 
-_RETRY_AFTER_S = 5
 MAX_ATTEMPTS = 1 + MAX_RETRIES
+# Of a message's row, where nothing else is said.
+_DEFAULTS = {
+    field.name: field.get_default()
+    for field in Message._meta.fields
+    if field.name not in ("conversation", "user")
+}
 
 
 class StartUnknownError(ChatError):
@@ -46,11 +53,6 @@ class StartUnknownError(ChatError):
             error.code, error.text, error.status, retry_after=error.retry_after
         )
         self.begun = begun
-
-
-def unavailable() -> ChatError:
-    """Return the refusal of a turn that could not be stored."""
-    return refusal("database_unavailable", retry_after=_RETRY_AFTER_S)
 
 
 def decide(facts: Facts, start: Start) -> Begun:
@@ -68,37 +70,22 @@ def decide(facts: Facts, start: Start) -> Begun:
     sessions = facts.sessions.setdefault(start.user_id, [])
     _check_running(sessions, start)
     going = found(facts.conversations, start)
-    cut = replacing.cut_of(facts, start, going[0]) if going else None
+    cut = _cut(facts, start, going[0]) if going else None
     message_id = new_id()
     route, drawn_on = _reserved(facts, start, message_id, route)
-    conversation, new_messages = going or (
-        _added(facts, start),
-        start.turn.messages,
-    )
-    if not conversation.message_count and not conversation.title:
-        # It was created empty; a title that its user gives it meanwhile comes later.
-        conversation.title = title_of(start.turn)
-        facts.named.append(conversation)
+    conversation, new = going or (_added(facts, start), start.turn.messages)
+    _name_if_new(facts, conversation, start.turn)
     if cut:
-        replacing.apply(facts, conversation, cut)
-    goes_on(conversation, start, new_messages)
-    first = conversation.message_count - len(new_messages)
-    for position, message in enumerate(new_messages, first):
-        _add(
-            facts,
-            conversation,
-            id=(question_id := new_id()),
-            position=position,
-            role=message.role,
-            content=message.content,
-            extra=extra_of(message),
-        )
+        conversation.thread_hash = cut.thread_hash
+        conversation.replaced_count += cut.count
+        facts.cuts.append(cut)
+    goes_on(conversation, start, new)
+    question_id = _add_messages(facts, conversation, new)
     _add_answer(facts, conversation, start, message_id, route.model)
     sessions.append(start.turn.session_id)
     return Begun(
         user_id=start.user_id,
         route=route,
-        model=route.model,
         conversation_id=conversation.pk,
         message_id=message_id,
         question_id=question_id,
@@ -155,11 +142,48 @@ def _check_running(sessions: list[str], start: Start) -> None:
         raise refusal("too_many_streams")
 
 
+def _cut(facts: Facts, start: Start, conversation: Conversation) -> Cut | None:
+    replaces = start.turn.replaces
+    if replaces is None:
+        return None
+    thread = facts.threads[conversation.pk]
+    return cut_of(thread, facts.messages, replaces, conversation)
+
+
 def _added(facts: Facts, start: Start) -> Conversation:
     conversation = new_conversation(start, facts.now)
     facts.added.append(conversation)
     facts.conversations[conversation.pk] = conversation
     return conversation
+
+
+def _name_if_new(facts: Facts, conversation: Conversation, turn: Turn) -> None:
+    """Give a title to a conversation that was created empty.
+
+    One that its user gives it meanwhile comes later.
+    """
+    if not conversation.message_count and not conversation.title:
+        conversation.title = title_of(turn)
+        facts.named.append(conversation)
+
+
+def _add_messages(
+    facts: Facts, conversation: Conversation, messages: Sequence[ChatMessage]
+) -> UUID:
+    """Add what is new, which the conversation counts; return the question's id."""
+    ids = [new_id() for _ in messages]
+    first = conversation.message_count - len(messages)
+    for position, (ident, message) in enumerate(zip(ids, messages, strict=True), first):
+        _add(
+            facts,
+            conversation,
+            id=ident,
+            position=position,
+            role=message.role,
+            content=message.content,
+            extra=extra_of(message),
+        )
+    return ids[-1]
 
 
 def _add_answer(
@@ -194,13 +218,6 @@ def _add(facts: Facts, conversation: Conversation, **fields: Any) -> None:
         }
         | fields
     )
-
-
-_DEFAULTS = {
-    field.name: field.get_default()
-    for field in Message._meta.fields
-    if field.name not in ("conversation", "user")
-}
 
 
 def _reserved(

@@ -35,19 +35,14 @@ class Bill:
 
 def bill(begun: Begun, outcome: Outcome) -> Bill:
     """Return what is billed for an answer."""
-    fallback = begun.route.fallback if outcome.fell_back else None
-    route, model = (
-        (fallback, fallback.default_model)
-        if fallback is not None
-        else (begun.route, begun.model)
-    )
+    route = begun.answered_by(fell_back=outcome.fell_back)
     lines = outcome.lines or (outcome.usage,)
     is_refused = _is_refused(outcome)
-    charges = _charges(begun, route, model, lines, is_refused=is_refused)
+    charges = _charges(begun, route, lines, is_refused=is_refused)
     last = charges[-1]
     if outcome.before is not None:
         before = outcome.lines_before or (outcome.before,)
-        charges += _charges(begun, begun.route, begun.model, before)
+        charges += _charges(begun, begun.route, before)
     price_id = last.price.pk if last is not None and last.price is not None else None
     return Bill(_sum(charges), price_id)
 
@@ -55,18 +50,15 @@ def bill(begun: Begun, outcome: Outcome) -> Bill:
 def _charges(
     begun: Begun,
     route: Route,
-    model: str,
     lines: Iterable[Usage],
     *,
     is_refused: bool = False,
 ) -> list[Charge | None]:
     """Return the charges of attempts, of which the last may be a refusal."""
     *earlier, last = lines
-    charges = [route.charge(usage, model, begun.began_at) for usage in earlier]
-    charges.append(
-        route.charge(last, model, begun.began_at, is_refused=is_refused),
-    )
-    return charges
+    model, at = route.model, begun.began_at
+    charges = [route.charge(usage, model, at) for usage in earlier]
+    return [*charges, route.charge(last, model, at, is_refused=is_refused)]
 
 
 def _sum(charges: Iterable[Charge | None]) -> Decimal | None:

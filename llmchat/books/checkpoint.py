@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import transaction
 from django.utils import timezone
 
-from llmchat.books import leases, pieces
+from llmchat.books import pieces
 from llmchat.books.sql import Columns
 from llmchat.books.turn import Checkpoint
 from llmchat.books.workers import worker_id
@@ -27,14 +26,6 @@ class Checkpointed:
     """Which answers are to be stopped."""
 
     to_stop: frozenset[UUID]
-
-
-def checkpoint(item: Checkpoint) -> Checkpointed:
-    """Store a checkpoint in a transaction of its own."""
-    with transaction.atomic():
-        taken = write(item)
-        leases.renew(timezone.now())
-    return taken
 
 
 def write(item: Checkpoint) -> Checkpointed:

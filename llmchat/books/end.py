@@ -14,8 +14,9 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from llmchat.access import budgets, catalogue, keys
-from llmchat.books import billing, past, pieces, totals
+from llmchat.access import budgets, keys
+from llmchat.books import past, pieces, totals
+from llmchat.books.billing import Bill, bill
 from llmchat.books.conversations import extended_hash, stored_hash
 from llmchat.books.extra import extra_of_answer
 from llmchat.books.facts import Facts, Stored
@@ -72,32 +73,31 @@ class Ended:
     past: list[dict[str, Any]] = field(default_factory=list)
 
 
-def decide(facts: Facts, ended: Ended, end: End) -> bool:
-    """Note what an end stores; return whether this was the answer's end."""
+def decide(facts: Facts, ended: Ended, end: End) -> None:
+    """Note what an end stores; a second one of an answer changes its word alone."""
     begun, outcome = end.begun, end.outcome
-    usage, cost = booked(begun, outcome)
+    usage, billed = booked(begun, outcome)
     conversation = facts.conversations.get(begun.conversation_id)
     if conversation is None:
         # Deleted; what was used is used.
         if not end.again or budgets.has_reserved(begun.message_id):
-            facts.ledger.settle(begun, usage, cost)
-            ended.past.append(_past(facts, end, usage, cost))
-        return False
+            facts.ledger.settle(begun, usage, billed.cost)
+            ended.past.append(_past(end, usage, billed.cost))
+        return
     stored = facts.answers.get(begun.message_id)
     if stored is None or not _is_open(stored):
         if end.again and stored is not None and stored.state != outcome.state:
             _amend(facts, ended, conversation, end)
-        return False
-    facts.ledger.settle(begun, usage, cost)
-    ended.answers.append(_row(facts, end, usage, cost))
+        return
+    facts.ledger.settle(begun, usage, billed.cost)
+    ended.answers.append(_row(facts, end, usage, billed))
     # A second end of it in the same batch finds it settled.
     facts.answers[begun.message_id] = Stored(
         outcome.state, usage.source, stored.position, stored.replaced_by
     )
     _note_end(facts, ended, conversation, end)
-    totals.note_end(conversation, usage, cost)
+    totals.note_end(conversation, usage, billed.cost)
     facts.changed[conversation.pk] = conversation
-    return True
 
 
 def write(facts: Facts, ended: Ended) -> None:
@@ -181,25 +181,20 @@ def _amend(facts: Facts, ended: Ended, conversation: Conversation, end: End) -> 
     facts.changed[conversation.pk] = conversation
 
 
-def _route(begun: Begun, outcome: Outcome) -> catalogue.Route:
-    """Return where the answer came from, or was last asked for."""
-    fallback = begun.route.fallback
-    return fallback if outcome.fell_back and fallback else begun.route
-
-
 def note_key(begun: Begun, outcome: Outcome) -> None:
     """Remember which key has worked, and when, whatever else is stored."""
     if outcome.state == _State.COMPLETE or outcome.text:
         moment = outcome.first_token_at or timezone.now()
-        keys.note_use(_route(begun, outcome).keys, outcome.refused, moment)
+        route = begun.answered_by(fell_back=outcome.fell_back)
+        keys.note_use(route.keys, outcome.refused, moment)
 
 
-def booked(begun: Begun, outcome: Outcome) -> tuple[Usage, Decimal | None]:
+def booked(begun: Begun, outcome: Outcome) -> tuple[Usage, Bill]:
     """Return what is booked for an answer, everywhere alike, and what it costs."""
     usage = outcome.usage
     if outcome.before is not None:
         usage = usage + outcome.before
-    return usage, billing.bill(begun, outcome).cost
+    return usage, bill(begun, outcome)
 
 
 def reduced(begun: Begun, outcome: Outcome) -> Outcome:
@@ -221,11 +216,15 @@ def reduced(begun: Begun, outcome: Outcome) -> Outcome:
     )
 
 
-def _past(facts: Facts, end: End, usage: Usage, cost: Decimal | None) -> dict[str, Any]:
+def _provider(end: End) -> str:
+    return end.begun.answered_by(fell_back=end.outcome.fell_back).provider.name
+
+
+def _past(end: End, usage: Usage, cost: Decimal | None) -> dict[str, Any]:
     """Return what is kept of an answer that was deleted while it was written."""
     return {
         "day": end.begun.began_at.astimezone(UTC).date(),
-        "provider": _route(end.begun, end.outcome).provider.name,
+        "provider": _provider(end),
         "model": end.outcome.model,
         "answers": 1,
         "failures": int(end.outcome.state in past.FAILED),
@@ -236,14 +235,14 @@ def _past(facts: Facts, end: End, usage: Usage, cost: Decimal | None) -> dict[st
     }
 
 
-def _row(facts: Facts, end: End, usage: Usage, cost: Decimal | None) -> dict[str, Any]:
+def _row(facts: Facts, end: End, usage: Usage, billed: Bill) -> dict[str, Any]:
     outcome = end.outcome
     return {
         "id": end.begun.message_id,
         "state": outcome.state,
         "content": storable(outcome.text),
         "extra": extra_of_answer(outcome.tool_calls),
-        "provider": _route(end.begun, outcome).provider.name,
+        "provider": _provider(end),
         "model": outcome.model,
         "finish_reason": outcome.finish_reason,
         "error_code": outcome.error_code,
@@ -255,8 +254,8 @@ def _row(facts: Facts, end: End, usage: Usage, cost: Decimal | None) -> dict[str
         "cache_write_tokens": usage.cache_write_tokens,
         "cache_write_long_tokens": usage.cache_write_long_tokens,
         "usage_source": usage.source,
-        "cost": cost,
-        "price": billing.bill(end.begun, outcome).price_id,
+        "cost": billed.cost,
+        "price": billed.price_id,
         "attempts": outcome.attempts,
         "answered_by": outcome.answerer.model,
         "fingerprint": outcome.answerer.fingerprint,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 from uuid import UUID
 
 from llmchat.books.conversations import stored_hash
@@ -16,9 +16,6 @@ from llmchat.books.sql import Columns, idents, places
 from llmchat.books.turn import Start
 from llmchat.errors import refusal
 from llmchat.models import Conversation, Message
-
-if TYPE_CHECKING:
-    from llmchat.books.facts import Facts
 
 # Not their texts, of which there may be any amount.
 _ROWS = Columns(Message, ["conversation", "id", "position", "role", "state"])
@@ -82,18 +79,23 @@ def read(conversation_ids: Sequence[UUID]) -> dict[UUID, Thread]:
     return threads
 
 
-def cut_of(facts: Facts, start: Start, conversation: Conversation) -> Cut | None:
-    """Return what a turn replaces in the conversation that it goes on with.
+def cut_of(
+    thread: Thread,
+    added: Iterable[Mapping[str, Any]],
+    replaces: UUID,
+    conversation: Conversation,
+) -> Cut:
+    """Return what a question takes the place of in the conversation that it is in.
+
+    `added` are the messages that the same batch adds, to this conversation and others.
 
     Raises: ChatError `message_not_found`, `conversation_active`.
     """
-    if start.turn.replaces is None:
-        return None
-    said = facts.threads[conversation.pk].said
-    place = next((row for row in said if row.id == start.turn.replaces), None)
+    said = thread.said
+    place = next((row for row in said if row.id == replaces), None)
     if place is None or place.role != Message.Role.USER:
         raise refusal("message_not_found")
-    if _is_running(facts, conversation, said):
+    if _is_running(said, added, conversation):
         raise refusal("conversation_active")
     return Cut(
         conversation_id=conversation.pk,
@@ -105,20 +107,17 @@ def cut_of(facts: Facts, start: Start, conversation: Conversation) -> Cut | None
     )
 
 
-def _is_running(facts: Facts, conversation: Conversation, said: list[_Said]) -> bool:
+def _is_running(
+    said: Iterable[_Said],
+    added: Iterable[Mapping[str, Any]],
+    conversation: Conversation,
+) -> bool:
     """Return whether an answer is being written, or begins in the same batch."""
     running = Message.State.STREAMING
     return any(row.state == running for row in said) or any(
         row["conversation"] == conversation.pk and row["state"] == running
-        for row in facts.messages
+        for row in added
     )
-
-
-def apply(facts: Facts, conversation: Conversation, cut: Cut) -> None:
-    """Take what is replaced out of the conversation; the caller stores it."""
-    conversation.thread_hash = cut.thread_hash
-    conversation.replaced_count += cut.count
-    facts.cuts.append(cut)
 
 
 def write(cuts: Iterable[Cut]) -> None:

@@ -60,13 +60,27 @@ class Begun:
 
     user_id: int
     route: Route
-    model: str
     conversation_id: UUID
     message_id: UUID
     question_id: UUID
     thread_hash: str
     budgets: tuple[int, ...] = ()
     began_at: datetime = field(default_factory=timezone.now)
+
+    @property
+    def model(self) -> str:
+        """The model that is asked."""
+        return self.route.model
+
+    @property
+    def place(self) -> tuple[UUID, UUID, UUID]:
+        """Where the answer is, and which message it answers."""
+        return self.conversation_id, self.message_id, self.question_id
+
+    def answered_by(self, *, fell_back: bool) -> Route:
+        """Return where the answer comes from, or was last asked for."""
+        fallback = self.route.fallback
+        return fallback if fell_back and fallback else self.route
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from django.db import InterfaceError, OperationalError
 
 from llmchat import log_fields
 from llmchat.books.batch import Contended, Item, Result, store, store_alone, unstored
-from llmchat.books.begin import unavailable
 from llmchat.books.checkpoint import Checkpointed
 from llmchat.books.conversations import start_of
 from llmchat.books.turn import (
@@ -30,6 +29,7 @@ from llmchat.books.turn import (
     Turn,
 )
 from llmchat.database import QUEUE_S, THREADS, in_database
+from llmchat.errors import unavailable
 
 # So many are stored in one transaction; where so many wait for it, no turn begins.
 BATCH = 100

@@ -42,6 +42,15 @@ def _decrypted(keys: tuple[str, ...], ciphertext: str) -> str:
         raise EncryptionError("no configured key decrypts this secret") from exc
 
 
+def is_readable(ciphertext: str) -> bool:
+    """Return whether one of the configured keys decrypts `ciphertext`."""
+    try:
+        decrypt(ciphertext)
+    except EncryptionError:
+        return False
+    return True
+
+
 def is_current(ciphertext: str) -> bool:
     """Return whether `ciphertext` is under the first key."""
     try:

@@ -138,11 +138,11 @@ class ProviderClient:
                     return
                 except ProviderError as error:
                     note_asking(False)
-                    error.usage = _taken(stream, options.get("on_billed"))
+                    _tell_usage(stream, options.get("on_billed"))
                     await _prepare_next(stream, attempts, error)
         finally:
             stream.close()
-            _taken(stream, options.get("on_cut"))
+            _tell_usage(stream, options.get("on_cut"))
             if (tell := options.get("on_answered")) is not None:
                 tell(stream.answerer)
 
@@ -169,12 +169,11 @@ def _ignore(is_asked: bool) -> None:
     """Tell nobody."""
 
 
-def _taken(stream: ChatStream, tell: OnUsage | None) -> Usage | None:
-    """Return what was counted of the present attempt, and tell of it."""
+def _tell_usage(stream: ChatStream, tell: OnUsage | None) -> None:
+    """Take what was counted of the present attempt, and tell of it."""
     usage = stream.take_usage()
     if usage is not None and tell is not None:
         tell(usage)
-    return usage
 
 
 async def _read_to_end(response: Response) -> None:

@@ -23,7 +23,6 @@ request id), never a message of a provider, which may echo part of a key.
 from __future__ import annotations
 
 from .text import without_key
-from .types import Usage
 
 
 class ProviderError(Exception):
@@ -31,8 +30,7 @@ class ProviderError(Exception):
 
     `status` is the HTTP status that the REST interface answers with; `retry_after`
     the seconds the provider wants to be left alone, None where it has not said;
-    `retryable` whether the same request may well succeed in a moment. `usage` is what
-    the provider has counted for the attempt that failed, None where it has not.
+    `retryable` whether the same request may well succeed in a moment.
     """
 
     code = "provider_error"
@@ -47,11 +45,9 @@ class ProviderError(Exception):
         text: str | None = None,
         retryable: bool | None = None,
         retry_after: float | None = None,
-        usage: Usage | None = None,
     ) -> None:
         super().__init__(self.code, log_detail)
         self.log_detail = log_detail
-        self.usage = usage
         self.retry_after = retry_after
         self.attempts = 1
         if text is not None:

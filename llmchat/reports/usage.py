@@ -69,11 +69,6 @@ class Total:
         """Return input and output tokens together."""
         return self.input_tokens + self.output_tokens
 
-    @property
-    def error_rate(self) -> float:
-        """Return the percentage of failed answers."""
-        return 100 * self.failures / self.answers if self.answers else 0.0
-
 
 @dataclass(frozen=True, slots=True)
 class UsageReport:

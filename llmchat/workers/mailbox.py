@@ -144,15 +144,12 @@ class Mailbox:
 
     # Asking.
 
-    def ask(
-        self, address: str, name: str, body: Any = None, *, at_once: bool = True
-    ) -> Ask:
+    def ask(self, address: str, name: str, body: Any = None) -> Ask:
         """Ask a worker, and return what its reply will be, however long that takes.
 
-        `body` and the reply are what msgpack takes. With `at_once` off, the ask goes
-        with others of the next moments. A reply that never comes is a `GoneError`
-        where the worker ends, an `AwayError` where the layer is away, a `FailedError`
-        where the worker has none.
+        `body` and the reply are what msgpack takes. A reply that never comes is a
+        `GoneError` where the worker ends, an `AwayError` where the layer is away, a
+        `FailedError` where the worker has none.
 
         Raises: TypeError, ValueError, OverflowError, where `body` cannot be sent.
         """
@@ -169,7 +166,7 @@ class Mailbox:
         asks[number] = asked
         route = self._route(address)
         route.awaited += 1
-        route.send((ASK, number, name, packed), at_once=at_once)
+        route.send((ASK, number, name, packed))
         asked.add_done_callback(partial(self._on_asked, address, number))
         return asked
 

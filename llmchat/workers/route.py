@@ -97,8 +97,8 @@ class Route:
         """Return the asks to which the reply may not have arrived."""
         return [number for kind, number in self._sent if kind in (REPLY, FAILED)]
 
-    def send(self, letter: Letter, *, at_once: bool = True) -> None:
-        """Send a letter, now or with those of the next moments."""
+    def send(self, letter: Letter) -> None:
+        """Send a letter, with what else waits now."""
         self._waiting.append(letter)
         self.used_at = self._loop.time()
         if letter[0] in WANT_RECEIPTS:
@@ -108,7 +108,7 @@ class Route:
             self._sent[key_of(letter)] = _Sent(letter, self.used_at)
             self._bytes += size_of(letter)
             self._keep_watch()
-        self._flush_in(0.0 if at_once else GATHER_S)
+        self._flush_in(0.0)
 
     def probe(self) -> None:
         """Find out whether the worker lives, where nothing is on the way that tells."""
@@ -121,17 +121,15 @@ class Route:
         self._receipts.append(key)
         self._flush_in(GATHER_S)
 
-    def take_receipts(self, keys: list[Any]) -> list[Key]:
-        """Note which letters have come; return those that had no receipt before."""
-        return [key for key in map(_key, keys) if self._forget(key)]
+    def take_receipts(self, keys: list[Any]) -> None:
+        """Note which letters have come."""
+        for kind, number in keys:
+            self._forget((kind, number))
 
-    def _forget(self, key: Key) -> bool:
-        """Send a letter no more; return whether it had no receipt yet."""
-        sent = self._sent.pop(key, None)
-        if sent is None:
-            return False
-        self._bytes -= size_of(sent.letter)
-        return True
+    def _forget(self, key: Key) -> None:
+        """Send a letter no more, if it had no receipt yet."""
+        if (sent := self._sent.pop(key, None)) is not None:
+            self._bytes -= size_of(sent.letter)
 
     def heard(self) -> None:
         """Note that the worker lives."""
@@ -237,14 +235,5 @@ class Route:
         if self._sent or self.awaited:
             self._keep_watch()
 
-    def watch(self) -> None:
-        """Find out whether the worker lives for as long as a reply is awaited."""
-        self._keep_watch()
-
     def _oldest(self, now: float) -> float:
         return now - min(sent.first for sent in self._sent.values())
-
-
-def _key(key: Any) -> Key:
-    kind, number = key
-    return kind, number

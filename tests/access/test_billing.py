@@ -9,7 +9,6 @@ from decimal import Decimal
 import pytest
 
 from llmchat.answers import runtime
-from llmchat.answers.answer import stream_answer
 from llmchat.answers.events import Cancelled, Done, Failed, Token
 from llmchat.database import in_database
 from llmchat.errors import refusal
@@ -26,7 +25,7 @@ from tests.support.access import (
     spent,
     turn_for,
 )
-from tests.support.chat_fixtures import end_of, registered, until
+from tests.support.chat_fixtures import end_of, registered, stream_answer, until
 from tests.support.streaming import streaming
 from tests.support.upstream import running_upstream
 

@@ -19,7 +19,6 @@ from django.utils import timezone
 from llmchat.access.accounts import Account
 from llmchat.access.budgets import Ledger
 from llmchat.answers.events import Done
-from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import Outcome
 from llmchat.database import in_database
@@ -29,6 +28,7 @@ from llmchat.providers.types import ChatMessage, Image, Options, Usage
 from tests.support.access import add_fallback, reservations, spent
 from tests.support.chat_fixtures import User, end_of, events_of
 from tests.support.streaming import streaming
+from tests.support.turns import begin_turn, end_stored, end_turn
 from tests.support.upstream import running_upstream
 
 DAY, MONTH = Budget.Period.DAY, Budget.Period.MONTH
@@ -437,13 +437,14 @@ async def test_the_sweep_leaves_what_a_living_process_has_reserved(
 async def test_an_end_is_settled_once(user, provider, turn, budget):
     row = await budget()
 
-    def end_twice() -> list[bool]:
+    def end_twice() -> None:
         begun = begin_turn(user.pk, turn("Hi"))
         usage = Usage(7, 3, "provider")
         ending = Outcome(Message.State.COMPLETE, "Hello", usage, "model-1")
-        return [finish_turn(begun, ending) for _ in range(2)]
+        end_stored(begun, ending)
+        end_stored(begun, ending)
 
-    assert await in_database(end_twice) == [True, False]
+    await in_database(end_twice)
     assert await spent(row) == 10
 
 
@@ -452,7 +453,7 @@ async def test_without_any_budget_none_is_asked_for(user, provider, turn):
         with CaptureQueriesContext(connection) as queries:
             begun = begin_turn(user.pk, turn("Hi"))
             usage = Usage(7, 3, "provider")
-            finish_turn(begun, Outcome(Message.State.COMPLETE, "Hello", usage, "m"))
+            end_turn(begun, Outcome(Message.State.COMPLETE, "Hello", usage, "m"))
         return [query["sql"] for query in queries.captured_queries]
 
     await in_database(statements)  # with what a process reads once

@@ -16,7 +16,6 @@ from django.test.utils import CaptureQueriesContext
 from llmchat.answers.events import Done
 from llmchat.api.usage_views import budget_fields
 from llmchat.api.wire import payload
-from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import Begun, Outcome
 from llmchat.database import in_database
@@ -35,6 +34,7 @@ from llmchat.reports.own_usage import budgets_of
 from tests.support.access import reservations, spent
 from tests.support.chat_fixtures import User, end_of, events_of
 from tests.support.streaming import streaming
+from tests.support.turns import begin_turn, end_turn
 
 DAY, MONTH = Budget.Period.DAY, Budget.Period.MONTH
 DOLLARS = Budget.Unit.DOLLARS
@@ -62,8 +62,10 @@ async def uses() -> dict[str, Decimal]:
 
 
 def ended(begun: Begun, tokens: int = 10) -> bool:
+    """Store an end; return whether there is an answer that has it."""
     usage = Usage(tokens - 3, 3, "provider")
-    return finish_turn(begun, Outcome(Message.State.COMPLETE, "Hello", usage, "m"))
+    end_turn(begun, Outcome(Message.State.COMPLETE, "Hello", usage, "m"))
+    return Message.objects.filter(pk=begun.message_id, state="complete").exists()
 
 
 async def test_everybody_has_a_default_budget_of_their_own(

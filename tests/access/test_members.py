@@ -10,13 +10,13 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from accounts.deletion import delete_users
-from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.turn import Outcome
 from llmchat.database import in_database
 from llmchat.models import Budget, BudgetUse, Message, spending
 from llmchat.providers.types import Usage
 from llmchat.reports.own_usage import budgets_of
 from tests.support.chat_fixtures import User, end_of
+from tests.support.turns import begin_turn, end_turn
 
 # An answer of the upstream is 10 tokens.
 
@@ -109,7 +109,7 @@ async def test_a_unit_that_is_changed_is_told_anew(team, told, budget):
 
 def ended(begun) -> None:
     outcome = Outcome(Message.State.COMPLETE, "Hello", Usage(7, 3, "provider"), "m")
-    finish_turn(begun, outcome)
+    end_turn(begun, outcome)
 
 
 async def test_a_member_who_is_deleted_meanwhile_is_passed_over(

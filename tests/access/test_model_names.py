@@ -17,12 +17,13 @@ from llmchat.access import catalogue, memory, price_uses, rules
 from llmchat.access.known_models import names_of
 from llmchat.access.permissions import access_of
 from llmchat.api.openai.models import model_named, target_of
-from llmchat.books.batch import begin_turn
 from llmchat.books.turn import Begun, Turn
 from llmchat.errors import ChatError
 from llmchat.models import Message, Price, Provider, ProviderAccess, ProviderModel
 from llmchat.providers.types import Usage
 from llmchat.reports import unpriced
+from tests.support.access import cost_of
+from tests.support.turns import begin_turn
 
 MILLION = Usage(10**6, 0, "provider")
 BOTH = pytest.mark.parametrize("name", ["gemini-pro", "models/gemini-pro"])
@@ -99,7 +100,7 @@ def test_it_is_priced_stored_and_told_alike(begin, google, name, stored):
     price = add_price(google.known_models.create(name=stored))
     begun = begin(name)
     assert begun.model == "gemini-pro"
-    assert begun.route.cost(MILLION, begun.model) == 10
+    assert cost_of(begun.route, MILLION, begun.model) == 10
     assert Message.objects.get(role="assistant").model == "gemini-pro"
     assert price_uses.is_in_use(price)
 
@@ -192,7 +193,7 @@ def test_a_default_model_with_a_prefix_answers_and_is_priced(begin, google):
     Provider.objects.update(default_model="models/gemini-pro")
     begun = begin()
     assert (begun.model, begun.route.default_model) == ("gemini-pro", "gemini-pro")
-    assert begun.route.cost(MILLION) == 10
+    assert cost_of(begun.route, MILLION) == 10
     assert unpriced._priced() == {google.pk}
     row = memory.current().providers["test"]
     named = names_of(row, access_of(begun.user_id))
@@ -210,7 +211,7 @@ def test_of_two_rows_of_a_model_an_enabled_one_counts(begin, google, enabled):
             continue
         begun = begin(name)
         cost = 2 if enabled == "models/gemini-pro" else 1
-        assert begun.route.cost(MILLION, begun.model) == cost
+        assert cost_of(begun.route, MILLION, begun.model) == cost
 
 
 @pytest.mark.parametrize(

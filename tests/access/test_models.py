@@ -508,7 +508,7 @@ def test_a_peak_is_that_of_the_moment_at_which_an_answer_began():
     ids = dict.fromkeys(("conversation_id", "message_id", "question_id"))
     for minute, cost in ((59, "0.30"), (60, "0.15")):
         began = datetime(2026, 11, 26, 3, tzinfo=UTC) + timedelta(minutes=minute)
-        begun = Begun(1, route, "deepseek-flash", **ids, thread_hash="", began_at=began)  # type: ignore[arg-type]
+        begun = Begun(1, route, **ids, thread_hash="", began_at=began)  # type: ignore[arg-type]
         bill = billing.bill(begun, Outcome(Message.State.COMPLETE, "x", used, "m"))
         assert bill.cost == Decimal(cost)
     assert memory.current().providers["deepseek"].model_rows

@@ -17,6 +17,7 @@ from llmchat.access.catalogue import Route
 from llmchat.models import Price, Provider, ProviderModel
 from llmchat.models.hours import check_days, check_hours, spans
 from llmchat.providers.types import Usage
+from tests.support.access import cost_of
 
 shipped = import_module("llmchat.migrations.0032_models")
 
@@ -286,13 +287,13 @@ def route(model_prices: list[Price], flat: int | None) -> Route:
 def test_a_model_without_a_price_costs_what_its_provider_does():
     used = usage(1_000_000)
     both = route(dated("2026-01-01"), 7)
-    assert both.cost(used) == both.cost(used, "m-1") == 1
-    assert both.cost(used, "m-2") == 7
-    assert route([], 7).cost(used) == 7
+    assert cost_of(both, used) == cost_of(both, used, "m-1") == 1
+    assert cost_of(both, used, "m-2") == 7
+    assert cost_of(route([], 7), used) == 7
     assert route([], 7).highest_cost(used) == 7
     before = datetime(2025, 1, 1, tzinfo=UTC)
-    assert both.cost(used, at=before) == 7
-    assert route([], None).cost(used) is None
+    assert cost_of(both, used, at=before) == 7
+    assert cost_of(route([], None), used) is None
     assert route([], None).highest_cost(used) is None
 
 

@@ -7,12 +7,12 @@ from django.contrib.auth.models import Group
 from django.db import transaction
 
 from llmchat.access import memory
-from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import Begun, Outcome
 from llmchat.database import in_database
 from llmchat.models import Budget, BudgetUse, Message, Reservation, spending
 from llmchat.providers.types import Usage
+from tests.support.turns import begin_turn, end_stored
 
 DAY, MONTH = Budget.Period.DAY, Budget.Period.MONTH
 # Each answer is 10 tokens.
@@ -42,7 +42,7 @@ def change(row: Budget, **fields: object) -> None:
 
 def ended(begun: Begun) -> None:
     outcome = Outcome(Message.State.COMPLETE, "Hello", Usage(7, 3, "provider"), "m")
-    assert finish_turn(begun, outcome)
+    end_stored(begun, outcome)
 
 
 def standing(row: Budget, user) -> int:

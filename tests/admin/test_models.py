@@ -19,7 +19,6 @@ from django.utils import timezone
 
 from accounts.models import User
 from llmchat.access import fetching, memory
-from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.database import in_database
 from llmchat.models import Message, Price, Provider, ProviderModel
@@ -30,6 +29,7 @@ from tests.emulator.application import emulator
 from tests.support.admin_fixtures import make_conversation
 from tests.support.databases import is_waited_for
 from tests.support.provider_keys import stored
+from tests.support.turns import begin_turn, end_turn
 
 MODELS = "/admin/llmchat/providermodel/"
 PROVIDERS = "/admin/llmchat/provider/"
@@ -143,7 +143,7 @@ def ended(begun: Begun) -> Message:
     """Store an end that costs the input and the output of a million tokens."""
     used = Usage(1_000_000, 1_000_000, "provider")
     state, model = Message.State.COMPLETE, begun.model
-    finish_turn(begun, Outcome(state, "Hello", used, model, "stop"))
+    end_turn(begun, Outcome(state, "Hello", used, model, "stop"))
     return Message.objects.get(pk=begun.message_id)
 
 

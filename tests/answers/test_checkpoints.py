@@ -9,11 +9,15 @@ import pytest
 from django.db import InterfaceError, OperationalError
 
 from llmchat.answers import checkpoints, runtime
-from llmchat.answers.answer import stream_answer
 from llmchat.database import in_database
 from llmchat.models import Message
 from llmchat.models.workers import texts_of
-from tests.support.chat_fixtures import broken_database, registered, until
+from tests.support.chat_fixtures import (
+    broken_database,
+    registered,
+    stream_answer,
+    until,
+)
 
 # The second is no subclass of what Django calls a database error.
 FAILURES = pytest.mark.parametrize("failure", [OperationalError, InterfaceError])

@@ -24,7 +24,7 @@ from llmchat.access.catalogue import Route
 from llmchat.answers import checkpoints, ends, runtime, stopping
 from llmchat.answers.events import Done, Failed
 from llmchat.books import writer
-from llmchat.books.batch import begin_turn, store
+from llmchat.books.batch import store
 from llmchat.books.turn import Begun, End, Outcome, Refusal
 from llmchat.books.writer import Books
 from llmchat.database import in_database
@@ -34,6 +34,7 @@ from llmchat.models.workers import texts_of
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import User, broken_database, end_of, is_waiting, until
 from tests.support.streaming import streaming
+from tests.support.turns import begin_turn
 
 
 def stored() -> list[tuple[str, str]]:
@@ -393,7 +394,7 @@ def many_ends(count: int) -> list[tuple[Begun, Outcome]]:
     places = {"conversation_id": uuid4(), "question_id": uuid4(), "thread_hash": ""}
     route = Route(None, (), "m", False, None, None)  # type: ignore[arg-type]
     return [
-        (Begun(1, route, "m", message_id=uuid4(), **places), outcome)  # type: ignore[arg-type]
+        (Begun(1, route, message_id=uuid4(), **places), outcome)  # type: ignore[arg-type]
         for _ in range(count)
     ]
 

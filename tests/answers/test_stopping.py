@@ -13,13 +13,13 @@ from accounts.errors import UnfinishedError
 from accounts.models import User
 from llmchat.answers import checkpoints, stopping
 from llmchat.answers.events import Cancelled
-from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Conversation, Message, PastUse, Provider
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import end_of, provider, turn, upstream, user
+from tests.support.turns import begin_turn, end_turn
 from tests.support.upstream import Upstream
 
 __all__ = ["provider", "turn", "upstream", "user"]
@@ -122,7 +122,7 @@ async def test_nobody_begins_anything_as_a_user_who_is_being_deleted(
             begin_turn(user.pk, turn("Hi", session_id="s-3"))
         assert refused.value.code == "token_invalid"
         # What was being written is counted at its end, and once.
-        finish_turn(begun, Outcome(Message.State.CANCELLED, "He", USED, "m"))
+        end_turn(begun, Outcome(Message.State.CANCELLED, "He", USED, "m"))
         delete_users(users)
 
     await in_database(run)
@@ -151,12 +151,12 @@ async def test_a_turn_that_goes_on_between_two_transactions_goes_along(
     def run() -> None:
         for text in ("Hi", "Ho"):
             outcome = Outcome(Message.State.COMPLETE, "He", USED, "m")
-            finish_turn(begin_turn(user.pk, turn(text)), outcome)
+            end_turn(begin_turn(user.pk, turn(text)), outcome)
         monkeypatch.setattr(stopping, "_batches", meanwhile)
         delete_users(User.objects.filter(pk=user.pk), by=user.pk)
         assert not User.objects.exists()
         for late in begun:
-            finish_turn(late, Outcome(Message.State.CANCELLED, "He", USED, "m"))
+            end_turn(late, Outcome(Message.State.CANCELLED, "He", USED, "m"))
 
     await in_database(run)
     assert len(begun) == 2

@@ -9,14 +9,20 @@ from decimal import Decimal
 import pytest
 
 from llmchat.answers import runtime
-from llmchat.answers.answer import cancel_stream, stream_answer
+from llmchat.answers.answer import cancel_stream
 from llmchat.answers.events import Cancelled, Done, Failed, Started, Token
-from llmchat.answers.streams import LiveStream
+from llmchat.answers.live_stream import LiveStream
 from llmchat.books.writer import Books
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Conversation, Message
-from tests.support.chat_fixtures import end_of, events_of, registered, until
+from tests.support.chat_fixtures import (
+    end_of,
+    events_of,
+    registered,
+    stream_answer,
+    until,
+)
 
 
 async def answers() -> list[Message]:

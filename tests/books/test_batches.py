@@ -18,7 +18,7 @@ from django.utils import timezone
 from llmchat import database
 from llmchat.answers import runtime
 from llmchat.books import batch, writer
-from llmchat.books.batch import begin_turn, end_turn, store
+from llmchat.books.batch import store
 from llmchat.books.conversations import start_of, stored_hash
 from llmchat.books.turn import End, Outcome
 from llmchat.database import in_database
@@ -27,6 +27,7 @@ from llmchat.models import Budget, Conversation, Message, Reservation
 from llmchat.outages import Outage
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import User, broken_database
+from tests.support.turns import begin_turn, end_turn
 
 USAGE = Usage(7, 3, "provider")
 WHOLE = Outcome(Message.State.COMPLETE, "Hello", USAGE, "model-1")

@@ -11,7 +11,6 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import connection, transaction
 
-from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.database import in_database
@@ -19,6 +18,7 @@ from llmchat.errors import ChatError
 from llmchat.models import Budget, BudgetUse, Message, Reservation, spending
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import User, end_of, is_waiting, until
+from tests.support.turns import begin_turn, end_stored, end_turn
 
 DAY, MONTH = Budget.Period.DAY, Budget.Period.MONTH
 WORKERS, TURNS = 4, 15
@@ -93,7 +93,7 @@ def whole_turn(user: User, asked: Turn) -> str:
     except ChatError as exc:
         return exc.code
     usage = Usage(7, 3, "provider")
-    assert finish_turn(begun, Outcome(Message.State.COMPLETE, "Hello", usage, "m"))
+    end_turn(begun, Outcome(Message.State.COMPLETE, "Hello", usage, "m"))
     return "ended"
 
 
@@ -206,11 +206,11 @@ async def test_two_ends_of_a_user_are_both_counted(user, provider, turn):
     await asyncio.to_thread(locked.wait)
     usage = Usage(7, 3, "provider")
     outcome = Outcome(Message.State.COMPLETE, "Hello", usage, "m")
-    ending = asyncio.create_task(in_database(finish_turn, begun, outcome))
+    ending = asyncio.create_task(in_database(end_stored, begun, outcome))
     await until(is_waiting)
     done.set()
     await settling
-    assert await ending
+    await ending
     assert (await in_database(BudgetUse.objects.get)).spent == 15
 
 
@@ -273,13 +273,13 @@ async def test_an_end_that_waits_for_who_makes_a_members_budget_one_of_all_is_co
     await asyncio.to_thread(changed.wait)
     usage = Usage(7, 3, "provider")
     outcome = Outcome(Message.State.COMPLETE, "Hello", usage, "m")
-    ending = asyncio.create_task(in_database(finish_turn, begun, outcome))
+    ending = asyncio.create_task(in_database(end_stored, begun, outcome))
     try:
         await until(is_waiting)
     finally:
         done.set()
         await changing
-    assert await ending
+    await ending
     await in_database(sweep)
     assert await in_database(shared, 1000) == 10
     assert not await in_database(Reservation.objects.exists)

@@ -19,7 +19,6 @@ from llmchat import database
 from llmchat.access import budgets
 from llmchat.answers import runtime
 from llmchat.answers.events import Done
-from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.conversations import stored_hash
 from llmchat.books.turn import Begun, Outcome, Progress, Turn
 from llmchat.database import THREADS, in_database
@@ -29,6 +28,7 @@ from llmchat.models.workers import texts_of
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import User, end_of, events_of, is_waiting, until
 from tests.support.streaming import streaming
+from tests.support.turns import begin_turn, end_stored
 
 
 def conversations() -> list[list[str]]:
@@ -125,7 +125,7 @@ async def test_the_same_history_from_all_workers_at_once_makes_no_odd_conversati
         barrier.wait(10)
         usage = Usage(1, 1, "provider")
         ending = Outcome(Message.State.COMPLETE, "Hello", usage, "model-1")
-        assert finish_turn(begun, ending)
+        end_stored(begun, ending)
 
     await asyncio.gather(*(in_database(whole_turn, n) for n in range(THREADS)))
     assert await in_database(conversations) == [

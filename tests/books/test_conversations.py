@@ -12,16 +12,16 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from llmchat.answers.answer import cancel_stream, stream_answer
+from llmchat.answers.answer import cancel_stream
 from llmchat.answers.events import Done, Failed
-from llmchat.books.batch import begin_turn
 from llmchat.books.conversations import history_hash, stored_hash
 from llmchat.books.turn import Turn
 from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Conversation
 from llmchat.providers.types import ChatMessage
-from tests.support.chat_fixtures import end_of, events_of, registered
+from tests.support.chat_fixtures import end_of, events_of, registered, stream_answer
+from tests.support.turns import begin_turn
 
 
 async def stored() -> list[list[str]]:

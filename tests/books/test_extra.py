@@ -10,7 +10,6 @@ import pytest
 from llmchat.answers.events import Done
 from llmchat.api.conversation_export import _markdown
 from llmchat.api.conversation_fields import in_full
-from llmchat.books.batch import begin_turn, end_turn
 from llmchat.books.conversations import history_hash, stored_hash
 from llmchat.books.extra import decoded, extra_of
 from llmchat.books.turn import Outcome, Turn
@@ -25,6 +24,7 @@ from llmchat.providers.types import (
     Usage,
 )
 from tests.support.chat_fixtures import end_of
+from tests.support.turns import begin_turn, end_turn
 
 TOOLS = Options(
     tools=({"type": "function", "function": {"name": "weather"}},), stop=("END",)

@@ -18,13 +18,13 @@ from accounts.deletion import delete_users
 from accounts.models import User
 from accounts.own import delete_account
 from llmchat.answers import stopping
-from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.turn import Outcome
 from llmchat.database import in_database
 from llmchat.models import Conversation, Message, PastUse
 from llmchat.providers.types import Usage
 from llmchat.reports import usage
 from tests.support.admin_fixtures import make_conversation
+from tests.support.turns import begin_turn, end_turn
 
 USED = {"input_tokens": 100, "output_tokens": 50, "cost": Decimal("0.25")}
 
@@ -104,7 +104,7 @@ async def test_an_answer_that_is_deleted_while_it_is_written_counts_at_its_end(
         delete_users(User.objects.filter(pk=user.pk))
         assert not PastUse.objects.exists()
         used = Usage(7, 3, "provider")
-        assert not finish_turn(begun, Outcome(Message.State.CANCELLED, "He", used, "m"))
+        end_turn(begun, Outcome(Message.State.CANCELLED, "He", used, "m"))
 
     await in_database(run)
     row = await in_database(PastUse.objects.get)
@@ -120,7 +120,7 @@ async def test_it_counts_on_the_day_that_it_began_on(user, provider, turn):
         begun = replace(begin_turn(user.pk, turn("Hi")), began_at=began)
         delete_users(User.objects.filter(pk=user.pk))
         used = Usage(7, 3, "provider")
-        assert not finish_turn(begun, Outcome(Message.State.COMPLETE, "He", used, "m"))
+        end_turn(begun, Outcome(Message.State.COMPLETE, "He", used, "m"))
 
     await in_database(run)
     row = await in_database(PastUse.objects.get)

@@ -13,7 +13,7 @@ import pytest
 from django.db import connection, transaction
 
 from llmchat.answers.stopping import delete
-from llmchat.books.batch import Result, begin_turn, finish_turn, store
+from llmchat.books.batch import Result, store
 from llmchat.books.conversations import start_of, stored_hash
 from llmchat.books.turn import Begun, End, Outcome, Turn
 from llmchat.database import THREADS, in_database
@@ -24,6 +24,7 @@ from llmchat.providers.types import Usage
 from llmchat.reports import own
 from llmchat.reports.own_usage import use_of
 from tests.support.chat_fixtures import User, end_of
+from tests.support.turns import begin_turn, end_stored
 
 TEXT_LENGTH = 1_000_000
 WHOLE = Outcome(Message.State.COMPLETE, "Hello", Usage(7, 3, "provider"), "model-1")
@@ -32,7 +33,7 @@ WHOLE = Outcome(Message.State.COMPLETE, "Hello", Usage(7, 3, "provider"), "model
 def asked(user: User, turn: Turn) -> Begun:
     """A turn that has been answered."""
     begun = begin_turn(user.pk, turn)
-    assert finish_turn(begun, WHOLE)
+    end_stored(begun, WHOLE)
     return begun
 
 
@@ -135,7 +136,7 @@ async def test_only_a_question_of_the_conversation_is_replaced(
         assert code_of(user, instead(turn, running, "Ho", "s-2")) == (
             "conversation_active"
         )
-        finish_turn(running, WHOLE)
+        end_stored(running, WHOLE)
         assert code(user, gone) == "message_not_found"
         assert read(mine) == ["Hey", "Hello"]
 
@@ -160,7 +161,7 @@ async def test_long_texts_behind_a_question_are_not_read_to_replace_it(
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        finish_turn(begun, WHOLE)
+        end_stored(begun, WHOLE)
 
         assert peak < 4 * TEXT_LENGTH
         assert read(first) == ["Hey", "Hello"]
@@ -187,7 +188,7 @@ async def test_turns_of_one_batch_see_what_the_others_do(
         assert isinstance(begun, Begun)
         assert isinstance(refused, ChatError)
         assert refused.code == "message_not_found"  # it is replaced by now
-        finish_turn(begun, WHOLE)
+        end_stored(begun, WHOLE)
         assert read(first) == ["Hi", "Hello", "one", "Hello"]
 
         # One that goes on with the conversation, and one that replaces in it.
@@ -200,7 +201,7 @@ async def test_turns_of_one_batch_see_what_the_others_do(
         assert isinstance(results[0], Begun)
         assert isinstance(results[1], ChatError)
         assert results[1].code == "conversation_active"
-        finish_turn(results[0], WHOLE)
+        end_stored(results[0], WHOLE)
         assert read(first) == ["Hi", "Hello", "one", "Hello", "More", "Hello"]
 
     await in_database(check)
@@ -217,9 +218,9 @@ async def test_a_late_end_of_what_is_replaced_leaves_the_conversation_alone(
         again = begin_turn(user.pk, instead(turn, late, "Hi"))
         assert again.thread_hash == late.thread_hash
 
-        assert finish_turn(late, WHOLE)
+        end_stored(late, WHOLE)
         assert read(late) == ["Hi", ""]
-        assert finish_turn(again, WHOLE)
+        end_stored(again, WHOLE)
         assert read(late) == ["Hi", "Hello"]
 
     await in_database(check)

@@ -19,11 +19,12 @@ from django.utils import timezone
 
 from llmchat.access import catalogue, keys
 from llmchat.access.permissions import Access
+from llmchat.access.prices import Charge
 from llmchat.answers import checkpoints, runtime, stopping
 from llmchat.answers.events import Cancelled, Done, Failed, Token
 from llmchat.books import workers
-from llmchat.books.batch import begin_turn
-from llmchat.books.checkpoint import checkpoint
+from llmchat.books.batch import store_alone
+from llmchat.books.checkpoint import Checkpointed
 from llmchat.books.conversations import stored_hash
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import LEASE, Checkpoint, Progress
@@ -42,6 +43,7 @@ from llmchat.models.workers import texts_of
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import broken_database, events_of, until
 from tests.support.streaming import streaming
+from tests.support.turns import begin_turn
 
 ACCESS = Access({"test": ("*",)})
 
@@ -159,7 +161,7 @@ async def test_no_conversation_is_read_and_nothing_sorted_to_find_what_runs(
     def statements() -> list[str]:
         begun = begin_turn(user.pk, turn("Hi"))
         with CaptureQueriesContext(connection) as queries:
-            checkpoint(Checkpoint((Progress(begun.message_id, 0, "Hel", None),)))
+            checkpoint(Progress(begun.message_id, 0, "Hel", None))
             sweep()
             sweep(user.pk)
             stopping.stop(Message.objects.all())
@@ -267,14 +269,18 @@ async def test_a_row_of_its_own_that_it_does_not_write_is_interrupted(
     assert row.state == "interrupted"
 
 
+def checkpoint(*progress: Progress) -> None:
+    assert isinstance(store_alone(Checkpoint(progress)), Checkpointed)
+
+
 async def orphan(user, turn, *, worker="", lease=timedelta(minutes=1)) -> Message:
     """Leave a row behind as a process does that dies in mid-stream."""
 
     def make() -> Message:
         begun = begin_turn(user.pk, turn("Hi"))
         first = timezone.now()
-        checkpoint(Checkpoint((Progress(begun.message_id, 0, "He", first),)))
-        checkpoint(Checkpoint((Progress(begun.message_id, 2, "l", first),)))
+        checkpoint(Progress(begun.message_id, 0, "He", first))
+        checkpoint(Progress(begun.message_id, 2, "l", first))
         if worker:
             until = timezone.now() + lease
             Worker.objects.create(name=worker, lease_until=until)
@@ -487,6 +493,6 @@ def test_the_shipped_providers_say_which_key_is_missing(name, label):
 def test_a_cost_is_exact_and_unknown_without_prices():
     route = catalogue.Route(None, (), "m", False, Decimal("0.15"), Decimal("0.60"))
     usage = Usage(1_000, 500, "provider")
-    assert route.cost(usage) == Decimal("0.00045")
+    assert route.charge(usage) == Charge(Decimal("0.00045"))
     unknown = catalogue.Route(None, (), "m", False, None, Decimal(1))
-    assert unknown.cost(usage) is None
+    assert unknown.charge(usage) is None

@@ -36,6 +36,7 @@ from llmchat.providers.types import (
     Provider,
     Role,
     Timeouts,
+    Usage,
 )
 
 from .api import PREFIX
@@ -62,6 +63,7 @@ class Outcome:
     requests: list[Request] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
+    billed: list[Usage] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -99,6 +101,7 @@ class Lab:
         timeouts: Timeouts = PATIENT,
         refused: list[str] | None = None,
         passed_over: list[str] | None = None,
+        billed: list[Usage] | None = None,
         provider: Provider | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Return the stream of one answer."""
@@ -115,6 +118,7 @@ class Lab:
             chat(PREFIX + scenario),
             timeouts=timeouts,
             on_key_refused=note,
+            on_billed=None if billed is None else billed.append,
         )
 
     async def ask(
@@ -136,6 +140,7 @@ class Lab:
             timeouts=timeouts,
             refused=outcome.refused,
             passed_over=outcome.passed_over,
+            billed=outcome.billed,
             provider=provider,
         )
         try:

@@ -153,7 +153,7 @@ async def test_a_tool_call_that_breaks_off_is_billed() -> None:
     begun = sse(chunk(tool_calls=[call]))
     played = await play("openai", begun, FOREVER, timeouts=SOON_IDLE, options=TOOLS)
     assert played.error is not None
-    assert outputs(played.error.usage) == 100
+    assert outputs(played.billed[-1]) == 100
 
 
 async def test_a_tool_call_behind_the_count_is_guessed_beside_it() -> None:
@@ -166,9 +166,8 @@ async def test_a_tool_call_behind_the_count_is_guessed_beside_it() -> None:
     )
     played = await play("claude", begun, FOREVER, timeouts=SOON_IDLE, options=TOOLS)
     assert played.error is not None
-    assert outputs(played.error.usage) == 100
-    assert played.error.usage is not None
-    assert played.error.usage.input_tokens == 50_000
+    assert outputs(played.billed[-1]) == 100
+    assert played.billed[-1].input_tokens == 50_000
 
 
 @pytest.mark.parametrize(

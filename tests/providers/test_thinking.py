@@ -35,7 +35,6 @@ def gemini(**part: object) -> dict[str, object]:
     return {"candidates": [{"content": {"parts": [part]}}]}
 
 
-INNER = {"type": "text", "text": "hm"}
 THOUGHTS: list[tuple[str, object]] = [
     ("openai", delta(reasoning_content="hm")),
     ("openai", delta(reasoning="hm", content="")),

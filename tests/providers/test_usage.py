@@ -175,24 +175,20 @@ def error_event(api: str, place: str) -> bytes:
 
 @every_api
 @pytest.mark.parametrize("place", ["inside", "beside"])
-async def test_usage_on_an_error_event_travels_with_the_error(
-    api: str, place: str
-) -> None:
+async def test_usage_on_an_error_event_is_billed(api: str, place: str) -> None:
     text = sse(chunk()) if api in ("openai", "deepseek") else b""
     played = await play(api, text + error_event(api, place))
     assert played.error is not None
-    assert told(played.error.usage) == (21, 40)
+    assert told(played.billed[-1]) == (21, 40)
 
 
 @every_api
 @pytest.mark.parametrize("status", [200, 400])
-async def test_usage_in_an_errors_body_travels_with_the_error(
-    api: str, status: int
-) -> None:
+async def test_usage_in_an_errors_body_is_billed(api: str, status: int) -> None:
     body = error_event(api, "beside").removeprefix(b"data: ")
     played = await play(api, Script([body], "application/json", status))
     assert played.error is not None
-    assert told(played.error.usage) == (21, 40)
+    assert told(played.billed[-1]) == (21, 40)
 
 
 BREAKS: dict[str, list[Step]] = {
@@ -206,11 +202,10 @@ BREAKS: dict[str, list[Step]] = {
 
 @every_api
 @pytest.mark.parametrize("how", BREAKS)
-async def test_usage_before_a_break_travels_with_the_error(api: str, how: str) -> None:
+async def test_usage_before_a_break_is_billed(api: str, how: str) -> None:
     played = await play(api, BEGUN[api], *BREAKS[how], timeouts=SOON_IDLE)
     assert played.error is not None
-    assert told(played.error.usage) == (21, 40)
-    assert played.billed == [played.error.usage]
+    assert [told(usage) for usage in played.billed] == [(21, 40)]
 
 
 @every_api
@@ -231,14 +226,14 @@ async def test_each_attempt_is_billed_for_itself(api: str) -> None:
 async def test_nothing_is_billed_where_nothing_was_counted() -> None:
     played = await play("openai", sse(chunk()))
     assert played.error is not None
-    assert (played.error.usage, played.billed) == (None, [])
+    assert played.billed == []
 
 
 async def test_a_count_from_before_the_text_is_at_least_what_was_seen() -> None:
     usage = {"prompt_tokens": 21, "completion_tokens": 0}
     played = await play("openai", sse(chunk(usage=usage), *[chunk()] * 4))
     assert played.error is not None
-    assert guessed(played.error.usage) == (21, 5)
+    assert guessed(played.billed[-1]) == (21, 5)
 
 
 # --- before a cancellation ---
@@ -354,7 +349,7 @@ async def test_what_claude_has_not_counted_yet_is_guessed(
     played = await play("claude", claude_begun(delta), FOREVER, timeouts=SOON_IDLE)
     assert played.error is not None
     # At its start Claude counts the input alone.
-    assert guessed(played.error.usage) == (21, 200)
+    assert guessed(played.billed[-1]) == (21, 200)
 
 
 @pytest.mark.parametrize("api", ["openai", "deepseek", "gemini"])
@@ -367,7 +362,7 @@ async def test_a_count_that_comes_with_its_text_is_of_that_text(api: str) -> Non
     }.get(api, chunk(choice={"delta": {"content": SEEN}}, usage=OPENAI_USAGE))
     played = await play(api, sse(item), FOREVER, timeouts=SOON_IDLE)
     assert played.error is not None
-    assert told(played.error.usage) == (21, 40)
+    assert told(played.billed[-1]) == (21, 40)
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
@@ -375,7 +370,7 @@ async def test_thoughts_that_nobody_counts_are_guessed(field: str) -> None:
     thought = sse({"choices": [{"index": 0, "delta": {field: SEEN}}]})
     played = await play("openai", thought, FOREVER, timeouts=SOON_IDLE)
     assert played.error is not None
-    inputs, outputs = guessed(played.error.usage)
+    inputs, outputs = guessed(played.billed[-1])
     assert outputs == 200
     assert inputs
 

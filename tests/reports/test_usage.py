@@ -14,7 +14,6 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from llmchat.books.batch import begin_turn, finish_turn
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import Outcome, Turn
 from llmchat.models import (
@@ -28,6 +27,7 @@ from llmchat.models import (
 from llmchat.providers.types import ChatMessage, Usage
 from llmchat.reports import dashboard, failing, times, usage
 from tests.support.admin_fixtures import make_conversation
+from tests.support.turns import begin_turn, end_stored, end_turn
 
 State = Message.State
 
@@ -67,9 +67,9 @@ def test_a_conversation_adds_up_its_turns(ann: User, provider: Provider) -> None
     row = Conversation.objects.get()
     assert (row.state, row.turn_count, row.model) == ("streaming", 1, "model-1")
 
-    finish_turn(first, ending())
+    end_stored(first, ending())
     second = begin_turn(ann.pk, turn("s-2", "Hi", "Hello", "And?"))
-    finish_turn(second, ending(State.ERROR, ""))
+    end_stored(second, ending(State.ERROR, ""))
 
     row = Conversation.objects.get()
     assert (row.state, row.turn_count, row.model) == ("error", 2, "model-1-snapshot")
@@ -79,8 +79,8 @@ def test_a_conversation_adds_up_its_turns(ann: User, provider: Provider) -> None
 
 def test_an_end_counts_once(ann: User, provider: Provider) -> None:
     begun = begin_turn(ann.pk, turn("s-1", "Hi"))
-    assert finish_turn(begun, ending())
-    assert not finish_turn(begun, ending())
+    end_stored(begun, ending())
+    end_stored(begun, ending())
 
     assert Conversation.objects.get().output_tokens == 500
 
@@ -101,7 +101,7 @@ def test_a_late_end_brings_nothing_deleted_back(ann: User, provider: Provider) -
     begun = begin_turn(ann.pk, turn("s-1", "Hi"))
     Conversation.objects.all().delete()
 
-    assert not finish_turn(begun, ending())
+    end_turn(begun, ending())
     assert not Conversation.objects.exists()
     assert not Message.objects.exists()
 
@@ -150,7 +150,7 @@ def test_usage_is_summed_by_day_provider_model_and_user(ann: User) -> None:
         ("openai", 2),
         ("claude", 1),
     ]
-    assert measured.by_provider[1].error_rate == 100
+    assert measured.by_provider[1].failures == 1
     assert {t.name: t.answers for t in measured.by_model} == {"model-1": 2, "m-2": 1}
     assert {t.name: t.output_tokens for t in measured.by_user} == {"ann": 40, "bob": 20}
     assert len(measured.days) == usage.DAYS

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import Group
 
+from llmchat.access.catalogue import Route
 from llmchat.books.turn import Turn
 from llmchat.database import in_database
 from llmchat.models import (
@@ -19,6 +21,7 @@ from llmchat.models import (
     ProviderAccess,
     Reservation,
 )
+from llmchat.providers.types import Usage
 
 
 async def spent(budget: Budget) -> Decimal:
@@ -54,6 +57,14 @@ def add_fallback(provider: Provider, base_url: str) -> None:
         output_price=20,
     )
     provider.save()
+
+
+def cost_of(
+    route: Route, usage: Usage, model: str | None = None, at: datetime | None = None
+) -> Decimal | None:
+    """Return what a request is billed, None if it is not priced."""
+    found = route.charge(usage, model, at)
+    return found.cost if found else None
 
 
 async def answer() -> Message:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -14,9 +14,10 @@ from django.db.models import Model
 
 from llmchat import models
 from llmchat.answers import runtime
-from llmchat.answers.answer import stream_answer
-from llmchat.answers.events import End, StreamEvent
-from llmchat.answers.streams import LiveStream
+from llmchat.answers.answer import start_answer
+from llmchat.answers.events import End, StreamEvent, Token
+from llmchat.answers.follower import Follower
+from llmchat.answers.live_stream import LiveStream
 from llmchat.books.turn import Turn
 from llmchat.database import in_database
 from llmchat.providers.types import ChatMessage
@@ -125,6 +126,25 @@ def registered(
         yield stream
     finally:
         streams.release(stream)
+
+
+async def stream_answer(
+    *, turn: Turn, stream: LiveStream
+) -> AsyncGenerator[StreamEvent, None]:
+    """Start an answer and yield its events, `Started` first; closing it is to leave.
+
+    Raises: ChatError, before the first event only.
+    """
+    follower = Follower(stream)
+    start_answer(turn, stream)
+    try:
+        yield await follower.started()
+        while texts := await follower.read():
+            for text in texts:
+                yield Token(stream.session_id, text)
+        yield await follower.ended()
+    finally:
+        await follower.leave()
 
 
 async def events_of(

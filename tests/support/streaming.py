@@ -9,11 +9,10 @@ from contextlib import asynccontextmanager
 from django.db.models import Model
 
 from llmchat.answers import runtime
-from llmchat.answers.answer import stream_answer
 from llmchat.answers.events import StreamEvent, Token
-from llmchat.answers.streams import LiveStream
+from llmchat.answers.live_stream import LiveStream
 from llmchat.books.turn import Turn
-from tests.support.chat_fixtures import registered
+from tests.support.chat_fixtures import registered, stream_answer
 
 Streaming = tuple[asyncio.Task[None], list[StreamEvent], LiveStream | None]
 

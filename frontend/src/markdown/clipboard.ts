@@ -12,7 +12,7 @@ export async function copyText(text: string): Promise<boolean> {
 function copySelection(text: string): boolean {
   const field = document.createElement("textarea");
   field.value = text;
-  field.className = "md-said";
+  field.className = "visually-hidden";
   document.body.append(field);
   field.select();
   try {

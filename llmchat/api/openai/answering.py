@@ -1,4 +1,4 @@
-"""A turn's answer for whoever asks over HTTP: begun, streamed, or whole."""
+"""An answer in the words of OpenAI's APIs: streamed, whole, or broken off."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from typing import Protocol, TypeVar
 
 from django.http import JsonResponse
 
-from accounts.verified import Verified
-from llmchat.answers import runtime
-from llmchat.answers.answer import start_answer
 from llmchat.answers.events import Cancelled, Done, End, Failed, Started
 from llmchat.answers.follower import Follower
 from llmchat.api.async_view import EventStream, begun_stream, quiet
+from llmchat.api.decimals import plain
 from llmchat.api.openai.broken import Usage, broken_object
 from llmchat.api.openai.errors import error_of, headers_of
-from llmchat.api.openai.usage import dollars, is_billed
-from llmchat.books.turn import Turn
+from llmchat.api.openai.usage import is_billed
 
 Response = TypeVar("Response", EventStream, JsonResponse)
 
@@ -34,35 +31,10 @@ class Wire(Protocol):
         """Return what says how the answer has ended."""
 
 
-async def begin(sender: Verified, turn: Turn) -> tuple[Follower, Started]:
-    """Let the answer to a turn begin, and return who reads it.
-
-    Raises: ChatError, where it is refused.
-    """
-    stream = runtime.get().streams.register(
-        sender.user_id, turn.session_id, sender.key_id
-    )
-    follower = Follower(stream)
-    start_answer(turn, stream)
-    try:
-        return follower, await follower.started()
-    except BaseException:
-        await follower.leave()
-        raise
-
-
 async def streamed(follower: Follower, started: Started, wire: Wire) -> EventStream:
     """Return an answer as server-sent events."""
     stream = await begun_stream(_events(follower, wire))
     return _placed(stream, started)
-
-
-async def ended(follower: Follower) -> End:
-    """Return the end of an answer; whoever waits no longer has cancelled it."""
-    try:
-        return await follower.ended()
-    finally:
-        await follower.leave()
 
 
 def whole(started: Started, done: Done, fields: Mapping[str, object]) -> JsonResponse:
@@ -85,7 +57,7 @@ def _placed(response: Response, started: Started) -> Response:
 
 def _priced(response: JsonResponse, end: End) -> JsonResponse:
     if end.cost is not None and is_billed(end):
-        response["x-llmchat-cost"] = dollars(end.cost)
+        response["x-llmchat-cost"] = plain(end.cost)
     return response
 
 

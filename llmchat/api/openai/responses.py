@@ -10,8 +10,9 @@ from rest_framework.request import Request
 from accounts.verified import Scope
 from llmchat.access.ratelimit import count_message
 from llmchat.answers.events import Done
+from llmchat.api.answering import begin, ended
 from llmchat.api.async_view import verified_of
-from llmchat.api.openai.answering import begin, broken, ended, streamed, whole
+from llmchat.api.openai.answering import broken, streamed, whole
 from llmchat.api.openai.messages import answerable
 from llmchat.api.openai.models import target_of
 from llmchat.api.openai.previous import instructed, previous_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 from llmchat.answers.events import End
@@ -43,11 +42,6 @@ def response_usage(end: End) -> dict[str, Any]:
         "total_tokens": inputs + usage.output_tokens,
         **_cost(end),
     }
-
-
-def dollars(cost: Decimal) -> str:
-    """Return an amount in US dollars, without an exponent or zeros that say nothing."""
-    return f"{cost.normalize():f}"
 
 
 def _cached(usage: Usage) -> dict[str, int]:

@@ -103,10 +103,6 @@ class Connection:
         if self._partial is not None and now >= self._partial.deadline:
             raise self._failure("attachments did not come in time")
 
-    def is_joined(self, namespace: str) -> bool:
-        """Return whether events may travel in the namespace."""
-        return self._members.get(namespace) is Membership.JOINED
-
     @property
     def is_at_rest(self) -> bool:
         """Return whether nothing is half said: no packet, no joining."""

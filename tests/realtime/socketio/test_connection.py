@@ -68,7 +68,7 @@ def test_a_client_asks_for_a_namespace(
     asked = connection.receive_message(message, NOW)
 
     assert asked == ConnectRequested(namespace, auth)
-    assert not connection.is_joined(namespace)
+    assert connection.hand_over() == {namespace: False}
 
 
 def test_it_is_let_in() -> None:
@@ -78,8 +78,7 @@ def test_it_is_let_in() -> None:
 
     assert connection.accept("/", "x1") == '0{"sid":"x1"}'
     assert connection.accept("/a", "x2", "p2") == '0/a,{"sid":"x2","pid":"p2"}'
-    assert connection.is_joined("/")
-    assert connection.is_joined("/a")
+    assert connection.hand_over() == {"/": True, "/a": True}
 
 
 def test_it_is_refused_and_may_ask_again() -> None:
@@ -93,7 +92,7 @@ def test_it_is_refused_and_may_ask_again() -> None:
     assert connection.refuse("/", "no", {"code": "E", "n": 1}) == (
         '4{"message":"no","data":{"code":"E","n":1}}'
     )
-    assert not connection.is_joined("/")
+    assert connection.hand_over() == {}
     assert connection.receive_message('0{"token":"x"}', NOW) == (
         ConnectRequested("/", {"token": "x"})
     )
@@ -246,7 +245,7 @@ def test_namespaces_are_left_one_by_one() -> None:
 
     connection.receive_message("1/a", NOW)
 
-    assert not connection.is_joined("/a")
+    assert connection.hand_over() == {"/": True}
     assert connection.receive_message('2["x"]', NOW) is not None
     assert connection.receive_message("0/a", NOW) == ConnectRequested("/a", {})
 

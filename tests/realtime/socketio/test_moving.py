@@ -27,7 +27,7 @@ def test_joined_namespaces_go_along() -> None:
 
     other = moved(connection)
 
-    assert other.is_joined("/")
+    assert other.hand_over() == {"/": True, "/a": False}
     assert other.next_deadline is None
     assert isinstance(other.receive_message('2["x"]', NOW), EventReceived)
     assert other.receive_message('2/a,["sent before it knew"]', NOW) is None
