@@ -26,6 +26,7 @@ pytest_plugins = [
     "tests.support.flushing",
     "tests.support.live_upstream",
     "tests.support.openai_api",
+    "tests.support.patience",
     "tests.support.redis_server",
     # Behind what it imports.
     "tests.support.machines",

@@ -18,12 +18,17 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
 
 import psycopg
 
 from tests.support import live
 
 ROOT = live.ROOT
+# A machine may stall: the package gives a start ten seconds.
+START_S = 60.0
 PACKAGE = "pgserver" if sys.version_info < (3, 13) else "pgembed"
 # Where the tests are that use the database in their own process.
 FOLDERS = (
@@ -61,7 +66,9 @@ def running_postgres(kept: Path | None = None) -> Iterator[str]:
         package = importlib.import_module(PACKAGE)
     with tempfile.TemporaryDirectory(prefix="llmchat-postgres-") as directory:
         data = (kept or Path(directory)) / "data"
-        with package.get_server(data, cleanup_mode="stop") as server:
+        with patient_start():
+            running = package.get_server(data, cleanup_mode="stop")
+        with running as server:
             url = server.get_uri()
             # What survives a power cut is not tested here, and is slow.
             with psycopg.connect(url, autocommit=True) as connection:
@@ -69,6 +76,19 @@ def running_postgres(kept: Path | None = None) -> Iterator[str]:
                     connection.execute(f"ALTER SYSTEM SET {name} = off")
                 connection.execute("SELECT pg_reload_conf()")
             yield url
+
+
+def patient_start() -> Any:
+    """Let the package's commands take longer than it does."""
+
+    def run(*args: Any, timeout: float | None = None, **options: Any) -> Any:
+        limit_s = timeout and max(timeout, START_S)
+        return subprocess.run(*args, timeout=limit_s, **options)
+
+    patient = SimpleNamespace(**vars(subprocess) | {"run": run})
+    # Where both packages look it up: what calls it differs.
+    commands = importlib.import_module(f"{PACKAGE}._commands")
+    return mock.patch.object(commands, "subprocess", patient)
 
 
 def seed_postgres(url: str, *, users: int) -> tuple[live.Account, ...]:

@@ -310,6 +310,7 @@ async def test_an_end_that_keeps_failing_is_in_nobody_s_way(
     monkeypatch.setattr(Books, "end", fail_first)
     other = await in_database(User.objects.create_user, "bob")
     assert isinstance(await end_of(user, turn("Hi")), Failed)
+    monkeypatch.setattr(ends, "STORE_S", 30)  # the other's is stored, however slowly
     upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     async with streaming(other, turn("Hi")) as (_task, events, _stream):
 

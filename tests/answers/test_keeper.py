@@ -34,7 +34,7 @@ async def test_it_is_kept_for_as_long_as_its_client_may_be_away(stream, settings
     settings.LLMCHAT = {**settings.LLMCHAT, "recovery_window_s": 5 * KEEP_S}
     began = asyncio.get_running_loop().time()
     Keeper(stream, ELSEWHERE)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not stream.cancelled:  # noqa: ASYNC110
             await asyncio.sleep(KEEP_S / 10)
     assert asyncio.get_running_loop().time() - began >= 5 * KEEP_S
@@ -46,7 +46,7 @@ async def test_it_is_kept_no_longer_behind_somebody_who_has_come(stream, stays):
     follower = Follower(stream)
     if not stays:
         stream.leave(follower)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while readers_of(stream) != stays:  # noqa: ASYNC110
             await asyncio.sleep(KEEP_S / 10)
     assert stream.cancelled is not stays
@@ -59,7 +59,7 @@ async def test_those_who_read_it_already_are_not_who_it_is_kept_for(stream):
     await other.leave()
     assert not stream.cancelled
     Follower(stream)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while readers_of(stream) > 1:  # noqa: ASYNC110
             await asyncio.sleep(KEEP_S / 10)
     assert not stream.cancelled
@@ -69,7 +69,7 @@ async def test_it_is_left_to_the_worker_that_follows_it_already(stream):
     """Whoever comes there as well joins no reader here."""
     FarReader(stream, ELSEWHERE, tell_nobody)
     Keeper(stream, ELSEWHERE)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while readers_of(stream) > 1:  # noqa: ASYNC110
             await asyncio.sleep(KEEP_S / 10)
     assert not stream.cancelled

@@ -32,7 +32,7 @@ from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
 from llmchat.models import Conversation, Message
 from llmchat.providers.types import Finished, FinishReason, ToolCall, Usage
-from llmchat.workers import Mailbox, address_of
+from llmchat.workers import Mailbox, address_of, route
 from tests.api.test_attach import Client
 from tests.support.chat_fixtures import User, broken_database, until
 
@@ -176,7 +176,7 @@ async def test_whoever_reads_a_mirror_reads_every_character_once(
         readers = []
         for gate in gates:
             gate.set()
-            await asyncio.wait_for(first.read(), 5)
+            await asyncio.wait_for(first.read(), 20)
             readers.append((found.text, Follower(found, found.chars)))
             readers.append(("", Follower(found)))
         wholes = [(text, await heard(reader)) for text, reader in readers]
@@ -194,9 +194,12 @@ async def test_text_that_flows_costs_few_messages(user, workers, turn, monkeypat
     monkeypatch.setattr(runtime.get().client, "stream_chat_batches", answer)
     async with answering(user, turn):
         found = await workers.find(user, session_id="s-1")
-        sent = workers.layer.sent
+        sent, loop = workers.layer.sent, asyncio.get_running_loop()
+        began = loop.time()
         await heard(Follower(found))
-    assert workers.layer.sent - sent < 120
+    # Of 400 or more, if each piece went alone; a busy machine takes its time for them.
+    replies = 1 + (loop.time() - began) / owner.GATHER_S
+    assert workers.layer.sent - sent < 20 + 4 * replies
 
 
 @pytest.mark.parametrize("name", ["message_id", "session_id", "conversation_id"])
@@ -285,8 +288,10 @@ async def test_a_cancel_is_stored_where_the_owner_cannot_be_asked(
 
 
 async def test_the_last_reader_that_leaves_here_cancels_there(
-    user, workers, turn, upstream
+    user, workers, turn, upstream, monkeypatch
 ):
+    # Nobody waits until the owner asks who still follows.
+    monkeypatch.setattr(owner, "GRACE_S", 3600.0)
     upstream.steps = ("Hel", asyncio.Event())
     async with answering(user, turn) as (stream, reader):
         await read(reader, "Hel")
@@ -297,7 +302,7 @@ async def test_the_last_reader_that_leaves_here_cancels_there(
         await asyncio.sleep(0.1)
         assert not stream.cancelled
         await readers[1].leave()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             await stream.ended.wait()
     assert isinstance(stream.end, Cancelled)
     assert len(workers.owner) == 0
@@ -353,14 +358,17 @@ async def test_a_mirror_that_asks_while_it_is_asked_after_is_not_asked_more_ofte
             assert (await workers.here.ask(THERE, mirror.FOLLOW, body))["texts"]
             before = asked
             answers.clear()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while asked == before:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             await workers.here.ask(THERE, mirror.FOLLOW, body)
             answers.set()
         asked = 0
         await asyncio.sleep(1.5)
-        assert 2 <= asked <= 10
+        async with asyncio.timeout(20):
+            while asked < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert asked <= 10
         gated.set()
 
 
@@ -407,7 +415,9 @@ async def lose(stream: LiveStream) -> None:
     await in_database(lambda: rows.update(worker=f"{place}/1/0"))
 
 
-async def test_an_answer_of_a_dead_worker_is_interrupted(user, workers, turn, gated):
+async def test_an_answer_of_a_dead_worker_is_interrupted(
+    user, workers, turn, gated, monkeypatch
+):
     async with answering(user, turn) as (stream, reader):
         await read(reader, "Hel")
         found = await workers.find(user, session_id="s-1")
@@ -420,7 +430,8 @@ async def test_an_answer_of_a_dead_worker_is_interrupted(user, workers, turn, ga
         assert (text, end.partial, end.error.code) == ("Hel", "Hel", "interrupted")
         assert end.message_id == stream.started.message_id
         # Whoever comes now is told at once.
-        async with asyncio.timeout(1):
+        monkeypatch.setattr(route, "GONE_S", 3600.0)  # else it would be waited for
+        async with asyncio.timeout(20):
             late = await workers.find(user, session_id="s-1")
         assert (late.text, late.end.error.code) == ("Hel", "interrupted")
         gated.set()
@@ -711,7 +722,7 @@ async def test_whoever_is_too_late_to_cancel_hears_so_though_nobody_reads(
         follower = Follower(found, found.chars)
         assert not await found.stop()
         await follower.leave()
-        await asyncio.wait_for(found.ended.wait(), 5)
+        await asyncio.wait_for(found.ended.wait(), 20)
         gated.set()
 
 

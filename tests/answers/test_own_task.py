@@ -131,7 +131,7 @@ async def test_an_answer_that_waits_for_its_reader_is_cancelled_at_once(
             await follower.leave()
         else:
             stream.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await upstream.hung_up.wait()
             await stream.ended.wait()
     assert await stored() == [("cancelled", "0123456789")]

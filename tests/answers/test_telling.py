@@ -29,7 +29,7 @@ from tests.support.chat_fixtures import until
 from tests.support.peers import Wire, joined, serving
 from tests.support.streaming import streaming
 
-LIMIT_S = 3.0
+LIMIT_S = 20.0
 
 
 class Other:

@@ -379,7 +379,7 @@ async def test_an_answer_goes_on_until_its_last_reader_has_left(
     assert not stream.cancelled
     await second.leave()
     await stream.ended.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await upstream.hung_up.wait()
     rows = Message.objects.filter(role="assistant").values_list("state", "content")
     assert await in_database(lambda: list(rows)) == [("cancelled", "Hello")]
@@ -570,7 +570,7 @@ async def test_a_response_that_nobody_reads_leaves_the_answer(user, provider, up
     response = await follow(follower, await follower.started())
     await upstream.received.wait()
     del response
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await stream.ended.wait()
 
 

@@ -74,7 +74,7 @@ def come(request) -> Come:
 async def is_awaited_no_more(client: Client, database_answers: asyncio.Event) -> None:
     database_answers.set()
     while pending := [task for task in client._tasks if not task.done()]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await asyncio.wait(pending)
     assert visitor_of(client).awaited == Awaited()
 

@@ -100,7 +100,7 @@ async def test_a_socket_that_breaks_later_gets_one_error_behind_its_start(
     [ack] = heard.acks
     assert ack["ok"]
     assert "a reader of an answer broke" in caplog.text
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await upstream.hung_up.wait()
 
 

@@ -20,6 +20,7 @@ from tests.support.limits import time_in_the_minute
 from tests.support.stock_client import StockClient, connected_client
 
 PING_INTERVAL_S = 1.0
+SLACK_S = 15.0  # of a machine that may stall
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ async def test_a_cancel_from_another_socket_is_told_to_both(start, live_upstream
             await client.event("llm:stream:cancelled", "s-1")
             for client in (first, second)
         ]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await live_upstream.hung_up.wait()
         rest = await first.quiet(for_s=0.2) + await second.quiet(for_s=0.2)
 
@@ -151,7 +152,7 @@ async def a_silent_socket_is_closed(
     # It ends last, and not before the one that streams.
     token, ends_at = short_token(server.account(), LIFE_S + 1)
     async with connected_client(server.url, token) as client:
-        async with asyncio.timeout(ends_at - time.time() + PING_INTERVAL_S + 3):
+        async with asyncio.timeout(ends_at - time.time() + PING_INTERVAL_S + SLACK_S):
             await client.on("disconnect")
         is_closed.set()
         refused = await client.on("connect_error")
@@ -169,7 +170,7 @@ async def test_a_deactivated_user_is_sent_away_within_a_ping_interval(
         connected_client(server.url, other.access) as bystander,
     ):
         deactivate(server, account)
-        async with asyncio.timeout(PING_INTERVAL_S + 3):
+        async with asyncio.timeout(PING_INTERVAL_S + SLACK_S):
             await client.on("disconnect")
         refused = await client.on("connect_error")
         await ask(bystander)
@@ -187,7 +188,7 @@ async def test_a_new_password_sends_sockets_away_and_lets_the_new_token_in(
         async with httpx.AsyncClient(headers=account.headers, timeout=20) as http:
             body = {"current": account.password, "new": "another long password"}
             answer = await http.post(f"{server.url}/auth/password", json=body)
-        async with asyncio.timeout(PING_INTERVAL_S + 3):
+        async with asyncio.timeout(PING_INTERVAL_S + SLACK_S):
             await client.on("disconnect")
         refused = await client.on("connect_error")
         async with connected_client(server.url, answer.json()["access"]) as back:
@@ -209,9 +210,9 @@ async def test_who_deletes_the_account_is_cut_off(start, live_upstream):
                 "DELETE", f"{server.url}/auth/me", json={"password": account.password}
             )
         assert left.status_code == 204
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await live_upstream.hung_up.wait()
-        async with asyncio.timeout(PING_INTERVAL_S + 3):
+        async with asyncio.timeout(PING_INTERVAL_S + SLACK_S):
             await client.on("disconnect")
         refused = await client.on("connect_error")
     assert refused["data"] == {"code": "token_invalid"}
@@ -253,7 +254,7 @@ async def test_a_client_that_stays_away_has_its_stream_cancelled(start, live_ups
     async with connected_client(server.url, account.access) as client:
         await ask(client)
         await client.event("llm:stream:token", "s-1")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await live_upstream.hung_up.wait()
     query = "SELECT content FROM llmchat_message WHERE state = 'cancelled'"
     assert await server.rows_soon(query, count=1) == [("Hel",)]

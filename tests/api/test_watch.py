@@ -58,7 +58,7 @@ def tokens(user: int) -> dict[str, Any]:
 
 
 async def closed(wire: Wire) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not wire.is_closed:  # noqa: ASYNC110 - no event of the stand-in's
             await asyncio.sleep(0.005)
 
@@ -67,7 +67,7 @@ async def test_who_joins_while_users_are_read_stays(database: Database) -> None:
     database.active = {BOB}
     server = serving(ChatNamespace())
     _, ann, _ = await joined(server, tokens(ANN))
-    await asyncio.wait_for(database.asked.wait(), 5)
+    await asyncio.wait_for(database.asked.wait(), 20)
 
     _, bob, _ = await joined(server, tokens(BOB))
     database.release.set()
@@ -84,7 +84,7 @@ async def test_who_comes_back_while_users_are_read_is_judged_as_asked(
     database.active = set()
     server = serving(ChatNamespace())
     old, old_wire, answer = await joined(server, tokens(ANN))
-    await asyncio.wait_for(database.asked.wait(), 5)
+    await asyncio.wait_for(database.asked.wait(), 20)
     old.lose_websocket(old_wire)
 
     _, wire, again = await joined_again(server, answer, tokens(ANN))
@@ -101,7 +101,7 @@ async def test_the_watch_starts_again_for_the_next_client(database: Database) ->
     peer.lose_websocket(wire)
     database.release.set()
     assert chat._watch.task is not None
-    await asyncio.wait_for(chat._watch.task, 5)
+    await asyncio.wait_for(chat._watch.task, 20)
     database.active = set()
 
     _, bob, _ = await joined(server, tokens(BOB))
@@ -125,7 +125,7 @@ async def test_who_brings_a_newer_token_while_users_are_read_stays(
     server = serving(ChatNamespace())
     old, old_wire, answer = await joined(server, tokens(ANN))
     database.generation = 1
-    await asyncio.wait_for(database.asked.wait(), 5)
+    await asyncio.wait_for(database.asked.wait(), 20)
     old.lose_websocket(old_wire)
     newer = Verified(ANN, time.time() + 60, 1)
     monkeypatch.setattr(visitors, "known", lambda raw: newer)

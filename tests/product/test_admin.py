@@ -238,7 +238,7 @@ async def test_a_stream_is_stopped(
         async with page.expect_navigation():
             await page.get_by_role("button", name="Stop").click()
 
-        answer = await asyncio.wait_for(asked, 5)
+        answer = await asyncio.wait_for(asked, 20)
         assert answer["code"] == "cancelled"
         await page.reload()
         await expect(page.locator("#result_list tbody tr")).to_have_count(0)

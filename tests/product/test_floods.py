@@ -34,6 +34,8 @@ EVERY_S = 0.02
 FLOOD_S = 3.0
 # What the server adds. Without the slices a flood makes it 0.5 to 0.8.
 ADDED_S = 0.15
+# A machine may stall once; what the server lacks, it lacks each time.
+TIMES = 3
 # By the clock.
 LATE_S = float(os.environ.get("LLMCHAT_TEST_FLOOD_LATE_S", "inf"))
 
@@ -164,6 +166,17 @@ CONNECTIONS = ("sockets", "silent", "headers", "bodies")
 async def test_a_flood_does_not_delay_the_tokens_of_others(
     server: LiveServer, provider_port: int, ways: tuple[str, ...]
 ) -> None:
+    for _ in range(TIMES):
+        late = await lateness_in(server, provider_port, ways)
+        if worst(late.added) < ADDED_S and worst(late.seen) < LATE_S:
+            return
+    pytest.fail(f"{worst(late.added):.3f} by the server's doing, {TIMES} times")
+
+
+async def lateness_in(
+    server: LiveServer, provider_port: int, ways: tuple[str, ...]
+) -> Lateness:
+    """Return how late the tokens of others come in a flood."""
     late = Lateness()
     async with (
         provider(provider_port, lambda: waited_s(server)),
@@ -189,5 +202,4 @@ async def test_a_flood_does_not_delay_the_tokens_of_others(
     print(f"{worst(late.added):.3f} by the server's doing; {gone}")
     assert gone.keys() == set(ways)
     assert len(late.seen) > 10 * STREAMS
-    assert worst(late.added) < ADDED_S
-    assert worst(late.seen) < LATE_S
+    return late

@@ -22,7 +22,12 @@ import psycopg
 import pytest
 
 from tests.conftest import StartServer
-from tests.postgres import PACKAGE, running_postgres, seed_postgres
+from tests.postgres import (
+    PACKAGE,
+    patient_start,
+    running_postgres,
+    seed_postgres,
+)
 from tests.support import live
 from tests.support.outages import (
     ALL,
@@ -157,8 +162,9 @@ def killed(address: str) -> Iterator[None]:
     try:
         yield
     finally:
-        server = importlib.import_module(PACKAGE).get_server(data_of(address))
-        server.ensure_postgres_running()
+        with patient_start():
+            server = importlib.import_module(PACKAGE).get_server(data_of(address))
+            server.ensure_postgres_running()
 
 
 async def test_the_disk_is_full(app, accounts, url, upstream, disk):

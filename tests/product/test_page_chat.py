@@ -22,6 +22,7 @@ from tests.support.chat_page import (
     picker,
     title,
 )
+from tests.support.glimpses import glimpsed
 from tests.support.live import LiveServer
 from tests.support.upstream import Upstream
 
@@ -83,8 +84,8 @@ async def test_an_answer_goes_on_after_a_reload(
         await expect(page.get_by_role("cell", name="5.8")).to_be_visible()
         await expect(page.get_by_test_id("announcer")).to_have_text("Answer finished")
 
-        await page.get_by_role("button", name="Copy answer").click()
-        await expect(page.get_by_role("button", name="Copied")).to_be_visible()
+        async with glimpsed(page, "button", "Copied"):
+            await page.get_by_role("button", name="Copy answer").click()
         assert await page.evaluate("navigator.clipboard.readText()") == ANSWER
         await page.get_by_role("button", name="Details").click()
         details = page.get_by_role("dialog", name="Details of this answer")

@@ -104,11 +104,13 @@ async def test_conversations_are_renamed_searched_and_deleted(
         await page.keyboard.press("Escape")
 
         await from_menu(page, "Quinces", "Delete")
+        undo = page.get_by_role("button", name="Undo")
+        await undo.hover()  # it stays for as long as that
         await expect(row(page, "Quinces")).to_have_count(0)
         await expect(title(page)).to_have_text("New chat")
         assert await violations(page) == []
         await page.screenshot(path=artifacts / "sidebar-undo.png")
-        await page.get_by_role("button", name="Undo").click()
+        await undo.click()
         await expect(title(page)).to_have_text("Quinces")
 
         await from_menu(page, "Pears", "Delete")

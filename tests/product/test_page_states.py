@@ -17,6 +17,7 @@ from tests.conftest import StartServer
 from tests.support.axe import violations
 from tests.support.browser import IN_BROWSER, open_page
 from tests.support.chat_page import DESKTOP, PHONE, answered, ask, box, log_in, picker
+from tests.support.glimpses import glimpsed
 from tests.support.live import LiveServer
 from tests.support.upstream import Upstream
 
@@ -65,8 +66,8 @@ async def test_an_answer_goes_on_when_the_network_is_back(
         await seen(page, artifacts / "state-offline.png")
         release.set()
         await page_upstream.answered.wait()
-        await page.context.set_offline(False)
-        await expect(page.get_by_text("Connected again.")).to_be_visible()
+        async with glimpsed(page, ".connection-note", "Connected again."):
+            await page.context.set_offline(False)
         await expect(page.get_by_text("Half and the rest")).to_be_visible()
         await answered(page)
         await expect(box(page)).to_have_value("Written meanwhile")
@@ -216,8 +217,8 @@ async def test_the_page_comes_back_after_a_restart_of_the_server(
         note = page.locator(".connection-note")
         await expect(note).to_contain_text(re.compile("restarting|Trying again"))
         await seen(page, artifacts / f"state-restart-{number.name}.png")
-        await asyncio.to_thread(start_server, env=same, port=server.port)
-        await expect(page.get_by_text("Connected again.")).to_be_visible()
+        async with glimpsed(page, ".connection-note", "Connected again."):
+            await asyncio.to_thread(start_server, env=same, port=server.port)
         await expect(page.locator(".problem")).to_contain_text(told)
         if number is signal.SIGTERM:  # a killed one may not have stored it yet
             await expect(page.get_by_text("Half an ans")).to_be_visible()

@@ -34,7 +34,8 @@ PHASES = {
     "endless": "on ",
 }
 CASES: list[Case] = [(api, scenario) for api in APIS for scenario in PHASES]
-LIMIT_S = 0.5  # on a machine with other work; alone it is a few milliseconds
+LIMIT_S = 10.0  # where a process stalls; the next deadline is 30 s away
+USUAL_S = 1.0  # on a machine with other work; alone it is a few milliseconds
 
 
 @dataclass(slots=True)
@@ -159,4 +160,4 @@ async def test_a_cancel_hangs_up_on_the_provider_in_every_phase(
         count=len(CASES),
     )
     assert len(states) == len(CASES)
-    assert sorted(waits)[len(waits) // 2] < 0.5, json.dumps(sorted(waits))
+    assert sorted(waits)[len(waits) // 2] < USUAL_S, json.dumps(sorted(waits))

@@ -189,9 +189,7 @@ async def test_an_unknown_session_of_a_worker_that_is_or_was_is_told(
 async def test_a_lost_poll_ends_the_session(pair: Pair, session: Session) -> None:
     await session.open(pair.one)
     await session.join(pair.two)
-    held = asyncio.create_task(session.poll(pair.two))
-    await asyncio.sleep(0.2)
-    held.cancel()
+    await lose_poll(session, pair.two)
     async with asyncio.timeout(LIMIT_S):
         while True:
             response = await session.http.post(
@@ -200,6 +198,22 @@ async def test_a_lost_poll_ends_the_session(pair: Pair, session: Session) -> Non
             # A post that is open when the session ends is answered without a reason.
             if response.status_code == 400 and b'"code":1' in response.content:
                 break
+
+
+async def lose_poll(session: Session, server: LiveServer) -> None:
+    """Hang up on a poll that the worker has."""
+    sent = asyncio.Event()
+
+    async def trace(name: str, info: dict[str, Any]) -> None:
+        if name == "http11.receive_response_headers.started":
+            sent.set()
+
+    url = session.url(server, sid=session.sid)
+    asking = session.http.get(url, extensions={"trace": trace})
+    held = asyncio.create_task(asking)
+    await sent.wait()
+    await asyncio.sleep(0.2)
+    held.cancel()
 
 
 async def test_two_polls_at_once_on_two_workers_end_the_session(

@@ -22,7 +22,7 @@ from tests.support.live import Account
 from tests.support.provider_lab import ThreadedEmulator, emulated, environment
 from tests.support.redis_server import RedisServer
 
-HEALED_S = 10.0
+HEALED_S = 30.0
 
 
 @pytest.fixture(scope="module")

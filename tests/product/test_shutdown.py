@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from tests.support.provider_lab import (
 )
 from tests.support.redis_server import RedisServer
 from tests.support.stock_client import StockClient, connected_client
+from tests.support.visitors import HELD, answer_or_hold, go_on
 
 DRAIN_S = 2.0
 # From the last answer's end to the end of the process, on a busy machine. Uvicorn
@@ -41,7 +43,7 @@ TRANSPORTS = {"polling": ("polling",), "websocket": ("websocket",)}
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[ThreadedEmulator]:
-    with emulated() as emulator:
+    with emulated(answer_or_hold) as emulator:
         yield emulator
 
 
@@ -133,19 +135,24 @@ async def test_an_endless_answer_gets_its_end_before_the_socket_closes(
     assert_quiet(server)
 
 
+@pytest.mark.parametrize("kind", SERVER_KINDS)
 async def test_a_short_answer_is_finished_and_a_new_turn_refused(
-    server: LiveServer,
+    start_server: StartServer, upstream: ThreadedEmulator, kind: str
 ) -> None:
-    account = server.account()
+    server = start_server(kind, environment(upstream, **LONG_DRAIN))
+    account, model = server.account(), HELD + secrets.token_hex(8)
     async with connected_client(server.url, account.access) as client:
-        await client.start("short", "Go", provider="openai", model="scenario-trickle")
+        await client.start("short", "Go", provider="openai", model=model)
         await client.event("llm:stream:token", "short")
-        told = tell(server)
+        tell(server)
+        # It runs for as long as that takes, and no longer.
         await endless_is_refused(client, server, account)
+        go_on(upstream, model)
+        told = time.monotonic()
         events = await client.stream("short")
         assert events[-1][0] == "llm:stream:done"
         await client.on("disconnect")
-        assert await ended(server) - told < DRAIN_S + STOP_S
+        assert await ended(server) - told < STOP_S
     [(state, code, text)] = server.rows(ROWS, account.user_id)
     assert (state, code, text) == ("complete", "", events[-1][1]["fullResponse"])
     assert "added to 1 answers: first token p50 ≤ " in server.log_text()

@@ -25,7 +25,7 @@ from tests.support.provider_lab import (
 )
 
 STREAMS = 4
-IDLE_S = 1.0
+IDLE_S = 2.0
 LIMIT_S = 15.0
 ENDLESS = "scenario-endless"
 

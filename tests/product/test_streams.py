@@ -115,7 +115,7 @@ async def test_cancel_ends_the_stream_and_keeps_its_text(server: LiveServer) -> 
         asked = time.monotonic()
         await client.emit("llm:stream:cancel", {"sessionId": "one"})
         events = await client.stream("one")
-        assert time.monotonic() - asked < 5
+        assert time.monotonic() - asked < 20
         late = await client.quiet(for_s=0.3)
     await server.model_cancels_soon(cancels + 1)
     assert events[-1][0] == "llm:stream:cancelled"

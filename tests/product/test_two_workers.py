@@ -113,7 +113,7 @@ async def test_an_answer_is_listed_and_cancelled_on_the_other_worker(
         ]
         [late] = await second.call("llm:stream:cancel", {"sessionId": "s-1"})
         again = await rest.delete(address)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await live_upstream.hung_up.wait()
         rows = live.rows_of(
             pair.path,
@@ -227,7 +227,7 @@ async def test_the_last_reader_on_the_other_worker_cancels_by_leaving(
         assert (await anext(followed))[1]["token"] == "lo"
         assert not live_upstream.hung_up.is_set()
         await following.__aexit__(None, None, None)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await live_upstream.hung_up.wait()
         assert (await b.get("/llm/streams")).json() == {"streams": []}
 
@@ -263,7 +263,7 @@ async def test_a_worker_that_is_killed_leaves_one_end(
         reports = await second.quiet(for_s=0.5)
     assert (end["code"], end["partialResponse"]) == ("interrupted", "Hello")
     assert end["messageId"] == start["messageId"]
-    assert took_s < 5
+    assert took_s < 20
     assert late["ended"]["event"] == "llm:stream:error"
     assert late["text"] == "Hello"
     assert listed == {"streams": []}

@@ -17,6 +17,15 @@ from tests.support.two_workers import Pair, client_of
 
 pytestmark = pytest.mark.timeout(240)
 
+PING_S = 60
+# On a machine that may stall; the next ping, which would end them too, comes later.
+SOON_S = PING_S / 3
+
+
+@pytest.fixture(scope="module")
+def server_env() -> dict[str, str]:
+    return {"LLMCHAT_PING_INTERVAL_MS": str(1000 * PING_S)}
+
 
 class Form(HTMLParser):
     """The fields of a page's forms, as a browser would send them."""
@@ -88,7 +97,7 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("how", ENDINGS)
-async def test_the_sockets_of_a_user_are_closed_on_both_workers_within_a_second(
+async def test_the_sockets_of_a_user_are_closed_on_both_workers_at_once(
     pair: Pair, how: str
 ) -> None:
     account, other = next(pair.accounts), next(pair.accounts)
@@ -105,7 +114,7 @@ async def test_the_sockets_of_a_user_are_closed_on_both_workers_within_a_second(
         # They come back at once, and are not let in by what was remembered.
         errors = [await client.on("connect_error") for client in (on_a, on_b)]
         reports = await another.quiet(for_s=0.3)
-    assert took_s < 1
+    assert took_s < SOON_S
     assert [error["data"]["code"] for error in errors] == ["token_invalid"] * 2
     assert "disconnect" not in [report["on"] for report in reports]
 
@@ -129,5 +138,5 @@ async def test_the_sockets_of_a_revoked_key_are_closed_on_both_workers(
                 await program.on("disconnect")
             took_s = time.monotonic() - began
             reports = await another.quiet(for_s=0.3)
-    assert took_s < 1
+    assert took_s < SOON_S
     assert "disconnect" not in [report["on"] for report in reports]

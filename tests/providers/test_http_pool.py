@@ -41,10 +41,13 @@ async def test_an_idle_connection_is_closed_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pool, "_SWEEP_S", 0.02)
-    monkeypatch.setattr(head, "_KEEPALIVE_S", 0.1)
     async with sockets(answer_for_ever) as served, transport() as http:
         await ask(http, served.url)
         assert await ask(http, served.url) == b"0"
+        (connection,) = http._origins
+        left_s = connection.idle_until - asyncio.get_running_loop().time()
+        assert 0 < left_s <= head._KEEPALIVE_S
+        connection.idle_until = 0  # as it were
         await served.until_open(0)
         assert http._sweeper is None
 

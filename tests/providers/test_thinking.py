@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from tests.emulator.driver import HASTY
+from tests.support.clock import Passing, let_pass
 from tests.support.provider_script import Step, play, sse
 
 # Longer together than any limit but the total, each shorter than the idle limit.
 LIMITS = replace(HASTY, idle_s=0.5, first_token_s=0.5, total_s=30)
-PAUSE = 0.1
+PAUSE = Passing(0.1)
 ROUNDS = 7
 
 
@@ -72,6 +73,7 @@ ANSWERS["deepseek"] = ANSWERS["openai"]
 @pytest.mark.parametrize(("api", "thought"), THOUGHTS, ids=str)
 async def test_thinking_is_progress_and_not_shown(api: str, thought: object) -> None:
     thinking: list[Step] = [sse(thought), PAUSE] * ROUNDS
+    await let_pass(0)  # from here on, only what is told to
     played = await play(api, *thinking, ANSWERS[api], timeouts=LIMITS)
     assert (played.text, played.error) == ("Hi", None)
 
@@ -81,6 +83,7 @@ async def test_thoughts_that_are_only_counted_are_progress() -> None:
     for tokens in range(1, ROUNDS + 1):
         usage = {"promptTokenCount": 1, "thoughtsTokenCount": tokens}
         counted += [sse({"usageMetadata": usage}), PAUSE]
+    await let_pass(0)
     played = await play("gemini", *counted, ANSWERS["gemini"], timeouts=LIMITS)
     assert (played.text, played.error) == ("Hi", None)
 

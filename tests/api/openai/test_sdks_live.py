@@ -171,7 +171,7 @@ async def expect(report: dict[str, Any], upstream: Upstream) -> None:
     assert report["response_events"]["numbered"]
     assert report["response_cut"] == {"error": cut, "last": "response.failed"}
     assert report["closed"] == "Hel"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await upstream.hung_up.wait()
     said = [request["messages"][-1]["content"] for request in upstream.requests]
     # Nobody asks again for what is billed.
