@@ -8,8 +8,6 @@ from uuid import UUID
 
 import pytest
 
-import pytest
-
 from accounts.deletion import delete_users
 from accounts.errors import UnfinishedError
 from accounts.models import User
