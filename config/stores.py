@@ -34,7 +34,7 @@ def check_libpq(raw: str, options: dict[str, Any]) -> None:
         from psycopg.conninfo import make_conninfo
     except ImportError:  # Django says what is missing
         return
-    for option in options.keys() - _NOT_OF_LIBPQ:
+    for option in sorted(options.keys() - _NOT_OF_LIBPQ):
         try:
             make_conninfo(**{option: "1"})
         except ProgrammingError as exc:
@@ -48,10 +48,10 @@ def check_sqlite(raw: str, options: dict[str, Any]) -> None:
 
     Raises: OptionError.
     """
-    for option in options.keys() - _NOT_OF_SQLITE:
+    for option in sorted(options.keys() - _NOT_OF_SQLITE):
         try:
             sqlite3.connect(":memory:", **{option: options[option]}).close()
-        except (TypeError, ValueError, sqlite3.Error) as exc:
+        except (ArithmeticError, TypeError, ValueError, sqlite3.Error) as exc:
             raise OptionError(
                 f"has an option that SQLite cannot use{_named(option, raw)}"
             ) from exc
@@ -81,8 +81,12 @@ def _named(option: str, raw: str) -> str:
 
     As it is of an address whose password has signs that had to be escaped.
     """
-    is_name = re.fullmatch(r"[A-Za-z_]+", option) and "@" not in raw.partition("?")[2]
-    return f": {option}" if is_name else ""
+    is_name = re.fullmatch(r"[A-Za-z_]+", option)
+    may_be_secret = _SECRET.search(raw.partition("?")[2])
+    return f": {option}" if is_name and not may_be_secret else ""
+
+
+_SECRET = re.compile(r"@|password=", re.IGNORECASE)
 
 
 def _check_redis_address(address: str) -> None:
@@ -94,7 +98,8 @@ def _check_redis_address(address: str) -> None:
     if not _REDIS.match(address) or parts.port == 0:
         raise ValueError(address)
     if parts.scheme == "unix":
-        is_whole = bool(parts.path) and not parts.hostname
+        # Of any other host it is a part of the path that the client passes over.
+        is_whole = bool(parts.path) and parts.hostname in {None, "localhost"}
     else:
         (parts.hostname or "localhost").encode("idna")
         is_whole = _REDIS_NUMBER.fullmatch(parts.path) is not None

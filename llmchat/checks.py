@@ -59,7 +59,9 @@ def check_stored_keys(
 ) -> list[CheckMessage]:
     """Check that every stored provider key can be decrypted."""
     rows = _stored_keys()
-    unread = [str(row.pk) for row in rows if not _is_readable(row.encrypted_value)]
+    unread = [
+        str(row.pk) for row in rows if not encryption.is_readable(row.encrypted_value)
+    ]
     if not unread:
         return []
     # A warning, not an error: the commands and the server that fix it must run.
@@ -81,7 +83,7 @@ def check_any_key_is_readable(
     rows = _stored_keys()
     if not any(row.enabled for row in rows):
         return []
-    if any(_is_readable(row.encrypted_value) for row in rows):
+    if any(encryption.is_readable(row.encrypted_value) for row in rows):
         return []
     return [
         Error(
@@ -98,14 +100,6 @@ def _stored_keys() -> list[ProviderKey]:
         return list(ProviderKey.objects.order_by("pk"))
     except DatabaseError:
         return []  # no database yet, or not migrated
-
-
-def _is_readable(encrypted: str) -> bool:
-    try:
-        encryption.decrypt(encrypted)
-    except encryption.EncryptionError:
-        return False
-    return True
 
 
 def _is_fernet_key(key: str) -> bool:

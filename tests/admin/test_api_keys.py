@@ -120,6 +120,12 @@ def test_a_user_has_no_more_keys_by_the_admin_than_by_themselves(
     url = f"{LIST}{expired.pk}/change/"
     prolonged = {"name": "x", "expires_at_0": "2999-01-01", "expires_at_1": "00:00"}
     assert full in errors_of(admin_client.post(url, prolonged))
+    as_it_is = {
+        "name": "y",
+        "expires_at_0": f"{expired.expires_at:%Y-%m-%d}",
+        "expires_at_1": f"{expired.expires_at:%H:%M:%S}",
+    }
+    assert admin_client.post(url, as_it_is).status_code == 302
     assert ApiKey.objects.live().count() == 2
 
     api_keys.revoke(ApiKey.objects.live().first())

@@ -15,6 +15,7 @@ from django.core.management.base import SystemCheckError
 
 from accounts.models import User
 from llmchat import checks
+from llmchat.models import Provider, ProviderKey
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -92,6 +93,17 @@ def test_errors_are_told_with_their_tag(settings: Any) -> None:
         call_command("check", tags=["security"])
     assert "llmchat.E001" in str(told.value)
     assert "llmchat.E003" not in str(told.value)
+
+
+@pytest.mark.django_db
+def test_that_no_key_can_be_read_is_told_with_its_tag(settings: Any) -> None:
+    key = ProviderKey(provider=Provider.objects.get(name="openai"))
+    key.encrypted_value = "nonsense"
+    key.save()
+
+    with pytest.raises(SystemCheckError, match=r"llmchat\.E004"):
+        call_command("check", tags=["security"], stderr=StringIO())
+    call_command("check", tags=["compatibility"], stderr=StringIO())
 
 
 def test_debug_beside_https_is_a_warning(settings: Any) -> None:

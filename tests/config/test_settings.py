@@ -92,6 +92,8 @@ def value_of(expression: str, **variables: str | None) -> object:
         ("REDIS_URL", "rediss://localhost?ssl_cert_reqs=perhaps"),
         ("REDIS_URL", "unix://"),
         ("REDIS_URL", "unix://run/redis.sock"),
+        # One of the two clients takes it.
+        ("REDIS_URL", "rediss://localhost?ssl_validate_ocsp=true"),
         ("WEB_CONCURRENCY", "2"),
         ("CORS_ALLOWED_ORIGINS", "example.com"),
         ("CORS_ALLOWED_ORIGINS", "https://example.com/path"),
@@ -264,6 +266,7 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
                 "redis://user:p%40ss@[::1]:6379/3/?socket_timeout=1&max_connections=9",
                 "rediss://cache.example.com?ssl_cert_reqs=none",
                 "unix://user:pass@/run/redis.sock?db=1",
+                "unix://localhost/run/redis.sock",
             )
         ),
         ("s.CHANNEL_LAYERS['default']['BACKEND']", {"REDIS_URL": "redis://localhost"},
@@ -322,6 +325,10 @@ def test_a_wrong_option_of_the_database_is_named() -> None:
          "has an option that libpq does not know"),
         ("REDIS_URL", "redis://u:12/3?secret=b@localhost",
          "has an option that Redis's client cannot use"),
+        ("REDIS_URL", "unix:///run/redis.sock?password=my&secret",
+         "has an option that Redis's client cannot use"),
+        ("DATABASE_URL", "postgres://h/x?user=u&password=my&secret=2",
+         "has an option that libpq does not know"),
     ],
 )  # fmt: skip
 def test_a_wrong_option_is_named_and_no_secret(
