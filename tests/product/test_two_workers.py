@@ -230,7 +230,7 @@ async def test_the_last_reader_on_the_other_worker_cancels_by_leaving(
         async with asyncio.timeout(20):
             await live_upstream.hung_up.wait()
             # Its end is stored behind that.
-            while (await b.get("/llm/streams")).json() != {"streams": []}:
+            while (await b.get("/llm/streams")).json() != {"streams": []}:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
 
