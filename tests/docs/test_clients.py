@@ -22,7 +22,7 @@ SCRIPTED = ROOT / "tests" / "js" / "scripted.cjs"
 
 DRIVER = """
 import { server } from "socket.io-client";
-import { ask, connect, post } from "./llmchat.mjs";
+import { ask, connect, fetchTokens } from "./llmchat.mjs";
 const print = (found) => console.log(JSON.stringify(found));
 const HI = [{ role: "user", content: "Hi!" }];
 const WAIT = { lostMs: 20_000 };
@@ -158,13 +158,14 @@ PLAYS = {
         """const answers = [
           new Response("<!doctype html><p>Log in to this network"),
           new Response("Who are you?", { status: 401 }),
+          Response.json({ message: "who" }),
           Response.json({ access: "new", refresh: "next" }),
         ];
         answer = async () => answers.shift();
         for (const _ of answers) server.refusals.push({ code: "token_expired" });
         await until(() => socket.connected);
         print([refreshed, server.auths.map(({ token }) => token)]);""",
-        [["r", "r", "r"], ["old", "old", "old", "new"]],
+        [["r", "r", "r", "r"], ["old", "old", "old", "old", "new"]],
     ),
     "gives up where the server refuses its refresh token": (
         """answer = async () =>
@@ -175,12 +176,14 @@ PLAYS = {
     ),
     "takes no answer for one that is none of the server's": (
         """const outcomes = [];
-        for (const body of ["<!doctype html>", "null", '"text"', '{"access": "cut']) {
+        const bodies = ["<!doctype html>", "null", '"text"', '{"access": "cut',
+          '{"message": "who"}', '{"access": "new"}'];
+        for (const body of bodies) {
           answer = async () => new Response(body);
-          outcomes.push(await outcome(post("http://server/auth/token", {})));
+          outcomes.push(await outcome(fetchTokens("http://server/auth/token", {})));
         }
         print(outcomes);""",
-        ["unreachable: That is no answer of the server"] * 4,
+        ["unreachable: That is no answer of the server"] * 6,
     ),
     # Otherwise the server would take it for a thief when it comes again.
     "waits for new tokens no longer than ten seconds": (
@@ -191,7 +194,7 @@ PLAYS = {
         };
         server.refusals.push({ code: "token_expired" });
         await until(() => socket.connected);
-        await post("http://server/auth/token", {});
+        await fetchTokens("http://server/auth/token", {});
         print(waits);""",
         [10_000, 30_000],
     ),
@@ -249,6 +252,8 @@ def program() -> dict[str, Any]:
     [
         (200, "<!doctype html>", "unreachable: That is no answer of the server"),
         (200, "null", "unreachable: That is no answer of the server"),
+        (200, '{"message": "who"}', "unreachable: That is no answer of the server"),
+        (200, '{"access": "new"}', "unreachable: That is no answer of the server"),
         (302, "", "302: Found"),
         (401, "Who are you?", "401: Unauthorized"),
         (502, '{"message": "No"}', "502: Bad Gateway"),
