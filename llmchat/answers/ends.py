@@ -148,7 +148,7 @@ class Ends:
             async with self._retrying:
                 attempt = await self._attempt(end, again=True)
         while attempt is _Attempt.OUTDATED:
-            # Nothing has failed: it takes the place of none, and waits for none that has.
+            # Nothing has failed: it takes the place of none, and waits for no other.
             self._untaken.pop(end.begun.message_id, None)
             attempt = await self._attempt(end, again=True)
         return attempt is _Attempt.STORED
