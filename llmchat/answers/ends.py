@@ -70,7 +70,7 @@ class Ends:
         # Those of them whose last attempt has failed.
         self._untaken: dict[UUID, _End] = {}
         self._stopping = asyncio.Event()
-        # However many wait, their retries hold one thread of the database's.
+        # However many have failed, their retries hold one thread of the database's.
         self._retrying = asyncio.Lock()
 
     async def store(self, begun: Begun, outcome: Outcome) -> Outcome:
@@ -142,24 +142,23 @@ class Ends:
 
     async def _is_stored(self, end: _End, *, is_first: bool) -> bool:
         """Return whether what the client was told, or will be, is stored."""
-        attempt = await self._attempt(end, is_first=is_first)
+        if is_first:
+            attempt = await self._attempt(end)
+        else:
+            async with self._retrying:
+                attempt = await self._attempt(end, again=True)
         while attempt is _Attempt.OUTDATED:
-            # Nothing has failed: it neither waits nor takes the place of another.
+            # Nothing has failed: it takes the place of none, and waits for no other.
             self._untaken.pop(end.begun.message_id, None)
-            attempt = await self._attempt(end, is_first=False)
+            attempt = await self._attempt(end, again=True)
         return attempt is _Attempt.STORED
 
-    async def _attempt(self, end: _End, *, is_first: bool) -> _Attempt:
+    async def _attempt(self, end: _End, *, again: bool = False) -> _Attempt:
         outcome = end.outcome
         try:
-            if is_first:
-                stored = await self._books.end(end.begun, outcome)
-            else:
-                async with self._retrying:
-                    outcome = end.outcome
-                    stored = await self._books.end(end.begun, outcome, again=True)
+            stored = await self._books.end(end.begun, outcome, again=again)
         except (OperationalError, InterfaceError) as exc:
-            if is_first:
+            if not again:
                 ident = end.begun.message_id
                 logger.warning("the end of answer %s is not stored yet: %s", ident, exc)
             return _Attempt.FAILED

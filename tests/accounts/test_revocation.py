@@ -24,7 +24,7 @@ from rest_framework_simplejwt.token_blacklist.models import (
 )
 from rest_framework_simplejwt.tokens import RefreshToken
 
-from accounts import api_keys, tokens
+from accounts import api_keys, revocation, tokens
 from accounts.errors import CredentialsError, TokenError
 from accounts.key_text import PREFIX_LENGTH, digest_of
 from accounts.models import User
@@ -48,9 +48,10 @@ def is_good(refresh: str) -> bool:
     return True
 
 
-def let_time_pass(**time: float) -> None:
-    """Have everything used up so much longer ago."""
-    BlacklistedToken.objects.update(blacklisted_at=timezone.now() - timedelta(**time))
+def let_time_pass() -> None:
+    """Have everything used up so long ago that no second use is forgiven."""
+    long_ago = timezone.now() - revocation._AT_ONCE - timedelta(seconds=1)
+    BlacklistedToken.objects.update(blacklisted_at=long_ago)
 
 
 # --- Reuse -----------------------------------------------------------------------
@@ -60,7 +61,7 @@ def test_reuse_ends_the_newest_token_of_the_family(user: User) -> None:
     first = tokens.issue_tokens(user=user).refresh
     second = tokens.rotate_refresh_token(raw=first).refresh
     third = tokens.rotate_refresh_token(raw=second).refresh
-    let_time_pass(seconds=31)
+    let_time_pass()
 
     assert not is_good(first)
     assert not is_good(third)
@@ -80,7 +81,7 @@ def test_other_log_ins_and_other_users_stay(user: User) -> None:
     bob = User.objects.create_user("bob", password=PASSWORD)
     first = tokens.issue_tokens(user=user).refresh
     tokens.rotate_refresh_token(raw=first)
-    let_time_pass(seconds=31)
+    let_time_pass()
     others = [tokens.issue_tokens(user=person).refresh for person in (user, bob)]
 
     assert not is_good(first)
@@ -90,7 +91,7 @@ def test_other_log_ins_and_other_users_stay(user: User) -> None:
 def test_a_token_from_before_families_begins_one(user: User) -> None:
     old = str(RefreshToken.for_user(user))
     new = tokens.rotate_refresh_token(raw=old).refresh
-    let_time_pass(seconds=31)
+    let_time_pass()
 
     assert not is_good(old)
     assert not is_good(new)

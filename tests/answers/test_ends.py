@@ -489,6 +489,35 @@ async def test_those_that_are_taken_too_late_are_none_that_failed(monkeypatch, c
     assert books.taken == codes
 
 
+async def test_those_that_are_taken_too_late_are_stored_anew_together(
+    monkeypatch, caplog
+):
+    """A server that stops then loses none: the books take them in batches."""
+    go = asyncio.Event()
+    sizes: list[int] = []
+    taken: dict[UUID, str] = {}
+
+    async def take(store: object, items: list[End]) -> list[Outcome]:
+        await go.wait()
+        await asyncio.sleep(0)
+        sizes.append(len(items))
+        taken.update((one.begun.message_id, one.outcome.error_code) for one in items)
+        return [item.outcome for item in items]
+
+    monkeypatch.setattr(writer, "in_database", take)
+    monkeypatch.setattr(ends, "STORE_S", 0.01)
+    shared = ends.Ends(Books())
+    made = many_ends(3 * writer.BATCH)
+    told = await asyncio.gather(*(shared.store(*one) for one in made))
+    assert {end.error_code for end in told} == {"database_unavailable"}
+    go.set()
+    await shared.close()
+    assert sizes == [writer.BATCH] * 6
+    codes = {begun.message_id: "database_unavailable" for begun, _ in made}
+    assert taken == codes
+    assert "is lost" not in caplog.text
+
+
 async def test_an_end_that_is_tried_for_too_long_is_named_in_the_log(
     user, provider, upstream, turn, monkeypatch, caplog
 ):

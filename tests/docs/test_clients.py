@@ -22,7 +22,7 @@ SCRIPTED = ROOT / "tests" / "js" / "scripted.cjs"
 
 DRIVER = """
 import { server } from "socket.io-client";
-import { ask, connect, post } from "./llmchat.mjs";
+import { ask, connect, fetchTokens } from "./llmchat.mjs";
 const print = (found) => console.log(JSON.stringify(found));
 const HI = [{ role: "user", content: "Hi!" }];
 const WAIT = { lostMs: 20_000 };
@@ -158,13 +158,14 @@ PLAYS = {
         """const answers = [
           new Response("<!doctype html><p>Log in to this network"),
           new Response("Who are you?", { status: 401 }),
+          Response.json({ message: "who" }),
           Response.json({ access: "new", refresh: "next" }),
         ];
         answer = async () => answers.shift();
         for (const _ of answers) server.refusals.push({ code: "token_expired" });
         await until(() => socket.connected);
         print([refreshed, server.auths.map(({ token }) => token)]);""",
-        [["r", "r", "r"], ["old", "old", "old", "new"]],
+        [["r", "r", "r", "r"], ["old", "old", "old", "old", "new"]],
     ),
     "gives up where the server refuses its refresh token": (
         """answer = async () =>
@@ -175,12 +176,14 @@ PLAYS = {
     ),
     "takes no answer for one that is none of the server's": (
         """const outcomes = [];
-        for (const body of ["<!doctype html>", "null", '"text"', '{"access": "cut']) {
+        const bodies = ["<!doctype html>", "null", '"text"', '{"access": "cut',
+          '{"message": "who"}', '{"access": "new"}'];
+        for (const body of bodies) {
           answer = async () => new Response(body);
-          outcomes.push(await outcome(post("http://server/auth/token", {})));
+          outcomes.push(await outcome(fetchTokens("http://server/auth/token", {})));
         }
         print(outcomes);""",
-        ["unreachable: That is no answer of the server"] * 4,
+        ["unreachable: That is no answer of the server"] * 6,
     ),
     # Otherwise the server would take it for a thief when it comes again.
     "waits for new tokens no longer than ten seconds": (
@@ -191,7 +194,7 @@ PLAYS = {
         };
         server.refusals.push({ code: "token_expired" });
         await until(() => socket.connected);
-        await post("http://server/auth/token", {});
+        await fetchTokens("http://server/auth/token", {});
         print(waits);""",
         [10_000, 30_000],
     ),
@@ -244,29 +247,83 @@ def program() -> dict[str, Any]:
     return found
 
 
+PAIR = '{"access": "new", "refresh": "next"}'
+NOT_OURS = "unreachable: That is no answer of the server"
+INVALID = '{"error": "No", "code": "token_invalid"}'
+
+
 @pytest.mark.parametrize(
-    ("status", "body", "told"),
+    ("lost", "status", "body", "told"),
     [
-        (200, "<!doctype html>", "unreachable: That is no answer of the server"),
-        (200, "null", "unreachable: That is no answer of the server"),
-        (302, "", "302: Found"),
-        (401, "Who are you?", "401: Unauthorized"),
-        (502, '{"message": "No"}', "502: Bad Gateway"),
-        (401, '{"error": "No", "code": "token_invalid"}', "token_invalid: No"),
+        (0, 200, "<!doctype html>", NOT_OURS),
+        (0, 200, "null", NOT_OURS),
+        (0, 200, '{"message": "who"}', NOT_OURS),
+        (0, 200, '{"access": "new"}', NOT_OURS),
+        (0, 302, "", "302: Found"),
+        (0, 401, "Who are you?", "401: Unauthorized"),
+        (0, 502, '{"message": "No"}', "502: Bad Gateway"),
+        (0, 401, INVALID, "token_invalid: No"),
+        (1, 401, INVALID, "token_invalid: No"),
+        (3, 200, PAIR, "unreachable: The server cannot be reached"),
     ],
 )
 async def test_the_python_program_keeps_its_tokens_whatever_answers(
-    monkeypatch: pytest.MonkeyPatch, status: int, body: str, told: str
+    monkeypatch: pytest.MonkeyPatch, lost: int, status: int, body: str, told: str
 ) -> None:
-    defined, waits = program(), []
+    defined = program()
+    asked = answered_by(monkeypatch, lost, status, body)
+    tokens = {"access": "old", "refresh": "r"}
+    chat = refused_chat(monkeypatch, defined, tokens)
+
+    with pytest.raises(defined["ChatError"]) as failed:
+        await chat.connect()
+
+    assert (str(failed.value), chat.tokens) == (told, tokens)
+    # Otherwise the server would take it for a thief when it comes again.
+    assert asked == [("r", 10)] * min(lost + 1, 3)
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+async def test_the_python_program_gets_tokens_though_some_are_lost(
+    monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    defined = program()
+    asked = answered_by(monkeypatch, lost, 200, PAIR)
+    chat = refused_chat(monkeypatch, defined, {"access": "old", "refresh": "r"})
+
+    with pytest.raises(defined["ChatError"], match="token_expired"):
+        await chat.connect()
+
+    assert chat.tokens == json.loads(PAIR)
+    assert asked == [("r", 10)] * (lost + 1)
+
+
+def answered_by(
+    monkeypatch: pytest.MonkeyPatch, lost: int, status: int, body: str
+) -> list[tuple[str, float]]:
+    """Answer each refresh so; return the list of what comes, and how long it waits.
+
+    So many of the first answers are lost.
+    """
+    asked: list[tuple[str, float]] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
-        waits.append(request.extensions["timeout"]["read"])
+        wait = request.extensions["timeout"]["read"]
+        asked.append((json.loads(request.content)["refresh"], wait))
+        if len(asked) <= lost:
+            raise httpx.ReadTimeout("", request=request)
         return httpx.Response(status, text=body)
 
     client = partial(httpx.AsyncClient, transport=httpx.MockTransport(answer))
     monkeypatch.setattr(httpx, "AsyncClient", client)
-    tokens = {"access": "old", "refresh": "r"}
+    return asked
+
+
+def refused_chat(
+    monkeypatch: pytest.MonkeyPatch, defined: dict[str, Any], tokens: dict[str, str]
+) -> Any:
+    """Return the program's chat, whose access token is always an expired one."""
+    defined["RETRY_S"] = 0
     chat = defined["Chat"](tokens)
 
     async def refuse(*_: object, **__: object) -> None:
@@ -274,11 +331,7 @@ async def test_the_python_program_keeps_its_tokens_whatever_answers(
         raise socketio.exceptions.ConnectionError
 
     monkeypatch.setattr(chat.socket, "connect", refuse)
-
-    with pytest.raises(defined["ChatError"]) as failed:
-        await chat.connect()
-
-    assert (str(failed.value), chat.tokens, waits) == (told, tokens, [10])
+    return chat
 
 
 def test_the_first_script_asks_once_though_its_connection_is_lost_for_a_moment(

@@ -47,7 +47,9 @@ CLIENTS: dict[str, Callable[[], float]] = {
         + figure(page("connection.ts"), "RETRY_MS")
     ),
     "the module": lambda: figure(module(), "REFRESH_MS") + figure(module(), "RETRY_S"),
-    "the Python program": lambda: HALVES * figure(program(), "REFRESH_S"),
+    "the Python program": lambda: (
+        HALVES * figure(program(), "REFRESH_S") + figure(program(), "RETRY_S")
+    ),
 }
 
 

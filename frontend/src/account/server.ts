@@ -22,8 +22,7 @@ export interface Registration {
 
 /** Makes an account and logs in. */
 export async function register(body: Registration): Promise<void> {
-  const { access, refresh } = await request<Required<Tokens>>("/auth/register", { body });
-  storeTokens({ access, refresh });
+  storeTokens(await request<Tokens>("/auth/register", { body }));
 }
 
 /** Ends all sessions of the user but this browser's, which gets new tokens. */

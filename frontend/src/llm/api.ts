@@ -124,7 +124,8 @@ function parsed(text: string): object | null {
   }
 }
 
-function unreachable(): ApiError {
+/** Nothing has answered, or something else than the server. */
+export function unreachable(): ApiError {
   return new ApiError(0, "unreachable", "The server cannot be reached.");
 }
 

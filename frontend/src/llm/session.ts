@@ -5,7 +5,7 @@
  * the pair that the first has stored. For a moment the server gives another pair, to a
  * page that is reloaded before it has stored the first, and to tabs without locks.
  */
-import { ApiError, request, requestFile, type RequestOptions } from "./api";
+import { ApiError, request, requestFile, unreachable, type RequestOptions } from "./api";
 
 export const ACCESS_KEY = "jwt_token";
 export const REFRESH_KEY = "jwt_refresh_token";
@@ -16,7 +16,7 @@ const REFRESH_MS = 10_000;
 
 export interface Tokens {
   access: string;
-  refresh?: string;
+  refresh: string;
 }
 
 export function isLoggedIn(): boolean {
@@ -162,10 +162,13 @@ async function withLock<T>(work: () => Promise<T>): Promise<T> {
   return await navigator.locks.request("llmchat-refresh", work);
 }
 
-/** Keeps a pair that the server has given, for all tabs. */
-export function storeTokens(tokens: Tokens): void {
-  localStorage.setItem(ACCESS_KEY, tokens.access);
-  if (tokens.refresh !== undefined) localStorage.setItem(REFRESH_KEY, tokens.refresh);
+/** Keeps a pair that the server has given, for all tabs. Throws ApiError if it is none. */
+export function storeTokens(answer: Partial<Tokens> | null): void {
+  const [access, refresh] = [answer?.access, answer?.refresh];
+  // What stands between may answer with JSON, too, or with nothing.
+  if (typeof access !== "string" || typeof refresh !== "string") throw unreachable();
+  localStorage.setItem(ACCESS_KEY, access);
+  localStorage.setItem(REFRESH_KEY, refresh);
 }
 
 /** The tokens are worth nothing any more. */

@@ -402,6 +402,22 @@ test("whoever has no token that the server takes is told to log in", async () =>
   expect(onLoggedOut).toHaveBeenCalledOnce();
 });
 
+test.each([
+  ["what stands between logs nobody out", "Who are you?", 0],
+  ["the server's own does", '{"error": "No", "code": "token_invalid"}', 1],
+])("of a 401 for a conversation, %s", async (_, body, times) => {
+  const onLoggedOut = vi.fn();
+  const client = new LLMClient({ openSocket, onLoggedOut });
+  client.open();
+  await pass();
+  socket().accept();
+  vi.stubGlobal("fetch", async () => new Response(body, { status: 401 }));
+  const key = client.openChat("c1");
+  await pass();
+  expect(client.getChat(key)?.problem).not.toBeNull();
+  expect(onLoggedOut).toHaveBeenCalledTimes(times);
+});
+
 test("the browser's own word on the network counts", async () => {
   const { client } = await connectedClient();
   const network = vi.spyOn(navigator, "onLine", "get").mockReturnValue(false);

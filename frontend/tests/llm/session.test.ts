@@ -86,6 +86,9 @@ test("tokens that come too late do not take the place of another user's", async 
 test.each([
   ["a 401 of what stands between", async () => new Response("Who are you?", { status: 401 })],
   ["a page to log in to a network", async () => new Response("<!doctype html>")],
+  ["a word of what stands between", json(200, { message: "who" })],
+  ["an empty answer", async () => new Response(null, { status: 204 })],
+  ["half a pair", json(200, { access: NEW.access })],
 ])("%s logs nobody out", async (_, answer) => {
   answers = [answer, json(200, NEW)];
   const { accessToken } = await loaded();
