@@ -108,6 +108,14 @@ async def test_other_finish_reasons_are_those_of_whole_answers(
 NO_FAILURES = [
     b"error:\n\n",
     b"error: \n\n",
+    b"error\n\n",
+    b"error: null\n\n",
+    b"error: false\r\n\r\n",
+    b"error: {}\n\n",
+    b'error: ""\n\n',
+    # Fields of the event that follows.
+    b"error: null\n",
+    b"error:\nerror: {}\n",
     b'{"status": "ok", "error": null}\n\n',
     b'note {"error": "x"}\n\n',
     b'{"error": \n\n',
@@ -123,8 +131,25 @@ async def test_what_tells_of_no_failure_spoils_nothing(noise: bytes) -> None:
     assert (played.text, played.end.reason) == ("Hi", "stop")
 
 
+@pytest.mark.parametrize("is_first", [True, False], ids=["before", "behind"])
+async def test_a_field_named_error_keeps_its_words_and_the_text_beside_it(
+    is_first: bool,
+) -> None:
+    error = f"error: {json.dumps({'code': 400, 'message': LONG})}\n".encode()
+    data = sse(chunk("Half")).removesuffix(b"\n")
+    event = error + data if is_first else data + error
+    played = await play("openai", event + b"\n", sse("[DONE]"))
+    assert (played.text, played.code) == ("Half", "context_too_long")
+
+
 def test_a_field_named_error_is_an_event_of_that_name() -> None:
     reader = SSEReader()
-    events = reader.receive_bytes(b"error: {}\n\ndata: 1\n\nerrors: x\n\n")
-    assert events == [(b"error", b"{}"), (b"", b"1")]
+    events = reader.receive_bytes(b"error: x\n\ndata: 1\n\nerrors: x\n\n")
+    assert events == [(b"error", b"x"), (b"", b"1")]
     assert reader.stray == b"errors: x"
+
+
+def test_a_field_named_error_is_no_line_of_data() -> None:
+    reader = SSEReader()
+    body = b"event: e\nerror: {\ndata: 1\nerror: }\ndata: 2\nerror: null\n\n"
+    assert reader.receive_bytes(body) == [(b"e", b"1\n2"), (b"error", b"{\n}")]
