@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .classify import error_in
+from .classify import error_in, is_nameless_error
 from .events import decode_event
 from .openai_body import build_body, check
 from .openai_usage import read_usage
@@ -139,10 +139,7 @@ def _failure_in(chunk: Mapping[str, object]) -> Mapping[str, object] | None:
     for place in (chunk, as_dict(chunk.get("x_groq")), choice):
         if place.get("error"):
             return place
-    is_bare = "choices" not in chunk
-    if is_bare and (chunk.get("object") == "error" or "detail" in chunk):
-        return chunk
-    return None
+    return chunk if is_nameless_error(chunk) else None
 
 
 def _read(chunk: Mapping[str, object], part: str, reading: Reading) -> str:
