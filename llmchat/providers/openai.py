@@ -37,7 +37,7 @@ _STOP_REASONS = {
     "insufficient_system_resource": StopReason.ERROR,
 }
 # Beside these: "error", "aborted", z.ai's "network_error" and more of the kind.
-_BROKEN = re.compile("error|abort")
+_BROKEN = re.compile(r"(?<!\bno[_-])error|abort")
 # DashScope's, whose chunk has the words of the error in the place of the text.
 _TELLS_IN_TEXT = "error_finish"
 # Where servers put the reasoning: DeepSeek and llama.cpp, Ollama and newer vLLM,

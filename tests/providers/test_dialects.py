@@ -43,6 +43,7 @@ FAILURES = {
     "OpenRouter": sse(failing_choice(code=500, message="x")),
     "z.ai": sse(chunk("", "network_error")),
     "a gateway": sse(chunk("", "network-error")),
+    "another gateway": sse(chunk("", "casino_error")),
     "vLLM": sse(chunk("", "abort")),
     "DashScope": sse(chunk("Internal server error", "error_finish")),
 }
@@ -102,6 +103,8 @@ async def test_what_z_ai_filters_without_a_word_is_asked_once() -> None:
         ("sensitive", "content_filter"),
         ("model_context_window_exceeded", "length"),
         ("eos_token", "other"),
+        ("no_error", "other"),
+        ("NO-ERROR", "other"),
     ],
 )
 async def test_other_finish_reasons_are_those_of_whole_answers(
