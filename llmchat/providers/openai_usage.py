@@ -103,6 +103,8 @@ def _is_inside(usage: _Counts) -> bool:
 def _note_output(usage: _Counts, reading: Reading) -> None:
     outputs = count(usage.get("completion_tokens"), count(usage.get("output_tokens")))
     thoughts = _thoughts(usage)
+    if outputs == 0 and not thoughts and reading.output_tokens:
+        return  # a placeholder, which takes back no count
     if thoughts is not None:
         reading.reasoning_tokens = thoughts
     if outputs is None:
