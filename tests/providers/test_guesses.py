@@ -92,7 +92,10 @@ NO_OUTPUTS: list[dict[str, object]] = [
 async def test_zeros_take_back_no_count(usage: dict[str, object]) -> None:
     thoughts = {"completion_tokens_details": {"reasoning_tokens": 300}}
     counted = {"prompt_tokens": 21, "completion_tokens": 400, **thoughts}
-    said = [chunk("stop", content="Hi") | {"usage": counted}, chunk() | {"usage": usage}]
+    said = [
+        chunk("stop", content="Hi") | {"usage": counted},
+        chunk() | {"usage": usage},
+    ]
     told = (await play("openai", sse(*said, "[DONE]"))).end.usage
     assert told == Usage(21, 400, "provider", reasoning_tokens=300)
 
