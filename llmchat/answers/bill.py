@@ -17,11 +17,12 @@ from llmchat.providers.types import Chat, Usage
 class Bill:
     """It has a line for each attempt that anything was counted of.
 
-    `is_asked` says that the request of an attempt has left, `is_counted` that the last
-    one is billed.
+    `is_asked` says that the request of an attempt has left, `earlier` how many lines
+    there were by then, `is_counted` that the last one is billed.
     """
 
     is_asked: bool = False
+    earlier: int = 0
     is_counted: bool = False
     lines: list[tuple[Route, Usage]] = field(default_factory=list)
 
@@ -51,6 +52,16 @@ class Bill:
             inputs = estimate_input_tokens(chat)
             self.add(route, Usage(inputs, outputs, "estimated"))
 
+    def add_refusal(self, route: Route) -> None:
+        """Note that the last attempt was refused, though nobody has counted it.
+
+        Without its line, the one of the attempt before would be taken for the refusal.
+        """
+        if len(self.lines) == self.earlier:
+            self.add(route, Usage(0, 0, "estimated"))
+
     def note_asking(self, is_asked: bool) -> None:
         """Called as the request of an attempt leaves, and where that has failed."""
         self.is_asked = is_asked
+        if is_asked:
+            self.earlier = len(self.lines)

@@ -260,6 +260,8 @@ class Generation:
         self._add_estimate()
         reason = "cancelled" if error is None else "error"
         code = error.code if error is not None else ""
+        if code == "content_filtered":
+            self.bill.add_refusal(self.route)
         return self._outcome(state, reason, code, self.route.model)
 
     @property

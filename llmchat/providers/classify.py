@@ -171,6 +171,13 @@ def is_error(decoded: object) -> bool:
     return isinstance(decoded, dict) and bool(decoded.get("error"))
 
 
+def is_nameless_error(decoded: Mapping[str, object]) -> bool:
+    """Whether an object is an error without that name: FastAPI's, vLLM's old ones."""
+    if "choices" in decoded:
+        return False
+    return decoded.get("object") == "error" or bool(decoded.get("detail"))
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that the headers ask to wait, None where they say nothing.
 

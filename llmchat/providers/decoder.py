@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 
 from .body import MAX_BLANK_BYTES, MAX_WHOLE_BYTES, BodyKind, kind_of, parse_json
-from .classify import error_in, is_error
+from .classify import error_in, is_error, is_nameless_error
 from .errors import ProviderError
 from .reading import Reading, as_dict
 from .registry import Adapter
@@ -19,8 +22,12 @@ from .sse import ServerSentEvent, SSEReader
 from .text import SurrogateJoiner, decode_json
 
 _MAX_ANSWER_CHARS = 4_000_000
-# What an error begins with among lines of other things.
-_ERROR_BEGINS = re.compile(r'^[ \t]*(?=(\[\s*)?\{\s*"error"\s*:)', re.M)
+# What an error of several lines begins with among lines of other things, and how many
+# such beginnings are read: each may go on to the end of all lines.
+_ERROR_BEGINS = re.compile(
+    r'^[ \t]*(?=(\[\s*)?\{\s*"(error"|detail"|(type|object)"\s*:\s*"error"))', re.M
+)
+_MAX_TRIES = 16
 
 
 class Decoder:
@@ -113,23 +120,40 @@ class Decoder:
 
     def _raise_stray(self) -> None:
         """Raise the error that stood between the events, in lines that are none."""
-        if not self._reader.stray:
-            return
-        decoded = _stray_json(self._reader.stray)
-        if is_error(decoded):
-            self._note_usage(decoded)
-            raise error_in(decoded)
+        stray = self._reader.stray
+        if stray and (error := _stray_error(stray)) is not None:
+            self._note_usage(error)
+            raise error_in(error)
 
 
-def _stray_json(stray: bytes) -> object:
-    """Return the JSON of stray lines: of all, or of an error between others."""
+def _stray_error(stray: bytes) -> object:
+    """Return the error that stray lines hold, None where they tell of none."""
+    return next(filter(_is_error, _stray_values(stray)), None)
+
+
+def _stray_values(stray: bytes) -> Iterator[object]:
+    """Yield the JSON of all lines together, else of each, else of some among them."""
     try:
-        return decode_json(stray)
+        yield decode_json(stray)
     except ValueError:
-        text = stray.decode("utf-8", "replace")
-    if (begin := _ERROR_BEGINS.search(text)) is None:
-        return None
-    try:
-        return json.JSONDecoder().raw_decode(text, begin.end())[0]
-    except (ValueError, RecursionError):
-        return None
+        yield from _values_of_lines(stray)
+        yield from _values_among_lines(stray.decode("utf-8", "replace"))
+
+
+def _values_of_lines(stray: bytes) -> Iterator[object]:
+    for line in stray.split(b"\n"):
+        # Where there are very many, to decode each takes long.
+        may_tell = b'"error"' in line or b'"detail"' in line
+        if may_tell and line.lstrip().startswith((b"{", b"[")):
+            with suppress(ValueError):
+                yield decode_json(line)
+
+
+def _values_among_lines(text: str) -> Iterator[object]:
+    for begin in islice(_ERROR_BEGINS.finditer(text), _MAX_TRIES):
+        with suppress(ValueError, RecursionError):
+            yield json.JSONDecoder().raw_decode(text, begin.end())[0]
+
+
+def _is_error(decoded: object) -> bool:
+    return is_error(decoded) or is_nameless_error(as_dict(decoded))

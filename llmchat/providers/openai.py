@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .classify import error_in
+from .classify import error_in, is_nameless_error
 from .events import decode_event
 from .openai_body import build_body, check
 from .openai_usage import read_usage
@@ -37,7 +37,7 @@ _STOP_REASONS = {
     "insufficient_system_resource": StopReason.ERROR,
 }
 # Beside these: "error", "aborted", z.ai's "network_error" and more of the kind.
-_BROKEN = re.compile("error|abort")
+_BROKEN = re.compile(r"(?<!\bno[_-])error|abort")
 # DashScope's, whose chunk has the words of the error in the place of the text.
 _TELLS_IN_TEXT = "error_finish"
 # Where servers put the reasoning: DeepSeek and llama.cpp, Ollama and newer vLLM,
@@ -139,10 +139,7 @@ def _failure_in(chunk: Mapping[str, object]) -> Mapping[str, object] | None:
     for place in (chunk, as_dict(chunk.get("x_groq")), choice):
         if place.get("error"):
             return place
-    is_bare = "choices" not in chunk
-    if is_bare and (chunk.get("object") == "error" or "detail" in chunk):
-        return chunk
-    return None
+    return chunk if is_nameless_error(chunk) else None
 
 
 def _read(chunk: Mapping[str, object], part: str, reading: Reading) -> str:

@@ -22,17 +22,18 @@ _DETAILS = (
     "completion_tokens_details",
     "output_tokens_details",
 )
-# One of these is above zero where anything has been counted.
-_COUNTED = (
-    "prompt_tokens",
-    "input_tokens",
-    "prompt_cache_miss_tokens",
-    "completion_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "total_tokens",
-    *_READS,
-    *_WRITES,
+# One of these is above zero where anything has been counted, mostly one of the first.
+_COMMON = ("prompt_tokens", "completion_tokens", "total_tokens")
+_COUNTED = frozenset(
+    (
+        "input_tokens",
+        "prompt_cache_miss_tokens",
+        "output_tokens",
+        "reasoning_tokens",
+        *_COMMON,
+        *_READS,
+        *_WRITES,
+    )
 )
 
 
@@ -41,8 +42,7 @@ def read_usage(usage: _Counts, reading: Reading) -> None:
 
     One of nothing but zeros is a placeholder, which servers put on every chunk.
     """
-    places = (usage, *(as_dict(usage.get(name)) for name in _DETAILS))
-    if not _first(_COUNTED, *places, least=1):
+    if not any(map(count, map(usage.get, _COMMON))) and _is_placeholder(usage):
         return
     details = as_dict(usage.get("prompt_tokens_details"))
     details = details or as_dict(usage.get("input_tokens_details"))
@@ -50,6 +50,12 @@ def read_usage(usage: _Counts, reading: Reading) -> None:
     _note_output(usage, reading)
     if (total := count(usage.get("total_tokens"))) is not None:
         reading.note_total(total)
+
+
+def _is_placeholder(usage: _Counts) -> bool:
+    places = (usage, *(as_dict(usage.get(name)) for name in _DETAILS))
+    counted = (place[name] for place in places for name in _COUNTED & place.keys())
+    return not any(map(count, counted))
 
 
 def _note_input(usage: _Counts, details: _Counts, reading: Reading) -> None:
@@ -103,6 +109,8 @@ def _is_inside(usage: _Counts) -> bool:
 def _note_output(usage: _Counts, reading: Reading) -> None:
     outputs = count(usage.get("completion_tokens"), count(usage.get("output_tokens")))
     thoughts = _thoughts(usage)
+    if outputs == 0 and not thoughts and reading.output_tokens:
+        return  # a placeholder, which takes back no count
     if thoughts is not None:
         reading.reasoning_tokens = thoughts
     if outputs is None:
@@ -138,7 +146,7 @@ def _hidden(usage: _Counts, outputs: int, reading: Reading) -> int:
     return rest if inputs and rest > 0 and rest not in cached else 0
 
 
-def _first(names: tuple[str, ...], *places: _Counts, least: int = 0) -> int | None:
-    """Return the first of these counts that is so many tokens or more."""
+def _first(names: tuple[str, ...], *places: _Counts) -> int | None:
+    """Return the first of these counts."""
     counts = (count(place.get(name)) for place in places for name in names)
-    return next((n for n in counts if n is not None and n >= least), None)
+    return next((tokens for tokens in counts if tokens is not None), None)

@@ -6,8 +6,9 @@ counts once. An event that the end of the body leaves without its blank line is
 still given, since some servers end `data: [DONE]` without one.
 
 Comments and the `id` and `retry` fields say nothing to us. A field named `error` is an
-event of that name: llama.cpp has reported errors so. Lines that are no fields at all
-are kept, bounded, in `stray`: that is how Gemini reports an error in mid-stream.
+event of that name, behind the one that it stands in: llama.cpp has reported errors so.
+Lines that are no fields at all are kept, bounded, in `stray`: that is how Gemini
+reports an error in mid-stream.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ MAX_EVENT_BYTES = 8 * 1024 * 1024
 MAX_STRAY_BYTES = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
 _IGNORED = frozenset((b"id", b"retry"))
+# What a field named `error` holds where there is none.
+_NO_ERROR = frozenset((b"", b"null", b"None", b"false", b"0", b'""', b"{}", b"[]"))
 
 
 # One dispatched event: its name, and the joined value of its data lines.
@@ -40,6 +43,7 @@ class SSEReader:
         self._at_start = True
         self._name = b""
         self._data: list[bytes] = []
+        self._errors: list[bytes] = []
         self._stray: list[bytes] = []
         self._stray_size = 0
 
@@ -73,7 +77,7 @@ class SSEReader:
         return events
 
     def receive_end(self) -> list[ServerSentEvent]:
-        """Return what the end of the body leaves: at most one event."""
+        """Return what the end of the body leaves: the event that it has cut short."""
         lines = [b"".join(self._tail), b""] if self._tail else [b""]
         self._release()
         return self._receive_lines(lines)
@@ -98,13 +102,16 @@ class SSEReader:
             self._at_start = False
             lines[0] = lines[0].removeprefix(_BOM)
         events: list[ServerSentEvent] = []
-        data = self._data
+        data, errors = self._data, self._errors
         for line in lines:
             if not line:
                 if data:
                     joined = data[0] if len(data) == 1 else b"\n".join(data)
                     events.append((self._name, joined))
                     data.clear()
+                if errors:
+                    events.append((b"error", b"\n".join(errors)))
+                    errors.clear()
                 self._name = b""
                 self._size = 0
             elif line.startswith(b"data: "):
@@ -119,11 +126,13 @@ class SSEReader:
         if not name:  # a comment
             return
         value = value.removeprefix(b" ")
-        if name == b"data" or name == b"error":
+        if name == b"data":
             self._data.append(value)
             self._grow(len(line))
-            if name == b"error":
-                self._name = name
+        elif name == b"error":
+            if value.strip() not in _NO_ERROR:
+                self._errors.append(value)
+                self._grow(len(line))
         elif name == b"event":
             self._name = value
         elif name not in _IGNORED and self._stray_size < MAX_STRAY_BYTES:

@@ -36,6 +36,7 @@ from llmchat.models import (
     ProviderAccess,
     ProviderModel,
 )
+from llmchat.providers import retry
 from llmchat.providers.types import ChatMessage, Image, Options, Usage
 from tests.support import live
 from tests.support.access import add_fallback, answer, reservations, spent
@@ -250,6 +251,24 @@ async def test_a_refusal_behind_thoughts_that_nobody_counts_is_billed(
     assert isinstance(end, Failed)
     assert end.error.code == "content_filtered"
     assert (await answer()).cost == Decimal("1.3")
+
+
+async def test_a_refusal_that_nobody_counts_frees_no_attempt_before_it(
+    user, provider, upstream, turn, model, monkeypatch
+):
+    monkeypatch.setattr(retry, "_BASE_DELAY_S", 0.01)
+    await model(price={"bills_refusals": False})
+    counted = {"prompt_tokens": 7, "completion_tokens": 0}
+    # What an iterator has given once it does not give to the next attempt.
+    upstream.steps = iter([{"error": {"code": 500}, "usage": counted}])
+    upstream.reason = "content_filter"
+    upstream.usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    end = await end_of(user, turn("Hi"))
+    assert isinstance(end, Failed)
+    assert end.error.code == "content_filtered"
+    assert len(upstream.requests) == 2
+    stored = await answer()
+    assert (stored.input_tokens, stored.cost) == (7, Decimal("0.7"))
 
 
 async def test_a_refusal_in_mid_answer_is_billed(user, provider, upstream, turn, model):

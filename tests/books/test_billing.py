@@ -16,6 +16,7 @@ from llmchat.providers.registry import DEFAULT_PROVIDERS
 from llmchat.providers.types import Usage
 
 ONE = Usage(1_000_000, 0, "provider")
+NOTHING = Usage(0, 0, "estimated")
 THOUGHT = Usage(1_000_000, 1_000_000, "provider", has_output=True)
 
 
@@ -47,6 +48,8 @@ def cost_of_refusal(*lines: Usage) -> Decimal | None:
         # What came of an attempt before it is none of the refusal's.
         ((THOUGHT, ONE), 48),
         ((ONE, THOUGHT), 56),
+        # A refusal that nobody counts has its line, so that it is the one that is free.
+        ((ONE, NOTHING), 8),
     ],
 )
 def test_a_refusal_is_free_where_nothing_came_of_it(

@@ -33,10 +33,17 @@ FAILURES = {
     "bare lines": b'{\n  "error": {"code": 500}\n}\n\n',
     "a bare list": f" [ {BARE} ]\n\n".encode(),
     "a bare line between others": f"ping\n\nOK\n{BARE}\nping\n\n".encode(),
+    "Claude's form between others": f'ping\n{{"type":"error",{BARE[1:]}\n\n'.encode(),
+    "a bare line behind one of none": f'{{"error":null}}\n{BARE}\n\n'.encode(),
+    "bare lines between others": b'OK\n{\n "type": "error",\n "error": "x"\n}\n,\n\n',
+    "bare lines behind some of none": b'{"error":null},\n{"error":\n{"code": 500}}\n\n',
+    "vLLM's old form": b'{"object":"error","message":"x","code":500}\n\n',
+    "FastAPI": b'ping\n{"detail":"Internal Server Error"}\n\n',
     "Groq": sse(chunk("", x_groq={"id": "r", "error": "over capacity"})),
     "OpenRouter": sse(failing_choice(code=500, message="x")),
     "z.ai": sse(chunk("", "network_error")),
     "a gateway": sse(chunk("", "network-error")),
+    "another gateway": sse(chunk("", "casino_error")),
     "vLLM": sse(chunk("", "abort")),
     "DashScope": sse(chunk("Internal server error", "error_finish")),
 }
@@ -96,6 +103,8 @@ async def test_what_z_ai_filters_without_a_word_is_asked_once() -> None:
         ("sensitive", "content_filter"),
         ("model_context_window_exceeded", "length"),
         ("eos_token", "other"),
+        ("no_error", "other"),
+        ("NO-ERROR", "other"),
     ],
 )
 async def test_other_finish_reasons_are_those_of_whole_answers(
@@ -108,8 +117,18 @@ async def test_other_finish_reasons_are_those_of_whole_answers(
 NO_FAILURES = [
     b"error:\n\n",
     b"error: \n\n",
+    b"error\n\n",
+    b"error: null\n\n",
+    b"error: false\r\n\r\n",
+    b"error: {}\n\n",
+    b'error: ""\n\n',
+    # Fields of the event that follows.
+    b"error: null\n",
+    b"error:\nerror: {}\n",
     b'{"status": "ok", "error": null}\n\n',
     b'note {"error": "x"}\n\n',
+    b'ping\n{"status": "ok", "error": {}}\n{"detail": null}\n[1, "error"]\n\n',
+    b'{"choices": [], "detail": "x"}\n{"object": "event"}\n\n',
     b'{"error": \n\n',
     sse({"model": "m", "choices": [], "x_groq": {"id": "r", "error": None}}),
     sse(chunk("", None) | {"error": None}),
@@ -123,8 +142,25 @@ async def test_what_tells_of_no_failure_spoils_nothing(noise: bytes) -> None:
     assert (played.text, played.end.reason) == ("Hi", "stop")
 
 
+@pytest.mark.parametrize("is_first", [True, False], ids=["before", "behind"])
+async def test_a_field_named_error_keeps_its_words_and_the_text_beside_it(
+    is_first: bool,
+) -> None:
+    error = f"error: {json.dumps({'code': 400, 'message': LONG})}\n".encode()
+    data = sse(chunk("Half")).removesuffix(b"\n")
+    event = error + data if is_first else data + error
+    played = await play("openai", event + b"\n", sse("[DONE]"))
+    assert (played.text, played.code) == ("Half", "context_too_long")
+
+
 def test_a_field_named_error_is_an_event_of_that_name() -> None:
     reader = SSEReader()
-    events = reader.receive_bytes(b"error: {}\n\ndata: 1\n\nerrors: x\n\n")
-    assert events == [(b"error", b"{}"), (b"", b"1")]
+    events = reader.receive_bytes(b"error: x\n\ndata: 1\n\nerrors: x\n\n")
+    assert events == [(b"error", b"x"), (b"", b"1")]
     assert reader.stray == b"errors: x"
+
+
+def test_a_field_named_error_is_no_line_of_data() -> None:
+    reader = SSEReader()
+    body = b"event: e\nerror: {\ndata: 1\nerror: }\ndata: 2\nerror: null\n\n"
+    assert reader.receive_bytes(body) == [(b"e", b"1\n2"), (b"error", b"{\n}")]

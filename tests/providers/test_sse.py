@@ -118,7 +118,18 @@ def test_the_limit_is_for_one_event_not_for_the_stream() -> None:
 
 
 LINES = st.sampled_from(
-    [b"", b"data: 1", b"data:2", b"data", b"event: e", b": c", b"{", b"id: 1", b"a b"]
+    [
+        b"",
+        b"data: 1",
+        b"data:2",
+        b"data",
+        b"event: e",
+        b": c",
+        b"{",
+        b"id: 1",
+        b"error: x",
+        b"a b",
+    ]
 )
 NEWLINES = st.sampled_from([b"\n", b"\r\n", b"\r"])
 
