@@ -14,13 +14,13 @@ from django.test import Client
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from accounts import revocation, tokens
-from accounts.deletion import delete_users
 from accounts.models import User
 from accounts.remembered import remembered
 from llmchat.answers import stopping
 from llmchat.database import in_database
 from tests.support.admin_fixtures import make_conversation
 from tests.support.chat_fixtures import is_waiting, until
+from tests.support.deletion import delete_users
 from tests.support.log_in import PASSWORD, log_in, post
 
 pytestmark = pytest.mark.django_db(transaction=True)

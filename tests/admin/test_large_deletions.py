@@ -18,7 +18,6 @@ from django.db import OperationalError, connection
 from django.test import Client
 from django.urls import reverse
 
-from accounts.deletion import delete_users
 from accounts.models import User
 from llmchat import database
 from llmchat.admin import conversations as conversations_admin
@@ -27,6 +26,7 @@ from llmchat.books import past
 from llmchat.models import Conversation, Message
 from llmchat.reports import usage
 from tests.support.admin_fixtures import make_conversation
+from tests.support.deletion import delete_users
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
