@@ -157,7 +157,7 @@ class UserAdmin(_UserAdmin, _Look):
     ) -> None:
         """Say what is left, and how accounts are kept that are not the operator's."""
         said = exc.text
-        if users.exclude(pk=request.user.pk).exists():
+        if users.exclude(pk=request.user.pk or 0).exists():
             said += f". {_DEACTIVATED}"
         self.message_user(request, said, messages.WARNING)
 
