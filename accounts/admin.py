@@ -11,6 +11,7 @@ from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -40,6 +41,11 @@ _RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 # When an account was made and last used.
 _NOTED = ("last_login", "date_joined")
+
+_DEACTIVATED = (
+    "An account that is not deleted yet is deactivated meanwhile: to keep what is "
+    "left, make it active again."
+)
 
 # Their pages would show tokens that can be used to log in.
 admin.site.unregister([OutstandingToken, BlacklistedToken])
@@ -86,7 +92,7 @@ class UserAdmin(_UserAdmin, _Look):
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
         """Count the rows that are deleted with an account, without loading them."""
         names, counts, refused, protected = summary(
-            objs, self.model, counted="post" not in request.POST
+            objs, self.model, counted=not request.POST.get("post")
         )
         if not all(_may_touch(request, user) for user in objs):
             refused = refused | {"administrator"}
@@ -106,10 +112,11 @@ class UserAdmin(_UserAdmin, _Look):
         """Empty the account before Django deletes it, which is one transaction."""
         user = self.get_object(request, unquote(object_id)) if request.POST else None
         if user is not None and self.has_delete_permission(request, user):
+            mine = User.objects.filter(pk=user.pk)
             try:
-                self._empty(request, User.objects.filter(pk=user.pk))
+                self._empty(request, mine)
             except UnfinishedError as exc:
-                self.message_user(request, exc.text, messages.WARNING)
+                self._tell(request, mine, exc)
                 return HttpResponseRedirect(request.get_full_path())
         return super().delete_view(request, object_id, extra_context)
 
@@ -121,16 +128,19 @@ class UserAdmin(_UserAdmin, _Look):
         self, request: HttpRequest, queryset: QuerySet[User]
     ) -> HttpResponseBase | None:
         """Empty the accounts before Django deletes them, in one transaction."""
-        if "post" in request.POST:
-            # The list may be one of active accounts alone, which they soon are no more.
-            idents = list(queryset.order_by().values_list("pk", flat=True))
-            queryset = User.objects.filter(pk__in=idents).order_by("pk")
-            try:
-                self._empty(request, queryset)
-            except UnfinishedError as exc:
-                self.message_user(request, exc.text, messages.WARNING)
-                return HttpResponseRedirect(request.path)
-        return delete_selected(self, request, queryset)
+        if not request.POST.get("post"):
+            return delete_selected(self, request, queryset)
+        # The list may be one of active accounts alone, which they soon are no more.
+        idents = list(queryset.order_by().values_list("pk", flat=True))
+        queryset = User.objects.filter(pk__in=idents).order_by("pk")
+        try:
+            self._empty(request, queryset)
+        except UnfinishedError as exc:
+            self._tell(request, queryset, exc)
+            return HttpResponseRedirect(request.path)
+        # Django notes the deletion first, in a transaction of its own.
+        with transaction.atomic():
+            return delete_selected(self, request, queryset)
 
     def _empty(self, request: HttpRequest, users: QuerySet[User]) -> None:
         """Empty accounts, unless Django is about to refuse to delete them.
@@ -141,6 +151,15 @@ class UserAdmin(_UserAdmin, _Look):
         if not refused and not protected:
             note = partial(self._note_deactivated, request)
             empty(users, by=request.user.pk, note=note)
+
+    def _tell(
+        self, request: HttpRequest, users: QuerySet[User], exc: UnfinishedError
+    ) -> None:
+        """Say what is left, and how accounts are kept that are not the operator's."""
+        said = exc.text
+        if users.exclude(pk=request.user.pk or 0).exists():
+            said += f". {_DEACTIVATED}"
+        self.message_user(request, said, messages.WARNING)
 
     def _note_deactivated(self, request: HttpRequest, user: User) -> None:
         self.log_change(request, user, "Deactivated, to be deleted.")

@@ -40,15 +40,6 @@ def summary(
     return names, {kind: count for kind, count in counts.items() if count}, set(), []
 
 
-def delete_users(users: QuerySet[User], *, by: int | None = None) -> None:
-    """Delete accounts with their conversations and tokens.
-
-    Raises: UnfinishedError, as `empty`.
-    """
-    empty(users, by=by)
-    delete_emptied(users)
-
-
 def empty(
     users: QuerySet[User],
     *,

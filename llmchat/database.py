@@ -118,7 +118,10 @@ def until(moment: float, *, probing: bool = False) -> Iterator[None]:
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Move the deadline by the time that the block takes, which needs no database."""
+    """Move the deadline by the time that the block takes.
+
+    For what needs no database, or gives each transaction a deadline of its own.
+    """
     began = time.monotonic()
     try:
         yield

@@ -70,9 +70,11 @@ def api_exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     if isinstance(exc, exceptions.APIException):
         return _answer_to_framework_error(exc)
     if hasattr(exc, "code") and hasattr(exc, "text") and hasattr(exc, "status"):
-        return _answer(
-            exc.status, exc.text, exc.code, getattr(exc, "retry_after", None)
-        )
+        wait = getattr(exc, "retry_after", None)
+        response = _answer(exc.status, exc.text, exc.code, wait)
+        if exc.code == "deletion_unfinished":  # no fault, which Django would log
+            response._has_been_logged = True  # type: ignore[attr-defined]
+        return response
     if isinstance(exc, (OperationalError, InterfaceError)) or is_of_redis(exc):
         database.note_failure(exc)
         if not database.outage.lasts:  # an outage is logged once

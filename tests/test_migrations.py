@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
 from django.db import migrations, models
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
+from django.db.models.functions import Lower, Random
 
 from llmchat.migrations._indexes import AddIndexConcurrently
 from llmchat.migrations._locks import lock
@@ -59,6 +60,14 @@ def _index_by_hand(statements: Iterable[str]) -> Callable[[Any, Any], None]:
     return run
 
 
+def _lock_table(apps: Any, schema_editor: Any, table: str) -> None:
+    lock(schema_editor, **{table: "ACCESS EXCLUSIVE"})
+
+
+def _execute(statement: str, apps: Any, schema_editor: Any) -> None:
+    schema_editor.execute(statement)
+
+
 LOCK = migrations.RunPython(_lock_messages)
 FILL = migrations.RunPython(_fill)
 TEXT = migrations.AddField("message", "note", models.TextField(null=True))
@@ -75,11 +84,26 @@ def alter(name: str, field: models.Field[Any, Any]) -> Operation:
     return migrations.AlterField("message", name, field)
 
 
+def sql(statement: str) -> Operation:
+    return migrations.RunSQL(f"ALTER TABLE llmchat_message {statement}")
+
+
+def table_of(field: models.Field[Any, Any]) -> Operation:
+    return migrations.CreateModel("Note", [("of", field)])
+
+
+def model_of(length: int, **more: Any) -> models.Field[Any, Any]:
+    return models.CharField(max_length=length, blank=True, **more)
+
+
+TO_MESSAGE = models.ForeignKey("llmchat.Message", models.CASCADE)
+
+
 def offences_of(steps: list[Operation]) -> list[str]:
     return offences(steps, MigrationLoader(None).project_state())
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[str, list[Operation]]] = {
     "a positive number": (
         "a check that all rows are read for",
         [LOCK, add(models.PositiveIntegerField(null=True))],
@@ -142,13 +166,118 @@ REFUSED = {
         "is not locked",
         [migrations.RemoveField("message", "extra")],
     ),
+    "a field that may be null no more": (
+        "key_id is checked or written anew",
+        [LOCK, alter("key_id", models.BigIntegerField())],
+    ),
+    "a field that may be null": (
+        "extra is checked or written anew",
+        [LOCK, alter("extra", models.TextField(null=True, db_default=""))],
+    ),
+    "a field of another type": (
+        "attempts is checked or written anew",
+        [LOCK, alter("attempts", models.BigIntegerField(default=0))],
+    ),
+    "a text that becomes shorter": (
+        "model is checked or written anew",
+        [LOCK, alter("model", model_of(64))],
+    ),
+    "a longer text that has a default as well": (
+        "model is checked or written anew",
+        [LOCK, alter("model", model_of(256, db_default="x"))],
+    ),
+    "a field that nobody knows": (
+        "note is checked or written anew",
+        [LOCK, TEXT, alter("note", models.TextField(null=True))],
+    ),
+    "a field that is computed": (
+        "note is computed for all rows",
+        [
+            LOCK,
+            add(
+                models.GeneratedField(
+                    expression=Lower("model"),
+                    output_field=models.TextField(),
+                    db_persist=True,
+                )
+            ),
+        ],
+    ),
+    "a default that is computed": (
+        "note is computed for all rows",
+        [LOCK, add(models.FloatField(db_default=Random()))],
+    ),
+    "fields that are unique together": (
+        "a constraint over several fields",
+        [LOCK, migrations.AlterUniqueTogether("message", {("model", "key_id")})],
+    ),
+    "a constraint by SQL": (
+        "SQL reads",
+        [LOCK, sql("ADD CONSTRAINT some CHECK (key_id > 0)")],
+    ),
+    "a check by SQL": ("SQL reads", [LOCK, sql("ADD CHECK (key_id > 0)")]),
+    "a column that SQL lets be null no more": (
+        "SQL reads",
+        [LOCK, sql("ALTER COLUMN key_id SET NOT NULL")],
+    ),
+    "a column of another type by SQL": (
+        "SQL reads",
+        [LOCK, sql("alter key_id type integer")],
+    ),
+    "indexes that are built anew": (
+        "SQL reads",
+        [migrations.RunSQL("REINDEX TABLE llmchat_message")],
+    ),
+    "a table that is sorted": (
+        "SQL reads",
+        [migrations.RunSQL("CLUSTER llmchat_message USING some")],
+    ),
+    "SQL that a partial function is given": (
+        "SQL reads",
+        [
+            LOCK,
+            migrations.RunPython(
+                partial(_execute, "ALTER TABLE llmchat_message ADD CHECK (true)")
+            ),
+        ],
+    ),
+    "a new table that refers to messages": (
+        "llmchat_message is not locked",
+        [table_of(TO_MESSAGE)],
+    ),
+    "a new table with many messages": (
+        "llmchat_message is not locked",
+        [table_of(models.ManyToManyField("llmchat.Message"))],
+    ),
+    "another table that comes to refer to messages": (
+        "llmchat_message is not locked",
+        [add(TO_MESSAGE, "Price")],
+    ),
 }
-ALLOWED = {
+ALLOWED: dict[str, list[Operation]] = {
     "a field": [LOCK, TEXT],
     "a field by SQL": [LOCK, migrations.RunSQL(ADD)],
     "a number": [LOCK, add(models.IntegerField(null=True))],
     "an index that is built concurrently": [AddIndexConcurrently("message", INDEX_OF)],
     "rows that are filled": [FILL],
+    "a longer text": [LOCK, alter("model", model_of(256))],
+    "a default that is a constant": [
+        LOCK,
+        add(models.TextField(db_default=models.Value(""))),
+    ],
+    "a lock by a partial function": [
+        migrations.RunPython(partial(_lock_table, table="llmchat_message")),
+        TEXT,
+    ],
+    "a new table that refers to messages": [LOCK, table_of(TO_MESSAGE)],
+    "a new table that names messages": [
+        table_of(
+            models.ForeignKey("llmchat.Message", models.CASCADE, db_constraint=False)
+        )
+    ],
+    "indexes that are built anew beside the writes": [
+        migrations.RunSQL("REINDEX TABLE CONCURRENTLY llmchat_message")
+    ],
     "another help text": [
         alter("attempts", models.PositiveSmallIntegerField("tries", default=0))
     ],

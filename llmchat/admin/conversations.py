@@ -305,7 +305,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
         """Name the conversations and count their messages without reading them."""
-        return summary(objs, self.model, counted="post" not in request.POST)
+        return summary(objs, self.model, counted=not request.POST.get("post"))
 
     def delete_model(self, request: HttpRequest, obj: Conversation) -> None:
         """Stop its stream, then delete it."""
@@ -319,7 +319,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         self, request: HttpRequest, queryset: QuerySet[Conversation]
     ) -> HttpResponseBase | None:
         """Stop the streams of a selection, then delete it, bit by bit."""
-        if "post" not in request.POST:
+        if not request.POST.get("post"):
             return self._ask(request, queryset)
         note = partial(self._note_deleted, request)
         done, left = stopping.delete(queryset, note=note)

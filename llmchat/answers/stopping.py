@@ -27,8 +27,9 @@ from llmchat.models import Conversation, Message
 MOST_CONVERSATIONS = 500
 MOST_MESSAGES = 5_000
 # How long a request goes on beginning with more, and how long one transaction may take.
+# With what the request does besides, it answers before the page gives it up (30 s).
 BEGINS_S = 10.0
-_BATCH_S = 15.0
+_BATCH_S = 10.0
 
 # Told of conversations, in the transaction that deletes them, while they are there.
 Note: TypeAlias = Callable[[list[UUID]], object]

@@ -9,13 +9,13 @@ from django.contrib.auth.models import Group
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from accounts.deletion import delete_users
 from llmchat.books.turn import Outcome
 from llmchat.database import in_database
 from llmchat.models import Budget, BudgetUse, Message, spending
 from llmchat.providers.types import Usage
 from llmchat.reports.own_usage import budgets_of
 from tests.support.chat_fixtures import User, end_of
+from tests.support.deletion import delete_users
 from tests.support.turns import begin_turn, end_turn
 
 # An answer of the upstream is 10 tokens.

@@ -14,13 +14,13 @@ from django.test import Client
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from accounts import revocation, tokens
-from accounts.deletion import delete_users
 from accounts.models import User
 from accounts.remembered import remembered
 from llmchat.answers import stopping
 from llmchat.database import in_database
 from tests.support.admin_fixtures import make_conversation
 from tests.support.chat_fixtures import is_waiting, until
+from tests.support.deletion import delete_users
 from tests.support.log_in import PASSWORD, log_in, post
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -193,7 +193,10 @@ def test_an_account_is_deleted_with_all_that_belongs_to_it(
 
 
 def test_an_account_of_very_many_conversations_takes_several_requests(
-    client: Client, user: User, monkeypatch: pytest.MonkeyPatch
+    client: Client,
+    user: User,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(stopping, "MOST_CONVERSATIONS", 2)
     monkeypatch.setattr(stopping, "BEGINS_S", 0.0)
@@ -206,6 +209,7 @@ def test_an_account_of_very_many_conversations_takes_several_requests(
     assert (answer.status_code, answer.json()["code"]) == (503, "deletion_unfinished")
     assert answer.headers["Retry-After"] == "1"
     assert answer.json()["error"].startswith("2 conversations are deleted, 1 not yet")
+    assert caplog.text == ""  # it is no fault of the server
     assert user.conversations.count() == 1
     assert me(client, access) == (200, "")
     assert delete(client, access).status_code == 204
@@ -258,6 +262,28 @@ def test_the_last_superuser_cannot_leave(client: Client, user: User) -> None:
     gone.is_active = True
     gone.save()
     assert delete(client, access).status_code == 204
+
+
+def test_of_two_superusers_who_leave_at_once_one_stays(
+    client: Client, user: User
+) -> None:
+    """The other one goes while the conversations of the first are deleted."""
+    User.objects.filter(pk=user.pk).update(is_superuser=True, is_staff=True)
+    other = User.objects.create_superuser("other", password=PASSWORD)
+    access = tokens.issue_tokens(user=user).access
+
+    def leave(*_: object, **__: object) -> stopping.Deleted:
+        User.objects.filter(pk=other.pk).update(is_active=False)
+        return stopping.Deleted(0, 0)
+
+    User.emptying.connect(leave)
+    try:
+        answer = delete(client, access)
+    finally:
+        User.emptying.disconnect(leave)
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "last_superuser")
+    assert User.objects.filter(pk=user.pk, is_active=True).exists()
 
 
 def test_without_a_token_nobody_is_asked_for_a_password(client: Client) -> None:

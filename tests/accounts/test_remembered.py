@@ -13,11 +13,11 @@ from rest_framework_simplejwt.tokens import AccessToken
 
 from accounts import remembered as module
 from accounts import tokens
-from accounts.deletion import delete_users
 from accounts.errors import TokenError
 from accounts.models import User
 from accounts.remembered import KEPT_S, MOST, Remembered, remembered
 from accounts.tokens import user_for_token
+from tests.support.deletion import delete_users
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

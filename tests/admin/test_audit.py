@@ -17,11 +17,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts import api_keys, audit
-from accounts.deletion import delete_users
 from accounts.models import User
 from accounts.tokens import issue_tokens
 from llmchat.models import Budget, Provider, ProviderKey
 from tests.support.admin_fixtures import make_conversation
+from tests.support.deletion import delete_users
 from tests.support.log_in import PASSWORD
 from tests.support.provider_forms import change_url, submit
 

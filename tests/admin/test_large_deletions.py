@@ -18,7 +18,7 @@ from django.db import OperationalError, connection
 from django.test import Client
 from django.urls import reverse
 
-from accounts.deletion import delete_users
+from accounts import audit
 from accounts.models import User
 from llmchat import database
 from llmchat.admin import conversations as conversations_admin
@@ -27,12 +27,14 @@ from llmchat.books import past
 from llmchat.models import Conversation, Message
 from llmchat.reports import usage
 from tests.support.admin_fixtures import make_conversation
+from tests.support.deletion import delete_users
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 CHATS = "/admin/llmchat/conversation/"
 USERS = "/admin/accounts/user/"
 USED = {"input_tokens": 100, "output_tokens": 50, "cost": Decimal("0.25")}
+DEACTIVATED = "deactivated meanwhile: to keep what is left, make it active again"
 SLOW = """
     CREATE FUNCTION slow_delete() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN PERFORM pg_sleep(0.05); RETURN OLD; END $$;
@@ -125,6 +127,7 @@ def test_an_account_is_deleted_by_as_many_requests_as_it_takes(
         assert answer.headers["Location"] == f"{USERS}{ada.pk}/delete/"
         page = boss.get(answer.headers["Location"])
         assert f"{done} conversations are deleted, {left} not yet: delete" in page.text
+        assert DEACTIVATED in page.text
         ada.refresh_from_db()
         assert not ada.is_active
         assert ada.conversations.count() == left
@@ -163,6 +166,25 @@ def test_a_deletion_that_breaks_off_counts_nothing_twice(
     assert usage.measure().total == before
 
 
+def test_a_deletion_whose_last_transaction_breaks_off_is_noted_once(
+    boss: Client, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = audit.keep
+
+    def fail(*_: object) -> None:
+        monkeypatch.setattr(audit, "keep", keep)
+        raise OperationalError("the server is gone")
+
+    monkeypatch.setattr(audit, "keep", fail)
+    assert select(boss, USERS, [ada], post="yes").status_code == 503
+    assert User.objects.filter(pk=ada.pk).exists()
+    assert entries(DELETION) == []
+    assert select(boss, USERS, [ada], post="yes").status_code == 302
+
+    assert not User.objects.filter(pk=ada.pk).exists()
+    assert [ident for ident, _ in entries(DELETION)] == [str(ada.pk)]
+
+
 def test_who_deletes_themself_may_come_back_to_go_on(
     ada: User, bit_by_bit: None
 ) -> None:
@@ -173,6 +195,7 @@ def test_who_deletes_themself_may_come_back_to_go_on(
     delete(client, ada)
     assert ada.conversations.count() == 3
     assert "2 conversations are deleted, 3 not yet" in said(client)
+    assert DEACTIVATED not in client.get(USERS).text
     delete(client, ada)
     delete(client, ada)
 
@@ -192,7 +215,9 @@ def test_accounts_of_a_list_of_active_ones_are_deleted(
 
     answer = select(boss, f"{USERS}?is_active__exact=1", [ada], post="yes")
     assert answer.headers["Location"] == USERS
-    assert "2 conversations are deleted, 3 not yet" in said(boss)
+    told = said(boss)
+    assert "2 conversations are deleted, 3 not yet" in told
+    assert DEACTIVATED in told
     for _ in range(2):
         select(boss, USERS, [ada], post="yes")
 
@@ -211,9 +236,43 @@ def test_an_account_that_may_not_be_deleted_keeps_everything(
     assert delete(client, ada).status_code == 403
     assert select(client, USERS, [ada], post="yes").status_code == 403
 
-    ada.refresh_from_db()
-    assert ada.is_active
-    assert ada.conversations.count() == 5
+    assert_untouched(ada)
+
+
+def test_who_may_only_view_accounts_empties_none(ada: User) -> None:
+    client, clerk = Client(), User.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.set(Permission.objects.filter(codename="view_user"))
+    client.force_login(clerk)
+
+    assert delete(client, ada).status_code == 403
+
+    assert_untouched(ada)
+
+
+def test_accounts_that_are_selected_with_the_audit_s_keep_everything(
+    boss: Client, ada: User
+) -> None:
+    keeper = User.objects.create_user(audit.DELETED, is_active=False)
+
+    answer = select(boss, USERS, [keeper, ada], post="yes")
+
+    assert "(deleted): the audit of others" in answer.text
+    assert_untouched(ada)
+
+
+def test_accounts_and_conversations_that_are_only_asked_about_stay(
+    boss: Client, ada: User
+) -> None:
+    """Django takes an empty `post` for no confirmation."""
+    for page, row in ((USERS, ada), (CHATS, ada.conversations.first())):
+        assert "Are you sure" in select(boss, page, [row], post="").text
+    assert_untouched(ada)
+
+
+def assert_untouched(user: User) -> None:
+    user.refresh_from_db()
+    assert user.is_active
+    assert user.conversations.count() == 5
 
 
 def test_a_command_takes_as_long_as_it_needs(

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import pytest
 
-from accounts.deletion import delete_users
 from accounts.errors import UnfinishedError
 from accounts.models import User
 from llmchat.answers import checkpoints, stopping
@@ -19,6 +18,7 @@ from llmchat.errors import ChatError
 from llmchat.models import Conversation, Message, PastUse, Provider
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import end_of, provider, turn, upstream, user
+from tests.support.deletion import delete_users
 from tests.support.turns import begin_turn, end_turn
 from tests.support.upstream import Upstream
 

@@ -12,7 +12,6 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts import api_keys
-from accounts.deletion import delete_users
 from accounts.models import ApiKey, User
 from accounts.remembered import remembered
 from accounts.tokens import issue_tokens, user_for_token
@@ -26,6 +25,7 @@ from llmchat.models import Conversation, Message
 from llmchat.workers import Mailbox, address_of
 from tests.support.api_keys import make_key
 from tests.support.chat_fixtures import until
+from tests.support.deletion import delete_users
 from tests.support.peers import Wire, joined, serving
 from tests.support.streaming import streaming
 

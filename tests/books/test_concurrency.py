@@ -14,7 +14,6 @@ from django.db.backends.utils import CursorWrapper
 from django.test.utils import CaptureQueriesContext
 
 from accounts import api_keys
-from accounts.deletion import delete_users
 from llmchat import database
 from llmchat.access import budgets
 from llmchat.answers import runtime
@@ -27,6 +26,7 @@ from llmchat.models import Budget, Conversation, Message
 from llmchat.models.workers import texts_of
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import User, end_of, events_of, is_waiting, until
+from tests.support.deletion import delete_users
 from tests.support.streaming import streaming
 from tests.support.turns import begin_turn, end_stored
 

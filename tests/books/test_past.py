@@ -14,7 +14,6 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.deletion import delete_users
 from accounts.models import User
 from accounts.own import delete_account
 from llmchat.answers import stopping
@@ -24,6 +23,7 @@ from llmchat.models import Conversation, Message, PastUse
 from llmchat.providers.types import Usage
 from llmchat.reports import usage
 from tests.support.admin_fixtures import make_conversation
+from tests.support.deletion import delete_users
 from tests.support.turns import begin_turn, end_turn
 
 USED = {"input_tokens": 100, "output_tokens": 50, "cost": Decimal("0.25")}

@@ -11,10 +11,10 @@ import pytest
 from django.core.cache import cache
 from django.test import Client
 
-from accounts.deletion import delete_users
 from accounts.models import User
 from llmchat.reports import past
 from tests.support.admin_fixtures import make_conversation
+from tests.support.deletion import delete_users
 
 CSV = "/admin/llmchat/message/usage/{}/csv/"
 # The figures of those that are stored still.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from django.contrib.postgres import operations as postgres
@@ -33,9 +34,18 @@ NO_CHANGE = (
     migrations.AlterModelOptions,
     migrations.AlterModelManagers,
 )
+TOGETHER = (migrations.AlterUniqueTogether, migrations.AlterIndexTogether)
 BY_HAND = (migrations.RunPython, migrations.RunSQL)
 ALTER = re.compile(r"\bALTER TABLE\b", re.IGNORECASE)
 INDEX = re.compile(r"\bINDEX\b(?!\s+CONCURRENTLY)", re.IGNORECASE)
+READS_ALL = re.compile(
+    r"""\bADD\s+(CONSTRAINT|CHECK|UNIQUE|PRIMARY|FOREIGN|EXCLUDE)\b
+    | \bSET\s+NOT\s+NULL\b
+    | \bALTER\s+(COLUMN\s+)?\S+\s+(SET\s+DATA\s+)?TYPE\b
+    | \bREINDEX\b(?!.*\bCONCURRENTLY\b)
+    | \b(CLUSTER|VACUUM)\b""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
 
 
 def offences(
@@ -46,7 +56,7 @@ def offences(
     `before` is what Django knows of the tables when it begins.
     """
     steps = [step for step in _flat(steps) if not _is_of_words(step, before)]
-    found = [text for step in steps for text in _scans(step)]
+    found = [text for step in steps for text in _scans(step, before)]
     if any(isinstance(step, ALONE) for step in steps) and len(steps) > 1:
         found.append("an index that is built concurrently is not alone")
     changed = set().union(*map(_changed_by, steps))
@@ -73,9 +83,25 @@ def _is_of_words(step: Operation, before: ProjectState) -> bool:
     """Return whether a field changes in nothing that is in the database."""
     if not isinstance(step, migrations.AlterField):
         return False
-    model = before.models.get(("llmchat", step.model_name_lower))
-    old = model and model.fields.get(step.name)
+    old = _old(step, before)
     return old is not None and _stored_form(old) == _stored_form(step.field)
+
+
+def _is_longer_text(step: migrations.AlterField, before: ProjectState) -> bool:
+    """Return whether only more characters are allowed, which no row is read for."""
+    old, new = _old(step, before), step.field
+    if not isinstance(old, models.CharField) or not isinstance(new, models.CharField):
+        return False
+    longer = new.clone()
+    longer.max_length = old.max_length
+    is_alone = _stored_form(old) == _stored_form(longer)
+    lengths = (old.max_length or float("inf"), new.max_length or float("inf"))
+    return is_alone and lengths == tuple(sorted(lengths))
+
+
+def _old(step: migrations.AlterField, before: ProjectState) -> Any:
+    model = before.models.get(("llmchat", step.model_name_lower))
+    return model and model.fields.get(step.name)
 
 
 def _stored_form(field: Any) -> tuple[Any, ...]:
@@ -89,8 +115,28 @@ def _changed_by(step: Operation) -> set[str]:
     if isinstance(step, BY_HAND):
         texts = [text for text in _texts(step) if ALTER.search(text)]
         return {table for table in TABLES if any(table in text for text in texts)}
+    # PostgreSQL locks what a foreign key refers to as well.
+    changed = {table for field in _new_fields(step) for table in _referred(field)}
     is_quick = isinstance(step, ALONE) or not _is_change(step)
-    return set() if is_quick else {_table(step)}
+    return changed if is_quick else changed | {_table(step)}
+
+
+def _new_fields(step: Operation) -> list[Any]:
+    if isinstance(step, migrations.CreateModel):
+        return [field for _, field in step.fields]
+    if isinstance(step, (migrations.AddField, migrations.AlterField)):
+        return [step.field]
+    return []
+
+
+def _referred(field: Any) -> set[str]:
+    """Return the large tables that a field, or its own table, has a foreign key to."""
+    many = isinstance(field, models.ManyToManyField)
+    if not getattr(field.remote_field if many else field, "db_constraint", False):
+        return set()
+    to: Any = field.remote_field.model
+    label = to if isinstance(to, str) else to._meta.label
+    return TABLES & {label.lower().replace(".", "_")}
 
 
 def _is_change(step: Operation) -> bool:
@@ -104,24 +150,52 @@ def _table(step: Any) -> str:
     return f"llmchat_{name.lower()}"
 
 
-def _scans(step: Operation) -> Iterator[str]:
+def _scans(step: Operation, before: ProjectState) -> Iterator[str]:
     """Return what PostgreSQL reads all rows for, while nobody may write."""
     if isinstance(step, BY_HAND):
-        texts = [text for text in _texts(step) if INDEX.search(text)]
-        if any(table in text for table in TABLES for text in texts):
-            yield "an index is built while nobody may write"
+        yield from _scans_by_hand(step)
+    elif not _is_change(step) or isinstance(step, ALONE):
         return
-    if not _is_change(step) or isinstance(step, ALONE):
-        return
-    field = getattr(step, "field", None)
-    if isinstance(field, POSITIVE):
-        yield f"{field.name or step.name} has a check that all rows are read for"
-    if isinstance(field, models.Field) and _is_indexed(field):
-        yield f"{field.name or step.name} comes with an index or a constraint"
-    if isinstance(step, migrations.AddIndex):
+    elif isinstance(step, FieldOperation):
+        yield from _scans_of_field(step, before)
+    elif isinstance(step, migrations.AddIndex):
         yield "an index is built while nobody may write"
-    if isinstance(step, migrations.AddConstraint):
+    elif isinstance(step, migrations.AddConstraint):
         yield "a constraint is checked while nobody may write"
+    elif isinstance(step, TOGETHER) and step.option_value:
+        yield "a constraint over several fields is checked while nobody may write"
+
+
+def _scans_by_hand(step: Operation) -> Iterator[str]:
+    texts = [text for text in _texts(step) if any(table in text for table in TABLES)]
+    if any(INDEX.search(text) for text in texts):
+        yield "an index is built while nobody may write"
+    if any(READS_ALL.search(text) for text in texts):
+        yield "SQL reads or writes all rows while nobody may write"
+
+
+def _scans_of_field(step: FieldOperation, before: ProjectState) -> Iterator[str]:
+    field: Any = getattr(step, "field", None)
+    if field is None:
+        return
+    name = field.name or step.name
+    if isinstance(field, POSITIVE):
+        yield f"{name} has a check that all rows are read for"
+    if _is_indexed(field):
+        yield f"{name} comes with an index or a constraint"
+    if isinstance(step, migrations.AddField) and _is_computed(field):
+        yield f"{name} is computed for all rows"
+    if isinstance(step, migrations.AlterField) and not _is_longer_text(step, before):
+        yield f"{name} is checked or written anew in all rows"
+
+
+def _is_computed(field: Any) -> bool:
+    """Return whether rows get more than a constant, which would be stored once."""
+    if isinstance(field, models.GeneratedField):
+        return bool(field.deconstruct()[3]["db_persist"])
+    default = field.db_default
+    is_expression = hasattr(default, "resolve_expression")
+    return is_expression and not isinstance(default, models.Value)
 
 
 def _is_indexed(field: models.Field[Any, Any]) -> bool:
@@ -132,7 +206,7 @@ def _is_indexed(field: models.Field[Any, Any]) -> bool:
 def _locks(step: Operation) -> bool:
     if not isinstance(step, migrations.RunPython):
         return False
-    code: Any = step.code
+    code = _function_of(step)
     used = (code.__globals__.get(name) for name in code.__code__.co_names)
     return any(value is lock for value in used)
 
@@ -141,12 +215,20 @@ def _locked_by(step: Operation) -> set[str]:
     return TABLES.intersection(_texts(step)) if _locks(step) else set()
 
 
+def _function_of(step: migrations.RunPython) -> Any:
+    """Return the function that is run; a partial one has it inside."""
+    code: Any = step.code
+    return code.func if isinstance(code, partial) else code
+
+
 def _texts(step: Operation) -> Iterator[str]:
     """Return the texts that an operation by hand was given, or has in its code."""
     if isinstance(step, migrations.RunSQL):
         yield from _strings(step.sql)
     elif isinstance(step, migrations.RunPython):
-        code: Any = step.code
+        code, given = _function_of(step), step.code
+        if isinstance(given, partial):
+            yield from _strings([*given.args, *given.keywords.values()])
         yield from _strings(code.__code__.co_consts)
         yield from _strings([cell.cell_contents for cell in code.__closure__ or ()])
         yield from _strings([code.__globals__.get(n) for n in code.__code__.co_names])
