@@ -235,6 +235,9 @@ class Members:
         if seen.marks is None:
             # Of what it was being told, nobody could say where it goes on.
             return None
+        if str(pid) in self._by_pid and not self.is_behind(auth):
+            # It is here, and its client may not take it up: nor may it have it anew.
+            return None
         # Before the application may emit: no worker has sent what has such a number.
         member.outlet.replay.begin_at(seen.number)
         if str(pid) in self._reviving:
