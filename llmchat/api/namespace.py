@@ -150,7 +150,10 @@ class ChatNamespace(MovingNamespace):
     def _turn_away(
         self, socket: Socket, name: Any, args: tuple[Any, ...], ack: Ack | None
     ) -> bool:
-        """Disconnect a user who is blocked; obey a cancel of what is running."""
+        """Disconnect a user who is blocked; obey a cancel of what is running.
+
+        An answer that may go on is not named: that would be taken for its end.
+        """
         session_id = readable_session_id(args[0] if args else None)
         user_id = visitor_of(socket).user_id
         if name == CANCEL and session_id and is_heard(user_id, session_id):
@@ -158,7 +161,8 @@ class ChatNamespace(MovingNamespace):
         if socket.connected:
             wait_s = self._floods.blocked_for(user_id)
             error = refusal("rate_limited", retry_after=wait_s)
-            emit(socket, Failed(session_id, error))
+            named = None if name in (ATTACH, CANCEL) else session_id
+            emit(socket, Failed(named, error))
             reject(ack, error)
             socket.close_transport()
         return False

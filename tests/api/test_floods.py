@@ -129,13 +129,13 @@ def errors(wire: Wire) -> list[str]:
     return [content_of(frame)[1]["code"] for frame in frames if frame.startswith("42[")]
 
 
-def told(wire: Wire, name: str) -> list[tuple[str, str]]:
+def told(wire: Wire, name: str) -> list[tuple[str | None, str]]:
     """Return the sessions and codes of the events of a name."""
     frames = [str(frame) for frame in wire.told if str(frame).startswith("42[")]
     data = [
         said for said_name, said, *_ in map(content_of, frames) if said_name == name
     ]
-    return [(said["sessionId"], said["code"]) for said in data]
+    return [(said.get("sessionId"), said["code"]) for said in data]
 
 
 def acks(wire: Wire) -> dict[str, str]:
@@ -246,6 +246,24 @@ async def test_a_cancel_of_what_runs_is_obeyed_all_the_same(
     assert not quiet_wire.is_closed
     await send(quiet, quiet_wire, 1)
 
+    assert quiet_wire.is_closed
+
+
+@pytest.mark.parametrize("name", ["llm:stream:attach", "llm:stream:cancel", ASK])
+async def test_a_blocked_user_is_told_of_no_end_of_what_may_run(
+    server: Server, name: str
+) -> None:
+    """What is named in an error has ended, but for a question that is refused."""
+    quiet, quiet_wire, _ = await ann(server)
+    loud, loud_wire, _ = await ann(server)
+    await send(loud, loud_wire, FACTOR * LIMIT + 2)
+
+    quiet.receive_frame(quiet_wire, event(name, {"sessionId": "s0"}, ack_id=1))
+    await turns()
+
+    named = "s0" if name == ASK else None
+    assert told(quiet_wire, ERROR) == [(named, "rate_limited")]
+    assert acks(quiet_wire) == {"1": "rate_limited"}
     assert quiet_wire.is_closed
 
 
