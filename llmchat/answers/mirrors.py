@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -56,7 +57,8 @@ class Mirrors:
         self,
         user_id: int,
         names: Names,
-        known: AnswerLog | None = None,
+        known: AnswerLog | None,
+        own: Callable[[Placed], AnswerLog | None],
         *,
         is_to_stop: bool = False,
     ) -> AnswerLog | None:
@@ -64,7 +66,7 @@ class Mirrors:
 
         `known` is one of this worker's that has ended; another worker may write, or
         have written, a later one, or it is not there any more. While the database says
-        nothing, it is there.
+        nothing, it is there. `own` returns one that this worker has begun meanwhile.
 
         Raises: ChatError.
         """
@@ -78,7 +80,9 @@ class Mirrors:
         if placed is None:
             return None
         if self._is_own(placed):
-            return known if _is_at(known, placed) else None
+            if _is_at(known, placed):
+                return known
+            return own(placed) if placed.is_running else None
         return await self._open(placed, is_to_stop=is_to_stop)
 
     async def find_ended(self, user_id: int, message_id: UUID) -> Mirror | None:
