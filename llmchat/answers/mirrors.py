@@ -29,6 +29,10 @@ FOLLOWING, CUT_SHORT = "answers.following", "answers.cut_short"
 _OPEN_S = 8.0
 
 
+def _none_begun(placed: Placed) -> None:
+    """Say that this worker has begun no answer meanwhile."""
+
+
 class Mirrors:
     """The answers of other workers that are followed here, one mirror for each."""
 
@@ -57,8 +61,8 @@ class Mirrors:
         self,
         user_id: int,
         names: Names,
-        known: AnswerLog | None,
-        own: Callable[[Placed], AnswerLog | None],
+        known: AnswerLog | None = None,
+        own: Callable[[Placed], AnswerLog | None] = _none_begun,
         *,
         is_to_stop: bool = False,
     ) -> AnswerLog | None:
