@@ -22,7 +22,7 @@ from llmchat.answers.live_stream import LiveStream
 from llmchat.answers.log import AnswerLog
 from llmchat.books.begin import StartUnknownError
 from llmchat.books.end import booked
-from llmchat.books.placed import Names
+from llmchat.books.placed import Names, Placed
 from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.errors import ChatError, refusal, unavailable
 from llmchat.models import AnswerState
@@ -122,13 +122,24 @@ async def find_stream(
     if stream is None or stream.end is not None:
         # What has ended may be deleted by now, or replaced.
         stream = await shared.mirrors.find(
-            user_id, names, stream, is_to_stop=is_to_stop
+            user_id, names, stream, _written_here, is_to_stop=is_to_stop
         )
     if stream is None:
         raise no_stream()
     if stream.is_full and not is_to_stop:
         raise refusal("too_many_streams", text="Too many read this answer at once")
     return stream
+
+
+def _written_here(placed: Placed) -> LiveStream | None:
+    """Return what this worker has begun, though its start may not be told yet."""
+
+    def is_placed(stream: LiveStream) -> bool:
+        if stream.begun is None:
+            return stream.session_id == placed.session_id
+        return stream.begun.message_id == placed.message_id
+
+    return runtime.get().streams.followed(placed.user_id, is_placed)
 
 
 async def find_answer(user_id: int, message_id: UUID) -> AnswerLog:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -26,6 +27,10 @@ from llmchat.workers import Mailbox, address_of
 FOLLOWING, CUT_SHORT = "answers.following", "answers.cut_short"
 # An owner that does not answer is known to be gone before that.
 _OPEN_S = 8.0
+
+
+def _none_begun(placed: Placed) -> None:
+    """Say that this worker has begun no answer meanwhile."""
 
 
 class Mirrors:
@@ -57,6 +62,7 @@ class Mirrors:
         user_id: int,
         names: Names,
         known: AnswerLog | None = None,
+        own: Callable[[Placed], AnswerLog | None] = _none_begun,
         *,
         is_to_stop: bool = False,
     ) -> AnswerLog | None:
@@ -64,7 +70,7 @@ class Mirrors:
 
         `known` is one of this worker's that has ended; another worker may write, or
         have written, a later one, or it is not there any more. While the database says
-        nothing, it is there.
+        nothing, it is there. `own` returns one that this worker has begun meanwhile.
 
         Raises: ChatError.
         """
@@ -78,7 +84,9 @@ class Mirrors:
         if placed is None:
             return None
         if self._is_own(placed):
-            return known if _is_at(known, placed) else None
+            if _is_at(known, placed):
+                return known
+            return own(placed) if placed.is_running else None
         return await self._open(placed, is_to_stop=is_to_stop)
 
     async def find_ended(self, user_id: int, message_id: UUID) -> Mirror | None:

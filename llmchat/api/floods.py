@@ -1,4 +1,4 @@
-"""Users who send far more than they may: disconnected for a while.
+"""Users, and API keys, that send far more than they may: disconnected for a while.
 
 The limit on messages is counted elsewhere, over all processes. What is counted here is
 the load on this one, whatever Redis does.
@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from llmchat import conf
+from llmchat.access.ratelimit import Sender
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 FACTOR = 10
 WINDOW_S = 60.0
 BLOCK_S = 60.0
+
+# Who is counted: a user or an API key, and which one.
+Whose = tuple[str, int]
 
 
 def claimed_user(token: object) -> int | None:
@@ -33,34 +37,50 @@ def claimed_user(token: object) -> int | None:
         return None
 
 
+def user(user_id: int) -> Whose:
+    """Return what counts what a user sends."""
+    return "user", user_id
+
+
+def counter_of(sender: Sender) -> tuple[Whose, int]:
+    """Return who is counted for what is sent, and the limit; 0: there is none.
+
+    Where users have no limit, an API key may have its own: its refusals have a bound.
+    """
+    limit = conf.get().messages_per_minute
+    if limit or sender.key_id is None:
+        return user(sender.user_id), limit
+    return ("API key", sender.key_id), sender.messages_per_minute or 0
+
+
 class Floods:
     """The events of each user in this minute, and who is not let in."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._window_ends = 0.0
-        self._counts: Counter[int] = Counter()
-        self._blocked_until: dict[int, float] = {}
+        self._counts: Counter[Whose] = Counter()
+        self._blocked_until: dict[Whose, float] = {}
         self._unlogged = 0
         self._log_again = 0.0
 
-    def count(self, user_id: int) -> None:
-        """Count one event; block its user if there are far too many."""
-        limit = conf.get().messages_per_minute
+    def count(self, sender: Sender) -> None:
+        """Count one event; block its user, or API key, if there are far too many."""
+        whose, limit = counter_of(sender)
         if not limit:
             return
         now = self._clock()
         if now >= self._window_ends:
             self._begin_window(now)
-        self._counts[user_id] += 1
-        if self._counts[user_id] > FACTOR * limit:
-            del self._counts[user_id]
-            self._blocked_until[user_id] = now + BLOCK_S
-            self._log(user_id, now)
+        self._counts[whose] += 1
+        if self._counts[whose] > FACTOR * limit:
+            del self._counts[whose]
+            self._blocked_until[whose] = now + BLOCK_S
+            self._log(whose, now)
 
-    def blocked_for(self, user_id: int) -> int | None:
-        """Return for how many more seconds the user is blocked, None if not at all."""
-        until = self._blocked_until.get(user_id)
+    def blocked_for(self, whose: Whose) -> int | None:
+        """Return for how many more seconds somebody is blocked, None if not at all."""
+        until = self._blocked_until.get(whose)
         if until is None or (left := until - self._clock()) <= 0:
             return None
         return max(1, round(left))
@@ -68,18 +88,18 @@ class Floods:
     def _begin_window(self, now: float) -> None:
         self._window_ends = now + WINDOW_S
         self._counts.clear()
-        for user_id, until in list(self._blocked_until.items()):
+        for whose, until in list(self._blocked_until.items()):
             if until <= now:
-                del self._blocked_until[user_id]
+                del self._blocked_until[whose]
 
-    def _log(self, user_id: int, now: float) -> None:
+    def _log(self, whose: Whose, now: float) -> None:
         if now < self._log_again:
             self._unlogged += 1
             return
         logger.warning(
-            "user %s sends far more than the limit and is disconnected for %d s"
+            "%s %d sends far more than the limit and is disconnected for %d s"
             " (%d more since the last such line)",
-            user_id,
+            *whose,
             BLOCK_S,
             self._unlogged,
         )

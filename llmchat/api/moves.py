@@ -19,7 +19,13 @@ from llmchat.answers.log import AnswerLog
 from llmchat.api.awaited import Awaited, Heard
 from llmchat.api.listening import is_awaited, listen
 from llmchat.api.socket_reader import emit, log_of
-from llmchat.api.visitors import Visitor, make_room, room_of, visitor_of
+from llmchat.api.visitors import (
+    Visitor,
+    leave_when_idle,
+    make_room,
+    room_of,
+    visitor_of,
+)
 from llmchat.books.placed import latest_answers
 from llmchat.database import read_database
 from llmchat.errors import ChatError, refusal
@@ -85,6 +91,7 @@ class MovingNamespace(Namespace):
         return {
             "verified": verified,
             "leaving": visitor.leaving,
+            "lost": visitor.is_lost,
             "heard": [list(one) for one in heard.values()],
             "marked": marked,
         }
@@ -93,7 +100,10 @@ class MovingNamespace(Namespace):
         """Called when a socket has come from another worker."""
         verified = dict(state["verified"])
         verified["scopes"] = frozenset(verified["scopes"])
-        socket.data = Visitor(Verified(**verified), leaving=state["leaving"])
+        visitor = Visitor(Verified(**verified), leaving=state["leaving"])
+        # A worker of another version may not know of it.
+        visitor.is_lost = state.get("lost", False)
+        socket.data = visitor
         for ident, *said in state["heard"]:
             awaited_of(socket).heard[ident] = (ident, *said)
             socket.spawn(_hear(socket, (ident, *said)), moves=True)
@@ -169,12 +179,12 @@ async def _hear_all(socket: Socket, marks: Mapping[str, int]) -> None:
 def _give_up(socket: Socket, log: str) -> None:
     """Wait no more for an answer that is not there any more.
 
-    Its client waits for the end, and alone knows which one it is. It comes back at once
-    to a new socket, by which it knows that it has to ask.
+    Its client waits for the end, and alone knows which one it is. It comes back to a
+    new socket, by which it knows that it has to ask: now, or behind what it hears.
     """
     if awaited_of(socket).marked.pop(log, None) is not None:
         visitor_of(socket).is_lost = True
-        socket.close_transport()
+        leave_when_idle(socket, None)
 
 
 async def _hear_rest(socket: Socket, log: str, message_id: UUID, position: int) -> None:
@@ -220,6 +230,7 @@ async def _hear(socket: Socket, heard: Heard) -> None:
             # Where its client comes back to another worker, it has this end.
             socket.marks.forget(log_of(message_id))
             emit(socket, Failed(session_id, exc))
+            leave_when_idle(socket, None)
     else:
         await _listen_from(socket, stream, position, is_owner=is_owner)
 

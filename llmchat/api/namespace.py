@@ -24,7 +24,7 @@ from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.answers.log import AnswerLog
 from llmchat.answers.notices import LOOK
 from llmchat.api.acks import accept, accept_attached, reject
-from llmchat.api.floods import Floods, claimed_user
+from llmchat.api.floods import Floods, Whose, claimed_user, counter_of, user
 from llmchat.api.listening import (
     cancel_elsewhere,
     confirm,
@@ -87,7 +87,9 @@ class ChatNamespace(MovingNamespace):
     async def on_connect(self, socket: Socket) -> None:
         """Called before a client is let in."""
         # Whoever floods is turned away before anything is spent on the token.
-        self._check_blocked(claimed_user(socket.auth.get("token")))
+        claimed = claimed_user(socket.auth.get("token"))
+        if claimed is not None:
+            self._check_blocked(user(claimed))
         try:
             verified = await authenticate(socket, socket.auth)
         except AccountError as exc:
@@ -96,8 +98,8 @@ class ChatNamespace(MovingNamespace):
             error = refusal("database_unavailable")
             raise ConnectionRefused(error.text, error_data(error)) from exc
         user_id = verified.user_id
-        self._floods.count(user_id)
-        self._check_blocked(user_id)
+        self._floods.count(verified)
+        self._check_blocked(counter_of(verified)[0])
         make_room(self.sockets_in(room_of(user_id)))
         # Not every server tells of its start, after which the books are put right.
         runtime.get().on(LOOK, self._watch.look)
@@ -113,8 +115,8 @@ class ChatNamespace(MovingNamespace):
             verified = await authenticate(socket, auth)
         except (AccountError, DatabaseError, InterfaceError):
             return False
-        visitor, user_id = visitor_of(socket), verified.user_id
-        if user_id != visitor.user_id or self._floods.blocked_for(user_id):
+        visitor, whose = visitor_of(socket), counter_of(verified)[0]
+        if verified.user_id != visitor.user_id or self._floods.blocked_for(whose):
             return False
         visitor.verified = verified
         visitor.leaving = False
@@ -129,9 +131,9 @@ class ChatNamespace(MovingNamespace):
     ) -> bool:
         """Called with every event, known or not: each of them counts."""
         visitor = visitor_of(socket)
-        if self._floods.blocked_for(visitor.user_id) is not None:
+        if self._floods.blocked_for(counter_of(visitor.verified)[0]) is not None:
             return self._turn_away(socket, name, args, ack)
-        self._floods.count(visitor.user_id)
+        self._floods.count(visitor.verified)
         if name == CANCEL:
             count_obeyed(visitor.verified)
             return True
@@ -150,22 +152,27 @@ class ChatNamespace(MovingNamespace):
     def _turn_away(
         self, socket: Socket, name: Any, args: tuple[Any, ...], ack: Ack | None
     ) -> bool:
-        """Disconnect a user who is blocked; obey a cancel of what is running."""
+        """Disconnect a user who is blocked; obey a cancel of what is running.
+
+        An answer that may go on is not named: that would be taken for its end.
+        """
         session_id = readable_session_id(args[0] if args else None)
         user_id = visitor_of(socket).user_id
         if name == CANCEL and session_id and is_heard(user_id, session_id):
             return True
         if socket.connected:
-            wait_s = self._floods.blocked_for(user_id)
+            whose = counter_of(visitor_of(socket).verified)[0]
+            wait_s = self._floods.blocked_for(whose)
             error = refusal("rate_limited", retry_after=wait_s)
-            emit(socket, Failed(session_id, error))
+            named = None if name in (ATTACH, CANCEL) else session_id
+            emit(socket, Failed(named, error))
             reject(ack, error)
             socket.close_transport()
         return False
 
-    def _check_blocked(self, user_id: int | None) -> None:
-        """Refuse a user who is blocked, who may be what an unchecked token says."""
-        wait_s = None if user_id is None else self._floods.blocked_for(user_id)
+    def _check_blocked(self, whose: Whose) -> None:
+        """Refuse who is blocked, a user perhaps whom an unchecked token names."""
+        wait_s = self._floods.blocked_for(whose)
         if wait_s is not None:
             raise refused(refusal("rate_limited", retry_after=wait_s))
 

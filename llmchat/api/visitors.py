@@ -197,10 +197,11 @@ async def check_welcome(socket: Socket) -> None:
 def leave_when_idle(socket: Socket, error: ChatError | None) -> None:
     """Close the connection of one whose token has ended, behind its last stream.
 
-    The client comes back by itself, with a fresh token if it has one.
+    Or of one that is lost. The client comes back by itself, with a fresh token if it
+    has one.
     """
     visitor = visitor_of(socket)
     if error is not None and error.code in _TOKEN_CODES:
         visitor.leaving = True
-    if visitor.leaving and not visitor.running:
+    if (visitor.leaving or visitor.is_lost) and not visitor.running:
         socket.close_transport()

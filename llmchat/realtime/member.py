@@ -144,8 +144,8 @@ class Member:
     def _on_joined(self, task: asyncio.Task[None]) -> None:
         self._joining -= 1
 
-    def release(self, pid: str, offset: str | None) -> bool:
-        """Detach it for its returning client, which has the events up to `offset`.
+    def release(self, pid: str, seen: int) -> bool:
+        """Detach it for its returning client, which has the events up to `seen`.
 
         False: the client cannot take it up. A client may return before its old
         connection was found dead; that is closed then. One that has missed more than
@@ -153,8 +153,7 @@ class Member:
         answer that says so, it comes by the former one, and is told the same again.
         """
         replay = self.outlet.replay
-        seen = None if replay is None else replay.find(offset)
-        if replay is None or seen is None:
+        if replay is None or not replay.knows(seen):
             return False
         if self.outlet.line is not None:
             self.outlet.line.close()

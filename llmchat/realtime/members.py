@@ -13,9 +13,10 @@ from weakref import WeakValueDictionary
 
 from .member import Ids, Member
 from .namespaces import Namespace
-from .offsets import read_offset
+from .offsets import Seen, read_offset
 from .outlet import Line
 from .pids import Claimed, Pids, make_id
+from .replay import series_of
 from .request import Handshake
 from .rest import at_rest
 from .sockets import Socket
@@ -88,8 +89,13 @@ class Members:
         line: Line,
     ) -> Member:
         """Make the member of a client that asks to join."""
-        ids = Ids(make_id(), None)
-        return self._add(Member(self, namespace, auth, handshake, line, ids))
+        ids, offset = Ids(make_id(), None), auth.get("offset")
+        member = Member(self, namespace, auth, handshake, line, ids)
+        before = read_offset(offset) if isinstance(offset, str) else None
+        if before is not None and member.outlet.replay is not None:
+            # It hands that back until it is sent an event of this one.
+            member.outlet.replay.begin_behind(before.number)
+        return self._add(member)
 
     def grant(self, member: Member) -> None:
         """Give a member that is let in another `pid`, or its first.
@@ -97,10 +103,12 @@ class Members:
         The answer that says it may be lost: the client comes by the former one then.
         """
         member.former_pid, member.pid = member.pid, None
-        if self.window_s:
+        if member.outlet.replay is not None:
             namespace, socket = member.namespace, member.socket
-            identity = namespace.identity(socket)
-            member.pid = self.pids.make(namespace.name, socket.id, identity)
+            identity, former = namespace.identity(socket), member.former_pid
+            claimed = self.pids.read(former)
+            series = claimed.series if claimed else member.outlet.replay.series
+            member.pid = self.pids.make(namespace.name, socket.id, identity, series)
             self._by_pid[member.pid] = member
 
     def forget_former(self, member: Member) -> None:
@@ -174,8 +182,22 @@ class Members:
         member = self._by_pid.get(pid) if isinstance(pid, str) else None
         if member is None or not isinstance(offset, str):
             return False
-        replay, is_offset = member.outlet.replay, read_offset(offset) is not None
-        return is_offset and replay is not None and replay.find(offset) is None
+        replay, seen = member.outlet.replay, self._seen(pid, offset)
+        return not (replay is None or seen is None or replay.knows(seen.number))
+
+    def _seen(self, pid: object, offset: str | None) -> Seen | None:
+        """Return what a client has of a socket; None: nobody can say it.
+
+        It may hand back the offset of another, which it had before this one.
+        """
+        seen = read_offset(offset)
+        if seen is not None and self._is_of_former(pid, seen):
+            return Seen(0, {})
+        return seen
+
+    def _is_of_former(self, pid: object, seen: Seen) -> bool:
+        claimed = self.pids.read(pid)
+        return claimed is not None and series_of(seen.number) < claimed.series
 
     def is_lost(self, pid: str) -> bool:
         """Return whether a socket of another worker has never come here."""
@@ -201,8 +223,10 @@ class Members:
             return None
         if not await namespace.on_recover(member.socket, auth):
             return None
-        still_there = self._by_pid.get(pid) is member
-        return member if still_there and member.release(pid, offset) else None
+        seen = self._seen(pid, offset)
+        if seen is None or self._by_pid.get(pid) is not member:
+            return None
+        return member if member.release(pid, seen.number) else None
 
     async def _fetch_nothing(
         self, namespace: Namespace, auth: dict[str, Any]
@@ -232,8 +256,11 @@ class Members:
         member = Member(self, namespace, auth, handshake, line, ids)
         if seen is None or member.outlet.replay is None:
             return None
-        if seen.marks is None:
+        if seen.marks is None or self._is_of_former(pid, seen):
             # Of what it was being told, nobody could say where it goes on.
+            return None
+        if str(pid) in self._by_pid and not self.is_behind(auth):
+            # It is here, and its client may not take it up: nor may it have it anew.
             return None
         # Before the application may emit: no worker has sent what has such a number.
         member.outlet.replay.begin_at(seen.number)

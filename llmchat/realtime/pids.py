@@ -1,15 +1,17 @@
 """The secrets by which clients come back for their sockets.
 
-A `pid` says which worker has given it, and which socket it is for. One code says that
-it was given by a server with the same secret, so that clients name no worker of their
-own; another, that it was given to this client. So a socket can be made anew where the
-worker that had it is gone, and nobody else can ask for that.
+A `pid` says which worker has given it, which socket it is for, and from which multiple
+of `NUMBERS` its events are counted (see `Replay`). One code says that it was given by a
+server with the same secret, so that clients name no worker of their own; another, that
+it was given to this client. So a socket can be made anew where the worker that had it
+is gone, and nobody else can ask for that.
 
 Spec: Socket.IO, "Connection state recovery".
 """
 
 from __future__ import annotations
 
+import base64
 import secrets
 from typing import NamedTuple
 
@@ -20,6 +22,8 @@ from .codes import code_of, is_code
 ID_RANDOM_BYTES = 15
 _ID_LENGTH = 20
 _NONCE_BYTES, _NONCE_LENGTH = 6, 8
+# Of the nonce of one that does not count from 0: no nonce alone begins with that.
+_SERIES, _SERIES_BYTES, _SERIES_LENGTH = ".", 3, 5
 _GIVEN_BYTES, _GIVEN_LENGTH = 9, 12
 _CODE_BYTES, _CODE_LENGTH = 18, 24
 _BEFORE_CODES = ADDRESS_LENGTH + _ID_LENGTH + _NONCE_LENGTH
@@ -32,6 +36,7 @@ class Claimed(NamedTuple):
 
     address: str
     socket_id: str
+    series: int
 
 
 def make_id() -> str:
@@ -48,9 +53,11 @@ class Pids:
         self._is_shared = bool(secret)
         self._secret = secret or secrets.token_bytes(32)
 
-    def make(self, namespace: str, socket_id: str, identity: str) -> str:
+    def make(
+        self, namespace: str, socket_id: str, identity: str, series: int = 0
+    ) -> str:
         """Return a `pid` for a socket of the client with this identity."""
-        begin = self.address + socket_id + secrets.token_urlsafe(_NONCE_BYTES)
+        begin = self.address + socket_id + _nonce(series)
         begin += code_of(self._secret, _GIVEN_BYTES, "llmchat.pid", begin)
         said = ("llmchat.pid.of", namespace, begin, identity)
         return begin + code_of(self._secret, _CODE_BYTES, *said)
@@ -64,10 +71,29 @@ class Pids:
         # Where no secret is shared, only the worker of a socket knows.
         if self._is_shared and not is_code(given, self._secret, _GIVEN_BYTES, *said):
             return None
-        return Claimed(pid[:ADDRESS_LENGTH], pid[ADDRESS_LENGTH:][:_ID_LENGTH])
+        socket_id, nonce = begin[ADDRESS_LENGTH:][:_ID_LENGTH], begin[-_NONCE_LENGTH:]
+        return Claimed(pid[:ADDRESS_LENGTH], socket_id, _series_in(nonce))
 
     def is_for(self, pid: str, namespace: str, identity: str) -> bool:
         """Return whether the client with this identity was given the `pid`."""
         begin, code = pid[:_BEFORE_CODE], pid[_BEFORE_CODE:]
         said = ("llmchat.pid.of", namespace, begin, identity)
         return is_code(code, self._secret, _CODE_BYTES, *said)
+
+
+def _nonce(series: int) -> str:
+    nonce = secrets.token_urlsafe(_NONCE_BYTES)
+    if not series:
+        return nonce
+    said = base64.urlsafe_b64encode(series.to_bytes(_SERIES_BYTES)).decode()
+    return f"{_SERIES}{said}{nonce[_SERIES_LENGTH:]}"
+
+
+def _series_in(nonce: str) -> int:
+    if not nonce.startswith(_SERIES):
+        return 0
+    try:
+        said = base64.urlsafe_b64decode(nonce[len(_SERIES) : _SERIES_LENGTH])
+    except ValueError:
+        return 0  # a client has made it up
+    return int.from_bytes(said)

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 from .engineio.packet import byte_length
-from .offsets import read_offset
 
 MAX_REPLAY_BYTES = 1024 * 1024
 # Above it whoever emits to an absent client is asked to wait.
@@ -26,6 +25,8 @@ MAX_VITAL_BYTES = MAX_REPLAY_BYTES // 2
 # A socket that is made anew counts from one of the next multiples of this: what is left
 # of it in another worker goes on with numbers of its own. Two that make it anew behind
 # the same event, and do not hear of each other, hardly ever come to the same one.
+# One for a client that has had another counts from the next: the client hands back the
+# other's offset until it is sent an event.
 NUMBERS = 10**9
 _AHEAD = 1_000
 # Nothing is gained where an event is no longer than this.
@@ -111,17 +112,12 @@ class Replay:
         self._kept = vital or None
         self._base = self._last
 
-    def find(self, offset: str | None) -> int | None:
-        """Return the number of an offset that a client handed back; None: unknown.
-
-        A client that has not had an event hands back none.
-        """
-        seen = read_offset(offset)
-        if seen is None or seen.number > self._last:
-            return None
-        is_own = seen.number // NUMBERS == self._last // NUMBERS
-        is_known = is_own or seen.number in (self._base, self._before)
-        return seen.number if is_known else None
+    def knows(self, number: int) -> bool:
+        """Return whether a client may have the events up to this one; 0: none."""
+        if number > self._last:
+            return False
+        is_own = series_of(number) == self.series
+        return is_own or number in (0, self._base, self._before)
 
     def covers(self, number: int) -> bool:
         """Return whether all that came behind this event is kept."""
@@ -144,6 +140,10 @@ class Replay:
         replay._size = sum(one.size for one in replay._kept)
         return replay
 
+    def begin_behind(self, number: int) -> None:
+        """Begin with numbers that are above those of the client's former socket."""
+        self._last = (series_of(number) + 1) * NUMBERS
+
     def begin_at(self, number: int) -> None:
         """Go on behind an event that another worker has sent.
 
@@ -151,7 +151,12 @@ class Replay:
         """
         self._base = self._before = number
         ahead = 1 + secrets.randbelow(_AHEAD)
-        self._last = (number // NUMBERS + ahead) * NUMBERS
+        self._last = (series_of(number) + ahead) * NUMBERS
+
+    @property
+    def series(self) -> int:
+        """Return which of the multiples its events are counted from."""
+        return series_of(self._last)
 
     @property
     def last(self) -> int:
@@ -166,6 +171,11 @@ class Replay:
             self._size -= kept.size
         if not self._kept:
             self._kept = None
+
+
+def series_of(number: int) -> int:
+    """Return which of the multiples an event was counted from."""
+    return number // NUMBERS
 
 
 def _size(messages: Messages) -> int:

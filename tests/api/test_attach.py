@@ -191,6 +191,37 @@ async def test_whoever_attaches_at_any_token_gets_the_whole_answer(
     assert in_the_middle > 0.8 * ATTACHES
 
 
+@pytest.mark.parametrize("by", ["conversationId", "messageId"])
+async def test_an_answer_is_found_in_the_instant_of_its_start(
+    user, provider, upstream, turn, monkeypatch, by
+):
+    """It is stored, and its worker has not been told so yet."""
+    upstream.steps = ("Hel", "lo")
+    before = (await events_of(user, turn("Hi")))[0]
+    books, stored, go = runtime.get().books, asyncio.Event(), asyncio.Event()
+    begin = books.begin
+
+    async def begin_slowly(*args: Any) -> Any:
+        begun = await begin(*args)
+        names["messageId"] = str(begun.message_id)
+        stored.set()
+        await go.wait()
+        return begun
+
+    names = {"conversationId": str(before.conversation_id)}
+    monkeypatch.setattr(books, "begin", begin_slowly)
+    again = turn("And?", session_id="s-2", conversation_id=before.conversation_id)
+    stream = runtime.get().streams.register(user.pk, "s-2", None)
+    start_answer(again, stream)
+    await stored.wait()
+    client = Client(user)
+    assert await client.attach(**{by: names[by]}) is None
+    go.set()
+    await has_ended(client)
+    assert client.acks[0]["messageId"] == names["messageId"]
+    assert client.heard()["fullResponse"] == "Hello"
+
+
 async def test_a_socket_that_attaches_to_what_it_hears_hears_it_once(
     user, provider, upstream
 ):

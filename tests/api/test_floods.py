@@ -116,8 +116,12 @@ async def ann(server: Server) -> tuple[Peer, Wire, dict[str, Any]]:
 
 
 async def refused(server: Server, user: int, **auth: Any) -> dict[str, Any]:
+    return await refused_token(server, {"token": token(user), **auth})
+
+
+async def refused_token(server: Server, auth: dict[str, Any]) -> dict[str, Any]:
     peer, wire = await opened(server, "websocket")
-    peer.receive_frame(wire, connect_packet("/", {"token": token(user), **auth}))
+    peer.receive_frame(wire, connect_packet("/", auth))
     await turns()
     assert wire.told[0].startswith("44"), wire.told
     error: dict[str, Any] = json.loads(wire.told[0][2:])
@@ -129,13 +133,13 @@ def errors(wire: Wire) -> list[str]:
     return [content_of(frame)[1]["code"] for frame in frames if frame.startswith("42[")]
 
 
-def told(wire: Wire, name: str) -> list[tuple[str, str]]:
+def told(wire: Wire, name: str) -> list[tuple[str | None, str]]:
     """Return the sessions and codes of the events of a name."""
     frames = [str(frame) for frame in wire.told if str(frame).startswith("42[")]
     data = [
         said for said_name, said, *_ in map(content_of, frames) if said_name == name
     ]
-    return [(said["sessionId"], said["code"]) for said in data]
+    return [(said.get("sessionId"), said["code"]) for said in data]
 
 
 def acks(wire: Wire) -> dict[str, str]:
@@ -249,6 +253,24 @@ async def test_a_cancel_of_what_runs_is_obeyed_all_the_same(
     assert quiet_wire.is_closed
 
 
+@pytest.mark.parametrize("name", ["llm:stream:attach", "llm:stream:cancel", ASK])
+async def test_a_blocked_user_is_told_of_no_end_of_what_may_run(
+    server: Server, name: str
+) -> None:
+    """What is named in an error has ended, but for a question that is refused."""
+    quiet, quiet_wire, _ = await ann(server)
+    loud, loud_wire, _ = await ann(server)
+    await send(loud, loud_wire, FACTOR * LIMIT + 2)
+
+    quiet.receive_frame(quiet_wire, event(name, {"sessionId": "s0"}, ack_id=1))
+    await turns()
+
+    named = "s0" if name == ASK else None
+    assert told(quiet_wire, ERROR) == [(named, "rate_limited")]
+    assert acks(quiet_wire) == {"1": "rate_limited"}
+    assert quiet_wire.is_closed
+
+
 async def nothing(*args: Any) -> None:
     pass
 
@@ -256,14 +278,59 @@ async def nothing(*args: Any) -> None:
 def test_a_flood_is_logged_once_a_minute(chat: Chat, clock: Clock, caplog) -> None:
     for user in range(20):
         for _ in range(FACTOR * LIMIT + 1):
-            chat._floods.count(user)
+            chat._floods.count(Verified(user, 0.0))
     clock.now += WINDOW_S
     for _ in range(FACTOR * LIMIT + 1):
-        chat._floods.count(99)
+        chat._floods.count(Verified(99, 0.0))
 
     assert [message[:8] for message in caplog.messages] == ["user 0 s", "user 99 "]
     assert "19 more" in caplog.messages[1]
-    assert list(chat._floods._blocked_until) == [99]
+    assert list(chat._floods._blocked_until) == [("user", 99)]
+
+
+# --- API keys where users have no limit -------------------------------------------
+
+
+@pytest.fixture
+def keys(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token says an API key of its user, which alone has a limit."""
+    values = dataclasses.replace(conf.get(), messages_per_minute=0)
+    monkeypatch.setattr(conf, "get", lambda: values)
+
+    async def read(call: Any, argument: Any) -> Any:
+        user_id, _, key_id = str(argument).partition(":")
+        return Verified(int(user_id), time.time() + 60)._replace(
+            key_id=int(key_id) if key_id else None,
+            messages_per_minute=LIMIT if key_id else None,
+        )
+
+    monkeypatch.setattr(visitors, "read_database", read)
+
+
+@pytest.mark.usefixtures("keys")
+async def test_an_api_key_that_floods_is_disconnected_for_a_while(
+    server: Server, clock: Clock, caplog
+) -> None:
+    """Its questions are refused one by one, but not without a bound."""
+    peer, wire, answer = await joined(server, {"token": "1:7"})
+    await send(peer, wire, FACTOR * LIMIT + 2, ASK)
+
+    assert wire.is_closed
+    refusals = [one for one in told(wire, ERROR) if one[1] == "rate_limited"]
+    number = (FACTOR - 1) * LIMIT + 1
+    assert refusals == [(f"s{LIMIT + n}", "rate_limited") for n in range(number)]
+    assert "API key 7 sends far more than the limit" in caplog.text
+    for pid in ({}, {"pid": answer["pid"]}):
+        error = await refused_token(server, {"token": "1:7", **pid})
+        assert error["data"] == {"code": "rate_limited", "retryAfter": BLOCK_S}
+    # Its user is not, nor another key.
+    for bearer in ("1", "1:8"):
+        peer, wire, _ = await joined(server, {"token": bearer})
+        await send(peer, wire, 1)
+        assert not wire.is_closed
+    clock.now += BLOCK_S
+    _, _, back = await joined(server, {"token": "1:7", "pid": answer["pid"]})
+    assert back == answer
 
 
 # --- Sockets ----------------------------------------------------------------------

@@ -21,7 +21,7 @@ from llmchat.books.placed import LATEST
 from llmchat.database import in_database
 from llmchat.errors import refusal
 from llmchat.models import Message, Worker
-from tests.api.test_attach import Client, has_ended
+from tests.api.test_attach import Client, first_token, has_ended
 from tests.support.chat_fixtures import broken_database, events_of, until
 
 WINDOW = timedelta(minutes=1)
@@ -122,6 +122,41 @@ async def test_a_client_whose_answer_is_gone_after_all_is_sent_to_another_socket
     assert not await namespace.on_recover(client, {})
 
 
+@pytest.mark.parametrize("moves_on", [False, True])
+async def test_a_client_that_hears_an_answer_is_sent_away_behind_its_end(
+    user, provider, upstream, moves_on
+):
+    """It has asked meanwhile; of what it was told before nothing is to be found."""
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    client = Client(user)
+    await client.ask()
+    await first_token(client)
+    Open().revived(client, {"abcdefgh": 3})
+
+    async def is_lost() -> bool:
+        return client.data.is_lost
+
+    await until(is_lost)
+    assert not client.is_closed
+    if moves_on:
+        client = await moved(client, user)
+        assert client.data.is_lost
+    assert not await Open().on_recover(client, {})
+    go.set()
+    await has_ended(client)
+    assert client.is_closed
+
+
+async def test_a_lost_client_that_moves_to_no_answer_is_sent_away_behind_its_end(user):
+    left, client, ident = Client(user), Client(user), uuid4().hex
+    left.data.awaited = Awaited(heard={ident: (ident, "one", 3, True)})
+    left.data.is_lost = True
+    Open().move_in(client, Open().move_out(left, "there"))
+    await has_ended(client)
+    assert [name for name, _ in client.ends] == ["llm:stream:error"]
+    assert client.is_closed
+
+
 async def test_a_client_hears_the_end_once_the_database_is_back(
     user, answer, monkeypatch
 ):
@@ -166,7 +201,7 @@ async def moved(client: Client, user) -> Client:
     for task in client._tasks:
         task.cancel()
     await asyncio.wait(client._tasks)
-    assert client.events == []
+    assert not client.ends
     again = Client(user)
     ChatNamespace().move_in(again, json.loads(json.dumps(state)))
     return again

@@ -104,3 +104,33 @@ async def test_it_is_not_made_anew_where_an_offset_has_no_room_for_its_logs() ->
     assert again["sid"] != answer["sid"]
     assert again["pid"] != answer["pid"]
     assert lobby.asked == []
+
+
+class Parting(Namespace):
+    """It makes anew whatever it is asked for, and lets nobody have that again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.revived_sockets = 0
+
+    async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
+        return False
+
+    async def on_revive(self, socket: Socket, marks: Mapping[str, int]) -> bool:
+        self.revived_sockets += 1
+        return True
+
+
+async def test_a_socket_that_its_client_may_not_have_again_is_not_made_anew() -> None:
+    """The application has sent it away; the worker that its `pid` names is gone."""
+    answer, seen = await told(1)
+    lobby = Parting()
+    server = worker("two", lobby)
+    peer, wire, again = await joined_again(server, answer, {}, offset=seen)
+    assert again == answer
+    peer.lose_websocket(wire)
+    await turns()
+    for _ in range(2):
+        _, _, other = await joined_again(server, answer, {}, offset=seen)
+        assert other["sid"] != answer["sid"]
+    assert lobby.revived_sockets == 1

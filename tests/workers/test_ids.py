@@ -55,7 +55,7 @@ def test_without_a_secret_the_id_alone_tells() -> None:
 def test_a_pid_that_nobody_has_given_says_nothing() -> None:
     pid = Pids(ONE, SECRET).make("/", "s" * 20, "7")
     pids = Pids(TWO, SECRET)
-    assert pids.read(pid) == (ONE, "s" * 20)
+    assert pids.read(pid) == (ONE, "s" * 20, 0)
     assert pids.is_for(pid, "/", "7")
     assert not pids.is_for(pid, "/", "8")
     assert not pids.is_for(pid, "/other", "7")
@@ -63,6 +63,24 @@ def test_a_pid_that_nobody_has_given_says_nothing() -> None:
         assert pids.read(made) is None or not pids.is_for(made, "/", "7")
     beyond = changed(pid)[: len(pid) - 24]
     assert [made for made in beyond if pids.read(made)] == []
+
+
+@pytest.mark.parametrize("series", [1, 999_999, 1_001_000])
+def test_a_pid_says_from_where_its_socket_counts(series: int) -> None:
+    made = [Pids(ONE, SECRET).make("/", "s" * 20, "7", series) for _ in range(5)]
+    pids = Pids(TWO, SECRET)
+    assert {pids.read(pid) for pid in made} == {(ONE, "s" * 20, series)}
+    assert all(pids.is_for(pid, "/", "7") for pid in made)
+    # Each is another one, by which a client knows that something was lost.
+    assert len(set(made)) > 1
+
+
+def test_what_a_client_has_made_up_of_a_pid_counts_from_the_start() -> None:
+    pids = Pids(ONE)
+    pid = pids.make("/", "s" * 20, "7")
+    at = len(ONE) + 20
+    made_up = f"{pid[:at]}.!!!!AAA{pid[at + 8 :]}"
+    assert pids.read(made_up) == (ONE, "s" * 20, 0)
 
 
 def request(sid: str) -> Request:

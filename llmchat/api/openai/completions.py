@@ -35,7 +35,8 @@ class ChatCompletionsView(OpenAIView):
         sender = verified_of(request)
         await count_message(sender)
         asked = completion_request(request.data)
-        target = await read_database(target_of, sender.user_id, asked.model)
+        user_id, key_id = sender.user_id, sender.key_id
+        target = await read_database(target_of, user_id, asked.model, key_id)
         follower, started = await begin(sender, _turn(asked, target))
         if asked.is_streamed:
             wire = CompletionWire(started, tells_usage=asked.tells_usage)

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.verified import Scope
-from llmchat.api.async_view import user_id_of
+from llmchat.api.async_view import verified_of
 from llmchat.api.openai.models import model_named, model_names
 from llmchat.api.openai.view import OpenAIView
 from llmchat.database import read_database
@@ -24,7 +24,8 @@ class ModelsView(OpenAIView):
 
     async def get(self, request: Request) -> Response:
         """List them, under names that `model` of a request takes."""
-        names = await read_database(model_names, user_id_of(request))
+        asking = verified_of(request)
+        names = await read_database(model_names, asking.user_id, asking.key_id)
         return Response({"object": "list", "data": [_fields(name) for name in names]})
 
 
@@ -35,7 +36,8 @@ class ModelView(OpenAIView):
 
     async def get(self, request: Request, model: str) -> Response:
         """Return it, under any of the names that a request may call it."""
-        name = await read_database(model_named, user_id_of(request), model)
+        asking = verified_of(request)
+        name = await read_database(model_named, asking.user_id, model, asking.key_id)
         return Response(_fields(name))
 
 

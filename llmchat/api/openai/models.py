@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from llmchat.access import budgets, catalogue, memory
@@ -27,8 +27,8 @@ def full_name(provider: str, model: str) -> str:
     return f"{provider}/{model}"
 
 
-def target_of(user_id: int, name: str) -> Target:
-    """Return who is meant by a name.
+def target_of(user_id: int, name: str, key_id: int | None = None) -> Target:
+    """Return who is meant by a name; `key_id`: of the API key that asks, if one does.
 
     `provider/model` means just that, and the name of a provider its default model. A
     bare name means the usable provider that knows it: as its default model rather than
@@ -37,40 +37,39 @@ def target_of(user_id: int, name: str) -> Target:
 
     Raises: ChatError `model_not_found`.
     """
-    target = _meant(user_id, name)
+    target = _meant(user_id, name, key_id)
     if len(target.model or "") > MODEL_LENGTH:
         raise _unknown(name)
     return target
 
 
-def model_names(user_id: int) -> list[str]:
+def model_names(user_id: int, key_id: int | None = None) -> list[str]:
     """Return the full names of the models that can answer a user now."""
-    access, is_budgeted = access_of(user_id), budgets.apply_to(user_id)
-    offers = catalogue.offers(access, is_budgeted=is_budgeted)
-    usable = [offer for offer in offers if offer.refusal is None]
+    access = access_of(user_id)
+    usable = [o for o in _offers(user_id, access, key_id) if o.refusal is None]
     return [name for offer in usable for name in _named(offer, access)]
 
 
-def model_named(user_id: int, name: str) -> str:
+def model_named(user_id: int, name: str, key_id: int | None = None) -> str:
     """Return the full name of a model that can answer a user now.
 
     Raises: ChatError `model_not_found`.
     """
-    target = target_of(user_id, name)
+    target = target_of(user_id, name, key_id)
     row = memory.current().providers[target.provider]
     full = full_name(row.name, row.canonical(target.model or row.default_model))
-    if full not in model_names(user_id):
+    if full not in model_names(user_id, key_id):
         raise _unknown(name)
     return full
 
 
-def _meant(user_id: int, name: str) -> Target:
+def _meant(user_id: int, name: str, key_id: int | None) -> Target:
     provider, _, model = name.partition("/")
     if _is_enabled(name):
         return Target(name, None)
     if model and _is_enabled(provider):
         return Target(provider, model)
-    return Target(_knowing(access_of(user_id), name), name)
+    return Target(_knowing(user_id, name, key_id), name)
 
 
 def _is_enabled(provider: str) -> bool:
@@ -83,10 +82,15 @@ def _named(offer: Offer, access: Access) -> Iterator[str]:
         yield full_name(offer.row.name, model)
 
 
-def _knowing(access: Access, model: str) -> str:
+def _offers(user_id: int, access: Access, key_id: int | None) -> Iterable[Offer]:
+    is_budgeted = budgets.apply_to(user_id, key_id)
+    return catalogue.offers(access, is_budgeted=is_budgeted)
+
+
+def _knowing(user_id: int, model: str, key_id: int | None) -> str:
     """Return the provider that knows a model by its bare name, the best first."""
-    found = []
-    for offer in catalogue.offers(access):
+    access, found = access_of(user_id), []
+    for offer in _offers(user_id, access, key_id):
         closeness = _closeness(offer, access, model)
         if closeness is not None:
             found.append((offer.refusal is not None, closeness, offer.row.name))

@@ -7,7 +7,7 @@ from uuid import uuid4
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
-from accounts.verified import Scope
+from accounts.verified import Scope, Verified
 from llmchat.access.ratelimit import count_message
 from llmchat.answers.events import Done
 from llmchat.api.answering import begin, ended
@@ -35,7 +35,7 @@ class ResponsesView(OpenAIView):
         sender = verified_of(request)
         await count_message(sender)
         asked = response_request(request.data)
-        turn = await read_database(_turn, sender.user_id, asked)
+        turn = await read_database(_turn, sender, asked)
         follower, started = await begin(sender, turn)
         if asked.is_streamed:
             return await streamed(follower, started, ResponseWire(asked, started))
@@ -45,10 +45,10 @@ class ResponsesView(OpenAIView):
         return whole(started, end, ResponseObject(asked, started).ended(end))
 
 
-def _turn(user_id: int, asked: ResponseRequest) -> Turn:
+def _turn(sender: Verified, asked: ResponseRequest) -> Turn:
     """Return the turn of a request. Raises: ChatError."""
-    target = target_of(user_id, asked.model)
-    before = _before(user_id, asked)
+    target = target_of(sender.user_id, asked.model, sender.key_id)
+    before = _before(sender.user_id, asked)
     return Turn(
         session_id=f"v1-{uuid4()}",
         provider=target.provider,

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
+from django.test import Client
 
+from accounts import api_keys
 from llmchat.api.openai.models import Target, model_named, model_names, target_of
 from llmchat.errors import ChatError
-from llmchat.models import Provider, ProviderAccess
+from llmchat.models import Budget, Provider, ProviderAccess
 
 pytestmark = pytest.mark.django_db
 
@@ -102,3 +104,57 @@ def test_what_can_answer_is_listed_under_full_names(user_id: int) -> None:
     for name in ("open/unheard-of", "keyless/five", "closed", "limited/four-1"):
         with pytest.raises(ChatError, match="model_not_found"):
             model_named(user_id, name)
+
+
+@pytest.fixture
+def answerable(user_id: int) -> None:
+    """Two that know a model; of the first one only a fallback answers, unpriced."""
+    fallback = provider("c", "other")
+    provider("a", "gpt-1", needs_key=True, fallback=fallback)
+    provider("b", "gpt-1")
+
+
+@pytest.fixture
+def key(user_id: int) -> tuple[int, str]:
+    row, bearer = api_keys.create(user_id=user_id, scopes="chat read", name="a program")
+    return row.pk, bearer
+
+
+@pytest.mark.usefixtures("answerable")
+@pytest.mark.parametrize("whose", ["user", "key", None])
+def test_a_bare_name_means_who_answers_within_the_budgets(
+    user_id: int, key: tuple[int, str], whose: str | None
+) -> None:
+    limit = {"limit": 9, "unit": "tokens", "period": "day"}
+    if whose is not None:
+        owner = {"user_id": user_id} if whose == "user" else {"api_key_id": key[0]}
+        Budget.objects.create(**limit, **owner)
+
+    without, by_key = target_of(user_id, "gpt-1"), target_of(user_id, "gpt-1", key[0])
+
+    assert without.provider == ("b" if whose == "user" else "a")
+    assert by_key.provider == ("a" if whose is None else "b")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("answerable")
+def test_what_an_api_key_is_listed_is_within_its_budget(
+    user_id: int, key: tuple[int, str], client: Client
+) -> None:
+    headers = {"authorization": f"Bearer {key[1]}"}
+
+    def listed() -> list[str]:
+        response = client.get("/v1/models", headers=headers).json()
+        return sorted(model["id"] for model in response["data"])
+
+    def named(name: str) -> int:
+        return client.get(f"/v1/models/{name}", headers=headers).status_code
+
+    assert listed() == ["a/gpt-1", "b/gpt-1", "c/other"]
+    assert named("a/gpt-1") == 200
+
+    Budget.objects.create(limit=9, unit="tokens", period="day", api_key_id=key[0])
+
+    assert listed() == ["b/gpt-1", "c/other"]
+    assert named("a/gpt-1") == 404
+    assert sorted(model_names(user_id)) == ["a/gpt-1", "b/gpt-1", "c/other"]
