@@ -93,11 +93,13 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
             return
         if self._unparsed:
             self._unparsed += data
-            self.flow.pause_reading()  # Not before: most have sent all they have to.
         elif turns().is_door_free:
             self._parse(data)
         else:
             self._unparsed = data
+            # Also of a client that closes behind its request: what is not parsed by
+            # then would be lost.
+            self.flow.pause_reading()
             turns().call(self._take_turn, at_the_door=True)
 
     def _take_turn(self) -> None:
@@ -345,8 +347,8 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
             self._deadline = None
 
     def _on_deadline(self) -> None:
-        if self.flow.read_paused or self._unparsed:
-            self._arm()  # it is the application that does not read, not the client
+        if self.flow.read_paused:
+            self._arm()  # the application does not read, not the client
         else:
             self.transport.abort()
 

@@ -89,7 +89,10 @@ async def _found(
         ident = UUID(message_id)
     except ValueError as exc:
         raise no_stream() from exc
-    return await find_stream(user_id, message_id=ident, is_to_stop=is_to_stop)
+    stream = await find_stream(user_id, message_id=ident, is_to_stop=is_to_stop)
+    if stream.started is None:  # nobody has been told of it yet
+        raise no_stream()
+    return stream
 
 
 async def _position(last: str, stream: AnswerLog) -> int:

@@ -203,5 +203,6 @@ def leave_when_idle(socket: Socket, error: ChatError | None) -> None:
     visitor = visitor_of(socket)
     if error is not None and error.code in _TOKEN_CODES:
         visitor.leaving = True
-    if (visitor.leaving or visitor.is_lost) and not visitor.running:
+    is_over = visitor.leaving and not visitor.running
+    if is_over or (visitor.is_lost and visitor.is_idle):
         socket.close_transport()

@@ -108,7 +108,8 @@ class Members:
             identity, former = namespace.identity(socket), member.former_pid
             claimed = self.pids.read(former)
             series = claimed.series if claimed else member.outlet.replay.series
-            member.pid = self.pids.make(namespace.name, socket.id, identity, series)
+            while member.pid in (None, former):  # it is another, however unlikely
+                member.pid = self.pids.make(namespace.name, socket.id, identity, series)
             self._by_pid[member.pid] = member
 
     def forget_former(self, member: Member) -> None:

@@ -17,6 +17,7 @@ from llmchat.api import namespace as namespaces
 from llmchat.api.awaited import Awaited
 from llmchat.api.namespace import ChatNamespace
 from llmchat.api.socket_reader import log_of
+from llmchat.api.visitors import leave_when_idle
 from llmchat.books.placed import LATEST
 from llmchat.database import in_database
 from llmchat.errors import refusal
@@ -154,6 +155,20 @@ async def test_a_lost_client_that_moves_to_no_answer_is_sent_away_behind_its_end
     Open().move_in(client, Open().move_out(left, "there"))
     await has_ended(client)
     assert [name for name, _ in client.ends] == ["llm:stream:error"]
+    assert client.is_closed
+
+
+async def test_a_lost_client_is_sent_away_behind_what_it_is_still_to_hear(user):
+    """Of two answers that it was told one is not to be found."""
+    client, ident = Client(user), uuid4().hex
+    client.data.awaited = Awaited(heard={ident: (ident, "one", 3, True)})
+    client.data.awaited.marked["abcdefgh"] = 3
+    moves._give_up(client, "abcdefgh")
+    assert client.data.is_lost
+    assert not client.is_closed
+
+    client.data.awaited.heard.clear()
+    leave_when_idle(client, None)
     assert client.is_closed
 
 

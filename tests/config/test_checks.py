@@ -97,7 +97,7 @@ def test_errors_are_told_with_their_tag(settings: Any) -> None:
 
 @pytest.mark.django_db
 def test_that_no_key_can_be_read_is_told_with_its_tag(settings: Any) -> None:
-    key = ProviderKey(provider=Provider.objects.get(name="openai"))
+    key = ProviderKey(provider=Provider.objects.create(name="with one"))
     key.encrypted_value = "nonsense"
     key.save()
 

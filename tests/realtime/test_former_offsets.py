@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 
-from llmchat.realtime import Namespace, Options, Server, SocketIO, SocketIOOptions
+from llmchat.realtime import (
+    Namespace,
+    Options,
+    Server,
+    SocketIO,
+    SocketIOOptions,
+    pids,
+)
 from llmchat.realtime.sockets import Socket
 from llmchat.workers import address_of
 from tests.support.peers import Wire, joined, joined_again, turns
@@ -87,6 +94,22 @@ async def test_all_that_was_missed_of_the_new_socket_comes(
     _, wire, again = await joined_again(server, answer, {}, offset=seen)
     await turns()
     assert (again, wire.told) == (answer, [])
+
+
+async def test_who_has_missed_too_much_gets_another_pid_whatever_chance_says(
+    server: Server, lobby: Lobby, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nonce, other = pids._nonce(1), pids._nonce(2)
+    nonces = iter([nonce, nonce, nonce, other])
+    monkeypatch.setattr(pids, "_nonce", lambda series: next(nonces))
+    socket, answer = await lost(server, lobby)
+    for _ in range(12):
+        socket.emit("x", "x" * 100_000)
+
+    _, _, again = await joined_again(server, answer, {}, offset=FORMER)
+    await turns()
+    assert again["sid"] == answer["sid"]
+    assert again["pid"] != answer["pid"]
 
 
 async def test_who_has_missed_too_much_of_the_new_socket_is_told_so(

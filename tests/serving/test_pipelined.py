@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from functools import partial
 from typing import Any
 
 import pytest
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from llmchat.realtime.turns import PASS_S, turns
 from serving.http_protocol import HttpProtocol
 
 LIMIT_S = 20.0
@@ -192,3 +195,16 @@ async def test_a_response_that_has_begun_breaks_off_with_its_request() -> None:
         application.go.set()
         await application.ended.wait()
         writer.close()
+
+
+async def test_a_request_whose_client_closes_is_served_at_a_busy_door() -> None:
+    """Such as what a page sends when it is left."""
+    application = Waiting()
+    server, _, writer = await client_of(application)
+    async with server, asyncio.timeout(LIMIT_S):
+        for _ in range(60):
+            turns().call(partial(time.sleep, PASS_S), at_the_door=True)
+        writer.write(FIRST)
+        writer.close()
+        assert await application.asked.get() == "/first"
+        assert await application.left.get() == "/first"
