@@ -22,7 +22,7 @@ from llmchat.errors import ChatError
 from llmchat.models import Message, Price, Provider, ProviderAccess, ProviderModel
 from llmchat.providers.types import Usage
 from llmchat.reports import unpriced
-from tests.support.access import cost_of
+from tests.support.access import cost_of, gemini_provider
 from tests.support.turns import begin_turn
 
 MILLION = Usage(10**6, 0, "provider")
@@ -32,14 +32,7 @@ BOTH = pytest.mark.parametrize("name", ["gemini-pro", "models/gemini-pro"])
 @pytest.fixture
 def google(transactional_db: None) -> Provider:
     """A provider of Gemini's protocol that knows `gemini-flash`, its default one."""
-    row = Provider.objects.create(
-        name="test",
-        label="Test",
-        protocol="gemini",
-        base_url="http://127.0.0.1:9",
-        default_model="gemini-flash",
-        needs_key=False,
-    )
+    row = gemini_provider("test")
     row.known_models.create(name="gemini-flash")
     return row
 
@@ -250,14 +243,7 @@ def test_a_disabled_row_of_it_is_a_fault_of_the_default_model(google, is_enabled
 
 def test_a_fallback_is_asked_by_the_one_name(begin, google):
     google.known_models.create(name="gemini-pro")
-    google.fallback = Provider.objects.create(
-        name="spare",
-        label="Spare",
-        protocol="gemini",
-        base_url="http://127.0.0.1:9",
-        default_model="models/gemini-pro",
-        needs_key=False,
-    )
+    google.fallback = gemini_provider("spare", "models/gemini-pro")
     google.save()
     fallback = begin().route.fallback
     assert isinstance(fallback, catalogue.Route)

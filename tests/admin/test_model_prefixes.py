@@ -16,6 +16,7 @@ from accounts.models import User
 from llmchat.access import memory
 from llmchat.access.catalogue import is_enabled
 from llmchat.models import Provider, ProviderModel
+from tests.support.access import gemini_provider
 from tests.support.provider_forms import LIST, change_url, submit
 
 pytestmark = pytest.mark.django_db
@@ -24,14 +25,7 @@ MODELS = reverse("admin:llmchat_providermodel_changelist")
 
 @pytest.fixture
 def google() -> Provider:
-    return Provider.objects.create(
-        name="google",
-        label="Google",
-        protocol="gemini",
-        base_url="http://127.0.0.1:9",
-        default_model="gemini-flash",
-        needs_key=False,
-    )
+    return gemini_provider("google")
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from llmchat.models.revision import Revision
 from llmchat.providers import listing
 from llmchat.providers.types import ChatMessage, Usage
 from tests.emulator.application import emulator
+from tests.support.access import gemini_provider
 from tests.support.admin_fixtures import make_conversation
 from tests.support.databases import is_waited_for
 from tests.support.provider_keys import stored
@@ -585,17 +586,6 @@ def test_at_most_three_are_fetched_at_once(boss, provider):
     )
 
 
-def of_gemini(default_model: str) -> Provider:
-    return Provider.objects.create(
-        name="g",
-        label="G",
-        protocol="gemini",
-        base_url="http://127.0.0.1:9",
-        default_model=default_model,
-        needs_key=False,
-    )
-
-
 @pytest.mark.parametrize("name", ["m-1", "models/m-1"])
 async def test_a_model_that_is_known_with_a_prefix_is_not_new(
     transactional_db, monkeypatch, name
@@ -605,7 +595,7 @@ async def test_a_model_that_is_known_with_a_prefix_is_not_new(
     monkeypatch.setattr(fetching, "_listed", lambda row: rows)
 
     def fetch() -> tuple[str, list[tuple[str, bool]]]:
-        row = of_gemini("models/m-2")
+        row = gemini_provider("g", "models/m-2")
         row.known_models.create(name=name, enabled=False)
         said = fetching.fetch_models(row).text
         known = row.known_models.filter(missing_since=None)
@@ -624,7 +614,7 @@ async def test_a_list_with_prefixes_is_fetched_again_and_again(
     monkeypatch.setattr(fetching, "_listed", lambda row: rows)
 
     def fetch() -> list[tuple[str, bool]]:
-        row = of_gemini("m-2")
+        row = gemini_provider("g", "m-2")
         assert "2 new: m-1, m-2" in fetching.fetch_models(row).text
         assert "new" not in fetching.fetch_models(row).text
         known = row.known_models.filter(missing_since=None)

@@ -45,6 +45,18 @@ async def booked() -> set[tuple[int, int, Decimal]]:
     return await in_database(read)
 
 
+def gemini_provider(name: str, default_model: str = "gemini-flash") -> Provider:
+    """Store a provider of Gemini's protocol that needs no key."""
+    return Provider.objects.create(
+        name=name,
+        label=name.capitalize(),
+        protocol="gemini",
+        base_url="http://127.0.0.1:9",
+        default_model=default_model,
+        needs_key=False,
+    )
+
+
 def add_fallback(provider: Provider, base_url: str) -> None:
     provider.fallback = Provider.objects.create(
         name="other",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-# Turns of the loop in which what was written is read, and what is due is done.
-TURNS = 20
+from tests.support.peers import turns
 
 
 class Passing(float):
@@ -21,13 +20,8 @@ async def let_pass(seconds: float) -> None:
     From then on it stands still, until it is moved again. What was written before is
     read before.
     """
-    await _turns()
+    await turns()
     loop = asyncio.get_running_loop()
     now = loop.time() + seconds
     loop.time = lambda: now  # type: ignore[method-assign]
-    await _turns()
-
-
-async def _turns() -> None:
-    for _ in range(TURNS):
-        await asyncio.sleep(0)
+    await turns()
