@@ -1,10 +1,10 @@
-"""The use case: one turn in, its answer out, to whoever reads it.
+"""The use case: take a turn, and write its answer for everyone who reads it.
 
-An answer is written by a task of its own. It is in the database before its provider is
-called, and ends once: its readers hear of the start, then of each piece of text, and
-then of exactly one `Done`, `Failed` or `Cancelled`, which is stored before it is told.
-A turn that is refused has no start, and `Failed` alone. A server that stops interrupts
-what it cannot wait for.
+Each answer is written by a task of its own. It is in the database before its provider
+is called, and it ends exactly once. Its readers get the start, then each piece of text,
+and then exactly one `Done`, `Failed` or `Cancelled`, which is stored before it is sent.
+A turn that is refused has no start, only `Failed`. A server that stops interrupts the
+answers that it cannot wait for.
 """
 
 from __future__ import annotations
@@ -34,19 +34,20 @@ _RETRY_AFTER_S = 5
 
 
 def start_answer(turn: Turn, stream: LiveStream) -> None:
-    """Write the answer to a turn into its registered stream, behind the caller."""
+    """Write the answer to a turn into its registered stream, in a task of its own."""
     shared = runtime.get()
     task = shared.spawn(_write(turn, stream))
-    # A task that is cancelled before its first step runs nothing of itself.
+    # If the task is cancelled before its first step, its own `finally` never runs.
     task.add_done_callback(lambda _: shared.streams.release(stream))
 
 
 def cancel_stream(*, user_id: int, session_id: str) -> LiveStream | None:
-    """Cancel the user's running stream and return it; None where it is too late.
+    """Cancel the user's running stream and return it; return None if it is too late.
 
-    One that is cancelled already is returned as long as its end is not told.
+    A stream that was cancelled before is returned too, until its end is sent.
 
-    The provider's connection is closed at once; `Cancelled` follows from the stream.
+    The provider's connection is closed immediately; `Cancelled` follows from the
+    stream.
     """
     stream = runtime.get().streams.find(user_id, session_id)
     if stream is None:
@@ -55,7 +56,7 @@ def cancel_stream(*, user_id: int, session_id: str) -> LiveStream | None:
 
 
 async def find_elsewhere(user_id: int, session_id: str) -> AnswerLog | None:
-    """Return the user's running stream of that name that another worker writes.
+    """Return the user's running stream of that name if another worker writes it.
 
     Raises: ChatError.
     """
@@ -66,7 +67,7 @@ async def find_elsewhere(user_id: int, session_id: str) -> AnswerLog | None:
 
 
 def is_heard(user_id: int, session_id: str) -> bool:
-    """Return whether a user's stream is known to run; nothing is asked."""
+    """Return whether this worker knows that the user's stream is running."""
     shared = runtime.get()
     if shared.streams.find(user_id, session_id) is not None:
         return True
@@ -86,7 +87,7 @@ async def running_streams(user_id: int) -> list[Started]:
 
 
 def no_stream() -> ChatError:
-    """Return the refusal of what is asked of an answer that is not being written."""
+    """Return the refusal of a request about an answer that is not being written."""
     return refusal("stream_not_found", text="No such answer is being written")
 
 
@@ -98,10 +99,10 @@ async def find_stream(
     conversation_id: UUID | None = None,
     is_to_stop: bool = False,
 ) -> AnswerLog:
-    """Return the user's stream of these names that runs or has just ended.
+    """Return the user's stream of these names that is running or has just ended.
 
-    Another worker's is a mirror. Whoever wants to read joins it at once. Who is to stop
-    it is let in however many read it.
+    A stream of another worker is returned as its mirror. Callers that want to read must
+    join it without delay. With `is_to_stop`, the limit on readers does not apply.
 
     Raises: ChatError `bad_request`, `stream_not_found`, `too_many_streams`.
     """
@@ -120,7 +121,7 @@ async def find_stream(
     shared = runtime.get()
     stream: AnswerLog | None = shared.streams.followed(user_id, is_meant)
     if stream is None or stream.end is not None:
-        # What has ended may be deleted by now, or replaced.
+        # An answer that has ended may have been deleted or replaced since.
         stream = await shared.mirrors.find(
             user_id, names, stream, _written_here, is_to_stop=is_to_stop
         )
@@ -132,7 +133,7 @@ async def find_stream(
 
 
 def _written_here(placed: Placed) -> LiveStream | None:
-    """Return what this worker has begun, though its start may not be told yet."""
+    """Return the stream of an answer begun here, even if its start is not sent yet."""
 
     def is_placed(stream: LiveStream) -> bool:
         if stream.begun is None:
@@ -143,7 +144,7 @@ def _written_here(placed: Placed) -> LiveStream | None:
 
 
 async def find_answer(user_id: int, message_id: UUID) -> AnswerLog:
-    """Return the user's stream of that name, though it may have ended hours ago.
+    """Return the user's stream of that answer, even if it ended hours ago.
 
     Raises: ChatError.
     """
@@ -185,7 +186,7 @@ async def _write(turn: Turn, stream: LiveStream) -> None:
         logger.exception("a turn broke")
     finally:
         _end_span(span, stream, end)
-        # Whoever hears of the end may use the name again.
+        # A client that gets the end may reuse the name, so free it first.
         shared.streams.release(stream)
         stream.close(end)
 
@@ -224,7 +225,7 @@ async def _store_start(turn: Turn, stream: LiveStream) -> Begun:
     try:
         begun = await runtime.get().books.begin(stream.user_id, turn, stream.key_id)
     except StartUnknownError as exc:
-        # Should it be there, it is no answer that anybody writes.
+        # If the row was stored after all, no task writes its answer: end it.
         unwritten = Generation(turn, exc.begun, stream)
         failed = unwritten.broken_off(AnswerState.ERROR, exc)
         runtime.get().ends.store_later(exc.begun, failed)
@@ -251,7 +252,7 @@ def _started(turn: Turn, begun: Begun) -> Started:
 
 
 def _end(generation: Generation, outcome: Outcome) -> End:
-    """Return the event that tells the client of the outcome."""
+    """Return the event that reports the outcome to the client."""
     begun, session_id = generation.begun, generation.turn.session_id
     usage, billed = booked(begun, outcome)
     if outcome.state == AnswerState.COMPLETE:
@@ -274,6 +275,6 @@ def _end(generation: Generation, outcome: Outcome) -> End:
         return Cancelled(session_id, *place, outcome.text, *rest)
     failure = generation.failure
     if failure is None or failure.code != outcome.error_code:
-        # What is stored is not what the provider has said.
+        # The stored error is not the provider's.
         failure = refusal(outcome.error_code, retry_after=_RETRY_AFTER_S)
     return Failed(session_id, failure, outcome.text, *place, *rest)

@@ -1,4 +1,4 @@
-"""What asking a provider for an answer begins and ends with."""
+"""The first and the last step of asking a provider for an answer."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ logger = logging.getLogger(__name__)
 
 
 async def close(batches: AsyncGenerator[Batch, None]) -> None:
-    """Let go of a provider's stream."""
+    """Close a provider's stream."""
     try:
         await batches.aclose()
     except Exception:
-        # The answer has its end all the same.
+        # The answer still gets its end.
         logger.exception("a provider's stream did not close")
 
 
 async def reachable(route: Route) -> Provider:
-    """Return the provider with its address, starting the model on this machine.
+    """Return the provider with its address; start it if it is the local model.
 
     Raises: ProviderError.
     """

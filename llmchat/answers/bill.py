@@ -15,10 +15,10 @@ from llmchat.providers.types import Chat, Usage
 
 @dataclass(slots=True)
 class Bill:
-    """It has a line for each attempt that anything was counted of.
+    """A bill has a line for each attempt of which anything was counted.
 
-    `is_asked` says that the request of an attempt has left, `earlier` how many lines
-    there were by then, `is_counted` that the last one is billed.
+    `is_asked` says that the request of an attempt was sent, `earlier` how many lines
+    there were when it was, and `is_counted` that the last attempt is billed.
     """
 
     is_asked: bool = False
@@ -27,23 +27,23 @@ class Bill:
     lines: list[tuple[Route, Usage]] = field(default_factory=list)
 
     def of(self, route: Route | None) -> Usage | None:
-        """Return what all attempts there are billed for, None: nothing is known."""
+        """Return what all attempts at a route are billed for; None means unknown."""
         lines = self.lines_of(route)
         return reduce(add, lines) if lines else None
 
     def lines_of(self, route: Route | None) -> tuple[Usage, ...]:
-        """Return what each attempt there is billed for, in order."""
+        """Return what each attempt at a route is billed for, in order."""
         return tuple(usage for billed, usage in self.lines if billed is route)
 
     def add(self, route: Route, usage: Usage, *, is_last: bool = True) -> None:
-        """Note what was counted of an attempt."""
+        """Add a line with what was counted of an attempt."""
         self.lines.append((route, usage))
         self.is_counted = is_last
 
     def add_estimate(
         self, route: Route, chat: Chat, *, pieces: int, chars: int
     ) -> None:
-        """Guess an attempt that was broken off before its provider counted it.
+        """Estimate an attempt that was broken off before its provider counted it.
 
         A provider's pieces may be tokens or whole sentences.
         """
@@ -53,15 +53,15 @@ class Bill:
             self.add(route, Usage(inputs, outputs, "estimated"))
 
     def add_refusal(self, route: Route) -> None:
-        """Note that the last attempt was refused, though nobody has counted it.
+        """Add an empty line for a refused attempt that no provider has counted.
 
-        Without its line, the one of the attempt before would be taken for the refusal.
+        Otherwise the line of the attempt before it would be taken for the refusal.
         """
         if len(self.lines) == self.earlier:
             self.add(route, Usage(0, 0, "estimated"))
 
     def note_asking(self, is_asked: bool) -> None:
-        """Called as the request of an attempt leaves, and where that has failed."""
+        """Called when the request of an attempt is sent, and when sending it failed."""
         self.is_asked = is_asked
         if is_asked:
             self.earlier = len(self.lines)

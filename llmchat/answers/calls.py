@@ -1,7 +1,7 @@
-"""What operators are told of a turn and of its providers' calls: counts and traces.
+"""What operators learn about a turn and its calls to providers: counts and traces.
 
-A turn is one span, and each provider that it asks is a child, in the words of
-OpenTelemetry for generative AI. Retries of the same provider are one call.
+A turn is one span, and each provider that it asks is a child span, named by the
+OpenTelemetry conventions for generative AI. Retries at the same provider are one call.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from llmchat.providers.types import Chat, Finished, Provider, Usage
 from llmchat.tracing import NOTHING, Span
 
 _OPERATION = "chat"
-# The conventions' names of the protocols; who speaks OpenAI's has a name of its own.
+# The conventions' names for the protocols. Providers that speak OpenAI's protocol use
+# their own name.
 _NAMES = {"claude": "anthropic", "gemini": "gcp.gemini", "deepseek": "deepseek"}
 
 
@@ -39,13 +40,13 @@ def turn_stored(span: Span, begun: Begun) -> None:
 
 
 def turn_ended(span: Span, state: str, error: str, first_token_s: float | None) -> None:
-    """End the span of a turn; `error` is the code that its client is told."""
+    """End the span of a turn; `error` is the code that its client is sent."""
     span.note({"llmchat.state": state, "llmchat.first_token_s": first_token_s})
     span.end(error)
 
 
 class Call:
-    """One provider that is asked; `billed` returns what its failed attempts count."""
+    """A call to one provider; `billed` returns the usage of its failed attempts."""
 
     def __init__(self, provider: Provider, billed: Callable[[], Usage | None]) -> None:
         self._provider = provider
@@ -53,13 +54,13 @@ class Call:
         self._span = NOTHING
 
     def begin(self, turn: Span, chat: Chat) -> None:
-        """Begin the span of the call, below that of its turn."""
+        """Begin the span of the call, as a child of the turn's span."""
         if turn is not NOTHING:
             attributes = _asked(self._provider, chat)
             self._span = turn.child(f"{_OPERATION} {chat.model}", attributes)
 
     async def watch(self, asking: Awaitable[Finished]) -> Finished:
-        """Return what the provider is asked for, and tell how it went.
+        """Return the result of `asking`, and record how the call went.
 
         Raises: ProviderError, as `asking` does.
         """

@@ -1,7 +1,7 @@
-"""The checkpoints of all running streams, one a second, in one transaction.
+"""The checkpoints of all running streams, about once a second, in one transaction.
 
-A token does not wait for it. It also stops what an operator has stopped or deleted,
-on whichever worker.
+Tokens do not wait for it. It also stops what an operator has stopped or deleted, on
+whichever worker the request arrived.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llmchat.books.writer import Books
 
 logger = logging.getLogger(__name__)
 
-# With the time that writing takes, no text is older than a second before it is kept.
+# Together with the time that writing takes, text is stored within a second.
 INTERVAL_S = 0.75
 
 
@@ -34,14 +34,14 @@ class _Position:
 
 
 class Checkpoints:
-    """One task, which ends when nothing streams: a reader of every stream's text."""
+    """One task that stores the new text of all streams; it ends when none runs."""
 
     def __init__(self, streams: Streams, books: Books) -> None:
         self._streams = streams
         self._books = books
         self._positions: dict[UUID, _Position] = {}
         self._task: asyncio.Task[None] | None = None
-        # One that is repeated must not overtake the first.
+        # One checkpoint must not overtake another.
         self._storing = asyncio.Lock()
 
     def ensure_running(self) -> None:
@@ -56,7 +56,7 @@ class Checkpoints:
             await asyncio.wait([self._task])
 
     async def _keep_books(self) -> None:
-        log_fields.begin()  # it is about all streams, not the one that began it
+        log_fields.begin()  # it serves all streams, not only the one that began it
         while self._streams.running():
             await asyncio.sleep(INTERVAL_S)
             try:
@@ -64,11 +64,11 @@ class Checkpoints:
             except (DatabaseError, InterfaceError) as exc:
                 logger.warning("no checkpoint, the database does not answer: %s", exc)
             except Exception:
-                # The next one stores what this one had.
+                # The next checkpoint stores what this one should have.
                 logger.exception("a checkpoint failed")
 
     async def store(self) -> None:
-        """Store what is new in all running streams and renew the lease."""
+        """Store what is new in all running streams, and renew the lease."""
         async with self._storing:
             await self._store()
 

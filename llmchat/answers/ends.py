@@ -1,12 +1,12 @@
 """The ends of answers, on their way into the database.
 
-`Done` is told behind its COMMIT. An end that is not committed within `STORE_S` is
-told as `database_unavailable`, and from then on that is what is stored: what a client
-heard and what it reads later are the same. Storing goes on behind the client's back,
-each end in a task of its own with a backoff of its own, so that one that keeps failing
-is in nobody's way. The user's next turn waits for it, since it may go on with the
-answer. An end that is given up is named in the log; its row becomes `interrupted`,
-with the text of its last checkpoint, at the next sweep.
+`Done` is sent after its COMMIT. An end that is not committed within `STORE_S` is sent
+as `database_unavailable`, and from then on that is what is stored, so that a client
+reads later what it was sent. Storing then continues without the client, each end in a
+task of its own with its own backoff, so that an end that keeps failing delays no other.
+The user's next turn waits for it, because it may continue from that answer. An end that
+is given up is named in the log; at the next sweep its row becomes `interrupted`, with
+the text of its last checkpoint.
 """
 
 from __future__ import annotations
@@ -29,29 +29,30 @@ logger = logging.getLogger(__name__)
 
 # A client waits no longer than this for its end to be stored; storing goes on.
 STORE_S = 5.0
-# Ends that the database has failed to take; beyond it the oldest is given up. Those
-# that it has yet to take, or take anew, are no more than the answers that have begun.
+# At most this many failed ends wait to be retried; beyond that the oldest is given up.
+# Ends that wait for their first attempt, or whose outcome changed during one, do not
+# count: there are never more of them than answers that have begun.
 MAX_PENDING = 1000
-# So long an end is tried again.
+# How long an end is retried.
 RETRY_FOR_S = 600.0
 _FIRST_DELAY_S = 0.1
 _MAX_DELAY_S = 10.0
-# Ends that wait when the server stops have so long for their last attempt.
+# How long pending ends have for their last attempt when the server stops.
 _LAST_ATTEMPT_S = 5.0
 
 
 class _Attempt(Enum):
-    """What came of an attempt."""
+    """The result of an attempt."""
 
     STORED = auto()
     FAILED = auto()
-    # It is taken, and the client has been told otherwise meanwhile.
+    # It was stored, but the client has since been sent another end.
     OUTDATED = auto()
 
 
 @dataclass(slots=True, eq=False)
 class _End:
-    """An end that is not committed yet; `is_late` once its client waits no more."""
+    """An end that is not committed yet; `is_late` once its client no longer waits."""
 
     begun: Begun
     outcome: Outcome
@@ -62,19 +63,19 @@ class _End:
 
 
 class Ends:
-    """The ends that one process has to store, by message, the oldest first."""
+    """The ends that this process has to store, by message, the oldest first."""
 
     def __init__(self, books: Books) -> None:
         self._books = books
         self._pending: dict[UUID, _End] = {}
-        # Those of them whose last attempt has failed.
+        # The pending ends whose last attempt failed.
         self._untaken: dict[UUID, _End] = {}
         self._stopping = asyncio.Event()
-        # However many have failed, their retries hold one thread of the database's.
+        # However many ends have failed, their retries use one database thread.
         self._retrying = asyncio.Lock()
 
     async def store(self, begun: Begun, outcome: Outcome) -> Outcome:
-        """Store an end, and return what is to be told of it."""
+        """Store an end, and return the outcome to send to the client."""
         end = self._add(begun, outcome)
         assert end.task is not None
         await asyncio.wait([end.task], timeout=STORE_S)
@@ -86,11 +87,11 @@ class Ends:
         return end.outcome
 
     def store_later(self, begun: Begun, outcome: Outcome) -> None:
-        """Store an end that nobody waits for."""
+        """Store an end that no caller waits for."""
         self._add(begun, outcome).is_late = True
 
     async def settled(self, user_id: int) -> bool:
-        """Wait for the user's ends; return False where the database does not answer."""
+        """Wait for the user's ends; return False if the database does not respond."""
         ends = [end for end in self._pending.values() if end.begun.user_id == user_id]
         if any(end.is_late for end in ends):
             return False
@@ -103,7 +104,7 @@ class Ends:
         return frozenset(self._pending)
 
     async def close(self) -> None:
-        """Try once more what waits for the database, and name what is given up."""
+        """Try each pending end once more, and log those that are given up."""
         self._stopping.set()
         tasks = [end.task for end in self._pending.values() if end.task is not None]
         if tasks:
@@ -133,7 +134,7 @@ class Ends:
         self._give_up(end, "the database does not take it")
 
     def _keep(self, end: _End) -> None:
-        """Count an end that is to be tried again, in the place of the oldest one."""
+        """Count an end that will be retried; at `MAX_PENDING`, give up the oldest."""
         ident = end.begun.message_id
         if ident not in self._untaken and len(self._untaken) >= MAX_PENDING:
             oldest = next(iter(self._untaken.values()))
@@ -141,14 +142,14 @@ class Ends:
         self._untaken[ident] = end
 
     async def _is_stored(self, end: _End, *, is_first: bool) -> bool:
-        """Return whether what the client was told, or will be, is stored."""
+        """Return whether the end that the client was or will be sent is stored."""
         if is_first:
             attempt = await self._attempt(end)
         else:
             async with self._retrying:
                 attempt = await self._attempt(end, again=True)
         while attempt is _Attempt.OUTDATED:
-            # Nothing has failed: it takes the place of none, and waits for no other.
+            # Nothing has failed, so it is not counted and waits for no other retry.
             self._untaken.pop(end.begun.message_id, None)
             attempt = await self._attempt(end, again=True)
         return attempt is _Attempt.STORED
@@ -186,7 +187,7 @@ class Ends:
 
 
 def _delays() -> Iterator[float]:
-    """Yield how long to wait behind each attempt that has failed."""
+    """Yield how long to wait after each failed attempt."""
     delay = _FIRST_DELAY_S
     while True:
         yield delay
@@ -194,7 +195,7 @@ def _delays() -> Iterator[float]:
 
 
 def _unstored(outcome: Outcome) -> Outcome:
-    """Return what becomes of a whole answer that is not committed in time."""
+    """Return the outcome of a complete answer that is not committed in time."""
     return replace(
         outcome,
         state=AnswerState.ERROR,

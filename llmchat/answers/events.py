@@ -1,7 +1,7 @@
-"""What becomes of an answer, as events: one `Started`, `Token`s, and one end.
+"""The events of an answer: one `Started`, then `Token`s, then one end.
 
 `message_id` is the answer, `question_id` the message that it answers. The `notice` of
-an end is of a budget that is nearly used up.
+an end concerns a budget that is nearly used up.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Started:
 
     @property
     def place(self) -> tuple[UUID, UUID, UUID]:
-        """Where the answer is, and which message it answers."""
+        """The conversation, the answer, and the message that it answers."""
         return self.conversation_id, self.message_id, self.question_id
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A new piece of the answer, and nothing that was sent before."""
+    """A new piece of the answer; it repeats nothing that was sent before."""
 
     session_id: str
     text: str
@@ -42,9 +42,9 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The answer is whole. `finish_reason` is a value of `FinishReason`.
+    """The answer is complete; `finish_reason` is a value of `FinishReason`.
 
-    `cost` is in US dollars, None where there are no prices.
+    `cost` is in US dollars, None if there are no prices.
     """
 
     session_id: str
@@ -63,9 +63,9 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The stream ended badly; `partial` is the text that was sent before.
+    """The turn was refused or its answer broke off; `partial` is the text sent before.
 
-    `usage` and `cost` are what it is billed for, None where it has not begun.
+    `usage` and `cost` are what it is billed for, None if the answer has not begun.
     """
 
     session_id: str | None

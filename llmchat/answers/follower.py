@@ -1,4 +1,4 @@
-"""A reader that fetches: whoever follows an answer at a pace of their own."""
+"""A reader that fetches the text of an answer at its own pace."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from llmchat.answers.log import MAX_BEHIND_CHARS, AnswerLog
 
 
 class Follower:
-    """Reads an answer from a character on; `at` is how many of them it has read.
+    """Reads an answer from a character on; `at` is how many characters it has read.
 
-    However the text came in pieces: its characters are the same on every worker.
+    Positions are in characters, not pieces: pieces differ between workers, and
+    characters do not.
     """
 
     __slots__ = ("_change", "_end", "_part", "_skip", "_stream", "at")
@@ -25,15 +26,15 @@ class Follower:
         if self._end is None:
             stream.join(self)
 
-    # For whoever follows.
+    # For the code that follows the answer.
 
     @property
     def session_id(self) -> str:
-        """Return what the answer's client calls it."""
+        """Return the session id that the client gave the answer."""
         return self._stream.session_id
 
     def seek(self, at: int) -> None:
-        """Read on from that character, which is not beyond the text."""
+        """Continue reading at character `at`, which is not beyond the text."""
         parts, left = self._stream.parts, at
         self.at, self._part = at, len(parts)
         for part, text in enumerate(parts):
@@ -41,13 +42,13 @@ class Follower:
                 self._part = part
                 break
             left -= len(text)
-        # What was read already of the next piece.
+        # How much of the next piece has been read already.
         self._skip = left
 
     async def started(self) -> Started:
         """Wait until the answer has begun.
 
-        Raises: ChatError, where it is refused.
+        Raises: ChatError: the turn is refused.
         """
         while self._stream.started is None:
             if isinstance(self._end, Failed):
@@ -56,12 +57,12 @@ class Follower:
         return self._stream.started
 
     async def ready(self) -> None:
-        """Wait until there is something to read, or nothing any more."""
+        """Wait until there is something to read or the answer has ended."""
         while self.at == self._stream.chars and self._end is None:
             await self._changed()
 
     async def read(self) -> list[str]:
-        """Return the next pieces of text, merged where they are many; [] at the end."""
+        """Return the next pieces of text, merged if they are many; [] at the end."""
         await self.ready()
         stream = self._stream
         texts = stream.parts[self._part :]
@@ -74,13 +75,13 @@ class Follower:
         return texts
 
     async def ended(self) -> End:
-        """Wait for the end, reading past all that comes before it."""
+        """Wait for the end, skipping all text before it."""
         while self._end is None:
             await self.read()
         return self._end
 
     async def leave(self) -> None:
-        """Read no more; wait for the end of an answer that is cancelled by that."""
+        """Stop reading; if that cancels the answer, wait for its end."""
         self._stream.leave(self)
         if self._end is None and self._stream.cancelled:
             await self._stream.ended.wait()
@@ -92,15 +93,15 @@ class Follower:
     # For the answer. See `Reader`.
 
     def start(self, started: Started) -> None:
-        """Wake whoever follows."""
+        """Wake the code that waits."""
         _wake(self._change)
 
     def more(self) -> None:
-        """Wake whoever follows."""
+        """Wake the code that waits."""
         _wake(self._change)
 
     def end(self, event: End) -> None:
-        """Note the end, and wake whoever follows."""
+        """Note the end, and wake the code that waits."""
         self._end = event
         _wake(self._change)
 
@@ -111,12 +112,12 @@ class Follower:
 
     @property
     def worker(self) -> str | None:
-        """Return that it reads here, for nobody else."""
+        """Return None: it reads for no other worker."""
         return None
 
     @property
     def is_away(self) -> bool:
-        """Return False: whoever follows reads, or leaves."""
+        """Return False: a follower either reads or leaves."""
         return False
 
 

@@ -1,7 +1,7 @@
 """One answer while providers write it: which is asked, what is billed, how it ends.
 
-`outcome` is the one place where that is decided: it asks the routes, appends their
-text to the stream, and returns what became of it, whatever happens.
+`outcome` is the one place that decides this: it asks the routes, appends their text to
+the stream, and returns the outcome, whatever happens.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from llmchat.tracing import NOTHING, Span
 
 logger = logging.getLogger(__name__)
 
-# Failures that say nothing against the request itself: another provider may do.
+# Failures that the request did not cause: another provider may succeed.
 _FALLBACK_HELPS = frozenset(
     {
         "provider_error",
@@ -56,11 +56,11 @@ _FALLBACK_HELPS = frozenset(
 
 @dataclass(slots=True)
 class Generation:
-    """What is known of an answer besides its text.
+    """What is known about an answer besides its text.
 
-    `failure` is why the answer is not whole; None where it is, or was cancelled.
-    `answerer` is who the provider asked last says has answered.
-    `reasons` are why, for operators: a provider's failure and then its fallback's.
+    `failure` is why the answer is incomplete; None if it is complete or was cancelled.
+    `answerer` is the model that answered, as the provider asked last names it.
+    `reasons` are the causes for operators: a provider's failure, then its fallback's.
     """
 
     turn: Turn
@@ -78,11 +78,11 @@ class Generation:
 
     @property
     def route(self) -> Route:
-        """Where the answer comes from."""
+        """The route that the answer comes from."""
         return self.begun.answered_by(fell_back=self.fell_back)
 
     async def outcome(self) -> Outcome:
-        """Ask for the answer and return what became of it."""
+        """Ask for the answer and return its outcome."""
         stream, name = self.stream, self.begun.route.provider.name
         finished: Finished | None = None
         error: ChatError | None = None
@@ -98,7 +98,7 @@ class Generation:
         except Exception as exc:
             # Whatever it is, the client gets an end.
             logger.exception("a stream of %s broke", name)
-            # What it says may hold anything.
+            # Its message may contain anything, so it is left out.
             self.reasons.append(f"{type(exc).__name__}; its traceback is in the log")
             error = refusal("internal_error")
         finally:
@@ -128,7 +128,7 @@ class Generation:
                 self._fall_back(exc)
 
     async def _ask_route(self) -> Finished:
-        """Append what the provider whose turn it is writes; return its end.
+        """Append what the current route's provider writes; return its end.
 
         Raises: ProviderError.
         """
@@ -137,7 +137,7 @@ class Generation:
         try:
             async for batch in batches:
                 if isinstance(batch, Finished):
-                    # The answer is whole: it is too late to cancel it.
+                    # The answer is complete: it is too late to cancel it.
                     finished, stream.ending = batch, True
                     continue
                 for texts in stream.portions(batch):
@@ -151,7 +151,7 @@ class Generation:
         return finished
 
     async def _batches(self) -> AsyncGenerator[Batch, None]:
-        """Return the stream of the provider whose turn it is, not begun yet.
+        """Return the stream of the current route's provider, not begun yet.
 
         Raises: ProviderError.
         """
@@ -180,7 +180,7 @@ class Generation:
 
     @property
     def _timeouts(self) -> Timeouts:
-        """The limits, less the time that the first provider has used up."""
+        """The limits, less the time that the first provider has used."""
         limits = runtime.timeouts()
         if not self.fell_back:
             return limits
@@ -189,9 +189,9 @@ class Generation:
         return replace(limits, first_token_s=left, total_s=total)
 
     def _fall_back(self, exc: ProviderError) -> None:
-        """Turn to the fallback, before any text.
+        """Switch to the fallback, which is possible only before any text.
 
-        Raises: ProviderError, `exc` itself where a fallback is no help.
+        Raises: ProviderError: `exc` itself, if a fallback is no help.
         """
         self.attempts += exc.attempts
         if self.stream.parts or self.stream.cancelled or not self._may_fall_back(exc):
@@ -222,15 +222,15 @@ class Generation:
     # The bill.
 
     def _note_billed(self, usage: Usage) -> None:
-        """Called with what was counted of an attempt that failed.
+        """Called with the usage of an attempt that failed.
 
-        One that has given text, or that is being cancelled, is the last.
+        An attempt that has given text, or that is being cancelled, is the last.
         """
         is_last = bool(self.stream.parts) or self.stream.cancelled
         self.bill.add(self.route, usage, is_last=is_last)
 
     def _note_cut(self, usage: Usage) -> None:
-        """Called with what was counted of the attempt that was broken off."""
+        """Called with the usage of the attempt that was broken off."""
         self.bill.add(self.route, usage)
 
     def _add_estimate(self) -> None:
@@ -255,7 +255,7 @@ class Generation:
         return replace(outcome, tool_calls=calls)
 
     def broken_off(self, state: AnswerState, error: ChatError | None) -> Outcome:
-        """Return the outcome of an answer that is not whole."""
+        """Return the outcome of an answer that is incomplete."""
         self.failure = error
         self._add_estimate()
         reason = "cancelled" if error is None else "error"
@@ -266,7 +266,7 @@ class Generation:
 
     @property
     def _why(self) -> str:
-        """Why it is not whole, for operators."""
+        """Why the answer is incomplete, for operators."""
         return "; ".join(self.reasons) or (self.failure.text if self.failure else "")
 
     def _outcome(
@@ -276,7 +276,7 @@ class Generation:
         return Outcome(
             state=state,
             text=self.stream.text,
-            # Nobody bills for a refusal.
+            # No provider bills for a refusal.
             usage=self.bill.of(self.route) or Usage(0, 0, "estimated"),
             model=model,
             finish_reason=reason,

@@ -1,4 +1,4 @@
-"""A reader that reads nothing: it keeps an answer for somebody who is on the way."""
+"""A reader that reads nothing: it keeps an answer going for a client on its way."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from llmchat import conf
 from llmchat.answers.events import End, Started
 from llmchat.answers.log import AnswerLog
 
-# How soon a socket that moves to another worker follows the answer from there.
+# How long a socket that moves to another worker has to follow the answer from there.
 KEEP_S = 5.0
 
 
 class Keeper:
-    """Keeps an answer going, though nobody may read it, until somebody has come.
+    """Keeps an answer going until the client that moves away reads it again.
 
-    The worker that its socket has moved to may end before it follows. Then the client
-    comes back by yet another, and no later than the recovery window allows. Those who
-    read the answer already are others, who may leave it meanwhile; but the readers of
-    one worker all read by one mirror.
+    The worker that its socket moves to may stop before it follows the answer. The
+    client then comes back through yet another worker, at the latest within the recovery
+    window. Readers that the answer had before do not count, because they may leave in
+    the meantime. The exception is a mirror of the worker that the socket moves to: all
+    readers of a worker share one mirror, so the client then joins that.
     """
 
     __slots__ = ("_joined", "_loop", "_stream", "_until", "_worker")
 
     def __init__(self, stream: AnswerLog, worker: str) -> None:
-        """`worker`: where its socket goes."""
+        """`worker` is the worker that the socket moves to."""
         stream.join(self)
         self._stream = stream
         self._worker = worker
@@ -34,7 +35,7 @@ class Keeper:
         self._loop.call_later(KEEP_S, self._look)
 
     def _look(self) -> None:
-        """Leave, where somebody has come since, or nobody will."""
+        """Leave if a reader has come since, or none will come any more."""
         stream = self._stream
         if stream.end is not None:
             return
@@ -46,25 +47,25 @@ class Keeper:
             self._loop.call_later(KEEP_S, self._look)
 
     def start(self, started: Started) -> None:
-        """Pass over the start."""
+        """Ignore the start."""
 
     def more(self) -> None:
-        """Pass over new text."""
+        """Ignore new text."""
 
     def end(self, event: End) -> None:
-        """Pass over the end."""
+        """Ignore the end."""
 
     @property
     def behind(self) -> int:
-        """Return that it holds nobody up."""
+        """Return 0: it holds nothing up."""
         return 0
 
     @property
     def worker(self) -> str | None:
-        """Return that it reads here, for nobody else."""
+        """Return None: it reads for no other worker."""
         return None
 
     @property
     def is_away(self) -> bool:
-        """Return that somebody else may set the pace."""
+        """Return True: another reader can set the pace."""
         return True

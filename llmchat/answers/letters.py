@@ -1,6 +1,6 @@
-"""The end of an answer as one worker tells another of it, without the text.
+"""The end of an answer as one worker sends it to another, without the text.
 
-The other has that already. Values are what msgpack takes.
+The other worker has the text already. All values are of types that msgpack supports.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NOTHING = Usage(0, 0, "estimated")
 
 
 def pack_end(end: End) -> Fields:
-    """Return an end as another worker is told of it."""
+    """Return an end as it is sent to another worker."""
     fields: Fields = {"cost": None if end.cost is None else str(end.cost)}
     if end.usage is not None:
         fields["usage"] = astuple(end.usage)
@@ -38,7 +38,7 @@ def pack_end(end: End) -> Fields:
                 "provider": end.provider,
                 "model": end.model,
                 "finish": end.finish_reason,
-                # As JSON, which holds what no UTF-8 does.
+                # As JSON, which can hold what UTF-8 cannot, such as lone surrogates.
                 "calls": extra_of_answer(end.tool_calls),
             }
         case Cancelled():
@@ -53,7 +53,7 @@ def pack_end(end: End) -> Fields:
 
 
 def unpack_end(fields: Fields, started: Started, text: str) -> End:
-    """Return the end that another worker tells of an answer with this text."""
+    """Return the end that another worker has sent for an answer with this text."""
     end = _unpacked(fields, started, text)
     if (told := fields.get("notice")) is None:
         return end
@@ -90,10 +90,10 @@ def _unpacked(fields: Fields, started: Started, text: str) -> End:
 
 
 def _usage_of(counts: Sequence[Any] | None) -> Usage | None:
-    """Return the usage of which a worker of another version may know more, or less."""
+    """Return the usage; a worker of another version may send more or fewer fields."""
     return Usage(*counts[: len(astuple(_NOTHING))]) if counts else None
 
 
 def calls_of(extra: str) -> tuple[ToolCall, ...]:
-    """Return the calls of tools that are stored so."""
+    """Return the tool calls that are stored in this form."""
     return tuple(ToolCall(**call) for call in decoded(extra).get("toolCalls", ()))

@@ -1,11 +1,12 @@
 """A running answer, written by this process.
 
-The task that asks the providers belongs to the answer. Everybody else reads: the
-socket that began it, those that attached, a REST client, the checkpoint, a mirror on
-another worker. To cancel an answer is to cancel its task while that asks; what stores
-the end cannot be cancelled. The reader that began it sets the pace: while that lags,
-the provider is read no further. Where its client is away, the next one does that is
-there. An answer that its last reader has left is cancelled.
+The task that asks the providers belongs to the answer. Everything else reads: the
+socket that began it, sockets that attached, a REST client, the checkpoint, a mirror on
+another worker. An answer is cancelled by cancelling its task while that is asking a
+provider; storing the end cannot be cancelled. The reader that began the answer sets the
+pace: while it lags, the provider is read no further. If its client is away, the next
+reader whose client is there sets the pace. When its last reader leaves, the answer is
+cancelled.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from llmchat.overhead import Stopwatch, overhead
 class LiveStream(AnswerLog):
     """One answer: its text so far, its readers, its one end.
 
-    `key_id` is the API key that asked for it, None where an access token did.
-    `call_chars` is how large the arguments are of the tools that it calls.
-    `first_token_s` is how long its first text has taken since it was asked for.
+    `key_id` is the API key that asked for it, None if an access token did. `call_chars`
+    is the total length of the arguments of its tool calls. `first_token_s` is how long
+    the first text took from the time the answer was asked for.
     """
 
     __slots__ = (
@@ -64,22 +65,22 @@ class LiveStream(AnswerLog):
         self._first_s: float | None = None
         self._watch = Stopwatch()
 
-    # What the answer's own task does.
+    # For the answer's own task.
 
     def start(self, begun: Begun, started: Started) -> None:
-        """Note that the turn is stored."""
+        """Note that the turn is stored, and notify the readers."""
         self.begun = begun
         self.tell_started(started)
 
     def ask_begins(self) -> None:
-        """Let `cancel` cancel this task from now on."""
+        """Allow `cancel` to cancel this task from now on."""
         self._asking = asyncio.current_task()
         self._watch.stop()
         if self.cancelled:
             raise asyncio.CancelledError
 
     def ask_ends(self) -> None:
-        """Let nothing cancel this task any more, and forget that something did."""
+        """Protect this task from `cancel` from now on; undo a cancellation so far."""
         task, self._asking = self._asking, None
         self._watch.go_on()
         self.ending = True
@@ -87,7 +88,7 @@ class LiveStream(AnswerLog):
             task.uncancel()
 
     def append(self, texts: Sequence[str]) -> None:
-        """Add new pieces of text, which are none of them empty, and push them."""
+        """Add new pieces of text, none of them empty, and notify the readers."""
         if self.parts:
             self.push(texts)
             return
@@ -99,28 +100,28 @@ class LiveStream(AnswerLog):
         self._first_s = self._watch.spent_s
 
     def close(self, event: End) -> None:
-        """Tell the readers of the end."""
+        """Notify the readers of the end."""
         super().close(event)
         self._note_overhead()
 
     def _note_overhead(self) -> None:
-        """Count what the server has added to an answer that has begun."""
+        """Count the time that the server added to an answer that has begun."""
         if self.begun is not None:
             self._watch.stop()
             overhead.note(first_s=self._first_s, whole_s=self._watch.spent_s)
 
-    # What everybody else does.
+    # For everything else.
 
     def abandon(self) -> None:
-        """Called when the last reader has left: nobody is to pay for more."""
+        """Called when the last reader has left: cancel, so that no more is billed."""
         self.cancel()
 
     async def stop(self) -> bool:
-        """Cancel it, for its user; return False where it is too late."""
+        """Cancel the answer for its user; return False if it is too late."""
         return self.cancel() or self.cancelled
 
     def cancel(self) -> bool:
-        """Close the provider's connection; return False where it is too late."""
+        """Close the provider's connection; return False if it is too late."""
         if self.ending:
             return False
         if not self.cancelled:
@@ -130,7 +131,7 @@ class LiveStream(AnswerLog):
         return True
 
     def interrupt(self, error: ChatError) -> None:
-        """Cancel the stream for a reason of the server's, which its client is told."""
+        """Cancel the stream for a reason of the server, which is sent to its client."""
         if not self.cancelled and not self.ending:
             self.interruption = error
             self.cancel()

@@ -1,7 +1,7 @@
-"""What everybody reads of an answer: its text so far, its readers, its one end.
+"""An answer as its readers see it: the text so far, the readers, the one end.
 
-Its text only grows. A `LiveStream` is the answer that this process writes, a `Mirror`
-follows one that another worker writes; whoever reads need not know which.
+The text only grows. A `LiveStream` is an answer that this process writes; a `Mirror`
+follows an answer that another worker writes. Readers need not know which they read.
 """
 
 from __future__ import annotations
@@ -16,44 +16,44 @@ from llmchat.errors import refusal
 
 logger = logging.getLogger(__name__)
 
-# Beyond it the answer is read no further until the first reader has caught up.
+# While the reader that sets the pace is further behind, the answer is read no further.
 MAX_BEHIND_CHARS = 16 * 1024
 MAX_READERS = 50
 
 
 class Reader(Protocol):
-    """Whoever follows an answer, from a position of its own in the log."""
+    """A reader of an answer, at a position of its own in the log."""
 
     def start(self, started: Started) -> None:
-        """Called when the answer has begun, unless it had before."""
+        """Called when the answer begins, unless that was before the reader joined."""
 
     def more(self) -> None:
         """Called when `parts` has grown."""
 
     def end(self, event: End) -> None:
-        """Called once, behind the last part; or instead of `start`."""
+        """Called once, after the last part, or instead of `start`."""
 
     @property
     def behind(self) -> int:
         """Return how many characters of the text it has not taken.
 
-        `LiveStream.look_again` is to be called when they become fewer.
+        When the number becomes smaller, the reader calls `AnswerLog.look_again`.
         """
 
     @property
     def is_away(self) -> bool:
-        """Return whether nobody reads just now, but may come back."""
+        """Return whether its client is away at the moment but may come back."""
 
     @property
     def worker(self) -> str | None:
-        """Return the worker that it reads for, where that is another one."""
+        """Return the worker that it reads for, or None if that is this one."""
 
 
 class AnswerLog:
     """One answer as its readers see it.
 
-    `ended` is set once the end is stored, and its name may be used again. `joined` is
-    how many readers it has had.
+    `ended` is set once the end is stored and the name of the stream may be used again.
+    `joined` is how many readers have ever joined.
     """
 
     __slots__ = (
@@ -88,10 +88,10 @@ class AnswerLog:
         """The text so far."""
         return "".join(self.parts)
 
-    # What whoever writes or follows it does.
+    # For whatever writes or follows the answer.
 
     def tell_started(self, started: Started) -> None:
-        """Tell the readers that it has begun."""
+        """Notify the readers that the answer has begun."""
         self.started = started
         for reader in self._readers:
             try:
@@ -100,7 +100,7 @@ class AnswerLog:
                 self._drop(reader)
 
     def push(self, texts: Sequence[str]) -> None:
-        """Add new pieces of text, which are none of them empty, and tell of them."""
+        """Add new pieces of text, none of them empty, and notify the readers."""
         self.parts += texts
         for text in texts:
             self.chars += len(text)
@@ -111,9 +111,9 @@ class AnswerLog:
                 self._drop(reader)
 
     def portions(self, texts: Sequence[str]) -> Iterable[Sequence[str]]:
-        """Return what to append before one looks whether the stream lags.
+        """Return texts in portions; the caller checks after each if the stream lags.
 
-        All at once is as good as one by one where none of it can make it lag.
+        If all of them together cannot make it lag, they are one portion.
         """
         if self._behind + sum(map(len, texts)) <= MAX_BEHIND_CHARS:
             return (texts,)
@@ -121,12 +121,16 @@ class AnswerLog:
 
     @property
     def lags(self) -> bool:
-        """Return whether the answer is to be read no further for now."""
+        """Return whether to read the answer no further for now."""
         return self._behind > MAX_BEHIND_CHARS
 
     @property
     def _behind(self) -> int:
-        """How far the reader that sets the pace is behind: it has read longest."""
+        """How far behind the reader that sets the pace is.
+
+        That is the reader that joined first. If it lags and its client is away, it is
+        the next one whose client is not.
+        """
         readers = self._readers
         if not readers:
             return 0
@@ -136,18 +140,18 @@ class AnswerLog:
         return next((r for r in readers if not r.is_away), readers[0]).behind
 
     async def caught_up(self) -> None:
-        """Wait for the reader that sets the pace."""
+        """Wait for the reader that sets the pace to catch up."""
         while self.lags:
             self._change = asyncio.get_running_loop().create_future()
             await self._change
 
     def look_again(self) -> None:
-        """Called when a reader has caught up, came or left, or its client did."""
+        """Called when a reader caught up, joined or left, or its client did."""
         if self._change is not None and not self._change.done():
             self._change.set_result(None)
 
     def close(self, event: End) -> None:
-        """Tell the readers of the end."""
+        """Notify the readers of the end."""
         self.end = event
         readers, self._readers = self._readers, ()
         for reader in readers:
@@ -157,19 +161,19 @@ class AnswerLog:
                 logger.exception("a reader of an answer broke at its end")
 
     def _drop(self, reader: Reader) -> None:
-        """Let go of a reader that has failed, with a word to its client."""
+        """Remove a reader that has failed, and send its client an error."""
         logger.exception("a reader of an answer broke")
-        # Not at once: the answer's task does not cancel itself.
+        # Not immediately: the answer's task must not cancel itself.
         asyncio.get_running_loop().call_soon(self.leave, reader)
         try:
             reader.end(Failed(self.session_id, refusal("internal_error")))
         except Exception:
             logger.exception("a reader of an answer was not told that it broke")
 
-    # What everybody else does.
+    # For everything else.
 
     def is_followed_by(self, worker: str) -> bool:
-        """Return whether another worker reads it."""
+        """Return whether that worker, another one, reads the answer."""
         return any(reader.worker == worker for reader in self._readers)
 
     @property
@@ -184,7 +188,7 @@ class AnswerLog:
         self.look_again()
 
     def leave(self, reader: Reader) -> None:
-        """Take a reader out; what nobody reads is not gone on with."""
+        """Remove a reader; abandon the answer if that was the last one."""
         if reader in self._readers:
             self._readers = tuple(r for r in self._readers if r is not reader)
             self.look_again()
@@ -196,12 +200,12 @@ class AnswerLog:
         raise NotImplementedError
 
     async def stop(self) -> bool:
-        """Cancel it, for its user; return False where it is too late."""
+        """Cancel the answer for its user; return False if it is too late."""
         raise NotImplementedError
 
     def hurry_to_end(self) -> None:
-        """Wait for no reader any more: somebody waits for the end, which is near."""
+        """Stop waiting for slow readers: a caller waits for the end, which is near."""
 
     async def reaches(self, chars: int) -> bool:
-        """Return whether there is so much text, once that is here."""
+        """Return whether the text has this many characters; wait for them to arrive."""
         return chars <= self.chars

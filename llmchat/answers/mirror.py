@@ -1,9 +1,10 @@
 """A mirror: this worker's copy of an answer that another worker writes.
 
-It is read as the answer itself is. What it has it asks of the answer's worker, the
-owner: each ask says how much is here, and its reply is what has come since, or the end.
-The next one goes out when the reader that sets the pace has caught up. Where the owner
-cannot be asked, the database tells of the text so far and, in the end, of the end.
+Readers use it like the answer itself. It gets its content by asking the answer's
+worker, the owner: each ask says how much text is here, and the reply holds the text
+that was added since, or the end. The next ask is sent when the reader that sets the
+pace has caught up. If the owner cannot be asked, the mirror reads the text so far, and
+finally the end, from the database.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ logger = logging.getLogger(__name__)
 
 FOLLOW, LEAVE, STOP = "answers.follow", "answers.leave", "answers.stop"
 REACH = "answers.reach"
-# How soon an owner that cannot be asked, or knows no such answer, is asked again.
+# How soon an owner that cannot be reached, or knows no such answer, is asked again.
 AGAIN_S = 1.0
-# How long nothing need be heard of an answer that does not end in the database
-# either: the lease of a dead worker runs out long before.
+# When to give up an answer with nothing new from its owner or in the database. The
+# lease of a dead worker runs out long before.
 GIVE_UP_S = 180.0
-# A mirror that nobody begins to read in so long is given up.
+# A mirror that no reader joins within this time is given up.
 UNUSED_S = 10.0
 _REACH_S = 5.0
 
@@ -45,10 +46,11 @@ _REACH_S = 5.0
 class Mirror(AnswerLog):
     """One answer of another worker, for all of its readers on this one.
 
-    `opened` is set when what the owner had is here, or `refused` says why it is not.
-    `number` tells it from other mirrors of this worker. With `keeps_place` the owner is
-    not told that its last reader leaves, since that may come back on another worker.
-    One that `is_to_stop` the answer is let in however many read that.
+    `opened` is set when the text that the owner had is here, or when `refused` says why
+    it is not. `number` distinguishes it from other mirrors of this worker. With
+    `keeps_place`, the owner is not notified when the last reader leaves, since that
+    reader may come back on another worker. With `is_to_stop`, the owner admits it even
+    if the answer already has its maximum of readers.
     """
 
     __slots__ = (
@@ -99,61 +101,61 @@ class Mirror(AnswerLog):
     # What readers do besides reading.
 
     def claim(self) -> None:
-        """Keep it until somebody has had the time to join."""
+        """Keep the mirror until a reader has had time to join."""
         if self._unused is not None:
             self._unused.cancel()
         loop = asyncio.get_running_loop()
         self._unused = loop.call_later(UNUSED_S, self._give_up_unused)
 
     def abandon(self) -> None:
-        """Called when the last reader has left: the owner has one reader less."""
+        """Called when the last reader has left: leave the owner too."""
         if self.end is None:
             self.close_quietly()
             if not self.keeps_place and self._mailbox is not None:
                 self._mailbox.ask(self._owner, LEAVE, self._body)
 
     def close_quietly(self) -> None:
-        """Follow no more. The owner keeps its place until it finds that out."""
+        """Stop following; the owner keeps the place until it finds that out."""
         self.refused = refusal("stream_not_found")
         self._task.cancel()
         self._is_over()
-        # Whoever waits for its end without reading hears of none here.
+        # No end will arrive here: release callers that wait for it without reading.
         self.ended.set()
 
     async def stop(self) -> bool:
-        """Have its owner cancel it; return False where it is too late."""
+        """Have the owner cancel the answer; return False if it is too late."""
         if self.end is not None:
             return False
         try:
             is_stopped = bool(await self._ask(STOP))
         except UnreachableError:
-            # It finds that at its next checkpoint, if it lives.
+            # The owner, if it is alive, finds the request at its next checkpoint.
             is_stopped = await self._request_stop()
-        # Where it is too late, the end is on its way all the same.
+        # Even if it was too late, the end is on its way.
         self.hurry_to_end()
         return is_stopped
 
     def hurry_to_end(self) -> None:
-        """Ask its owner for the rest, however slow those who read are."""
+        """Ask the owner for the rest, however slow the readers are."""
         self._waits_for_readers = False
         self.look_again()
 
     @property
     def lags(self) -> bool:
-        """Return whether the owner is to be asked for no more text for now.
+        """Return whether to ask the owner for no more text for now.
 
-        An end that is near comes at once, however slow those who read are.
+        After `hurry_to_end`, it no longer waits for slow readers.
         """
         return self._waits_for_readers and super().lags
 
     async def reaches(self, chars: int) -> bool:
-        """Return whether there is so much text, once that is here."""
+        """Return whether the text has this many characters; wait for them to arrive."""
         if chars <= self.chars:
             return True
         if self.end is not None:
-            # A worker that has died may have told more than it had stored.
+            # A worker that died may have sent more than it had stored.
             return isinstance(self.end, Failed) and self.end.error.code == "interrupted"
-        # It reads while it asks: the last other reader may leave meanwhile.
+        # Read while asking: the last other reader may leave in the meantime.
         follower = Follower(self, self.chars)
         try:
             if not await self._ask(REACH, chars=chars):
@@ -164,13 +166,13 @@ class Mirror(AnswerLog):
         except (UnreachableError, TimeoutError):
             pass
         finally:
-            # Whoever asks is about to read.
+            # The caller is about to read.
             self.claim()
             self._let_go(follower)
         return chars <= self.chars
 
     def _let_go(self, follower: Follower) -> None:
-        """Take out a reader whose place another one takes."""
+        """Remove a reader whose place another one takes; do not abandon the answer."""
         self._readers = tuple(r for r in self._readers if r is not follower)
         self.look_again()
 
@@ -188,7 +190,7 @@ class Mirror(AnswerLog):
     # Following.
 
     async def _ask(self, name: str, **fields: Any) -> Any:
-        """Ask the owner something of the answer.
+        """Ask the owner something about the answer.
 
         Raises: UnreachableError.
         """
@@ -221,13 +223,13 @@ class Mirror(AnswerLog):
             self._is_over()
 
     async def _hear_more(self) -> None:
-        """Take over what the owner has to tell, or the database where it does not."""
+        """Take what is new from the owner, or if it has no reply, from the database."""
         try:
             reply = await self._ask(FOLLOW, at=self.chars, stops=self.is_to_stop)
         except UnreachableError:
             reply = None
         if reply is not None and reply.get("isFull") and self.opened.is_set():
-            # Its place was lost. Those who read already are not turned away.
+            # The owner lost this mirror's place. Readers that are here already stay.
             reply = None
         if reply is not None:
             self._silent_since = None
@@ -260,7 +262,7 @@ class Mirror(AnswerLog):
         try:
             row = await in_database(standing, self.user_id, self.started.message_id)
         except (DatabaseError, InterfaceError):
-            pass  # it is asked again
+            pass  # the next look-up tries again
         else:
             self._take_stored(row)
         if self.end is None and time.monotonic() - self._silent_since > GIVE_UP_S:
@@ -271,7 +273,7 @@ class Mirror(AnswerLog):
         if row is None:
             self._finish(stored.deleted(self.started, self.text))
             return
-        # The rest of what is here already is the same: text only grows.
+        # Text only grows, so only what follows the text here is new.
         if len(row.text) > self.chars:
             self.push([row.text[self.chars :]])
             self._silent_since = time.monotonic()

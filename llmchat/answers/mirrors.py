@@ -1,4 +1,4 @@
-"""The mirrors of this worker, and how the answers of others are found."""
+"""The mirrors of this worker, and how it finds the answers of other workers."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from llmchat.errors import ChatError, unavailable
 from llmchat.workers import Mailbox, address_of
 
 FOLLOWING, CUT_SHORT = "answers.following", "answers.cut_short"
-# An owner that does not answer is known to be gone before that.
+# An owner that does not reply is found to be gone sooner than this.
 _OPEN_S = 8.0
 
 
 def _none_begun(placed: Placed) -> None:
-    """Say that this worker has begun no answer meanwhile."""
+    """Return None: this worker has begun no answer in the meantime."""
 
 
 class Mirrors:
-    """The answers of other workers that are followed here, one mirror for each."""
+    """The answers of other workers that this one follows, with one mirror for each."""
 
     def __init__(self, mailbox: Mailbox | None) -> None:
-        """Without a `mailbox`, other workers are those before a restart: all dead."""
+        """Without a `mailbox`, any other worker ran before a restart and is dead."""
         self._mailbox = mailbox
         self._address = mailbox.address if mailbox else address_of(worker_id())
         self._mirrors: dict[UUID, Mirror] = {}
@@ -51,7 +51,7 @@ class Mirrors:
         return len(self._mirrors)
 
     def heard(self, user_id: int, session_id: str) -> Mirror | None:
-        """Return the mirror of a user's running answer; nothing is asked."""
+        """Return the mirror of a user's running answer, without asking any worker."""
         for mirror in self._mirrors.values():
             if mirror.user_id == user_id and mirror.session_id == session_id:
                 return mirror
@@ -66,11 +66,12 @@ class Mirrors:
         *,
         is_to_stop: bool = False,
     ) -> AnswerLog | None:
-        """Return the user's answer of these names, whoever writes it.
+        """Return the user's answer of these names, whichever worker writes it.
 
-        `known` is one of this worker's that has ended; another worker may write, or
-        have written, a later one, or it is not there any more. While the database says
-        nothing, it is there. `own` returns one that this worker has begun meanwhile.
+        `known` is an answer of this worker that matches and has ended. Since then
+        another worker may have begun a later one, or `known` may have been deleted, so
+        the database decides; if it does not respond, `known` is returned. `own` returns
+        the stream of an answer that this worker has begun in the meantime.
 
         Raises: ChatError.
         """
@@ -99,11 +100,11 @@ class Mirrors:
         placed = await self._placed(user_id, Names(message_id), LATEST)
         if placed is None or placed.is_running:
             return None
-        # Whoever has written it need not be asked.
+        # Mark it as lost, so that its owner is not asked: the end is stored.
         return await self._open(replace(placed, is_lost=True))
 
     async def find_running(self, user_id: int, session_id: str) -> Mirror | None:
-        """Return the running answer of that name, to stop it on another worker.
+        """Return another worker's running answer of that name, in order to stop it.
 
         Raises: ChatError.
         """
@@ -114,7 +115,7 @@ class Mirrors:
         return await self._open(placed, is_to_stop=True)
 
     async def running_of(self, user_id: int) -> list[Started]:
-        """Return the starts of all answers that are being written to a user.
+        """Return the starts of all answers that are being written for a user.
 
         Raises: ChatError `database_unavailable`.
         """
@@ -135,13 +136,13 @@ class Mirrors:
         ]
 
     def begin_to_close(self) -> None:
-        """Let the owners keep their answers: who leaves now may come back elsewhere."""
+        """Have owners keep the mirrors' places: their clients may return elsewhere."""
         self._is_closing = True
         for mirror in self._mirrors.values():
             mirror.keeps_place = True
 
     def close(self) -> None:
-        """Follow nothing any more."""
+        """Stop following all answers."""
         for mirror in list(self._mirrors.values()):
             mirror.close_quietly()
 
@@ -158,7 +159,7 @@ class Mirrors:
             raise unavailable() from exc
 
     async def _open(self, placed: Placed, *, is_to_stop: bool = False) -> Mirror:
-        """Return the mirror of an answer, with all of the text that there is.
+        """Return the mirror of an answer, with all of its text so far.
 
         Raises: ChatError.
         """
@@ -174,7 +175,7 @@ class Mirrors:
             async with asyncio.timeout(_OPEN_S):
                 await mirror.opened.wait()
         except TimeoutError as exc:
-            # Neither its owner nor the database has answered.
+            # Neither its owner nor the database has responded.
             raise unavailable() from exc
         if mirror.refused is not None:
             raise mirror.refused
@@ -186,17 +187,17 @@ class Mirrors:
             del self._mirrors[ident]
 
     async def _is_following(self, sender: str, number: Any) -> bool:
-        """Called for an owner that has not been asked for a while."""
+        """Reply to an owner that has had no ask from a mirror for a while."""
         return any(mirror.number == number for mirror in self._mirrors.values())
 
     async def _hurry(self, sender: str, number: Any) -> None:
-        """Called for an owner whose answer has ended before it was read to here."""
+        """Called by an owner whose answer ended before all of its text was here."""
         for mirror in self._mirrors.values():
             if mirror.number == number:
                 mirror.hurry_to_end()
 
 
 def _is_at(known: AnswerLog | None, placed: Placed) -> bool:
-    """Return whether an answer is the one that was found, and not one that is gone."""
+    """Return whether a known answer is the one that the database has."""
     started = None if known is None else known.started
     return started is not None and started.message_id == placed.message_id

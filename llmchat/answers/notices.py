@@ -1,7 +1,7 @@
-"""Changes of users and API keys, told to all workers once they are committed.
+"""Changes of users and API keys, announced to all workers once they are committed.
 
-A command in a process of its own tells nobody: the watch finds it within half a ping
-interval.
+A command that runs in a process of its own announces nothing; the watch finds the
+change within half a ping interval.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from django.db import transaction
 
 from llmchat.answers import runtime
 
-# Whose sockets are to be looked at.
+# The notice that names a user whose sockets are to be checked.
 LOOK = "sockets.look"
 
-# What a log-in and a use of a key store: nothing that ends either.
+# Fields that a log-in and the use of a key store; they end no session and no key.
 _HARMLESS = frozenset({"last_login", "last_used_at"})
 
 

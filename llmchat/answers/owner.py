@@ -1,8 +1,8 @@
-"""What the worker that writes an answer does for those who follow it elsewhere.
+"""What the worker that writes an answer does for mirrors on other workers.
 
-A mirror on another worker is a reader like others: it sets the pace where it is the
-first, and what it leaves as the last one is cancelled. It reads by one ask after
-another. Between two of them its place is kept, for as long as its worker is there.
+A mirror is a reader like any other: it sets the pace if it joined first, and if it is
+the last reader to leave, the answer is cancelled. It reads by sending one ask after
+another. Between two asks its place is kept for as long as its worker is alive.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from llmchat.answers.streams import Streams
 from llmchat.errors import ChatError
 from llmchat.workers import AwayError, GoneError, Mailbox, UnreachableError
 
-# Text that comes so soon behind a reply waits for more, so that it costs few messages.
+# Text that arrives this soon after a reply waits for more, so as to take few messages.
 GATHER_S = 0.05
-# A mirror that has asked for nothing in so long is asked whether it still follows.
+# A mirror that has sent no ask for this long is asked whether it still follows.
 GRACE_S = 5.0
-# A reply has so much text at most.
+# A reply holds at most this much text.
 MAX_CHARS = 256 * 1024
 
 Body = dict[str, Any]
@@ -38,7 +38,7 @@ Key = tuple[str, int]
 class FarReader(Follower):
     """The place of a mirror in an answer of this worker.
 
-    `tell_cut_short` tells the mirror that the answer has ended, where no reply does.
+    `tell_cut_short` notifies the mirror that the answer has ended when no reply can.
     """
 
     __slots__ = (
@@ -65,7 +65,7 @@ class FarReader(Follower):
 
     @property
     def behind(self) -> int:
-        """Return how many characters its mirror has not been sent."""
+        """Return how many characters have not been sent to its mirror."""
         return super().behind + len(self._rest)
 
     @property
@@ -75,13 +75,14 @@ class FarReader(Follower):
 
     @property
     def is_away(self) -> bool:
-        """Return whether its mirror does not ask just now: it holds up no other."""
+        """Return whether its mirror has no open ask; if so, it holds no reader up."""
         return self._asking is None
 
     def end(self, event: End) -> None:
-        """Note the end, and have it fetched where the mirror waits for its readers.
+        """Note the end, and have the mirror fetch it if it is waiting for its readers.
 
-        What is complete is read at their pace, as here. No other end waits for them.
+        A complete answer is read at their pace, as it is here. Any other end does not
+        wait for them.
         """
         super().end(event)
         if self.is_away:
@@ -92,9 +93,9 @@ class FarReader(Follower):
             self._tell_cut_short()
 
     async def reply(self, at: int) -> Body:
-        """Wait for what comes behind that character, and return it, or the end."""
+        """Wait for text from character `at` on, or for the end, and return it."""
         if self._asking is not None:
-            self._asking.cancel()  # its asker does not wait for it any more
+            self._asking.cancel()  # its sender no longer waits for it
         self._asking = asyncio.current_task()
         try:
             if at != self.at - len(self._rest):
@@ -109,21 +110,21 @@ class FarReader(Follower):
         is_whole = not self._rest and self.at == self._stream.chars
         end = pack_end(self._end) if is_whole and self._end is not None else None
         if self._end is not None and end is None:
-            self._hurry()  # there is too much before it
+            self._hurry()  # the text before it is too long for this reply
         return {"texts": texts, "more": bool(self._rest), "end": end}
 
     def wait(self, delay_s: float, then: Callable[[], None]) -> None:
-        """Do something when its mirror has asked for nothing in so long."""
+        """Call `then` if its mirror sends no ask within `delay_s`."""
         self.wait_no_more()
         self._grace = self._loop.call_later(delay_s, then)
 
     def wait_no_more(self) -> None:
-        """Leave that undone."""
+        """Cancel the call that `wait` scheduled."""
         if self._grace is not None:
             self._grace.cancel()
 
     def leave_now(self) -> None:
-        """Take it out."""
+        """Leave the answer, and cancel a reply that is waiting."""
         self.wait_no_more()
         if self._asking is not None:
             self._asking.cancel()
@@ -131,7 +132,7 @@ class FarReader(Follower):
 
     async def _next(self) -> list[str]:
         if not self._rest:
-            # A mirror that has just begun is told what there is.
+            # The first reply is sent immediately, with the text so far.
             if self._replied_at:
                 await self.ready()
                 wait_s = self._replied_at + GATHER_S - self._loop.time()
@@ -148,7 +149,7 @@ class FarReader(Follower):
 
 
 class Owner:
-    """Answers what other workers ask of this worker's answers."""
+    """Replies to what other workers ask about this worker's answers."""
 
     def __init__(self, mailbox: Mailbox, streams: Streams) -> None:
         self._mailbox = mailbox
@@ -168,7 +169,7 @@ class Owner:
         return len(self._readers)
 
     async def close(self) -> None:
-        """Look after nobody any more."""
+        """Stop looking after mirrors."""
         for reader in self._readers.values():
             reader.wait_no_more()
         looking = list(self._looking)
@@ -177,7 +178,7 @@ class Owner:
         if looking:
             await asyncio.wait(looking)
 
-    # What is asked.
+    # What mirrors ask.
 
     async def _follow(self, sender: str, body: Body) -> Body | None:
         key = (sender, body["mirror"])
@@ -186,7 +187,7 @@ class Owner:
             stream = await self._found(body)
             if stream is None or stream.started is None:
                 return None
-            # A worker of an earlier version does not say what it is for.
+            # A worker of an earlier version does not send this field.
             is_to_stop = body.get("stops", False)
             if stream.is_full and stream.end is None and not is_to_stop:
                 return {"isFull": True}
@@ -222,13 +223,13 @@ class Owner:
         return stream is not None and await stream.reaches(chars)
 
     async def _found(self, body: Body) -> LiveStream | None:
-        """Return the user's answer that is meant, once it has begun here too."""
+        """Return the user's answer that is meant, once its start is noted here too."""
         ident = UUID(body["message"])
         session_id: str = body["session"]
 
         def is_meant(stream: LiveStream) -> bool:
             if stream.begun is None:
-                # Its row may be read before this process knows that it is there.
+                # Others can read its row before this process knows that it is stored.
                 return stream.session_id == session_id
             return stream.begun.message_id == ident
 
@@ -244,10 +245,10 @@ class Owner:
             await follower.leave()
         return stream if started.message_id == ident else None
 
-    # Who does not ask.
+    # Mirrors that do not ask.
 
     def _keep(self, key: Key, reader: FarReader, *, is_over: bool) -> None:
-        """Keep the place of a mirror that has its reply."""
+        """Keep the place of a mirror that has its reply, unless the answer is over."""
         if self._readers.get(key) is not reader:
             return
         if is_over:
@@ -264,7 +265,7 @@ class Owner:
         task.add_done_callback(self._looking.discard)
 
     async def _find_out(self, key: Key, reader: FarReader) -> None:
-        """Take out a mirror that is there no more, and nobody else."""
+        """Take out a mirror if it no longer follows, and never one that does."""
         sender, number = key
         is_there = is_gone = False
         try:
@@ -280,7 +281,7 @@ class Owner:
         if is_there:
             self._look_later(key, reader)
         elif is_gone:
-            # Its client is about to come back by another worker.
+            # Its client is likely to come back through another worker.
             window_s = conf.get().recovery_window_s
             reader.wait(window_s, partial(self._take_out, key))
         else:

@@ -1,7 +1,7 @@
-"""What providers say against keys, noted as they say it.
+"""Refusals of keys by providers, noted as soon as they arrive.
 
-So that turns which begin meanwhile pass the key over: the answer that has met the
-refusal may go on for minutes, with another key.
+That way turns that begin in the meantime avoid the key: the answer that met the refusal
+may continue for minutes with another key.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[Any]]
 
 
 class Refusals:
-    """The refusals that one process has to store: one of each key at a time."""
+    """The refusals that one process has to store, at most one per key at a time."""
 
     def __init__(self, books: Books, spawn: Spawn) -> None:
         self._books = books
@@ -32,7 +32,7 @@ class Refusals:
         self._pending: set[Key] = set()
 
     def note(self, key: Key, code: str) -> None:
-        """Let a key rest, without waiting for that."""
+        """Let a key rest; do not wait until that is stored."""
         refusal = Refusal(key, code, timezone.now())
         if not keys.is_stored(key):
             keys.note_refusal(key, code, refusal.at)  # in memory
@@ -41,7 +41,7 @@ class Refusals:
             self._spawn(self._store(refusal))
 
     async def _store(self, refusal: Refusal) -> None:
-        """Store a refusal; one that is lost is met again by the next turn."""
+        """Store a refusal; if that fails, the next turn meets the refusal again."""
         try:
             await self._books.refuse(refusal)
         except Exception as exc:

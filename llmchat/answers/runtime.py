@@ -1,7 +1,7 @@
-"""What a process has one of: its streams, their ends, the way to the providers.
+"""What each process has one of: its streams, their ends, the client for providers.
 
-All of it belongs to the event loop of the server and is made when first wanted.
-`startup` and `shutdown` are the server's lifespan.
+All of it belongs to the server's event loop and is created when first needed. `startup`
+and `shutdown` are the server's lifespan.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from llmchat.workers import Presence, open_mailbox
 
 logger = logging.getLogger(__name__)
 
-# When a client that was turned away by a server about to stop may try again.
+# When a client that was refused because the server is stopping may try again.
 DRAINING_RETRY_S = 5
 _SHUTDOWN_S = 10.0
-# What was cut off has so long to store its end and tell it; one that the database does
-# not take in time is told all the same.
+# How long answers that were cut off have to store and send their ends. An end that the
+# database does not take in time is sent all the same.
 _CUT_OFF_S = STORE_S + 1.0
-# How often this process looks for answers of others that have died.
+# How often this process looks for the answers of processes that have died.
 SWEEP_S = 30.0
-# What all workers are told: answers that are to be cancelled.
+# The notice to all workers of answers that are to be cancelled.
 CANCEL = "answers.cancel"
 
 
@@ -63,7 +63,8 @@ class Runtime:
         self.refusals = Refusals(self.books, self.spawn)
         self.checkpoints = Checkpoints(self.streams, self.books)
         self.mailbox = open_mailbox(worker_id())
-        # What other workers write, and what they follow of this one's.
+        # Answers of other workers, and the readers of this one's answers on other
+        # workers.
         self.mirrors = Mirrors(self.mailbox)
         self.owner = Owner(self.mailbox, self.streams) if self.mailbox else None
         self.presence = Presence(self.mailbox) if self.mailbox else None
@@ -73,20 +74,20 @@ class Runtime:
         self.on(CANCEL, self._cancel)
         self.closing = False
         self._tasks: set[asyncio.Task[Any]] = set()
-        # A day may take long to add up, and no sweep waits for that.
+        # Adding up a day can take long, and a sweep must not wait for that.
         self._background = [
             loop.create_task(self._repeat(work)) for work in (_sweep, _keep_totals)
         ]
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Start work that outlives the request it comes from; `close` waits for it."""
+        """Start work that outlives its request; `close` waits for it."""
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     def on(self, name: str, hear: Callable[[Any], None]) -> None:
-        """Let `hear(body)` be called with what all workers are told by this name."""
+        """Call `hear(body)` for each notice of this name that workers are sent."""
 
         async def heard(sender: str, body: Any) -> None:
             hear(body)
@@ -96,15 +97,15 @@ class Runtime:
             self.mailbox.on(name, heard)
 
     def tell(self, name: str, body: Any) -> None:
-        """Tell all workers, this one first; to the others it may be lost."""
+        """Send a notice to all workers, this one first; others may not receive it."""
         if name in self._hearing:
             self._hearing[name](body)
         if self.mailbox is not None and not self.closing:
             self.mailbox.tell_everybody(name, body)
 
     def _reconnect_soon(self) -> None:
-        """Let the mailbox follow a failover of Redis; called in any thread."""
-        with suppress(RuntimeError):  # the loop is over
+        """Have the mailbox follow a failover of Redis; callable from any thread."""
+        with suppress(RuntimeError):  # the loop is closed
             self.loop.call_soon_threadsafe(self._reconnect)
 
     def _reconnect(self) -> None:
@@ -117,15 +118,15 @@ class Runtime:
                 stream.cancel()
 
     def written(self) -> frozenset[UUID]:
-        """Return the answers that this process writes, or has yet to store."""
+        """Return the answers that this process is writing or has yet to store."""
         begun = (stream.begun for stream in self.streams.running())
         live = {one.message_id for one in begun if one is not None}
         return self.ends.waiting() | live
 
     async def _repeat(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Look after the books now and then, for other processes as well.
+        """Do some work on the books every `SWEEP_S`, also for other processes.
 
-        Begins at once: not every server tells of its start.
+        The first round is immediate, because not every server announces its start.
         """
         log_fields.begin()
         while True:
@@ -133,9 +134,9 @@ class Runtime:
             await asyncio.sleep(SWEEP_S)
 
     async def drain(self, hurry: asyncio.Event) -> None:
-        """Begin no more turns; let those that run end by themselves, then cut them off.
+        """Begin no more turns; let running answers end, then cut off the rest.
 
-        They have `LLMCHAT_DRAIN_S` for it, or until `hurry` is set.
+        They have `LLMCHAT_DRAIN_S` to end, or until `hurry` is set.
         """
         self.closing = True
         self.mirrors.begin_to_close()
@@ -157,7 +158,7 @@ class Runtime:
             task.cancel()
 
     async def close(self) -> None:
-        """Cut off what still streams, store its end, and let go of everything."""
+        """Cut off what is still streaming, store its end, and release everything."""
         self.closing = True
         for task in self._background:
             task.cancel()
@@ -220,7 +221,7 @@ metrics.gauges.followed = _count_followed
 
 
 def is_closing() -> bool:
-    """Return whether this process was told to stop; makes nothing of the runtime."""
+    """Return whether this process was told to stop; create no runtime."""
     return _runtime is not None and _runtime.closing
 
 
@@ -236,16 +237,16 @@ def timeouts() -> Timeouts:
 
 
 def cancel_soon(message_ids: Collection[UUID]) -> None:
-    """Cancel answers, whichever worker writes them; from any thread.
+    """Cancel answers, whichever worker writes them; can be called from any thread.
 
-    Another worker that does not hear of it finds it at its next checkpoint.
+    A worker that does not get the notice finds out at its next checkpoint.
     """
     if message_ids:
         tell_soon(CANCEL, [str(ident) for ident in message_ids])
 
 
 def tell_soon(name: str, body: Any) -> None:
-    """Tell all workers something, from any thread; nobody where this is none."""
+    """Send a notice to all workers, from any thread; do nothing outside a server."""
     current = _runtime
     if current is not None and not current.loop.is_closed():
         current.loop.call_soon_threadsafe(current.tell, name, body)
@@ -272,7 +273,7 @@ async def _sweep() -> None:
 
 
 async def _keep_totals() -> None:
-    """Keep the totals of days; the more there is to do, the longer it takes."""
+    """Keep the totals of days, step by step until there is nothing more to do."""
     try:
         while not is_closing() and await in_database(day_totals.keep_some, _goes_on):
             pass
@@ -285,7 +286,7 @@ def _goes_on() -> bool:
 
 
 async def drain(hurry: asyncio.Event) -> None:
-    """Called as soon as the server is told to stop; set `hurry` to have it sooner."""
+    """Called as soon as the server is told to stop; set `hurry` to end it sooner."""
     await get().drain(hurry)
 
 

@@ -1,8 +1,9 @@
 """Stopping answers from outside their stream, and deleting what they belong to.
 
-Everybody locks in one order, so that no two transactions wait for each other: users,
-conversations by their key, messages by theirs, budgets. A deletion, which takes many
-of them, holds to it as an answer's end does. A stop takes one message at a time.
+All transactions lock in one order, so that no two of them wait for each other: users,
+conversations by their key, messages by theirs, budgets. A deletion, which locks many
+rows, keeps to this order just as an answer's end does. A stop locks one message at a
+time.
 """
 
 from __future__ import annotations
@@ -23,30 +24,33 @@ from llmchat.books import past
 from llmchat.books.sweep import sweep
 from llmchat.models import Conversation, Message
 
-# So many conversations go in one transaction, or fewer if they have so many messages.
+# The most conversations that one transaction deletes, and the most messages, which may
+# mean fewer conversations.
 MOST_CONVERSATIONS = 500
 MOST_MESSAGES = 5_000
-# How long a request goes on beginning with more, and how long one transaction may take.
-# With what the request does besides, it answers before the page gives it up (30 s).
+# For how long a request begins further transactions, and how long each of them may
+# take. With everything else that the request does, it responds before the page's
+# timeout (30 s).
 BEGINS_S = 10.0
 _BATCH_S = 10.0
 
-# Told of conversations, in the transaction that deletes them, while they are there.
+# Called with the ids of conversations in the transaction that deletes them, while the
+# rows still exist.
 Note: TypeAlias = Callable[[list[UUID]], object]
 
 
 class Deleted(NamedTuple):
-    """How many conversations are deleted, and how many the time was too short for."""
+    """How many conversations were deleted, and how many were left for lack of time."""
 
     done: int
     left: int
 
 
 def stop(answers: QuerySet[Message]) -> list[UUID]:
-    """Have those of `answers` that are being written stopped; return their ids.
+    """Stop those of `answers` that are being written; return their ids.
 
-    Streams of this process are cancelled at once. Other workers read the mark at
-    their next checkpoint, within a second. Answers of dead ones are closed here.
+    Streams of this process are cancelled immediately. Other workers read the mark at
+    their next checkpoint, within a second. Answers of dead workers are closed here.
     """
     sweep()
     running = answers.filter(state=Message.State.STREAMING)
@@ -59,8 +63,8 @@ def stop(answers: QuerySet[Message]) -> list[UUID]:
 def _mark(ident: UUID) -> bool:
     """Mark one answer; return whether it was still being written.
 
-    One statement each: what has ended meanwhile may be about to be deleted, in an order
-    of its own.
+    Each answer takes one statement: another transaction may be about to delete answers
+    that have ended, in an order of its own.
     """
     running = Message.objects.filter(pk=ident, state=Message.State.STREAMING)
     return bool(running.update(stop_requested=True))
@@ -71,17 +75,18 @@ def delete(
     *,
     note: Note | None = None,
 ) -> Deleted:
-    """Delete conversations; what runs in them stops and finds no row to write to.
+    """Delete conversations; answers running in them stop, and have no row to write.
 
-    A batch goes in a transaction of its own. A request begins with no more of them once
-    its time is over: what it has deleted stays so, and the next one goes on.
+    Each batch is deleted in a transaction of its own. When a request's time is over, it
+    begins no further batch; what it has deleted stays deleted, and the next request
+    continues.
     """
-    # What is distinct, as a list of the admin may be, cannot be locked itself.
+    # A query with DISTINCT, such as a list in the admin may have, cannot lock rows.
     rows = Conversation.objects.filter(pk__in=conversations.order_by().values("pk"))
     sizes = list(rows.order_by("pk").values_list("pk", "message_count"))
     is_request = database.deadline() is not None
     over_at, done, left = time.monotonic() + BEGINS_S, 0, len(sizes)
-    # What the request does besides has as long as ever.
+    # Everything else in the request still has its full time.
     with database.paused():
         for batch in _batches(sizes):
             if is_request and left < len(sizes) and time.monotonic() >= over_at:
@@ -94,7 +99,7 @@ def delete(
 
 def _delete(batch: Sequence[UUID], note: Note | None) -> int:
     idents = _locked(Conversation.objects.filter(pk__in=batch))
-    if idents:  # else somebody else has deleted them meanwhile
+    if idents:  # otherwise another transaction deleted them first
         if note is not None:
             note(idents)
         past.move(Q(conversation__in=idents))
@@ -116,14 +121,14 @@ def _batches(sizes: Sequence[tuple[UUID, int]]) -> Iterator[list[UUID]]:
 
 
 def _batch_time(is_request: bool) -> AbstractContextManager[None]:
-    """Return what gives a transaction of a request its own time; a command has any."""
+    """Return a deadline for one transaction of a request; a command has none."""
     return database.until(time.monotonic() + _BATCH_S) if is_request else nullcontext()
 
 
 def on_users_emptying(sender: Any, user_ids: list[int], **kwargs: Any) -> Deleted:
-    """Delete what belongs to users who are about to be deleted themselves.
+    """Delete the conversations of users who are about to be deleted themselves.
 
-    Whatever is left of it then, and comes meanwhile, goes along with them.
+    What is left then, or is added later, is deleted together with the users.
     """
     return delete(Conversation.objects.filter(user__in=user_ids))
 
@@ -134,9 +139,9 @@ def on_user_delete(sender: Any, instance: Any, **kwargs: Any) -> None:
 
 
 def on_users_delete(sender: Any, user_ids: list[int], **kwargs: Any) -> None:
-    """Lock what an answer's end locks, in its order, before Django begins elsewhere.
+    """Lock what an answer's end locks, in its order, before Django locks other rows.
 
-    Then the messages go, but not what they have used.
+    Then delete the messages, but keep the totals of what they used.
     """
     _locked(Conversation.objects.filter(user__in=user_ids))
     budgets.lock_of(user_ids)
@@ -144,7 +149,7 @@ def on_users_delete(sender: Any, user_ids: list[int], **kwargs: Any) -> None:
 
 
 def _locked(conversations: QuerySet[Conversation]) -> list[UUID]:
-    """Lock conversations and what runs in them, and stop it in this process.
+    """Lock conversations and their running answers; cancel those of this process.
 
     Other workers find the rows gone at their next checkpoint.
     """

@@ -1,4 +1,4 @@
-"""The end of an answer, as the database tells it where its worker cannot any more."""
+"""The end of an answer, read from the database when its worker cannot send it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmchat.providers.errors import ProviderError
 
 
 def end_of(row: Standing, started: Started) -> End:
-    """Return what whoever follows an answer is told of the end that is stored."""
+    """Return the stored end of an answer as its readers get it."""
     place, billed = started.place, (row.usage, row.cost)
     if row.state == AnswerState.COMPLETE and row.usage is not None:
         return Done(
@@ -34,7 +34,7 @@ def end_of(row: Standing, started: Started) -> End:
 
 
 def broken_off(started: Started, text: str) -> Failed:
-    """Return the end of an answer of which nothing is heard any more."""
+    """Return the end of an answer of which nothing more arrives."""
     return Failed(started.session_id, refusal("interrupted"), text, *started.place)
 
 
@@ -44,7 +44,7 @@ def deleted(started: Started, text: str) -> Cancelled:
 
 
 def _error(code: str) -> ChatError:
-    """Return the error of a code, whose own words are not stored."""
+    """Return the error of a stored code; the original text is not stored."""
     for kind in _below(ProviderError):
         if kind.code == code and code not in REFUSALS:
             return from_provider(kind())

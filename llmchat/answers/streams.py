@@ -11,10 +11,10 @@ from llmchat import conf, metrics
 from llmchat.answers.live_stream import LiveStream
 from llmchat.errors import ChatError, refusal
 
-# Ended answers that a client may still attach to; the oldest go first.
+# How many ended answers clients can still attach to; the oldest are dropped first.
 MAX_ENDED = 1000
 MAX_ENDED_BYTES = 16 * 1024 * 1024
-_BYTES_PER_PART = 64  # beside its text
+_BYTES_PER_PART = 64  # in addition to its text
 
 
 class Streams:
@@ -28,7 +28,7 @@ class Streams:
     def register(self, user_id: int, session_id: str, key_id: int | None) -> LiveStream:
         """Reserve the name of a stream; `release` gives it back.
 
-        `key_id` is the API key that asks, None where an access token does.
+        `key_id` is the API key of the request, None if it came with an access token.
 
         Raises: ChatError `session_active`, `too_many_streams`.
         """
@@ -42,7 +42,7 @@ class Streams:
         return stream
 
     def release(self, stream: LiveStream) -> None:
-        """Give the name of a stream back, once nothing more comes of it."""
+        """Free the name of a stream that has ended."""
         of_user = self._by_user.get(stream.user_id, {})
         if of_user.get(stream.session_id) is stream:
             del of_user[stream.session_id]
@@ -60,14 +60,14 @@ class Streams:
         return list(self._by_user.get(user_id, {}).values())
 
     def running(self) -> list[LiveStream]:
-        """Return all streams that run in this process."""
+        """Return all streams that are running in this process."""
         users = self._by_user.values()
         return [stream for of_user in users for stream in of_user.values()]
 
     def followed(
         self, user_id: int, is_meant: Callable[[LiveStream], bool]
     ) -> LiveStream | None:
-        """Return the user's stream that runs, or has just ended, the newest first."""
+        """Return the user's newest matching stream that runs or has just ended."""
         for stream in self._newest(user_id):
             if is_meant(stream):
                 return stream
@@ -109,6 +109,6 @@ def _refused(code: str) -> ChatError:
 
 
 def _size(stream: LiveStream) -> int:
-    """Guess the memory of an answer: its text as pieces, and in its end with calls."""
+    """Estimate an answer's memory: its pieces, and its end with the text and calls."""
     text = 2 * stream.chars + _BYTES_PER_PART * len(stream.parts)
     return text + stream.call_chars
