@@ -1,7 +1,7 @@
-"""Starts and ends of turns, stored together: read, decide, write, one transaction.
+"""Storing starts and ends of turns together: read, decide, write in one transaction.
 
-What is refused is refused alone. A batch that fails is stored by halves, so that what
-cannot be stored is in nobody's way.
+A turn that is refused does not affect the others. A batch that fails is stored by
+halves, so that an item that cannot be stored does not block the rest.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ from llmchat.models import Conversation, Message
 logger = logging.getLogger(__name__)
 
 Item: TypeAlias = Start | End | Checkpoint | Refusal
-# A turn that has begun, an end that is stored as it says, or why there is none.
+# A turn that has begun, an end as it is stored, what a checkpoint or a refusal gives,
+# or why the item was not stored.
 Result: TypeAlias = Begun | Outcome | Checkpointed | Refusal | Exception
 
 _MAY_BE_DEAD = frozenset({"session_active", "conversation_active", "too_many_streams"})
@@ -67,11 +68,11 @@ _NAMED = Columns(Conversation, ["title", "id"])
 
 
 class Contended(Exception):  # noqa: N818  # what it is
-    """Somebody else holds what the item is about: it has to wait for it, alone."""
+    """Another transaction holds a row that the item needs: it has to wait by itself."""
 
 
 def store(items: Sequence[Item]) -> list[Result]:
-    """Store a batch without waiting for anybody's locks; return what came of each.
+    """Store a batch without waiting for locks; return the result of each item.
 
     Raises: OperationalError, InterfaceError: nothing is stored.
     """
@@ -79,12 +80,12 @@ def store(items: Sequence[Item]) -> list[Result]:
 
 
 def store_alone(item: Item) -> Result:
-    """Store one item, however long others hold what it is about."""
+    """Store one item, waiting for the rows that other transactions hold."""
     return _swept([item], [_alone(item)])[0]
 
 
 def _halved(items: Sequence[Item], *, is_whole: bool = False) -> list[Result]:
-    """Store what can be stored, by halves until what cannot be is found."""
+    """Store what can be stored, by halves until the items that cannot be are found."""
     try:
         return _together(items, wait=False)
     except (OperationalError, InterfaceError) as exc:
@@ -134,7 +135,7 @@ def _together(items: Sequence[Item], *, wait: bool) -> list[Result]:
             for item in ends:
                 end.decide(known, ended, item)
             end.write(known, ended)
-            if not starts:  # they change the same ones, and store them behind that
+            if not starts:  # else they change the same ones and store them later
                 _write_conversations(known)
             results |= {id(item): end.told(known, item) for item in ends}
             results |= _begun(known, starts)
@@ -149,7 +150,7 @@ def _together(items: Sequence[Item], *, wait: bool) -> list[Result]:
 
 
 def _begun(known: Facts, starts: Sequence[Start]) -> dict[int, Result]:
-    """Decide and store starts, behind the ends, whose reservations are free again."""
+    """Decide and store starts, after the ends have released their reservations."""
     if not starts:
         return {}
     known.ledger.read_reserved()
@@ -168,7 +169,7 @@ def _begun(known: Facts, starts: Sequence[Start]) -> dict[int, Result]:
 
 
 def _note_alive(known: Facts, *, is_due: bool) -> None:
-    """Renew the lease of this process, behind all other locks."""
+    """Renew the lease of this process, after all other locks are taken."""
     if is_due:
         leases.renew(known.now)
     elif known.messages:
@@ -190,9 +191,10 @@ def _values(row: Conversation, columns: Columns) -> dict[str, object]:
 
 
 def _swept(items: Sequence[Item], results: list[Result]) -> list[Result]:
-    """Try again what was refused for what belongs to a process that has died.
+    """Retry starts that were refused because of answers whose process may have died.
 
-    It is swept in transactions of its own, which no later refusal undoes.
+    Those answers are swept in transactions of their own, which a later refusal does not
+    undo.
     """
     for number, (item, result) in enumerate(zip(items, results, strict=True)):
         is_blocked = isinstance(result, ChatError) and result.code in _MAY_BE_DEAD
@@ -200,7 +202,8 @@ def _swept(items: Sequence[Item], results: list[Result]) -> list[Result]:
             continue
         try:
             sweep(item.user_id)
-            # Another's sweep may have been quicker.
+            # Even if nothing was swept: the sweep of another process may have been
+            # quicker.
             results[number] = _alone(item)
         except (OperationalError, InterfaceError) as exc:
             results[number] = unstored(item, exc)
@@ -208,19 +211,19 @@ def _swept(items: Sequence[Item], results: list[Result]) -> list[Result]:
 
 
 def _is_contended(exc: Exception) -> bool:
-    """Return whether another transaction was in the way: PostgreSQL says so."""
+    """Return whether PostgreSQL reports that another transaction was in the way."""
     return sqlstate(exc) in ("55P03", "40P01")
 
 
 def _unknown(result: Result, exc: Exception) -> Result:
-    """Return what came of an item whose COMMIT has failed."""
+    """Return the result of an item whose COMMIT failed."""
     if isinstance(result, Begun):
         return StartUnknownError(result)
     return result if isinstance(result, Exception) else exc
 
 
 def unstored(item: Item, exc: Exception) -> Exception:
-    """Return what came of an item that the database had no answer to."""
+    """Return the result of an item to which the database did not respond."""
     if not isinstance(item, Start):
         return exc
     refused = unavailable()
@@ -229,7 +232,7 @@ def unstored(item: Item, exc: Exception) -> Exception:
 
 
 def _refused(item: Item, exc: Exception) -> Result:
-    """Return what becomes of an item that the database does not take as it is."""
+    """Return the result of an item that the database does not accept as it is."""
     if isinstance(item, End):
         return _reduced(item, exc)
     if not isinstance(item, Start) or not isinstance(exc, IntegrityError):
@@ -249,7 +252,7 @@ def _is_running(start: Start) -> bool:
 
 
 def _reduced(item: End, exc: Exception) -> Result:
-    """Store an end without the provider's words: no row stays `streaming`."""
+    """Store an end without the provider's names and calls: no row stays `streaming`."""
     ident = item.begun.message_id
     logger.error("answer %s cannot be stored as it is", ident, exc_info=exc)
     less = replace(item, outcome=end.reduced(item.begun, item.outcome))

@@ -1,4 +1,4 @@
-"""The start of a turn, decided: its message and the answer to come, or a refusal."""
+"""Deciding the start of a turn: its messages and the answer to come, or a refusal."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from llmchat.providers.retry import MAX_RETRIES
 from llmchat.providers.types import Chat, ChatMessage, Usage
 
 MAX_ATTEMPTS = 1 + MAX_RETRIES
-# Of a message's row, where nothing else is said.
+# The defaults of a message's row.
 _DEFAULTS = {
     field.name: field.get_default()
     for field in Message._meta.fields
@@ -45,7 +45,7 @@ _DEFAULTS = {
 
 
 class StartUnknownError(ChatError):
-    """The COMMIT of a start has failed: perhaps it is stored, perhaps it is not."""
+    """The COMMIT of a start failed: the start may or may not be stored."""
 
     def __init__(self, begun: Begun) -> None:
         error = unavailable()
@@ -56,7 +56,7 @@ class StartUnknownError(ChatError):
 
 
 def decide(facts: Facts, start: Start) -> Begun:
-    """Note what a start stores, and return the turn that begins; else change nothing.
+    """Note what a start stores, and return the turn; if it is refused, change nothing.
 
     Raises: ChatError `provider_not_found`, `permission_denied`, `key_not_configured`,
         `address_not_configured`, `token_invalid`, `session_active`, `too_many_streams`,
@@ -160,7 +160,7 @@ def _added(facts: Facts, start: Start) -> Conversation:
 def _name_if_new(facts: Facts, conversation: Conversation, turn: Turn) -> None:
     """Give a title to a conversation that was created empty.
 
-    One that its user gives it meanwhile comes later.
+    A title that its user gives it at the same time is stored later, and so prevails.
     """
     if not conversation.message_count and not conversation.title:
         conversation.title = title_of(turn)
@@ -170,7 +170,7 @@ def _name_if_new(facts: Facts, conversation: Conversation, turn: Turn) -> None:
 def _add_messages(
     facts: Facts, conversation: Conversation, messages: Sequence[ChatMessage]
 ) -> UUID:
-    """Add what is new, which the conversation counts; return the question's id."""
+    """Add the new messages, which are counted already; return the question's id."""
     ids = [new_id() for _ in messages]
     first = conversation.message_count - len(messages)
     for position, (ident, message) in enumerate(zip(ids, messages, strict=True), first):
@@ -223,14 +223,14 @@ def _add(facts: Facts, conversation: Conversation, **fields: Any) -> None:
 def _reserved(
     facts: Facts, start: Start, message_id: UUID, route: catalogue.Route
 ) -> tuple[catalogue.Route, tuple[int, ...]]:
-    """Reserve what the answer may use; return where it may be asked for, and of what.
+    """Reserve what the answer may use; return the route to ask, and the budgets.
 
-    Every attempt may be billed, and the fallback's beside the first provider's, so
-    that all of them are reserved, each with the limit that its provider is told. Of a
-    provider that cannot be asked, for want of a key or an address, nothing is.
+    Every attempt may be billed, at the first provider and at its fallback, so all of
+    them are reserved, each with the output limit that its provider is sent. Nothing is
+    reserved for a provider that cannot be asked because it has no key or no address.
 
     Raises: ChatError `budget_exceeded`, `price_not_configured`, `key_not_configured`,
-        `address_not_configured`: by the last two, nobody is left who could answer.
+        `address_not_configured`: with the last two, no provider can be asked.
     """
     theirs = facts.ledger.drawn_on(start.user_id, start.key_id)
     if not theirs:
@@ -238,7 +238,7 @@ def _reserved(
     first, other = _most(route, start.turn, facts.now), route.fallback
     second = _most(other, start.turn, facts.now) if other is not None else None
     if second is not None and second.cost is None:
-        second = None  # what it would cost could not be settled
+        second = None  # its cost could not be settled
     asked = _asked(first, second)
     most = reduce(add, (one.usage for one in asked))
     costs = [one.cost for one in asked if one.cost is not None]
@@ -250,7 +250,7 @@ def _reserved(
 
 
 class _Most(NamedTuple):
-    """A route with a limit of output, and what all attempts there may use and cost."""
+    """A route with an output limit, and the most that its attempts may use and cost."""
 
     route: catalogue.Route
     usage: Usage
@@ -258,7 +258,7 @@ class _Most(NamedTuple):
 
 
 def _asked(first: _Most, second: _Most | None) -> list[_Most]:
-    """Return those that can be asked, of a provider and its fallback, if it has one.
+    """Return which of a provider and its fallback, if it has one, can be asked.
 
     Raises: ChatError `key_not_configured`, `address_not_configured`.
     """

@@ -1,4 +1,4 @@
-"""What an answer has cost: each attempt by the price of its own model."""
+"""What an answer costs: each attempt at the price of its own model."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from llmchat.books.turn import Begun, Outcome
 from llmchat.models import Message
 from llmchat.providers.types import Usage
 
-# As finely as it is stored, so that every sum of it is the same.
+# Costs are rounded to the precision that is stored, so that all sums of them agree.
 _CENTS = Message._meta.get_field("cost").decimal_places
 _STORED = Decimal(1).scaleb(-_CENTS)
 _REFUSED = "content_filter"
-# What a column of a cost holds, and SQLite can read again: no bill comes near it, but
-# what a server counts, or a price that was mistyped, may.
+# The highest cost that a column holds and SQLite can read back. No real bill comes near
+# it, but wrong counts from a server, or a mistyped price, might.
 HIGHEST = Decimal(999_999)
 
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What all attempts cost together in US dollars, None where that is not known.
+    """What all attempts cost together in US dollars, None if that is unknown.
 
-    `price_id` is the price of the model that answered, or was asked last; None where
-    it has none of its own.
+    `price_id` is the price of the model that answered, or was asked last; None if it
+    has no price of its own.
     """
 
     cost: Decimal | None
@@ -54,7 +54,7 @@ def _charges(
     *,
     is_refused: bool = False,
 ) -> list[Charge | None]:
-    """Return the charges of attempts, of which the last may be a refusal."""
+    """Return the charges of attempts; only the last can be a refusal."""
     *earlier, last = lines
     model, at = route.model, begun.began_at
     charges = [route.charge(usage, model, at) for usage in earlier]
@@ -74,10 +74,11 @@ def _sum(charges: Iterable[Charge | None]) -> Decimal | None:
 
 
 def _is_refused(outcome: Outcome) -> bool:
-    """Return whether the model has refused without a word, nor a thought.
+    """Return whether the model refused without any text or thought.
 
-    The few tokens that some count for that are no output, and thoughts need not be
-    counted as such. Those of an earlier attempt are none of the one that refused.
+    The few tokens that some providers count for a refusal are no output, and thoughts
+    are not always counted as such. Output of an earlier attempt says nothing about the
+    attempt that was refused.
     """
     is_filtered = (
         outcome.error_code == "content_filtered" or outcome.finish_reason == _REFUSED

@@ -1,8 +1,8 @@
-"""What the running answers of a process have become, and which it is to stop.
+"""Storing the progress of a process's answers, and finding those it has to stop.
 
-New text only, as rows in one insert; one row for the lease of the process; one query
-for what operators have stopped or deleted. No answer's own row is touched, so that a
-checkpoint waits for nobody.
+A checkpoint takes one insert for all new text, one row for the lease of the process,
+and one query for what operators have stopped or deleted. It does not touch the answers'
+own rows, so it waits for no lock on them.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Checkpointed:
 
 
 def write(item: Checkpoint) -> Checkpointed:
-    """Store new text; the caller renews the lease, behind all other locks.
+    """Store new text; the caller renews the lease, after all other locks are taken.
 
-    To be stopped are the answers that an operator has stopped and those whose row is
-    gone. One that another worker took for dead goes on.
+    The answers to stop are those that an operator has stopped, and those whose row is
+    gone. An answer that another worker took for dead continues.
     """
     pieces.add(item.progress, timezone.now())
     running = _of_this_worker()
@@ -45,7 +45,7 @@ def write(item: Checkpoint) -> Checkpointed:
 
 
 def _of_this_worker() -> dict[UUID, bool]:
-    """Return what this process writes, and whether each is to be stopped."""
+    """Return what this process is writing, and whether each answer is to be stopped."""
     sql = (
         f"SELECT {_RUNNING.selected} FROM {_RUNNING.table} "
         "WHERE worker = %s AND state = 'streaming'"

@@ -1,13 +1,13 @@
 """Conversations found by what was said in them.
 
 The documented client knows no conversation id: it sends its whole history with each
-turn. Every conversation therefore carries a hash of its messages, extended with each
-one, and the hash of the history that comes in finds it in one indexed query.
+turn. Every conversation therefore carries a hash of its messages, which is extended
+with each message, and the hash of an incoming history finds it in one indexed query.
 
-An answer counts with the text that was sent, whatever became of it, because that is
-what the client put into its history; an answer without any text does not count,
-because the client has none either. An answer counts only once it has ended. Images and
-tool calls count as they are stored (`extra.py`).
+An answer counts with the text that was sent, however it ended, because that is what the
+client put into its history. An answer without any text does not count, because the
+client has none either. An answer counts only once it has ended. Images and tool calls
+count as they are stored (`extra.py`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from llmchat.models import Conversation, Message
 from llmchat.providers.types import ChatMessage
 
 _TITLE_LENGTH = 80
-# Of a title that a person gives.
+# For a title that a user gives.
 TITLE_LENGTH = 120
 _BATCH = 200
 _UNANSWERED = ("user", "tool")
@@ -42,7 +42,7 @@ def extended_hash(thread_hash: str, role: str, content: str, extra: str = "") ->
 
     The hash of the empty history is the empty string.
     """
-    # Roles hold neither NUL nor a plus, and the text of JSON no NUL, so no two
+    # Roles contain neither NUL nor a plus, and JSON text contains no NUL, so no two
     # histories give the same bytes.
     text = f"{thread_hash}{role}\0{content}"
     if extra:
@@ -51,7 +51,7 @@ def extended_hash(thread_hash: str, role: str, content: str, extra: str = "") ->
 
 
 def history_hash(messages: Iterable[tuple[str, str] | tuple[str, str, str]]) -> str:
-    """Return the hash of a history given as (role, content) or with what is extra."""
+    """Return the hash of (role, content) or (role, content, extra) messages."""
     thread_hash = ""
     for message in messages:
         thread_hash = extended_hash(thread_hash, *message)
@@ -59,7 +59,7 @@ def history_hash(messages: Iterable[tuple[str, str] | tuple[str, str, str]]) -> 
 
 
 def stored_hash(conversation_id: UUID, *, before: int | None = None) -> str:
-    """Return the hash of a conversation as it is stored, perhaps up to a position."""
+    """Return the hash of a conversation as it is stored, up to a position if given."""
     messages = (
         Message.objects.filter(
             conversation_id=conversation_id, replaced_by__isnull=True
@@ -75,7 +75,7 @@ def stored_hash(conversation_id: UUID, *, before: int | None = None) -> str:
 
 
 def start_of(user_id: int, turn: Turn, key_id: int | None = None) -> Start:
-    """Return the start of a turn, with the hashes of what its history may be."""
+    """Return the start of a turn, with the hashes that its stored history may have."""
     hashes = [""]
     for message in turn.messages:
         hashes.append(_extended(hashes[-1], message))
@@ -91,9 +91,9 @@ def _extended(thread_hash: str, message: ChatMessage) -> str:
 def _known_lengths(turn: Turn) -> list[int]:
     """Return how many of the messages may be stored already, the likeliest first.
 
-    All but the last, as a rule. A turn that was refused left its message in the
-    client's history and nowhere else, and an answer may have several results of tools
-    behind it, so the same without what is unanswered is looked for as well.
+    Normally that is all but the last. But a turn that was refused left its message only
+    in the client's history, and an answer may have several tool results after it, so
+    the history without its unanswered messages is looked for as well.
     """
     if turn.stored:
         return [turn.stored]
@@ -106,7 +106,7 @@ def _known_lengths(turn: Turn) -> list[int]:
 def found(
     conversations: Mapping[UUID, Conversation], start: Start
 ) -> tuple[Conversation, Sequence[ChatMessage]] | None:
-    """Return which of `conversations` a turn goes on with, and what is new in it.
+    """Return which of `conversations` a turn continues, and its new messages.
 
     Raises: ChatError `conversation_not_found`.
     """
@@ -129,7 +129,7 @@ def found(
 
 
 def _latest(messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
-    """Return the user's message, or the results of tools behind the last answer."""
+    """Return the user's message, or the tool results after the last answer."""
     first = len(messages) - 1
     while first and messages[first - 1].role in _UNANSWERED:
         first -= 1
@@ -138,7 +138,7 @@ def _latest(messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
 
 
 def new_conversation(start: Start, now: datetime) -> Conversation:
-    """Return a conversation that begins with a turn, not stored yet."""
+    """Return a new conversation that begins with a turn; it is not stored yet."""
     values = _DEFAULTS | {
         "id": new_id(),
         "user": start.user_id,
@@ -159,7 +159,7 @@ _DEFAULTS = {
 def conversation_of(row: Sequence[Any]) -> Conversation:
     """Return the conversation of a row of `COLUMNS`.
 
-    They are all columns, in the model's order, which costs less than their names.
+    The row holds all columns in the model's order, which is cheaper than passing names.
     """
     return Conversation.from_db(DEFAULT_DB_ALIAS, COLUMNS.names, row)
 
@@ -174,9 +174,9 @@ def title_of(turn: Turn) -> str:
 
 
 def empty_conversation(user_id: int, title: str) -> Conversation:
-    """Return a conversation without messages, not stored yet.
+    """Return a conversation without messages; it is not stored yet.
 
-    A turn has to name it: no history leads to it.
+    A turn has to name it, since no history leads to it.
     """
     now = timezone.now()
     return Conversation(

@@ -1,11 +1,11 @@
-"""Adding to the totals of days: what changed, the answers of a day, and of spans.
+"""Adding to the totals of days: changes, the answers of a day, and spans of days.
 
 Each function is a transaction of its own. It locks nothing that a turn waits for, and
-each of its statements is short: what does not fit is done in parts.
+each of its statements is short: work that takes too long is done in parts.
 
-The row that says of a day, or a span, that it is added up is the only thing relied on.
-Rows that others have left without it, as who empties the table beside a step may, are
-cleared away before they could be added to.
+A day or a span counts as added up only if the row that says so exists. Rows that were
+left without it, for example by somebody who empties the table during a step, are
+deleted before anything is added to them.
 """
 
 from __future__ import annotations
@@ -30,16 +30,18 @@ from llmchat.models.day_totals import (
     span_of,
 )
 
-# Of the steps one process at a time takes any. To lock a table takes no snapshot, so
-# what a step sees is not older than its lock. Readers and writers take no notice of it,
-# and PostgreSQL's own vacuum gives way within a second. Older code locks the number.
+# Only one process at a time takes a step. LOCK TABLE takes no snapshot, so what a step
+# sees is not older than its lock. The lock blocks no readers and no writers, and
+# PostgreSQL's own vacuum gives way to it within a second. Older versions of this code
+# lock the number instead.
 _LOCK = "LOCK TABLE llmchat_daytotal IN SHARE UPDATE EXCLUSIVE MODE"
 _LOCK_WAIT = "SET LOCAL lock_timeout = '2s'"
 LOCK = 7_301_844_219
-# How long a statement may take, and all of a step, which has as many as it needs.
+# How long one statement may take, and how long a whole step, which has as many
+# statements as it needs.
 _STATEMENT_MS = 4000
 _STEP_S = 600.0
-# No day has more answers in so short a time than are added up in one statement.
+# One statement is always enough to add up the answers of this short a time.
 _SHORTEST = timedelta(seconds=1)
 _ONE_DAY = timedelta(days=1)
 _CANCELLED, _LOCKED = "57014", "55P03"
@@ -50,19 +52,19 @@ _MORE = ", ".join(
     f"{name} = llmchat_daytotal.{name} + excluded.{name}"
     for name in FIGURES.split(", ")
 )
-# A time-out that somebody has chosen stays, where it is shorter.
+# A shorter timeout that an operator has set is kept.
 _LIMIT = """
     SELECT set_config('statement_timeout', CASE WHEN setting::bigint BETWEEN 1 AND %s
         THEN setting ELSE %s::text END, true)
     FROM pg_settings WHERE name = 'statement_timeout'"""
-# Whoever empties the table of messages waits for the end, or is waited for: both would
-# otherwise come to hold what the other one wants.
+# TRUNCATE of the messages then waits for the step, or the step for it. Otherwise each
+# could come to hold what the other one wants.
 _LOCK_ANSWERS = "LOCK TABLE llmchat_message IN ACCESS SHARE MODE"
 _ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 
 
 def _add(kind: DayTotal.Kind, source: str) -> str:
-    """Return a statement that adds the rows of a table to the totals of a kind."""
+    """Return a statement that adds the rows of `source` to the totals of a kind."""
     day = SPAN if kind == _SPAN else "day"
     user, place, key = (
         ("NULL::bigint", _PLACE, _PLACE)
@@ -104,8 +106,8 @@ _CLEAR = """
         DELETE FROM llmchat_daytotal WHERE kind = 'user' AND day = ANY(%(days)s)
     )
     DELETE FROM llmchat_daytotal WHERE kind = 'span' AND day = ANY(%(spans)s)"""
-# What was noted until now is in the answers that are counted now: of one statement, or
-# one transaction, all parts see the same moment.
+# Changes noted so far are deleted, since the answers that are counted include them: all
+# parts of one statement, or of one transaction, see the same moment.
 _COUNT = f"""
     WITH gone AS (DELETE FROM llmchat_daychange WHERE day = ANY(%(days)s)), counted AS (
         SELECT day, user_id, {_PLACE}, {ADDED_UP} FROM (
@@ -130,11 +132,11 @@ _COUNT_SPAN = f"""
 
 
 class Busy(Exception):  # noqa: N818  # it is no error
-    """Another process takes a step, or this one is to take no more."""
+    """Another process is taking a step, or this one must take no more."""
 
 
 def merge(most: int) -> bool:
-    """Add what was noted first to the totals; return whether more is noted.
+    """Add the oldest changes to the totals; return whether there are more.
 
     Raises: Busy.
     """
@@ -151,9 +153,10 @@ _Execute = Callable[..., Any]
 
 
 def count(days: Sequence[date], go_on: Callable[[], bool]) -> None:
-    """Add up days that are not; the first of them alone if they take too long.
+    """Add up days that are not added up yet, or only the first if they take too long.
 
-    That one is added up in as many parts as it needs, while it may `go_on`.
+    The first day is then added up in as many parts as it needs, while `go_on` returns
+    True.
 
     Raises: Busy.
     """
@@ -184,7 +187,7 @@ def count_spans() -> None:
 
 @contextmanager
 def _counting(days: Sequence[date], *first: str) -> Iterator[_Execute]:
-    """Begin to add up days; at the end they are."""
+    """Clear the totals of days, and mark the days as added up after the block."""
     with _step(*first) as execute:
         execute(_LOCK_ANSWERS)
         if execute(_IS_KNOWN, _values(days)):
@@ -197,7 +200,7 @@ def _counting(days: Sequence[date], *first: str) -> Iterator[_Execute]:
 def _count_part(
     execute: _Execute, values: dict[str, Any], go_on: Callable[[], bool]
 ) -> None:
-    """Add up the answers from a moment until another, by halves if need be."""
+    """Add up the answers between two moments, by halves if need be."""
     if not go_on():
         raise Busy
     since, until = values["since"], values["until"]
@@ -214,9 +217,9 @@ def _count_part(
 
 @contextmanager
 def _step(*first: str) -> Iterator[_Execute]:
-    """Begin a transaction in which no other process takes a step.
+    """Begin a transaction during which no other process takes a step.
 
-    It begins with the statements `first`, before it looks at anything.
+    It runs the statements `first` before it looks at anything.
 
     Raises: Busy.
     """
@@ -237,7 +240,7 @@ def _step(*first: str) -> Iterator[_Execute]:
 
 @contextmanager
 def _unlocked() -> Iterator[None]:
-    """Take a lock that is not to be had for that of another process."""
+    """Raise Busy if a lock is not to be had because another process holds it."""
     try:
         yield
     except OperationalError as exc:
@@ -248,7 +251,7 @@ def _unlocked() -> Iterator[None]:
 
 @contextmanager
 def _limited() -> Iterator[None]:
-    """Give a step its own deadline, where there is one at all."""
+    """Give a step its own deadline, if there is a deadline at all."""
     if database.deadline() is None:
         yield
     else:

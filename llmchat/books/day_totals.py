@@ -1,7 +1,7 @@
 """The totals of days, kept in the background: see `models/day_totals.py`.
 
-Whoever writes an answer waits for none of this, and neither do readers: each step is a
-transaction of its own, that sees one moment in all its parts.
+Neither the writers of answers nor readers wait for this: each step is a transaction of
+its own, all parts of which see the same moment.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llmchat.models.day_totals import span_of
 
 # As far back as reports go.
 DAYS = 90
-# So many days, or changes, go into one step, unless they take too long.
+# How many days, and changes, go into one step, unless they take too long.
 _DAYS_AT_ONCE = 3
 CHANGES_AT_ONCE = 20_000
 _ONE_DAY = timedelta(days=1)
@@ -30,9 +30,9 @@ _ONE_DAY = timedelta(days=1)
 def keep_some(go_on: Callable[[], bool] = lambda: True) -> bool:
     """Take one step; return whether there are more to take.
 
-    It adds what has changed to the totals of its days, and if that is done, adds up
-    days that are not yet, the latest first. Old days are forgotten. A long step ends
-    early, undone, where it may not `go_on`.
+    A step adds changes to the totals of their days. When no changes are left, it adds
+    up days that are not added up yet, the latest first, and deletes old days. A long
+    step ends early, and is undone, when `go_on` returns False.
     """
     if connection.vendor != "postgresql":
         return False
@@ -43,7 +43,7 @@ def keep_some(go_on: Callable[[], bool] = lambda: True) -> bool:
 
 
 def keep() -> None:
-    """Take all steps that there are now."""
+    """Take steps until none are left."""
     while keep_some():
         pass
 
@@ -51,8 +51,9 @@ def keep() -> None:
 def _add_up_days(go_on: Callable[[], bool]) -> bool:
     first = today() - (DAYS - 1) * _ONE_DAY
     known = _known()
-    # A report that has begun yesterday may be at it. Spans are forgotten whole: a
-    # clock that is wrong for a moment must not leave one with a part of its days.
+    # A report that began yesterday may still read its first day. Spans are deleted
+    # whole: a clock that is wrong for a moment must not leave one with only some of its
+    # days.
     forgotten = span_of(first - _ONE_DAY)
     if any(day < forgotten for day in known):
         DayTotal.objects.filter(day__lt=forgotten).delete()
@@ -60,7 +61,7 @@ def _add_up_days(go_on: Callable[[], bool]) -> bool:
     missing = [day for day in every if day not in known]
     oldest = _oldest() if missing else None
     used = [day for day in missing if oldest and day >= oldest]
-    # Those before the first answer take no time.
+    # Days before the first answer take no time.
     for days in (missing[len(used) :], used[:_DAYS_AT_ONCE]):
         if days:
             day_sums.count(days, go_on)
@@ -73,10 +74,10 @@ def _add_up_days(go_on: Callable[[], bool]) -> bool:
 def on_migrate(
     plan: Sequence[tuple[Any, bool]] = (), apps: Any = installed, **kwargs: Any
 ) -> None:
-    """Called by Django behind migrations: an upgrade adds the days up itself."""
+    """Called by Django after migrations: an upgrade adds the days up itself."""
     try:
         apps.get_model("llmchat", "DayTotal")._meta.get_field("to_price")
-    except (LookupError, FieldDoesNotExist):  # migrated to before it was there
+    except (LookupError, FieldDoesNotExist):  # migrated to a state without it
         return
     if plan and not any(is_backwards for _, is_backwards in plan):
         keep()

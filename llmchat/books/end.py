@@ -1,7 +1,7 @@
-"""The end of a turn, decided: how an answer ended, and what it has used.
+"""Deciding the end of a turn: how its answer ended, and what it used.
 
-A late write changes rows that are there and never makes one, so what was deleted
-meanwhile stays deleted.
+A late end updates messages that exist and never inserts one, so that what was deleted
+in the meantime stays deleted.
 """
 
 from __future__ import annotations
@@ -61,9 +61,10 @@ _AMENDED = Columns(
 
 @dataclass(slots=True)
 class Ended:
-    """The rows that ends change, and the conversations that are to be read again.
+    """The rows that ends change.
 
-    `past` is what answers have used whose rows are deleted.
+    `rehash` and `restate` are conversations whose hash or state must be read again.
+    `past` is what answers used whose rows are deleted.
     """
 
     answers: list[dict[str, Any]] = field(default_factory=list)
@@ -74,12 +75,12 @@ class Ended:
 
 
 def decide(facts: Facts, ended: Ended, end: End) -> None:
-    """Note what an end stores; a second one of an answer changes its word alone."""
+    """Note what an end stores; a second end of an answer only amends the first."""
     begun, outcome = end.begun, end.outcome
     usage, billed = booked(begun, outcome)
     conversation = facts.conversations.get(begun.conversation_id)
     if conversation is None:
-        # Deleted; what was used is used.
+        # The conversation is deleted, but what was used still counts.
         if not end.again or budgets.has_reserved(begun.message_id):
             facts.ledger.settle(begun, usage, billed.cost)
             ended.past.append(_past(end, usage, billed.cost))
@@ -91,7 +92,7 @@ def decide(facts: Facts, ended: Ended, end: End) -> None:
         return
     facts.ledger.settle(begun, usage, billed.cost)
     ended.answers.append(_row(facts, end, usage, billed))
-    # A second end of it in the same batch finds it settled.
+    # A second end of the answer in the same batch must find it settled.
     facts.answers[begun.message_id] = Stored(
         outcome.state, usage.source, stored.position, stored.replaced_by
     )
@@ -101,7 +102,7 @@ def decide(facts: Facts, ended: Ended, end: End) -> None:
 
 
 def write(facts: Facts, ended: Ended) -> None:
-    """Store what was decided, but for the conversations."""
+    """Store what was decided, except for the conversations."""
     _ENDED.update(ended.answers)
     _AMENDED.update(ended.amended)
     if ended.answers:
@@ -115,16 +116,16 @@ def write(facts: Facts, ended: Ended) -> None:
 
 
 def told(facts: Facts, end: End) -> Outcome:
-    """Return an end that is stored, with what is to be told of the user's budgets."""
+    """Return the outcome of a stored end, with the notice about the user's budgets."""
     notice = facts.ledger.notices.get(end.begun.message_id)
     return end.outcome if notice is None else replace(end.outcome, notice=notice)
 
 
 def _is_open(stored: Stored) -> bool:
-    """Return whether an answer waits for its end.
+    """Return whether an answer still needs its end.
 
-    A row that another worker took for dead is this one's all the same. One that has a
-    source of its usage is settled: an earlier attempt was committed after all.
+    It does even if another worker took this one for dead and marked it interrupted. A
+    row with a usage source is settled: an earlier attempt was committed after all.
     """
     running = stored.state in (_State.STREAMING, _State.INTERRUPTED)
     return running and not stored.usage_source
@@ -133,7 +134,8 @@ def _is_open(stored: Stored) -> bool:
 def _note_end(facts: Facts, ended: Ended, conversation: Conversation, end: End) -> None:
     if facts.answers[end.begun.message_id].replaced_by is None:
         _note_text(ended, conversation, end)
-    # Else it was taken for dead, and is no part of the history any more.
+    # Otherwise the answer was taken for dead and replaced, and is no longer in the
+    # history.
     conversation.updated_at = facts.now
     _note_state(facts, ended, conversation, end)
 
@@ -141,7 +143,7 @@ def _note_end(facts: Facts, ended: Ended, conversation: Conversation, end: End) 
 def _note_text(ended: Ended, conversation: Conversation, end: End) -> None:
     begun, outcome = end.begun, end.outcome
     if conversation.thread_hash != begun.thread_hash:
-        # Another turn went on with it meanwhile.
+        # Another turn has continued the conversation in the meantime.
         ended.rehash.add(conversation.pk)
     elif outcome.text or outcome.tool_calls:
         conversation.thread_hash = extended_hash(
@@ -155,7 +157,7 @@ def _note_text(ended: Ended, conversation: Conversation, end: End) -> None:
 def _note_state(
     facts: Facts, ended: Ended, conversation: Conversation, end: End
 ) -> None:
-    """Take over the state of the latest answer, which as a rule is this one."""
+    """Copy the latest answer's state to the conversation; normally that is this one."""
     position = facts.answers[end.begun.message_id].position
     if position == conversation.message_count - 1:
         conversation.state, conversation.model = end.outcome.state, end.outcome.model
@@ -164,7 +166,7 @@ def _note_state(
 
 
 def _amend(facts: Facts, ended: Ended, conversation: Conversation, end: End) -> None:
-    """Let a stored end say what its client was told meanwhile."""
+    """Change a stored end to what its client has been sent in the meantime."""
     outcome = end.outcome
     ended.amended.append(
         {
@@ -182,7 +184,7 @@ def _amend(facts: Facts, ended: Ended, conversation: Conversation, end: End) -> 
 
 
 def note_key(begun: Begun, outcome: Outcome) -> None:
-    """Remember which key has worked, and when, whatever else is stored."""
+    """Remember which key worked, and when, whether or not the end can be stored."""
     if outcome.state == _State.COMPLETE or outcome.text:
         moment = outcome.first_token_at or timezone.now()
         route = begun.answered_by(fell_back=outcome.fell_back)
@@ -190,7 +192,7 @@ def note_key(begun: Begun, outcome: Outcome) -> None:
 
 
 def booked(begun: Begun, outcome: Outcome) -> tuple[Usage, Bill]:
-    """Return what is booked for an answer, everywhere alike, and what it costs."""
+    """Return the usage of an answer, the same wherever it is booked, and its bill."""
     usage = outcome.usage
     if outcome.before is not None:
         usage = usage + outcome.before
@@ -198,7 +200,7 @@ def booked(begun: Begun, outcome: Outcome) -> tuple[Usage, Bill]:
 
 
 def reduced(begun: Begun, outcome: Outcome) -> Outcome:
-    """Return an end without any word of the provider's own."""
+    """Return an outcome with its text and usage, but no names or tool calls."""
     return Outcome(
         state=_State.ERROR,
         text=outcome.text,
@@ -221,7 +223,7 @@ def _provider(end: End) -> str:
 
 
 def _past(end: End, usage: Usage, cost: Decimal | None) -> dict[str, Any]:
-    """Return what is kept of an answer that was deleted while it was written."""
+    """Return what is kept of an answer that was deleted while it was being written."""
     return {
         "day": end.begun.began_at.astimezone(UTC).date(),
         "provider": _provider(end),

@@ -1,7 +1,7 @@
 """What a message holds besides its text, as it is stored: JSON, or "" for nothing.
 
-Two messages are the same only if this is the same, so the JSON has one form: sorted
-names, no spaces, and nothing but ASCII, which holds what no column takes. The bytes of
+Two messages are equal only if this is equal, so the JSON has one form: sorted names, no
+spaces, and only ASCII, which also encodes characters that no column takes. The bytes of
 an image are not stored: its type, its size and a digest stand for them.
 """
 
@@ -29,7 +29,7 @@ def extra_of_answer(calls: Sequence[ToolCall]) -> str:
 
 
 def restored(role: Role, content: str, extra: str) -> ChatMessage:
-    """Return the message that was stored so.
+    """Return the message that was stored with these fields.
 
     Raises: LookupError: it has an image whose bytes are not stored.
     """
@@ -44,7 +44,7 @@ def restored(role: Role, content: str, extra: str) -> ChatMessage:
 
 
 def decoded(extra: str) -> dict[str, Any]:
-    """Return what was stored, as clients see it."""
+    """Return the stored fields, as clients see them."""
     fields: dict[str, Any] = json.loads(extra) if extra else {}
     return fields
 

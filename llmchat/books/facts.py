@@ -1,7 +1,7 @@
 """What a batch of starts and ends has to know, read as sets and locked in one order.
 
-Users, conversations, messages, budgets, each by primary key: nobody who keeps to it
-waits for somebody who waits for him.
+The order is users, conversations, messages, budgets, each by primary key. Transactions
+that keep to it cannot deadlock.
 """
 
 from __future__ import annotations
@@ -42,11 +42,12 @@ class Stored:
 
 @dataclass(slots=True)
 class Facts:
-    """What is stored, and then what becomes of it: decisions change it as they go.
+    """What is stored when the batch begins; decisions change it as they are made.
 
-    `users` are the active ones and whether each is a superuser; `sessions` are the
-    names of what runs. `added` are rows to insert, `changed` conversations to update,
-    `named` those among them that get a title, `cuts` what is replaced in them.
+    `users` are the active users and whether each is a superuser; `sessions` are the
+    session ids of running answers. `added` are conversations to insert, `changed`
+    conversations to update, `named` those of them that get a title, `messages` messages
+    to insert, and `cuts` what is replaced.
     """
 
     known: Memory
@@ -66,16 +67,17 @@ class Facts:
 
 
 def read(starts: Sequence[Start], ends: Sequence[End], *, wait: bool) -> Facts:
-    """Read and lock what these starts and ends are about.
+    """Read and lock the rows that these starts and ends need.
 
-    `wait` False: it fails where another transaction holds any of it but a budget.
+    Without `wait`, it fails if another transaction holds any of them except a budget.
 
     Raises: OperationalError.
     """
     lock = locking(wait=wait)
-    # Whoever makes a budget locks those whom it is for: it is known behind their locks.
+    # Creating a budget locks the users that it is for, so once their locks are taken
+    # here, the budget is known.
     users = _locked_users({start.user_id for start in starts}, lock)
-    # An end is about its own answer alone, however its provider has changed since.
+    # An end needs only its own answer, however its provider has changed since.
     facts = Facts(memory.current() if starts else memory.latest(), users=users)
     _read_running(facts)
     _read_conversations(facts, starts, ends, lock)
@@ -95,7 +97,7 @@ def read(starts: Sequence[Start], ends: Sequence[End], *, wait: bool) -> Facts:
 
 
 def _locked_users(wanted: set[int], lock: str) -> dict[int, bool]:
-    """Return the active ones among them, and whether each is a superuser."""
+    """Return the active users among `wanted`, and whether each is a superuser."""
     if not wanted:
         return {}
     ids = sorted(wanted)
@@ -108,14 +110,14 @@ def _locked_users(wanted: set[int], lock: str) -> dict[int, bool]:
 
 
 def _read_running(facts: Facts) -> None:
-    """Read the groups of the users, and what runs of theirs."""
+    """Read the users' groups, and the session ids of their running answers."""
     if not facts.users:
         return
     ids = [*facts.users]
     if facts.known.needs_groups:
         facts.groups = _groups_of(ids)
-    # Every name is at least ''. Without that SQLite takes the index of all messages of
-    # a user, not that of what runs.
+    # Every session id is at least ''. Without this condition SQLite would use the index
+    # of all of a user's messages, not that of running answers.
     sql = (
         f"SELECT {_RUNNING.selected} FROM {_RUNNING.table} "
         f"WHERE user_id IN ({places(ids)}) AND session_id >= '' AND state = 'streaming'"
@@ -137,8 +139,9 @@ def _read_conversations(
 ) -> None:
     """Read the conversations that are named, and those that the histories fit.
 
-    Of each history as many of the latest as there are turns that have it: the second
-    of two takes the second, once the first has gone on with the first.
+    For each history, as many of the latest conversations are read as there are turns
+    with it: once the first turn has continued the first conversation, the second turn
+    takes the second.
     """
     table = COLUMNS.table
     terms, parameters = [], []
@@ -170,7 +173,7 @@ def _read_conversations(
 def _lock_messages(conversation_ids: Sequence[UUID], lock: str) -> None:
     """Lock the messages of which some may be replaced.
 
-    Only who has the conversation's lock changes them, but for who deletes them.
+    The conversation's lock keeps others from changing them, but not from deleting them.
     """
     some = places(conversation_ids)
     where = f"conversation_id IN ({some}) AND replaced_by IS NULL"

@@ -1,8 +1,8 @@
 """The ids of rows: UUIDs of version 7, which begin with the time (RFC 9562).
 
-Rows of a moment stand beside each other in every index that begins with an id, so that
-a batch changes a page or two of it, and not one for each row. The rest is random, as
-much as nobody guesses.
+Rows of the same moment are adjacent in every index that begins with an id, so that a
+batch changes one or two of its pages instead of one for each row. The rest is random,
+with enough bits that an id cannot be guessed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ _VERSION = 7 << 76
 _VARIANT = 2 << 62
 _RANDOM_BYTES = 10
 _HIGH, _LOW = 0xFFF << 64, (1 << 62) - 1
-# To ask the system for each id would give the interpreter away each time.
+# How many ids one call of `os.urandom` serves: each call releases the interpreter's
+# lock.
 _AT_ONCE = 256
 
-# A list's own methods are safe in threads.
+# The methods of a list are thread-safe.
 _pool: list[bytes] = []
 os.register_at_fork(after_in_child=_pool.clear)
 

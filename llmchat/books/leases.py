@@ -16,7 +16,7 @@ _RENEW = f"""
     INSERT INTO {Worker._meta.db_table} (name, lease_until) VALUES (%s, %s)
     ON CONFLICT (name) DO UPDATE SET lease_until = excluded.lease_until
 """
-# Until when the lease of this process runs at least, as far as it knows.
+# Until when the lease of this process is known to run, by its worker id.
 _leases: dict[str, datetime] = {}
 
 
@@ -30,20 +30,20 @@ def renew(now: datetime) -> None:
 
 
 def keep(now: datetime) -> None:
-    """Extend the lease of this process where it runs out soon."""
+    """Extend the lease of this process if it runs out soon."""
     until = _leases.get(worker_id())
     if until is None or until < now + LEASE / 2:
         renew(now)
 
 
 def of_workers(workers: Collection[str]) -> dict[str, datetime]:
-    """Return until when these processes are known to live."""
+    """Return until when the leases of these processes run."""
     rows = Worker.objects.filter(name__in=workers)
     return dict(rows.values_list("name", "lease_until"))
 
 
 def is_alive(worker: str, lease_until: datetime | None, now: datetime) -> bool:
-    """Return whether a process may still write its answers."""
+    """Return whether a process may still be writing its answers."""
     has_lease = lease_until is not None and lease_until >= now
     return has_lease and not is_known_dead(worker)
 

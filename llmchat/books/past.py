@@ -1,8 +1,9 @@
-"""Deleting answers without losing what they have used.
+"""Deleting answers without losing what they used.
 
-The rows that go are added up in the transaction that deletes them, and go at once: so
-whoever comes by again, as Django does for each user, finds nothing to count twice.
-Call it last: no other lock is waited for behind those of the sums.
+The deleted rows are added up in the transaction that deletes them, and deleted
+immediately, so that a repeated call, which Django makes for each user, finds nothing to
+count twice. Call it last in a transaction: once that holds the locks of the sums, it
+must not wait for any other lock.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ FAILED = (Message.State.ERROR, Message.State.INTERRUPTED)
 
 
 def move(which: Q) -> int:
-    """Delete messages and keep what their answers have used; return how many.
+    """Delete messages and keep what their answers used; return how many were deleted.
 
-    Nobody else changes them meanwhile: their conversations are locked. What is still
-    being written is counted at its end.
+    The caller has locked their conversations, so that no other transaction changes
+    them. Answers that are still being written are counted at their end.
     """
     messages = Message.objects.filter(which).order_by()
     answers = messages.filter(role=Message.Role.ASSISTANT).exclude(provider="")
@@ -61,7 +62,7 @@ def add(rows: Sequence[Row]) -> None:
         for name in _SUMS:
             nothing = Decimal(0) if name == "cost" else 0
             sum[name] = sum.get(name, nothing) + (row[name] or nothing)
-    # In one order, so that no two wait for each other.
+    # In a fixed order, so that no two transactions wait for each other.
     _COLUMNS.insert([sums[key] for key in sorted(sums)], on_conflict=_adding())
 
 

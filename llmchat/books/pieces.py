@@ -1,4 +1,4 @@
-"""The text of running answers, in pieces that only grow in number."""
+"""The text of running answers, in pieces to which only new ones are added."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llmchat.models import Message, Piece
 
 _PIECES = Columns(Piece, ["message_id", "start", "text", "written_at"])
 _OF_MESSAGE = Columns(Piece, ["message_id"])
-# The answers of this process that may have pieces; no other writes any of them.
+# The answers of this process that may have pieces; only their own process writes those.
 _written: set[UUID] = set()
 
 
@@ -28,7 +28,7 @@ def add(progress: Sequence[Progress], now: datetime) -> None:
                 "message_id": item.message_id,
                 "start": item.start,
                 "text": storable(item.text),
-                # That of the first piece is when the answer's first token came.
+                # The first piece has the time of the answer's first token.
                 "written_at": now if item.start else item.first_token_at or now,
             }
             for item in progress
@@ -43,7 +43,7 @@ def delete(message_ids: Sequence[UUID]) -> None:
 
 
 def delete_written(message_ids: Sequence[UUID]) -> None:
-    """Delete the pieces of this process's answers: the short ones never had any."""
+    """Delete the pieces of this process's answers; short answers never had any."""
     written = _written.intersection(message_ids)
     if written:
         delete(list(written))
@@ -51,11 +51,11 @@ def delete_written(message_ids: Sequence[UUID]) -> None:
 
 
 def forget_others(message_ids: Collection[UUID]) -> None:
-    """Forget all answers but these; what is left of them is nobody's."""
+    """Forget all answers but these; pieces that the others left are orphans."""
     _written.intersection_update(message_ids)
 
 
 def delete_orphans() -> None:
-    """Delete the pieces of what does not run any more."""
+    """Delete the pieces of answers that are not running any more."""
     running = Message.objects.filter(state=Message.State.STREAMING).order_by()
     Piece.objects.exclude(message_id__in=running.values("pk")).delete()

@@ -1,4 +1,4 @@
-"""Where an answer is that some worker writes or has written, and what it became."""
+"""Finding an answer of any worker in the database, and what is stored of it."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from llmchat.models.workers import texts_so_far
 from llmchat.providers.types import Usage
 
 _State = Message.State
-# Whoever was away for longer, or has asked for more, finds it in the conversation.
+# A client that was away for longer, or has more answers, finds them in the
+# conversation.
 LATEST = timedelta(hours=12)
 _LATEST_COUNT = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What a client calls an answer; None: it does not say."""
+    """The names that a client gives for an answer; None means that it does not say."""
 
     message_id: UUID | None = None
     session_id: str | None = None
     conversation_id: UUID | None = None
 
     def are_of(self, session_id: str, message_id: UUID, conversation_id: UUID) -> bool:
-        """Return whether the answer is meant that is called so."""
+        """Return whether an answer with these ids is meant."""
         return (
             self.session_id in (None, session_id)
             and self.message_id in (None, message_id)
@@ -43,7 +44,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """An answer in the database. `is_lost`: its worker is known to be dead."""
+    """An answer in the database; `is_lost` means its worker is known to be dead."""
 
     user_id: int
     message_id: UUID
@@ -73,15 +74,16 @@ class Standing:
 
 
 def running_of(user_id: int) -> list[Placed]:
-    """Return the answers that are being written to a user, the oldest first."""
+    """Return the answers that are being written for a user, the oldest first."""
     rows = _placed(_running(user_id).order_by("created_at", "pk"))
     return [row for row in rows if not row.is_lost]
 
 
 def find(user_id: int, names: Names, ended_since: datetime | None) -> Placed | None:
-    """Return the user's answer of these names, the newest first.
+    """Return the user's newest answer of these names.
 
-    One that runs, or else one that has ended since then; None: no such one is wanted.
+    A running answer is preferred to one that ended after `ended_since`; with None,
+    ended answers are not considered.
     """
     rows = list(_placed(_running(user_id).order_by("-created_at")))
     if not rows or not _first(rows, names):
@@ -90,9 +92,9 @@ def find(user_id: int, names: Names, ended_since: datetime | None) -> Placed | N
 
 
 def standing(user_id: int, message_id: UUID) -> Standing | None:
-    """Return what is stored of an answer; None: it is not there any more.
+    """Return what is stored of an answer, or None if it no longer exists.
 
-    One whose worker has died has ended by that.
+    If its worker has died, the answer is first marked as interrupted.
     """
     sweep(user_id)
     row = Message.objects.filter(pk=message_id, user_id=user_id).first()
@@ -118,9 +120,9 @@ def standing(user_id: int, message_id: UUID) -> Standing | None:
 
 
 def latest_answers(user_id: int) -> list[UUID]:
-    """Return the user's latest answers, the newest first; not all of many.
+    """Return the user's latest answers, the newest first, up to a limit.
 
-    What is replaced is left out.
+    Replaced answers are left out.
     """
     since = timezone.now() - LATEST
     rows = Message.objects.filter(user_id=user_id, created_at__gt=since)
@@ -130,7 +132,7 @@ def latest_answers(user_id: int) -> list[UUID]:
 
 
 def request_stop(message_id: UUID) -> None:
-    """Let whoever writes an answer find at its next checkpoint that it is to stop."""
+    """Have an answer's worker find at its next checkpoint that it has to stop it."""
     rows = Message.objects.filter(pk=message_id, state=_State.STREAMING)
     rows.update(stop_requested=True)
 
@@ -149,7 +151,8 @@ def _usage(row: Message, outputs: int) -> Usage:
 
 
 def _running(user_id: int) -> QuerySet[Message]:
-    # Each has a session: so SQLite, too, takes the index of what runs.
+    # Every running answer has a session id. Saying so makes SQLite, too, use the index
+    # of running answers.
     return Message.objects.filter(
         user_id=user_id, state=_State.STREAMING, session_id__gt=""
     )
@@ -160,7 +163,8 @@ def _ended(user_id: int, names: Names, since: datetime) -> Iterator[Placed]:
     if names.message_id is not None:
         rows = rows.filter(pk=names.message_id, user_id=user_id)
     else:
-        # No index has the sessions of what has ended; the user's latest are few.
+        # No index has the session ids of ended answers, but a user's latest
+        # conversations are few.
         latest = Conversation.objects.filter(user_id=user_id, updated_at__gt=since)
         if names.conversation_id is not None:
             latest = latest.filter(pk=names.conversation_id)
@@ -169,7 +173,7 @@ def _ended(user_id: int, names: Names, since: datetime) -> Iterator[Placed]:
 
 
 def _placed(rows: QuerySet[Message]) -> Iterator[Placed]:
-    # A question is the message before its answer.
+    # An answer's question is the message before it.
     questions = Message.objects.filter(
         conversation=OuterRef("conversation"), position=OuterRef("position") - 1
     )

@@ -1,7 +1,7 @@
-"""A question that takes the place of another one, and of all that is behind it.
+"""Questions that replace an earlier question and everything after it.
 
-The rows of what is replaced stay: their costs count. They are no part of the
-conversation any more, neither of what is read of it nor of its hash.
+The replaced rows stay, because their costs count. They are no longer part of the
+conversation, neither of what is read of it nor of its hash.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from llmchat.books.turn import Start
 from llmchat.errors import refusal
 from llmchat.models import Conversation, Message
 
-# Not their texts, of which there may be any amount.
+# Without the texts, which can be of any size.
 _ROWS = Columns(Message, ["conversation", "id", "position", "role", "state"])
 
 
@@ -31,16 +31,17 @@ class _Said:
 
 @dataclass(slots=True)
 class Thread:
-    """Which messages of a conversation are not replaced, in their order."""
+    """The messages of a conversation that are not replaced, in order."""
 
     said: list[_Said] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """From which position on a conversation is replaced, and by which.
+    """From which position on a conversation is replaced, and by which position.
 
-    `count` messages are; `thread_hash` is the hash of those before them.
+    `count` is how many messages are replaced; `thread_hash` is the hash of those before
+    them.
     """
 
     conversation_id: UUID
@@ -53,7 +54,7 @@ class Cut:
 def wanted(
     conversations: Mapping[UUID, Conversation], starts: Iterable[Start]
 ) -> list[UUID]:
-    """Return in which of the conversations these starts replace something."""
+    """Return those of the conversations in which these starts replace something."""
     found = set()
     for start in starts:
         ident = start.turn.conversation_id
@@ -65,7 +66,7 @@ def wanted(
 
 
 def read(conversation_ids: Sequence[UUID]) -> dict[UUID, Thread]:
-    """Return what is in these conversations, whose locks the caller has."""
+    """Return the messages of these conversations, which the caller has locked."""
     threads = {ident: Thread() for ident in conversation_ids}
     if not threads:
         return threads
@@ -85,7 +86,7 @@ def cut_of(
     replaces: UUID,
     conversation: Conversation,
 ) -> Cut:
-    """Return what a question takes the place of in the conversation that it is in.
+    """Return what a question replaces in the conversation that it belongs to.
 
     `added` are the messages that the same batch adds, to this conversation and others.
 
@@ -102,7 +103,7 @@ def cut_of(
         position=place.position,
         replaced_by=conversation.message_count,
         count=sum(row.position >= place.position for row in said),
-        # Of what this batch adds nothing is stored yet, nor is it replaced.
+        # What this batch adds is neither stored yet nor replaced.
         thread_hash=stored_hash(conversation.pk, before=place.position),
     )
 
@@ -112,7 +113,7 @@ def _is_running(
     added: Iterable[Mapping[str, Any]],
     conversation: Conversation,
 ) -> bool:
-    """Return whether an answer is being written, or begins in the same batch."""
+    """Return whether an answer is being written or begins in the same batch."""
     running = Message.State.STREAMING
     return any(row.state == running for row in said) or any(
         row["conversation"] == conversation.pk and row["state"] == running
@@ -121,7 +122,7 @@ def _is_running(
 
 
 def write(cuts: Iterable[Cut]) -> None:
-    """Mark the rows of what is replaced."""
+    """Mark the rows that are replaced."""
     for cut in cuts:
         rows = Message.objects.filter(
             conversation_id=cut.conversation_id,

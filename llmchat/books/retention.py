@@ -17,7 +17,7 @@ BATCH = 500
 def old_conversations(before: datetime) -> QuerySet[Conversation]:
     """Return the conversations whose last turn ended before that moment.
 
-    One whose answer is still being written is not old.
+    A conversation whose answer is still being written is not old.
     """
     running = Message.objects.filter(state=Message.State.STREAMING)
     return Conversation.objects.filter(updated_at__lt=before).exclude(
@@ -28,13 +28,13 @@ def old_conversations(before: datetime) -> QuerySet[Conversation]:
 def prune(
     before: datetime, *, batch: int = BATCH, note: Callable[[int], None]
 ) -> Iterator[tuple[int, int]]:
-    """Delete old conversations with all their messages, a batch in a transaction.
+    """Delete old conversations with all their messages, each batch in a transaction.
 
-    What they have used stays in the totals. `note` is told in each transaction how many
-    conversations it deletes.
+    What they used stays in the totals. In each transaction, `note` is called with how
+    many conversations it deletes.
 
-    Yields how many conversations and messages each batch had. A conversation that
-    somebody goes on with at the same moment is left for later.
+    Yields how many conversations and messages each batch had. A conversation that is
+    being continued at the same moment is left for later.
     """
     while True:
         with transaction.atomic():

@@ -1,6 +1,6 @@
-"""Statements made once from the models, for rows that are written by the thousand.
+"""Statements built once from the models, for rows that are written by the thousand.
 
-The ORM compiles each statement anew, which costs more than the statement itself.
+The ORM compiles a statement at each use, which costs more than running it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from django.db import connection, models
 
 Row = Mapping[str, Any]
 Adapt: TypeAlias = Callable[[Any], Any]
-# How many a statement inserts, so that its parameters are not too many.
+# How many rows a statement inserts, so that it does not have too many parameters.
 _ROWS = 500
 _REMEMBERED = 256
 
@@ -33,11 +33,11 @@ class Columns:
 
     @cached_property
     def selected(self) -> str:
-        """What a SELECT names."""
+        """The columns as a SELECT names them."""
         return ", ".join(_quoted(field) for field in self._fields)
 
     def read(self, sql: str, parameters: Sequence[Any]) -> list[list[Any]]:
-        """Return what a SELECT of these columns finds."""
+        """Return the rows that a SELECT of these columns finds."""
         with _cursor() as cursor:
             cursor.execute(sql, parameters)
             rows = cursor.fetchall()
@@ -64,7 +64,7 @@ class Columns:
                 )
 
     def update(self, rows: Sequence[Row]) -> None:
-        """Update rows, found by the last of the columns."""
+        """Update rows, each found by the last of the columns."""
         if not rows:
             return
         with _cursor() as cursor:
@@ -125,7 +125,7 @@ class Columns:
 
 @contextmanager
 def one_cursor() -> Iterator[None]:
-    """Let the statements inside share a cursor: one costs as much as a statement."""
+    """Share a cursor among the statements inside: one costs as much as a statement."""
     with connection.cursor() as cursor:
         _shared.cursor = cursor
         try:
@@ -149,9 +149,10 @@ _shared = _Shared()
 
 
 def _adapter(field: Any) -> Adapt | None:
-    """Return what makes a parameter of a value, which is of its field's own type.
+    """Return a function that makes a parameter of a value of its field's own type.
 
-    None: it is one. `get_db_prep_save` would ask for the type of each value.
+    None means that the value can be used as it is. `get_db_prep_save` would check the
+    type of each value.
     """
     if field.is_relation:
         return _adapter(field.target_field)
@@ -165,7 +166,7 @@ def _adapter(field: Any) -> Adapt | None:
     if isinstance(field, models.IntegerField):
         adapt = connection.ops.adapt_integerfield_value
         return partial(adapt, internal_type=field.get_internal_type())
-    # The moment of a batch and the same costs come again and again, and take long.
+    # The time of a batch and equal costs recur often, and take long to convert.
     if isinstance(field, models.DateTimeField):
         return _moment
     return lru_cache(_REMEMBERED)(partial(_as_saved, field))
@@ -181,7 +182,7 @@ def _as_saved(field: Any, value: Any) -> Any:
 
 
 def places(values: Sequence[object]) -> str:
-    """Return a placeholder for each of them."""
+    """Return a placeholder for each value."""
     return ", ".join(["%s"] * len(values))
 
 
@@ -193,9 +194,10 @@ def idents(values: Iterable[UUID]) -> list[Any]:
 
 
 def locking(*, wait: bool) -> str:
-    """Return what ends a SELECT that locks its rows, whose keys do not change.
+    """Return the last clause of a SELECT that locks rows whose keys do not change.
 
-    `wait` False: it fails where another holds one of them. SQLite has one writer.
+    Without `wait`, the SELECT fails if another transaction holds one of them. SQLite
+    needs no clause, since it has only one writer.
     """
     if not connection.features.has_select_for_no_key_update:
         return ""

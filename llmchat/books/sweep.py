@@ -1,4 +1,4 @@
-"""The answers of processes that have died, marked as interrupted."""
+"""Marking the answers of processes that have died as interrupted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _State = Message.State
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """An answer that is streaming, as far as the database knows."""
+    """An answer that is streaming according to the database."""
 
     id: UUID
     conversation_id: UUID
@@ -36,13 +36,13 @@ class _Running:
 def sweep(
     user_id: int | None = None, *, written: Collection[UUID] | None = None
 ) -> int:
-    """Mark the answers of dead processes as interrupted; return how many they were.
+    """Mark the answers of dead processes as interrupted; return how many there were.
 
-    Without a user it puts right the rest of the books, too.
+    Without a user, it also tidies up the rest of the books.
 
-    A lease of this process's own may have run out because it was suspended, so its
-    rows are left alone: but for old ones that are not among `written`, which is all
-    that it writes.
+    This process's own lease may have run out because the process was suspended, so its
+    rows are left alone, except old ones that are not among `written`, which is
+    everything that it is writing.
     """
     now = timezone.now()
     rows = Message.objects.filter(state=_State.STREAMING)
@@ -80,7 +80,7 @@ def _read(rows: QuerySet[Message]) -> list[_Running]:
 def _is_given_up(
     row: _Running, written: Collection[UUID] | None, now: datetime
 ) -> bool:
-    """Return whether an answer of this process is one that it does not write."""
+    """Return whether an answer of this process is one that it is not writing."""
     is_old = row.created_at < now - LEASE
     return is_old and written is not None and row.id not in written
 
@@ -108,7 +108,7 @@ def _lives_after_all(worker: str) -> bool:
 
 
 def _mark(row: _Running) -> int:
-    """Store what is known of an answer whose worker has died."""
+    """Store what is known about an answer whose worker has died."""
     ident = row.id
     fields = {
         "state": _State.INTERRUPTED,

@@ -16,7 +16,7 @@ STATE_FIELDS = ("state", "model")
 
 
 def note_begin(conversation: Conversation, model: str) -> None:
-    """Count an answer that begins; the caller saves the conversation."""
+    """Count an answer that has begun; the caller saves the conversation."""
     conversation.turn_count += 1
     conversation.model = model
     conversation.state = Message.State.STREAMING
@@ -30,7 +30,7 @@ def note_end(conversation: Conversation, usage: Usage, cost: Decimal | None) -> 
 
 
 def note_state(conversation: Conversation) -> None:
-    """Take over the state of the latest answer; the caller saves `STATE_FIELDS`."""
+    """Copy the latest answer's state; the caller saves `STATE_FIELDS`."""
     latest = (
         Message.objects.filter(
             conversation_id=conversation.pk, role=Message.Role.ASSISTANT

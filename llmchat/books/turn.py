@@ -1,4 +1,4 @@
-"""One turn of a conversation: as it comes in, as it begins, goes on and ends."""
+"""One turn of a conversation: its request, its beginning, its progress and its end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from llmchat.providers.types import (
     Usage,
 )
 
-# Checkpoints renew it; a worker that misses so many of them is dead.
+# Checkpoints renew it; a worker that has not renewed it for this long is dead.
 LEASE = timedelta(seconds=60)
 _DETAIL = 300
 
@@ -31,10 +31,9 @@ _DETAIL = 300
 class Turn:
     """A validated request for an answer.
 
-    The last message is the user's, or the result of a tool. `stored` is how many of
-    the messages were read from a stored conversation; 0: that is to be found out.
-    `replaces` is the question of the named conversation whose place the last message
-    takes.
+    The last message is the user's, or the result of a tool. `stored` is how many of the
+    messages were read from a stored conversation; with 0, that has to be found out.
+    `replaces` is the question of the named conversation that the last message replaces.
     """
 
     session_id: str
@@ -54,8 +53,8 @@ class Begun:
     """A turn that is stored; `thread_hash` is its conversation's at that moment.
 
     `question_id` is the message that it answers. `budgets` are those that something is
-    reserved of; the providers of `route` are then asked for no more than is reserved.
-    `began_at` decides which prices hold.
+    reserved in; the providers of `route` are then asked for no more than was reserved.
+    `began_at` decides which prices apply.
     """
 
     user_id: int
@@ -74,18 +73,18 @@ class Begun:
 
     @property
     def place(self) -> tuple[UUID, UUID, UUID]:
-        """Where the answer is, and which message it answers."""
+        """The conversation, the answer, and the message that it answers."""
         return self.conversation_id, self.message_id, self.question_id
 
     def answered_by(self, *, fell_back: bool) -> Route:
-        """Return where the answer comes from, or was last asked for."""
+        """Return the route that gave the answer, or was asked last."""
         fallback = self.route.fallback
         return fallback if fell_back and fallback else self.route
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The new text of one running answer, from its character `start` on; "": none."""
+    """The new text of a running answer from character `start` on; "" means none."""
 
     message_id: UUID
     start: int
@@ -95,23 +94,23 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What this process's running answers have become, to be stored."""
+    """The progress of this process's running answers, to be stored."""
 
     progress: tuple[Progress, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an answer. `refused` maps the idents of refused keys to codes.
+    """How an answer ended; `refused` maps the idents of refused keys to error codes.
 
-    `usage` is what all attempts are billed for where the answer came from.
-    `fell_back` says that the route's fallback was asked in the end; `before` is what
-    the route's own provider has billed until then. `lines` and `lines_before` are the
-    same by attempt, in order: each is a request with a price of its own. `model` is a
-    name, of the asked model where the provider says none; `answerer` holds what it
-    says alone. `error_detail` is why it failed, for operators: never what a provider
-    has said, which may echo a key. `notice` is what its user is told of a budget once
-    the end is stored.
+    `usage` is what all attempts at the last route are billed for. `fell_back` says that
+    the route's fallback was asked in the end; `before` is then what the route's own
+    provider had billed by that time. `lines` and `lines_before` are the same for each
+    attempt, in order: each is a request with a price of its own. `model` is the name
+    that the provider gives, or that of the model asked if it gives none; `answerer`
+    holds only what the provider says. `error_detail` is why it failed, for operators:
+    never the provider's own words, which may repeat a key. `notice` tells the user of a
+    budget once the end is stored.
     """
 
     state: AnswerState
@@ -135,7 +134,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A provider's word against one of its keys, that is to be stored: when it came."""
+    """A provider's refusal of one of its keys, to be stored; `at` is when it came."""
 
     key: Key
     code: str
@@ -144,7 +143,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class KnownHistory:
-    """So many messages of a turn, which may be stored already, and their hash."""
+    """How many messages of a turn may be stored already, and the hash of those."""
 
     length: int
     hash: str
@@ -154,8 +153,9 @@ class KnownHistory:
 class Start:
     """A turn that is to be stored.
 
-    `known` is what may be stored of its history, the likeliest first; `thread_hash` is
-    the hash of all of it. `key_id` is the API key that asks, if one does.
+    `known` are the parts of its history that may be stored already, the likeliest
+    first; `thread_hash` is the hash of all its messages. `key_id` is the API key of the
+    request, if it has one.
     """
 
     user_id: int
@@ -169,8 +169,9 @@ class Start:
 class End:
     """An outcome that is to be stored.
 
-    `again`: an earlier attempt has failed, whose COMMIT may have come through. It is
-    settled once, whatever happens; a second end changes the first one's word alone.
+    `again` means that an earlier attempt failed, although its COMMIT may have
+    succeeded. An answer is settled only once; a second end only amends how the first
+    says it ended.
     """
 
     begun: Begun
@@ -179,11 +180,11 @@ class End:
 
 
 def detail(text: str) -> str:
-    """Return why an answer failed as its row holds it: one line of limited length."""
+    """Return why an answer failed, as one line of limited length for its row."""
     line = " ".join(storable(text).split())
     return line if len(line) <= _DETAIL else f"{line[: _DETAIL - 1]}…"
 
 
 def storable(text: str) -> str:
-    """Return `text` as every database takes it: PostgreSQL refuses NUL."""
+    """Return `text` in a form that every database accepts: PostgreSQL refuses NUL."""
     return text.replace("\0", "\ufffd")

@@ -1,8 +1,8 @@
-"""Who writes an answer: the identity of this process, and whether another still lives.
+"""The identity of this worker, and whether another worker is still alive.
 
 An answer's row names its worker, which has a row of its own with its lease. After a
-crash, a worker on the same machine can be seen to be gone at once; of one elsewhere
-only its lease tells.
+crash, a worker on the same machine is seen to be gone immediately; of a worker on
+another machine, only the lease tells.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def worker_id() -> str:
 
 
 def is_known_dead(worker: str) -> bool:
-    """Return whether the process `worker` certainly does not run any more.
+    """Return whether the process `worker` has certainly ended.
 
-    False where nothing is known: it may run on another machine.
+    False if that is unknown: it may run on another machine.
     """
     place, _, process = worker.partition("/")
     pid, _, started = process.partition("/")
@@ -42,7 +42,7 @@ def _worker_id(pid: int) -> str:
 
 @cache
 def _place() -> str:
-    """Return what a process number is unique in: this boot's space of them."""
+    """Return the pid namespace of this boot, in which a pid is unique."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}.{Path('/proc/self/ns/pid').stat().st_ino}"
@@ -53,8 +53,8 @@ def _place() -> str:
 def _started(pid: int) -> str | None:
     """Return when process `pid` started, in ticks since boot, "" if there is none.
 
-    None where that cannot be read, as with too many open files. A process number is
-    used again; with its start it is not.
+    None means that it cannot be read, for example because of too many open files. A pid
+    is reused, but not with the same start.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -62,7 +62,7 @@ def _started(pid: int) -> str | None:
         return ""
     except OSError:
         return None
-    # The second field is the command's name, which may hold anything.
+    # The second field is the command's name, which may contain anything.
     fields = stat.rpartition(")")[2].split()
     state, start = fields[0], fields[19]
     return "" if state in "ZX" else start

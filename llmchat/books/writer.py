@@ -1,8 +1,8 @@
-"""The one writer of a process: it takes all that waits into one transaction.
+"""The one writer of a process: it stores everything that waits in one transaction.
 
-A lone turn is stored at once; what comes while a batch is being stored is the next
-batch. Who needs a row that somebody else holds waits for it in a thread of his own, so
-that the others do not.
+A single turn is stored immediately; what arrives while a batch is being stored forms
+the next batch. An item that needs a row held by another transaction waits for it in a
+thread of its own, so that the others need not wait.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from llmchat.books.turn import (
 from llmchat.database import QUEUE_S, THREADS, in_database
 from llmchat.errors import unavailable
 
-# So many are stored in one transaction; where so many wait for it, no turn begins.
+# How many items one transaction stores at most, and how many may wait for it before new
+# turns are refused.
 BATCH = 100
 MAX_WAITING = 2000
 
@@ -42,7 +43,7 @@ class _Waiting:
     stored: asyncio.Future[Any]
 
     def tell(self, result: Result) -> None:
-        """Say what came of it to whoever still waits."""
+        """Pass the result to the caller, if that still waits."""
         if self.stored.done():
             return
         if isinstance(result, Exception):
@@ -52,19 +53,19 @@ class _Waiting:
 
 
 class Books:
-    """The queue of what is to be stored, and its writer, which ends with it."""
+    """The queue of items to store, and its writer task, which ends with it."""
 
     def __init__(self) -> None:
         self._waiting: deque[_Waiting] = deque()
         self._writer: asyncio.Task[None] | None = None
         self._alone: set[asyncio.Task[None]] = set()
-        # A thread is left for the batches.
+        # One thread is kept free for the batches.
         self._room = asyncio.Semaphore(THREADS - 1)
 
     async def begin(self, user_id: int, turn: Turn, key_id: int | None = None) -> Begun:
         """Store the user's message and the answer to come.
 
-        Raises: ChatError; StartUnknownError, where it may be stored all the same.
+        Raises: ChatError; StartUnknownError, if they may be stored all the same.
         """
         if self._is_full:
             raise unavailable()
@@ -72,9 +73,10 @@ class Books:
         return begun
 
     async def end(self, begun: Begun, outcome: Outcome, again: bool = False) -> Outcome:
-        """Store what became of an answer, at least its text; return what is stored.
+        """Store how an answer ended, at least with its text; return what is stored.
 
-        However many wait: what is not taken here would be kept in memory elsewhere.
+        It is accepted however many items wait: an end refused here would be kept in
+        memory elsewhere.
 
         Raises: OperationalError, InterfaceError: the database does not answer.
         """
@@ -90,14 +92,14 @@ class Books:
         return taken
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Store that a provider has refused a key, before any turn that comes later.
+        """Store that a provider refused a key, before any turn that arrives later.
 
         Raises: OperationalError, InterfaceError: the database does not answer.
         """
         await self._stored(refusal)
 
     async def close(self) -> None:
-        """Wait for what is being stored, as long as a call may take."""
+        """Wait for what is being stored, at most as long as a call can take."""
         tasks = [*self._alone, *filter(None, [self._writer])]
         if tasks:
             await asyncio.wait(tasks, timeout=QUEUE_S)
@@ -131,7 +133,7 @@ class Books:
         taken: list[_Waiting] = []
         while self._waiting and len(taken) < BATCH:
             waiting = self._waiting.popleft()
-            if not waiting.stored.done():  # nobody waits for what was given up
+            if not waiting.stored.done():  # else its caller has given up
                 taken.append(waiting)
         return taken
 
@@ -150,6 +152,6 @@ class Books:
 
 
 def _failed(item: Item, exc: Exception) -> Exception:
-    """Return what came of an item that is not stored."""
+    """Return the result of an item that was not stored."""
     is_away = isinstance(exc, (OperationalError, InterfaceError))
     return unstored(item, exc) if is_away else exc
