@@ -1,4 +1,4 @@
-"""An answer that ends before its provider has heard of it is free."""
+"""An answer that ends before its provider has received the request is free."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def how(request: pytest.FixtureRequest) -> str:
 async def end_where(
     user: User, turn: Turn, waits: Callable[[], bool], how: str
 ) -> None:
-    """End an answer as soon as it waits, and until it is stored."""
+    """End an answer as soon as `waits` returns True, and wait until that is stored."""
 
     async def is_there() -> bool:
         return waits()
@@ -51,7 +51,7 @@ async def end_where(
 
 @contextmanager
 def deaf(provider: Provider) -> Iterator[Callable[[], bool]]:
-    """Let nobody answer where the provider is; yield whether somebody connects."""
+    """Let nothing answer at the provider's address; yield a check for connections."""
     with full_listener() as address:
         port = int(address.partition(":")[2])
         others = connecting(port)

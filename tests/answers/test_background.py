@@ -1,4 +1,4 @@
-"""What a server looks after in the background: one thing does not hold up another."""
+"""The background work of a server: one kind of work does not hold up another."""
 
 from __future__ import annotations
 

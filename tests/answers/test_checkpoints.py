@@ -1,4 +1,4 @@
-"""The loops of a process, which go on whatever the database says."""
+"""The loops of a process, which continue whatever the database does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.chat_fixtures import (
     until,
 )
 
-# The second is no subclass of what Django calls a database error.
+# `InterfaceError` is not a subclass of Django's `DatabaseError`.
 FAILURES = pytest.mark.parametrize("failure", [OperationalError, InterfaceError])
 
 

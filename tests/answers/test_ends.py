@@ -1,4 +1,4 @@
-"""The ends of answers that do not fit, come late, or get in one another's way."""
+"""Ends of answers that cannot be stored, are late, or could block one another."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ from tests.support.turns import begin_turn
 
 
 def stored() -> list[tuple[str, str]]:
-    """Return state and text of the answers."""
+    """Return the state and text of each answer."""
     rows = Message.objects.filter(role="assistant").order_by("created_at")
     return list(rows.values_list("state", "content"))
 
 
 @contextmanager
 def unstorable(value: str) -> Iterator[None]:
-    """Let the database refuse a value."""
+    """Make the database refuse a value."""
     execute = CursorWrapper._execute_with_wrappers
 
     def fail(cursor, sql, params, many, executor):
@@ -89,7 +89,7 @@ async def test_a_count_beyond_reason_is_cut_and_the_answer_stored(
 async def test_a_refused_key_rests_whatever_else_cannot_be_stored(
     user, provider, upstream, turn, monkeypatch
 ):
-    """The text is not the refused key's merit."""
+    """The answer's text came from another key than the refused one."""
 
     def keys() -> list[ProviderKey]:
         for name in ("first", "second"):
@@ -194,13 +194,13 @@ async def test_done_is_not_told_of_what_cannot_be_stored(
 async def test_a_commit_that_comes_late_is_made_to_say_what_was_told(
     user, provider, upstream, turn, slow_end, caplog
 ):
-    """The first attempt stores a whole answer behind its client's back."""
+    """The first attempt stores a complete answer after its client was sent an error."""
     budget = await in_database(
         lambda: Budget.objects.create(user=user, period="day", unit="tokens", limit=99)
     )
     failed = await end_of(user, turn("Hi"))
     assert failed.error.code == "database_unavailable"
-    # Whatever keeps the database, operators are to know what clients are told.
+    # Whatever delays the database, operators must learn what clients were sent.
     assert f"the end of answer {failed.message_id} comes too late" in caplog.text
     slow_end.set()
     await until(is_stored("error", "Hello", "database_unavailable"))
@@ -214,7 +214,7 @@ async def test_a_commit_that_comes_late_is_made_to_say_what_was_told(
 
 
 def unknown_commit(monkeypatch, error=OperationalError) -> None:
-    """Let the first end come through and say that it has not."""
+    """Let the first end be stored, but raise an error as if it had not been."""
     store, failed = Books.end, []
 
     async def fail(*args: object, **fields: object) -> object:
@@ -295,7 +295,7 @@ async def test_a_start_that_fails_unexpectedly_is_refused_in_our_own_words(
 async def test_an_end_that_keeps_failing_is_in_nobody_s_way(
     user, provider, upstream, turn, monkeypatch
 ):
-    """Neither another's end nor a checkpoint waits for it."""
+    """Neither the end of another answer nor a checkpoint waits for it."""
     monkeypatch.setattr(ends, "STORE_S", 0.05)
     monkeypatch.setattr(checkpoints, "INTERVAL_S", 0.01)
     store, failing = Books.end, []
@@ -310,7 +310,7 @@ async def test_an_end_that_keeps_failing_is_in_nobody_s_way(
     monkeypatch.setattr(Books, "end", fail_first)
     other = await in_database(User.objects.create_user, "bob")
     assert isinstance(await end_of(user, turn("Hi")), Failed)
-    monkeypatch.setattr(ends, "STORE_S", 30)  # the other's is stored, however slowly
+    monkeypatch.setattr(ends, "STORE_S", 30)  # the other end is stored, however slowly
     upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     async with streaming(other, turn("Hi")) as (_task, events, _stream):
 
@@ -369,12 +369,12 @@ async def test_an_end_beyond_a_full_queue_is_named_in_the_log(
         async def is_told() -> bool:
             return f"the end of answer {first.message_id} is lost" in caplog.text
 
-        await until(is_told)  # behind the first attempt at the second
+        await until(is_told)  # after the first attempt at the second
     assert f"the end of answer {second.message_id} is lost" not in caplog.text
 
 
 class Slow(Books):
-    """Takes its time over each end, and then takes it or not."""
+    """Takes each end only after `go` is set, and then stores it or fails."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -403,7 +403,7 @@ def many_ends(count: int) -> list[tuple[Begun, Outcome]]:
 async def test_however_many_end_at_once_none_is_lost_while_the_database_is_well(
     monkeypatch, caplog
 ):
-    """As where a server stops that writes more answers than may wait for an outage."""
+    """As when a stopping server has more answers than can wait during an outage."""
     monkeypatch.setattr(ends, "MAX_PENDING", 3)
     books = Slow()
     shared = ends.Ends(books)
@@ -425,7 +425,7 @@ async def test_however_many_end_at_once_none_is_lost_while_the_database_is_well(
 
 
 async def test_none_is_lost_for_want_of_room_in_the_books(monkeypatch, caplog):
-    """The database is well, and has more to do than may begin beside that."""
+    """The database works, but has so much to do that no new turn could begin."""
     go = asyncio.Event()
 
     async def take(store: object, items: list[End]) -> list[Outcome]:
@@ -437,7 +437,7 @@ async def test_none_is_lost_for_want_of_room_in_the_books(monkeypatch, caplog):
     monkeypatch.setattr(ends, "MAX_PENDING", 3)
     shared = ends.Ends(Books())
     told = [asyncio.create_task(shared.store(*one)) for one in many_ends(20)]
-    for _ in range(5):  # until all of them have come to the books
+    for _ in range(5):  # until all of them have reached the books
         await asyncio.sleep(0)
     go.set()
     stored = await asyncio.gather(*told)
@@ -457,7 +457,7 @@ async def test_of_those_that_the_database_does_not_take_so_many_wait(
     told = [asyncio.create_task(shared.store(*one)) for one in made]
     await asyncio.sleep(0)
     books.go.set()
-    # Those that are given up are told so at once, and none of them that it is stored.
+    # Those that are given up return immediately, and none of them as stored.
     lost = await asyncio.gather(*told[:7])
     assert {end.error_code for end in lost} == {"database_unavailable"}
     kept = {begun.message_id for begun, _ in made[7:]}
@@ -470,7 +470,7 @@ async def test_of_those_that_the_database_does_not_take_so_many_wait(
 
 
 async def test_those_that_are_taken_too_late_are_none_that_failed(monkeypatch, caplog):
-    """Each is taken once more, as its client was told; however many, none is lost."""
+    """Each is stored again as its client was sent it; however many, none is lost."""
     monkeypatch.setattr(ends, "STORE_S", 0.01)
     monkeypatch.setattr(ends, "MAX_PENDING", 3)
     books = Slow()
@@ -492,7 +492,7 @@ async def test_those_that_are_taken_too_late_are_none_that_failed(monkeypatch, c
 async def test_those_that_are_taken_too_late_are_stored_anew_together(
     monkeypatch, caplog
 ):
-    """A server that stops then loses none: the books take them in batches."""
+    """A server that stops then loses none: the books store them in batches."""
     go = asyncio.Event()
     sizes: list[int] = []
     taken: dict[UUID, str] = {}
@@ -529,7 +529,7 @@ async def test_an_end_that_is_tried_for_too_long_is_named_in_the_log(
 
 
 class Gate(Event):
-    """An event, and whether somebody has begun to wait for it."""
+    """An event that also shows whether a thread has begun to wait for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -538,7 +538,7 @@ class Gate(Event):
 
 @pytest.fixture
 def slow_end(monkeypatch) -> Iterator[Gate]:
-    """Let no end be stored until the gate is set, and no client wait for it."""
+    """Store no end until the gate is set, and let no client wait for it."""
     go = Gate()
     store = Books.end
 
@@ -561,7 +561,7 @@ async def test_the_next_turn_waits_for_an_end_that_is_slow_to_store(
     await asyncio.to_thread(slow_end.reached.wait, 30)
     following = turn("Hi", "Hello", "more", session_id="s-2")
     asked = asyncio.create_task(end_of(user, following))
-    # Whoever would begin at once would have its provider asked by then.
+    # If the turn began without waiting, its provider would be asked by then.
     await asyncio.wait([asked], timeout=0.2)
     assert len(upstream.requests) == 1
     slow_end.set()
@@ -621,10 +621,10 @@ async def test_an_operator_s_stop_and_a_checkpoint_do_not_lock_each_other_up(
 
 
 def two_in_the_wrong_order(user, turn) -> list:
-    """Make two running answers whose rows lie the other way round than their keys."""
+    """Make two running answers whose rows are stored in the reverse order of keys."""
     begun = [begin_turn(user.pk, turn(name, session_id=name)) for name in ("a", "b")]
     first, second = sorted(row.message_id for row in begun)
     for pk in (second, first):
-        # On PostgreSQL, what is changed is written anew, behind the rest.
+        # PostgreSQL writes a changed row again, after all others.
         Message.objects.filter(pk=pk).update(finished_at=timezone.now())
     return [first, second]

@@ -1,4 +1,4 @@
-"""Why an answer failed is stored with it, for operators alone."""
+"""Why an answer failed is stored with it, for operators only."""
 
 from __future__ import annotations
 

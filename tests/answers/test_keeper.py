@@ -1,4 +1,4 @@
-"""An answer that is kept for a socket which is on its way to another worker."""
+"""An answer that is kept going for a socket on its way to another worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ELSEWHERE = "w2"
 
 
 def tell_nobody() -> None:
-    """Stand for what tells a mirror of an end that waits for nobody."""
+    """Stand in for the call that notifies a mirror of an end that is not to wait."""
 
 
 def readers_of(stream: LiveStream) -> int:
@@ -66,7 +66,7 @@ async def test_those_who_read_it_already_are_not_who_it_is_kept_for(stream):
 
 
 async def test_it_is_left_to_the_worker_that_follows_it_already(stream):
-    """Whoever comes there as well joins no reader here."""
+    """A client that arrives there joins that worker's mirror, and nothing here."""
     FarReader(stream, ELSEWHERE, tell_nobody)
     Keeper(stream, ELSEWHERE)
     async with asyncio.timeout(20):

@@ -1,4 +1,4 @@
-"""Answers that another worker writes, followed here: nothing is lost, one end."""
+"""Following answers that another worker writes: no text is lost, and one end comes."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def answering(
 
 
 async def heard(reader: Follower) -> tuple[str, End]:
-    """Return all that a reader hears."""
+    """Return all the text that a reader gets, and the end."""
     texts: list[str] = []
     async with asyncio.timeout(60):
         while some := await reader.read():
@@ -114,7 +114,7 @@ async def heard(reader: Follower) -> tuple[str, End]:
 
 
 async def read(reader: Follower, text: str) -> None:
-    """Read until this text has come."""
+    """Read until this text has arrived."""
     seen = ""
     async with asyncio.timeout(60):
         while seen != text:
@@ -161,7 +161,7 @@ async def test_whoever_attaches_at_any_moment_gets_the_whole_answer(
             assert its_text == text
             assert its_end == end
     assert isinstance(end, Done)
-    # At several moments: most come together where a machine stalls.
+    # They began at several moments; on a machine that stalls, most begin together.
     assert len(set(starts)) > 1
     assert (len(workers.mirrors), len(workers.owner)) == (0, 0)
 
@@ -198,7 +198,8 @@ async def test_text_that_flows_costs_few_messages(user, workers, turn, monkeypat
         sent, loop = workers.layer.sent, asyncio.get_running_loop()
         began = loop.time()
         await heard(Follower(found))
-    # Of 400 or more, if each piece went alone; a busy machine takes its time for them.
+    # If each piece were sent by itself, there would be 400 or more. A busy machine
+    # takes longer, and so sends more replies.
     replies = 1 + (loop.time() - began) / owner.GATHER_S
     assert workers.layer.sent - sent < 20 + 4 * replies
 
@@ -282,7 +283,7 @@ async def test_a_cancel_is_stored_where_the_owner_cannot_be_asked(
         workers.layer.is_down = True
         assert await found.stop()
         _, end = await heard(follower)
-        # As it is stored, where its usage is.
+        # As it is stored, together with its usage.
         assert isinstance(end, Cancelled)
         assert end.partial == "Hel"
         assert await heard(reader) == ("", stream.end)
@@ -291,7 +292,7 @@ async def test_a_cancel_is_stored_where_the_owner_cannot_be_asked(
 async def test_the_last_reader_that_leaves_here_cancels_there(
     user, workers, turn, upstream, monkeypatch
 ):
-    # Nobody waits until the owner asks who still follows.
+    # Rule out that the owner asks which mirrors still follow, and finds out that way.
     monkeypatch.setattr(owner, "GRACE_S", 3600.0)
     upstream.steps = ("Hel", asyncio.Event())
     async with answering(user, turn) as (stream, reader):
@@ -398,7 +399,7 @@ async def test_an_owner_that_cannot_be_asked_is_followed_in_the_database(
         follower = Follower(found)
         workers.layer.is_down = True
         go.set()
-        # By what its checkpoints store.
+        # From what its checkpoints store.
         await read(follower, "Hello")
         end.set()
         assert (await heard(reader))[0] == "lo!"
@@ -410,7 +411,7 @@ async def test_an_owner_that_cannot_be_asked_is_followed_in_the_database(
 
 
 async def lose(stream: LiveStream) -> None:
-    """Let an answer be one of a process that does not run any more."""
+    """Make an answer belong to a process that is not running any more."""
     place = worker_id().split("/", 1)[0]
     rows = Message.objects.filter(pk=stream.started.message_id)
     await in_database(lambda: rows.update(worker=f"{place}/1/0"))
@@ -430,7 +431,7 @@ async def test_an_answer_of_a_dead_worker_is_interrupted(
         assert isinstance(end, Failed)
         assert (text, end.partial, end.error.code) == ("Hel", "Hel", "interrupted")
         assert end.message_id == stream.started.message_id
-        # Whoever comes now is told at once.
+        # A reader that joins now gets the end immediately.
         monkeypatch.setattr(route, "GONE_S", 3600.0)  # else it would be waited for
         async with asyncio.timeout(20):
             late = await workers.find(user, session_id="s-1")
@@ -500,7 +501,7 @@ async def test_a_slow_reader_here_holds_the_provider_there(
         held = stream.chars
         await asyncio.sleep(0.3)
         assert stream.chars == held < 100
-        # One that attaches there, and reads, is not held up by it.
+        # A reader that attaches there and reads is not held up by it.
         swift = Follower(stream)
         assert (await heard(swift))[0] == "".join(upstream.steps[1:])
         assert (await heard(slow))[0] == "".join(upstream.steps[1:])
@@ -546,7 +547,7 @@ async def test_a_cancel_is_told_though_the_first_reader_here_takes_nothing(held_
 
 
 async def test_whoever_only_listens_hears_of_a_cancel_there_all_the_same(held_up):
-    """It is cancelled by its own worker, or by way of a third one."""
+    """The answer is cancelled by its own worker, or through a third one."""
     listening = Follower(held_up.found, held_up.found.chars)
     assert held_up.stream.cancel()
     _, end = await heard(listening)
@@ -577,10 +578,10 @@ async def test_whoever_waits_for_the_end_waits_for_no_reader(user, held_up, wait
 async def test_what_is_complete_is_read_as_fast_as_the_first_reader_here(
     user, workers, held_up
 ):
-    # One that reads there sets the pace meanwhile.
+    # In the meantime, a reader on the owner's worker sets the pace.
     text, end = await heard(Follower(held_up.stream))
     assert (text, type(end)) == (held_up.whole, Done)
-    # What it is told after the end has come after all that was told before.
+    # The reply to this ask proves that all earlier messages have arrived.
     await workers.there.ask(HERE, FOLLOWING, held_up.found.number)
     assert held_up.found.lags
     assert held_up.found.end is None
@@ -588,7 +589,7 @@ async def test_what_is_complete_is_read_as_fast_as_the_first_reader_here(
 
 
 async def test_an_end_behind_more_than_a_reply_takes_is_told_too(monkeypatch):
-    """It has come while the mirror asked, which then waits for its readers."""
+    """The end comes while an ask is open; the mirror then waits for its readers."""
     monkeypatch.setattr(owner, "MAX_CHARS", 10)
     stream, told = LiveStream(1, "s-1"), []
     far = FarReader(stream, HERE, lambda: told.append("cut short"))
@@ -736,7 +737,7 @@ async def test_whoever_leaves_does_not_end_what_another_is_about_to_read(
         reaching = asyncio.create_task(found.reaches(5))
         await asyncio.sleep(0)
         await last.leave()
-        # There is not so much yet.
+        # The text is not that long yet.
         assert not await reaching
         following = Follower(found)
         gated.set()
@@ -752,7 +753,7 @@ async def test_who_reads_already_is_not_turned_away_by_a_full_answer(
         await read(reader, "Hel")
         found = await workers.find(user, session_id="s-1")
         following = Follower(found)
-        # Its owner takes it for gone, and others come.
+        # The owner takes it for gone, and other readers join.
         for key in list(workers.owner._readers):
             workers.owner._take_out(key)
         monkeypatch.setattr(log, "MAX_READERS", 1)

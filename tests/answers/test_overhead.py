@@ -1,4 +1,4 @@
-"""What is counted of an answer: the server's own time, none of its provider's."""
+"""What is measured of an answer: the server's own time, and not its provider's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BEGIN_S, PROVIDER_S, END_S = 2.0, 100.0, 3.0
 
 
 class Clock:
-    """A clock that stands unless it is told to go on."""
+    """A clock that stands still unless a test moves it."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -32,7 +32,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock by which storing a start and an end takes `BEGIN_S` and `END_S`."""
+    """A clock on which storing a start takes `BEGIN_S`, and storing an end `END_S`."""
     clock = Clock()
     begin, end = Books.begin, Books.end
 
@@ -54,7 +54,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float | None, float]]:
-    """What was told of the answers: the times of their first tokens, and the whole."""
+    """What was noted of answers: the time for the first token, and for all of it."""
     noted: list[tuple[float | None, float]] = []
     overhead = Overhead()
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""An answer's own task: what cancels it, what does not, and what it has cost then."""
+"""An answer's own task: what cancels it, what does not, and what it then costs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def stored() -> list[tuple[str, str]]:
 
 
 async def read(follower: Follower, text: str) -> None:
-    """Read until this text has come."""
+    """Read until this text has arrived."""
     seen = ""
     while seen != text:
         seen += "".join(await follower.read())

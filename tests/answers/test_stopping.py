@@ -1,4 +1,4 @@
-"""An operator stops, and deletes, what is being written."""
+"""An operator stops or deletes answers that are being written."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_a_stream_of_this_process_is_stopped_at_once(
     turn: MakeTurn,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # That is what it is about: nobody waits for a checkpoint.
+    # No checkpoint comes: the test is that a stop does not wait for one.
     monkeypatch.setattr(checkpoints, "INTERVAL_S", 3600.0)
     answer = await streaming(user, turn("Hi"), upstream)
 
@@ -110,7 +110,7 @@ USED = Usage(7, 3, "provider")
 
 @pytest.fixture
 def bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A conversation goes in a transaction, and a transaction in a request."""
+    """Delete one conversation in a transaction, and one transaction in a request."""
     monkeypatch.setattr(stopping, "MOST_CONVERSATIONS", 1)
     monkeypatch.setattr(stopping, "BEGINS_S", 0.0)
 
@@ -129,7 +129,7 @@ async def test_nobody_begins_anything_as_a_user_who_is_being_deleted(
         with pytest.raises(ChatError) as refused:
             begin_turn(user.pk, turn("Hi", session_id="s-3"))
         assert refused.value.code == "token_invalid"
-        # What was being written is counted at its end, and once.
+        # An answer that was being written is counted at its end, and only once.
         end_turn(begun, Outcome(Message.State.CANCELLED, "He", USED, "m"))
         delete_users(users)
 
@@ -143,7 +143,7 @@ async def test_nobody_begins_anything_as_a_user_who_is_being_deleted(
 async def test_a_turn_that_goes_on_between_two_transactions_goes_along(
     user: User, provider: Provider, turn: MakeTurn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A user deletes themself, and may begin something meanwhile."""
+    """Users who delete themselves can still begin turns in the meantime."""
     monkeypatch.setattr(stopping, "MOST_CONVERSATIONS", 1)
     begun: list[Begun] = []
     _batches = stopping._batches

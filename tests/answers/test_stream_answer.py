@@ -1,4 +1,4 @@
-"""The use case: a turn against a real provider's server, and what is stored of it."""
+"""The use case: a turn against a real HTTP provider, and what is stored of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.chat_fixtures import (
 
 
 async def answers() -> list[Message]:
-    """Return the stored answers in the order of their making."""
+    """Return the stored answers in the order in which they were created."""
     rows = Message.objects.filter(role="assistant").order_by("created_at", "position")
     return await in_database(lambda: list(rows))
 

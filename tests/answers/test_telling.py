@@ -1,4 +1,4 @@
-"""What all workers are told: stopped answers, and users whose sockets are looked at."""
+"""Notices to all workers: stopped answers, and users whose sockets are checked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LIMIT_S = 20.0
 
 
 class Other:
-    """Another worker: what it is told, and what it tells."""
+    """Another worker: the notices that it receives and sends."""
 
     def __init__(self, layer: InMemoryChannelLayer) -> None:
         self.told: list[tuple[str, Any]] = []
@@ -46,7 +46,7 @@ class Other:
             self.mailbox.on(name, hear)
 
     async def hears(self, name: str, body: Any) -> None:
-        """Wait until it is told that."""
+        """Wait until it has received this notice."""
 
         async def check() -> bool:
             return (name, body) in self.told
@@ -64,7 +64,7 @@ async def other(upstream: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         return box
 
     monkeypatch.setattr(runtime, "open_mailbox", open_mailbox)
-    # That is what it is about: nobody waits for a checkpoint.
+    # No checkpoint comes: the test is that nothing waits for one.
     monkeypatch.setattr(checkpoints, "INTERVAL_S", 60.0)
     made = Other(layer)
     made.mailbox.start()
@@ -84,7 +84,7 @@ async def test_an_operator_stops_what_another_worker_writes_at_once(
     upstream.steps = ("Hel", asyncio.Event())
     async with streaming(user, turn("Hi")) as (_, events, stream):
         ident = str(stream.begun.message_id)
-        # As another worker does, for its operator.
+        # As another worker does on behalf of its operator.
         other.mailbox.tell_everybody(CANCEL, [ident])
         async with asyncio.timeout(LIMIT_S):
             await stream.ended.wait()
@@ -134,7 +134,7 @@ async def test_a_change_of_a_user_is_told_once_it_is_committed(user, other, how)
 
     await in_database(change)
     await other.hears(LOOK, user.pk)
-    # What was told inside the transaction came first.
+    # The notice that was sent inside the transaction came first.
     assert other.told[0] == (LOOK, -1)
 
 
@@ -159,7 +159,7 @@ async def test_a_log_in_and_a_new_user_are_told_nobody(user, other):
 
 
 async def sockets_of(user: User) -> list[Wire]:
-    """Return the wires of two sockets, and let their user be remembered."""
+    """Return the wires of two sockets whose user is in the cache."""
 
     def tokens() -> str:
         token = issue_tokens(user=User.objects.get(pk=user.pk)).access
@@ -174,7 +174,7 @@ async def sockets_of(user: User) -> list[Wire]:
 
 
 async def are_closed(wires: list[Wire], user: User) -> None:
-    """Wait for that, which is less than half a ping interval."""
+    """Wait until they are closed, which takes less than half a ping interval."""
 
     async def check() -> bool:
         return all(wire.is_closed for wire in wires)

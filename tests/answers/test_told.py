@@ -1,4 +1,4 @@
-"""What a provider has told of an answer is stored with it, however the answer ends."""
+"""What a provider reports of an answer is stored with it, however the answer ends."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def counted(row: Message) -> tuple[int | None, ...]:
 
 @pytest.fixture
 async def claude(provider, upstream):
-    """Let the provider speak Claude's API; what it tells is all in its steps."""
+    """Let the provider speak Claude's API; its steps hold everything it reports."""
     upstream.cut = True
     provider.protocol = "claude"
     await in_database(provider.save)
@@ -92,7 +92,7 @@ async def claude(provider, upstream):
 
 
 async def broken_off(user: Any, asked: Any, how: str, said: str) -> LiveStream:
-    """Break an answer off once this text of it has come."""
+    """Break an answer off once this text of it has arrived."""
     with registered(user, asked) as stream:
         follower = Follower(stream)
         start_answer(asked, stream)
@@ -110,7 +110,7 @@ async def broken_off(user: Any, asked: Any, how: str, said: str) -> LiveStream:
     return stream
 
 
-# --- Claude, which counts its input before it says a word ---
+# --- Claude, which reports its input before any text ---
 
 
 async def test_a_whole_answer_is_stored_with_all_that_was_told(user, claude, turn):
@@ -209,7 +209,7 @@ async def test_who_answered_is_stored_however_the_answer_ends(
     row = await answer()
     assert (row.answered_by, row.fingerprint) == ("deepseek-1017", "fp_1017")
     assert counted(row) == (90, 64, 0, 70, 60)
-    # The name that is asked for and billed stays where nobody has answered wholly.
+    # The name that was asked for and is billed stays unless the answer is complete.
     assert row.model == ("deepseek-1017" if how == "whole" else "model-1")
 
 
@@ -252,7 +252,7 @@ def hasty(monkeypatch):
 
 
 async def test_the_parts_of_all_attempts_are_booked_together(user, claude, turn, hasty):
-    """The first answer is empty, and asked for again."""
+    """The first answer is empty, so it is asked for again."""
     claude.steps = (START, stop("end_turn", output_tokens=9), END)
     asked = asyncio.create_task(end_of(user, turn("Hi")))
     await claude.answered.wait()
@@ -292,7 +292,7 @@ async def test_a_fallback_that_says_nothing_is_not_taken_for_the_first_provider(
 async def test_a_cancellation_between_two_attempts_costs_none_of_them(
     user, provider, upstream, turn, monkeypatch
 ):
-    """The first has failed without a count, the second is never made."""
+    """The first attempt failed without a count, and the second is never made."""
     monkeypatch.setattr(retry, "_BASE_DELAY_S", 60)
     monkeypatch.setattr(retry, "_MAX_DELAY_S", 60)
     upstream.status = 500

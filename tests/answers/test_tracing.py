@@ -1,4 +1,4 @@
-"""What a trace tells of a turn, and where it goes."""
+"""What a trace records of a turn, and where it is sent."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def exported(switched_on: None) -> InMemorySpanExporter:
 
 
 async def spans_of(exporter: InMemorySpanExporter) -> list[ReadableSpan]:
-    """Return what was exported by the end, in the order of beginning."""
+    """Return the spans that were exported by the end, in the order of their starts."""
     await runtime.shutdown()
     found = exporter.get_finished_spans()
     assert not [span for span in found if CANARY in span.to_json()]
@@ -58,7 +58,7 @@ async def test_a_start_that_fails_begins_no_trace(
 ) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4096")
 
-    for _ in range(2):  # the second time as the first: nothing is half begun
+    for _ in range(2):  # twice, as the first attempt must leave nothing half begun
         with pytest.raises(ValueError, match="batch_size"):
             tracing.start(InMemorySpanExporter())
 
@@ -199,7 +199,7 @@ async def test_a_line_of_the_log_names_the_trace(
 
 
 class _Collector(BaseHTTPRequestHandler):
-    """Takes what is sent by OTLP over HTTP."""
+    """Collects what is sent by OTLP over HTTP."""
 
     taken: list[tuple[str, ExportTraceServiceRequest]] = []
 

@@ -1,4 +1,4 @@
-"""Many turns in one transaction: cheap together, refused alone, in nobody's way."""
+"""Many turns in one transaction: cheap together, refused one by one, never blocking."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def codes(results: list[object]) -> list[str]:
 
 
 def check_books() -> None:
-    """What the rows of conversations say is what their messages add up to."""
+    """Check that the rows of conversations agree with what their messages add up to."""
     for row in Conversation.objects.all():
         answers = row.messages.exclude(session_id="").order_by("position")
         assert row.message_count == row.messages.count()
@@ -75,22 +75,23 @@ async def test_a_hundred_turns_take_the_statements_of_one(user, provider, turn):
         return [len(starting), len(ending), len(going_on)]
 
     def compare() -> tuple[list[int], list[int]]:
-        whole([user])  # with what a process does once
+        whole([user])  # including what a process does only once
         users = make_users(101)
         return whole(users[:1]), whole(users[1:])
 
     one, hundred = await in_database(compare)
     if one != hundred:
-        # What is remembered for a moment is read again where the hundred take longer.
+        # What is cached for a short time is read again if the hundred take longer than
+        # that.
         await in_database(User.objects.exclude(pk=user.pk).delete)
         one, hundred = await in_database(compare)
-    # One statement for each of many rows is a round trip of its own on SQLite alone.
+    # Only on SQLite is each of the statements for many rows a round trip of its own.
     assert one == hundred
     assert max(one) <= 9
 
 
 async def test_what_runs_is_found_by_its_own_index(user, provider, turn):
-    """However many messages a user has: a planner without statistics prefers others."""
+    """The index is used however many messages a user has, even without statistics."""
 
     def plan() -> str:
         now = timezone.now()
@@ -107,13 +108,13 @@ async def test_what_runs_is_found_by_its_own_index(user, provider, turn):
             if query["sql"].startswith("SELECT") and "'streaming'" in query["sql"]
         ]
         with connection.cursor() as cursor:
-            if connection.vendor == "postgresql":  # which keeps its own up to date
+            if connection.vendor == "postgresql":  # it keeps statistics
                 cursor.execute("ANALYZE llmchat_message, llmchat_conversation")
             cursor.execute(f"{connection.ops.explain_query_prefix()} {sql}")
             return str(cursor.fetchall())
 
     used = await in_database(plan)
-    # Both hold what runs, and nothing else.
+    # Both hold only running answers.
     indexes = "message_one_stream_for_a_session", "message_running"
     assert any(index in used for index in indexes), used
 
@@ -139,7 +140,10 @@ async def test_turns_of_one_user_in_one_batch_are_decided_in_their_order(
 
 
 async def test_tabs_in_one_batch_go_on_with_a_conversation_each(user, provider, turn):
-    """Of two equal ones the latest, then the other, then a copy."""
+    """The first turn takes the later of two equal ones, the next the other.
+
+    The last one, for which none is left, gets a copy.
+    """
 
     def begin() -> list[object]:
         for _ in range(2):
@@ -218,7 +222,7 @@ async def test_an_end_frees_what_a_start_of_its_batch_may_reserve(user, provider
 
 @pytest.mark.parametrize("error", [IntegrityError, DataError])
 async def test_a_batch_that_fails_is_stored_by_halves(user, provider, turn, error):
-    """What the database refuses of one is no other's refusal."""
+    """If the database refuses one item, the others are still stored."""
     execute = CursorWrapper._execute_with_wrappers
 
     def fail(cursor, sql, params, many, executor):
@@ -317,7 +321,7 @@ class Held:
 async def test_what_comes_meanwhile_is_one_batch(
     user, provider, turn, monkeypatch, held
 ):
-    """The first waits for nobody, the rest for the first, and then for no other."""
+    """The first waits for nothing, and the rest wait only for the first."""
     users = await in_database(make_users, 30)
     monkeypatch.setattr(writer, "BATCH", 20)
     books = runtime.get().books
@@ -353,7 +357,7 @@ async def test_a_full_queue_refuses_and_who_has_left_is_passed_over(
 async def test_a_locked_sqlite_is_an_outage_for_those_who_wait_in_the_queue(
     user, provider, turn
 ):
-    """Only the first waits for the lock in vain."""
+    """Only the first waits for the lock until it fails."""
     asked = []
 
     def fail(*args: object, **fields: object) -> None:

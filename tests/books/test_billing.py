@@ -1,4 +1,4 @@
-"""Which of an answer's attempts costs nothing, without a database."""
+"""Which of an answer's attempts cost nothing, without a database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ THOUGHT = Usage(1_000_000, 1_000_000, "provider", has_output=True)
 
 
 def cost_of_refusal(*lines: Usage) -> Decimal | None:
-    """Return what attempts cost at 8 and 40 dollars, of which the last was refused."""
+    """Return the cost of attempts at 8 and 40 dollars; the last was refused."""
     price = Price(valid_from=date(2026, 1, 1), input=8, output=40, bills_refusals=False)
     row = ProviderModel(name="m")
     row.__dict__["price_rows"] = (price,)
@@ -45,10 +45,10 @@ def cost_of_refusal(*lines: Usage) -> Decimal | None:
     [
         ((ONE,), 0),
         ((THOUGHT,), 48),
-        # What came of an attempt before it is none of the refusal's.
+        # Output of an earlier attempt does not belong to the refusal.
         ((THOUGHT, ONE), 48),
         ((ONE, THOUGHT), 56),
-        # A refusal that nobody counts has its line, so that it is the one that is free.
+        # A refusal that no provider counted has a line, so that it is the free one.
         ((ONE, NOTHING), 8),
     ],
 )

@@ -1,4 +1,4 @@
-"""Budgets of which everybody has their own, on several connections at once."""
+"""Budgets that each user has individually, on several connections at the same time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def everybody(user: User) -> list[User]:
 async def test_workers_neither_overspend_nor_wait_for_one_another_for_ever(
     user, provider, turn, settings
 ):
-    """Turns of all users on all connections, while the budgets come and go."""
+    """Turns of all users on all connections, while budgets are created and deleted."""
     users = await in_database(everybody, user)
     settings.LLMCHAT = settings.LLMCHAT | {"max_streams_per_user": 50}
     barrier = Barrier(WORKERS)
@@ -78,7 +78,7 @@ async def test_workers_neither_overspend_nor_wait_for_one_another_for_ever(
 @contextmanager
 def patience() -> Iterator[None]:
     """Wait for locks longer than a server does, on a machine that may stall."""
-    # A call of the server's has five seconds, whatever it does in them.
+    # A call in the server has only five seconds, whatever it does.
     with database.until(time.monotonic() + 90):
         if connection.vendor == "sqlite":
             yield
@@ -102,7 +102,7 @@ def whole_turn(user: User, asked: Turn) -> str:
 
 
 def change_period() -> None:
-    """Change the shared budget, which is counted anew, as the admin does."""
+    """Change the shared budget as the admin does, which then recounts it."""
     row = Budget.objects.get(limit=10**8)
     with transaction.atomic():
         spending.lock_users(row)
@@ -116,13 +116,13 @@ def shared(limit: int = 10**8) -> int:
 
 
 def spent() -> dict[str, int]:
-    """Return what is booked, for those whom the default budget applies to."""
+    """Return what is booked for the users that the default budget applies to."""
     rows = BudgetUse.objects.filter(budget__is_default=True, budget__unit="tokens")
     return {row.user.username: int(row.spent) for row in rows}
 
 
 def used() -> dict[str, int]:
-    """Return what the answers have used: one reaches the limit, and no more do."""
+    """Return what the answers used; the one that reaches the limit is the last."""
     found = {}
     for user in User.objects.exclude(username="cid"):
         count = Message.objects.filter(user=user, role="assistant").count()
@@ -187,7 +187,7 @@ async def test_who_deletes_a_default_budget_waits_for_who_draws_on_it(
 
 
 async def test_two_ends_of_a_user_are_both_counted(user, provider, turn):
-    """The second reads what the first has written, not what was there before."""
+    """The second reads what the first wrote, not what was there before."""
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has one writer at a time")
 
@@ -221,7 +221,7 @@ async def test_two_ends_of_a_user_are_both_counted(user, provider, turn):
 async def test_a_start_that_waits_for_who_makes_the_first_budget_draws_on_it(
     user, provider, turn
 ):
-    """There was none when it came: it asks again behind the lock of its user."""
+    """There was no budget when it arrived; it looks again after it locks its user."""
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has one writer at a time")
     locked, done = Event(), Event()
@@ -248,7 +248,7 @@ async def test_a_start_that_waits_for_who_makes_the_first_budget_draws_on_it(
 async def test_an_end_that_waits_for_who_makes_a_members_budget_one_of_all_is_counted(
     user, provider, turn, is_counted
 ):
-    """It finds the budget neither among those of all nor among those of each."""
+    """It finds the budget neither among the shared nor among the individual ones."""
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has one writer at a time")
 

@@ -1,4 +1,4 @@
-"""Tabs, devices and workers that write to the same conversations at once."""
+"""Tabs, devices and workers that write to the same conversations at the same time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.turns import begin_turn, end_stored
 
 
 def conversations() -> list[list[str]]:
-    """Return what was said in each conversation, once their books are checked."""
+    """Return what was said in each conversation, after checking its books."""
     return sorted(_checked(row) for row in Conversation.objects.all())
 
 
@@ -52,7 +52,7 @@ def said(*first: str, last: str) -> list[str]:
 async def test_two_tabs_that_go_on_at_once_part_and_lose_nothing(
     user, provider, upstream, turn
 ):
-    """The first to come goes on with the conversation, the other with a copy."""
+    """The first to arrive continues the conversation, and the other a copy."""
     await end_of(user, turn("Hi"))
     upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     one = turn("Hi", "Hello", "one", session_id="s-1")
@@ -114,7 +114,7 @@ async def test_many_tabs_of_one_named_conversation_take_their_places_in_it(
 async def test_the_same_history_from_all_workers_at_once_makes_no_odd_conversation(
     user, provider, upstream, turn
 ):
-    """Connections of their own, as of processes, that all begin at the same moment."""
+    """Each has its own connection, like a process, and all begin at the same moment."""
     await end_of(user, turn("Hi"))
     barrier = Barrier(THREADS)
 
@@ -152,7 +152,7 @@ async def test_one_session_begins_once_however_many_workers_are_asked(
 
 
 async def test_users_do_not_wait_for_one_another(user, provider, upstream, turn):
-    """A lock that one user's turn holds is none of the others'."""
+    """A lock that one user's turn holds does not hold up other users."""
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has one writer at a time")
     other = await in_database(User.objects.create_user, "bob")
@@ -174,7 +174,7 @@ async def test_users_do_not_wait_for_one_another(user, provider, upstream, turn)
 
 
 async def test_a_checkpoint_waits_for_nobody(user, provider, upstream, turn):
-    """Neither for a conversation that is locked, nor for an answer that is."""
+    """It waits neither for a locked conversation nor for a locked answer."""
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has one writer at a time")
     first = await in_database(begin_turn, user.pk, turn("a", session_id="a"))
@@ -205,7 +205,7 @@ async def test_a_checkpoint_waits_for_nobody(user, provider, upstream, turn):
 async def test_who_deletes_a_budget_and_who_settles_it_take_it_in_one_order(
     user, provider, turn
 ):
-    """An end holds the budget, then its reservation; a deletion must not hold that."""
+    """An end locks the budget, then its reservation; a deletion must do the same."""
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has one writer at a time")
 
@@ -236,7 +236,7 @@ async def test_who_deletes_a_budget_and_who_settles_it_take_it_in_one_order(
 async def test_who_deletes_an_account_and_who_ends_an_answer_lock_in_one_order(
     user, provider, turn
 ):
-    """An end holds the conversation, then budgets; a deletion must not hold those."""
+    """An end locks the conversation, then budgets; a deletion must do the same."""
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has one writer at a time")
 
@@ -269,7 +269,7 @@ async def test_who_deletes_an_account_and_who_ends_an_answer_lock_in_one_order(
 
 @pytest.fixture
 def impatient() -> Callable[[], None]:
-    """Let the calling thread wait for locks a tenth of a second and no more."""
+    """Let the calling thread wait for locks for no more than a tenth of a second."""
     vendor = connection.vendor
 
     def shorten() -> None:
@@ -318,13 +318,13 @@ async def test_no_statement_is_sent_for_a_token(
     user, provider, upstream, turn, monkeypatch
 ):
     monkeypatch.setattr("llmchat.answers.checkpoints.INTERVAL_S", 3600)
-    # What is done in the background takes as long as it takes beside the first turns.
+    # Leave out background work, which takes an unknown time beside the first turns.
     for work in ("_sweep", "_keep_totals"):
         monkeypatch.setattr(runtime, work, partial(asyncio.sleep, 0))
     fewest = {}
     for tokens in (2, 200):
         upstream.steps = ("on ",) * tokens
-        # Now and then a turn also pays for a lease or for rows that are read anew.
+        # Now and then a turn also renews a lease or reads cached rows again.
         counts = [
             await statements_of(user, turn(f"Hi {tokens} {number}"))
             for number in range(5)
@@ -362,7 +362,7 @@ def test_sqlite_is_set_up_for_a_server(monkeypatch, is_serving, wait_ms):
             return cursor.execute(f"PRAGMA {name}").fetchone()[0]
 
     assert pragma("journal_mode") == "wal"
-    assert pragma("synchronous") == 1  # NORMAL: durable enough beside a WAL
+    assert pragma("synchronous") == 1  # NORMAL: durable enough with a WAL
     assert pragma("busy_timeout") == wait_ms
     assert pragma("foreign_keys") == 1
     assert pragma("temp_store") == 2  # MEMORY: no file for each statement of many rows

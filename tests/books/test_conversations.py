@@ -243,7 +243,7 @@ async def test_a_long_history_is_found_with_one_indexed_query(
 async def test_the_lookup_is_a_search_of_the_index_of_threads(user):
     def plan() -> str:
         now = timezone.now()
-        # A planner looks at how much there is, so there is something.
+        # Planners consider the number of rows, so there have to be some.
         Conversation.objects.bulk_create(
             Conversation(user=user, thread_hash=f"{n:064}", updated_at=now)
             for n in range(2000)

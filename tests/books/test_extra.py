@@ -1,4 +1,4 @@
-"""Turns that hold more than text: stored like any other, and found again."""
+"""Turns that hold more than text: stored like any other turn, and found again."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def of(*messages: ChatMessage, session_id: str = "s-1", **fields) -> Turn:
 
 
 def calling(upstream) -> None:
-    """Let the upstream answer with calls and no text."""
+    """Make the upstream answer with tool calls and no text."""
     pieces = [
         {
             "index": index,

@@ -1,4 +1,4 @@
-"""The ids of rows: of version 7, in the order of time, each once."""
+"""The ids of rows: of version 7, in the order of time, and unique."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was used stays in the totals, whoever and whatever is deleted."""
+"""What was used stays in the totals, whichever user or row is deleted."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ USED = {"input_tokens": 100, "output_tokens": 50, "cost": Decimal("0.25")}
 
 @pytest.fixture
 def ann(db: None) -> User:
-    """Somebody with answers of two days, one of which failed."""
+    """A user with answers on two days, one of which failed."""
     cache.clear()
     ann = User.objects.create_user("ann", password="one-long-password")
     make_conversation(ann, **USED)

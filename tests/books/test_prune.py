@@ -1,4 +1,4 @@
-"""`manage.py prune`: what is old goes, in batches, and nothing else."""
+"""`manage.py prune`: old conversations are deleted in batches, and nothing else is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.streaming import streaming
 
 
 def make(title: str, *, days_ago: float, user: User | None = None) -> Conversation:
-    """Make a conversation of two messages whose last turn is so old."""
+    """Make a conversation of two messages whose last turn was `days_ago`."""
     moment = timezone.now() - timedelta(days=days_ago)
     user = user or User.objects.get_or_create(username="bob")[0]
     row = Conversation.objects.create(user=user, title=title, updated_at=moment)
@@ -104,7 +104,7 @@ def test_what_it_has_deleted_is_noted_though_it_is_killed(monkeypatch):
     def end(*_: object) -> None:
         raise Killed
 
-    # Behind the first batch.
+    # After the first batch.
     monkeypatch.setattr("llmchat.management.commands.prune.Command._say", end)
     with pytest.raises(Killed):
         run("--older-than", "90d", "--batch", "2", verbosity=2)

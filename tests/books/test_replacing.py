@@ -1,4 +1,4 @@
-"""A question that takes the place of another one, and of all behind it."""
+"""A question that replaces another question and everything after it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WHOLE = Outcome(Message.State.COMPLETE, "Hello", Usage(7, 3, "provider"), "model
 
 
 def asked(user: User, turn: Turn) -> Begun:
-    """A turn that has been answered."""
+    """Return a turn that has been answered."""
     begun = begin_turn(user.pk, turn)
     end_stored(begun, WHOLE)
     return begun
@@ -49,7 +49,7 @@ def instead(
 
 
 def read(begun: Begun) -> list[str]:
-    """What is said in the conversation, once its books are checked."""
+    """Return what is said in the conversation, after checking its books."""
     row = Conversation.objects.get(pk=begun.conversation_id)
     assert row.thread_hash == stored_hash(row.pk)
     said = own.messages_of(row).rows
@@ -74,7 +74,7 @@ async def test_a_question_takes_the_place_of_another_and_of_all_behind_it(
         third = asked(user, instead(turn, second, "Less"))
         assert third.conversation_id == first.conversation_id
         assert read(first) == ["Hi", "Hello", "Less", "Hello"]
-        # Who knows no ids goes on with the new thread, and nobody with the old one.
+        # A client without ids continues the new thread, and never the old one.
         known = asked(user, turn("Hi", "Hello", "Less", "Hello", "On"))
         old = asked(user, turn("Hi", "Hello", "More", "Hello", "On"))
         assert known.conversation_id == first.conversation_id != old.conversation_id
@@ -106,7 +106,7 @@ async def test_what_is_replaced_counts_and_is_not_found(user, provider, upstream
         assert found == [0, 1, 1]
         assert [m.content for m in own.all_messages_of(row)].count("Hello") == 3
 
-        # It is still what was answered then.
+        # The replaced messages are still what that answer replied to.
         then = own.messages_until(user.pk, old.message_id)
         said = [message.content for message in then]
         assert said == ["Hi", "Hello", "An old word", "Hello"]
@@ -177,7 +177,7 @@ async def test_turns_of_one_batch_see_what_the_others_do(
         more = turn("More", session_id="s-2", conversation_id=first.conversation_id)
         running = begin_turn(user.pk, more)
 
-        # The end of the answer, and two that replace its question.
+        # The end of the answer, and two turns that replace its question.
         _, begun, refused = store(
             [
                 End(running, WHOLE),
@@ -187,11 +187,11 @@ async def test_turns_of_one_batch_see_what_the_others_do(
         )
         assert isinstance(begun, Begun)
         assert isinstance(refused, ChatError)
-        assert refused.code == "message_not_found"  # it is replaced by now
+        assert refused.code == "message_not_found"  # it has been replaced by then
         end_stored(begun, WHOLE)
         assert read(first) == ["Hi", "Hello", "one", "Hello"]
 
-        # One that goes on with the conversation, and one that replaces in it.
+        # One turn that continues the conversation, and one that replaces part of it.
         results = store(
             [
                 start_of(user.pk, more),

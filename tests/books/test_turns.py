@@ -1,4 +1,4 @@
-"""The stored life of a turn: checkpoints, leases, ends that come late or never."""
+"""What is stored in the life of a turn: checkpoints, leases, ends late or missing."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def is_answer(state, content):
 
 
 async def text_of(row: Message) -> str:
-    """Return the text of an answer, so far or whole."""
+    """Return the text of an answer, so far or complete."""
     texts = await in_database(texts_of, [row.pk])
     return row.content + texts.get(row.pk, "")
 
@@ -156,7 +156,7 @@ async def test_pieces_that_nobody_writes_are_deleted(user, provider, upstream, t
 async def test_no_conversation_is_read_and_nothing_sorted_to_find_what_runs(
     user, provider, upstream, turn
 ):
-    """The order that messages are shown in is that of their conversations."""
+    """Nothing needs the default order of messages, which is by conversation."""
 
     def statements() -> list[str]:
         begun = begin_turn(user.pk, turn("Hi"))
@@ -228,7 +228,7 @@ async def test_the_row_of_a_living_worker_is_not_swept(user, provider, upstream,
 async def test_a_process_that_was_suspended_leaves_its_own_rows_alone(
     user, provider, upstream, turn, monkeypatch
 ):
-    """As after SIGCONT: its leases have run out, and the sweep comes first."""
+    """As after SIGCONT: its lease has run out, and the sweep runs before a renewal."""
     monkeypatch.setattr(checkpoints, "INTERVAL_S", 60)
     upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     await first_sweep()
@@ -247,7 +247,7 @@ async def test_a_process_that_was_suspended_leaves_its_own_rows_alone(
 
 
 async def first_sweep() -> None:
-    """Wait for the sweep that a process begins with: it knows of no answer yet."""
+    """Wait for the first sweep of a process, which knows of no answer yet."""
     shared = runtime.get()
     await asyncio.sleep(0)
     if shared._tasks:
@@ -257,11 +257,11 @@ async def first_sweep() -> None:
 async def test_a_row_of_its_own_that_it_does_not_write_is_interrupted(
     user, provider, upstream, turn
 ):
-    """A begin whose commit was not told leaves one."""
+    """A start whose COMMIT was not confirmed leaves such a row."""
     row = await orphan(user, turn)
     await runtime._sweep()
     await in_database(row.refresh_from_db)
-    assert row.state == "streaming"  # it may be about to be told of
+    assert row.state == "streaming"  # its COMMIT may still be confirmed
     late = timezone.now() - LEASE - timedelta(seconds=1)
     await in_database(lambda: Message.objects.update(created_at=late))
     await runtime._sweep()
@@ -274,7 +274,7 @@ def checkpoint(*progress: Progress) -> None:
 
 
 async def orphan(user, turn, *, worker="", lease=timedelta(minutes=1)) -> Message:
-    """Leave a row behind as a process does that dies in mid-stream."""
+    """Leave a row behind, as a process that dies in mid-stream does."""
 
     def make() -> Message:
         begun = begin_turn(user.pk, turn("Hi"))

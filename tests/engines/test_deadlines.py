@@ -1,4 +1,4 @@
-"""The threads of the database and what a call meets that waits for them."""
+"""The threads of the database, and what happens to calls that wait for them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_a_transaction_that_ends_halfway_spoils_no_later_call(monkeypatch)
 
 
 async def test_a_call_that_has_begun_is_waited_for(monkeypatch):
-    """Its outcome counts: a turn that was stored has begun."""
+    """Its outcome counts: a turn that is stored has begun."""
     begun, go = threading.Event(), threading.Event()
 
     def call() -> str:
@@ -199,7 +199,7 @@ async def test_writes_are_refused_at_once_while_an_outage_lasts(monkeypatch):
 async def test_who_is_blocked_by_another_is_no_outage(
     monkeypatch, words, cause, is_outage
 ):
-    """PostgreSQL ends a deadlock by itself; who holds SQLite's lock may keep it."""
+    """PostgreSQL ends a deadlock by itself; a lock of SQLite may be held for long."""
     begun: list[object] = []
     monkeypatch.setattr(database.outage, "begin", begun.append)
 
@@ -218,7 +218,7 @@ def probes(monkeypatch):
 
 
 class Probes:
-    """Something outside that fails as long as it is told to."""
+    """An outside service that fails as long as `fails` is set."""
 
     def __init__(self) -> None:
         self.fails = True
@@ -276,7 +276,7 @@ async def test_what_fails_in_spite_of_its_probe_does_not_flap(
 
 
 class Timer:
-    """A timer on a clock that is made up."""
+    """A timer on a simulated clock."""
 
     def __init__(self, due: float, call: Callable[[], None]) -> None:
         self.due = due
@@ -285,7 +285,7 @@ class Timer:
         self.daemon = False
 
     def start(self) -> None:
-        assert self.daemon  # no process waits for it
+        assert self.daemon  # so that no process waits for it
         self.waits = True
 
     def cancel(self) -> None:
@@ -298,7 +298,7 @@ class Timer:
 
 
 class Refuser:
-    """It answers its probe, and refuses all else; the clock is made up."""
+    """A service that answers probes and refuses all else, on a simulated clock."""
 
     def __init__(self, longest_s: float, monkeypatch) -> None:
         self.now = 1000.0
@@ -319,14 +319,14 @@ class Refuser:
         return self.timers[-1]
 
     def rest(self, seconds: float) -> None:
-        """Let time pass, with what is to be done in it."""
+        """Let time pass, and run the timers that are due."""
         self.now += seconds
         for timer in self.timers:
             timer.look(self.now)
 
     def use(self) -> None:
-        """Find it away; return when its outage has ended."""
-        with self.outage._lock:  # which its probe waits for
+        """Report the service as away; return when the outage has ended."""
+        with self.outage._lock:  # its probe waits for this lock
             known = set(threading.enumerate())
         self.outage.begin("full")
         for thread in set(threading.enumerate()) - known:
@@ -336,7 +336,7 @@ class Refuser:
 
 
 def test_outages_that_follow_each_other_end_ever_more_rarely(monkeypatch, caplog):
-    """As those of a full Redis, in which a key expires now and then."""
+    """As with a full Redis, in which a key expires now and then."""
     caplog.set_level("INFO", "llmchat.outages")
     refuser = Refuser(8.0, monkeypatch)
     for _ in range(1000):
@@ -349,7 +349,7 @@ def test_outages_that_follow_each_other_end_ever_more_rarely(monkeypatch, caplog
     begun, ended = "it does not answer, so: full", "it answers again"
     assert caplog.messages == [begun, ended] * 4 + [f"{last} without)"]
 
-    # A quiet minute, which ends what was told last, and it is as before.
+    # A quiet minute ends the last message, and everything is as before.
     caplog.clear()
     assert [timer.waits for timer in refuser.timers[-2:]] == [False, True]
     refuser.rest(outages.QUIET_S - 1)
@@ -375,7 +375,7 @@ def test_a_minute_that_is_not_quiet_ends_nothing(monkeypatch, caplog):
     for _ in range(3):
         refuser.rest(outages.QUIET_S - 1)
         refuser.use()
-    for timer in late:  # it was about to tell when the next outage began
+    for timer in late:  # each was about to log when the next outage began
         timer.call()
     assert caplog.messages == []
     refuser.rest(outages.QUIET_S)
@@ -396,7 +396,7 @@ def test_without_a_thread_that_waits_the_end_is_told_at_once(monkeypatch, caplog
 
 
 def test_what_refuses_meanwhile_is_away_for_a_second_more_at_most(monkeypatch, caplog):
-    """As the database: without it nobody is answered, so each outage is told."""
+    """Such as the database: nothing works without it, so each outage is logged."""
     caplog.set_level("INFO", "llmchat.outages")
     refuser = Refuser(outages.PROBE_EVERY_S, monkeypatch)
     for _ in range(20):
@@ -432,7 +432,7 @@ async def test_suspicions_are_probed_once_at_a_time(probes, monkeypatch):
 
 
 async def test_there_is_no_outage_that_no_probe_could_end(probes, monkeypatch):
-    """As where the system gives no more threads."""
+    """As when the system can start no more threads."""
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", _no_thread)
         probes.outage.begin("gone")

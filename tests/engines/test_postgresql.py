@@ -1,4 +1,4 @@
-"""The engine for PostgreSQL: time-outs that PgBouncer takes, and whose word wins."""
+"""The PostgreSQL engine: timeouts that PgBouncer accepts, and which setting wins."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ with connection.cursor() as cursor:
         cursor.execute("SHOW " + name)
         print(cursor.fetchone()[0])
 """
-# Requests for encryption, which come first, have these codes in place of a version.
+# Requests for encryption come first, and have these codes in place of a version.
 _ENCRYPTION = (80877103, 80877104)
 
 
 async def timeouts(url: str, *, serving: bool = True) -> tuple[int, list[str], str]:
-    """Return a process's status, the server's time-outs in it, and its errors."""
+    """Return a process's exit status, the server's timeouts in it, and its errors."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -52,7 +52,7 @@ async def timeouts(url: str, *, serving: bool = True) -> tuple[int, list[str], s
 
 @asynccontextmanager
 async def bouncer(url: str) -> AsyncIterator[str]:
-    """Stand before the server as PgBouncer does, which refuses `options`."""
+    """Stand in for PgBouncer in front of the server: refuse `options`."""
     directory = url.partition("host=")[2]
     pipes: set[asyncio.Task[None]] = set()
 
@@ -152,7 +152,7 @@ def engine(
 def test_a_server_that_takes_no_writes_any_more_is_left(
     engine: DatabaseWrapper,
 ) -> None:
-    """It was the primary, and is a standby now: the next connection leads elsewhere."""
+    """It was the primary and is now a standby: the next connection leads elsewhere."""
     with engine.cursor() as cursor:
         cursor.execute("SET default_transaction_read_only = on")
     with pytest.raises(OperationalError), engine.cursor() as cursor:
