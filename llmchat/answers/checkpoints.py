@@ -1,7 +1,7 @@
 """The checkpoints of all running streams, about once a second, in one transaction.
 
-Tokens do not wait for it. It also stops what an operator has stopped or deleted, on
-whichever worker the request arrived.
+Tokens do not wait for a checkpoint. It also stops the answers that an operator has
+stopped or deleted on any worker.
 """
 
 from __future__ import annotations

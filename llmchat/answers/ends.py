@@ -27,7 +27,7 @@ from llmchat.models import AnswerState
 
 logger = logging.getLogger(__name__)
 
-# A client waits no longer than this for its end to be stored; storing goes on.
+# A client waits no longer than this for its end to be stored; storing continues.
 STORE_S = 5.0
 # At most this many failed ends wait to be retried; beyond that the oldest is given up.
 # Ends that wait for their first attempt, or whose outcome changed during one, do not

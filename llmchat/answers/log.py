@@ -121,7 +121,7 @@ class AnswerLog:
 
     @property
     def lags(self) -> bool:
-        """Return whether to read the answer no further for now."""
+        """Return whether to pause reading the answer."""
         return self._behind > MAX_BEHIND_CHARS
 
     @property
@@ -173,7 +173,7 @@ class AnswerLog:
     # For everything else.
 
     def is_followed_by(self, worker: str) -> bool:
-        """Return whether that worker, another one, reads the answer."""
+        """Return whether this other worker reads the answer."""
         return any(reader.worker == worker for reader in self._readers)
 
     @property

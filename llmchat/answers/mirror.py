@@ -142,7 +142,7 @@ class Mirror(AnswerLog):
 
     @property
     def lags(self) -> bool:
-        """Return whether to ask the owner for no more text for now.
+        """Return whether to pause asking the owner for more text.
 
         After `hurry_to_end`, it no longer waits for slow readers.
         """

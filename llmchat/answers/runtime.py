@@ -45,7 +45,7 @@ _SHUTDOWN_S = 10.0
 _CUT_OFF_S = STORE_S + 1.0
 # How often this process looks for the answers of processes that have died.
 SWEEP_S = 30.0
-# The notice to all workers of answers that are to be cancelled.
+# The notice to all workers that names the answers to cancel.
 CANCEL = "answers.cancel"
 
 

@@ -68,7 +68,7 @@ _NAMED = Columns(Conversation, ["title", "id"])
 
 
 class Contended(Exception):  # noqa: N818  # what it is
-    """Another transaction holds a row that the item needs: it has to wait by itself."""
+    """Another transaction holds a row that the item needs: it has to wait alone."""
 
 
 def store(items: Sequence[Item]) -> list[Result]:

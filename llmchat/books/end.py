@@ -64,7 +64,7 @@ class Ended:
     """The rows that ends change.
 
     `rehash` and `restate` are conversations whose hash or state must be read again.
-    `past` is what answers used whose rows are deleted.
+    `past` is the usage of answers whose rows are deleted.
     """
 
     answers: list[dict[str, Any]] = field(default_factory=list)

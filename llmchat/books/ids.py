@@ -16,7 +16,7 @@ _VARIANT = 2 << 62
 _RANDOM_BYTES = 10
 _HIGH, _LOW = 0xFFF << 64, (1 << 62) - 1
 # How many ids one call of `os.urandom` serves: each call releases the interpreter's
-# lock.
+# lock, which another thread may then take.
 _AT_ONCE = 256
 
 # The methods of a list are thread-safe.

@@ -132,7 +132,7 @@ def latest_answers(user_id: int) -> list[UUID]:
 
 
 def request_stop(message_id: UUID) -> None:
-    """Have an answer's worker find at its next checkpoint that it has to stop it."""
+    """Mark an answer, so that its worker stops it at the next checkpoint."""
     rows = Message.objects.filter(pk=message_id, state=_State.STREAMING)
     rows.update(stop_requested=True)
 

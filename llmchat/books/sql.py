@@ -125,7 +125,7 @@ class Columns:
 
 @contextmanager
 def one_cursor() -> Iterator[None]:
-    """Share a cursor among the statements inside: one costs as much as a statement."""
+    """Let the statements inside share a cursor, which costs as much as a statement."""
     with connection.cursor() as cursor:
         _shared.cursor = cursor
         try:

@@ -52,9 +52,9 @@ class Turn:
 class Begun:
     """A turn that is stored; `thread_hash` is its conversation's at that moment.
 
-    `question_id` is the message that it answers. `budgets` are those that something is
-    reserved in; the providers of `route` are then asked for no more than was reserved.
-    `began_at` decides which prices apply.
+    `question_id` is the message that it answers. `budgets` are the budgets in which
+    something is reserved; the providers of `route` are then asked for no more than
+    that. `began_at` decides which prices apply.
     """
 
     user_id: int

@@ -1,8 +1,8 @@
 """The identity of this worker, and whether another worker is still alive.
 
 An answer's row names its worker, which has a row of its own with its lease. After a
-crash, a worker on the same machine is seen to be gone immediately; of a worker on
-another machine, only the lease tells.
+crash, a worker on the same machine can be recognized as gone immediately; for a worker
+on another machine, only the lease shows it.
 """
 
 from __future__ import annotations

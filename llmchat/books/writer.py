@@ -1,4 +1,4 @@
-"""The one writer of a process: it stores everything that waits in one transaction.
+"""The one writer of a process, which puts everything that waits in one transaction.
 
 A single turn is stored immediately; what arrives while a batch is being stored forms
 the next batch. An item that needs a row held by another transaction waits for it in a
