@@ -27,7 +27,7 @@ class Bill:
     lines: list[tuple[Route, Usage]] = field(default_factory=list)
 
     def of(self, route: Route | None) -> Usage | None:
-        """Return what all attempts at a route are billed for; None if nothing is known."""
+        """Return what all attempts at a route are billed for; None if unknown."""
         lines = self.lines_of(route)
         return reduce(add, lines) if lines else None
 
