@@ -20,8 +20,8 @@ from llmchat.models.budgets import HIGHEST
 
 NAME_LENGTH = 100
 MOST_PER_MINUTE = 1_000_000
-# Stricter than Python's numbers: no spaces, and no exponent, which could stand for more
-# digits than PostgreSQL takes.
+# Stricter than Python: no spaces, and no exponent, which could mean more digits than
+# PostgreSQL takes.
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _STEP = Decimal("0.000001")
 

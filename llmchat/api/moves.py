@@ -248,7 +248,7 @@ async def _listen_from(
         # The database may hold less of the text than the client has received.
         while stream.chars < position and await follower.read():
             pass
-        # The client may have cancelled it or attached to it, and so receive it already.
+        # If the client has cancelled it or attached to it, it receives it already.
         if is_awaited(socket, stream):
             listen(socket, stream, is_owner=is_owner)
     finally:

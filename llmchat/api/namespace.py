@@ -64,8 +64,8 @@ from llmchat.realtime import Ack, ConnectionRefused, Socket, event
 ASK = "llm:chat:stream"
 ATTACH = "llm:stream:attach"
 CANCEL = "llm:stream:cancel"
-# How often one connection at most gets an error event because it is over the limit.
-# Each of its questions gets one regardless.
+# A connection gets an error event about the limit at most this often, except that each
+# of its questions gets one.
 _REFUSAL_EVERY_S = 1.0
 # How many connections are closed before the event loop gets a turn.
 _CLOSE_AT_ONCE = 16

@@ -57,7 +57,7 @@ def _compiled(origins: tuple[str, ...]) -> tuple[str | re.Pattern[str], ...]:
 
 
 def _pattern(origin: str) -> re.Pattern[str]:
-    """Return a pattern that matches every host that `https://*.example.com` means."""
+    """Return a pattern for an origin with a wildcard: `https://*.example.com`."""
     scheme, _, rest = origin.partition("://*")
     names = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
     return re.compile(f"{re.escape(scheme)}://{names}{re.escape(rest)}")

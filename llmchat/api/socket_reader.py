@@ -154,7 +154,7 @@ class SocketReader:
         self._stream.look_again()
 
     def _next(self, parts: list[str]) -> list[str]:
-        """Take the pieces that can be sent before the next check if the client lags."""
+        """Take what can be sent before the next check whether the client lags."""
         texts = parts[self._at : self._at + PIECES_AT_ONCE]
         chars = sum(map(len, texts))
         if chars > CHARS_AT_ONCE:

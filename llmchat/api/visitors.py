@@ -150,7 +150,7 @@ async def no_longer_welcome(sockets: Iterable[Socket]) -> list[Socket]:
 
 
 def _generations(user_ids: set[int]) -> dict[int, int]:
-    """Return the generation of valid tokens for each of the users that is active."""
+    """Return the token generation of each of these users who is active."""
     users = get_user_model().objects.filter(pk__in=user_ids, is_active=True)
     return dict(users.values_list("pk", "token_generation"))
 

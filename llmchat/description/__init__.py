@@ -9,6 +9,6 @@ beside those of its neighbours; `make lint` and the tests name each route withou
     accounts.py, keys.py, chat.py, conversations.py, streams.py, usage.py, openai.py,
                     probes.py: the entries
     schema.py       what drf-spectacular calls
-    schema_view.py, page.py, views.py: the result as a schema and as a page, and the
-                    views that import these on the first request
+    schema_view.py, page.py: the result, for programs and for people
+    views.py        the views of both, which import the rest on the first request
 """

@@ -1,6 +1,6 @@
 """`/schema`, for programs, and `/docs`, the same for people.
 
-The code behind them is imported on the first request, which few servers ever get.
+The code behind them is imported on the first request: few servers ever get one.
 """
 
 from __future__ import annotations

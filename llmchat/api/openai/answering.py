@@ -19,7 +19,7 @@ Response = TypeVar("Response", EventStream, JsonResponse)
 
 
 class Wire(Protocol):
-    """One answer as server-sent events; a method returns all that are due at a step."""
+    """One answer as server-sent events: each method returns the events of one step."""
 
     def start(self) -> bytes:
         """Return what comes before the first piece of text."""

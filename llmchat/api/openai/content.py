@@ -42,7 +42,7 @@ def content_from(data: Any, param: str) -> tuple[str, tuple[Image, ...]]:
 
 
 def storable(text: str) -> str:
-    """Return a text without the characters that cannot be stored."""
+    """Return a text in which the characters that cannot be stored are replaced."""
     return UNSTORABLE.sub("\ufffd", text)
 
 

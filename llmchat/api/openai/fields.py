@@ -21,7 +21,7 @@ Neutral = Mapping[str, Callable[[Any], bool]]
 
 
 def is_one_of(*values: Any) -> Callable[[Any], bool]:
-    """Return a test for these values; a boolean does not equal a number."""
+    """Return a test for these values; to it, a boolean does not equal a number."""
     return lambda value: any(
         value == one and isinstance(value, bool) == isinstance(one, bool)
         for one in values

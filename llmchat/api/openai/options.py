@@ -1,4 +1,4 @@
-"""What a request asks for besides an answer to its messages, if its provider can."""
+"""The options of a request, for providers that support them."""
 
 from __future__ import annotations
 
