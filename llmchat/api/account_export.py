@@ -1,4 +1,4 @@
-"""Everything that is stored of a user as one file, sent a piece at a time."""
+"""Everything that is stored about a user as one file, sent a piece at a time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ExportView(AsyncAPIView):
 
 
 def _head(user_id: int) -> dict[str, Any]:
-    """Return all but the conversations.
+    """Return everything except the conversations.
 
     Raises: TokenError, if the user has just been deleted.
     """

@@ -9,7 +9,7 @@ from llmchat.realtime import Ack
 
 
 def reject(ack: Ack | None, error: ChatError) -> None:
-    """Say no, and when to try again where that is known."""
+    """Acknowledge with a refusal, and when to try again if that is known."""
     if ack is not None:
         answer = {"ok": False, "error": error.text, "code": error.code}
         if error.retry_after is not None:
@@ -18,7 +18,7 @@ def reject(ack: Ack | None, error: ChatError) -> None:
 
 
 def accept(ack: Ack | None, stream: AnswerLog, error: ChatError | None = None) -> None:
-    """Say where the answer is that has begun, or has been cancelled."""
+    """Acknowledge with the ids of an answer that has begun or was cancelled."""
     if error is not None:
         reject(ack, error)
     elif ack is not None:
@@ -27,9 +27,10 @@ def accept(ack: Ack | None, stream: AnswerLog, error: ChatError | None = None) -
 
 
 def accept_attached(ack: Ack, stream: AnswerLog, error: ChatError | None) -> None:
-    """Hand over the text so far; what follows it is heard.
+    """Acknowledge with the text so far; the rest follows as tokens.
 
-    `error` is why the answer has not begun, which is told to whoever asked for it.
+    `error` is why the answer has not begun. Only the client that asked the question is
+    told that; for others there is no such stream.
     """
     if error is not None:
         reject(ack, refusal("stream_not_found"))

@@ -1,4 +1,4 @@
-"""The answer to a turn that somebody asks over HTTP: begun, and waited for."""
+"""The answer to a turn that arrives over HTTP: begin it, and wait for its end."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from llmchat.books.turn import Turn
 
 
 async def begin(sender: Verified, turn: Turn) -> tuple[Follower, Started]:
-    """Let the answer to a turn begin, and return who reads it.
+    """Begin the answer to a turn; return its reader and its start.
 
-    Raises: ChatError, where it is refused: it gets a status of its own, not a stream.
+    Raises: ChatError, if it is refused: a refusal is an HTTP status, never a stream.
     """
     stream = runtime.get().streams.register(
         sender.user_id, turn.session_id, sender.key_id
@@ -28,7 +28,7 @@ async def begin(sender: Verified, turn: Turn) -> tuple[Follower, Started]:
 
 
 async def ended(follower: Follower) -> End:
-    """Return the end of an answer; whoever waits no longer has cancelled it."""
+    """Return the end of an answer, which is cancelled if the client hangs up first."""
     try:
         return await follower.ended()
     finally:

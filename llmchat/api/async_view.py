@@ -21,7 +21,7 @@ from llmchat.api.wire import NAMES, payload, token_begin, token_rests
 from llmchat.database import read_database
 from llmchat.errors import ChatError
 
-# The id of a stream's last event: there is nothing behind it.
+# The id of a stream's last event: nothing follows it.
 END_ID = "end"
 
 _EVENTS = "text/event-stream"
@@ -34,8 +34,8 @@ Answer = TypeVar("Answer", bound=HttpResponseBase)
 class AsyncAPIView(APIView):
     """REST framework's view for `async def` handlers.
 
-    The steps are REST framework's own. Those that may ask the database borrow a
-    thread for the moment; none is held while the handler waits.
+    The steps are REST framework's own. Those that may query the database borrow a
+    thread for that time; none is held while the handler waits.
     """
 
     async def dispatch(  # type: ignore[override]
@@ -54,7 +54,7 @@ class AsyncAPIView(APIView):
             if not isinstance(response, HttpResponseBase):
                 response = await response
         except Exception as exc:
-            # REST framework's own boundary: the exception handler answers them all.
+            # As in REST framework, the exception handler responds to all of them.
             response = self.handle_exception(exc)
             if isinstance(exc, ChatError):
                 response = quiet(response, exc)
@@ -67,7 +67,7 @@ class AsyncAPIView(APIView):
 
     def _handler(self, request: Request) -> Callable[..., Any]:
         name = str(request.method).lower()
-        # A server may pass on any method, such as one that an attribute is called by.
+        # A server may pass on any method, even one that is the name of an attribute.
         if name not in self.http_method_names:
             return self.http_method_not_allowed
         handler: Callable[..., Any] = getattr(self, name, self.http_method_not_allowed)
@@ -90,10 +90,10 @@ def verified_of(request: Request) -> Verified:
 
 
 def quiet(response: Answer, error: ChatError) -> Answer:
-    """Return the response, which Django does not log where it tells of no fault.
+    """Return the response, which Django does not log if the error is no fault.
 
-    A server that is told to stop refuses what comes, and cuts off what it writes; one
-    without its database has said so.
+    A server that is stopping refuses requests and cuts off answers on purpose. An
+    outage of the database has been logged already.
     """
     if error.code in ("draining", "database_unavailable"):
         response._has_been_logged = True  # type: ignore[attr-defined]
@@ -101,16 +101,14 @@ def quiet(response: Answer, error: ChatError) -> Answer:
 
 
 class EventStream(StreamingHttpResponse):
-    """Server-sent events, named and shaped as the events of Socket.IO.
+    """A response of server-sent events.
 
-    The id of each is the number of characters that its client has by then, so that any
-    worker can go on behind it; that of the end is `END_ID`. The response leaves the
-    answer as soon as its client is gone, which a plain streaming response leaves to
-    chance.
+    It leaves the answer as soon as its client is gone; a plain streaming response
+    would leave that moment to chance.
     """
 
     def __init__(self, encoded: AsyncGenerator[bytes, None]) -> None:
-        """Take events whose generator has begun."""
+        """Take encoded events, from a generator that has begun."""
         self._encoded = encoded
         super().__init__(encoded, content_type=_EVENTS, headers=_UNBUFFERED)
 
@@ -119,18 +117,24 @@ class EventStream(StreamingHttpResponse):
 
 
 def stream_headers() -> HttpResponse:
-    """Return the headers of an `EventStream`, for a HEAD: it follows nothing."""
+    """Return only the headers of an `EventStream`, for a HEAD request."""
     return HttpResponse(content_type=_EVENTS, headers=_UNBUFFERED)
 
 
 async def follow(follower: Follower, started: Started | None) -> EventStream:
-    """Return what a follower reads; without `started` the stream leaves that out."""
+    """Return what a follower reads, as events named and shaped as those of Socket.IO.
+
+    The id of each is the number of characters that the client has by then, so any
+    worker can continue after it; the id of the end is `END_ID`. Without `started` the
+    stream has no start.
+    """
     return await begun_stream(_numbered(follower, started))
 
 
 async def begun_stream(encoded: AsyncGenerator[bytes, None]) -> EventStream:
-    """Return the events of a generator, whose first yield is before any of them."""
-    # A generator that has not begun would not leave the answer when it is dropped.
+    """Return the events of a generator; its first yield, before them, is dropped."""
+    # The `finally` of a generator that has not begun does not run when it is dropped,
+    # so the answer would not be left.
     await anext(encoded)
     return EventStream(encoded)
 
@@ -140,7 +144,7 @@ async def _numbered(
 ) -> AsyncGenerator[bytes, None]:
     try:
         yield b""
-        # A comment where there is nothing to tell yet: it takes the headers along.
+        # Without a start a comment is sent, for the headers to go out with it.
         yield b":\n\n" if started is None else _encode(started, str(follower.at))
         begin = f"event: {NAMES[Token]}\ndata: {token_begin(follower.session_id)}"
         while texts := await follower.read():

@@ -1,7 +1,7 @@
-"""The answers that a socket is to hear, but does not yet.
+"""The answers that a socket is to receive but does not yet.
 
-Whoever brings a socket to hear one of them, by itself or for its client's cancel, takes
-it from here: it is heard from where the client is with it, and its end once.
+Code that begins to send one of them, on its own or because the client cancels it, takes
+it from here first. So the client receives it from where it left off, and its end once.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from llmchat.answers.log import AnswerLog
 from llmchat.api.socket_reader import log_of
 
-# An answer: its id, what its client calls it, how far the client has it, and whether it
-# began it.
+# An answer: its message id, its session id, how many characters the client has, and
+# whether the socket is its owner.
 Heard = tuple[str, str, int, bool]
 
 
 @dataclass(slots=True)
 class Awaited:
-    """What a socket heard before it came here.
+    """The answers that a socket received before it came here.
 
-    `heard` are those that it heard on another worker, by their ids; `marked` are those
-    of a worker that is gone, by their marks. `found` are those of which the text so far
-    is awaited.
+    `heard` holds those that it received on another worker, by their message ids.
+    `marked` holds how far it was with those of a worker that is gone, by the names in
+    their marks. `found` lists those that are here, but not yet as far as the client is.
     """
 
     heard: dict[str, Heard] = field(default_factory=dict)
@@ -31,11 +31,11 @@ class Awaited:
 
     @property
     def is_empty(self) -> bool:
-        """Return whether it awaits nothing any more."""
+        """Return whether nothing is awaited any more."""
         return not (self.heard or self.marked)
 
     def position_of(self, stream: AnswerLog) -> int | None:
-        """Return how far the client has an answer; None where it is not awaited."""
+        """Return how far the client has an answer, None if it is not awaited."""
         if stream.started is None:
             return None
         ident = stream.started.message_id
@@ -44,7 +44,7 @@ class Awaited:
         return self.marked.get(log_of(ident))
 
     def take(self, stream: AnswerLog) -> int | None:
-        """Await an answer no longer, and return `position_of` it."""
+        """Stop awaiting an answer, and return its `position_of`."""
         position = self.position_of(stream)
         if position is not None and stream.started is not None:
             ident = stream.started.message_id

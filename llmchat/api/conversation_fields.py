@@ -11,7 +11,7 @@ from llmchat.models import Conversation, Message
 
 
 def in_list(row: Conversation, cost: Decimal | None) -> dict[str, Any]:
-    """Return a conversation without its messages; `cost` None: it is not known."""
+    """Return a conversation without its messages; a `cost` of None means unknown."""
     return {
         "id": str(row.pk),
         "title": row.title,
@@ -27,9 +27,9 @@ def in_list(row: Conversation, cost: Decimal | None) -> dict[str, Any]:
 
 
 def in_full(row: Message) -> dict[str, Any]:
-    """Return a message; the fields of answers are null in others.
+    """Return a message; fields that only answers have are null in other messages.
 
-    `images`, `toolCalls` and `toolCallId` are there where the message has them.
+    `images`, `toolCalls` and `toolCallId` are present only if the message has them.
     """
     return decoded(row.extra) | {
         "id": str(row.pk),
@@ -50,7 +50,7 @@ def in_full(row: Message) -> dict[str, Any]:
 
 
 def _reason(row: Message) -> str | None:
-    """Return why an answer is whole; its state says why another is not."""
+    """Return why a complete answer ended; for any other, its state says that."""
     is_whole = row.state == Message.State.COMPLETE
     return row.finish_reason or None if is_whole else None
 

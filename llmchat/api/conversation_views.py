@@ -81,7 +81,7 @@ def _listed(request: Request) -> dict[str, Any]:
 
 
 def _created(user_id: int, title: str) -> Conversation:
-    """Raises: TokenError, if the user has just been deleted."""
+    """Store a conversation. Raises: TokenError, if the user has just been deleted."""
     row = empty_conversation(user_id, title)
     try:
         row.save(force_insert=True)
@@ -103,7 +103,7 @@ def _read(request: Request, ident: str) -> dict[str, Any]:
 
 
 def _renamed(user_id: int, ident: str, title: str) -> dict[str, Any]:
-    # One column alone: a turn may be changing the others.
+    # Only this column: a turn may be changing the others.
     own.owned(user_id, ident).update(title=title)
     row = own.conversation_of(user_id, ident)
     return in_list(row, known_cost(row))

@@ -1,4 +1,4 @@
-"""Numbers that are exact, as JSON carries them: in a string."""
+"""Exact decimal numbers, which are strings in JSON."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from decimal import Decimal
 
 
 def plain(number: Decimal) -> str:
-    """Return a number without an exponent or zeros that say nothing."""
+    """Return the digits of a number, without an exponent or trailing zeros."""
     return f"{number.normalize():f}"

@@ -1,7 +1,7 @@
-"""Users, and API keys, that send far more than they may: disconnected for a while.
+"""Users and API keys that send far more than allowed are disconnected for a while.
 
-The limit on messages is counted elsewhere, over all processes. What is counted here is
-the load on this one, whatever Redis does.
+Messages are counted against their limit in `ratelimit.py`, over all processes. What is
+counted here is the load on this process, and it does not depend on Redis.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from llmchat.access.ratelimit import Sender
 
 logger = logging.getLogger(__name__)
 
-# How many times the limit is far above it.
+# Sending more than this many times the limit is a flood.
 FACTOR = 10
 WINDOW_S = 60.0
 BLOCK_S = 60.0
 
-# Who is counted: a user or an API key, and which one.
+# Whose events are counted: "user" or "API key", and the id.
 Whose = tuple[str, int]
 
 
 def claimed_user(token: object) -> int | None:
-    """Return the user that a token names, unchecked: good for a refusal only."""
+    """Return the user that an unverified token claims: good for a refusal only."""
     try:
         payload = str(token).split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
@@ -38,14 +38,15 @@ def claimed_user(token: object) -> int | None:
 
 
 def user(user_id: int) -> Whose:
-    """Return what counts what a user sends."""
+    """Return the name under which a user's events are counted."""
     return "user", user_id
 
 
 def counter_of(sender: Sender) -> tuple[Whose, int]:
-    """Return who is counted for what is sent, and the limit; 0: there is none.
+    """Return whose count an event adds to, and the limit; 0 means no limit.
 
-    Where users have no limit, an API key may have its own: its refusals have a bound.
+    It is the user's, or the API key's if only the key has a limit: what is refused to
+    a key has to be bounded, too.
     """
     limit = conf.get().messages_per_minute
     if limit or sender.key_id is None:
@@ -54,7 +55,7 @@ def counter_of(sender: Sender) -> tuple[Whose, int]:
 
 
 class Floods:
-    """The events of each user in this minute, and who is not let in."""
+    """The events of each user or API key in this minute, and which are blocked."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -65,7 +66,7 @@ class Floods:
         self._log_again = 0.0
 
     def count(self, sender: Sender) -> None:
-        """Count one event; block its user, or API key, if there are far too many."""
+        """Count one event; block its user or API key if there are far too many."""
         whose, limit = counter_of(sender)
         if not limit:
             return
@@ -79,7 +80,7 @@ class Floods:
             self._log(whose, now)
 
     def blocked_for(self, whose: Whose) -> int | None:
-        """Return for how many more seconds somebody is blocked, None if not at all."""
+        """Return for how many more seconds a sender is blocked, None if it is not."""
         until = self._blocked_until.get(whose)
         if until is None or (left := until - self._clock()) <= 0:
             return None

@@ -20,8 +20,8 @@ from llmchat.models.budgets import HIGHEST
 
 NAME_LENGTH = 100
 MOST_PER_MINUTE = 1_000_000
-# Not all that Python takes for a number: no spaces, and no exponent of many digits,
-# which PostgreSQL refuses.
+# Stricter than Python: no spaces, and no exponent, which could mean more digits than
+# PostgreSQL takes.
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _STEP = Decimal("0.000001")
 
@@ -44,7 +44,7 @@ def _scopes(data: Any) -> str:
 
 
 def _moment(data: Any) -> datetime:
-    """Take a moment to come, with its zone; return it in UTC."""
+    """Take a time in the future, with its zone; return it in UTC."""
     try:
         moment = datetime.fromisoformat(data)
         in_utc = moment.astimezone(UTC)
@@ -65,7 +65,7 @@ def _per_minute(data: Any) -> int:
 
 
 def _amount(data: Any) -> Decimal:
-    """Take a number, or its digits as they are returned."""
+    """Take a number, or a string of digits as this API returns amounts."""
     is_number = isinstance(data, int | float) and not isinstance(data, bool)
     is_text = isinstance(data, str) and _NUMBER.fullmatch(data) is not None
     amount = Decimal(str(data)) if is_number or is_text else Decimal("NaN")
@@ -97,7 +97,7 @@ _BUDGET_FIELDS: Fields = {
 
 
 def _budgets(data: Any) -> list[Budget]:
-    """Take budgets, each of another period or unit; return their rows, not stored."""
+    """Take budgets, no two of the same period and unit; return unsaved rows."""
     if not isinstance(data, list):
         raise Unfit(" must be a list")
     rows: dict[tuple[str, str], Budget] = {}
@@ -130,7 +130,7 @@ def shown_keys(user_id: int) -> list[dict[str, Any]]:
 
 
 def shown(row: ApiKey) -> dict[str, Any]:
-    """Return a key as its user sees it, who saw the key itself once."""
+    """Return a key as its user sees it; the secret itself was shown only once."""
     return {
         "id": row.pk,
         "name": row.name,

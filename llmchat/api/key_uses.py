@@ -1,4 +1,4 @@
-"""When API keys were used last, stored by whoever may wait for the database."""
+"""When API keys were last used, stored by code that can wait for the database."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ logger = logging.getLogger(__name__)
 
 
 async def store_uses() -> None:
-    """Store which keys were used; for each of them something to do once a minute."""
+    """Store which keys were used; each key is due at most once a minute."""
     if not uses.are_due:
         return
     try:
         await in_database(uses.store)
     except (DatabaseError, InterfaceError) as exc:
-        # Nobody is refused for it; the next use is stored.
+        # No request is refused because of it; the next use will be stored.
         logger.info("the last use of API keys is not stored: %s", exc)

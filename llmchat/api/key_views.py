@@ -27,11 +27,11 @@ class KeysView(AsyncAPIView):
     scopes = {"GET": TOKEN_ONLY, "POST": TOKEN_ONLY}
 
     async def get(self, request: Request) -> Response:
-        """List them, those that cannot be used any more as well."""
+        """List them, including those that can no longer be used."""
         return Response({"keys": await read_database(shown_keys, user_id_of(request))})
 
     async def post(self, request: Request) -> Response:
-        """Make one; `key` in the answer is all that is ever seen of it."""
+        """Create one; only this response ever holds the key itself, as `key`."""
         sender = verified_of(request)
         await count_message(sender)
         fields = validated(KEY_FIELDS, request.data)

@@ -1,4 +1,4 @@
-"""What a socket does with answers: hear one, and cancel one."""
+"""What a socket does with answers: receive one, and cancel one."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from llmchat.realtime import Ack, Socket
 
 
 async def cancel_elsewhere(socket: Socket, stream: AnswerLog) -> bool:
-    """Cancel what another worker writes, and let the socket hear of the end, once.
+    """Cancel an answer of another worker, and send its end to the socket, once.
+
+    Return False if it is too late.
 
     Raises: ChatError.
     """
-    # Then it is told of the end by itself, maybe while it is asked to stop.
+    # If so, the end reaches the socket by itself, perhaps during `stop`.
     is_told = stream in visitor_of(socket).running or is_awaited(socket, stream)
-    # Until it is known that it is not too late, the socket hears nothing of it.
+    # Follow it, but send the socket nothing until it is known not to be too late.
     follower = Follower(stream, stream.chars)
     try:
         is_stopped = await stream.stop()
         if is_awaited(socket, stream):
-            # Though it is too late: the client takes the refusal for the end.
+            # Even if it is too late: the client would take the refusal for the end.
             hear_end(socket, stream)
         elif is_stopped and stream.end is None:
-            # What its worker has sent before is still on its way.
+            # Text that its worker sent before the end may still be on its way.
             listen(socket, stream, is_owner=False, tells_text=False)
         elif is_stopped and stream.end is not None and not is_told:
             emit(socket, stream.end)
@@ -41,15 +43,15 @@ async def cancel_elsewhere(socket: Socket, stream: AnswerLog) -> bool:
 
 
 def heard_by(socket: Socket, session_id: str) -> AnswerLog | None:
-    """Return the answer of that name whose end a socket waits for."""
+    """Return the answer with that session id that a socket receives, if any."""
     running = visitor_of(socket).running
     return next((one for one in running if one.session_id == session_id), None)
 
 
 async def find_awaited(socket: Socket, session_id: str) -> AnswerLog | None:
-    """Return what a socket awaits by that name, though it has ended.
+    """Return the answer of that name that a socket awaits, even if it has ended.
 
-    Raises: ChatError, where no such answer has run of late.
+    Raises: ChatError, if no such answer has run recently.
     """
     visitor = visitor_of(socket)
     if visitor.awaited is None or visitor.awaited.is_empty:
@@ -59,16 +61,17 @@ async def find_awaited(socket: Socket, session_id: str) -> AnswerLog | None:
 
 
 def hear_end(socket: Socket, stream: AnswerLog) -> None:
-    """Let a socket hear of the end of what it cancels, once, behind what it lacks.
+    """Send a socket the end of an answer that it cancels, once, after text it lacks.
 
-    Where the client has been told more than is here, that is waited for already.
+    If the client has more text than is here, `moves.py` is waiting for the rest
+    already, and then sends the end.
     """
     if (_awaited_at(socket, stream) or 0) <= stream.chars:
         listen(socket, stream, is_owner=False)
 
 
 def is_awaited(socket: Socket, stream: AnswerLog) -> bool:
-    """Return whether a socket is to hear an answer, but does not yet."""
+    """Return whether a socket is to receive an answer but does not yet."""
     return _awaited_at(socket, stream) is not None
 
 
@@ -80,7 +83,7 @@ def _awaited_at(socket: Socket, stream: AnswerLog) -> int | None:
 def listen(
     socket: Socket, stream: AnswerLog, *, is_owner: bool, tells_text: bool = True
 ) -> SocketReader:
-    """Let a socket hear an answer, once: what it lacks of one that it awaits, first."""
+    """Send a socket an answer, once; if it is awaited, first the text that it lacks."""
     visitor = visitor_of(socket)
     running = visitor.running
     reader = running.get(stream)
@@ -108,13 +111,13 @@ def listen(
 def _ended(socket: Socket, stream: AnswerLog, end: End) -> None:
     visitor = visitor_of(socket)
     visitor.running.pop(stream, None)
-    if stream.started is not None:  # who is refused again and again need not stay
+    if stream.started is not None:  # a refusal does not keep the connection
         visitor.heard_end_at = time.monotonic()
     leave_when_idle(socket, end.error if isinstance(end, Failed) else None)
 
 
 async def confirm(socket: Socket, stream: AnswerLog, ack: Ack | None) -> None:
-    """Answer whoever has cancelled a stream, behind its end."""
+    """Acknowledge the cancel of a stream, after its end."""
     await wait_for_end(socket, stream)
     if stream.started is None:
         reject(ack, refusal("stream_not_found"))
@@ -123,9 +126,9 @@ async def confirm(socket: Socket, stream: AnswerLog, ack: Ack | None) -> None:
 
 
 async def wait_for_end(socket: Socket, stream: AnswerLog) -> None:
-    """Wait until an answer has ended, and the socket that awaits it is told so."""
+    """Wait until an answer has ended; send its end to the socket if that awaits it."""
     stream.hurry_to_end()
     await stream.ended.wait()
-    # Of a mirror that nobody reads any more there is none.
+    # A mirror that is given up without a reader has no end.
     if stream.end is not None and is_awaited(socket, stream):
         listen(socket, stream, is_owner=False)

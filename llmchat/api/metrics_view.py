@@ -1,4 +1,4 @@
-"""`GET /metrics`: what the process counts of itself, for those who may know it."""
+"""`GET /metrics`: what the process counts about itself, for allowed clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llmchat.metrics import exposition
 
 @reading
 async def metrics(request: HttpRequest) -> HttpResponse:
-    """Return the metrics; for everybody else there is nothing at this address."""
+    """Return the metrics; to all other clients, 404."""
     if not (_may_by_address(request) or _may_by_token(request)):
         raise Http404
     body = exposition(with_pid=settings.WEB_CONCURRENCY > 1)

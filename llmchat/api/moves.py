@@ -1,4 +1,4 @@
-"""A client's socket that goes on in another worker, with the answers that it hears."""
+"""How a client's socket moves to another worker, with the answers that it receives."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# How soon the database is asked again for what a client waits for.
+# The pause between two attempts to find an answer that a client waits for.
 AGAIN_S = 2.0
-# Why there may be nothing of an answer just now.
+# Temporary refusals: a moment later the answer may be available.
 _PASSING = frozenset({"database_unavailable", "too_many_streams"})
 
 
 class MovingNamespace(Namespace):
-    """A namespace whose sockets may go on in other workers."""
+    """A namespace whose sockets can move to other workers."""
 
     def keep_watch(self) -> None:
-        """Look after the tokens of those who are here, from now on."""
+        """Make sure that the tokens of the sockets here are being watched."""
         raise NotImplementedError
 
     def identity(self, socket: Socket) -> str:
@@ -53,9 +53,10 @@ class MovingNamespace(Namespace):
         return str(visitor_of(socket).user_id)
 
     def may_move(self, socket: Socket) -> bool:
-        """Called when a socket could go to another worker.
+        """Called when a socket could move to another worker. False: not now.
 
-        Not before each answer that it hears has begun, and is stored.
+        It must wait until each answer that it receives has begun: only then is it
+        stored, where the other worker can find it.
         """
         running = visitor_of(socket).running
         for reader in running.values():
@@ -66,9 +67,9 @@ class MovingNamespace(Namespace):
         )
 
     def move_out(self, socket: Socket, worker: str) -> dict[str, Any]:
-        """Called when a socket goes to another worker; return what `move_in` needs.
+        """Called when a socket moves to another worker; return what `move_in` needs.
 
-        The answers go on: that worker follows them in a moment.
+        A `Keeper` keeps each answer going until that worker follows it.
         """
         visitor = visitor_of(socket)
         awaited = visitor.awaited or Awaited()
@@ -83,7 +84,7 @@ class MovingNamespace(Namespace):
             Keeper(stream, worker)
             stream.leave(reader)
         visitor.running.clear()
-        # What it has come to hear meanwhile it does not await from where it left off.
+        # Drop the old marks of answers whose positions are in `heard` by now.
         known = {log_of(UUID(ident)) for ident in heard}
         marked = {log: at for log, at in awaited.marked.items() if log not in known}
         verified = visitor.verified._asdict()
@@ -97,11 +98,11 @@ class MovingNamespace(Namespace):
         }
 
     def move_in(self, socket: Socket, state: dict[str, Any]) -> None:
-        """Called when a socket has come from another worker."""
+        """Called when a socket has arrived from another worker."""
         verified = dict(state["verified"])
         verified["scopes"] = frozenset(verified["scopes"])
         visitor = Visitor(Verified(**verified), leaving=state["leaving"])
-        # A worker of another version may not know of it.
+        # A worker of another version may not send it.
         visitor.is_lost = state.get("lost", False)
         socket.data = visitor
         for ident, *said in state["heard"]:
@@ -113,14 +114,14 @@ class MovingNamespace(Namespace):
         try:
             make_room([other for other in room if other is not socket])
         except ConnectionRefused:
-            # The connection that it has come for is there behind this.
+            # In a task: the connection that it has moved to is attached after this.
             socket.spawn(_send_away(socket))
 
     async def on_revive(self, socket: Socket, marks: Mapping[str, int]) -> bool:
-        """Called when a client comes back whose worker is gone: who is it?
+        """Called when a client whose worker is gone comes back: check who it is.
 
-        It gets a new socket where an answer that it was being told is not to be found:
-        with its old one it would wait for the end.
+        It gets a new socket if an answer that it was receiving cannot be found: with
+        its old socket it would wait for the end forever.
         """
         try:
             await self.on_connect(socket)
@@ -129,7 +130,7 @@ class MovingNamespace(Namespace):
         return not marks or await _are_there(visitor_of(socket).user_id, marks)
 
     def revived(self, socket: Socket, marks: Mapping[str, int]) -> None:
-        """Called when it has its socket back: go on from what is stored."""
+        """Called when the client has its socket back: continue from what is stored."""
         for log, position in marks.items():
             socket.marks.note(log, position)
         self._await_marked(socket, marks)
@@ -141,7 +142,7 @@ class MovingNamespace(Namespace):
 
 
 def awaited_of(socket: Socket) -> Awaited:
-    """Return what a socket is to hear: it takes that along wherever it moves."""
+    """Return what a socket awaits, which goes with it wherever it moves."""
     visitor = visitor_of(socket)
     if visitor.awaited is None:
         visitor.awaited = Awaited()
@@ -149,22 +150,22 @@ def awaited_of(socket: Socket) -> Awaited:
 
 
 async def _send_away(socket: Socket) -> None:
-    """Let go of a client that has too many sockets, and say why."""
+    """Disconnect a client whose user has too many sockets, and say why."""
     emit(socket, Failed(None, refusal("too_many_sockets")))
     socket.disconnect()
 
 
 async def _are_there(user_id: int, marks: Mapping[str, int]) -> bool:
-    """Return whether the answers are stored, or nobody can say it."""
+    """Return whether the answers are stored; True, too, if the database is down."""
     try:
         latest = await read_database(latest_answers, user_id)
     except (DatabaseError, InterfaceError):
-        return True  # they are looked for until the database answers
+        return True  # `_hear_all` looks for them until the database answers
     return marks.keys() <= set(map(log_of, latest))
 
 
 async def _hear_all(socket: Socket, marks: Mapping[str, int]) -> None:
-    """Hear the answers that the client was being told when its worker ended."""
+    """Resume the answers that the client was receiving when its worker ended."""
     user_id = visitor_of(socket).user_id
     latest = await _insist(lambda: read_database(latest_answers, user_id))
     found = {log_of(message_id): message_id for message_id in latest}
@@ -177,10 +178,11 @@ async def _hear_all(socket: Socket, marks: Mapping[str, int]) -> None:
 
 
 def _give_up(socket: Socket, log: str) -> None:
-    """Wait no more for an answer that is not there any more.
+    """Stop waiting for an answer that no longer exists.
 
-    Its client waits for the end, and alone knows which one it is. It comes back to a
-    new socket, by which it knows that it has to ask: now, or behind what it hears.
+    The client waits for its end, and only the client knows which answer that is. So
+    its connection is closed, now or after the answers that it receives. When it comes
+    back it gets a new socket, which shows it that it has to ask.
     """
     if awaited_of(socket).marked.pop(log, None) is not None:
         visitor_of(socket).is_lost = True
@@ -188,10 +190,10 @@ def _give_up(socket: Socket, log: str) -> None:
 
 
 async def _hear_rest(socket: Socket, log: str, message_id: UUID, position: int) -> None:
-    """Hear the rest of an answer, if it only is the end.
+    """Send the client the rest of an answer, even if that is only the end.
 
-    The client may have been away for longer than the recovery window. It waits for the
-    end, since by its `pid` it has its socket back.
+    The client may have been away for longer than the recovery window. It still waits
+    for the end, because its `pid` has given it its socket back.
     """
     user_id = visitor_of(socket).user_id
     try:
@@ -203,9 +205,11 @@ async def _hear_rest(socket: Socket, log: str, message_id: UUID, position: int) 
 
 
 async def _insist(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask until the database answers, and there is room for one more who reads.
+    """Ask until the database answers and there is room for one more reader.
 
-    For as long as there is the socket.
+    It runs in a task of the socket, so it ends when the socket is forgotten.
+
+    Raises: ChatError, unless it is temporary.
     """
     while True:
         try:
@@ -219,7 +223,7 @@ async def _insist(ask: Callable[[], Awaitable[T]]) -> T:
 
 
 async def _hear(socket: Socket, heard: Heard) -> None:
-    """Hear an answer from a character on; its end, where it is not to be had."""
+    """Send an answer from a position on; if it cannot be had, an error as its end."""
     ident, session_id, position, is_owner = heard
     user_id = visitor_of(socket).user_id
     message_id = UUID(ident)
@@ -227,7 +231,7 @@ async def _hear(socket: Socket, heard: Heard) -> None:
         stream = await _insist(lambda: find_stream(user_id, message_id=message_id))
     except ChatError as exc:
         if awaited_of(socket).heard.pop(ident, None) is not None:
-            # Where its client comes back to another worker, it has this end.
+            # Should the client come back to another worker, it has this end already.
             socket.marks.forget(log_of(message_id))
             emit(socket, Failed(session_id, exc))
             leave_when_idle(socket, None)
@@ -241,10 +245,10 @@ async def _listen_from(
     follower, found = Follower(stream, stream.chars), awaited_of(socket).found
     found.append(stream)
     try:
-        # The database may know less of it than the client was told.
+        # The database may hold less of the text than the client has received.
         while stream.chars < position and await follower.read():
             pass
-        # Its client may have cancelled or attached to it meanwhile, and hears it.
+        # If the client has cancelled it or attached to it, it receives it already.
         if is_awaited(socket, stream):
             listen(socket, stream, is_owner=is_owner)
     finally:

@@ -1,4 +1,4 @@
-"""The namespace `/`: the documented events, on the use case of `answer.py`."""
+"""The namespace `/`: the documented events, built on the use case in `answer.py`."""
 
 from __future__ import annotations
 
@@ -64,19 +64,21 @@ from llmchat.realtime import Ack, ConnectionRefused, Socket, event
 ASK = "llm:chat:stream"
 ATTACH = "llm:stream:attach"
 CANCEL = "llm:stream:cancel"
-# How often one connection is told that it is over the limit, but for its questions.
+# A connection gets an error event about the limit at most this often, except that each
+# of its questions gets one.
 _REFUSAL_EVERY_S = 1.0
-# Between two passes of the event loop.
+# How many connections are closed before the event loop gets a turn.
 _CLOSE_AT_ONCE = 16
-# Who has just heard an end may ask the next question: closed at that very moment, the
-# connection would lose it without a word. Until then it is refused, and told so.
+# A client that has just received an end may be sending its next question, which would
+# be lost without a trace if the connection were closed at that very moment. So it stays
+# open for this long after an end, and a question that arrives gets a refusal.
 _NEXT_QUESTION_S = 1.0
 
 
 class ChatNamespace(MovingNamespace):
-    """Lets in who has an access token or API key, and streams answers to them."""
+    """Lets in clients with an access token or API key, and streams answers to them."""
 
-    # The one end of each stream.
+    # Each stream ends with exactly one of these.
     vital = frozenset(NAMES[kind] for kind in (Cancelled, Done, Failed))
 
     def __init__(self) -> None:
@@ -86,7 +88,7 @@ class ChatNamespace(MovingNamespace):
 
     async def on_connect(self, socket: Socket) -> None:
         """Called before a client is let in."""
-        # Whoever floods is turned away before anything is spent on the token.
+        # A flooding user is turned away before anything is spent on the token.
         claimed = claimed_user(socket.auth.get("token"))
         if claimed is not None:
             self._check_blocked(user(claimed))
@@ -101,14 +103,15 @@ class ChatNamespace(MovingNamespace):
         self._floods.count(verified)
         self._check_blocked(counter_of(verified)[0])
         make_room(self.sockets_in(room_of(user_id)))
-        # Not every server tells of its start, after which the books are put right.
+        # Not every ASGI server announces its start, so this may be what creates the
+        # runtime, which puts the books right.
         runtime.get().on(LOOK, self._watch.look)
         socket.data = Visitor(verified)
         socket.join(room_of(user_id))
         self.keep_watch()
 
     async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
-        """Called when a client comes back: it must still be the same user's."""
+        """Called when a client comes back: its token must be of the same user."""
         if visitor_of(socket).is_lost:
             return False
         try:
@@ -123,13 +126,13 @@ class ChatNamespace(MovingNamespace):
         return True
 
     def shorten(self, name: str, args: tuple[Any, ...]) -> Sequence[Any]:
-        """Called with the end of a stream for whose text there is no room."""
+        """Called with the end of a stream when there is no room for its text."""
         return [shortened(args[0])]
 
     async def on_event(
         self, socket: Socket, name: Any, args: tuple[Any, ...], ack: Ack | None
     ) -> bool:
-        """Called with every event, known or not: each of them counts."""
+        """Called with every event, known or not: each counts towards the limits."""
         visitor = visitor_of(socket)
         if self._floods.blocked_for(counter_of(visitor.verified)[0]) is not None:
             return self._turn_away(socket, name, args, ack)
@@ -143,8 +146,8 @@ class ChatNamespace(MovingNamespace):
             if name == ATTACH:
                 reject(ack, exc)
             elif name == ASK or _is_told(visitor):
-                # Its client waits for the end of each question. Who floods with them
-                # is not told for long.
+                # The client waits for the end of each question, so each gets one. A
+                # client that floods with questions is blocked before long.
                 _refuse(socket, args, exc, ack)
             return False
         return True
@@ -152,9 +155,10 @@ class ChatNamespace(MovingNamespace):
     def _turn_away(
         self, socket: Socket, name: Any, args: tuple[Any, ...], ack: Ack | None
     ) -> bool:
-        """Disconnect a user who is blocked; obey a cancel of what is running.
+        """Disconnect a blocked sender, but let a cancel of a running answer through.
 
-        An answer that may go on is not named: that would be taken for its end.
+        The error event does not name an answer that may continue: the client would
+        take it for the answer's end.
         """
         session_id = readable_session_id(args[0] if args else None)
         user_id = visitor_of(socket).user_id
@@ -171,18 +175,18 @@ class ChatNamespace(MovingNamespace):
         return False
 
     def _check_blocked(self, whose: Whose) -> None:
-        """Refuse who is blocked, a user perhaps whom an unchecked token names."""
+        """Refuse a blocked sender, perhaps the user that an unverified token claims."""
         wait_s = self._floods.blocked_for(whose)
         if wait_s is not None:
             raise refused(refusal("rate_limited", retry_after=wait_s))
 
     async def on_disconnect(self, socket: Socket, reason: str) -> None:
-        """Called when a client is away: it holds up nobody else who listens."""
+        """Called when a client is away: it no longer holds up the other readers."""
         for stream in list(visitor_of(socket).running):
             stream.look_again()
 
     async def on_forget(self, socket: Socket) -> None:
-        """Called when a client cannot come back: it hears nothing any more."""
+        """Called when a client cannot come back: its readers leave their streams."""
         running = visitor_of(socket).running
         for stream, reader in list(running.items()):
             stream.leave(reader)
@@ -190,7 +194,7 @@ class ChatNamespace(MovingNamespace):
 
     @event(ASK)
     async def chat_stream(self, socket: Socket, *args: Any, ack: Ack | None) -> None:
-        """Start a stream; it goes on behind the handler."""
+        """Start a stream; it continues after the handler has returned."""
         streams = runtime.get().streams
         try:
             await check_welcome(socket)
@@ -207,9 +211,9 @@ class ChatNamespace(MovingNamespace):
 
     @event(ATTACH)
     async def attach(self, socket: Socket, *args: Any, ack: Ack | None) -> None:
-        """Let the socket hear a stream of the same user, from now on.
+        """Send the socket a stream of the same user, from now on.
 
-        It is refused by its ack alone: an error event would be taken for the end.
+        A refusal is sent in the ack only: an error event would be taken for the end.
         """
         if ack is None:
             error = refusal("bad_request", text=f"{ATTACH} needs an ack callback")
@@ -234,7 +238,8 @@ class ChatNamespace(MovingNamespace):
             accept_attached(ack, stream, None)
             return
         reader = listen(socket, stream, is_owner=False)
-        # What it has not been sent yet is not to come behind the text that has it.
+        # Send what is outstanding now. The ack carries the whole text, and none of that
+        # may follow it as tokens.
         reader.flush()
         reader.when_started(partial(accept_attached, ack, stream))
 
@@ -249,7 +254,7 @@ class ChatNamespace(MovingNamespace):
         user_id, session_id = visitor_of(socket).user_id, fields["sessionId"]
         stream = cancel_stream(user_id=user_id, session_id=session_id)
         if stream is not None:
-            # It hears of the end, once, as those that heard the stream before.
+            # This socket gets the end, once, like the sockets that follow the stream.
             hear_end(socket, stream)
             socket.spawn(confirm(socket, stream, ack))
             return
@@ -264,34 +269,34 @@ class ChatNamespace(MovingNamespace):
             except ChatError as exc:
                 _refuse_cancel(socket, args, exc, ack)
                 return
-            # Its end may be stored already, and still on its way from its worker.
+            # Perhaps its end is stored, but still on the way here from its worker.
             ending = ending or heard_by(socket, session_id)
         socket.spawn(_too_late(socket, args, ending, ack))
 
     async def send_away_idle(self) -> None:
-        """Close the connections of clients that wait for nothing; they come back."""
+        """Close the connections of clients that wait for nothing; they reconnect."""
         closed = 0
         latest_end = time.monotonic() - _NEXT_QUESTION_S
         for socket in self.sockets:
             visitor = visitor_of(socket)
             if visitor.running or visitor.heard_end_at > latest_end:
                 continue
-            # Another connection would not get the acks of what is being handled.
+            # Acks of events that are being handled would be lost with the connection.
             if socket.is_busy:
                 continue
             socket.close_transport()
             closed += 1
             if closed % _CLOSE_AT_ONCE == 0:
-                # Those who hear answers wait for no crowd that leaves.
+                # Closing a crowd must not delay the answers of those that stay.
                 await asyncio.sleep(0)
 
     def keep_watch(self) -> None:
-        """Look after the tokens of those who are here, from now on."""
+        """Make sure that the tokens of the sockets here are being watched."""
         self._watch.ensure_running()
 
 
 def _is_told(visitor: Visitor) -> bool:
-    """Return whether a connection is told now that it is over the limit."""
+    """Return whether to tell a connection now that it is over the limit."""
     now = time.monotonic()
     if now < visitor.next_refusal_at:
         return False
@@ -302,7 +307,7 @@ def _is_told(visitor: Visitor) -> bool:
 async def _too_late(
     socket: Socket, args: tuple[Any, ...], ending: AnswerLog | None, ack: Ack | None
 ) -> None:
-    """Refuse to cancel what is not running, behind the end of what was."""
+    """Refuse a cancel that came too late, after the end of the answer, if any."""
     if ending is not None:
         await wait_for_end(socket, ending)
     _refuse(socket, args, refusal("stream_not_found"), ack)
@@ -311,9 +316,9 @@ async def _too_late(
 def _refuse_cancel(
     socket: Socket, args: tuple[Any, ...], error: ChatError, ack: Ack | None
 ) -> None:
-    """Say why nothing is cancelled; an answer that may go on is not named.
+    """Say why nothing is cancelled, without naming an answer that may continue.
 
-    Such an error event would be taken for its end.
+    The client would take an error event that names the answer for its end.
     """
     if error.code == "stream_not_found":
         _refuse(socket, args, error, ack)

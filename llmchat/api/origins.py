@@ -1,4 +1,4 @@
-"""Which pages may talk to the server: the one rule for REST and for sockets."""
+"""Which pages may talk to the server: one rule for REST and sockets alike."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def allowed_origins() -> tuple[str | re.Pattern[str], ...]:
-    """Return the origins, and patterns of them, whose pages may read our answers.
+    """Return the origins, and patterns of origins, whose pages may read responses.
 
     They are configured; in debug every port of this machine is added, because a
     page under development is served from a port of its own.
@@ -27,15 +27,15 @@ def allowed_origins() -> tuple[str | re.Pattern[str], ...]:
 
 
 def is_allowed(origin: str) -> bool:
-    """Tell whether an `Origin` header names one of the allowed origins."""
+    """Return whether an `Origin` header names one of the allowed origins."""
     return origin_is_allowed(origin, allowed_origins())
 
 
 def is_own(origin: str, host: str) -> bool:
-    """Tell whether an `Origin` is that of the server's own pages, by the `Host`.
+    """Return whether an `Origin` is that of the server's own pages, by the `Host`.
 
-    TLS may have ended at a proxy, so that the scheme says nothing; and where the
-    proxy has left the port out of `Host`, neither does the page's.
+    TLS may have ended at a proxy, so the scheme says nothing. If the proxy has left the
+    port out of `Host`, the port of the page says nothing either.
     """
     try:
         page, server = urlsplit(origin), urlsplit(f"//{host}")
@@ -57,7 +57,7 @@ def _compiled(origins: tuple[str, ...]) -> tuple[str | re.Pattern[str], ...]:
 
 
 def _pattern(origin: str) -> re.Pattern[str]:
-    """Return what matches every name below `https://*.example.com`."""
+    """Return a pattern for an origin with a wildcard: `https://*.example.com`."""
     scheme, _, rest = origin.partition("://*")
     names = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
     return re.compile(f"{re.escape(scheme)}://{names}{re.escape(rest)}")

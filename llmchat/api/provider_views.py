@@ -28,11 +28,11 @@ class ProvidersView(AsyncAPIView):
     async def get(self, request: Request) -> Response:
         """List the enabled providers that the user may use, the usable ones first.
 
-        `models` are those known by name, each with its limits and abilities, null where
-        they are not known, and with whether its answers are `priced`; `allowedModels`
-        are patterns of those allowed; `configured` says whether it has a key and an
-        address, `usable` whether it can answer now; where it cannot, `error` and `code`
-        say why not, and `adminUrl` where to change that, if the user may.
+        `models` are those known by name, each with its limits and abilities (null if
+        unknown) and whether its answers are `priced`. `allowedModels` are the patterns
+        of the models that are allowed. `configured` says whether the provider has a key
+        and an address, `usable` whether it can answer now. If it cannot, `error` and
+        `code` say why, and `adminUrl` where to change that, if the user is allowed to.
         """
         user_id, key_id = user_id_of(request), getattr(request.auth, "key_id", None)
         access, offers, allowed = await read_database(_read, user_id, key_id)
@@ -43,13 +43,13 @@ class ProvidersView(AsyncAPIView):
 def _read(
     user_id: int, key_id: int | None
 ) -> tuple[Access, list[Offer], frozenset[str]]:
-    """Return what the user may use, and what of it in the admin."""
+    """Return the user's access, the offers, and the user's permissions in the admin."""
     access, is_budgeted = access_of(user_id), budgets.apply_to(user_id, key_id)
     offers = sorted(catalogue.offers(access, is_budgeted=is_budgeted), key=_order)
     if all(offer.refusal is None for offer in offers):
         return access, offers, frozenset()
     user = get_user_model().objects.filter(pk=user_id, is_staff=True).first()
-    if user is None:  # perhaps deleted a moment ago
+    if user is None:  # not staff, or deleted a moment ago
         return access, offers, frozenset()
     names = ("add_providerkey", "change_provider")
     allowed = {name for name in names if user.has_perm(f"llmchat.{name}")}
@@ -79,7 +79,7 @@ def _offered(offer: Offer, access: Access, allowed: frozenset[str]) -> dict[str,
 
 
 def _model(row: Provider, name: str) -> dict[str, Any]:
-    """Return a model as clients see it; null is what nobody has said."""
+    """Return a model as clients see it; None for what is not known about it."""
     known = row.model_rows.get(name)
     fields: dict[str, Any] = {
         "name": name,
@@ -105,7 +105,7 @@ def _model(row: Provider, name: str) -> dict[str, Any]:
 
 
 def _admin_url(offer: Offer, code: str, allowed: frozenset[str]) -> str:
-    """Return the page of the admin that helps, "" where the user may not use it."""
+    """Return the admin page that helps, "" if the user has no permission for it."""
     if code == "key_not_configured":
         query = urlencode({"provider": offer.row.pk})
         page = reverse("admin:llmchat_providerkey_add")

@@ -17,13 +17,13 @@ from llmchat.cache import SharedCache, in_cache
 from llmchat.database import read_database
 from llmchat.errors import REFUSALS
 
-# So long a check may take, and so long its result is told to whoever asks.
+# How long a check may take, and how long its result is used for further requests.
 CHECK_S = 1.0
 KEPT_S = 1.0
 
 
 class Readiness:
-    """What this process needs and does not have; asked once a second at most."""
+    """What this process needs and does not have; checked once a second at most."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -44,7 +44,7 @@ class Readiness:
             return asking.result()
         self._asked_at = self._clock()
         self._asking = loop.create_task(_check())
-        # Whoever hangs up leaves the check to the others.
+        # A request that hangs up must not cancel the check for the others.
         return await asyncio.shield(self._asking)
 
 
@@ -71,12 +71,12 @@ def _select() -> None:
 
 
 async def _has_redis() -> bool:
-    """Return whether Redis answers, or is not used."""
+    """Return whether Redis answers or is not used."""
     cache = caches["default"]
     if not isinstance(cache, SharedCache):
         return True
     try:
-        return await in_cache(cache.is_shared)  # which waits no longer than that
+        return await in_cache(cache.is_shared)  # waits no longer than `CHECK_S`
     except TimeoutError:
         return False
 
@@ -98,6 +98,6 @@ async def readyz(request: HttpRequest) -> JsonResponse:
         "notReady": missing,
     }
     response = JsonResponse(body, status=status, headers=headers)
-    # The probe tells; an outage is logged once.
+    # The response says it; an outage is logged once, where it is noticed.
     response._has_been_logged = True  # type: ignore[attr-defined]
     return response

@@ -1,4 +1,4 @@
-"""Plain views that are only read."""
+"""A decorator for plain views that are read-only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _METHODS = ("GET", "HEAD")
 
 
 def reading(view: View) -> View:
-    """Let a view be read, and respond 405 to any other method."""
+    """Let a view handle GET and HEAD, and respond 405 to any other method."""
     read: Any = view
     guarded: Any
 
@@ -31,7 +31,7 @@ def reading(view: View) -> View:
         def guarded(request: HttpRequest) -> HttpResponse:
             return _refusal(request) or read(request)
 
-    # Without a CSRF token, too, it is the method that is wrong.
+    # A POST without a CSRF token gets this 405, too, and not Django's 403.
     exempt: View = csrf_exempt(guarded)
     return exempt
 

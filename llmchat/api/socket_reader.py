@@ -1,4 +1,4 @@
-"""The last step of a token: to a socket that may be slower than the provider."""
+"""The last step of a token: to a client that may be slower than the provider."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from llmchat.api.wire import NAMES, payload, token_begin, token_rests
 from llmchat.errors import ChatError
 from llmchat.realtime import Socket
 
-# What is sent without asking again whether the client lags. It is little beside what
-# may wait for a client before it does.
+# How much is sent between two checks whether the client lags: little compared with what
+# may wait for a client before it counts as lagging.
 PIECES_AT_ONCE = 32
 CHARS_AT_ONCE = 1024
 
@@ -22,11 +22,12 @@ WhenStarted = Callable[[ChatError | None], None]
 
 
 class SocketReader:
-    """Sends an answer to one socket; what a client lags behind is merged.
+    """Sends an answer to one socket; what a lagging client has yet to get is merged.
 
-    Neighbours become one event. Order and text never change. An `is_owner` hears of the
-    start too, and of a refusal. Who cancels what it does not hear is told of the end
-    alone: without `tells_text`. `ended` is called behind the end.
+    Adjacent pieces become one event; order and text never change. With `is_owner` the
+    start is sent, too, and a refusal. Without `tells_text` only the end is sent: to a
+    client that cancels an answer that it does not receive. `ended` is called after the
+    end has been sent.
     """
 
     __slots__ = (
@@ -53,7 +54,7 @@ class SocketReader:
         tells_text: bool = True,
         behind: str = "",
     ) -> None:
-        """Begin behind the text so far; `behind` is what the client lacks of it."""
+        """Begin after the text so far; `behind` is the part that the client lacks."""
         self._socket = socket
         self._stream = stream
         self._ended = ended
@@ -72,28 +73,28 @@ class SocketReader:
 
     @property
     def position(self) -> int:
-        """Return how many characters of the text were sent."""
+        """Return how many characters of the text have been sent."""
         return self._chars
 
     @property
     def is_at_rest(self) -> bool:
-        """Return whether nobody waits for the start, nor is the client waited for."""
+        """Return whether it waits neither for the start nor for the client."""
         return self._draining is None and not self._when_started
 
     def hurry(self) -> None:
-        """Wait for the client no longer."""
+        """Stop waiting for a client that lags, and send what is outstanding."""
         if self._draining is not None:
             self._draining.cancel()
 
     def when_started(self, call: WhenStarted) -> None:
-        """Call with None once the answer has begun, or with why it has not."""
+        """Run `call(None)` once the answer has begun, or `call(error)` if refused."""
         if self._stream.started is not None:
             call(None)
         else:
             self._when_started.append(call)
 
     def flush(self) -> None:
-        """Send what is behind as one token; called before anything else is sent."""
+        """Send outstanding text as one token; called before anything else is sent."""
         text = "".join(self._stream.parts[self._at :])
         self._at, self._chars = len(self._stream.parts), self._stream.chars
         if text and self.tells_text:
@@ -102,7 +103,7 @@ class SocketReader:
     # For the answer. See `Reader`.
 
     def start(self, started: Started) -> None:
-        """Tell of the start."""
+        """Send the start to a client that owns the answer."""
         self._log = log_of(started.message_id)
         self._socket.marks.note(self._log, 0)
         if self.is_owner:
@@ -124,7 +125,7 @@ class SocketReader:
             self._send(self._next(parts))
 
     def end(self, event: End) -> None:
-        """Tell of the end, behind all text."""
+        """Send the end, after all text."""
         self.flush()
         self._socket.marks.forget(self._log)
         if self.is_owner or self._stream.started is not None:
@@ -134,12 +135,12 @@ class SocketReader:
 
     @property
     def behind(self) -> int:
-        """Return how many characters of the text it has not taken."""
+        """Return how many characters of the text have not been sent."""
         return self._stream.chars - self._chars
 
     @property
     def worker(self) -> str | None:
-        """Return that it reads here, for nobody else."""
+        """Return None: it reads for this worker."""
         return None
 
     @property
@@ -153,7 +154,7 @@ class SocketReader:
         self._stream.look_again()
 
     def _next(self, parts: list[str]) -> list[str]:
-        """Take so many pieces that it need not be asked between if the client lags."""
+        """Take what can be sent before the next check whether the client lags."""
         texts = parts[self._at : self._at + PIECES_AT_ONCE]
         chars = sum(map(len, texts))
         if chars > CHARS_AT_ONCE:
@@ -176,9 +177,9 @@ class SocketReader:
 
 
 def log_of(message_id: UUID) -> str:
-    """Return what an answer is called where a client says how far it has that.
+    """Return the name of an answer in the marks that say how far a client has it.
 
-    It goes with each token, so it is short: unique among the answers of one user.
+    It goes with each token, so it is short: unique only among one user's answers.
     """
     return urlsafe_b64encode(message_id.bytes[-6:]).decode()
 

@@ -32,7 +32,7 @@ class StreamsView(AsyncAPIView):
     scopes = {"GET": Scope.READ}
 
     async def get(self, request: Request) -> Response:
-        """List what the user may attach to, the oldest first."""
+        """List the streams that the user can attach to, the oldest first."""
         streams = await running_streams(user_id_of(request))
         return Response({"streams": list(map(started_fields, streams))})
 
@@ -43,9 +43,9 @@ class StreamView(AsyncAPIView):
     scopes = {"GET": Scope.READ, "DELETE": Scope.CHAT}
 
     async def get(self, request: Request, message_id: str) -> HttpResponseBase:
-        """Follow it as server-sent events, behind `Last-Event-ID` where that is sent.
+        """Follow it as server-sent events, after `Last-Event-ID` if that is sent.
 
-        A client that has the end gets 204, at which an `EventSource` stops.
+        A client that has the end gets 204, which stops an `EventSource` for good.
         """
         sender = verified_of(request)
         await count_message(sender)
@@ -60,14 +60,14 @@ class StreamView(AsyncAPIView):
         return await follow(Follower(stream, at), started)
 
     async def delete(self, request: Request, message_id: str) -> Response:
-        """Cancel it, and answer when its end is stored."""
+        """Cancel it, and respond when its end is stored."""
         sender = verified_of(request)
         count_obeyed(sender)
         stream = await _found(sender.user_id, message_id, is_to_stop=True)
         started = stream.started
         if started is None or stream.end is not None:
             raise no_stream()
-        # A mirror that nobody reads would not hear of the end.
+        # A mirror without a reader would not receive the end.
         follower = Follower(stream, stream.chars)
         try:
             if not await stream.stop():
@@ -90,7 +90,7 @@ async def _found(
     except ValueError as exc:
         raise no_stream() from exc
     stream = await find_stream(user_id, message_id=ident, is_to_stop=is_to_stop)
-    if stream.started is None:  # nobody has been told of it yet
+    if stream.started is None:  # no client has been told of it yet
         raise no_stream()
     return stream
 
@@ -98,7 +98,7 @@ async def _found(
 async def _position(last: str, stream: AnswerLog) -> int:
     """Return how many characters a client has, by the id of the last event it got.
 
-    Raises: ChatError `bad_request`, where the stream has given no such id.
+    Raises: ChatError `bad_request`, if this stream cannot have sent that id.
     """
     if not last:
         return 0

@@ -21,7 +21,7 @@ from llmchat.reports.own_usage import DayOfUse, Standing, budgets_of, use_of
 DEFAULT_DAYS = 30
 MOST_DAYS = 366
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-# Beyond them there is no day before or behind.
+# Outside this range a day may have no day before it or after it.
 _FIRST, _LAST = date(1970, 1, 1), date(9998, 12, 31)
 
 
@@ -31,7 +31,7 @@ class UsageView(AsyncAPIView):
     scopes = {"GET": Scope.USAGE}
 
     async def get(self, request: Request) -> HttpResponseBase:
-        """Return the use of the days `from` to `to`, by day and provider."""
+        """Return the usage of the days `from` to `to`, by day and provider."""
         days = _days(request)
         sender = verified_of(request)
         data = await read_database(_usage, sender.user_id, sender.key_id, *days)
@@ -46,7 +46,7 @@ def _usage(user_id: int, key_id: int | None, first: date, last: date) -> dict[st
 
 
 def day_fields(row: DayOfUse) -> dict[str, Any]:
-    """Return the use of a day as REST clients see it."""
+    """Return the usage of a day as REST clients see it."""
     return {
         "date": row.day.isoformat(),
         "provider": row.provider,
@@ -76,7 +76,7 @@ def budget_fields(row: Standing) -> dict[str, Any]:
 
 
 def _days(request: Request) -> tuple[date, date]:
-    """Return the first and the last day that are asked for.
+    """Return the first and the last day of the query.
 
     Raises: ChatError `bad_request`.
     """

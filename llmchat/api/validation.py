@@ -1,7 +1,7 @@
 """What clients may send, validated once for Socket.IO and REST alike.
 
 Types are strict: nothing is converted to a string or a number. Unknown fields are
-ignored, and an optional one may be null.
+ignored, and optional fields other than `stream` may be null.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ ROLES: dict[str, Role] = {
 # Half of a surrogate pair cannot be encoded, and PostgreSQL stores no NUL.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
-# Returns what a value says. Raises: Unfit.
+# Takes the value of a field, and returns what is made of it. Raises: Unfit.
 Check: TypeAlias = Callable[[Any], Any]
 
 
 class Unfit(Exception):  # noqa: N818  # what the value is
-    """A value is not what its field takes; its text goes on behind the field's name."""
+    """A value is not what its field takes; its text continues the field's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def _required(check: Check) -> Field:
 
 
 def _name(data: Any) -> str:
-    """Take a short string that is compared, unchanged or not at all."""
+    """Take a short string unchanged, because it is compared with others."""
     if not isinstance(data, str) or not 1 <= len(data) <= NAME_LENGTH:
         raise Unfit(f" must be a string of 1 to {NAME_LENGTH} characters")
     if UNSTORABLE.search(data):
@@ -64,7 +64,7 @@ def _name(data: Any) -> str:
 
 
 def _provider(data: Any) -> str:
-    """Take any string: "" for one that cannot be a provider's name, so names none."""
+    """Take any string; return "", which names no provider, if it cannot be a name."""
     if not isinstance(data, str):
         raise Unfit(" must be a string")
     is_name = len(data) <= PROVIDER_NAME_LENGTH and not UNSTORABLE.search(data)
@@ -86,7 +86,7 @@ def _max_tokens(data: Any) -> int:
 
 
 def _id(of: str, data: Any) -> UUID:
-    """Take a UUID, as the server returned it."""
+    """Take a UUID as the server returned it."""
     try:
         return UUID(data)
     except (TypeError, ValueError, AttributeError) as exc:
@@ -94,17 +94,17 @@ def _id(of: str, data: Any) -> UUID:
 
 
 def _switch(data: Any) -> bool:
-    """Take a boolean, and no string or number for one."""
+    """Take a boolean, but no string or number in its place."""
     if not isinstance(data, bool):
         raise Unfit(" must be true or false")
     return data
 
 
 def _messages(data: Any) -> tuple[ChatMessage, ...]:
-    """Take a history whose last message is the user's, without empty answers.
+    """Take a history whose last message is the user's, and leave out empty answers.
 
-    An answer that was cancelled before its first word is not stored as text either, so
-    the history without it is found again.
+    An answer that was cancelled before its first word does not count in the stored
+    history either, so the conversation is found by the history without it.
     """
     if not isinstance(data, list) or not data:
         raise Unfit(" must be a list with at least one message")
@@ -136,7 +136,7 @@ TURN_FIELDS: Fields = {
     "model": Field(_name),
     "temperature": Field(_temperature),
     "maxTokens": Field(_max_tokens),
-    # The name of the providers' own APIs.
+    # What the providers' own APIs call it.
     "max_tokens": Field(_max_tokens),
     "conversationId": Field(partial(_id, "a conversation")),
     "replaces": Field(partial(_id, "a question")),
@@ -148,7 +148,7 @@ CHAT_FIELDS: Fields = TURN_FIELDS | {
 }
 # The fields of `llm:stream:cancel`.
 CANCEL_FIELDS: Fields = {"sessionId": _required(_name)}
-# The fields of `llm:stream:attach`: at least one names the answer.
+# The fields of `llm:stream:attach`: at least one must name the answer.
 ATTACH_FIELDS: Fields = {
     "messageId": Field(partial(_id, "an answer")),
     "sessionId": Field(_name),
@@ -184,9 +184,9 @@ def _checked(name: str, field: Field, value: Any) -> Any:
 
 
 def turn_from(fields: dict[str, Any], *, session_id: str | None = None) -> Turn:
-    """Return the turn of validated fields; `session_id` where they hold none.
+    """Return the turn of validated fields; `session_id` is used if they have none.
 
-    Raises: ChatError `bad_request`: they replace a message of no conversation.
+    Raises: ChatError `bad_request`, if `replaces` is there without `conversationId`.
     """
     if fields.get("replaces") and not fields.get("conversationId"):
         raise refusal("bad_request", text="replaces needs conversationId beside it")
@@ -203,7 +203,7 @@ def turn_from(fields: dict[str, Any], *, session_id: str | None = None) -> Turn:
 
 
 def readable_session_id(data: Any) -> str | None:
-    """Return the session id of a payload that may be anything, None without one."""
+    """Return the session id of an unchecked payload, None if it has no valid one."""
     session_id = data.get("sessionId") if isinstance(data, dict) else None
     try:
         return _name(session_id)

@@ -41,12 +41,12 @@ class ChatView(AsyncAPIView):
 
 @reading
 def healthz(request: HttpRequest) -> JsonResponse:
-    """Say that the process answers; nothing behind it is asked."""
+    """Say that the process responds; neither database nor Redis is checked."""
     return JsonResponse({"status": "ok"})
 
 
 def page(request: HttpRequest, conversation_id: str = "") -> HttpResponse:
-    """Show the chat page, which asks for the conversation and all else itself."""
+    """Show the chat page, which fetches the conversation and all else itself."""
     context = {
         "base": get_script_prefix().rstrip("/"),
         "registration": accounts.conf.get().registration,
@@ -58,7 +58,7 @@ def _whole(end: End) -> JsonResponse:
     if isinstance(end, Done):
         return JsonResponse(payload(end))
     error = end.error if isinstance(end, Failed) else refusal("cancelled")
-    # What was broken off has its text, and is in the conversation.
+    # An answer that was broken off has its text and ids: it is in the conversation.
     fields = {"error": error.text, "code": error.code} | payload(end)
     response = JsonResponse(fields, status=error.status)
     if error.retry_after is not None:

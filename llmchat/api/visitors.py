@@ -1,4 +1,4 @@
-"""Who is behind a socket: the user, the token and its end, the streams it hears."""
+"""Who a socket belongs to: the user, the token, the streams that it receives."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ _TOKEN_CODES = frozenset({"token_expired", "token_invalid", "scope_missing"})
 
 @dataclass(slots=True)
 class Visitor:
-    """What is known of a socket's client: its `data`.
+    """What is known about a socket's client; it is the socket's `data`.
 
-    `verified` is what its token or API key says. `running` are the streams that it
-    hears, `leaving` says that the connection is to be closed behind them. `awaited` are
-    those that it is to hear as soon as they are found; most have none. `is_lost` says
-    that one of them was not found: the client is to get another socket. An answer ended
-    for it last at `heard_end_at`, in the seconds of `time.monotonic`.
+    `verified` is what its token or API key says. `running` holds the streams that it
+    receives; with `leaving` the connection is to be closed after the last of them.
+    `awaited` holds those that it is to receive once they are found (for most clients
+    there are none). `is_lost` says that one of them was not found, so the client is to
+    get another socket. Before `next_refusal_at` it is not told again that it is over
+    the limit. `heard_end_at` is when an answer last ended for it. Both are in the
+    seconds of `time.monotonic`.
     """
 
     verified: Verified
@@ -48,12 +50,12 @@ class Visitor:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it hears no answer, and is to hear none."""
+        """Whether it neither receives an answer nor awaits one."""
         return not self.running and (self.awaited is None or self.awaited.is_empty)
 
     @property
     def user_id(self) -> int:
-        """Whose the socket is."""
+        """The user to whom the socket belongs."""
         return self.verified.user_id
 
 
@@ -63,7 +65,7 @@ def room_of(user_id: int) -> str:
 
 
 def refused(error: ChatError) -> ConnectionRefused:
-    """Return what turns a client away with this error."""
+    """Return the exception that turns a client away with this error."""
     return ConnectionRefused(error.text, error_data(error))
 
 
@@ -76,17 +78,18 @@ def error_data(error: ChatError) -> dict[str, Any]:
 
 
 def visitor_of(socket: Socket) -> Visitor:
-    """Return what is known of a socket's client."""
+    """Return what is known about a socket's client."""
     visitor: Visitor = socket.data
     return visitor
 
 
 def make_room(sockets: Sequence[Socket]) -> None:
-    """Refuse one more socket of a user who has as many connected ones as allowed.
+    """Make room for one more socket of the user whose `sockets` these are.
 
-    The oldest of those that only wait for their client's return is forgotten.
+    If there are as many as allowed, one is forgotten that waits for its client to come
+    back: the oldest, preferably of those that receive and await no answer.
 
-    Raises: ConnectionRefused.
+    Raises: ConnectionRefused, if the clients of all of them are connected.
     """
     if len(sockets) < conf.get().max_sockets_per_user:
         return
@@ -100,8 +103,8 @@ def make_room(sockets: Sequence[Socket]) -> None:
 async def authenticate(socket: Socket, auth: dict[str, Any]) -> Verified:
     """Return what the access token or API key of a CONNECT says.
 
-    A client that cannot set `auth` sends the header. Never the query, which ends up
-    in access logs.
+    A client that cannot set `auth` sends the `Authorization` header. The query string
+    is never read, because it ends up in access logs.
 
     Raises: TokenError, ScopeError.
     """
@@ -121,9 +124,10 @@ def _verified(token: object) -> Verified:
 
 
 async def no_longer_welcome(sockets: Iterable[Socket]) -> list[Socket]:
-    """Return those whose token, key or account has ended; note what keys say now.
+    """Return the sockets whose token, key or account has ended.
 
-    A token ends with its user's password, too.
+    A token also ends when its user's password changes. For the other sockets, note
+    what their API keys say now.
 
     Raises: DatabaseError, InterfaceError.
     """
@@ -137,7 +141,7 @@ async def no_longer_welcome(sockets: Iterable[Socket]) -> list[Socket]:
         socket
         for socket, verified in asked.items()
         if _is_over(visitor_of(socket))
-        # Of one that has brought another token meanwhile nothing is known.
+        # If it has brought another token meanwhile, nothing was read about that one.
         or (
             visitor_of(socket).verified == verified
             and _is_out(visitor_of(socket), generations, unrevoked)
@@ -146,20 +150,20 @@ async def no_longer_welcome(sockets: Iterable[Socket]) -> list[Socket]:
 
 
 def _generations(user_ids: set[int]) -> dict[int, int]:
-    """Return which tokens count of those of the users that are active."""
+    """Return the token generation of each of these users who is active."""
     users = get_user_model().objects.filter(pk__in=user_ids, is_active=True)
     return dict(users.values_list("pk", "token_generation"))
 
 
 def _is_over(visitor: Visitor) -> bool:
-    """Return whether the token has ended and no stream needs the socket."""
+    """Return whether the token has expired and no stream needs the socket."""
     return time.time() >= visitor.verified.expires_at and not visitor.running
 
 
 def _is_out(
     visitor: Visitor, generations: Mapping[int, int], unrevoked: Mapping[int, Verified]
 ) -> bool:
-    """Return whether a token counts no more, or a key; else note what that says now."""
+    """Return whether a token or key is invalid now; else note what the key says."""
     verified = visitor.verified
     generation = generations.get(verified.user_id)
     if generation is None or not verified.is_of(generation):
@@ -174,9 +178,10 @@ def _is_out(
 
 
 async def check_welcome(socket: Socket) -> None:
-    """Check that a socket's token has not ended, or its API key, as REST does.
+    """Check that a socket's token or API key is still valid, as REST does.
 
-    What was read of a key is remembered for a moment; a token is watched.
+    A key is read again, unless it was read a moment ago. Of a token only the expiry is
+    checked: `Watch` looks after the rest.
 
     Raises: ChatError `token_expired`, `token_invalid`, `scope_missing`,
         `database_unavailable`.
@@ -195,10 +200,10 @@ async def check_welcome(socket: Socket) -> None:
 
 
 def leave_when_idle(socket: Socket, error: ChatError | None) -> None:
-    """Close the connection of one whose token has ended, behind its last stream.
+    """Close a connection after its last stream if its token has ended or it is lost.
 
-    Or of one that is lost. The client comes back by itself, with a fresh token if it
-    has one.
+    `error` is what the client has just been refused with, if it has. The client comes
+    back by itself, with a fresh token if it has one.
     """
     visitor = visitor_of(socket)
     if error is not None and error.code in _TOKEN_CODES:

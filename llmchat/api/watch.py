@@ -1,7 +1,7 @@
-"""The watch over the sockets of a worker: whose token, key or user has ended leaves.
+"""The watch over a worker's sockets: it closes those whose token, key or user is gone.
 
-It looks at all of them now and then, and at once at those of a user of whom it is told
-that something has changed.
+It checks all of them periodically, and those of one user as soon as it is notified that
+something about the user has changed.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from llmchat.realtime import Namespace, Socket
 
 logger = logging.getLogger(__name__)
 
-# What is told within so short a time is looked at together.
+# Changes that are reported within this time are handled together.
 _GATHER_S = 0.1
 
 
 class Watch:
-    """Sends away the sockets of a namespace that are not welcome any more."""
+    """Sends away the sockets of a namespace that are no longer welcome."""
 
     def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
@@ -39,9 +39,9 @@ class Watch:
             self.task = asyncio.create_task(self._keep_looking())
 
     def look(self, user_id: Any) -> None:
-        """Look at a user's sockets, since their account or a key of theirs has changed.
+        """Check a user's sockets, because the account or one of its keys has changed.
 
-        What was read of them a moment ago would let them in again.
+        What is remembered of them is dropped first: it would let the sockets in again.
         """
         remembered.forget(user_id)
         remembered_keys.forget_of(user_id)
@@ -66,7 +66,7 @@ class Watch:
 
     async def _send_away(self, sockets: Iterable[Socket]) -> None:
         try:
-            # Says nothing of those who join while it is awaited.
+            # Sockets that join during this await are not in the result.
             leaving = await no_longer_welcome(sockets)
         except (DatabaseError, InterfaceError) as exc:
             logger.warning("no check of users, no database: %s", exc)

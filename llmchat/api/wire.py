@@ -1,6 +1,6 @@
 """The events of a stream as clients see them: their names and their objects.
 
-Socket.IO and server-sent events carry the same ones.
+They are the same over Socket.IO and as server-sent events.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ _TEXTS = {"fullResponse", "partialResponse"}
 
 
 def token_begin(session_id: str) -> str:
-    """Return how the JSON of every token of a stream begins; `token_rests` end it."""
+    """Return the beginning of the JSON of each token; `token_rests` complete it."""
     return f'{{"sessionId":{encode_basestring(session_id)},"token":'
 
 
 def token_rests(texts: Sequence[str]) -> list[str]:
-    """Return the rests of the JSON of tokens, stamped with the time of the call."""
+    """Return the rest of the JSON of each token, stamped with the time of the call."""
     end = f',"timestamp":{time.time_ns() // 1_000_000}}}'
     return [encode_basestring(text) + end for text in texts]
 
 
 def payload(event: Started | End) -> dict[str, Any]:
-    """Return the wire's object for `event`, stamped with the time of the call.
+    """Return the object that is sent for `event`, stamped with the time of the call.
 
-    That of a token is built from its parts, above.
+    The object of a token is put together by the functions above instead.
     """
     fields = _fields(event) | {"timestamp": time.time_ns() // 1_000_000}
     if isinstance(event, Done | Failed | Cancelled) and event.notice is not None:
@@ -59,7 +59,7 @@ def payload(event: Started | End) -> dict[str, Any]:
 
 
 def standing(stream: AnswerLog) -> dict[str, Any]:
-    """Return what whoever attaches to an answer that has begun is told of it."""
+    """Return the state of an answer that has begun, for a client that attaches."""
     assert stream.started is not None
     answer = started_fields(stream.started) | {"text": stream.text}
     if stream.end is not None:
@@ -69,7 +69,7 @@ def standing(stream: AnswerLog) -> dict[str, Any]:
 
 
 def shortened(data: dict[str, Any]) -> dict[str, Any]:
-    """Return the object of an end without its text, which `messageId` finds."""
+    """Return an end without its text and tool calls, which `messageId` finds."""
     short = {name: value for name, value in data.items() if name != "toolCalls"}
     texts = dict.fromkeys(_TEXTS & data.keys(), "")
     return short | texts | {"shortened": True}
@@ -92,7 +92,7 @@ def _fields(event: Started | End) -> dict[str, Any]:
 
 
 def started_fields(event: Started) -> dict[str, Any]:
-    """Return what names an answer and says who writes it."""
+    """Return what identifies an answer, and which provider and model write it."""
     return {
         "sessionId": event.session_id,
         "provider": event.provider,
@@ -152,7 +152,7 @@ def _notice(notice: Notice) -> dict[str, Any]:
 
 
 def place(of: Started | End) -> dict[str, str]:
-    """Return where an answer is, and which message it answers."""
+    """Return the ids of an answer, its conversation, and the message it answers."""
     return {
         "conversationId": str(of.conversation_id),
         "messageId": str(of.message_id),

@@ -8,6 +8,7 @@ beside those of its neighbours; `make lint` and the tests name each route withou
     shapes.py       the objects in requests and responses
     accounts.py, keys.py, chat.py, conversations.py, streams.py, usage.py, openai.py,
                     probes.py: the entries
-    schema.py       what drf-spectacular calls; schema_view.py and page.py show the
-                    result, views.py when somebody asks
+    schema.py       what drf-spectacular calls
+    schema_view.py, page.py: the result, for programs and for people
+    views.py        the views of both, which import the rest on the first request
 """

@@ -13,7 +13,7 @@ _EVENTS = {
     "llm:stream:error": ref("StreamError"),
     "llm:stream:cancelled": ref("StreamCancelled"),
 }
-# Of each event: OpenAPI 3.1 has no word for their sequence.
+# The schema of a single event: OpenAPI 3.1 cannot describe a sequence of them.
 EVENT_STREAM: Schema = {
     "type": "object",
     "description": "Events: a start, any number of tokens, and exactly one of done, "

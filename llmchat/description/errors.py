@@ -1,4 +1,4 @@
-"""The statuses of the error codes, from the tables that the errors are made by."""
+"""The statuses of the error codes, from the tables that define the errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from accounts.errors import AccountError, TokenCode, TokenError
 from llmchat.errors import REFUSALS
 from llmchat.providers.errors import ProviderError
 
-# What REST framework and the server around it say, before and behind a view.
+# What REST framework and the server around it respond, before or after a view.
 _FRAMEWORK = {
     "not_found": 404,
     "method_not_allowed": 405,
@@ -33,7 +33,7 @@ WITH_PATH = ("not_found",)
 def by_status(codes: Iterable[str]) -> dict[int, list[str]]:
     """Return the statuses of these codes in order, each with its codes.
 
-    Raises: KeyError, for a code that does not exist.
+    Raises: KeyError, if a code does not exist.
     """
     found: dict[int, list[str]] = {}
     for code in dict.fromkeys(codes):

@@ -1,4 +1,4 @@
-"""The entries of the API that speaks as OpenAI's does: the fields that it decides on.
+"""The entries of the OpenAI-compatible API, with the fields that it decides on itself.
 
 OpenAI's own reference describes the others.
 """

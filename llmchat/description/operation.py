@@ -24,7 +24,7 @@ Resolve: TypeAlias = Callable[[type[Serializer[Any]]], Schema]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response of success: what it holds, by media type; nothing for an empty one."""
+    """A response: its content by media type, empty for a response without a body."""
 
     description: str
     content: Mapping[str, Schema]
@@ -41,7 +41,7 @@ class Parameter:
     place: str = "query"
 
     def rendered(self) -> Schema:
-        """Return it as OpenAPI has it."""
+        """Return it in the form of OpenAPI."""
         return {
             "name": self.name,
             "in": self.place,
@@ -54,10 +54,11 @@ class Parameter:
 class Operation:
     """What a method of a route does.
 
-    `answers` are the responses of success by status. `codes` are the error codes
-    besides those that every route of its kind has: with a token, a body, an id in its
-    path. `is_open`: it needs no token. `is_plain`: it is no view of REST framework, and
-    has no error but the server's. `error` names the shape of the errors.
+    `answers` are the responses by status; what `codes` would say about such a status is
+    left out. `codes` are the error codes besides those that every route of its kind has
+    (with a token, with a body, with an id in its path). With `is_open` it needs no
+    token. With `is_plain` it is not a view of REST framework, and of the common errors
+    has only the server's own. `error` names the shape of the errors.
     """
 
     summary: str
@@ -74,7 +75,7 @@ class Operation:
     error: str = "Error"
 
     def rendered(self, method: str, path: str, resolve: Resolve) -> Schema:
-        """Return the operation as OpenAPI has it."""
+        """Return the operation in the form of OpenAPI."""
         found: Schema = {
             "operationId": _operation_id(method, path),
             "summary": self.summary,
@@ -115,7 +116,7 @@ class Operation:
         failures = {
             str(s): _failure(s, names, self.error) for s, names in codes.items()
         }
-        # What is said of a status in `answers` says all of it.
+        # An entry of `answers` replaces what the codes say about the same status.
         answers = {str(s): _answer(a) for s, a in self.answers.items()}
         return dict(sorted((failures | answers).items()))
 

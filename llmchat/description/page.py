@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from llmchat.description.operation import JSON, Schema
 
-# Names of the least and the most, and what they count.
+# The keywords for the least and the most, and the unit that they count.
 _LIMITS = (
     ("minLength", "maxLength", " characters"),
     ("minItems", "maxItems", " of them"),

@@ -1,4 +1,4 @@
-"""The entries of what load balancers and operators ask."""
+"""The entries of the routes for load balancers and operators."""
 
 from __future__ import annotations
 

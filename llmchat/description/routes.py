@@ -1,4 +1,4 @@
-"""Which routes the API has, by the URLs themselves."""
+"""Which routes the API has, as read from the URL patterns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from django.urls import URLPattern, URLResolver, get_resolver
 
 _OURS = ("accounts", "llmchat", "serving")
-# What answers with a page, or says that there is no such route.
+# Views that respond with a page, or with an error because there is no such route.
 _PAGES = {"page", "docs", "schema", "admin_login", "api_not_found", "no_page"}
 _READING = ("GET",)
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -25,12 +25,12 @@ class Route:
 
     @property
     def is_plain(self) -> bool:
-        """Return whether the view is none of REST framework's."""
+        """Return whether the view is not one of REST framework's."""
         return not hasattr(self.callback, "cls")
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Return the methods that are handled; of a plain view, GET."""
+        """Return the methods that the view handles; for a plain view, GET."""
         if self.is_plain:
             return _READING
         view = self.callback.cls
@@ -48,7 +48,7 @@ def routes() -> Iterator[Route]:
 
 
 def readable(pattern: str) -> str:
-    """Return the path of a route's whole regular expression."""
+    """Return the readable path for the complete regular expression of a route."""
     path = re.sub(r"[\^$]", "", pattern).removesuffix("/?").replace("\\.", ".")
     named = re.sub(r"\(\?P<(\w+)>[^)]*\)", r"{\1}", path)
     named = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", named)

@@ -122,7 +122,7 @@ def with_readable_paths(endpoints: Any) -> Any:
 
 
 def completed(result: Schema, generator: Any, request: Any, public: bool) -> Schema:
-    """Called by drf-spectacular behind its own work: add what no view of it says."""
+    """Called by drf-spectacular after its own work: add plain views and shapes."""
     for route in filter(_is_plain, routes()):
         _add_plain(result["paths"], route)
     for sentence in unrouted():

@@ -51,7 +51,7 @@ def list_of(item: Schema) -> Schema:
 
 
 def nullable(schema: Schema) -> Schema:
-    """Return a schema of the same or null."""
+    """Return the same schema, but with null allowed."""
     if "$ref" in schema:
         return {"oneOf": [schema, {"type": "null"}]}
     found = schema | {"type": [schema["type"], "null"]}

@@ -1,4 +1,4 @@
-"""The entries of what was used, and of everything that is stored of a user."""
+"""The entries of the routes for usage, and for all that is stored about a user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llmchat.models import Budget
 
 _TAG = "Usage"
 _DATE: Schema = {"type": "string", "format": "date"}
-# Or nothing, for the default.
+# A date, or an empty string for the default.
 _DAY: Schema = {"type": "string", "pattern": "^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"}
 _ETAG = {"ETag": "What `If-None-Match` takes"}
 

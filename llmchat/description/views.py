@@ -1,6 +1,6 @@
 """`/schema`, for programs, and `/docs`, the same for people.
 
-What writes them is imported when somebody asks: few servers are ever asked.
+The code behind them is imported on the first request: few servers ever get one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 @csrf_exempt
 def schema(request: HttpRequest) -> HttpResponseBase:
-    """`/schema`: YAML, or JSON where `Accept` asks for it."""
+    """`/schema`: YAML, or JSON if `Accept` asks for it."""
     from llmchat.description.schema_view import SchemaView
 
     view: Any = SchemaView.as_view()

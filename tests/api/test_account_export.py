@@ -1,4 +1,4 @@
-"""Everything that is stored of a user, as they download it."""
+"""Everything that is stored about users, as they download it."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_who_is_gone_elsewhere_gets_no_half_of_a_file(
 ) -> None:
     headers = {"authorization": f"Bearer {issue_tokens(user=ann).access}"}
     assert client.get("/auth/me", headers=headers).status_code == 200
-    # What another process deletes is not known here for a second.
+    # For a second this process does not know what another one has deleted.
     connection.cursor().execute("DELETE FROM token_blacklist_outstandingtoken")
     User.objects.filter(pk=ann.pk)._raw_delete("default")
 

@@ -1,4 +1,4 @@
-"""API keys on Socket.IO: let in by their scope, watched, and no cost per message."""
+"""API keys on Socket.IO: admitted by scope, watched, and at no cost per message."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ async def test_a_socket_is_closed_whose_key_another_process_has_ended(
     _, other = await make_key(ann)
     _, wire, _ = await joined(server, await known(key))
     _, others, _ = await joined(server, await known(other))
-    # No signal tells this process, as none would of another one.
+    # No signal reaches this process, as if another one had made the change.
     await in_database(lambda: ApiKey.objects.filter(pk=row.pk).update(**changes))
 
     await until(closed(wire))
@@ -186,7 +186,7 @@ async def test_what_changes_of_a_key_is_taken_over(
 
 
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the watch look so seldom that it is not what closes anything."""
+    """Let the watch look so rarely that it is not what closes anything."""
     values = dataclasses.replace(conf.get(), ping_interval_ms=600_000)
     monkeypatch.setattr(watch.conf, "get", lambda: values)
 
@@ -217,7 +217,7 @@ async def test_an_open_socket_begins_nothing_with_a_key_that_has_ended(
     await ask(peer, wire, "s-1")
     wire.told.clear()
     if elsewhere:
-        # What is remembered is over in a second; no signal tells this process.
+        # What is remembered expires within a second; no signal reaches this process.
         memory.remembered_keys.forget(row.digest)
         await in_database(lambda: ApiKey.objects.filter(pk=row.pk).update(**changes))
     else:

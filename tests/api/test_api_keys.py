@@ -1,4 +1,4 @@
-"""API keys over REST: made, used, limited to their scopes, revoked."""
+"""API keys over REST: created, used, limited to their scopes, revoked."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ async def test_what_is_no_key_is_refused_without_the_database(ann: User) -> None
     _, key = await make_key(ann)
     mistyped = key[:-1] + ("0" if key[-1] != "0" else "1")
     for wrong in (mistyped, key[:-1], f"{key}0", "llmc_", "llmc_ü"):
-        # Here the database cannot be asked.
+        # In this thread the database cannot be used.
         with pytest.raises(TokenError, match="Authentication token invalid"):
             user_for_token(wrong)
     made_up = await Program(key_text.new_key())("GET", "/llm/conversations")
@@ -316,7 +316,7 @@ async def test_a_user_who_is_gone_elsewhere_makes_no_key(
     ann: User, page: Program
 ) -> None:
     assert (await page("GET", "/auth/keys"))[0] == 200
-    # What another process changes is not known here for a second.
+    # For a second this process does not know what another one has changed.
     await in_database(lambda: User.objects.filter(pk=ann.pk).update(is_active=False))
     assert code_of(await page("POST", "/auth/keys", WANTED)) == INVALID
     await in_database(lambda: User.objects.filter(pk=ann.pk)._raw_delete("default"))

@@ -1,4 +1,4 @@
-"""Readers that come to an answer in its middle, and leave it: nothing is lost."""
+"""Readers that join an answer in its middle, and leave it: nothing is lost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PIECES = 300
 
 
 class Client:
-    """A socket and what its client hears; with `lag` it is often not writable."""
+    """A socket and what its client receives; with `lag` it is often not writable."""
 
     def __init__(self, user: UserModel, *, lag: random.Random | None = None) -> None:
         self.data = Visitor(Verified(user.pk, time.time() + 60))
@@ -93,7 +93,7 @@ class Client:
         return [event for event in self.events if event[0] in ENDS]
 
     def heard(self) -> dict[str, Any]:
-        """Return the one end, behind the whole text and nothing but that."""
+        """Return the one end; check that exactly the whole text precedes it."""
         [ack] = self.acks
         ended = ack.get("ended")
         told = [(ended["event"], ended["data"])] if ended else []
@@ -113,7 +113,7 @@ class Client:
         await ChatNamespace().chat_stream(self, data, ack=None)
 
     async def attach(self, **names: Any) -> dict[str, Any] | None:
-        """Attach, and return the answer where that comes at once."""
+        """Attach, and return the ack if it arrives immediately."""
         await ChatNamespace().attach(self, names, ack=self.acks.append)
         return self.acks[-1] if self.acks else None
 
@@ -136,7 +136,7 @@ async def first_token(client: Client) -> None:
 
 
 class Attaching:
-    """Lets clients attach to an answer when its owner hears certain tokens."""
+    """Lets clients attach to an answer when its owner receives certain tokens."""
 
     def __init__(self, user: UserModel, name: str, luck: random.Random) -> None:
         self.owner = Client(user)
@@ -195,7 +195,7 @@ async def test_whoever_attaches_at_any_token_gets_the_whole_answer(
 async def test_an_answer_is_found_in_the_instant_of_its_start(
     user, provider, upstream, turn, monkeypatch, by
 ):
-    """It is stored, and its worker has not been told so yet."""
+    """It is stored, but its worker does not know that yet."""
     upstream.steps = ("Hel", "lo")
     before = (await events_of(user, turn("Hi")))[0]
     books, stored, go = runtime.get().books, asyncio.Event(), asyncio.Event()
@@ -282,7 +282,7 @@ async def test_an_answer_is_found_by_each_of_its_names(user, provider, upstream,
 
 
 async def refused(user: UserModel, start: dict[str, Any]) -> list[bool]:
-    """Return by which names of an answer nobody attaches to it."""
+    """Return, for each name of an answer, whether attaching by it is refused."""
     acks = [
         await Client(user).attach(**{name: start[name]})
         for name in ("messageId", "sessionId", "conversationId")
@@ -297,7 +297,7 @@ async def test_an_ended_answer_is_gone_with_its_conversation(user, provider, ups
     await has_ended(owner)
     start = owner.events[0][1]
     assert not any(await refused(user, start))
-    with broken_database("SELECT"):  # which could say that it is gone
+    with broken_database("SELECT"):  # nothing can say whether it is gone
         assert not any(await refused(user, start))
     await in_database(delete, Conversation.objects.all())
     assert all(await refused(user, start))
@@ -420,7 +420,7 @@ async def test_an_answer_goes_on_until_its_last_reader_has_left(
 async def test_the_reader_that_began_an_answer_sets_its_pace(
     user, provider, upstream, monkeypatch
 ):
-    """One that fetches nothing holds the provider; another one does not."""
+    """If it reads nothing, the provider is held up; other readers cannot do that."""
     monkeypatch.setattr(log, "MAX_BEHIND_CHARS", 8)
     monkeypatch.setattr("llmchat.answers.follower.MAX_BEHIND_CHARS", 8)
     upstream.steps = [f"{number:03}" for number in range(100)]
@@ -470,7 +470,7 @@ async def test_a_reader_whose_client_is_away_holds_up_nobody_else(
         return stream.lags
 
     await until(is_held)
-    # Nobody else is there, or the owner's client is.
+    # There is no other reader, or the owner's client is still there to set the pace.
     assert len(stream.parts) < 10
     owner.is_absent = True
     await ChatNamespace().on_disconnect(owner, "transport close")
@@ -584,7 +584,7 @@ async def test_server_sent_events_go_on_behind_any_id(user, provider, upstream):
     for _, data, ident in whole[1:-1]:
         chars += len(data["token"])
         assert int(ident) == chars
-    # Another worker has other pieces: any place may be one's end.
+    # Another worker has the text in other pieces, so any position may end one.
     for at in range(len(text) + 1):
         rest = await parsed(await follow(Follower(stream, at), None))
         tokens = [data["token"] for _, data, _ in rest[:-1]]

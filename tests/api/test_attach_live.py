@@ -1,4 +1,4 @@
-"""Attaching to an answer on real servers, by the stock client and over REST."""
+"""Attaching to an answer on real servers, with the stock client and over REST."""
 
 from __future__ import annotations
 
@@ -218,11 +218,11 @@ async def test_a_rest_client_that_hangs_up_cancels_only_what_nobody_else_hears(
             events = events_of(response)
             start, token = await anext(events), await anext(events)
             [ack] = await socket.call("llm:stream:attach", {"sessionId": "s-1"})
-        # What a server does when a client is gone comes before its next request.
+        # The server handles a client's departure before its next request.
         await client.get("/llm/streams")
         go.set()
         done = await socket.event("llm:stream:done", "s-1")
-        # It comes back where it was.
+        # It comes back to where it was.
         address, last = f"/llm/streams/{ack['messageId']}", {"Last-Event-ID": token[2]}
         async with client.stream("GET", address, headers=last) as response:
             rest = [event async for event in events_of(response)]

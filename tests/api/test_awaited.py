@@ -1,4 +1,4 @@
-"""A client that cancels or attaches to what its socket waits for hears of one end."""
+"""A client that cancels, or attaches to, what its socket awaits gets one end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from llmchat.models import Message
 from tests.api.test_attach import Client, first_token, has_ended
 from tests.support.chat_fixtures import until
 
-# Of "Hello", which is written so far, the client has three characters.
+# The text so far is "Hello", and the client has three characters of it.
 HAS, LACKS = 3, "lo"
 
 Come = Callable[[Client, LiveStream], None]
@@ -31,7 +31,7 @@ Come = Callable[[Client, LiveStream], None]
 
 @pytest.fixture
 def database_answers(monkeypatch) -> asyncio.Event:
-    """Until it is set, the database says nothing of what a socket waits for."""
+    """Until it is set, the database does not answer about what a socket awaits."""
     event, insist = asyncio.Event(), moves._insist
 
     async def insist_later(ask: Any) -> Any:
@@ -67,7 +67,7 @@ def move(client: Client, stream: LiveStream) -> None:
 
 @pytest.fixture(params=[revive, move])
 def come(request) -> Come:
-    """How the socket has come here."""
+    """How the socket got here: its worker is gone, or it has moved."""
     return request.param
 
 
@@ -109,7 +109,7 @@ async def test_whoever_attaches_to_what_it_waits_for_hears_of_one_end(
         stream.cancel()
         await stream.ended.wait()
     ack = await client.attach(sessionId=stream.session_id)
-    # What it lacks is not to come behind the text that has it.
+    # The text that it lacks must not follow the ack, which holds it already.
     assert (ack["text"], client.tokens) == ("Hello", [LACKS])
     stream.cancel()
     await stream.ended.wait()
@@ -124,7 +124,7 @@ async def test_whoever_attaches_to_what_it_waits_for_hears_of_one_end(
 async def test_whoever_cancels_elsewhere_what_it_waits_for_hears_of_one_end(
     user, stream, come, database_answers, monkeypatch, ends
 ):
-    """It is told while the other worker is asked to stop, or behind that."""
+    """The end arrives while the other worker is being asked to stop, or after that."""
     client = Client(user)
     come(client, stream)
     stop = stream.stop
@@ -185,7 +185,7 @@ async def test_who_was_told_more_than_there_is_is_acked_behind_the_end(
 async def test_an_answer_that_is_not_found_ends_once_though_its_socket_is_made_anew(
     user, stream, database_answers, monkeypatch
 ):
-    """The client says which answers it is being told: no more one that has ended."""
+    """The client's marks name the answers that it is receiving, not one that ended."""
     client = Client(user)
     assert stream.started is not None
     client.marks.note(log_of(stream.started.message_id), HAS)
@@ -206,7 +206,7 @@ async def find_nothing(*_: Any, **__: Any) -> None:
 
 @pytest.fixture
 async def ended(stream) -> LiveStream:
-    """The answer, which has ended while its socket was on the way."""
+    """The answer, which ended while its socket was on the way."""
     stream.cancel()
     await stream.ended.wait()
     return stream
@@ -214,7 +214,7 @@ async def ended(stream) -> LiveStream:
 
 @pytest.fixture
 async def written_elsewhere(ended) -> LiveStream:
-    """The same as it was left behind by a worker that has died."""
+    """The same answer as a worker that has died left it."""
     assert ended.started is not None
     ident = ended.started.message_id
 
@@ -249,7 +249,7 @@ def end_and_refusal(client: Client) -> tuple[dict[str, Any], dict[str, Any]]:
 async def test_whoever_cancels_too_late_hears_of_the_end_before_the_refusal(
     user, ended, come, database_answers
 ):
-    """Its client takes the first of them for the end."""
+    """The client takes the first of the two for the end."""
     client = Client(user)
     come(client, ended)
     await cancels_too_late(client, ended)
@@ -278,7 +278,7 @@ async def test_whoever_cancels_what_is_being_stored_hears_of_the_end_before(
 async def test_whoever_cancels_what_its_worker_left_hears_of_the_end_before(
     user, written_elsewhere, come, database_answers, monkeypatch, is_asked
 ):
-    """It has lost text: what the client has is more than is stored."""
+    """Text was lost with the worker: the client has more than is stored."""
     if is_asked:
         shared = runtime.get()
         monkeypatch.setattr(namespace, "find_elsewhere", shared.mirrors.find_running)
@@ -320,7 +320,7 @@ async def test_who_cancels_while_the_database_is_down_is_not_told_an_end_by_that
     ack = client.acks.append if has_ack else None
     await ChatNamespace().cancel(client, cancel, ack=ack)
     assert [ack["code"] for ack in client.acks] == ["database_unavailable"] * has_ack
-    # Without its session: that of the answer is to end once.
+    # It names no session, because the answer's is to end only once.
     [(_, error)] = client.ends
     assert (error["sessionId"], error["code"]) == (None, "database_unavailable")
     await is_awaited_no_more(client, database_answers)
@@ -331,7 +331,7 @@ async def test_who_cancels_while_the_database_is_down_is_not_told_an_end_by_that
 async def test_whoever_cancels_elsewhere_too_late_hears_the_end_of_what_it_waits_for(
     user, stream, come, database_answers, monkeypatch
 ):
-    """Its end is on the way. Were it not heard, it would be followed no more."""
+    """Its end is on the way. If the socket left it, the mirror would be given up."""
 
     async def is_too_late(_: LiveStream) -> bool:
         return False

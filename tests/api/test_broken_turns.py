@@ -1,4 +1,4 @@
-"""Turns that fail in a way that nobody has thought of still get an end."""
+"""Turns that fail in an unforeseen way still get an end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from llmchat.realtime.offsets import Marks
 
 
 class Heard:
-    """What a client's socket and its acknowledgement are given."""
+    """A socket that records what it and the acknowledgement are given."""
 
     writable = True
     is_broken = False

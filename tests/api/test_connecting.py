@@ -1,4 +1,4 @@
-"""A CONNECT reads its user once a second, and lets nobody in who may not come."""
+"""CONNECTs read a user at most once a second, and admit no user who is not allowed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOCKET: Any = SimpleNamespace(handshake=SimpleNamespace(headers={}))
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The calls that went to the database."""
+    """Return the calls that went to the database."""
     calls: list[Any] = []
 
     async def read(call: Any, *args: Any) -> Any:

@@ -14,13 +14,13 @@ LIST = "/llm/conversations"
 
 @pytest.mark.django_db(transaction=True)
 def test_a_user_who_was_deleted_elsewhere_creates_none(client: Client) -> None:
-    """This process remembers the user for a second more."""
+    """This process still remembers the user for a second."""
     user = User.objects.create_user("ann")
     headers = {"authorization": f"Bearer {issue_tokens(user=user).access}"}
     assert client.get(LIST, headers=headers).status_code == 200
     OutstandingToken.objects.filter(user=user).delete()
     rows = User.objects.filter(pk=user.pk)
-    rows._raw_delete(rows.db)  # nobody in this process hears of it
+    rows._raw_delete(rows.db)  # sends no signal in this process
 
     answer = client.post(LIST, {}, content_type="application/json", headers=headers)
 

@@ -19,7 +19,7 @@ pytestmark = ONE_SERVER
 
 USER = {"role": "user", "content": "Hi"}
 ADDRESS = "/llm/conversations"
-# No moment in UTC.
+# In UTC this is beyond the last moment of the calendar.
 _EDGE = b"9999-12-31T23:59:59-14:00 00000000-0000-4000-8000-000000000000"
 EDGE_OF_THE_CALENDAR = base64.urlsafe_b64encode(_EDGE).decode().rstrip("=")
 

@@ -1,4 +1,4 @@
-"""The wire's objects: the documented fields, always, and nothing of another kind."""
+"""The objects that clients get: always the documented fields and types, no others."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ MOST = 3
 
 
 class Clock:
-    """Stands for the module `time`."""
+    """A stand-in for the module `time`."""
 
     time = staticmethod(time.time)
 
@@ -57,7 +57,7 @@ def token(user: int) -> str:
 
 
 class Chat(ChatNamespace):
-    """A namespace whose database is asked how often."""
+    """A namespace that counts how often the database is asked."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ def errors(wire: Wire) -> list[str]:
 
 
 def told(wire: Wire, name: str) -> list[tuple[str | None, str]]:
-    """Return the sessions and codes of the events of a name."""
+    """Return the sessions and codes of the events with a name."""
     frames = [str(frame) for frame in wire.told if str(frame).startswith("42[")]
     data = [
         said for said_name, said, *_ in map(content_of, frames) if said_name == name
@@ -143,7 +143,7 @@ def told(wire: Wire, name: str) -> list[tuple[str | None, str]]:
 
 
 def acks(wire: Wire) -> dict[str, str]:
-    """Return the codes of acknowledgements that say no, by their ids."""
+    """Return the codes of the acknowledgements, all of them refusals, by their ids."""
     frames = [str(frame) for frame in wire.told if str(frame).startswith("43")]
     parts = [frame[2:].partition("[") for frame in frames]
     found = [(ident, json.loads(f"[{rest}")[0]) for ident, _, rest in parts]
@@ -188,7 +188,7 @@ async def test_above_the_limit_each_question_has_its_error_and_its_ack(
 async def test_a_payload_full_of_questions_is_refused_as_far_as_it_may_go(
     server: Server,
 ) -> None:
-    """What one burst makes the server say is bounded, however long it is."""
+    """What the server sends in reply to a burst is bounded, however long that is."""
     peer, wire, _ = await ann(server)
     await send(peer, wire, LIMIT)
     wire.told.clear()
@@ -200,8 +200,8 @@ async def test_a_payload_full_of_questions_is_refused_as_far_as_it_may_go(
             await asyncio.sleep(0)
     await turns()
 
-    # Up to the event that is one too many, and the next, which says why it is closed.
-    # The CONNECT has counted, too.
+    # Up to the event that is one too many, and the next, whose error says why the
+    # connection is closed. The CONNECT counted, too.
     number = (FACTOR - 1) * LIMIT - 1 + 2
     assert told(wire, ERROR) == [(f"q{n}", "rate_limited") for n in range(number)]
     assert list(acks(wire)) == [str(n) for n in range(number)]
@@ -257,7 +257,7 @@ async def test_a_cancel_of_what_runs_is_obeyed_all_the_same(
 async def test_a_blocked_user_is_told_of_no_end_of_what_may_run(
     server: Server, name: str
 ) -> None:
-    """What is named in an error has ended, but for a question that is refused."""
+    """A stream named in an error has ended; so only a refused question is named."""
     quiet, quiet_wire, _ = await ann(server)
     loud, loud_wire, _ = await ann(server)
     await send(loud, loud_wire, FACTOR * LIMIT + 2)
@@ -288,12 +288,12 @@ def test_a_flood_is_logged_once_a_minute(chat: Chat, clock: Clock, caplog) -> No
     assert list(chat._floods._blocked_until) == [("user", 99)]
 
 
-# --- API keys where users have no limit -------------------------------------------
+# --- API keys when users have no limit --------------------------------------------
 
 
 @pytest.fixture
 def keys(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token says an API key of its user, which alone has a limit."""
+    """A token names a user and perhaps an API key, and only the key has a limit."""
     values = dataclasses.replace(conf.get(), messages_per_minute=0)
     monkeypatch.setattr(conf, "get", lambda: values)
 
@@ -311,7 +311,7 @@ def keys(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_an_api_key_that_floods_is_disconnected_for_a_while(
     server: Server, clock: Clock, caplog
 ) -> None:
-    """Its questions are refused one by one, but not without a bound."""
+    """Its questions are refused one by one, but not without end."""
     peer, wire, answer = await joined(server, {"token": "1:7"})
     await send(peer, wire, FACTOR * LIMIT + 2, ASK)
 
@@ -323,7 +323,7 @@ async def test_an_api_key_that_floods_is_disconnected_for_a_while(
     for pid in ({}, {"pid": answer["pid"]}):
         error = await refused_token(server, {"token": "1:7", **pid})
         assert error["data"] == {"code": "rate_limited", "retryAfter": BLOCK_S}
-    # Its user is not, nor another key.
+    # Its user is not blocked, nor another key.
     for bearer in ("1", "1:8"):
         peer, wire, _ = await joined(server, {"token": bearer})
         await send(peer, wire, 1)

@@ -1,4 +1,4 @@
-"""A history as clients send it back, answers without a word among it."""
+"""A history as clients send it back, with empty answers among its messages."""
 
 from __future__ import annotations
 

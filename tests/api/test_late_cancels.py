@@ -1,4 +1,4 @@
-"""A cancel between the end of an answer and the news of it, on one socket."""
+"""A cancel on a socket after an answer has ended, but before the end gets there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENDED = ("llm:stream:cancelled", None)
 
 
 def told(wire: Wire, session_id: str) -> list[tuple[str, str | None]]:
-    """Return the events of a session, with their codes."""
+    """Return the names of a session's events, with their codes."""
     frames = [str(frame) for frame in wire.told]
     events = [content_of(frame) for frame in frames if frame.startswith("42")]
     return [
@@ -44,7 +44,7 @@ class Client:
     socket: Socket
 
     def hears(self, session_id: str, **options: bool) -> AnswerLog:
-        """Begin an answer that another worker writes, and let the client hear it."""
+        """Begin an answer that another worker writes, and send it to the client."""
         answer = AnswerLog(self.user_id, session_id)
         answer.tell_started(Started(session_id, "test", "gpt-test", *IDS))
         listen(self.socket, answer, is_owner=False, **options)
@@ -69,7 +69,7 @@ def end(answer: AnswerLog) -> None:
 async def test_who_cancels_what_it_does_not_hear_is_told_of_the_end_alone(
     client: Client,
 ) -> None:
-    """Text of another worker may be on its way; who attaches meanwhile hears it."""
+    """Text of another worker may be on its way, which a client that attaches gets."""
     answers = [client.hears(name, tells_text=False) for name in ("alone", "attached")]
     for answer in answers:
         answer.push(["Hel"])
@@ -98,7 +98,7 @@ async def test_it_is_refused_behind_the_end_that_its_socket_waits_for(
     async def is_refused() -> bool:
         return len(told(client.wire, "s-1")) > 1
 
-    for session_id in ("s-1", "none"):  # one behind the other
+    for session_id in ("s-1", "none"):  # one after the other
         cancel: dict[str, Any] = {"sessionId": session_id}
         client.peer.receive_frame(client.wire, event("llm:stream:cancel", cancel))
     await until(is_handled)

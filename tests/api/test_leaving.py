@@ -1,4 +1,4 @@
-"""Clients of a worker that stops go when they wait for nothing, and not before."""
+"""Clients of a stopping worker are sent away once they wait for nothing, not before."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.peers import Wire, joined, serving, turns
 
 
 class Chat(ChatNamespace):
-    """Lets in everybody, as one user; one handler and one task take their time."""
+    """Lets everybody in as one user; one handler and one task wait for `gate`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ async def test_whoever_hears_an_answer_stays() -> None:
 
 
 async def hearing(chat: Chat) -> tuple[Wire, AnswerLog]:
-    """Let one client join, and hear an answer that has not begun."""
+    """Let one client join, and follow an answer that has not begun."""
     _, wire, _ = await joined(serving(chat))
     (socket,) = chat.sockets
     stream = AnswerLog(1, "one")
@@ -153,7 +153,7 @@ async def test_a_socket_is_busy_until_its_last_event_is_handled() -> None:
     for _ in range(3):
         peer.receive_frame(wire, '420["wait"]')
     await turns()
-    socket.disconnect()  # drops those that wait
+    socket.disconnect()  # drops the events that wait
     assert socket.events == 1
     chat.gate.set()
     await turns()

@@ -1,4 +1,4 @@
-"""What a process tells Prometheus, and who may ask."""
+"""What a process reports to Prometheus, and who is allowed to ask."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def read(token: dict[str, str]) -> dict[Sample, float]:
 
 
 def more(before: dict[Sample, float], after: dict[Sample, float]) -> Callable[..., Any]:
-    """Return how much was added to a sample, by its name without the prefix."""
+    """Return a function from a sample's unprefixed name to how much was added to it."""
 
     def added(name: str, **labels: str) -> float:
         key = f"llmchat_{name}", tuple(sorted(labels.items()))
@@ -59,7 +59,7 @@ def more(before: dict[Sample, float], after: dict[Sample, float]) -> Callable[..
     return added
 
 
-# --- Who may ask -----------------------------------------------------------------
+# --- Who is allowed to ask -------------------------------------------------------
 
 
 def test_it_is_closed_unless_somebody_opens_it(client: Client) -> None:
@@ -82,7 +82,7 @@ def test_it_is_closed_unless_somebody_opens_it(client: Client) -> None:
 def test_a_token_opens_it(
     client: Client, token: dict[str, str], sent: str, status: int
 ) -> None:
-    # A scraper names the address.
+    # A scraper sends the address as the host.
     headers = {"authorization": sent, "host": "10.0.0.7:3000"}
 
     assert client.get("/metrics", headers=headers).status_code == status

@@ -1,4 +1,4 @@
-"""Sockets that were made anew, and what their clients still wait for."""
+"""Sockets that were made again or have moved, and what their clients wait for."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WINDOW = timedelta(minutes=1)
 
 @pytest.fixture
 async def answer(user, provider, upstream, turn) -> Message:
-    """An answer that has ended an hour ago; nobody remembers it but the database."""
+    """An answer that ended an hour ago; only the database still has it."""
     upstream.steps = ("Hel", "lo")
     await events_of(user, turn("Hi"))
     await runtime.shutdown()
@@ -64,7 +64,7 @@ async def test_a_client_that_was_away_for_long_hears_the_end_all_the_same(
 
 
 class Open(ChatNamespace):
-    """Whoever comes is let in."""
+    """A namespace that lets every client in."""
 
     async def on_connect(self, socket: object) -> None:
         pass
@@ -99,7 +99,7 @@ async def test_a_client_has_its_socket_back_while_nobody_can_say_what_is_stored(
 async def test_a_client_whose_answer_is_gone_after_all_is_sent_to_another_socket(
     user, answer, monkeypatch, when
 ):
-    """It waits for an end that never comes, as long as it has its socket."""
+    """As long as it had its socket, it would wait for an end that never comes."""
     client, namespace, log = Client(user), Open(), log_of(answer.pk)
 
     async def authenticate(socket: Client, auth: object) -> Verified:
@@ -127,7 +127,7 @@ async def test_a_client_whose_answer_is_gone_after_all_is_sent_to_another_socket
 async def test_a_client_that_hears_an_answer_is_sent_away_behind_its_end(
     user, provider, upstream, moves_on
 ):
-    """It has asked meanwhile; of what it was told before nothing is to be found."""
+    """It has asked again since; the answer that it received before cannot be found."""
     upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     client = Client(user)
     await client.ask()
@@ -159,7 +159,7 @@ async def test_a_lost_client_that_moves_to_no_answer_is_sent_away_behind_its_end
 
 
 async def test_a_lost_client_is_sent_away_behind_what_it_is_still_to_hear(user):
-    """Of two answers that it was told one is not to be found."""
+    """Of the two answers that it was receiving, one cannot be found."""
     client, ident = Client(user), uuid4().hex
     client.data.awaited = Awaited(heard={ident: (ident, "one", 3, True)})
     client.data.awaited.marked["abcdefgh"] = 3
@@ -185,7 +185,7 @@ async def test_a_client_hears_the_end_once_the_database_is_back(
 
 @pytest.fixture
 async def unended(answer) -> Message:
-    """The same while it is written on another machine, which may have died."""
+    """The same answer while a machine writes it that may have died."""
     rows = Message.objects.filter(pk=answer.pk)
     worker = "another machine/1/0"
 
@@ -211,7 +211,7 @@ async def is_awaited(client: Client) -> None:
 
 
 async def moved(client: Client, user) -> Client:
-    """Return the client behind a move, as another worker has it."""
+    """Return the client after a move, as another worker has it."""
     state = ChatNamespace().move_out(client, "there")
     for task in client._tasks:
         task.cancel()
@@ -229,7 +229,7 @@ async def test_a_socket_moves_while_it_waits_for_its_answer_and_hears_it_there(
     await is_awaited(client)
     client = await moved(client, user)
     await is_awaited(client)
-    # From there it takes it along in the same way.
+    # From there it takes the answer along in the same way.
     client = await moved(client, user)
     await end(unended)
     await has_ended(client)

@@ -1,4 +1,4 @@
-"""The namespace on a real server with the stock client, its provider held still."""
+"""The namespace on a real server, with the stock client and a provider that waits."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.support.limits import time_in_the_minute
 from tests.support.stock_client import StockClient, connected_client
 
 PING_INTERVAL_S = 1.0
-SLACK_S = 15.0  # of a machine that may stall
+SLACK_S = 15.0  # the machine may stall
 
 
 @pytest.fixture(scope="module")
 def start(
     start_server: Callable[..., live.LiveServer], upstream_env: dict[str, str]
 ) -> Callable[..., live.LiveServer]:
-    """Start a server whose `openai` is the upstream, or take one that runs."""
+    """Return a server whose `openai` is the upstream, started once per environment."""
 
     @functools.cache
     def start(**env: str) -> live.LiveServer:
@@ -44,11 +44,11 @@ async def ask(client: StockClient, session_id: str = "s-1", text: str = "Hi") ->
     await client.start(session_id, text, provider="openai")
 
 
-LIFE_S = 7  # clients need a part of it to start and connect
+LIFE_S = 7  # clients need part of it to start and connect
 
 
 def short_token(account: live.Account, life_s: int = LIFE_S) -> tuple[str, float]:
-    """Return an access token that ends in about so many seconds, and when it does."""
+    """Return an access token that expires in about `life_s`, and when it does."""
     secret = live.environment(live.ROOT)["DJANGO_SECRET_KEY"]
     claims = jwt.decode(account.access, options={"verify_signature": False})
     ends_at = int(time.time()) + life_s
@@ -105,7 +105,7 @@ async def test_another_user_cannot_cancel_and_learns_nothing(start, live_upstrea
 
 
 async def test_tokens_end_under_their_sockets(start, live_upstream):
-    """Of one that asks again, one that streams and one that is silent, together."""
+    """Three at the same time: one asks again, one streams, and one is silent."""
     live_upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     watched, silent_is_closed = start(), asyncio.Event()
     await asyncio.gather(
@@ -119,7 +119,7 @@ async def test_tokens_end_under_their_sockets(start, live_upstream):
 async def the_next_turn_is_refused(server: live.LiveServer) -> None:
     token, ends_at = short_token(server.account())
     async with connected_client(server.url, token) as client:
-        await asyncio.sleep(ends_at - time.time())  # a real token's real end
+        await asyncio.sleep(ends_at - time.time())  # until the token really expires
         await ask(client)
         error = await client.event("llm:stream:error", "s-1")
         closed = await client.on("disconnect")
@@ -137,7 +137,7 @@ async def a_running_stream_goes_on(
     async with connected_client(server.url, token) as client:
         await ask(client)
         await client.event("llm:stream:token", "s-1")
-        await silent_is_closed.wait()  # the tokens have been looked at
+        await silent_is_closed.wait()  # so the watch has checked the tokens
         assert time.time() >= ends_at
         go.set()
         done = await client.event("llm:stream:done", "s-1")
@@ -149,7 +149,7 @@ async def a_running_stream_goes_on(
 async def a_silent_socket_is_closed(
     server: live.LiveServer, is_closed: asyncio.Event
 ) -> None:
-    # It ends last, and not before the one that streams.
+    # Its token expires last, after that of the socket that streams.
     token, ends_at = short_token(server.account(), LIFE_S + 1)
     async with connected_client(server.url, token) as client:
         async with asyncio.timeout(ends_at - time.time() + PING_INTERVAL_S + SLACK_S):
@@ -321,11 +321,11 @@ async def test_what_a_killed_server_streamed_is_interrupted_at_the_next_start(
             await ask(client, f"s-{number}", f"Hi {number}")
             await client.event("llm:stream:token", f"s-{number}")
         query = "SELECT 1 FROM llmchat_piece WHERE text = 'Hel'"
-        await server.rows_soon(query, count=50)  # a checkpoint goes by
+        await server.rows_soon(query, count=50)  # a checkpoint has passed
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait()
 
-    # What is still in the write-ahead log is to be copied too.
+    # The copy of the database needs what is still in the write-ahead log, too.
     sqlite3.connect(server.database).execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
     again = live.start_server(
         "uvicorn",

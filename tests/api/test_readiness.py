@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Forget what earlier probes were told; the time stands still until it is set."""
+    """Forget the results of earlier probes; the time does not pass until it is set."""
     now = [1000.0]
     monkeypatch.setattr(readiness, "_readiness", readiness.Readiness(lambda: now[0]))
     return now
@@ -137,7 +137,7 @@ async def test_from_the_signal_on_it_is_not_ready() -> None:
 
 
 async def test_the_example_for_haproxy_takes_out_who_stops_and_nobody_else() -> None:
-    """What all workers lack at once must not take all of them out."""
+    """What all workers lack at the same time must not take all of them out."""
     (word,) = re.findall(r"http-check expect ! string (\w+)", OPERATIONS)
     with broken_database("SELECT 1"):
         assert word not in (await probe()).text

@@ -1,4 +1,4 @@
-"""Plain views that are only read refuse every other method in JSON."""
+"""Plain views that are read-only refuse every other method in JSON."""
 
 from __future__ import annotations
 

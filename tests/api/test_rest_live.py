@@ -1,4 +1,4 @@
-"""The REST API on real servers, against a provider that the test holds still."""
+"""The REST API on real servers, against a provider that waits for the test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support import live
 from tests.support.live import LiveServer
 from tests.support.upstream import Upstream
 
-# Requests for whole answers, and for streams beside them.
+# Simultaneous requests for whole answers, and for streams.
 WHOLE, STREAMED = 300, 20
 WAITING = WHOLE + STREAMED
 
@@ -41,7 +41,7 @@ def client_of(
 
 
 def threads_of(server: LiveServer) -> list[int]:
-    """Count the threads of each process."""
+    """Return the number of threads of each process."""
     statuses = [Path(f"/proc/{pid}/status").read_text() for pid in server.pids]
     return [int(text.split("Threads:")[1].split()[0]) for text in statuses]
 
@@ -62,7 +62,7 @@ async def test_three_hundred_requests_wait_at_once_without_threads_of_their_own(
             asyncio.create_task(client.post("/llm/chat", json=body(stream=n >= WHOLE)))
             for n in range(WAITING)
         ]
-        # The provider answers none of them before it has them all.
+        # The provider answers none of them until it has received them all.
         while len(live_upstream.requests) < WAITING:
             assert not any(task.done() for task in waiting)
             await asyncio.sleep(0.05)

@@ -1,6 +1,6 @@
-"""Clients that read nothing for a while: what they hear when they are back.
+"""Clients that read nothing for a while: what they receive when they are back.
 
-They have missed more than is kept for a recovery, on the options of the product.
+They have missed more than is kept for a recovery with the product's own options.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Provider:
     def __init__(self, pieces: int) -> None:
         self._pieces = pieces
         self.read = 0
-        # Until then no answer ends, so that all of them are seen to run.
+        # No answer ends until it is set, so that all of them run at the same time.
         self.may_end = asyncio.Event()
 
     async def answer(
@@ -68,7 +68,7 @@ class Provider:
 
 @pytest.fixture
 def server(upstream: object, monkeypatch: pytest.MonkeyPatch) -> Server:
-    """The namespace of the product, with its options of the connection."""
+    """The product's namespace, with the product's options for connections."""
     values = dataclasses.replace(
         conf.get(), max_streams_per_user=STREAMS, messages_per_minute=0
     )
@@ -85,7 +85,7 @@ async def until(check: Callable[[], bool]) -> None:
 
 
 def has_read_nothing_more(provider: Provider) -> Callable[[], bool]:
-    """Return what says whether the provider is read no further for a while."""
+    """Return a check whether the provider has not been read for a while."""
     seen: Counter[int] = Counter()
 
     def check() -> bool:
@@ -146,7 +146,7 @@ async def test_who_has_read_nothing_hears_of_the_end_of_each_stream(
 
 
 async def assert_true(ends: list[dict[str, Any]]) -> None:
-    """Each end has the text that is stored, or says that it has been shortened."""
+    """Check that each end has the text that is stored, or says that it is shortened."""
     ids = [UUID(end["messageId"]) for end in ends]
     rows = await in_database(lambda: list(Message.objects.filter(pk__in=ids)))
     stored = {str(row.pk): row.content for row in rows}
@@ -162,7 +162,7 @@ async def assert_true(ends: list[dict[str, Any]]) -> None:
 async def test_slow_streams_are_read_no_further_than_is_kept(
     user: User, provider: object, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the throttle all of it is read, and 230 MB are taken."""
+    """Without the throttle all of it would be read, which takes 230 MB."""
     endless = Provider(4 * MIB // len(PIECE))
     monkeypatch.setattr(runtime.get().client, "stream_chat_batches", endless.answer)
     auth = await known(user)
@@ -181,6 +181,6 @@ async def test_slow_streams_are_read_no_further_than_is_kept(
 
 
 def resident() -> int:
-    """Return the memory of this process in bytes, 0 where no file says it."""
+    """Return the memory of this process in bytes, 0 if no file tells."""
     statm = Path("/proc/self/statm")
     return int(statm.read_text().split()[1]) * 4096 if statm.exists() else 0

@@ -1,4 +1,4 @@
-"""Clients read of what is not priced as that, never as 0."""
+"""Clients see that something has no price, and never a cost of 0 instead."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def get(ann: User, client: Client) -> Callable[[str], Any]:
 
 
 def downloaded(answer: Any) -> bytes:
-    """Return the body of a streamed answer."""
+    """Return the body of a streamed response."""
 
     async def pieces() -> bytes:
         return b"".join([piece async for piece in answer])
@@ -49,7 +49,7 @@ def downloaded(answer: Any) -> bytes:
 
 
 def talked(user: User, cost: str | None, **fields: Any) -> Conversation:
-    """Store a conversation with one answer, of which its row knows the sum."""
+    """Store a conversation with one answer, whose cost is the sum in its row."""
     amount = None if cost is None else Decimal(cost)
     row = make_conversation(user, cost=amount, **(USED | fields))
     row.turn_count, row.cost = 1, amount or Decimal(0)

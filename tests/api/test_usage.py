@@ -1,4 +1,4 @@
-"""What users read of their own use and budgets, as a program asks for it."""
+"""A user's own usage and budgets, as a program reads them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_use_is_told_by_day_and_provider(ann: User, ask: Callable[..., Any]) -> 
     for moment in (last, last - timedelta(hours=23), last + timedelta(seconds=1)):
         used(ann, moment)
     used(bob, last)
-    make_conversation(ann, provider="")  # came with a history
+    make_conversation(ann, provider="")  # sent by a client as history
     make_conversation(ann, state=State.STREAMING)
     used(ann, last - timedelta(days=1))
 

@@ -1,4 +1,4 @@
-"""What clients may send: the same judgement for Socket.IO and REST."""
+"""What clients may send, which is the same over Socket.IO and REST."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The watch over tokens, and a recovery, while the database takes its time."""
+"""The watch over tokens, and a recovery, while the database is slow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANN, BOB = 1, 2
 
 
 class Database:
-    """Stands for the reads of the namespace; those of the watch wait for `release`."""
+    """A stand-in for the database; reads of the watch wait for `release`."""
 
     def __init__(self) -> None:
         self.active = {ANN, BOB}
@@ -80,7 +80,7 @@ async def test_who_joins_while_users_are_read_stays(database: Database) -> None:
 async def test_who_comes_back_while_users_are_read_is_judged_as_asked(
     database: Database,
 ) -> None:
-    """The socket is the same, and so is its user: the answer is still about it."""
+    """The socket and its user are the same, so the result still applies to it."""
     database.active = set()
     server = serving(ChatNamespace())
     old, old_wire, answer = await joined(server, tokens(ANN))

@@ -1,4 +1,4 @@
-"""An answer in the words of OpenAI's APIs: streamed, whole, or broken off."""
+"""An answer in the format of OpenAI's APIs: streamed, whole, or broken off."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Response = TypeVar("Response", EventStream, JsonResponse)
 
 
 class Wire(Protocol):
-    """One answer as server-sent events, each call all that is told at that moment."""
+    """One answer as server-sent events: each method returns the events of one step."""
 
     def start(self) -> bytes:
         """Return what comes before the first piece of text."""
 
     def more(self, texts: Sequence[str]) -> bytes:
-        """Return new pieces of text."""
+        """Return what carries new pieces of text."""
 
     def end(self, end: End) -> bytes:
         """Return what says how the answer has ended."""
@@ -38,12 +38,12 @@ async def streamed(follower: Follower, started: Started, wire: Wire) -> EventStr
 
 
 def whole(started: Started, done: Done, fields: Mapping[str, object]) -> JsonResponse:
-    """Return the response of an answer that is whole."""
+    """Return the response for an answer that is whole."""
     return _priced(_placed(JsonResponse(fields), started), done)
 
 
 def broken(started: Started, end: Failed | Cancelled, usage: Usage) -> JsonResponse:
-    """Return the response of an answer that is not whole, with what there is of it."""
+    """Return the response for an answer that is not whole, with the text there is."""
     error, fields = error_of(end), broken_object(end, usage, is_sent=False)
     headers = headers_of(error, partial=end.partial)
     response = JsonResponse(fields, status=error.status, headers=headers)

@@ -55,7 +55,7 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """A request for a chat completion; `tells_usage` is for streams alone."""
+    """A request for a chat completion; `tells_usage` applies to streams only."""
 
     model: str
     messages: tuple[ChatMessage, ...]

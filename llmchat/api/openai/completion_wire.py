@@ -50,7 +50,7 @@ def finish_reason(done: Done) -> str:
 
 
 class CompletionWire:
-    """The chunks of one stream; those of text differ in their text alone."""
+    """The chunks of one stream; chunks of text differ only in their text."""
 
     def __init__(self, started: Started, *, tells_usage: bool) -> None:
         self._tells_usage = tells_usage
@@ -65,7 +65,7 @@ class CompletionWire:
         self._begin, self._rest = begin + name, rest
 
     def start(self) -> bytes:
-        """Return the chunk that says who speaks."""
+        """Return the chunk that says whose message it is."""
         return self._chunk({"role": "assistant", "content": "", "refusal": None})
 
     def more(self, texts: Sequence[str]) -> bytes:
@@ -76,10 +76,10 @@ class CompletionWire:
         ).encode()
 
     def end(self, end: End) -> bytes:
-        """Return the last chunks; only a whole answer has a reason, and `[DONE]`."""
+        """Return the last chunks; only a whole answer has a reason and `[DONE]`."""
         if not isinstance(end, Done):
             return _data(broken_object(end, completion_usage, is_sent=True))
-        # Only now is it sure who has answered.
+        # Only now is it certain which provider and model have answered.
         self._common["model"] = full_name(end.provider, end.model)
         chunks = [self._chunk({}, finish_reason(end))]
         if end.tool_calls:

@@ -25,7 +25,7 @@ _MAX_URL = 2048
 
 
 def content_from(data: Any, param: str) -> tuple[str, tuple[Image, ...]]:
-    """Return the text and the images of a content; the texts of parts are lines.
+    """Return the text and the images of a content, text parts joined by newlines.
 
     Raises: ParameterError.
     """
@@ -42,7 +42,7 @@ def content_from(data: Any, param: str) -> tuple[str, tuple[Image, ...]]:
 
 
 def storable(text: str) -> str:
-    """Return a text as it can be stored."""
+    """Return a text in which the characters that cannot be stored are replaced."""
     return UNSTORABLE.sub("\ufffd", text)
 
 

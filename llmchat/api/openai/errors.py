@@ -1,7 +1,7 @@
 """Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`.
 
-The codes are those of the other doors. `param` names the field that is wrong, where one
-is.
+The codes are those of this server's other APIs. `param` names the field that is wrong,
+if one is.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _TYPES = {
     HTTPStatus.CONFLICT: "conflict_error",
     HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error",
 }
-# The SDKs repeat what fails with 409, 429 or 5xx, unless they are told not to. What may
-# pass has been asked for again already.
+# The SDKs retry what fails with 409, 429 or 5xx, unless they are told not to. These
+# errors do not pass soon, or the server itself has retried the provider already.
 _REPEATING_IS_NO_HELP = frozenset(
     {
         "address_not_configured",
@@ -39,7 +39,7 @@ NO_RETRY = {"x-should-retry": "false"}
 
 
 class ParameterError(ChatError):
-    """A field of the request is wrong; `param` is where, as OpenAI writes it."""
+    """A field of the request is wrong; `param` is its path, as OpenAI writes it."""
 
     def __init__(self, error: ChatError, param: str) -> None:
         super().__init__(error.code, error.text, error.status)
@@ -47,13 +47,13 @@ class ParameterError(ChatError):
 
 
 def wrong(param: str, text: str) -> ParameterError:
-    """Return the refusal of a field; `text` goes on behind its name."""
+    """Return the refusal of a field; `text` continues the sentence after its name."""
     error = refusal("bad_request", text=f"{param} {text}")
     return ParameterError(error, param)
 
 
 def is_below(path: str) -> bool:
-    """Return whether a path belongs to the API that speaks as OpenAI's does."""
+    """Return whether a path belongs to the OpenAI-compatible API."""
     return path == PREFIX or path.startswith(f"{PREFIX}/")
 
 
@@ -67,15 +67,16 @@ def error_object(
 
 
 def object_of(error: ChatError) -> dict[str, Any]:
-    """Return the object of an error of ours."""
+    """Return the object of one of this server's errors."""
     param = getattr(error, "param", None)
     return error_object(error.status, error.text, error.code, param)
 
 
 def headers_of(error: ChatError, *, partial: str = "") -> dict[str, str]:
-    """Return the headers that say whether, and when, to ask again.
+    """Return the headers that say whether and when to retry.
 
-    An answer that broke off behind its first word is billed: nobody repeats it unasked.
+    An answer that broke off after its first word (`partial`) is billed, so the SDKs are
+    told not to repeat it by themselves.
     """
     if partial or error.code in _REPEATING_IS_NO_HELP:
         return NO_RETRY

@@ -1,4 +1,4 @@
-"""The fields that requests of both kinds have, with where they are wrong."""
+"""Fields that requests of both kinds have; errors say which field is wrong."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MAX_TOKENS = CHAT_FIELDS["max_tokens"]
 SAMPLING: Fields = {"temperature": CHAT_FIELDS["temperature"]}
 SWITCHES: Fields = {"stream": CHAT_FIELDS["stream"]}
 
-# What makes no difference, by the names of fields: these values say no more than that
-# the field could as well be missing.
+# By the name of a field, a test for neutral values: those that mean the same as leaving
+# the field out.
 Neutral = Mapping[str, Callable[[Any], bool]]
 
 
 def is_one_of(*values: Any) -> Callable[[Any], bool]:
-    """Return whether a value is one of these, and of the same type."""
+    """Return a test for these values; to it, a boolean does not equal a number."""
     return lambda value: any(
         value == one and isinstance(value, bool) == isinstance(one, bool)
         for one in values
@@ -55,7 +55,7 @@ def checked(fields: Fields, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def refuse(neutral: Neutral, data: dict[str, Any], hints: Mapping[str, str]) -> None:
-    """Refuse what would change the answer and cannot be done.
+    """Refuse fields that are not supported, unless their values are neutral.
 
     Raises: ParameterError.
     """
@@ -65,12 +65,12 @@ def refuse(neutral: Neutral, data: dict[str, Any], hints: Mapping[str, str]) -> 
 
 
 def unsupported(name: str, hint: str = "") -> ParameterError:
-    """Return the refusal of a field that nobody here can do anything with."""
+    """Return the refusal of a field that is not supported."""
     return wrong(name, f"is not supported{hint}")
 
 
 def model_name(data: dict[str, Any]) -> str:
-    """Return what a request calls its model. Raises: ParameterError."""
+    """Return the name of the model in a request. Raises: ParameterError."""
     name = data.get("model")
     if not isinstance(name, str):
         _refuse_name("must be a string")

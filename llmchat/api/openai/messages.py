@@ -21,7 +21,7 @@ _ENDS = ("user", "tool")
 
 
 def messages_from(data: Any) -> tuple[ChatMessage, ...]:
-    """Return a history that can be answered, without empty answers.
+    """Return a history that can be answered, with empty answers left out.
 
     Raises: ParameterError.
     """
@@ -32,7 +32,7 @@ def messages_from(data: Any) -> tuple[ChatMessage, ...]:
 
 
 def answerable(messages: list[ChatMessage], param: str) -> tuple[ChatMessage, ...]:
-    """Return the messages that say something. Raises: ParameterError."""
+    """Check a history; return it without empty answers. Raises: ParameterError."""
     if len(messages) > MAX_MESSAGES:
         raise wrong(param, f"must hold no more than {MAX_MESSAGES} messages")
     told = tuple(message for message in messages if not _is_silent(message))
@@ -44,7 +44,7 @@ def answerable(messages: list[ChatMessage], param: str) -> tuple[ChatMessage, ..
 
 
 def message_of(role: Any, content: Any, param: str) -> ChatMessage:
-    """Return a message that is neither a tool's result nor calls one.
+    """Return a message, without the fields about tool calls.
 
     Raises: ParameterError.
     """
@@ -100,6 +100,6 @@ def _string(
 
 
 def _is_silent(message: ChatMessage) -> bool:
-    """Return whether it is an answer that was cancelled before its first word."""
+    """Return whether it is empty: an answer cancelled before its first word."""
     said = message.content or message.images or message.tool_calls
     return not said and message.role == "assistant"

@@ -13,7 +13,7 @@ from llmchat.api.openai.models import model_named, model_names
 from llmchat.api.openai.view import OpenAIView
 from llmchat.database import read_database
 
-# Clients want a moment, and when a provider made its model nobody here knows.
+# Clients expect a time, but when a provider created its model is not known here.
 _CREATED = 0
 
 
@@ -23,7 +23,7 @@ class ModelsView(OpenAIView):
     scopes = {"GET": Scope.READ}
 
     async def get(self, request: Request) -> Response:
-        """List them, under names that `model` of a request takes."""
+        """List them by the names that `model` of a request takes."""
         asking = verified_of(request)
         names = await read_database(model_names, asking.user_id, asking.key_id)
         return Response({"object": "list", "data": [_fields(name) for name in names]})
@@ -35,7 +35,7 @@ class ModelView(OpenAIView):
     scopes = {"GET": Scope.READ}
 
     async def get(self, request: Request, model: str) -> Response:
-        """Return it, under any of the names that a request may call it."""
+        """Return it; the path takes any of the names that requests may call it by."""
         asking = verified_of(request)
         name = await read_database(model_named, asking.user_id, model, asking.key_id)
         return Response(_fields(name))

@@ -16,24 +16,24 @@ from llmchat.errors import ChatError
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Who is to answer: a provider, and its model; None for the provider's default."""
+    """What is to answer: a provider and its model, None for the provider's default."""
 
     provider: str
     model: str | None
 
 
 def full_name(provider: str, model: str) -> str:
-    """Return what names a model of one provider and no other."""
+    """Return the name that means a model of this provider and no other."""
     return f"{provider}/{model}"
 
 
 def target_of(user_id: int, name: str, key_id: int | None = None) -> Target:
-    """Return who is meant by a name; `key_id`: of the API key that asks, if one does.
+    """Return what a name means; `key_id` is the API key that asks, if one does.
 
-    `provider/model` means just that, and the name of a provider its default model. A
-    bare name means the usable provider that knows it: as its default model rather than
-    as one that a permission names, and that rather than as one that fits a pattern.
-    Between equals the first in the alphabet is taken.
+    `provider/model` means just that, and the name of a provider means its default
+    model. A bare name means a provider that knows it. Of several, usable ones come
+    first, then the one whose default model it is, then those that list it by name, then
+    those for which it fits the pattern of a permission; then the alphabet decides.
 
     Raises: ChatError `model_not_found`.
     """
@@ -88,7 +88,7 @@ def _offers(user_id: int, access: Access, key_id: int | None) -> Iterable[Offer]
 
 
 def _knowing(user_id: int, model: str, key_id: int | None) -> str:
-    """Return the provider that knows a model by its bare name, the best first."""
+    """Return the provider that knows a model by its bare name best."""
     access, found = access_of(user_id), []
     for offer in _offers(user_id, access, key_id):
         closeness = _closeness(offer, access, model)
@@ -100,12 +100,12 @@ def _knowing(user_id: int, model: str, key_id: int | None) -> str:
 
 
 def _closeness(offer: Offer, access: Access, model: str) -> int | None:
-    """Return how well a provider knows a model, 0 best, None where it does not."""
+    """Return how well a provider knows a model: 0 is best, None means not at all."""
     row = offer.row
     model = row.canonical(model)
     if model in names_of(row, access):
         return int(model != row.default_model)
-    # Where everything is allowed, nothing is known by that.
+    # A pattern that allows every model does not mean that this one is known.
     return 2 if access.singles_out(row, model) else None
 
 

@@ -1,4 +1,4 @@
-"""What a request asks besides its messages, for providers that can do it."""
+"""The options of a request, for providers that support them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _stop(value: Any) -> tuple[str, ...]:
 
 
 def _or_none(value: Any) -> Any:
-    """Return a list, empty where it is missing; 0 and false are no lists."""
+    """Return a value, [] if it is None; 0 and false stay, and are no lists."""
     return [] if value is None else value
 
 
@@ -105,7 +105,7 @@ def _tool_choice(
 
 
 def _taken(choice: str, tools: tuple[Mapping[str, object], ...]) -> str | None:
-    """Return a choice of tools; without any there is nothing to choose."""
+    """Return a choice of tools, None if there are no tools to choose from."""
     if not tools and choice == "required":
         raise wrong("tool_choice", "needs tools")
     return choice if tools else None

@@ -1,7 +1,7 @@
 """What `previous_response_id` stands for: a conversation, up to one of its answers.
 
-Whoever goes on with the last answer goes on with its conversation. Behind an earlier
-one, as with other instructions, another conversation begins with the same messages.
+A request that names the last answer continues its conversation. After an earlier
+answer, or with other instructions, a new one begins with the same messages.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PARAM = "previous_response_id"
 
 
 def previous_of(user_id: int, response_id: str) -> tuple[ChatMessage, ...]:
-    """Return what was said up to the answer that a response was, that included.
+    """Return the messages up to and including the answer that a response id names.
 
     Raises: ChatError `conversation_not_found`, `session_active`, `bad_request`.
     """

@@ -48,7 +48,7 @@ _HINTS = {
 class ResponseRequest:
     """A request for a response; `instructions` are "" and `previous` None if not given.
 
-    `format` is that of a chat completion.
+    `format` is written as in a request for a chat completion.
     """
 
     model: str
@@ -103,7 +103,7 @@ def _text(data: dict[str, Any], name: str) -> str | None:
 
 
 def _format(text: Any) -> Mapping[str, object] | None:
-    """Return the format of the text, as a chat completion is asked for it."""
+    """Return the format of the text, as a request for a chat completion writes it."""
     if not isinstance(text, Mapping):
         raise wrong("text", "must be an object")
     given = text.get("format")

@@ -65,7 +65,7 @@ class ResponseObject:
         return self._fields
 
     def ended(self, done: Done) -> dict[str, Any]:
-        """Return it with a whole answer, or one that its limit has ended."""
+        """Return it with an answer that ended by itself, or by a limit or filter."""
         reason = _INCOMPLETE.get(done.finish_reason)
         return self._fields | {
             "status": status_of(done),
@@ -76,7 +76,7 @@ class ResponseObject:
         }
 
     def failed(self, end: Failed | Cancelled) -> dict[str, Any]:
-        """Return it with why the answer is not whole, and what there is of it."""
+        """Return it with why the answer is not whole, and the text there is."""
         error = error_of(end)
         partial = [self.item("incomplete", [text_part(end.partial)])]
         return self._fields | {
@@ -98,7 +98,7 @@ class ResponseObject:
 
 
 class ResponseWire:
-    """The events of one stream; those of text differ in text and number alone."""
+    """The events of one stream; events of text differ only in text and number."""
 
     def __init__(self, asked: ResponseRequest, started: Started) -> None:
         self._object = ResponseObject(asked, started)
@@ -130,11 +130,11 @@ class ResponseWire:
         ).encode()
 
     def end(self, end: End) -> bytes:
-        """Return the last events: only what is whole is done and completed."""
+        """Return the last events: for an incomplete answer, `failed` and `error`."""
         if isinstance(end, Done):
             return self._done(end)
         error = broken_object(end, response_usage, is_sent=True)
-        # What the first one says is read; at the second one the SDKs raise.
+        # The first event is there to be read; on the second one the SDKs raise.
         return self._events(
             ("response.failed", {"response": self._object.failed(end)}),
             ("error", error["error"] | error),
@@ -161,17 +161,17 @@ class ResponseWire:
     def _event(self, name: str, fields: dict[str, Any]) -> bytes:
         self._number += 1
         data = fields | {"type": name, "sequence_number": self._number}
-        # A schema comes back, with whatever numbers and depth its client gave it.
+        # The client's schema is sent back, with whatever numbers and depth it has.
         return b"event: %b\ndata: %b\n\n" % (name.encode(), encode_json(data))
 
 
 def text_part(text: str) -> dict[str, Any]:
-    """Return the content of a message."""
+    """Return the one part of a message's content."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
 def status_of(done: Done) -> str:
-    """Return whether an answer has ended by itself."""
+    """Return "completed" if an answer ended by itself, "incomplete" otherwise."""
     return "incomplete" if done.finish_reason in _INCOMPLETE else "completed"
 
 

@@ -62,7 +62,7 @@ def _turn(sender: Verified, asked: ResponseRequest) -> Turn:
 
 
 def _before(user_id: int, asked: ResponseRequest) -> tuple[ChatMessage, ...]:
-    """Return what comes before the input. Raises: ChatError."""
+    """Return the messages before the input. Raises: ChatError."""
     if asked.previous is None:
         return instructed((), asked.instructions)
     return instructed(previous_of(user_id, asked.previous), asked.instructions)

@@ -11,13 +11,13 @@ _NOTHING = Usage(0, 0, "estimated")
 
 
 def is_billed(end: End) -> bool:
-    """Return whether anything was counted of an answer, however it has ended."""
+    """Return whether any tokens were counted for an answer, however it ended."""
     usage = end.usage or _NOTHING
     return bool(usage.input_tokens or usage.output_tokens)
 
 
 def completion_usage(end: End) -> dict[str, Any]:
-    """Return the usage of an answer as chat completions tell it."""
+    """Return the usage of an answer as chat completions report it."""
     usage = end.usage or _NOTHING
     inputs = usage.input_tokens or 0
     return {
@@ -31,7 +31,7 @@ def completion_usage(end: End) -> dict[str, Any]:
 
 
 def response_usage(end: End) -> dict[str, Any]:
-    """Return the usage of an answer as responses tell it."""
+    """Return the usage of an answer as responses report it."""
     usage = end.usage or _NOTHING
     inputs = usage.input_tokens or 0
     return {
@@ -52,5 +52,5 @@ def _cached(usage: Usage) -> dict[str, int]:
 
 
 def _cost(end: End) -> dict[str, float]:
-    """Return the cost in US dollars, which OpenAI does not tell, where it is known."""
+    """Return the cost in US dollars, if known; OpenAI has no such field."""
     return {} if end.cost is None else {"cost": float(end.cost)}

@@ -27,7 +27,7 @@ class OpenAIView(AsyncAPIView):
     def finalize_response(
         self, request: Request, response: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        """Add the id by which a client may speak of the response."""
+        """Add an id by which a client can refer to the response."""
         response = super().finalize_response(request, response, *args, **kwargs)
         response.headers.setdefault("x-request-id", f"req_{uuid4().hex}")
         return response

@@ -1,7 +1,7 @@
-"""What a program does with OpenAI's own SDK, whichever version is on the path.
+"""What a program does with OpenAI's own SDK, in whichever version is on the path.
 
-Run as a script: address and token in, one JSON object out, an entry for each thing that
-was tried.
+Run as a script, it takes an address and a token, and prints one JSON object with an
+entry for each thing that it tried.
 """
 
 from __future__ import annotations

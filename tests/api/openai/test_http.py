@@ -1,4 +1,4 @@
-"""Responses below `/v1` that no turn is behind: their statuses, shapes and headers."""
+"""Responses below `/v1` outside of turns: their statuses, shapes and headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which model is meant by a name, and which are listed."""
+"""Which model a name means, and which models are listed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_name_means_a_provider_and_its_model(
     "name",
     [
         *("any", "first/", "nobody/one", "/one", "off", "off/three", "three"),
-        f"first/{'x' * 129}",  # no row could hold it
+        f"first/{'x' * 129}",  # too long for any row
     ],
 )
 def test_a_name_that_means_nothing_is_not_found(user_id: int, name: str) -> None:
@@ -108,7 +108,7 @@ def test_what_can_answer_is_listed_under_full_names(user_id: int) -> None:
 
 @pytest.fixture
 def answerable(user_id: int) -> None:
-    """Two that know a model; of the first one only a fallback answers, unpriced."""
+    """Two providers that know a model; for one only an unpriced fallback can answer."""
     fallback = provider("c", "other")
     provider("a", "gpt-1", needs_key=True, fallback=fallback)
     provider("b", "gpt-1")

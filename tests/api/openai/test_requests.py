@@ -1,4 +1,4 @@
-"""What a request of the OpenAI API may hold, and how it is told what it may not."""
+"""What a request of the OpenAI API can hold, and what the errors say is wrong."""
 
 from __future__ import annotations
 

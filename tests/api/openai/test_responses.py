@@ -1,4 +1,4 @@
-"""Responses through the OpenAI API: what they go on with, and what comes back."""
+"""Responses through the OpenAI API: what they continue, and what is returned."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_a_response_goes_on_with_the_conversation_of_another(
 
 
 async def test_every_event_is_one_of_the_sdks(ask: Ask, upstream: Upstream) -> None:
-    # Here, since they take a second to import.
+    # Imported here, because that takes a second.
     from openai.types.responses import ResponseStreamEvent
     from pydantic import TypeAdapter
 

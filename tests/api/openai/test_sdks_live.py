@@ -1,4 +1,4 @@
-"""OpenAI's own SDKs, of today and of a year ago, against a server as it is shipped."""
+"""OpenAI's own SDKs, today's and last year's, against a server as it is shipped."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_the_node_sdk(
 
 
 async def expect(report: dict[str, Any], upstream: Upstream) -> None:
-    """Check what a script has seen, and what has come of it at the provider."""
+    """Check what a script has seen, and which requests reached the provider."""
     default = "openai/gpt-6-luna"
     cut = ["APIError", None, "provider_error", None]
     names = report["models"].pop("names")
@@ -174,7 +174,7 @@ async def expect(report: dict[str, Any], upstream: Upstream) -> None:
     async with asyncio.timeout(20):
         await upstream.hung_up.wait()
     said = [request["messages"][-1]["content"] for request in upstream.requests]
-    # Nobody asks again for what is billed.
+    # An answer that is billed is not asked for again by itself.
     assert said.count("cut") == 3
     expect_passed_through(report, upstream.requests)
 
@@ -182,7 +182,7 @@ async def expect(report: dict[str, Any], upstream: Upstream) -> None:
 def expect_passed_through(
     report: dict[str, Any], requests: list[dict[str, Any]]
 ) -> None:
-    """Check that options, tools, calls and their results reach the other side."""
+    """Check that options, tools, calls and their results reach the provider."""
     arguments = '{"at":"sky"}'
     assert report["tools"] == {
         "whole": ["tool_calls", "look", arguments],
@@ -213,7 +213,7 @@ async def test_a_tool_that_nobody_here_wrote(
     ]
     # JSON is YAML.
     (tmp_path / "extra-openai-models.yaml").write_text(json.dumps(models))
-    # The package of the built-in model is a plugin of it, which needs another.
+    # Load no plugins: our built-in model's package is one, and lacks a dependency.
     environment = {"LLM_USER_PATH": str(tmp_path), "LLM_LOAD_PLUGINS": ""}
     command = (sys.executable, "-m", "llm", "--key", sdk_server.account().access)
 

@@ -1,4 +1,4 @@
-"""Turns through the OpenAI API: how answers end, and what they go on with."""
+"""Turns through the OpenAI API: how answers end, and what they continue."""
 
 from __future__ import annotations
 
