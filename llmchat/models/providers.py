@@ -145,7 +145,7 @@ class Provider(Watched):
 
     @property
     def address(self) -> str:
-        """Return the base URL, of the row or else the environment; "" if both lack it."""
+        """Return the base URL, the row's or else the environment's; "" means none."""
         if self.base_url or self.name not in _BASE_URLS:
             return self.base_url
         return str(getattr(conf.get(), _BASE_URLS[self.name]))
