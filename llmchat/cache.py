@@ -127,7 +127,7 @@ class _Link:
         return True
 
     def _probe(self) -> None:
-        """Write a key: to a PING, a standby or a full Redis would answer as well."""
+        """Write a key: a standby, or a full Redis, would still answer a PING."""
         try:
             client = self._redis.get_client(write=True)
             client.set(_PROBE_KEY, 1, ex=_PROBE_KEPT_S)

@@ -84,7 +84,7 @@ def _run(call: Callable[..., T], args: tuple[object, ...]) -> T:
             return call(*args)
         except Exception as exc:
             if _is_locked(exc) or _is_locked(exc.__cause__):
-                # Now, before this thread takes the next call: it would wait as long for
+                # Before this thread takes its next call, which would wait as long for
                 # nothing.
                 outage.begin(exc.__cause__ or exc)
             raise

@@ -55,7 +55,7 @@ class Histogram:
 
 
 class Stopwatch:
-    """A stopwatch that runs while the server works on an answer, not its provider."""
+    """Measures the time for which the server, not the provider, works on an answer."""
 
     __slots__ = ("_since", "spent_s")
 

@@ -86,7 +86,7 @@ class SavesChanges(_ModelAdmin):
 
 
 def number(text: str) -> int | None:
-    """Return the number in a query string, None if it is none that a database holds."""
+    """Return the number in a query string, None if a database could not hold it."""
     return int(text) if text.isdecimal() and len(text) <= 18 else None
 
 

@@ -23,8 +23,8 @@ _OWNERS = ("user", "group", "per_member", "api_key", "is_default")
 _WHAT = ("period", "unit")
 _SHOWN = ("progress", "spent_now", "reserved_now", "renews")
 _MOST_USERS = 10
-# What a user has used before the first draw is counted then. Only the user sees it
-# earlier.
+# What a user had used before first drawing on a budget is counted then; until then only
+# the user sees it.
 _UNDRAWN = "nobody has drawn on it yet"
 
 
@@ -59,7 +59,7 @@ class BudgetForm(ChangesForm):
         return row
 
     def _get_validation_exclusions(self) -> set[str]:
-        """Check the owners as well, even if the form cannot change them."""
+        """Include the owners in constraint checks, even if they cannot be changed."""
         # Django's own hook, which its stubs leave out.
         excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
         return excluded.difference(_OWNERS)

@@ -62,7 +62,7 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
     ]
     list_display_links = None
     list_select_related = ["user", "conversation"]
-    # Not the text: operators who may watch streams may not therefore read them.
+    # Not the text: the permission to watch streams does not allow reading them.
     fields = [
         "user",
         "provider",

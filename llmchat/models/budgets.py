@@ -41,11 +41,11 @@ def _has_only(owner: str) -> Q:
 class Budget(Watched):
     """How much may be spent in a period; days and months are in UTC.
 
-    A budget is for a user, for an API key, or for the members of a group together. Of
-    the default budget, and of one that is `per_member`, each user has their own: then
+    A budget is for a user, for an API key, or for the members of a group together. If
+    it is a default budget, or `per_member`, each user has one of their own: then
     `is_of_each` is true, and `BudgetUse` holds what each user has spent. Otherwise
     `spent` holds the amount, for the period that began on `period_start`; in a later
-    period nothing is spent yet. `told_at` is the notice amount of the notice that was
+    period nothing is spent yet. `told_at` is the `notice_amount` at which a notice was
     given in that period, None if there was none.
     """
 
@@ -222,7 +222,7 @@ class Budget(Watched):
 
     @property
     def notice_amount(self) -> Decimal:
-        """Return the amount spent from which on a notice is due."""
+        """Return the amount of spending at which a notice is due."""
         return self.limit * self.notice_percent / 100
 
     def calls_for_notice(self, spent: Decimal) -> bool:

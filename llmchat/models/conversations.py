@@ -149,7 +149,7 @@ class Message(models.Model):
 
     # For answers only:
     session_id = models.CharField(max_length=128, blank=True)
-    # Not a foreign key: deleting a key would search for the answers it asked for.
+    # Not a foreign key, with which deleting a key would search for all its answers.
     key_id = models.BigIntegerField(
         null=True,
         blank=True,
@@ -313,5 +313,5 @@ class RunningStream(Message):
         verbose_name_plural = _("streaming now")
 
     def __str__(self) -> str:
-        # Not the text: operators who may watch streams may not therefore read them.
+        # Not the text: the permission to watch streams does not allow reading them.
         return f"Answer {self.pk}"

@@ -118,7 +118,7 @@ def watch(*watched: type[Watched]) -> None:
 
 
 def _on_delete(sender: Any, **kwargs: Any) -> None:
-    """Revise; called by Django in the transaction that deletes rows, before it does."""
+    """Revise; called by Django in the same transaction, before it deletes any row."""
     revise()
 
 

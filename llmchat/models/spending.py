@@ -33,7 +33,7 @@ _TOKENS = Sum(Coalesce("input_tokens", 0) + Coalesce("output_tokens", 0))
 def begin(budget: Budget) -> list[UUID]:
     """Set what is spent of a budget that is about to be stored; return running answers.
 
-    If each user has their own, it is counted when the user first draws on the budget.
+    If each user has one of their own, it is counted when the user first draws on it.
     """
     budget.period_start = budget.start_of_period(timezone.now())
     budget.spent, budget.told_at = Decimal(0), None

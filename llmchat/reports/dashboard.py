@@ -76,7 +76,7 @@ def _notices(user: Any) -> Iterator[Notice]:
 
 
 def days_of(request: HttpRequest) -> int:
-    """Return the number of days that a request asks for, if it is one of the ranges."""
+    """Return the number of days that a request asks for, if offered, or the default."""
     wanted = request.GET.get("days", "")
     offered = {str(days): days for days in usage.RANGES}
     return offered.get(wanted, usage.DAYS)

@@ -83,7 +83,7 @@ def _ends_paragraph(line: str, depth: int) -> bool:
 
 
 def _code(lines: list[str], start: int, fence: str) -> tuple[str, int]:
-    """Return the code from line `start` on, and the number of the line after it."""
+    """Return the code from line `start` on, and the index of the line after it."""
     for at in range(start, len(lines)):
         mark = lines[at].strip()
         if len(mark) >= len(fence) and mark == fence[0] * len(mark):
@@ -116,7 +116,7 @@ def _list(
 
 
 def _item(lines: list[str], at: int, item: re.Match[str]) -> tuple[list[str], int]:
-    """Return an item's lines, with those indented below it, and the next index."""
+    """Return an item's lines, with those indented below, and the index after them."""
     inner = [item[4]]
     indent = len(item[1]) + 2
     at += 1
@@ -138,7 +138,7 @@ def _goes_on(lines: list[str], at: int, indent: int) -> bool:
 
 
 def _behind_blank(lines: list[str], at: int) -> int:
-    """Return the next line, without an empty line if an item follows that."""
+    """Return the index of an item after the blank line at `at`, or else `at`."""
     is_next = at + 1 < len(lines) and _ITEM.match(lines[at + 1])
     return at + 1 if is_next else at
 

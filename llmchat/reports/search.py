@@ -46,9 +46,9 @@ _ENOUGH = 20
 _PHRASED = 3000
 # In a query as PostgreSQL writes it: a word, or the operator for two adjacent words.
 _WORD_OR_BESIDE = re.compile(r"('(?:[^']|'')*')|<(?:-|\d+)>")
-# PostgreSQL parses a quoted text in the same way as messages. An address without quotes
-# it splits at these characters, into words that no message has. So addresses are put in
-# quotes; text that is in quotes already stays as it is.
+# PostgreSQL parses a quoted text in the same way as messages. It splits an address
+# without quotes at these characters, into words that no message has. So addresses are
+# put in quotes; text that is in quotes already stays as it is.
 _APART = re.compile(r'"[^"]*"?|(?<!\S)(-?)([^\s"]*[:&/][^\s"]*)(?!\S)')
 # How much of a text is indexed.
 _INDEXED = 100_000

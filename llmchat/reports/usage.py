@@ -46,9 +46,9 @@ class Deleted:
 class Total:
     """Sums over the answers of one provider, model, user or conversation.
 
-    `key` is what the lists filter by; `detail` is additional information on it. `cost`
+    `key` is what the lists filter by; `detail` is what else is shown of it. `cost`
     is None if there are answers, but none with a known price. Deleting answers does not
-    make a total a different one, so `deleted` is not compared.
+    change a total, so `deleted` is not compared.
     """
 
     name: str
