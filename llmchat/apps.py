@@ -4,14 +4,14 @@ from django.apps import AppConfig
 
 
 class LlmchatConfig(AppConfig):
-    """Connect the system checks and signals."""
+    """The application, which connects the system checks and signals."""
 
     name = "llmchat"
     verbose_name = "LLM chat"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register them; called once, when Django has loaded all applications."""
+        """Connect the checks and signals; called once, when all apps are loaded."""
         from django.contrib.auth import get_user_model
         from django.db.models.signals import (
             post_delete,
@@ -40,7 +40,7 @@ class LlmchatConfig(AppConfig):
         )
         from llmchat.models.revision import watch
 
-        # First of all: the revision is locked before what it tells of.
+        # Connected first, so that the revision is locked before the rows it covers.
         watch(Budget, Price, Provider, ProviderAccess, ProviderKey, ProviderModel)
         get_user_model().emptying.connect(on_users_emptying)
         get_user_model().deleting.connect(on_users_delete)

@@ -1,7 +1,7 @@
 """The cache: in Redis, or in this process's memory during an outage of Redis.
 
-While Redis does not answer, or takes no writes, each process counts and caches in its
-own memory. So an outage locks nobody out and switches no limit off; a limit is at worst
+While Redis does not answer, or accepts no writes, each process counts and caches in its
+own memory. So an outage locks no user out and disables no limit; at worst, a limit is
 multiplied by the number of processes.
 """
 
@@ -22,7 +22,7 @@ from llmchat.outages import Outage
 
 T = TypeVar("T")
 
-# Each is called, in some thread, when a failover is over: there is a primary again.
+# Each is called, from any thread, when a failover is over and there is a primary again.
 on_failover: list[Callable[[], None]] = []
 
 # A healthy Redis nearby answers in a millisecond.
@@ -30,12 +30,12 @@ TIMEOUT_S = 0.25
 # For a whole call, because the lookup of the host name has no timeout of its own.
 DEADLINE_S = 1.0
 _LOCAL_ENTRIES = 100_000
-# What a probe writes, under a key as Django makes them, and for how many seconds.
+# The key that a probe writes, in the form of Django's own, and its lifetime.
 _PROBE_KEY = ":1:llmchat.probe"
 _PROBE_KEPT_S = 10
 
-# A Redis that fails whenever it is used again is left alone for so long; one that is
-# well again after that is used as late.
+# How long, at most, a Redis that fails whenever it is used again is left unused. After
+# it has recovered, it can take this long until it is used.
 _LONGEST_S = 8.0
 
 _MAX_WAITING = 1000
@@ -45,10 +45,10 @@ _room = threading.BoundedSemaphore(_MAX_WAITING)
 
 
 def is_of_redis(exc: BaseException) -> bool:
-    """Return whether it is an error of Redis's client.
+    """Return whether an error is one of the Redis client's.
 
-    The client is imported, with all that it brings, only where there is a Redis. So
-    where it is not, no error is one of its own.
+    The client and its dependencies are imported only if a Redis is configured. If they
+    are not, the error cannot be one of the client's.
     """
     client = sys.modules.get("redis.exceptions")
     return client is not None and isinstance(exc, client.RedisError)
@@ -61,7 +61,7 @@ def _is_outage(exc: Exception) -> bool:
 async def in_cache(call: Callable[..., T], *args: object) -> T:
     """Run `call(*args)` in a thread that may wait for Redis, and return its result.
 
-    These are not the threads of the database, so a slow Redis delays nothing else.
+    The threads are not those of the database, so a slow Redis delays nothing else.
 
     Raises: TimeoutError, after `DEADLINE_S`.
     """
@@ -71,7 +71,7 @@ async def in_cache(call: Callable[..., T], *args: object) -> T:
 
 
 def in_cache_later(call: Callable[..., object], *args: object) -> None:
-    """Run `call(*args)` in such a thread later; drop it if too many calls wait."""
+    """Run `call(*args)` later, in one of these threads; drop it if too many wait."""
     if _room.acquire(blocking=False):
         done = _executor.submit(call, *args)
         done.add_done_callback(lambda _: _room.release())
@@ -111,7 +111,10 @@ class _Link:
         return getattr(self._memory, name)(*args)
 
     def answers(self) -> bool:
-        """Ask Redis whether it takes writes; an outage that lasts asks itself."""
+        """Return whether Redis accepts writes.
+
+        During an outage Redis is not asked: the outage probes it by itself.
+        """
         if self.outage.lasts:
             return False
         try:
@@ -124,7 +127,7 @@ class _Link:
         return True
 
     def _probe(self) -> None:
-        """Write something: a standby, or a Redis that is full, answers a PING."""
+        """Write a key: a standby, or a full Redis, would still answer a PING."""
         try:
             client = self._redis.get_client(write=True)
             client.set(_PROBE_KEY, 1, ex=_PROBE_KEPT_S)
@@ -137,9 +140,9 @@ class _Link:
                 tell()
 
     def _leave_standby(self, exc: Exception) -> None:
-        """Close the connections to what a failover has made a standby.
+        """Close the connections to a server that a failover has turned into a standby.
 
-        The next ones follow the address to the new primary.
+        New connections look the address up again and reach the new primary.
         """
         client = sys.modules.get("redis.exceptions")
         if client is not None and isinstance(exc, client.ReadOnlyError):
@@ -159,20 +162,20 @@ class SharedCache(RedisCache):
     def __init__(self, server: str, params: dict[str, Any]) -> None:
         super().__init__(server, params)
         self._link = link(server)
-        # It has the same methods.
+        # It has the methods of Django's own client.
         self._cache = self._link  # type: ignore[assignment]
 
     @property
     def outage(self) -> Outage:
-        """Return the outage; while it lasts, calls use the memory at once."""
+        """Return the outage of Redis; while it lasts, calls do not try Redis first."""
         return self._link.outage
 
     def is_shared(self) -> bool:
-        """Return whether Redis answers; otherwise this process counts alone."""
+        """Return whether Redis answers; if not, this process counts on its own."""
         return self._link.answers()
 
     def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
-        """Increment a counter; start at zero if Redis came or went meanwhile."""
+        """Increment a counter, from zero if Redis has just failed or recovered."""
         try:
             return int(super().incr(key, delta, version=version))
         except ValueError:

@@ -3,13 +3,13 @@
 llmchat.E001   no encryption key, so provider keys cannot be stored
 llmchat.E002   an invalid encryption key
 llmchat.E003   a timeout that is longer than the total timeout
-llmchat.E004   no enabled provider key can be decrypted
-llmchat.W001   debug is on together with a setting of production
+llmchat.E004   provider keys are in use, but no stored one can be decrypted
+llmchat.W001   debug is on together with a production setting
 llmchat.W002   stored provider keys that no encryption key decrypts
 
-Django has every command run its checks, and end at an error. The daily commands, and
-those that mend one of these, can do their work all the same. So the checks that find
-errors are run by `check` alone.
+Django runs the registered checks before every command, and aborts the command if one
+finds an error. Everyday commands, and those that fix such an error, can do their work
+in spite of it. So the checks that find errors run in `manage.py check` only.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def check_stored_keys(
 def check_any_key_is_readable(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Check that, where stored keys are in use, not all of them are lost."""
+    """Check that some stored key can be decrypted, if any of them is enabled."""
     rows = _stored_keys()
     if not any(row.enabled for row in rows):
         return []
@@ -151,7 +151,7 @@ _OF_CHECK_ALONE = {
 
 @contextmanager
 def all_registered() -> Iterator[None]:
-    """Have Django run the checks that find errors, too; called by `check`."""
+    """Register the checks that find errors, too, for the `with` block of `check`."""
     for check, tags in _OF_CHECK_ALONE.items():
         register(check, *tags)
     try:

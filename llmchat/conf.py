@@ -1,8 +1,8 @@
 """The project's own settings: names, defaults and the one place that reads them.
 
 `config/settings.py` fills the `LLMCHAT` dictionary from the environment, with the
-defaults of `Conf`. Everything else calls `get()` when it needs a value, so that a test
-can override the setting.
+defaults of `Conf`. All other code calls `get()` each time it needs a value, so that
+tests can override the setting.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from django.conf import settings
 class Conf:
     """The values of the `LLMCHAT` setting, with units in the names.
 
-    Secrets are left out of the `repr`, which may end up in logs.
+    Secrets are left out of the `repr`, which might end up in logs.
     """
 
     messages_per_minute: int = 60
@@ -53,7 +53,7 @@ class Conf:
     deepseek_base_url: str = "https://api.deepseek.com"
 
 
-# The values that were read last, and what came of them.
+# The values that were read last, and the `Conf` made from them.
 _last: tuple[dict[str, Any], Conf] = ({}, Conf())
 
 

@@ -1,12 +1,12 @@
 """Access to the database from the event loop: a few threads, and deadlines.
 
-Django's own `sync_to_async` keeps a thread for each request as long as the request
+Django's own `sync_to_async` holds a thread for each request as long as the request
 lasts, which is minutes for a streamed answer. Here a call borrows one of a few threads,
-and returns thread and connection when it is done, so hundreds of waiting streams hold
-neither.
+and returns the thread and its connection when it is done, so hundreds of waiting
+streams hold neither.
 
 Reads have separate threads, so they do not queue behind writers that wait for a lock. A
-call that reaches its deadline fails, and during an outage every call fails at once.
+call that reaches its deadline fails, and during an outage every call fails immediately.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ T = TypeVar("T")
 
 # Enough that one slow query does not delay the others; SQLite has one writer anyway.
 THREADS = 4
-# How long a call may take, and how long it may wait for a thread before that. In an
-# outage calls fail at once, so threads are free.
+# How long a call may take, and how long it may wait for a thread before that. During an
+# outage calls fail immediately, so threads are free.
 DEADLINE_S = 5.0
 QUEUE_S = 10.0
 
@@ -72,7 +72,7 @@ async def _run_in(
     except asyncio.CancelledError:
         waiter.cancel()
         raise
-    # A call that has begun ends by its own deadline, and its result counts.
+    # A call that has begun ends at its own deadline at the latest: wait for its result.
     if not done and work.cancel():
         raise OperationalError("no thread was free for the database in time")
     return await waiter
@@ -84,7 +84,8 @@ def _run(call: Callable[..., T], args: tuple[object, ...]) -> T:
             return call(*args)
         except Exception as exc:
             if _is_locked(exc) or _is_locked(exc.__cause__):
-                # Before this thread takes the next call, to wait as long in vain.
+                # Before this thread takes its next call, which would wait as long for
+                # nothing.
                 outage.begin(exc.__cause__ or exc)
             raise
         finally:
@@ -93,7 +94,7 @@ def _run(call: Callable[..., T], args: tuple[object, ...]) -> T:
 
 def _give_back_connections() -> None:
     for connection in connections.all(initialized_only=True):
-        # Where the end of a transaction has failed halfway, and no error tells of it.
+        # The end of a transaction failed halfway, and no error reports it.
         if not (connection.autocommit or connection.in_atomic_block):
             connection.close()
         # An open file costs nothing, and closing the last connection makes SQLite
@@ -118,9 +119,9 @@ def until(moment: float, *, probing: bool = False) -> Iterator[None]:
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Move the deadline by the time that the block takes.
+    """Postpone the deadline by the time that the block takes.
 
-    For what needs no database, or gives each transaction a deadline of its own.
+    For blocks that need no database, or that give each transaction its own deadline.
     """
     began = time.monotonic()
     try:
@@ -131,7 +132,7 @@ def paused() -> Iterator[None]:
 
 
 def deadline() -> float | None:
-    """Return the caller's deadline, None for a command that may wait."""
+    """Return the caller's deadline, None for a command, which can wait longer."""
     moment = _deadline.get()
     if moment is None and is_serving:
         return time.monotonic() + DEADLINE_S
@@ -139,7 +140,7 @@ def deadline() -> float | None:
 
 
 def overdue(moment: float) -> str:
-    """Return why a caller should stop waiting, "" if it may go on."""
+    """Return why a caller should stop waiting, "" if it may keep waiting."""
     if time.monotonic() >= moment:
         return "the database did not answer in time"
     return _AWAY if outage.lasts and not _is_probing.get() else ""
@@ -157,12 +158,15 @@ def note_failure(exc: BaseException) -> None:
 
 
 def sqlstate(exc: BaseException) -> str | None:
-    """Return PostgreSQL's code of an error, None if it is not PostgreSQL's."""
+    """Return the SQLSTATE of an error from PostgreSQL, None for any other error."""
     return getattr(exc.__cause__, "sqlstate", None)
 
 
 def _is_locked(exc: BaseException | None) -> bool:
-    """Return whether SQLite says so. PostgreSQL tells of a deadlock who is blocked."""
+    """Return whether an error is SQLite's "database is locked".
+
+    PostgreSQL's errors are left out: its report of a deadlock says "blocked".
+    """
     is_sqlite = isinstance(exc, OperationalError) and sqlstate(exc) is None
     return is_sqlite and "locked" in str(exc)
 

@@ -1,6 +1,6 @@
 """The errors that a client may see: stable codes, REST statuses and texts.
 
-    ChatError                   a request or a stream fails, and the client is told why
+    ChatError                   why a request or a stream failed, for the client
       made by `refusal(code)`   rejected by this server, from the table below
       made by `from_provider()` a `ProviderError`, translated
 
@@ -47,7 +47,7 @@ REFUSALS: dict[str, tuple[int, str]] = {
 class ChatError(Exception):
     """Why a request or a stream failed, as the client sees it.
 
-    `retry_after` is in whole seconds, None if it is not known to help.
+    `retry_after` is in whole seconds, None if a retry is not known to help.
     """
 
     def __init__(
@@ -60,7 +60,8 @@ class ChatError(Exception):
         self.retry_after = retry_after
 
 
-# What passes by itself, nobody knows when: worth another try in so many seconds.
+# For refusals that pass by themselves, at an unknown time: after how many seconds to
+# retry.
 _SOON_S = {"too_many_streams": 5, "too_many_sockets": 5}
 _DATABASE_RETRY_S = 5
 
@@ -82,7 +83,7 @@ def refusal(
 
 
 def unavailable() -> ChatError:
-    """Return the refusal of what needs a database that does not answer."""
+    """Return the refusal of a request that needs the database while it is down."""
     return refusal("database_unavailable", retry_after=_DATABASE_RETRY_S)
 
 

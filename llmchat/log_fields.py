@@ -1,7 +1,7 @@
-"""What a line of the log says besides its text: whose request and turn it is about.
+"""The fields of a log line besides its text: whose request and turn it is about.
 
-The fields belong to the task that sets them and to what it starts: they are set once
-for a request and once for a turn. They are ids, never what somebody has written.
+The fields belong to the task that sets them and to the tasks that it starts; they are
+set once for a request and once for a turn. They are ids, never text that a user wrote.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _NONE: Mapping[str, object] = {}
 
 
 def begin(**fields: object) -> None:
-    """Set the fields, and forget those of whoever started this task."""
+    """Set the fields, replacing those inherited from the task that started this one."""
     _fields.set(fields)
 
 

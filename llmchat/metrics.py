@@ -1,7 +1,7 @@
 """What this process counts of itself, for Prometheus.
 
-Answers are counted when they have ended, never a token at a time. What runs is looked
-at when somebody asks. Every label has few values: provider names beyond the first
+Answers are counted when they have ended, never a token at a time. What is running is
+counted when Prometheus asks. Every label has few values: provider names after the first
 fifty are `other`.
 """
 
@@ -26,7 +26,7 @@ MOST_PROVIDERS = 50
 OTHER = "other"
 _FIRST_TOKEN_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0)
 
-# When a series began is in nobody's interest, and doubles their number.
+# Nothing uses the creation times, and they would double the number of series.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 registry = CollectorRegistry(auto_describe=False)
 
@@ -82,7 +82,7 @@ def provider_label(name: str) -> str:
 def note_ended(
     state: str, provider: str, *, tokens: int, first_token_s: float | None
 ) -> None:
-    """Count an answer that has ended; `first_token_s` is None where no text came."""
+    """Count an answer that has ended; `first_token_s` is None if it has no text."""
     label = provider_label(provider)
     _ended.labels(state, label).inc()
     _tokens.labels(label).inc(tokens)
@@ -91,7 +91,7 @@ def note_ended(
 
 
 def note_refused(code: str) -> None:
-    """Count a turn that has not begun."""
+    """Count a turn that was refused before it began."""
     _refused.labels(code).inc()
 
 
@@ -105,11 +105,11 @@ def note_rate_limited() -> None:
     _limited.inc()
 
 
-# What is looked at when somebody asks.
+# What is counted only when Prometheus asks.
 
 
 class Gauges(Collector):
-    """What runs in the process now. Whoever knows tells how to count it."""
+    """What is running in the process now, counted by functions that others set."""
 
     def __init__(self) -> None:
         self.streams: Callable[[], int] = lambda: 0
@@ -118,7 +118,7 @@ class Gauges(Collector):
         self.followed: Callable[[], int] = lambda: 0
 
     def collect(self) -> Iterator[Metric]:
-        """Called by Prometheus' library."""
+        """Yield the metrics; called by Prometheus' library."""
         text = "Answers that are being written."
         yield GaugeMetricFamily("llmchat_streams_running", text, self.streams())
         text = "Connected clients of Socket.IO, by transport."
@@ -136,7 +136,7 @@ class Overhead(Collector):
     """The histograms of `llmchat.overhead`."""
 
     def collect(self) -> Iterator[Metric]:
-        """Called by Prometheus' library."""
+        """Yield the metrics; called by Prometheus' library."""
         counted = overhead.overhead
         yield _family(
             "llmchat_overhead_first_token_seconds",
@@ -165,7 +165,7 @@ registry.register(Overhead())
 
 
 class _OfThisProcess(CollectorRegistry):
-    """The same with the id of this process as a label of everything."""
+    """The metrics of `registry`, each labeled with the id of this process."""
 
     def collect(self) -> Iterator[Metric]:
         pid = str(os.getpid())
@@ -180,6 +180,6 @@ class _OfThisProcess(CollectorRegistry):
 def exposition(*, with_pid: bool) -> bytes:
     """Return everything in Prometheus' text format.
 
-    Processes that share a port need `with_pid`: each tells of itself alone.
+    Processes that share a port need `with_pid`, as each reports only itself.
     """
     return generate_latest(_OfThisProcess() if with_pid else registry)

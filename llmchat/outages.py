@@ -1,12 +1,13 @@
 """A circuit breaker for a service that this process depends on.
 
-During an outage calls fail at once instead of waiting. A thread probes the service once
-a second and ends the outage, so that no user's request is used as a probe.
+During an outage calls fail immediately instead of waiting. A thread probes the service
+once a second and ends the outage, so that no user's request serves as a probe.
 
-What fails again as soon as it is used does more than its probe tells: a Redis that is
-full takes what its probe writes whenever a key expires. So outages that follow each
-other end ever more rarely, and are told no more when they end most rarely: the end of
-the last one is told when no other has followed it for a minute.
+A service can fail again as soon as it is used, although its probe succeeds: a full
+Redis, for example, accepts the probe's key whenever another key expires. So the time
+between the ends of outages that follow each other grows, up to a limit. Once it has
+reached the limit, further outages are not logged; the end of the last one is logged
+when no other has followed it for a minute.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ class Outage:
     """The state of one service, shared by all threads of the process.
 
     `probe` raises, within a second or two, if the service does not do its work.
-    `meanwhile` is for the log: what happens during the outage. Between two ends there
-    are `longest_s` at most, if the probe succeeds.
+    `meanwhile` says in the log what happens during the outage. While the probe
+    succeeds, no more than `longest_s` pass between the ends of two outages.
     """
 
     def __init__(
@@ -48,9 +49,9 @@ class Outage:
         self._is_probing = False
         self._probed_at = 0.0
         self._ended_at = float("-inf")
-        # From the last end to the next.
+        # The shortest time from the last end to the next.
         self._apart_s = 0.0
-        # Tells of the last end, if it was not told.
+        # Logs the last end later, if it has not been logged.
         self._quiet: threading.Timer | None = None
 
     def begin(self, reason: object) -> None:
@@ -68,7 +69,7 @@ class Outage:
                     self._tell(reason)
 
     def _follow(self) -> None:
-        """Put off the end of an outage that follows another."""
+        """Postpone the end of an outage that follows another."""
         if time.monotonic() >= self._ended_at + QUIET_S:
             self._apart_s = 0.0
         else:
@@ -91,7 +92,7 @@ class Outage:
                 self._start_probing()
 
     def _start_probing(self) -> bool:
-        """Return whether it is probed: nothing else ends an outage."""
+        """Return whether the service is being probed: only a probe ends an outage."""
         if not self._is_probing:
             name = f"probe of {self._name}"
             probe = threading.Thread(target=self._keep_probing, name=name, daemon=True)
@@ -103,7 +104,7 @@ class Outage:
         return True
 
     def _keep_probing(self) -> None:
-        with self._lock:  # `begin` has it until all is known
+        with self._lock:  # `begin` holds it until it has set these values
             ends_at = self._ended_at + max(self._apart_s, PROBE_EVERY_S)
         time.sleep(max(0.0, ends_at - time.monotonic()))
         while not self._is_answered():
@@ -127,7 +128,7 @@ class Outage:
         return True
 
     def _wait_for_quiet(self) -> bool:
-        """Return whether the end is told when nothing has followed it."""
+        """Have the end logged later if no outage follows; return whether that works."""
         self._quiet = threading.Timer(QUIET_S, self._tell_if_quiet)
         self._quiet.daemon = True
         try:
@@ -138,7 +139,7 @@ class Outage:
 
     def _tell_if_quiet(self) -> None:
         with self._lock:
-            # It may have been cancelled too late.
+            # The timer might have been cancelled too late.
             if not self.lasts and time.monotonic() >= self._ended_at + QUIET_S:
                 self._tell_end()
 

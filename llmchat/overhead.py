@@ -1,8 +1,8 @@
-"""What the server itself has added to answers, in a histogram for operators.
+"""The time that the server itself has added to answers, as histograms for operators.
 
-An answer takes the time that its provider takes, and what the server does before and
-after. Only the latter is counted here, for every answer of this process. What the text
-in between costs is not: to look at a clock for each piece would cost more.
+An answer takes the time of its provider, and that of the server's work before and
+after. Only the latter is counted here, for every answer of this process. The work on
+the text in between is not: reading the clock for each piece would cost more.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import accumulate
 
 logger = logging.getLogger(__name__)
 
-# Upper bounds in seconds; what is above the last has a bucket of its own.
+# Upper bounds in seconds; values above the last one have a bucket of their own.
 BUCKETS_S = (
     *(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
     *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
@@ -33,11 +33,11 @@ class Histogram:
 
     @property
     def count(self) -> int:
-        """How many values there are."""
+        """Return how many values there are."""
         return sum(self._counts)
 
     def add(self, value_s: float) -> None:
-        """Count a value; a clock that stepped back gives none below zero."""
+        """Count a value; a negative one, after a clock stepped back, counts as zero."""
         value_s = max(0.0, value_s)
         self._counts[bisect_left(BUCKETS_S, value_s)] += 1
         self.sum_s += value_s
@@ -49,54 +49,54 @@ class Histogram:
         )
 
     def quantile(self, share: float) -> float:
-        """Return the upper bound of the bucket in which a share of all values ends."""
+        """Return the upper bound of the bucket that a quantile of the values is in."""
         wanted = share * self.count
         return next(bound for bound, count in self.cumulative() if count >= wanted)
 
 
 class Stopwatch:
-    """Runs while the server works on an answer, and stands while a provider does."""
+    """Measures the time for which the server, not the provider, works on an answer."""
 
     __slots__ = ("_since", "spent_s")
 
     def __init__(self) -> None:
-        """Begin to run."""
+        """Start the stopwatch."""
         self.spent_s = 0.0
         self._since = time.monotonic()
 
     def stop(self) -> None:
-        """Called when the server begins to wait."""
+        """Stop; called when the server begins to wait."""
         self.spent_s += time.monotonic() - self._since
 
     def go_on(self) -> None:
-        """Called when it has waited."""
+        """Run again; called when the server has waited."""
         self._since = time.monotonic()
 
 
 class Overhead:
-    """What was added to the first token, and to the whole answer."""
+    """What the server has added to the first tokens, and to the whole answers."""
 
     def __init__(self) -> None:
         self.first = Histogram()
         self.whole = Histogram()
 
     def note(self, *, first_s: float | None, whole_s: float) -> None:
-        """Count an answer that has ended: both times without the wait for its provider.
+        """Count an answer that has ended; neither time includes waits for its provider.
 
-        `first_s` runs from the request until readers have the first text, None where
-        none came; `whole_s` goes on until they have the end.
+        `first_s` is measured from the request until the readers have the first text,
+        None if there was no text; `whole_s` until they have the end.
         """
         self.whole.add(whole_s)
         if first_s is not None:
             self.first.add(first_s)
 
     def log(self) -> None:
-        """Called when the server stops."""
+        """Log the summary, if any; called when the server stops."""
         if text := self.summary():
             logger.info("%s", text)
 
     def summary(self) -> str:
-        """Return a line for the log, empty where nothing has been counted."""
+        """Return a line for the log, "" if nothing has been counted."""
         if not self.whole.count:
             return ""
         parts = (("first token", self.first), ("whole", self.whole))

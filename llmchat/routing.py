@@ -31,7 +31,7 @@ from llmchat.realtime import (
 )
 from llmchat.workers import address_of
 
-# How often clients are looked for that wait for nothing any more.
+# How often to look for clients that no longer wait for anything.
 _SEND_AWAY_S = 0.25
 PATH = r"^socket\.io/$"
 
@@ -47,21 +47,21 @@ class RealTime:
     websocket: URLRouter
 
     def join(self) -> None:
-        """Share sessions with the other workers, where there may be any."""
+        """Share sessions with the other workers, if there can be any."""
         mailbox = runtime.get().mailbox
         if mailbox is not None:
             self.server.join(mailbox)
             self.socketio.join(mailbox)
 
     def shutdown(self) -> None:
-        """End every session, and every socket that waits for recovery."""
+        """End every session, and every socket that is kept for recovery."""
         self.server.shutdown()
         self.socketio.shutdown()
 
     async def send_away(self) -> None:
-        """Let clients go on with another worker, as soon as they wait for nothing here.
+        """Send clients to other workers, as soon as they wait for nothing here.
 
-        Until it is cancelled, or at once where there is no other worker.
+        Runs until it is cancelled; returns immediately if there is no other worker.
         """
         presence = runtime.get().presence
         if presence is None or not await presence.has_others():
@@ -119,7 +119,7 @@ def build(http_fallback: Any) -> RealTime:
 
 
 def transports_of(server: Server) -> dict[str, int]:
-    """Return how many sessions there are, by transport."""
+    """Return how many open sessions there are, by transport."""
     counts = dict.fromkeys(("polling", "websocket"), 0)
     for session in (peer.session for peer in server):
         counts[session.transport] += session.is_open

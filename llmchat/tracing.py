@@ -1,8 +1,9 @@
-"""Traces for OpenTelemetry, where `LLMCHAT_OTEL` switches them on.
+"""Traces for OpenTelemetry, if `LLMCHAT_OTEL` switches them on.
 
-Its packages are imported only then. The exporter sends OTLP over HTTP, and is
-configured by OpenTelemetry's own variables, such as `OTEL_EXPORTER_OTLP_ENDPOINT`. A
-span holds names, ids and numbers, never what somebody has written.
+OpenTelemetry's packages are imported only in that case. The exporter sends OTLP over
+HTTP, and is configured by OpenTelemetry's own variables, such as
+`OTEL_EXPORTER_OTLP_ENDPOINT`. A span holds names, ids and numbers, never the text of a
+message.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from llmchat import conf
 
-# What is not exported yet has so long when the server stops.
+# How long the server, when it stops, waits for the last spans to be exported.
 _STOP_S = 3.0
 
 Attributes = Mapping[str, Any]
@@ -24,7 +25,7 @@ _provider: Any = None
 
 
 class Span:
-    """Some work and its time; of nothing while tracing is off."""
+    """A piece of work and its time; it records nothing while tracing is off."""
 
     __slots__ = ("_span", "_tracer")
 
@@ -34,13 +35,13 @@ class Span:
 
     @property
     def log_fields(self) -> dict[str, str]:
-        """What lets a line of the log be found by its trace, as backends name it."""
+        """The field that lets log lines be found by trace, under its usual name."""
         if self._span is None:
             return {}
         return {"traceId": format(self._span.get_span_context().trace_id, "032x")}
 
     def child(self, name: str, attributes: Attributes) -> Span:
-        """Begin a call of somebody else that belongs to this work."""
+        """Begin the span of a call to another service that belongs to this work."""
         if self._span is None:
             return self
         from opentelemetry import trace
@@ -54,12 +55,12 @@ class Span:
         return Span(self._tracer, span)
 
     def note(self, attributes: Attributes) -> None:
-        """Add attributes; those that are None are left out."""
+        """Add attributes, except those that are None."""
         if self._span is not None:
             self._span.set_attributes(_known(attributes))
 
     def end(self, error: str = "") -> None:
-        """End it; `error` is a code."""
+        """End the span; `error` is a code, "" for success."""
         if self._span is None:
             return
         if error:
@@ -86,7 +87,7 @@ def _known(attributes: Attributes) -> dict[str, Any]:
 
 
 def start(exporter: Any = None) -> None:
-    """Begin to trace, if it is switched on; `exporter` takes the place of OTLP."""
+    """Start tracing, if it is switched on; `exporter` replaces the one for OTLP."""
     global _provider
     if _provider is not None or not conf.get().otel:
         return
@@ -103,15 +104,15 @@ def start(exporter: Any = None) -> None:
     resource = Resource.create()
     if str(resource.attributes["service.name"]).startswith("unknown_service"):
         resource = resource.merge(Resource({"service.name": "llmchat"}))
-    # Not at the exit of the process, which would wait for a collector that is away.
+    # No shutdown at the exit of the process: it would wait for a missing collector.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    # Which raises what is wrong with OpenTelemetry's own variables.
+    # This raises an error if OpenTelemetry's own variables are wrong.
     provider.add_span_processor(BatchSpanProcessor(exporter))
     _provider = provider
 
 
 async def stop() -> None:
-    """Export what is left, unless that takes too long."""
+    """Export the remaining spans, unless that takes too long."""
     global _provider
     provider, _provider = _provider, None
     if provider is None:

@@ -23,7 +23,7 @@ STREAMS = "llm/streams"
 COMPLETIONS = "v1/chat/completions"
 RESPONSES = "v1/responses"
 MODELS = "v1/models"
-# Requests that last as long as the answers that they ask for, or follow.
+# Requests that last as long as the answers that they request or follow.
 ANSWERS = (rf"{CHAT}/?", rf"{STREAMS}/[^/]+/?", rf"{COMPLETIONS}/?", rf"{RESPONSES}/?")
 
 urlpatterns = [
@@ -71,7 +71,7 @@ urlpatterns = [
     ),
     re_path(rf"^{RESPONSES}/?$", responses.ResponsesView.as_view(), name="responses"),
     re_path(rf"^{MODELS}/?$", model_views.ModelsView.as_view(), name="models"),
-    # The names of models hold slashes.
+    # Names of models can contain slashes.
     re_path(
         rf"^{MODELS}/(?P<model>.+?)/?$", model_views.ModelView.as_view(), name="model"
     ),

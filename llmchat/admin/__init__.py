@@ -1,6 +1,6 @@
-"""The admin: providers, keys, budgets, conversations, what streams now.
+"""The admin: providers, keys, budgets, conversations, running streams.
 
-Django imports this package for what its modules register.
+Django imports this package, so that its modules register their classes.
 """
 
 from llmchat.admin import (

@@ -1,4 +1,4 @@
-"""API keys in the admin: whose they are, who found one, and how to revoke it."""
+"""API keys in the admin: make one, find the owner of a leaked one, revoke it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SHOWN = ("prefix", "state", "created_at", "last_used_at", "revoked_at")
 
 
 class ApiKeyForm(ChangesForm):
-    """A form that makes a key, whose scopes stay as they are."""
+    """A form that makes a key; its scopes cannot be changed later."""
 
     scopes = forms.MultipleChoiceField(
         choices=Scope.choices,
@@ -58,8 +58,8 @@ class ApiKeyForm(ChangesForm):
     def clean(self) -> dict[str, Any]:
         """Check that the user may have one more key in use. Raises: ValidationError.
 
-        Here and not where it is stored, to tell it on the page: Django does both in one
-        transaction.
+        It is checked here, not when the key is stored, so that the page can show the
+        error: Django does both in one transaction.
         """
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if not self.errors and self._is_one_more(cleaned):
@@ -76,7 +76,7 @@ class ApiKeyForm(ChangesForm):
         return cleaned
 
     def _is_one_more(self, cleaned: dict[str, Any]) -> bool:
-        """Return whether it is a new key, or one that has expired and is prolonged."""
+        """Return whether the key is new, or has expired and is extended."""
         if self.instance.pk is None:
             return True
         ends_at = cleaned.get("expires_at")
@@ -101,7 +101,7 @@ class ApiKeyAdmin(ModelAdmin, SavesChanges):
     ]
     list_filter = [("user", UserFilter), ("revoked_at", admin.EmptyFieldListFilter)]
     list_select_related = ["user"]
-    # What else is searched: `get_search_results`.
+    # `get_search_results` searches by more than these.
     search_fields = ["name", "user__username"]
     search_help_text = _(
         "Name, user, or how the key begins (llmc_…); a whole key, too."
@@ -110,19 +110,19 @@ class ApiKeyAdmin(ModelAdmin, SavesChanges):
     actions = ["revoke_keys"]
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[Any]:
-        """Show of an existing key what is known of it."""
+        """Show more fields of an existing key."""
         return [*_ENTERED] if obj is None else [*_ENTERED, *_SHOWN]
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: ApiKey | None = None
     ) -> list[str]:
-        """Fix whose an existing key is and what it may."""
+        """Fix the user and the scopes of an existing key."""
         return [] if obj is None else ["user", "scopes", *_SHOWN]
 
     def has_change_permission(
         self, request: HttpRequest, obj: ApiKey | None = None
     ) -> bool:
-        """Let only superusers change keys of superusers; others may revoke them."""
+        """Let only superusers change superusers' keys; others can only revoke them."""
         allowed = super().has_change_permission(request, obj)
         is_beyond = obj is not None and obj.user.is_superuser
         return allowed and (request.user.is_superuser or not is_beyond)
@@ -152,12 +152,12 @@ class ApiKeyAdmin(ModelAdmin, SavesChanges):
         label={"active": "success", "expired": "warning", "revoked": "danger"},
     )
     def shown_state(self, key: ApiKey) -> tuple[str, str]:
-        """Show whether it can be used."""
+        """Show whether the key can be used."""
         return key.state.value, str(key.state.label)
 
     @admin.display(description=_("state"))
     def state(self, key: ApiKey) -> str:
-        """Show the same on the key's own page, which knows no colours."""
+        """Show the same on the key's own page, which has no colored labels."""
         return str(key.state.label)
 
     def save_model(
@@ -172,7 +172,7 @@ class ApiKeyAdmin(ModelAdmin, SavesChanges):
     def response_add(
         self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """Show the new key, here and never again: it is in no message and no cookie."""
+        """Show the new key, this one time: it is in no message and no cookie."""
         context = self.admin_site.each_context(request) | {
             "opts": self.opts,
             "title": _("API key"),

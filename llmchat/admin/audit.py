@@ -1,4 +1,4 @@
-"""Who has changed what in the admin, and when; never to which value."""
+"""Who has changed what in the admin, and when, but never the values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from llmchat.admin.base import ReadOnly, number
 from llmchat.admin.filters import DayFilter, UserFilter
 from llmchat.admin.look import ModelAdmin, display
 
-# Kinds whose names may be shown. Others say a text, an amount or a part of a key.
+# Kinds whose names may be shown. Other names contain a text, an amount or a part of a
+# key.
 _NAMED = frozenset({"accounts.user", "auth.group", "llmchat.provider"})
 _LABELS = {"added": "success", "changed": "info", "deleted": "danger"}
 _WORDS = {1: "added", 2: "changed", 3: "deleted"}
@@ -31,7 +32,7 @@ class KindFilter(DropdownFilter):
     parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the kinds that anything is known of."""
+        """Return the kinds that have entries."""
         used = LogEntry.objects.order_by().values("content_type").distinct()
         kinds = ContentType.objects.filter(pk__in=used)
         return sorted(((str(kind.pk), kind.name) for kind in kinds), key=lambda x: x[1])
@@ -63,13 +64,13 @@ class AuditAdmin(ReadOnly, ModelAdmin):
     actions = None
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Forbid it to everybody."""
+        """Forbid it, even to superusers."""
         return False
 
     def change_view(
         self, request: HttpRequest, *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Refuse: Django's title of an entry names what was changed, to its value."""
+        """Refuse: Django's title of an entry would show the name that `what` hides."""
         raise PermissionDenied
 
     def history_view(
@@ -90,7 +91,7 @@ class AuditAdmin(ReadOnly, ModelAdmin):
 
     @admin.display(description=_("which"))
     def what(self, entry: LogEntry) -> str:
-        """Show its id, and its name where that may be known."""
+        """Show the id of the thing, and its name if that may be shown."""
         kind = entry.content_type
         label = f"{kind.app_label}.{kind.model}" if kind else ""
         name = entry.object_repr if label in _NAMED else ""
@@ -103,9 +104,9 @@ class AuditAdmin(ReadOnly, ModelAdmin):
 
 
 def details_of(message: str) -> str:
-    """Return what a message of the log says, without names and values."""
+    """Return a log message without names and values."""
     if not message.startswith("["):
-        # What follows the first sentence is what came of it.
+        # The sentences after the first one report the outcome.
         return message.split(". ")[0]
     try:
         parts = json.loads(message)

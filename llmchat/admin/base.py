@@ -28,7 +28,7 @@ else:  # Django's own classes take no parameters
     _ModelAdmin = options.ModelAdmin
     _Form = forms.ModelForm
 
-# Entries of the history that are written together.
+# How many entries of the history are written in one statement.
 _AT_ONCE = 500
 # The one format of money in the admin.
 dollars = money
@@ -75,7 +75,7 @@ class ChangesForm(PlainForm):
 class SavesChanges(_ModelAdmin):
     """Let the form, a `ChangesForm`, save the row.
 
-    Listed after the theme's class, whose own `save_model` calls this one.
+    List it after the theme's class, whose own `save_model` calls this one.
     """
 
     def save_model(
@@ -86,7 +86,7 @@ class SavesChanges(_ModelAdmin):
 
 
 def number(text: str) -> int | None:
-    """Return the number in a query string, None if no database can hold it."""
+    """Return the number in a query string, None if a database could not hold it."""
     return int(text) if text.isdecimal() and len(text) <= 18 else None
 
 

@@ -23,7 +23,8 @@ _OWNERS = ("user", "group", "per_member", "api_key", "is_default")
 _WHAT = ("period", "unit")
 _SHOWN = ("progress", "spent_now", "reserved_now", "renews")
 _MOST_USERS = 10
-# What each has used before is counted then, and told to them until then.
+# What a user had used before first drawing on a budget is counted then; until then only
+# the user sees it.
 _UNDRAWN = "nobody has drawn on it yet"
 
 
@@ -37,14 +38,14 @@ class BudgetForm(ChangesForm):
         return limit
 
     def clean_notice_percent(self) -> int:
-        """Return at how much to tell; blank: it stays as it is."""
+        """Return the percentage for a notice; a blank field keeps the stored one."""
         percent: int | None = self.cleaned_data["notice_percent"]
         return self.instance.notice_percent if percent is None else percent
 
     def save(self, commit: bool = True) -> Any:
-        """Save the row; what is spent of another unit or period is counted anew.
+        """Save the row; recount what is spent if its unit or period has changed.
 
-        And so is what is spent by others: by each member, or by all of them.
+        The same goes for a budget that is now for each member, or for all together.
         """
         is_other = bool({*_WHAT, "per_member"} & {*self.changed_data})
         if not commit or self.instance.pk is None or not is_other:
@@ -58,14 +59,14 @@ class BudgetForm(ChangesForm):
         return row
 
     def _get_validation_exclusions(self) -> set[str]:
-        """Check, with the unit and the period, whose the budget is."""
+        """Include the owners in constraint checks, even if they cannot be changed."""
         # Django's own hook, which its stubs leave out.
         excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
         return excluded.difference(_OWNERS)
 
 
 class _Shown:
-    """How a budget stands, as lists and forms show it."""
+    """The limit and the usage of a budget, as lists and forms show them."""
 
     @admin.display(description=_("limit"), ordering="limit")
     def shown_limit(self, budget: Budget) -> str:
@@ -95,7 +96,7 @@ def _uses(budget: Budget) -> QuerySet[BudgetUse]:
 
 
 class BudgetInline(_Shown, TabularInline):
-    """The budgets of a user, on the user's page; for those who may change the user."""
+    """The budgets on a user's page, for operators who may change the user."""
 
     of = "accounts.change_user"
     model = Budget
@@ -109,23 +110,23 @@ class BudgetInline(_Shown, TabularInline):
         return 0 if obj is None or obj.budgets.exists() else 1
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Allow it where the page can be saved."""
+        """Allow it if the operator can save the page."""
         allowed = super().has_add_permission(request, obj)
         return allowed and request.user.has_perm(self.of)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Allow it where the page can be saved."""
+        """Allow it if the operator can save the page."""
         allowed = super().has_change_permission(request, obj)
         return allowed and request.user.has_perm(self.of)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Allow it where the page can be saved."""
+        """Allow it if the operator can save the page."""
         allowed = super().has_delete_permission(request, obj)
         return allowed and request.user.has_perm(self.of)
 
 
 class GroupBudgetInline(BudgetInline):
-    """The budgets of a group, shared or for each member."""
+    """The budgets on a group's page, shared or for each member."""
 
     of = "auth.change_group"
     fields = ["per_member", *BudgetInline.fields]
@@ -133,7 +134,7 @@ class GroupBudgetInline(BudgetInline):
 
 @admin.register(Budget)
 class BudgetAdmin(_Shown, ModelAdmin, SavesChanges):
-    """Budgets, with the amounts spent; whose one is stays as it is."""
+    """Budgets, with the amounts spent; the owner of a budget cannot be changed."""
 
     form = BudgetForm
     list_display = [
@@ -153,7 +154,7 @@ class BudgetAdmin(_Shown, ModelAdmin, SavesChanges):
     fields = [*_OWNERS, "period", "unit", "limit", "notice_percent", *_SHOWN]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
-        """Add up the reservations, and find who has used most, in the same query."""
+        """Add up the reservations, and find the top user, in the same query."""
         rows: QuerySet[Budget] = super().get_queryset(request)
         of_it = Reservation.objects.filter(budget=OuterRef("pk")).order_by()
         sums = of_it.values("budget").annotate(sum=Sum("amount")).values("sum")
@@ -179,7 +180,7 @@ class BudgetAdmin(_Shown, ModelAdmin, SavesChanges):
 
     @admin.display(description=_("used"))
     def progress(self, budget: Any) -> str:
-        """Show as a bar how much of the limit is spent; what one has spent at most."""
+        """Show as a bar how much of the limit is spent, or the most by any one user."""
         if not budget.is_of_each or not hasattr(budget, "highest"):
             return super().progress(budget)
         name = budget.highest_user
@@ -188,7 +189,7 @@ class BudgetAdmin(_Shown, ModelAdmin, SavesChanges):
 
     @admin.display(description=_("spent in this period"))
     def spent_now(self, budget: Budget) -> str:
-        """Show the amount spent in the current period, by the users who spent most."""
+        """Show the amount spent in the current period, or those of the top users."""
         if not budget.is_of_each:
             return shown(budget, budget.spent_at(timezone.now()))
         if budget.pk is None:

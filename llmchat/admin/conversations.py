@@ -53,7 +53,7 @@ from llmchat.reports.moments import moment
 from llmchat.reports.money import cost_in_words
 from llmchat.reports.outcomes import LABELS, ended, outcome_of
 
-# A page asks about so many at once: it names each, and a form has a limit of fields.
+# The most that one page can ask about: it names each, and forms have a limit of fields.
 MOST_AT_ONCE = 5_000
 
 
@@ -91,24 +91,24 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     search_fields = ["title"]
     search_help_text = _("Search messages, usernames and ids")
     change_form_template = "admin/llmchat/conversation/change_form.html"
-    fields = ()  # the template shows them
+    fields = ()  # the template shows the conversation
     actions = ["export_json", "export_csv", "delete_selected"]
 
     @admin.display(description=_("title"), ordering="title")
     def named(self, conversation: Conversation) -> str:
-        """Show the first prompt, or the id where there is none."""
+        """Show the title, or the id if there is none."""
         return str(conversation)
 
     @display(description=_("latest answer"), label=LABELS, ordering="state")
     def outcome(self, conversation: Any) -> str | None:
-        """Show how the latest answer ended, with its colour."""
+        """Show how the latest answer ended, as a colored label."""
         if not conversation.state:
             return None
         return str(outcome_of(conversation.state, conversation.last_reason).label)
 
     @admin.display(description=_("match"))
     def found(self, conversation: Any) -> str:
-        """Show what was said around the words searched for, and link to it."""
+        """Show the text around the words searched for, with a link to its message."""
         if (hit := conversation.hit) is None:
             return "–"
         url = jump(conversation.pk, hit.message_id, hit.position)
@@ -149,11 +149,11 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         return search.matching(queryset, search_term, found=found), False
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
-        """Return what reads a page of the list."""
+        """Return the class that reads a page of the list."""
         return ConversationList
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        """Add what was found to the results of a search."""
+        """Add a column with the matches to the results of a search."""
         columns = list(super().get_list_display(request))
         if request.GET.get("q", "").strip():
             columns.insert(1, "found")
@@ -200,7 +200,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         return response
 
     def _cost(self, conversation: Conversation) -> dict[str, Any]:
-        """Return what the answers cost, and of how many that is not known."""
+        """Return what the answers cost, and how many have no known cost."""
         answers = ended(conversation.messages.all()).order_by()
         unpriced = answers.filter(cost=None).count()
         is_known = not unpriced or answers.filter(cost__isnull=False).exists()
@@ -266,7 +266,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     ) -> HttpResponseBase:
         """Download all conversations of one user.
 
-        The user's e-mail and names are for those who may view users.
+        The user's e-mail address and names are for operators who may view users.
         """
         user = get_object_or_404(User, pk=user_id)
         rows = self.get_queryset(request).filter(user=user)
@@ -308,7 +308,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         return summary(objs, self.model, counted=not request.POST.get("post"))
 
     def delete_model(self, request: HttpRequest, obj: Conversation) -> None:
-        """Stop its stream, then delete it."""
+        """Stop the conversation's stream, then delete it."""
         stopping.delete(Conversation.objects.filter(pk=obj.pk))
 
     @action(
@@ -318,7 +318,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     def delete_selected(
         self, request: HttpRequest, queryset: QuerySet[Conversation]
     ) -> HttpResponseBase | None:
-        """Stop the streams of a selection, then delete it, bit by bit."""
+        """Stop the streams of a selection, then delete it in small parts."""
         if not request.POST.get("post"):
             return self._ask(request, queryset)
         note = partial(self._note_deleted, request)
@@ -337,7 +337,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     def _ask(
         self, request: HttpRequest, rows: QuerySet[Conversation]
     ) -> HttpResponseBase | None:
-        """Ask whether a selection is to be deleted, or as many of it as go at once."""
+        """Ask whether to delete a selection, or as much of it as one page can hold."""
         idents = rows.order_by("pk").values_list("pk", flat=True)
         some = list(idents[: MOST_AT_ONCE + 1])
         if len(some) > MOST_AT_ONCE:
@@ -351,6 +351,6 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
 
 
 def _note(request: HttpRequest, said: str, rows: Sequence[Conversation]) -> None:
-    """Note in the history of conversations that they are exported; not their titles."""
+    """Note in the history that conversations are exported, without their titles."""
     named = ((row.pk, f"Conversation {row.pk}") for row in rows)
     log_all(request, Conversation, named, said)

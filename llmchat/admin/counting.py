@@ -1,4 +1,4 @@
-"""How many answers a list has, of those lists that the front page's figures lead to."""
+"""The number of answers in the lists that the front page's figures link to."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from llmchat.reports.outcomes import Outcome, outcome_of
 _DAYS = ("created_at_from", "created_at_to")
 _OF_GROUPS = ("provider", "model")
 _UNPRICED = "cost__isnull"
-# What chooses no rows: the page, and the order of the columns.
+# Parameters that do not choose rows: the page, and the order of the columns.
 _OTHER = ("p", "o")
 _KNOWN = {"outcome", *_DAYS, *_OF_GROUPS, _UNPRICED, *_OTHER}
 _ENDS = {ENDED, *Outcome.values} - {Outcome.STREAMING.value}
 
 
 def known_count(query: QueryDict) -> int | None:
-    """Return how many messages a list has, None where they have to be counted.
+    """Return how many messages a list has, None if they have to be counted.
 
-    The totals of days tell it of the answers of whole days that have ended, by outcome,
-    provider and model, and of how many are not priced. Other filters they do not know.
+    The totals of days know it for the answers of whole days that have ended: by
+    outcome, provider and model, and for those that are not priced. They do not know
+    it for other filters.
     """
     wanted = {name: str(value) for name, value in query.items()}
     is_known = _KNOWN.issuperset(wanted) and all(
@@ -37,7 +38,7 @@ def known_count(query: QueryDict) -> int | None:
     if not first or not last or last < first:
         return None
     filters = {name: wanted[name] for name in _OF_GROUPS if name in wanted}
-    if not filters.get("provider"):  # that of all of them
+    if not filters.get("provider"):  # all providers
         filters.pop("provider", None)
     if any("\0" in value for value in filters.values()):
         return None

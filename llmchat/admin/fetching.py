@@ -14,13 +14,13 @@ from llmchat.admin.base import log
 from llmchat.admin.look import ModelAdmin, action
 from llmchat.models import Provider
 
-# Each is a request to a provider while the operator waits.
+# Each fetch is a request to a provider while the operator waits.
 _MAX_FETCHES = 3
 _TO_FETCH = "llmchat.provider_to_fetch"
 
 
 class FetchesModels(ModelAdmin):
-    """Fetch models, from the list and from the page of a provider."""
+    """An admin that fetches models, from the list of providers and from a form."""
 
     actions = ["fetch_models"]
     actions_submit_line = ["save_and_fetch"]
@@ -39,7 +39,7 @@ class FetchesModels(ModelAdmin):
 
     @action(description=_("Save and fetch models"), permissions=["change"])
     def save_and_fetch(self, request: HttpRequest, provider: Provider) -> None:
-        """Mark the provider for after the transaction that saves it."""
+        """Mark the provider for a fetch after the transaction that saves it."""
         request.META[_TO_FETCH] = provider.pk
 
     def changeform_view(
@@ -49,7 +49,7 @@ class FetchesModels(ModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Fetch, where asked to, outside the transaction that saves the provider."""
+        """Fetch models, if requested, after the transaction that saves the provider."""
         response: HttpResponse = super().changeform_view(
             request, object_id, form_url, extra_context
         )

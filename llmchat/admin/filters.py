@@ -62,14 +62,15 @@ def _begin(day: date) -> datetime:
     return datetime.combine(day, time.min, UTC)
 
 
-# Chosen from a list, or typed by those who may not see the list.
+# Parameters: an id chosen from a list, or a name typed by operators who may not see it.
 _ID, _NAME = "user__id__exact", "username"
 
 
 class UserFilter(_AutocompleteFilter):
     """By user; a number that no database can hold is an incorrect lookup.
 
-    Who may not view users types a name as a whole, so that none is told.
+    An operator who may not view users has to type a whole name, so that the filter
+    reveals none.
     """
 
     def __init__(
@@ -85,11 +86,11 @@ class UserFilter(_AutocompleteFilter):
         self.used_parameters.pop(_NAME, None)
 
     def expected_parameters(self) -> list[str | None]:
-        """Return what is no filter of another kind."""
+        """Return the parameters that belong to this filter."""
         return [*super().expected_parameters(), _NAME]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Filter the list; a name that nobody has is that of no row."""
+        """Filter the list; a name that no user has matches no row."""
         if self._name.strip():
             user_id = chosen_user(request)
             if user_id is None:
@@ -99,7 +100,7 @@ class UserFilter(_AutocompleteFilter):
         return queryset if rows is None else rows
 
     def choices(self, changelist: Any) -> Iterator[Any]:
-        """Return the field that is shown."""
+        """Yield the field to show: a list, or a text field for a name."""
         if not self._is_typed:
             yield from super().choices(changelist)
             return
@@ -133,7 +134,7 @@ class ProviderFilter(DropdownFilter):
         return provider_choices()
 
     def has_output(self) -> bool:
-        """Return whether it filters: an address may name one that is deleted."""
+        """Return whether it filters: a link can name a provider that was deleted."""
         return super().has_output() or self.value() is not None
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -160,7 +161,7 @@ class OutcomeFilter(DropdownFilter):
 
 
 class HasOutcomeFilter(OutcomeFilter):
-    """Conversations with an answer that ended otherwise than it should."""
+    """Conversations with an answer that did not end as it should."""
 
     title = _("has an answer that was")
 
@@ -175,18 +176,18 @@ class HasOutcomeFilter(OutcomeFilter):
         wanted = self.value()
         if wanted not in _UNUSUAL:
             return queryset
-        # The limit makes the database find them first, by their index.
+        # The limit makes the database find these answers first, by their index.
         latest = answers_of(Message.objects.order_by("-created_at"), wanted)[:_LATEST]
         return queryset.filter(pk__in=latest.values("conversation"))
 
 
-# Of the answers that ended otherwise than they should.
+# How many of the answers that did not end as they should are looked at.
 _LATEST = 10_000
 _UNUSUAL = [one for one in Outcome if one not in (Outcome.COMPLETE, Outcome.STREAMING)]
 
 
 class FinishReasonFilter(DropdownFilter):
-    """By the reason that was given for the end."""
+    """By the reason given for the end of an answer."""
 
     title = _("finish reason")
     parameter_name = "finish_reason"
@@ -212,7 +213,7 @@ class FinishReasonFilter(DropdownFilter):
 
 
 def answers_of(rows: QuerySet[Message], outcome: str | None) -> QuerySet[Message]:
-    """Return the answers with this outcome; all messages where there is no such one."""
+    """Return the answers with this outcome, or all messages if there is no such one."""
     if outcome == ENDED:
         return ended(rows)
     if outcome not in Outcome.values:

@@ -1,4 +1,4 @@
-"""Provider keys in the admin, which can be entered and tested, never read."""
+"""Provider keys in the admin, which can be entered and tested, but never read."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ class ProviderKeyForm(ChangesForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # On a provider's page, the help text is in the head of the table alone.
+        # On a provider's page, only the head of the table shows the help text.
         if self.instance.encrypted_value and "value" in self.fields:
             self.fields["value"].widget.attrs["placeholder"] = _KEEP
 
     def has_changed(self) -> bool:
-        """Return whether anything was entered: an empty row on a page is none."""
+        """Return whether anything was entered: an empty row of a page is no new key."""
         if self.empty_permitted and self.instance.pk is None:
             return not {"name", "value"}.isdisjoint(self.changed_data)
         return super().has_changed()
@@ -82,7 +82,7 @@ class ProviderKeyForm(ChangesForm):
             raise forms.ValidationError(_("Enter a key."))
         if not value:
             return ""
-        # It is sent in a header.
+        # The key is sent in a header.
         if not value.isascii() or not value.isprintable() or " " in value:
             raise forms.ValidationError(
                 _("This is not a key: it has spaces or characters that no key has.")
@@ -95,14 +95,14 @@ class ProviderKeyForm(ChangesForm):
         return value
 
     def clean(self) -> dict[str, Any]:
-        """Let a new key be used at once, unless a time was entered."""
+        """Let a new key be used immediately, unless a time was entered."""
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("value") and "resting_until" not in self.changed_data:
             cleaned["resting_until"] = None
         return cleaned
 
     def written_fields(self) -> list[str]:
-        """Save the key only if it is new: the stored one may be rotated meanwhile."""
+        """Save the key only if it is new: the stored one might have been rotated."""
         written = super().written_fields()
         return [*written, *_OF_THE_VALUE] if self.cleaned_data["value"] else written
 
@@ -126,7 +126,7 @@ class ProviderKeyInline(TabularInline):
     def get_fields(
         self, request: HttpRequest, obj: Provider | None = None
     ) -> list[Any]:
-        """Leave the entry of a key out for who may enter none."""
+        """Leave out the field of the key for operators who may not enter one."""
         may_enter = self.has_change_permission(request, obj) or (
             self.has_add_permission(request, obj)
         )
@@ -135,7 +135,7 @@ class ProviderKeyInline(TabularInline):
     def get_extra(
         self, request: HttpRequest, obj: Provider | None = None, **kwargs: Any
     ) -> int:
-        """Offer an empty row where the first key is missing."""
+        """Offer an empty row if the provider has no key yet."""
         return int(obj is None or (obj.needs_key and not obj.keys.exists()))
 
     @admin.display(description=_("stored"))
@@ -174,7 +174,7 @@ class ProviderKeyAdmin(SavesAndTests, ModelAdmin, SavesChanges):
     def get_fields(
         self, request: HttpRequest, obj: ProviderKey | None = None
     ) -> list[Any]:
-        """Leave the entry of a key out for who may enter none."""
+        """Leave out the field of the key for operators who may not enter one."""
         may_enter = (
             self.has_add_permission(request)
             if obj is None
@@ -185,7 +185,7 @@ class ProviderKeyAdmin(SavesAndTests, ModelAdmin, SavesChanges):
     def get_readonly_fields(
         self, request: HttpRequest, obj: ProviderKey | None = None
     ) -> list[str]:
-        """Fix the provider of a key, so that it is sent to no other."""
+        """Fix the provider of an existing key, so that it is sent to no other one."""
         return ["shown"] if obj is None else ["shown", "provider"]
 
     @admin.display(description=_("name"), ordering="name")
@@ -212,7 +212,7 @@ class ProviderKeyAdmin(SavesAndTests, ModelAdmin, SavesChanges):
                 self._test(request, key)
 
     def test(self, request: HttpRequest, pk: Any) -> None:
-        """Test the key, and tell the outcome."""
+        """Test the key, and show the outcome."""
         keys = ProviderKey.objects.select_related("provider")
         self._test(request, keys.get(pk=pk))
 
@@ -222,7 +222,7 @@ class ProviderKeyAdmin(SavesAndTests, ModelAdmin, SavesChanges):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show how many keys are under an old encryption key."""
+        """Show how many keys are encrypted with an old encryption key."""
         context = {
             "encryption": rotation.count(),
             "may_encrypt": self.has_change_permission(request),
@@ -232,13 +232,13 @@ class ProviderKeyAdmin(SavesAndTests, ModelAdmin, SavesChanges):
         return response
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the address that encrypts the keys anew."""
+        """Add the address that re-encrypts the keys."""
         view = self.admin_site.admin_view(require_POST(self.encrypt_view))
         name = "llmchat_providerkey_encrypt"
         return [path("encrypt/", view, name=name), *super().get_urls()]
 
     def encrypt_view(self, request: HttpRequest) -> HttpResponse:
-        """Encrypt the keys under the current encryption key."""
+        """Re-encrypt the keys with the current encryption key."""
         if not self.has_change_permission(request):
             raise PermissionDenied
         with transaction.atomic():

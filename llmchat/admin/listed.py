@@ -1,4 +1,4 @@
-"""What the list of conversations shows besides its rows, read for a page at a time."""
+"""What the list of conversations shows besides its rows, read a page at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llmchat.reports.excerpts import Excerpt, excerpts
 from llmchat.reports.known_costs import known_costs
 from llmchat.reports.outcomes import ended
 
-# So many messages are on a part of a conversation's page.
+# How many messages each part of a conversation's page shows.
 PAGE = 100
 
 
@@ -29,7 +29,7 @@ class ConversationList(PageList):
     """A page of conversations: how their last answers ended, and what was found."""
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read the page, and in a query each what else it shows."""
+        """Read the page, and what else it shows with one query for each."""
         super().get_results(request)
         rows: list[Any] = list(self.result_list)
         self.result_list = rows
@@ -43,7 +43,7 @@ class ConversationList(PageList):
 
 
 def _last_reasons(rows: list[Conversation]) -> dict[UUID, str]:
-    """Return why those answers ended that are the last of their conversations."""
+    """Return the finish reasons of the conversations' last answers, if complete."""
     complete = [row.pk for row in rows if row.state == Message.State.COMPLETE]
     if not complete:
         return {}

@@ -41,7 +41,7 @@ else:
     from unfold.forms import PaginationInlineFormSet as _PagedFormSet
 
     class ModelAdmin(RefusesLookups, _ModelAdmin):
-        """The theme's class, without its faults over ids that no row can have."""
+        """The theme's class, without its errors for ids that no row can have."""
 
         def response_action(self, request, queryset):
             """Run an action, ignoring such ids in the selection."""
@@ -54,20 +54,20 @@ else:
             return super().response_action(request, queryset)
 
         def get_changelist_formset(self, request, **kwargs):
-            """Name each field of a row after its column."""
+            """Label each field of a row with the name of its column."""
             return _named(super().get_changelist_formset(request, **kwargs))
 
 
 class TabularInline(_TabularInline):
-    """The theme's class, with names for the fields, whose labels head the columns."""
+    """The theme's class, with labels for fields, which only the columns' heads have."""
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
-        """Name each field after its column."""
+        """Label each field with the name of its column."""
         return _named(super().get_formset(request, obj, **kwargs))
 
 
 class PagedFormSet(_PagedFormSet):
-    """The theme's formset in pages. Posted without its forms, it changes nothing."""
+    """The theme's formset in pages; if its forms are not posted, it changes nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         prefix, data = kwargs.get("prefix"), kwargs.get("data")
@@ -79,7 +79,7 @@ class PagedFormSet(_PagedFormSet):
 
 
 def _named(formset: Any) -> Any:
-    """Give the fields of a table the names that its head shows."""
+    """Label the fields of a table with the names that its head shows."""
     for name, field in formset.form.base_fields.items():
         if not field.widget.is_hidden:
             label = field.label or name.replace("_", " ")
@@ -122,7 +122,7 @@ def display(
     label: Mapping[Any, str],
     ordering: str | Combinable | BaseExpression | None = None,
 ) -> Callable[[F], F]:
-    """Display a column as a label; `label` maps values to colours."""
+    """Display a column as a label; `label` maps values to colors."""
     look: Any = decorators.display
     decorate: Callable[[F], F] = look(
         description=description, label=label, ordering=ordering

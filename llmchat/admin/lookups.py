@@ -1,7 +1,7 @@
-"""What a list may be filtered by: its filters, and what links to it ask for.
+"""What a list may be filtered by: its own filters, and the parameters of links to it.
 
-Django filters by any field of a row, also one that no column shows: whoever may see the
-list could ask for its value letter by letter.
+Django filters by any field of a row, even one that no column shows: an operator who may
+see the list could find out its value letter by letter.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class FilteredList(ChangeList):
     model_admin: RefusesLookups
 
     def get_filters(self, request: HttpRequest) -> Any:
-        """Return the filters, and what none of them takes of the query."""
+        """Return the filters; refuse a parameter that belongs to none of them."""
         found = super().get_filters(request)
         taken_by_none = found[2]
         if not self.model_admin.linked_by.issuperset(taken_by_none):
@@ -35,11 +35,11 @@ class FilteredList(ChangeList):
 
 
 class RefusesLookups(_ModelAdmin):
-    """Has such a list. Listed before the theme's class."""
+    """An admin with such a list. List it before the theme's class."""
 
-    # What links of our own pages filter by, though the list has no filter for it.
+    # Parameters of links on our own pages for which the list has no filter.
     linked_by: frozenset[str] = frozenset()
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
-        """Return what reads a page of the list."""
+        """Return the class that reads a page of the list."""
         return FilteredList

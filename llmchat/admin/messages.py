@@ -55,7 +55,7 @@ class MessageAdmin(ReadOnly, ModelAdmin):
         ("user", UserFilter),
         ("created_at", DayFilter),
     ]
-    # Figures of the front page.
+    # Figures of the front page link to the list with these.
     linked_by = frozenset({"model", "cost__isnull"})
     list_filter_submit = True
     list_select_related = ["user"]
@@ -68,13 +68,13 @@ class MessageAdmin(ReadOnly, ModelAdmin):
     readonly_fields = ["outcome", "reason", "place", "dollars"]
 
     def get_fields(self, request: HttpRequest, obj: Message | None = None) -> list[Any]:
-        """Show all that is stored: how it ended first, the cost as lists write it."""
+        """Show all stored fields: how it ended first, and the cost as lists show it."""
         fields = super().get_fields(request, obj)
         is_answer = obj is None or obj.role == Message.Role.ASSISTANT
         ended = ("outcome", "reason")
         first = ended if is_answer else ()
         shown = ("dollars" if name == "cost" else name for name in fields)
-        # The reason says what the detail does.
+        # The reason includes the error's detail.
         rest = (name for name in shown if name not in (*ended, "error_detail"))
         return list(dict.fromkeys([*first, *rest]))
 
@@ -85,7 +85,7 @@ class MessageAdmin(ReadOnly, ModelAdmin):
         return [path("usage/<int:days>/csv/", view, name=name), *super().get_urls()]
 
     def export_usage(self, request: HttpRequest, days: int) -> HttpResponse:
-        """Download the figures that the front page shows, to those it shows them."""
+        """Download the front page's figures, if the operator may see them there."""
         if not dashboard.may_see(request.user):
             raise PermissionDenied
         if days not in usage.RANGES:
@@ -104,11 +104,11 @@ class MessageAdmin(ReadOnly, ModelAdmin):
         )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
-        """Return what reads a page of the list."""
+        """Return the class that reads a page of the list."""
         return PageList
 
     def get_paginator(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Return what reads a page; it need not count what has been counted."""
+        """Return the paginator, with the count if that is already known."""
         paginator = super().get_paginator(request, *args, **kwargs)
         if (count := counting.known_count(request.GET)) is not None:
             paginator.count = count
@@ -123,7 +123,7 @@ class MessageAdmin(ReadOnly, ModelAdmin):
 
     @display(description=_("outcome"), label=LABELS)
     def outcome(self, message: Message) -> str | None:
-        """Show how an answer ended, with its colour; a prompt has no end."""
+        """Show how an answer ended, as a colored label; other messages have none."""
         if message.role != Message.Role.ASSISTANT:
             return None
         return str(outcome_of(message.state, message.finish_reason).label)
@@ -135,7 +135,7 @@ class MessageAdmin(ReadOnly, ModelAdmin):
 
     @admin.display(description=_("in its conversation"))
     def place(self, message: Message) -> str:
-        """Link to the message among the others."""
+        """Link to the message on its conversation's page."""
         return format_html(
             '<a class="llm-link" href="{}">{}</a>',
             jump(message.conversation_id, message.pk, message.position),
@@ -144,7 +144,7 @@ class MessageAdmin(ReadOnly, ModelAdmin):
 
     @admin.display(description=_("cost"), ordering="cost")
     def dollars(self, message: Message) -> str | None:
-        """Show the cost of an answer that has ended; nothing else has one."""
+        """Show the cost of an answer that has ended; other messages have none."""
         is_counted = message.role == Message.Role.ASSISTANT and message.provider
         if not is_counted or message.state == Message.State.STREAMING:
             return None
@@ -157,5 +157,5 @@ class MessageAdmin(ReadOnly, ModelAdmin):
     def delete_view(
         self, request: HttpRequest, *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Refuse, for superusers as well."""
+        """Refuse, even for superusers."""
         raise PermissionDenied

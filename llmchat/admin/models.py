@@ -32,12 +32,12 @@ _SUPERSEDE = _(
     "date instead."
 )
 _CHANGED = _("Somebody else has changed this price meanwhile. Load the page again.")
-# Says nothing of what was billed.
+# Fields that have no influence on a bill.
 _NOT_OF_THE_BILL = frozenset({"valid_until", "source"})
 
 
 def price_text(model: ProviderModel) -> str:
-    """Return the price of now in words: input and output, "not priced" without one."""
+    """Return the current price in words, for input and output, or "not priced"."""
     price = price_at(model.prices.all(), timezone.now())
     if price is not None:
         return f"${_plain(price.input)} in, ${_plain(price.output)} out"
@@ -52,7 +52,7 @@ def _price_of_provider(provider: Provider) -> str:
 
 
 def default_price(provider: Provider) -> tuple[str, str]:
-    """Return the price of a provider's default model, and the page to enter one on."""
+    """Return the price of a provider's default model, and the page to enter it on."""
     default = provider.canonical(provider.default_model)
     known = provider.known_models.all()
     model = next(
@@ -65,7 +65,7 @@ def default_price(provider: Provider) -> tuple[str, str]:
 
 
 def _plain(rate: Any) -> str:
-    """Return a rate with two digits, or with more where it has more."""
+    """Return a rate with at least two decimal places."""
     shown = f"{rate.normalize():f}"
     whole, _dot, rest = shown.partition(".")
     return f"{whole}.{rest.ljust(2, '0')}"
@@ -92,30 +92,30 @@ class _ShowsModels:
 
     @admin.display(description=_("tokens"))
     def limits(self, model: ProviderModel) -> str:
-        """Show how many tokens it takes and gives."""
+        """Show how many tokens the model accepts and generates."""
         return _limits(model)
 
     @admin.display(description=_("abilities"))
     def abilities(self, model: ProviderModel) -> str:
-        """Show what it can do."""
+        """Show what the model can do."""
         return _abilities(model)
 
     @admin.display(description=_("price per million tokens"))
     def price(self, model: ProviderModel) -> str:
-        """Show the price of now."""
+        """Show the current price."""
         return price_text(model)
 
 
 class ProviderModelForm(ChangesForm):
-    """A form that lets no two models of a provider have one name."""
+    """A form that lets no two models of a provider have the same name."""
 
     def _get_validation_exclusions(self) -> set[str]:
-        """Compare the names though the page does not let the provider be changed."""
+        """Compare the names, even if the page does not allow changing the provider."""
         excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
         return excluded - {"provider"}
 
     def _post_clean(self) -> None:
-        """Let the forms beside this one be compared by the names that are stored."""
+        """Let a formset compare its forms by the names that will be stored."""
         super()._post_clean()  # type: ignore[misc]
         if "name" in self.cleaned_data:
             self.cleaned_data["name"] = self.instance.name
@@ -124,7 +124,7 @@ class ProviderModelForm(ChangesForm):
 class ProviderModelInline(_ShowsModels, TabularInline):
     """The models on a provider's page, a few at a time: some providers have hundreds.
 
-    A form that is posted without them, as by a script, changes none.
+    A post of the page without these forms, as by a script, changes no model.
     """
 
     model = ProviderModel
@@ -144,15 +144,15 @@ class ProviderModelInline(_ShowsModels, TabularInline):
 
 
 class PriceForm(PlainForm):
-    """A form that leaves alone what answers are billed by."""
+    """A form that does not change the rates that answers are billed by."""
 
     def clean(self) -> dict[str, Any]:
-        """Refuse to change a price that is in use, or that is not there any more."""
+        """Refuse to change a price that is in use, or that no longer exists."""
         cleaned = super().clean() or self.cleaned_data
         changed = self._changes()
         if self.instance.pk is None or not changed:
             return cleaned
-        revise()  # whoever else changes a price waits from here on
+        revise()  # from here on, other transactions that change a price wait
         if not Price.objects.filter(pk=self.instance.pk).exists():
             self._refuse(changed, _CHANGED)
         elif (of_bill := changed - _NOT_OF_THE_BILL) and is_in_use(self.instance):
@@ -164,7 +164,7 @@ class PriceForm(PlainForm):
             self.add_error(name, fault)
 
     def save(self, commit: bool = True) -> Any:
-        """Save the row; what bills otherwise than the stored one is another row."""
+        """Save the row; a change that affects bills is stored as a new row."""
         row: Price = super().save(commit=False)
         if commit:
             self._store(row)
@@ -177,7 +177,7 @@ class PriceForm(PlainForm):
         elif changed - _NOT_OF_THE_BILL:
             row.replace()
         else:
-            # The rest is as it was read, before another operator was waited for.
+            # The other fields were read before the wait for another operator's change.
             row.save(force_update=True, update_fields=changed)
 
     def _changes(self) -> set[str]:
@@ -253,7 +253,7 @@ class ProviderModelAdmin(_ShowsModels, ModelAdmin, SavesChanges):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Say so above the form where the model has no price."""
+        """Show a notice above the form if the model has no price."""
         row: ProviderModel | None = context["original"]
         context["unpriced"] = row is not None and price_text(row) == NOT_PRICED
         response: HttpResponse = super().render_change_form(
@@ -269,7 +269,7 @@ class ProviderModelAdmin(_ShowsModels, ModelAdmin, SavesChanges):
     def get_readonly_fields(
         self, request: HttpRequest, obj: ProviderModel | None = None
     ) -> list[str]:
-        """Fix the provider of a model, and all of it for who may change prices only."""
+        """Fix a model's provider, and all fields if only the prices may be changed."""
         if obj is None:
             return [*self.readonly_fields]
         if not self._may_change_models(request, obj):
@@ -279,7 +279,7 @@ class ProviderModelAdmin(_ShowsModels, ModelAdmin, SavesChanges):
     def has_change_permission(
         self, request: HttpRequest, obj: ProviderModel | None = None
     ) -> bool:
-        """Let those save the page who may change the prices on it."""
+        """Let operators who may only change prices save the page, too."""
         may_price = request.user.has_perm("llmchat.change_price")
         may_see = self.has_view_permission(request, obj)
         return self._may_change_models(request, obj) or (may_price and may_see)
@@ -290,14 +290,14 @@ class ProviderModelAdmin(_ShowsModels, ModelAdmin, SavesChanges):
         return super().has_change_permission(request, obj)
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Show a list without forms to those who may change prices only."""
+        """Show a list without forms to operators who may only change prices."""
         found = super().get_changelist_instance(request)
         if not self._may_change_models(request):
             found.list_editable = ()
         return found
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Keep the models by whose prices answers are billed: they can be disabled."""
+        """Keep models with prices that answers are billed by: they can be disabled."""
         allowed = super().has_delete_permission(request, obj)
         if not allowed or obj is None:
             return allowed
@@ -309,7 +309,7 @@ class ProviderModelAdmin(_ShowsModels, ModelAdmin, SavesChanges):
         label={"gone": "danger", "retired": "danger", "retires": "warning"},
     )
     def state(self, model: ProviderModel) -> tuple[str, str] | str:
-        """Show that the provider does not offer it any more, or not for long."""
+        """Show if the provider no longer offers the model, or soon will not."""
         today = timezone.now().date()
         if model.retires_on is not None:
             is_over = model.retires_on <= today

@@ -1,6 +1,7 @@
-"""What the history of a page says of the rows on it: which, but not what they are.
+"""What the history of a page says about the rows on it: their numbers, not their names.
 
-Whoever may view the page may read its history, though not every row on it.
+An operator who may view the page can read its history, but might not be allowed to view
+every row on it.
 """
 
 from __future__ import annotations
@@ -20,16 +21,20 @@ if TYPE_CHECKING:
 else:
     _ModelAdmin = object
 
-# Every user is told of them.
+# Rows whose names every user can see.
 _NAMED = frozenset({"llmchat.providermodel"})
-# Rows that only link the page to another. Their own numbers are on no page.
+# Rows that only link the page's row to another one, which is noted instead: their own
+# numbers are on no page.
 _LINKED = {"llmchat.provideraccess": "group", "accounts.user_groups": "user"}
-# What is noted of a row here. Earlier versions noted its name.
+# How this module notes a row. Earlier versions noted its name.
 _NUMBERS = re.compile(r"\d+|(?:group|user) \d+(?:, now (?:group|user) \d+)?")
 
 
 class NumbersRows(_ModelAdmin):
-    """Tells of keys, budgets, groups and users by number. Listed before the theme's."""
+    """An admin whose history notes keys, budgets, groups and users by number.
+
+    List it before the theme's class.
+    """
 
     def construct_change_message(
         self,
@@ -38,7 +43,7 @@ class NumbersRows(_ModelAdmin):
         formsets: Iterable[Any],
         add: bool = False,
     ) -> list[dict[str, dict[str, list[str]]]]:
-        """Return what is noted of a change (called by Django, once it is saved)."""
+        """Return what is noted of a change (called by Django once it is saved)."""
         noted = list(map(_numbered, formsets or ()))
         return super().construct_change_message(request, form, noted, add)
 
@@ -73,11 +78,12 @@ def _without_names(message: str) -> str:
 
 
 def _numbered(formset: Any) -> Any:
-    """Return what Django asks a formset for, with numbers in the place of names."""
+    """Return what Django reads of a formset, with numbers in place of names."""
     if formset.model._meta.label_lower in _NAMED:
         return formset
-    # What a row was, even if it is deleted, or posted as another. Asked of these alone:
-    # the form of a row that somebody else has deleted knows nothing of it.
+    # The forms know what each row was, even if it is now deleted or was posted as
+    # another one. Only those of the changed and deleted rows are asked: the form of a
+    # row that another operator has deleted does not know it.
     forms = {id(form.instance): form for form in formset.initial_forms}
     return SimpleNamespace(
         forms=formset.forms,
@@ -102,7 +108,7 @@ def _stored(form: Any) -> str:
 
 
 def _number(row: Any) -> str:
-    """Return the number of a row, with the kind where it is another row's."""
+    """Return the number of a row, or the kind and number of the row it links to."""
     link = _LINKED.get(row._meta.label_lower)
     if link is None:
         return str(row.pk)
@@ -114,7 +120,7 @@ def _both(before: str, after: str) -> str:
 
 
 class _Row:
-    """A row as far as Django asks for it: its kind and its text."""
+    """What Django reads of a row: its kind and its text."""
 
     def __init__(self, row: Any, text: str) -> None:
         self._meta = row._meta

@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 else:  # Django's own class takes no parameters
     _Paginator = Paginator
 
-# Rows in front of a page that are quicker skipped than left out.
+# Up to this many rows before a page, skipping them is faster than finding its start.
 _FEW = 300
-# So many rows with one value are looked through for where a page begins among them.
+# How many rows with the same value are searched for the one that the page begins with.
 _ALIKE = 100
 
 
 class NearerEnd(_Paginator):
-    """Counts a page's place from the end of the list that is nearer.
+    """A paginator that finds a page from the nearer end of the list.
 
-    The database skips what is in front of a page by reading it, with what is joined to
-    it. So it is asked where the page begins first, which an index tells.
+    To skip the rows before a page, the database reads them, with the rows joined to
+    them. So a first query asks where the page begins, which an index alone can answer.
     """
 
     object_list: QuerySet[Any]
 
     def page(self, number: int | str) -> Page[Any]:
-        """Return a page, read."""
+        """Return a page, with its rows read."""
         number = self.validate_number(number)
         first = (number - 1) * self.per_page
         last = min(first + self.per_page, self.count)
@@ -52,7 +52,7 @@ def _read(rows: QuerySet[Any], first: int, last: int) -> list[Any]:
 
 
 def _ordered_by(rows: QuerySet[Any]) -> str | None:
-    """Return the field that rows are ordered by, if each of them has a value in it."""
+    """Return the field that the rows are ordered by, if it is never null."""
     by = rows.query.order_by[0] if rows.query.order_by else None
     if not isinstance(by, str):
         return None
@@ -63,7 +63,7 @@ def _ordered_by(rows: QuerySet[Any]) -> str | None:
 
 
 def _by_value(rows: QuerySet[Any], by: str, first: int, last: int) -> list[Any]:
-    """Read the rows from the value on that the first of them has."""
+    """Read the rows from the first one's value of the field on."""
     name = by.removeprefix("-")
     alone = rows.order_by(by).values_list(name, flat=True)
     *before, value = alone[first - _ALIKE : first + 1] or [None]
@@ -84,9 +84,9 @@ def _by_id(rows: QuerySet[Any], first: int, last: int) -> list[Any]:
 
 
 class PageList(FilteredList):
-    """A list whose links are worked out once each.
+    """A list that computes each link only once.
 
-    The theme asks for those of its headers again for every cell.
+    The theme asks for the links of the headers again for every cell.
     """
 
     def get_query_string(
@@ -94,7 +94,7 @@ class PageList(FilteredList):
         new_params: dict[str, Any] | None = None,
         remove: Iterable[str] | None = None,
     ) -> str:
-        """Return the query of a link, for all who ask for the same one."""
+        """Return the query of a link, from memory if it was computed before."""
         known: dict[str, str] = self.__dict__.setdefault("_query_strings", {})
         remove = list(remove or ())
         key = repr((new_params, remove))

@@ -19,12 +19,12 @@ from llmchat.admin.look import TabularInline
 from llmchat.admin.lookups import RefusesLookups
 from llmchat.admin.noted import NumbersRows
 
-# They are registered here, with what this application adds to them.
+# They are registered again below, with what this application adds to them.
 admin.site.unregister([User, Group])
 
 
 class MemberInline(TabularInline):
-    """The members of a group: with it they get its rights, so superusers choose."""
+    """The members of a group, which gives them its rights: superusers choose them."""
 
     model = User.groups.through
     extra = 0
@@ -49,7 +49,7 @@ class PeopleUserAdmin(NumbersRows, RefusesLookups, UserAdmin):
     """Users with their budgets."""
 
     def get_inlines(self, request: HttpRequest, obj: User | None) -> list[Any]:
-        """Show the budgets of whoever is there already."""
+        """Show the budgets of a user that already exists."""
         return [] if obj is None else [BudgetInline]
 
 
@@ -65,16 +65,16 @@ class PeopleGroupAdmin(NumbersRows, RefusesLookups, GroupAdmin):
     def get_readonly_fields(
         self, request: HttpRequest, obj: Group | None = None
     ) -> list[str]:
-        """Let nobody edit how many members there are."""
+        """Make the number of members read-only."""
         return [*super().get_readonly_fields(request, obj), "member_list"]
 
     def get_inlines(self, request: HttpRequest, obj: Group | None) -> list[Any]:
-        """Show what belongs to a group that is there already."""
+        """Show what belongs to a group that already exists."""
         return [] if obj is None else [MemberInline, GroupBudgetInline]
 
     @admin.display(description=_("members"))
     def member_list(self, group: Group) -> str:
-        """Link to the members in the list of users."""
+        """Show the number of members, with a link to them in the list of users."""
         url = reverse("admin:accounts_user_changelist")
         count = User.objects.filter(groups=group).count()
         words = "1 member" if count == 1 else f"{count:,} members"

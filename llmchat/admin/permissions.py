@@ -42,14 +42,14 @@ class ProviderAccessFormSet(_FormSet):
             raise ValidationError(_OPEN)
 
     def _leaves_others(self, deleted: Sequence[int | None]) -> bool:
-        """Return whether groups stay, also such as this form does not know of.
+        """Return whether other groups remain, even ones that this form does not know.
 
-        Those of a provider that was open before, as a dump leaves it, keep nobody who
-        cannot delete them from saving the rest of the page.
+        If the provider was open before despite its groups, as a restored dump can leave
+        it, they do not keep an operator who cannot delete them from saving the page.
         """
         if self.instance.pk is None:
             return False
-        revise()  # whoever gives it another one waits from here on
+        revise()  # from here on, other transactions that add a group wait
         stored = Provider.objects.filter(pk=self.instance.pk)
         if not self.may_delete and not stored.filter(restricted=True).exists():
             return False
@@ -71,7 +71,7 @@ class ProviderAccessInline(TabularInline):
     def get_formset(
         self, request: HttpRequest, obj: Provider | None = None, **kwargs: Any
     ) -> Any:
-        """Say who has access where no group is named (each request has its inline)."""
+        """Say who has access if no group is named (each request has its own inline)."""
         if obj is not None and obj.restricted:
             self.verbose_name_plural = _("groups with access (empty: superusers only)")
         formset = super().get_formset(request, obj, **kwargs)

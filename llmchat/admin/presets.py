@@ -1,4 +1,4 @@
-"""What the form for a new provider can be filled with, by `?preset=` in its address."""
+"""Presets for the form of a new provider, chosen by `?preset=` in its address."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ _PRESETS = (
         "https://api.mistral.ai/v1",
         "mistral-small-latest follows Mistral’s releases.",
         default_model="mistral-small-latest",
-        # It counts unasked, and refuses what it does not know.
+        # It reports token counts without being asked, and refuses unknown parameters.
         fields={"include_usage": False, "temperature_max": 1.5},
     ),
     Preset(
@@ -123,12 +123,12 @@ PRESETS = {preset.slug: preset for preset in _PRESETS}
 
 
 def chosen(query: QueryDict) -> Preset | None:
-    """Return the preset that a query string names, None for none or an unknown one."""
+    """Return the preset that a query string names, None if none or an unknown one."""
     return PRESETS.get(query.get(PARAMETER, ""))
 
 
 def links(query: QueryDict) -> Iterator[dict[str, Any]]:
-    """Yield a link to each preset; what else is in the query string is kept."""
+    """Yield a link to each preset; other parameters of the query string are kept."""
     present = chosen(query)
     for preset in PRESETS.values():
         target = query.copy()

@@ -1,4 +1,4 @@
-"""The form of a provider: plain words, and no provider that cannot work."""
+"""The form of a provider, in plain words; it accepts none that cannot work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llmchat.access import rules
 from llmchat.admin.base import PlainForm
 from llmchat.models import Provider
 
-# The result of a test says nothing any more once one of these is changed.
+# The result of a test is no longer valid once one of these is changed.
 _TESTED = frozenset(
     {
         *("protocol", "base_url", "embedded", "needs_key", "default_model"),
@@ -19,7 +19,7 @@ _TESTED = frozenset(
         "include_usage",
     }
 )
-# Names of the API as they are; the model's labels are made of them.
+# The API's own names, unchanged: the labels of the model's choices are made from them.
 _CHOICES: dict[str, list[tuple[str, Any]]] = {
     "max_tokens_field": [(name, name) for name in Provider.MaxTokensField.values],
     "system_role": [(name, name) for name in Provider.SystemRole.values],
@@ -32,7 +32,7 @@ _CHECKED = _TESTED | {"enabled", "fallback", "temperature_max"}
 
 
 class ProviderForm(PlainForm):
-    """A provider; each fault is told beside the field that it is about."""
+    """The form of a provider, with each fault shown beside the field it is about."""
 
     class Meta:
         model = Provider
@@ -130,7 +130,7 @@ class ProviderForm(PlainForm):
     def _add_faults(self, changed: set[str]) -> None:
         for name, text in rules.faults(self.instance):
             if name == "fallback" and name not in changed:
-                continue  # an older row's, which works all the same
+                continue  # a fallback stored earlier works all the same
             if name == "base_url":
                 self.errors.pop(name, None)  # this sentence says more
             if name not in self.errors:

@@ -94,7 +94,7 @@ class ProviderAdmin(NumbersRows, SavesAndTests, FetchesModels):
         return [name for name in self.list_display if name not in hidden]
 
     def get_changelist_form(self, request: HttpRequest, **kwargs: Any) -> Any:
-        """Check as much on the list as on the page."""
+        """Check as much in the list as on a provider's page."""
         return super().get_changelist_form(request, form=self.form, **kwargs)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class ProviderAdmin(NumbersRows, SavesAndTests, FetchesModels):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Show the presets above a new provider, and the status above another."""
+        """Show presets above a new provider, and the status above an existing one."""
         row: Provider | None = context["original"]
         if row is None:
             context["presets"] = list(presets.links(request.GET))
@@ -126,13 +126,13 @@ class ProviderAdmin(NumbersRows, SavesAndTests, FetchesModels):
     def save_related(
         self, request: HttpRequest, form: Any, formsets: Any, change: bool
     ) -> None:
-        """Warn of what is hardly meant, once the keys are saved, too."""
+        """Warn of settings that are hardly intended, once the keys are saved, too."""
         super().save_related(request, form, formsets, change)
         for text in warnings(Provider.objects.get(pk=form.instance.pk)):
             self.message_user(request, text, level=messages.WARNING)
 
     def test(self, request: HttpRequest, pk: Any) -> None:
-        """Test the provider, and tell the outcome."""
+        """Test the provider, and show the outcome."""
         self._test(request, list(Provider.objects.filter(pk=pk)))
 
     @action(description=_("Test selected providers"), permissions=["change"])
@@ -151,9 +151,9 @@ class ProviderAdmin(NumbersRows, SavesAndTests, FetchesModels):
     def get_readonly_fields(
         self, request: HttpRequest, obj: Provider | None = None
     ) -> list[str]:
-        """Let only superusers change where keys are sent, which the name decides too.
+        """Let only superusers change where keys are sent, which the name decides, too.
 
-        Opening a provider to everyone takes the permission to change its groups.
+        Opening a provider to everyone requires the permission to change its groups.
         """
         fixed = [] if _is_superuser(request) else [*_DESTINATION]
         may_open = request.user.has_perm("llmchat.change_provideraccess")
@@ -173,7 +173,7 @@ class ProviderAdmin(NumbersRows, SavesAndTests, FetchesModels):
 
     @display(description=_("status"), label=COLOURS)
     def status(self, provider: Provider) -> tuple[str, str]:
-        """Show whether the provider can answer, and why not."""
+        """Show whether the provider can answer and, if not, why."""
         return shown_state(provider)
 
     @admin.display(description=_("key"))

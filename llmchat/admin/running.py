@@ -39,7 +39,7 @@ def stop(request: HttpRequest, answers: QuerySet[Message]) -> int:
 
 
 def too_late(count: int) -> str:
-    """Return why none of so many answers was stopped."""
+    """Return the message that none of `count` answers was stopped, and why."""
     return ngettext(
         "Nothing to stop: the answer had already ended.",
         "Nothing to stop: the answers had already ended.",
@@ -62,7 +62,7 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
     ]
     list_display_links = None
     list_select_related = ["user", "conversation"]
-    # Who may watch streams may not therefore read them.
+    # Not the text: the permission to watch streams does not allow reading them.
     fields = [
         "user",
         "provider",
@@ -99,7 +99,7 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
                 rows = Message.objects.filter(pk__in=[ident] if ident else [])
                 self._say(request, stop(request, rows), of=1)
             return HttpResponseRedirect(request.get_full_path())
-        # Close the answers of dead processes.
+        # End the answers of dead processes.
         sweep()
         response: HttpResponse = super().changelist_view(request, extra_context)
         return response
@@ -133,7 +133,7 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
 
     @admin.display(description=_("running for"), ordering=F("created_at").desc())
     def running_for(self, stream: RunningStream) -> str:
-        """Show for how long it has been running."""
+        """Show how long the answer has been running."""
         seconds = (timezone.now() - stream.created_at).total_seconds()
         return f"{max(0, seconds):.0f} s"
 
@@ -144,7 +144,7 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
 
     @admin.display(description=_("first token at"))
     def first_token(self, stream: Any) -> datetime | None:
-        """Show when its text began, as far as that is stored."""
+        """Show when the first token arrived, if that is stored."""
         return first_written_at(stream.pk)
 
     @display(
@@ -152,14 +152,14 @@ class RunningStreamAdmin(ReadOnly, ModelAdmin):
         label={"streaming": "info", "waiting": "warning", "stopping": "danger"},
     )
     def phase(self, stream: Any) -> str:
-        """Show whether it waits, streams or stops."""
+        """Show whether the answer is waiting, streaming or stopping."""
         if stream.stop_requested:
             return "stopping"
         return "streaming" if stream.length else "waiting"
 
     @admin.display(description=_("stop"))
     def button(self, stream: Any) -> str:
-        """Show the button, which submits the list's own form, until it was pressed."""
+        """Show a button that submits the list's own form, until it has been pressed."""
         if stream.stop_requested:
             return "–"
         return format_html(

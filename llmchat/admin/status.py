@@ -1,4 +1,4 @@
-"""The status of providers and keys, in the words and colours of the admin."""
+"""The status of providers and keys, in the words and colors of the admin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llmchat.access.problems import problem
 from llmchat.access.status import Source, State, Status, status_of
 from llmchat.models import Provider, ProviderKey
 
-# Colours of the labels.
+# Colors of the labels.
 COLOURS = {
     State.READY: "success",
     State.DISABLED: "default",
@@ -40,13 +40,13 @@ class Shown:
 
 
 def shown_state(row: Provider) -> tuple[str, str]:
-    """Return the state and its words, with the reason."""
+    """Return the state, and the words for it with the reason."""
     status = status_of(row)
     return status.state, _in_words(status)
 
 
 def shown_source(row: Provider) -> str:
-    """Return where the provider's keys come from, with their number if not one."""
+    """Return where the provider's keys come from, and how many if there are several."""
     return _source_in_words(status_of(row))
 
 

@@ -18,19 +18,22 @@ if TYPE_CHECKING:
 else:
     _ModelAdmin = object
 
-# Each is a request to a provider while the operator waits.
+# Each test is a request to a provider while the operator waits.
 MAX_TESTS = 5
 _TO_TEST = "llmchat.to_test"
 _LEVELS = {True: messages.SUCCESS, False: messages.ERROR, None: messages.WARNING}
 
 
 class SavesAndTests(_ModelAdmin):
-    """A form with a button that saves, tests, and stays. Listed before the theme's."""
+    """An admin whose form has a button that saves, tests, and stays on the form.
+
+    List it before the theme's class.
+    """
 
     actions_submit_line = ["save_and_test"]
 
     def test(self, request: HttpRequest, pk: Any) -> None:
-        """Test the row, and tell the outcome."""
+        """Test the row, and show the outcome."""
         raise NotImplementedError
 
     @action(description=_("Save and test"), permissions=["change"])
@@ -45,7 +48,7 @@ class SavesAndTests(_ModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show the button on the form of a new row, too; test what was saved."""
+        """Show the button on a new row's form, too; test the saved row if requested."""
         buttons = self.get_actions_submit_line(request, object_id)
         context = {"actions_submit_line": buttons, **(extra_context or {})}
         response: HttpResponse = super().changeform_view(
@@ -68,7 +71,7 @@ class SavesAndTests(_ModelAdmin):
         return super().response_change(request, obj)
 
     def may_test(self, request: HttpRequest, count: int) -> bool:
-        """Return whether so many rows may be tested at once, and say so if not."""
+        """Return whether `count` rows may be tested at once; show an error if not."""
         if count > MAX_TESTS:
             text = _("Select at most five.")
             self.message_user(request, text, level=messages.ERROR)

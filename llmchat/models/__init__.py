@@ -1,4 +1,4 @@
-"""What is stored, a file a concept."""
+"""What is stored, with a file for each concept."""
 
 from llmchat.models.budget_uses import BudgetUse, Reservation
 from llmchat.models.budgets import Budget

@@ -1,4 +1,4 @@
-"""What each user has spent of a budget, and what running answers may still spend."""
+"""What each user has spent of a budget, and what running answers might still spend."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from django.db import models
 
 
 class BudgetUse(models.Model):
-    """What one user has spent of a budget of which everybody has their own.
+    """What one user has spent of a budget of which each user has their own.
 
-    It is made when the user first draws on the budget. Without a `period_start` it is
-    still to be counted, from what is stored. `told_at` is as a budget's own. Where a
-    group shares the budget, a row says nothing but what a member was told.
+    The row is created when the user first draws on the budget. While `period_start` is
+    None, the amount has yet to be counted from the stored answers. `told_at` means the
+    same as in `Budget`. If a group shares the budget, the row only records the notice
+    that a member was given.
     """
 
     budget = models.ForeignKey(
@@ -44,12 +45,13 @@ class BudgetUse(models.Model):
 
 
 class Reservation(models.Model):
-    """The most that a running answer may spend of a budget.
+    """The most that a running answer can spend of a budget.
 
-    It holds the answer's id and no foreign key: an answer that is deleted while it
-    streams has its cost all the same. `owner_id` is the user whose `BudgetUse` it is
-    of, where everybody has their own. One that `is_late` is of an answer that was
-    running when the budget came, or whose end has missed it: a sweep settles it.
+    It holds the answer's id rather than a foreign key: an answer that is deleted while
+    it streams has a cost all the same. `owner_id` is the user whose `BudgetUse` it
+    counts against, if each user has their own. A reservation that `is_late` is for an
+    answer that was running when the budget was created, or whose end did not find the
+    budget: a sweep settles it.
     """
 
     budget = models.ForeignKey(

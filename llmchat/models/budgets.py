@@ -1,4 +1,4 @@
-"""Budgets: what users, groups and API keys may spend, and what is spent of it."""
+"""Budgets: what users, groups and API keys may spend, and what they have spent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from llmchat.models import spending
 from llmchat.models.revision import Watched
 
-# The highest limit: SQLite rounds what is above it, and then cannot read it.
+# The highest limit: SQLite rounds a higher one, and then cannot read it.
 HIGHEST = Decimal(10) ** 12 - 1
 
 
@@ -29,7 +29,7 @@ def today() -> date:
 _OWNERS = ("user", "group", "api_key")
 _NOBODY = Q(user=None, group=None, api_key=None)
 
-# Budgets of which everybody whom they apply to has their own.
+# Budgets of which each user that they apply to has their own.
 OF_EACH = Q(is_default=True) | Q(per_member=True)
 
 
@@ -39,13 +39,14 @@ def _has_only(owner: str) -> Q:
 
 
 class Budget(Watched):
-    """What somebody may spend a period; days and months are in UTC.
+    """How much may be spent in a period; days and months are in UTC.
 
-    That is a user, an API key, or the members of a group together. Of one that is the
-    default, or for each member, everybody has their own: it `is_of_each`, and what is
-    spent of it is in `BudgetUse`. Else it is in `spent`, for the period that began on
-    `period_start`; in any later one nothing is spent yet. `told_at` is the amount at
-    which it was told in that period that little is left.
+    A budget is for a user, for an API key, or for the members of a group together. If
+    it is a default budget, or `per_member`, each user has one of their own: then
+    `is_of_each` is true, and `BudgetUse` holds what each user has spent. Otherwise
+    `spent` holds the amount, for the period that began on `period_start`; in a later
+    period nothing is spent yet. `told_at` is the `notice_amount` at which a notice was
+    given in that period, None if there was none.
     """
 
     class Period(models.TextChoices):
@@ -172,7 +173,7 @@ class Budget(Watched):
 
     @property
     def is_of_each(self) -> bool:
-        """Return whether each user that it applies to has one of their own."""
+        """Return whether each user that the budget applies to has their own."""
         return self.is_default or self.per_member
 
     @property
@@ -184,9 +185,9 @@ class Budget(Watched):
         return "group" if is_shared else "user"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Store the budget; a new one begins with what the period has cost already.
+        """Store the budget; a new one starts with what the period has cost already.
 
-        Unless it says itself what is spent.
+        A new budget whose `spent` is set keeps that amount instead.
         """
         if not self._state.adding or self.spent:
             super().save(*args, **kwargs)
@@ -221,9 +222,9 @@ class Budget(Watched):
 
     @property
     def notice_amount(self) -> Decimal:
-        """Return how much may be spent before it is told."""
+        """Return the amount of spending at which a notice is due."""
         return self.limit * self.notice_percent / 100
 
     def calls_for_notice(self, spent: Decimal) -> bool:
-        """Return whether so much is spent that it is time to say so."""
+        """Return whether a notice is due when `spent` is spent."""
         return self.notice_percent > 0 and spent >= self.notice_amount

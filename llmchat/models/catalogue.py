@@ -1,7 +1,7 @@
 """The models of providers as operators know them, and what they cost.
 
-A price is a row of its own, so that what an answer was billed by stays as it was: one
-that answers are billed by is not edited, but superseded by one with a later date.
+A price is a row of its own, so that the price of a billed answer stays as it was: a
+price that answers are billed by is not edited, but superseded by one with a later date.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class ProviderModel(Watched):
         return self.label or self.name
 
     def clean(self) -> None:
-        """Refuse to disable the model that answers where a request names none."""
+        """Refuse to disable the model that answers requests that name none."""
         provider = self.provider if self.provider_id or self._has_provider else None
         if provider is None:
             return
@@ -87,7 +87,7 @@ class ProviderModel(Watched):
             raise ValidationError(
                 {"enabled": _("This is the default model of its provider.")}
             )
-        # A row of before stays as it is: another may have the one name already.
+        # A stored name is kept: another row might already have the canonical one.
         if name != self.name and not self._was(name=self.name):
             self.name = name
 
@@ -103,7 +103,7 @@ class ProviderModel(Watched):
 
     @cached_property
     def price_rows(self) -> tuple[Price, ...]:
-        """All its prices, as they were when this row was read."""
+        """All prices of the model, as they were when this row was read."""
         return tuple(self.prices.all())
 
 
@@ -128,8 +128,9 @@ def _factor() -> models.DecimalField[Any, Any]:
 class Price(Watched):
     """What a model costs from a date on, in US dollars per million tokens.
 
-    The price of an answer is the one with the latest `valid_from` at its beginning, in
-    UTC. Beyond `above_tokens` of input the factors count for the whole request.
+    An answer is billed by the price with the latest `valid_from` at its beginning, in
+    UTC. If a request has more than `above_tokens` of input, the factors apply to all
+    of it.
     """
 
     model = models.ForeignKey(
@@ -213,10 +214,11 @@ class Price(Watched):
             raise ValidationError({"valid_until": _("It must be a later day.")})
 
     def replace(self) -> None:
-        """Store other rates than before as a row of its own, in place of the old one.
+        """Store changed rates as a new row, which takes the place of the old one.
 
-        An answer that began before is billed by the rates of then, and names their row:
-        so no row ever shows what an answer that names it was not billed by.
+        An answer that began earlier is billed by the rates of that time, and refers to
+        their row. So no row ever shows rates other than those by which the answers that
+        refer to it were billed.
         """
         with transaction.atomic():
             Price.objects.filter(pk=self.pk).delete()

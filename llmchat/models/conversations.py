@@ -25,11 +25,12 @@ class AnswerState(models.TextChoices):
 class Conversation(models.Model):
     """One chat of one user.
 
-    `thread_hash` is the hash of all stored messages in order (`conversations.py`); it
-    finds the conversation when a client sends its whole history. `message_count` is
-    the position of the next message; of those before it `replaced_count` are replaced
-    and so no part of the history any more. The totals of the messages are stored here
-    too (`totals.py`), so that a list of conversations reads no messages.
+    `thread_hash` is the hash of all stored messages in order
+    (`books/conversations.py`); it finds the conversation when a client sends its whole
+    history. `message_count` is the position of the next message; of the messages before
+    it, `replaced_count` have been replaced and are no longer part of the history. The
+    totals of the messages are stored here, too (`books/totals.py`), so that a list of
+    conversations reads no messages.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -101,10 +102,11 @@ class Conversation(models.Model):
 class Message(models.Model):
     """One message of a conversation; an assistant message is one stored stream.
 
-    `extra` is what it holds besides text, as `books/extra.py` writes it, "" for
-    nothing. What is `replaced_by` another question is kept for its costs, and was part
-    of the history of the answers before that one. `worker` names the process that
-    streams the answer. Until its end, the text is in pieces (`workers.py`).
+    `extra` is what the message holds besides text, as `books/extra.py` writes it; ""
+    means nothing. A message that is `replaced_by` another question is kept for its
+    costs, and because it is part of the history of the answers before that question.
+    `worker` names the process that streams the answer. Until the answer ends, its text
+    is in pieces (`workers.py`).
     """
 
     class Role(models.TextChoices):
@@ -147,7 +149,7 @@ class Message(models.Model):
 
     # For answers only:
     session_id = models.CharField(max_length=128, blank=True)
-    # Not a reference: a key is deleted without a search for what it has asked.
+    # Not a foreign key, with which deleting a key would search for all its answers.
     key_id = models.BigIntegerField(
         null=True,
         blank=True,
@@ -195,7 +197,7 @@ class Message(models.Model):
         blank=True,
         help_text=_("In US dollars."),
     )
-    # Without a constraint: an end is stored even if its price is deleted meanwhile.
+    # Without a constraint, so that an end is stored even if its price is deleted first.
     price = models.ForeignKey(
         "llmchat.Price",
         null=True,
@@ -227,7 +229,7 @@ class Message(models.Model):
     stop_requested = models.BooleanField(default=False)
 
     class Meta:
-        # No ordering: each query that wants one says so, and no other sorts.
+        # No default ordering: only queries that need an order ask for one, and sort.
         constraints = [
             models.UniqueConstraint(
                 fields=["conversation", "position"], name="message_position"
@@ -250,7 +252,7 @@ class Message(models.Model):
                 condition=Q(price__isnull=False),
                 name="message_price",
             ),
-            # The few that operators look for.
+            # The few answers that operators look for.
             models.Index(
                 fields=["finish_reason", "-created_at"],
                 condition=~Q(finish_reason__in=["", "stop"]),
@@ -261,7 +263,7 @@ class Message(models.Model):
                 condition=Q(state__in=["error", "interrupted", "cancelled"]),
                 name="message_not_whole",
             ),
-            # Holds all that the usage is added up from, so that no text is read.
+            # Covers all columns that usage is added up from, so that no text is read.
             models.Index(
                 fields=[
                     "created_at",
@@ -283,7 +285,7 @@ class Message(models.Model):
 
     @property
     def is_replaced(self) -> bool:
-        """Return whether it is no part of its conversation any more."""
+        """Return whether the message is no longer part of its conversation."""
         return self.replaced_by is not None
 
     @property
@@ -303,7 +305,7 @@ class Message(models.Model):
 
 
 class RunningStream(Message):
-    """An answer that is running now, as the admin lists it."""
+    """A running answer, as the admin lists it."""
 
     class Meta:
         proxy = True
@@ -311,5 +313,5 @@ class RunningStream(Message):
         verbose_name_plural = _("streaming now")
 
     def __str__(self) -> str:
-        # Not its text, which those who watch streams may not read.
+        # Not the text: the permission to watch streams does not allow reading them.
         return f"Answer {self.pk}"

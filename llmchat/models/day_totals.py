@@ -1,9 +1,9 @@
-"""What the answers of whole days add up to, so that a quarter is read in a moment.
+"""The totals of the answers of whole days, so that reports on a quarter are fast.
 
-Only PostgreSQL has them (migration 0038): its triggers note what each change of an
-answer changes in the sums of its day. `books/day_totals.py` adds these notes to the
-totals in the background; `reports/day_totals.py` reads both together, which are right
-at every moment. The rest of the books does not know of them.
+Only PostgreSQL has them (migration 0038): its triggers note how each change of an
+answer changes the sums of its day. `books/day_totals.py` adds these notes to the totals
+in the background; `reports/day_totals.py` reads both together, which is correct at any
+moment. The rest of the books does not know of them.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from datetime import date, timedelta
 from django.db import models
 from django.db.models import Q
 
-# The answers that count, in SQL: those that have ended and came with no history.
+# The answers that count, in SQL: those that have ended and are not from a history.
 COUNTED = "role = 'assistant' AND provider <> '' AND state <> 'streaming'"
-# What is added up, and what of, for the totals of a few answers.
+# The figures that are added up, and the expressions that compute them from answers.
 FIGURES = "answers, unpriced, to_price, input_tokens, output_tokens, cost"
 ADDED_UP = (
     "count(*) AS answers,"
@@ -29,7 +29,7 @@ ADDED_UP = (
 SUMMED = ", ".join(f"sum({name}) AS {name}" for name in FIGURES.split(", "))
 
 
-# Users are many, so theirs are added up for spans of so many days, too.
+# There are many users, so their totals are also added up for spans of this many days.
 SPAN_DAYS = 10
 
 
@@ -42,10 +42,10 @@ SPAN = f"(day - mod(day - DATE '{date.min}', {SPAN_DAYS}))"
 
 
 class Figures(models.Model):
-    """Some answers of a day, or how many more they have become, added up.
+    """The sums of some answers of a day, or the changes of these sums.
 
-    `cost` is that of the answers that are priced. Of those that are not, `to_price`
-    have used something, so that a price would change their cost.
+    `cost` is the cost of the answers that are priced. Of those that are not, `to_price`
+    have used tokens, so that a price would change their cost.
     """
 
     day = models.DateField()
@@ -65,12 +65,13 @@ class Figures(models.Model):
 
 
 class DayTotal(Figures):
-    """The answers of one day that have the rest in common.
+    """The sums of the answers of one day that share the values of the other columns.
 
-    Of each day that is added up there are rows by provider, model and how the answers
-    ended, rows by user, and one of `kind` DAY, which says that the others are there.
-    The rows of a SPAN are the sums of those by user, when all its days are added up;
-    their `day` is its first. The one without a user says that the others are there.
+    A day that has been added up has rows by provider, model and how the answers ended,
+    rows by user, and one row of `kind` DAY, which says that the others exist. When all
+    days of a span have been added up, its rows of `kind` SPAN hold the sums by user;
+    their `day` is the first day of the span, and the one without a user says that the
+    others exist.
     """
 
     class Kind(models.TextChoices):
@@ -80,7 +81,7 @@ class DayTotal(Figures):
         SPAN = "span"
 
     kind = models.CharField(max_length=8, choices=Kind)
-    # Not a reference: who is deleted takes the answers along, which changes the sums.
+    # Not a foreign key: a user is deleted with all answers, which changes the sums.
     user_id = models.BigIntegerField(null=True)
 
     class Meta:
@@ -110,9 +111,9 @@ class DayTotal(Figures):
 
 
 class DayChange(Figures):
-    """What has changed in the sums of a day since; triggers write it.
+    """A change of a day's sums since they were last added up; triggers write it.
 
-    Those of a day that is not added up mean nothing.
+    The changes of a day that has not been added up mean nothing.
     """
 
     user_id = models.BigIntegerField()

@@ -16,9 +16,9 @@ _MAX_DAYS = 400
 
 @lru_cache(256)
 def spans(text: str) -> tuple[tuple[int, int], ...]:
-    """Return hours such as `01:00-04:00 06:00-10:00` in minutes of the day.
+    """Return hours such as `01:00-04:00 06:00-10:00` as minutes of the day.
 
-    Each begins with its first minute and ends before its last one.
+    Each span includes its first minute and excludes its last one.
 
     Raises: ValueError.
     """
@@ -48,7 +48,7 @@ def days(text: str) -> frozenset[date]:
 
 
 def check_hours(text: str) -> None:
-    """Refuse what are no hours. Raises: ValidationError."""
+    """Refuse a text that does not list hours. Raises: ValidationError."""
     try:
         spans(text)
     except ValueError as exc:
@@ -58,7 +58,7 @@ def check_hours(text: str) -> None:
 
 
 def check_days(text: str) -> None:
-    """Refuse what are no days. Raises: ValidationError."""
+    """Refuse a text that does not list days. Raises: ValidationError."""
     try:
         days(text)
     except ValueError as exc:

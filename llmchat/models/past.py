@@ -1,4 +1,4 @@
-"""What was used by answers that are not stored any more."""
+"""The usage of answers that are no longer stored."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from django.db import models
 
 
 class PastUse(models.Model):
-    """The sums of a day, provider and model over answers that were deleted.
+    """The sums, by day, provider and model, of answers that were deleted.
 
-    Nobody's name is kept, so that deleting an account or a conversation changes no
-    total. So many answers are `unpriced`, and have no share in the cost. Days are in
-    UTC, and are those that the answers began on.
+    They keep totals the same when an account or a conversation is deleted, and hold no
+    user's name. `unpriced` is the number of answers that have no share in the cost.
+    Days are in UTC, and are those on which the answers began.
     """
 
     day = models.DateField()

@@ -12,8 +12,8 @@ from llmchat.models.revision import Watched
 class ProviderAccess(Watched):
     """A group that may use a restricted provider, and which models of it.
 
-    Whether a provider is restricted is its own field: deleting the last group leaves
-    it to superusers alone.
+    Whether a provider is restricted is a field of the provider: when its last group is
+    deleted, only superusers may use it.
     """
 
     provider = models.ForeignKey(

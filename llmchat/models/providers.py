@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 # What most keys begin with; it reveals nothing about the key.
 _KIND = "sk-"
-# What Gemini lets stand before the name of a model, and answers as the same one.
+# Gemini accepts this prefix in the name of a model, and ignores it.
 _PREFIX = "models/"
-# What it wants before the name of a model that was made of another; nothing else stands
-# before that.
+# Gemini requires this prefix in the name of a tuned model, and accepts no other before
+# it.
 _TUNED = "tunedModels/"
-# The settings that hold the addresses of the providers that are shipped.
+# The settings that hold the addresses of the shipped providers.
 _BASE_URLS = {
     "openai": "openai_base_url",
     "claude": "anthropic_base_url",
@@ -71,7 +71,7 @@ class Provider(Watched):
             "provider. Otherwise everyone may."
         ),
     )
-    # No URLField: it knows no hosts without a dot, such as a container's name.
+    # Not a URLField, which rejects hosts without a dot, such as a container's name.
     base_url = models.CharField(
         max_length=200,
         blank=True,
@@ -131,7 +131,7 @@ class Provider(Watched):
         related_name="fallback_of",
         help_text=_("Answers when this provider cannot."),
     )
-    # What the last test in the admin has found; "": nothing wrong.
+    # The result of the last test in the admin; "" means that it found no problem.
     tested_at = models.DateTimeField(null=True, blank=True, editable=False)
     test_problem = models.CharField(
         max_length=32, blank=True, default="", db_default="", editable=False
@@ -145,24 +145,25 @@ class Provider(Watched):
 
     @property
     def address(self) -> str:
-        """Return the base URL, the environment's where the row has none; "": none."""
+        """Return the base URL, the row's or else the environment's; "" means none."""
         if self.base_url or self.name not in _BASE_URLS:
             return self.base_url
         return str(getattr(conf.get(), _BASE_URLS[self.name]))
 
     def clean(self) -> None:
-        """Store the one name of the default model, unless it is stored by another."""
+        """Set the default model's canonical name, unless the name was stored before."""
         one, entered = self.canonical(self.default_model), self.default_model
         is_kept = Provider.objects.filter(pk=self.pk, default_model=entered)
-        # What is kept counts as enabled whatever the row of the one name says.
+        # A name that is kept counts as enabled, whatever the row of its canonical name
+        # says.
         if one != entered and not is_kept.exists():
             self.default_model = one
 
     def canonical(self, model: str) -> str:
-        """Return the one name of a model that its protocol knows.
+        """Return the canonical name of a model, the only one that is used for it.
 
-        By it a model is enabled, allowed, priced and asked for: who could ask for it by
-        another name would pass by all of that.
+        Models are enabled, allowed, priced and requested by this name: a request that
+        could use another name would bypass all of that.
         """
         if self.protocol == self.Protocol.GEMINI:
             while (rest := model.removeprefix(_PREFIX)) not in ("", model):
@@ -170,10 +171,10 @@ class Provider(Watched):
         return model
 
     def is_meant(self, model: str, pattern: str) -> bool:
-        """Return whether a pattern of a permission means a model, by its one name.
+        """Return whether a permission's pattern means a model, by its canonical name.
 
-        A pattern with the prefix means what may be called so, whatever else would fit
-        the rest of it: no tuned model.
+        A pattern with Gemini's ordinary prefix means only models whose names can have
+        it. So it means no tuned model, even one whose name matches the rest of it.
         """
         rest = self.canonical(pattern)
         if rest != pattern and model.startswith(_TUNED):
@@ -182,7 +183,7 @@ class Provider(Watched):
 
     @cached_property
     def model_rows(self) -> dict[str, ProviderModel]:
-        """Its models by name, as they were when this row was read."""
+        """The provider's models by name, as they were when this row was read."""
         return {row.name: row for row in self.known_models.all()}
 
 
@@ -237,8 +238,8 @@ class ProviderKey(Watched):
     def reveal(self) -> str:
         """Return the key in plain text.
 
-        No field of the admin may have this name: for who may not change the row, Django
-        shows what the row's member of a field's name returns.
+        No form field of the admin may be named `reveal`: to operators who may not
+        change the row, Django shows what the row's member of the same name returns.
 
         Raises: EncryptionError when none of the encryption keys fits.
         """

@@ -1,11 +1,11 @@
-"""Rows that hardly change, and the revision that says when they have.
+"""Rows that rarely change, and the revision that says when they have.
 
-Each change of a `Watched` row writes a new word into the one row of `Revision`, in the
-same transaction. Whoever remembers such rows reads the word with each use, and reads
-the rows anew when it is another one. It is random, so that no restored or flushed
-database repeats one.
+Each change of a `Watched` row writes a new word into the only row of `Revision`, in the
+same transaction. Code that remembers such rows reads the word on each use, and reads
+the rows again when the word has changed. Words are random, so that a restored or
+flushed database never repeats one.
 
-The word is written before the row: its lock comes first, in every transaction.
+The word is written before the watched row, so that every transaction locks it first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from django.db import connection, models, transaction
 from django.db.models.signals import post_save, pre_delete
 
 _ROW = 1
-# Counters and results of tests, which nobody remembers.
+# Counters and test results, which are never remembered.
 _UNREMEMBERED = frozenset(
     {"spent", "period_start", "told_at", "last_used_at", "tested_at", "test_problem"}
 )
@@ -27,7 +27,7 @@ M = TypeVar("M", bound=models.Model)
 
 
 class Revision(models.Model):
-    """The word that every change of a remembered row replaces."""
+    """The word that every change of a watched row replaces."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=_ROW)
     word = models.UUIDField(default=uuid.uuid4)
@@ -37,7 +37,7 @@ class Revision(models.Model):
 
 
 def revise() -> None:
-    """Tell every process that remembered rows change in this transaction."""
+    """Write a new word, because watched rows change in this transaction."""
     rows = Revision.objects.filter(pk=_ROW)
     if not rows.update(word=uuid.uuid4()):
         _write_first()
@@ -45,7 +45,7 @@ def revise() -> None:
 
 
 def ensure_revision() -> None:
-    """Write a word where there is none: without one nothing is remembered."""
+    """Write a word if there is none: without one, no rows can be remembered."""
     if current_revision() is None:
         _write_first()
 
@@ -55,7 +55,7 @@ def _write_first() -> None:
 
 
 def current_revision() -> str | None:
-    """Return the word of now, None where nothing was ever changed."""
+    """Return the current word, None if no watched row was ever changed."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT word FROM {Revision._meta.db_table} WHERE id = {_ROW}")
         row = cursor.fetchone()
@@ -63,7 +63,7 @@ def current_revision() -> str | None:
 
 
 class WatchedQuerySet(models.QuerySet[M]):
-    """A query set whose changes are changes of the revision."""
+    """A query set whose changes also change the revision."""
 
     def update(self, **fields: Any) -> int:
         """Update the rows."""
@@ -91,7 +91,7 @@ class WatchedQuerySet(models.QuerySet[M]):
 
 
 class Watched(models.Model):
-    """A row whose changes are changes of the revision."""
+    """A row whose changes also change the revision."""
 
     objects: ClassVar[Any] = models.Manager.from_queryset(WatchedQuerySet)()
 
@@ -111,14 +111,14 @@ def _revise_for(fields: Iterable[str] | None) -> None:
 
 
 def watch(*watched: type[Watched]) -> None:
-    """Hear of what passes by the models' own methods: deletions, and fixtures."""
+    """Revise for changes that bypass the models' methods, too: deletions, fixtures."""
     for model in watched:
         pre_delete.connect(_on_delete, sender=model)
         post_save.connect(_on_load, sender=model)
 
 
 def _on_delete(sender: Any, **kwargs: Any) -> None:
-    """Called by Django in the transaction that deletes rows, before any row goes."""
+    """Revise; called by Django in the same transaction, before it deletes any row."""
     revise()
 
 

@@ -1,4 +1,4 @@
-"""The groups of operators that the product ships, and what each was given."""
+"""The groups of operators that the product ships, and the permissions given to each."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from django.db import models
 
 
 class ShippedRole(models.Model):
-    """A group that was made once, and the permissions that it was given, one a line.
+    """A group that was created once, and the permissions it was given, one per line.
 
-    What an operator changes of the group stays so: each permission is given once, and
-    a group that was deleted, or whose name was taken, is never made.
+    An operator's changes to the group are kept: each permission is given only once, a
+    deleted group is not created again, and one whose name was taken is never created.
     """
 
     name = models.CharField(max_length=150, unique=True)

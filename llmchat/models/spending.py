@@ -1,8 +1,9 @@
 """What a period has cost already, counted from the answers that are stored.
 
-A budget that comes in mid-period begins with it. Answers that are running then are
-left out: a late reservation of nothing has the sweep settle them once they have ended.
-Those that are running are read first, so that one that ends meanwhile is counted once.
+A budget that is created in the middle of a period starts with this amount. Answers that
+are running at that time are left out: a late reservation, of the amount 0, makes the
+sweep settle each of them once it has ended. The running answers are read first, so that
+an answer that ends before the rest is read is counted only once.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from llmchat.models.conversations import AnswerState, Message
 if TYPE_CHECKING:
     from llmchat.models.budgets import Budget
 
-# No answer takes so long, from its beginning until its end is stored.
+# Longer than any answer takes, from its beginning until its end is stored.
 _LONGEST = timedelta(days=1)
 _TOKENS = Sum(Coalesce("input_tokens", 0) + Coalesce("output_tokens", 0))
 
 
 def begin(budget: Budget) -> list[UUID]:
-    """Set what is spent of a budget that is about to be stored; return what runs.
+    """Set what is spent of a budget that is about to be stored; return running answers.
 
-    Of a budget that everybody has, each is counted when its user first draws on it.
+    If each user has one of their own, it is counted when the user first draws on it.
     """
     budget.period_start = budget.start_of_period(timezone.now())
     budget.spent, budget.told_at = Decimal(0), None
@@ -46,9 +47,9 @@ def begin(budget: Budget) -> list[UUID]:
 
 
 def lock_users(budget: Budget) -> None:
-    """Lock those who share a budget, so that none of them begins an answer meanwhile.
+    """Lock the users who share a budget, so that none of them can begin an answer.
 
-    Like a start, before the budget itself.
+    They are locked before the budget itself, as when an answer starts.
     """
     if budget.is_default:
         return  # each has their own
@@ -64,9 +65,9 @@ def lock_users(budget: Budget) -> None:
 def note_running(
     budget: Budget, running: Collection[UUID], owner_id: int | None = None
 ) -> None:
-    """Have a sweep settle these answers, which the budget came too late for.
+    """Have a sweep settle these answers, which began before the budget was created.
 
-    Those that have a reservation of it settle themselves.
+    Answers that have a reservation of the budget are settled when they end.
     """
     if not running:
         return
@@ -98,26 +99,27 @@ def count_use(use: BudgetUse) -> None:
 
 
 def forget_use(user_id: int, period: str, unit: str) -> None:
-    """Have what a user has used of the default budget counted anew.
+    """Have a user's use of the default budget recounted.
 
-    It applies again, and has not heard of what was used while the user had their own.
+    The default budget applies to the user again. What the user has used under a budget
+    of their own was not added to it.
     """
     uses = BudgetUse.objects.filter(budget__is_default=True, user=user_id)
     uses.filter(budget__period=period, budget__unit=unit).update(period_start=None)
 
 
 def spent_by(budget: Budget, user_id: int) -> Decimal:
-    """Return what a user has used in the period of a budget that everybody has."""
+    """Return what a user has used, in this period, of a budget that each user has."""
     return _spent(budget, Q(user=user_id), ())
 
 
 def recount(budget: Budget) -> None:
-    """Count a budget anew whose unit, period or owners were changed just now.
+    """Recount a budget whose unit, period or owners have just been changed.
 
-    Whoever changed it in this transaction has called `lock_users` before.
+    The caller has changed it in this transaction, and has called `lock_users` before.
 
-    What is reserved of it was so in the old unit, and is nothing from now on. Whoever
-    was to be settled late, by a member or by all, is counted with the others.
+    Its reservations are in the old unit, so they become 0. Answers that were to be
+    settled late, whether for one member or for all, are counted with the others.
     """
     Reservation.objects.filter(budget=budget).update(amount=0)
     BudgetUse.objects.filter(budget=budget).update(period_start=None)
@@ -130,7 +132,7 @@ def recount(budget: Budget) -> None:
 
 
 def _forget_late(reservations: QuerySet[Reservation], budget: Budget) -> None:
-    """Forget answers that were to be settled: those that have ended are counted."""
+    """Delete late reservations: answers that have ended are counted instead."""
     reservations.filter(budget=budget, is_late=True).delete()
 
 
@@ -154,7 +156,8 @@ def _running(owner: Q) -> list[UUID]:
 
 def _spent(budget: Budget, owner: Q, running: Collection[UUID]) -> Decimal:
     start = datetime.combine(budget.start_of_period(timezone.now()), time(), UTC)
-    # Counted where they end, as each is settled: what began is found by an index.
+    # An answer counts in the period in which it ends, when it is settled. The condition
+    # on `created_at` is for the index.
     answers = Message.objects.filter(
         owner,
         Q(finished_at__gte=start) | Q(finished_at=None, created_at__gte=start),

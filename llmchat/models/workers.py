@@ -18,8 +18,8 @@ M = TypeVar("M", bound=models.Model)
 class Worker(models.Model):
     """A process that writes answers, and until when it is known to live.
 
-    It keeps extending `lease_until`; what is still `streaming` after it belongs to a
-    process that has died.
+    It keeps extending `lease_until`. An answer that is still `streaming` after that
+    time belongs to a process that has died.
     """
 
     name = models.CharField(max_length=96, primary_key=True)
@@ -30,11 +30,11 @@ class Worker(models.Model):
 
 
 class Piece(models.Model):
-    """Some text of a running answer, from its character `start` on.
+    """A part of the text of a running answer, from its character `start` on.
 
-    The pieces of an answer are joined where its worker has died; otherwise the end
-    stores the whole text in their place. They hold the answer's id and no foreign key:
-    no checkpoint waits for whoever has locked the answer.
+    The end of an answer stores the whole text in place of its pieces; if its worker has
+    died, the pieces are joined instead. They hold the answer's id rather than a foreign
+    key, so that no checkpoint waits for a transaction that has locked the answer.
     """
 
     message_id = models.UUIDField(db_index=True)
@@ -49,8 +49,8 @@ class Piece(models.Model):
 def texts_of(message_ids: Collection[UUID]) -> dict[UUID, str]:
     """Return the texts so far of running answers.
 
-    A piece whose COMMIT was not told is stored again, with what has come since, and
-    takes the place of the first.
+    A piece whose COMMIT was not confirmed is stored again, together with the text that
+    has arrived since. The later piece then takes the place of the earlier one.
     """
     texts: dict[UUID, str] = {}
     rows = Piece.objects.filter(message_id__in=message_ids).order_by("pk")
@@ -62,7 +62,7 @@ def texts_of(message_ids: Collection[UUID]) -> dict[UUID, str]:
 def texts_so_far(message_ids: Collection[UUID]) -> dict[UUID, str]:
     """Return the texts of answers that were running a moment ago.
 
-    One that has ended meanwhile has no pieces any more, but its whole text.
+    An answer that has ended since then has no pieces any more, but its whole text.
     """
     texts = texts_of(message_ids)
     missing = [ident for ident in message_ids if ident not in texts]
@@ -82,7 +82,7 @@ def with_texts(rows: list[Message]) -> list[Message]:
 
 
 def first_written_at(message_id: UUID) -> datetime | None:
-    """Return when the first token of a running answer came, None: none was stored."""
+    """Return when a running answer's first token arrived, None if none is stored."""
     rows = Piece.objects.filter(message_id=message_id).order_by("pk")
     return rows.values_list("written_at", flat=True).first()
 

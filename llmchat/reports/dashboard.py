@@ -24,12 +24,12 @@ _OTHER = "other"
 
 
 def may_see(user: Any) -> bool:
-    """Return whether somebody may see the usage of all users."""
+    """Return whether an operator may see the usage of all users."""
     return any(map(user.has_perm, ("llmchat.view_message", "llmchat.view_usage")))
 
 
 def may_see_titles(user: Any) -> bool:
-    """Return whether somebody may see what conversations are about."""
+    """Return whether an operator may see what conversations are about."""
     return bool(user.has_perm("llmchat.view_conversation"))
 
 
@@ -76,7 +76,7 @@ def _notices(user: Any) -> Iterator[Notice]:
 
 
 def days_of(request: HttpRequest) -> int:
-    """Return the days that a request asks for, of those that there are."""
+    """Return the number of days that a request asks for, if offered, or the default."""
     wanted = request.GET.get("days", "")
     offered = {str(days): days for days in usage.RANGES}
     return offered.get(wanted, usage.DAYS)
@@ -88,7 +88,7 @@ def _range_name(days: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number at the top of the page, what it is a part of, and where it leads."""
+    """A number at the top of the page, with a note on it and the page it links to."""
 
     name: str
     value: str
@@ -134,7 +134,7 @@ def _figures(recent: UsageReport) -> Iterator[Figure]:
 class Table:
     """Totals of providers, models, users or conversations, each with its link.
 
-    `one` is what a row is about.
+    `one` is the name of what a row stands for.
     """
 
     title: str
@@ -154,7 +154,7 @@ def _tables(recent: UsageReport, user: Any) -> Iterator[Table]:
 
     users = linked(recent.by_user, "user__id__exact")
     yield Table("Top users by cost", "User", users)
-    # A title is made of the first prompt.
+    # A title is made from the first prompt, which not every operator may read.
     if may_see_titles(user):
         conversations = [
             (one, links.conversation(one.key)) for one in recent.by_conversation
@@ -166,7 +166,7 @@ def _tables(recent: UsageReport, user: Any) -> Iterator[Table]:
 
 
 def _names(recent: UsageReport) -> list[str]:
-    """Return the names in the charts: the most used providers, and the others."""
+    """Return the names in the charts: the top providers, and `other` for the rest."""
     names = [total.name for total in recent.by_provider]
     if len(names) <= len(_COLOURS):
         return names

@@ -1,9 +1,9 @@
-"""Answers added up: by day, provider, model and end, and by the users they were for.
+"""Sums over answers: by day, provider, model and how they ended, and by user.
 
-PostgreSQL keeps the totals of days (`models/day_totals.py`), and what has changed since
-in notes; what is read is both. A day that is not added up yet, and on SQLite all of
-them, is read from the answers themselves. Either way the figures are those of the
-answers that are stored now, and nobody adds up days while somebody waits for a page.
+PostgreSQL keeps the totals of days, and notes of what has changed since
+(`models/day_totals.py`); both are read together. Days that have not been added up yet,
+and on SQLite all days, are read from the answers themselves. Either way the figures are
+those of the answers that are stored now, and no page waits while days are added up.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Sums over answers; `cost` is None where none of them has a known price."""
+    """Sums over answers; `cost` is None if none of them has a known price."""
 
     answers: int
     unpriced: int
@@ -44,7 +44,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The answers of a day that came from one model and ended alike."""
+    """The answers of a day that came from the same model and ended in the same way."""
 
     day: date
     provider: str
@@ -72,7 +72,7 @@ def by_model(first: date, last: date) -> list[Group]:
 
 
 def top_users(first: date, last: date, count: int) -> list[tuple[int, Sums]]:
-    """Return the users whose answers of these days have cost most, the first first."""
+    """Return the users whose answers of these days cost most, the top user first."""
     source, parameters = _source(DayTotal.Kind.USER, first, last)
     rows = _read(
         f"SELECT user_id, {_SUMMED} FROM ({source}) counted GROUP BY user_id"
@@ -86,8 +86,8 @@ def top_users(first: date, last: date, count: int) -> list[tuple[int, Sums]]:
 def to_price(first: date, last: date, count: int) -> list[tuple[str, str, int]]:
     """Return provider, model and number of the answers to be priced, the most first.
 
-    Answers that have used nothing, or of which that is not known because their process
-    died, have no known cost either, but no price would change that.
+    Answers that have used no tokens, or whose usage is not known because their process
+    died, have no known cost either, but a price would not change that.
     """
     source, parameters = _source(DayTotal.Kind.MODEL, first, last)
     rows = _read(
@@ -102,9 +102,9 @@ def to_price(first: date, last: date, count: int) -> list[tuple[str, str, int]]:
 def by_end(
     first: date, last: date, filters: Mapping[str, str]
 ) -> list[tuple[str, str, int, int]] | None:
-    """Return state, finish reason, number, and how many are not priced.
+    """Return state, finish reason, number of answers, and how many are not priced.
 
-    `filters` are for `provider` and `model`. None where not all days are added up.
+    `filters` are for `provider` and `model`. Return None if a day is not added up yet.
     """
     known = _known(first, last)
     if len(known) <= (last - first).days:
@@ -126,7 +126,7 @@ def _source(
     known = _known(first, last) if known is None else known
     parts: list[str] = []
     parameters: list[Any] = []
-    # What is noted of a day belongs to the total that is there at that moment.
+    # Read in one query, since notes belong to the total that exists at the same moment.
     for kept, days in (*_kept(kind, known), ("", known)):
         if days:
             table = "llmchat_daytotal" if kept else "llmchat_daychange"
@@ -146,7 +146,7 @@ def _source(
 
 
 def _known(first: date, last: date) -> list[date]:
-    """Return those of the days that are added up."""
+    """Return the days that have been added up."""
     if connection.vendor != "postgresql":
         return []
     days = DayTotal.objects.filter(
@@ -158,7 +158,7 @@ def _known(first: date, last: date) -> list[date]:
 def _kept(
     kind: DayTotal.Kind, known: Sequence[date]
 ) -> Iterator[tuple[DayTotal.Kind, list[date]]]:
-    """Yield the totals to read, by kind: those of spans where all days are wanted."""
+    """Yield the days to read, by kind: whole spans if possible, then single days."""
     in_span = Counter(map(span_of, known)) if kind == DayTotal.Kind.USER else {}
     wanted = [day for day, count in in_span.items() if count == SPAN_DAYS]
     spans = DayTotal.objects.filter(kind=DayTotal.Kind.SPAN, user_id=None)
@@ -170,7 +170,7 @@ def _kept(
 def _gaps(
     first: date, last: date, known: Sequence[date]
 ) -> Iterator[tuple[date, date]]:
-    """Yield where the days between those begin and end, which is behind them."""
+    """Yield each gap between the known days, as its first day and the day after it."""
     since = first
     for day in (*known, last + _ONE_DAY):
         if day > since:
@@ -189,7 +189,7 @@ def _read(query: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 
 def _date() -> str:
-    """Return the day in UTC that an answer began on."""
+    """Return the SQL for the day in UTC on which an answer began."""
     if connection.vendor == "postgresql":
         return "(created_at AT TIME ZONE 'UTC')::date"
     return "date(created_at)"

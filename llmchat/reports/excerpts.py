@@ -1,4 +1,4 @@
-"""What a message says around the words that were searched for."""
+"""The text of a message around the words that were searched for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from llmchat.models import Message
 
-# As far into a message as the index of PostgreSQL sees.
+# How much of a message is read: as much as PostgreSQL's index covers.
 _READ = 100_000
 _BEFORE, _LENGTH = 50, 160
 _MOST_WORDS = 20
@@ -22,7 +22,7 @@ _MOST_WORDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """A part of a message, with the words in it marked, and the message's place."""
+    """A part of a message with the words marked, and the position of the message."""
 
     message_id: UUID
     position: int
@@ -41,7 +41,7 @@ def excerpts(ids: Iterable[UUID], text: str) -> dict[UUID, Excerpt]:
 
 
 def _words(text: str) -> re.Pattern[str] | None:
-    """Return what matches the words of a search, without its operators."""
+    """Return a pattern for the words of a search, without its operators."""
     phrases = [text, *re.findall(r'"([^"]+)"', text)]
     plain = re.sub(r'"[^"]*"', " ", text).split()
     singles = [
@@ -61,7 +61,7 @@ def _words(text: str) -> re.Pattern[str] | None:
 
 
 def excerpt(content: str, words: re.Pattern[str] | None) -> SafeString:
-    """Return the part around the first of the words, all of them marked."""
+    """Return the part around the first match, with all matches in it marked."""
     line = " ".join(content.split())
     first = words.search(line) if words else None
     start = max(0, first.start() - _BEFORE) if first else 0

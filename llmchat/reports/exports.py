@@ -3,8 +3,8 @@
 Each piece takes a few short queries and is sent to the client before the next one is
 made, so that an export of everything needs neither memory nor an open transaction.
 Messages are read for twenty conversations at a time, in as few queries as their number
-allows. That they are exported is written down before, in a thread that may wait for
-other writers: those that read do not.
+allows. The export is noted before that, in a thread that may wait for other writers:
+the threads for reads must not.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Note: TypeAlias = Callable[[Sequence[Conversation]], None]
 _CONVERSATIONS = 20
 _MESSAGES = 200
 _CHUNK = 64 * 1024
-# A spreadsheet takes a cell that begins like this for a formula.
+# A spreadsheet treats a cell that begins with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _CONVERSATION_FIELDS = (
     "id",
@@ -85,7 +85,7 @@ CONTENT_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What a format has around, for and between the batches of an export."""
+    """What a format writes around, for and between the batches of an export."""
 
     head: str
     pieces: Callable[[Each], Iterator[str]]
@@ -101,7 +101,7 @@ async def export(
 ) -> AsyncGenerator[bytes, None]:
     """Yield the export piece by piece; `account` is added to the head of JSON.
 
-    `note` is told of conversations, some at a time, before their messages are read.
+    `note` is called with each batch of conversations, before their messages are read.
     """
     shape = _CSV if format_name == "csv" else _json_shape(account)
     yield shape.head.encode()
@@ -116,14 +116,14 @@ async def export(
 
 
 async def sent(pieces: Iterable[str]) -> AsyncGenerator[bytes, None]:
-    """Yield pieces joined to chunks; what makes them may query the database."""
+    """Yield pieces joined into chunks; `pieces` may query the database."""
     chunks = _gathered(pieces)
     while (chunk := await read_database(next, chunks, None)) is not None:
         yield chunk.encode()
 
 
 def account_of(user: Any, *, personal: bool) -> dict[str, Any]:
-    """Return an account for the head of an export, e-mail and names if `personal`."""
+    """Return an account for an export's head, with e-mail and names if `personal`."""
     fields = (*_ACCOUNT_FIELDS, *(_PERSONAL_FIELDS if personal else ()))
     return {name: getattr(user, name) for name in fields}
 
@@ -166,7 +166,7 @@ def _csv_pieces(each: Each) -> Iterator[str]:
 
 
 def _each(batch: Sequence[Conversation]) -> Each:
-    """Yield each conversation with its messages, to be read before the next one."""
+    """Yield each conversation with its messages, which must be read before the next."""
     groups = groupby(_messages(batch), key=itemgetter("conversation_id"))
     ident, rows = next(groups, (None, iter(())))
     for conversation in batch:
@@ -178,7 +178,7 @@ def _each(batch: Sequence[Conversation]) -> Each:
 
 
 def _exported(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a message's fields, a running answer's with its text so far."""
+    """Return a message's fields; a running answer has its text so far."""
     fields = {name: row[name] for name in _MESSAGE_FIELDS}
     if row["state"] == Message.State.STREAMING:
         fields["content"] = texts_so_far([row["id"]]).get(row["id"], row["content"])
@@ -214,7 +214,7 @@ def _json(value: object) -> str:
 
 
 def csv_line(cells: Iterable[object]) -> str:
-    """Return a line of CSV, with what a spreadsheet takes for formulas escaped."""
+    """Return a line of CSV, with cells escaped that look like formulas."""
     line = io.StringIO()
     csv.writer(line).writerow([_cell(cell) for cell in cells])
     return line.getvalue()

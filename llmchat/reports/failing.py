@@ -17,7 +17,8 @@ from llmchat.reports import links, unpriced
 from llmchat.reports.outcomes import Outcome, ended
 
 _RETIRED_WITHIN = timedelta(days=7)
-# A provider is failing if so much of what it was asked lately has failed.
+# A provider is failing if at least so many of its recent answers have failed, and at
+# least this share of them.
 _LATELY = timedelta(hours=1)
 _FEWEST, _SHARE = 3, 0.2
 _REASONS = {
@@ -35,16 +36,16 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A problem for operators, and the page that solves it, "" where that is closed."""
+    """A problem for operators, and the page to solve it on, "" if that is closed."""
 
     text: str
     url: str
 
 
 def providers() -> Iterator[Notice]:
-    """Yield the providers that have failed to answer again and again in this hour.
+    """Yield the providers that have repeatedly failed to answer in the last hour.
 
-    Failures that are the request's own fault do not count, such as one too long.
+    Failures that are the request's own fault do not count, such as a prompt too long.
     """
     since = timezone.now() - _LATELY
     latest = ended(Message.objects.filter(created_at__gte=since)).order_by()
@@ -95,7 +96,7 @@ def retired_models() -> Iterator[Notice]:
         Message.objects.filter(
             role=Message.Role.ASSISTANT,
             created_at__gte=timezone.now() - _RETIRED_WITHIN,
-            state=Message.State.ERROR,  # of which there is an index
+            state=Message.State.ERROR,  # for the index
             error_code="model_not_found",
         )
         .order_by()
@@ -119,7 +120,7 @@ def unpriced_models() -> Iterator[Notice]:
 def open_providers() -> Iterator[Notice]:
     """Yield the providers that everyone may use although they have groups.
 
-    The admin rejects this, but a dump of an older version can restore it.
+    The admin rejects this, but restoring a dump of an older version can bring it back.
     """
     for provider in Provider.objects.exclude(access=None).filter(restricted=False):
         url = reverse("admin:llmchat_provider_change", args=[provider.pk])

@@ -1,7 +1,7 @@
-"""What conversations have cost, where that is known.
+"""What conversations have cost, if that is known.
 
-A conversation's row holds the sum over its priced answers, which is 0 where there are
-none: that is not the same as free.
+A conversation's row holds the sum over its priced answers, which is 0 if there are
+none: that does not mean that it was free.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from llmchat.reports.outcomes import ended
 
 
 def known_costs(rows: Sequence[Conversation]) -> dict[UUID, Decimal | None]:
-    """Return the cost of each, None where none of its answers has a known price."""
+    """Return the cost of each, None if none of its answers has a known price."""
     unpriced = _unpriced([row.pk for row in rows if row.turn_count and not row.cost])
     return {row.pk: None if row.pk in unpriced else row.cost for row in rows}
 
 
 def known_cost(row: Conversation) -> Decimal | None:
-    """Return what one has cost, None where none of its answers has a known price."""
+    """Return a conversation's cost, None if none of its answers has a known price."""
     return known_costs([row])[row.pk]
 
 

@@ -1,4 +1,4 @@
-"""Where the figures of the dashboard lead: to the list of what they count."""
+"""The links of the dashboard's figures: to the lists of what they count."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 from django.urls import resolve, reverse
 
-# The value of the filter by outcome that every answer which has ended has.
+# The value of the outcome filter that includes every answer that has ended.
 ENDED = "ended"
 
 
@@ -25,11 +25,11 @@ def messages(days: Sequence[date], outcome: str = ENDED, **filters: str) -> str:
 
 
 def for_user(user: Any, url: str) -> str:
-    """Return the address of a list or a row, "" where this user may not view it."""
+    """Return the address of a list or a row, "" if this user may not view it."""
     if not url:
         return ""
     app, model, _ = (resolve(urlsplit(url).path).url_name or "").split("_")
-    verbs = ("view", "change")  # as the admin has it
+    verbs = ("view", "change")  # in the admin, either one suffices
     may_view = any(user.has_perm(f"{app}.{verb}_{model}") for verb in verbs)
     return url if may_view else ""
 

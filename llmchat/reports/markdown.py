@@ -1,8 +1,8 @@
-"""Markdown as HTML, the part of it that answers use, and safe whatever it is.
+"""Render the part of Markdown that answers use as HTML, safely for any text.
 
-Every character of the text is escaped; tags come from this module alone, and the only
+Every character of the text is escaped; tags come only from this module, and the only
 attribute that holds any of the text is the address of a link, which begins with http.
-Nothing is loaded: an image is a link to it. What is no Markdown here stays as it is.
+Nothing is loaded: an image becomes a link. Text that is not Markdown here is unchanged.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from html import escape
 
 from django.utils.safestring import SafeString, mark_safe
 
-# A longer text is shown as it is.
+# A longer text is shown as plain text.
 MOST = 100_000
 _DEPTH = 6
-# It gives nothing back: a long line, tried in every division, would take seconds.
+# Possessive, to avoid backtracking: a long line, tried in every split, would take
+# seconds.
 _FENCE = re.compile(r" {0,3}(`{3,}+|~{3,}+)[^`]*+$")
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*)$")
 _RULE = re.compile(r" {0,3}([-*_])(?:[ \t]*\1){2,}[ \t]*$")
@@ -25,7 +26,7 @@ _QUOTE = re.compile(r" {0,3}> ?(.*)$")
 _ITEM = re.compile(r"( {0,3})([-*+]|\d{1,9}[.)])( {1,4}|\t)(.*)$")
 _TICKS = re.compile(r"`+")
 _HELD = re.compile("\0(\\d+)\0")
-# All repetitions are bounded or end at their own mark, so that none is slow.
+# All repetitions are bounded, or end at their own mark, so that none is slow.
 _INLINE = re.compile(
     r"\[(?P<label>[^\[\]\n]{1,500})\]\((?P<target>https?://[^\s()<>\"'\0]{1,2000})\)"
     r"|(?P<bare>https?://[^\s<>\"'\0\]\[*]{1,2000})"
@@ -44,7 +45,7 @@ def render(text: str) -> SafeString:
 
 
 def _blocks(lines: list[str], depth: int) -> Iterator[str]:
-    """Yield the blocks of some lines; those that are nested too deeply are text."""
+    """Yield the blocks of some lines; blocks that are nested too deeply stay text."""
     at = 0
     while at < len(lines):
         line = lines[at]
@@ -54,7 +55,7 @@ def _blocks(lines: list[str], depth: int) -> Iterator[str]:
             code, at = _code(lines, at + 1, fence[1])
             yield f"<pre><code>{escape(code)}</code></pre>"
         elif heading := _HEADING.match(line):
-            # Below the page's own headings.
+            # Two levels lower, below the page's own headings.
             level = min(6, len(heading[1]) + 2)
             yield f"<h{level}>{_inline(heading[2].rstrip(' #'))}</h{level}>"
             at += 1
@@ -82,7 +83,7 @@ def _ends_paragraph(line: str, depth: int) -> bool:
 
 
 def _code(lines: list[str], start: int, fence: str) -> tuple[str, int]:
-    """Return the code from a line on, and where what follows it begins."""
+    """Return the code from line `start` on, and the index of the line after it."""
     for at in range(start, len(lines)):
         mark = lines[at].strip()
         if len(mark) >= len(fence) and mark == fence[0] * len(mark):
@@ -115,7 +116,7 @@ def _list(
 
 
 def _item(lines: list[str], at: int, item: re.Match[str]) -> tuple[list[str], int]:
-    """Return the lines of an item: its own, and those indented below it."""
+    """Return an item's lines, with those indented below, and the index after them."""
     inner = [item[4]]
     indent = len(item[1]) + 2
     at += 1
@@ -137,20 +138,20 @@ def _goes_on(lines: list[str], at: int, indent: int) -> bool:
 
 
 def _behind_blank(lines: list[str], at: int) -> int:
-    """Return where the next item begins, if one comes behind one empty line."""
+    """Return the index of an item after the blank line at `at`, or else `at`."""
     is_next = at + 1 < len(lines) and _ITEM.match(lines[at + 1])
     return at + 1 if is_next else at
 
 
 def _inline(text: str) -> str:
-    """Return a paragraph's text with its marks, code first: it has none."""
+    """Return a paragraph's text with its marks; code goes first, as it has none."""
     held: list[str] = []
     html = _marked(_without_code(text, held)).replace("\n", "<br>")
     return _HELD.sub(lambda found: held[int(found[1])], html)
 
 
 def _without_code(text: str, held: list[str]) -> str:
-    """Put a number in the place of each code, whose HTML goes to `held`."""
+    """Replace each piece of code with its number in `held`, which gets its HTML."""
     runs = list(_TICKS.finditer(text))
     places: dict[int, list[int]] = {}
     for number, run in enumerate(runs):

@@ -1,4 +1,4 @@
-"""How the admin writes a moment, everywhere alike."""
+"""How the admin writes a moment, the same everywhere."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from django.utils.timezone import localtime
 
 
 def moment(at: datetime | None) -> str:
-    """Return a moment with its zone, as `config/formats` has it."""
+    """Return a moment with its time zone, in the format of `config/formats`."""
     return "–" if at is None else date_format(localtime(at), "DATETIME_FORMAT")

@@ -1,8 +1,8 @@
-"""How the admin writes money, and that a cost is missing, everywhere alike.
+"""How the admin writes money, and why a cost is missing, the same everywhere.
 
-Three words say why one is missing. An answer is *not priced* where its model has no
-price. Its *cost is not known* where nobody knows what it has used, since its process
-died. Both together are *without a known cost*. What has not ended has no cost at all.
+Three terms say why a cost is missing. An answer is *not priced* if its model has no
+price. Its *cost is not known* if what it has used is not known, because its process
+died. Both together are *without a known cost*. A running answer has no cost at all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NOT_KNOWN = "cost not known"
 
 
 class Used(Protocol):
-    """An answer, or a sum over answers: what they have used and cost."""
+    """What an answer, or the answers of a sum, have used and cost."""
 
     @property
     def input_tokens(self) -> int | None:
@@ -28,29 +28,29 @@ class Used(Protocol):
 
     @property
     def cost(self) -> Decimal | None:
-        """US dollars, None where no cost is known."""
+        """US dollars, None if no cost is known."""
 
 
 def cost_of(row: Used) -> str:
-    """Return what answers that have ended have cost, or why that is not known."""
+    """Return what ended answers have cost, or why that is not known."""
     return cost_in_words(row.cost, row)
 
 
 def cost_in_words(amount: Decimal | None, row: Used) -> str:
-    """Return the same where the amount is not the row's own."""
+    """Return the same for an amount that is not the row's own `cost`."""
     if amount is not None:
         return money(amount)
     return NOT_PRICED if row.input_tokens or row.output_tokens else NOT_KNOWN
 
 
 def without_cost(count: int) -> str:
-    """Return how many answers are missing in a sum."""
+    """Return how many answers are missing from a sum."""
     answers = "answer" if count == 1 else "answers"
     return f"{count:,} {answers} without a known cost"
 
 
 def money(amount: Decimal) -> str:
-    """Return US dollars, with four digits below one."""
+    """Return US dollars, with four decimal places below one dollar."""
     if not amount:
         return "$0.00"
     sign, size = ("-", -amount) if amount < 0 else ("", amount)

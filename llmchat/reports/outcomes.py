@@ -1,6 +1,6 @@
 """How answers end, in the words of operators: each answer has one outcome.
 
-The dashboard counts them and the lists filter by them, by the same conditions.
+The dashboard counts outcomes and the lists filter by them, with the same conditions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Outcome(TextChoices):
     STREAMING = "streaming", _("streaming")
 
 
-# Why an answer that is whole for its provider is none for its reader.
+# Finish reasons of answers that are complete for their provider, but not for a reader.
 _CUT = {
     FinishReason.LENGTH.value: Outcome.LENGTH,
     FinishReason.CONTENT_FILTER.value: Outcome.FILTERED,
@@ -57,7 +57,7 @@ def outcome_of(state: str, finish_reason: str = "") -> Outcome:
 
 
 def why(message: Message) -> str:
-    """Return in a sentence why an answer is not whole; "" where its outcome says it."""
+    """Return a sentence on why an answer is not whole, "" if its outcome says that."""
     outcome = outcome_of(message.state, message.finish_reason)
     if outcome is Outcome.LENGTH:
         count = message.output_tokens
@@ -69,7 +69,7 @@ def why(message: Message) -> str:
 
 
 def condition(outcome: Outcome) -> Q:
-    """Return what the answers of an outcome have in common."""
+    """Return the condition for answers with an outcome."""
     for reason, cut in _CUT.items():
         if cut is outcome:
             return Q(state=AnswerState.COMPLETE, finish_reason=reason)
@@ -80,10 +80,10 @@ def condition(outcome: Outcome) -> Q:
 
 
 def answers(rows: QuerySet[Message]) -> QuerySet[Message]:
-    """Return the answers among messages, without those that came with a history."""
+    """Return the answers among messages, except those that came with a history."""
     return rows.filter(role=Message.Role.ASSISTANT).exclude(provider="")
 
 
 def ended(rows: QuerySet[Message]) -> QuerySet[Message]:
-    """Return the answers that have ended: all that is counted."""
+    """Return the answers that have ended, which are all that reports count."""
     return answers(rows).exclude(state=AnswerState.STREAMING)

@@ -1,4 +1,4 @@
-"""What users read of their own: their conversations, a page at a time."""
+"""What users can read of their own conversations, a page at a time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Row]):
-    """Some rows, and the cursor of those behind them, None behind the last."""
+    """Some rows, and the cursor of the next page, None after the last row."""
 
     rows: Sequence[Row]
     cursor: str | None
@@ -38,7 +38,7 @@ def conversations_of(
 ) -> Page[Conversation]:
     """Return a page of a user's conversations, the latest first.
 
-    Raises: ChatError `bad_request`, for a cursor that none of these pages had.
+    Raises: ChatError `bad_request`, for a cursor that is not from one of these pages.
     """
     rows = Conversation.objects.filter(user_id=user_id)
     if search.strip():
@@ -55,7 +55,7 @@ def conversations_of(
 def conversation_of(user_id: int, ident: str) -> Conversation:
     """Return a user's conversation.
 
-    Raises: ChatError `conversation_not_found`, also for one of somebody else's.
+    Raises: ChatError `conversation_not_found`, also for another user's conversation.
     """
     row = owned(user_id, ident).first()
     if row is None:
@@ -64,7 +64,7 @@ def conversation_of(user_id: int, ident: str) -> Conversation:
 
 
 def owned(user_id: int, ident: str) -> QuerySet[Conversation]:
-    """Return the conversation with that id, if it is the user's, as a query."""
+    """Return a query for the conversation with that id, if it is the user's."""
     try:
         return Conversation.objects.filter(user_id=user_id, pk=UUID(ident))
     except ValueError:
@@ -80,10 +80,10 @@ def messages_of(
 ) -> Page[Message]:
     """Return a page of a conversation's messages, the first one first.
 
-    An answer that is being written has its text so far. `replaced` adds those that
-    are no part of the conversation any more.
+    An answer that is being written has its text so far. `replaced` adds the messages
+    that are no longer part of the conversation.
 
-    Raises: ChatError `bad_request`, for a cursor that none of these pages had.
+    Raises: ChatError `bad_request`, for a cursor that is not from one of these pages.
     """
     rows = Message.objects.filter(conversation=conversation).order_by("position")
     if not replaced:
@@ -95,7 +95,7 @@ def messages_of(
 
 
 def all_conversations_of(user_id: int) -> Iterator[Conversation]:
-    """Yield a user's conversations, by key, so that concurrent turns shift nothing."""
+    """Yield a user's conversations, by key, so that concurrent turns skip none."""
     rows = Conversation.objects.filter(user_id=user_id).order_by("pk")
     batch = list(rows[:PAGE])
     while batch:
@@ -104,7 +104,7 @@ def all_conversations_of(user_id: int) -> Iterator[Conversation]:
 
 
 def all_messages_of(conversation: Conversation) -> Iterator[Message]:
-    """Yield a conversation's messages, those that are replaced as well, by page."""
+    """Yield a conversation's messages, including replaced ones, read in pages."""
     cursor: str | None = ""
     while cursor is not None:
         page = messages_of(
@@ -117,8 +117,8 @@ def all_messages_of(conversation: Conversation) -> Iterator[Message]:
 def messages_until(user_id: int, message_id: UUID) -> list[Message]:
     """Return a user's conversation up to an answer, the first message first.
 
-    It is the one that was answered then, whatever has been replaced since. Empty where
-    there is no such answer of the user's.
+    It is the history that was answered then, even if parts of it have been replaced
+    since. The list is empty if the user has no such answer.
     """
     answer = Message.objects.filter(
         pk=message_id, conversation__user_id=user_id, role=Message.Role.ASSISTANT
@@ -151,7 +151,7 @@ def _decoded(cursor: str) -> str:
 def _place(cursor: str) -> tuple[datetime, UUID]:
     try:
         moment, ident = _decoded(cursor).split(" ")
-        # The first and the last moments of the calendar may have none in UTC.
+        # The first and last moments of the calendar might not exist in UTC.
         return datetime.fromisoformat(moment).astimezone(UTC), UUID(ident)
     except (ValueError, OverflowError, binascii.Error) as exc:
         raise _bad_cursor() from exc

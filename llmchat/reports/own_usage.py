@@ -1,7 +1,7 @@
-"""What users read of their own use: what they have used by day, and their budgets.
+"""What users can read of their own usage: their use by day, and their budgets.
 
-Each is one query, however many answers, budgets and groups there are; a budget that
-everybody has is counted by one more until its user first draws on it.
+Each takes one query, however many answers, budgets and groups there are. A budget of
+which each user has their own takes one more until the user first draws on it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from llmchat.models import Budget, BudgetUse, Message, spending
 class DayOfUse:
     """What a user's ended answers of one provider have used on one day (UTC).
 
-    So many of them are `unpriced`; `cost` is that of the others, None: there are none.
+    `unpriced` is how many have no cost; `cost` is that of the others, None if there are
+    none.
     """
 
     day: date
@@ -37,9 +38,9 @@ class DayOfUse:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A budget that applies to a user, in the period that is running.
+    """The state of a budget that applies to a user, in the current period.
 
-    `reserved` is the most that answers may spend that are being written.
+    `reserved` is the most that the answers that are being written can spend.
     """
 
     budget: Budget
@@ -49,7 +50,7 @@ class Standing:
 
     @property
     def left(self) -> Decimal:
-        """Return what may still be spent; no less than nothing."""
+        """Return what may still be spent, never less than zero."""
         return max(self.budget.limit - self.spent - self.reserved, Decimal(0))
 
 
@@ -85,9 +86,9 @@ def use_of(user_id: int, first: date, last: date) -> list[DayOfUse]:
 
 
 def budgets_of(user_id: int, key_id: int | None = None) -> list[Standing]:
-    """Return the budgets that a user draws on, with an API key that of the key as well.
+    """Return the budgets that a user draws on, and those of an API key if one is given.
 
-    Those of the user's groups are included, and the default ones that apply.
+    The budgets of the user's groups, and default budgets that apply, are included.
     """
     groups = Group.objects.filter(user=user_id)
     wanted = Q(user_id=user_id) | Q(group__in=groups) | Q(is_default=True)
@@ -110,12 +111,12 @@ def budgets_of(user_id: int, key_id: int | None = None) -> list[Standing]:
 
 
 def _standing(row: Any, user_id: int) -> Standing:
-    """Return how a budget stands; the user's own part of one that everybody has."""
+    """Return the state of a budget; if each user has their own, that of this user's."""
     now = timezone.now()
     if not row.is_of_each:
         spent = row.spent_at(now)
     elif row.used_since is None:
-        spent = spending.spent_by(row, user_id)  # nothing is drawn on it yet
+        spent = spending.spent_by(row, user_id)  # the user has not drawn on it yet
     else:
         is_current = row.used_since == row.start_of_period(now)
         spent = row.used if is_current else Decimal(0)

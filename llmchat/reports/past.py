@@ -1,4 +1,4 @@
-"""What was used by answers that were deleted since, with their users or without."""
+"""The usage of answers that have been deleted, with or without their users."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llmchat.reports.day_totals import Group, Sums
 
 
 def note(count: int) -> str:
-    """Return that so many of some answers are in no list any more."""
+    """Return a note that `count` of some answers are no longer in any list."""
     if not count:
         return ""
     return f"{count:,} of these {'has' if count == 1 else 'have'} been deleted"
@@ -23,7 +23,7 @@ def groups(first: date, last: date) -> list[Group]:
 
 
 def _groups(row: PastUse) -> Iterator[Group]:
-    """Yield what was used, and how many answers have failed."""
+    """Yield a group with all usage, and one for the number of failed answers."""
     used = Sums(
         answers=row.answers - row.failures,
         unpriced=row.unpriced,
@@ -34,6 +34,6 @@ def _groups(row: PastUse) -> Iterator[Group]:
     place = (row.day, row.provider, row.model)
     yield Group(*place, AnswerState.COMPLETE, "stop", used, deleted=True)
     if row.failures:
-        # What they have cost is in the other row.
+        # The other group includes their tokens and their cost.
         failed = Sums(row.failures, 0, 0, 0, None)
         yield Group(*place, AnswerState.ERROR, "", failed, deleted=True)

@@ -1,10 +1,10 @@
 """Search in messages.
 
 PostgreSQL has a full-text index (migration 0011), whose expressions must match those
-here exactly; other databases scan. Only the latest matches count. The index returns
-all matches before they can be sorted, which is slow for a common word. So where the
-planner expects many, the latest messages are scanned first, and the index is used only
-if they hold too few matches.
+here exactly; other databases scan. Only the latest matches count. The index has to
+return all matches before they can be sorted, which is slow for a common word. So if the
+planner expects many matches, the latest messages are scanned first, and the index is
+used only if they contain too few.
 """
 
 from __future__ import annotations
@@ -30,25 +30,27 @@ from django.db.models import (
 
 from llmchat.models import Conversation, Message
 
-# Of messages, the latest first.
+# The most messages, or titles, that count as matches: the latest ones.
 MATCHES = 1000
-# Characters of a search text; SQLite rejects patterns of 50,000 bytes.
+# The most characters of a search text; SQLite rejects patterns of 50,000 bytes.
 _TEXT = 1000
-# The index is used at once for a text that fewer messages are expected to hold.
+# The index is used directly if fewer messages than this are expected to match.
 _MANY = 25_000
-# Otherwise so many are scanned first, as long as their texts are no longer together,
-# and so many matches are enough: what fewer hold does not use the index for long.
+# Otherwise up to `_LATEST` messages are scanned first, with no more than `_LONG` bytes
+# of text together. `_ENOUGH` matches are enough; with fewer, the index does not take
+# long.
 _LATEST, _LONG = 2000, 200_000
 _ENOUGH = 20
-# The index knows words, but not which stand side by side: for a phrase (as "don't" is)
-# the texts of so many messages with its words are read, the latest.
+# The index knows words, but not which are next to each other. For a phrase (such as
+# "don't"), the texts of the latest messages with its words are read, up to this many.
 _PHRASED = 3000
-# In a query as PostgreSQL writes it: a word, or what says that two are side by side.
+# In a query as PostgreSQL writes it: a word, or the operator for two adjacent words.
 _WORD_OR_BESIDE = re.compile(r"('(?:[^']|'')*')|<(?:-|\d+)>")
-# PostgreSQL reads a text in quotes as it reads messages. Without, it takes an address
-# apart at these signs, into words that no message has. What is in quotes stays so.
+# PostgreSQL parses a quoted text in the same way as messages. It splits an address
+# without quotes at these characters, into words that no message has. So addresses are
+# put in quotes; text that is in quotes already stays as it is.
 _APART = re.compile(r'"[^"]*"?|(?<!\S)(-?)([^\s"]*[:&/][^\s"]*)(?!\S)')
-# Of a text as much is indexed.
+# How much of a text is indexed.
 _INDEXED = 100_000
 _UNINDEXED_CREATED_AT = (F("created_at") + timedelta(0)).desc()
 
@@ -57,8 +59,8 @@ _UNINDEXED_CREATED_AT = (F("created_at") + timedelta(0)).desc()
 class Found:
     """What a search has found, and how far it has looked.
 
-    `hits` are the conversations in which the text was said, each with the latest
-    message that says it. `limit` says in a sentence what was left out, "" for nothing.
+    `hits` are the conversations that contain the text, each with the latest message
+    that does. `limit` says in a sentence what was left out, "" if nothing was.
     """
 
     text: str
@@ -67,9 +69,9 @@ class Found:
 
 
 def find(text: str, *, user_id: int | None = None) -> Found:
-    """Search the messages that are not replaced, as far as the limits allow.
+    """Search the messages that have not been replaced, as far as the limits allow.
 
-    `user_id` limits the messages to those of one user.
+    `user_id` limits the search to the messages of one user.
     """
     limits = []
     if len(text) > _TEXT:
@@ -96,13 +98,13 @@ def matching(
 ) -> QuerySet[Conversation]:
     """Return those of `conversations` that match `text`.
 
-    The text is searched in messages and in titles, and compared with ids of
-    conversations and messages; among those of all users with usernames as well. `found`
-    is what `find` has returned for it.
+    The text is searched for in messages and in titles, and compared with the ids of
+    conversations and messages, and with usernames unless `user_id` is given. `found` is
+    the result of `find` for the text, if it was called before.
     """
     found = found or find(text, user_id=user_id)
     text = found.text
-    # Each is looked up once: a list is both counted and read.
+    # The ids are read here, once, because the result is both counted and read.
     titled = conversations.filter(title__icontains=text).order_by("-updated_at")
     wanted = Q(pk__in=[*found.hits, *titled.values_list("pk", flat=True)[:MATCHES]])
     if user_id is None:
@@ -137,7 +139,7 @@ def _said_in_postgresql(messages: QuerySet[Message], text: str) -> tuple[_Hits, 
     ended = messages.exclude(state=Message.State.STREAMING).annotate(document=document)
     words = _words_of_phrases(text)
     indexed = SearchQuery(words, search_type="raw") if words else query
-    if words:  # it is parsed already
+    if words:  # they are a parsed query already
         indexed.template = "(%(expressions)s)::tsquery"
     found = ended.filter(document=indexed)
     if _expected(found) >= _MANY:
@@ -151,7 +153,7 @@ def _said_in_postgresql(messages: QuerySet[Message], text: str) -> tuple[_Hits, 
                 f"Many messages match: only the latest {len(judged):,} messages were"
                 " searched."
             )
-    # With a plain order the planner would scan all messages from the latest on.
+    # With a plain order, the planner would scan all messages from the latest on.
     rows = found.order_by(_UNINDEXED_CREATED_AT)
     if words:
         return _phrased(rows, rows.values_list("conversation_id", "pk", is_hit))
@@ -162,7 +164,7 @@ def _said_in_postgresql(messages: QuerySet[Message], text: str) -> tuple[_Hits, 
 def _phrased(
     rows: QuerySet[Message], judging: QuerySet[Message, tuple[UUID, UUID, bool]]
 ) -> tuple[_Hits, str]:
-    """Find a phrase among messages with its words, the latest of them."""
+    """Find a phrase in the latest messages that contain its words."""
     count = _readable(rows, _PHRASED)
     judged = list(judging[:count])
     latest = [(conversation, pk) for conversation, pk, hit in judged if hit]
@@ -175,10 +177,10 @@ def _phrased(
 
 
 def _words_of_phrases(text: str) -> str:
-    """Return a query for the words of a text that has phrases, "" for any other text.
+    """Return a query for the words of a text with phrases, "" for any other text.
 
-    It finds no fewer messages, and the index alone answers it. What is excluded by a
-    phrase cannot be had without it.
+    It finds at least the same messages, and the index alone can answer it. A text that
+    excludes anything has no such query, so the result is "" for it, too.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT websearch_to_tsquery('simple', %s)::text", [text])
@@ -188,13 +190,13 @@ def _words_of_phrases(text: str) -> str:
 
 
 def _expected(found: QuerySet[Message]) -> int:
-    """Return how many rows the planner expects, which knows the common words."""
+    """Return how many rows the planner expects; it knows the common words."""
     (plan,) = json.loads(found.order_by().explain(format="json"))
     return int(plan["Plan"]["Plan Rows"])
 
 
 def _readable(messages: QuerySet[Message], most: int) -> int:
-    """Return how many of the first messages are read: fewer, the longer they are.
+    """Return how many of the first messages to read: the longer they are, the fewer.
 
     The database knows the length of a text without reading it.
     """

@@ -11,7 +11,7 @@ from django.db import connection
 from llmchat.models import Message
 from llmchat.reports.outcomes import ended
 
-# Times are measured over this many of the latest answers.
+# Times are measured over at most this many of the latest answers.
 SAMPLE = 5000
 _PERCENTILES = ", ".join(
     f"percentile_disc({share}) WITHIN GROUP (ORDER BY round(extract(epoch FROM"
@@ -23,7 +23,7 @@ _PERCENTILES = ", ".join(
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Percentiles in milliseconds, None where nothing was measured."""
+    """A provider's percentiles in milliseconds, None if nothing was measured."""
 
     name: str
     first_token_p50: int | None

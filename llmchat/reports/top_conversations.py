@@ -1,7 +1,7 @@
-"""The conversations whose answers have cost most in some days.
+"""The conversations whose answers of some days have cost most.
 
-What a conversation has cost in all is on its row, and is the most that a part of it can
-have cost: so few conversations have to be looked into, the dearest first.
+A conversation's row holds its total cost, which is the most that any part of it can
+have cost. So only a few conversations have to be examined, the most expensive first.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from llmchat.reports.day_totals import Sums
 from llmchat.reports.outcomes import ended
 
 _FIRST = 50
-# How many are looked into at most: the rest could only matter where thousands have
-# become dear long ago and still go on.
+# How many are examined at most. The rest could only matter if thousands of
+# conversations became expensive long ago and are still active.
 _MOST = 5000
 
 
 @dataclass(frozen=True, slots=True)
 class Dear:
-    """A conversation, and what its answers of these days add up to."""
+    """An expensive conversation, and the sums of its answers of these days."""
 
     id: UUID
     title: str
@@ -35,7 +35,7 @@ class Dear:
 
 
 def top_conversations(since: datetime, until: datetime, count: int) -> list[Dear]:
-    """Return the conversations that have cost most from `since` until `until`."""
+    """Return the conversations that cost most from `since` until `until`."""
     active = Conversation.objects.filter(updated_at__gte=since, cost__gt=0)
     dearest = active.order_by("-cost", "pk").values_list("pk", "cost")
     found: list[tuple[UUID, Sums]] = []
@@ -53,7 +53,7 @@ def top_conversations(since: datetime, until: datetime, count: int) -> list[Dear
 
 
 def _is_dear(found: list[tuple[UUID, Sums]], most: Decimal) -> bool:
-    """Return whether none that costs `most` in all can be among these."""
+    """Return whether no conversation with a total cost of `most` can be among these."""
     return (found[-1][1].cost or 0) >= most
 
 

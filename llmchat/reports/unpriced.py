@@ -1,8 +1,8 @@
-"""Answers that are not priced: their model has no price, nor its provider.
+"""Answers that are not priced: neither their model nor its provider has a price.
 
-And those that there are none of, because a budget in dollars refuses them.
-
-That is not the same as free, so that nobody takes a sum without them for the bill.
+That does not mean that they are free, so operators get a notice, and do not take a
+sum without them for the bill. Default models without a price get one, too, if a budget
+in dollars refuses their answers.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ _MODELS = 5
 
 
 def notices() -> list[tuple[str, str]]:
-    """Return the models whose answers of this month are not priced, at most five.
+    """Return notices of the models whose answers of this month are not priced.
 
-    Before them, which default models budgets refuse. Each is a text, and the address of
-    the page on which a price is entered. They are at most a minute old.
+    There are at most five, after one on the default models that budgets refuse. Each is
+    a text, and the address of the page to enter a price on. They are at most a minute
+    old.
     """
     known: list[tuple[str, str]] | None = cache.get(_CACHE_KEY)
     if known is None:
@@ -58,7 +59,7 @@ def _priced() -> set[int]:
     """Return the providers whose default models have prices of their own today."""
     day = today()
     known = Price.objects.filter(valid_from__lte=day).order_by("valid_from")
-    # The last one of each is the one that counts.
+    # The latest price of each is the one that counts.
     latest = {
         price.model.provider_id: price.valid_until
         for price in known.select_related("model__provider")
@@ -91,13 +92,14 @@ def _label(providers: Mapping[str, Provider], name: str) -> str:
 
 
 def _page(provider: Provider | None, model: str) -> str:
-    """Return the page on which a price is entered.
+    """Return the page to enter a price on.
 
-    Providers answer with a longer name than they were asked for, such as with a date.
+    The model that answered can have a longer name than the one that was requested, such
+    as with a date, so names are compared by their beginning.
     """
     if provider is None:
         return reverse("admin:llmchat_provider_changelist")
-    model = provider.canonical(model)  # earlier answers may have another name
+    model = provider.canonical(model)  # earlier answers might have another name
     names = ProviderModel.objects.filter(provider=provider).values_list("name", "pk")
     meant = [
         (len(name), pk)

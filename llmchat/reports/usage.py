@@ -1,8 +1,8 @@
 """Usage of the last days: tokens, cost, times, failures.
 
-The days are those of UTC, and today is the last of them. All figures of a report are of
+The days are in UTC, and today is the last of them. All figures of a report are about
 the same answers: those that began on these days and have ended. They are cached for a
-minute, so a busy front page does not load the database.
+minute, so that a busy front page puts no load on the database.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """How many answers of a total are not stored any more, and are in no list."""
+    """How many answers of a total are no longer stored, so that no list shows them."""
 
     answers: int = 0
     failures: int = 0
@@ -46,9 +46,9 @@ class Deleted:
 class Total:
     """Sums over the answers of one provider, model, user or conversation.
 
-    `key` is what the lists filter by; `detail` is what else there is to say of it.
-    `cost` is None where there are answers, but none with a known price. Deleting
-    answers makes no total another one: `deleted` is not compared.
+    `key` is what the lists filter by; `detail` is what else is shown of it. `cost`
+    is None if there are answers, but none with a known price. Deleting answers does not
+    change a total, so `deleted` is not compared.
     """
 
     name: str
@@ -75,8 +75,8 @@ class UsageReport:
     """The usage of the last days.
 
     `by_day` holds, for each day, the totals of each provider. Users and conversations
-    are those that cost most. Answers that were deleted since are in all totals but
-    those of users, conversations and times.
+    are those that cost most. Answers that have been deleted are included in all figures
+    except those of users and conversations, and the times.
     """
 
     total: Total
@@ -144,7 +144,7 @@ def _parted(groups: Iterable[Group], key: Callable[[Group], K]) -> dict[K, list[
 
 
 def _totals(parts: dict[str, list[Group]]) -> tuple[Total, ...]:
-    """Return the totals of each part, the dearest and most used first."""
+    """Return the totals of each part, the most expensive and most used first."""
     totals = [_total(groups, name) for name, groups in parts.items()]
     return tuple(sorted(totals, key=lambda total: (-(total.cost or 0), -total.tokens)))
 

@@ -1,4 +1,4 @@
-"""The figures of the dashboard as CSV: the same ones, of the same answers."""
+"""The figures of the dashboard as CSV, for the same answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEAD = (
 def lines(report: UsageReport, *, with_titles: bool) -> Iterator[str]:
     """Yield the lines: the total, the days, and what each table of the page shows.
 
-    The titles of conversations are not for everybody who may see what was used.
+    Not every operator who may see the usage may see the titles of conversations.
     """
     first, last = report.days[0], report.last_day
     yield "\ufeff" + csv_line(_HEAD)
@@ -37,7 +37,7 @@ def lines(report: UsageReport, *, with_titles: bool) -> Iterator[str]:
 
 
 def _line(first: object, last: object, figure: str, total: Total) -> str:
-    # Users and conversations are not counted by how their answers end.
+    # For users and conversations, answers are not counted by how they ended.
     is_counted = not figure.startswith("top ")
     ends = (
         (total.failures, total.interrupted, total.cut_off) if is_counted else ("",) * 3
@@ -55,5 +55,5 @@ def _line(first: object, last: object, figure: str, total: Total) -> str:
 
 
 def _exact(cost: Decimal | None) -> str:
-    """Return all the digits of a cost, "" where none is known."""
+    """Return all the digits of a cost, "" if none is known."""
     return "" if cost is None else f"{cost:f}"

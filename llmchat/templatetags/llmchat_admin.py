@@ -1,4 +1,4 @@
-"""What the admin's templates need: costs, moments, Markdown, outcomes."""
+"""Filters for the admin's templates: costs, moments, Markdown, outcomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the admin share."""
+"""Fixtures of the admin's tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ann(db: None) -> User:
 
 @pytest.fixture
 def running(ann: User) -> Message:
-    """An answer that this process is said to write."""
+    """An answer that, according to its row, this process is writing."""
     conversation = make_conversation(
         ann,
         state="streaming",
@@ -33,7 +33,7 @@ def running(ann: User) -> Message:
 
 @pytest.fixture
 def boss(transactional_db: None) -> Client:
-    """An operator whom other threads' connections see, too."""
+    """The client of an operator whom the connections of other threads see, too."""
     client = Client()
     client.force_login(User.objects.create_superuser("boss"))
     return client
@@ -41,7 +41,7 @@ def boss(transactional_db: None) -> Client:
 
 @pytest.fixture
 def provider(boss: Client) -> Provider:
-    # The tests before may have emptied the table.
+    # Earlier tests might have emptied the table.
     fields = {
         "label": "OpenAI",
         "protocol": "openai",

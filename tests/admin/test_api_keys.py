@@ -1,4 +1,4 @@
-"""API keys in the admin: made for somebody, shown once, found and revoked."""
+"""API keys in the admin: made for a user, shown once, found and revoked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def entered(ann: User) -> dict[str, object]:
 
 @pytest.fixture
 def operator(db: None, client: Client) -> Client:
-    """Somebody who may do everything with API keys, and nothing else."""
+    """The client of an operator who may do anything with API keys, and nothing else."""
     user = User.objects.create_user("operator", is_staff=True)
     rights = Permission.objects.filter(content_type__model="apikey")
     user.user_permissions.set(rights)
@@ -63,7 +63,7 @@ def test_a_key_is_made_and_shown_once(
     assert (row.digest, row.scopes) == (digest_of(key), "chat read")
     user, verified = user_for_token(key)
     assert (user, verified.key_id) == (ann, row.pk)
-    # Nothing that is stored or sent later has it.
+    # It is not in anything that is stored or sent later.
     sessions = [session.get_decoded() for session in Session.objects.all()]
     later = page_of(admin_client, LIST)
     later += page_of(admin_client, f"{LIST}{row.pk}/change/")
@@ -114,7 +114,7 @@ def test_a_user_has_no_more_keys_by_the_admin_than_by_themselves(
     expired, _ = made(ann, expires_at=timezone.now())
     for _ in range(2):
         assert "llmc_" in admin_client.post(ADD, entered).content.decode()
-    # Of those that have ended the latest are kept, and none is prolonged beyond it.
+    # The latest keys that have ended are kept, and cannot be extended above the limit.
     kept = ApiKey.objects.exclude(pk__in=ApiKey.objects.live().values("pk"))
     assert [row.pk for row in kept] == [expired.pk]
     url = f"{LIST}{expired.pk}/change/"
@@ -131,7 +131,7 @@ def test_a_user_has_no_more_keys_by_the_admin_than_by_themselves(
     api_keys.revoke(ApiKey.objects.live().first())
     assert admin_client.post(url, prolonged).status_code == 302
     assert ApiKey.objects.live().count() == 2
-    # One that is in use already is none more.
+    # Saving a key that is in use already does not add one.
     assert admin_client.post(url, {"name": "renamed"}).status_code == 302
     assert ApiKey.objects.get(pk=expired.pk).name == "renamed"
 

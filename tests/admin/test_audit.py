@@ -1,4 +1,4 @@
-"""The audit: who changed what, for those who may see it, and never a value."""
+"""The audit: who changed what, for operators who may see it, and never a value."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SECRET = "sk-canary-0123456789-wxyz"
 
 
 def page_of(client: Client, **wanted: object) -> str:
-    client.get(LIST)  # what was just done is told on the first page behind it
+    client.get(LIST)  # the first page after an action shows messages about it
     response = client.get(LIST, wanted)
     assert response.status_code == 200
     return response.text
@@ -180,7 +180,7 @@ def last_said() -> str:
 def test_the_history_of_a_provider_names_groups_by_their_number(
     admin_client: Client,
 ) -> None:
-    """The rows that link them have numbers that no page shows."""
+    """The rows that link groups to the provider have numbers that no page shows."""
     acme = Provider.objects.create(
         name="acme", label="Acme", protocol="openai", default_model="m", restricted=True
     )
@@ -294,7 +294,7 @@ def test_what_a_deleted_operator_did_stays_without_the_name(
 
 @pytest.fixture
 def kept(ann: User) -> User:
-    """The account that has what a deleted operator did."""
+    """The account that keeps the audit of deleted operators."""
     group = Group.objects.create(name="Xteam")
     LogEntry.objects.log_actions(ann.pk, [group], 2, "Renamed.", single_object=True)
     delete_users(User.objects.filter(pk=ann.pk))
@@ -324,7 +324,7 @@ def test_nobody_deletes_the_audit_with_the_account_that_keeps_it(
 def test_nobody_changes_the_account_that_keeps_it(
     admin_client: Client, kept: User, name: str
 ) -> None:
-    """Under another name it would be deleted, and the audit with it."""
+    """Under another name it could be deleted, and the audit with it."""
     User.objects.filter(pk=kept.pk).update(username=name)
     page = reverse("admin:accounts_user_change", args=[kept.pk])
     password = reverse("admin:auth_user_password_change", args=[kept.pk])

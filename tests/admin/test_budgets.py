@@ -111,7 +111,7 @@ def test_another_unit_and_period_are_counted_anew_for_the_same_owner(
     saved = Budget.objects.get(pk=budget.pk)
     assert (saved.user, saved.unit, saved.period) == (budget.user, "dollars", "month")
     assert (saved.limit, saved.spent) == (10, Decimal("0.25"))
-    # What was reserved in tokens is not so much money.
+    # An amount that was reserved in tokens is not an amount of money.
     assert Reservation.objects.get().amount == 0
 
 
@@ -119,7 +119,7 @@ def test_another_unit_and_period_are_counted_anew_for_the_same_owner(
     "change", [{"period": "month"}, {"unit": "dollars"}, {"limit": "200"}]
 )
 def test_the_default_one_that_applies_again_is_counted_anew(admin_client, db, change):
-    """It has not heard of what was used while the user had one of their own."""
+    """Usage under the user's own budget was not added to the default one."""
     user = User.objects.create_user("ann")
     own = Budget.objects.create(user=user, limit=100)
     uses = [
@@ -271,6 +271,6 @@ def test_a_limit_that_cannot_be_read_again_is_refused(admin_client, db):
     url = reverse("admin:llmchat_budget_add")
     assert "less than or equal to 999999999999" in text_of(admin_client.post(url, form))
     assert not Budget.objects.exists()
-    # The list of all of them can be read on.
+    # The list of all budgets can still be read.
     assert admin_client.post(url, form | {"limit": "999999999999"}).status_code == 302
     assert "999,999,999,999" in text_of(admin_client.get(reverse(LIST)))

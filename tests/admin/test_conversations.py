@@ -72,7 +72,7 @@ def test_the_filters_narrow_the_list_down(
     query: str,
     found: list[str],
 ) -> None:
-    # A test that commits leaves the tables empty, those of the migrations too.
+    # A test that commits leaves all tables empty, even those that migrations fill.
     fields = {"label": "Claude", "protocol": "claude", "default_model": "m"}
     Provider.objects.get_or_create(name="claude", defaults=fields)
     now = timezone.now()

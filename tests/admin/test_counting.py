@@ -1,4 +1,4 @@
-"""The lists that the front page leads to are as long as it says, and not counted."""
+"""The lists linked by the front page are as long as it says, without a count."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ OTHERS: list[dict[str, str]] = [
 
 
 def shown(client: Client, query: dict[str, str]) -> tuple[int, int, bool]:
-    """Return how long a list says it is, how long it is, and whether it was counted."""
+    """Return a list's stated and actual length, and whether its rows were counted."""
     with CaptureQueriesContext(connection) as asked:
         page: Any = client.get(f"{LIST}?{urlencode(query)}")
     assert page.status_code == 200

@@ -1,4 +1,4 @@
-"""What each role finds on the front page, and that it may go where that leads."""
+"""What each role sees on the front page, and that it can follow every link there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PRICE = "of this month"
 
 @pytest.fixture(autouse=True)
 def past(db: None) -> None:
-    """Answers of all kinds, which the page counts, lists and complains about."""
+    """Store answers of all kinds, which the page counts, lists and warns about."""
     migrate()
     cache.clear()
     Provider.objects.all().delete()
@@ -95,7 +95,7 @@ def test_billing_finds_no_word_of_a_conversation() -> None:
         assert "ann" in text
         assert not [secret for secret in TEXTS if secret in text]
         assert "op conversation" not in text
-    # Who enters the prices is told where one is missing.
+    # The role that enters the prices sees which one is missing.
     assert PRICE in shown[0]
 
 

@@ -1,4 +1,4 @@
-"""Provider keys under an old encryption key: counted, and encrypted anew."""
+"""Provider keys under an old encryption key: counted, and re-encrypted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NEW = Fernet.generate_key().decode()
 
 @pytest.fixture
 def old(settings: Any) -> str:
-    """The encryption key of what is stored before `NEW` is put in front."""
+    """The encryption key that is in use before `NEW` is put in front of it."""
     (key,) = settings.LLMCHAT["encryption_keys"]
     return str(key)
 
@@ -155,7 +155,10 @@ def test_who_may_only_look_encrypts_nothing(
 def test_who_notes_a_refused_key_meanwhile_is_waited_for(
     provider: Provider, other_connection: Any, settings: Any, old: str
 ) -> None:
-    """It has the revision and then needs the key, which whoever waits for it leaves."""
+    """That transaction locks the revision first, and then needs the key's row.
+
+    So a rotation that waits for the revision must not have locked the row.
+    """
     key = stored(provider)
     configure(settings, NEW, old)
     with other_connection.cursor() as cursor, ThreadPoolExecutor(1) as threads:

@@ -121,7 +121,7 @@ def test_saving_under_a_wrong_encryption_key_loses_nothing(
 
 @contextmanager
 def rotated_meanwhile(settings: Any) -> Iterator[None]:
-    """Rotate the keys between the reading and the writing of a form."""
+    """Rotate the keys after a form has read its row and before it writes it."""
     (old,) = settings.LLMCHAT["encryption_keys"]
     new = Fernet.generate_key().decode()
 

@@ -1,6 +1,6 @@
-"""Rows of a page that somebody else has deleted since it was shown.
+"""Rows of a page that have been deleted since it was shown.
 
-As a second click on *Save* finds them, and another operator's.
+A second click on *Save* finds the page like this, or a click after another operator's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llmchat.models import Budget, Price, Provider, ProviderAccess, ProviderMode
 from tests.support.provider_forms import change_url, entered, submit
 
 pytestmark = pytest.mark.django_db
-# The page, the name of its rows there, a field of its own, the rows.
+# The page's address, the prefix of its rows, a field of the page itself, and the rows.
 Page = tuple[str, str, str, QuerySet[Any]]
 
 

@@ -1,4 +1,4 @@
-"""Addresses and selections of the admin that can mean no row are the sender's fault."""
+"""Addresses and selections with ids that no row can have are the sender's fault."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmchat.models import Conversation
 
 pytestmark = pytest.mark.django_db
 
-# PostgreSQL compares with a number of any length, and finds nothing.
+# 200, because PostgreSQL compares ids with numbers of any length, and finds nothing.
 REFUSED = (200, 302, 400)
 NO_IDS = ["x", "1.5", "nan", "9" * 19, "9" * 30]
 

@@ -1,4 +1,4 @@
-"""Provider keys: tried, rotated, checked, and nowhere to be seen."""
+"""Provider keys: tested, rotated, checked, and never shown."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def messages(response: HttpResponse) -> list[str]:
 async def submit(
     boss: Client, provider: Provider, upstream: Upstream, url: str, data: dict[str, Any]
 ) -> list[str]:
-    """Post a form while the provider is there, and return what the admin says."""
+    """Post a form while the provider is running, and return the admin's messages."""
 
     def post() -> list[str]:
         Provider.objects.filter(pk=provider.pk).update(base_url=upstream.base_url)
@@ -71,7 +71,7 @@ async def test_a_new_key_is_saved_and_tried(boss: Client, provider: Provider) ->
 async def tested(
     boss: Client, provider: Provider, upstream: Upstream
 ) -> tuple[ProviderKey, list[str]]:
-    """Store a key and test it from the list; return it, and what the admin says."""
+    """Store a key and test it from the list; return it, and the admin's messages."""
     key = await in_database(stored, provider)
     data = {"action": "test_keys", "_selected_action": [key.pk]}
     said = await submit(boss, provider, upstream, LIST, data)
@@ -248,7 +248,7 @@ def test_a_new_value_is_written_with_all_that_tells_of_it(
     assert (key.masked, key.last_error) == ("…abcd", "")
 
 
-# --- The page of a fault ---------------------------------------------------------
+# --- Error reports ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("debug", [True, False])
@@ -266,7 +266,7 @@ def test_a_fault_s_report_does_not_show_the_key_that_was_entered(
 
 
 def report_of_a_fault(boss: Client, data: dict[str, Any]) -> str:
-    """Post the form for a key, have its saving fail, and return what is said."""
+    """Post the form of a key whose saving fails, and return the error's report."""
 
     def fail(**kwargs: Any) -> None:
         raise RuntimeError("it breaks")

@@ -1,4 +1,4 @@
-"""What takes longer than a request may: deleted bit by bit, and counted once."""
+"""Deletions that take longer than a request may: in parts, and counted once."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ QUICK = """
 
 @pytest.fixture
 def bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two conversations go in a transaction, and one transaction in a request."""
+    """Delete two conversations per transaction, in one transaction per request."""
     monkeypatch.setattr(stopping, "MOST_CONVERSATIONS", 2)
     monkeypatch.setattr(stopping, "BEGINS_S", 0.0)
 
 
 @pytest.fixture
 def ada(transactional_db: None) -> User:
-    """Somebody with five conversations of two days, one of which failed."""
+    """A user with five conversations on two days, one of which failed."""
     cache.clear()
     ada = User.objects.create_user("ada")
     for day in range(4):
@@ -70,7 +70,7 @@ def execute(statements: str) -> None:
 
 @pytest.fixture
 def slow_rows(transactional_db: None) -> Iterator[None]:
-    """A PostgreSQL that takes 50 ms for each message that it deletes."""
+    """Make PostgreSQL take 50 ms for each message that it deletes."""
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no deadline of a statement")
     execute(SLOW)
@@ -110,7 +110,8 @@ def test_an_account_that_one_statement_would_not_do_for_is_deleted(
     monkeypatch.setattr(stopping, "_BATCH_S", 3.0)
     monkeypatch.setattr(database, "DEADLINE_S", 3.0)
 
-    assert delete(boss, ada).status_code == 302  # 4 s, and 503 in one transaction
+    # It takes 4 s; in one transaction it would be a 503.
+    assert delete(boss, ada).status_code == 302
 
     assert not User.objects.filter(pk=ada.pk).exists()
 
@@ -132,7 +133,7 @@ def test_an_account_is_deleted_by_as_many_requests_as_it_takes(
         assert not ada.is_active
         assert ada.conversations.count() == left
         assert usage.measure().total == before
-        assert told == [(notices.LOOK, ada.pk)]  # its sockets are closed at once
+        assert told == [(notices.LOOK, ada.pk)]  # its sockets are closed immediately
         assert entries(CHANGE) == [(str(ada.pk), "Deactivated, to be deleted.")]
         assert entries(DELETION) == []
     assert delete(boss, ada).headers["Location"] == USERS
@@ -205,7 +206,7 @@ def test_who_deletes_themself_may_come_back_to_go_on(
 def test_accounts_of_a_list_of_active_ones_are_deleted(
     boss: Client, ada: User, bit_by_bit: None
 ) -> None:
-    """They are in it no more, once they are deactivated."""
+    """They are no longer in the list once they have been deactivated."""
     bob = User.objects.create_user("bob")
     make_conversation(bob)
     for _ in range(2):
@@ -263,7 +264,7 @@ def test_accounts_that_are_selected_with_the_audit_s_keep_everything(
 def test_accounts_and_conversations_that_are_only_asked_about_stay(
     boss: Client, ada: User
 ) -> None:
-    """Django takes an empty `post` for no confirmation."""
+    """Django does not take an empty `post` for a confirmation."""
     for page, row in ((USERS, ada), (CHATS, ada.conversations.first())):
         assert "Are you sure" in select(boss, page, [row], post="").text
     assert_untouched(ada)
@@ -339,7 +340,8 @@ def test_more_than_a_page_can_ask_about_are_deleted_one_part_after_the_other(
 def test_a_transaction_deletes_no_more_messages_than_go_at_once(
     ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stopping, "MOST_MESSAGES", 3)  # of two in each conversation
+    # Each conversation has two messages.
+    monkeypatch.setattr(stopping, "MOST_MESSAGES", 3)
     batches: list[int] = []
     deleted = stopping.delete(
         Conversation.objects.all(), note=lambda idents: batches.append(len(idents))

@@ -1,4 +1,4 @@
-"""A list is filtered by its filters and our links; it is no oracle of what it hides."""
+"""Lists are filtered only by their filters and our links: hidden values do not leak."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def list_of(model: type[Model]) -> str:
 
 
 def is_refused(response: Any) -> bool:
-    """As a parameter is that means nothing."""
+    """Return whether it was refused, as any unknown parameter is."""
     return response.status_code == 302 and response.url.endswith("?e=1")
 
 
@@ -39,7 +39,7 @@ def test_no_list_is_filtered_by_any_field_of_its_rows(
     url = list_of(model)
     for name in (field.name for field in model._meta.concrete_fields):
         found = admin_client.get(url, {f"{name}__gte": "1"})
-        # Django refuses hashes of passwords by itself.
+        # Django itself refuses password hashes.
         assert is_refused(found) or (name, found.status_code) == ("password", 400)
     data = {"action": "delete_selected", "_selected_action": "1"}
     assert is_refused(admin_client.post(f"{url}?pk__gte=1", data))

@@ -1,4 +1,4 @@
-"""The admin's pages with many messages: few queries, and none that reads them all."""
+"""The admin's pages with many messages: few queries, none of which reads them all."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tests.support.admin_speed import pages
 from tests.support.many import fill
 
 MESSAGES = 50_000
-# The front page asks for each of its parts; Streaming now sweeps first.
+# The front page has a query for each of its parts, and Streaming now sweeps first.
 MOST_QUERIES = 28
-# A count of a list that is not filtered, and of all answers, reads its index.
+# The counts of an unfiltered list, and of all answers, read an index as a whole.
 _COUNTS = re.compile(r"^SELECT COUNT\(\*\)")
 
 
@@ -31,7 +31,7 @@ def _filled(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     with django_db_blocker.unblock():
         fill(MESSAGES)
         yield
-        # Row by row, as users are deleted, takes as long as the test.
+        # Deleting row by row, as with users, would take as long as the test.
         call_command("flush", verbosity=0, interactive=False, reset_sequences=False)
 
 
@@ -50,14 +50,14 @@ def test_each_page_takes_few_queries_and_reads_few_messages(
         with CaptureQueriesContext(connection) as asked:
             assert client_of_boss.get(address).status_code == 200, name
         assert len(asked) <= MOST_QUERIES, (name, [q["sql"][:160] for q in asked])
-        # Ninety days are all of these messages, which are scanned as well as not.
+        # All of these messages are of the last 90 days, so those may be scanned.
         if connection.vendor == "postgresql" and "90 days" not in name:
             for query in asked.captured_queries:
                 _check_plan(name, query["sql"])
 
 
 def _check_plan(name: str, sql: str) -> None:
-    """Check that a query reads the table of messages by an index, where that is due."""
+    """Check that a query does not scan the table of messages, unless it counts."""
     if not sql.startswith("SELECT") or "llmchat_message" not in sql:
         return
     if _COUNTS.match(sql):

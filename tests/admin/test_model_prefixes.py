@@ -1,6 +1,6 @@
-"""Models that were entered with a prefix before each had one name, in the admin.
+"""Models that were entered with a prefix before names were canonical, in the admin.
 
-Gemini knows `gemini-pro` as `models/gemini-pro`, too: both may have rows.
+Gemini also knows `gemini-pro` as `models/gemini-pro`, so both names can have rows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def google() -> Provider:
 
 @pytest.fixture
 def fetched(google: Provider) -> Provider:
-    """A default model with a prefix; the list that was fetched has it without."""
+    """A provider whose default model has a prefix, unlike in the list it fetched."""
     google.known_models.create(name="gemini-flash", enabled=False)
     google.default_model = "models/gemini-flash"
     google.save()
@@ -42,7 +42,7 @@ def page_of(model: ProviderModel) -> str:
 
 
 def faults(response: Any) -> str:
-    """Return what is wrong with a page that is shown again, "" for what was saved."""
+    """Return the errors of a page that is shown again, "" if it was saved."""
     context = response.context
     if "adminform" not in context:
         return ""

@@ -54,7 +54,7 @@ def told(response: HttpResponse) -> str:
 
 
 def posted_model(boss: Client, model: ProviderModel, *prices: dict[str, Any]) -> str:
-    """Save the model's page with these prices on it; return the page that follows."""
+    """Save the model's page with these prices; return the page that follows."""
     data: dict[str, Any] = {
         "name": model.name,
         "enabled": "on",
@@ -128,7 +128,7 @@ def test_a_price_that_nothing_was_billed_by_can_be_corrected(boss, model):
 
 @pytest.fixture
 def begun(provider: Provider, model: ProviderModel) -> Callable[..., Begun]:
-    """Begin an answer of the model, or of another provider."""
+    """A function that begins an answer, by default one of the model."""
     Provider.objects.filter(pk=provider.pk).update(needs_key=False)
     user = User.objects.create_user("ann")
 
@@ -141,7 +141,7 @@ def begun(provider: Provider, model: ProviderModel) -> Callable[..., Begun]:
 
 
 def ended(begun: Begun) -> Message:
-    """Store an end that costs the input and the output of a million tokens."""
+    """Store an end with a million tokens each of input and output."""
     used = Usage(1_000_000, 1_000_000, "provider")
     state, model = Message.State.COMPLETE, begun.model
     end_turn(begun, Outcome(state, "Hello", used, model, "stop"))
@@ -183,7 +183,7 @@ def test_a_price_that_no_running_answer_began_by_can_be_corrected(boss, model, b
     old = price(model, valid_from=date(2020, 1, 1))
     price(model)
     begun()
-    later = price(model, valid_from=date(2026, 2, 1))  # unknown to the answer
+    later = price(model, valid_from=date(2026, 2, 1))  # created after the answer began
     entries = [
         {"id": row.pk, "valid_from": row.valid_from, "input": "9", "output": "10"}
         for row in (later, old)
@@ -195,7 +195,7 @@ def test_a_price_that_no_running_answer_began_by_can_be_corrected(boss, model, b
 def test_a_price_that_a_running_answer_may_fall_back_to_stays(
     boss, provider, model, begun
 ):
-    """The answer names the provider that it was asked of."""
+    """The answer's row names the provider that was requested, not the fallback."""
     rows = Provider.objects.filter(pk=provider.pk)
     rows.update(default_model="m-1")
     fields = {"base_url": "http://127.0.0.1:9/v1", "default_model": "x"}
@@ -209,7 +209,7 @@ def test_a_price_that_a_running_answer_may_fall_back_to_stays(
 
 
 def test_no_price_shows_rates_that_an_answer_was_not_billed_by(boss, model, begun):
-    """Its worker is taken for dead, and stores its end all the same."""
+    """Its worker was taken for dead, but still stores the answer's end."""
     row = price(model)
     running = begun()
     rows = Message.objects.filter(pk=running.message_id)
@@ -246,7 +246,7 @@ UNCHANGED = CORRECTED | {"input": "2"}
 def test_a_price_that_somebody_else_has_replaced_is_told(
     boss, model, monkeypatch, entered
 ):
-    """As where both saved at once, and this one waited for the other."""
+    """As if both saved at the same time, and this request waited for the other."""
     row = price(model)
     monkeypatch.setattr(
         "llmchat.admin.models.revise", lambda: Price.objects.get(pk=row.pk).replace()
@@ -419,7 +419,7 @@ def test_the_page_of_a_message_shows_its_price_and_bears_that_it_is_gone(boss, m
     answer = billed_by(row)
     url = reverse("admin:llmchat_message_change", args=[answer.pk])
     assert "m-1 from 2026-01-01" in boss.get(url).content.decode()
-    # As an end that is stored while its price is deleted.
+    # Like an end that is stored while its price is being deleted.
     Message.objects.filter(pk=answer.pk).update(price_id=row.pk + 1)
     assert boss.get(url).status_code == 200
 
@@ -449,7 +449,7 @@ def test_a_default_model_without_a_price_says_so_and_where_to_enter_it(
     shown = "$2.00 in, $10.00 out"
     assert f'<dd>{shown}: <a class="llm-link" {link}see it' in told_on(boss, page)
     assert hint not in told_on(boss, entered)
-    # Without a row of its own, the prices of the provider count, on the same page.
+    # A model without a row of its own has the provider's prices, on the same page.
     Provider.objects.filter(pk=provider.pk).update(
         default_model="alias", input_price=1, output_price=2
     )
@@ -464,7 +464,7 @@ def told_on(boss: Client, url: str) -> str:
 
 
 async def fetched(boss: Client, provider: Provider, *, page: bool = False) -> str:
-    """Fetch models from the emulator; return what the admin says."""
+    """Fetch models from the emulator; return the admin's messages."""
 
     def post() -> str:
         if not page:
@@ -532,7 +532,7 @@ async def test_what_is_known_stays_as_the_operator_has_it(boss, provider):
     }
     assert (rows["gpt-7"].label, rows["gpt-7"].missing_since) == ("Ours", None)
     assert rows["gpt-7"].enabled
-    # What requests without a model mean is not refused.
+    # The model that requests without a model get must not be refused.
     assert rows["gpt-6-luna"].enabled
     assert "nothing has changed" in await fetched(boss, provider)
 
@@ -590,7 +590,7 @@ def test_at_most_three_are_fetched_at_once(boss, provider):
 async def test_a_model_that_is_known_with_a_prefix_is_not_new(
     transactional_db, monkeypatch, name
 ):
-    """Nor is it gone: Gemini's own list has it without."""
+    """Nor is it missing, although Gemini's own list has it without the prefix."""
     rows = [listing.Listed("m-1"), listing.Listed("m-2")]
     monkeypatch.setattr(fetching, "_listed", lambda row: rows)
 
@@ -609,7 +609,7 @@ async def test_a_model_that_is_known_with_a_prefix_is_not_new(
 async def test_a_list_with_prefixes_is_fetched_again_and_again(
     transactional_db, monkeypatch
 ):
-    """Some gateways list a model so, or by both names."""
+    """Some gateways list a model with a prefix, or by both names."""
     rows = [listing.Listed(name) for name in ("models/m-1", "m-1", "models/m-2")]
     monkeypatch.setattr(fetching, "_listed", lambda row: rows)
 

@@ -60,7 +60,7 @@ def test_no_query_string_with_nul_is_a_fault_of_the_server(
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", ["state__exact", "provider", "username"])
 def test_a_filter_with_nul_matches_nothing(admin_client: Client, name: str) -> None:
-    # A filter without choices is not there.
+    # A filter without choices is not on the page.
     Provider.objects.get_or_create(name="openai", label="OpenAI")
     make_conversation(User.objects.create_user("ann"), title="ab", provider="ab")
     url = reverse("admin:llmchat_conversation_changelist")

@@ -1,4 +1,4 @@
-"""A page of a long list is the same one from either end, and is read by few rows."""
+"""A page of a long list is the same read from either end, and reads few rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def rows(db: None) -> QuerySet[Conversation]:
-    """Conversations of which three at a time are as old, and many cost as much."""
+    """Conversations of which every three are equally old, and many cost the same."""
     ann = User.objects.create_user("ann")
     now = timezone.now()
     Conversation.objects.bulk_create(

@@ -45,7 +45,7 @@ def page_of(client: Client, url: str) -> str:
 
 
 def save(client: Client, provider: Provider, **changes: Any) -> str:
-    """Save the provider's page as it is shown, but for `changes`."""
+    """Save the provider's page as it is shown, except for `changes`."""
     url = reverse("admin:llmchat_provider_change", args=[provider.pk])
     shown = client.get(url).context
     data = {**_values(shown["adminform"].form)}
@@ -162,7 +162,7 @@ def test_a_provider_is_not_opened_while_a_group_is_listed(
 def test_a_form_that_does_not_know_of_a_group_opens_nothing(
     admin_client: Client, provider: Provider, team: Group
 ) -> None:
-    """It was loaded before, or is a script's."""
+    """The form was loaded before the group was added, or is sent by a script."""
     none = {"access-TOTAL_FORMS": 0, "access-INITIAL_FORMS": 0}
     page = save(admin_client, provider, restricted=False, **none)
     assert "Everyone may use this provider." in page
@@ -201,7 +201,7 @@ def test_a_group_that_somebody_else_is_adding_is_waited_for(
 
 
 def log_in_with(client: Client, *rights: str) -> None:
-    """Log in somebody who may change providers, with `rights` to their groups."""
+    """Log in an operator who may change providers, with `rights` to their groups."""
     operator = User.objects.create_user("operator", is_staff=True)
     names = ["view_provider", "change_provider"]
     names += [f"{right}_provideraccess" for right in rights]
@@ -270,7 +270,7 @@ def test_who_may_not_change_the_groups_may_not_open_a_provider(
 def test_a_group_with_a_budget_is_not_deleted(
     admin_client: Client, provider: Provider, team: Group, bulk: bool
 ) -> None:
-    """Without the budget its members could spend without a limit."""
+    """Without the budget, its members could spend without a limit."""
     Budget.objects.create(group=team, limit=5, period="month", unit="dollars")
     if bulk:
         url = reverse("admin:auth_group_changelist")

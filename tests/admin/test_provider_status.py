@@ -42,7 +42,7 @@ def openai(db: None, settings: Any) -> Provider:
 
 
 def shown(client: Client, row: Provider) -> tuple[str, str]:
-    """Return status and key as the list has them, which the page has, too."""
+    """Return status and key from the list; check that the provider's page agrees."""
     page = client.get(LIST, {"q": row.name}).content.decode()
     cells = dict(
         re.findall(r'class="[^"]*field-(\w+)[^"]*"[^>]*>(.*?)</t[dh]>', page, re.S)
@@ -114,7 +114,7 @@ def test_a_key_that_cannot_be_decrypted_is_none_that_was_not_refused(
     both = "ready: 1 of 3 keys refused, 1 of 3 keys cannot be decrypted"
     assert shown(admin_client, acme) == (both, "from the admin (2 keys)")
 
-    # What was said of it before it could not be read is no matter any more.
+    # An error from before the key became unreadable no longer matters.
     ProviderKey.objects.filter(pk=unreadable.pk).update(last_error="provider_quota")
     assert shown(admin_client, acme) == (both, "from the admin (2 keys)")
 
@@ -186,7 +186,7 @@ def test_what_the_last_test_found(
     page = admin_client.get(change_url(acme)).content.decode()
     assert f"<dd>{now:%Y-%m-%d %H:%M:%S} UTC</dd>" in page
 
-    # The key has been used since, and worked.
+    # The key has been used since the test, and worked.
     ProviderKey.objects.update(last_used_at=now + timedelta(seconds=1))
     assert shown(admin_client, acme)[0] == "ready"
 

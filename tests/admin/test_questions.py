@@ -1,4 +1,4 @@
-"""What operators ask of conversations: why, how much, and where it was said."""
+"""What operators ask about conversations: why, how much, and where it was said."""
 
 from __future__ import annotations
 

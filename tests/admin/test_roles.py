@@ -1,4 +1,4 @@
-"""The groups of operators that the migrations make."""
+"""The groups of operators that the migrations create."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_support_filters_by_a_user_whom_they_can_name() -> None:
         assert found(url, username="") == {"ann", "anna"}
         assert found(url, username=" ann ") == {"ann"}
         assert found(url, username="an") == set()
-    # Of the search, too, which looks at no more than the latest messages.
+    # The search is limited to the user, too, as it only looks at the latest messages.
     assert found(urls[0], username="anna", q="Hello") == {"anna"}
     assert found(urls[0], username="a\0", q="Hello") == set()
     ann = str(User.objects.get(username="ann").pk)
@@ -89,7 +89,7 @@ def test_who_may_view_users_chooses_one_from_a_list(admin_client: Client) -> Non
     page = admin_client.get(url).text
     assert 'data-field-name="user"' in page
     assert 'name="username"' not in page
-    # As others have sent it, with what they typed.
+    # A link from an operator who had to type the name works, too.
     sent = admin_client.get(url, {"username": "ann"})
     assert [row.user.username for row in sent.context["cl"].result_list] == ["ann"]
     assert 'value="ann"' in sent.text
@@ -131,9 +131,9 @@ def test_billing_changes_prices_and_nothing_else_of_a_model() -> None:
     more = {"prices-INITIAL_FORMS": 1, "prices-0-id": price.pk}
     again = price_form(model, input="3", output="4") | more
     assert client.post(url, again).status_code == 302
-    price = model.prices.get()  # other rates are another row
+    price = model.prices.get()  # changed rates are stored as a new row
     assert price.input == 3
-    # What is posted of a list whose rows are forms, for those who may change them.
+    # The data of a list with forms, as operators who may change models would post it.
     rows = {"form-TOTAL_FORMS": 1, "form-INITIAL_FORMS": 1, "form-0-id": model.pk}
     shown = f"{models}?provider__id__exact={acme.pk}"
     client.post(shown, rows | {"_save": "Save"})
@@ -187,7 +187,7 @@ def test_operators_may_do_all_of_this_product_but_set_passwords() -> None:
     assert client.get(password).status_code == 403
     page = reverse("admin:accounts_user_change", args=[ann.pk])
     shown = client.get(page)
-    # In so many clicks: users, the user, this, and save.
+    # A budget takes four clicks: users, the user, this link, and save.
     add = f"{reverse('admin:llmchat_budget_add')}?user={ann.pk}"
     assert add in shown.text
     assert f'<option value="{ann.pk}" selected' in client.get(add).text

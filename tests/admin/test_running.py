@@ -96,7 +96,7 @@ def test_who_comes_too_late_is_told_why(admin_client: Client, running: Message) 
 def test_what_was_not_stopped_is_not_logged(
     admin_client: Client, running: Message, page: str
 ) -> None:
-    """Its process is dead: it is found so when it is to be stopped."""
+    """The answer's process has died, which the attempt to stop the answer finds out."""
     past = timezone.now() - timedelta(seconds=1)
     Worker.objects.create(name="elsewhere/1/2", lease_until=past)
     Message.objects.filter(pk=running.pk).update(worker="elsewhere/1/2")

@@ -1,4 +1,4 @@
-"""*Save and test*: one small request, and in words what to do about its outcome."""
+"""*Save and test*: one small request, and advice in words on its outcome."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def saved(
 
 
 def said(response: HttpResponse, provider: Provider) -> str:
-    """Return what the test has found."""
+    """Return the message with the outcome of the test."""
     begin = f"{provider.label}: "
     (text,) = [text for text in messages_of(response) if text.startswith(begin)]
     return text.removeprefix(begin)
@@ -242,7 +242,7 @@ async def test_without_a_key_nobody_is_asked(boss: Client, provider: Provider) -
 
 
 async def told_of(boss: Client, provider: Provider, base_url: str) -> str:
-    """Save another address; return what is said of it. No key is needed."""
+    """Save another address, without a key; return the message with the outcome."""
     response = await saved(boss, provider, base_url, needs_key=None)
     return said(response, provider)
 
@@ -332,7 +332,7 @@ async def test_the_libraries_tell_the_same(
     server_tls: ssl.SSLContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # A proxy for other addresses: requests go by way of httpx and aiohttp then.
+    # With any proxy set, even for other addresses, requests use httpx and aiohttp.
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     port = free_port()
     await told_of(boss, provider, f"http://127.0.0.1:{port}/v1")

@@ -20,7 +20,7 @@ PREFIX = "keys-"
 
 @pytest.fixture
 def provider(db):
-    # A test that commits leaves the tables empty, those of the migrations too.
+    # A test that commits leaves all tables empty, even those that migrations fill.
     fields = {"label": "OpenAI", "protocol": "openai", "default_model": "model-1"}
     return Provider.objects.get_or_create(name="openai", defaults=fields)[0]
 

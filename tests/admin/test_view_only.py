@@ -1,4 +1,4 @@
-"""Pages of the admin as those see them who may not change what they show."""
+"""The admin's pages as operators see them who may view but not change the rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
 
 
 def staff(*rights: str) -> Client:
-    """Return the client of somebody with these rights, all to view where none."""
+    """Return the client of an operator with these rights, or all rights to view."""
     user = User.objects.create_user("someone", is_staff=True)
     found = Permission.objects.filter(codename__in=rights)
     if not rights:
@@ -92,7 +92,7 @@ def test_a_key_is_entered_by_who_may(
 
 @pytest.fixture
 def secrets(key: ProviderKey) -> list[str]:
-    """Rows of every kind; what nobody may see of them."""
+    """Store rows of every kind; return what no page may show of them."""
     model = ProviderModel.objects.create(provider=key.provider, name="m-1")
     Price.objects.create(model=model, input=1, output=2, valid_from=date(2026, 1, 1))
     person = User.objects.create_user("ann", password="x", email="ann@example.org")
@@ -137,7 +137,7 @@ def forms_of(model: type[Model]) -> list[tuple[type[Model], type[BaseForm]]]:
 def test_no_field_of_a_form_has_the_name_of_another_member_of_the_row(
     model: type[Model],
 ) -> None:
-    """Django shows that member where the form may not be changed."""
+    """Django shows that member to operators who may not change the form."""
     for row, form in forms_of(model):
         stored_fields = {field.name for field in row._meta.get_fields()}
         own = set(form.declared_fields) - stored_fields  # type: ignore[attr-defined]

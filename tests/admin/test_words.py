@@ -112,7 +112,7 @@ def test_no_groups_are_everyone_or_superusers(boss: Client, provider: Provider) 
         provider=provider, group=Group.objects.create(name="team")
     )
     assert superusers in page(boss, change_url(provider))
-    # Not kept from one request to the next.
+    # The wording is not kept from one request to the next.
     assert everyone in page(boss, ADD)
 
 

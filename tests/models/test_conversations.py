@@ -1,4 +1,4 @@
-"""What queries of messages cost."""
+"""Queries of messages neither join nor sort unless asked to."""
 
 from __future__ import annotations
 

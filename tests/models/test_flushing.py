@@ -1,4 +1,4 @@
-"""The suite's own flush: it leaves what Django's leaves."""
+"""The suite's own flush leaves the same rows as Django's."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def flush(*, inhibit_post_migrate: bool = False) -> None:
 
 
 def left() -> dict[str, list[tuple[Any, ...]]]:
-    """Return all that is there but for the numbers of the rows."""
+    """Return all rows that a flush leaves, without their numbers."""
     permission = ("content_type__app_label", "content_type__model", "codename", "name")
     given = ("name", "permissions__content_type__app_label", "permissions__codename")
     rows = {
@@ -50,9 +50,9 @@ def left() -> dict[str, list[tuple[Any, ...]]]:
 def test_a_flush_leaves_what_django_would_make(
     largest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether tables are as large on PostgreSQL that Django's own flush is quicker."""
+    """With tables so large that Django's own flush is faster, and with small ones."""
     monkeypatch.setattr(flushing, "MAX_BYTES", largest)
-    flush()  # the first one of a process keeps it
+    flush()  # the first flush of a process remembers these rows
     Group.objects.all().delete()
     ann = get_user_model().objects.create_user("ann")
     Conversation.objects.create(user=ann, updated_at=timezone.now())
@@ -73,7 +73,7 @@ def test_a_flush_leaves_what_django_would_make(
 def test_a_flush_gets_its_turn_behind_what_a_test_has_left_running(
     other_connection: Any,
 ) -> None:
-    """It locks one table after another, and somebody else the first behind the last."""
+    """The flush locks the tables in order; the other one the last before the first."""
     statement = sql_flush(no_style(), connection)[0].rstrip(";")
     first, *_, last = re.findall(r'"(\w+)"', statement)
     Group.objects.create(name="of a test")
@@ -82,7 +82,7 @@ def test_a_flush_gets_its_turn_behind_what_a_test_has_left_running(
         flushed = threads.submit(flush_in_thread)
         while not is_waited_for(cursor, last):
             assert not flushed.done()
-        # On a slow machine PostgreSQL may find this one first.
+        # On a slow machine PostgreSQL might abort this one for the deadlock.
         with suppress(OperationalError):
             cursor.execute(f"LOCK TABLE {first} IN ROW EXCLUSIVE MODE")
         other_connection.rollback()

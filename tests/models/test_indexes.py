@@ -1,4 +1,4 @@
-"""An index that is built while the server writes, on both databases."""
+"""An index that is built while the server is writing, on both databases."""
 
 from __future__ import annotations
 

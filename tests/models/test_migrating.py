@@ -1,4 +1,4 @@
-"""Migrations beside a server that runs, and others who read, on PostgreSQL."""
+"""Migrations beside a running server and other readers, on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FUNCTIONS = "SELECT proname FROM pg_proc WHERE proname LIKE 'llmchat%' ORDER BY 
 
 @pytest.fixture
 def reader(other_connection: Any) -> Iterator[Any]:
-    """Another one's connection; what a test has migrated comes back behind it."""
+    """Another reader's connection; after the test, all migrations are applied again."""
     yield other_connection
     other_connection.close()
     migrate("llmchat")
@@ -67,7 +67,7 @@ def test_who_waits_for_a_long_reader_lets_others_by(
     done: list[float] = []
 
     def pause(seconds: float) -> None:
-        """Write where the migration would have kept everybody from it."""
+        """Write to what a migration that holds its locks would block for everyone."""
         with reader.cursor() as cursor:
             cursor.execute("SET lock_timeout = '1s'")
             cursor.execute("UPDATE llmchat_message SET content = ''")
@@ -76,7 +76,7 @@ def test_who_waits_for_a_long_reader_lets_others_by(
         if len(done) == 2:
             reader.rollback()
 
-    # Of the module alone: other threads sleep, too.
+    # Only in this module, because other threads sleep, too.
     monkeypatch.setattr(locks, "time", SimpleNamespace(sleep=pause))
     migrate("llmchat", "0037")
     with reader.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""What the tests of the reports share."""
+"""Fixtures of the reports' tests."""
 
 from __future__ import annotations
 

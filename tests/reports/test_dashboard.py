@@ -1,4 +1,4 @@
-"""The front page answers what operators ask, and its figures never contradict."""
+"""The front page answers operators' questions, with figures that never disagree."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CSV = "/admin/llmchat/message/usage/{}/csv/"
 
 
 def dear(user: User, cost: str, **fields: Any) -> Conversation:
-    """Store a conversation with one answer that has cost so much."""
+    """Store a conversation with one answer of this cost."""
     row = make_conversation(user, cost=Decimal(cost), **fields)
     Conversation.objects.filter(pk=row.pk).update(cost=cost, turn_count=1)
     return row
@@ -80,7 +80,7 @@ def test_each_figure_is_the_number_of_rows_that_it_leads_to(
         assert counts[name] == f"{each}"
     for name, (value, url) in shown.items():
         rows = admin_client.get(url).context["cl"].result_count
-        expected = 4 * each if name == "Cost" else int(value)  # that are not priced
+        expected = 4 * each if name == "Cost" else int(value)  # 4 are not priced
         assert rows == expected, name
 
 
@@ -121,7 +121,7 @@ def test_a_conversation_counts_with_what_it_has_cost_on_these_days(
 ) -> None:
     monkeypatch.setattr("llmchat.reports.top_conversations._FIRST", 2)
     olds = [dear(ann, "9", title=f"Old {n}", ago=timedelta(days=9)) for n in range(9)]
-    for row in olds:  # they go on, at little cost
+    for row in olds:  # each continues today, at little cost
         again = make_conversation(ann, cost=Decimal("0.25"))
         answer = again.messages.get(role="assistant")
         answer.conversation, answer.position = row, 2
@@ -224,7 +224,7 @@ def test_a_failing_provider_needs_attention_and_says_why(
     for _ in range(2):
         make_conversation(ann, error_code="provider_timeout", **fails)
     make_conversation(ann, error_code="provider_error", **fails, ago=timedelta(hours=2))
-    for _ in range(9):  # not its fault
+    for _ in range(9):  # not the provider's fault
         make_conversation(ann, state="error", error_code="bad_request", provider="good")
     assert not list(failing.providers())
 

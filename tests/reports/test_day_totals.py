@@ -1,4 +1,4 @@
-"""The totals of days are those of the answers, whatever becomes of these."""
+"""The totals of days match the answers, whatever happens to the answers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ann(db: None) -> User:
 
 
 def forget() -> None:
-    """Leave no day added up."""
+    """Delete all totals, so that no day is added up."""
     DayTotal.objects.all().delete()
     DayChange.objects.all().delete()
 
@@ -47,7 +47,7 @@ def span(days: int = 30) -> tuple[date, date]:
 
 
 def told() -> tuple[int, Decimal, list[tuple[int, int]]]:
-    """Return what there is to see: answers, cost, and the answers of each user."""
+    """Return the reported answers and cost, and the answers of each user."""
     groups = day_totals.by_model(*span())
     users = day_totals.top_users(*span(), 10)
     return (
@@ -62,7 +62,7 @@ def days_ago(days: int) -> timedelta:
 
 
 def all_figures(days: int) -> list[object]:
-    """Return everything that is told of the last days."""
+    """Return everything that is reported on the last days."""
     groups = day_totals.by_model(*span(days))
     return [
         sorted(groups, key=lambda group: repr(group)),
@@ -247,7 +247,7 @@ def test_nobody_waits_for_who_is_at_the_totals(other: Any) -> None:
         assert told()[0] == 1
         make_conversation(ann, ago=days_ago(9), **FIGURES)
         assert told()[0] == 2
-        # What the other has noted is not there yet, and is not lost.
+        # The other transaction's notes are not visible yet, but must not get lost.
         other.commit()
 
     assert told()[0] == 1
@@ -260,7 +260,7 @@ def test_nobody_waits_for_who_is_at_the_totals(other: Any) -> None:
     "held",
     [
         "LOCK TABLE llmchat_daytotal IN SHARE UPDATE EXCLUSIVE MODE",
-        # As the code of before does.
+        # As earlier versions do.
         f"SELECT pg_advisory_xact_lock({day_sums.LOCK})",
     ],
 )
@@ -278,7 +278,7 @@ def test_one_process_at_a_time_is_at_the_totals(other: Any, held: str) -> None:
 
 @ON_POSTGRESQL
 def test_a_step_sees_what_came_while_it_waited_for_another(other: Any) -> None:
-    """The other drops its note, as that of a day that is not added up yet."""
+    """The other drops the note of the new answer, as the day is not added up yet."""
     ann = User.objects.create_user("ann")
     make_conversation(ann, ago=days_ago(9), **FIGURES)
     day = today() - days_ago(9)
@@ -319,7 +319,7 @@ COPIES = """
 
 @pytest.fixture
 def full_day(transactional_db: None) -> None:
-    """A day with 40,001 answers, not added up."""
+    """Store a day with 40,001 answers that is not added up."""
     forget()
     make_conversation(User.objects.create_user("ann"), ago=days_ago(3))
     with connection.cursor() as cursor:
@@ -327,7 +327,7 @@ def full_day(transactional_db: None) -> None:
     DayChange.objects.all().delete()
 
 
-# How many rows there are to add up in a statement.
+# For each statement, a query for the number of rows that it has to add up.
 ADDED_UP = {
     day_sums._MERGE: "SELECT least(%s, (SELECT count(*) FROM llmchat_daychange))",
     day_sums._COUNT: "SELECT count(*) FROM llmchat_message "
@@ -338,10 +338,10 @@ QUICKLY_ADDED_UP = 15_000
 
 @contextmanager
 def short_deadline() -> Iterator[list[int]]:
-    """Have the server end what adds up many rows, and nothing else.
+    """Have the server cancel statements that add up many rows, and no others.
 
-    How long it takes is as it were on a machine that is much slower. Gives how many
-    rows there were each time.
+    It is as if the machine were much slower. Yields a list, which gets the number of
+    rows of each canceled statement.
     """
     ended: list[int] = []
 
@@ -454,14 +454,14 @@ def test_totals_that_somebody_deletes_are_added_up_anew(ann: User, which: str) -
 
 @ON_POSTGRESQL
 def test_the_totals_may_be_deleted_beside_a_step(other: Any) -> None:
-    """What the step adds to a day that is forgotten meanwhile is of no day."""
+    """What the step adds to a day that is deleted meanwhile belongs to no day."""
     ann = User.objects.create_user("ann")
     make_conversation(ann, ago=days_ago(9), **FIGURES)
     kept.keep()
     make_conversation(User.objects.create_user("bob"), ago=days_ago(9), **FIGURES)
     with other.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM llmchat_daytotal")
-        # It sees neither the rows of the step nor those that come behind it.
+        # It deletes only what it sees now, not what the step or later ones write.
         cursor.execute("CREATE TEMPORARY TABLE seen AS SELECT id FROM llmchat_daytotal")
         day_sums.merge(kept.CHANGES_AT_ONCE)
         cursor.execute("DELETE FROM llmchat_daytotal WHERE id IN (SELECT id FROM seen)")
@@ -508,7 +508,7 @@ def test_a_restore_of_the_data_alone_is_right_once_the_totals_are_emptied(
 
     for rows in tables:
         type(rows[0])._default_manager.bulk_create(rows)
-    assert told()[0] == 8  # the triggers have noted each of them again
+    assert told()[0] == 8  # the triggers have noted each answer again
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE llmchat_daytotal")
 

@@ -1,4 +1,4 @@
-"""What an export holds, and what it does not."""
+"""What an export contains, and what it does not."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ async def test_an_export_takes_the_same_queries_for_few_conversations_and_many(
 async def test_an_export_is_whole_where_its_pages_end(
     boss: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Conversations of every length, none at all too, across pages of three rows."""
+    """Conversations of every length, even empty ones, across pages of three rows."""
     monkeypatch.setattr(exports, "_CONVERSATIONS", 3)
     monkeypatch.setattr(exports, "_MESSAGES", 3)
     expected = {}
@@ -232,7 +232,7 @@ async def test_an_export_is_written_down(boss: Client) -> None:
 async def test_the_threads_that_read_an_export_write_nothing(
     boss: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is written waits for the locks of others, and every reader would."""
+    """A write waits for other transactions' locks, which would hold up all readers."""
     monkeypatch.setattr(exports, "_CONVERSATIONS", 2)
     chosen = [str((await stored("ann")).pk) for _ in range(3)]
     threads: list[str] = []

@@ -1,4 +1,4 @@
-"""Figures of the same answers are the same wherever they are shown."""
+"""Figures on the same answers are the same wherever they are shown."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from tests.support.admin_fixtures import make_conversation
 STATES = ("complete", "complete", "error", "cancelled", "interrupted", "streaming")
 REASONS = ("stop", "length", "content_filter", "tool_calls", "other", "")
 COSTS = (None, 0, "0.0000000001", "0.25", "0.1", "0.2", "12345.678")
-# Midnight, the moments around it, and those at which clocks are changed somewhere.
+# Midnight, moments close to it, and those at which clocks are changed somewhere.
 MOMENTS = ("00:00", "23:59:59.999999", "00:30", "01:00", "01:30", "02:00", "22:00")
 MESSAGES = reverse("admin:llmchat_message_changelist")
 
 
 @pytest.fixture
 def boss(db: None) -> Client:
-    """An operator, and answers of all kinds: some added up, some deleted."""
+    """An operator's client, and answers of all kinds: some added up, some deleted."""
     dice = random.Random(7)
     users = [User.objects.create_user(f"user-{number}") for number in range(4)]
     for _ in range(80):
@@ -73,7 +73,7 @@ def _make(dice: random.Random, users: Sequence[User]) -> None:
 
 
 def _sum_up(row: Conversation) -> None:
-    """Let a conversation's row say what its answers say."""
+    """Store the sums of a conversation's answers in its row."""
     answers = ended(row.messages.all())
     names = ("input_tokens", "output_tokens", "cost")
     sums = answers.aggregate(**{name: Sum(name) for name in names})
@@ -136,7 +136,7 @@ def test_the_parts_are_the_whole(boss: Client) -> None:
 
 
 def _told(text: str, figure: str) -> tuple[int, Decimal]:
-    """Return the answers of some lines, and what they cost."""
+    """Return the number of answers in the lines of a figure, and their cost."""
     rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
     lines = [line for line in rows if line["figure"] == figure]
     return (
@@ -159,7 +159,7 @@ def test_each_users_figures_are_their_own(boss: Client) -> None:
 def test_each_figure_leads_to_as_many_answers(
     boss: Client, zone: str, settings: Any
 ) -> None:
-    """Wherever the server is: the days are those of UTC."""
+    """The days are in UTC, whatever the server's time zone."""
     settings.TIME_ZONE = zone
     for days in (1, 7, 90):
         context = boss.get(reverse("admin:index"), {"days": days}).context
@@ -176,7 +176,7 @@ def test_each_figure_leads_to_as_many_answers(
 
 
 def _listed(figure: Any) -> tuple[str, int]:
-    """Return where a figure leads, and how many answers it says are there."""
+    """Return a figure's link, and how many answers it says the list has."""
     told = figure.note if figure.name == "Cost" else figure.value
     count = re.match(r"[\d,]+", told)
     gone = re.search(r"([\d,]+) of these ha(?:s|ve) been deleted", figure.note)

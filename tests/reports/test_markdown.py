@@ -94,13 +94,13 @@ def test_no_text_makes_a_tag_or_an_attribute_of_its_own(text: str) -> None:
 
 
 def _check(html: str) -> None:
-    """Check that there is nothing but known tags, closed as they were opened."""
+    """Check that all tags are known, and closed in the order they were opened."""
     _Checker().check(html)
     assert "\0" not in html
 
 
 class _Checker(HTMLParser):
-    """Reads HTML as a browser does."""
+    """A parser that reads HTML as a browser does."""
 
     def check(self, html: str) -> None:
         self.open: list[str] = []

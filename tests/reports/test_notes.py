@@ -1,4 +1,4 @@
-"""What the front page adds to its figures: what is not in the lists behind them."""
+"""The front page's notes on its figures: how many answers their lists do not show."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.support.admin_fixtures import make_conversation
 from tests.support.deletion import delete_users
 
 CSV = "/admin/llmchat/message/usage/{}/csv/"
-# The figures of those that are stored still.
+# Figures that include no deleted answers.
 FULL = ("Interrupted", "Cut off (length)", "Streaming now")
 
 
 def notes(client: Client) -> dict[str, str]:
-    """Return what the page adds to each figure."""
+    """Return the page's note on each figure."""
     return {one.name: one.note for one in client.get("/admin/").context["figures"]}
 
 
@@ -71,7 +71,7 @@ def test_whatever_counts_deleted_answers_says_so(
         (row,) = re.findall(rf"<tr>\s*<th[^>]*><a[^>]*>{name}</a>(.*?)</th>", page.text)
         assert past.note(count) in row
         assert bool(row) == bool(count)
-    # What is listed and what is deleted add up to each figure.
+    # The listed answers and the deleted ones add up to each figure.
     context = page.context
     gone = {"Answers": 3, "Cost": 2, "Failed": 1}
     for figure in context["figures"]:

@@ -1,4 +1,4 @@
-"""What users read of their own costs the same however much there is."""
+"""Reading their own conversations costs users the same, however many there are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llmchat.models import Conversation, Message, Piece
 from llmchat.reports import own
 
 MANY = 1000
-# Wanted are 50 ms; the suite shares its machine.
+# The target is 50 ms, but the suite shares its machine.
 LIMIT_S = 0.5
 
 
@@ -31,7 +31,7 @@ def user_id() -> int:
             user_id=ids[number % 2],
             title=f"About {number}",
             created_at=now,
-            # Some at the same moment.
+            # Some of them at the same moment.
             updated_at=now - timedelta(seconds=number // 10),
         )
         for number in range(2 * MANY)
@@ -53,7 +53,7 @@ def user_id() -> int:
 
 
 def soon(read: Callable[[], Any]) -> Any:
-    """Read, in time the fastest time of three: a machine may stall in between."""
+    """Read within the limit, in one of three tries: a machine can stall in between."""
     times = []
     for _ in range(3):
         began = time.perf_counter()
@@ -71,7 +71,7 @@ def test_a_thousand_conversations(user_id: int, django_assert_max_num_queries) -
             return own.conversations_of(user_id, cursor=cursor, limit=200)
 
     def searched() -> tuple[Any, Any]:
-        # PostgreSQL parses, and may search twice.
+        # PostgreSQL parses the text, and might search twice.
         with django_assert_max_num_queries(7):
             [row] = own.conversations_of(user_id, search="About 14, word 3").rows
             found = own.conversation_of(user_id, str(row.pk))

@@ -1,4 +1,4 @@
-"""An address is found as it is typed, in messages that have it."""
+"""An address is found as it is typed, in messages that contain it."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ SCAN = "expressionwrapper"
 
 @pytest.fixture(autouse=True)
 def said(db: None) -> None:
-    """Forty messages, the longer the older; every second speaks of the sea."""
+    """Store 40 messages, longer the older they are; half of them mention the sea."""
     ann = User.objects.create_user("ann")
     for number in range(20):
         words = ("the sea", "the land")[number % 2] + " far" * 25 * number
@@ -118,7 +118,7 @@ def test_what_is_a_phrase_to_the_index_is_looked_for_as_one(
     found, asked = searched(text)
     assert set(found.hits) == {there.pk}
     assert found.limit == ""
-    # That is one word to PostgreSQL, behind a tag.
+    # The exception is a tag and one word to PostgreSQL.
     assert SCAN in asked or text == '"<b c>d"'
 
     monkeypatch.setattr(search, "_LONG", 1)

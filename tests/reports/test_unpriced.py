@@ -1,4 +1,4 @@
-"""Answers that are not priced are told as that, never as free."""
+"""Answers that are not priced are reported as such, never as free."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_what_a_budget_in_dollars_refuses_is_told_before_anybody_asks(provider, 
     cache.clear()
     days = {"valid_from": today() - timedelta(days=9), "valid_until": today()}
     price = Price.objects.create(model=row, input=1, output=1, **days)
-    assert len(unpriced.notices()) == 1  # it is over
+    assert len(unpriced.notices()) == 1  # the price is no longer valid
 
     cache.clear()
     price.valid_until = None

@@ -1,4 +1,4 @@
-"""The books: what a conversation adds up to, and what the front page shows."""
+"""Usage: what a conversation adds up to, and what the front page shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py check`: Django's own, with all checks of the project."""
+"""`manage.py check`: Django's own command, with all checks of the project."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llmchat.checks import all_registered
 
 
 class Command(check.Command):
-    """Check the project. Our errors fail this command only; the others still run."""
+    """Check the project. The errors of our checks fail only this command."""
 
     def handle(self, *app_labels: Any, **options: Any) -> None:
         """Run Django's checks and ours."""

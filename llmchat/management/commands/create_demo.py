@@ -33,7 +33,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, migrate: bool = False, **options: Any) -> None:
-        """Create the account, unless there is one."""
+        """Create the account, unless there is any account."""
         if migrate:
             call_command("migrate", verbosity=0)
         password = os.environ.get("LLMCHAT_DEMO_PASSWORD") or secrets.token_urlsafe(9)

@@ -1,4 +1,4 @@
-"""`manage.py rotate_keys`: encrypt the provider keys under the first key."""
+"""`manage.py rotate_keys`: re-encrypt the provider keys with the first key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Re-encrypt the keys in one transaction, and note it there."""
+        """Re-encrypt the keys, and note it in the history in the same transaction."""
         with transaction.atomic():
             rotated = rotation.rotate()
             if rotated.keys:
