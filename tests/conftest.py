@@ -155,7 +155,7 @@ def server(
 
 @pytest.fixture(scope="session")
 def upstream_url() -> Iterator[str]:
-    """The address of an OpenAI-compatible server that nobody here wrote."""
+    """The address of an OpenAI-compatible server that is not the project's own code."""
     model = LocalModel()
     yield asyncio.run(model.base_url())
     asyncio.run(model.stop())

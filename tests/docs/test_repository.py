@@ -1,4 +1,4 @@
-"""What every clone must have, and what none must have."""
+"""What every clone must have, and what no clone may have."""
 
 from __future__ import annotations
 

@@ -262,7 +262,7 @@ async def test_expired_access_token_is_renewed_unseen(
 async def test_tabs_without_locks_that_refresh_at_once_stay_logged_in(
     server: LiveServer, chromium: Browser
 ) -> None:
-    """Without Web Locks, as on plain HTTP, tabs can refresh their tokens together."""
+    """Browsers have no Web Locks on plain HTTP; tabs stay logged in without them."""
     async with open_page(chromium) as (page, _):
         await page.context.add_init_script(
             "Object.defineProperty(navigator, 'locks', {value: undefined})"
@@ -284,7 +284,7 @@ async def test_a_reload_in_the_middle_of_a_refresh_logs_nobody_out(
     lost = asyncio.Event()
 
     async def lose(route: Route) -> None:
-        """Let the server answer, but let the page wait."""
+        """Let the server answer, but never pass the answer on to the page."""
         await route.fetch()
         lost.set()
 

@@ -74,7 +74,7 @@ async def _play(
 def played(start_server: StartServer, upstream: Emulator) -> Played:
     """All cases on all transports, asked concurrently before the first test.
 
-    The cases that wait for time-outs come last, when there is less to do.
+    The cases that wait for timeouts come last, when there is less to do.
     """
     patient = start_server("uvicorn", environment(upstream))
     hasty = start_server("uvicorn", environment(upstream, **HASTY))

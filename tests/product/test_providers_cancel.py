@@ -34,7 +34,7 @@ PHASES = {
     "endless": "on ",
 }
 CASES: list[Case] = [(api, scenario) for api in APIS for scenario in PHASES]
-LIMIT_S = 10.0  # if a process stalls; the next deadline is 30 s away
+LIMIT_S = 10.0  # even if a process stalls; the next deadline is 30 s away
 USUAL_S = 1.0  # on a machine with other work; alone it is a few milliseconds
 
 

@@ -1,4 +1,4 @@
-"""Two workers whose Redis hangs or dies: local sessions go on, others get an error."""
+"""Two workers whose Redis hangs or dies: local sessions continue, others get errors."""
 
 from __future__ import annotations
 

@@ -119,7 +119,8 @@ async def test_a_second_worker_may_be_killed_at_any_moment(
     for number, tab in enumerate(tabs):
         await tab.begin(first, ask(f"killed {number}", **ENDLESS))
     await kill(first)
-    # The worker learns from the first client what the others then need not wait for.
+    # The first client to come waits until the worker finds out that the other one is
+    # gone; the others need not.
     await tabs[0].come(second)
     later = zip(tabs[1:], BEFORE_S[1:], strict=True)
     comes = [asyncio.create_task(tab.come(second, 2 - s)) for tab, s in later]

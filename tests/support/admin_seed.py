@@ -105,7 +105,7 @@ def talks(user: Any) -> list[Any]:
 
 
 def addresses(rows: list[Any]) -> Iterator[str]:
-    """Yield the address of a page of each kind, kinds that differ by more than text."""
+    """Yield the addresses of the pages that differ by more than their text."""
     from django.urls import reverse
 
     yield reverse("admin:index") + "?days=7"

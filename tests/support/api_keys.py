@@ -49,7 +49,7 @@ class Program:
             content_type="application/json",
             headers=self._headers,
         )
-        # A synchronous view runs in a thread that outlives the test, with connections.
+        # The thread of a synchronous view outlives the test; its connections must not.
         await sync_to_async(connections.close_all)()
         content = b"" if response.streaming else response.content
         return response.status_code, json.loads(content) if content else None

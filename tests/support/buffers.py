@@ -25,7 +25,7 @@ def unsent(port: int) -> int:
 
 
 def connecting(port: int) -> int:
-    """Count the sockets that connect to a port and have no response yet."""
+    """Count the sockets whose connection to a port is not established yet."""
     return sum(
         row[2].endswith(f":{port:04X}") and row[3] == _SYN_SENT for row in _rows()
     )

@@ -8,7 +8,7 @@ from tests.support.peers import turns
 
 
 class Passing(float):
-    """Seconds that pass in no time, only on the clock of the event loop.
+    """Seconds that pass instantly, on the clock of the event loop only.
 
     For limits that a test keeps or misses by a margin smaller than a stall of the
     machine can be.

@@ -60,7 +60,7 @@ def database(
 
 @pytest.fixture
 def other_connection(transactional_db: None) -> Iterator[Any]:
-    """A connection such as another process has to this database, in a transaction."""
+    """A second connection to this database, as of another process, in a transaction."""
     other = django_connection.copy()
     other.set_autocommit(False)
     yield other

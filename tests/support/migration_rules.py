@@ -80,7 +80,7 @@ def _flat(steps: Iterable[Operation]) -> Iterator[Operation]:
 
 
 def _is_of_words(step: Operation, before: ProjectState) -> bool:
-    """Return whether nothing of a field's change is stored in the database."""
+    """Return whether a field changes only in what the database does not store."""
     if not isinstance(step, migrations.AlterField):
         return False
     old = _old(step, before)
@@ -88,7 +88,7 @@ def _is_of_words(step: Operation, before: ProjectState) -> bool:
 
 
 def _is_longer_text(step: migrations.AlterField, before: ProjectState) -> bool:
-    """Return whether a field only gets longer, which PostgreSQL does without a scan."""
+    """Return whether a field just allows more characters, which needs no scan."""
     old, new = _old(step, before), step.field
     if not isinstance(old, models.CharField) or not isinstance(new, models.CharField):
         return False

@@ -129,7 +129,8 @@ async def endure(
 ) -> None:
     """Do everything during an outage and after it; the visitors note what they get.
 
-    `first` is also done, before the outage is known, and `last` before it ends.
+    `first` are further calls before the outage is known, `last` are those before it
+    ends.
     """
     usual = await someone.measure(*ALL)
     assert {cell.outcome for cell in usual.values()} == {OK}, usual

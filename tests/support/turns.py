@@ -12,7 +12,7 @@ def begin_turn(user_id: int, turn: Turn) -> Begun:
     """Store the user's message and the answer to come.
 
     Raises: ChatError, as `begin.decide` does, or `database_unavailable`;
-        StartUnknownError, a `database_unavailable` too.
+        StartUnknownError, a `database_unavailable` whose turn may be stored.
     """
     result = store_alone(start_of(user_id, turn))
     if isinstance(result, Exception):
