@@ -17,7 +17,7 @@ from serving import garbage
 from tests.support import live
 from tests.support.balancer import IN_PLACE
 
-# Fixtures that more than one folder uses.
+# Fixtures that several folders use.
 pytest_plugins = [
     "tests.support.browser",
     "tests.support.certificates_once",
@@ -28,7 +28,7 @@ pytest_plugins = [
     "tests.support.openai_api",
     "tests.support.patience",
     "tests.support.redis_server",
-    # Behind what it imports.
+    # After the plugins that these import.
     "tests.support.machines",
     "tests.support.two_workers",
     "tests.support.wire_fixtures",
@@ -36,12 +36,12 @@ pytest_plugins = [
 
 StartServer = Callable[..., live.LiveServer]
 
-# Several machines run what `make serve` runs.
+# Machines run uvicorn, as `make serve` does.
 SERVER_KINDS = ("uvicorn",) if IN_PLACE else ("daphne", "uvicorn")
-# For modules whose subject is none that the ASGI server has a part in.
+# For modules whose subject does not depend on the ASGI server.
 ONE_SERVER = pytest.mark.parametrize("server", ["uvicorn"], indirect=True)
 
-# How fast an example runs says nothing on a machine that has other work to do.
+# How long an example takes means nothing on a busy machine.
 hypothesis_settings.register_profile(
     "llmchat", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -49,9 +49,10 @@ hypothesis_settings.load_profile("llmchat")
 
 
 def pytest_configure() -> None:
-    """Let servers be interrupted, too, where the suite runs in the background.
+    """Let servers be interrupted even if the suite runs in the background.
 
-    A shell has such a command ignore Ctrl-C, and what it starts inherits that.
+    A shell makes a background command ignore SIGINT, and the processes that it starts
+    inherit that.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -59,9 +60,9 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Leave the tests and what they import alone, as a server does what it loads.
+    """Exempt the tests and what they import from garbage collection, as a server does.
 
-    To look for garbage among thousands of tests again and again would be an eighth of
+    Searching thousands of tests for garbage again and again would take an eighth of
     the suite's time.
     """
     gc.disable()
@@ -74,8 +75,8 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the tests that wait for servers: the others fill the gaps.
 
-    The other way round, the last of them would run while most workers have nothing
-    left to do. (`--no-loadscope-reorder` keeps pytest-xdist from doing that.)
+    In the opposite order, the last of them would run while most workers have nothing
+    left to do. (`--no-loadscope-reorder` keeps pytest-xdist from changing the order.)
     """
     items.sort(key=_rank)
 
@@ -92,7 +93,7 @@ def seed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> live.Seed:
     """A migrated database with users, made once and copied for each server."""
     directory = tmp_path_factory.getbasetemp()
     if worker_id != "master":
-        directory = directory.parent  # that of all workers of pytest-xdist
+        directory = directory.parent  # shared by all workers of pytest-xdist
     return live.seed_database(directory / "seed", users=live.USERS)
 
 
@@ -122,7 +123,7 @@ def start_server(
 
 @pytest.fixture(scope="module")
 def unmeasured() -> Iterator[None]:
-    """Measure no coverage of the module's servers: it slows them down.
+    """Measure no coverage of the module's servers, because it slows them down.
 
     For modules that test how fast a server is, or how much memory it takes.
     """
@@ -133,7 +134,7 @@ def unmeasured() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def server_env() -> Mapping[str, str]:
-    """More environment for the module's `server`: override it in the module."""
+    """Extra environment for the module's `server`; modules override it."""
     return {}
 
 
@@ -145,7 +146,7 @@ def server(
 ) -> Iterator[live.LiveServer]:
     """The product on each ASGI server, the same for the whole module.
 
-    Nothing that a client does may make it stumble: its log is read at the end.
+    Nothing that a client does may cause an exception: the log is checked at the end.
     """
     started = start_server(request.param, server_env)
     yield started
@@ -154,7 +155,7 @@ def server(
 
 @pytest.fixture(scope="session")
 def upstream_url() -> Iterator[str]:
-    """The address of an OpenAI-compatible server that nobody here wrote."""
+    """The address of an OpenAI-compatible server that is not the project's own code."""
     model = LocalModel()
     yield asyncio.run(model.base_url())
     asyncio.run(model.stop())

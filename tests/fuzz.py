@@ -88,7 +88,7 @@ CORPUS: list[str | bytes] = [
     "0{}",
 ]
 
-# What a joined client may send all day.
+# What a joined client is allowed to send, as often as it likes.
 LEGAL: list[list[str | bytes]] = [
     ['42["x",1,"2",{"3":[true]}]'],
     ['4212["z",1e400,-0.5,{"a":{"b":["\\ud800"]}}]'],
@@ -121,7 +121,7 @@ TOKENS = [
 
 
 class Mutator:
-    """Makes frames: legal ones, and with a certain likelihood others."""
+    """Makes frames: legal ones and, with the probability `badness`, mutated ones."""
 
     def __init__(self, rng: random.Random, badness: float) -> None:
         self.rng = rng
@@ -129,7 +129,7 @@ class Mutator:
         self.waiting: list[str | bytes] = []
 
     def frame(self) -> str | bytes:
-        """The next frame."""
+        """Return the next frame."""
         if self.rng.random() < self.badness:
             return self._bad()
         if not self.waiting:
@@ -159,7 +159,7 @@ class Mutator:
         return self.rng.choice(mutated)
 
     def body(self) -> tuple[bytes, int]:
-        """The body of a POST, and of how many packets it was made."""
+        """Return the body of a POST, and how many packets it was made from."""
         frames = [self.frame() for _ in range(self.rng.choice((1, 1, 2, 5)))]
         texts = [
             f if isinstance(f, str) else encode_text(Packet(PacketType.MESSAGE, f))
@@ -174,7 +174,7 @@ class Mutator:
 
 @dataclass
 class Stack:
-    """One client's machines with an application that echoes."""
+    """The protocol machines of one client, with an application that echoes."""
 
     rng: random.Random
     counts: Counter[str]
@@ -192,14 +192,14 @@ class Stack:
         self.connection = Connection(self.now, LIMITS)
 
     def join(self) -> None:
-        """Asks for the main namespace."""
+        """Ask for the main namespace."""
         if self.session.transport == "polling":
             self._post(b"40")
         else:
             self._frame("40")
 
     def step(self) -> int:
-        """Does one thing; how many packets that was."""
+        """Take one step; return how many packets the client sent in it."""
         self.now += self.rng.choice((0, 0, 0.1, 2, 6))
         self._follow(self.session.tick(self.now))
         if self.session.is_open:
@@ -323,30 +323,30 @@ class Stack:
 
 
 def rss() -> int:
-    """The largest size that this process has had, in bytes."""
+    """Return the peak size of this process in memory, in bytes."""
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return size if sys.platform == "darwin" else size * 1024
 
 
 def objects() -> int:
-    """How many objects there are."""
+    """Return how many objects the garbage collector tracks."""
     gc.collect()
     return len(gc.get_objects())
 
 
 class FuzzError(Exception):
-    """A machine did what it must not; the text says with what."""
+    """A machine did what it must not, or memory grew; the text says on which input."""
 
 
 def fuzz(packets: int, seed: int) -> Counter[str]:
-    """Feeds so many packets; what came of them.
+    """Feed the machines this many packets; return counts of what happened.
 
     Raises:
         FuzzError: a machine failed, or memory grew.
     """
     rng = random.Random(seed)
     counts: Counter[str] = Counter()
-    _run(packets // 5, rng, counts)  # until everything has been seen once
+    _run(packets // 5, rng, counts)  # warms up, so that later growth is a leak
     size, alive = rss(), objects()
     _run(packets - packets // 5, rng, counts)
     growth, more = rss() - size, objects() - alive
@@ -380,7 +380,7 @@ def _drive(stack: Stack) -> int:
 
 
 def main() -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--packets", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))

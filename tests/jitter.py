@@ -53,7 +53,7 @@ STATES = (
 
 
 class Numbers:
-    """An OpenAI-compatible server whose answers are numbers, at a steady pace."""
+    """An OpenAI-compatible server that answers with numbers at a steady pace."""
 
     def __init__(self, tokens: int, per_s: float) -> None:
         self._tokens, self._per_s = tokens, per_s
@@ -107,16 +107,16 @@ class Fleet:
 
     @property
     def ports(self) -> list[int]:
-        """Where the workers listen."""
+        """The ports of the workers."""
         return [worker.port for worker in self._workers]
 
     def start(self, count: int) -> None:
-        """Start so many."""
+        """Start `count` workers."""
         for _ in range(count):
             self._workers.append(self._start())
 
     def stop(self) -> None:
-        """Stop all of them."""
+        """Stop all workers."""
         for worker in self._workers:
             worker.stop()
             self._read_log(worker)
@@ -151,13 +151,13 @@ class Fleet:
 
 
 class Outage:
-    """Takes Redis away."""
+    """Makes Redis unavailable."""
 
     def __init__(self, redis: RedisServer, done: Counter[str]) -> None:
         self._redis, self._done = redis, done
 
     async def one(self, turn: int) -> None:
-        """Kill it or stop it, for a second."""
+        """Kill Redis or suspend it, in turns, for a second."""
         away = self._redis.stopped() if turn % 2 else self._redis.down()
         with away:
             await asyncio.sleep(REDIS_AWAY_S)
@@ -168,7 +168,7 @@ class Outage:
 async def repeated(
     work: Callable[[int], Awaitable[None]], every_s: float | None
 ) -> AsyncIterator[None]:
-    """Do something again and again, at random moments; None: never."""
+    """Do something again and again, at random moments; never if `every_s` is None."""
 
     over = asyncio.Event()
 
@@ -187,13 +187,13 @@ async def repeated(
     try:
         yield
     finally:
-        # What it is at is brought to its end: a worker that starts is to be stopped.
+        # Work that has begun is finished: a worker that it starts must be stopped, too.
         over.set()
         await task
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Run it, and return what the clients have counted."""
+    """Run the clients and the faults; return what the clients counted."""
     numbers = Numbers(options.tokens, options.per_s)
     async with AsyncExitStack() as stack:
         server = await asyncio.start_server(numbers.serve, "127.0.0.1", 0, backlog=1024)
@@ -267,7 +267,7 @@ def _rows(url: str) -> list[tuple[str, int]]:
 
 
 def main() -> int:
-    """Run it, print what was counted, and fail where anything was lost."""
+    """Run the command: print what was counted, and return 1 if anything was lost."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--seconds", type=int, default=60)

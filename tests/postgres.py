@@ -1,9 +1,9 @@
 """A real PostgreSQL for the tests: `python -m tests.postgres [ARGUMENTS] [PATHS]`.
 
-Starts the server that `pgserver` carries, or its fork `pgembed` on Python 3.13, on a
-socket in a directory of its own, and runs the tests of what is stored on it: the same
-ones that the rest of the suite runs on SQLite. Nothing of it is left behind. With
-paths, only those of the tests that lie there are run. The arguments are pytest's.
+Starts the server that ships with `pgserver`, or with its fork `pgembed` on Python 3.13,
+on a socket in a directory of its own. Runs the tests of what is stored on it, which the
+rest of the suite runs on SQLite. Nothing of the server is left behind. With paths, only
+the tests below these paths run. The arguments are pytest's.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ import psycopg
 from tests.support import live
 
 ROOT = live.ROOT
-# A machine may stall: the package gives a start ten seconds.
+# A machine may stall, and the package allows a start only ten seconds.
 START_S = 60.0
 PACKAGE = "pgserver" if sys.version_info < (3, 13) else "pgembed"
-# Where the tests are that use the database in their own process.
+# The folders of the tests that use the database in their own process.
 FOLDERS = (
     "access",
     "accounts",
@@ -41,7 +41,7 @@ FOLDERS = (
     "models",
     "reports",
 )
-# What forms refuse and providers respond is the same on any database.
+# What forms refuse and what providers respond is the same on any database.
 LEFT_OUT = frozenset(
     f"tests/admin/test_{name}.py"
     for name in (
@@ -58,10 +58,10 @@ LEFT_OUT = frozenset(
 def running_postgres(kept: Path | None = None) -> Iterator[str]:
     """Run a server and yield its `DATABASE_URL`.
 
-    Its database is empty, and gone afterwards: but for what is in the directory `kept`.
+    Its database is empty at first and deleted afterwards, except in a directory `kept`.
     """
     with warnings.catch_warnings():
-        # It says where its lock is, for want of XDG_RUNTIME_DIR.
+        # Without XDG_RUNTIME_DIR, it warns about where it puts its lock.
         warnings.simplefilter("ignore")
         package = importlib.import_module(PACKAGE)
     with tempfile.TemporaryDirectory(prefix="llmchat-postgres-") as directory:
@@ -70,7 +70,7 @@ def running_postgres(kept: Path | None = None) -> Iterator[str]:
             running = package.get_server(data, cleanup_mode="stop")
         with running as server:
             url = server.get_uri()
-            # What survives a power cut is not tested here, and is slow.
+            # Surviving a power cut is not tested here, and costs time.
             with psycopg.connect(url, autocommit=True) as connection:
                 for name in ("fsync", "synchronous_commit", "full_page_writes"):
                     connection.execute(f"ALTER SYSTEM SET {name} = off")
@@ -79,20 +79,20 @@ def running_postgres(kept: Path | None = None) -> Iterator[str]:
 
 
 def patient_start() -> Any:
-    """Let the package's commands take longer than it does."""
+    """Let the package's commands take longer than it allows."""
 
     def run(*args: Any, timeout: float | None = None, **options: Any) -> Any:
         limit_s = timeout and max(timeout, START_S)
         return subprocess.run(*args, timeout=limit_s, **options)
 
     patient = SimpleNamespace(**vars(subprocess) | {"run": run})
-    # Where both packages look it up: what calls it differs.
+    # Both packages look `subprocess` up in this module; its callers differ.
     commands = importlib.import_module(f"{PACKAGE}._commands")
     return mock.patch.object(commands, "subprocess", patient)
 
 
 def seed_postgres(url: str, *, users: int) -> tuple[live.Account, ...]:
-    """Migrate the database and make users in it."""
+    """Migrate the database and create users in it."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.seed", str(users)],
         env={**live.environment(ROOT), "DATABASE_URL": url},
@@ -115,7 +115,7 @@ def database_tests() -> list[str]:
 
 
 def chosen_tests(paths: list[str]) -> list[str]:
-    """Return what lies under the paths of the tests of what is stored."""
+    """Return the tests of what is stored that are below the paths."""
     files = database_tests()
     chosen: list[str] = []
     for path in paths:

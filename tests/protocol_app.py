@@ -156,7 +156,7 @@ def profile_a(ping_timeout_s: float = 0.2, connect_timeout_s: float = 1.0) -> Ro
 
 
 def profile_p() -> Routes:
-    """Return profile A with patience, for tests on a busy machine."""
+    """Return profile A with longer timeouts, for tests on a busy machine."""
     return profile_a(ping_timeout_s=20.0, connect_timeout_s=20.0)
 
 
@@ -209,7 +209,7 @@ def profile_s() -> Routes:
 
 
 def profile_i() -> Routes:
-    """The defaults, with recovery: for measuring what an idle socket costs."""
+    """Return the defaults with recovery, for measuring what an idle socket costs."""
     socketio = SocketIO([Namespace()], SocketIOOptions(recovery_window_s=120.0))
     return {"/socket.io/": (Server(socketio), HttpOptions())}
 
@@ -226,7 +226,7 @@ PROFILES = {
 
 
 class Mailboxes:
-    """How the servers of this process reach those of the same paths in others."""
+    """Connects the servers of this process with those on the same paths in others."""
 
     def __init__(self, routes: Routes, redis: str) -> None:
         self._routes = routes
@@ -234,7 +234,7 @@ class Mailboxes:
         self._open: list[Mailbox] = []
 
     def open(self) -> None:
-        """Join the others, on the running loop; once is enough."""
+        """Join the other processes, on the running loop; later calls do nothing."""
         if self._open:
             return
         layer = RedisPubSubChannelLayer(hosts=[self._redis])
@@ -247,12 +247,12 @@ class Mailboxes:
                 server._application.join(mailbox)
 
     async def close(self) -> None:
-        """Leave them."""
+        """Leave the other processes."""
         await asyncio.gather(*(mailbox.close() for mailbox in self._open))
 
 
 def asgi(routes: Routes, redis: str | None = None) -> Any:
-    """An ASGI application that serves each path with its server."""
+    """Return an ASGI application that serves each path with its server."""
     mailboxes = None if redis is None else Mailboxes(routes, redis)
     consumers = {
         path: [consumer.as_asgi() for consumer in make_consumers(server, http)]
@@ -296,7 +296,7 @@ def make_application(profile: str, redis: str | None = None) -> Any:
 
 
 def serve_all(profile: str, server: str, ports: list[int], redis: str | None) -> None:
-    """Serves a profile with a worker at each port; with one, all of them end."""
+    """Serve a profile with a worker on each port; if one ends, end all of them."""
     context = multiprocessing.get_context("fork")
     workers = [
         context.Process(target=serve, args=(profile, server, port, redis))
@@ -316,7 +316,7 @@ def serve_all(profile: str, server: str, ports: list[int], redis: str | None) ->
 
 
 def serve(profile: str, server: str, port: int, redis: str | None = None) -> None:
-    """Serves a profile until it is interrupted."""
+    """Serve a profile until interrupted."""
     application = make_application(profile, redis)
     if server == "uvicorn":
         import uvicorn

@@ -29,7 +29,7 @@ _ABORT = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Listens on a port of its own; `workers` are ports, and may change."""
+    """A proxy on a port of its own; `workers` are ports, and can change at any time."""
 
     def __init__(
         self,
@@ -39,9 +39,9 @@ class Proxy:
         reset_every_s: float | None = None,
         seed: int = 0,
     ) -> None:
-        """`reset_every_s`: how long a connection lives, on average."""
+        """`reset_every_s` is how long a connection lives on average."""
         self.workers = list(workers)
-        # Nobody else may be given it soon: clients come back to it for some time.
+        # Nothing else may soon get this port: clients keep reconnecting to it.
         self.port = free_port() if port is None else port
         self.served = 0
         self._reset_every_s = reset_every_s
@@ -54,7 +54,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address of the proxy."""
         return f"http://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
@@ -91,7 +91,7 @@ class Proxy:
         task.add_done_callback(partial(self._forget, writer))
 
     def _forget(self, writer: asyncio.StreamWriter, task: asyncio.Task[None]) -> None:
-        # Not by the task, which may be cancelled before its first step.
+        # Not done by the task itself, which may be cancelled before its first step.
         self._tasks.discard(task)
         self._open.discard(writer)
         writer.close()
@@ -123,16 +123,16 @@ class Proxy:
             return
         from_worker, to_worker = upstream
         to_worker.write(head)
-        # No await until these have an end that closes the connection.
+        # Nothing is awaited before the `try`, whose `finally` closes the connection.
         ways = [
             asyncio.create_task(_copy(reader, to_worker)),
             asyncio.create_task(_copy(from_worker, writer)),
         ]
         try:
-            # Whichever side is lost, so is the other.
+            # If either side is lost, so is the other.
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            # First of all: what follows may be cancelled.
+            # This comes first: what follows may be cancelled.
             to_worker.close()
             for way in ways:
                 way.cancel()
@@ -143,7 +143,7 @@ class Proxy:
     async def _connect(
         self,
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        """Connect to the next worker that is there."""
+        """Connect to the next worker that accepts; return None if none does."""
         for _ in range(len(self.workers)):
             worker = self.workers[self._turn % len(self.workers)]
             self._turn += 1
@@ -163,7 +163,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close a connection as a lost one is: with a reset."""
+    """Close a connection with a reset, as if it had been lost."""
     connection = writer.get_extra_info("socket")
     if connection is not None and not writer.is_closing():
         with suppress(OSError):

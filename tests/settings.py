@@ -1,10 +1,10 @@
-"""The settings of the test suite: those of the project, on a known environment.
+"""The settings of the test suite: the project's settings in a known environment.
 
-Whatever the developer's own environment and `.env` hold (a real provider's key, a
-production database), the suite must neither use nor depend on. The variables are
+The suite must neither use nor depend on anything in the developer's own environment
+and `.env`, such as a real provider's key or a production database. The variables are
 set before the project's settings are read, and processes that tests start inherit
-them. `LLMCHAT_TEST_DATABASE_URL` and `LLMCHAT_TEST_REDIS_URL` let the suite run
-on another database.
+them. `LLMCHAT_TEST_DATABASE_URL` and `LLMCHAT_TEST_REDIS_URL` let the suite run on
+another database and another Redis.
 """
 
 import os
@@ -44,12 +44,12 @@ from config.settings import *  # noqa: E402, F403
 # The suite tests that passwords are hashed, not how long that takes.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
-# Each client of Django's has the middleware made anew, which would read the folders of
-# all static files. The servers that tests start do.
+# Each of Django's test clients creates the middleware again, which would then scan the
+# folders of all static files. The servers that tests start do scan them.
 WHITENOISE_AUTOREFRESH = True
 
-# On disk, as the real one is: several threads use it, and SQLite's shared memory
-# has locks of its own that no time-out softens.
+# On disk, as in production: several threads use it, and SQLite's shared in-memory
+# databases have locks of their own, to which no timeout applies.
 if DATABASES["default"]["ENGINE"] == "llmchat.engines.sqlite":  # noqa: F405
     DATABASES["default"]["TEST"] = {  # noqa: F405
         "NAME": os.path.join(tempfile.gettempdir(), f"llmchat-test-{os.getpid()}.db")

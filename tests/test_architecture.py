@@ -1,4 +1,4 @@
-"""Who may import whom. The rooms are what keeps a change in one place."""
+"""Which module may import which. The rooms keep a change in one place."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from scripts.imports import PACKAGES, base_of, find_modules, imported_by, is_below
 
-# Each room of the product and the rooms that it may import, itself aside. Imports run
-# downwards, so there is no circle.
+# Each room of the product, and the other rooms that it may import. Imports only run
+# downwards, so there are no cycles.
 _FLOOR = (
     *("llmchat.conf", "llmchat.overhead"),
     *("llmchat.metrics", "llmchat.log_fields", "llmchat.tracing"),
@@ -61,7 +61,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "serving": ("accounts", "llmchat"),
 }
 
-# Rooms that could be taken out: what they import besides the standard library.
+# Rooms that could become libraries, and what they import besides the standard library.
 OUTSIDE: dict[str, tuple[str, ...]] = {
     "llmchat.realtime.engineio": (),
     "llmchat.realtime.socketio": (),
@@ -73,23 +73,23 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# What may be imported in one module alone.
+# What may be imported in only one module.
 ONLY_IN: dict[str, tuple[str, ...]] = {
     "llmchat.providers.http.library": ("httpx", "httpx_aiohttp", "aiohttp"),
     "llmchat.tracing": ("opentelemetry",),
 }
 
-# Importers, and what none of them may import, with all below it.
+# Importers, and what none of them may import, including all that is below it.
 FORBIDDEN: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     # The two protocols never meet.
     (("llmchat.realtime.engineio",), ("llmchat.realtime.socketio",)),
     (("llmchat.realtime.socketio",), ("llmchat.realtime.engineio",)),
-    # A use case knows nothing of the doors that it is entered by.
+    # A use case knows nothing of the interfaces through which it is called.
     (
         ("llmchat.access", "llmchat.answers", "llmchat.books", "llmchat.models"),
         ("rest_framework", "channels"),
     ),
-    # The program does not need what only its tests have.
+    # The program does not depend on what exists only for its development.
     (PACKAGES, ("tests", "benchmarks", "scripts", "pytest")),
 )
 

@@ -1,4 +1,4 @@
-"""New migrations make nobody wait who writes messages; the rules find what would."""
+"""New migrations do not block writes of messages; the rules detect what would."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from llmchat.migrations._locks import lock
 from tests.support.live import ROOT
 from tests.support.migration_rules import offences
 
-FIRST = "0040"  # those before are as they are
+FIRST = "0040"  # earlier ones are exempt
 
 
 @cache
 def found() -> dict[str, list[str]]:
-    """Return the offences of each migration that there is."""
+    """Return the offences of each migration, by its name."""
     loader = MigrationLoader(None, ignore_no_migrations=True)
     return {
         name: offences(

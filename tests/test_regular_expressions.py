@@ -1,4 +1,4 @@
-"""Regular expressions on texts of strangers: none is slow where a text is long."""
+"""No regular expression that reads untrusted text is slow on a long one."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import pytest
 
 from tests.support.growth import grows_too_fast
 
-# What they read is short, or was not written by strangers.
+# What these read is short or trusted.
 _EXCEPT = {
     "llmchat.reports.search._APART": "a search has a thousand characters at most",
     "llmchat.reports.search._WORD_OR_BESIDE": "PostgreSQL has written it",
     "llmchat.realtime.socketio.strict_json._NOT_FINITE": "this server has written it",
 }
 _PACKAGES = ("llmchat", "accounts", "serving")
-# The beginning of an expression's name may be in another one's.
+# The lookbehind: an expression's name may be the end of a longer name.
 _METHODS = r"(?<!\w){}\.(match|fullmatch|search|sub|findall|finditer)\("
 _ANY = (" ", "a", "1", '"', "\n")
 
 
 def _expressions() -> Iterator[tuple[str, re.Pattern[str] | re.Pattern[bytes], str]]:
-    """Yield each expression of a module, by its name, and its source's text."""
+    """Yield each module-level expression: its name, itself, its module's source."""
     for package in _PACKAGES:
         path = importlib.import_module(package).__path__
         for found in pkgutil.walk_packages(path, f"{package}."):
@@ -39,7 +39,7 @@ def _expressions() -> Iterator[tuple[str, re.Pattern[str] | re.Pattern[bytes], s
 
 
 def _uses() -> Iterator[tuple[str, re.Pattern[str] | re.Pattern[bytes], str]]:
-    """Yield what is done with each expression where it is made."""
+    """Yield each expression with each method that its own module calls on it."""
     for name, expression, source in _expressions():
         own = name.rpartition(".")[2]
         used = re.findall(_METHODS.format(re.escape(own)), source)
@@ -52,7 +52,7 @@ USES = [use for use in ALL if use[0] not in _EXCEPT]
 
 
 def _shapes(pattern: str) -> Iterator[tuple[str, str, str]]:
-    """Yield begins, middles and ends of texts, of what an expression is written in."""
+    """Yield beginnings, middles and ends of texts, made from parts of a pattern."""
     signs = {char for char in pattern if char.isprintable() and not char.isalnum()}
     words = re.findall("[A-Za-z]{4,}", pattern)[:2]
     escaped = [f"\\{sign}" for sign in sorted(signs)] if "\\" in signs else []

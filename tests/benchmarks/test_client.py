@@ -1,4 +1,4 @@
-"""The load's clients notice what a server does wrong."""
+"""The clients that make the load notice what a server does wrong."""
 
 from __future__ import annotations
 

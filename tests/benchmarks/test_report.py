@@ -1,4 +1,4 @@
-"""The figures become a table, and the docs show every load."""
+"""The figures are written as a table, and the docs show every load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The description of the API: whole, valid, and the same as what is validated."""
+"""The description of the API is complete, valid and the same as what is validated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llmchat.models import Message
 from llmchat.providers.types import FinishReason
 from serving.errors import CODES
 
-# What only sockets are told, and what belongs to no method of a route.
+# A code that only sockets get, and one that belongs to no method of a route.
 NOT_OF_AN_OPERATION = {"too_many_sockets", "method_not_allowed"}
 
 
@@ -96,7 +96,7 @@ def test_the_schema_is_served_as_yaml_and_as_json(client: Client) -> None:
 
 
 class Sources(HTMLParser):
-    """Collects what a page loads, and what its policy would stop."""
+    """Collects what a page loads, and what its policy would block."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

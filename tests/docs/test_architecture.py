@@ -1,4 +1,4 @@
-"""The page on the architecture describes what there is."""
+"""The page on the architecture describes what exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of the browser tests on a machine without a browser."""
+"""What happens to the browser tests on a machine without a browser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.live import ROOT
 
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with nothing on it, whose user may install nothing."""
+    """A machine with nothing installed, and a user who may not install anything."""
     tool = tmp_path / "id"
     tool.write_text("#!/bin/sh\necho 1000\n")
     tool.chmod(0o755)

@@ -1,6 +1,7 @@
 """The clients of the documentation, on connections that break and are refused.
 
-The stock client leads to a script instead of a server: `tests/js/scripted.cjs`.
+Their `socket.io-client` talks to a script instead of a server:
+`tests/js/scripted.cjs`.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ socket.close();
 """
 
 PLAYS = {
-    # The client gives up where it is refused; nothing was asked at that moment.
+    # The stock client gives up when it is refused; no question is open at that moment.
     "comes back after a refusal": (
         """await until(() => socket.connected);
         server.refusals.push({ code: "database_unavailable", retryAfter: 0.2 });
@@ -88,7 +89,7 @@ PLAYS = {
         print([await waits]);""",
         ["Hello"],
     ),
-    # Its words tell why there was no connection for so long.
+    # The error says why there was no connection for so long.
     "says why it is refused for long": (
         """server.refusals.push({ code: "too_many_sockets", retryAfter: 60 });
         print([await outcome(ask(socket, "local", HI, { lostMs: 300 }))]);""",
@@ -107,7 +108,7 @@ PLAYS = {
         print([socket.active, server.auths.length]);""",
         [False, 1],
     ),
-    # Asked before the server has closed the connection for its token.
+    # The question arrives before the server closes the connection for its token.
     "asks again with a new token": (
         """await until(() => socket.connected);
         server.onEvent = (name, data) => {
@@ -137,7 +138,7 @@ PLAYS = {
         print([await outcome(ask(socket, "local", HI, WAIT)), asked.length]);""",
         ["token_expired: No", 2],
     ),
-    # No text is not an answer.
+    # An empty text must not pass for an answer.
     "fails where the answer takes too long, asked or not": (
         """server.refusals.push({ code: "rate_limited", retryAfter: 60 });
         const late = { lostMs: 20_000, answerMs: 100 };
@@ -185,7 +186,7 @@ PLAYS = {
         print(outcomes);""",
         ["unreachable: That is no answer of the server"] * 6,
     ),
-    # Otherwise the server would take it for a thief when it comes again.
+    # If the client waited longer, the server would take its next try for a theft.
     "waits for new tokens no longer than ten seconds": (
         """const waits = [];
         AbortSignal.timeout = (ms) => {
@@ -198,7 +199,7 @@ PLAYS = {
         print(waits);""",
         [10_000, 30_000],
     ),
-    # What nobody waits for any more is not asked, and not billed.
+    # A question that was given up is not asked, and not billed.
     "does not ask what was given up": (
         """server.refusals.push({ code: "rate_limited", retryAfter: 0.5 });
         const stop = new AbortController();
@@ -214,10 +215,10 @@ PLAYS = {
 
 
 def run(directory: Path, name: str, code: str) -> str:
-    """Run a program whose `socket.io-client` leads to the script."""
+    """Run a program whose `socket.io-client` talks to the script."""
     package = directory / "node_modules" / "socket.io-client"
     package.mkdir(parents=True)
-    # Named one by one, as modules import them.
+    # Exported one by one, so that modules can import them by name.
     source = f"const found = require({json.dumps(str(SCRIPTED))});\n"
     source += "exports.io = found.io;\nexports.server = found.server;\n"
     (package / "index.js").write_text(source)
@@ -279,7 +280,7 @@ async def test_the_python_program_keeps_its_tokens_whatever_answers(
         await chat.connect()
 
     assert (str(failed.value), chat.tokens) == (told, tokens)
-    # Otherwise the server would take it for a thief when it comes again.
+    # If the client waited longer, the server would take its next try for a theft.
     assert asked == [("r", 10)] * min(lost + 1, 3)
 
 
@@ -301,9 +302,9 @@ async def test_the_python_program_gets_tokens_though_some_are_lost(
 def answered_by(
     monkeypatch: pytest.MonkeyPatch, lost: int, status: int, body: str
 ) -> list[tuple[str, float]]:
-    """Answer each refresh so; return the list of what comes, and how long it waits.
+    """Answer each refresh like this; return a list of the tokens sent and their limits.
 
-    So many of the first answers are lost.
+    The first `lost` answers are lost. A limit is how long the program waits.
     """
     asked: list[tuple[str, float]] = []
 

@@ -1,4 +1,4 @@
-"""The commands that run the tests choose what they are asked for."""
+"""The commands that run tests run those that they are asked for."""
 
 from __future__ import annotations
 

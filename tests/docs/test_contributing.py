@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md names what there is."""
+"""CONTRIBUTING.md names what exists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.live import ROOT
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 GUIDES = dict(re.findall(r"(?ms)^## (Add .+?)\n(.+?)(?=^## |\Z)", PAGE))
-# In backticks: what has a folder or the ending of a file. In blocks: pytest's targets.
+# In backticks: what has a folder or a file extension. In blocks: pytest's targets.
 PATHS = sorted(
     {
         path
@@ -19,7 +19,7 @@ PATHS = sorted(
     }
     | set(re.findall(r"(?<=[ (])tests/[\w./]+", PAGE))
 )
-MADE = (".venv", ".txt")  # in no clone, or an ending
+MADE = (".venv", ".txt")  # not in a clone, or only an extension
 
 
 def test_the_guides_are_found() -> None:

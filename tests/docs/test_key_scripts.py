@@ -1,4 +1,4 @@
-"""What the documentation shows of API keys and OpenAI's SDKs does what it says."""
+"""The documentation's examples for API keys and OpenAI's SDKs do what they say."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.support.pages import aimed_at, script
 
 PAGE = "docs/integration.md"
 
-pytestmark = [ONE_SERVER, needs_curl]  # which makes the key
+pytestmark = [ONE_SERVER, needs_curl]  # curl makes the key
 
 
 @pytest.fixture(scope="module")
 def key(server: LiveServer) -> str:
-    """An API key, made by the documented line."""
+    """An API key, made with the documented command."""
     line = aimed_at(server, server.account(), script(PAGE, "sh", "/auth/keys"))
     made = json.loads(run(["sh", "-c", line]))
     assert made["budgets"][0]["limit"] == "5"
@@ -88,7 +88,7 @@ def test_the_tool_for_the_command_line_prints_an_answer(
     models = tmp_path / "extra-openai-models.yaml"
     models.write_text(shown(server, key, "yaml", "model_id: llmchat"))
     tool = [sys.executable, "-m", "llm"]
-    # The plugin with the embedded model is installed without what it needs.
+    # The plugin with the embedded model is installed without its dependencies.
     home = {"LLM_USER_PATH": str(tmp_path), "LLM_LOAD_PLUGINS": ""}
     run([*tool, "keys", "set", "llmchat", "--value", key], **home)
 

@@ -22,7 +22,7 @@ from tests.support.live import ROOT
 README = (ROOT / "README.md").read_text()
 EXAMPLE = (ROOT / ".env.example").read_text()
 
-# Read before or without `.env`, so of no use in it.
+# Read before or without `.env`, so they have no effect in it.
 NOT_IN_THE_FILE = {"LLMCHAT_ENV_FILE", "LLMCHAT_CHROMIUM"}
 
 
@@ -95,7 +95,7 @@ def test_a_command_is_in_the_readme(target: str) -> None:
 
 
 def _readable(pattern: str) -> str:
-    """Return a pattern as a person writes it, its fields like those of the events."""
+    """Return a pattern as a person writes it, with fields named as in the events."""
     path = pattern.strip("^$").removesuffix("/?").replace("\\.", ".")
     named = re.sub(r"\(\?P<(\w+)>[^)]*\)", r"{\1}", path)
     return re.sub(r"_(\w)", lambda match: match[1].upper(), named)

@@ -1,4 +1,4 @@
-"""What every clone shall have, and what none shall."""
+"""What every clone must have, and what no clone may have."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_lock_file_names_no_registry(name: str) -> None:
 
 
 def _pins(name: str) -> dict[str, str]:
-    """Return each requirement of a resolved file, extras aside, with its hashes."""
+    """Return each requirement of a resolved file, without extras, and its full line."""
     text = re.sub(r"(?m)^\s*#.*\n", "", (ROOT / name).read_text())
     requirements = text.replace("\\\n", " ").splitlines()
     return {re.sub(r"\[.*?\]", "", line.split(" --")[0]): line for line in requirements}

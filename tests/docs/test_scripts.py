@@ -48,11 +48,11 @@ def test_the_node_script_of_the_readme_prints_an_answer(
 
 
 def module(tmp_path: Path, code: str) -> list[str]:
-    """Return the command for a module beside the one of the integration page."""
+    """Return the command for a module next to that of the integration page."""
     client = script("docs/integration.md", "javascript", "// llmchat.mjs")
     (tmp_path / "llmchat.mjs").write_text(client)
     (tmp_path / "ask.mjs").write_text(code)
-    # Modules are not looked for in NODE_PATH.
+    # NODE_PATH does not apply to ES modules.
     (tmp_path / "node_modules").symlink_to(NODE_MODULES)
     return ["node", str(tmp_path / "ask.mjs")]
 
@@ -108,14 +108,14 @@ def test_the_node_script_says_that_its_password_is_wrong(
 
 
 def expired(server: LiveServer, account: Account) -> str:
-    """Return the access token of an account as it is after half an hour."""
+    """Return an account's access token as it is after half an hour: expired."""
     claims = jwt.decode(account.access, options={"verify_signature": False})
     secret = live.environment(server.database)["DJANGO_SECRET_KEY"]
     return str(jwt.encode({**claims, "exp": 1}, secret, algorithm="HS256"))
 
 
 def with_expired_token(server: LiveServer, account: Account, refresh: str) -> str:
-    """Return the script of the integration page, its token expired once it has it."""
+    """Return the integration page's script, with a token that expires immediately."""
     code = script("docs/integration.md", "javascript", "// ask.mjs")
     late = (
         f'Object.assign(tokens, {{ access: "{expired(server, account)}", {refresh} }});'
@@ -140,7 +140,7 @@ def test_the_node_script_gives_up_where_the_refresh_token_has_expired_too(
     assert (status, complaint) == (1, "Authentication token missing\n")
 
 
-# Plays with `ask`.
+# Calls `ask` in many ways.
 DRIVER = """
 import { io } from "socket.io-client";
 import { ask } from "./llmchat.mjs";
@@ -263,7 +263,7 @@ def test_the_python_script_says_that_its_password_is_wrong(
     assert complaint == "invalid_credentials: Username or password is wrong\n"
 
 
-# Takes the place of the program's own `main`.
+# Replaces the program's own `main`.
 PYTHON_DRIVER = """
 async def outcome(chat, provider, listen=lambda text: None):
     try:

@@ -1,4 +1,4 @@
-"""The example of docs/socketio.md runs as it stands."""
+"""The example of docs/socketio.md runs unchanged."""
 
 from __future__ import annotations
 

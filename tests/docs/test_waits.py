@@ -1,7 +1,7 @@
 """How long the clients wait for new tokens, and how long the server allows for it.
 
-An answer that is lost leaves a client with a refresh token that was used. It must come
-again before the server takes that for a theft. The figures are in four languages.
+A lost answer leaves a client with a refresh token that was used. The client must try
+again before the server would take that for a theft. The figures are in four languages.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tests.support.live import ROOT
 from tests.support.pages import script
 
 GRACE_S = revocation._AT_ONCE.total_seconds()
-# So many answers in a row may be lost.
+# How many answers in a row may be lost.
 LOST = 3
-# The silence before the head of an answer, and behind it.
+# The limit holds for the silence before the head of an answer, and again after it.
 HALVES = 2
 
 
@@ -36,7 +36,7 @@ def program() -> str:
 
 
 def figure(source: str, name: str) -> float:
-    """Return the seconds of a constant, whose name tells its unit."""
+    """Return a constant in seconds; its name has the unit."""
     (found,) = re.findall(rf"^(?:const )?{name} = ([\d_]+)", source, re.MULTILINE)
     return int(found) / (1000 if name.endswith("_MS") else 1)
 
@@ -57,7 +57,7 @@ CLIENTS: dict[str, Callable[[], float]] = {
 def test_a_client_comes_again_in_time_though_several_answers_are_lost(
     client: str,
 ) -> None:
-    """A tab that waits for its turn comes as soon as the one before gives up."""
+    """A tab that waits for its turn tries again as soon as the one before gives up."""
     assert LOST * CLIENTS[client]() < GRACE_S
 
 

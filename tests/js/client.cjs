@@ -1,8 +1,8 @@
-// The stock Socket.IO client under remote control, one JSON object a line.
+// The stock Socket.IO client under remote control, with one JSON object per line.
 //
 // Arguments: the server's URL, the client package, the client's options as JSON.
 // stdin:  {"emit": [name, ...args], "ack": number?} | {"drop": true} | {"close": true}
-// stdout: {"on": what, ...} for all that the client reports, in order.
+// stdout: {"on": what, ...} for everything that the client reports, in order.
 const readline = require('node:readline');
 
 const [url, packageName, options] = process.argv.slice(2);
@@ -32,7 +32,7 @@ readline
       const answer = (...args) => tell({ on: 'ack', ack: command.ack, args });
       socket.emit(...command.emit, ...(command.ack === undefined ? [] : [answer]));
     } else if (command.drop) {
-      socket.io.engine.close(); // as if the network had failed: the client comes back
+      socket.io.engine.close(); // as if the network had failed: the client reconnects
     } else {
       socket.close();
     }

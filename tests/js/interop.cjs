@@ -1,6 +1,6 @@
 // One release of the stock client against a server of profile B, over each transport.
 //
-// Arguments: the server's URL, the client package. Prints a JSON object of what came
+// Arguments: the server's URL, the client package. Prints a JSON object with the outcome
 // of each transport; fails if a step takes too long.
 const [url, packageName] = process.argv.slice(2);
 const { io } = require(packageName);
@@ -20,7 +20,7 @@ async function upgraded(socket) {
   }
 }
 
-// The server says something and closes the connection in one go.
+// The server sends a few events and immediately closes the connection.
 async function lastWords(options) {
   const socket = io(url, options);
   await once(socket, 'connect');

@@ -1,7 +1,7 @@
 // Many stock clients in one process, each of which asks one question after another.
 //
-// Arguments: the server's URL, a JSON file of access tokens (one a client), the seconds,
-// the milliseconds between two tokens.
+// Arguments: the server's URL, a JSON file of access tokens (one per client), how many
+// seconds to run, the milliseconds between two tokens.
 // stdout: one JSON object at the end. See tests/jitter.py.
 const { io } = require('socket.io-client');
 
@@ -9,11 +9,11 @@ const fs = require('fs');
 const [url, file] = process.argv.slice(2, 4);
 const tokens = JSON.parse(fs.readFileSync(file, 'utf8'));
 const [seconds, tokenMs] = process.argv.slice(4, 6).map(Number);
-// Behind the last word of a stream; behind a question, which a client does not repeat
-// when its connection is lost with it.
+// The longest silence after an event of a stream; and after a question, which a client
+// does not repeat if it is lost with the connection.
 const HANGING_MS = 60000;
 const UNHEARD_MS = 8000;
-// A dead worker is found out, and its clients are back, sooner than that.
+// It takes less time to find out that a worker is dead, and for its clients to be back.
 const SLOW_MS = 4000;
 const until = Date.now() + seconds * 1000;
 const told = {
@@ -27,12 +27,12 @@ function problem(text) {
   if (told.problems.length < 20) told.problems.push(text);
 }
 
-// What has happened to a client that had to wait for its next token.
+// Note what happened to a client that had to wait for its next token.
 function slow(ms, trail) {
   if (told.slow.length < 10) told.slow.push(`${ms}: ${trail.slice(-24).join(' | ')}`);
 }
 
-// What had happened before and after the first token that is not as it should be.
+// Return what happened before and after the first token that is wrong.
 function around(trail, heard, text) {
   let at = 0;
   while (heard[at] === text[at]) at += 1;
@@ -49,7 +49,7 @@ function begin(token, index) {
   let gone = 0;
   let stalled = 0;
   let watch = null;
-  let trail = []; // what has happened lately, to be told of a stream that is broken
+  let trail = []; // what happened recently, to be reported if a stream is broken
   busy += 1;
 
   function note(what) {
@@ -57,7 +57,7 @@ function begin(token, index) {
     if (trail.length > 4000) trail.shift();
   }
 
-  // Whoever hears nothing more for long has been forgotten.
+  // A client that receives nothing for too long has been forgotten.
   function heard() {
     clearTimeout(watch);
     watch = setTimeout(() => {
@@ -95,7 +95,7 @@ function begin(token, index) {
     });
   }
 
-  // Cut off with its worker: nothing is missing but what was at risk.
+  // A stream was cut off with its worker: only what was at risk may be missing.
   function interrupted(stream, data) {
     const text = data.partialResponse ?? '';
     if (stream.starts === 0) {
@@ -119,13 +119,13 @@ function begin(token, index) {
       told.fresh += 1;
       problem(`fresh: ${trail.slice(-12).join(' | ')}`);
       if (stream) {
-        // What the client would attach to again; here it only counts.
+        // A client would attach to the stream again; here it is only counted.
         told.cut += 1;
         stream = null;
         setTimeout(ask, 200);
       }
     }
-    // A question that was lost with the connection is asked again: nothing of it waits.
+    // A question that was lost with the connection has nothing to catch up with.
     back = stream && stream.starts ? Date.now() : 0;
     if (gone) told.backMs.push(Date.now() - gone);
     if (back && !stalled) stalled = gone;
@@ -134,7 +134,7 @@ function begin(token, index) {
   });
   socket.on('disconnect', (reason) => {
     told.disconnects += 1;
-    gone ||= Date.now(); // it may be lost again before it has its socket
+    gone ||= Date.now(); // the connection may be lost again before the client has its socket
     note(`disconnect ${reason} ${Date.now() % 100000}`);
   });
   for (const name of ['reconnect_attempt', 'reconnect_error']) {

@@ -1,7 +1,7 @@
 // What a program does with one version of OpenAI's SDK for Node.
 //
-// Arguments: the server's URL, a token, the package. Prints one JSON object, an entry
-// for each thing that was tried: the same as tests/api/openai/sdk_script.py.
+// Arguments: the server's URL, a token, the package. Prints one JSON object with an
+// entry for each thing that was tried, as tests/api/openai/sdk_script.py does.
 const [url, apiKey, packageName] = process.argv.slice(2);
 const { OpenAI, APIError } = require(packageName);
 

@@ -1,4 +1,4 @@
-// socket.io-client on a connection that leads to a script instead of a server.
+// socket.io-client on a connection to a script instead of a server.
 "use strict";
 
 const stock = require("socket.io-client");
@@ -6,21 +6,21 @@ const { Transport } = require("engine.io-client");
 
 const HANDSHAKE = { sid: "s", upgrades: [], pingInterval: 25000, pingTimeout: 20000 };
 
-/** What a test says and hears as the server. */
+/** What a test sends and receives as the server. */
 const server = {
   /** Refusals of the next connections: `data` of each `connect_error`. */
   refusals: [],
-  /** The `auth` of each client that wanted in. */
+  /** The `auth` of each client that asked to join. */
   auths: [],
   /** Called with each event. */
   onEvent: () => {},
-  /** Whether a client left for good. */
+  /** How many clients have left for good. */
   left: 0,
   connection: undefined,
   emit: (...event) => server.connection.say(`2${JSON.stringify(event)}`),
-  /** The connection is lost. */
+  /** Lose the connection. */
   lose: () => server.connection.onClose("transport close"),
-  /** The server sends the client away. */
+  /** Disconnect the client, as a server does. */
   expel: () => server.connection.say("1"),
 };
 

@@ -53,7 +53,7 @@ async def provider(emulator_port: int) -> AsyncIterator[Emulator]:
 
 @pytest.fixture(scope="module")
 def operator(server: LiveServer) -> Account:
-    """A user whom somebody has made a superuser."""
+    """A user who has been made a superuser."""
     account = server.account()
     execute(
         server,
@@ -74,7 +74,7 @@ def execute(server: LiveServer, statement: str, *values: Any) -> None:
 async def chat(
     server: LiveServer, account: Account, text: str, **fields: Any
 ) -> dict[str, Any]:
-    """Ask something over REST."""
+    """Ask a question over REST."""
     async with httpx.AsyncClient(timeout=60) as client:
         response = await client.post(
             f"{server.url}/llm/chat",
@@ -90,7 +90,7 @@ async def chat(
 
 
 async def log_in(page: Page, server: LiveServer, operator: Account) -> None:
-    # Not by the front page, which shows for a minute what it showed then.
+    # Not on the front page, whose figures are cached for a minute.
     await page.goto(f"{server.url}/admin/llmchat/conversation/")
     await page.get_by_label("Username").fill(operator.username)
     await page.get_by_label("Password").fill(operator.password)
@@ -99,7 +99,7 @@ async def log_in(page: Page, server: LiveServer, operator: Account) -> None:
 
 
 async def add_key(page: Page, server: LiveServer, value: str, name: str) -> None:
-    """Put in a key of OpenAI's, and try it."""
+    """Fill in the form for a new key of OpenAI's."""
     await page.goto(f"{server.url}/admin/llmchat/providerkey/add/")
     await page.locator("#id_provider").select_option(label="OpenAI")
     await page.locator("#id_name").fill(name)
@@ -132,7 +132,7 @@ async def test_an_operator_s_day(
         await shoot("log-in")
         await log_in(page, server, operator)
 
-        # A key is put in and tried.
+        # A key is entered and tested.
         await add_key(page, server, CANARY, "main")
         await shoot("key-add")
         await page.get_by_role("button", name="Save and test").click()
@@ -146,7 +146,7 @@ async def test_an_operator_s_day(
         await shoot("provider")
         assert CANARY not in await page.content()
 
-        # Somebody chats, and it costs something.
+        # A user chats, at a price.
         execute(
             server,
             "UPDATE llmchat_provider SET input_price = 1000, output_price = 5000"
@@ -179,7 +179,7 @@ async def test_an_operator_s_day(
         )
         await shoot("conversation")
 
-        # It is taken home.
+        # The conversation is exported.
         async with page.expect_download() as download:
             await page.get_by_role("link", name="Export JSON").click()
         exported = json.loads(await content_of(await download.value))
@@ -234,7 +234,7 @@ async def test_a_stream_is_stopped(
         await page.get_by_role("link", name="Streaming now").click()
         await expect(page.locator("#result_list tbody tr")).to_have_count(1)
         await page.screenshot(path=artifacts / "admin-streaming.png", full_page=True)
-        # The page that answers the button is there before it is asked for again.
+        # The page that answers the button must be there before it is reloaded.
         async with page.expect_navigation():
             await page.get_by_role("button", name="Stop").click()
 

@@ -1,4 +1,4 @@
-"""The pages of the admin, one of each kind: what axe-core finds wrong, and how wide."""
+"""Pages of the admin, one of each kind: none breaks axe-core's rules or is too wide."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.support.live import ROOT, LiveServer, environment, free_port
 pytestmark = IN_BROWSER
 
 WIDTHS = (1280, 1024, 768, 390)
-# What may be another in the dark, and where there is little room. The rest is the same,
-# and so are the colours of pages that show nothing of our own.
+# The rules whose result can differ in the dark and in a narrow window. The results of
+# the others are the same, and so are the colors of pages that show nothing of our own.
 OF_THE_LOOK = ("color-contrast", "link-in-text-block", "scrollable-region-focusable")
 OWN_COLOURS = ".llm-notices, .llm-facts, .llm-chat, .llm-progress, .llm-key, .llm-found"
 
@@ -40,7 +40,7 @@ def server(start_server: StartServer, openai_port: int) -> Iterator[LiveServer]:
 
 @pytest.fixture(scope="module")
 def pages(server: LiveServer) -> list[str]:
-    """The addresses of the pages, once there is something on each."""
+    """The addresses of the pages, each of which has something to show."""
     filled = subprocess.run(
         [sys.executable, "-m", "tests.support.admin_seed"],
         env=environment(server.database),
@@ -53,7 +53,7 @@ def pages(server: LiveServer) -> list[str]:
 
 
 async def looked_at(page: Page) -> AsyncIterator[str]:
-    """Yield what is wrong with the page, in light on a desk and in dark on a phone."""
+    """Yield what is wrong with the page, light on a desktop and dark on a phone."""
     for width in WIDTHS:
         await page.set_viewport_size({"width": width, "height": 900})
         real = await page.evaluate("document.documentElement.scrollWidth")
@@ -101,7 +101,7 @@ async def test_no_page_of_the_admin_breaks_a_rule_of_axe_or_is_too_wide(
             assert answer.status == 200, address
             await look(address)
 
-        # What answers a button.
+        # Pages that answer a button.
         provider = next(url for url in pages if "/provider/" in url and "change" in url)
         async with emulator(openai_port):
             await page.set_viewport_size({"width": WIDTHS[0], "height": 900})

@@ -86,7 +86,7 @@ async def test_ollama_is_added_with_at_most_four_clicks(
         await hand.click(page.get_by_role("link", name="Ollama"))
         address = page.locator("#id_base_url")
         await expect(address).to_have_value("http://localhost:11434/v1")
-        # Ollama is elsewhere in a test, and has another model.
+        # In a test, Ollama has another address and another model.
         await address.fill(f"{provider.url}/v1")
         await page.locator("#id_default_model").fill("scenario-short")
         await hand.click(button(page))

@@ -1,6 +1,6 @@
 """How many clicks an operator needs to answer a question, from the front page.
 
-What is typed where the cursor is already, or behind a key of the keyboard, is no click.
+Typing where the cursor already is, or after a keyboard shortcut, is no click.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ TRANSPORTS = {
 }
 TRICKLE = {"provider": "openai", "model": "scenario-trickle"}
 ENDLESS = {"provider": "openai", "model": "scenario-endless"}
-# How soon the stock client comes back.
+# How soon the stock client reconnects.
 HASTY = {"reconnectionDelay": 20, "reconnectionDelayMax": 200}
 by_each_transport = pytest.mark.parametrize(
     "transports", TRANSPORTS.values(), ids=TRANSPORTS
@@ -51,7 +51,7 @@ def start_pair(start_server: StartServer, shared: dict[str, str]) -> Pair:
 
 
 def beside(server: LiveServer, shared: dict[str, str]) -> dict[str, str]:
-    """Return the environment of another worker of a server's database."""
+    """Return the environment of another worker that shares a server's database."""
     return {**shared, "DATABASE_URL": f"sqlite:///{server.database}"}
 
 
@@ -119,7 +119,7 @@ async def test_a_client_that_is_cut_off_again_and_again_has_it_all(
             for _ in range(dice.randrange(1, 4)):
                 token = await client.event("llm:stream:token", session_id)
                 heard.append(("llm:stream:token", token))
-            # Between two polls there is no connection, or one that has been answered.
+            # Between two polls there is no connection, or only an answered one.
             noticed = asyncio.create_task(client.on("disconnect"))
             while not noticed.done():
                 proxy.reset_all()

@@ -1,6 +1,6 @@
 """Attaching in the middle of an answer, at random: nothing twice, nothing missing.
 
-100 attachments are part of the suite; `LLMCHAT_TEST_ATTACHMENTS` asks for more of them.
+In the suite there are 100 attachments; `LLMCHAT_TEST_ATTACHMENTS` asks for more.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from tests.support.attaching import LIMIT_S, Heard, Page, page
 from tests.support.upstream import Step, Upstream
 
 ATTACHMENTS = int(os.environ.get("LLMCHAT_TEST_ATTACHMENTS", "100"))
-TABS = 10  # of one user, beside the page that asks and is loaded anew
+TABS = 10  # of one user, besides the page that asks and is reloaded
 PARTS = 200
-# How fast the provider writes a few tokens at a time.
+# How long the provider pauses between a few tokens and the next few.
 PACE_S = 0.01
 
 pytestmark = [
@@ -47,11 +47,11 @@ class Pace:
         self.text = "".join(step for step in self.steps if isinstance(step, str))
 
     async def is_somewhere(self) -> None:
-        """Wait until the provider is at a token in the middle, any of them."""
+        """Wait until the provider reaches a random gate before the last token."""
         await random.choice(self._gates[:-1]).wait()
 
     async def run(self, attaching: Awaitable[object]) -> None:
-        """Let the provider write; its last token waits for those who attach."""
+        """Let the provider write; its last token waits until all have attached."""
         for gate in self._gates[:-1]:
             await asyncio.sleep(PACE_S)
             gate.set()
@@ -61,7 +61,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How many answers of how many users at once, and what they are like."""
+    """How many users have how many answers at the same time, and of which kind."""
 
     users: int
     answers: int
@@ -70,12 +70,12 @@ class Kind:
 
 
 MANY = Kind(users=4, answers=4)
-# Some clients lag so far that what they are sent is merged.
+# Some clients lag so far behind that their tokens are merged.
 SLOW = Kind(users=1, answers=2, padding="." * 1500, is_sleepy=True)
 
 
 class Household:
-    """One user's answers, the page that asks for them, and those that attach."""
+    """One user's answers, the page that asks for them, and the pages that attach."""
 
     def __init__(self, server: live.LiveServer, kind: Kind, pace: Pace) -> None:
         self._server, self._kind, self._pace = server, kind, pace
@@ -113,7 +113,7 @@ class Household:
         await asyncio.gather(*(again.attach(start) for start in self._starts))
 
     async def listen(self) -> None:
-        """Wait for the ends, and for whatever might come behind them."""
+        """Wait for the ends, and for anything that might arrive after them."""
         for tab in self.pages:
             for start in self._starts:
                 async with asyncio.timeout(LIMIT_S):
@@ -122,8 +122,8 @@ class Household:
                 assert late["ended"]["data"]["fullResponse"] == self._pace.text
 
     def heard(self) -> list[Heard]:
-        """Return what each page has heard of each answer."""
-        # The one that was dropped has heard the beginning.
+        """Return what each page received of each answer."""
+        # The page that was dropped has received the beginning.
         for heard in self._owner.heard.values():
             assert heard.faults == []
             assert self._pace.text.startswith(heard.text)
@@ -141,7 +141,7 @@ class Household:
 async def attach_to_some(
     server: live.LiveServer, upstream: Upstream, kind: Kind
 ) -> list[Heard]:
-    """Let some users attach to their answers; return what was heard of them."""
+    """Let some users attach to their answers; return what they received."""
     pace = Pace(kind.padding)
     upstream.steps = pace.steps
     households = [Household(server, kind, pace) for _ in range(kind.users)]

@@ -1,7 +1,8 @@
 """What is left of answers whose server is killed while it writes them.
 
-The promise is a second. It is tested by `make stress`, which gives the test a machine
-to itself; beside other tests the server gets its turns late, and the disk is theirs.
+The promise is that no more than one second of text is lost. `make stress` tests it on a
+machine that does nothing else. Beside other tests, which use the processors and the
+disk, the server gets its turns late, and four seconds are allowed.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Reader:
         return next(text for when, text in reversed(self.texts) if when <= moment)
 
     async def until(self, is_true: Callable[[Reader], object]) -> None:
-        """Wait for as much text as it takes."""
+        """Wait until enough text has arrived for a condition to hold."""
         while not is_true(self):
             self._more.clear()
             await self._more.wait()

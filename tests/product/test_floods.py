@@ -1,10 +1,10 @@
-"""One account that floods: what the others notice of it.
+"""One account floods the server: how late that makes the tokens of others.
 
     LLMCHAT_TEST_FLOOD_LATE_S=0.05 python -m pytest -s tests/product/test_floods.py
 
-asks for what is wanted of an idle machine: tokens no later than that, by the clock. On
-any machine what is asked is how late the server itself has made them: the time that it
-has waited for a processor is not its fault.
+also checks what is wanted of an idle machine: no token is later than that by the clock.
+On any machine, the tests check the delay that the server itself adds: the time that it
+waits for a processor is not its fault.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ pytestmark = pytest.mark.usefixtures("unmeasured")
 STREAMS = 4
 EVERY_S = 0.02
 FLOOD_S = 3.0
-# What the server adds. Without the slices a flood makes it 0.5 to 0.8.
+# The delay that the server may add. Without its time slices, it is 0.5 to 0.8.
 ADDED_S = 0.15
-# A machine may stall once; what the server lacks, it lacks each time.
+# A machine may stall once; a fault of the server shows each time.
 TIMES = 3
-# By the clock.
+# The delay that is allowed by the clock.
 LATE_S = float(os.environ.get("LLMCHAT_TEST_FLOOD_LATE_S", "inf"))
 
 HEAD = (
@@ -46,7 +46,7 @@ HEAD = (
 
 @asynccontextmanager
 async def provider(port: int, waited: Callable[[], float]) -> AsyncIterator[None]:
-    """Every token is the time at which it was sent, and what `waited` says then."""
+    """Run a provider whose tokens hold the time of sending and `waited()`."""
     answering: set[asyncio.Task[None] | None] = set()
 
     async def answer(
@@ -92,21 +92,24 @@ def server(
 
 
 def waited_s(server: LiveServer) -> float:
-    """How long the event loop of a server has waited for a processor until now."""
+    """Return how long a server's event loop has waited for a processor so far."""
     seen = Path(f"/proc/{server.process.pid}/schedstat")
     return int(seen.read_text().split()[1]) / 1e9 if seen.exists() else 0.0
 
 
 @dataclass
 class Lateness:
-    """How late tokens came, in seconds by the clock; and how late they were written,
-    without the time in which the server had no processor."""
+    """How late tokens are, in seconds.
+
+    `seen` is the delay at their arrival, by the clock. `added` is the delay when they
+    were written, without the time in which the server had no processor.
+    """
 
     seen: list[float] = field(default_factory=list)
     added: list[float] = field(default_factory=list)
 
     def note(self, token: dict[str, str | int], begin: float, waited: float) -> float:
-        """Note what came in one event; return when the last of it was sent."""
+        """Note the tokens in one event; return when the last of them was sent."""
         now, written = time.time(), float(token["timestamp"]) / 1000
         sent = begin
         for text in str(token["token"]).split():
@@ -120,7 +123,7 @@ class Lateness:
 async def measure(
     client: ClientConnection, server: LiveServer, late: Lateness, seconds: float
 ) -> None:
-    """Note how late all the tokens come that are sent from now on."""
+    """Note how late the tokens are that are sent from now on."""
     sent = begin = time.time()
     while sent < begin + seconds:
         frame = await asyncio.wait_for(client.recv(), 30)
@@ -132,13 +135,13 @@ async def measure(
 
 
 def worst(late: list[float]) -> float:
-    """The 99th percentile."""
+    """Return the 99th percentile."""
     return sorted(late)[len(late) * 99 // 100]
 
 
 @asynccontextmanager
 async def reader(server: LiveServer) -> AsyncIterator[ClientConnection]:
-    """Somebody who is sent an answer."""
+    """Yield a client that is receiving an answer."""
     url = f"ws://127.0.0.1:{server.port}/socket.io/?EIO=4&transport=websocket"
     async with connect(url, proxy=None, compression=None, max_queue=None) as client:
         await client.recv()
@@ -176,7 +179,7 @@ async def test_a_flood_does_not_delay_the_tokens_of_others(
 async def lateness_in(
     server: LiveServer, provider_port: int, ways: tuple[str, ...]
 ) -> Lateness:
-    """Return how late the tokens of others come in a flood."""
+    """Return how late the tokens of others are during a flood."""
     late = Lateness()
     async with (
         provider(provider_port, lambda: waited_s(server)),

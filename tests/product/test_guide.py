@@ -1,4 +1,4 @@
-"""The guide's own scripts, run as they stand but for address, token and provider."""
+"""The guide's own scripts, run unchanged except for address, token and provider."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The guide's React hook and component as they stand, built with Vite, in Chromium.
+"""The guide's unchanged React hook and component, built with Vite, in Chromium.
 
 They are served from a port of their own, as a developer's page is, and know four
-providers; the first of them leads to a local upstream here.
+providers, the first of which is a local upstream here.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ LONG_TASK = "Tell me a long story about a lighthouse keeper and his dog."
 
 @pytest.fixture(scope="module")
 def server_env(upstream_url: str) -> Mapping[str, str]:
-    """OpenAI is a local upstream, which takes any key.
+    """OpenAI is a local upstream, which accepts any key.
 
-    A page on a port of its own is let in with debug on.
+    Debug is on, because it lets in a page that is on a port of its own.
     """
     return {
         "OPENAI_BASE_URL": upstream_url,
@@ -74,14 +74,14 @@ async def open_chat(page: Page, url: str, account: Account) -> None:
 
 
 async def send(page: Page, text: str, provider: str = "openai") -> None:
-    """Ask by the component's own controls."""
+    """Ask with the component's own controls."""
     await page.get_by_role("combobox").select_option(provider)
     await page.get_by_placeholder("Type your message...").fill(text)
     await page.get_by_role("button", name="Send").click()
 
 
 def answers(page: Page) -> Any:
-    """The finished answers that the component shows."""
+    """Return the finished answers that the component shows."""
     return page.locator(".message.assistant:not(.streaming)")
 
 
@@ -124,7 +124,7 @@ async def test_documented_component_cancels(
         await expect(answers(page)).to_have_count(1)
         shown = await answers(page).text_content()
 
-        # The next turn's history holds the cancelled answer and is still found.
+        # The next turn's history has the cancelled answer, and is still recognized.
         await send(page, "Thank you.")
         await expect(answers(page)).to_have_count(2)
         await expect(page.get_by_role("button", name="Send")).to_be_visible()

@@ -22,7 +22,7 @@ pytestmark = IN_BROWSER
 PAGE = "docs/integration.md"
 FRONTEND = ROOT / "frontend"
 CLIENT = ROOT / "tests/js/node_modules/socket.io-client/dist/socket.io.esm.min.js"
-# What the documentation names as whole.
+# The folder that the documentation says to copy as a whole.
 HOOK = "llm"
 MAIN = """
 import { createRoot } from "react-dom/client";
@@ -46,12 +46,12 @@ COMPILER_OPTIONS = {
 
 @pytest.fixture(scope="module")
 def server(start_server: StartServer, upstream_env: dict[str, str]) -> LiveServer:
-    # A page on a port of its own is let in with debug on.
+    # Debug lets in a page that is on a port of its own.
     return start_server(env={**upstream_env, "DJANGO_DEBUG": "1"})
 
 
 def block(server: LiveServer, language: str, holding: str) -> str:
-    """Return a block that asks the test's provider."""
+    """Return a code block, changed to ask the test's provider."""
     code = aimed_at(server, server.account(), script(PAGE, language, holding))
     assert code.count('"local"') == 1
     return code.replace('"local"', '"openai"')
@@ -61,7 +61,7 @@ def block(server: LiveServer, language: str, holding: str) -> str:
 def plain_page(
     server: LiveServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """The page without a bundler, beside the two files that it needs."""
+    """The page without a bundler, next to the two files that it needs."""
     directory = tmp_path_factory.mktemp("plain")
     (directory / "index.html").write_text(block(server, "html", "importmap"))
     module = script(PAGE, "javascript", "// llmchat.mjs")
@@ -107,7 +107,7 @@ async def ask(page: Page, text: str) -> None:
 
 
 async def chat_on(page: Page, server: LiveServer, upstream: Upstream) -> None:
-    """Log in, wrongly first; ask twice, and stop the second answer."""
+    """Log in at the second try; get an answer, stop another, and see a third fail."""
     account = server.account()
     await log_in(page, account, "not the password")
     await expect(page.get_by_role("alert")).to_contain_text("password is wrong")

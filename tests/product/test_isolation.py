@@ -1,7 +1,7 @@
-"""What is another user's is not there, on every route that the URLs have.
+"""What belongs to another user does not exist, on every route that the URLs have.
 
-A user knows all ids of another one, and asks for them by every method of every route:
-the answers are those for ids that nobody has, and nothing has changed.
+A user who knows all ids of another one asks for them with every method of every route.
+The responses are the same as for ids that do not exist, and nothing changes.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ IDS: dict[str, Callable[[Owned], list[str]]] = {
     "messageId": lambda owned: owned.messages,
     "keyId": lambda owned: owned.keys,
 }
-# Parameters that name nothing of anybody.
+# Parameters that name nothing that a user owns.
 NOBODYS = frozenset({"model"})
-# How users say who they are: the headers of an account on a server.
+# How users authenticate: the headers of an account on a server.
 CREDENTIALS: dict[str, Callable[[LiveServer, Account], dict[str, str]]] = {
     "token": lambda _server, account: account.headers,
     "key": lambda server, account: bearer(made_key(server, account)["key"]),
@@ -41,7 +41,7 @@ CREDENTIALS: dict[str, Callable[[LiveServer, Account], dict[str, str]]] = {
 
 
 def made_key(server: LiveServer, account: Account) -> dict[str, Any]:
-    """Make an API key that may do what a key may."""
+    """Make an API key that is allowed to do all that a key can do."""
     body = {"name": SECRET, "scopes": ["chat", "read", "usage"]}
     url = f"{server.url}/auth/keys"
     answer = httpx.post(url, json=body, headers=account.headers, timeout=60)
@@ -62,19 +62,19 @@ class Owned:
     keys: list[str] = field(default_factory=list)
 
     def add(self, event: dict[str, Any]) -> None:
-        """Note where an answer is."""
+        """Note the ids of an answer."""
         self.conversations.append(event["conversationId"])
         self.messages.append(event["messageId"])
 
     @property
     def traces(self) -> list[str]:
-        """Return what must be in no answer to anybody else."""
+        """Return what must not be in any response to another user."""
         return [SECRET, *self.conversations, *self.messages]
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A request for what somebody owns."""
+    """A request for something that a user owns."""
 
     method: str
     path: str
@@ -82,7 +82,7 @@ class Attempt:
 
     @classmethod
     def on(cls, route: Route, method: str, path: str) -> Attempt:
-        """Return a request that the route would take, were it the owner's."""
+        """Return a request that the route would accept from the owner."""
         operation = OPERATIONS.get(f"{method} {route.path}")
         return cls(method, path, operation.example if operation else None)
 
@@ -99,7 +99,7 @@ def unknown(found: Iterator[Route]) -> list[str]:
 
 
 def attempts(route: Route, owned: Owned) -> Iterator[tuple[Attempt, Attempt]]:
-    """Yield requests for the owner's, each with the same one for what nobody has."""
+    """Yield requests for the owner's ids, each with the same one for an unknown id."""
     for name in (name for name in route.parameters if name in IDS):
         for ident in IDS[name](owned):
             hers = route.path.replace(f"{{{name}}}", ident)
@@ -112,7 +112,7 @@ def attempts(route: Route, owned: Owned) -> Iterator[tuple[Attempt, Attempt]]:
 
 
 def in_bodies(owned: Owned) -> Iterator[tuple[Attempt, Attempt]]:
-    """Yield requests whose bodies name what is the owner's, or nobody's."""
+    """Yield requests with the owner's ids in their bodies, each with an unknown one."""
     turn = {"provider": "openai", "messages": [USER]}
     for ident in owned.conversations:
         hers = {**turn, "conversationId": ident}
@@ -140,7 +140,7 @@ async def send(client: httpx.AsyncClient, attempt: Attempt) -> httpx.Response:
 
 
 def rows(server: LiveServer, owner: Account) -> dict[str, Any]:
-    """Return all rows of all tables that say whose they are, and are the owner's."""
+    """Return the owner's rows of all tables that name a user."""
     tables = [
         model._meta.db_table
         for model in apps.get_models(include_auto_created=True)
@@ -190,13 +190,13 @@ async def test_what_is_anothers_is_not_there(
 
 
 async def _offences(client: httpx.AsyncClient, owned: Owned) -> list[str]:
-    """Return the requests whose answers tell anything of the owner's."""
+    """Return the requests whose responses reveal anything of the owner's."""
     found = []
     asked = [pair for route in routes() for pair in attempts(route, owned)]
     for attempt, like in [*asked, *in_bodies(owned)]:
         got, usual = await send(client, attempt), await send(client, like)
         same = (got.status_code, got.text) == (usual.status_code, usual.text)
-        # An API key may not even ask for keys.
+        # An API key is not even allowed to ask for keys.
         is_kept = got.status_code == httpx.codes.NOT_FOUND or "scope_" in got.text
         if not is_kept or not same:
             found.append(f"{attempt}: {got.status_code} {got.text[:200]}")

@@ -56,6 +56,6 @@ async def test_a_server_adds_up_the_days_that_are_not(
                     break
                 await asyncio.sleep(0.05)
 
-        # Half of it was noted, the rest was counted.
+        # Half of the days are added from noted changes, the others are counted.
         assert read(TOTALS) == [("model", 20, 20, 140), ("user", 20, 20, 140)]
         assert read("SELECT count(*) FROM llmchat_daychange") == [(0,)]

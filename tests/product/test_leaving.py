@@ -26,7 +26,7 @@ __all__ = ["redis", "upstream"]
 
 ENDLESS = {"provider": "openai", "model": "scenario-endless"}
 DRAIN_S = 4.0
-# Of a client that waits for nothing, on a busy machine; less than the drain takes.
+# How soon an idle client is sent away on a busy machine: before the drain is over.
 SENT_AWAY_S = 3.0
 
 
@@ -68,7 +68,7 @@ async def test_clients_that_wait_for_nothing_go_on_elsewhere_at_once(
         events = await idle.ask("two", "Hi", provider="local", maxTokens=4)
         assert events[-1][0] == "llm:stream:done"
 
-        # Whoever hears an answer stays until its end.
+        # A client that receives an answer stays until its end.
         events = await busy.stream("one")
         assert time.monotonic() - told > DRAIN_S / 2
         assert events[-1][1]["code"] == "draining"

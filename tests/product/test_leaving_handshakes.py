@@ -1,4 +1,4 @@
-"""A worker that is about to stop says so to those who would open a session there."""
+"""A worker that is about to stop refuses to open sessions, and says why."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["redis", "shared", "upstream"]
 ENDLESS = {"provider": "openai", "model": "scenario-endless"}
 HANDSHAKE = "/socket.io/?EIO=4&transport="
 TOLD = {"code": 4, "message": "Server shutting down"}
-# It learns first whether there is another worker.
+# The worker must first find out whether there is another one.
 LIMIT_S = 8.0
 
 

@@ -1,4 +1,4 @@
-"""Many log-ins at once leave time for everything else."""
+"""Many log-ins at the same time leave time for everything else."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def _register(http: httpx.AsyncClient, name: str) -> httpx.Response:
 async def _waits(
     http: httpx.AsyncClient, account: Account, busy: asyncio.Future[object]
 ) -> list[float]:
-    """Ask who I am until the others are done, and return how long each took."""
+    """Ask for `/auth/me` until `busy` is done; return how long each request took."""
     waits = []
     while not busy.done():
         begun = time.perf_counter()
@@ -42,8 +42,11 @@ async def _waits(
 async def test_many_log_ins_and_registrations_let_others_through(
     live: LiveServer,
 ) -> None:
-    """Whoever waits for them all, or for a share of the processor as large as each of
-    theirs, waits for most of the time that they take together, on any machine."""
+    """Other requests do not have to wait for the log-ins and registrations.
+
+    A request that waited for all of them, or that got no more of the processor than
+    each of them, would take most of the time that they take together, on any machine.
+    """
     account = live.account()
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=live.url, timeout=100, limits=limits) as http:
@@ -62,5 +65,5 @@ async def test_many_log_ins_and_registrations_let_others_through(
     assert p95 < took / 5, waits
     assert len(waits) > 10
     statuses = [answer.status_code for answer in answers]
-    # On a busy machine some wait too long for their turn, and are told to come again.
+    # On a busy machine some wait too long for their turn, and are told to retry.
     assert {200, 201} <= set(statuses) <= {200, 201, 429}

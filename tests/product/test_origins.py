@@ -1,4 +1,4 @@
-"""Which pages and which host names may reach the sockets: on every request."""
+"""Which pages and which host names may reach the sockets, checked on every request."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def get(
 
 
 async def opened(server: LiveServer) -> dict[str, str]:
-    """The query that names a session which has its open packet."""
+    """Open a session; return the query that names it."""
     answer = await get(server, OPEN)
     return {**OPEN, "sid": answer.text.split('"')[3]}
 
@@ -63,7 +63,7 @@ async def test_foreign_origin_reaches_no_session_that_is_there(
     with pytest.raises(InvalidStatus) as refused:
         async with connect(f"{url}&sid={query['sid']}", origin=origin):  # type: ignore[arg-type]
             pass
-    # Daphne's own check takes what is no origin at all for a bad request.
+    # Daphne's own check refuses a malformed origin as a bad request.
     assert refused.value.response.status_code in (400, 403)
 
 

@@ -1,8 +1,9 @@
-"""Redis and SQLite that hang, die and come back, under clients that go on.
+"""Redis and SQLite hang, die and recover, while clients continue to ask.
 
 The bounds are those of docs/operations.md with room for a busy machine. The outages
-are as short as the deadlines allow; `make stress` makes them 20 seconds long, by
-`LLMCHAT_TEST_OUTAGE_S`. Whatever was told of an answer is compared with what is stored.
+are as short as the deadlines allow; `make stress` makes them 20 seconds long, with
+`LLMCHAT_TEST_OUTAGE_S`. The ends of answers as the clients received them are compared
+with what is stored.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ LOCKED = Column(
     ends=frozenset({ERROR}),
     first_s=FIRST_S,
 )
-# What needs no more room is stored, so that only what is large must be refused.
+# What needs no more space is stored, so only large messages must be refused.
 FULL = Column(
     refused=frozenset({"turn", "rest turn"}),
     unsure=frozenset({"log in", "admin"}),
@@ -56,7 +57,7 @@ FULL = Column(
     first_s=FIRST_S,
 )
 READS = ("new socket", "rest")
-# So many wait for the lock of SQLite, so long.
+# How many writers wait for SQLite's lock, and how long a read may take beside them.
 WRITERS, WRITERS_S = 20, 4.0
 PAGE = 4096
 LOG_INS = 10
@@ -94,7 +95,7 @@ def redis_app(
 
 
 async def guess_until_refused(someone: Visitor) -> None:
-    """Guess passwords until two guesses are refused; a new minute may come between."""
+    """Guess passwords until two in a row are refused; a new minute may come between."""
     outcomes: list[str] = []
     while outcomes[-2:] != ["rate_limited"] * 2:
         outcomes.append(await someone.log_in("wrong"))
@@ -102,13 +103,13 @@ async def guess_until_refused(someone: Visitor) -> None:
 
 
 def told(server: live.LiveServer) -> list[str]:
-    """Return what the log says of Redis."""
+    """Return the lines of the log about Redis."""
     return [line for line in server.log_text().splitlines() if "Redis" in line]
 
 
 @asynccontextmanager
 async def two_visitors(server: live.LiveServer) -> AsyncIterator[list[Visitor]]:
-    """Yield two users; what they were told must be stored when they go."""
+    """Yield two users; the ends that they received must be stored when they leave."""
     take = server.account
     async with visitor(server, take) as someone, visitor(server, take) as other:
         yield [someone, other]
@@ -127,7 +128,7 @@ async def test_redis_hangs(redis_app, redis_server, upstream):
 
 
 async def test_a_cancel_does_not_wait_for_redis(redis_app, redis_server):
-    """The first of all calls that notices."""
+    """A cancel gets its response in a second, even as the first call of an outage."""
     async with visitor(redis_app, redis_app.account) as someone:
         with redis_server.stopped():
             cell = await timed(someone.cancel())
@@ -155,14 +156,14 @@ async def test_sqlite_is_locked(
 
 
 async def write_at_once(someone: Visitor) -> None:
-    """Many writers who wait for the lock all hear in time."""
+    """Assert that many writers that wait for the lock all get a response in time."""
     cells = await asyncio.gather(*(timed(someone.rest_turn()) for _ in range(WRITERS)))
     assert {cell.outcome for cell in cells} == {AWAY}
     assert max(cell.seconds for cell in cells) < QUEUE_S + FIRST_S
 
 
 async def read(someone: Visitor) -> None:
-    """Reads do not queue behind writers."""
+    """Assert that reads do not queue behind writers."""
     for _ in range(3):
         for cell in (await someone.measure(*READS)).values():
             assert cell.outcome == OK
@@ -175,7 +176,7 @@ async def test_the_disk_is_full(
     seed: live.Seed,
     tmp_path: Path,
 ) -> None:
-    """As SQLite says it: its file may not grow any more."""
+    """To SQLite, a full disk is a file that may not grow any more."""
     path = tmp_path / "full.sqlite3"
     path.write_bytes(seed.path.read_bytes())
     [[pages]] = live.rows_of(path, "PRAGMA page_count")

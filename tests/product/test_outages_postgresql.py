@@ -1,6 +1,7 @@
-"""PostgreSQL that hangs, dies or has no room left, under clients that go on.
+"""PostgreSQL hangs, dies or runs out of space, while clients continue to ask.
 
-As in test_outages.py: as short as the deadlines allow, 20 seconds by `make stress`.
+As in test_outages.py, the outages are as short as the deadlines allow, or 20 seconds
+with `make stress`.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ pytestmark = pytest.mark.timeout(300)
 FIRST_S = 6.0
 GONE = Column(
     refused=frozenset(ALL) - {"new socket"},
-    # Who connected a moment ago is still known.
+    # A user who connected a moment ago is still remembered.
     unsure=frozenset({"new socket"}),
     ends=frozenset({ERROR}),
     first_s=FIRST_S,
 )
-# What needs no more room is stored, so that only what is large must be refused.
+# What needs no more space is stored, so only large messages must be refused.
 FULL = Column(
     refused=frozenset({"turn", "rest turn"}),
     unsure=frozenset({"log in", "admin"}),
@@ -64,7 +65,7 @@ TOLD = "the database does not answer, queries fail at once"
 
 @pytest.fixture(scope="module")
 def disk() -> Iterator[Path | None]:
-    """A disk of its own with little room; none where nobody may mount it."""
+    """A separate disk with little space; None if mounting it is not permitted."""
     with tempfile.TemporaryDirectory(prefix="llmchat-disk-") as directory:
         Path(directory).chmod(0o755)
         mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", directory]
@@ -76,7 +77,7 @@ def disk() -> Iterator[Path | None]:
 
 @pytest.fixture(scope="module")
 def url(disk: Path | None) -> Iterator[str]:
-    """A PostgreSQL that loses nothing when it is killed, its tables on the disk."""
+    """A PostgreSQL that loses nothing when it is killed, its tables on that disk."""
     with running_postgres() as address:
         with psycopg.connect(address, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET synchronous_commit = on")
@@ -125,9 +126,9 @@ def app(
 async def two_visitors(
     app: live.LiveServer, accounts: Iterator[live.Account], url: str, *, outages: int
 ) -> AsyncIterator[list[Visitor]]:
-    """Yield two users; what they were told must be stored when they go.
+    """Yield two users; the ends that they received must be stored when they leave.
 
-    Each outage is told once in the log.
+    The log must report each outage once.
     """
 
     def rows(query: str) -> list[tuple[Any, ...]]:
@@ -156,7 +157,7 @@ async def test_postgresql_is_killed(app, accounts, url, upstream):
 
 @contextmanager
 def killed(address: str) -> Iterator[None]:
-    """Kill all of PostgreSQL's processes; start it again behind that."""
+    """Kill all of PostgreSQL's processes, and start it again at the end."""
     for number in family(postmaster(address)):
         os.kill(number, signal.SIGKILL)
     try:
@@ -177,7 +178,7 @@ async def test_the_disk_is_full(app, accounts, url, upstream, disk):
 
 @contextmanager
 def filled(disk: Path) -> Iterator[None]:
-    """Leave no room on a disk."""
+    """Leave no space on a disk."""
     filling = disk / "filling"
     try:
         with filling.open("wb", buffering=0) as file:

@@ -1,4 +1,4 @@
-"""Who uses the page: log-in, registration, sessions, settings, in Chromium."""
+"""The account on the page: log-in, registration, sessions, settings, in Chromium."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REFUSED = "Failed to load resource: the server responded with a status of 401"
 
 @pytest.fixture(scope="module")
 def server(start_server: StartServer) -> Iterator[LiveServer]:
-    """One server for all: nothing that a page does may make it stumble."""
+    """One server for all tests; nothing that a page does may cause an exception."""
     started = start_server(env={"LLMCHAT_REGISTRATION": "1"})
     yield started
     assert "Traceback" not in started.log_text(), started.log
@@ -48,7 +48,7 @@ async def log_in(page: Page, server: LiveServer, account: Account) -> None:
 
 
 def composer(page: Page) -> Locator:
-    """The text box of the chat."""
+    """Return the text box of the chat."""
     return page.get_by_label("Your message")
 
 
@@ -103,7 +103,7 @@ async def test_wrong_password_is_said_and_log_out_leads_back(
         await expect(composer(page)).to_be_visible()
         await log_out(page)
         assert await tokens(page) == []
-        # The page of another user begins anew.
+        # For another user the page starts from scratch.
         other = server.account()
         async with page.expect_event("load"):
             await enter(page, other.username, other.password)
@@ -186,7 +186,7 @@ async def test_a_new_password_keeps_this_page_and_ends_the_others(
         await expect(page.get_by_text("Your password is changed")).to_be_visible()
         await expect(current).to_have_value("")
 
-        # The other page keeps all that it had behind a dialog.
+        # The other page keeps everything that it had, behind a dialog.
         ended = elsewhere.get_by_role("dialog", name="Your session has ended")
         await expect(ended.get_by_label("Password")).to_be_focused()
         await elsewhere.keyboard.press("Escape")
@@ -197,11 +197,11 @@ async def test_a_new_password_keeps_this_page_and_ends_the_others(
         await expect(composer(elsewhere)).to_have_value(DRAFT)
         await expect(elsewhere.get_by_role("status").first).to_contain_text("Connected")
 
-        # This page is as it was: it asks with its new tokens.
+        # This page is as it was: it makes its requests with its new tokens.
         await settings.get_by_role("button", name="API keys").click()
         await expect(settings.get_by_text("You have no keys yet")).to_be_visible()
 
-        # Another user finds nothing of the first.
+        # Another user finds nothing of the first one.
         await change_password(elsewhere, server, new, f"{new}, too")
         await expect(ended).to_be_visible()
         async with elsewhere.expect_event("load"):
@@ -234,7 +234,7 @@ async def test_two_tabs_log_out_and_in_together(
         await enter(other, account.username, account.password)
         await expect(composer(page)).to_be_visible()
         await expect(composer(other)).to_be_visible()
-        # A session that has ended for both is taken up again by a log-in in one.
+        # A session that has ended in both tabs is resumed in both by a log-in in one.
         await composer(page).fill(DRAFT)
         await page.evaluate("localStorage.clear()")
         await open_settings(page, "API keys")
@@ -262,7 +262,7 @@ async def test_expired_access_token_is_renewed_unseen(
 async def test_tabs_without_locks_that_refresh_at_once_stay_logged_in(
     server: LiveServer, chromium: Browser
 ) -> None:
-    """As on plain HTTP, where browsers have no Web Locks."""
+    """Browsers have no Web Locks on plain HTTP; tabs stay logged in without them."""
     async with open_page(chromium) as (page, _):
         await page.context.add_init_script(
             "Object.defineProperty(navigator, 'locks', {value: undefined})"
@@ -284,7 +284,7 @@ async def test_a_reload_in_the_middle_of_a_refresh_logs_nobody_out(
     lost = asyncio.Event()
 
     async def lose(route: Route) -> None:
-        """Have the server answer, and the page wait for it."""
+        """Let the server answer, but never pass the answer on to the page."""
         await route.fetch()
         lost.set()
 
@@ -379,7 +379,7 @@ async def test_theme_and_instructions_are_remembered(
         await expect(settings.get_by_label("Your instructions")).to_have_value(
             "Answer in verse."
         )
-        # It is dark before the page's module runs: nothing flashes.
+        # The page is dark before its module runs, so nothing flashes.
         await page.route("**/build/chat*.js", lambda route: route.abort())
         await page.reload()
         assert await page.evaluate(theme) == "dark"

@@ -46,7 +46,7 @@ def scattered(wavelength: float) -> float:
 > In the evening the way through the air is longer.
 """
 FIRST, REST = ANSWER[:60], ANSWER[60:]
-# Of the processor's time: 60 frames a second.
+# The processor time of a frame, at 60 frames a second.
 FRAME_MS = 16.0
 
 
@@ -164,7 +164,7 @@ async def test_an_answer_that_its_limit_has_ended_is_gone_on_with(
 async def test_the_end_is_followed_unless_the_reader_has_scrolled_up(
     server: LiveServer, page_upstream: Upstream, chromium: Browser
 ) -> None:
-    """An answer of 5,000 tokens, and what a frame of its last second costs."""
+    """Frames stay within their time in the last second of an answer of 5,000 tokens."""
     much = [f"word{n} " + ("\n\n" if n % 40 == 0 else "") for n in range(5000)]
     release, ticks = asyncio.Event(), [asyncio.Event() for _ in range(30)]
     paced = [step for tick in ticks for step in (tick, *[" more"] * 10)]
@@ -198,7 +198,7 @@ async def test_the_end_is_followed_unless_the_reader_has_scrolled_up(
 
 
 async def busy_ms(session: CDPSession) -> float:
-    """The processor's time that the page's thread has spent."""
+    """Return the processor time that the page's thread has spent, in milliseconds."""
     metrics = (await session.send("Performance.getMetrics"))["metrics"]
     return 1000 * next(one["value"] for one in metrics if one["name"] == "TaskDuration")
 

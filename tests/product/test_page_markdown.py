@@ -1,7 +1,7 @@
-"""Markdown of the page in Chromium: under the page's policy, as production serves it.
+"""The page's Markdown in Chromium, under the page's policy, as production serves it.
 
 A page with nothing but Markdown is built as the product's own is, collected as
-`make serve` does, and served below a path.
+`make serve` does it, and served below a path.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ POLICY = (
     "object-src 'none'; base-uri 'none'; form-action 'self'"
 )
 KINDS = {".js": "text/javascript", ".css": "text/css", ".woff2": "font/woff2"}
-# What 300 tokens a second are, in characters.
+# In characters a second: 300 tokens.
 SPEED = 1_200
-# A machine may have much else to do for a while; what is too slow is so each time.
+# A machine may be busy for a while; what is really too slow is so each time.
 TIMES = 3
 
 
 @dataclass
 class Site:
-    """The collected files, the names of the page's own two, and what was asked for."""
+    """The collected files, the page's script and style, and the addresses asked for."""
 
     files: Path
     script: str
@@ -51,7 +51,7 @@ class Site:
     asked: list[str] = field(default_factory=list)
 
     async def answer(self, route: Route) -> None:
-        """Serve the page and its files; nobody else is there."""
+        """Serve the page and its files; no other address exists."""
         url = route.request.url
         self.asked.append(url)
         headers = {"content-security-policy": POLICY, "content-type": "text/html"}
@@ -95,7 +95,7 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Site:
 async def opened(
     chromium: Browser, site: Site, **options: Any
 ) -> AsyncIterator[tuple[Page, list[str]]]:
-    """The page of Markdown, with everything loaded that it loads on demand."""
+    """Yield the page of Markdown, with everything loaded that it loads on demand."""
     site.asked.clear()
     async with open_page(chromium, **options) as (page, complaints):
         await page.route("**/*", site.answer)
@@ -120,7 +120,7 @@ async def test_everything_loads_once_below_a_path(
     assert complaints == []
     assert fonts > 0
     assert len(scripts) == len(set(scripts))
-    # The page itself has one name, which no module asks for by another.
+    # Each of the page's own files has one name; no module asks for it by another.
     assert [url for url in scripts if "/chat." in url] == [
         f"{SITE}{BELOW}{collected.style}",
         f"{SITE}{BELOW}{collected.script}",
@@ -192,13 +192,13 @@ async def test_a_huge_text_does_not_hang_the_page(
             await expect(page.locator(".md")).to_contain_text("end")
         print({text: f"{took:.0f} ms" for text, took in times.items()})
 
-    # What is quadratic takes minutes.
+    # Quadratic work would take minutes.
     assert max(times.values()) < 10_000
     assert complaints == []
 
 
 def prose(length: int) -> str:
-    """An answer with everything in it, the same each time."""
+    """Return an answer with everything in it, the same each time."""
     words = ["the", "**old**", "lighthouse", "keeper", "and", "`his`", "dog", "*reads*"]
     dice = random.Random(1)
     blocks: list[str] = []
@@ -235,8 +235,8 @@ async def test_frames_are_kept_while_a_long_answer_streams(
             )
         assert complaints == []
         print(told(frames, len(text)))
-        # A machine that does other things at the same time misses frames; half of them
-        # come in time, and each needs much less than it has.
+        # A busy machine misses frames, but half of them must be in time, and half must
+        # cost much less than they may.
         medians = {
             name: statistics.median(frames[name]) for name in ("deltas", "costs")
         }

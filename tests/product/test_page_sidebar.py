@@ -40,7 +40,7 @@ async def new_chat(page: Page) -> None:
 async def make_conversations(
     page: Page, server: LiveServer, account: Account, *titles: str
 ) -> None:
-    """Make empty ones, the last one the newest, over REST."""
+    """Make empty conversations over REST; the last one is the newest."""
     url = f"{server.url}/llm/conversations"
     for name in titles:
         made = await page.request.post(
@@ -105,7 +105,7 @@ async def test_conversations_are_renamed_searched_and_deleted(
 
         await from_menu(page, "Quinces", "Delete")
         undo = page.get_by_role("button", name="Undo")
-        await undo.hover()  # it stays for as long as that
+        await undo.hover()  # keeps the notice on the page
         await expect(row(page, "Quinces")).to_have_count(0)
         await expect(title(page)).to_have_text("New chat")
         assert await violations(page) == []
@@ -114,7 +114,7 @@ async def test_conversations_are_renamed_searched_and_deleted(
         await expect(title(page)).to_have_text("Quinces")
 
         await from_menu(page, "Pears", "Delete")
-        await page.reload()  # no time is left to undo it
+        await page.reload()  # leaves no time to undo it
         await expect(row(page, "Quinces")).to_be_visible()
         await expect(row(page, "Pears")).to_have_count(0)
     assert complaints == []

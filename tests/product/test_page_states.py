@@ -1,4 +1,4 @@
-"""What the chat page says when something is not as it should be, in Chromium."""
+"""What the chat page says when something is wrong, in Chromium."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def environment(upstream_env: dict[str, str]) -> dict[str, str]:
 def server(
     start_server: StartServer, environment: dict[str, str]
 ) -> Iterator[LiveServer]:
-    """One server for all: nothing that a page does may make it stumble."""
+    """One server for all tests; nothing that a page does may cause an exception."""
     started = start_server(env=environment)
     yield started
     assert "Traceback" not in started.log_text(), started.log
 
 
 async def seen(page: Page, path: Path) -> None:
-    """Check what is shown, and keep a picture of it."""
+    """Check that what is shown is accessible, and take a screenshot of it."""
     assert await violations(page) == []
     await page.screenshot(path=path)
 
@@ -108,7 +108,7 @@ async def test_whoever_asks_too_often_is_told_when_to_go_on(
         await log_in(page, server, account)
         problem = page.locator(".problem")
         answer = page.locator(".answer .prose")
-        while not await problem.count():  # once more, if a new minute has begun
+        while not await problem.count():  # again if a new minute has begun
             while (await page.request.post(url, data={}, headers=account.headers)).ok:
                 pass
             await ask(page, "A question")
@@ -220,10 +220,10 @@ async def test_the_page_comes_back_after_a_restart_of_the_server(
         async with glimpsed(page, ".connection-note", "Connected again."):
             await asyncio.to_thread(start_server, env=same, port=server.port)
         await expect(page.locator(".problem")).to_contain_text(told)
-        if number is signal.SIGTERM:  # a killed one may not have stored it yet
+        if number is signal.SIGTERM:  # a killed server may not have stored it yet
             await expect(page.get_by_text("Half an ans")).to_be_visible()
 
-        # Of the list of conversations, which has come again.
+        # The list of conversations, which has loaded again, shows no such button.
         await expect(page.get_by_role("button", name="Try again")).to_have_count(1)
         page_upstream.steps = ("The whole answer",)
         await page.get_by_role("button", name="Try again").click()

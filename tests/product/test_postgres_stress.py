@@ -1,6 +1,6 @@
-"""Many clients on PostgreSQL at once: nothing deadlocks, nothing that was told is lost.
+"""Many clients on PostgreSQL: nothing deadlocks, and no answer that was sent is lost.
 
-A short round is part of the suite. `make stress` runs ten of 15 seconds, by
+A short round is part of the suite. `make stress` runs ten rounds of 15 seconds, with
 `LLMCHAT_TEST_STRESS_ROUNDS` and `LLMCHAT_TEST_STRESS_S`.
 """
 
@@ -41,15 +41,16 @@ from tests.support.stress_clients import (
 ROUNDS = int(os.environ.get("LLMCHAT_TEST_STRESS_ROUNDS", "1"))
 ROUND_S = float(os.environ.get("LLMCHAT_TEST_STRESS_S", "2"))
 CLIENTS = 60
-# From the last token to `done`, for 95 of 100 answers: where the stress has the machine
-# to itself, as `make stress` gives it, and beside other tests, which use the disk, too.
-# Then it is no figure, but less than a client waits before it is told of the database.
+# From the last token to `done`, for 95 of 100 answers: on a machine that does nothing
+# else, as under `make stress`, and beside other tests, which use the disk, too. The
+# latter is no measurement, but less than what a client waits before it is told that the
+# database is unavailable.
 DONE_S = 0.2 if ROUNDS > 1 else 4.0
-# Between the two lie so many turns of processes and threads: the server's loop, its
-# writer's thread and PostgreSQL, statement by statement, the loop, the client. On a
-# machine that is short of processors each waits for one as this test's own loop does.
+# How often a process or thread must be scheduled between the two: the server's loop,
+# its writer's thread and PostgreSQL for each statement, the loop, the client. On a
+# machine that is short of processors, each waits for one as this test's own loop does.
 TURNS = 40
-# An idle machine's loop is late by less.
+# On an idle machine, the loop is late by less than `LAG_S`.
 LAG_S, TICK_S = 0.01, 0.01
 
 
@@ -69,7 +70,7 @@ def tell_slowly(request: Request, number: int) -> Response:
 
 @contextmanager
 def operator(url: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Let an operator stop and delete things, as on another worker."""
+    """Run an operator that stops and deletes answers, as on another worker."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.operator"],
         env={**live.environment(live.ROOT), "DATABASE_URL": url},
@@ -89,7 +90,7 @@ def operator(url: str) -> Iterator[subprocess.Popen[bytes]]:
 
 @asynccontextmanager
 async def lags() -> AsyncIterator[list[float]]:
-    """Measure how late this loop is, again and again."""
+    """Measure repeatedly how late this loop is."""
     loop, late = asyncio.get_running_loop(), list[float]()
 
     async def watch() -> None:
@@ -173,7 +174,7 @@ async def test_what_was_told_is_stored_and_nothing_deadlocks(
 def assert_as_told(
     url: str, clients: list[Client], stopped: set[str], deleted: set[str]
 ) -> None:
-    """Nothing failed, what was cancelled was asked for, what was told is stored."""
+    """Assert that nothing failed, cancels were asked for and answers are stored."""
     ends = [end for client in clients for end in client.ends]
     assert log_of(url).count("deadlock detected") == 0
     assert [data for name, data in ends if name == ERROR] == []
@@ -186,7 +187,7 @@ def assert_as_told(
 
 
 def lost(url: str, told: list[dict[str, Any]], deleted: set[str]) -> list[str]:
-    """Return the answers that were told as done and are not stored whole."""
+    """Return the answers that were sent as done but are not stored whole."""
     query = "SELECT id::text, state, content FROM llmchat_message WHERE state <> ''"
     stored = {ident: (state, text) for ident, state, text in rows(url, query)}
     return [
@@ -215,7 +216,7 @@ def p95(values: list[float]) -> float:
 
 
 def assert_soon(clients: list[Client], late: list[float]) -> None:
-    """The ends come in time, which is longer where the machine has no time."""
+    """Assert that the ends arrive in time, which is longer on a busy machine."""
     wait, lag = p95([wait for client in clients for wait in client.waits]), p95(late)
     limit = DONE_S + TURNS * max(0.0, lag - LAG_S)
     print(f"\n{dict(counts_of(clients))}, last token to done p95 {wait * 1000:.0f} ms")

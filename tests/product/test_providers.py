@@ -1,4 +1,4 @@
-"""Every scenario of the emulator on every API, through a whole server, three ways."""
+"""Every scenario of the emulator on every API, through a server, on each transport."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ A_HANDFUL = [
     *(("gemini", name) for name in ("crlf", "blocked", "bare-error", "fail-auth")),
     *(("deepseek", name) for name in ("reasoning", "twice-fail-server", "long")),
 ]
-# Longer than a busy machine takes for the text that comes before a silence.
+# Longer than a busy machine needs for the text that precedes a silence.
 HASTY = {
     "LLMCHAT_FIRST_TOKEN_TIMEOUT_S": "4",
     "LLMCHAT_IDLE_TIMEOUT_S": "2.5",
@@ -54,7 +54,7 @@ def upstream() -> Iterator[Emulator]:
 async def _play(
     servers: dict[LiveServer, list[Case]], transports: tuple[str, ...]
 ) -> Played:
-    """Play all cases on all servers by all transports, side by side."""
+    """Play all cases on all servers and all transports, in parallel."""
 
     async def play(server: LiveServer, some: list[Case], transport: str) -> Played:
         outcomes = await TRANSPORTS[transport](server, server.account(), some)
@@ -74,7 +74,7 @@ async def _play(
 def played(start_server: StartServer, upstream: Emulator) -> Played:
     """All cases on all transports, asked concurrently before the first test.
 
-    Those that count seconds come last, when there is less to do.
+    The cases that wait for timeouts come last, when there is less to do.
     """
     patient = start_server("uvicorn", environment(upstream))
     hasty = start_server("uvicorn", environment(upstream, **HASTY))
@@ -88,7 +88,7 @@ def played(start_server: StartServer, upstream: Emulator) -> Played:
 
 
 def check(transport: str, case: Case, outcome: Outcome, upstream: Emulator) -> None:
-    """Compare an outcome with the table, and what the emulator was asked."""
+    """Compare an outcome, and how often the emulator was asked, with the table."""
     wanted = expected(case)
     assert outcome.end.get("code", "") == wanted.code, outcome
     if wanted.code:
@@ -107,7 +107,7 @@ def check(transport: str, case: Case, outcome: Outcome, upstream: Emulator) -> N
         told = outcome.end.get("partialResponse" if wanted.code else "fullResponse", "")
         assert told == outcome.text
     asked = len(requests_of(upstream, question(transport, case)))
-    # A reset may overtake the text before it, and then there is another attempt.
+    # A reset may overtake the text that precedes it, which causes another attempt.
     assert asked == wanted.attempts or (wanted.pattern and asked <= 3)
 
 

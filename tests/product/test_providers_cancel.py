@@ -25,7 +25,7 @@ from tests.support.provider_lab import (
 from tests.support.provider_outcomes import Case
 from tests.support.stock_client import connected_client
 
-# What has come of the answer by the time of the cancel.
+# The text that has arrived by the time of the cancel.
 PHASES = {
     "slow-headers": "",
     "slow-first": "",
@@ -34,13 +34,13 @@ PHASES = {
     "endless": "on ",
 }
 CASES: list[Case] = [(api, scenario) for api in APIS for scenario in PHASES]
-LIMIT_S = 10.0  # where a process stalls; the next deadline is 30 s away
+LIMIT_S = 10.0  # even if a process stalls; the next deadline is 30 s away
 USUAL_S = 1.0  # on a machine with other work; alone it is a few milliseconds
 
 
 @dataclass(slots=True)
 class Cancelled:
-    """What came of a cancel: its way to the provider took `wait_s`."""
+    """The outcome of a cancel, which reached the provider after `wait_s`."""
 
     request: Request
     wait_s: float
@@ -68,7 +68,7 @@ def product(
 async def _over_socketio(
     server: LiveServer, upstream: ThreadedEmulator, account: Account, case: Case
 ) -> Cancelled:
-    """Cancel by the event, once all that is to come of the answer has come."""
+    """Cancel with the event, once all the text of the phase has arrived."""
     name = " ".join(case)
     fields = body("socketio", case)
     fields["messages"][0]["content"] = mark = f"{server.kind} socketio {name}"
@@ -98,7 +98,7 @@ async def _over_http(
     *,
     transport: str,
 ) -> Cancelled:
-    """Cancel by going away."""
+    """Cancel by closing the connection."""
     fields = body(transport, case) | {"stream": transport == "sse"}
     mark = f"{server.kind} {question(transport, case)}"
     fields["messages"][0]["content"] = mark

@@ -28,7 +28,7 @@ go = asyncio.Event()
 
 
 def echo(request: Request, number: int) -> Response:
-    """Answer with the question, the second half of it when the test says so."""
+    """Answer with the question, and hold back a part of it until `go` is set."""
     request.model = str(request.body["messages"][-1]["content"])  # type: ignore[index]
     head, *tail = OpenAIApi().events(Story((f"[{request.model}", "] ", "ends.")))
     return Response([head, tail[0], Hold(go), *tail[1:]])
@@ -42,7 +42,7 @@ def upstream() -> Iterator[ThreadedEmulator]:
 
 @pytest.fixture(scope="module")
 def product(start_server: StartServer, upstream: ThreadedEmulator) -> LiveServer:
-    # None of them is late, however long it takes to start them all.
+    # No answer times out, however long it takes to start all of them.
     patience = {"LLMCHAT_IDLE_TIMEOUT_S": "300", "LLMCHAT_TOTAL_TIMEOUT_S": "600"}
     return start_server("uvicorn", environment(upstream, **patience))
 
@@ -52,7 +52,7 @@ Ends = dict[str, tuple[str, dict[str, Any]]]
 
 
 async def _read(client: StockClient, texts: Texts, ends: Ends) -> None:
-    """Take the next event in: what is said, or how a stream ends."""
+    """Read the next event, and note its text or how its stream ends."""
     report = await client.next()
     assert report["on"] == "event", report
     data = report["args"][0]
@@ -110,5 +110,5 @@ async def test_500_streams_at_once_are_all_right_and_200_cancels_arrive_at_once(
     assert "PoolTimeout" not in product.log_text()
     assert "Traceback" not in product.log_text()
     waits.sort()
-    # A machine that has other work to do may hold up a few.
+    # A busy machine may delay a few of them.
     assert waits[int(CANCELLED * 0.95)] < 1, waits

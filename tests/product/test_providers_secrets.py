@@ -1,4 +1,4 @@
-"""A provider's key, and what a provider says of it, get nowhere they do not belong."""
+"""A provider's key, and what a provider says about it, are not leaked anywhere."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ ENV = {
     "LOG_LEVEL": "DEBUG",
     "LLMCHAT_FIRST_TOKEN_TIMEOUT_S": "2",
     "LLMCHAT_IDLE_TIMEOUT_S": "1",
-    # Refused by the provider, which repeats it.
+    # Refused by the provider, which repeats the key.
     "OPENAI_API_KEY": f"sk-bad-{CANARY}-1, sk-bad-{CANARY}-2",
     "GEMINI_API_KEY": f"sk-bad-{CANARY}",
-    # Taken by the provider, which then fails in every other way.
+    # Accepted by the provider, which then fails in every other way.
     "ANTHROPIC_API_KEY": f"sk-{CANARY}",
     # Not even fit for a header.
     "DEEPSEEK_API_KEY": f"sk-{CANARY}-\u00fc\u2028",
@@ -63,7 +63,7 @@ def product(start_server: StartServer, upstream: Emulator) -> LiveServer:
 
 @pytest.fixture(scope="module")
 def told(product: LiveServer, upstream: Emulator) -> dict[str, str]:
-    """All that the server has told anybody, by where it stands."""
+    """All that the server has sent, stored or logged, by place."""
     return asyncio.run(_provoke(product))
 
 

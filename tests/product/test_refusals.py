@@ -1,4 +1,4 @@
-"""What the server refuses, and that it goes on serving after that."""
+"""What the server refuses, and that it continues to serve afterwards."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ async def test_provider_without_a_key_is_an_error(
 
 
 async def test_sixty_first_message_in_a_minute_is_refused(server: LiveServer) -> None:
-    # A minute may end between two messages; two users' minutes end apart.
+    # A minute may end between two messages; the minutes of two users end apart.
     for account in (server.account(), server.account()):
         async with connected_client(server.url, account.access) as client:
             errors = []
@@ -226,7 +226,7 @@ async def test_text_that_is_no_utf8_closes_the_websocket_alone(
             websocket.protocol.send_text(b"4\xff\xfe")
         await websocket.wait_closed()
     async with connected_client(server.url, server.account().access):
-        pass  # and the server's log holds no traceback, as its fixture sees to
+        pass  # and the server's log has no traceback, as its fixture checks
 
 
 def assert_bad_request(error: dict[str, Any], label: str) -> None:
@@ -239,7 +239,7 @@ def assert_bad_request(error: dict[str, Any], label: str) -> None:
 
 
 def readable_session_ids(args: list[Any]) -> list[str | None]:
-    """What an error may name; one that is too long to be taken may be left out."""
+    """Return the ids that an error may name; one that is too long may be left out."""
     payload = args[0] if args else None
     session_id = payload.get("sessionId") if isinstance(payload, dict) else None
     if not isinstance(session_id, str):
@@ -248,5 +248,5 @@ def readable_session_ids(args: list[Any]) -> list[str | None]:
 
 
 def chunks(items: list[Any], size: int) -> list[list[Any]]:
-    """Cut a list: a user has 60 messages a minute."""
+    """Split a list, since a user has only 60 messages a minute."""
     return [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,4 +1,4 @@
-"""One session whose requests come to two workers, by hand: each where one wants it."""
+"""One session whose requests go to two workers; the test chooses one for each."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def pair(
 
 
 class Session:
-    """A polling client that says for each request which worker gets it."""
+    """A polling client that chooses the worker of each request."""
 
     def __init__(self, http: httpx.AsyncClient, account: Account) -> None:
         self.http = http
@@ -93,7 +93,7 @@ class Session:
     async def join(self, *servers: LiveServer, auth: Any = None) -> dict[str, Any]:
         token = {"token": self.account.access, **(auth or {})}
         await self.post(servers[0], f"40{json.dumps(token)}")
-        # What a client that comes back has missed may be in the same payload.
+        # What a returning client has missed may be in the same payload.
         packet, *_ = await self.poll(servers[-1])
         assert packet.startswith("40"), packet
         answer: dict[str, Any] = json.loads(packet[2:])
@@ -125,7 +125,7 @@ async def session(pair: Pair) -> Any:
     async with httpx.AsyncClient(timeout=LIMIT_S) as http:
         session = Session(http, pair.one.account())
         yield session
-        # So that the next test finds nobody.
+        # So that the next test finds no session.
         await http.post(session.url(pair.one, sid=session.sid), content="1")
 
 
@@ -151,7 +151,7 @@ async def test_sessions_that_are_relayed_are_counted(
     await session.join(pair.two)
     assert await relayed(session.http, pair.one) == 1
     async with upgraded(session, pair.two) as websocket:
-        # It has moved before it is answered.
+        # The session moves before the event is answered.
         await websocket.send('420["llm:stream:attach",{"sessionId":"nothing"}]')
         assert str(await websocket.recv()).startswith("430[")
         assert await relayed(session.http, pair.one) == 0
@@ -201,7 +201,7 @@ async def test_a_lost_poll_ends_the_session(pair: Pair, session: Session) -> Non
 
 
 async def lose_poll(session: Session, server: LiveServer) -> None:
-    """Hang up on a poll that the worker has."""
+    """Hang up on a poll that the worker holds."""
     sent = asyncio.Event()
 
     async def trace(name: str, info: dict[str, Any]) -> None:
@@ -239,7 +239,7 @@ async def test_a_client_comes_back_to_the_other_worker(
         await again.open(pair.two)
         answer = await again.join(pair.two, auth={"pid": joined["pid"]})
         assert answer == joined
-        # And back again, to the worker that gave it away.
+        # And back again, to the worker that handed it over.
         third = Session(http, session.account)
         await third.open(pair.one)
         assert await third.join(pair.two, auth={"pid": joined["pid"]}) == joined
@@ -319,7 +319,7 @@ class upgraded:  # noqa: N801 - a context manager
         await websocket.send("2probe")
         assert await websocket.recv() == "3probe"
         packets = await held
-        # A token that came before the probe has answered it.
+        # Or a token that arrived before the probe has answered the poll.
         assert packets == ["6"] or events_in(packets)
         await websocket.send("5")
         return websocket

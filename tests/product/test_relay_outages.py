@@ -1,4 +1,4 @@
-"""Two workers whose Redis hangs or dies: what is local goes on, the rest says so."""
+"""Two workers whose Redis hangs or dies: local sessions continue, others get errors."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_local_sessions_go_on_and_others_are_told(
             if kind != "flaps":
                 response = await http.get(relayed.url(pair.two, sid=relayed.sid))
                 assert response.status_code == 503
-            # Somebody new needs no other worker.
+            # A new client needs no other worker.
             fresh = Session(http, account)
             await fresh.open(pair.two)
             await fresh.join(pair.two)
@@ -81,7 +81,7 @@ async def test_local_sessions_go_on_and_others_are_told(
 
 
 async def healed(pair: Pair, http: httpx.AsyncClient, account: Account) -> None:
-    """Wait until sessions are relayed again, which is soon."""
+    """Wait until sessions are relayed again, which must be soon."""
     async with asyncio.timeout(HEALED_S):
         while True:
             session = Session(http, account)

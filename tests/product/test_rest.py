@@ -1,4 +1,4 @@
-"""The REST twin of the stream, by curl's own requests and by SSE."""
+"""The REST counterpart of the stream, with plain requests and with SSE."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ HELLO: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def server_env() -> Mapping[str, str]:
-    """The project's own settings: one test logs in, with all that a hash costs."""
+    """The project's own settings: one test logs in at the full cost of a hash."""
     return {"DJANGO_SETTINGS_MODULE": "config.settings"}
 
 
 def post(
     server: LiveServer, token: str, body: Any = HELLO, path: str = "/llm/chat"
 ) -> httpx.Response:
-    """POST a chat, as JSON or as the very bytes given."""
+    """POST a chat, as JSON or as exactly the bytes given."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return httpx.post(
         server.url + path,
@@ -151,7 +151,7 @@ def test_bad_body_is_a_400_in_json(
 
 @pytest.fixture(scope="module")
 def rest_token(server: LiveServer) -> str:
-    """The token of one user for all of the bad bodies."""
+    """The token of one user, for all of the bad bodies."""
     return server.account().access
 
 

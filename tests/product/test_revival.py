@@ -1,4 +1,4 @@
-"""A client gets its socket back, and its answer its end, though its worker is gone."""
+"""A client gets back its socket, and the end of its answer, if its worker is gone."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def upstream() -> Iterator[ThreadedEmulator]:
 async def stopped_in_mid_answer(
     session: Session, server: LiveServer, number: signal.Signals
 ) -> tuple[dict[str, str], str]:
-    """Return what the client comes back with, and the text that it has."""
+    """Return what the client will come back with, and the text that it received."""
     await session.open(server)
     joined = await session.join(server)
     await session.post(server, ask("killed", **ENDLESS))
@@ -84,7 +84,7 @@ async def test_the_end_of_an_answer_comes_to_the_same_socket_on_another_worker(
     assert end["code"] == ("interrupted" if number == signal.SIGKILL else "draining")
     assert [event[0] for event in events].count(name) == 1
     assert state == "interrupted"
-    # What the client has is more than what is stored, or all that is.
+    # The client has at least all that is stored.
     assert (seen + text_of(events)).startswith(stored)
     assert end["partialResponse"] == stored != ""
     assert "Traceback" not in second.log_text(), second.log_text()[-3000:]

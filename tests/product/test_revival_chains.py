@@ -1,4 +1,4 @@
-"""A client gets its socket back though one worker after another is killed under it."""
+"""A client gets its socket back even if one worker after another is killed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.redis_server import RedisServer
 
 ENDLESS = {"provider": "openai", "model": "scenario-endless"}
 STORED = "SELECT state, content FROM llmchat_message WHERE session_id = ?"
-# How long before its end clients come to the second worker.
+# How long before the second worker is killed each client comes to it.
 BEFORE_S = (2.0, 0.5, 0.1, 0.03, 0.0)
 
 
@@ -56,7 +56,7 @@ async def kill(server: LiveServer) -> None:
 
 
 class Tab:
-    """A client that comes back to one worker after another, and all that it hears."""
+    """A client that comes back to one worker after another, and what it receives."""
 
     def __init__(self, http: httpx.AsyncClient, session: Session) -> None:
         self._http = http
@@ -74,7 +74,7 @@ class Tab:
         return [event for event in self.events if event[0] not in names]
 
     async def begin(self, server: LiveServer, *packets: str) -> None:
-        """Join a worker, and hear the first of an answer."""
+        """Join a worker, and receive the beginning of an answer."""
         await self.session.open(server)
         self.known = await self.session.join(server)
         await self.session.post(server, *packets)
@@ -82,7 +82,7 @@ class Tab:
             await self.session.poll(server)
 
     async def come(self, server: LiveServer, after_s: float = 0.0) -> None:
-        """Come back to a worker, which is to have the same socket."""
+        """Come back to a worker, which must have the same socket."""
         await asyncio.sleep(after_s)
         self._before = self.events
         auth = {"pid": self.known["pid"], "offset": self._before[-1][-1]}
@@ -92,13 +92,13 @@ class Tab:
         assert joined == self.known
 
     async def upgrade(self, server: LiveServer) -> None:
-        """Take the session along to another worker, and hear some more there."""
+        """Take the session along to another worker, and receive some more there."""
         session = self.session
         url = session.url(server, sid=session.sid, transport="websocket")
         async with connect(url.replace("http", "ws", 1), max_size=None) as websocket:
             await websocket.send("2probe")
             assert await websocket.recv() == "3probe"
-            # A client pauses with the next answer, be it words or a NOOP.
+            # A client pauses after the next response, whether it has text or a NOOP.
             await session.poll(server)
             await websocket.send("5")
             for _ in range(3):
@@ -119,7 +119,8 @@ async def test_a_second_worker_may_be_killed_at_any_moment(
     for number, tab in enumerate(tabs):
         await tab.begin(first, ask(f"killed {number}", **ENDLESS))
     await kill(first)
-    # What the first one to come finds out, the others need not.
+    # The first client to come waits until the worker finds out that the other one is
+    # gone; the others need not.
     await tabs[0].come(second)
     later = zip(tabs[1:], BEFORE_S[1:], strict=True)
     comes = [asyncio.create_task(tab.come(second, 2 - s)) for tab, s in later]
@@ -136,7 +137,7 @@ async def test_a_second_worker_may_be_killed_at_any_moment(
         [(state, stored)] = first.rows(STORED, f"killed {number}")
         assert (name, end["code"]) == ("llm:stream:error", "interrupted")
         assert state == "interrupted"
-        # One that was killed at once has stored nothing of it.
+        # A worker that is killed early may have stored no text.
         assert end.get("partialResponse", "") == stored
         assert text_of(tab.events).startswith(stored)
 
@@ -151,7 +152,7 @@ async def test_an_answer_of_a_worker_that_lives_goes_on_behind_two_that_do_not(
     await attached.begin(first, attach)
     await kill(first)
     await attached.come(second)
-    # It moves by its upgrade, and its next worker is killed as well.
+    # The session moves with its upgrade, and its next worker is killed as well.
     await attached.upgrade(third)
     await kill(third)
     await attached.come(fourth)

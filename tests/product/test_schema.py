@@ -1,7 +1,7 @@
-"""Every route keeps what the schema says of it, whatever it is sent.
+"""Every route keeps what the schema says about it, whatever it is sent.
 
-Schemathesis makes requests of the schema, valid ones and others, and compares the
-answers with it: the status, the type of the content, every field.
+Schemathesis makes requests from the schema, valid ones and others, and compares the
+responses with it: the status, the content type, every field.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import pytest
 from tests.conftest import StartServer
 from tests.support.upstream import Upstream
 
-# A dozen seconds where nothing else runs.
+# It takes a dozen seconds if nothing else runs.
 LIMIT_S = 240
 # A cursor is a string, but not every string is one.
 NOT_CHECKED = "positive_data_acceptance"
 
 
 def strict(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema, by which a response has no field that is not described."""
+    """Return the schema, changed to allow no undescribed field in a response."""
     shapes = schema["components"]["schemas"]
-    # What is sent may have more fields, which are ignored.
+    # Requests may have more fields, which are ignored.
     sent = {name for name in shapes if name.endswith("Request")} | {"ChatMessage"}
     _close([shape for name, shape in shapes.items() if name not in sent])
     for methods in schema["paths"].values():

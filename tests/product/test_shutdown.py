@@ -1,4 +1,4 @@
-"""A server that is told to stop while it writes answers."""
+"""A server that gets the signal to stop while it writes answers."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def server(
 
 
 def as_stored(ident: str) -> str:
-    """Return an id as SQLite has it."""
+    """Return an id as SQLite stores it."""
     return UUID(ident).hex
 
 
 def tell(server: LiveServer, number: int = signal.SIGTERM) -> float:
-    """Tell a server to stop and return when that was."""
+    """Send a server the signal to stop, and return when that was."""
     server.process.send_signal(number)
     return time.monotonic()
 
@@ -104,7 +104,7 @@ async def endless(client: StockClient, name: str) -> str:
 
 
 async def cut_off(client: StockClient, name: str, first: str) -> dict[str, Any]:
-    """Return the error that ends a stream; check that it is all there."""
+    """Return the error that ends a stream, after checking that no text is missing."""
     events = await client.stream(name)
     assert events[-1][0] == "llm:stream:error"
     end = events[-1][1]
@@ -145,7 +145,7 @@ async def test_a_short_answer_is_finished_and_a_new_turn_refused(
         await client.start("short", "Go", provider="openai", model=model)
         await client.event("llm:stream:token", "short")
         tell(server)
-        # It runs for as long as that takes, and no longer.
+        # The server runs for as long as the answer takes, and no longer.
         await endless_is_refused(client, server, account)
         go_on(upstream, model)
         told = time.monotonic()
@@ -162,7 +162,7 @@ async def test_a_short_answer_is_finished_and_a_new_turn_refused(
 async def endless_is_refused(
     client: StockClient, server: LiveServer, account: Account
 ) -> None:
-    """Ask for more from a server that has been told to stop, on both ways."""
+    """Assert that a stopping server refuses more, over sockets and over REST."""
     await client.start("new", "Go on", **PROVIDER)
     refused = await client.event("llm:stream:error", "new")
     assert refused["code"] == "draining"
@@ -233,7 +233,7 @@ async def test_a_second_signal_cuts_the_waiting_of_workers_short(
         first = await endless(client, "one")
         await client.start("short", "Go", provider="openai", model="scenario-trickle")
         await client.event("llm:stream:token", "short")
-        # As a process manager has it, which tells the workers as well as the master.
+        # As a process manager does it, which signals the workers as well as the master.
         for worker in children_of(server):
             os.kill(worker, signal.SIGTERM)
         tell(server)

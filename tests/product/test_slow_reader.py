@@ -85,13 +85,13 @@ async def test_a_client_that_does_not_read_is_cut_off(
             (request,) = requests_of(upstream, name)
             assert request.hung_up
         assert all(length > 0 for (length,) in rows)
-        # The places are free again while the sockets are still open.
+        # The user's places for streams are free again while the sockets are still open.
         assert await short_answer(product, account) == "llm:stream:done"
     assert product.log_text().count("a client that does not read") == STREAMS
 
 
 def silent(server: LiveServer) -> socket.socket:
-    """Connect with the smallest of buffers."""
+    """Connect with a very small receive buffer."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     client.connect(("127.0.0.1", server.port))
@@ -117,7 +117,7 @@ def request_of(account: Account, question: str) -> bytes:
 
 
 async def short_answer(server: LiveServer, account: Account) -> str:
-    """Return the name of the last event of an answer that is read."""
+    """Read an answer, and return the name of its last event."""
     turn = {
         "provider": "openai",
         "messages": [{"role": "user", "content": "Hi!"}],

@@ -35,7 +35,7 @@ def assert_whole_answer(events: Events) -> dict[str, Any]:
 
 
 def text_of(events: Events) -> list[str]:
-    """The pieces of text that were streamed."""
+    """Return the pieces of text that were streamed."""
     return [data["token"] for name, data in events if name == "llm:stream:token"]
 
 
@@ -181,7 +181,7 @@ async def test_cancelling_twice_ends_a_stream_once(server: LiveServer) -> None:
     assert events[-1][0] == "llm:stream:cancelled"
     assert not [report for report in late if report["on"] == "event"]
     heard = [json.loads(packet[2:]) for packet in told]
-    # The end of another machine's may come before the second one is looked at.
+    # The end from another machine may arrive before the second cancel is handled.
     is_late = heard[1:] and heard[-1][1].get("code") == "stream_not_found"
     if len(server.pids) > 1 and is_late:
         heard.pop()
@@ -220,7 +220,7 @@ async def test_second_stream_of_the_same_session_is_refused(
 
 
 def is_event(report: dict[str, Any]) -> bool:
-    """Tell an event from the client's own reports."""
+    """Return whether a report is an event, not one of the client's own reports."""
     return bool(report["on"] == "event")
 
 

@@ -229,7 +229,7 @@ async def test_the_last_reader_on_the_other_worker_cancels_by_leaving(
         await following.__aexit__(None, None, None)
         async with asyncio.timeout(20):
             await live_upstream.hung_up.wait()
-            # Its end is stored behind that.
+            # The end of the answer is stored after that.
             while (await b.get("/llm/streams")).json() != {"streams": []}:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 

@@ -1,4 +1,4 @@
-"""Who may not stay any more is sent away by every worker, at once."""
+"""Users who are no longer allowed in are disconnected by every worker, immediately."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.two_workers import Pair, client_of
 pytestmark = pytest.mark.timeout(240)
 
 PING_S = 60
-# On a machine that may stall; the next ping, which would end them too, comes later.
+# Even if the machine stalls; the next ping, which would also end them, comes later.
 SOON_S = PING_S / 3
 
 
@@ -111,7 +111,7 @@ async def test_the_sockets_of_a_user_are_closed_on_both_workers_at_once(
         for client in (on_a, on_b):
             assert (await client.on("disconnect"))["reason"] == "transport close"
         took_s = time.monotonic() - began
-        # They come back at once, and are not let in by what was remembered.
+        # They reconnect immediately, and are not let in by anything remembered.
         errors = [await client.on("connect_error") for client in (on_a, on_b)]
         reports = await another.quiet(for_s=0.3)
     assert took_s < SOON_S

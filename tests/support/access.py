@@ -1,4 +1,4 @@
-"""What the tests of access read and set up."""
+"""Helpers for the tests of access: what they read and what they set up."""
 
 from __future__ import annotations
 

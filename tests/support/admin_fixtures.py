@@ -1,4 +1,4 @@
-"""What the tests of the admin share: conversations with a past."""
+"""Conversations with a past, for the tests of the admin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def make_conversation(
     ago: timedelta = timedelta(0),
     **fields: Any,
 ) -> Conversation:
-    """Store a conversation of (role, text) pairs; `fields` are its answers'."""
+    """Store a conversation of (role, text) pairs; `fields` are set on answers."""
     said = said or (("user", "Hello there"), ("assistant", "Hi!"))
     now = timezone.now() - ago
     conversation = Conversation.objects.create(

@@ -12,7 +12,7 @@ from tests.support.live import Account, LiveServer
 
 
 class Hand:
-    """Clicks, and counts. A field is clicked before it is typed into."""
+    """Clicks and counts the clicks; it clicks a field before it types into it."""
 
     def __init__(self) -> None:
         self.clicks = 0

@@ -1,4 +1,4 @@
-"""Fills a server's database with one of everything that the admin has a page of.
+"""Fills a server's database with one of everything that the admin has a page for.
 
 `python -m tests.support.admin_seed` prints the addresses of the pages.
 """
@@ -34,7 +34,7 @@ USED = {"input_tokens": 12, "output_tokens": 300, "usage_source": "provider"}
 
 
 def main() -> None:
-    """Fill the database, print the addresses."""
+    """Fill the database and print the addresses."""
     django.setup()
     json.dump([*addresses(fill())], sys.stdout)
 
@@ -105,7 +105,7 @@ def talks(user: Any) -> list[Any]:
 
 
 def addresses(rows: list[Any]) -> Iterator[str]:
-    """Yield a page of each kind: those that differ by more than their words."""
+    """Yield the addresses of the pages that differ by more than their text."""
     from django.urls import reverse
 
     yield reverse("admin:index") + "?days=7"

@@ -23,7 +23,7 @@ _TIMES = 5
 
 
 def pages() -> Iterator[tuple[str, str]]:
-    """Yield the name and the address of each page; the database is filled."""
+    """Yield the name and the address of each page; the database must be filled."""
     from llmchat.admin.conversations import ConversationAdmin
     from llmchat.admin.messages import MessageAdmin
     from llmchat.models import Conversation, Message
@@ -75,10 +75,11 @@ def pages() -> Iterator[tuple[str, str]]:
 
 @dataclass(slots=True)
 class Taken:
-    """How long a page has taken, time after time, and what it has cost.
+    """How long each request for a page took, and what one request cost.
 
-    `cpu` is what this process and its connection's have computed for one request; the
-    database may have used others besides. All is in milliseconds.
+    `cpu` is the processor time of one request in this process and in the database
+    process of its connection; the database may have used others besides. All times are
+    in milliseconds.
     """
 
     times: list[float]
@@ -87,7 +88,7 @@ class Taken:
 
 
 def measure() -> Iterator[tuple[str, Taken]]:
-    """Yield what each page takes."""
+    """Yield the name of each page, and what it takes."""
     from django.core.cache import cache
     from django.db import connection
     from django.test import Client
@@ -119,7 +120,7 @@ def measure() -> Iterator[tuple[str, Taken]]:
 
 
 def _backend() -> int:
-    """Return the process that serves this one's connection."""
+    """Return the id of the database process that serves this one's connection."""
     from django.db import connection
 
     with connection.cursor() as cursor:
@@ -134,7 +135,7 @@ def _cpu_ms(backend: int) -> float:
 
 
 def main(count: int, kept: Path | None) -> None:
-    """Fill a database, but for one that is filled, and measure the pages on it."""
+    """Fill the database unless it is filled already, and measure the pages on it."""
     with running_postgres(kept) as url:
         os.environ["LLMCHAT_TEST_DATABASE_URL"] = url
         os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"

@@ -32,7 +32,7 @@ async def make_key(user: User, scopes: str = ALL, **fields: Any) -> tuple[ApiKey
 
 
 class Program:
-    """Whoever sends requests with a bearer."""
+    """A client that sends requests with a bearer token."""
 
     def __init__(self, bearer: str) -> None:
         self._client = AsyncClient()
@@ -49,12 +49,12 @@ class Program:
             content_type="application/json",
             headers=self._headers,
         )
-        # A view that waits for nothing runs in a thread that outlives the test.
+        # The thread of a synchronous view outlives the test; its connections must not.
         await sync_to_async(connections.close_all)()
         content = b"" if response.streaming else response.content
         return response.status_code, json.loads(content) if content else None
 
 
 def page_of(user: User) -> Program:
-    """Return what has an access token of the user."""
+    """Return a client with an access token of the user, as the chat page has it."""
     return Program(str(AccessToken.for_user(user)))

@@ -1,4 +1,4 @@
-"""Sockets that attach to answers, and note what they hear that they should not."""
+"""Sockets that attach to answers, and note what they receive that they should not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = ("messageId", "sessionId", "conversationId")
 
 @dataclass(slots=True)
 class Heard:
-    """What a socket has heard of an answer: the text of its ack, and what follows."""
+    """What a socket received of an answer: the text of its ack, and what followed."""
 
     text: str = ""
     faults: list[str] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Heard:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def begin(self, ack: dict[str, Any]) -> None:
-        """Take over the text of an ack; that of a second one is known already."""
+        """Take the text of an ack; the text of a second ack must be known already."""
         if not ack.get("ok"):
             self.faults.append(f"refused: {ack}")
         elif self.is_attached and ack["text"] != self.text:
@@ -41,7 +41,7 @@ class Heard:
         self.is_attached = True
 
     def hear(self, name: str, data: dict[str, Any], *, is_owner: bool) -> None:
-        """Take an event."""
+        """Take an event of the answer."""
         if name == "llm:stream:start" and is_owner:
             self.start = data
         elif not (self.is_attached or is_owner):
@@ -58,7 +58,7 @@ class Heard:
 
 
 class Page:
-    """A socket of a user, and what it has heard of that user's answers."""
+    """A socket of a user, and what it received of that user's answers."""
 
     def __init__(
         self, socket: WebSocket, *, is_owner: bool = False, is_sleepy: bool = False
@@ -83,13 +83,13 @@ class Page:
         number, bracket, rest = packet.removeprefix("43").partition("[")
         [ack] = json.loads(bracket + rest)
         call, session_id = self._calls.pop(int(number))
-        # What follows is behind it, whenever the caller wakes.
+        # Done here, so that it precedes later events whenever the caller wakes.
         if session_id:
             self.heard[session_id].begin(ack)
         call.set_result(ack)
 
     async def ask(self, session_id: str) -> None:
-        """Ask for an answer; return behind its start."""
+        """Ask for an answer; return once its start is acknowledged."""
         message = {"role": "user", "content": f"Count for {session_id}"}
         body = {"sessionId": session_id, "provider": "openai", "messages": [message]}
         answer = await self._call("llm:chat:stream", body)
@@ -113,14 +113,14 @@ class Page:
             return await answer
 
     def drop(self) -> None:
-        """Cut the connection, as a page does that is loaded anew."""
+        """Cut the connection, as a page does when it is reloaded."""
         self._reading.cancel()
         self._socket.connection.transport.abort()
 
     async def close(self) -> None:
-        """Read no more.
+        """Stop reading.
 
-        Raises: what has ended the reading before.
+        Raises: whatever ended the reading earlier.
         """
         self._reading.cancel()
         with suppress(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""axe-core in a page: what its rules find wrong."""
+"""Runs axe-core in a page, to see what its rules find wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from playwright.async_api import Page
 from tests.support.live import ROOT
 
 SOURCE = ROOT / "tests" / "js" / "node_modules" / "axe-core" / "axe.min.js"
-# Menus and tooltips lie at the end of the body, outside its landmarks.
+# Menus and tooltips are at the end of the body, outside of its landmarks.
 _RULES = {"region": {"enabled": False}}
 _RUN = """
 async (options) => {
@@ -32,7 +32,7 @@ async (options) => {
 async def violations(page: Page, *, only: tuple[str, ...] = ()) -> list[str]:
     """Return what violates axe's rules, or those named in `only`, in the page as it is.
 
-    Each is the name of the rule and the elements.
+    Each string names the rule and the elements that violate it.
     """
     options: dict[str, Any] = {"resultTypes": ["violations"], "rules": _RULES}
     if only:

@@ -1,4 +1,4 @@
-"""The load balancer of `tests/proxy.py` as a process, and what `make balanced` asks."""
+"""The load balancer of `tests/proxy.py` in a process, and what `make balanced` sets."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from tests.support.live import ROOT, free_port
 from tests.support.wire import wait_until_open
 
-# How many processes take the place of each server, or 0.
+# How many processes replace each server; with 0, none do.
 IN_PLACE = int(os.environ.get("LLMCHAT_TEST_WORKERS", "0"))
 
 
 @contextmanager
 def balanced(ports: Sequence[int], port: int | None = None) -> Iterator[int]:
-    """Send each request to a port to the next of these; yield that port."""
+    """Forward requests on `port` to each of `ports` in turn; yield `port`."""
     port = port or free_port()
     to = ",".join(map(str, ports))
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Chromium for the tests, and what a page of it had to complain of."""
+"""Chromium for the tests, and the errors that its pages report."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ ARGUMENTS = [
 LIMIT_MS = 60_000
 
 expect.set_options(timeout=LIMIT_MS)
-# Playwright is a program of Node's. What it compiled once need not be compiled again.
+# Playwright runs on Node, which can keep what it compiled for the next run.
 os.environ.setdefault("NODE_COMPILE_CACHE", str(ROOT / ".pytest_cache" / "node"))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def chromium() -> AsyncIterator[Browser]:
-    """Chromium, one for all tests: to start it costs more than most of them do.
+    """One Chromium for all tests: starting it costs more than most of them do.
 
-    Where there is none, the test is skipped, but fails in CI.
+    If there is no Chromium, the test is skipped, or fails in CI.
     """
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
@@ -56,7 +56,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 def find_chromium() -> str:
-    """Return where Chromium is; else skip the test, or fail it with CI=true."""
+    """Return the path of Chromium; without it skip the test, or fail if CI=true."""
     named = os.environ.get("LLMCHAT_CHROMIUM")
     if named:
         return named
@@ -74,7 +74,7 @@ async def open_page(
 ) -> AsyncIterator[tuple[Page, list[str]]]:
     """Open an empty page that shares nothing with others.
 
-    The list collects its errors and console messages.
+    The list collects its exceptions and the errors on its console.
     """
     context = await chromium.new_context(**options)
     try:
@@ -94,15 +94,15 @@ async def open_page(
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):
-    """Serves files and keeps it to itself."""
+    """Serves files without logging."""
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def served(directory: Path) -> Iterator[str]:
-    """Serve a folder from a port of its own, as a developer's page is; its address."""
+    """Serve a folder on its own port, as a developer's page is; yield its address."""
     handler = partial(_QuietHandler, directory=str(directory))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as files:
         thread = threading.Thread(target=files.serve_forever, daemon=True)

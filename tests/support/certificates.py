@@ -16,7 +16,7 @@ LOOPBACK = ip_address("127.0.0.1")
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
-    """Write a certificate for 127.0.0.1 that nobody has signed, and its key."""
+    """Write a self-signed certificate for 127.0.0.1, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "emulator")])
     now = datetime.now(UTC)
@@ -46,7 +46,7 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
 
 
 def server_context(files: tuple[Path, Path]) -> ssl.SSLContext:
-    """Return what a server with this certificate speaks TLS with."""
+    """Return the TLS context of a server with this certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*files)
     return context

@@ -1,7 +1,7 @@
-"""The authorities that httpx believes, read once for all clients of the tests.
+"""The authorities that httpx trusts, read once for all clients of the tests.
 
-It reads them for each client, also for one that speaks no TLS: forty milliseconds of
-the processor, more than most tests of a server take besides.
+httpx reads them for each client, even for one that speaks no TLS. That takes forty
+milliseconds of processor time, more than the rest of most tests of a server.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _context(
 
 @pytest.fixture(scope="session", autouse=True)
 def read_once() -> Iterator[None]:
-    """Give the clients that ask for nothing else the same context."""
+    """Give the same context to all clients that use the defaults."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(default, "create_ssl_context", _context)
         yield

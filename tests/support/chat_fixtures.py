@@ -29,7 +29,7 @@ __all__ = ["events_of", "provider", "turn", "upstream", "user"]
 
 @pytest.fixture
 async def upstream() -> AsyncIterator[Upstream]:
-    """A provider's server; what the process holds is let go of behind the test."""
+    """A provider's server; the runtime of this process is shut down after the test."""
     async with running_upstream() as server:
         yield server
         await runtime.shutdown()
@@ -62,7 +62,7 @@ async def user(transactional_db: None) -> Model:
 
 @pytest.fixture
 def turn() -> Callable[..., Turn]:
-    """Make a turn; messages are texts, the user's and the assistant's by turns."""
+    """Make a turn from texts, alternately the user's and the assistant's."""
 
     def make(*texts: str, session_id: str = "s-1", **fields: object) -> Turn:
         roles = ("user", "assistant")
@@ -76,7 +76,7 @@ def turn() -> Callable[..., Turn]:
 
 
 async def until(check: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until something that no event tells of has come true."""
+    """Wait until a condition holds that no event announces."""
     async with asyncio.timeout(30):
         while True:
             if await check():
@@ -102,7 +102,7 @@ async def is_waiting() -> bool:
 def broken_database(
     statement: str, error: type[Exception] = OperationalError
 ) -> Iterator[None]:
-    """Let every SQL statement that begins so fail as if the server were gone."""
+    """Fail every SQL statement that begins like this, as if the server were gone."""
     execute = CursorWrapper._execute_with_wrappers
 
     def fail(cursor, sql, params, many, executor):
@@ -119,7 +119,7 @@ def broken_database(
 def registered(
     user: Model, turn: Turn, key_id: int | None = None
 ) -> Iterator[LiveStream]:
-    """Hold the name of a stream."""
+    """Register the turn's stream, and release it at the end."""
     streams = runtime.get().streams
     stream = streams.register(user.pk, turn.session_id, key_id)
     try:
@@ -131,7 +131,9 @@ def registered(
 async def stream_answer(
     *, turn: Turn, stream: LiveStream
 ) -> AsyncGenerator[StreamEvent, None]:
-    """Start an answer and yield its events, `Started` first; closing it is to leave.
+    """Start an answer and yield its events, `Started` first.
+
+    Closing the generator leaves the answer.
 
     Raises: ChatError, before the first event only.
     """

@@ -1,4 +1,4 @@
-"""The chat page as its user works with it."""
+"""The chat page, used as a person uses it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PHONE = {"width": 390, "height": 844}
 
 
 async def log_in(page: Page, server: LiveServer | Proxy, account: Account) -> None:
-    """Log in, and wait until something can be asked."""
+    """Log in, and wait until a question can be asked."""
     await page.goto(server.url)
     await page.get_by_label("Username").fill(account.username)
     await page.get_by_label("Password", exact=True).fill(account.password)
@@ -28,33 +28,33 @@ async def ask(page: Page, text: str) -> None:
 
 
 async def answered(page: Page, count: int = 1) -> None:
-    """Wait until there are so many answers, and none is being written."""
+    """Wait until there are `count` answers and none is being written."""
     await expect(page.locator(".answer")).to_have_count(count)
     await expect(page.get_by_role("button", name="Regenerate")).to_be_visible()
 
 
 async def from_menu(page: Page, title: str, item: str) -> None:
-    """Choose something of the menu of a conversation in the list."""
+    """Choose an item from the menu of a conversation in the list."""
     await row(page, title).hover()
     await page.get_by_role("button", name=f"More for {title}").click()
     await page.get_by_role("menuitem", name=item).click()
 
 
 def box(page: Page) -> Locator:
-    """Where the question is typed."""
+    """Return the field for a question."""
     return page.get_by_label("Your message")
 
 
 def picker(page: Page) -> Locator:
-    """The button that says who answers."""
+    """Return the button that names the model that answers."""
     return page.get_by_role("button", name="Model:")
 
 
 def row(page: Page, title: str) -> Locator:
-    """A conversation in the list; its name ends with what is going on in it."""
+    """Return a conversation in the list; its accessible name ends with its state."""
     return page.get_by_role("navigation").get_by_role("link", name=title)
 
 
 def title(page: Page) -> Locator:
-    """That of the conversation that is shown."""
+    """Return the title of the conversation that is shown."""
     return page.get_by_role("main").get_by_role("heading", level=1)

@@ -1,7 +1,7 @@
-"""A client without I/O, joined in memory to a session: the machine's other half.
+"""A client without I/O, connected in memory to a session: the machine's counterpart.
 
-It does what the stock client does: it polls, posts what it has, upgrades by the book,
-answers pings. Where the two are cut from one another is up to the test.
+It does what the stock client does: it polls, posts what it has, upgrades by the book
+and answers pings. The test decides where the two are cut off from each other.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ OPTIONS = Options(
 
 
 def message(data: str | bytes) -> Packet:
-    """A message packet."""
+    """Return a message packet."""
     return Packet(PacketType.MESSAGE, data)
 
 
 def packets_of(body: bytes) -> list[Packet]:
-    """The packets of an answer to a poll."""
+    """Return the packets in the response to a poll."""
     return list(decode_payload(body, max_packets=NO_LIMIT))
 
 
 def messages_of(events: list[Event]) -> list[str | bytes]:
-    """What was received, of all that happened."""
+    """Return the messages that were received among the events."""
     return [event.data for event in events if isinstance(event, MessageReceived)]
 
 
 def closes_of(events: list[Event]) -> list[Closed]:
-    """The ends among all that happened."""
+    """Return the closes among the events."""
     return [event for event in events if isinstance(event, Closed)]
 
 
 @dataclass
 class ClientMachine:
-    """One client, the session at the other end, and the time that both have."""
+    """One client, the session at the other end, and the clock that both share."""
 
     session: Session
     now: float = START
@@ -66,16 +66,16 @@ class ClientMachine:
     websocket: str = "none"  # none, probing, probed, open
     closed: bool = False
 
-    # What it wants.
+    # Sending.
 
     def send(self, *data: str | bytes) -> None:
-        """Queues messages for the server."""
+        """Queue messages for the server."""
         self.waiting += map(message, data)
 
     # Polling.
 
     def poll(self) -> None:
-        """Starts a poll, unless one is held."""
+        """Start a poll, unless one is held."""
         if self.polls or self.closed or self.websocket == "open":
             return
         accepted, events = self.session.start_poll()
@@ -84,14 +84,14 @@ class ClientMachine:
         self.take_answer()
 
     def take_answer(self) -> None:
-        """Takes the answer to its poll, if there is one."""
+        """Take the response to the poll, if there is one."""
         if self.polls and (body := self.session.take_poll()) is not None:
             self.polls = False
             for packet in packets_of(body):
                 self._receive(packet)
 
     def post(self) -> None:
-        """Posts all that waits."""
+        """Post everything that is queued."""
         if not self.waiting or self.closed or self.websocket in ("probed", "open"):
             return
         packets, self.waiting = self.waiting, []
@@ -106,30 +106,30 @@ class ClientMachine:
     # The upgrade.
 
     def open_websocket(self) -> None:
-        """Opens a WebSocket beside the polling."""
+        """Open a WebSocket beside the polling."""
         if self.websocket == "none" and self.session.open_websocket(self.now):
             self.websocket = "probing"
 
     def probe(self) -> None:
-        """Sends the probe's ping."""
+        """Send the probe's ping."""
         if self.websocket == "probing":
             self._probe_frame("2probe")
 
     def take_probe_answer(self) -> None:
-        """Takes the probe's pong."""
+        """Take the probe's pong."""
         if (frame := self.session.take_probe_frame()) is not None:
             assert (frame, self.websocket) == ("3probe", "probing")
             self.websocket = "probed"
 
     def upgrade(self) -> None:
-        """Completes the upgrade once its last poll is answered."""
+        """Complete the upgrade once the last poll is answered."""
         self.take_answer()
         if self.websocket == "probed" and not self.polls:
             self.websocket = "open"
             self._probe_frame("5")
 
     def lose_probe(self) -> None:
-        """Gives the probe up."""
+        """Give up the probe."""
         if self.websocket in ("probing", "probed"):
             self.session.lose_probe()
             self.websocket = "none"
@@ -140,7 +140,7 @@ class ClientMachine:
     # The WebSocket.
 
     def pump(self) -> None:
-        """Exchanges all frames that are ready, both ways."""
+        """Exchange all frames that are ready, in both directions."""
         if self.websocket != "open":
             return
         while (frame := self.session.take_frame()) is not None:
@@ -152,7 +152,7 @@ class ClientMachine:
     # Time.
 
     def sleep(self, seconds: float) -> None:
-        """Lets the time pass, deadline after deadline."""
+        """Let time pass, one deadline after the other."""
         until = self.now + seconds
         deadline = self.session.next_deadline
         while deadline is not None and deadline <= until:
@@ -163,7 +163,7 @@ class ClientMachine:
         self.now = until
 
     def settle(self) -> None:
-        """Exchanges until nothing is left on either side."""
+        """Exchange until neither side has anything left to send."""
         if self.websocket in ("probing", "probed"):
             self.probe()
             self.take_probe_answer()
@@ -190,7 +190,7 @@ class ClientMachine:
 
 
 def open_polling(options: Options = OPTIONS, now: float = START) -> ClientMachine:
-    """A session opened by polling, its handshake answered."""
+    """Return a client whose session was opened by polling, after its handshake."""
     client = ClientMachine(Session("sid", "polling", now, options), now)
     client.poll()
     assert client.control.pop().startswith("0{")
@@ -200,7 +200,7 @@ def open_polling(options: Options = OPTIONS, now: float = START) -> ClientMachin
 def open_by_websocket(
     options: Options = OPTIONS, now: float = START, *, base64_only: bool = False
 ) -> ClientMachine:
-    """A session opened by a WebSocket, its first frame taken."""
+    """Return a client whose session was opened by WebSocket, after its first frame."""
     session = Session("sid", "websocket", now, options, base64_only=base64_only)
     client = ClientMachine(session, now, websocket="open")
     client.pump()
@@ -209,7 +209,7 @@ def open_by_websocket(
 
 
 def open_upgraded(options: Options = OPTIONS, now: float = START) -> ClientMachine:
-    """A session opened by polling and upgraded."""
+    """Return a client whose session was opened by polling and then upgraded."""
     client = open_polling(options, now)
     client.open_websocket()
     client.settle()

@@ -1,4 +1,4 @@
-"""The clock of the event loop, moved on by hand: no machine stalls by it."""
+"""The clock of the event loop, advanced by hand: no stall of the machine affects it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from tests.support.peers import turns
 
 
 class Passing(float):
-    """Seconds that pass at once, on the clock of the event loop alone.
+    """Seconds that pass instantly, on the clock of the event loop only.
 
-    For limits that are to be kept, or missed, by little: no machine stalls so long.
+    For limits that a test keeps or misses by a margin smaller than a stall of the
+    machine can be.
     """
 
 
 async def let_pass(seconds: float) -> None:
-    """Move the clock of the running loop on, and do what is due by then.
+    """Advance the clock of the running loop, and run what is due by then.
 
-    From then on it stands still, until it is moved again. What was written before is
-    read before.
+    Afterwards the clock stands still until it is advanced again. What was written
+    before this call is read before the clock moves.
     """
     await turns()
     loop = asyncio.get_running_loop()

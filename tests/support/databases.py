@@ -46,7 +46,7 @@ def database(
     start_server: Callable[..., live.LiveServer],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Database:
-    """Each of the databases."""
+    """Each of the two databases, with users in it."""
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres")
         accounts = seed_postgres(url, users=USERS)
@@ -60,7 +60,7 @@ def database(
 
 @pytest.fixture
 def other_connection(transactional_db: None) -> Iterator[Any]:
-    """Another process's connection to the database of this one, in a transaction."""
+    """A second connection to this database, as of another process, in a transaction."""
     other = django_connection.copy()
     other.set_autocommit(False)
     yield other
@@ -68,10 +68,10 @@ def other_connection(transactional_db: None) -> Iterator[Any]:
 
 
 def is_waited_for(cursor: Any, table: str) -> bool:
-    """Return whether somebody waits for a lock of a table, or of a row of it."""
+    """Return whether anything waits for a lock on a table or on one of its rows."""
     cursor.execute(
         "SELECT count(*) FROM pg_locks WHERE relation = %s::regclass"
-        # Whoever waits for a row has its place.
+        # A transaction that waits for a row holds its place in the queue: a tuple lock.
         " AND (locktype = 'tuple' OR NOT granted)",
         [table],
     )

@@ -1,9 +1,9 @@
-"""One account that floods a server by every way, in a process of its own.
+"""One account that floods a server in every way, in a process of its own.
 
     python -m tests.support.flooder PORT TOKEN SECONDS WAY…
 
-Bytes are made beforehand and sent as fast as they are taken. Whoever is sent away
-comes back at once. It prints how often each way was gone.
+Bytes are prepared beforehand and sent as fast as the server takes them. A client that
+is disconnected reconnects immediately. It prints how often each way was tried.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Flooder:
         return socket.create_connection(("127.0.0.1", self.port), timeout=2)
 
     def _opened(self, stack: ExitStack, count: int) -> list[socket.socket]:
-        """Return so many connections, or as many as there was time for."""
+        """Return `count` connections, or as many as there is time for."""
         opened: list[socket.socket] = []
         while len(opened) < count and time.monotonic() < self.until:
             opened.append(stack.enter_context(self.open()))
@@ -84,7 +84,7 @@ class Flooder:
         self._burst(frame(EVENT) * FRAMES)
 
     def cancels(self) -> None:
-        """Send a burst of cancels, which count for less."""
+        """Send a burst of cancels, which are obeyed even above the limit."""
         self._burst(frame(CANCEL) * FRAMES)
 
     def _burst(self, data: bytes) -> None:
@@ -94,7 +94,7 @@ class Flooder:
                 pass
 
     def sockets(self) -> None:
-        """Open many WebSockets at once, send a burst on each, and drop them all."""
+        """Open many WebSockets, send a burst on each, and drop them all together."""
         with ExitStack() as stack:
             opened = self._opened(stack, SOCKETS)
             burst = frame(EVENT) * (FRAMES // SOCKETS)
@@ -112,7 +112,7 @@ class Flooder:
                 step(connection)
 
     def silent(self) -> None:
-        """Open many connections and say nothing."""
+        """Open many connections and send nothing."""
         self._hold(b"", b"")
 
     def headers(self) -> None:
@@ -166,7 +166,7 @@ class Flooder:
         return connection.recv(65536).decode(errors="replace")
 
     def keep_at_it(self, way: Callable[[], None]) -> None:
-        """Do it again until the time is over; the server may end it when it likes."""
+        """Repeat a way until time is up; the server can break it off at any moment."""
         count = 0
         while time.monotonic() < self.until:
             count += 1
@@ -195,8 +195,8 @@ def _is_open(connection: socket.socket, drop: bytes) -> bool:
 
 
 def main(port: str, token: str, seconds: str, *ways: str) -> None:
-    """Flood by these ways, side by side."""
-    # It is to take the server's time, not that of the clients who are measured.
+    """Flood in these ways, in parallel."""
+    # The flood should take the server's time, not that of the measured clients.
     os.nice(10)
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
     flooder = Flooder(int(port), token, float(seconds))

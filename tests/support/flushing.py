@@ -1,8 +1,8 @@
-"""What a flush leaves in the database, left there instead of made anew.
+"""A flush that keeps the rows that Django's own would delete and create again.
 
-A test with `transactional_db` ends with a flush. Django's empties every table, of which
-a test has filled a few, and then makes the content types, the permissions and the roles
-again, object by object: as long as many a test takes.
+A test with `transactional_db` ends with a flush. Django's empties every table, though a
+test has filled only a few, and then creates the content types, the permissions and the
+roles again, object by object. That takes as long as many a test.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ Rows = list[tuple[Any, ...]]
 AT_ONCE = 1000
 # Deleted rows stay in the files of PostgreSQL for a while, and every query reads them.
 MAX_BYTES = 4 * 1024 * 1024
-# What goes on in the background of a test may last a moment longer than it, and lock
-# tables in another order than a flush does: PostgreSQL ends one of the two.
+# Background work of a test may outlast it by a moment, and lock tables in another order
+# than a flush does: PostgreSQL aborts one of the two.
 TRIES = 5
 DEADLOCK = "40P01"
 
 
 class Flush(flush.Command):
-    """Takes the place of Django's command, and leaves what that would leave."""
+    """Replaces Django's command, and leaves the same rows that it would leave."""
 
-    # By database: the tables that are not empty behind Django's own flush.
+    # By database: the tables that are not empty after Django's own flush.
     _kept: dict[str, dict[str, Rows]] = {}
 
     def handle(self, **options: Any) -> None:
-        """Empty the database as Django does the first time, and quicker later on."""
+        """Empty the database as Django does the first time, and faster from then on."""
         database: str = options["database"]
         connection = connections[database]
         resets = options.get("reset_sequences", True)
@@ -55,15 +55,15 @@ class Flush(flush.Command):
 
 
 def _restore(connection: BaseDatabaseWrapper, kept: dict[str, Rows]) -> bool:
-    """Leave nothing but what is kept; return False where that is Django's to do."""
-    ContentType.objects.clear_cache()  # as whoever makes them does
+    """Delete all but the kept rows; return False if Django's flush is needed."""
+    ContentType.objects.clear_cache()  # as creating them would
     tables = _tables(connection)
     if connection.vendor == "postgresql":
-        # Nothing comes behind it from what a test has left running.
+        # Nothing that a test has left running can write after the flush.
         _execute(connection, f"LOCK TABLE {', '.join(tables)} IN EXCLUSIVE MODE")
         if _bytes(connection, tables) > MAX_BYTES:
             return False
-    # A trigger may fill what has been emptied before.
+    # A trigger may fill a table that was emptied before.
     while changed := list(_changed(connection, tables, kept)):
         for table in changed:
             _execute(connection, f"DELETE FROM {table}")
@@ -76,7 +76,7 @@ def _restore(connection: BaseDatabaseWrapper, kept: dict[str, Rows]) -> bool:
 def _changed(
     connection: BaseDatabaseWrapper, tables: Iterable[str], kept: dict[str, Rows]
 ) -> Iterator[str]:
-    """Yield the tables that do not hold what they are to hold."""
+    """Yield the tables whose rows are not those that are kept."""
     yield from _filled(connection, [name for name in tables if name not in kept])
     found = _read(connection, kept)
     for table, rows in kept.items():
@@ -106,7 +106,7 @@ def _filled(connection: BaseDatabaseWrapper, tables: Iterable[str]) -> list[str]
 
 
 def _read(connection: BaseDatabaseWrapper, tables: Iterable[str]) -> dict[str, Rows]:
-    """Return the rows of the tables: of those that have any."""
+    """Return the rows of those tables that have any."""
     return {
         table: _execute(connection, f"SELECT * FROM {table}")
         for table in _filled(connection, tables)
@@ -134,7 +134,7 @@ def _execute(
 
 
 def _insistent(execute: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that is tried again if PostgreSQL ended what it did."""
+    """Return a function that is tried again if PostgreSQL aborts it for a deadlock."""
 
     def insist(*args: Any, **options: Any) -> Any:
         for _ in range(TRIES - 1):
@@ -150,7 +150,7 @@ def _insistent(execute: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session", autouse=True)
 def flush_kept() -> Iterator[None]:
-    """Let every flush of the suite but the first one of a process be a quick one."""
+    """Make every flush of a process quick, except for the first one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flush, "Command", Flush)
         patch.setattr(Flush, "handle", _insistent(Flush.handle))

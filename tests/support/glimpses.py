@@ -1,4 +1,4 @@
-"""What a page shows for a moment: a busy machine may look when it is gone again."""
+"""What a page shows for a moment only: a busy machine may look too late to see it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WATCH = """([selector, text]) => {
 
 @asynccontextmanager
 async def glimpsed(page: Page, selector: str, text: str) -> AsyncIterator[None]:
-    """Wait until such an element has been shown, at some time since the beginning."""
+    """Wait at the end until such an element has been shown since the start."""
     await page.evaluate(WATCH, [selector, text])
     yield
     async with asyncio.timeout(LIMIT_S):

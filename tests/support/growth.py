@@ -1,20 +1,20 @@
-"""How the cost of work grows with the text that it is done on."""
+"""How the cost of work grows with the length of the text that it is done on."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-# In seconds of this process: what takes less tells nothing.
+# In processor seconds: shorter measurements mean nothing.
 _FLOOR = 0.02
 
 
 def grows_too_fast(
     work: Callable[[str], object], shape: tuple[str, str, str], size: int
 ) -> bool:
-    """Return whether four times as much of the middle of a shape costs far more.
+    """Return whether a text with four times as long a middle costs far more.
 
-    It is four times as much where the cost is linear, sixteen where it is quadratic.
+    It costs four times as much if the cost is linear, sixteen times if it is quadratic.
     """
 
     def cost(length: int) -> float:

@@ -6,6 +6,6 @@ from serving.hashers import PasswordHasher
 
 
 class LighterHasher(PasswordHasher):
-    """Takes some thirty milliseconds of a processor."""
+    """Takes some thirty milliseconds of processor time for a password."""
 
     iterations = PasswordHasher.iterations // 10

@@ -1,4 +1,4 @@
-"""Limits by the minute, without the minute that is over while a test counts."""
+"""Limits per minute, without a minute that ends while a test counts."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from django_ratelimit import core
 
 
 def hold_the_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the minute in which attempts and messages are counted go on for ever."""
+    """Make the minute in which attempts and messages are counted last forever."""
     monkeypatch.setattr(core, "time", SimpleNamespace(time=lambda: 1_800_000_000.0))
 
 
 async def time_in_the_minute(user_id: int, needed_s: float = 10.0) -> None:
-    """Wait for another minute of a user's messages where too little is left of this.
+    """Wait for the next minute of a user's messages if too little of this one is left.
 
-    For servers, whose clock nobody can hold.
+    For tests of servers, whose clock they cannot stop.
     """
     left_s = core._get_window(str(user_id), 60) - time.time()
     if left_s < needed_s:

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 USERS = 60  # of a seed
 START_LIMIT_S = 60.0
 SOON_LIMIT_S = 20.0
-# Below those that the system gives to whoever connects, or binds to port 0.
+# Below the ports that the system picks for outgoing connections and for port 0.
 PORTS = range(10_000, 32_000)
 STOP_LIMIT_S = 10.0
 MODEL_LOG = "model.log"
@@ -68,7 +68,7 @@ class Seed:
 
 
 class LiveServer:
-    """A running server: where it is, who may log in, what it has logged."""
+    """A running server: its address, its accounts and its log."""
 
     def __init__(
         self,
@@ -91,11 +91,11 @@ class LiveServer:
 
     @property
     def pids(self) -> list[int]:
-        """Return the processes that serve."""
+        """Return the ids of the processes that serve."""
         return [self.process.pid]
 
     def needs_one_process(self, why: str) -> None:
-        """Skip the test where several machines take the server's place: they say."""
+        """Skip the test if several machines replace the server; they override this."""
 
     def account(self) -> Account:
         """Return a user that no test of this server has had before."""
@@ -123,11 +123,11 @@ class LiveServer:
                 await asyncio.sleep(0.02)
 
     def model_cancels(self) -> int:
-        """Count the answers that llama.cpp says it was told to break off."""
+        """Count the answers that llama.cpp has logged as cancelled."""
         return self.model_log.read_text(errors="replace").count("cancel task")
 
     async def model_cancels_soon(self, count: int) -> None:
-        """Wait for llama.cpp to say so; its log is written behind its work.
+        """Wait until llama.cpp has logged `count` cancels; its log lags behind it.
 
         Raises: TimeoutError.
         """
@@ -142,7 +142,7 @@ class LiveServer:
         return self.log.read_text(errors="replace")
 
     def stop(self) -> int:
-        """Stop the process, by force where it must be, and return its status."""
+        """Stop the process, by force if necessary, and return its status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -162,9 +162,9 @@ def rows_of(database: Path, query: str, *values: Any) -> list[tuple[Any, ...]]:
 
 
 def seed_database(directory: Path, *, users: int) -> Seed:
-    """Make a migrated database file with users in it, or take the one that is there.
+    """Make a migrated database file with users in it, or use the existing one.
 
-    Several processes may ask for it at once: the first makes it.
+    Several processes may ask for it at the same time: the first one makes it.
     """
     directory.mkdir(exist_ok=True)
     path, told = directory / "seed.sqlite3", directory / "accounts.json"
@@ -184,12 +184,12 @@ def seed_database(directory: Path, *, users: int) -> Seed:
 
 
 def environment(database: Path) -> dict[str, str]:
-    """Return a child's environment that owes nothing to this machine's `.env`."""
+    """Return a child's environment, which is independent of this machine's `.env`."""
     return {
         **{name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ},
         "PYTHONUNBUFFERED": "1",
-        # A log-in costs a third of a second with the project's own, and many a test
-        # begins with one; tests/product/test_rest.py logs in with these.
+        # With the project's own settings a log-in costs a third of a second, and many a
+        # test begins with one. tests/product/test_rest.py logs in with the project's.
         "DJANGO_SETTINGS_MODULE": "tests.lighter_hashes",
         "LLMCHAT_ENV_FILE": "",
         "DJANGO_DEBUG": "1",
@@ -246,8 +246,8 @@ def _start(
 ) -> subprocess.Popen[bytes] | warm.Process:
     """Run a module of Python in a process.
 
-    It is forked in tests alone: coverage begins with an interpreter, and benchmarks
-    start what they measure as users do.
+    Only tests without coverage fork it: coverage begins when an interpreter starts, and
+    benchmarks start what they measure as users do.
     """
     in_tests = "PYTEST_VERSION" in os.environ
     if sys.platform == "linux" and in_tests and not os.environ.get(COVERAGE_VARIABLE):
@@ -280,10 +280,10 @@ def _wait_until_up(server: LiveServer) -> None:
 
 
 def _answers(port: int) -> bool:
-    """Return whether a request is answered.
+    """Return whether the server answers a request.
 
-    It is asked twenty times a second: a client of httpx would take half as much of the
-    processor as the start that is waited for.
+    This runs twenty times a second: an httpx client would take half as much processor
+    time as the start that is awaited.
     """
     connection = HTTPConnection("127.0.0.1", port, timeout=START_LIMIT_S)
     with closing(connection):
@@ -296,10 +296,10 @@ def _answers(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a port that is free now and that nobody else is given.
+    """Return a port that is free now and is never returned again.
 
-    Each worker of pytest-xdist has ports of its own, since a server takes its time
-    until it binds one.
+    Each worker of pytest-xdist has ports of its own, because some time passes before a
+    server binds its port.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     ports = PORTS[worker :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]

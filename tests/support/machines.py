@@ -1,7 +1,7 @@
-"""The product on several machines, in the place of one server: for `make balanced`.
+"""The product on several machines in place of one server, for `make balanced`.
 
-Each is started as `make serve` does it, with debug off. They share a PostgreSQL and a
-Redis and nothing else, and a load balancer sends each request to the next of them.
+Each machine is started as `make serve` does it, with debug off. They share only a
+PostgreSQL and a Redis, and a load balancer sends each request to the next of them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Cluster:
     url: str
 
     def execute(self, statement: str) -> None:
-        """Do what is done beside all transactions."""
+        """Execute a statement outside of any transaction."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(statement.encode())
 
@@ -58,7 +58,7 @@ class Cluster:
 
 
 class Machines(live.LiveServer):
-    """Several servers as one: at the balancer's port, with the logs of all."""
+    """Several servers as one, at the balancer's port, with the logs of all of them."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Machines(live.LiveServer):
             first.process,
             kind=first.kind,
             port=port,
-            # Who opens the file, and not the database by the methods here, fails.
+            # A test that opens this file, instead of using the methods here, fails.
             database=Path("/dev/null/no.sqlite3"),
             log=first.log,
             accounts=seed.accounts,
@@ -85,7 +85,7 @@ class Machines(live.LiveServer):
 
     @property
     def pids(self) -> list[int]:
-        """Return the processes of all machines."""
+        """Return the ids of all machines' processes."""
         return [machine.process.pid for machine in self.machines]
 
     def needs_one_process(self, why: str) -> None:
@@ -104,7 +104,7 @@ class Machines(live.LiveServer):
             connection.execute(_for_postgres(statement), values)
 
     def model_cancels(self) -> int:
-        """Count the answers that any machine's llama.cpp was told to break off."""
+        """Count the answers that llama.cpp has logged as cancelled on any machine."""
         asked = [one for one in self.machines if one.model_log.exists()]
         return sum(one.model_cancels() for one in asked)
 
@@ -135,7 +135,7 @@ def start_machines(
     env: Mapping[str, str] | None = None,
     port: int | None = None,
 ) -> Machines:
-    """Start machines of a new database and a new Redis, and a balancer before them."""
+    """Start machines with a new database, a new Redis and a balancer before them."""
     with ExitStack() as stack:
         url = stack.enter_context(cluster.copy())
         redis = RedisServer()
@@ -162,7 +162,7 @@ def start_machines(
 
 @pytest.fixture(scope="session")
 def launch(request: pytest.FixtureRequest) -> Iterator[Launch]:
-    """How a server is started: alone or, with `LLMCHAT_TEST_WORKERS`, as machines."""
+    """The function that starts a server, or machines with `LLMCHAT_TEST_WORKERS`."""
     if not IN_PLACE:
         yield partial(live.start_server, seed=request.getfixturevalue("seed"))
         return
@@ -170,6 +170,6 @@ def launch(request: pytest.FixtureRequest) -> Iterator[Launch]:
         cluster = Cluster(url)
         cluster.execute("CREATE DATABASE seed")
         accounts = seed_postgres(cluster.at("seed"), users=live.USERS)
-        # No machine has a file to begin with.
+        # Machines do not begin with a copy of a database file.
         seed = live.Seed(Path(os.devnull), accounts)
         yield partial(start_machines, seed=seed, cluster=cluster)

@@ -1,6 +1,6 @@
 """A database with very many messages, made by a few statements.
 
-Every tenth of the conversations is long ago, the rest is spread over the last days.
+The conversations are spread evenly over the last days.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TURNS = 5
 PER_CONVERSATION = 2 * TURNS
 DAYS = 90
 PROVIDERS = ("openai", "claude", "gemini", "deepseek")
-# A word of every thousandth message, and one of every second.
+# A word in every thousandth turn, and one in every second turn.
 RARE, COMMON = "lighthouse", "harbour"
 _WORDS = [
     "sea",
@@ -65,7 +65,7 @@ _WORDS = [
 
 
 def fill(messages: int, *, users: int = 2000, days: int = DAYS) -> None:
-    """Store so many messages, ten to a conversation."""
+    """Store this many messages, ten to a conversation."""
     conversations = messages // PER_CONVERSATION
     users = min(users, max(1, conversations // 5))
     people = [User(username=f"many-{number}") for number in range(users)]
@@ -81,7 +81,7 @@ def fill(messages: int, *, users: int = 2000, days: int = DAYS) -> None:
 
 
 def analyze() -> None:
-    """Tell the planner what is there, as autovacuum does by and by."""
+    """Give the planner statistics of what is there, as autovacuum does over time."""
     is_free = connection.vendor == "postgresql" and not connection.in_atomic_block
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE" if is_free else "ANALYZE")
@@ -89,7 +89,7 @@ def analyze() -> None:
 
 @contextmanager
 def _words_last(cursor: Any) -> Iterator[None]:
-    """Make the index of all words behind the rows, which is quicker by far."""
+    """Build the index of all words after the rows are stored, which is far faster."""
     steps = import_module("llmchat.migrations.0011_admin_indexes")
     is_large = connection.vendor == "postgresql" and not connection.in_atomic_block
     for statement in steps.DROP if is_large else ():
@@ -159,7 +159,7 @@ def _is_postgresql() -> bool:
 
 
 def _series(name: str, count: int) -> str:
-    """Return what a FROM takes the numbers from one on from."""
+    """Return the SQL of a FROM that yields the numbers from 1 to `count`."""
     if _is_postgresql():
         return f"generate_series(1, {count}) AS {name}(n)"
     return (
@@ -181,7 +181,7 @@ def _ago(seconds: str) -> str:
 
 
 def _case(number: str, values: dict[int, str], other: str) -> str:
-    """Return one of the values for each number that ends so; of 300 answers one."""
+    """Return the SQL that gives each of the values to one answer in 300."""
     cases = " ".join(
         f"WHEN {number} % 300 = {rest} THEN '{value}'" for rest, value in values.items()
     )
@@ -196,7 +196,7 @@ def _of(values: tuple[str, ...] | list[str], number: str) -> str:
 
 
 def _text(number: str) -> str:
-    """Return a text of some sixty words that differ from message to message."""
+    """Return the SQL of a text of some fifty words, which differs between messages."""
     some = " || ' ' || ".join(
         _of(_WORDS, f"{number} * {step} + m.n") for step in (1, 3, 7, 11, 13, 17)
     )

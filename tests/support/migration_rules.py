@@ -1,7 +1,7 @@
-"""What a migration may not do to the tables that are large and always written to.
+"""What a migration must not do to the tables that are large and always written to.
 
-It runs beside the server. A scan of all messages under the lock of a change of the
-table would keep every turn waiting for as long as it takes.
+A migration runs beside the server. A scan of all messages under the lock that a change
+of the table takes would block every turn for as long as the scan lasts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ POSITIVE = (
     models.PositiveBigIntegerField,
     models.PositiveSmallIntegerField,
 )
-# They wait for nobody's writes, and cannot be part of a transaction with others.
+# These do not block writes, and cannot share a transaction with other operations.
 ALONE = (postgres.AddIndexConcurrently, postgres.RemoveIndexConcurrently)
 NO_CHANGE = (
     migrations.CreateModel,
@@ -51,9 +51,9 @@ READS_ALL = re.compile(
 def offences(
     steps: Iterable[Operation], before: ProjectState, *, atomic: bool = True
 ) -> list[str]:
-    """Return what a migration does that would stop the server's writes for long.
+    """Return what a migration does that would block the server's writes for long.
 
-    `before` is what Django knows of the tables when it begins.
+    `before` is Django's state of the models before the migration.
     """
     steps = [step for step in _flat(steps) if not _is_of_words(step, before)]
     found = [text for step in steps for text in _scans(step, before)]
@@ -80,7 +80,7 @@ def _flat(steps: Iterable[Operation]) -> Iterator[Operation]:
 
 
 def _is_of_words(step: Operation, before: ProjectState) -> bool:
-    """Return whether a field changes in nothing that is in the database."""
+    """Return whether a field changes only in what the database does not store."""
     if not isinstance(step, migrations.AlterField):
         return False
     old = _old(step, before)
@@ -88,7 +88,7 @@ def _is_of_words(step: Operation, before: ProjectState) -> bool:
 
 
 def _is_longer_text(step: migrations.AlterField, before: ProjectState) -> bool:
-    """Return whether only more characters are allowed, which no row is read for."""
+    """Return whether a field just allows more characters, which needs no scan."""
     old, new = _old(step, before), step.field
     if not isinstance(old, models.CharField) or not isinstance(new, models.CharField):
         return False
@@ -111,11 +111,11 @@ def _stored_form(field: Any) -> tuple[Any, ...]:
 
 
 def _changed_by(step: Operation) -> set[str]:
-    """Return the large tables that an operation changes while nobody may write."""
+    """Return the large tables that an operation changes while writes are blocked."""
     if isinstance(step, BY_HAND):
         texts = [text for text in _texts(step) if ALTER.search(text)]
         return {table for table in TABLES if any(table in text for text in texts)}
-    # PostgreSQL locks what a foreign key refers to as well.
+    # PostgreSQL also locks the table that a foreign key refers to.
     changed = {table for field in _new_fields(step) for table in _referred(field)}
     is_quick = isinstance(step, ALONE) or not _is_change(step)
     return changed if is_quick else changed | {_table(step)}
@@ -130,7 +130,7 @@ def _new_fields(step: Operation) -> list[Any]:
 
 
 def _referred(field: Any) -> set[str]:
-    """Return the large tables that a field, or its own table, has a foreign key to."""
+    """Return the large tables that a field, or its many-to-many table, refers to."""
     many = isinstance(field, models.ManyToManyField)
     if not getattr(field.remote_field if many else field, "db_constraint", False):
         return set()
@@ -151,7 +151,7 @@ def _table(step: Any) -> str:
 
 
 def _scans(step: Operation, before: ProjectState) -> Iterator[str]:
-    """Return what PostgreSQL reads all rows for, while nobody may write."""
+    """Yield why PostgreSQL reads all rows while writes are blocked."""
     if isinstance(step, BY_HAND):
         yield from _scans_by_hand(step)
     elif not _is_change(step) or isinstance(step, ALONE):
@@ -190,7 +190,7 @@ def _scans_of_field(step: FieldOperation, before: ProjectState) -> Iterator[str]
 
 
 def _is_computed(field: Any) -> bool:
-    """Return whether rows get more than a constant, which would be stored once."""
+    """Return whether rows get more than a constant, which is stored only once."""
     if isinstance(field, models.GeneratedField):
         return bool(field.deconstruct()[3]["db_persist"])
     default = field.db_default
@@ -216,13 +216,13 @@ def _locked_by(step: Operation) -> set[str]:
 
 
 def _function_of(step: migrations.RunPython) -> Any:
-    """Return the function that is run; a partial one has it inside."""
+    """Return the function that is run, taken out of its `partial` if it has one."""
     code: Any = step.code
     return code.func if isinstance(code, partial) else code
 
 
 def _texts(step: Operation) -> Iterator[str]:
-    """Return the texts that an operation by hand was given, or has in its code."""
+    """Yield the strings that a hand-written operation was given or has in its code."""
     if isinstance(step, migrations.RunSQL):
         yield from _strings(step.sql)
     elif isinstance(step, migrations.RunPython):

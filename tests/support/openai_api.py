@@ -1,4 +1,4 @@
-"""What asks the OpenAI API in this process, as a user."""
+"""Requests to the OpenAI API in this process, as a user."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""An operator who stops and deletes what is being written, in a process of its own.
+"""An operator who stops and deletes running answers, in a process of its own.
 
-`python -m tests.support.operator`, with the `DATABASE_URL` of the servers: works as
-the admin of another worker would, until its input is closed, and prints what it has
-stopped and deleted as JSON.
+`python -m tests.support.operator`, with the `DATABASE_URL` of the servers, works as the
+admin of another worker would until its input is closed. Then it prints as JSON what it
+has stopped and deleted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Outages of what the server depends on, and what all clients get meanwhile."""
+"""Outages of what the server depends on, and what all clients get during them."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from tests.support.visitors import (
     Visitor,
 )
 
-# How long an outage lasts at least; by itself, as long as the first requests take.
+# The minimum length of an outage; with 0, it lasts as long as the first requests take.
 OUTAGE_S = float(os.environ.get("LLMCHAT_TEST_OUTAGE_S", "0"))
-# So often somebody asks meanwhile, which no limit of messages may mind.
+# How often a visitor asks during an outage; no limit of messages must refuse this.
 EVERY_S = 0.2
 ALL = ("new socket", "turn", "rest", "rest turn", "log in", "admin")
-# Whoever asks once the outage is known waits so long at most.
+# How long a request may take at most once the outage is known.
 THEN_S = 1.5
-# Beside its deadline each has so many times as long as it takes without an outage:
-# passwords take their time, and everything does on a busy machine.
+# Each request gets, on top of its deadline, this many times what it takes without an
+# outage: hashing passwords takes time, and on a busy machine so does everything.
 USUAL = 4
-# One password waits for the other.
+# Both hash a password, and one of them waits for the other.
 HASHED = frozenset({"log in", "admin"})
-# Ends that wait are tried again every ten seconds at least.
+# Ends that wait to be stored are retried at least every ten seconds.
 STORED_S = 30.0
 
-# However long it takes here, no provider is late.
+# However long an outage lasts, no provider counts as late.
 PATIENCE = {"LLMCHAT_IDLE_TIMEOUT_S": "600", "LLMCHAT_TOTAL_TIMEOUT_S": "900"}
 
 Cells = dict[str, Cell]
@@ -52,9 +52,10 @@ Rows = Callable[[str], Iterable[tuple[Any, ...]]]
 class Column:
     """A column of the table in docs/operations.md.
 
-    `refused` is what gets `database_unavailable`, `unsure` what may get it. `first_s`
-    is the deadline of whoever asks before the outage is known, `well_s` that of the
-    recovery. `ends` are the events that may tell of an answer that ends meanwhile.
+    `refused` are the requests that get `database_unavailable`, `unsure` those that
+    might get it. `first_s` is the deadline of requests made before the outage is known,
+    `well_s` that of the recovery. `ends` are the events that can report the end of an
+    answer that ends during the outage.
     """
 
     refused: frozenset[str] = frozenset()
@@ -64,7 +65,7 @@ class Column:
     ends: frozenset[str] = frozenset({DONE})
 
     def check(self, cells: Cells, limit_s: float, usual: Cells) -> None:
-        """Assert that each has got what it should, and in time."""
+        """Assert that each request got what it should, and in time."""
         print(cells)
         self._check_outcomes(cells)
         assert not _late(cells, limit_s, usual), cells
@@ -76,9 +77,9 @@ class Column:
     async def holds(
         self, someone: Visitor, names: Sequence[str], limit_s: float, usual: Cells
     ) -> None:
-        """Ask and check; once more, where it took so long as if a process had stalled.
+        """Ask and check; ask once more if it took as long as if a process had stalled.
 
-        What waits for what is away waits each time.
+        A request that waits for something unavailable is late both times.
         """
         cells = await someone.measure(*names)
         if _late(cells, limit_s, usual):
@@ -92,7 +93,7 @@ class Column:
         return {AWAY if name in self.refused else OK}
 
     def check_ends(self, cells: Cells, usual: Cells) -> None:
-        """Assert what has become of the answers that ended meanwhile."""
+        """Assert what became of the answers that ended during the outage."""
         print(cells)
         extra_s = USUAL * usual["turn"].seconds
         assert cells["hang up"].seconds < THEN_S + extra_s
@@ -103,7 +104,7 @@ class Column:
 
 
 def _late(cells: Cells, limit_s: float, usual: Cells) -> list[str]:
-    """Return what took too long."""
+    """Return the names of what took too long."""
     return [
         name
         for name, cell in cells.items()
@@ -126,9 +127,10 @@ async def endure(
     first: Sequence[Awaitable[None]] = (),
     last: Sequence[Awaitable[None]] = (),
 ) -> None:
-    """Do everything during an outage and behind it; the visitors note what is told.
+    """Do everything during an outage and after it; the visitors note what they get.
 
-    `first` is done as well before the outage is known, `last` before it ends.
+    `first` are further calls before the outage is known, `last` are those before it
+    ends.
     """
     usual = await someone.measure(*ALL)
     assert {cell.outcome for cell in usual.values()} == {OK}, usual
@@ -154,7 +156,7 @@ async def endure(
 
 
 async def assert_stored(told: list[Told], rows: Rows) -> None:
-    """Wait until all that was told is stored as it was told."""
+    """Wait until every end is stored as the clients received it."""
     wanted = {UUID(data["messageId"]).hex: _row(name, data) for name, data in told}
     assert wanted
     query = "SELECT id, state, content, error_code FROM llmchat_message"
@@ -201,7 +203,7 @@ def family(pid: int) -> list[int]:
 
 @contextmanager
 def locked(database: Path) -> Iterator[None]:
-    """Hold the lock of SQLite's writers."""
+    """Hold SQLite's write lock."""
     opened = sqlite3.connect(database, timeout=20, isolation_level=None)
     with closing(opened) as connection:
         connection.execute("BEGIN IMMEDIATE")
@@ -213,7 +215,7 @@ def locked(database: Path) -> Iterator[None]:
 
 @contextmanager
 def full(database: Path, size: int) -> Iterator[None]:
-    """Let a database that may not grow beyond a size be larger than that already."""
+    """Make a database larger than the size up to which it may grow."""
     opened = sqlite3.connect(database, timeout=20, isolation_level=None)
     with closing(opened) as connection:
         connection.execute("CREATE TABLE filling (data)")

@@ -8,7 +8,7 @@ from tests.support.live import ROOT, Account, LiveServer
 
 
 def script(page: str, language: str, holding: str) -> str:
-    """Return the one code block of a page that holds a certain text."""
+    """Return the one code block of a page that contains a text."""
     blocks = re.findall(
         rf"^```{language}\n(.*?)^```$",
         (ROOT / page).read_text(),
@@ -19,7 +19,7 @@ def script(page: str, language: str, holding: str) -> str:
 
 
 def aimed_at(server: LiveServer, account: Account, code: str) -> str:
-    """Return a block with the address and the account of a test in it."""
+    """Return a code block with its placeholders replaced by a test's own values."""
     for documented, actual in (
         ("http://localhost:3000", server.url),
         ('"demo"', f'"{account.username}"'),

@@ -1,6 +1,6 @@
-"""A database that may take its time: a server gives it seconds, and a machine stalls.
+"""Longer deadlines for the database: a server's are seconds, and a machine may stall.
 
-What tests these limits sets its own.
+The tests of these deadlines set their own.
 """
 
 from __future__ import annotations
@@ -23,6 +23,6 @@ def patient_database() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database, "DEADLINE_S", LIMIT_S)
         patch.setattr(database, "QUEUE_S", LIMIT_S)
-        # Else a server that stalls for a second is taken for one that is away.
+        # Otherwise a server that stalls for a second counts as unavailable.
         patch.setattr(postgresql, "SUSPECT_S", LIMIT_S / 2)
         yield

@@ -1,4 +1,4 @@
-"""A peer with its transports, in memory: what takes turns that no server can force."""
+"""A peer and its transports in memory, for orders of events no server can force."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.wire import LIMIT_S, connect_packet, connected
 
 
 class Wire:
-    """A WebSocket, poll and post that note what they are told; `gate` holds writes."""
+    """A WebSocket, poll and POST that note every call; `gate` holds writes back."""
 
     def __init__(self) -> None:
         self.told: list[Any] = []
@@ -61,7 +61,7 @@ class Wire:
 
 
 async def turns() -> None:
-    """Let every task do what it can without waiting for a clock."""
+    """Let every task run as far as it can without waiting for a clock."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -100,5 +100,5 @@ async def joined(server: Server, auth: Any = None) -> tuple[Peer, Wire, dict[str
 async def joined_again(
     server: Server, answer: dict[str, Any], auth: dict[str, Any], **more: Any
 ) -> tuple[Peer, Wire, dict[str, Any]]:
-    """Come back with what the first join was given."""
+    """Join again with the pid that the first join got."""
     return await joined(server, {**auth, "pid": answer["pid"], **more})

@@ -1,4 +1,4 @@
-"""A proxy that shows a server below a path, and nothing beside it."""
+"""A proxy that exposes a server below a path, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _NOTHING = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\
 
 @asynccontextmanager
 async def proxy(port: int, prefix: str, *, strips: bool) -> AsyncIterator[str]:
-    """Serve `prefix` from the server on `port`; yields the address with the prefix.
+    """Serve `prefix` from the server on `port`; yield the address with the prefix.
 
-    `strips` takes the prefix off the path before it is passed on.
+    With `strips`, the prefix is removed from the path before a request is passed on.
     """
     serving: set[asyncio.Task[None]] = set()
 
@@ -50,7 +50,7 @@ async def proxy(port: int, prefix: str, *, strips: bool) -> AsyncIterator[str]:
 
 
 def _once(rest: str) -> str:
-    """Have the server close the connection, unless it becomes a WebSocket."""
+    """Return headers with which the server closes all connections but WebSockets."""
     if "upgrade: websocket" in rest.lower():
         return rest
     version, *lines = rest.split("\r\n")

@@ -1,4 +1,4 @@
-"""Profile B: one event for each thing that a client can want."""
+"""Profile B: one event for each thing that a client can ask for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llmchat.realtime import Ack, ConnectionRefused, Namespace, Socket, event
 
 
 class Acceptance(Namespace):
-    """What each of the namespaces has; `gone` remembers who left it, and why."""
+    """What all the namespaces share; `gone` records which sockets left, and why."""
 
     gone: dict[str, list[dict[str, str]]] = defaultdict(list)
 

@@ -1,4 +1,4 @@
-"""Profile S: floods for clients that do not read, and what is left behind them."""
+"""Profile S: floods for clients that do not read, and counts of what remains after."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ PIECE = "x" * 10_000
 
 
 class Stress(Namespace):
-    """`flooded` counts the bytes that were emitted in all floods, ended or not.
+    """Floods clients; `flooded` counts the bytes emitted by all floods, ended or not.
 
-    A flood that waits for nobody goes on when its client's socket is forgotten.
+    An impatient flood continues after its client's socket is forgotten.
     """
 
     server: Server

@@ -21,7 +21,7 @@ def change_url(provider: Provider) -> str:
 
 
 def entered(client: Client, url: str) -> dict[str, Any]:
-    """Return what a browser would post of the page as it is shown."""
+    """Return what a browser would post from the page as it is shown."""
     shown = client.get(url).context
     data = _values(shown["adminform"].form)
     for inline in shown["inline_admin_formsets"]:
@@ -32,7 +32,7 @@ def entered(client: Client, url: str) -> dict[str, Any]:
 
 
 def submit(client: Client, url: str, **changes: Any) -> HttpResponse:
-    """Save the page with `changes`, None for a cleared one, and follow."""
+    """Save the page with `changes`, where None clears a field, and follow redirects."""
     data = entered(client, url) | changes
     sent = {name: value for name, value in data.items() if value is not None}
     return client.post(url, sent, follow=True)

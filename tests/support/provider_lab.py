@@ -34,10 +34,10 @@ _LIMIT_S = 60.0
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of one turn: how it ended, and all that the client was told.
+    """The outcome of one turn: how it ended, and all that the client received.
 
-    `names` are the events' names in order, `end` is the last one's payload (REST: the
-    answer), `status` the answer's.
+    `names` are the names of the events in order, `end` is the payload of the last one
+    (over REST, the body of the response), `status` is the HTTP status.
     """
 
     names: list[str] = field(default_factory=list)
@@ -72,7 +72,7 @@ class ThreadedEmulator(Emulator):
         return request.ended_at
 
     async def until_asked(self, question: str, model: str | None = None) -> Request:
-        """Wait until a question has come, to a model; return its request."""
+        """Wait until a question has arrived (for `model`); return its request."""
 
         def asked() -> list[Request]:
             requests = requests_of(self, question)
@@ -82,7 +82,7 @@ class ThreadedEmulator(Emulator):
         return asked()[-1]
 
     def release(self, event: asyncio.Event) -> None:
-        """Set an event that answers are held for."""
+        """Set an event that answers wait for."""
         self._loop.call_soon_threadsafe(event.set)
 
     async def _wait(self, condition: Callable[[], bool]) -> None:
@@ -109,7 +109,7 @@ def emulated(answer: Answer = answer) -> Iterator[ThreadedEmulator]:
 
 
 def environment(server: Emulator, **more: str) -> dict[str, str]:
-    """Return what points a live server at the emulator, without limits on users."""
+    """Return settings that point a server at the emulator, without limits on users."""
     return {
         "OPENAI_BASE_URL": f"{server.url}/v1",
         "DEEPSEEK_BASE_URL": server.url,
@@ -132,12 +132,12 @@ def requests_of(server: Emulator, question: str) -> list[Request]:
 
 
 def question(transport: str, case: Case) -> str:
-    """Return what tells a turn's requests from all others."""
+    """Return a question that distinguishes a turn's requests from all others."""
     return f"{transport} {' '.join(case)}"
 
 
 def body(transport: str, case: Case) -> dict[str, Any]:
-    """Return the turn that plays a case."""
+    """Return the body of a turn that plays a case."""
     api, scenario = case
     text = question(transport, case)
     return {
@@ -248,7 +248,7 @@ async def _over_http(
 async def http_client(
     server: LiveServer, account: Account
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client that is logged in, for any number of requests at once."""
+    """Yield a client that is logged in, for any number of parallel requests."""
     headers: Mapping[str, str] = account.headers
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(

@@ -1,7 +1,7 @@
-"""What comes of every scenario of the emulator, on every API that it applies to.
+"""The outcome of every scenario of the emulator, on every API that it applies to.
 
-One table for the tests that go through a whole server: whichever way the turn came
-in, the end, the text and the number of requests to the provider are these.
+One table for all the tests that go through a whole server: the end, the text and the
+number of requests to the provider do not depend on how the turn arrived.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.emulator.scenarios import (
 
 Case = tuple[str, str]  # API, scenario
 
-# REST answers with it; Socket.IO and server-sent events carry the code alone.
+# REST answers with this status; Socket.IO and server-sent events carry only the code.
 STATUS = {
     "": 200,
     "bad_request": 400,
@@ -40,10 +40,10 @@ STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The end of a turn: `code` "" says done, with `reason`; else error.
+    """The end of a turn: done with `reason` if `code` is empty, otherwise an error.
 
-    `text` is what was said by then, the whole answer or the part; `pattern` matches
-    it where the network decides how much of it arrives.
+    `text` is the text up to the end, all of the answer or a part of it. If the network
+    decides how much of it arrives, `pattern` matches it instead.
     """
 
     text: str = ""
@@ -58,7 +58,7 @@ class Expected:
         return STATUS[self.code]
 
     def fits(self, text: str) -> bool:
-        """Whether this is the text that was to come."""
+        """Return whether this is the expected text."""
         if self.pattern:
             return re.fullmatch(self.pattern, text) is not None
         return text == self.text
@@ -111,7 +111,7 @@ EXPECTED: dict[str, Expected] = {
     "new-reason": _done(SHORT.text, "other"),
     "tool-text": _done(SHORT.text, "other"),
     "no-finish": _done(SHORT.text, "other"),
-    # An end that is no success, with the text that came before it.
+    # Failures, with the text that arrived before them.
     **dict.fromkeys(
         (
             *("unfinished", "cut-chunked", "cut-close", "ollama-error", "not-json"),
@@ -123,7 +123,7 @@ EXPECTED: dict[str, Expected] = {
     "second-start-other": BEGINNING,
     "reset-in-character": BEGINNING,
     "cut-after-early-finish": BEGINNING,
-    # Nothing was said yet: tried again where that may help.
+    # Failures before any text: retried if that may help.
     "filter-before": _failed("content_filtered"),
     "blocked": _failed("content_filtered"),
     "tool-silent": _failed("provider_error"),
@@ -148,7 +148,7 @@ EXPECTED: dict[str, Expected] = {
     "first-error": _failed("provider_unavailable", 3),
     "bare-error-first": _failed("provider_unavailable", 3),
     "first-error-final": _failed("context_too_long"),
-    # Failures before the stream, by the rows of the APIs' tables.
+    # Failures before the stream, named after the rows of the APIs' tables.
     **dict.fromkeys(
         (
             *("fail-auth", "fail-no-key", "fail-permission", "fail-token"),
@@ -189,7 +189,7 @@ EXPECTED: dict[str, Expected] = {
         _failed("provider_rate_limited", 3),
     ),
     "fail-rate-long": _failed("provider_rate_limited"),
-    # What passes.
+    # Failures of only the first request or the first two.
     "once-fail-rate": _done(SHORT.text, attempts=2),
     "once-fail-unavailable": _done(SHORT.text, attempts=2),
     "twice-fail-server": _done(SHORT.text, attempts=3),
@@ -202,7 +202,7 @@ EXPECTED: dict[str, Expected] = {
     "once-cut-close": PARTIAL,
 }
 
-# Against a server with short limits on its providers.
+# These need a server with short timeouts for its providers.
 EXPECTED_OF_SLOW: dict[str, Expected] = {
     "slow-headers": _failed("provider_timeout"),
     "slow-first": _failed("provider_timeout"),
@@ -213,9 +213,9 @@ EXPECTED_OF_SLOW: dict[str, Expected] = {
     "endless": Expected(code="provider_timeout", pattern="(on )+"),
 }
 
-# Where one API says it otherwise.
+# Cases in which one API differs from the others.
 _EXCEPTIONS: dict[Case, Expected] = {
-    # Only its status tells DeepSeek's overload from a failure, and here it is 200.
+    # Only the status distinguishes DeepSeek's overload from a failure, and it is 200.
     ("deepseek", "json-error"): _failed("provider_error", 3),
     ("deepseek", "json-array-error"): _failed("provider_error", 3),
     ("deepseek", "first-error"): _failed("provider_error", 3),
@@ -223,7 +223,7 @@ _EXCEPTIONS: dict[Case, Expected] = {
 
 
 def expected(case: Case) -> Expected:
-    """Return what comes of a case."""
+    """Return the expected outcome of a case."""
     _, scenario = case
     table = EXPECTED | EXPECTED_OF_SLOW
     return _EXCEPTIONS.get(case, table[scenario])
@@ -240,7 +240,7 @@ def cases(table: dict[str, Expected]) -> list[Case]:
 
 
 def uncovered() -> set[Case]:
-    """Return what the emulator can play and no table tells the outcome of."""
+    """Return the cases that the emulator can play and that no table covers."""
     every = {
         (name, scenario)
         for name, api in APIS.items()

@@ -26,13 +26,13 @@ from tests.support.clock import Passing, let_pass
 
 EVENTS = "text/event-stream"
 FOREVER = 3600.0
-# Bytes are sent, seconds are waited, an error breaks the body off.
+# Bytes are sent, seconds are waited for, and an error breaks off the body.
 Step = bytes | float | Exception
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One response; an error in place of a status is raised instead of it."""
+    """One response; an error in place of a status is raised instead of responding."""
 
     steps: Sequence[Step] = ()
     content_type: str = EVENTS
@@ -41,7 +41,7 @@ class Script:
 
 @dataclass(slots=True)
 class ScriptedTransport:
-    """Answers each request with the next script, the last one again and again."""
+    """Answers each request with the next script, and repeats the last one."""
 
     scripts: Sequence[Script]
     requests: list[Request] = field(default_factory=list)
@@ -78,7 +78,7 @@ class ScriptedTransport:
 
 @dataclass(slots=True)
 class Played:
-    """What came of one question, and how often the provider was asked."""
+    """The outcome of one question, and how often the provider was asked."""
 
     text: str = ""
     finished: Finished | None = None
@@ -97,7 +97,7 @@ class Played:
 
 
 def sse(*values: object, newline: str = "\n") -> bytes:
-    """Return server-sent events; a string is sent as it stands."""
+    """Return server-sent events; a string is sent as it is."""
     texts = (v if isinstance(v, str) else json.dumps(v) for v in values)
     return "".join(f"data: {text}{newline}{newline}" for text in texts).encode()
 
@@ -108,7 +108,7 @@ def provider(api: str, **changes: object) -> Provider:
 
 
 def scripts_of(steps: Sequence[Step | Script]) -> Iterator[Script]:
-    """Return scripts: those given, or the one that the steps make."""
+    """Yield the scripts that were given, or one script made of the steps."""
     given = [step for step in steps if isinstance(step, Script)]
     loose = [step for step in steps if not isinstance(step, Script)]
     yield from given or [Script(loose)]
@@ -121,7 +121,7 @@ async def play(
     options: Options = NO_OPTIONS,
     **changes: object,
 ) -> Played:
-    """Ask once, of a provider that answers with these steps or scripts."""
+    """Ask one question of a provider that answers with these steps or scripts."""
     transport = ScriptedTransport(list(scripts_of(steps)))
     client = ProviderClient(timeouts, transport=transport)
     played = Played()

@@ -1,6 +1,6 @@
-"""A server of bare sockets, told by the test what each connection does.
+"""A server on bare sockets: the test decides what each connection does.
 
-And the lean transport that asks it.
+And the project's own HTTP transport, which sends it requests.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Serve = Callable[[Peer], Awaitable[None]]
 
 @dataclass(slots=True)
 class Sockets:
-    """Where it listens, and all connections it ever had."""
+    """The address of the server, and all connections that it ever had."""
 
     url: str = ""
     peers: list[Peer] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Sockets:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until_open(self, count: int) -> None:
-        """Wait until so many connections are open."""
+        """Wait until exactly `count` connections are open."""
         async with asyncio.timeout(LIMIT_S):
             while self.open != count:
                 self.changed.clear()
@@ -70,7 +70,7 @@ class Sockets:
 
 @asynccontextmanager
 async def sockets(serve: Serve) -> AsyncIterator[Sockets]:
-    """Serve on this machine: each connection by `serve`, which closes it at its end."""
+    """Serve each connection with `serve`, and close it when that returns."""
     served = Sockets()
 
     async def on_connection(

@@ -28,7 +28,7 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it listens."""
+        """Start Redis, and wait until it listens."""
         port = str(self.port)
         command = (REDIS_SERVER_PATH, "--port", port, "--bind", "127.0.0.1")
         self._process = subprocess.Popen(
@@ -42,14 +42,14 @@ class RedisServer:
             time.sleep(0.02)
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill Redis."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Let it hang: connections are taken and bytes swallowed, nothing answers."""
+        """Suspend Redis: connections and bytes are accepted, but nothing answers."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
         try:
@@ -59,7 +59,7 @@ class RedisServer:
 
     @contextmanager
     def down(self) -> Iterator[None]:
-        """Let it be dead, and start again."""
+        """Kill Redis, and start it again at the end."""
         self.kill()
         try:
             yield
@@ -68,7 +68,7 @@ class RedisServer:
 
     @contextmanager
     def flapping(self) -> Iterator[None]:
-        """Let it die and start again, again and again."""
+        """Kill Redis and start it again, over and over."""
         over = threading.Event()
 
         def flap() -> None:
@@ -95,7 +95,7 @@ class RedisServer:
 
 @pytest.fixture
 def redis_server() -> Iterator[RedisServer]:
-    """A Redis that runs."""
+    """A running Redis."""
     server = RedisServer()
     server.start()
     yield server

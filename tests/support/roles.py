@@ -7,7 +7,7 @@ from django.db.models.signals import post_migrate
 
 
 def migrate() -> None:
-    """Have happen what follows each migration."""
+    """Do what follows each migration, such as creating the roles."""
     for config in apps.get_app_configs():
         if config.models_module:
             sent = {"app_config": config, "using": "default", "apps": apps}

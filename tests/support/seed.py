@@ -1,7 +1,7 @@
-"""Prepares a database for live tests: `python -m tests.seed COUNT`.
+"""Prepares a database for live tests: `python -m tests.support.seed COUNT`.
 
-Migrates the database of `DATABASE_URL`, makes COUNT users and prints them as JSON,
-each with the tokens that a log-in would have given.
+Migrates the database of `DATABASE_URL`, creates COUNT users and prints them as JSON,
+each with the tokens that a log-in would return.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import django
 
 
 def main(count: int) -> None:
-    """Migrate, make the users, print them."""
+    """Migrate, create the users and print them."""
     django.setup()
     from django.contrib.auth.hashers import make_password
     from django.core.management import call_command

@@ -19,7 +19,7 @@ Report = dict[str, Any]
 
 
 class StockClient:
-    """One client in a Node process: what it is told, and what it reports."""
+    """One client in a Node process, which takes commands and reports what happens."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -97,9 +97,9 @@ class StockClient:
         await self.emit("llm:chat:stream", payload)
 
     async def until(self, wanted: Callable[[Report], bool], name: str) -> Report:
-        """Return the first report that is wanted; the others wait their turn.
+        """Return the first report that is wanted, and keep the others for later.
 
-        Raises: AssertionError when none comes, with all that did come.
+        Raises: AssertionError if none arrives, with all the reports that did.
         """
         for index, report in enumerate(self._seen):
             if wanted(report):
@@ -115,18 +115,18 @@ class StockClient:
             raise AssertionError(f"no {name} came, but {self._seen}") from exc
 
     async def next(self) -> Report:
-        """Return the next report, whatever it tells."""
+        """Return the next report of any kind."""
         if self._seen:
             return self._seen.pop(0)
         async with asyncio.timeout(LIMIT_S):
             return await self._read()
 
     def forget(self, name: str) -> None:
-        """Forget the events of this name that nobody has asked for."""
+        """Forget the events of this name that no call has returned yet."""
         self._seen = [report for report in self._seen if report.get("name") != name]
 
     async def quiet(self, *, for_s: float) -> list[Report]:
-        """Return what is reported in a span of time, and what waited before it."""
+        """Return the reports of a span of time, after those kept before it."""
         try:
             async with asyncio.timeout(for_s):
                 while True:

@@ -1,4 +1,4 @@
-"""A turn that the test holds in the middle."""
+"""A turn that the test pauses in the middle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Users who ask one thing after another, over sockets and REST, until it is over."""
+"""Users who ask one question after another, over sockets and REST, until the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DONE, ERROR, CANCELLED = (f"llm:stream:{end}" for end in ("done", "error", "canc
 TOKEN = "llm:stream:token"
 ENDS = (DONE, ERROR, CANCELLED)
 LOST = "lost"
-TURNS = 4  # of a conversation; every other one is then deleted by its user
+TURNS = 4  # in a conversation; its user then deletes every other conversation
 
 Event = tuple[str, dict[str, Any]]
 
@@ -27,8 +27,8 @@ Event = tuple[str, dict[str, Any]]
 class Client:
     """A user with one answer at a time.
 
-    `ends` is what was told of each, `waits` the seconds between the last token and
-    `done`, `deleted` the conversations that the user has asked to delete.
+    `ends` are the ends of the answers as received, `waits` the seconds between the last
+    token and `done`, `deleted` the conversations that the user has asked to delete.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Client:
         self._server, self._account, self._http = server, account, http
 
     async def connect(self) -> None:
-        """Come; REST needs nothing for it."""
+        """Connect, which REST has no need for."""
 
     async def run(self) -> None:
-        """Go on until the server is gone."""
+        """Ask until the server is gone."""
         try:
             history: list[dict[str, str]] = []
             for number in range(1000):
@@ -58,7 +58,7 @@ class Client:
                     if number // TURNS % 2:
                         await self._delete(data["conversationId"])
         except (socketio.exceptions.SocketIOError, httpx.TransportError):
-            return  # the server was killed as something was said
+            return  # the server was killed during an exchange
         finally:
             await self._leave()
 
@@ -69,10 +69,10 @@ class Client:
 
     async def _delete(self, ident: str) -> None:
         path = f"/llm/conversations/{ident}"
-        # Before the response, which the server may be killed behind its commit.
+        # Noted early: the server may be killed between its COMMIT and the response.
         self.deleted.add(ident)
         response = await self._http.delete(path, headers=self._account.headers)
-        # An operator may have been the first.
+        # An operator may have deleted it first.
         assert response.status_code in (204, 404), response.text
 
     async def _ask(self, turn: dict[str, Any]) -> Event:
@@ -93,11 +93,11 @@ class Client:
         yield
 
     async def _leave(self) -> None:
-        """Let go of what is held."""
+        """Release what the client holds."""
 
 
 class SocketClient(Client):
-    """Asks on one socket."""
+    """Asks over one socket."""
 
     def __init__(
         self, server: LiveServer, account: Account, http: httpx.AsyncClient
@@ -110,7 +110,7 @@ class SocketClient(Client):
         self._socket.on("disconnect", lambda *_: self._heard.put_nowait((LOST, {})))
 
     def _hear(self, name: str) -> Callable[..., None]:
-        # Behind the data comes the offset that a recovery begins at.
+        # The data is followed by the offset from which a recovery would start.
         return lambda data, *offset: self._heard.put_nowait((name, data))
 
     async def connect(self) -> None:

@@ -11,8 +11,8 @@ from llmchat.models import Message
 def begin_turn(user_id: int, turn: Turn) -> Begun:
     """Store the user's message and the answer to come.
 
-    Raises: ChatError, as `begin.decide` and `database_unavailable`; StartUnknownError,
-        which is the last of them.
+    Raises: ChatError, as `begin.decide` does, or `database_unavailable`;
+        StartUnknownError, a `database_unavailable` whose turn may be stored.
     """
     result = store_alone(start_of(user_id, turn))
     if isinstance(result, Exception):
@@ -34,7 +34,7 @@ def end_turn(begun: Begun, outcome: Outcome, again: bool = False) -> Outcome:
 
 
 def end_stored(begun: Begun, outcome: Outcome) -> None:
-    """Store what became of an answer, and check that its row says just that."""
+    """Store what became of an answer, and check that its row says the same."""
     end_turn(begun, outcome)
     row = Message.objects.get(pk=begun.message_id)
     assert (row.state, row.content) == (outcome.state, outcome.text)

@@ -1,4 +1,4 @@
-"""Two workers of one database and one Redis."""
+"""Two workers that share one database and one Redis."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["pair"]
 
 @dataclass
 class Pair:
-    """Two workers, and what starts a third one beside them."""
+    """Two workers, and the function that starts a third one beside them."""
 
     a: live.LiveServer
     b: live.LiveServer

@@ -1,4 +1,4 @@
-"""A small OpenAI-compatible provider on a real socket, told by the test what to do."""
+"""A small OpenAI-compatible provider on a real socket, controlled by the test."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Step = str | asyncio.Event | dict[str, Any]
 
 
 class Upstream:
-    """Answers every request with `steps`: a text is sent, an event is waited for.
+    """Answers every request with `steps`.
 
-    A dictionary is sent as it is.
+    A text is sent as a delta, a dictionary as it is, and an event is waited for.
 
-    `requests` are the bodies that came in, `authorizations` their headers; `answered`
-    is set once one is answered, `hung_up` when a client closes its connection before
-    that.
+    `requests` are the bodies that arrived, `authorizations` their headers. `answered`
+    is set once a request is answered, `hung_up` when a client closes its connection
+    before that.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Upstream:
         self._serving: set[asyncio.Task[Any]] = set()
 
     async def close(self) -> None:
-        """Hang up on whoever still waits for an answer."""
+        """Hang up on the clients that still wait for an answer."""
         tasks = list(self._serving)
         for task in tasks:
             task.cancel()
@@ -49,7 +49,7 @@ class Upstream:
     async def serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Called for each connection."""
+        """Serve a connection; called for each one."""
         task = asyncio.current_task()
         assert task is not None
         self._serving.add(task)

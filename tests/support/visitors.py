@@ -1,4 +1,4 @@
-"""Users who do everything at once, and remember what they were told of answers."""
+"""Users who do everything at the same time, and record how their answers ended."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _go: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
 
 def answer_or_hold(request: Request, number: int) -> Response:
-    """Answer as ever; the answer of a model `held-…` ends when its test says so."""
+    """Answer as usual; the answer of a model `held-…` ends when its test says so."""
     model = str(request.body.get("model"))
     if not model.startswith(HELD):
         return answer(request, number)
@@ -58,7 +58,7 @@ class Cell:
 
 
 async def timed(asking: Awaitable[object]) -> Cell:
-    """Ask, and take the time."""
+    """Ask, and measure the time."""
     began = time.monotonic()
     outcome = str(await asking)
     return Cell(outcome, round(time.monotonic() - began, 2))
@@ -67,7 +67,7 @@ async def timed(asking: Awaitable[object]) -> Cell:
 class Visitor:
     """A user with an open socket, and two answers on it: `running` and `held`.
 
-    `told` has each end that the user was told of, `text` is what a new turn asks. The
+    `told` has each end that the user received, `text` is what a new turn asks. The
     `newcomer` is a user whom the server has not seen yet and does not remember.
     """
 
@@ -94,15 +94,15 @@ class Visitor:
             await self.client.event(TOKEN, name)
 
     async def measure(self, *names: str) -> dict[str, Cell]:
-        """Do several things at the same moment; name them as the table does."""
+        """Do several things at the same time; they are named as in the table."""
         asked = {name: getattr(self, name.replace(" ", "_"))() for name in names}
         cells = await asyncio.gather(*(timed(asking) for asking in asked.values()))
         return dict(zip(asked, cells, strict=True))
 
-    # What is asked.
+    # Requests.
 
     async def new_socket(self) -> str:
-        """Connect as a client that comes now."""
+        """Connect as a new client."""
         client = socketio.AsyncClient(reconnection=False)
         refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         client.on("connect_error", lambda data=None: refused.set_result(data))
@@ -138,7 +138,7 @@ class Visitor:
         return OK if response["ok"] else str(response["code"])
 
     async def rest(self) -> str:
-        """Ask what providers there are."""
+        """Ask for the list of providers."""
         headers = self.newcomer.headers
         return _outcome(await self.http.get("/llm/providers", headers=headers))
 
@@ -164,7 +164,7 @@ class Visitor:
         )
 
     async def admin(self) -> str:
-        """Log in to the admin, as somebody who has not."""
+        """Log in to the admin, without an earlier session."""
         self.http.cookies.clear()
         page = await self.http.get("/admin/login/")
         token = re.search(r'csrfmiddlewaretoken" value="(\w+)"', page.text)
@@ -181,7 +181,7 @@ class Visitor:
         return OK if response.status_code in (200, 302) else str(response.status_code)
 
     async def until_well(self, limit_s: float) -> float:
-        """Start turns until one is taken; return how long that was."""
+        """Start turns until one is accepted; return how long that took."""
         began = time.monotonic()
         async with asyncio.timeout(limit_s):
             while True:
@@ -193,7 +193,7 @@ class Visitor:
 
     async def goes_on(self) -> None:
         """Wait for text of `running` that was sent after this moment."""
-        # Behind its ack all is new.
+        # Everything that arrives after this ack is new.
         await self.client.call(CANCEL, {"sessionId": "nothing"})
         self.client.forget(TOKEN)
         await self.client.event(TOKEN, "running")
@@ -204,7 +204,7 @@ class Visitor:
         return OK if response["ok"] else str(response["code"])
 
     async def end_both(self, upstream: ThreadedEmulator) -> dict[str, Cell]:
-        """Cancel `running` and let `held` end, at the same moment."""
+        """Cancel `running` and let `held` end at the same time."""
         request = await upstream.until_asked(self._question, ENDLESS)
         hanging_up = asyncio.create_task(timed(upstream.until_ended(request)))
         go_on(upstream, self._held)
@@ -247,7 +247,7 @@ def _outcome(response: httpx.Response) -> str:
 async def visitor(
     server: LiveServer, take: Callable[[], Account]
 ) -> AsyncIterator[Visitor]:
-    """Yield a user whose answers have begun; `take` gives accounts."""
+    """Yield a user whose answers have begun; `take` returns new accounts."""
     account = take()
     async with connected_client(server.url, account.access) as client:
         someone = Visitor(server, account, take(), client)

@@ -1,8 +1,8 @@
-"""Processes that begin with the libraries already imported.
+"""Processes that start with the libraries already imported.
 
-Most of a server's start is imports of libraries, the same for every server. One process
-for each worker of pytest-xdist imports them once, and forks for each server. What the
-project's own modules do when they are imported, the server does itself, in its own
+Most of a server's start is spent importing libraries, the same ones for every server.
+One process for each worker of pytest-xdist imports them once, and forks for each
+server. The project's own modules are imported by the server itself, in its own
 environment.
 """
 
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
-# Those that need no settings, and neither begin a thread nor an event loop.
+# Libraries that need no settings, and that start neither a thread nor an event loop.
 _LIBRARIES = (
     *("django.core.management", "django.core.handlers.asgi", "django.views.generic"),
     *("django.db.backends.sqlite3.base", "django.contrib.staticfiles.handlers"),
@@ -38,17 +38,17 @@ _LIBRARIES = (
     *("requests", "pygments", "uritemplate", "prometheus_client", "whitenoise"),
     *("twisted.web.http", "twisted.internet.endpoints", "autobahn.twisted.websocket"),
 )
-# Each process is to install one of its own.
+# Not imported yet: each process must install a reactor of its own.
 _NONE_YET = "twisted.internet.reactor"
 _REQUEST_BYTES = 64 * 1024
 _LIMIT_S = 60.0
 
 
 class Process:
-    """A process that was forked, with what a `subprocess.Popen` has for its owner."""
+    """A forked process, with the methods of a `subprocess.Popen` that tests use."""
 
     def __init__(self, told: int) -> None:
-        """`told`: a pipe that tells the process's id, and in the end its status."""
+        """`told` is a pipe that delivers the process's id and, finally, its status."""
         self._told = os.fdopen(told, "rb", buffering=0)
         self.returncode: int | None = None
         self.pid = int(self._line(_LIMIT_S) or 0)
@@ -56,9 +56,9 @@ class Process:
             raise RuntimeError("no process was forked")
 
     def poll(self) -> int | None:
-        """Return the status of a process that has ended."""
+        """Return the status if the process has ended, else None."""
         if self.returncode is None and (line := self._line(0)) is not None:
-            # Without one, whoever could have told is gone.
+            # An empty line: the parent, which would have reported it, is gone.
             self.returncode = int(line or -signal.SIGKILL)
             self._told.close()
         return self.returncode
@@ -81,7 +81,7 @@ class Process:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process."""
         self.send_signal(signal.SIGKILL)
 
     def _line(self, timeout: float) -> bytes | None:
@@ -128,7 +128,7 @@ def _parent() -> socket.socket:
 
 
 class _Parent:
-    """Forks for each request, and tells how the children end."""
+    """Forks for each request, and reports how the children end."""
 
     def __init__(self) -> None:
         self._requests = socket.socket(fileno=os.dup(0))
@@ -137,7 +137,7 @@ class _Parent:
         os.set_blocking(self._woken, False)
 
     def serve(self) -> dict[str, Any] | None:
-        """Return the request in a child that is to carry it out, None in the end."""
+        """Return the request in each child, which carries it out; None at the end."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # children are stopped by tests
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
@@ -170,7 +170,7 @@ class _Parent:
             os.close(teller)
 
     def _leave(self, output: int) -> None:
-        """Become a process like any other that was just started."""
+        """Become like any other process that was just started."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)

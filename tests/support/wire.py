@@ -1,7 +1,7 @@
 """Clients that put bytes on the wire themselves, and the servers they talk to.
 
-The stock clients hide what these tests are about: which frame came first, what an
-answer's status was, what happens to a client that misbehaves.
+The stock clients hide what these tests are about: which frame arrived first, what the
+status of a response was, what happens to a client that misbehaves.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ LIMIT_S = 20.0
 
 
 def dumps(value: Any) -> str:
-    """Compact JSON, as both sides write it."""
+    """Return compact JSON, as both sides write it."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def event(*args: Any, namespace: str = "/", ack_id: int | None = None) -> str:
-    """The Engine.IO message that emits an event."""
+    """Return the Engine.IO message that emits an event."""
     prefix = "" if namespace == "/" else namespace + ","
     return f"42{prefix}{'' if ack_id is None else ack_id}{dumps(args)}"
 
@@ -48,7 +48,7 @@ class Wire:
     def __init__(
         self, profile: str, kind: str, log: Path, *, workers: int = 1, redis: str = ""
     ) -> None:
-        """`workers`: how many processes share the work, through a `redis`."""
+        """`workers` is how many processes share the work, through a `redis`."""
         self.kind = kind
         self.ports = [free_port() for _ in range(workers)]
         self.port = self.ports[0]
@@ -78,16 +78,16 @@ class Wire:
             raise
 
     def log_text(self) -> str:
-        """All that the server has written so far."""
+        """Return all that the server has logged so far."""
         return self.log.read_text(errors="replace")
 
     def rss(self) -> int:
-        """The server's resident memory in bytes."""
+        """Return the server's resident memory in bytes."""
         statm = Path(f"/proc/{self.process.pid}/statm").read_text()
         return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def stop(self) -> None:
-        """Stops the process, by force where it must be."""
+        """Stop the process, by force if necessary."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -97,29 +97,29 @@ class Wire:
         self.process.wait()
 
     def needs_one_worker(self, why: str) -> None:
-        """Skip the test where there are several."""
+        """Skip the test if there are several workers."""
         if len(self.ports) > 1:
             pytest.skip(why)
 
     def at(self, port: int) -> Wire:
-        """The same server, by way of another port."""
+        """Return the same server, reached through another port."""
         found = copy.copy(self)
         found.port = port
         return found
 
     def target(self, query: str | None = None, **more: str) -> str:
-        """Path and query of a request; `query` replaces the usual one."""
+        """Return the path and query of a request; `query` replaces the usual one."""
         if query is None:
             query = "&".join(f"{k}={v}" for k, v in {"EIO": "4", **more}.items())
         return f"{self.path}?{query}"
 
     def url(self, query: str | None = None, **more: str) -> str:
-        """The address of a request."""
+        """Return the address of a request."""
         return f"http://127.0.0.1:{self.port}{self.target(query, **more)}"
 
     @asynccontextmanager
     async def polling(self, **query: str) -> AsyncIterator[Polling]:
-        """A client that has shaken hands by polling."""
+        """Yield a client that has completed the handshake by polling."""
         async with http_client() as http:
             client = Polling(self, http)
             await client.open(**query)
@@ -129,7 +129,7 @@ class Wire:
     async def websocket(
         self, query: str | None = None, **options: Any
     ) -> AsyncIterator[WebSocket]:
-        """A WebSocket; by default one that opens a session, its handshake read."""
+        """Yield a WebSocket; by default one that has opened a session."""
         own = query is None
         url = self.url(query or "EIO=4&transport=websocket").replace("http", "ws", 1)
         options = {"max_size": None, **options}
@@ -150,7 +150,7 @@ class Wire:
     async def joined(
         self, namespace: str = "/", auth: Any = None, query: str | None = None
     ) -> AsyncIterator[WebSocket]:
-        """A WebSocket that has joined a namespace."""
+        """Yield a WebSocket that has joined a namespace."""
         async with self.websocket() as client:
             await client.join(namespace, auth)
             yield client
@@ -158,9 +158,10 @@ class Wire:
     async def catch_up(self) -> None:
         """Wait until the server has handled what was written to it before.
 
-        It reads its connections as they come, and these are a few more requests on a
-        connection that is newer. Of several workers, none has letters of the others
-        left: those come in order, and what is asked here goes behind them.
+        It reads its connections in the order of arrival, and this sends a few more
+        requests on a newer connection. If there are several workers, none of them has
+        unread letters of the others left either: letters arrive in order, and those
+        that these requests cause are queued behind them.
         """
         if len(self.ports) > 1:
             await self._catch_up_with_all()
@@ -185,7 +186,7 @@ class Wire:
         assert {answer.status_code for answer in answers} == {400}
 
     async def check_healthy(self) -> None:
-        """A new client is served, as if nothing had been."""
+        """Assert that a new client is served as if nothing had happened."""
         async with self.joined() as client:
             await client.send(event("echo", "still here", ack_id=1))
             assert await client.receive() == '431["still here"]'
@@ -202,7 +203,7 @@ class Polling:
         self.waiting: list[str] = []
 
     async def open(self, **query: str) -> None:
-        """Shakes hands."""
+        """Complete the handshake."""
         url = self.wire.url(transport="polling", **query)
         response = await self.http.get(url)
         assert response.status_code == 200, response.text
@@ -218,17 +219,17 @@ class Polling:
         return f"EIO=4&transport=websocket&sid={self.sid}"
 
     async def get(self, **options: Any) -> httpx.Response:
-        """One poll."""
+        """Poll once."""
         return await self.http.get(self.url, **options)
 
     async def hold(self) -> asyncio.Task[httpx.Response]:
-        """A poll that the server holds, unless it has answered it at once."""
+        """Start a poll, which the server holds unless it has something to send."""
         poll = asyncio.create_task(self.get())
         await self.wire.catch_up()
         return poll
 
     async def post(self, body: str | bytes, **options: Any) -> httpx.Response:
-        """One POST of packets."""
+        """POST packets once."""
         return await self.http.post(self.url, content=body, **options)
 
     async def begin_post(
@@ -242,7 +243,7 @@ class Polling:
         return reader, writer
 
     async def receive(self) -> str:
-        """The next packet; pings are answered on the way, noops passed over."""
+        """Return the next packet, after answering pings and skipping noops."""
         async with asyncio.timeout(LIMIT_S):
             while True:
                 while not self.waiting:
@@ -256,17 +257,17 @@ class Polling:
                     return packet
 
     async def join(self, namespace: str = "/", auth: Any = None) -> dict[str, Any]:
-        """Joins a namespace; the answer's content."""
+        """Join a namespace; return the content of the answer."""
         await self.post(connect_packet(namespace, auth))
         return connected(await self.receive(), namespace)
 
     async def ask(self, name: str, *args: Any, namespace: str = "/") -> Any:
-        """Emits an event and waits for its acknowledgement."""
+        """Emit an event and return the arguments of its acknowledgement."""
         await self.post(event(name, *args, namespace=namespace, ack_id=77))
         return await answer_of(self.receive, namespace)
 
     async def expect_end(self) -> None:
-        """The session is gone."""
+        """Assert that the session is gone."""
         response = await self.get()
         assert response.status_code == 400
         assert response.json()["code"] == 1
@@ -285,38 +286,38 @@ class WebSocket:
         return sid
 
     async def send(self, *frames: str | bytes) -> None:
-        """Sends frames, one after another.
+        """Send frames, one after another.
 
-        A server that closes may do so while they are still written. That it has
-        closed is for the reader to see.
+        A server that closes may do so while they are still being written; the close is
+        left for the reader to find.
         """
         with suppress(ConnectionClosed):
             for frame in frames:
                 await self.connection.send(frame)
 
     async def read(self) -> Any:
-        """The next frame, whatever it is."""
+        """Return the next frame, whatever it is."""
         return await asyncio.wait_for(self.connection.recv(), LIMIT_S)
 
     async def receive(self) -> Any:
-        """The next frame; pings are answered on the way."""
+        """Return the next frame, after answering pings."""
         async with asyncio.timeout(LIMIT_S):
             while (frame := await self.connection.recv()) == "2":
                 await self.send("3")
         return frame
 
     async def join(self, namespace: str = "/", auth: Any = None) -> dict[str, Any]:
-        """Joins a namespace; the answer's content."""
+        """Join a namespace; return the content of the answer."""
         await self.send(connect_packet(namespace, auth))
         return connected(await self.receive(), namespace)
 
     async def ask(self, name: str, *args: Any, namespace: str = "/") -> Any:
-        """Emits an event and waits for its acknowledgement."""
+        """Emit an event and return the arguments of its acknowledgement."""
         await self.send(event(name, *args, namespace=namespace, ack_id=77))
         return await answer_of(self.receive, namespace)
 
     async def expect_close(self, within_s: float = LIMIT_S) -> int:
-        """The server closes; the code it gives."""
+        """Wait until the server closes; return its close code."""
         async with asyncio.timeout(within_s):
             while True:
                 try:
@@ -325,7 +326,7 @@ class WebSocket:
                     return self.connection.close_code or 1006
 
     async def expect_silence(self, for_s: float) -> None:
-        """Nothing but pings comes for a while."""
+        """Assert that nothing but pings arrives for a while."""
         try:
             async with asyncio.timeout(for_s):
                 frame = await self.receive()
@@ -335,13 +336,13 @@ class WebSocket:
 
 
 def connect_packet(namespace: str, auth: Any) -> str:
-    """The message that asks for a namespace."""
+    """Return the message that asks for a namespace."""
     prefix = "" if namespace == "/" else namespace + ","
     return f"40{prefix}{'' if auth is None else dumps(auth)}"
 
 
 def connected(packet: str, namespace: str) -> dict[str, Any]:
-    """The content of a CONNECT answer."""
+    """Return the content of an answer to CONNECT."""
     prefix = "40" if namespace == "/" else f"40{namespace},"
     assert packet.startswith(prefix), packet
     content: dict[str, Any] = json.loads(packet[len(prefix) :])
@@ -349,7 +350,7 @@ def connected(packet: str, namespace: str) -> dict[str, Any]:
 
 
 async def answer_of(receive: Callable[[], Any], namespace: str) -> Any:
-    """The arguments of the acknowledgement that `ask` waits for."""
+    """Return the arguments of the acknowledgement that `ask` waits for."""
     prefix = "43" if namespace == "/" else f"43{namespace},"
     while True:
         packet = await receive()
@@ -358,7 +359,7 @@ async def answer_of(receive: Callable[[], Any], namespace: str) -> Any:
 
 
 def content_of(packet: str, namespace: str = "/") -> list[Any]:
-    """An event's name and arguments, without the offset that recovery adds."""
+    """Return an event's name and arguments, followed by any offset for recovery."""
     prefix = "42" if namespace == "/" else f"42{namespace},"
     assert packet.startswith(prefix), packet
     content: list[Any] = json.loads(packet[len(prefix) :])
@@ -366,21 +367,21 @@ def content_of(packet: str, namespace: str = "/") -> list[Any]:
 
 
 async def eventually(condition: Callable[[], bool], within_s: float = LIMIT_S) -> None:
-    """Waits until something is so."""
+    """Wait until a condition holds."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 - it is not this process's to tell
             await asyncio.sleep(0.02)
 
 
 def http_client() -> httpx.AsyncClient:
-    """An HTTP client that owes nothing to this machine's environment."""
+    """Return an HTTP client that ignores this machine's environment."""
     return httpx.AsyncClient(trust_env=False, timeout=LIMIT_S)
 
 
 async def raw_exchange(
     port: int, request: bytes, limit: int = 65536, *, shut: bool = False
 ) -> bytes:
-    """Writes bytes to a server; what comes back until it closes or falls silent."""
+    """Write bytes to a server; return the first bytes that come back, or none."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
@@ -394,7 +395,7 @@ async def raw_exchange(
 def wait_until_open(ports: list[int], process: subprocess.Popen[bytes]) -> None:
     """Wait until a process listens on all of these ports.
 
-    Raises: RuntimeError, when it ends or takes too long.
+    Raises: RuntimeError, if it ends or takes too long.
     """
     awaited = list(ports)
     deadline = time.monotonic() + START_LIMIT_S
@@ -409,9 +410,9 @@ def wait_until_open(ports: list[int], process: subprocess.Popen[bytes]) -> None:
 
 
 async def gone(wire: Wire, socket_id: str, namespace: str = "/") -> list[str]:
-    """The reasons of all disconnects that the application saw for a socket.
+    """Return the reasons of all disconnects of a socket that the application saw.
 
-    Each worker has seen its own.
+    Each worker knows only those that it saw itself.
     """
     async with AsyncExitStack() as stack:
         clients = [

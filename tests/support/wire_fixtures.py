@@ -1,7 +1,7 @@
-"""Servers of the protocol tests: one process for a module, profile and kind.
+"""Servers of the protocol tests: one process for each module, profile and kind.
 
-Of the kind "workers" are several, behind a load balancer that knows no sessions. With
-`LLMCHAT_TEST_WORKERS`, that many take the place of each server.
+The kind "workers" is several processes behind a load balancer that knows no sessions.
+With `LLMCHAT_TEST_WORKERS`, that many processes replace each server.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ __all__ = ["profile", "wire"]
 
 WORKERS = IN_PLACE or 3
 KINDS = ("workers",) if IN_PLACE else ("uvicorn", "daphne")
-# For modules whose subject is none that the ASGI server has a part in.
+# For modules whose subject does not depend on the ASGI server.
 ON_ONE_KIND = pytest.mark.parametrize("wire", KINDS[:1], indirect=True)
-# For those that any worker has to answer in `make test` as well.
+# For modules that also run on several workers in `make test`.
 ON_WORKERS_TOO = pytest.mark.parametrize(
     "wire", dict.fromkeys((*KINDS, "workers")), indirect=True
 )
@@ -30,7 +30,7 @@ ON_WORKERS_TOO = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def profile() -> str:
-    """Which test application to serve: override it in the module."""
+    """The test application to serve; modules override it."""
     return "B"
 
 
@@ -42,7 +42,7 @@ def wire(
 ) -> Iterator[Wire]:
     """The test application on each ASGI server.
 
-    Nothing that a client does may make it stumble: its log is read at the end.
+    Nothing that a client does may cause an exception: the log is checked at the end.
     """
     log: Path = tmp_path_factory.mktemp("wire") / "server.log"
     with ExitStack() as stack:

@@ -4,7 +4,7 @@ const DOCUMENTED_URL = 'http://localhost:3000';
 const serverUrl = process.env.LLMCHAT_URL;
 if (!serverUrl) throw new Error('LLMCHAT_URL names the server under test');
 
-// The documented code is built as it stands; only the server's address differs.
+// The documented code is built unchanged, except for the server's address.
 const useServerUnderTest = {
   name: 'use-server-under-test',
   enforce: 'pre',
