@@ -15,7 +15,7 @@ from .reading import CHARS_PER_TOKEN, Reading, StopReason
 from .text import decode_json, encode_json
 from .types import Chat, ChatMessage, Finished, FinishReason, ToolCall, Usage
 
-_CHARS_PER_CODE_TOKEN = 2  # of schemas and arguments; there are never fewer
+_CHARS_PER_CODE_TOKEN = 2  # the fewest in schemas and arguments
 # Providers count pixels, which are not known here; none counts more for one image.
 _TOKENS_PER_IMAGE = 5_000
 # Answers that stop for these reasons may hold incomplete tool calls.

@@ -70,7 +70,7 @@ class Decoder:
         self.finish(texts)
 
     def finish(self, texts: list[str]) -> None:
-        """Add a half pair that is still held; no more of the body is read."""
+        """Add the text still held back, then raise an error found in stray lines."""
         self._add(self._joiner.end(), texts)
         self._raise_stray()
 

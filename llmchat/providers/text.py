@@ -1,7 +1,7 @@
 r"""Text that is safe to store and to send: no lone surrogates.
 
-A JSON string may escape half of a surrogate pair (`"\\ud83d"`), and such a half fails
-as soon as something encodes it. Some gateways even cut a pair over two events.
+A JSON string may escape half of a surrogate pair (`"\ud83d"`), and such a half fails
+as soon as something encodes it. Some gateways even split a pair across two events.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class AddressError(TransportError):
 
 
 class UnreachableError(TransportError):
-    """There is no such host, nobody listens there, or its certificate is wrong."""
+    """There is no such host, nothing listens there, or its certificate is wrong."""
 
 
 class ConnectTimeoutError(TransportError):
@@ -113,7 +113,7 @@ class Transport(Protocol):
         request leaves.
 
         Raises:
-            TransportError: there is none.
+            TransportError: there is no response.
         """
 
     async def aclose(self) -> None:

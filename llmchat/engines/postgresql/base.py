@@ -26,7 +26,7 @@ from llmchat import database
 SUSPECT_S = 1.0
 _CONNECT_S = 2
 _COMMAND_S = 10.0
-# Errors of a server that starts or stops. Any other error, such as too many
+# Errors of a server that is starting or stopping. Any other error, such as too many
 # connections, shows that it serves the connections that it has.
 _NOT_NOW = ("starting up", "shutting down", "recovery mode", "not yet accepting")
 # Errors that are not the statement's fault: the server is a standby since a failover,

@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
         """Send a request; return the response as soon as its headers are there.
 
         Raises:
-            TransportError: there is none.
+            TransportError: there is no response.
         """
         assert self._transport is not None
         assert self._parser is None

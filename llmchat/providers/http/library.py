@@ -128,7 +128,7 @@ class LibraryTransport:
         """Return the response as soon as its headers are there.
 
         Raises:
-            TransportError: there is none.
+            TransportError: there is no response.
         """
         request.on_sending()  # the libraries do not tell when
         try:

@@ -34,7 +34,7 @@ class PooledTransport:
         """Return the response as soon as its headers are there.
 
         Raises:
-            TransportError: there is none.
+            TransportError: there is no response.
         """
         address = parse_address(request.url)
         data = encode_request(address, request)
