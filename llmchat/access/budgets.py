@@ -98,8 +98,8 @@ class Ledger:
                 for row in self._budgets.values()
                 if row.api_key_id == key_id
             ]
-        # A budget in `drawn` that is not among the shared ones may have been shared
-        # when this process last read the rows, and `of_each` is as old as that.
+        # `of_each` is as old as this process's last reading of the rows. If a budget in
+        # `drawn` is not among the shared ones, it may have ceased to be shared since.
         if of_each or not self._budgets.keys() >= idents:
             self._lock_of_each(members, groups, drawn, idents)
         # Taken under the locks: an answer that waits for them until after midnight
@@ -200,7 +200,7 @@ class Ledger:
         self._settled[begun.message_id] = None
 
     def _note(self, message_id: UUID, notice: Notice) -> None:
-        """Keep a notice, unless that of a budget with less left is known."""
+        """Keep the notice of the budget of which the least is left."""
         known = self.notices.get(message_id)
         if known is None or notice.percent > known.percent:
             self.notices[message_id] = notice
@@ -225,9 +225,9 @@ class Ledger:
 def _leave_to_sweep(budget_id: int, message_id: UUID) -> None:
     """Have a sweep settle an answer with a budget that its end did not find.
 
-    Such a budget has just been changed: when the shared budgets were read, each member
-    still had their own amount, and when those budgets were read, it was shared. If it
-    was deleted instead, so were its reservations.
+    Such a budget has just been changed from one for each member to a shared one. The
+    query for shared budgets ran before the change, the other one after it, so it was in
+    neither. If it was deleted instead, so were its reservations.
     """
     rows = Reservation.objects.filter(budget=budget_id, message_id=message_id)
     rows.update(is_late=True, owner_id=None)

@@ -248,7 +248,7 @@ def _able(provider: Provider, model: models.ProviderModel | None) -> Provider:
 
 
 def _remembered_value(row: models.Provider) -> Provider:
-    """Return a remembered row as the provider layer takes it, remembered in turn."""
+    """Return a remembered row as a `Provider`, which is remembered as well."""
     settings = conf.get()
     last = _values.get(row.name)
     if last is None or last[0] is not row or last[1] is not settings:

@@ -51,7 +51,8 @@ def current() -> Memory:
     revision = current_revision()
     known = _remembered
     if known is None or revision is None or known.revision != revision:
-        # Read after the revision: a change in between replaces the revision again.
+        # Read after the revision: a change in between brings another revision, and so
+        # the next use reads the rows again.
         known = _remembered = _read(revision)
     return known
 

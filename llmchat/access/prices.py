@@ -23,7 +23,7 @@ _SATURDAY = 5
 class Charge:
     """A cost in US dollars, and the price that it was worked out from.
 
-    `price` is None if the provider's own price was used, which is for any model.
+    `price` is None if the provider's own price was used, the same for every model.
     """
 
     cost: Decimal

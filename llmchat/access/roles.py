@@ -1,7 +1,7 @@
 """The roles of the people who run the product: groups that migrations keep up to date.
 
 The permissions of a new model are given by the migration that adds the model. None is
-given twice, so a permission that an operator takes from a group stays away.
+given twice, so a permission that an operator takes from a group is not given back.
 """
 
 from __future__ import annotations

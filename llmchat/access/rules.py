@@ -59,7 +59,7 @@ def _faults_of_model(row: Provider) -> Iterator[tuple[str, Any]]:
         return
     default = row.canonical(row.default_model)
     if default != row.default_model:
-        return  # the remembered row is enabled all the same
+        return  # its remembered row is enabled in any case
     known = [
         model.enabled
         for model in row.known_models.all()

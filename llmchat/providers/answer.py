@@ -104,7 +104,7 @@ def _calls(reading: Reading) -> tuple[ToolCall, ...]:
         return ()
     calls = reading.calls.whole()
     if reading.stop_reason is None and not all(map(_is_json, calls)):
-        # Servers send a terminator also after an answer that broke off.
+        # Some servers send a terminator even after an answer that broke off.
         raise ProviderError("a tool call broke off", retryable=True)
     return calls
 

@@ -65,8 +65,8 @@ class ChatStream:
     A wait for the network can fail in two ways, by an error of the network or by our
     deadline. Both are caught only around that wait. A `yield` hands control to the
     consumer, whose errors come back through it, and an adapter may have a bug: neither
-    is the provider's fault, and to ask it again would be billed twice and hide what a
-    traceback should show.
+    is the provider's fault. A retry would be billed a second time, and would hide what
+    a traceback should show.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class ChatStream:
         self._watchdog.close()
 
     def take_usage(self) -> Usage | None:
-        """Return what the current attempt is billed for, once; None: it is unknown."""
+        """Return what the current attempt is billed for, only once; None if unknown."""
         reading = self._reading
         if reading.model or reading.fingerprint:
             self.answerer = answerer_of(reading, self._key)
@@ -132,7 +132,7 @@ class ChatStream:
     async def attempt(
         self, key: Key | None, number: int
     ) -> AsyncGenerator[Batch, None]:
-        """Yield the text of one attempt, then its end; `number` is the attempt's.
+        """Yield the text of one attempt, then its end; attempts are numbered from 1.
 
         A batch holds the text of one read, all of it noted in the `Reading` by then.
 

@@ -1,7 +1,7 @@
 """The tool calls of one answer, put together from their pieces.
 
 A piece should name its call by an index, and the first piece of a call also by id and
-name. Some servers leave out one of these, give all calls the same index, or send a call
+name. Some servers leave out any of these, give all calls the same index, or send a call
 whole. So a piece is added to the latest call that it can belong to.
 """
 
@@ -25,8 +25,8 @@ _CHARS_PER_TOKEN = 4
 class _Parts:
     """A call so far; `default` holds its arguments if no piece of them comes.
 
-    Each piece may ask whether the call is whole, so that must not take as long as
-    reading all the pieces.
+    Each new piece may lead to a call of `is_whole`, which therefore must not take as
+    long as reading all the pieces.
     """
 
     index: int | None

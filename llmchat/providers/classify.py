@@ -172,7 +172,7 @@ def is_error(decoded: object) -> bool:
 
 
 def is_nameless_error(decoded: Mapping[str, object]) -> bool:
-    """Whether an object is an error not called so, as FastAPI's and old vLLM's are."""
+    """Whether an object without `error` is an error: FastAPI's, or that of old vLLM."""
     if "choices" in decoded:
         return False
     return decoded.get("object") == "error" or bool(decoded.get("detail"))
@@ -199,7 +199,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _seconds(value: str | None, *, unit: int = 1) -> float | None:
-    """Return `value` in seconds, None if it is not believable; `unit` make a second."""
+    """Return a number of seconds, None if it is not believable.
+
+    `value` counts parts of a second, of which it has `unit`.
+    """
     try:
         return _believable(float(value or "") / unit)
     except ValueError:

@@ -132,7 +132,7 @@ def _stray_error(stray: bytes) -> object:
 
 
 def _stray_values(stray: bytes) -> Iterator[object]:
-    """Yield the JSON of all lines together, or else of single lines and of groups."""
+    """Yield the JSON of all lines together, or else of each line and of some lines."""
     try:
         yield decode_json(stray)
     except ValueError:

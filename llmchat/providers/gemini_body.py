@@ -81,7 +81,7 @@ def plain_name(model: str) -> str:
 
 
 def _named(model: str) -> tuple[str, str]:
-    """Return the kind of a model, and its name; that of a tuned one says its kind."""
+    """Return the kind of a model and its name; a tuned model's name holds both."""
     model = plain_name(model)
     kind, _, name = model.partition("/")
     return (kind, name) if kind == _TUNED and name else (_KIND, model)
@@ -127,7 +127,7 @@ def _tools(options: Options) -> Iterator[tuple[str, object]]:
 
 
 def _declaration(function: Function) -> dict[str, object]:
-    # Gemini has no `strict`. It is left out, since some SDKs set it for every tool.
+    # Gemini has no `strict`. It is left out, not refused: some SDKs set it always.
     return {
         "name": function.name,
         "description": function.description,

@@ -92,7 +92,7 @@ class Reading:
 
     @property
     def progress(self) -> tuple[object, ...]:
-        """A value that changes with each piece of text or thought, but not by pings."""
+        """A value that changes with each piece of text or thought, not with a ping."""
         return self.deltas, self.thoughts, self.reasoning_tokens, self.is_complete
 
     def add_call(
@@ -185,12 +185,12 @@ class Reading:
         if inputs is None and outputs is not None and total > outputs:
             inputs = total - outputs
         elif inputs is not None and outputs is None and total > inputs:
-            # A total that is no larger counts only the one, and reveals no other.
+            # A total that is no larger counts only the input, not the output.
             outputs = total - inputs
         return inputs, outputs
 
     def split_total(self) -> Usage | None:
-        """Return the usage by a provider that counts only the total, None for none.
+        """Return the usage if only a total was counted, None if there is none.
 
         The output is estimated, and the rest of the total is taken for the input.
         """

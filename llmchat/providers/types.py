@@ -93,8 +93,8 @@ class Provider:
     """A provider as an operator has configured it, keys aside.
 
     The capability flags say what the model's server takes; their defaults suit an
-    OpenAI-compatible server about which nothing else is known. `models` lists all its
-    models if it would answer to any other name, too, with one of them.
+    OpenAI-compatible server about which nothing else is known. `models` lists all
+    models of a server that would answer a request for any other name with one of them.
     `model_output_tokens` is the most that the model to ask can write.
     """
 

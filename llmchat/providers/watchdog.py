@@ -35,7 +35,7 @@ class Watchdog:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.Handle | None = None
-        self._timer_at = 0.0  # a handle of uvloop does not know it if it is due now
+        self._timer_at = 0.0  # uvloop's handle of what is due now does not have it
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._expired = False
@@ -54,7 +54,7 @@ class Watchdog:
     def __enter__(self) -> None:
         if self._loop.time() >= self.deadline:
             raise DeadlinePassedError
-        # The loop is passed because finding it costs a system call, in each read.
+        # The loop is passed: to find it costs a system call, for each read of a body.
         task = asyncio.current_task(self._loop)
         assert task is not None
         self._task = task

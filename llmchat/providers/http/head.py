@@ -105,5 +105,5 @@ def _keepalive_s(headers: Mapping[str, str], *, is_new: bool) -> float:
     if "close" in options or not (is_new or "keep-alive" in options):
         return 0.0
     limit = _TIMEOUT.search(headers.get("keep-alive", ""))
-    # A second earlier than the server, which might close what is just being used.
+    # A second earlier than the server, so that it closes no connection just in use.
     return _KEEPALIVE_S if limit is None else min(_KEEPALIVE_S, int(limit[1]) - 1.0)

@@ -2,8 +2,8 @@
 
 What the libraries raise is translated here, once, and only around their own calls. So
 an exception of ours is never taken for one of the network's: a RuntimeError of theirs
-counts only if the client was closed in the meantime, and any other one is a bug and
-passes.
+counts only if the client was closed in the meantime, and any other one passes through
+as the bug that it is.
 """
 
 from __future__ import annotations

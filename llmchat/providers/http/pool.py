@@ -39,7 +39,7 @@ class PooledTransport:
         address = parse_address(request.url)
         data = encode_request(address, request)
         # A request that was written is not sent again here: the server may have read
-        # it although it closed the connection. The client retries, and counts that.
+        # it although it closed the connection. Only the client retries, and counts it.
         connection = await self._take(address, request.connect_s)
         request.on_sending()
         return await connection.exchange(data)
@@ -55,7 +55,7 @@ class PooledTransport:
             await self._all_lost.wait()
 
     async def _take(self, address: Address, connect_s: float) -> Connection:
-        """Return a connection to use; it has a place that its exchange gives back."""
+        """Take a place and return a connection; its exchange gives the place back."""
         await self._places.acquire()
         try:
             self._check_open()
