@@ -201,7 +201,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def _seconds(value: str | None, *, unit: int = 1) -> float | None:
     """Return a number of seconds, None if it is not believable.
 
-    `value` counts parts of a second, of which it has `unit`.
+    `unit` says how many units of `value` make a second: 1000 if in milliseconds.
     """
     try:
         return _believable(float(value or "") / unit)
