@@ -1,4 +1,4 @@
-"""One budget as one answer draws on it, and the notice that little of it is left."""
+"""A budget as one answer draws on it, and the notice that little of it is left."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from llmchat.models import Budget, BudgetUse
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An answer has brought a budget to the part of it at which that is told.
+    """The notice that an answer has brought a budget to its notice threshold.
 
-    `of` says whose the budget is: `user`, `group` or `key`.
+    `of` says whose budget it is: `user`, `group` or `key`.
     """
 
     period: str
@@ -32,7 +32,7 @@ class Notice:
 
 
 class Drawing(Protocol):
-    """An answer that draws on budgets, as `Begun` is one."""
+    """An answer that draws on budgets, such as a `Begun`."""
 
     @property
     def user_id(self) -> int:
@@ -44,27 +44,27 @@ class Drawing(Protocol):
 
     @property
     def budgets(self) -> tuple[int, ...]:
-        """What something is reserved of."""
+        """The ids of the budgets that hold a reservation for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A budget, and what one user has used of it where everybody has their own."""
+    """A budget, and one user's `BudgetUse` of it if each user has their own amount."""
 
     budget: Budget
     use: BudgetUse | None = None
 
     @property
     def key(self) -> tuple[int, int | None]:
-        """Return what its reservations are found by."""
+        """Return the key by which its reservations are found."""
         return self.budget.pk, None if self.use is None else self.use.user_id
 
     def spent_at(self, now: datetime) -> Decimal:
-        """Return what is spent of it in the period that `now` is in."""
+        """Return what is spent in the period that `now` is in."""
         return (self.use or self.budget).spent_at(now)
 
     def add(self, amount: Decimal, now: datetime) -> Decimal:
-        """Add to what is spent; return what is spent then. It is not stored here."""
+        """Add to the amount spent and return the new total; nothing is stored here."""
         row = self.use or self.budget
         now = _no_earlier(now, row.period_start)
         start = self.budget.start_of_period(now)
@@ -75,10 +75,10 @@ class Account:
         return row.spent
 
     def add_and_tell(self, amount: Decimal, now: datetime) -> Notice | None:
-        """Do the same; return the notice that it has come to, None for none.
+        """Add to the amount spent; return the notice that is due now, None for none.
 
-        Once a period, whichever way so much came to be spent; again where the amount
-        at which it is told was changed.
+        A notice is due once a period, however the amount came to be spent, and once
+        more after a change of the threshold (`notice_amount`).
         """
         notice = self.notice_at(self.add(amount, now), now)
         row, at = self.use or self.budget, self.budget.notice_amount
@@ -88,7 +88,7 @@ class Account:
         return notice
 
     def notice_at(self, spent: Decimal, now: datetime) -> Notice | None:
-        """Return the notice that so much calls for, None for none."""
+        """Return the notice that this amount spent calls for, None for none."""
         budget = self.budget
         if not budget.calls_for_notice(spent):
             return None
@@ -103,7 +103,7 @@ class Account:
 
 
 def _no_earlier(now: datetime, period_start: date | None) -> datetime:
-    """Return `now`, or the beginning of the period that others have come to already.
+    """Return `now`, or the start of the stored period if that is later.
 
     The clock of another machine may be ahead of this one's.
     """

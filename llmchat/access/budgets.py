@@ -1,16 +1,16 @@
 """Budgets: reserved before a provider is called, settled after the answer.
 
-An answer may begin while anything is left of each budget that applies: those of its
-user, of the user's groups, of the API key that asks, and the default ones that none of
-the user's own takes the place of. The most that it can cost is reserved in the same
+An answer may begin if anything is left of every budget that applies: those of its user,
+of the user's groups and of the API key in use, and each default budget that none of the
+user's own replaces. The most that the answer can cost is reserved in the same
 transaction, under the row locks of the budgets. So concurrent answers cannot spend the
 same remainder twice, and a budget is overdrawn by one answer at most. When the answer
 ends, its cost replaces the reservation. `sweep` releases the reservations of dead
 processes.
 
-Lock order: the user, the conversation, then budgets that are shared, by key, then those
-of which everybody has their own, then what each has used of these (`uses.py`), then
-reservations. With one order no two transactions deadlock.
+Lock order: the user, the conversation, the shared budgets by primary key, the budgets
+of which each user has their own amount, what each user has used of those (`uses.py`),
+the reservations. With a single order no two transactions deadlock.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _NOUNS = {Budget.Unit.TOKENS: "token", Budget.Unit.DOLLARS: "money"}
 
 
 class Ledger:
-    """The locked budgets of some users and ends, until they are written.
+    """The locked budgets of a batch of starts and ends, until they are written.
 
-    What is reserved and settled is noted here first, one answer after another.
+    Reservations and settlements are first noted here, one answer after another.
     """
 
     def __init__(self) -> None:
@@ -73,10 +73,11 @@ class Ledger:
         *,
         of_each: bool,
     ) -> None:
-        """Read the budgets of users, with their groups, and of keys.
+        """Read and lock the budgets of users, of their groups, and of API keys.
 
-        And those that answers have drawn on, which `drawn` tells by their users.
-        `of_each`: there are some of which everybody has their own.
+        The same goes for the budgets that ended answers have drawn on: `drawn` has
+        their ids by user. `of_each`: there are budgets of which each user has their
+        own amount.
         """
         groups = set().union(*members.values())
         idents = set().union(*drawn.values())
@@ -97,10 +98,12 @@ class Ledger:
                 for row in self._budgets.values()
                 if row.api_key_id == key_id
             ]
-        # What is shared no more was so, perhaps, as this process has read it last.
+        # `of_each` is as old as this process's last reading of the rows. If a budget in
+        # `drawn` is not among the shared ones, it may have ceased to be shared since.
         if of_each or not self._budgets.keys() >= idents:
             self._lock_of_each(members, groups, drawn, idents)
-        # Behind the locks: who waits for them until after midnight is of the new day.
+        # Taken under the locks: an answer that waits for them until after midnight
+        # belongs to the new day.
         self._now = timezone.now()
 
     def _lock_of_each(
@@ -124,7 +127,7 @@ class Ledger:
             ]
 
     def read_reserved(self) -> None:
-        """Read what is reserved of the users' and the keys' budgets."""
+        """Read what is reserved in the budgets of the users and the keys."""
         lists = (*self._of_user.values(), *self._of_key.values())
         wanted = {account.budget.pk for accounts in lists for account in accounts}
         owners = {user_id for _, user_id in self._uses}
@@ -132,7 +135,7 @@ class Ledger:
             self._reserved = _reserved(wanted, owners)
 
     def drawn_on(self, user_id: int, key_id: int | None) -> list[Account]:
-        """Return the budgets that apply to a user with an API key, or without one."""
+        """Return the budgets that apply to a user, with or without an API key."""
         of_key = [] if key_id is None else self._of_key.get(key_id, [])
         return [*self._of_user.get(user_id, []), *of_key]
 
@@ -145,10 +148,10 @@ class Ledger:
         *,
         of: str = "The model",
     ) -> tuple[int, ...]:
-        """Reserve what an answer uses at most; return the budgets that it draws on.
+        """Reserve the most that an answer can use; return the ids of its budgets.
 
-        `cost` is that of `most`, None where the price is not known. `of` says of which
-        model that is.
+        `cost` is what `most` costs, None if the price is unknown. `of` names the model
+        in the error.
 
         Raises: ChatError `budget_exceeded`, `price_not_configured`.
         """
@@ -172,7 +175,7 @@ class Ledger:
         return tuple(account.budget.pk for account in accounts)
 
     def settle(self, begun: Drawing, usage: Usage, cost: Decimal | None) -> None:
-        """Put what an answer has cost in the place of what was reserved for it."""
+        """Replace what was reserved for an answer by what it has used."""
         if not begun.budgets:
             return
         for budget_id in begun.budgets:
@@ -181,7 +184,7 @@ class Ledger:
             if budget is None:
                 if budget_id not in self._of_each:
                     self._missed.append((budget_id, begun.message_id))
-                continue  # or it is counted when the user draws on it next
+                continue  # a missing use is counted when the user next draws on it
             if use is None:
                 self._changed[budget_id] = budget
             else:
@@ -197,7 +200,7 @@ class Ledger:
         self._settled[begun.message_id] = None
 
     def _note(self, message_id: UUID, notice: Notice) -> None:
-        """Tell of the budget of which the least is left."""
+        """Keep the notice of the budget of which the least is left."""
         known = self.notices.get(message_id)
         if known is None or notice.percent > known.percent:
             self.notices[message_id] = notice
@@ -220,18 +223,18 @@ class Ledger:
 
 
 def _leave_to_sweep(budget_id: int, message_id: UUID) -> None:
-    """Have a sweep settle an answer with a budget that its end has not found.
+    """Have a sweep settle an answer with a budget that its end did not find.
 
-    One that was each member's until a moment ago is all members' now: it was neither
-    in the query for those nor in the one for these. If it is deleted, so is all that
-    was reserved of it.
+    Such a budget has just been changed from one for each member to a shared one. The
+    query for shared budgets ran before the change, the other one after it, so it was in
+    neither. If it was deleted instead, so were its reservations.
     """
     rows = Reservation.objects.filter(budget=budget_id, message_id=message_id)
     rows.update(is_late=True, owner_id=None)
 
 
 def apply_to(user_id: int, key_id: int | None = None) -> bool:
-    """Return whether there is a budget for a user, with an API key or without one."""
+    """Return whether any budget applies to a user, with or without an API key."""
     of_groups = Q(group__in=Group.objects.filter(user=user_id).values("pk"))
     wanted = Q(user_id=user_id) | Q(is_default=True) | of_groups
     if key_id is not None:
@@ -246,7 +249,7 @@ def release(message_ids: Iterable[UUID]) -> None:
 
 
 def has_reserved(message_id: UUID) -> bool:
-    """Return whether an answer has reservations that are not settled."""
+    """Return whether an answer has reservations that are not settled yet."""
     rows = Reservation.objects.filter(message_id=message_id, is_late=False)
     return rows.exists()
 
@@ -254,7 +257,7 @@ def has_reserved(message_id: UUID) -> bool:
 def release_orphans() -> int:
     """Release reservations without a running answer; return how many.
 
-    Those that an end is about to settle are locked, and skipped.
+    Reservations that an end is about to settle are locked, so they are skipped.
     """
     running = Message.objects.filter(state=Message.State.STREAMING).order_by()
     own = Reservation.objects.filter(is_late=False)
@@ -266,11 +269,11 @@ def release_orphans() -> int:
 
 
 def lock_of(user_ids: Collection[int]) -> None:
-    """Lock the budgets of users and of their API keys, who are about to be deleted."""
+    """Lock the budgets of users about to be deleted, and those of their API keys."""
     theirs = Q(user__in=user_ids) | Q(api_key__user__in=user_ids)
     idents = list(Budget.objects.filter(theirs).values_list("pk", flat=True))
     if idents:
-        revise()  # which is locked before what it tells of
+        revise()  # the revision is locked before the rows that it covers
         list(_locked(Budget.objects.filter(pk__in=idents)).values_list("pk"))
 
 
@@ -279,8 +282,8 @@ def on_budget_delete(
 ) -> None:
     """Lock a budget; called by Django before it deletes the budget.
 
-    Django deletes the reservations first, but an end locks the budget first. All that
-    are deleted together are locked at once, in the one order.
+    Django deletes the reservations first, but the end of an answer locks the budget
+    first. Budgets that are deleted together are all locked here, in the common order.
     """
     rows = Budget.objects.filter(pk=instance.pk)
     if isinstance(origin, QuerySet) and origin.model is Budget:
@@ -313,7 +316,7 @@ def _amount(budget: Budget, usage: Usage, cost: Decimal | None) -> Decimal:
 
 
 def _unpriced(model: str) -> ChatError:
-    """Return the error, with what the user can do and who can do more."""
+    """Return the error, which says what the user and an administrator can do."""
     error = refusal("price_not_configured", label=model)
     return refusal(
         error.code,
@@ -323,7 +326,7 @@ def _unpriced(model: str) -> ChatError:
 
 
 def _exceeded(budget: Budget, now: datetime, *, is_spent: bool) -> ChatError:
-    """Return the error; a budget that is only reserved may be free again soon."""
+    """Return the error; what is only reserved may soon be free again."""
     renews_at = budget.renews_at(now)
     whose = _OWNERS[budget.shared_by]
     period = _ADJECTIVES[Budget.Period(budget.period)]

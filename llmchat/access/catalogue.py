@@ -40,10 +40,10 @@ class Route:
     """Where one turn goes: the provider, its keys in order, and its prices.
 
     The prices of a model are in its row in `model_rows`; those of the route, US dollars
-    per million tokens, are for models that have none. `embedded`: the address is known
-    only when the built-in model runs. `fallback` answers if this provider fails before
-    the first token; it has no fallback of its own. `model` is the one that is asked, by
-    the one name that it has.
+    per million tokens, are for models that have none. `embedded`: the address is not
+    known until the built-in model runs. `fallback` answers if this provider fails
+    before the first token; it has no fallback of its own. `model` is the model to ask,
+    by its canonical name.
     """
 
     provider: Provider
@@ -58,7 +58,7 @@ class Route:
 
     @property
     def is_configured(self) -> bool:
-        """Whether there is an address, and a key where one is needed."""
+        """Whether there is an address, and a key if one is needed."""
         return self.missing is None
 
     @property
@@ -68,7 +68,7 @@ class Route:
 
     @property
     def is_priced(self) -> bool:
-        """Whether what the model is asked would be priced now."""
+        """Whether a request to the model would have a price now."""
         return self.highest_cost(_ANY_USAGE, self.model) is not None
 
     def at(self, base_url: str) -> Provider:
@@ -85,8 +85,8 @@ class Route:
     ) -> Charge | None:
         """Return what a request is billed, None if it is not priced.
 
-        `model` is the one that was asked, None for the default one; `at` is when.
-        `is_refused`: it refused without any output.
+        `model` is the model that was asked, None for the default one, and `at` is when
+        it was asked. `is_refused`: it refused without any output.
         """
         rows, moment = self._prices(model), at or timezone.now()
         found = prices.charge(rows, usage, moment, is_refused=is_refused)
@@ -128,10 +128,11 @@ class Offer:
 def route(
     name: str, access: Access, model: str | None = None, known: Memory | None = None
 ) -> Route:
-    """Return the way to the provider that clients call `name`; `model` None: its own.
+    """Return the route to the provider that clients call `name`.
 
-    `known` is what the caller has read already. A user without the right is not told
-    how the provider is configured.
+    Without a `model` it leads to the provider's default one. `known` is what the caller
+    has read already. A user who lacks permission does not learn how the provider is
+    configured.
 
     Raises: ChatError `provider_not_found`, `permission_denied`, `model_not_found`,
         `key_not_configured`, `address_not_configured`.
@@ -151,9 +152,9 @@ def route(
 
 
 def offers(access: Access, *, is_budgeted: bool = False) -> Iterable[Offer]:
-    """Return the enabled providers that may be used, each with why it cannot be.
+    """Return the enabled providers that a user may use, and why any cannot answer.
 
-    `is_budgeted`: a budget applies, which no fallback without a price draws on.
+    `is_budgeted`: a budget applies, so that a fallback without a price cannot answer.
     """
     rows = memory.current().providers.values()
     return [
@@ -214,7 +215,7 @@ def _fallback(row: models.Provider, access: Access) -> Route | None:
 
 
 def is_enabled(row: models.Provider, model: str) -> bool:
-    """Return whether a model may be asked for: one without a row may be, too."""
+    """Return whether a model may be asked for; a model without a row may be."""
     known = row.model_rows.get(model)
     return known is None or known.enabled
 
@@ -233,7 +234,7 @@ def _as_route(row: models.Provider, model: str) -> Route:
 
 
 def _able(provider: Provider, model: models.ProviderModel | None) -> Provider:
-    """Return the provider as one that takes and writes no more than the model does."""
+    """Return the provider, limited to what the model takes and can write."""
     if model is None:
         return provider
     if model.takes_images and model.takes_tools and model.max_output_tokens is None:
@@ -247,7 +248,7 @@ def _able(provider: Provider, model: models.ProviderModel | None) -> Provider:
 
 
 def _remembered_value(row: models.Provider) -> Provider:
-    """Return a remembered row as a value, which is remembered, too."""
+    """Return a remembered row as a `Provider`, which is remembered as well."""
     settings = conf.get()
     last = _values.get(row.name)
     if last is None or last[0] is not row or last[1] is not settings:
@@ -255,7 +256,7 @@ def _remembered_value(row: models.Provider) -> Provider:
     return last[2]
 
 
-# By name: the row, the settings, which have some addresses, and what came of them.
+# By name: a row, the settings (which hold some addresses), and the value made of both.
 _values: dict[str, tuple[models.Provider, conf.Conf, Provider]] = {}
 
 

@@ -22,16 +22,16 @@ _FIELDS = ("label", "context_tokens", "max_output_tokens", "retires_on", "reason
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What came of it in words; `is_done` False: nothing was changed."""
+    """The outcome of a fetch in words; `is_done` False: nothing was changed."""
 
     is_done: bool
     text: str
 
 
 def fetch_models(row: models.Provider) -> Fetched:
-    """Ask a provider for its models, and note them: new ones, and those that are gone.
+    """Fetch a provider's list of models; store the new ones, and which are gone.
 
-    What is new is disabled, but for the default model. What an operator has entered
+    New models are disabled, except the default model. What an operator has entered
     stays as it is.
     """
     if not row.embedded and not row.address:
@@ -64,11 +64,11 @@ def _note(
     row: models.Provider, found: list[Listed]
 ) -> tuple[list[str], list[str], list[str]]:
     """Store what is listed; return the names that are new, gone, and back again."""
-    revise()  # its lock comes first, and lets one fetch at a time write
+    revise()  # its lock comes first, and lets only one fetch write at a time
     today = timezone.now().date()
     known = list(models.ProviderModel.objects.filter(provider=row))
     names = {row.canonical(one.name) for one in known}
-    # Some gateways list a model by another name than Gemini itself, or by both.
+    # Some gateways list a model under another name than Gemini does, or under both.
     found = [replace(one, name=row.canonical(one.name)) for one in found]
     found = list({one.name: one for one in found}.values())
     listed = {one.name for one in found}

@@ -33,7 +33,7 @@ _USE_IS_NOTED_EVERY = timedelta(minutes=1)
 _STORED = "key "
 # Keys from the environment: until when each rests, and the code of the rejection.
 _resting: dict[Key, tuple[datetime, str]] = {}
-# When this process has noted the use of a stored key, and at which revision.
+# When this process last noted the use of each stored key, and at which revision.
 _noted: dict[str, tuple[datetime, str | None]] = {}
 
 
@@ -79,13 +79,13 @@ def note_refusal(key: Key, code: str, at: datetime) -> None:
         _resting[key] = (at + REST, code)
         return
     rows = _row_of(key).filter(Q(last_used_at=None) | Q(last_used_at__lte=at))
-    # Many answers may have met it at once.
+    # Many answers may have met the refusal at the same time.
     if rows.exclude(last_error=code, resting_until__gt=at).exists():
         rows.update(last_error=code, resting_until=at + REST)
 
 
 def note_use(keys: Sequence[Key], refused: Mapping[str, str], at: datetime) -> None:
-    """Note that the first of the keys that was not refused has worked at a moment."""
+    """Note that the first key that was not refused worked at a moment."""
     used = next((key for key in keys if key.ident not in refused), None)
     if used is not None:
         _note_use(used, at)
@@ -105,7 +105,7 @@ def is_readable(row: ProviderKey) -> bool:
 
 
 def is_stored(key: Key) -> bool:
-    """Return whether the key is one of the admin's, not of the environment."""
+    """Return whether the key was stored in the admin, not set in the environment."""
     return key.ident.startswith(_STORED)
 
 
@@ -155,14 +155,14 @@ def _listed(provider: str, setting: str) -> tuple[Key, ...]:
 
 def _note_use(key: Key, at: datetime) -> None:
     if not is_stored(key):
-        # Other threads may do the same at once.
+        # Other threads may be doing the same.
         until, _ = _resting.get(key, (None, ""))
         if until is not None and until <= at + REST:
             _resting.pop(key, None)
         return
     if _is_noted(key, timezone.now()):
         return
-    # An answer that was let in before says nothing against a rejection.
+    # A success from before a rejection does not prove the rejection wrong.
     before = Q(resting_until=None) | Q(resting_until__lte=at + REST)
     with transaction.atomic():
         rows = _row_of(key).filter(before)
@@ -177,7 +177,7 @@ def _note_use(key: Key, at: datetime) -> None:
 
 
 def _is_noted(key: Key, now: datetime) -> bool:
-    """Return whether nothing can have become of the key since its use was noted."""
+    """Return whether its use was noted recently, and no key can have changed since."""
     at, revision = _noted.get(key.ident, (None, None))
     known = memory.latest_revision()
     is_same = known is not None and known == revision

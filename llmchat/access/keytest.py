@@ -48,10 +48,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What is asked, and which keys were refused (ident to code, "": not blamed).
+    """A test, and the keys that were refused in it (ident to code, "": not blamed).
 
-    `one_key`: it is about that key, which the provider may use beside others or not at
-    all.
+    `one_key`: the test is about this key alone, which may be one of several keys of
+    the provider, or not in use at all.
     """
 
     row: models.Provider
@@ -62,7 +62,7 @@ class _Case:
 
     @property
     def model(self) -> str:
-        """The default model, as it is asked for."""
+        """The default model, by the name that requests use."""
         return self.row.canonical(self.row.default_model)
 
     def on_key_refused(self, key: Key, exc: KeyRefusedError) -> None:
@@ -81,14 +81,14 @@ def try_key(key: models.ProviderKey) -> Trial:
 
 
 def try_providers(rows: Sequence[models.Provider]) -> list[Trial]:
-    """Send each provider a short request with its keys, all at once."""
+    """Send each provider a short request with its keys, concurrently."""
     return _try(
         [_Case(row, catalogue.value_of(row), keys.ring(row).keys) for row in rows]
     )
 
 
 def _try(cases: Sequence[_Case]) -> list[Trial]:
-    with database.paused():  # an operator's request has five seconds for it
+    with database.paused():  # the operator's request has five seconds for the database
         outcomes = async_to_sync(_ask_all)(cases)
     return [
         _noted(case, code, text)
@@ -117,7 +117,7 @@ async def _ask_all(cases: Sequence[_Case]) -> list[tuple[str, str]]:
 
 
 async def _ask(case: _Case) -> tuple[str, str]:
-    """Return the code of what has failed, "" for nothing, and the words for it."""
+    """Return the code of what failed ("" if nothing did), and the words for it."""
     if case.row.embedded:
         return _ask_for_weights(case)
     provider, model = case.provider, case.model
@@ -140,7 +140,9 @@ async def _ask(case: _Case) -> tuple[str, str]:
 
 
 async def _answering_model(case: _Case) -> str:
-    """Send the request, with a new client because the event loop may be another.
+    """Send the request; return the name of the model that answered.
+
+    It takes a new client each time, because the event loop may be a different one.
 
     Raises:
         ProviderError: there is no answer.
@@ -170,7 +172,7 @@ def _missing(case: _Case) -> str:
 
 
 def _ask_for_weights(case: _Case) -> tuple[str, str]:
-    """Look for the built-in model without starting it, which takes its time."""
+    """Look for the built-in model without starting it, which would take a while."""
     try:
         find_weights()
     except ProviderError as exc:

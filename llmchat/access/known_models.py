@@ -16,7 +16,7 @@ def names_of(row: models.Provider, access: Access) -> list[str]:
     """Return the models of a remembered provider that a user may name, in order.
 
     The default model comes first, then those of the catalogue, then those that only a
-    permission names. Others may be allowed as well, but nobody knows them by name.
+    permission names. Other models may be allowed too, but their names are not known.
     """
     named = access.named_models(row)
     first = [name for name in named if name == row.default_model]
@@ -34,7 +34,7 @@ def _listed(row: models.Provider, access: Access) -> Iterator[str]:
 
 
 def is_priced(row: models.Provider, name: str) -> bool:
-    """Return whether an answer of a model would be priced now."""
+    """Return whether an answer of a model would have a price now."""
     if row.input_price is not None and row.output_price is not None:
         return True
     model = row.model_rows.get(name)

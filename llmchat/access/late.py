@@ -1,8 +1,8 @@
-"""Answers that were running when a budget came: settled once they have ended.
+"""Answers that were running when a budget was made, settled once they have ended.
 
-Their own end does not know of the budget, or has missed one that was changed at that
-very moment. The sweep asks for them, so what they have
-used is in the budget within a minute.
+The end of such an answer does not know of the budget, or missed it because it was
+changed at that very moment. The sweep looks for them, so what they used is in the
+budget within a minute.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from llmchat.models import Budget, BudgetUse, Message, Reservation
 
 
 def settle() -> None:
-    """Settle what has ended; another worker that does the same is not in the way."""
+    """Settle the answers that have ended; several workers can do so concurrently."""
     running = Message.objects.filter(state=Message.State.STREAMING).order_by()
     late = Reservation.objects.filter(is_late=True)
     ended = late.exclude(message_id__in=running.values("pk")).order_by("pk")
     for row in list(ended):
         with transaction.atomic():
             account = _locked(row)
-            # Another worker may have been quicker, or the budget counted anew.
+            # Another worker may have been quicker, or the budget has been recounted.
             is_there = bool(Reservation.objects.filter(pk=row.pk).delete()[0])
             if account is not None and is_there:
                 _add(account, row.message_id)

@@ -1,9 +1,9 @@
-"""Which members of a group have been told that its budget is nearly used up.
+"""Which members of a group have been notified that its budget is nearly used up.
 
-Of a budget that a group shares, each member is told once a period, with the end of the
-first answer behind that moment: whoever's answer it was that came to it. What a member
-was told is in a `BudgetUse` without any spending. It is read and written under the lock
-of the budget alone.
+If a group shares a budget, each member is notified once a period: when the first of
+their answers ends after the threshold is reached, no matter whose answer reached it.
+What a member was told is recorded in a `BudgetUse` row that holds no spending. The row
+is read and written only under the lock of the budget.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Due:
 
     @property
     def key(self) -> tuple[int, int]:
-        """Return which budget, and whom it is for."""
+        """Return the ids of the budget and of the user to notify."""
         return self.budget.pk, self.drawing.user_id
 
 
 def tell(dues: Sequence[Due], now: datetime) -> Iterator[Due]:
-    """Yield the notices that their users have not had yet, and store that they have."""
+    """Yield the notices that their users have not had yet, and record them as given."""
     known = _told(dues)
     untold = [due for due in dues if not _has_heard(known.get(due.key), due, now)]
     if not untold:
@@ -67,7 +67,7 @@ def _told(dues: Sequence[Due]) -> dict[tuple[int, int], BudgetUse]:
 
 
 def _has_heard(row: BudgetUse | None, due: Due, now: datetime) -> bool:
-    """Return whether a member was told in this period, at the amount of now."""
+    """Return whether a member was notified this period, at the current threshold."""
     return (
         row is not None
         and row.period_start == due.budget.start_of_period(now)
@@ -76,10 +76,10 @@ def _has_heard(row: BudgetUse | None, due: Due, now: datetime) -> bool:
 
 
 def _held(user_ids: Collection[int]) -> set[int]:
-    """Return those users who stay until the transaction ends.
+    """Return those users who cannot be deleted before the transaction ends.
 
-    One who is just being deleted is passed over: that deletion may wait for this
-    transaction, so this one must not wait for it.
+    A user who is being deleted right now is skipped: that deletion may be waiting for
+    this transaction, so this transaction must not wait for it.
     """
     users = get_user_model()._default_manager
     rows = users.filter(pk__in=user_ids).order_by("pk").only("pk")

@@ -1,9 +1,8 @@
-"""The rows that hardly change, remembered for one revision of them.
+"""Rows that hardly change, remembered until their revision changes.
 
-Providers with their keys, models, prices and fallbacks, permissions, and which budgets
-there are.
-Each use reads the revision, so that what an operator changes holds for the next turn
-of every process.
+They are the providers with their keys, models, prices and fallbacks, the permissions,
+and which kinds of budgets exist. Each use reads the revision, so an operator's change
+takes effect with the next turn in every process.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class Permission:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is remembered. The rows are read by many threads and changed by none."""
+    """What is remembered; many threads read the rows, and none changes them."""
 
     revision: str | None
     providers: Mapping[str, Provider]
@@ -52,18 +51,19 @@ def current() -> Memory:
     revision = current_revision()
     known = _remembered
     if known is None or revision is None or known.revision != revision:
-        # Read after the revision: what changes meanwhile changes that once more.
+        # Read after the revision: a change in between brings another revision, and so
+        # the next use reads the rows again.
         known = _remembered = _read(revision)
     return known
 
 
 def latest() -> Memory:
-    """Return the rows as this process has read them last."""
+    """Return the rows as this process last read them."""
     return _remembered or current()
 
 
 def latest_revision() -> str | None:
-    """Return the revision that this process has read last."""
+    """Return the revision that this process last read the rows at."""
     return _remembered.revision if _remembered else None
 
 
@@ -86,12 +86,13 @@ def _read(revision: str | None) -> Memory:
 
 
 def _use_canonical_names(row: Provider) -> None:
-    """Call the models of a remembered provider by the names that requests are known by.
+    """Give the models of a remembered provider their canonical names, as requests do.
 
-    Where a model has rows by two names, one that is enabled counts.
+    If a model has rows under two names, one that is enabled counts.
     """
     default = row.canonical(row.default_model)
-    # A list that was fetched has a disabled row of it then, which nobody has disabled.
+    # If the names differ, the default model may have a row of a fetched list that is
+    # disabled although no operator has disabled it.
     is_enabled = default != row.default_model
     row.default_model = default
     found = {}

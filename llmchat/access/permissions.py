@@ -1,7 +1,8 @@
 """Which providers and models a user may use.
 
-Everyone may use a provider that is not restricted. A restricted one is for the members
-of its groups, each group with its list of models. Superusers may use everything.
+Everyone may use a provider that is not restricted. Only the members of its groups may
+use a restricted one, each group with its own list of models. Superusers may use
+everything.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _ALL: tuple[str, ...] = ("*",)
 class Access:
     """What one user may use: patterns of models by provider name.
 
-    A provider that is missing may not be used.
+    A provider that is missing here is not allowed.
     """
 
     models: Mapping[str, tuple[str, ...]]
@@ -38,7 +39,7 @@ class Access:
         return any(row.is_meant(model, p) for p in self.patterns(row.name))
 
     def singles_out(self, row: Provider, model: str) -> bool:
-        """Return whether a pattern means this model that does not mean all of them."""
+        """Return whether a pattern other than "*" means this model."""
         patterns = (p for p in self.patterns(row.name) if row.canonical(p) != "*")
         return any(row.is_meant(model, p) for p in patterns)
 

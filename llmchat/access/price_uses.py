@@ -1,4 +1,4 @@
-"""Which prices answers are billed by: those that have ended, and those that run."""
+"""Which prices are in use, for answers that have ended and for those that run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llmchat.models import Message, Price, Provider, ProviderModel
 
 
 def is_in_use(price: Price) -> bool:
-    """Return whether answers were billed by a price, or one that runs will be."""
+    """Return whether answers were billed by a price, or a running one will be."""
     return is_billed(price) or _is_awaited(price)
 
 
@@ -20,7 +20,7 @@ def is_billed(price: Price) -> bool:
 
 
 def running(model: ProviderModel) -> QuerySet[Message]:
-    """Return the answers that this model is writing, or may as a fallback."""
+    """Return the running answers that this model writes, or may as a fallback."""
     provider = model.provider
     name = provider.canonical(model.name)
     asked = Q(provider=provider.name, model=name)
@@ -31,8 +31,8 @@ def running(model: ProviderModel) -> QuerySet[Message]:
 
 
 def _is_awaited(price: Price) -> bool:
-    """Return whether one that runs began by this price."""
-    # As stored: a form may have changed this one already.
+    """Return whether an answer that still runs will be billed by this price."""
+    # Read from the database: a form may have changed this object already.
     stored = Price.objects.filter(model=price.model_id)
     rows = list(stored.select_related("model__provider"))
     if price.pk is None or not rows:
@@ -43,7 +43,7 @@ def _is_awaited(price: Price) -> bool:
 
 
 def _known_then(rows: list[Price], moment: datetime) -> Price | None:
-    """Return the price of a moment as it was then: when it ends was changed since."""
+    """Return the price of a moment as known then; its end may have changed since."""
     day = moment.astimezone(UTC).date()
     begun = [row for row in rows if row.created_at <= moment and row.valid_from <= day]
     return max(begun, key=lambda row: row.valid_from, default=None)

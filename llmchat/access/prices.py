@@ -1,6 +1,6 @@
 """What an answer costs, from the prices of its model and what it has used.
 
-Nothing is read or stored here. All of it is exact: sums and products of decimals.
+Nothing is read or stored here. The results are exact sums and products of decimals.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _SATURDAY = 5
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A cost in US dollars, and the price that it is worked out from.
+    """A cost in US dollars, and the price that it was worked out from.
 
-    `price` is None where that is the price of the provider, whatever the model.
+    `price` is None if the provider's own price was used, the same for every model.
     """
 
     cost: Decimal
@@ -31,7 +31,7 @@ class Charge:
 
 
 def price_at(prices: Iterable[Price], moment: datetime) -> Price | None:
-    """Return the price of a moment, None where none is known."""
+    """Return the price that applies at a moment, None if none is known."""
     day = moment.astimezone(UTC).date()
     begun = [price for price in prices if price.valid_from <= day]
     latest = max(begun, key=lambda price: price.valid_from, default=None)
@@ -47,10 +47,11 @@ def charge(
     *,
     is_refused: bool = False,
 ) -> Charge | None:
-    """Return what one request is billed, None where no price is known.
+    """Return what one request is billed, None if no price is known.
 
     `began_at` is when it was sent. `is_refused`: the model refused without any output,
-    which its price may bill. What the provider itself does not bill costs nothing.
+    which some prices bill and others do not. Usage that the provider itself does not
+    bill (`is_free`) costs nothing.
     """
     price = price_at(prices, began_at)
     if price is None:
@@ -72,10 +73,10 @@ def charge(
 def highest(
     prices: Iterable[Price], usage: Usage, began_at: datetime
 ) -> Decimal | None:
-    """Return the most that `usage` can cost, whatever of it the caches take.
+    """Return the most that `usage` can cost, however much of it goes through caches.
 
-    `usage` is an estimate of all attempts together, so that the dearer tier is
-    taken for a single one that only comes near it.
+    `usage` is an estimate of all attempts together, so the dearer tier may be assumed
+    although no single attempt would reach it.
     """
     price = price_at(prices, began_at)
     if price is None:
@@ -88,12 +89,12 @@ def highest(
 
 
 def is_peak(price: Price, moment: datetime) -> bool:
-    """Return whether a moment is in the hours of a price that cost more."""
+    """Return whether a moment is in the peak hours of a price, which cost more."""
     moment = moment.astimezone(UTC)
     try:
         peaks, free = spans(price.peak_hours), days(price.off_days)
     except ValueError:
-        return False  # written by no form; an answer must have its end all the same
+        return False  # no form stores such values, but an answer must be able to end
     if moment.weekday() >= _SATURDAY or moment.date() in free:
         return False
     minute = 60 * moment.hour + moment.minute

@@ -1,7 +1,7 @@
-"""What a test of a provider has found, in words for whoever operates it.
+"""What a test of a provider has found, in words for the operator.
 
-A problem is stored by its code. The words name the host and the model, never a key, and
-nothing that a provider has said but its status and its own identifiers.
+A problem is stored by its code. The words name the host and the model, but never a key,
+and repeat nothing that a provider has said except its status and its own identifiers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from llmchat.providers.errors import (
 from llmchat.providers.transport import ConnectTimeoutError
 from llmchat.providers.types import Provider
 
-# What is a key's fault, and stored with the key.
+# Problems that are a key's fault, and stored with the key.
 OF_KEYS = frozenset({ProviderAuthError.code, ProviderQuotaError.code})
 _STATUS = re.compile(r"(\d{3})\b")
 _NO_API = ("body is no stream of events", "empty body")
@@ -32,7 +32,7 @@ _MAX_CAUSES = 8
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`short` is for a list, `text` and `advice` are whole sentences.
+    """A problem in words: `short` for a list, `text` and `advice` as sentences.
 
     `is_far`: nothing that speaks the protocol answers at the address.
     """
@@ -185,12 +185,12 @@ _OTHER = Problem(
 
 
 def problem(code: str) -> Problem:
-    """Return the words for a code, vague ones for an unknown one."""
+    """Return the words for a code, vague ones if the code is unknown."""
     return PROBLEMS.get(code, _OTHER)
 
 
 def code_of(exc: ProviderError) -> str:
-    """Return the code of what has failed a test."""
+    """Return the code of the problem that made a test fail."""
     if isinstance(exc, ForbiddenError):
         return "forbidden"
     if isinstance(exc, ProviderTimeoutError):
@@ -222,7 +222,7 @@ def in_words(code: str, provider: Provider, model: str, detail: str = "") -> str
 
 
 def host_of(url: str) -> str:
-    """Return the host and the port in an address, without anything else of it."""
+    """Return the host and the port of an address, without the rest of it."""
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
@@ -252,7 +252,7 @@ def _of_the_way(exc: ProviderError) -> str:
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:
-    """Yield the causes, those that a library keeps in an attribute included."""
+    """Yield an error and its causes, including those kept in `os_error` attributes."""
     cause: BaseException | None = exc
     for _ in range(_MAX_CAUSES):
         if cause is None:

@@ -1,6 +1,6 @@
-"""The limits on messages per minute, over sockets, REST and all processes.
+"""The limits on messages per minute, shared by sockets, REST and all processes.
 
-Each user has one, and an API key may have one of its own beside it.
+Each user has a limit, and an API key can have another one of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KEY_GROUP = "llmchat.messages.key"
 
 
 class Sender(Protocol):
-    """Whose messages are counted: those of a user, and of the API key that is used."""
+    """Whose messages are counted: a user's, and those of the API key in use."""
 
     @property
     def user_id(self) -> int: ...
@@ -32,11 +32,11 @@ class Sender(Protocol):
 
     @property
     def messages_per_minute(self) -> int | None:
-        """The limit of the key, None for none."""
+        """The limit of the key, None if it has none."""
 
 
 async def count_message(sender: Sender) -> None:
-    """Count a message; in this process alone during an outage of Redis.
+    """Count a message; during an outage of Redis, in this process only.
 
     Raises: ChatError `rate_limited`.
     """
@@ -57,10 +57,10 @@ def count_obeyed(sender: Sender) -> None:
 
 
 def _counters(sender: Sender) -> Iterator[tuple[str, int, int]]:
-    """Yield the counters of a message: group, whose, limit.
+    """Yield the counters of a message: group, id of the user or key, limit.
 
-    That of the key comes first: what is refused to one program leaves its user's
-    other ones alone.
+    The key's counter comes first: a message that is refused to one program does not
+    count against the other programs of its user.
     """
     if sender.key_id is not None and sender.messages_per_minute:
         yield _KEY_GROUP, sender.key_id, sender.messages_per_minute
@@ -90,8 +90,8 @@ def _shared_cache() -> SharedCache | None:
 def _retry_after(group: str, ident: int, limit: int) -> int | None:
     """Count a message; return the seconds to wait, None if it is within the limit."""
     usage: dict[str, int] | None = get_usage(
-        # The library limits requests, but reads nothing of this one: group, key and
-        # rate are given.
+        # The library wants a request, but reads nothing from this one, since group,
+        # key and rate are given.
         HttpRequest(),
         group=group,
         key=lambda _group, _request: str(ident),

@@ -1,7 +1,7 @@
-"""The roles of those who run the product: groups that every migration looks after.
+"""The roles of the people who run the product: groups that migrations keep up to date.
 
-Permissions that a model brings later are given by the migration that brings it. None
-is given twice, so that what an operator takes from a group is not given again.
+The permissions of a new model are given by the migration that adds the model. None is
+given twice, so a permission that an operator takes from a group is not given back.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SUPPORT = frozenset(
 _BILLING = frozenset(
     {"llmchat.view_usage", "llmchat.view_provider", "llmchat.view_providermodel"}
 )
-# Not `change_user`: with it they would set passwords.
+# Not `change_user`: it would let them set passwords.
 _OPERATOR = frozenset({"accounts.change_apikey", "admin.view_logentry"})
 
 
@@ -46,16 +46,17 @@ ROLES: dict[str, _Wants] = {
 def on_migrate(
     sender: AppConfig, using: str, apps: Any = installed, **kwargs: Any
 ) -> None:
-    """Called by Django for each application that it has migrated, or emptied.
+    """Give the roles their permissions; called by Django for each migrated application.
 
-    By the last one, all of them have their permissions.
+    It is also called after a flush. Only the call for the last application acts: by
+    then all applications have their permissions.
     """
     last = [one for one in installed.get_app_configs() if one.models_module][-1]
     if sender.label != last.label:
         return
     try:
         roles = apps.get_model("llmchat", "ShippedRole")
-    except LookupError:  # migrated to before it was there
+    except LookupError:  # migrated back to before the model existed
         return
     with transaction.atomic(using=using):
         _give(roles.objects.using(using), apps, using)

@@ -22,7 +22,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
-    """The keys that were encrypted anew, and the errors of those that were not."""
+    """The keys that were encrypted again, and the errors of those that were not."""
 
     keys: tuple[ProviderKey, ...]
     unread: tuple[tuple[ProviderKey, str], ...]
@@ -37,12 +37,12 @@ def count() -> Counts:
 
 
 def rotate() -> Rotated:
-    """Encrypt the keys that are under an older encryption key under the first one."""
+    """Encrypt with the first encryption key all keys that are under an older one."""
     done: list[ProviderKey] = []
     unread: list[tuple[ProviderKey, str]] = []
     with transaction.atomic():
         revise()  # its lock comes first
-        # Not joined with the providers, which are not to be locked.
+        # Not joined with the providers, which must not be locked.
         for key in ProviderKey.objects.select_for_update().order_by("pk"):
             if encryption.is_current(key.encrypted_value):
                 continue

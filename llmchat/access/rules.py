@@ -1,4 +1,4 @@
-"""What is wrong with a provider's settings, told before anybody uses it."""
+"""What is wrong with a provider's settings, found before anybody uses it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmchat.access.status import Source, State, status_of
 from llmchat.models import Provider
 from llmchat.providers.registry import LOCAL_MODELS
 
-# Where each protocol's requests go: an address that ends so is of that protocol.
+# The ends of the addresses that requests go to, and the protocols that use them.
 _PATHS = {
     "/chat/completions": ("openai", "deepseek"),
     "/v1/messages": ("claude",),
@@ -33,7 +33,7 @@ def faults(row: Provider) -> Iterator[tuple[str, Any]]:
 
 
 def warnings(row: Provider) -> Iterator[str]:
-    """Yield what a provider can be saved with, but will hardly be meant."""
+    """Yield warnings about settings that can be saved but are hardly intended."""
     other = row.fallback
     if other is not None and not other.enabled:
         yield (
@@ -59,7 +59,7 @@ def _faults_of_model(row: Provider) -> Iterator[tuple[str, Any]]:
         return
     default = row.canonical(row.default_model)
     if default != row.default_model:
-        return  # as it is remembered, it is enabled
+        return  # its remembered row is enabled in any case
     known = [
         model.enabled
         for model in row.known_models.all()

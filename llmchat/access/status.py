@@ -1,4 +1,4 @@
-"""Whether a provider can answer, from what is stored and known: nobody is asked."""
+"""Whether a provider can answer, from what is known here: no request is sent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`reason` is "" where there is nothing to say; `count` is that of usable keys."""
+    """A provider's status; `reason` may be "", and `count` is that of usable keys."""
 
     state: State
     reason: str
@@ -86,7 +86,7 @@ def _state_of_embedded() -> tuple[State, str]:
 
 
 def _unusable(row: Provider) -> str:
-    """Return why stored keys are of no use, if there are any."""
+    """Return why none of the stored keys can be used, "" if there are none."""
     if _used(row):
         return problem("unreadable_key").short
     return "all keys are disabled" if row.keys.all() else ""

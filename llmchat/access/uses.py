@@ -1,9 +1,10 @@
-"""Budgets of which everybody has their own, and what each has used of them.
+"""Budgets of which each user has their own amount, and what each user has used.
 
-Such a budget is one row for all users. So nobody locks it against another answer, but
-the row of what its own user has used. The budget itself is only held against being
-deleted or changed. A row of use is made by the start of an answer, which has locked its
-user: nobody else makes the same.
+Such a budget is one row for all users, so answers do not lock it against each other.
+Each locks the `BudgetUse` row of its own user instead, and holds the budget itself only
+against being deleted or given another owner, period or unit. A `BudgetUse` row is made
+by the start of an answer, which has locked its user, so no other transaction makes the
+same row.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ Uses = dict[tuple[int, int], BudgetUse]
 
 
 def hold(groups: Collection[int], idents: Collection[int]) -> dict[int, Budget]:
-    """Read the default budgets, those for members of groups, and those named.
+    """Read the default budgets, and the per-member ones of `groups` and in `idents`.
 
-    They stay as they are until the transaction ends; others read them meanwhile.
+    They are held until the transaction ends, but other transactions can hold them too.
     """
     wanted = (
         Q(is_default=True)
@@ -40,7 +41,7 @@ def of(
 ) -> list[Budget]:
     """Return those of `rows` that apply to a user.
 
-    No default one does beside a budget of the user's own of its period and unit.
+    A budget of the user's own replaces the default one of its period and unit.
     """
     own = {(row.period, row.unit) for row in others if row.user_id == user_id}
     return [
@@ -59,9 +60,9 @@ def lock(
     user_ids: Collection[int],
     starting: Mapping[int, Sequence[Budget]],
 ) -> Uses:
-    """Lock what users have used of budgets; make what is missing for `starting`.
+    """Lock the `BudgetUse` rows of users, and make those that `starting` lacks.
 
-    What is not counted yet is counted here.
+    What a row does not count yet is counted here.
     """
     found = BudgetUse.objects.filter(budget__in=rows, user__in=user_ids).order_by("pk")
     known: Uses = {}

@@ -1,4 +1,4 @@
-"""Whether a provider can take a chat at all, asked before anything is stored."""
+"""Whether a provider can take a chat at all, checked before anything is stored."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .types import NO_OPTIONS, Chat, ChatMessage, Provider
 
 
 def check(provider: Provider, chat: Chat) -> None:
-    """Refuse a chat that the provider cannot take, for more than its text.
+    """Refuse a chat that holds more than text, if the provider cannot take it.
 
     Raises:
         BadRequestError: with a sentence for a person.
     """
     if chat.options == NO_OPTIONS and not any(map(_is_more_than_text, chat.messages)):
-        return  # what there is to say against a text comes from the provider
+        return  # if anything is wrong with the text, the provider says so
     _check_depth(chat)
     build_history(chat)
     ADAPTERS[provider.protocol].check(provider, chat)

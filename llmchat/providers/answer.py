@@ -1,7 +1,7 @@
 """The verdict on an answer whose body is over.
 
-Whether what was read makes a whole answer is decided here, once for all providers:
-only on the provider's own terminator or finish reason.
+Whether what was read is a complete answer is decided here, once for all providers, and
+only by the provider's own terminator or finish reason.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from .reading import CHARS_PER_TOKEN, Reading, StopReason
 from .text import decode_json, encode_json
 from .types import Chat, ChatMessage, Finished, FinishReason, ToolCall, Usage
 
-_CHARS_PER_CODE_TOKEN = 2  # of schemas and arguments, which are never fewer
-# Providers count pixels, which are not known here; none counts more for one picture.
+_CHARS_PER_CODE_TOKEN = 2  # the fewest in schemas and arguments
+# Providers count pixels, which are not known here; none counts more for one image.
 _TOKENS_PER_IMAGE = 5_000
-# Answers that end so hold no tool call that is sure to be whole.
+# Answers that stop for these reasons may hold incomplete tool calls.
 _CUT = frozenset({StopReason.LENGTH, StopReason.CONTENT_FILTER, StopReason.ERROR})
 
 
@@ -41,10 +41,10 @@ def conclude(reading: Reading, chat: Chat, attempts: int = 1) -> Finished:
 
 
 def usage_so_far(reading: Reading, chat: Chat) -> Usage | None:
-    """Return what an answer that broke off is billed for; None: nothing is known.
+    """Return what an answer that broke off is billed for, None if nothing is known.
 
-    That is what the provider has counted, or a guess of the thoughts and the tool
-    calls that it sent.
+    It is what the provider has counted, or else an estimate if it has sent thoughts or
+    tool calls.
     """
     if (usage := reading.told_usage()) is not None:
         return _with_input(usage, chat)
@@ -55,10 +55,11 @@ def usage_so_far(reading: Reading, chat: Chat) -> Usage | None:
 
 
 def estimate_input_tokens(chat: Chat) -> int:
-    """Guess the tokens of a request whose provider has counted none.
+    """Estimate the tokens of a request, for when the provider has not counted them.
 
-    What is not text is guessed high, since budgets are reserved by it. Scripts with
-    fewer characters to a token have more bytes to a character.
+    Whatever is not text is estimated high, since budgets are reserved by the result.
+    Bytes are counted instead of characters, because scripts with fewer characters to a
+    token have more bytes to a character.
     """
     size = sum(len(m.content.encode(errors="replace")) for m in chat.messages)
     tokens = size // CHARS_PER_TOKEN + len(chat.messages)
@@ -69,9 +70,9 @@ def estimate_input_tokens(chat: Chat) -> int:
 
 
 def estimate_output_tokens(reading: Reading) -> int:
-    """Guess the tokens of what has come in, text or not, where nobody has counted them.
+    """Estimate the tokens of all output, for when the provider has not counted them.
 
-    A provider's pieces may be tokens or whole sentences.
+    The number of pieces is a lower limit only: a piece may be a token or a sentence.
     """
     text = max(reading.deltas, math.ceil(reading.chars / CHARS_PER_TOKEN))
     return text + reading.thought_chars // CHARS_PER_TOKEN + reading.calls.tokens
@@ -85,7 +86,7 @@ def _size(value: object) -> int:
 
 
 def _tokens_besides(message: ChatMessage) -> int:
-    """Guess the tokens of what is no text in a message."""
+    """Estimate the tokens of what a message holds besides text."""
     calls = message.tool_calls
     code = sum(len(call.name) + len(call.arguments) for call in calls)
     images = len(message.images) * _TOKENS_PER_IMAGE
@@ -93,17 +94,17 @@ def _tokens_besides(message: ChatMessage) -> int:
 
 
 def _calls(reading: Reading) -> tuple[ToolCall, ...]:
-    """Return the calls of an answer that may be whole.
+    """Return the tool calls of an answer, none if they may be incomplete.
 
     Raises:
-        ProviderError: one of them is malformed, or may have been cut.
+        ProviderError: one of them is malformed, or broke off.
     """
     is_cut = not reading.is_complete or reading.stop_reason in _CUT
     if is_cut or reading.blocked or reading.refused:
         return ()
     calls = reading.calls.whole()
     if reading.stop_reason is None and not all(map(_is_json, calls)):
-        # Servers send a terminator behind an answer that broke off, too.
+        # Some servers send a terminator even after an answer that broke off.
         raise ProviderError("a tool call broke off", retryable=True)
     return calls
 
@@ -131,7 +132,7 @@ def _refuse_silence(reading: Reading, reason: str) -> None:
     if reading.blocked or reading.refused or filtered:
         raise ContentFilteredError(f"finish reason {reason}")
     if reading.stop_reason is StopReason.TOOL:
-        # A model that was given tools may do better the next time.
+        # A model that was given tools may do better in the next attempt.
         raise ProviderError(
             f"finish reason {reason} without text", retryable=reading.has_tools
         )
@@ -160,7 +161,7 @@ def _usage(reading: Reading, chat: Chat) -> Usage:
 
 
 def _with_input(usage: Usage, chat: Chat) -> Usage:
-    """Return a usage whose input, where nobody has counted it, is a guess."""
+    """Return a usage with its input estimated if the provider has not counted it."""
     if usage.input_tokens is not None:
         return usage
     inputs = estimate_input_tokens(chat)

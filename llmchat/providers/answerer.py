@@ -1,4 +1,4 @@
-"""Who a provider says has answered, as it may be stored."""
+"""Who a provider says has answered, in a form that may be stored."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _MAX_CHARS = 128  # of the columns that store them
 
 
 def answerer_of(reading: Reading, key: Key | None) -> Answerer:
-    """Return who answers, without the key, which a provider may repeat anywhere."""
+    """Return who answered, without the key, which a provider may repeat anywhere."""
     names = (reading.model, reading.fingerprint)
     return Answerer(*(_without_key(storable(name), key) for name in names))
 
 
 def without_echo(end: Finished, key: Key | None) -> Finished:
-    """Return the end without the key."""
+    """Return the end, without the key wherever the provider has repeated it."""
     if key is None:
         return end
     reason = without_key(end.raw_reason, key.value)
@@ -26,7 +26,7 @@ def without_echo(end: Finished, key: Key | None) -> Finished:
 
 
 def storable(name: str) -> str:
-    """Return a name as every database takes it: no NUL, no lone surrogates."""
+    """Return a name that every database can store: no NUL, no lone surrogates."""
     return name.replace("\0", "").encode(errors="ignore").decode()[:_MAX_CHARS]
 
 

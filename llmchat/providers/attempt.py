@@ -1,4 +1,4 @@
-"""One answer over all its attempts: requests to a provider and their responses."""
+"""One answer across all its attempts: requests to a provider, and their responses."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ from .watchdog import DeadlinePassedError, Watchdog
 
 Drain = Callable[[Response], None]
 
-_GRACE_S = 5.0  # for usage and terminator, where no text can follow any more
+_GRACE_S = 5.0  # for usage and terminator, once no more text can follow
 _ERROR_BODY_S = 5.0
 _MAX_ERROR_BYTES = 64 * 1024
 _HEADERS = {
     "Accept": "text/event-stream",
-    # No middle box shall hold text back in order to compress it.
+    # No middlebox should hold text back in order to compress it.
     "Accept-Encoding": "identity",
     "Content-Type": "application/json",
     "User-Agent": "llmchat",
@@ -50,22 +50,23 @@ _HEADERS = {
 
 
 class ChatStream:
-    """One answer over all its attempts: what they share is the clock.
+    """One answer across all its attempts, which share one clock.
 
     Once there is visible text, no other attempt may be made. `drain` takes over a
-    response whose answer is whole, `on_sending` is called as each request leaves.
-    `answerer` is who has answered the last attempt, known behind `take_usage`.
+    response whose answer is complete; `on_sending` is called as each request leaves.
+    `answerer` is who answered the last attempt; `take_usage` sets it.
 
     Cancellation needs no code here: it is raised by the wait that it interrupts, or by
-    the `yield` where the generator is closed, and leaves through the `finally` that
-    closes the response. That drops the connection, which is the one way to tell every
-    provider to stop generating, and billing. What it had counted by then is taken by
-    the client afterwards (`take_usage`).
+    the `yield` at which the generator is closed, and leaves through the `finally` that
+    closes the response. This drops the connection, which is the one way to make every
+    provider stop generating, and billing. Afterwards the client takes what the provider
+    had counted until then (`take_usage`).
 
-    The two ways in which the network fails a wait, its own errors and our deadline, are
-    caught around that wait alone. A `yield` hands control to the consumer, whose errors
-    come back through it, and an adapter may have a bug: neither is the provider's
-    fault, and to ask it again would bill twice for what a traceback should tell.
+    A wait for the network can fail in two ways, by an error of the network or by our
+    deadline. Both are caught only around that wait. A `yield` hands control to the
+    consumer, whose errors come back through it, and an adapter may have a bug: neither
+    is the provider's fault. A retry would be billed a second time, and would hide what
+    a traceback should show.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class ChatStream:
 
     @property
     def provider_name(self) -> str:
-        """Who is asked."""
+        """The name of the provider that is asked."""
         return self._provider.name
 
     @property
@@ -109,7 +110,7 @@ class ChatStream:
         self._watchdog.close()
 
     def take_usage(self) -> Usage | None:
-        """Return what the present attempt is billed for, once; None: nobody knows."""
+        """Return what the current attempt is billed for, only once; None if unknown."""
         reading = self._reading
         if reading.model or reading.fingerprint:
             self.answerer = answerer_of(reading, self._key)
@@ -121,7 +122,7 @@ class ChatStream:
         """Wait before the next attempt.
 
         Raises:
-            ProviderError: `error`, where the first-token limit leaves no time.
+            ProviderError: `error`, if the first-token limit leaves no time.
         """
         self._watchdog.deadline = self._first_end
         if self._watchdog.now() + delay >= self._first_end:
@@ -131,9 +132,9 @@ class ChatStream:
     async def attempt(
         self, key: Key | None, number: int
     ) -> AsyncGenerator[Batch, None]:
-        """Yield the text of one attempt and the end, `number` being which it is.
+        """Yield the text of one attempt, then its end; attempts are numbered from 1.
 
-        A batch holds what came in one read, and all of it has been counted.
+        A batch holds the text of one read, all of it noted in the `Reading` by then.
 
         Raises:
             ProviderError: the attempt failed.
@@ -164,7 +165,7 @@ class ChatStream:
             if not handed_over:
                 await response.aclose()
         end = conclude(reading, self._chat, number)
-        self.take_usage()  # it is in the end
+        self.take_usage()  # so that it is not taken again: `end` holds it
         yield without_echo(end, key)
 
     async def _send(self, key: Key | None) -> Response:
@@ -216,11 +217,11 @@ class ChatStream:
             raise ProviderError(str(exc), retryable=True) from exc
 
     def _has_stopped(self, exc: Exception) -> bool:
-        """Whether the answer is whole without the end of its body.
+        """Whether the answer is complete although its body has not ended.
 
-        Where text may follow a finish reason, that alone does not say so. But a server
-        that has given one and then neither ends its body nor says another word within
-        the limit is one that never does. A lost connection proves no such thing.
+        If text may follow a finish reason, the reason alone does not prove it. But a
+        server that has sent one, and then neither ends its body nor sends anything else
+        within the limit, never will. A lost connection proves no such thing.
         """
         reading = self._reading
         if reading.is_early or not reading.is_complete:
@@ -244,9 +245,9 @@ class ChatStream:
         return error_from_response(response.status, response.headers, bytes(body))
 
     def _note_progress(self) -> None:
-        """Move the deadline on where text or thoughts came; pings are no progress.
+        """Extend the deadline if text or thoughts arrived; pings are not progress.
 
-        Called when the consumer wants more, so its own slowness is not counted.
+        This is called when the consumer wants more, so its own slowness is not counted.
         """
         reading = self._reading
         if reading.progress == self._progress:
@@ -262,7 +263,7 @@ class ChatStream:
 
 
 class _End(Enum):
-    """What ended a body: its own end, or silence behind the finish reason."""
+    """What ended a body: its own end, or silence after the finish reason."""
 
     BODY = "body"
     SILENCE = "silence"
@@ -271,7 +272,7 @@ class _End(Enum):
 def _decode(
     decoder: Decoder, chunk: bytes | _End
 ) -> tuple[list[str], Exception | None]:
-    """Return the text in a piece of the body, and the error that comes after it."""
+    """Return the text in a piece of the body, and the error that follows the text."""
     texts: list[str] = []
     try:
         if chunk is _End.BODY:

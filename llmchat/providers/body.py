@@ -25,10 +25,10 @@ _EVENT_BEGINS = {b"d", b"e", b"i", b"r", b":"}
 
 
 def kind_of(content_type: str, head: bytes) -> BodyKind:
-    """Return the kind that the header names, else what the body begins like.
+    """Return the kind that the header names, or else the kind that the body looks like.
 
-    Gateways stream under the name of JSON, and scripts under that of HTML, their
-    default. Neither JSON nor a page begins like a field of an event.
+    Some gateways label their streams as JSON, and some scripts as HTML, which is their
+    default. Neither JSON nor an HTML page begins like a field of an event.
     """
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "text/event-stream":
@@ -52,10 +52,10 @@ def kind_of(content_type: str, head: bytes) -> BodyKind:
 
 
 def parse_json(body: bytes) -> object:
-    """Decode a body that came in one piece, blank lines before it or not.
+    """Decode a body that came in one piece, with or without blank lines before it.
 
     Raises:
-        ProviderError: it is empty or no JSON.
+        ProviderError: it is empty or not JSON.
     """
     try:
         return decode_json(body.removeprefix(_BOM))

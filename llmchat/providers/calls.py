@@ -1,8 +1,8 @@
 """The tool calls of one answer, put together from their pieces.
 
-A piece should name its call by an index, and the first one by id and name too. Servers
-leave out each of these, number all calls alike, or send a call whole, so a piece
-belongs to the latest call that it can belong to.
+A piece should name its call by an index, and the first piece of a call also by id and
+name. Some servers leave out any of these, give all calls the same index, or send a call
+whole. So a piece is added to the latest call that it can belong to.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _CHARS_PER_TOKEN = 4
 
 @dataclass(slots=True)
 class _Parts:
-    """A call so far; `default` are its arguments where no piece of them comes.
+    """A call so far; `default` holds its arguments if no piece of them comes.
 
-    Each piece may ask whether the call is whole, so the answer must not cost what all
-    pieces together are.
+    Each new piece may lead to a call of `is_whole`, which therefore must not take as
+    long as reading all the pieces.
     """
 
     index: int | None
@@ -46,12 +46,12 @@ class _Parts:
 
     @property
     def arguments(self) -> str:
-        """The arguments so far; the pieces are joined once, and then one."""
+        """The arguments so far; their pieces are joined into one, and stay so."""
         self.pieces = ["".join(self.pieces)]
         return self.pieces[0] or self.default
 
     def is_whole(self) -> bool:
-        """Whether the arguments are JSON already; what is long is not tried."""
+        """Whether the arguments are complete JSON; long ones are not tried."""
         if max(self.chars, len(self.default)) > _MAX_TRIED_CHARS:
             return False
         if self.chars and not self.is_closed:
@@ -69,7 +69,7 @@ class CallParts:
     """The calls that an answer has begun; `chars` is how large they are together.
 
     Raises:
-        ProviderError: they are more, or larger, than the limits.
+        ProviderError: they exceed the limits on their number or size.
     """
 
     calls: list[_Parts] = field(default_factory=list)
@@ -94,10 +94,10 @@ class CallParts:
         *,
         default: object = None,
     ) -> None:
-        """Add a piece, of which anything may be missing.
+        """Add a piece, any part of which may be missing.
 
-        `arguments` are the next part of a JSON text, or all of them as an object;
-        `default` is an object for where no such part comes.
+        `arguments` is the next part of a JSON text, or all arguments as an object;
+        `default` is an object to use if no such part comes.
         """
         index = None if isinstance(index, bool) or not isinstance(index, int) else index
         ident, name = _text(ident), _text(name)
@@ -114,12 +114,12 @@ class CallParts:
         self._count(len(ident) + len(name) + len(piece) + len(whole))
 
     def go_on(self, index: object, arguments: object) -> None:
-        """Add a piece of arguments, where it belongs to a call that has begun."""
+        """Add a piece of arguments if it belongs to a call that has begun."""
         if any(call.index == index for call in self.calls):
             self.add(index, arguments=arguments)
 
     def whole(self) -> tuple[ToolCall, ...]:
-        """Return the calls; where one has no id of its own, it is given one.
+        """Return the calls; one without an id of its own is given one.
 
         Raises:
             ProviderError: one of them has no name.
@@ -138,7 +138,7 @@ class CallParts:
         return tuple(calls.values())
 
     def _latest(self, index: int | None, ident: str) -> _Parts | None:
-        """Return the call that a piece goes on with, unless it begins another."""
+        """Return the call that a piece continues, unless it begins another."""
         if index is not None:
             same = [call for call in self.calls if call.index == index]
         else:
@@ -174,7 +174,7 @@ def _text(value: object) -> str:
 
 
 def _json(value: object) -> str:
-    """Return a JSON text as it is, and that of an object."""
+    """Return a JSON text as it is, and an object as JSON text."""
     if not isinstance(value, dict):
         return _text(value)
     try:

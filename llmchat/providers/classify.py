@@ -1,10 +1,10 @@
 """From a provider's error body to this project's errors, for all providers at once.
 
 The bodies differ less than their documentation: an object `error` with some of
-`type`, `code`, `status`, `message`, `details`. Their identifiers are not to be
-trusted alone (one provider answers 402 with the code "invalid_request_error", several
-answer 200), so money and keys are looked for first, then models and lengths, and the
-status decides what is left.
+`type`, `code`, `status`, `message`, `details`. Their identifiers cannot be trusted on
+their own (one provider answers 402 with the code "invalid_request_error", several
+answer 200). So problems of quotas and keys are looked for first, then those of models
+and lengths, and the status decides the rest.
 
 Messages are read for their wording and then dropped: nothing of them is kept.
 """
@@ -62,7 +62,7 @@ _MODEL = {
     "model_decommissioned",
     "deploymentnotfound",
 }
-# A gateway's key may not use every model. LiteLLM has said so with 401.
+# A gateway's key may be barred from some models. LiteLLM has reported that with 401.
 _MODEL_DENIED = {
     f"{whose}_model_access_denied" for whose in ("key", "team", "user", "org")
 }
@@ -79,9 +79,9 @@ _SLOW = {"timeout_error", "deadline_exceeded"}
 _BROKEN = {"api_error", "server_error", "internal", "internal_server_error"}
 _BAD = {"invalid_request_error", "invalid_argument", "bad_request"}
 
-# What makes a key rest for everybody is believed at the beginning of a message only:
-# further on may stand what a user has written, such as the name of a model. Some begin
-# with that name, so that nothing is believed of a message about a model.
+# Words that make a key rest for everybody count only at the beginning of a message:
+# further on there may be something that a user wrote, such as the name of a model. Some
+# messages begin with that name, so these words do not count in a message about a model.
 _QUOTA_WORDS = re.compile(
     r"insufficient (account )?(balance|quota|credit|fund)"
     r"|(your )?credit balance is too low"
@@ -114,7 +114,7 @@ _CONTEXT_WORDS = re.compile(
     r"|context (length|size|window) ((has been )?exceeded|is too)"
     r"|fit in context length|larger context length|>= n_ctx"
 )
-# OpenAI says so where thinking has taken every token before a word was written.
+# OpenAI's words for when thinking has used up all tokens before any text was written.
 _EATEN_WORDS = re.compile(r"could not finish the message because max_tokens")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_.\-]{1,48}")
 _FINAL_STATUSES = {501, 505}
@@ -123,7 +123,7 @@ _MAX_RETRY_AFTER_S = 86_400.0
 
 @dataclass(slots=True)
 class Complaint:
-    """An error body, read: the status, all identifiers in it, the lower-case words."""
+    """A parsed error body: status, all identifiers in it, the message in lower case."""
 
     status: int
     names: set[str] = field(default_factory=set)
@@ -141,7 +141,7 @@ class Complaint:
 def error_from_response(
     status: int, headers: Mapping[str, str], body: bytes
 ) -> ProviderError:
-    """Return the error that a response with a failure's status means."""
+    """Return the error that a response with a failure status means."""
     try:
         decoded = decode_json(body)
     except ValueError:
@@ -172,14 +172,14 @@ def is_error(decoded: object) -> bool:
 
 
 def is_nameless_error(decoded: Mapping[str, object]) -> bool:
-    """Whether an object is an error without that name: FastAPI's, vLLM's old ones."""
+    """Whether an object without `error` is an error: FastAPI's, or that of old vLLM."""
     if "choices" in decoded:
         return False
     return decoded.get("object") == "error" or bool(decoded.get("detail"))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that the headers ask to wait, None where they say nothing.
+    """Return the seconds that the headers ask to wait, None if they do not say.
 
     Milliseconds, seconds with a fraction, and HTTP dates are understood; negative,
     infinite and absurd values are not believed.
@@ -199,7 +199,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _seconds(value: str | None, *, unit: int = 1) -> float | None:
-    """Return a believable number of seconds, of which a `unit` are one in `value`."""
+    """Return a number of seconds, None if it is not believable.
+
+    `unit` says how many units of `value` make a second: 1000 if in milliseconds.
+    """
     try:
         return _believable(float(value or "") / unit)
     except ValueError:
@@ -274,18 +277,18 @@ def _judge(complaint: Complaint) -> ProviderError:
         return ProviderError(detail)  # not about a model, so about the address
     if 400 <= status < 500 or complaint.has(_BAD):
         return bad_request(detail, complaint.words)
-    # An error of no known kind inside a success is more often a passing one.
+    # An error of no known kind inside a successful response is mostly temporary.
     return ProviderError(detail, retryable=status == 200)
 
 
 def _judge_key(complaint: Complaint) -> type[ProviderError] | None:
     if complaint.has({"model_not_found"}):
-        return ModelNotFoundError  # said with 403 where a project lacks the model
+        return ModelNotFoundError  # sent with 403 if a project lacks the model
     if complaint.has(_MODEL_DENIED):
         return ForbiddenError
     if complaint.status == 402 or complaint.has(_QUOTA) or complaint.per_day:
         return ProviderQuotaError
-    # A limit per minute is worded as a quota by one provider; its details tell.
+    # One provider words a limit per minute like a quota; the details show which it is.
     may_be_money = not complaint.per_minute and complaint.retry_after is None
     words = "" if _MODEL_WORDS.search(complaint.words) else complaint.words
     if may_be_money and _QUOTA_WORDS.match(words):
@@ -328,12 +331,12 @@ def _judge_moment(complaint: Complaint) -> type[ProviderError] | None:
 
 
 class _EatenAnswerError(EmptyAnswerError):
-    """The limit left nothing for the answer, and would not the next time."""
+    """The limit left no tokens for the answer, nor would it in the next attempt."""
 
     retryable = False
 
 
 class _SlowProviderError(ProviderTimeoutError):
-    """The provider's own time-out: unlike ours, it may be tried again."""
+    """The provider's own timeout: unlike after ours, the request may be retried."""
 
     retryable = True

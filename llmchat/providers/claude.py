@@ -1,9 +1,9 @@
 """Anthropic's Messages API.
 
-Every event names its type in the JSON too, and that one is read. Unknown types of
-events, blocks and deltas are skipped, as the API's versioning asks. Text may come
-in any block, thinking before it; usage is cumulative and may come more than once. Its
-`input_tokens` are those that are neither read from a cache nor written to one.
+Every event names its type in the JSON too, and it is read from there. Unknown types of
+events, blocks and deltas are skipped, as the API's versioning policy asks. Text may
+come in any block, with thinking before it. Usage is cumulative and may come more than
+once; its `input_tokens` are only those neither read from a cache nor written to one.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def note_usage(event: Mapping[str, object], reading: Reading) -> None:
 def _start(message: Mapping[str, object], reading: Reading) -> None:
     ident = message.get("id")
     if isinstance(ident, str) and ident:
-        # The same start twice has been seen and is harmless; another one means
-        # that two answers are mixed up in one stream.
+        # Servers have sent the same start twice, which is harmless; a different one
+        # means that two answers are mixed up in one stream.
         if reading.ident and reading.ident != ident:
             raise ProviderError("a second message in one stream")
         reading.ident = ident
@@ -110,7 +110,7 @@ def _start_block(
 
 def _begin_call(index: object, block: Mapping[str, object], reading: Reading) -> None:
     if block.get("type") == "tool_use":
-        # Empty in a stream, where the input comes in pieces, but for some servers.
+        # Mostly empty in a stream, where the input comes in pieces instead.
         name, whole = block.get("name"), block.get("input")
         reading.add_call(index, block.get("id"), name, default=whole)
 
@@ -124,7 +124,7 @@ def _read_delta(
         return text if isinstance(text, str) else ""
     if kind == "input_json_delta":
         reading.calls.go_on(event.get("index"), delta.get("partial_json"))
-    # Thinking, or its signature where it is not shown; what a later version adds.
+    # Thinking, its signature if it is hidden, or what a later version adds.
     if delta:
         reading.add_thought(delta.get("thinking"))
     return ""
@@ -142,12 +142,12 @@ def _stop(delta: Mapping[str, object], reading: Reading) -> None:
     if isinstance(reason, str) and reason:
         reading.stop(reason, _STOP_REASONS.get(reason, StopReason.OTHER))
         reading.refusal_is_free = reason == "refusal"
-        # Some servers put a reason before the text, where no block was closed yet.
+        # Some servers send the reason before the text, when no block is closed yet.
         reading.nothing_follows = reading.block_open is False
 
 
 def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:
-    # Each count is cumulative and may be corrected alone, later on.
+    # Each count is cumulative, and may be corrected later without the others.
     for name in _INPUT_COUNTS:
         if (tokens := count(usage.get(name))) is not None:
             reading.counts[name] = tokens
@@ -166,7 +166,7 @@ def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:
 
 
 def _read_creation(usage: Mapping[str, object], reading: Reading) -> None:
-    """Note how long what is written to the cache is kept there."""
+    """Note the cache writes by how long they are kept, and their sum if not given."""
     creation = as_dict(usage.get("cache_creation"))
     kept = count(creation.get("ephemeral_1h_input_tokens"))
     briefly = count(creation.get("ephemeral_5m_input_tokens"))

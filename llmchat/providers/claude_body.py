@@ -1,8 +1,8 @@
 """The request for Anthropic's Messages API.
 
-The results of tools are blocks of the user's message directly behind the calls, all of
-them in one message, before the text that follows. A conversation in which tools were
-called must declare them, also where there are to be no more calls.
+The results of tools are blocks of the user's message directly after the calls, all of
+them in one message, before any text that follows. A conversation in which tools were
+called must declare them, even if no more calls are to be made.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _choice(chosen: Choice) -> Block:
 
 
 def _messages(history: History) -> Iterator[Block]:
-    """Yield the messages; results of tools and the user's text behind them are one."""
+    """Yield the messages; results of tools and the user's text after them are one."""
     for role, turns in groupby(history.turns, key=_role):
         blocks = [block for turn in turns for block in _blocks(turn)]
         (first, *others) = blocks
@@ -154,5 +154,5 @@ def _source(image: Image) -> dict[str, str]:
 
 
 def _ident(ident: str) -> str:
-    """Return the id of a call as Claude takes it: it may be another provider's."""
+    """Return the id of a call as Claude takes it; it may come from another provider."""
     return _NOT_IN_IDS.sub("_", ident)

@@ -1,4 +1,4 @@
-"""The way to the providers: one pool of connections, retries, keys."""
+"""The client for all providers: one pool of connections, with retries and keys."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ OnAnswered = Callable[[Answerer], None]
 
 
 class StreamOptions(TypedDict, total=False):
-    """What may be said of one stream.
+    """The options of one stream.
 
-    `timeouts` replace the client's. `on_key_refused` is called for each key that is not
-    taken, before the next is tried; its error tells whether the key is to blame.
-    `on_billed` is called with what was counted of each attempt that failed, `on_cut`
-    with that of one that was closed or cancelled, and `on_answered` in the end, however
-    it has come, with who said that it answers. `on_asking` is called with True as the
-    request of each attempt leaves, with False where the attempt has failed.
+    `timeouts` replace the client's. `on_key_refused` is called for each key that the
+    provider refuses, before the next one is tried; its error says whether the key is to
+    blame. `on_billed` is called with the usage of each attempt that failed, `on_cut`
+    with the usage of an attempt that was closed or cancelled. `on_answered` is called
+    when the stream ends, in whatever way, with who answered according to the provider.
+    `on_asking` is called with True as the request of each attempt leaves, and with
+    False if the attempt has failed.
     """
 
     timeouts: Timeouts | None
@@ -91,7 +92,7 @@ class ProviderClient:
     ) -> AsyncGenerator[Event, None]:
         """Yield the answer's deltas one by one and then exactly one `Finished`.
 
-        All else is as `stream_chat_batches` has it.
+        Otherwise it is like `stream_chat_batches`.
         """
         stream = self.stream_chat_batches(provider, keys, chat, **options)
         async with aclosing(stream) as batches:
@@ -111,11 +112,11 @@ class ProviderClient:
     ) -> AsyncGenerator[Batch, None]:
         """Yield the answer's text, the pieces of one read together, then `Finished`.
 
-        Closing it, or cancelling the task that awaits it, closes the connection at
-        once.
+        Closing it, or cancelling the task that awaits it, closes the connection
+        immediately.
 
         Raises:
-            ProviderError: there is no whole answer; text may have been yielded.
+            ProviderError: there is no complete answer; text may have been yielded.
         """
         attempts = Attempts(provider, keys, options.get("on_key_refused"))
         timeouts = options.get("timeouts") or self._timeouts
@@ -157,7 +158,7 @@ class ProviderClient:
 async def _prepare_next(
     stream: ChatStream, attempts: Attempts, error: ProviderError
 ) -> None:
-    """Wait until there may be another attempt, or raise the error that ends them."""
+    """Wait before the next attempt, or raise the error if there is to be none."""
     attempts.sign(error)
     logger.info("%s, attempt %d: %s", stream.provider_name, attempts.count, error)
     if stream.has_text:
@@ -166,11 +167,11 @@ async def _prepare_next(
 
 
 def _ignore(is_asked: bool) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 def _tell_usage(stream: ChatStream, tell: OnUsage | None) -> None:
-    """Take what was counted of the present attempt, and tell of it."""
+    """Take the usage of the current attempt, if there is any, and pass it on."""
     usage = stream.take_usage()
     if usage is not None and tell is not None:
         tell(usage)

@@ -1,8 +1,8 @@
-"""The body of a successful response into text, without I/O.
+"""From the body of a successful response to text, without I/O.
 
-Bytes go in, pieces of text come out; what the provider says besides goes into the
-`Reading`. The pieces are added to a list of the caller's, so that those before an
-error are not lost with it.
+Bytes go in, pieces of text come out, and everything else that the provider says goes
+into the `Reading`. The pieces are added to the caller's list, so that an error does not
+lose those before it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .sse import ServerSentEvent, SSEReader
 from .text import SurrogateJoiner, decode_json
 
 _MAX_ANSWER_CHARS = 4_000_000
-# What an error of several lines begins with among lines of other things, and how many
-# such beginnings are read: each may go on to the end of all lines.
+# How an error of several lines begins among lines of other things, and how many such
+# beginnings are tried: each may extend to the end of all lines.
 _ERROR_BEGINS = re.compile(
     r'^[ \t]*(?=(\[\s*)?\{\s*"(error"|detail"|(type|object)"\s*:\s*"error"))', re.M
 )
@@ -31,11 +31,11 @@ _MAX_TRIES = 16
 
 
 class Decoder:
-    """Decodes one body; nothing is to be put in after `reading.ended`.
+    """Decodes one body; nothing may be added after `reading.ended`.
 
     Raises:
-        ProviderError: the body is none of an answer, tells of a failure, or is larger
-            than a limit.
+        ProviderError: the body is not that of an answer, reports a failure, or exceeds
+            a limit.
     """
 
     def __init__(
@@ -44,8 +44,8 @@ class Decoder:
         self._adapter = adapter
         self._content_type = content_type
         self._kind = BodyKind.UNKNOWN
-        self._held = bytearray()  # of a body of unknown kind, or in one piece
-        self._size = 0  # of that, with the blanks before it
+        self._held = bytearray()  # a body whose kind is unknown, or in one piece
+        self._size = 0  # of `_held`, with the blanks before it
         self._reader = SSEReader()
         self._joiner = SurrogateJoiner()
         self.reading = reading
@@ -58,7 +58,7 @@ class Decoder:
             self._read_events(self._reader.receive_bytes(chunk), texts)
 
     def receive_end(self, texts: list[str]) -> None:
-        """Add the text that the end of the body leaves."""
+        """Add the text that is left at the end of the body."""
         if self._kind is BodyKind.UNKNOWN:
             raise ProviderError("empty body", retryable=True)
         if self._kind is BodyKind.JSON:
@@ -70,12 +70,12 @@ class Decoder:
         self.finish(texts)
 
     def finish(self, texts: list[str]) -> None:
-        """Add the text that waited for its other half; no more of the body is read."""
+        """Add the text still held back, then raise an error found in stray lines."""
         self._add(self._joiner.end(), texts)
         self._raise_stray()
 
     def _hold(self, chunk: bytes) -> bytes:
-        """Keep a piece until the kind is known; return what was kept of events."""
+        """Keep a piece until the kind is known; then return what was kept of events."""
         self._size += len(chunk)
         self._held += chunk
         if self._kind is BodyKind.UNKNOWN:
@@ -119,7 +119,7 @@ class Decoder:
         self._adapter.note_usage(as_dict(whole), self.reading)
 
     def _raise_stray(self) -> None:
-        """Raise the error that stood between the events, in lines that are none."""
+        """Raise the error, if there is one, in lines between the events."""
         stray = self._reader.stray
         if stray and (error := _stray_error(stray)) is not None:
             self._note_usage(error)
@@ -127,12 +127,12 @@ class Decoder:
 
 
 def _stray_error(stray: bytes) -> object:
-    """Return the error that stray lines hold, None where they tell of none."""
+    """Return the error that stray lines hold, None if they hold none."""
     return next(filter(_is_error, _stray_values(stray)), None)
 
 
 def _stray_values(stray: bytes) -> Iterator[object]:
-    """Yield the JSON of all lines together, else of each, else of some among them."""
+    """Yield the JSON of all lines together, or else of each line and of some lines."""
     try:
         yield decode_json(stray)
     except ValueError:
@@ -142,7 +142,7 @@ def _stray_values(stray: bytes) -> Iterator[object]:
 
 def _values_of_lines(stray: bytes) -> Iterator[object]:
     for line in stray.split(b"\n"):
-        # Where there are very many, to decode each takes long.
+        # Decoding every line takes too long if there are very many.
         may_tell = b'"error"' in line or b'"detail"' in line
         if may_tell and line.lstrip().startswith((b"{", b"[")):
             with suppress(ValueError):

@@ -1,8 +1,8 @@
 """DeepSeek: OpenAI's format with reasoning beside the text.
 
-Its reasoning comes in `reasoning_content`, its usage mostly on the finish chunk, and
-comments while it is busy; all of that the shared parser takes. What differs is the
-address, which has no version, and that thinking is on unless it is switched off.
+Reasoning comes in `reasoning_content`, usage mostly on the finish chunk, and comments
+while the server is busy; the shared parser handles all of that. Two things differ: the
+address has no version, and thinking is on unless it is switched off.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def build_request(provider: Provider, key: Key | None, chat: Chat) -> ProviderRe
 
 
 def _add_reasoning(body: Mapping[str, object]) -> None:
-    """Put reasoning beside each earlier answer, without which tools are refused.
+    """Add reasoning to each earlier answer, without which tools are refused.
 
-    What it was is not kept, and an empty one will do.
+    The original reasoning is not kept, but an empty one will do.
     """
     messages = body["messages"]
     for message in messages if isinstance(messages, list) else ():

@@ -28,9 +28,9 @@ from .text import without_key
 class ProviderError(Exception):
     """The provider gave no whole answer.
 
-    `status` is the HTTP status that the REST interface answers with; `retry_after`
-    the seconds the provider wants to be left alone, None where it has not said;
-    `retryable` whether the same request may well succeed in a moment.
+    `status` is the HTTP status that the REST interface answers with. `retry_after` is
+    the seconds that the provider asks to wait, None if it does not say. `retryable`
+    says whether the same request may well succeed in a moment.
     """
 
     code = "provider_error"
@@ -56,7 +56,7 @@ class ProviderError(Exception):
             self.retryable = retryable
 
     def hide(self, key: str) -> None:
-        """Take out what the provider has repeated of the key."""
+        """Remove any part of the key that the provider has repeated."""
         self.log_detail = without_key(self.log_detail, key)
         self.args = (self.code, self.log_detail)
 
@@ -65,10 +65,10 @@ class ProviderError(Exception):
 
 
 class KeyRefusedError(ProviderError):
-    """The provider does not take this key now; another one may do.
+    """The provider refuses this key for now; another key may be accepted.
 
-    `blames_key` is False where it may be the model or the request that it does not
-    take: that says nothing of the key's next request.
+    `blames_key` is False if the model or the request may be the cause: then the refusal
+    says nothing about the next request with this key.
     """
 
     blames_key = True
@@ -82,7 +82,7 @@ class ProviderAuthError(KeyRefusedError):
 
 
 class ForbiddenError(ProviderAuthError):
-    """The key lacks a right to what was asked for, or everybody does."""
+    """The key lacks permission for what was asked, or every key does."""
 
     blames_key = False
 
@@ -114,7 +114,7 @@ class ProviderUnavailableError(ProviderError):
 
 
 class ProviderTimeoutError(ProviderError):
-    """The provider, or one of our limits on it, ran out of time."""
+    """The provider timed out, or one of our own time limits on it ran out."""
 
     code = "provider_timeout"
     status = 504
@@ -137,7 +137,7 @@ class ContentFilteredError(ProviderError):
 
 
 class EmptyAnswerError(ProviderError):
-    """The answer ended well and holds no text."""
+    """The answer ended normally but holds no text."""
 
     code = "empty_answer"
     text = "The provider gave an empty answer"
@@ -153,7 +153,7 @@ class ContextTooLongError(ProviderError):
 
 
 class BadRequestError(ProviderError):
-    """The provider does not take the request as it is."""
+    """The provider does not accept the request as it is."""
 
     code = "bad_request"
     status = 400

@@ -1,8 +1,8 @@
-"""The JSON of one event, and what stands in a stream that is none.
+"""The JSON of one event, and the events in a stream that are not JSON.
 
-Gateways keep a connection open with events of their own, `data: ping` and the like.
-They are skipped, as comments are. What tells of a failure is none of them, and neither
-is JSON that breaks off: there the stream was cut.
+Gateways keep a connection open with events of their own, such as `data: ping`, which
+are skipped like comments. An event that reports a failure is never skipped, and neither
+is JSON that breaks off: it means that the stream was cut.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _FAILURE = re.compile(rb"error|exception|fail|abort|denied|time(d )?.?out|<html"
 
 
 def decode_event(name: bytes, data: bytes) -> dict[str, object] | None:
-    """Return the object in an event, None where there is none to read.
+    """Return the object in an event, None if there is none to read.
 
     Raises:
-        ProviderError: the event tells of a failure, or its JSON is broken.
+        ProviderError: the event reports a failure, or its JSON is broken.
     """
     if not data.strip():
         return None

@@ -3,7 +3,7 @@
 Each event is a whole response with a piece of the text. There is no terminator: the
 answer is complete when the body ends and some event had a finish reason. Old models
 put one on every event, so it never ends the reading. An error in mid-stream comes as
-bare JSON that is no server-sent event; the reader keeps those lines.
+bare JSON and not as a server-sent event; the reader keeps such lines.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _FILTERED = (
     "IMAGE_OTHER",
     "IMAGE_RECITATION",
 )
-# Results of tools are counted beside the prompt, cached tokens inside it, and thoughts
-# beside what is visible.
+# The results of tools are not included in the prompt, but cached tokens are. Thoughts
+# are not included in the visible output.
 _COUNTS = {
     "prompt": "promptTokenCount",
     "tools": "toolUsePromptTokenCount",
@@ -48,7 +48,7 @@ _TOOL = (
 _STOP_REASONS = {
     "STOP": StopReason.STOP,
     "MAX_TOKENS": StopReason.LENGTH,
-    "CONTINUATION": StopReason.LENGTH,  # the rest would be another request's
+    "CONTINUATION": StopReason.LENGTH,  # the rest would take another request
     "MALFORMED_RESPONSE": StopReason.ERROR,
     **dict.fromkeys(_FILTERED, StopReason.CONTENT_FILTER),
     **dict.fromkeys(_TOOL, StopReason.TOOL),
@@ -80,7 +80,7 @@ def parse_whole(body: object, reading: Reading) -> str:
 
 
 def note_usage(response: Mapping[str, object], reading: Reading) -> None:
-    """Note what a response counts: of all of it, or of its candidate alone."""
+    """Note the counts in a response: those of the whole, or only of its candidate."""
     candidate = first_candidate(response.get("candidates")) or {}
     if (visible := count(candidate.get("tokenCount"))) is not None:
         reading.counts["visible"] = visible
@@ -126,7 +126,7 @@ def _part_text(part: object, reading: Reading) -> str:
     if isinstance(text, str) and text:
         return text
     if call := as_dict(part.get("functionCall")):
-        # Each is whole, so none goes on with another.
+        # Each call comes whole, so none continues another.
         name, arguments = call.get("name"), call.get("args")
         reading.add_call(reading.calls.count, call.get("id"), name, arguments)
     return ""
@@ -138,7 +138,7 @@ def _read_usage(usage: Mapping[str, object], reading: Reading) -> None:
         if (tokens := count(usage.get(field))) is not None:
             reading.counts[name] = tokens
     reading.input_tokens = _sum(reading, "prompt", "tools")
-    # Thoughts are billed as output, and are all of it where the limit cut them.
+    # Thoughts are billed as output, and are all of it if the limit cut them off.
     reading.output_tokens = _sum(reading, "visible", "thoughts")
     if reading.output_tokens is not None:
         reading.counted_chars = None

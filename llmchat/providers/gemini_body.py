@@ -1,8 +1,8 @@
 """The request for Google's Gemini, `streamGenerateContent`.
 
-The results of tools are a content of their own directly behind the calls, and name the
-function. Newer models want a signature of theirs on a call; one that came by way of
-other formats has none, and says so.
+The results of tools are a content of their own directly after the calls, and name the
+function. Newer models want their own signature on a call. A call that came by way of
+another format has none, and is marked accordingly.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ def check(provider: Provider, chat: Chat) -> None:
 
 
 def plain_name(model: str) -> str:
-    """Return the name of a model without what Gemini lets stand before it."""
+    """Return the name of a model without the prefix that Gemini allows before it."""
     return model.removeprefix(f"{_KIND}/") or model
 
 
 def _named(model: str) -> tuple[str, str]:
-    """Return what kind of model this is, and its name: tuned ones say it themselves."""
+    """Return the kind of a model and its name; a tuned model's name holds both."""
     model = plain_name(model)
     kind, _, name = model.partition("/")
     return (kind, name) if kind == _TUNED and name else (_KIND, model)
@@ -89,7 +89,7 @@ def _named(model: str) -> tuple[str, str]:
 
 def _body(provider: Provider, chat: Chat, name: str) -> dict[str, object]:
     history = build_history(chat)
-    # Without it, projects made since October 2026 have their requests stored.
+    # Without this, the requests of projects made since October 2026 are stored.
     body: dict[str, object] = {"store": False}
     if history.system and name.startswith("gemma-"):
         history = _system_in_first_turn(history)
@@ -127,7 +127,7 @@ def _tools(options: Options) -> Iterator[tuple[str, object]]:
 
 
 def _declaration(function: Function) -> dict[str, object]:
-    # There is no `strict` here, which some SDKs ask for with every tool.
+    # Gemini has no `strict`. It is left out, not refused: some SDKs set it always.
     return {
         "name": function.name,
         "description": function.description,
@@ -165,7 +165,7 @@ def _parts(turn: ChatMessage, names: dict[str, str]) -> Iterator[Part]:
     for number, call in enumerate(turn.tool_calls):
         names[call.id] = call.name
         made = {"id": call.id, "name": call.name, "args": arguments_of(call)}
-        # Of calls side by side the first alone is signed.
+        # Of parallel calls only the first one is signed.
         signature = {} if number else {"thoughtSignature": _UNSIGNED}
         yield {"functionCall": made, **signature}
 

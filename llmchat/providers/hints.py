@@ -1,7 +1,8 @@
-"""What a provider does not take of a request, in words that help an operator.
+"""What a provider does not accept in a request, in words that help an operator.
 
-A refusal of a model's kind looks like any other bad request: its status, type and code
-are the same. Only its wording tells, which is matched here and not repeated.
+If a model does not support something, the error looks like any other bad request: its
+status, type and code are the same. Only the wording differs, which is matched here and
+not repeated.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _NO_SUPPORT = r"(does not support|doesn't support|do not support|no support for)
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """A sentence for whoever asked, and what an operator can do about it."""
+    """A sentence for the user, and what an operator can do about the problem."""
 
     pattern: re.Pattern[str]
     text: str
@@ -31,9 +32,9 @@ def _hint(pattern: str, text: str, advice: str) -> Hint:
 
 
 def _about(what: str, *others: str) -> str:
-    """Return the pattern of a refusal of `what`, whose name stands near it.
+    """Return the pattern of a refusal that has the name of `what` near it.
 
-    A path into it is about one of its fields, not about the whole.
+    A path into `what` is about one of its fields, not about the whole.
     """
     near = (
         rf"{what}\b(?![\[.]).{{0,80}}{_REFUSED}",
@@ -42,7 +43,7 @@ def _about(what: str, *others: str) -> str:
     return "|".join((*near, rf"{_NO_SUPPORT}[^.]{{0,40}}\b{what}", *others))
 
 
-# The first that matches is told.
+# The first one that matches is used.
 _HINTS = (
     _hint(
         r"reasoning_content",
@@ -99,7 +100,7 @@ _HINTS = (
 
 
 def bad_request(detail: str, words: str) -> BadRequestError:
-    """Return a refusal with what its lower-case words mean, as far as that is known."""
+    """Return a refusal, and explain it if its lower-case words match a hint."""
     for hint in _HINTS:
         if hint.pattern.search(words):
             return BadRequestError(f"{detail}: {hint.advice}", text=hint.text)

@@ -1,4 +1,4 @@
-"""A conversation as every provider takes it."""
+"""Conversations in the form that every provider takes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .types import Chat, ChatMessage, ToolCall
 class History:
     """A conversation that every provider takes.
 
-    `system` is all system messages joined. `turns` are never empty, begin with the
-    user, and no two neighbours are of one role but the results of tools. Those stand
-    directly behind the answer that called, one for each of its calls. The last is the
-    user's or a tool's. None is blank: a stored answer that failed would otherwise make
-    each turn after it fail.
+    `system` is all system messages joined. `turns` is never empty and begins with the
+    user. No two neighbors have the same role, except the results of tools, which
+    directly follow the answer with the calls, one for each call. The last turn is the
+    user's or a tool's. No turn is blank: otherwise a stored answer that failed would
+    make every later turn fail.
     """
 
     system: str
@@ -76,7 +76,7 @@ def _says_something(message: ChatMessage) -> bool:
 def _add(message: ChatMessage, system: list[str], turns: list[ChatMessage]) -> None:
     """Add a message, joined with one of the same role before it.
 
-    What comes before the first question is left out, with the results of its calls.
+    Anything before the first question is left out, with the results of its calls.
     """
     if message.role == "system":
         system.append(message.content)

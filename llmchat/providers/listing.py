@@ -1,4 +1,4 @@
-"""Which models a provider has, asked at its own list of them.
+"""Which models a provider has, according to its own list of them.
 
     OpenAI's, and the many that speak it    GET …/models
     DeepSeek                                GET …/models
@@ -53,7 +53,7 @@ _CHAT_PATHS = ("/chat/completions", "/messages")
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A model on a provider's list; None and "" where the provider does not say."""
+    """A model on a provider's list; None and "" mean that the provider does not say."""
 
     name: str
     label: str = ""
@@ -67,7 +67,7 @@ async def list_models(provider: Provider, key: Key | None) -> list[Listed]:
     """Return the models that a provider lists, each once.
 
     Raises:
-        ProviderError: it has no list, or not for us.
+        ProviderError: it has no list, or does not show it to us.
     """
     transport = new_transport(max_connections=1)
     try:
@@ -107,7 +107,7 @@ def _first_query(provider: Provider) -> dict[str, str]:
 
 
 def _next_query(page: Mapping[str, object]) -> dict[str, str] | None:
-    """Return what asks for the next page, None behind the last one."""
+    """Return the query for the next page, None after the last one."""
     token, last = page.get("nextPageToken"), page.get("last_id")
     if isinstance(token, str) and token:
         return {"pageSize": "1000", "pageToken": token}
@@ -212,7 +212,7 @@ def _model(row: Mapping[str, object]) -> Listed | None:
 
 
 def _text(value: object) -> str:
-    """Return a text of one line, as every database takes it."""
+    """Return a text of one line that every database can store, or ""."""
     if not isinstance(value, str):
         return ""
     text = well_formed(value).strip()

@@ -1,9 +1,9 @@
 """The embedded model: llama.cpp with SmolLM2, in a process of its own.
 
-It is spoken to over HTTP by the OpenAI adapter, like any compatible server. The
-process starts on first use, is started again on the next use after a crash, and
-ends with its owner. What llama.cpp logs goes to the logger of this module at DEBUG,
-and to the file that the environment variable `LLMCHAT_LOCAL_LOG` names.
+The OpenAI adapter talks to it over HTTP, as to any compatible server. The process
+starts on first use, is started again on the next use after a crash, and ends with its
+owner. What llama.cpp logs goes to the logger of this module at DEBUG, and to the file
+that the environment variable `LLMCHAT_LOCAL_LOG` names.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class LocalModel:
         self._start: _Start | None = None
 
     async def base_url(self) -> str:
-        """Return the address of the running model, starting it where it is not.
+        """Return the address of the running model, starting it if it does not run.
 
         Any number of callers may wait for the same start.
 
@@ -49,7 +49,7 @@ class LocalModel:
             if self._start is None or self._start.is_over:
                 self._start = _Start(find_weights())
             ready = self._start.ready
-        # Shielded: a caller that gives up must not take the start from the others.
+        # Shielded: a caller that gives up must not cancel the start for the others.
         waiting = asyncio.shield(asyncio.wrap_future(ready))
         try:
             return await asyncio.wait_for(waiting, _START_S)
@@ -65,7 +65,7 @@ class LocalModel:
 
 
 def find_weights() -> Path:
-    """Return where the weights lie.
+    """Return the path of the weights.
 
     Raises:
         LocalModelMissingError: they, or what runs them, are not installed.
@@ -81,7 +81,7 @@ def find_weights() -> Path:
 
 
 class _Start:
-    """One process and the thread that starts it, reads it and sees it end."""
+    """One process, and the thread that starts it, reads its output and sees it end."""
 
     def __init__(self, weights: Path) -> None:
         self.ready: Future[str] = Future()
@@ -123,7 +123,7 @@ class _Start:
                 self.ready.set_exception(error)
 
     def _serve(self, log: IO[bytes]) -> None:
-        # -P: the script's folder holds a types.py, which must not be the module.
+        # -P: the script's folder holds a types.py, which must not hide the module.
         command = [sys.executable, "-P", local_server.__file__, str(self._weights)]
         pipe = subprocess.PIPE
         with subprocess.Popen(

@@ -1,9 +1,9 @@
 """The process that holds the embedded model. Started by `local.LocalModel`.
 
-Run as a script, with the path of the weights as its argument, and without importing
-anything of this project. It prints one line with its address when it is ready, and
-lives until its standard input ends, so that it never outlives its parent, whatever
-kills that one.
+It is run as a script, with the path of the weights as its argument, and imports nothing
+from this project. It prints one line with its address when it is ready, and lives until
+its standard input ends, so that it never outlives its parent, whatever kills the
+parent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TOKENS_PER_SLOT = 4096
 def main(weights: str) -> None:
     """Load the model and serve it until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    # Compiled, without types, and not installed everywhere.
+    # The module is compiled, has no types, and is not installed everywhere.
     xllamacpp: Any = importlib.import_module("xllamacpp")
     params = xllamacpp.CommonParams()
     params.model.path = weights
@@ -33,7 +33,7 @@ def main(weights: str) -> None:
     params.n_parallel = SLOTS
     params.n_ctx = SLOTS * TOKENS_PER_SLOT
     params.n_gpu_layers = 0
-    # Its threads spin for each other after each layer: more of them than idle cores
+    # Its threads spin until all are done with a layer: more of them than idle cores
     # make it many times slower, and the web server needs a core too.
     threads = max(1, min(4, len(os.sched_getaffinity(0)) // 2))
     params.cpuparams.n_threads = threads

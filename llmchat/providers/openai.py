@@ -1,8 +1,9 @@
 """OpenAI's Chat Completions, and the many servers that speak it more or less.
 
-A stream ends with `[DONE]`, or with its body where a finish reason was seen. Neither
-proves success: some servers send `[DONE]` after an error, some never send it, some put
-a finish reason on an early chunk and go on. Usage may be on any chunk, the last counts.
+A stream ends with `[DONE]`, or with its body if a finish reason was seen. Neither
+proves success: some servers send `[DONE]` after an error, some never send it, and some
+put a finish reason on an early chunk and then continue. Usage may be on any chunk, and
+the last one counts.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ _STOP_REASONS = {
     "function_call": StopReason.TOOL,
     "insufficient_system_resource": StopReason.ERROR,
 }
-# Beside these: "error", "aborted", z.ai's "network_error" and more of the kind.
+# Not among them: "error", "aborted", z.ai's "network_error" and the like.
 _BROKEN = re.compile(r"(?<!\bno[_-])error|abort")
-# DashScope's, whose chunk has the words of the error in the place of the text.
+# DashScope's finish reason on a chunk that has the error's message in place of text.
 _TELLS_IN_TEXT = "error_finish"
 # Where servers put the reasoning: DeepSeek and llama.cpp, Ollama and newer vLLM,
 # OpenRouter, LiteLLM.
@@ -80,9 +81,9 @@ def parse(name: bytes, data: bytes, reading: Reading) -> str:
 
 
 def _bare_text(chunk: Mapping[str, Any]) -> str:
-    """Return the text of a chunk that holds nothing else, "" of any other.
+    """Return the text of a chunk that holds nothing else, "" for any other chunk.
 
-    Nearly all are such, so they are spared the search for what may stand elsewhere.
+    Nearly all chunks are like that, so they skip the search for everything else.
     """
     try:
         (choice,) = chunk["choices"]
@@ -106,9 +107,9 @@ def parse_whole(body: object, reading: Reading) -> str:
 
 
 def note_usage(chunk: Mapping[str, object], reading: Reading) -> None:
-    """Note what a chunk counts, wherever its server puts that.
+    """Note the usage in a chunk, wherever the server puts it.
 
-    Besides the chunk itself: the choice (Kimi), the error, `x_groq`.
+    That is in the chunk itself, its choice (Kimi), its error, or its `x_groq`.
     """
     usage = chunk.get("usage")
     if not isinstance(usage, dict):
@@ -131,9 +132,9 @@ def _headers(key: Key | None) -> dict[str, str]:
 
 
 def _failure_in(chunk: Mapping[str, object]) -> Mapping[str, object] | None:
-    """Return what tells of a failure in a chunk, None where nothing does.
+    """Return the part of a chunk that reports a failure, None if none does.
 
-    That is the chunk, its `x_groq`, or its choice (OpenRouter).
+    That is the chunk itself, its `x_groq`, or its choice (OpenRouter).
     """
     choice = first_candidate(chunk.get("choices")) or {}
     for place in (chunk, as_dict(chunk.get("x_groq")), choice):
@@ -145,7 +146,7 @@ def _failure_in(chunk: Mapping[str, object]) -> Mapping[str, object] | None:
 def _read(chunk: Mapping[str, object], part: str, reading: Reading) -> str:
     if not reading.model and isinstance(model := chunk.get("model"), str):
         reading.model = model
-        # A piece of a tool call may stand beside the text.
+        # With tools, there may be a piece of a tool call beside the text.
         reading.may_be_bare = bool(model) and not reading.has_tools
     if not reading.fingerprint:
         fingerprint = chunk.get("system_fingerprint")
@@ -173,7 +174,7 @@ def _stop_reason(reason: str) -> StopReason:
 def _read_delta(delta: Mapping[str, object], reading: Reading) -> str:
     content = delta.get("content")
     if isinstance(content, str) and content:
-        return content  # which is progress enough, whatever stands beside it
+        return content  # which is progress enough, whatever else is there
     parts = content if isinstance(content, list) else [content]
     if any(map(delta.get, _THOUGHTS)) or any(map(_is_thought, parts)):
         found = (t for t in map(delta.get, _THOUGHTS) if isinstance(t, str))
@@ -193,7 +194,7 @@ def _read_calls(delta: Mapping[str, object], reading: Reading) -> None:
         function = as_dict(call.get("function"))
         name, arguments = function.get("name"), function.get("arguments")
         reading.add_call(call.get("index"), call.get("id"), name, arguments)
-    if function := as_dict(delta.get("function_call")):  # of servers from before those
+    if function := as_dict(delta.get("function_call")):  # servers before `tool_calls`
         reading.add_call(0, None, function.get("name"), function.get("arguments"))
 
 

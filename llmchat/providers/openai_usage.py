@@ -1,8 +1,8 @@
-"""The counts of OpenAI's `usage`, and of the servers that have others in it.
+"""The counts in OpenAI's `usage`, and in that of servers which count differently.
 
-Cached tokens lie inside the input, and reasoning inside the output. Some servers count
-either beside it, which their names or their total tell; reasoning some in the total
-alone.
+OpenAI includes cached tokens in the input, and reasoning in the output. Some servers
+count one of them separately, which the names of the fields or the total reveal. Some
+count reasoning only in the total.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DETAILS = (
     "completion_tokens_details",
     "output_tokens_details",
 )
-# One of these is above zero where anything has been counted, mostly one of the first.
+# If anything was counted, one of these is above zero, mostly one of `_COMMON`.
 _COMMON = ("prompt_tokens", "completion_tokens", "total_tokens")
 _COUNTED = frozenset(
     (
@@ -38,9 +38,10 @@ _COUNTED = frozenset(
 
 
 def read_usage(usage: _Counts, reading: Reading) -> None:
-    """Note what a `usage` counts; what it leaves out stays as it was.
+    """Note the counts in a `usage`; those that it leaves out stay as they were.
 
-    One of nothing but zeros is a placeholder, which servers put on every chunk.
+    A `usage` of nothing but zeros is a placeholder, which some servers put on every
+    chunk.
     """
     if not any(map(count, map(usage.get, _COMMON))) and _is_placeholder(usage):
         return
@@ -78,7 +79,7 @@ def _note_input(usage: _Counts, details: _Counts, reading: Reading) -> None:
 
 
 def _other_input(usage: _Counts, reads: int | None, writes: int | None) -> int | None:
-    """Return the whole input where it goes by another name, or comes in parts."""
+    """Return the whole input if it goes by another name, or comes in parts."""
     inputs = count(usage.get("input_tokens"))
     if inputs is not None and not _is_inside(usage):
         inputs += (reads or 0) + (writes or 0)
@@ -89,10 +90,11 @@ def _other_input(usage: _Counts, reads: int | None, writes: int | None) -> int |
 
 
 def _is_cache_beside(usage: _Counts, inputs: int, cached: int) -> bool:
-    """Whether the cached tokens are beside `prompt_tokens`, as some gateways count.
+    """Whether cached tokens are not part of `prompt_tokens`, as with some gateways.
 
-    Their total has them then, and not as many tokens of reasoning. Or they have
-    Anthropic's names, and are more than could be inside.
+    If so, the total includes them in addition, and the surplus is not an equal number
+    of reasoning tokens. Or they have Anthropic's names, and are more than
+    `prompt_tokens` could include.
     """
     outputs = count(usage.get("completion_tokens"), 0) or 0
     total = count(usage.get("total_tokens"))
@@ -101,7 +103,7 @@ def _is_cache_beside(usage: _Counts, inputs: int, cached: int) -> bool:
 
 
 def _is_inside(usage: _Counts) -> bool:
-    """Whether `input_tokens` hold the cached ones: beside Anthropic's names not."""
+    """Whether `input_tokens` includes cached tokens: not next to Anthropic's names."""
     anthropic = ("cache_read_input_tokens", "cache_creation_input_tokens")
     return not any(name in usage for name in anthropic)
 
@@ -110,7 +112,7 @@ def _note_output(usage: _Counts, reading: Reading) -> None:
     outputs = count(usage.get("completion_tokens"), count(usage.get("output_tokens")))
     thoughts = _thoughts(usage)
     if outputs == 0 and not thoughts and reading.output_tokens:
-        return  # a placeholder, which takes back no count
+        return  # a placeholder, which must not undo a count
     if thoughts is not None:
         reading.reasoning_tokens = thoughts
     if outputs is None:
@@ -130,15 +132,15 @@ def _thoughts(usage: _Counts) -> int | None:
 
 
 def _is_beside(usage: _Counts, outputs: int, thoughts: int) -> bool:
-    """Whether the total has reasoning beside the output, as xAI counts it."""
+    """Whether the total counts reasoning in addition to the output, as xAI does."""
     inputs = count(usage.get("prompt_tokens"), count(usage.get("input_tokens")))
     return count(usage.get("total_tokens")) == (inputs or 0) + outputs + thoughts
 
 
 def _hidden(usage: _Counts, outputs: int, reading: Reading) -> int:
-    """Return the tokens that the total alone has: thoughts, where Gemini is counted so.
+    """Return the tokens that only the total counts: thoughts, as some do for Gemini.
 
-    Not those of a cache, which some count beside the input.
+    Cached tokens, which some servers count in addition to the input, do not qualify.
     """
     total, inputs = count(usage.get("total_tokens"), 0), reading.input_tokens
     rest = (total or 0) - (inputs or 0) - outputs
@@ -147,6 +149,6 @@ def _hidden(usage: _Counts, outputs: int, reading: Reading) -> int:
 
 
 def _first(names: tuple[str, ...], *places: _Counts) -> int | None:
-    """Return the first of these counts."""
+    """Return the first of these counts that is there, None if there is none."""
     counts = (count(place.get(name)) for place in places for name in names)
     return next((tokens for tokens in counts if tokens is not None), None)

@@ -1,7 +1,7 @@
-"""The options of a chat, read out of OpenAI's shapes for providers that have others.
+"""The options of a chat, read from OpenAI's shapes for providers that have others.
 
 What a provider cannot take is refused here or in its adapter, with a sentence for a
-person, before it is called: an option that is silently dropped would be a lie.
+person, before the provider is called: to drop an option silently would be a lie.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Whether tools are to be called; `name` is the only one that may be."""
+    """Whether tools are to be called; if there is a `name`, only that one may be."""
 
     mode: Mode
     name: str = ""
@@ -47,7 +47,7 @@ def too_deep() -> BadRequestError:
 
 
 def refuse_images(provider: Provider, chat: Chat) -> None:
-    """Raise BadRequestError where the chat has images."""
+    """Raise BadRequestError if the chat has images."""
     if any(message.images for message in chat.messages):
         raise not_taken(provider, "no images")
 
@@ -56,7 +56,7 @@ def functions(options: Options) -> list[Function]:
     """Return the tools.
 
     Raises:
-        BadRequestError: one of them is no function, or has no name.
+        BadRequestError: one of them is not a function, or has no name.
     """
     return [_function(tool) for tool in options.tools]
 
@@ -75,7 +75,7 @@ def _function(tool: Mapping[str, object]) -> Function:
 
 
 def choice(options: Options) -> Choice | None:
-    """Return the choice of tools, None where none is made.
+    """Return the choice of tools, None if none is made.
 
     Raises:
         BadRequestError: it is of a kind that only OpenAI has.

@@ -1,4 +1,4 @@
-"""One answer while it comes in, as its adapter reads it.
+"""What an adapter has read of an answer while it arrives.
 
 An adapter's `parse` returns the text of an event and notes everything else that the
 provider says in a `Reading`. What becomes of that is decided in `answer.py`, once for
@@ -15,15 +15,15 @@ from enum import StrEnum
 from .calls import CallParts
 from .types import Source, Usage
 
-# What a provider says of an answer is stored in columns of 32 bits, which hold the
-# sum of all attempts at an answer too.
+# A provider's counts are stored in columns of 32 bits, which also hold the sums over
+# all attempts at an answer.
 _MAX_COUNT = 100_000_000
-# Of English text; other scripts have fewer.
+# In English text; other scripts have fewer.
 CHARS_PER_TOKEN = 4
 
 
 class StopReason(StrEnum):
-    """Why a provider says that its answer stopped, over all providers."""
+    """Why a provider says that its answer stopped, in terms common to all providers."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -37,21 +37,23 @@ class StopReason(StrEnum):
 class Reading:
     """What a provider has said of its answer so far.
 
-    `raw_reason` is its finish reason, "" before one was seen; `ended` that its
-    terminator was seen; `deltas` counts the pieces of text, `thoughts` those of
-    reasoning and tool calls, which are progress but no text. Token counts are
-    cumulative: each new one replaces the last; `counts` is where an adapter keeps those
-    that are parts of a sum. `chars` are those of the text, `thought_chars` those of
-    reasoning, and `counted_chars` those of both that the count of output tokens is of:
-    None where it came with text that is not added yet.
+    `raw_reason` is its finish reason, "" before one was seen. `ended` says that its
+    terminator was seen. `deltas` counts the pieces of text, `thoughts` those of
+    reasoning and tool calls, which are progress but not text. `chars` counts the
+    characters of the text, `thought_chars` those of reasoning. `counted_chars` says how
+    many of all characters the last count of output tokens covers, None if that count
+    came with text that is not added yet.
+
+    Token counts are cumulative: each new one replaces the last. In `counts` an adapter
+    keeps counts that are parts of a sum. `input_tokens` is the whole input, of which
+    the tokens of the cache are a part. `total_tokens` comes in addition to the other
+    counts, and with some servers instead of them.
 
     `has_tools` says that the model was given tools; without them it calls none,
-    whatever it says. `may_be_bare` says that an event may hold a piece of text alone.
-    `is_early` says that text came after the finish reason, `block_open` whether a block
-    of content is, None before the first. `refusal_is_free` says that it has refused,
-    and bills that only where something came before it. `input_tokens` are all of the
-    input, and those of the cache are a part of them; `total_tokens` are told beside
-    the others, and by some servers alone.
+    whatever it says. `may_be_bare` says that an event may hold nothing but a piece of
+    text. `is_early` says that text came after the finish reason, `block_open` whether a
+    block of content is open, None before the first block. `refusal_is_free` says that
+    the model has refused, and that this is billed only if output came before it.
     """
 
     has_tools: bool = False
@@ -90,7 +92,7 @@ class Reading:
 
     @property
     def progress(self) -> tuple[object, ...]:
-        """What changes with each piece of text or thought, and with no ping."""
+        """A value that changes with each piece of text or thought, not with a ping."""
         return self.deltas, self.thoughts, self.reasoning_tokens, self.is_complete
 
     def add_call(
@@ -120,16 +122,16 @@ class Reading:
             self.thought_chars += len(text)
 
     def add_text(self, length: int) -> None:
-        """Note a piece of text of so many characters."""
+        """Note a piece of text by its number of characters."""
         self.deltas += 1
         self.chars += length
         if self.counted_chars is None:
             self.counted_chars = self.seen_chars
 
     def note_total(self, tokens: int) -> None:
-        """Note a count of input and output together, behind those of each.
+        """Note a count of input and output together, after the counts of each.
 
-        That of nothing is a placeholder.
+        A count of zero is a placeholder.
         """
         if not tokens:
             return
@@ -139,11 +141,11 @@ class Reading:
 
     @property
     def seen_chars(self) -> int:
-        """How long text, reasoning and tool calls are together."""
+        """How many characters text, reasoning and tool calls have together."""
         return self.chars + self.thought_chars + self.calls.chars
 
     def uncounted_tokens(self, counted: int | None) -> int:
-        """Return a guess of what came behind the provider's last count of output."""
+        """Estimate the tokens that came after the provider's last count of output."""
         if counted is None:
             return self.seen_chars // CHARS_PER_TOKEN
         if self.counted_chars is None:
@@ -151,10 +153,10 @@ class Reading:
         return (self.seen_chars - self.counted_chars) // CHARS_PER_TOKEN
 
     def told_usage(self) -> Usage | None:
-        """Return what the provider has counted so far, None: nothing.
+        """Return what the provider has counted so far, None for nothing.
 
-        Its count may date from before the text, so it is at least what was seen. The
-        input is None where it has counted the output alone.
+        Its count of output may be older than some of the text, so it is raised to at
+        least what was seen. The input is None if only the output was counted.
         """
         inputs, counted = self.counted
         if inputs is None and counted is None:
@@ -168,8 +170,9 @@ class Reading:
     def counted(self) -> tuple[int | None, int | None]:
         """The provider's counts of input and output, or what its total says of one.
 
-        A zero is none where something was seen: servers put it on each chunk until
-        they have counted. An input of zero is believed beside a count of output.
+        A zero does not count as one once output was seen: servers put zeros on each
+        chunk until they have counted. An input of zero is believed if the output was
+        counted.
         """
         inputs, outputs = self.input_tokens, self.output_tokens
         if not outputs and self.seen_chars:
@@ -182,12 +185,15 @@ class Reading:
         if inputs is None and outputs is not None and total > outputs:
             inputs = total - outputs
         elif inputs is not None and outputs is None and total > inputs:
-            # Else it is that of the one alone, and says nothing of the other.
+            # A total that is no larger counts only the input, not the output.
             outputs = total - inputs
         return inputs, outputs
 
     def split_total(self) -> Usage | None:
-        """Return what a provider has counted that tells nothing but the total."""
+        """Return the usage if only a total was counted, None if there is none.
+
+        The output is estimated, and the rest of the total is taken for the input.
+        """
         if self.total_tokens is None:
             return None
         seen = (self.chars + self.thought_chars) // CHARS_PER_TOKEN
@@ -196,9 +202,9 @@ class Reading:
         return self.usage_of(self.total_tokens - outputs, outputs, "estimated")
 
     def usage_of(self, inputs: int | None, outputs: int, source: Source) -> Usage:
-        """Return counts with the parts that the provider tells of them.
+        """Return these counts as a `Usage`, with the parts that the provider counts.
 
-        A part is never larger than what it is a part of, whatever the provider says.
+        A part is never larger than the whole, whatever the provider says.
         """
         reads = min(self.cache_read_tokens, inputs or 0)
         writes = min(self.cache_write_tokens, (inputs or 0) - reads)
@@ -222,7 +228,7 @@ class Reading:
 
 
 def count(value: object, default: int | None = None) -> int | None:
-    """Return a provider's token count, rounded, `default` where it is none."""
+    """Return a provider's token count, rounded, or `default` if it is not a count."""
     if isinstance(value, float) and math.isfinite(value):
         value = math.floor(value + 0.5)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
@@ -231,15 +237,15 @@ def count(value: object, default: int | None = None) -> int | None:
 
 
 def as_dict(value: object) -> Mapping[str, object]:
-    """Return an object of JSON, an empty one where it is something else."""
+    """Return a JSON object, or an empty one if the value is something else."""
     return value if isinstance(value, dict) else {}
 
 
 def first_candidate(candidates: object) -> Mapping[str, object] | None:
-    """Return the candidate that is the answer, None where the event has none of it.
+    """Return the candidate that is the answer, None if the event has no part of it.
 
-    That is the one of index 0, which some servers leave out. Others may come beside it
-    or in events of their own, whatever their place in the list.
+    It is the one with index 0, or with none, since some servers leave it out. Other
+    candidates may come beside it or in events of their own, at any place in the list.
     """
     for candidate in candidates if isinstance(candidates, list) else ():
         if isinstance(candidate, dict) and not candidate.get("index"):

@@ -19,7 +19,7 @@ LOCAL_MODELS = (local_server.MODEL,)
 class Adapter(typing.Protocol):
     """What turns a chat into a provider's request and its events into text.
 
-    `note_usage` reads the counts alone, out of any object that the provider sends.
+    `note_usage` reads only the counts, from any object that the provider sends.
     """
 
     def build_request(
@@ -28,7 +28,7 @@ class Adapter(typing.Protocol):
         """Return the request for a streamed answer."""
 
     def check(self, provider: Provider, chat: Chat) -> None:
-        """Raise BadRequestError where the provider cannot take what is asked."""
+        """Raise BadRequestError if the provider cannot take what is asked."""
 
     def parse(self, name: bytes, data: bytes, reading: Reading) -> str:
         """Return the text of one event and note in `reading` what else it says."""
@@ -52,8 +52,8 @@ ADAPTERS: dict[Protocol, Adapter] = {
 class ProviderPreset:
     """A provider as the project ships it; an operator edits the row made of it.
 
-    `key_setting` names a setting, "" where there is none. Prices are US dollars for a
-    million tokens, None where they are not known.
+    `key_setting` names the setting of its key, "" if there is none. Prices are US
+    dollars per million tokens, None if they are not known.
     """
 
     provider: Provider
@@ -120,7 +120,7 @@ _PRESETS = (
             needs_key=False,
             max_output_tokens=512,
             takes_images=False,
-            takes_tools=False,  # its template of a prompt drops them
+            takes_tools=False,  # its prompt template drops them
             models=LOCAL_MODELS,
         ),
         default_model=local_server.MODEL,

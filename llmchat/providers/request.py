@@ -12,7 +12,7 @@ from .types import Chat, Provider
 
 @dataclass(frozen=True, slots=True)
 class ProviderRequest:
-    """One POST of a JSON body. The headers hold the key, hence no repr of them."""
+    """One POST of a JSON body. The headers hold the key, and are not in the repr."""
 
     url: str
     headers: dict[str, str] = field(repr=False)
@@ -30,10 +30,10 @@ def max_tokens(provider: Provider, chat: Chat, default: int) -> int: ...
 def max_tokens(
     provider: Provider, chat: Chat, default: int | None = None
 ) -> int | None:
-    """Return the limit to ask for: the client's within the provider's, or either.
+    """Return the limit to ask for: the lower of the client's and the provider's.
 
-    It is `default` where neither has one, and no more than the model can write, since
-    most providers refuse a request for more.
+    It is `default` if neither has one, and no more than the model can write, since most
+    providers refuse a request for more.
     """
     asked = [
         limit
@@ -46,7 +46,7 @@ def max_tokens(
 
 
 def temperature(provider: Provider, chat: Chat) -> float | None:
-    """Return the temperature to ask for, None where none may be sent."""
+    """Return the temperature to ask for, None if none may be sent."""
     if chat.temperature is None or not provider.accepts_sampling:
         return None
     return min(max(chat.temperature, 0.0), provider.temperature_max)
@@ -61,10 +61,10 @@ def endpoint(
 ) -> str:
     """Join an operator's base URL and an API path, as the official SDKs do.
 
-    `versions` belong to the path: the first is put before it, behind a gateway's path
-    too, unless the base ends in one of them. `bare_version` belongs to the base, which
-    has it in its path; it is put there where there is no path at all. The base may end
-    in a slash, or hold the whole address already.
+    `versions` belong to the path: the first of them is put before it, also after a
+    gateway's path, unless the base ends in one of them. `bare_version` belongs to the
+    base, and is added only if the base has no path at all. The base may end in a slash,
+    or hold the whole address already.
 
     Raises:
         ProviderUnavailableError: the base is not an http(s) address.

@@ -1,4 +1,4 @@
-"""Which key is tried next, when, and when no more."""
+"""Which key is tried next, how soon, and when to give up."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ OnKeyRefused = Callable[[Key, KeyRefusedError], None]
 class Attempts:
     """The attempts at one answer, none of which has given visible text yet.
 
-    A refused key costs no retry: the next one is taken at once. An empty answer is
-    tried once more, anything else that may pass at most twice.
+    A refused key costs no retry: the next key is tried immediately. An empty answer is
+    retried once, any other temporary failure at most twice.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class Attempts:
 
     @property
     def key(self) -> Key | None:
-        """The key of the present attempt, None where the provider needs none."""
+        """The key of the current attempt, None if the provider needs none."""
         return self._keys[0] if self._keys else None
 
     def sign(self, error: ProviderError) -> None:
-        """Say in an error which attempt it ended, and hide the key of that."""
+        """Note in an error which attempt it ended, and hide the key of that attempt."""
         error.attempts = self.count
         if self.key is not None:
             error.hide(self.key.value)
@@ -52,7 +52,7 @@ class Attempts:
         """Return the seconds to wait before the next attempt.
 
         Raises:
-            ProviderError: `error` itself, where there is to be no other attempt.
+            ProviderError: `error` itself, if there is to be no other attempt.
         """
         if isinstance(error, KeyRefusedError):
             self._drop_key(error)
@@ -94,8 +94,8 @@ class Attempts:
 class ConnectionDroppedError(ProviderError):
     """The connection was lost before any answer.
 
-    Mostly one that was kept alive and that the provider closed meanwhile, so the
-    first retry need not wait.
+    Mostly the connection was kept alive, and the provider has closed it in the
+    meantime, so the first retry need not wait.
     """
 
     retryable = True

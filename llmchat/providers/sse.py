@@ -1,14 +1,14 @@
-"""Server-sent events out of bytes, whatever the network made of them.
+"""Server-sent events from bytes, however the network has cut them up.
 
-Lines end with LF, CRLF or CR and are split on bytes: `str.splitlines` would cut at
-U+2028 and its like inside a JSON string. A CRLF or a character cut over two reads
-counts once. An event that the end of the body leaves without its blank line is
-still given, since some servers end `data: [DONE]` without one.
+Lines end with LF, CRLF or CR and are split as bytes: `str.splitlines` would also split
+at U+2028 and the like inside a JSON string. A CRLF or a character that is split across
+two reads counts once. An event that lacks its blank line at the end of the body is
+still returned, since some servers send none after a last `data: [DONE]`.
 
-Comments and the `id` and `retry` fields say nothing to us. A field named `error` is an
-event of that name, behind the one that it stands in: llama.cpp has reported errors so.
-Lines that are no fields at all are kept, bounded, in `stray`: that is how Gemini
-reports an error in mid-stream.
+Comments and the `id` and `retry` fields are ignored. A field named `error` becomes an
+event of that name, after the event that it is part of: llama.cpp has reported errors
+in this way. Lines that are not fields at all are kept in `stray`, up to a limit: that
+is how Gemini reports an error in mid-stream.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_EVENT_BYTES = 8 * 1024 * 1024
 MAX_STRAY_BYTES = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
 _IGNORED = frozenset((b"id", b"retry"))
-# What a field named `error` holds where there is none.
+# The values of a field named `error` that mean no error.
 _NO_ERROR = frozenset((b"", b"null", b"None", b"false", b"0", b'""', b"{}", b"[]"))
 
 
@@ -28,7 +28,7 @@ ServerSentEvent = tuple[bytes, bytes]
 
 
 class SSEReader:
-    """Takes the body in pieces, gives the events that each piece completes.
+    """Takes the body in pieces and returns the events that each piece completes.
 
     Raises:
         ProviderError: a line or an event is larger than `max_event_bytes`.
@@ -49,7 +49,7 @@ class SSEReader:
 
     @property
     def stray(self) -> bytes:
-        """The lines that were no fields, joined."""
+        """The lines that were not fields, joined."""
         return b"\n".join(self._stray)
 
     def receive_bytes(self, chunk: bytes) -> list[ServerSentEvent]:
@@ -77,7 +77,7 @@ class SSEReader:
         return events
 
     def receive_end(self) -> list[ServerSentEvent]:
-        """Return what the end of the body leaves: the event that it has cut short."""
+        """Return the event that the end of the body has cut short, if there is one."""
         lines = [b"".join(self._tail), b""] if self._tail else [b""]
         self._release()
         return self._receive_lines(lines)

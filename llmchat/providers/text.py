@@ -1,7 +1,7 @@
 r"""Text that is safe to store and to send: no lone surrogates.
 
-A JSON string may escape half of a surrogate pair (`"\\ud83d"`), and such a half fails
-as soon as something encodes it. Some gateways even cut a pair over two events.
+A JSON string may escape half of a surrogate pair (`"\ud83d"`), and such a half fails
+as soon as something encodes it. Some gateways even split a pair across two events.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import json
 import orjson
 
 _HIGH = ("\ud800", "\udbff")
-# So many characters of a key are too many to tell. What is shorter is no secret:
-# servers that take any key are given words such as "test", which names of models hold.
+# How many characters of a key are too many to reveal. A shorter key is no secret:
+# servers that take any key are given words such as "test", which also occur in the
+# names of models.
 _KEY_PART = 8
 
 
 def well_formed(text: str) -> str:
-    """Join surrogate pairs and replace what is left of them by U+FFFD."""
+    """Join surrogate pairs, and replace lone surrogates by U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -26,7 +27,7 @@ def well_formed(text: str) -> str:
 
 
 def decode_json(data: bytes) -> object:
-    """Decode JSON, leniently where the strict and fast decoder gives up.
+    """Decode JSON, leniently if the strict and fast decoder gives up.
 
     Strings may then hold lone surrogates, and U+FFFD for bytes that are not UTF-8.
 
@@ -43,7 +44,7 @@ def decode_json(data: bytes) -> object:
 
 
 def encode_json(value: object) -> bytes:
-    """Encode JSON, also what the fast encoder refuses: large numbers, half pairs.
+    """Encode JSON, also if the fast encoder refuses: large numbers, lone surrogates.
 
     Raises:
         ValueError: `value` is nested too deeply.
@@ -58,7 +59,7 @@ def encode_json(value: object) -> bytes:
 
 
 def without_key(text: str, key: str) -> str:
-    """Return `text` with each word blotted out that holds the key or a part of it."""
+    """Return `text` with each word masked that contains the key or a part of it."""
     key = key.strip().lower()
     parts = {key[at : at + _KEY_PART] for at in range(len(key) - _KEY_PART + 1)}
     return " ".join(
@@ -74,7 +75,7 @@ def holds_key(text: str, key: str) -> bool:
 
 
 class SurrogateJoiner:
-    """Joins surrogate pairs that were cut over two deltas."""
+    """Joins surrogate pairs that are split across two deltas."""
 
     def __init__(self) -> None:
         self._held = ""

@@ -17,24 +17,24 @@ from typing import Literal, Protocol
 
 
 class Body(Protocol):
-    """The bytes of an answer, as they come; an async generator is one, too."""
+    """The bytes of an answer as they arrive; an async generator will do, too."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Return itself."""
 
     def __anext__(self) -> Awaitable[bytes]:
-        """Return what has come, never empty.
+        """Return what has arrived, never empty.
 
         Raises:
             TransportError: the body broke off.
         """
 
     def aclose(self) -> Awaitable[None]:
-        """Give up what has not been read."""
+        """Discard what has not been read."""
 
 
 class TransportError(Exception):
-    """The server could not be asked, or its answer not be read to its end."""
+    """The server could not be asked, or its answer could not be read to its end."""
 
 
 class AddressError(TransportError):
@@ -42,7 +42,7 @@ class AddressError(TransportError):
 
 
 class UnreachableError(TransportError):
-    """There is no such host, nobody listens there, or its certificate is wrong."""
+    """There is no such host, nothing listens there, or its certificate is wrong."""
 
 
 class ConnectTimeoutError(TransportError):
@@ -59,10 +59,10 @@ def _tell_nobody() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST, or a GET. The headers hold the key, hence no repr of them.
+    """One POST, or a GET. The headers hold the key, so they are not in the repr.
 
-    `on_sending` is called as the first byte is about to leave, and never where none
-    does: from then on the server may bill for it.
+    `on_sending` is called just before the first byte leaves, and never if none does:
+    from then on the server may bill the request.
     """
 
     url: str
@@ -83,10 +83,10 @@ def _unknown() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer whose headers have come. The keys of `headers` are lower-case.
+    """An answer whose headers have arrived. The keys of `headers` are lower-case.
 
-    `body` yields the bytes as they come and raises TransportError where they break off.
-    Once `is_over`, the connection has been given back or closed already.
+    `body` yields the bytes as they arrive and raises TransportError if they break off.
+    Once `is_over`, the connection has already been given back or closed.
     """
 
     status: int
@@ -96,7 +96,7 @@ class Response:
     is_over: Callable[[], bool] = _unknown
 
     async def aclose(self) -> None:
-        """Close the connection, or give it back where the body was read to its end."""
+        """Close the connection, or give it back if the body was read to its end."""
         try:
             await self.body.aclose()
         finally:
@@ -104,15 +104,16 @@ class Response:
 
 
 class Transport(Protocol):
-    """What sends requests; any number at once, on one event loop."""
+    """Sends requests, any number of them concurrently, on one event loop."""
 
     async def send(self, request: Request) -> Response:
         """Return the response as soon as its headers are there.
 
-        Calls `on_sending` of the request; who cannot tell when it leaves, at once.
+        It calls `on_sending` of the request, right away if it cannot know when the
+        request leaves.
 
         Raises:
-            TransportError: there is none.
+            TransportError: there is no response.
         """
 
     async def aclose(self) -> None:

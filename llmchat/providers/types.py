@@ -1,4 +1,4 @@
-"""What goes to a provider and what comes back, in words of our own.
+"""What goes to a provider and what comes back, in our own terms.
 
 No provider's wire format appears outside its adapter: a `Chat` goes in, `Event`
 values come out.
@@ -18,10 +18,10 @@ Source = Literal["provider", "estimated"]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture in a message of the user's: its address, or the bytes themselves.
+    """A picture in a user's message: its address, or the bytes themselves.
 
-    `data` is base64, of what `media_type` names ("image/png"); both are "" where
-    there is a `url`, which begins with http. `detail` is OpenAI's, "" where not said.
+    `data` is in base64, and `media_type` is its type, such as "image/png"; both are ""
+    if there is a `url`, which begins with http. `detail` is OpenAI's, "" if not given.
     """
 
     url: str = ""
@@ -56,7 +56,7 @@ class ChatMessage:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a request may ask besides its messages, in OpenAI's shapes.
+    """What a request may ask for besides its messages, in OpenAI's shapes.
 
     `tools` are `{"type": "function", "function": {…}}`; `tool_choice` is "auto",
     "none", "required" or `{"type": "function", "function": {"name": …}}`;
@@ -78,7 +78,7 @@ class Chat:
     """One request for an answer, as the use case asks for it.
 
     `model` is the provider's own name of the model, never empty.
-    `max_output_tokens` and `temperature` are None where the client sent none.
+    `max_output_tokens` and `temperature` are None if the client sent none.
     """
 
     model: str
@@ -92,10 +92,10 @@ class Chat:
 class Provider:
     """A provider as an operator has configured it, keys aside.
 
-    The capability flags say what the model's server takes; their defaults suit
-    an OpenAI-compatible server that nobody has said anything about. `models` are all
-    that it has, where it would answer with one of them under any name.
-    `model_output_tokens` is what the model that is asked can write at most.
+    The capability flags say what the model's server takes; their defaults suit an
+    OpenAI-compatible server about which nothing else is known. `models` lists all
+    models of a server that would answer a request for any other name with one of them.
+    `model_output_tokens` is the most that the model to ask can write.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Provider:
 
 
 class FinishReason(StrEnum):
-    """Why an answer ended well; the values of `finishReason` on the wire."""
+    """Why an answer ended normally; the values of `finishReason` on the wire."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -137,15 +137,16 @@ class Delta:
 class Usage:
     """Token counts of one answer.
 
-    `source` is "provider" where the provider counted, "estimated" where it is a guess
-    of what was sent and has come.
-    Disjoint are four: `uncached_tokens`, `cache_read_tokens`, `cache_write_tokens` and
-    `output_tokens`. The first three together are `input_tokens`, whatever the provider
-    itself counts in there; `reasoning_tokens` is contained in `output_tokens`, and
-    `cache_write_long_tokens`, which are kept for hours and dearer, in
-    `cache_write_tokens`. What `is_free` was counted and is not billed. `has_output`
-    says that text came, a thought or a tool call, shown and counted or not; that is no
-    count, and stored nowhere.
+    `source` is "provider" if the provider counted, "estimated" if the counts are a
+    guess from what was sent and received.
+
+    Four counts are disjoint: `uncached_tokens`, `cache_read_tokens`,
+    `cache_write_tokens` and `output_tokens`. The first three add up to `input_tokens`,
+    whatever the provider itself includes in its input. `reasoning_tokens` is part of
+    `output_tokens`, and `cache_write_long_tokens`, which are kept for hours and cost
+    more, is part of `cache_write_tokens`. `is_free` says that the usage was counted but
+    is not billed. `has_output` says that text, a thought or a tool call came, shown and
+    counted or not; it is not a count, and is stored nowhere.
     """
 
     input_tokens: int | None
@@ -165,9 +166,9 @@ class Usage:
         return max((self.input_tokens or 0) - cached, 0)
 
     def __add__(self, other: Usage) -> Usage:
-        """Return what both are together; one estimate makes an estimate of it.
+        """Return the sum of both, which is an estimate if either of them is.
 
-        Beside what is billed, what is free is left out: the sum costs what it says.
+        If only one of them is free, it is left out, so that all of the sum is billed.
         """
         if self.is_free != other.is_free:
             return other if self.is_free else self
@@ -188,9 +189,9 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Answerer:
-    """Who a provider says has answered, "" where it does not say.
+    """Who a provider says has answered, "" if it does not say.
 
-    `fingerprint` changes where another model is put behind the same name.
+    `fingerprint` changes when the provider puts another model behind the same name.
     """
 
     model: str = ""
@@ -202,11 +203,11 @@ NOBODY = Answerer()
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The provider's own word that the answer is whole. Always the last event.
+    """The provider's own statement that the answer is complete; always the last event.
 
-    `model` is the name the provider says answered ("" where it says none);
-    `raw_reason` the provider's own finish reason, for the log and the admin.
-    `tool_calls` are whole, and beside the text or instead of it.
+    `model` is the model that answered according to the provider, "" if it does not say.
+    `raw_reason` is the provider's own finish reason, for the log and the admin.
+    `tool_calls` are complete, and come in addition to the text or instead of it.
     """
 
     reason: FinishReason
@@ -223,7 +224,7 @@ Batch = list[str] | Finished  # the pieces of text that one read of the body hol
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Limits in seconds. `first_token_s` runs over all attempts together."""
+    """Limits in seconds. `first_token_s` is for all attempts together."""
 
     connect_s: float = 5.0
     first_token_s: float = 120.0
@@ -235,7 +236,7 @@ class Timeouts:
 class Key:
     """A provider key. `ident` names it in logs and in the admin, never the value.
 
-    `stored` is the value as its row has it, "" where there is no row.
+    `stored` is the value as its row holds it, "" if there is no row.
     """
 
     ident: str

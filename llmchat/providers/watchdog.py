@@ -13,21 +13,21 @@ class DeadlinePassedError(Exception):
 class Watchdog:
     """Interrupts a wait whose deadline has passed.
 
-    Each wait is `with watchdog: await …`. Progress moves `deadline` on by a mere
+    Each wait is `with watchdog: await …`. Progress extends `deadline` by a mere
     assignment: the timer finds out when it fires, and is armed again. Between waits,
-    that is while the consumer is busy, nobody is interrupted; a wait that begins behind
-    the deadline is not begun, though what it waits for may be there.
+    while the consumer is busy, nothing is interrupted. After the deadline no wait
+    begins, even if what it would wait for is already there.
 
     Why not `asyncio.timeout` around each read: an answer has thousands of reads, and
     each would arm and cancel a timer. Here a read costs two comparisons.
 
-    A task can be interrupted in one way only, by cancelling it, and others cancel it
-    too: the client that gives up, the server that stops. Theirs must come out as
-    CancelledError, ours as DeadlinePassedError, and both may fall into one turn of the
-    event loop. So the number of cancellations asked for is noted on entry, as
+    The only way to interrupt a task is to cancel it, and others cancel it too: a client
+    that gives up, a server that stops. Their cancellation must come out as
+    CancelledError, ours as DeadlinePassedError, and both may happen in one iteration of
+    the event loop. So the number of cancellation requests is noted on entry, as
     `asyncio.timeout` does, and ours is taken back on exit (`uncancel`): if more are
-    left than on entry, somebody else wants the task to end, and wins. One that is not
-    taken back would end the task at its next wait, far from here.
+    left than on entry, something else wants the task to end, and wins. If ours were not
+    taken back, it would end the task at its next wait, far from here.
 
     The clock is the event loop's.
     """
@@ -35,7 +35,7 @@ class Watchdog:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.Handle | None = None
-        self._timer_at = 0.0  # uvloop's handles of what is due now do not know it
+        self._timer_at = 0.0  # uvloop's handle of what is due now does not have it
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._expired = False
@@ -46,7 +46,7 @@ class Watchdog:
         return self._loop.time()
 
     def close(self) -> None:
-        """Drop the timer; the watchdog may be entered again all the same."""
+        """Drop the timer; the watchdog can still be entered again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -54,7 +54,7 @@ class Watchdog:
     def __enter__(self) -> None:
         if self._loop.time() >= self.deadline:
             raise DeadlinePassedError
-        # Of this loop by name: to find it costs a system call, for each read of a body.
+        # The loop is passed: to find it costs a system call, for each read of a body.
         task = asyncio.current_task(self._loop)
         assert task is not None
         self._task = task

@@ -1,4 +1,4 @@
-"""What the tests of access share: budgets, a fallback, rows of the emulator."""
+"""What the tests of access share: budgets, a fallback, providers of the emulator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MakeRow = Callable[..., Awaitable[Provider]]
 
 @pytest.fixture
 def budget(user):
-    """Make a budget of the user, of 1000 tokens a day unless said otherwise."""
+    """Make a budget of the user, of 1000 tokens a day by default."""
 
     async def make(limit=1000, **fields):
         fields = {
@@ -89,7 +89,7 @@ def make_row(emulated: Emulator) -> MakeRow:
 
         def save() -> Provider:
             row = Provider.objects.update_or_create(name=api, defaults=values)[0]
-            # The first test of a database has those that are shipped.
+            # In the first test of a database it has the models that are shipped.
             row.known_models.all().delete()
             return row
 

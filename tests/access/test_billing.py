@@ -1,4 +1,4 @@
-"""What is billed for an answer, also if it is cancelled, fails or is deleted."""
+"""What is billed for an answer, even if it is cancelled, fails or is deleted."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def test_an_answer_that_is_cancelled_before_its_provider_is_asked_costs_no
 async def test_what_a_provider_has_counted_of_a_cancelled_answer_is_booked(
     user, provider, upstream, turn, budget, monkeypatch, left
 ):
-    """The client of the providers tells it as the stream is closed."""
+    """The provider client reports it when the stream is closed."""
 
     async def answer(*args, on_billed, **kwargs):
         try:
@@ -153,7 +153,7 @@ async def test_an_attempt_without_a_word_is_billed_beside_the_one_that_answers(
     user, provider, upstream, turn, budget, empty
 ):
     row = await budget(10**6)
-    # It is asked again after the wait that follows its first answer.
+    # The provider is asked again, after the wait that follows its first answer.
     asked = asyncio.create_task(end_of(user, turn("Hi")))
     await upstream.answered.wait()
     upstream.steps, upstream.usage = (
@@ -178,7 +178,7 @@ async def test_what_the_first_provider_bills_is_booked_beside_its_fallback(
         await in_database(add_fallback, provider, other.base_url)
         end = await end_of(user, turn("Hi"))
     assert isinstance(end, Done)
-    # What the client hears is what it reads later.
+    # The client is sent what it can read later.
     assert (end.usage.input_tokens, end.usage.output_tokens) == (10_007, 200_003)
     assert end.cost == Decimal("0.41013")
     assert await spent(tokens) == 210_010

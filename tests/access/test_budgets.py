@@ -1,4 +1,4 @@
-"""Budgets: reserved before a provider is called, settled after, never raced for."""
+"""Budgets: reserved before a provider is called, settled after, and free of races."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_the_most_an_answer_can_cost_is_reserved_and_its_cost_settled(
     tokens, dollars = await budget(), await budget(1, unit=DOLLARS)
     upstream.steps = ("Hel", go := asyncio.Event(), "lo")
     async with streaming(user, turn("Hi there", max_tokens=100)):
-        # 8 characters and 1 message are guessed to be 3 tokens; there are two retries.
+        # 8 characters in 1 message are estimated as 3 tokens; there are two retries.
         assert await reservations() == [3 * Decimal(103), 3 * Decimal("0.000203")]
         assert await spent(tokens) == 0
         go.set()
@@ -125,7 +125,7 @@ async def test_a_fallback_is_within_the_reservation_and_has_its_limit(
 async def test_each_provider_is_asked_and_reserved_for_by_its_own_limits(
     user, provider, upstream, turn, budget, fallback, spare, first, second
 ):
-    """A model of few tokens does not cut what another one answers in its place."""
+    """The low limit of one model does not cut the answer of another in its place."""
     tokens, dollars = await budget(), await budget(1, unit=DOLLARS)
 
     def limit() -> None:
@@ -301,7 +301,7 @@ def members(count: int) -> tuple[list, Group]:
 async def test_workers_that_ask_at_the_same_moment_do_not_overdraw(
     user, provider, upstream, turn, budget
 ):
-    """Four connections of their own, as of four processes."""
+    """Each has its own connection, like four processes."""
     users, group = await in_database(members, 4)
     await budget(1, user=None, group=group)
     barrier = Barrier(4)
@@ -352,7 +352,7 @@ async def test_a_budget_renews_with_its_period(user, provider, upstream, turn, b
 
 @pytest.mark.parametrize("period", Budget.Period)
 def test_who_comes_late_over_midnight_leaves_what_others_have_spent_since(period):
-    """Its clock is behind that of whoever was quicker."""
+    """The late process's clock is behind that of the one that was quicker."""
     first, late = date(2026, 2, 1), datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)
     row = Budget(period=period, limit=10, period_start=first, spent=7, told_at=8)
     Account(row).add(Decimal(2), late)
@@ -362,7 +362,7 @@ def test_who_comes_late_over_midnight_leaves_what_others_have_spent_since(period
 async def test_a_start_that_waits_until_after_midnight_is_of_the_new_day(
     user, budget, monkeypatch
 ):
-    """What others have spent since counts, and so does when the budget renews."""
+    """What others have spent since midnight counts, and so does the time of renewal."""
     midnight = datetime(2026, 2, 1, tzinfo=UTC)
     await budget(10, spent=10, period_start=midnight.date())
     monkeypatch.setattr(timezone, "now", lambda: midnight - timedelta(seconds=1))
@@ -410,7 +410,7 @@ async def test_what_a_dead_process_had_reserved_is_freed(
 
     def die() -> None:
         begin_turn(user.pk, turn("Hi"))
-        # No row of that worker tells that it lives.
+        # No row says that this worker is alive.
         Message.objects.filter(state="streaming").update(worker="elsewhere/1/2")
         if deleted:
             Conversation.objects.all().delete()
@@ -456,6 +456,6 @@ async def test_without_any_budget_none_is_asked_for(user, provider, turn):
             end_turn(begun, Outcome(Message.State.COMPLETE, "Hello", usage, "m"))
         return [query["sql"] for query in queries.captured_queries]
 
-    await in_database(statements)  # with what a process reads once
+    await in_database(statements)  # includes what a process reads only once
     sent = await in_database(statements)
     assert [sql for sql in sent if "budget" in sql or "reservation" in sql] == []

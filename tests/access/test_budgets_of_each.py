@@ -1,4 +1,4 @@
-"""Budgets of which everybody has their own: the default one, and those of members."""
+"""Budgets of which each user has their own: the default one, and those of members."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def uses() -> dict[str, Decimal]:
 
 
 def ended(begun: Begun, tokens: int = 10) -> bool:
-    """Store an end; return whether there is an answer that has it."""
+    """Store the end of an answer; return whether the answer is complete then."""
     usage = Usage(tokens - 3, 3, "provider")
     end_turn(begun, Outcome(Message.State.COMPLETE, "Hello", usage, "m"))
     return Message.objects.filter(pk=begun.message_id, state="complete").exists()
@@ -90,7 +90,7 @@ async def test_a_budget_of_the_user_takes_the_place_of_the_default_one(
     own = await budget(20)
     await end_of(user, turn("Hi"))
     assert await uses() == {}
-    # One of another period or unit does not.
+    # A budget of another period or unit does not replace it.
     await default(0, period=MONTH)
     assert "monthly" in (await refused(user, turn("Hi"))).text
     await in_database(Budget.objects.filter(period=MONTH).delete)
@@ -153,7 +153,7 @@ async def test_what_a_user_has_reserved_is_nobody_else_s(
 async def test_workers_that_ask_at_the_same_moment_do_not_overdraw(
     user, provider, upstream, turn, default
 ):
-    """Four connections of their own, as of four processes, and no row of use yet."""
+    """Each has its own connection, like four processes, and no `BudgetUse` exists."""
     await default(1)
     others = [await in_database(User.objects.create_user, f"u{n}") for n in range(2)]
     barrier = Barrier(4)
@@ -201,13 +201,13 @@ async def test_where_no_such_budget_is_nothing_is_asked_for(
             ended(begin_turn(user.pk, turn("Hi")))
         return [query["sql"] for query in queries.captured_queries]
 
-    await in_database(statements)  # with what a process reads once
+    await in_database(statements)  # includes what a process reads only once
     sent = await in_database(statements)
     assert [sql for sql in sent if "budgetuse" in sql] == []
     assert len([sql for sql in sent if 'FROM "llmchat_budget"' in sql]) == 2
 
 
-# What was used before the budget was.
+# What was used before the budget was made.
 
 
 async def test_a_budget_begins_with_what_its_period_has_cost(
@@ -239,7 +239,7 @@ async def test_an_answer_that_is_running_then_is_settled_once_it_has_ended(
     begun = await in_database(begin_turn, user.pk, turn("Hi"))
     own = await budget(unit=DOLLARS)
     await default(1000)
-    # The first to draw on it makes what the user has of it.
+    # The first answer to draw on it makes the user's `BudgetUse`.
     second = await in_database(begin_turn, user.pk, turn("Hi", session_id="s-2"))
     await in_database(sweep)
     assert await in_database(Reservation.objects.filter(is_late=True).count) == 2
@@ -295,7 +295,7 @@ async def test_the_answer_that_a_budget_is_nearly_used_up_by_says_so_once(
     assert told[0] is None
     assert (told[1].of, told[1].period, told[1].limit) == ("user", "day", 25)
     assert (told[1].spent, told[1].percent) == (20, 80)
-    # That of the day was told; now it is the other one's turn.
+    # The daily budget's notice was given; now it is the other budget's turn.
     assert (told[2].period, told[2].spent, told[2].percent) == ("month", 30, 85)
 
 
@@ -321,7 +321,7 @@ async def test_what_was_spent_before_a_budget_came_is_told_too(
     first = (await end_of(user, turn("Hi"))).notice
     assert (first.period, first.percent) == ("month", 181)
     await in_database(Budget.objects.filter(period=MONTH).delete)
-    assert (await end_of(user, turn("Hi"))).notice is None  # told as the lesser one
+    assert (await end_of(user, turn("Hi"))).notice is None  # it was due with the first
 
 
 async def test_an_amount_that_is_changed_is_told_anew(
@@ -331,7 +331,7 @@ async def test_an_amount_that_is_changed_is_told_anew(
     limits = Budget.objects.filter(pk=row.pk)
     assert (await end_of(user, turn("Hi"))).notice is None
     await in_database(lambda: limits.update(limit=24))
-    # It is beyond that already.
+    # The amount spent is already beyond the new threshold.
     assert (await end_of(user, turn("Hi"))).notice.percent == 83
     assert (await end_of(user, turn("x"))).notice is None
     await in_database(lambda: limits.update(limit=50))
@@ -360,7 +360,7 @@ async def test_what_nobody_has_drawn_on_yet_is_shown_as_it_will_be(
     await end_of(user, turn("Hi"))
     await default(100)
     assert [row.spent for row in await in_database(budgets_of, user.pk)] == [10]
-    # The user's own takes its place here, too.
+    # The user's own budget replaces it here, too.
     await budget(50)
     (standing,) = await in_database(budgets_of, user.pk)
     assert (standing.budget.limit, standing.spent) == (50, 10)

@@ -1,4 +1,4 @@
-"""Which provider answers, with which key, and what of it is stored."""
+"""Which provider answers, with which key, and what is stored of that."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ async def test_the_list_leads_those_who_may_to_where_a_provider_is_configured(
 
 
 async def test_the_list_is_read_by_a_user_who_is_deleted_meanwhile(user, make_row):
-    """What says that the token is good is remembered for a moment."""
+    """That the token is valid is remembered for a moment."""
     await make_row("claude")
     await in_database(type(user).objects.all().delete)
 

@@ -1,4 +1,4 @@
-"""Budgets of API keys, beside those of their users and groups."""
+"""Budgets of API keys, in addition to those of their users and groups."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_a_key_draws_on_its_budget_and_on_that_of_its_user(
     error = await refused(user, turn("More"), key)
     assert error.code == "budget_exceeded"
     assert error.text.startswith("The API key's daily token budget is used up; it")
-    # Its user goes on, with the page and with another key.
+    # The user can continue, with the page and with another key.
     other = (await make_key(user))[0]
     await events_of(user, turn("Hi"))
     await events_of(user, turn("Hi"), other.pk)

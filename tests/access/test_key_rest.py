@@ -121,7 +121,7 @@ async def test_a_refused_key_rests_while_the_answer_that_met_it_is_being_written
 
 @pytest.fixture
 def old(acme: Provider, monkeypatch: pytest.MonkeyPatch) -> tuple[ProviderKey, Key]:
-    """A stored key, and what an answer that has begun knows of it."""
+    """A stored key, and its `Key` as an answer that has begun holds it."""
     monkeypatch.setattr(keys, "_noted", {})
     row = stored(acme, "sk-old-0123456789")
     return row, keys.stored_key(row)
@@ -133,7 +133,7 @@ def acme(transactional_db: None) -> Provider:
 
 
 def state_of(row: ProviderKey) -> tuple[str, bool, bool]:
-    """Return why it was refused, whether it rests, and whether it was used."""
+    """Return why a key was refused, whether it rests, and whether it was used."""
     row.refresh_from_db()
     rests = row.resting_until is not None and row.resting_until > timezone.now()
     return row.last_error, rests, row.last_used_at is not None
@@ -160,7 +160,7 @@ def test_an_answer_that_was_let_in_before_says_nothing_against_a_refusal(old):
     keys.note_refusal(key, "provider_auth", began + timedelta(minutes=3))
     keys.note_use([key], {}, began)
     assert state_of(row) == ("provider_auth", True, False)
-    # Nor does that keep a later one from counting.
+    # But a later success does count.
     keys.note_use([key], {}, timezone.now())
     assert state_of(row) == ("", False, True)
 
@@ -183,7 +183,7 @@ def test_a_key_of_the_environment_is_noted_alike(fresh_memory):
 
 
 class Shared(dict[Key, tuple[datetime, str]]):
-    """What another thread takes a key out of, whenever it is looked at."""
+    """A dict from which another thread seems to remove a key whenever it is read."""
 
     def __getitem__(self, key: Key) -> tuple[datetime, str]:
         return self.pop(key)
@@ -206,13 +206,13 @@ def test_a_refusal_that_is_known_changes_nothing_that_is_remembered(old):
     for _ in range(3):
         keys.note_refusal(key, "provider_auth", timezone.now())
     assert current_revision() == known
-    # That it is out of money is news.
+    # That the key is out of money is new.
     keys.note_refusal(key, "provider_quota", timezone.now())
     assert state_of(row) == ("provider_quota", True, False)
 
 
 class Gone(Books):
-    """Takes note of what it is given, and fails."""
+    """Books that record what they are given, and fail."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -241,7 +241,7 @@ async def test_a_refusal_of_each_key_is_stored_at_a_time_and_fails_alone(caplog)
     assert [refusal.key for refusal in books.given] == [one, other]
     assert "the refusal of key 1 is not stored" in caplog.text
     assert "sk-1" not in caplog.text
-    # It is met, and noted, again.
+    # The refusal is met, and noted, again.
     refusals.note(one, "provider_auth")
     await asyncio.gather(*tasks)
     assert len(books.given) == 3

@@ -1,4 +1,4 @@
-"""The budget that a group shares: each member is told once that little is left."""
+"""A budget that a group shares: each member is notified once that little is left."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.chat_fixtures import User, end_of
 from tests.support.deletion import delete_users
 from tests.support.turns import begin_turn, end_turn
 
-# An answer of the upstream is 10 tokens.
+# Each answer of the upstream uses 10 tokens.
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ async def team(provider, upstream):
 
 @pytest.fixture
 async def told(turn):
-    """Ask as somebody; return how much is spent as the end tells it, None without."""
+    """Ask as a user; return `of` and `spent` of the notice, None without a notice."""
 
     async def ask(somebody):
         notice = (await end_of(somebody, turn("Hi"))).notice
@@ -60,7 +60,7 @@ async def test_each_member_is_told_once_a_period(team, told, budget):
         None,
     ]
 
-    # In another period, of which nothing is spent yet.
+    # The next period has begun, in which nothing is spent yet.
     uses = BudgetUse.objects.all()
     await in_database(lambda: uses.update(period_start=date(2026, 1, 1)))
     await in_database(lambda: rows.update(period_start=date(2026, 1, 1)))
@@ -78,7 +78,7 @@ async def test_what_a_member_was_told_is_no_spending(team, told, budget):
     (standing,) = await in_database(budgets_of, cid.pk)
     assert (standing.spent, standing.left) == (10, 0)
 
-    # It becomes one of each member, as on the group's page.
+    # It becomes a budget for each member, as on the group's page in the admin.
     @transaction.atomic
     def change():
         row.per_member = True

@@ -1,4 +1,4 @@
-"""What is remembered of rows that hardly change, and that every change holds."""
+"""What is remembered of rows that hardly change, and that every change takes effect."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def make_budget() -> Budget:
     return Budget.objects.create(user=user, period="day", unit="tokens", limit=1)
 
 
-# name: what is there before, how it changes, what is read, and as what then.
+# By name: what is there before, how it changes, what is read, and the result.
 CHANGES: dict[str, tuple[Callable, Callable, Callable, object]] = {
     "a provider is saved": (
         lambda: None,
@@ -360,7 +360,7 @@ def test_a_change_that_is_rolled_back_is_forgotten(row):
 
 
 def test_without_a_revision_nothing_is_remembered(row):
-    """As after SQL by hand: `DELETE FROM llmchat_revision` makes it hold."""
+    """This is for SQL by hand: `DELETE FROM llmchat_revision` makes it take effect."""
     assert price_of_test() is None
     Revision.objects.all().delete()
     with connection.cursor() as cursor:
@@ -369,7 +369,7 @@ def test_without_a_revision_nothing_is_remembered(row):
 
 
 def test_a_sweep_writes_the_word_without_which_nothing_is_remembered(row):
-    """No row has been changed since the migrations, as where the keys are settings."""
+    """No row has changed since the migrations, as when all keys are in settings."""
     Revision.objects.all().delete()
     sweep()
     first = current_revision()
@@ -391,7 +391,7 @@ def test_a_key_that_works_is_written_once_a_minute(row, monkeypatch):
         keys.note((key,), {}, worked=True)
     assert len(queries) == 0
 
-    # A refusal, by any process, is a change: the next use is a new word on it.
+    # A refusal noted by any process is a change, so the next use of the key is stored.
     later = timezone.now() + timedelta(minutes=1)
     ProviderKey.objects.update(last_error="provider_auth", resting_until=later)
     memory.current()

@@ -41,7 +41,7 @@ def google(transactional_db: None) -> Provider:
 def begin(
     google: Provider, django_user_model: Any, turn: Callable[..., Turn]
 ) -> Callable[..., Begun]:
-    """Begin a turn that names a model, or none."""
+    """Begin a turn that may name a model."""
     user = django_user_model.objects.create_user("ann")
     user.groups.add(Group.objects.create(name="team"))
     begun = iter(range(100))
@@ -117,7 +117,7 @@ def test_who_may_not_use_it_may_not_by_either(begin, google, name, pattern):
     ["models/*", "models/*-pro", "models/tunedModels/my-pro", "models/[!x]*", "m*"],
 )
 def test_who_may_use_what_has_the_prefix_may_use_no_tuned_model(begin, google, pattern):
-    """Which never has it, however the rest of the pattern would fit."""
+    """A tuned model never has the prefix, even if the rest of the pattern would fit."""
     allow(google, pattern)
     for prefix in ("", "models/"):
         tuned = f"{prefix}tunedModels/my-pro"
@@ -137,7 +137,7 @@ def test_a_tuned_model_is_allowed_by_its_own_name(begin, google, pattern):
 def test_a_pattern_does_not_fit_a_prefix_that_it_does_not_name(
     begin, google, name, pattern
 ):
-    """Who may use names with an m does not mean every name that may have a prefix."""
+    """A pattern for names with an m does not mean every name that may have a prefix."""
     allow(google, pattern)
     assert refused(begin, name) == "permission_denied"
 
@@ -180,7 +180,7 @@ def allow(google: Provider, pattern: str) -> None:
 
 
 def test_a_default_model_with_a_prefix_answers_and_is_priced(begin, google):
-    """A list that was fetched has its row, disabled as new ones are."""
+    """A fetched list has added its row, which is disabled like all new rows."""
     model = google.known_models.create(name="gemini-pro", enabled=False)
     add_price(model)
     Provider.objects.update(default_model="models/gemini-pro")

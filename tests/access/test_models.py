@@ -46,7 +46,7 @@ from tests.support.upstream import running_upstream
 
 shipped = import_module("llmchat.migrations.0032_models")
 
-# Seven tokens in, three out: so many dollars at 1,000,000 a token are plain to see.
+# With seven tokens in and three out, costs at these rates are easy to read.
 RATES = {"input": 100_000, "output": 200_000, "valid_from": date(2026, 1, 1)}
 
 
@@ -107,7 +107,7 @@ async def test_an_answer_that_is_not_priced_costs_nothing_that_is_known(
 async def test_the_model_that_was_asked_is_billed(
     user, provider, upstream, turn, model
 ):
-    """Not the name of the one that has answered, which providers make longer."""
+    """The name of the model that answered does not count; providers make it longer."""
     await model()
     other = await model("model-2", {"input": 0, "output": 300_000})
     await end_of(user, turn("Hi", model="model-2"))
@@ -158,7 +158,7 @@ async def test_a_change_by_another_process_holds_for_the_next_turn(
 
 
 def run_elsewhere(code: str) -> None:
-    """Run a program on the same database."""
+    """Run a program in another process, on the same database."""
     name = connection.settings_dict["NAME"]
     url = f"sqlite:///{name}"
     if connection.vendor != "sqlite":
@@ -199,7 +199,7 @@ async def test_an_answer_ends_though_its_price_is_deleted_meanwhile(
 async def test_each_attempt_is_a_request_of_its_own(
     user, provider, upstream, turn, model, monkeypatch
 ):
-    """Two that end without a word are together above the threshold, neither is."""
+    """Two attempts without a word are above the threshold together, but neither is."""
     await model(price={"above_tokens": 10, "input_factor": 2})
     upstream.steps = ()
     assert isinstance(await end_of(user, turn("Hi")), Failed)
@@ -259,7 +259,7 @@ async def test_a_refusal_that_nobody_counts_frees_no_attempt_before_it(
     monkeypatch.setattr(retry, "_BASE_DELAY_S", 0.01)
     await model(price={"bills_refusals": False})
     counted = {"prompt_tokens": 7, "completion_tokens": 0}
-    # What an iterator has given once it does not give to the next attempt.
+    # An iterator, so that the next attempt does not get the same step.
     upstream.steps = iter([{"error": {"code": 500}, "usage": counted}])
     upstream.reason = "content_filter"
     upstream.usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
@@ -326,7 +326,7 @@ async def test_a_budget_in_dollars_takes_a_model_that_is_priced(
     assert isinstance(await end_of(user, turn("Hi")), Done)
 
 
-# --- Which models there are ----------------------------------------------------------
+# --- Which models exist --------------------------------------------------------------
 
 
 async def test_a_disabled_model_is_refused_and_an_unknown_one_passes(
@@ -520,7 +520,7 @@ def test_a_provider_that_an_operator_made_another_one_is_left_alone():
 
 @pytest.mark.django_db
 def test_a_peak_is_that_of_the_moment_at_which_an_answer_began():
-    """Not of its end, which is stored later."""
+    """The moment of its end does not count, which is stored later."""
     ship(deepseek={"default_model": "deepseek-flash", "needs_key": False})
     route = catalogue.route("deepseek", Access({"deepseek": ("*",)}))
     used = Usage(1_000_000, 0, "provider")

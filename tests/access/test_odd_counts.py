@@ -1,4 +1,4 @@
-"""Counts and costs that no bill has: an answer has its end all the same."""
+"""Counts and costs beyond any real bill: the answer must end normally even so."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEAREST = Decimal("999999.9999")
 async def test_a_cost_beyond_all_bills_is_the_highest_that_can_be_stored(
     user, provider, turn
 ):
-    """What a server counts is bounded, and so is a price: not what comes of both."""
+    """Counts of a server are bounded, and so are prices, but not their product."""
     rates = {"input_price": DEAREST, "output_price": DEAREST}
     await in_database(lambda: Provider.objects.update(**rates))
     usage = Usage(100_000_000, 100_000_000, "provider")

@@ -21,7 +21,7 @@ from tests.support.streaming import streaming
 
 @pytest.fixture
 def allow(user, provider):
-    """Restrict the provider to a group, with the user in it unless said otherwise."""
+    """Restrict the provider to a group, which the user is in by default."""
 
     async def make(allowed_models="", *, member=True, name="team"):
         def store() -> None:
@@ -199,7 +199,7 @@ def test_the_migration_restricts_the_providers_that_have_groups():
 
 @pytest.fixture
 def listed(user):
-    """Ask `GET /llm/providers` for what the user may use of provider `test`."""
+    """Ask `GET /llm/providers` what the user may use of provider `test`."""
 
     async def ask():
         def get() -> list[dict]:

@@ -1,6 +1,6 @@
 """What answers cost, worked out by hand from the list prices that are shipped.
 
-Each expected cost is in US dollars; the comment beside it says how it comes about.
+Each expected cost is in US dollars; the comment before it shows the calculation.
 """
 
 from __future__ import annotations
@@ -84,14 +84,14 @@ OPENAI = {
         usage(0, 500, write=1_000, cache_write_long_tokens=600),
         "0.0090",
     ),
-    # 1,000 x 2: a refusal is billed as any answer
+    # 1,000 x 2: a refusal is billed like any answer
     "no output": (usage(1_000, 0), "0.0020"),
 }
 # claude-fable-5-2: input 8, output 40; no rates of caches are known, so 8 as well.
 CLAUDE = {
     # 1,000 x 8 + 500 x 40 = 8,000 + 20,000
     "plain": (usage(1_000, 500), "0.0280"),
-    # 1,000 x 8 + 500 x 40, whatever of the input is cached
+    # 1,000 x 8 + 500 x 40, however much of the input is cached
     "cached": (usage(100, 500, read=700, write=200), "0.0280"),
     # 50,000 x 8 + 0: the stream broke before any output
     "broken": (usage(50_000, 0), "0.4000"),
@@ -213,7 +213,7 @@ def test_what_its_provider_does_not_bill_is_free_whatever_its_price_says():
 
 
 def dated(*days: str) -> list[Price]:
-    """Return prices of 1, 2, … dollars a million, from these days on."""
+    """Return prices of 1, 2, … dollars per million tokens, from these days on."""
     return [
         Price(valid_from=date.fromisoformat(day), input=Decimal(n), output=Decimal(0))
         for n, day in enumerate(days, 1)
@@ -254,7 +254,7 @@ def test_behind_its_last_day_an_answer_is_not_priced():
     assert prices.highest(rows, usage(1), last + timedelta(minutes=1)) is None
 
 
-# The most that may be reserved: by the dearest rate, hour and tier.
+# The most that may be reserved is by the dearest rate, hour and tier.
 def test_a_reservation_is_by_the_dearest_rate():
     # 1,000 x 5, the cache write that is kept for long, + 500 x 10
     price = price_of("gpt-6.2-sol")
@@ -317,7 +317,7 @@ def test_what_is_no_day_is_refused():
 
 
 def test_hours_that_nobody_can_read_are_none():
-    """As after SQL by hand: an answer has its end all the same."""
+    """SQL by hand may have stored them: an answer must still be able to end."""
     price = price_of("deepseek-flash", peak_hours="all day")
     assert not prices.is_peak(price, NOON)
 

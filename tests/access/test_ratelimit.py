@@ -1,4 +1,4 @@
-"""Messages a minute, counted for each user."""
+"""Messages per minute, counted for each user."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def three_a_minute(settings):
 
 @pytest.fixture
 def redis(settings, redis_server):
-    """A real Redis as the cache, of an address that no test had before."""
+    """A real Redis as the cache, at an address that no test used before."""
     before = settings.CACHES
     backend = "llmchat.cache.SharedCache"
     settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": redis_server.url}}
@@ -38,7 +38,7 @@ def redis(settings, redis_server):
 
 @pytest.fixture
 def asked(redis, monkeypatch):
-    """What Redis is asked, its probes left out."""
+    """The commands that Redis is sent, except for probes."""
     names, client = [], caches["default"]._link._redis
 
     class Asked:
@@ -52,7 +52,7 @@ def asked(redis, monkeypatch):
 
 
 async def counted_until_refused(user_id: int = 1) -> int:
-    """Return how many messages of the user are let through, 10 at most."""
+    """Return how many messages of the user are allowed, 10 at most."""
     for number in range(10):
         try:
             await count_message(sender(user_id))
@@ -117,7 +117,7 @@ async def test_redis_counts_for_all_processes(redis):
 async def test_what_is_obeyed_counts_in_redis(redis):
     for _ in range(3):
         count_obeyed(sender(1))
-    # When both threads are here, each has finished the calls before.
+    # When both threads have reached the barrier, all earlier calls are finished.
     both = threading.Barrier(2)
     await asyncio.gather(shared.in_cache(both.wait), shared.in_cache(both.wait))
     assert await counted_until_refused() == 0
@@ -128,7 +128,7 @@ async def test_while_redis_hangs_the_process_counts_for_itself(redis, asked, cap
     asked.clear()
     with redis.stopped():
         assert await counted_until_refused() == 3
-        # One time-out, and no more: then the outage is known, and nobody waits.
+        # Only one timeout: from then on the outage is known, and no call waits.
         assert len(asked) == 1
         assert await counted_until_refused(2) == 3
         assert len(asked) == 1
@@ -199,7 +199,7 @@ async def test_a_redis_that_dies_and_comes_back_counts_again(redis, caplog):
     ids=["standby", "full"],
 )
 async def test_a_redis_that_takes_no_writes_is_away(redis, caplog, refuse, take):
-    """It answers a PING all the while."""
+    """It still answers a PING all the time."""
     caplog.set_level("INFO", "llmchat.outages")
     admin = Redis.from_url(redis.url)
     await count_message(sender(1))
@@ -274,7 +274,7 @@ async def test_a_key_has_a_limit_of_its_own_beside_that_of_its_user():
         with pytest.raises(ChatError) as refused:
             await count_message(program)
         assert 1 <= refused.value.retry_after <= 60
-    # What was refused to the program has not counted for its user.
+    # The messages refused to the program have not counted for its user.
     await count_message(sender(1, key_id=8, limit=5))
     await count_message(sender(1))
     assert await counted_until_refused() == 0

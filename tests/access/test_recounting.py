@@ -1,4 +1,4 @@
-"""Budgets that are changed while answers run: nothing of what these cost is lost."""
+"""Budgets that are changed while answers run: none of the answers' cost is lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llmchat.providers.types import Usage
 from tests.support.turns import begin_turn, end_stored
 
 DAY, MONTH = Budget.Period.DAY, Budget.Period.MONTH
-# Each answer is 10 tokens.
+# Each answer uses 10 tokens.
 
 
 @pytest.fixture
@@ -46,14 +46,14 @@ def ended(begun: Begun) -> None:
 
 
 def standing(row: Budget, user) -> int:
-    """Return what is spent once all has ended and was swept."""
+    """Return what is spent, once all answers have ended and a sweep has run."""
     sweep()
     assert not Reservation.objects.exists()
     row.refresh_from_db()
     if not row.is_of_each:
         return int(row.spent)
     use = BudgetUse.objects.get(budget=row, user=user)
-    # Still to be counted, when the user draws on it next.
+    # Without a period it is still to be counted, when the user next draws on it.
     counted = use if use.period_start else None
     return int(counted.spent if counted else spending.spent_by(row, user.pk))
 
@@ -70,14 +70,14 @@ CHANGES = [
 async def test_what_ran_before_the_budget_came_is_counted_once(
     user, provider, turn, budget, group, per_member, fields
 ):
-    """And the sweep settles it, whoever draws on the budget meanwhile."""
+    """The sweep settles it, whoever draws on the budget in the meantime."""
 
     async def begin(name: str) -> Begun:
         return await in_database(begin_turn, user.pk, turn("Hi", session_id=name))
 
     first = await begin("s-1")
     row = await budget(user=None, group=group, per_member=per_member)
-    second = await begin("s-2")  # makes what the user has of it
+    second = await begin("s-2")  # makes the user's `BudgetUse`
     assert await in_database(Reservation.objects.filter(is_late=True).count) == 1
     await in_database(lambda: change(row, **fields))
     third = await begin("s-3")
@@ -103,12 +103,12 @@ async def test_nothing_is_lost_where_nobody_draws_on_it_meanwhile(
 async def test_a_worker_that_has_not_heard_of_it_settles_it_all_the_same(
     user, provider, turn, budget, group, monkeypatch
 ):
-    """Its answer began when all members shared the budget, and no other was of each."""
+    """Its answer began when the members shared the budget, and none was per user."""
     row = await budget(user=None, group=group)
     first = await in_database(begin_turn, user.pk, turn("Hi"))
     before = memory.latest()
     await in_database(lambda: change(row, per_member=True))
-    # Elsewhere.
+    # In another worker.
     second = await in_database(begin_turn, user.pk, turn("Hi", session_id="s-2"))
     assert memory.latest().has_budgets_of_each
 

@@ -1,1 +1,1 @@
-"""The four providers' APIs on loopback, with every way they fail. Tests only."""
+"""The four providers' APIs on loopback, with every way they fail; for tests only."""

@@ -1,4 +1,4 @@
-"""What the four APIs have in common here."""
+"""What the four emulated APIs have in common."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Row = tuple[int, object, Mapping[str, str]]
 class Story:
     """What an answer says. `finish` "" leaves the finish reason out.
 
-    `counts` stand in the place of what the API would count of it.
+    `counts` replaces the usage that the API would report.
     """
 
     pieces: tuple[str, ...] = ("Hel", "lo, ", "wörld", "!")
@@ -48,11 +48,11 @@ class Api(ABC):
 
     @abstractmethod
     def model_of(self, request: Request) -> str | None:
-        """Return the model that is asked for, None where this is another API."""
+        """Return the model that is asked for, None if the request is not this API's."""
 
     @abstractmethod
     def check(self, request: Request) -> Response | None:
-        """Return the refusal that the real API would answer, None for none."""
+        """Return the refusal that the real API would answer with, None for none."""
 
     @abstractmethod
     def events(self, story: Story) -> list[bytes]:
@@ -77,7 +77,7 @@ class Api(ABC):
         return model.startswith(PREFIX) or model in self.models
 
     def key_failure(self, key: str) -> Response | None:
-        """Keys are known by what they are called."""
+        """Return the refusal of a key: those with "bad" or "broke" in them fail."""
         if "bad" in key:
             return self.fail("auth")
         if "broke" in key:

@@ -1,4 +1,4 @@
-"""From a request to its answer: whose API it is, whether it is right, what happens."""
+"""From a request to its answer: which API it is for, its checks, and its scenario."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ APIS: dict[str, Api] = {
 
 
 def answer(request: Request, number: int) -> Response:
-    """Return what the API would, for the request's `number`-th repeat."""
+    """Return what the API would answer; `number` of the same came before."""
     if (listed := listing.answer(request, APIS)) is not None:
         return listed
     for api in APIS.values():
@@ -42,7 +42,7 @@ def answer(request: Request, number: int) -> Response:
 
 
 def answer_anybody(request: Request, number: int) -> Response:
-    """Return what a server would that takes no keys."""
+    """Return the answer of a server that needs no key."""
     request.headers.setdefault("authorization", "Bearer none")
     return answer(request, number)
 
@@ -52,6 +52,6 @@ def emulator(
 ) -> Emulator:
     """Return a server of all four APIs; enter it to start it.
 
-    `keyless`: those with a bearer want none.
+    `keyless`: the APIs that take the key as a bearer token need none.
     """
     return Emulator(answer_anybody if keyless else answer, port, tls)

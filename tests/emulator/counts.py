@@ -1,6 +1,6 @@
-"""What servers count of one answer, as they were seen to write it.
+"""The usage that servers report for one answer, in the shapes seen from real ones.
 
-Each shape is played to its end (`counted-<name>`), broken off behind its text
+Each shape is played to its end (`counted-<name>`), broken off after its text
 (`broken-<name>`), and silent from there on (`silent-<name>`).
 """
 
@@ -16,11 +16,11 @@ from .scenarios import COUNTED, SHORT
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A `usage` as it comes, and what it says.
+    """A `usage` as it is sent, and what it means.
 
-    `cached` are the tokens read from a cache, those written to one, and of these the
-    ones that are kept for long. `is_whole` is False where the provider tells no more
-    than a total, whose parts are guessed.
+    `cached` holds three counts: the tokens read from a cache, those written to one, and
+    those of the latter that are kept for long. `is_whole` is False if the provider
+    reports only a total, whose parts are estimated.
     """
 
     api: str
@@ -93,7 +93,7 @@ SHAPES = {
         outputs=64,
         thoughts=60,
     ),
-    # Thoughts are in the total alone, where a gateway counts Gemini's so.
+    # Thoughts are only in the total, as a gateway reports them for Gemini.
     "hidden-thoughts": Shape(
         "openai", _openai(total_tokens=85), outputs=64, thoughts=60
     ),
@@ -253,7 +253,7 @@ SHAPES = {
 
 
 def events(api: Api, shape: Shape, *, is_cut: bool = False) -> list[bytes]:
-    """Return the stream of an answer that is counted so, or its part with text."""
+    """Return the stream of an answer with this usage; if cut, only up to its text."""
     if not is_cut:
         return api.events(replace(SHORT, counts=shape.usage))
     cut = replace(SHORT, finish="", terminator=False, usage="every")

@@ -1,4 +1,4 @@
-"""Scenarios that only one API, or one kind of server, knows."""
+"""Scenarios that only one API has, or only one kind of server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _openai(api: Api) -> OpenAIApi:
 
 
 def _with_first(api: OpenAIApi, *deltas: object) -> Response:
-    """Chunks with these deltas before the usual ones."""
+    """Return a stream with these deltas before the usual ones."""
     role, *others = api.events(SHORT)
     extra = [event(api.chunk(delta)) for delta in deltas]
     return Response([role, *extra, *others])
@@ -43,7 +43,7 @@ def _thinking_parts(api: Api) -> Response:
 
 @scenario("second-choice", *OPENAI)
 def _second_choice(api: Api) -> Response:
-    """Another answer between the chunks of the first, which ends before it."""
+    """Chunks of another answer between those of the first, and finished before it."""
     openai = _openai(api)
     other = openai.chunk({"content": "other"}, "stop")
     choices = other["choices"]
@@ -135,7 +135,7 @@ def _unnamed_events(api: Api) -> Response:
 
 @scenario("other-blocks", "claude")
 def _other_blocks(api: Api) -> Response:
-    """Blocks and deltas that nobody knows, and a block that starts with text."""
+    """Unknown blocks and deltas, and a block that starts with text."""
     start, ping, *others = api.events(SHORT)
     blocks: list[dict[str, object]] = [
         {"type": "fallback"},
@@ -185,7 +185,7 @@ def _finish_everywhere(api: Api) -> Response:
 
 @scenario("cut-after-early-finish", "gemini")
 def _cut_after_early_finish(api: Api) -> Response:
-    """A reset while every event so far had a finish reason: more was to come."""
+    """A reset when every event so far had a finish reason, but more was to come."""
     steps = list(_finish_everywhere(api).steps)
     return Response([*steps[:4], Reset()])
 

@@ -1,4 +1,4 @@
-"""How tests ask the emulator through the project's own client."""
+"""Asking the emulator through the project's own client, for tests."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ APIS = ("openai", "deepseek", "claude", "gemini")
 KEY = Key("k1", "key-one-SECRET")
 PATIENT = Timeouts(connect_s=5, first_token_s=30, idle_s=30, total_s=60)
 HASTY = Timeouts(connect_s=1, first_token_s=0.4, idle_s=0.25, total_s=0.9)
-# For what must be read before the silence, on a busy machine, too.
+# Time enough to read what comes before the silence, even on a busy machine.
 SOON_IDLE = replace(PATIENT, first_token_s=2, idle_s=0.25)
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of one question."""
+    """The outcome of one question."""
 
     deltas: list[str] = field(default_factory=list)
     finished: Finished | None = None
@@ -82,7 +82,7 @@ class Lab:
     client: ProviderClient
 
     def provider(self, api: str, **changes: object) -> Provider:
-        """Return the provider as the project ships it, at the emulator's address."""
+        """Return the provider as the project ships it, with the emulator's address."""
         provider = DEFAULT_PROVIDERS[api].provider
         changes.setdefault("base_url", self.server.url)
         return replace(provider, **changes)  # type: ignore[arg-type]
@@ -158,7 +158,7 @@ class Lab:
 
 
 def chat(model: str, *texts: str) -> Chat:
-    """Return a chat of the user's and the assistant's turns."""
+    """Return a chat in which the user and the assistant take turns."""
     roles: tuple[Role, Role] = ("user", "assistant")
     messages = (
         ChatMessage(roles[n % 2], text) for n, text in enumerate(texts or ("Hello?",))
@@ -185,7 +185,7 @@ async def lab(
 
 @contextmanager
 def full_listener() -> Iterator[str]:
-    """Give the address of a listener that answers no connection: its queue is full."""
+    """Yield the address of a listener whose full queue accepts no more connections."""
     with socket.socket() as listener, ExitStack() as stack:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)

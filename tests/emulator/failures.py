@@ -1,4 +1,4 @@
-"""Scenarios of every API: cut, slow, no stream at all, or with an error inside."""
+"""Failures of every API: streams cut, slow or with an error, and other bodies."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _short_close(api: Api) -> Response:
 def _reset_in_character(api: Api) -> Response:
     stream = joined(api)
     middle = stream.index("ö".encode()) + 1
-    # Half an event does not reach the client's parser: nothing of it is shown.
+    # Half an event does not reach the client's parser, so no part of it is shown.
     return Response([stream[:middle], Pause(0.05), Reset()])
 
 
@@ -102,7 +102,7 @@ def _trickle(api: Api) -> Response:
 
 @scenario("endless")
 def _endless(api: Api) -> Response:
-    """Text for ever, a piece every 20 ms."""
+    """Endless text, a piece every 20 ms."""
     *start, piece = api.events(replace(UNFINISHED, pieces=("on ",), usage="none"))
     if api.name == "claude":  # the block's stop comes last
         piece = start.pop()
@@ -111,7 +111,7 @@ def _endless(api: Api) -> Response:
 
 @scenario("whole")
 def _whole(api: Api) -> Response:
-    """A complete answer, by a server that does not know `stream`."""
+    """A complete answer, from a server that does not know `stream`."""
     return json_response(api.whole(SHORT))
 
 
@@ -216,12 +216,12 @@ def _not_json(api: Api) -> Response:
 
 @scenario("heartbeats")
 def _heartbeats(api: Api) -> Response:
-    """Data that is no JSON, between all events."""
+    """Data that is not JSON, or not an object, between all events."""
     beats = [event("ping"), event(": keep-alive"), event("null")]
     return Response([step for item in api.events(SHORT) for step in (*beats, item)])
 
 
 @scenario("mislabelled")
 def _mislabelled(api: Api) -> Response:
-    """A stream under the name of a page."""
+    """A stream with the content type of an HTML page."""
     return Response(api.events(SHORT), content_type="text/html; charset=utf-8")

@@ -158,7 +158,7 @@ class GeminiApi(Api):
         return event(self.failures[row][1], newline="\r\n")
 
     def bare_error(self, row: str) -> bytes:
-        """Return a failure as Google sends it in mid-stream: no event at all."""
+        """Return a failure as Google sends it in mid-stream, which is not an event."""
         text = json.dumps(self.failures[row][1], indent=2).replace("\n", "\r\n")
         return f"{text}\r\n".encode()
 

@@ -1,4 +1,4 @@
-"""The lists of models of the four APIs, in pages where the real ones have pages."""
+"""The lists of models of the four APIs, in pages if the real one has pages."""
 
 from __future__ import annotations
 

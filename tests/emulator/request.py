@@ -1,4 +1,4 @@
-"""What the emulator was sent, and what became of it."""
+"""A request that the emulator received, and what became of it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 class Request:
     """One request as received; header names are lower-case.
 
-    `hung_up` tells that the client closed the connection before its answer ended,
-    `ended` that the emulator is done with it, either way. Times are the event
-    loop's.
+    `hung_up` says that the client closed the connection before its answer ended,
+    `ended` that the emulator is done with the request, in either case. Times are the
+    event loop's.
     """
 
     method: str
@@ -46,7 +46,7 @@ class Request:
         return parse_qs(urlsplit(self.target).query)
 
     def record(self) -> dict[str, object]:
-        """Return what `GET /_requests` tells of it."""
+        """Return what `GET /_requests` reports about it."""
         names = ("api", "model", "method", "target", "headers", "body", "status")
         times = ("received_at", "ended_at", "sent_bytes", "hung_up", "ended")
         return {name: getattr(self, name) for name in names + times}

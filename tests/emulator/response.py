@@ -13,21 +13,21 @@ EVENT_STREAM = "text/event-stream; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Nothing is sent for so many seconds."""
+    """Send nothing for this number of seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Nothing is sent until the event is set, on the emulator's loop."""
+    """Send nothing until the event is set, on the emulator's loop."""
 
     until: asyncio.Event
 
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """The same bytes again and again, until the client goes."""
+    """Send the same bytes again and again, until the client leaves."""
 
     data: bytes
     every_s: float
@@ -35,7 +35,7 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """The connection is reset, nothing is ended properly."""
+    """Reset the connection, without ending anything properly."""
 
 
 Step = bytes | Pause | Hold | Repeat | Reset
@@ -46,8 +46,8 @@ Framing = Literal["chunked", "close", "length"]
 class Response:
     """One answer.
 
-    `whole` is False where the body breaks off without its end, `status` 0 where not
-    even a status line is sent.
+    `whole` is False if the body breaks off before its end, `status` is 0 if not even a
+    status line is sent.
     """
 
     steps: Sequence[Step]

@@ -1,8 +1,8 @@
 """What can happen to an answer, by name.
 
-A request chooses with the model's name, `scenario-<name>`. Before the name may stand
-`once-` or `twice-`: the same request gets the plain short answer after that.
-`fail-<row>` is a row of the API's error table.
+A request chooses a scenario by the model's name, `scenario-<name>`. With `once-` or
+`twice-` before the name, it is played that often for the same request, which then gets
+the plain short answer. `fail-<row>` is a row of the API's error table.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .response import Response, Step
 Play = Callable[[Api], Response]
 OPENAI = ("openai", "deepseek")
 SCENARIOS: dict[str, Play] = {}
-COUNTED: dict[str, Play] = {}  # what is counted in many ways (`counts.py`)
+COUNTED: dict[str, Play] = {}  # usage in many shapes (`counts.py`)
 ONLY: dict[str, tuple[str, ...]] = {}  # the APIs that a scenario is for, if not all
 SHORT = Story()
 UNICODE = Story(("a\u2028b\u2029c\x85d", "\x0b\x0c\x1c\x1d\x1e", "naïve 日本 😀 end"))
@@ -40,7 +40,7 @@ def scenario(name: str, *apis: str) -> Callable[[Play], Play]:
 
 
 def find(api: Api, model: str, number: int) -> Response:
-    """Return the answer to the request with this number for this model."""
+    """Return the answer for this model; `number` of the same requests came before."""
     name = model.removeprefix(PREFIX) if model.startswith(PREFIX) else "short"
     for prefix, times in (("once-", 1), ("twice-", 2)):
         if name.startswith(prefix):
@@ -139,7 +139,7 @@ def _no_final_newline(api: Api) -> Response:
 
 @scenario("multi-data")
 def _multi_data(api: Api) -> Response:
-    """Every JSON value over several data lines."""
+    """Every JSON value is spread over several data lines."""
     events = []
     for item in api.events(SHORT):
         newline = b"\r\n" if b"\r\n" in item else b"\n"
@@ -149,7 +149,7 @@ def _multi_data(api: Api) -> Response:
 
 @scenario("noisy")
 def _noisy(api: Api) -> Response:
-    """Comments, pings and fields and events that nobody knows, between all."""
+    """Comments, pings, unknown fields and unknown events between all others."""
     noise = b": comment\nretry: 10\nid: 7\nnew-field: 1\n\n"
     steps: list[Step] = []
     for item in api.events(SHORT):
@@ -162,7 +162,7 @@ def _noisy(api: Api) -> Response:
 
 @scenario("surrogates")
 def _surrogates(api: Api) -> Response:
-    """A pair of escapes cut over two events, and half a pair."""
+    """A pair of escapes that is split across two events, and half a pair."""
     events = api.events(Story(("HIGH", "LOW", " and ", "HIGH", "!")))
     high, low = b"\\ud83d", b"\\ude00"
     return Response(

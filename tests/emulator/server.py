@@ -1,6 +1,6 @@
-"""The emulator's HTTP server: by hand, so that it can misbehave on the wire.
+"""The emulator's HTTP server, written by hand so that it can misbehave on the wire.
 
-`GET /_requests` tells what it was sent, `POST /_reset` forgets it.
+`GET /_requests` reports what it was sent, and `POST /_reset` forgets that.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _GONE = (ConnectionError, asyncio.IncompleteReadError, TimeoutError, ssl.SSLErro
 
 
 class Emulator:
-    """Serves `answer(request, number)` on loopback, `number` counting its repeats.
+    """Serves `answer(request, number)` on loopback; `number` counts earlier repeats.
 
-    Two requests are the same where their target and body are.
+    Two requests are the same if their target and body are.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Emulator:
                 while await self._serve_one(reader, writer):
                     pass
         except asyncio.CancelledError:
-            pass  # the emulator ends; asyncio's streams would log it as an error
+            pass  # the emulator is stopping; asyncio's streams would log an error
         finally:
             self._connections.discard(task)
             writer.transport.abort()
@@ -111,7 +111,7 @@ class Emulator:
         play = asyncio.create_task(_Player(writer, request).play(response))
         try:
             await asyncio.wait({watch, play}, return_when=asyncio.FIRST_COMPLETED)
-            # A client that goes is seen by whichever of the two comes first to it.
+            # That the client has left may be noticed first by either of the two.
             request.hung_up = not play.done() or isinstance(
                 play.exception(), ConnectionError
             )

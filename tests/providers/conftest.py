@@ -21,7 +21,7 @@ def _short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run the tests of a module that says `BOTH_WAYS` over both transports."""
+    """Run the tests of a module that sets `BOTH_WAYS` over both transports."""
     both_ways = getattr(metafunc.module, "BOTH_WAYS", False)
     if both_ways and "new_transport" in metafunc.fixturenames:
         ways = [PooledTransport, LibraryTransport]
@@ -31,7 +31,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_asyncio_loop_factories(
     item: pytest.Item,
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run the tests of a module that says `BOTH_LOOPS` on the server's loop, too."""
+    """Run the tests of a module that sets `BOTH_LOOPS` on the server's loop, too."""
     module = item.getparent(pytest.Module)
     if module is None or not getattr(module.obj, "BOTH_LOOPS", False):
         return {"asyncio": asyncio.new_event_loop}
@@ -40,7 +40,7 @@ def pytest_asyncio_loop_factories(
 
 @pytest.fixture
 def new_transport() -> NewTransport:
-    """What makes the transport that a test's client uses."""
+    """The factory of the transport that a test's client uses."""
     return default.new_transport
 
 

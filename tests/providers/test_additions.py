@@ -1,4 +1,4 @@
-"""What the providers have added since: none of it disturbs an answer."""
+"""What the providers have added to their APIs recently: it disturbs no answer."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_what_a_model_does_not_take_is_told_in_words_of_ours(
     error = error_from_response(400, {}, json.dumps(body).encode())
     assert error.code == "bad_request"
     assert told in error.text
-    # What can be done about it stands in the log.
+    # What can be done about it is in the log.
     assert (": " in error.log_detail) is (told != REFUSED)
     assert said not in f"{error.text} {error.log_detail}"
 

@@ -1,4 +1,4 @@
-"""When it is told that a provider was asked: as its request leaves, and not before."""
+"""When the client reports that a provider is asked: not before the request leaves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.provider_sockets import (
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what no event tells of."""
+    """Wait for a condition that no event reports."""
     async with asyncio.timeout(LIMIT_S):
         while not condition():
             await turn()
@@ -38,7 +38,7 @@ async def turn() -> None:
 async def asking(
     http: PooledTransport | Scripted, url: str = "http://unused"
 ) -> AsyncIterator[tuple[asyncio.Task[None], list[bool]]]:
-    """Ask for an answer that is cancelled in the end; yield what it tells."""
+    """Ask for an answer that is cancelled in the end; yield what `on_asking` got."""
     told: list[bool] = []
     client = ProviderClient(PATIENT, transport=http)
 
@@ -94,7 +94,7 @@ async def test_who_has_sent_a_request_has_asked_though_nothing_has_come() -> Non
 
 
 async def test_a_second_attempt_that_waits_for_its_connection_has_not_asked() -> None:
-    """The first one had, and has failed."""
+    """The first attempt had asked, and failed."""
 
     async def drop(peer: Peer) -> None:
         await peer.read_request()

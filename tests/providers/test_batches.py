@@ -1,4 +1,4 @@
-"""What came in one read is handed on together."""
+"""All text of one read is passed on together."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ async def test_a_cancel_between_batches_closes_the_response() -> None:
     assert asked.transport.closed == 1
 
 
-# --- the short way through a chunk says what the long one does ---
+# --- the fast path through a chunk gives the same as the slow one ---
 
 CHUNKS: dict[str, object] = {
     "text": token("a"),

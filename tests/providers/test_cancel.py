@@ -1,4 +1,4 @@
-"""A client that goes away closes the provider's connection, whenever it goes."""
+"""A client that leaves closes the provider's connection, whenever it leaves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SOON_S = 15.0  # on a machine that may stall; the next deadline is 30 s away
 CANCELS = int(os.environ.get("LLMCHAT_TEST_CANCELS", "2000"))
 
 
-# When all is sent that comes before the silence.
+# When everything before the silence has been sent.
 SILENT: dict[str, Callable[[Request], bool]] = {
     "slow-headers": lambda request: True,
     "slow-first": lambda request: request.status > 0,
@@ -37,7 +37,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def turns() -> None:
-    """Let all be read that is in the sockets, and all run that can."""
+    """Let everything in the sockets be read, and all tasks run that can."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -58,7 +58,7 @@ async def cancel(task: asyncio.Task[None]) -> None:
 
 
 async def assert_hung_up(setting: Lab, since: float) -> None:
-    """The emulator must have seen the one open request being given up."""
+    """Check that the emulator soon saw the client give up the one open request."""
     server = setting.server
     await server.until(lambda: not server.open_requests)
     request = server.requests[-1]
@@ -110,7 +110,7 @@ async def test_a_cancel_while_queueing_ends_at_once_and_frees_the_place(
         busy = asyncio.create_task(consume(setting, "openai", "slow-first"))
         await setting.server.until(lambda: bool(setting.server.requests))
         queued = asyncio.create_task(consume(setting, "openai", "slow-first"))
-        await turns()  # nothing of it is to be waited for
+        await turns()  # there is no event to wait for
         since = asyncio.get_running_loop().time()
         await cancel(queued)
         assert asyncio.get_running_loop().time() - since < SOON_S
@@ -138,7 +138,7 @@ async def test_cancels_leave_no_place_taken(new_transport: NewTransport) -> None
         async def one(number: int) -> None:
             scenario = scenarios[number % len(scenarios)]
             task = asyncio.create_task(consume(setting, APIS[number % 4], scenario))
-            await asyncio.sleep((number % 7) / 1000)  # another moment for each
+            await asyncio.sleep((number % 7) / 1000)  # each at a different moment
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task

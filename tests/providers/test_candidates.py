@@ -1,4 +1,4 @@
-"""Only the first candidate is the answer, wherever it stands."""
+"""Only the first candidate is the answer, wherever it is in the list."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ async def test_an_empty_answer_is_tried_once_more(setting: Lab, api: str) -> Non
 async def test_a_wait_that_the_provider_asks_for_is_kept(setting: Lab) -> None:
     outcome = await setting.ask("openai", "once-fail-rate")
     first, second = outcome.requests
-    # When the first has ended is noted behind what the client has read by then.
+    # Not from the end of the first: it is noted after the client has read the answer.
     assert second.received_at - first.received_at >= 0.05
 
 
@@ -330,7 +330,7 @@ async def test_the_end_of_the_body_is_read_but_not_waited_for(
     server = setting.server
     outcome = await setting.ask(api, "lingering")
     assert outcome.finished is not None
-    assert server.open_requests  # the body goes on
+    assert server.open_requests  # the body has not ended
     await setting.settle()
     assert not server.requests[0].hung_up
     assert (await setting.ask(api, "short")).finished is not None

@@ -1,4 +1,4 @@
-"""Four counts that have nothing in common, however a provider counts."""
+"""Four disjoint counts, however a provider counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ every_shape = pytest.mark.parametrize("name", SHAPES)
 
 
 def told(usage: Usage) -> tuple[int, tuple[int, int, int], int, int]:
-    """Return what is counted; its parts are disjoint, and none is negative."""
+    """Return the counts, and check that they are disjoint and none is negative."""
     assert usage.input_tokens is not None
     reads, writes = usage.cache_read_tokens, usage.cache_write_tokens
     assert usage.uncached_tokens + reads + writes == usage.input_tokens
@@ -36,7 +36,7 @@ def expected(shape: Shape) -> tuple[int, tuple[int, int, int], int, int]:
 
 
 def check_cut(shape: Shape, usage: Usage) -> None:
-    """Compare with what is known behind the text, where Claude has no output yet."""
+    """Compare with what is known after the text; Claude has no output by then."""
     if shape.api == "claude":
         assert told(usage) == (shape.inputs, shape.cached, len(SHORT.pieces), 0)
         return
@@ -66,7 +66,7 @@ async def test_an_answer_in_one_piece_is_counted_alike(name: str) -> None:
     if shape.is_whole:
         assert told(played.end.usage) == expected(shape)
     else:
-        # Its text is one piece, so that the guess of its share is another.
+        # The text is one piece here, so its share of the total is estimated otherwise.
         assert told(played.end.usage)[0] + played.end.usage.output_tokens == 25
 
 
@@ -110,7 +110,7 @@ async def test_a_count_of_no_input_is_kept_at_its_word() -> None:
 
 
 async def test_a_later_count_takes_the_place_of_an_earlier_one() -> None:
-    """An explicit zero, too: the part was counted wrongly at first."""
+    """So does an explicit zero: the part was counted wrongly at first."""
     first = {"prompt_tokens": 21, "prompt_tokens_details": {"cached_tokens": 16}}
     last = {
         "prompt_tokens": 30,

@@ -1,4 +1,4 @@
-"""DeepSeek's own rules for tools: its earlier reasoning is to stand beside them."""
+"""DeepSeek's own rules for tools: they require its earlier reasoning."""
 
 from __future__ import annotations
 

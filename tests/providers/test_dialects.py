@@ -1,6 +1,6 @@
-"""How servers of OpenAI's format tell of a failure in mid-stream, each in its own way.
+"""How servers of OpenAI's format report a failure in mid-stream, each in its own way.
 
-Most of them send `[DONE]` behind it.
+Most of them send `[DONE]` after it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ async def test_a_failure_before_the_terminator_is_no_whole_answer(name: str) -> 
 
 @pytest.mark.parametrize("name", ["a bare line", "llama.cpp"])
 async def test_a_failure_behind_the_finish_reason_is_none_either(name: str) -> None:
-    """It need not be followed by anything."""
+    """Nothing need follow it."""
     steps = [sse(chunk("Half", "stop")), FAILURES[name]]
     for end in ([], [FOREVER], [sse("[DONE]")]):
         played = await play("openai", *steps, *end, timeouts=SOON_IDLE)
@@ -122,7 +122,7 @@ NO_FAILURES = [
     b"error: false\r\n\r\n",
     b"error: {}\n\n",
     b'error: ""\n\n',
-    # Fields of the event that follows.
+    # These are fields of the event that follows.
     b"error: null\n",
     b"error:\nerror: {}\n",
     b'{"status": "ok", "error": null}\n\n',

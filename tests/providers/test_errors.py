@@ -1,4 +1,4 @@
-"""From a provider's words to this project's errors."""
+"""From a provider's error bodies to this project's errors."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ async def test_no_key_and_no_body_reaches_the_log(
 
 
 def _echo(request: Request, number: int) -> Response:
-    """Repeat the key, in another case and in part, wherever a name is believed."""
+    """Repeat the key, also in another case or in part, wherever a name is accepted."""
     key = request.headers["authorization"].removeprefix("Bearer ")
     error = {"type": key.upper(), "code": f"no.{key[3:11]}", "param": key}
     return json_response({"error": error}, 400, {"x-request-id": f"r.{key[-9:]}"})
@@ -286,7 +286,7 @@ def test_a_key_is_blotted_out_word_by_word() -> None:
 
 @pytest.mark.parametrize("key", ["test", "ollama", "a", "sk-1234"])
 def test_a_key_that_is_no_secret_hides_nothing(key: str) -> None:
-    """Servers that take any key are given a word, which stands in other words, too."""
+    """Servers that take any key are given a word, which other words contain, too."""
     text = f"404 {key}:latest"
     assert without_key(text, key) == text
     reading = Reading(model=f"{key}:latest", fingerprint=f"fp_{key}")

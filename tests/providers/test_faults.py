@@ -1,4 +1,4 @@
-"""A bug of ours in an adapter, seen from the use case."""
+"""A bug of our own in an adapter, seen from the use case."""
 
 from __future__ import annotations
 

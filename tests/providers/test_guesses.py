@@ -1,4 +1,4 @@
-"""What nobody has counted is guessed alike, however the answer ends."""
+"""What no provider has counted is estimated alike, however the answer ends."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ PLACEHOLDERS: list[dict[str, object]] = [
         "completion_tokens_details": {"reasoning_tokens": 0},
     },
 ]
-LONG = [chunk(content="word " * 50)] * 20  # 1,250 tokens, as they are guessed
+LONG = [chunk(content="word " * 50)] * 20  # estimated as 1,250 tokens
 
 
 @pytest.mark.parametrize("usage", PLACEHOLDERS, ids=str)
@@ -73,7 +73,7 @@ async def test_nothing_but_zeros_is_no_count(usage: dict[str, object]) -> None:
     assert outputs(whole.end.usage) == 1_250
     cut = await play("openai", sse(*said), FOREVER, timeouts=SOON_IDLE)
     assert cut.error is not None
-    assert cut.billed == []  # whoever asked guesses all of it
+    assert cut.billed == []  # the caller estimates all of it
 
 
 NO_OUTPUTS: list[dict[str, object]] = [
@@ -145,7 +145,7 @@ async def test_an_input_that_is_not_counted_is_guessed(usage: dict[str, int]) ->
 
 
 async def test_reasoning_that_the_total_has_beside_the_output_is_no_cache() -> None:
-    """Though as many tokens were read from a cache."""
+    """That holds even if the same number of tokens was read from a cache."""
     usage = {
         "prompt_tokens": 1_000,
         "completion_tokens": 10,
@@ -188,9 +188,9 @@ async def test_a_tool_call_behind_the_count_is_guessed_beside_it() -> None:
 @pytest.mark.parametrize(
     ("usage", "inputs", "reads", "writes"),
     [
-        # More than there is cannot be inside.
+        # More tokens than the input has cannot be part of it.
         ({"prompt_tokens": 20, "cache_read_input_tokens": 900}, 920, 900, 0),
-        # The total has them all.
+        # The total includes all of them.
         (
             {
                 "prompt_tokens": 1_000,
@@ -203,7 +203,7 @@ async def test_a_tool_call_behind_the_count_is_guessed_beside_it() -> None:
             300,
             200,
         ),
-        # A total that has one of them says nothing of the output.
+        # A total that includes only one of them says nothing about the output.
         (
             {
                 "prompt_tokens": 1_000,

@@ -30,7 +30,7 @@ BOTH_LOOPS = True
 
 
 def stale(after: bytes) -> Callable[[Peer], Coroutine[None, None, None]]:
-    """Close the first connection at its second request, `after` that was sent."""
+    """Close the first connection at its second request, after sending `after`."""
 
     async def serve(peer: Peer) -> None:
         await peer.read_request()
@@ -45,7 +45,7 @@ def stale(after: bytes) -> Callable[[Peer], Coroutine[None, None, None]]:
 
 
 async def test_what_was_written_is_not_sent_again() -> None:
-    """The server may have read it; whether to retry is for the client to say."""
+    """The server may have read it; whether to retry is for the client to decide."""
     async with sockets(stale(b"")) as served, transport() as http:
         assert await ask(http, served.url) == b"0"
         with pytest.raises(ConnectionLostError):
@@ -64,7 +64,7 @@ async def test_a_connection_whose_end_was_not_seen_yet_is_not_used_again() -> No
         assert await ask(http, served.url) == b"0"
         (connection,) = http._origins
         assert not connection.has_input
-        # Behind the event loop's back, as a server that is somewhere else.
+        # Unnoticed by the event loop, as if the server were on another machine.
         fileno = os.dup(served.peers[0].writer.get_extra_info("socket").fileno())
         with socket.socket(fileno=fileno) as server:
             server.shutdown(socket.SHUT_RDWR)
@@ -168,7 +168,7 @@ def test_a_cancelled_request_closes_its_connection_at_once(
         async with sockets(serve) as served, transport() as http:
             task = asyncio.create_task(_consume(http, served.url))
             await served.until_open(1)
-            await asyncio.sleep(0.05)  # into the phase
+            await asyncio.sleep(0.05)  # until the exchange is in this phase
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -206,7 +206,7 @@ async def test_a_late_close_does_not_touch_the_next_exchange() -> None:
 
 
 async def test_a_cancel_behind_the_answer_does_not_touch_the_next_exchange() -> None:
-    """The response is whole, and its connection in use again, before its task runs."""
+    """The response may be complete, and its connection reused, before the task runs."""
     async with sockets(answer_for_ever) as served, transport(1) as http:
         tasks = [asyncio.create_task(ask(http, served.url)) for _ in range(40)]
         for task in tasks[::2]:

@@ -1,4 +1,4 @@
-"""Names on their way to addresses, by a resolver that may be slow, wrong or dead."""
+"""Looking up the addresses of names, if the resolver is slow, wrong or dead."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def found(address: str) -> Found:
 
 @dataclass(slots=True)
 class Resolver:
-    """Knows every name by one address; lookups are held, or fail, if told to."""
+    """Knows one address for every name; on demand, lookups are held, or fail."""
 
     loop: asyncio.AbstractEventLoop
     address: str = "127.0.0.1"
@@ -78,7 +78,7 @@ async def resolver() -> AsyncIterator[Resolver]:
 
 @pytest.fixture
 def known(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> Names:
-    """On a machine that is so busy that nothing is slow by comparison."""
+    """`Names` with limits so long that nothing is slow even on a busy machine."""
     for limit in ("_FRESH_S", "_OLD_S", "_JOIN_S"):
         monkeypatch.setattr(names, limit, 3600.0)
     return Names(resolver)
@@ -86,7 +86,7 @@ def known(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> Names:
 
 @pytest.fixture
 def shared(known: Names, monkeypatch: pytest.MonkeyPatch) -> Names:
-    """Let connections ask this resolver."""
+    """Make connections use this resolver."""
     monkeypatch.setattr(names, "SHARED", known)
     return known
 
@@ -99,7 +99,7 @@ async def address_of(known: Names, host: str = "provider") -> str:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what a thread does, which no event tells of."""
+    """Wait for a condition that a thread makes true without any event."""
     async with asyncio.timeout(LIMIT_S):
         while not condition():
             await turn()

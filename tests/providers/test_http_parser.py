@@ -1,4 +1,4 @@
-"""Responses of HTTP/1.1 out of bytes."""
+"""Parsing HTTP/1.1 responses."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ async def test_an_idle_connection_is_closed_in_time(
         (connection,) = http._origins
         left_s = connection.idle_until - asyncio.get_running_loop().time()
         assert 0 < left_s <= head._KEEPALIVE_S
-        connection.idle_until = 0  # as it were
+        connection.idle_until = 0  # as if the time were over
         await served.until_open(0)
         assert http._sweeper is None
 
@@ -135,7 +135,7 @@ async def test_a_body_that_nobody_reads_makes_the_server_wait() -> None:
     async with sockets(serve) as served, transport() as http:
         response = await http.send(request(served.url))
         seen = -1
-        while seen != sent:  # until it stands still
+        while seen != sent:  # until nothing more is sent
             seen = sent
             await asyncio.sleep(0.1)
         assert sent < whole / 2

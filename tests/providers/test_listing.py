@@ -1,4 +1,4 @@
-"""Which models a provider has, asked at its own list."""
+"""Which models a provider has, according to its own list."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ async def test_a_refusal_is_told(api, key, error):
 
 @asynccontextmanager
 async def answering(answer: Callable[[str], bytes | None]) -> AsyncIterator[str]:
-    """Serve what `answer` makes of a target; None: nothing, for ever."""
+    """Serve what `answer` returns for a target; None: never respond."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")

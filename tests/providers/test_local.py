@@ -1,4 +1,4 @@
-"""The embedded model: llama.cpp as a server that nobody here wrote."""
+"""The embedded model: llama.cpp, a real server that this project did not write."""
 
 from __future__ import annotations
 
@@ -65,16 +65,16 @@ Children = Callable[[], set[int]]
 
 @pytest.fixture
 def children() -> Children:
-    """What tells the processes that the test has started and that still run.
+    """Return what lists the processes that the test has started and that still run.
 
-    Other modules may have a model of their own, for as long as the session lasts.
+    Other modules may have a model of their own that runs until the session ends.
     """
     others = models()
     return lambda: models() - others
 
 
 def models() -> set[int]:
-    """Return the models' processes that this one has started and that still run."""
+    """Return the running processes of models that this process has started."""
     listed = Path("/proc/self/task").glob("*/children")
     pids = {int(pid) for path in listed for pid in path.read_text().split()}
     return {pid for pid in pids if b"local_server.py" in command_of(pid)}
@@ -88,7 +88,7 @@ def command_of(pid: int) -> bytes:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for another process; nothing tells of its doings."""
+    """Wait for another process, which reports nothing."""
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -106,7 +106,7 @@ async def test_fifty_callers_start_it_once(
 async def test_it_answers_soon_after_the_first_prompt(
     model: LocalModel, client: ProviderClient
 ) -> None:
-    """On an idle machine these are two seconds; a busy one gets more."""
+    """An idle machine takes two seconds; a busy one gets more."""
     start = time.monotonic()
     stream = client.stream_chat(
         local(await model.base_url()), (), ask("What is the capital of France?")
@@ -127,7 +127,7 @@ async def test_it_answers_soon_after_the_first_prompt(
 async def test_a_limit_ends_the_answer(
     model: LocalModel, client: ProviderClient
 ) -> None:
-    # Without chance: the likeliest answer is longer than that.
+    # At temperature 0 the answer is always the likeliest, which is longer than that.
     asked = ask("Count to a hundred.", max_output_tokens=5, temperature=0.0)
     *_, last = await answer(client, await model.base_url(), asked)
     assert isinstance(last, Finished)
@@ -164,7 +164,7 @@ async def test_several_answers_run_side_by_side(
     url = await model.base_url()
     asked = ask("Tell me a story.", max_output_tokens=30)
     streams = [client.stream_chat(local(url), (), asked) for _ in range(4)]
-    # All four have begun before any one is read to its end.
+    # All four have begun before any of them is read to its end.
     for stream in streams:
         assert isinstance(await anext(stream), Delta)
     for stream in streams:

@@ -1,4 +1,4 @@
-"""What stands in a stream and is none of the answer."""
+"""What may be in a stream that is not part of the answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ every_api = pytest.mark.parametrize("api", APIS)
 
 
 def among(api: str, noise: bytes) -> list[Step]:
-    """Return a stream with this before, between and after all."""
+    """Return a stream with this noise before, between and after all events."""
     steps: list[Step] = [noise]
     for item in EMULATED[api].events(SHORT):
         steps += [item, noise]

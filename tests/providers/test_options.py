@@ -1,4 +1,4 @@
-"""What is sent of tools, images and other options, and what is refused before."""
+"""How tools, images and other options are sent, and what is refused beforehand."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ def test_images_go_to_gemini_inline() -> None:
     ]
 
 
-# --- What the providers' own clients say of it ---
+# --- What the providers' own clients accept ---
 
 EVERYTHING = (
     ChatMessage("user", "What?", images=(PNG,)),
@@ -406,7 +406,7 @@ async def test_what_is_nested_too_deeply_to_be_sent_is_a_bad_request(
         deep = {"a": deep}
     tool = {"type": "function", "function": {"name": "x", "parameters": deep}}
     played = await play(api, options=Options(tools=(tool,)))
-    # There is no answer: what is sent at all is asked for again.
+    # There is no answer, so a request that is sent at all is retried.
     assert (played.code, played.requests) in [("bad_request", 0), ("provider_error", 3)]
 
 

@@ -110,7 +110,7 @@ def test_gemini_is_sent_contents() -> None:
         ("tunedModels/mine-1", "tunedModels/mine-1"),
         ("tunedModels/a/b", "tunedModels/a%2Fb"),
         ("tunedModels/", "models/tunedModels%2F"),
-        # As its list of models has them.
+        # As Gemini's list of models names them.
         ("models/gemini-x", "models/gemini-x"),
         ("models/tunedModels/mine-1", "tunedModels/mine-1"),
         ("models/", "models/models%2F"),

@@ -10,8 +10,8 @@ from tests.emulator.application import emulator
 from tests.emulator.scenarios import HUGE, SHORT, THOUGHTFUL, UNICODE
 from tests.emulator.server import Emulator
 
-# The clients are imported where they are used: whatever else is run of the suite would
-# take seconds longer to be collected.
+# The clients are imported where they are used: otherwise collecting any other part of
+# the suite would take seconds longer.
 QUESTION = "Hello?"
 STORIES = {
     "short": SHORT,

@@ -11,7 +11,7 @@ from llmchat.providers.sse import MAX_STRAY_BYTES, ServerSentEvent, SSEReader
 
 
 def read(body: bytes, *sizes: int) -> tuple[list[ServerSentEvent], bytes]:
-    """Read `body` in pieces of these sizes, over and over; whole without any."""
+    """Read `body` in pieces of these sizes, in turn; in one piece if there are none."""
     reader = SSEReader()
     events = []
     start, turn = 0, 0

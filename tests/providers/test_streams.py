@@ -23,7 +23,7 @@ UNICODE = Story(("a\u2028é", "😀\x85 end"))
 
 
 def read(api: str, *chunks: bytes) -> tuple[str, Finished]:
-    """Decode a stream in these pieces and judge what it says."""
+    """Decode a stream in these pieces, and return its text and its end."""
     reading = Reading()
     decoder = Decoder(ADAPTERS[api], reading, EVENT_STREAM)  # type: ignore[index]
     deltas: list[str] = []
@@ -55,7 +55,7 @@ def test_a_stream_in_small_pieces_says_the_same(api: str, size: int) -> None:
     assert read(api, *pieces) == read(api, stream)
 
 
-# After how many events, counted from the end, the answer may pass for whole.
+# How many of the last events may be missing while the answer still counts as complete.
 WHOLE_BEFORE_END = {"openai": 2, "deepseek": 1, "claude": 1, "gemini": 0}
 
 
@@ -132,7 +132,7 @@ def test_the_model_that_answered_is_told(api: str) -> None:
     ],
 )
 def test_gemini_s_model_is_told_by_its_plain_name(told: bytes, model: str) -> None:
-    """Its row and its prices are known by that; some gateways put a prefix before."""
+    """Its row and its prices have that name; some gateways put a prefix before it."""
     events = b"".join(APIS["gemini"].events(SHORT))
     _, finished = read("gemini", events.replace(b"gemini-snapshot", told))
     assert finished.model == model

@@ -10,7 +10,8 @@ from tests.emulator.driver import HASTY
 from tests.support.clock import Passing, let_pass
 from tests.support.provider_script import Step, play, sse
 
-# Longer together than any limit but the total, each shorter than the idle limit.
+# The pauses are longer together than any limit except the total, but each is shorter
+# than the idle limit.
 LIMITS = replace(HASTY, idle_s=0.5, first_token_s=0.5, total_s=30)
 PAUSE = Passing(0.1)
 ROUNDS = 7
@@ -73,7 +74,7 @@ ANSWERS["deepseek"] = ANSWERS["openai"]
 @pytest.mark.parametrize(("api", "thought"), THOUGHTS, ids=str)
 async def test_thinking_is_progress_and_not_shown(api: str, thought: object) -> None:
     thinking: list[Step] = [sse(thought), PAUSE] * ROUNDS
-    await let_pass(0)  # from here on, only what is told to
+    await let_pass(0)  # from here on, time passes only where the script says so
     played = await play(api, *thinking, ANSWERS[api], timeouts=LIMITS)
     assert (played.text, played.error) == ("Hi", None)
 

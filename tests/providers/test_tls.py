@@ -1,4 +1,4 @@
-"""Encrypted connections: who is believed, and how they are closed."""
+"""Encrypted connections: which certificates are trusted, and how they are closed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BOTH_LOOPS = True
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that nobody has signed, and its key."""
+    """A self-signed certificate for 127.0.0.1, and its key."""
     return self_signed(tmp_path_factory.mktemp("tls"))
 
 

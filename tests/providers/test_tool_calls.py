@@ -1,4 +1,4 @@
-"""Tool calls that providers answer with, whole or in whatever pieces."""
+"""Tool calls that providers answer with, whole or in pieces of any kind."""
 
 from __future__ import annotations
 
@@ -273,7 +273,7 @@ async def test_a_malformed_call_of_geminis_is_asked_for_again() -> None:
     assert (made(played), played.requests) == ([("now", "{}")], 2)
 
 
-# --- What is no call, or none that is whole ---
+# --- What is not a call, or not a complete one ---
 
 CALLS: dict[str, bytes] = {
     "openai": sse(delta(piece(CITY, "weather", index=0, id="a"))),
@@ -329,7 +329,7 @@ async def test_who_was_given_no_tools_calls_none(api: str) -> None:
 async def test_pieces_of_calls_are_progress(api: str) -> None:
     timeouts = replace(HASTY, first_token_s=0.5, idle_s=2.0, total_s=30.0)
     steps: list[Step] = [CALLS[api], Passing(0.8), ENDS[api]["tools"]]
-    await let_pass(0)  # from here on, only what is told to
+    await let_pass(0)  # from here on, time passes only where the script says so
     assert (await ask(api, *steps, timeouts=timeouts)).end.reason == "tool_calls"
 
 

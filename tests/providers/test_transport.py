@@ -1,4 +1,4 @@
-"""The way to the servers: replaceable in a line, with errors of its own."""
+"""The transport to the servers: replaceable in one line, with errors of its own."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ async def test_a_failure_before_the_headers(
     assert (played.code, played.requests) == (code, requests)
 
 
-# --- a bug of ours is no failure of the network ---
+# --- a bug of our own is not a failure of the network ---
 
 BUGS = [RuntimeError("ours"), KeyError("ours"), OSError("ours"), ValueError("ours")]
 

@@ -1,6 +1,6 @@
 """The 32 ways in which a provider's stream misleads, by their numbers.
 
-What each one is stands in docs/providers.md.
+They are described in docs/providers.md.
 """
 
 from __future__ import annotations
@@ -265,7 +265,7 @@ async def test_trap_17_a_request_that_other_providers_take_is_made_fit(
 
 async def test_trap_18_comments_do_not_keep_a_stream_alive() -> None:
     started = asyncio.get_running_loop().time()
-    limits = replace(PATIENT, first_token_s=0.4)  # any other comes much later
+    limits = replace(PATIENT, first_token_s=0.4)  # all other limits are much longer
     outcome = await ask("deepseek", "comments-only", limits)
     assert outcome.code == "provider_timeout"
     assert asyncio.get_running_loop().time() - started < PATIENT.idle_s

@@ -1,4 +1,4 @@
-"""What a provider has counted is kept: wherever it stands, however the answer ends."""
+"""What a provider has counted is kept, wherever it is and however the answer ends."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def chunk(**fields: object) -> dict[str, object]:
     return {"choices": [choice | extra], **fields}
 
 
-# A stream that has said "Hi" and counted 21 and 40, and goes on.
+# The beginning of a stream that has said "Hi" and counted 21 and 40.
 BEGUN = {
     "openai": sse(chunk(usage=OPENAI_USAGE)),
     "deepseek": sse(chunk(usage=OPENAI_USAGE)),
@@ -60,7 +60,7 @@ every_api = pytest.mark.parametrize("api", BEGUN)
 
 
 def guessed(usage: Usage | None) -> tuple[int | None, int]:
-    """Return what was counted of input and output and guessed behind that."""
+    """Return input and output, with what was estimated after the last count."""
     assert usage is not None
     assert usage.source == "estimated"
     return usage.input_tokens, usage.output_tokens
@@ -72,7 +72,7 @@ def told(usage: Usage | None) -> tuple[int | None, int]:
     return usage.input_tokens, usage.output_tokens
 
 
-# --- where it stands ---
+# --- where it is ---
 
 PLACES = {
     "chunk": chunk(usage=OPENAI_USAGE, choice={"finish_reason": "stop"}),
@@ -240,7 +240,7 @@ async def test_a_count_from_before_the_text_is_at_least_what_was_seen() -> None:
 
 
 class Asked:
-    """A stream that has said what it had to say and is silent now."""
+    """A stream that is silent after these steps."""
 
     def __init__(self, api: str, *steps: Step) -> None:
         self.billed: list[Usage] = []
@@ -282,7 +282,7 @@ async def test_usage_before_a_cancellation_is_told(api: str) -> None:
 @every_api
 async def test_usage_before_the_generator_is_closed_is_told_once(api: str) -> None:
     asked = Asked(api, BEGUN[api])
-    await anext(asked.stream)  # its count stands behind it, or in a later event
+    await anext(asked.stream)  # the count comes after this text, or in a later event
     await asked.stream.aclose()
     await asked.stream.aclose()
     assert [told(usage) for usage in asked.cut] == [(21, 40)]
@@ -325,9 +325,9 @@ async def test_a_whole_answer_closed_at_its_end_is_not_told_besides() -> None:
     assert asked.cut == []
 
 
-# --- behind the last count ---
+# --- after the last count ---
 
-SEEN = "Four" * 200  # two hundred tokens, as they are guessed
+SEEN = "Four" * 200  # estimated as two hundred tokens
 
 
 def claude_begun(*deltas: dict[str, object]) -> bytes:
@@ -348,7 +348,7 @@ async def test_what_claude_has_not_counted_yet_is_guessed(
 ) -> None:
     played = await play("claude", claude_begun(delta), FOREVER, timeouts=SOON_IDLE)
     assert played.error is not None
-    # At its start Claude counts the input alone.
+    # At the start Claude counts only the input.
     assert guessed(played.billed[-1]) == (21, 200)
 
 

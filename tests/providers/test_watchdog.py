@@ -144,6 +144,6 @@ def test_the_total_limit_passes_while_the_consumer_is_busy(
 
 
 def run(new_loop: NewLoop, main: Callable[[], Coroutine[None, None, None]]) -> None:
-    """Run a coroutine on a loop of its own."""
+    """Run a coroutine on its own loop."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(main())

@@ -1,4 +1,4 @@
-"""What servers that speak OpenAI's format say of a failure, each in its own words."""
+"""How servers that speak OpenAI's format describe a failure, each in its own words."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_an_organization_that_is_disabled_lets_its_key_rest(status: int) -> None
 
 
 async def test_the_next_key_is_asked_where_xai_refuses_one_with_400() -> None:
-    """Its body is flat, and its status that of a bad request."""
+    """xAI's error body is flat, and its status is that of a bad request."""
     refusal = {
         "code": "Client specified an invalid argument",
         "error": "Incorrect API key provided: sk***GA. You can obtain an API key from "
@@ -261,7 +261,7 @@ def test_a_conversation_that_is_too_long_is_told(server: str, status: int) -> No
 
 
 async def test_what_is_too_long_for_lm_studio_is_sent_once() -> None:
-    """It says so in the stream, under status 200."""
+    """LM Studio reports it in the stream, under status 200."""
     body = {**nested(_LM_STUDIO), "message": _LM_STUDIO}
     played = await play("openai", b"event: error\n" + sse(body))
     assert (played.code, played.requests) == ("context_too_long", 1)

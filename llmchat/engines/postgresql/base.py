@@ -1,8 +1,8 @@
 """PostgreSQL with a deadline for every wait, even if the server hangs.
 
-A server that hangs keeps its connections open and says nothing, so neither its own
-timeouts nor those of TCP help. So each wait checks the deadline of its caller, and
-closes the connection when the deadline has passed.
+A server that hangs keeps its connections open and sends nothing, so neither its own
+timeouts nor those of TCP help. Each wait therefore checks the deadline of its caller,
+and closes the connection once the deadline has passed.
 
 The server's timeouts are set by a statement, because PgBouncer rejects them as startup
 parameters.
@@ -26,11 +26,12 @@ from llmchat import database
 SUSPECT_S = 1.0
 _CONNECT_S = 2
 _COMMAND_S = 10.0
-# Errors of a server that starts or stops. Any other error, such as too many
+# Errors of a server that is starting or stopping. Any other error, such as too many
 # connections, shows that it serves the connections that it has.
 _NOT_NOW = ("starting up", "shutting down", "recovery mode", "not yet accepting")
-# What says nothing against the statement: the server is a standby since a failover, or
-# has ended a transaction in which this process was suspended. Another connection does.
+# Errors that are not the statement's fault: the server is a standby since a failover,
+# or has ended a transaction in which this process was suspended. On another connection
+# the statement works.
 _PASSING = (
     psycopg.errors.ReadOnlySqlTransaction,
     psycopg.errors.IdleInTransactionSessionTimeout,
@@ -53,11 +54,11 @@ class Connection(psycopg.Connection[Any]):
         try:
             return super().wait(watched, *args, **kwargs)
         except database.Overdue:
-            # A late response would be taken for that of the next query.
+            # A late response would be taken for the response to the next query.
             self.close()
             raise
         except _PASSING as exc:
-            # The driver has them among the errors of a program.
+            # The driver does not class them as operational errors.
             self.close()
             raise psycopg.OperationalError(str(exc)) from exc
 

@@ -17,12 +17,12 @@ from llmchat import database
 _COMMAND_S = 20.0
 _REQUEST_S = 4.0
 _KNOWN_S = 0.2
-# So many statements are remembered in SQLite's style.
+# How many statements are remembered in SQLite's style.
 _STATEMENTS = 256
 
 
 class Cursor(base.SQLiteCursorWrapper):
-    """Django's own cursor, which writes each statement once in SQLite's style."""
+    """Django's own cursor, but it converts a statement to SQLite's style only once."""
 
     def convert_query(self, query: str, *, param_names: Any = None) -> str:
         """Return the statement with SQLite's placeholders; called by Django."""

@@ -18,7 +18,7 @@ _IN_TARGET = "%/?:@!$&'()*+,;=[]~"
 
 
 class Origin(NamedTuple):
-    """What a connection leads to."""
+    """The server that a connection leads to."""
 
     host: str
     port: int
@@ -27,7 +27,7 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A URL, taken apart. `head` is how each POST to it begins."""
+    """A parsed URL. `head` is how each POST to it begins."""
 
     origin: Origin
     head: str
@@ -36,7 +36,7 @@ class Address:
 
 @lru_cache(maxsize=256)
 def parse_address(url: str) -> Address:
-    """Take a URL apart.
+    """Parse a URL.
 
     Raises:
         AddressError: it cannot be read, or is not one for HTTP.
@@ -70,7 +70,7 @@ def _parse(url: str) -> Address:
 
 
 def _authorization(parts: SplitResult) -> str:
-    """Return what a name and a password in a URL stand for, "" where there are none."""
+    """Return the header for the name and password in a URL, "" if there are none."""
     if not parts.username and not parts.password:
         return ""
     pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"

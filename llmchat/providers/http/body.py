@@ -1,4 +1,4 @@
-"""What has come of a body and was not read yet, within bounds."""
+"""The part of a body that has arrived and was not read yet, within bounds."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ class Flow(Protocol):
     """The connection that a body comes from."""
 
     def pause(self) -> None:
-        """Take no more from the peer for now."""
+        """Stop reading from the peer for now."""
 
     def resume(self) -> None:
-        """Take more again."""
+        """Read from the peer again."""
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close immediately."""
 
 
 class ReceivedBody:
-    """A body that one task reads while it comes in.
+    """A body that one task reads while it arrives.
 
-    Where more than `MAX_BUFFERED_BYTES` wait to be read, the peer is made to wait.
+    While more than `MAX_BUFFERED_BYTES` wait to be read, the peer has to wait.
     """
 
     __slots__ = ("_error", "_flow", "_loop", "_pieces", "_size", "_waiter")
@@ -48,13 +48,13 @@ class ReceivedBody:
         self._wake()
 
     def end(self, error: TransportError | None = None) -> None:
-        """Note that nothing more comes; `error` says why, where it broke off."""
+        """Note that nothing more will come; `error` says why, if the body broke off."""
         self._flow = None
         self._error = error
         self._wake()
 
     def is_over(self) -> bool:
-        """Whether nothing more comes, all of it or not."""
+        """Whether the body is over, complete or not."""
         return self._flow is None
 
     def __aiter__(self) -> Self:
@@ -62,7 +62,7 @@ class ReceivedBody:
         return self
 
     async def __anext__(self) -> bytes:
-        """Return what has come, never empty.
+        """Return what has arrived, never empty.
 
         Raises:
             TransportError: the body broke off.
@@ -81,7 +81,7 @@ class ReceivedBody:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def aclose(self) -> None:
-        """Give up what has not been read: close the connection, unless all has come."""
+        """Discard the rest, and close the connection unless all has arrived."""
         self._pieces.clear()
         if self._flow is not None:
             self._flow.abort()

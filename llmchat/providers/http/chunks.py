@@ -1,4 +1,4 @@
-"""The chunks of a body, taken apart."""
+"""The bytes of a body that is sent in chunks."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _BREAK = re.compile(rb"\r?\n")
 
 
 class ChunkReader:
-    """Gives the bytes in the chunks; `is_done` once the last one and all trailers came.
+    """Returns the bytes in the chunks; `is_done` after the last one and all trailers.
 
     Raises:
-        MalformedResponseError: what came are no chunks.
+        MalformedResponseError: the input is not chunks.
     """
 
     __slots__ = ("_expected", "_held", "_left", "_trailers", "is_done", "rest")
 
     def __init__(self) -> None:
         self.is_done = False
-        self.rest = b""  # what came behind the end
-        self._expected = _SIZE  # the line that comes when the chunk is over
+        self.rest = b""  # what came after the end
+        self._expected = _SIZE  # the line that follows the current chunk
         self._held = b""  # the beginning of that line
         self._left = 0
         self._trailers = 0
@@ -70,7 +70,7 @@ class ChunkReader:
                 raise MalformedResponseError("too many trailers")
 
     def _hold(self, rest: bytes) -> None:
-        """Keep the beginning of a line, unless it can be none."""
+        """Keep the beginning of a line, if it can be one."""
         if b"\n" in rest or len(rest) > _MAX_LINE_BYTES:
             raise MalformedResponseError("malformed chunk")
         if self._expected is _BREAK and rest != b"\r":
@@ -79,9 +79,9 @@ class ChunkReader:
 
 
 def _whole_chunk(data: bytes, at: int) -> tuple[bytes, int] | None:
-    """Return the bytes of a chunk that is all there, and where the next one begins.
+    """Return the bytes of a complete chunk, and where the next one begins.
 
-    None: it is not, or it is the last one.
+    None: the chunk is not complete, or is the last one.
     """
     line = _SIZE.match(data, at)
     if line is None:

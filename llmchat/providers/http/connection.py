@@ -46,7 +46,7 @@ class Connection(asyncio.Protocol):
     def has_input(self) -> bool:
         """Whether something has arrived that the event loop has not seen yet.
 
-        On an idle connection that is its end, or nothing that anybody asked for.
+        On an idle connection that is the end of it, or data that was not asked for.
         """
         assert self._transport is not None
         connection = self._transport.get_extra_info("socket")
@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
         """Send a request; return the response as soon as its headers are there.
 
         Raises:
-            TransportError: there is none.
+            TransportError: there is no response.
         """
         assert self._transport is not None
         assert self._parser is None
@@ -70,31 +70,31 @@ class Connection(asyncio.Protocol):
         try:
             head = await waiting
         except BaseException:
-            if self._body is body:  # the response may be over, the next one under way
+            if self._body is body:  # else it is over, and another may be under way
                 self.abort()
             raise
         return Response(head.status, head.headers, body, is_over=body.is_over)
 
     def abort(self, error: TransportError | None = None) -> None:
-        """Close at once. An exchange under way fails with `error`."""
+        """Close immediately. An exchange under way fails with `error`."""
         self.is_open = False
         if self._transport is not None:
             self._transport.abort()
         self._end(error or ConnectionLostError("closed"))
 
     def pause(self) -> None:
-        """Take no more from the peer for now."""
+        """Stop reading from the peer for now."""
         if not self._is_paused and self.is_open and self._transport is not None:
             self._is_paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Take more again."""
+        """Read from the peer again."""
         if self._is_paused and self.is_open and self._transport is not None:
             self._is_paused = False
             self._transport.resume_reading()
 
-    # What the event loop calls.
+    # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what the peer has sent."""
         parser, body = self._parser, self._body
-        if parser is None or body is None:  # nobody has asked
+        if parser is None or body is None:  # no request was sent
             self.abort()
             return
         try:
@@ -120,11 +120,11 @@ class Connection(asyncio.Protocol):
             self._end(None)
 
     def eof_received(self) -> None:
-        """Close, too: nobody sends half of a conversation."""
+        """End the exchange; the event loop then closes the connection."""
         self._lose("EOFError")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let the exchange end, and be forgotten."""
+        """End the exchange, and have the connection forgotten."""
         self._lose("EOFError" if exc is None else type(exc).__name__)
         self._transport = None
         self._on_lost(self)
@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
             self._head.set_result(head)
 
     def _end(self, error: TransportError | None) -> None:
-        """End the exchange, if there is one; keep the connection if it may be."""
+        """End the exchange, if there is one; keep the connection if it is reusable."""
         parser, body = self._parser, self._body
         if parser is None or body is None:
             return

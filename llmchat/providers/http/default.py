@@ -10,9 +10,9 @@ from .pool import PooledTransport
 
 
 def new_transport(*, max_connections: int) -> Transport:
-    """Return the lean transport, or the libraries' where the environment has proxies.
+    """Return the lean transport, or the libraries' if the environment sets proxies.
 
-    Those take a second to load and twice the CPU, hence only where they are needed.
+    The libraries take a second to load and twice the CPU, hence only when needed.
     """
     if not {"http", "https", "all"} & getproxies().keys():
         return PooledTransport(max_connections=max_connections)

@@ -1,4 +1,4 @@
-"""New connections: of the addresses of a name, the first that answers."""
+"""New connections, to the first of a name's addresses that answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .address import Origin
 from .connection import Connection
 from .tls import tls_context
 
-_NEXT_ADDRESS_S = 0.25  # RFC 8305: so long one address is waited for alone
+_NEXT_ADDRESS_S = 0.25  # RFC 8305: how long to wait before trying the next one, too
 
 
 async def connect(
@@ -23,7 +23,7 @@ async def connect(
     """Return a new connection within the limit.
 
     Raises:
-        UnreachableError: nobody is there, or somebody who is not believed.
+        UnreachableError: no server is there, or its certificate is not trusted.
         ConnectTimeoutError: it took longer than the limit.
     """
     try:

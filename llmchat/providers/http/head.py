@@ -1,4 +1,4 @@
-"""The head of a response, and how long the body behind it is."""
+"""The head of a response, and how long the body after it is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BODILESS = (204, 304)
 
 
 class MalformedResponseError(ConnectionLostError):
-    """What came is no HTTP, so that nothing behind it can be read."""
+    """The input is not HTTP, so nothing that follows can be read."""
 
 
 class Framing(Enum):
@@ -32,9 +32,10 @@ class Framing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Status and headers, whose keys are lower-case. `length` counts with LENGTH.
+    """Status and headers, whose keys are lower-case.
 
-    `keepalive_s` is how long the connection may be used again, 0 where it may not.
+    `length` counts only with `Framing.LENGTH`. `keepalive_s` is how long the connection
+    can be used again after the response, 0 if it cannot.
     """
 
     status: int
@@ -48,7 +49,7 @@ def parse_head(raw: bytes) -> Head:
     """Read a head without the blank line at its end.
 
     Raises:
-        MalformedResponseError: it is none, or says its length in two ways.
+        MalformedResponseError: it is not a head, or states two different lengths.
     """
     first, _, rest = raw.partition(b"\n")
     status = _STATUS.match(first)
@@ -69,7 +70,7 @@ def _parse_headers(text: str) -> dict[str, str]:
     headers: dict[str, str] = {}
     name = ""
     for line in text.split("\n") if text else ():
-        if line[:1] in (" ", "\t") and name:  # the last header goes on
+        if line[:1] in (" ", "\t") and name:  # the last header continues
             headers[name] += f" {line.strip()}"
             continue
         name, colon, value = line.partition(":")
@@ -98,11 +99,11 @@ def _framing(headers: Mapping[str, str]) -> tuple[Framing, int]:
 
 def _keepalive_s(headers: Mapping[str, str], *, is_new: bool) -> float:
     if "transfer-encoding" in headers and "content-length" in headers:
-        return 0.0  # whoever sends both may mean the other one
+        return 0.0  # a server that sends both may mean the other one
     told = headers.get("connection", "").lower().split(",")
     options = {option.strip() for option in told}
     if "close" in options or not (is_new or "keep-alive" in options):
         return 0.0
     limit = _TIMEOUT.search(headers.get("keep-alive", ""))
-    # A second earlier than the server, so that it does not close what is just used.
+    # A second earlier than the server, so that it closes no connection just in use.
     return _KEEPALIVE_S if limit is None else min(_KEEPALIVE_S, int(limit[1]) - 1.0)

@@ -1,8 +1,9 @@
-"""The way over httpx and aiohttp, which know proxies. They are named here alone.
+"""The transport over httpx and aiohttp, which know proxies; used only in this file.
 
-What the libraries raise is translated here, once, around their own calls alone. So an
-exception of ours is never taken for one of the network's: their RuntimeError counts
-only where the client has been closed meanwhile, and any other passes as the bug it is.
+What the libraries raise is translated here, once, and only around their own calls. So
+an exception of ours is never taken for one of the network's: a RuntimeError of theirs
+counts only if the client was closed in the meantime, and any other one passes through
+as the bug that it is.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from . import names
 from .tls import tls_context
 
 _KEEPALIVE_S = 30.0
-# A server on this machine, the embedded model above all, is no proxy's business.
+# Servers on this machine, above all the embedded model, are reached without a proxy.
 _UNPROXIED = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 _FOREIGN = (
     httpx.HTTPError,
@@ -43,15 +44,15 @@ _FOREIGN = (
 
 
 class _Resolver(AbstractResolver):
-    """Looks names up where the lean transport does, not in the event loop's threads."""
+    """Looks names up as the lean transport does, not in the event loop's threads."""
 
     async def resolve(
         self, host: str, port: int = 0, family: int = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Return where to connect to.
+        """Return the addresses to connect to.
 
         Raises:
-            OSError: nowhere; the libraries expect no other error.
+            OSError: there are none; the libraries expect no other error.
         """
         try:
             found = await names.SHARED.find(host, port)
@@ -71,20 +72,20 @@ class _Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Leave the names to the others."""
+        """Do nothing: the names are shared with others."""
 
 
 def _host(address: tuple[Any, ...]) -> str:
-    """Return an address as text, of one that is of a single link with its scope."""
+    """Return an address as text, a link-local one with its scope."""
     scope = address[3] if len(address) > 3 else 0
     return f"{address[0]}%{scope}" if scope else str(address[0])
 
 
 class _Transport(AiohttpTransport):
-    """Connections by our own names, which are remembered there and not here."""
+    """Connections that look names up in `names`, which also remembers them."""
 
     def get_client(self) -> aiohttp.ClientSession:
-        """Return the libraries' client, made anew."""
+        """Return a new client of the libraries."""
         connector = aiohttp.TCPConnector(
             limit=self.limits.max_connections or 0,
             keepalive_timeout=self.limits.keepalive_expiry,
@@ -127,7 +128,7 @@ class LibraryTransport:
         """Return the response as soon as its headers are there.
 
         Raises:
-            TransportError: there is none.
+            TransportError: there is no response.
         """
         request.on_sending()  # the libraries do not tell when
         try:
@@ -157,7 +158,7 @@ class LibraryTransport:
         await self._http.aclose()
 
     async def _read(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
-        # Decoding costs something for each piece, and mostly there is none to do.
+        # Decoding costs time for each piece, and mostly there is nothing to decode.
         encoding = response.headers.get("content-encoding", "identity")
         raw = encoding == "identity"
         chunks = response.aiter_raw() if raw else response.aiter_bytes()
@@ -174,13 +175,13 @@ class LibraryTransport:
                 if chunk is None:
                     break
                 yield chunk
-        if self._http.is_closed:  # the body looks ended then, not broken off
+        if self._http.is_closed:  # then a broken body looks like one that has ended
             raise ConnectionLostError("closed")
 
 
 def _translate(exc: Exception) -> TransportError:
     # The adapter between the two libraries folds most errors into one class, which
-    # may even be called a time-out; the cause tells more.
+    # may even be a timeout; the cause tells more.
     cause = exc.__cause__ or exc
     name = type(cause).__name__
     if isinstance(cause, TimeoutError):

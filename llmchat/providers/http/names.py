@@ -1,11 +1,11 @@
-"""What names stand for, looked up in threads of its own.
+"""The addresses of names, looked up in threads of this module's own.
 
-A resolver that does not respond holds a thread for as long as it likes, though whoever
-asked has long given up. The event loop has but a few threads for lookups, two where it
-is uvloop, so one dead name would keep everybody else from connecting, too.
+A resolver that does not respond holds a thread for as long as it likes, even if the
+caller has long given up. The event loop has only a few threads for lookups, and uvloop
+only two, so one dead name would keep every other connection from being made, too.
 
-Here a name is looked up once for all who wait, and what is known of it serves while it
-is looked up again. The threads are daemons: one that hangs delays no exit.
+Here a name is looked up once for all callers that wait, and what is known of it is used
+while it is looked up again. The threads are daemons: one that hangs delays no exit.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from functools import lru_cache
 
 from aiohappyeyeballs import AddrInfoType
 
-_FRESH_S = 10.0  # so long nobody asks again
-_OLD_S = 300.0  # so long an address serves while it is looked up again
-# Who comes later does not join a lookup that goes on, but begins another: it may have
-# asked a resolver that is well by now. Half of the threads are for names' first ones.
+_FRESH_S = 10.0  # how long an address is used without another lookup
+_OLD_S = 300.0  # how long it is used while it is looked up again
+# A caller does not join a lookup that is older than this, but begins another: the old
+# one may have asked when the resolver was down. Half of the threads are kept for the
+# first lookups of names.
 _JOIN_S = 2.0
 _MAX_A_NAME = 4
 _MAX_THREADS = 32
@@ -44,7 +45,7 @@ def _resolve(host: str, flags: int = 0) -> Found:
 
 @dataclass(slots=True, eq=False)
 class _Lookup:
-    """A question to the resolver, and who waits for its answer."""
+    """A question to the resolver, and the futures that wait for its answer."""
 
     host: str
     began: float = field(default_factory=time.monotonic)
@@ -52,7 +53,7 @@ class _Lookup:
 
 
 class Names:
-    """Usable from any event loop and thread; `resolve` may block."""
+    """Finds addresses, from any event loop and thread; `resolve` may block."""
 
     def __init__(self, resolve: Callable[[str], Found] = _resolve) -> None:
         self._resolve = resolve
@@ -63,11 +64,11 @@ class Names:
         self._threads = 0
 
     async def find(self, host: str, port: int) -> list[AddrInfoType]:
-        """Return where to connect to.
+        """Return the addresses to connect to.
 
         Raises:
-            OSError: there is no such name, or nobody who knows.
-            UnicodeError: it is none.
+            OSError: there is no such name, or no resolver answers.
+            UnicodeError: `host` cannot be a name.
         """
         found = self._recall(host) or _literal(host) or await self._look_up(host)
         return [
@@ -76,7 +77,7 @@ class Names:
         ]
 
     def _recall(self, host: str) -> Found | None:
-        """Return what is known; where that is no longer fresh, let it be looked up."""
+        """Return what is known; if it is no longer fresh, have it looked up again."""
         since, found = self._known.get(host, (-math.inf, None))
         age = time.monotonic() - since
         if age >= _OLD_S:
@@ -87,9 +88,9 @@ class Names:
         return found
 
     async def _look_up(self, host: str) -> Found:
-        """Wait for an answer. A failure counts if it was asked for since we came.
+        """Wait for an answer; a failure counts only if its lookup began after the call.
 
-        Any other may be older than a resolver that is well again.
+        An earlier lookup may have failed before the resolver recovered.
         """
         came = time.monotonic()
         while True:
@@ -105,7 +106,7 @@ class Names:
                     lookup.waiters.discard(waiter)
 
     def _join(self, host: str, waiter: Waiter | None = None) -> _Lookup:
-        """Return a lookup that is under way, and will be told to `waiter`."""
+        """Return a lookup that is under way; `waiter` will get its outcome."""
         with self._lock:
             lookup = self._young(host) or self._begin(host)
             if waiter is not None:
@@ -115,7 +116,7 @@ class Names:
             return lookup
 
     def _young(self, host: str) -> _Lookup | None:
-        """Return a lookup to wait for, None where a new one is to begin."""
+        """Return a lookup to wait for, None if a new one is to begin."""
         under_way = self._lookups.get(host)
         if not under_way:
             return None
@@ -134,11 +135,11 @@ class Names:
 
     def _start_thread(self) -> None:
         thread = threading.Thread(target=self._run, name="lookup", daemon=True)
-        with suppress(RuntimeError):  # no more of them: whoever joins next tries again
+        with suppress(RuntimeError):  # no thread left: the next caller tries again
             thread.start()
             self._threads += 1
 
-    # What the threads do.
+    # Run by the threads.
 
     def _run(self) -> None:
         while (lookup := self._next()) is not None:
@@ -156,7 +157,7 @@ class Names:
             return None
 
     def _end(self, lookup: _Lookup, outcome: Found | Exception) -> None:
-        """Tell those who wait; what was found, those of a slower lookup as well."""
+        """Pass on the outcome; what was found, also to those with a slower lookup."""
         with self._lock:
             under_way = self._lookups[lookup.host]
             told = [lookup]
@@ -180,7 +181,7 @@ class Names:
 
 @lru_cache(maxsize=256)
 def _literal(host: str) -> Found | None:
-    """Return what needs no lookup; None where it is a name."""
+    """Return the address if `host` is one, which needs no lookup; None for a name."""
     try:
         return _resolve(host, socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):

@@ -1,9 +1,9 @@
-"""One response of HTTP/1.1 out of its bytes, without I/O.
+"""One HTTP/1.1 response from its bytes, without I/O.
 
-Lines may end with a bare LF, and a header may go on in a second line, as old servers
-have it. What two readers could understand in two ways is refused: lengths that
-disagree, codings of the transfer other than `chunked`. A compressed body is taken,
-though none is asked for: some proxies compress whatever they are told.
+Lines may end with a bare LF, and a header may continue on a second line, as old servers
+write it. Whatever two readers could understand differently is refused: lengths that
+disagree, and transfer codings other than `chunked`. A compressed body is accepted
+although none is asked for, because some proxies compress regardless.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class _Inflater(Protocol):
 
 
 class ResponseParser:
-    """Takes a response in pieces, gives the bytes of the body in each.
+    """Takes a response in pieces and returns the bytes of the body in each.
 
-    `head` is None until it is there; `is_complete` says whether all came,
-    `keepalive_s` for how long the connection may then serve another request.
+    `head` is None until it has arrived; `is_complete` says whether everything has.
+    `keepalive_s` is how long the connection can serve another request after that.
 
     Raises:
-        MalformedResponseError: what came is no HTTP, or larger than a limit.
+        MalformedResponseError: the input is not HTTP, or exceeds a limit.
     """
 
     __slots__ = (
@@ -57,7 +57,7 @@ class ResponseParser:
         self.keepalive_s = 0.0
         self._chunks: ChunkReader | None = None
         self._held = b""  # the beginning of the head
-        self._searched = 0  # so much of it for its end
+        self._searched = 0  # how much of it was searched for its end
         self._inflater: _Inflater | None = None
         self._informational = 0
         self._left = 0
@@ -94,11 +94,11 @@ class ResponseParser:
 
     def _complete(self, rest: bytes) -> None:
         self.is_complete = True
-        if rest:  # nobody has asked for more
+        if rest:  # more than was asked for
             self.keepalive_s = 0.0
 
     def _receive_head(self, data: bytes) -> bytes:
-        """Read the head, or keep its beginning; return what stands behind it."""
+        """Read the head, or keep its beginning; return what follows it."""
         self._held += data
         if b"\n" not in data and len(self._held) <= MAX_HEAD_BYTES:
             return b""

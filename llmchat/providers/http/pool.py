@@ -15,7 +15,7 @@ _SWEEP_S = 5.0
 
 
 class PooledTransport:
-    """Sends requests; one beyond `max_connections` at once waits for its turn.
+    """Sends requests, up to `max_connections` at a time; further ones wait.
 
     Redirects are not followed: one would carry the key to another host.
     """
@@ -34,12 +34,12 @@ class PooledTransport:
         """Return the response as soon as its headers are there.
 
         Raises:
-            TransportError: there is none.
+            TransportError: there is no response.
         """
         address = parse_address(request.url)
         data = encode_request(address, request)
         # A request that was written is not sent again here: the server may have read
-        # it, though it closed the connection. Retries are the client's, and counted.
+        # it although it closed the connection. Only the client retries, and counts it.
         connection = await self._take(address, request.connect_s)
         request.on_sending()
         return await connection.exchange(data)
@@ -55,7 +55,7 @@ class PooledTransport:
             await self._all_lost.wait()
 
     async def _take(self, address: Address, connect_s: float) -> Connection:
-        """Return a connection to use, with a place that its exchange gives back."""
+        """Take a place and return a connection; its exchange gives the place back."""
         await self._places.acquire()
         try:
             self._check_open()

@@ -1,4 +1,4 @@
-"""Whose certificates are believed."""
+"""Which certificates are trusted."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import certifi
 
 @cache
 def tls_context() -> ssl.SSLContext:
-    """Return the context of all connections, read once: that takes a while.
+    """Return the context of all connections, made once because that takes a while.
 
-    `SSL_CERT_FILE` or `SSL_CERT_DIR` replace the authorities that are shipped.
+    `SSL_CERT_FILE` or `SSL_CERT_DIR` replaces the authorities that are shipped.
     """
     file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if not file and not folder:
