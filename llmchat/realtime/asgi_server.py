@@ -2,7 +2,7 @@
 
 Everything that is known about their internals is in this file. uvicorn's `send` is a
 method of its protocol, daphne's a partial that holds it. Nothing is known about other
-servers, which is logged once; they are left to do things their own way.
+servers, which is logged once; whatever is to be done is then left to the server.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _text_frame(text: str) -> bytes:
 class FlowGate:
     """Flow control for daphne, whose `send` never waits; elsewhere always open.
 
-    It is what Twisted calls a push producer: Twisted calls it when it has to pause.
+    In Twisted's terms it is a push producer, which is notified when it has to pause.
     """
 
     def __init__(self, send: Any) -> None:

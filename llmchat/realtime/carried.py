@@ -39,8 +39,8 @@ class Carried:
     def start_poll(self, poll: Poll) -> None:
         """Take a GET to answer; refuse it while another is open.
 
-        A GET whose answer is still being sent is open: a client polls again only once
-        it has the answer.
+        A GET whose answer is still being sent counts as open: a client polls again only
+        once it has the answer.
         """
         if self._answered is not None:
             self._follow_up(self.session.lose_answer())

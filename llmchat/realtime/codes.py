@@ -8,7 +8,7 @@ from hmac import compare_digest
 
 
 def code_of(secret: bytes, size: int, *said: str) -> str:
-    """Return the code of `said`: `size` bytes, as four characters for each three.
+    """Return the code of `said`: `size` bytes, as four characters for every three.
 
     The first string of `said` names the purpose.
     """
@@ -18,5 +18,5 @@ def code_of(secret: bytes, size: int, *said: str) -> str:
 
 
 def is_code(code: str, secret: bytes, size: int, *said: str) -> bool:
-    """Return whether the code is right, in a time that does not reveal how nearly."""
+    """Return whether the code is right, in a time that does not reveal more."""
     return compare_digest(code, code_of(secret, size, *said))

@@ -38,7 +38,7 @@ class HttpOptions:
 
 
 def origin_is_allowed(origin: str, allowed: tuple[str | re.Pattern[str], ...]) -> bool:
-    """Return whether an `Origin` is in the list, or fully matches a pattern of it."""
+    """Return whether an `Origin` is in the list, or fully matches a pattern in it."""
     return any(
         origin == entry if isinstance(entry, str) else entry.fullmatch(origin)
         for entry in allowed

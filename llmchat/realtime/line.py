@@ -273,7 +273,7 @@ class SocketIOLine:
         handed: dict[str, Any] = {}
         for name, member in list(members.items()):
             state = member.hand_over(worker)
-            # That asks the application, which may have made the member leave, or all.
+            # The application was asked, and may have made this member leave, or all.
             if self._ended is not None:
                 return None
             if state is not None:
@@ -292,13 +292,13 @@ class SocketIOLine:
             if self._ended is None:
                 member.outlet.admit(behind=last)
         if self._ended is not None:
-            # What one of the members sent has ended the session.
+            # One of the members has ended the session.
             self._detach_all(self._ended)
 
     def _bring(
         self, name: str, handed: dict[str, Any], waiting: int
     ) -> tuple[Member, int]:
-        """Make a member from another worker; return it and its last event there."""
+        """Bring a member from another worker; return it and its last event there."""
         namespace, handshake = self._namespaces[name], self._peer.handshake
         member = self._members.bring(namespace, handed, handshake, self)
         self._members_by_name[name] = member

@@ -151,7 +151,7 @@ class Member:
         False: the client cannot take it up. If the client returned before its old
         connection was found dead, that one is closed. A client that missed more than
         was kept gets another `pid`, by which it knows that. If it never received the
-        answer with that `pid`, it returns with the former one and is answered alike.
+        answer with that `pid`, it returns with the former one and gets it again.
         """
         replay = self.outlet.replay
         if replay is None or not replay.knows(seen):

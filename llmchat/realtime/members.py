@@ -109,7 +109,7 @@ class Members:
             identity, former = namespace.identity(socket), member.former_pid
             claimed = self.pids.read(former)
             series = claimed.series if claimed else member.outlet.replay.series
-            while member.pid in (None, former):  # the same one is unlikely, but useless
+            while member.pid in (None, former):  # it must differ, whatever chance says
                 member.pid = self.pids.make(namespace.name, socket.id, identity, series)
             self._by_pid[member.pid] = member
 

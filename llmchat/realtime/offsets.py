@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-# Marks in one offset; each event carries an offset.
+# The most marks in one offset, since each event carries an offset.
 MAX_MARKS = 8
 _TOO_MANY = "+"
 _MARK = re.compile(r"([A-Za-z0-9_-]{1,40}):([0-9]{1,15})")
@@ -51,7 +51,7 @@ class Marks:
         return "".join(f".{log}:{at}" for log, at in self._positions.items())
 
     def note(self, log: str, position: int) -> None:
-        """Note how far the client is with a log once it has the events from now on."""
+        """Note how far the client is with a log, given what it is sent from now on."""
         self._positions[log] = position
 
     def along(self, log: str, positions: Sequence[int]) -> list[str]:

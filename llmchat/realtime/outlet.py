@@ -58,7 +58,7 @@ class Line(Protocol):
 
 
 class Standing(Enum):
-    """Whether a socket has its client."""
+    """The state of a socket, as regards its client."""
 
     JOINING = auto()  # connected, not let in yet
     JOINED = auto()

@@ -156,7 +156,7 @@ class Socket:
     def emit_prepared(
         self, prepared: str, *arguments: str, marks: Sequence[str] = ()
     ) -> None:
-        """Send an event for each of `arguments`: one or more arguments as JSON.
+        """Send an event for each of `arguments`, the JSON of one or more arguments.
 
         `marks` say how far the client is with a log after each of these events.
         """

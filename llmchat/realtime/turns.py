@@ -19,7 +19,7 @@ from functools import partial
 MESSAGES_IN_SLICE = 16
 # Messages in a client's first slice, which does not wait for a turn.
 MESSAGES_AT_ONCE = 4
-# A message counts once more for each this many bytes.
+# How many bytes of a message count as another message.
 BYTES_OF_MESSAGE = 4096
 # How long a pass of the event loop may take before new work has to wait for a turn.
 PASS_S = 0.003
@@ -60,7 +60,7 @@ class Turns:
 
     @property
     def has_time(self) -> bool:
-        """Return whether this pass has time for more work that has no turn."""
+        """Return whether this pass has time for more work without a turn."""
         now = time.perf_counter()
         if not self._pass_ends:
             self._pass_ends = now + PASS_S

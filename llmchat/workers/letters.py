@@ -70,7 +70,7 @@ def pack(letters: list[Letter], number: int) -> Iterator[dict[str, Any]]:
 
 
 class Unpacker:
-    """Puts messages together again; incomplete ones are forgotten when there are many.
+    """Puts messages together again; incomplete ones are forgotten if they take much.
 
     A message of any length can be completed as long as no other is in progress.
     """

@@ -40,15 +40,15 @@ EVERYBODY = "llmchat.workers"
 PUBLISH_S = 1.0
 # How soon to try again when listening to the layer fails.
 _LISTEN_AGAIN_S = 1.0
-# How long a letter may arrive again.
+# For how long a letter may arrive again.
 _REMEMBER_S = 5 * GONE_S
 # How many asks to one worker may be open at the same time; more of them fail.
 MAX_ASKS = 10_000
 # How many workers that have left, or that are gone, are remembered: the latest ones.
 MAX_LEFT = 1_000
-# How long asks to a worker that was found gone fail without waiting: a dead worker has
-# many clients. Each such ask probes the worker, which may only have been slow, or Redis
-# away.
+# For how long asks to a worker that was found gone fail without waiting: a dead worker
+# has many clients. Each such ask probes the worker, which may only have been slow, or
+# Redis may have been away.
 SILENT_S = 5.0
 _FORGET_ROUTE_S = 60.0
 
@@ -146,7 +146,7 @@ class Mailbox:
     # Asking.
 
     def ask(self, address: str, name: str, body: Any = None) -> Ask:
-        """Ask a worker; return a future of its reply, which may take any time.
+        """Ask a worker; return a future for its reply, which may take any time.
 
         `body` and the reply must be what msgpack takes. If there will be no reply, the
         future fails: with `GoneError` if the worker ends, `AwayError` if the layer is

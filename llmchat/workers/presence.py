@@ -31,9 +31,9 @@ class Presence:
         mailbox.on(LEFT, self._left)
 
     async def has_others(self) -> bool:
-        """Return whether there is another worker that is not about to stop, too.
+        """Return whether there is another worker that is not stopping as well.
 
-        From now on, this worker is not there for the others.
+        From now on, this worker does not count for the others.
         """
         self._is_leaving = True
         self._heard.clear()

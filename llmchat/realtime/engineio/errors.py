@@ -22,8 +22,8 @@ class Refusal(Enum):
     """Why a request is refused: the code and the message on the wire, the status.
 
     Spec: Engine.IO protocol, "Handshake", and the reference server's error table. The
-    table has no code for a server that is about to stop: the code is that of another
-    refusal to open a session.
+    table has no code for a server that is about to stop, which therefore uses that of
+    another refusal to open a session.
     """
 
     UNKNOWN_TRANSPORT = (0, "Transport unknown", 400)

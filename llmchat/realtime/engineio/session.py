@@ -65,9 +65,9 @@ class Session(SessionState):
     def close(self, reason: CloseReason, now: float) -> list[Event]:
         """End the session from this side.
 
-        What is queued is sent first. A polling peer gets it by the GET that is held, or
-        by its next ones, and the close packet by the GET after those. If a probe
-        succeeds before that, the WebSocket carries the rest.
+        What is queued is sent first. A polling peer gets it in the answers to the GET
+        that is held, if any, and to the next ones, and then the close packet in an
+        answer of its own. If a probe succeeds before that, the WebSocket carries it.
         """
         if self._phase is not Phase.OPEN:
             return []

@@ -69,9 +69,9 @@ class Claims:
             try:
                 reply = await self._mailbox.ask(owner, names.CLAIM, body)
             except UnreachableError:
-                # If Redis is away, the worker may be alive and have the socket. That
-                # one is older than the recreated one, and is given up once the worker
-                # is notified.
+                # If Redis is away, the worker may be alive and have the socket. Its
+                # socket is older than the recreated one, and is given up once the
+                # worker is notified.
                 return Nowhere.GONE
             if reply is None:
                 return Nowhere.UNKNOWN
@@ -125,7 +125,7 @@ class Claims:
         return reply or None
 
     async def _arrived(self, pid: str) -> None:
-        """Wait for a socket on its way here, which no worker has, but is not lost.
+        """Wait for a socket on its way here: no worker has it now, but it is not lost.
 
         The wait is limited: two workers may ask each other for one that neither has.
         """

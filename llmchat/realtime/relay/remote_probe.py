@@ -53,7 +53,7 @@ class RemoteProbe:
         self._waiting_bytes = 0
         self._tasks = Tasks()
         # The reply means that the session's worker does not want the probe, or no
-        # longer.
+        # longer does.
         self._opened = mailbox.ask(owner, names.OPEN_PROBE, [sid])
         self._opened.add_done_callback(self._on_opened)
 
