@@ -3,8 +3,8 @@
 Applications write a `Namespace`, with `event`, `Socket` and `Ack`. Projects serve it
 with `SocketIO`, `Server` and `make_consumers`. See docs/socketio.md.
 
-The order of what follows is that of a message's way in: the server below, the
-consumers, the session with its transports, the dispatcher, the sockets.
+A message on its way in passes the server below, the consumers, the session with its
+transports, the dispatcher, and the sockets, in this order.
 """
 
 from .asgi_server import FlowGate, abort

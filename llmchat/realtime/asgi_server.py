@@ -1,8 +1,8 @@
-"""What ASGI has no word for, and the servers below do have: uvicorn, daphne.
+"""What ASGI has no message for, but uvicorn and daphne can do.
 
-All that is known of their insides lies here. uvicorn's `send` is a method of its
-protocol, daphne's a partial that holds it. Of any other server nothing is known, which
-is logged once; what was to be done is then left to the server.
+Everything that is known about their internals is in this file. uvicorn's `send` is a
+method of its protocol, daphne's a partial that holds it. Nothing is known about other
+servers, which is logged once; whatever is to be done is then left to the server.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ def is_closing(send: Any) -> bool:
 
 
 async def close_websocket(send: Callable[..., Awaitable[None]], code: int) -> None:
-    """Close a WebSocket in order; drop it if the client takes nothing any more."""
+    """Close a WebSocket in order; drop it if the client no longer takes anything."""
     protocol = _protocol_of(send)
     send_close = getattr(protocol, "sendCloseFrame", None)
     if send_close is not None and code != CLOSE_NORMAL:
-        # Daphne lets through the codes of applications alone.
+        # Through `send`, daphne accepts only the codes that are for applications.
         send_close(code=code)
         return
     await send({"type": "websocket.close", "code": code})
     transport = getattr(protocol, "transport", None)
     buffered = getattr(transport, "get_write_buffer_size", None)
     if transport is not None and buffered is not None and buffered():
-        # asyncio would wait for as long as the system does.
+        # Otherwise asyncio would wait for as long as the system does.
         loop = asyncio.get_running_loop()
         loop.call_later(CLOSE_TIMEOUT_S, transport.abort)
 
@@ -59,8 +59,8 @@ async def close_websocket(send: Callable[..., Awaitable[None]], code: int) -> No
 def forget_handshake(send: Any) -> None:
     """Free the headers of a WebSocket's handshake, which uvicorn keeps until its end.
 
-    They are there three times, and with what holds them as large as all else that an
-    idle socket needs.
+    uvicorn holds them three times; with their containers they take as much memory as
+    everything else that an idle socket needs.
     """
     protocol = _protocol_of(send)
     request, response = (getattr(protocol, n, None) for n in ("request", "response"))
@@ -71,9 +71,9 @@ def forget_handshake(send: Any) -> None:
 
 
 def direct_writer(send: Any) -> Any:
-    """Return what `write_texts` writes to, None where `send` is the only way.
+    """Return what `write_texts` writes to; None: `send` is the only way.
 
-    That is uvicorn's protocol, with the library that makes its frames.
+    That is uvicorn's protocol, if it makes its frames with the library known here.
     """
     protocol = getattr(send, "__self__", None)
     known = all(hasattr(protocol, name) for name in ("conn", "transport", "writable"))
@@ -86,7 +86,7 @@ def direct_writer(send: Any) -> Any:
 def takes_texts(protocol: Any) -> bool:
     """Return whether `write_texts` would do what `send` does, without waiting.
 
-    Not where the client's buffer is full, where the connection is ending, or where
+    It would not if the client's buffer is full, if the connection is ending, or if
     frames are more than a header and their text.
     """
     frames = protocol.conn
@@ -102,7 +102,7 @@ def takes_texts(protocol: Any) -> bool:
 
 
 def write_texts(protocol: Any, texts: list[str]) -> None:
-    """Write text frames at once, where `takes_texts` says so."""
+    """Write text frames immediately; only allowed while `takes_texts` is true."""
     protocol.transport.write(b"".join(map(_text_frame, texts)))
 
 
@@ -118,9 +118,9 @@ def _text_frame(text: str) -> bytes:
 
 
 class FlowGate:
-    """Flow control where `send` itself never waits, on daphne; else always open.
+    """Flow control for daphne, whose `send` never waits; elsewhere always open.
 
-    It is what Twisted calls a push producer: told when to pause.
+    In Twisted's terms it is a push producer, which is notified when it has to pause.
     """
 
     def __init__(self, send: Any) -> None:
@@ -136,7 +136,7 @@ class FlowGate:
         await self._open.wait()
 
     def close(self) -> None:
-        """Stop; no request of Twisted's may end with a producer."""
+        """Stop; a request of Twisted's must not end with a producer."""
         request, self._request = self._request, None
         if request is not None and request.channel is not None:
             request.unregisterProducer()
@@ -155,7 +155,7 @@ class FlowGate:
 
 
 def _protocol_of(send: Any) -> Any:
-    """Return the server's object behind a `send`, None where it is not known."""
+    """Return the server's object behind a `send`; None: the server is not known."""
     arguments = getattr(send, "args", None)
     protocol = arguments[0] if arguments else getattr(send, "__self__", None)
     if hasattr(protocol, "transport"):

@@ -1,7 +1,7 @@
-"""What carries a session at this moment: its requests, its WebSockets.
+"""What currently carries a session: its requests and its WebSockets.
 
-Every method that a transport calls asks the machine first, and leaves the machine's
-events to `_follow_up`. See `Endpoint`.
+Every method that a transport calls informs the protocol machine (`session`) first, and
+leaves the machine's events to `_follow_up`. The methods are those of `Endpoint`.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ class Carried:
         self.session = session
         self._loop = asyncio.get_running_loop()
         self._poll: Poll | None = None
-        self._answered: Poll | None = None  # its answer is on the way
+        self._answered: Poll | None = None  # the poll whose answer is being sent
         self._post: Post | None = None
         self._websockets = WebSockets(session)
 
     def _follow_up(self, events: list[Event]) -> None:
-        """Do all that may have become due."""
+        """Report these events, and do all that may have become due."""
         raise NotImplementedError
 
     def start_poll(self, poll: Poll) -> None:
-        """Take a GET to answer; refuse it beside another.
+        """Take a GET to answer; refuse it while another is open.
 
-        One whose answer is still on its way is another: a client has that first.
+        A GET whose answer is still being sent counts as open: a client polls again only
+        once it has the answer.
         """
         if self._answered is not None:
             self._follow_up(self.session.lose_answer())
@@ -65,7 +66,7 @@ class Carried:
             self._answered = None
 
     def start_post(self, post: Post) -> None:
-        """Take note of a POST; refuse it beside another."""
+        """Note that a POST has begun; refuse it while another is open."""
         accepted, events = self.session.start_post()
         if accepted:
             self._post = post
@@ -87,7 +88,7 @@ class Carried:
             self._read_on(post)
 
     def _read_on(self, post: Post) -> None:
-        """Answer a POST when all its packets are taken in, which is done in turns."""
+        """Answer a POST once all its packets are taken in, which is done in turns."""
         if self.session.payload_waits:
             turns().call(partial(self._receive_more, post))
         else:
@@ -115,20 +116,20 @@ class Carried:
         """Note that a WebSocket was lost."""
         self._follow_up(self._websockets.lose(websocket))
 
-    # What requests that came to other workers do.
+    # Called for requests that arrived at other workers.
 
     def break_off(self) -> None:
-        """End the session: a request of it was lost or illegal."""
+        """End the session: one of its requests was lost or illegal."""
         self._follow_up(self.session.lose_answer())
 
     def open_probe_elsewhere(self) -> bool:
-        """Take a WebSocket of another worker as a probe. False: it is unwanted."""
+        """Take another worker's WebSocket as a probe. False: it is unwanted."""
         is_wanted = self.session.open_websocket(self._loop.time())
         self._follow_up([])
         return is_wanted
 
     def ping_probe_elsewhere(self) -> bool:
-        """Let that WebSocket ping. False: it is no probe any more."""
+        """Take in that WebSocket's ping. False: it is no longer the probe."""
         session = self.session
         if not session.probe_is_open:
             return False
@@ -138,6 +139,6 @@ class Carried:
         return True
 
     def lose_probe_elsewhere(self) -> None:
-        """Note that it was lost; polling goes on."""
+        """Note that that WebSocket was lost; polling continues."""
         self.session.lose_probe()
         self._follow_up([])

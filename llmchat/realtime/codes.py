@@ -1,4 +1,4 @@
-"""Codes that say of an id that a server with the same secret has given it."""
+"""Codes which prove that an id was issued by a server with the same secret."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from hmac import compare_digest
 
 
 def code_of(secret: bytes, size: int, *said: str) -> str:
-    """Return the code of what is said, `size` bytes of it; four characters for three.
+    """Return the code of `said`: `size` bytes, as four characters for every three.
 
-    The first of `said` tells what it is for.
+    The first string of `said` names the purpose.
     """
     key = hashlib.sha256(secret).digest()
     digest = hashlib.blake2b("\n".join(said).encode(), key=key, digest_size=size)
@@ -18,5 +18,5 @@ def code_of(secret: bytes, size: int, *said: str) -> str:
 
 
 def is_code(code: str, secret: bytes, size: int, *said: str) -> bool:
-    """Return whether that is the code, in a time that does not tell how much of it."""
+    """Return whether the code is right, in a time that does not reveal more."""
     return compare_digest(code, code_of(secret, size, *said))

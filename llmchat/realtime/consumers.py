@@ -13,7 +13,7 @@ from .websocket_consumer import WebSocketConsumer
 class NotFoundConsumer(EngineConsumer):
     """Refuses a WebSocket on any other path.
 
-    Channels would fail with a traceback where no route matches.
+    Without it, Channels would fail with a traceback when no route matches.
     """
 
     async def serve(self, receive: Receive) -> None:

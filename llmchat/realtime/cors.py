@@ -1,7 +1,7 @@
-"""What an HTTP answer to a browser needs beside its body: CORS, cookie, compression.
+"""What an HTTP answer to a browser needs besides its body: CORS, cookie, compression.
 
 The consumers that speak Engine.IO are routed before Django, so none of its
-middleware has a say in their answers.
+middleware sees their answers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ALLOWED_METHODS = b"GET,HEAD,PUT,PATCH,POST,DELETE"
 
 @dataclass(frozen=True, slots=True)
 class HttpOptions:
-    """How HTTP answers are dressed.
+    """What is added to HTTP answers.
 
     `cors_origins`: "*" for any, True to echo any, one origin, or a list of origins
     and patterns; None switches CORS off. `compress_from_bytes`: None switches
@@ -38,7 +38,7 @@ class HttpOptions:
 
 
 def origin_is_allowed(origin: str, allowed: tuple[str | re.Pattern[str], ...]) -> bool:
-    """Return whether an `Origin` is in the list, or matches a pattern whole."""
+    """Return whether an `Origin` is in the list, or fully matches a pattern in it."""
     return any(
         origin == entry if isinstance(entry, str) else entry.fullmatch(origin)
         for entry in allowed
@@ -67,7 +67,7 @@ def cors_headers(origin: str | None, options: HttpOptions) -> Headers:
 
 
 def preflight_headers(request_headers: Mapping[str, str]) -> Headers:
-    """Return what a preflight is told beside the CORS headers."""
+    """Return the headers that a preflight gets in addition to the CORS headers."""
     headers: Headers = [(b"access-control-allow-methods", ALLOWED_METHODS)]
     asked = request_headers.get("access-control-request-headers")
     if asked:
@@ -78,7 +78,7 @@ def preflight_headers(request_headers: Mapping[str, str]) -> Headers:
 
 
 def cookie_header(name: str, sid: str) -> tuple[bytes, bytes]:
-    """Return the cookie by which a load balancer may find the session's worker."""
+    """Return the cookie by which a load balancer can find the session's worker."""
     value = f"{name}={sid}; Path=/; HttpOnly; SameSite=Lax"
     return b"set-cookie", value.encode("latin-1")
 
@@ -86,7 +86,7 @@ def cookie_header(name: str, sid: str) -> tuple[bytes, bytes]:
 def compress(
     body: bytes, accept_encoding: str, options: HttpOptions
 ) -> tuple[bytes, Headers]:
-    """Return the body, compressed where it is worth it and the client takes it."""
+    """Return the body and its headers, compressed if that pays and is accepted."""
     least = options.compress_from_bytes
     if least is None or len(body) < least:
         return body, []
@@ -102,7 +102,7 @@ def compress(
 
 
 def _coding(accept_encoding: str) -> str | None:
-    """Return the best of what a client takes, None where that is nothing of ours."""
+    """Return the best coding that both sides know; None: there is none."""
     refused: set[str] = set()
     taken: set[str] = set()
     for part in accept_encoding.lower().split(","):

@@ -20,8 +20,8 @@ from .socketio.connection import Limits
 class SocketIOOptions:
     """How Socket.IO is offered. `recovery_window_s` 0 switches recovery off.
 
-    Where workers share a `secret`, one may make the sockets of another anew when that
-    is gone; `address` is this worker's.
+    Workers that share a `secret` can recreate the sockets of a worker that is gone.
+    `address` is this worker's.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -48,7 +48,7 @@ class SocketIO:
         return SocketIOLine(peer, self.namespaces, self._members, self.options.limits)
 
     def join(self, mailbox: Mailbox) -> None:
-        """Let clients come back for their sockets to any of several workers."""
+        """Let clients recover their sockets on any of several workers."""
         self._members.pids.address = mailbox.address
         Claims(mailbox, self._members, self.namespaces)
 

@@ -1,6 +1,6 @@
 """What the consumers share: the server they belong to, the request, its refusal.
 
-They move bytes between ASGI and the sessions, know HTTP and WebSockets, and nothing of
+They move bytes between ASGI and the sessions. They know HTTP and WebSockets, but not
 what is in a packet.
 """
 
@@ -24,9 +24,9 @@ Send = Callable[[Message], Awaitable[None]]
 class EngineConsumer(AsyncConsumer):
     """One request or WebSocket.
 
-    Channels' own dispatching is left out: it looks after old database connections
-    before each message, in a thread, and so lets requests overtake one another.
-    Nothing here uses the database.
+    Channels' own dispatching is bypassed: before each message it closes old database
+    connections in a thread, which lets requests overtake one another. Nothing here
+    uses the database.
     """
 
     http: ClassVar[HttpOptions] = HttpOptions()
@@ -37,8 +37,8 @@ class EngineConsumer(AsyncConsumer):
     def as_asgi(cls, **initkwargs: Any) -> Any:
         """Return the ASGI application.
 
-        Neither it nor what it calls keeps the scope: a WebSocket lives long, and
-        there are many.
+        Neither it nor anything it calls keeps the scope: WebSockets live long, and
+        there are many of them.
         """
 
         def application(
@@ -66,10 +66,10 @@ class EngineConsumer(AsyncConsumer):
         self.base_send = send
 
     async def refuse_handshake(self, error: RequestError) -> None:
-        """Refuse a WebSocket handshake, with status and body where the server can.
+        """Refuse a WebSocket handshake, with status and body if the server can do that.
 
-        The consumer ends with the disconnect that follows: uvicorn complains of one
-        that returns earlier with an open handshake.
+        The consumer ends with the disconnect that follows: uvicorn complains if it
+        returns earlier, while the handshake is open.
         """
         if "websocket.http.response" not in self.extensions:
             await self.base_send({"type": "websocket.close"})

@@ -1,4 +1,4 @@
-"""The events of one socket that wait for their handlers, and those that run."""
+"""The events of one socket: those that wait, and those that are being handled."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .turns import Pace
 
 logger = logging.getLogger(__name__)
 
-# Events of one socket that wait for those before them, or, where handlers need not
-# wait for one another, that run.
+# How many events of one socket may wait for those before them, or, if the namespace is
+# not `serial`, may be handled at the same time.
 MAX_WAITING_EVENTS = 20_000
 MAX_RUNNING_EVENTS = 1_000
-# Of either, by what they take of memory; one event alone may be larger.
+# How much memory either kind may take; a single event may be larger.
 MAX_WAITING_BYTES = 8 * 1024 * 1024
 
 Run = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
@@ -36,7 +36,7 @@ class QueuedEvent(NamedTuple):
 
 
 async def guard(socket: Socket, work: Awaitable[None]) -> None:
-    """Run a handler; what it raises is logged, and ends nothing."""
+    """Run a handler; an exception is logged, and ends nothing else."""
     try:
         await work
     except DisconnectedError:
@@ -62,7 +62,7 @@ class Events:
     def __init__(
         self, namespace: Namespace, socket: Socket, outlet: Outlet, run: Run
     ) -> None:
-        """`run` makes a task of a handler; `worker` is the one that is at work."""
+        """`run` starts a handler as a task; `worker` is the task that works now."""
         self._namespace = namespace
         self._socket = socket
         self._outlet = outlet
@@ -73,7 +73,7 @@ class Events:
         self.worker: asyncio.Task[None] | None = None
 
     def receive(self, received: EventReceived) -> bool:
-        """Queue an event for its handler, or start that. False: there is too much."""
+        """Queue an event, or start its handler. False: too many events wait."""
         ack_id = received.ack_id
         ack = None if ack_id is None else Ack(self._outlet, ack_id)
         event = QueuedEvent(received.name, received.args, ack, received.size)
@@ -118,7 +118,7 @@ class Events:
             self.worker = None
 
     def _start(self, event: QueuedEvent) -> bool:
-        """Start a handler that those behind it need not wait for."""
+        """Start a handler that later events need not wait for."""
         if self._running >= MAX_RUNNING_EVENTS:
             return False
         self._running += 1

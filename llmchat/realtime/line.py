@@ -1,7 +1,7 @@
 """One client's Socket.IO connection: the protocol's half of the dispatcher.
 
-It is the one place that knows both protocols: a peer's `Receiver` on one side, its
-sockets' `Line` on the other. What becomes of an event is the `Member`'s affair.
+This is the only place that knows both protocols: it is its peer's `Receiver` on one
+side, and the `Line` of its sockets on the other. A `Member` handles the events.
 """
 
 from __future__ import annotations
@@ -39,19 +39,20 @@ rare_log = RareLog(logger)
 CLIENT_LEFT = "client namespace disconnect"
 SERVER_EXPELLED = "server namespace disconnect"
 
-# After these a client may come back and take up its sockets.
+# After these, a client may come back and recover its sockets.
 RECOVERABLE = frozenset(CloseReason) - {CloseReason.PARSE_ERROR}
 
 
 class Confirmable(Protocol):
-    """What is to hear that the client has what was sent."""
+    """What is notified when the client has what was sent."""
 
     def confirm(self, number: int) -> None:
-        """Take note of it."""
+        """Note that the client has what was sent, up to the event of this number."""
 
 
-# An event on its way: the last of its messages, where it is kept, and its number there.
-# Or an answer that gives a member another `pid`.
+# An event on its way: the count of messages after which the client has it, the replay
+# that keeps it, and its number there. Or an answer that gives a member another `pid`:
+# then the member is notified, and the number is 0.
 Unconfirmed = tuple[int, Confirmable, int]
 
 
@@ -86,9 +87,9 @@ class SocketIOLine:
         self._members_by_name: dict[str, Member] = {}
         self._joining = Tasks()
         self._ended: CloseReason | None = None
-        # The peer confirms messages by their number, the replays know events.
+        # The peer confirms by the count of messages, the replays know events.
         self._sent = 0
-        self._unconfirmed: deque[Unconfirmed] | None = None  # most are idle
+        self._unconfirmed: deque[Unconfirmed] | None = None  # most clients are idle
 
     # In: what the session reports. See `Receiver`.
 
@@ -117,7 +118,7 @@ class SocketIOLine:
                 self._dispatch(event)
 
     def confirmed(self, count: int) -> None:
-        """Forget what was kept for a recovery and has arrived."""
+        """Stop keeping for a recovery what has arrived: the first `count` messages."""
         while self._unconfirmed and self._unconfirmed[0][0] <= count:
             _, kept, number = self._unconfirmed.popleft()
             kept.confirm(number)
@@ -184,14 +185,15 @@ class SocketIOLine:
             self._note_answer(self._sent + 1, member)
             self.send([self._connection.accept(name, member.socket.id, pid)])
         if self._ended is not None:
-            # The application would not be cancelled, or the answer was too much.
+            # The application ignored its cancellation, or the answer was one message
+            # too many for the connection.
             self._leave_behind(member, self._ended)
             return
         self._members_by_name[name] = member
         member.admit()
 
     def _leave_behind(self, member: Member, reason: CloseReason) -> None:
-        """Give up a member whose join has outlived the connection."""
+        """Give up a member whose joining outlasted the connection."""
         if member.socket.recovered:
             member.detach(reason.value, recoverable=reason in RECOVERABLE)
         else:
@@ -200,8 +202,8 @@ class SocketIOLine:
     async def _member_for(self, namespace: Namespace, auth: dict[str, Any]) -> Member:
         """Return the member that the client had, or a new one.
 
-        Whatever ends a join, the connection's end or the application's refusal,
-        leaves nothing behind.
+        A join that fails leaves nothing behind, whether the connection ended or the
+        application refused the client.
         """
         handshake = self._peer.handshake
         member = await self._members.claim(namespace, auth)
@@ -222,13 +224,13 @@ class SocketIOLine:
     async def _from_elsewhere(
         self, namespace: Namespace, auth: dict[str, Any]
     ) -> Member | None:
-        """Return the member that another worker had, which may be gone."""
+        """Return the member that another worker has, or had if that worker is gone."""
         members, handshake = self._members, self._peer.handshake
         turn = members.turn_of(auth["pid"])
         await turn.acquire()
         with ExitStack() as held:
             held.callback(turn.release)
-            # An earlier connection of the client may have brought it here meanwhile.
+            # An earlier connection of the client may have brought it here by now.
             member = await members.claim(namespace, auth)
             if member is not None:
                 return member
@@ -248,7 +250,7 @@ class SocketIOLine:
     def _keep_fetched(
         self, namespace: Namespace, held: ExitStack, fetching: asyncio.Task[Any]
     ) -> None:
-        """Keep a socket for its client, which was lost while that was on its way."""
+        """Keep a socket for a client that was lost while its socket was fetched."""
         with held:
             if fetching.cancelled() or fetching.exception() is not None:
                 return
@@ -262,7 +264,7 @@ class SocketIOLine:
     # Another worker.
 
     def hand_over(self, worker: str) -> dict[str, Any] | None:
-        """Return what `take_over` needs in that worker; None: something is at work."""
+        """Return what `take_over` needs on that worker; None: something is at work."""
         members = self._members_by_name
         if self._joining or not self._connection.is_at_rest:
             return None
@@ -271,7 +273,7 @@ class SocketIOLine:
         handed: dict[str, Any] = {}
         for name, member in list(members.items()):
             state = member.hand_over(worker)
-            # The application is asked, and may have made it leave, or all of them.
+            # The application was asked, and may have made this member leave, or all.
             if self._ended is not None:
                 return None
             if state is not None:
@@ -281,7 +283,7 @@ class SocketIOLine:
         return {"namespaces": self._connection.hand_over(), "members": handed}
 
     def take_over(self, state: dict[str, Any], waiting: int) -> None:
-        """Go on where the line of another worker has stopped."""
+        """Continue where the line of another worker stopped."""
         self._connection.take_over(state["namespaces"])
         self._sent = waiting
         handed = state["members"].items()
@@ -290,19 +292,19 @@ class SocketIOLine:
             if self._ended is None:
                 member.outlet.admit(behind=last)
         if self._ended is not None:
-            # One of them has ended it.
+            # One of the members has ended the session.
             self._detach_all(self._ended)
 
     def _bring(
         self, name: str, handed: dict[str, Any], waiting: int
     ) -> tuple[Member, int]:
-        """Return the member of another worker, and the last event that it has sent."""
+        """Bring a member from another worker; return it and its last event there."""
         namespace, handshake = self._namespaces[name], self._peer.handshake
         member = self._members.bring(namespace, handed, handshake, self)
         self._members_by_name[name] = member
         last = 0
         if (replay := member.outlet.replay) is not None:
-            # The client has what was sent before once it has what waits.
+            # Once the client has the messages that wait, it has all earlier ones, too.
             last = replay.last
             self._note_unconfirmed(max(waiting, 1), replay, last)
         self._note_answer(max(waiting, 1), member)
@@ -313,12 +315,12 @@ class SocketIOLine:
 
     @property
     def writable(self) -> bool:
-        """Return whether emitters may go on."""
+        """Return whether emitters may continue."""
         return self._peer.writable
 
     @property
     def transport(self) -> str:
-        """Return the present transport's name."""
+        """Return the name of the current transport."""
         return self._peer.session.transport
 
     def send(
@@ -336,7 +338,7 @@ class SocketIOLine:
         self._unconfirmed.append((count, kept, number))
 
     def _note_answer(self, count: int, member: Member) -> None:
-        """Note which message tells a client that its `pid` is another one."""
+        """Note which message gives the client its new `pid`, if the member has one."""
         if member.former_pid is not None:
             self._note_unconfirmed(count, member, 0)
 
@@ -345,10 +347,10 @@ class SocketIOLine:
         await self._peer.drain()
 
     def expel(self, namespace: str, *, close: bool) -> None:
-        """Make the client leave the namespace; `close`: all, and the connection."""
+        """Make the client leave the namespace; `close`: leave all, and disconnect."""
         leaving = list(self._members_by_name) if close else [namespace]
         packets: Messages = []
-        # First of all: a message too many ends the connection within `send`.
+        # Detach before `send`: one message too many ends the connection within it.
         for name in leaving:
             if name in self._members_by_name:
                 packets.append(self._connection.expel(name))

@@ -1,7 +1,7 @@
 """One socket as the dispatcher keeps it: its events, its recovery, its end.
 
-What an application has in hand is a `Socket`. For each of them there is one `Member`
-here that the application never sees.
+Applications work with a `Socket`. Each socket has one `Member` here, which the
+application never sees.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .tasks import Tasks
 
 
 class Keeper(Protocol):
-    """What a member needs of whoever keeps all of them."""
+    """What a member needs from the keeper of all members."""
 
     @property
     def window_s(self) -> float:
@@ -35,7 +35,7 @@ class Keeper(Protocol):
         """Give a member another `pid`."""
 
     def forget_former(self, member: Member) -> None:
-        """Let nobody find a member by the `pid` that it had before."""
+        """Invalidate the `pid` that a member had before."""
 
     def forget(self, member: Member) -> None:
         """End a member whose client cannot come back."""
@@ -44,11 +44,11 @@ class Keeper(Protocol):
         """Let go of a member that another worker has now."""
 
     def dismiss(self, member: Member) -> None:
-        """End a member of which the application hears nothing more."""
+        """End a member without notifying the application."""
 
 
 class Ids(NamedTuple):
-    """What a client knows its socket by: `pid` is the secret by which it may return."""
+    """What a client knows its socket by: `pid` is the secret with which it returns."""
 
     sid: str
     pid: str | None
@@ -83,7 +83,7 @@ class Member:
     ) -> None:
         recoverable = bool(members.window_s)
         self.pid = ids.pid
-        # The one before, until its client is known to have that.
+        # The `pid` before it, until the client is known to have the new one.
         self.former_pid: str | None = None
         self.namespace = namespace
         self.outlet = Outlet(
@@ -104,7 +104,7 @@ class Member:
         )
         self._members = members
         self._events = Events(namespace, self.socket, self.outlet, members.run)
-        # When it was made anew, since its worker was gone.
+        # When it was recreated because its worker was gone; 0.0: it was not.
         self.made_at = 0.0
         self._expiry: asyncio.TimerHandle | None = None
         self._disconnecting: asyncio.Task[None] | None = None
@@ -117,17 +117,17 @@ class Member:
 
     @property
     def pids(self) -> list[str]:
-        """Return what its client may come back by."""
+        """Return the `pid`s with which its client may come back."""
         return [pid for pid in (self.pid, self.former_pid) if pid is not None]
 
     def receive(self, received: EventReceived) -> bool:
-        """Queue an event for its handler, or start that. False: there is too much."""
+        """Queue an event, or start its handler. False: too many events wait."""
         return self._events.receive(received)
 
     # Joining and recovery.
 
     def admit(self) -> None:
-        """Let the client in, which may end its connection, or its stay."""
+        """Let the client in; what it is sent may end its connection or membership."""
         self.outlet.admit()
         if self.outlet.standing is not Standing.JOINED:
             return
@@ -136,7 +136,8 @@ class Member:
         joining.add_done_callback(self._on_joined)
 
     async def _join(self, disconnecting: asyncio.Task[None] | None) -> None:
-        # In a takeover the old connection ends only now, and its hook comes first.
+        # A client may return before its old connection was found dead. That one ends
+        # only now, and its `on_disconnect` runs first.
         if disconnecting is not None:
             await asyncio.wait([disconnecting])
         await guard(self.socket, self.namespace.on_joined(self.socket))
@@ -147,10 +148,10 @@ class Member:
     def release(self, pid: str, seen: int) -> bool:
         """Detach it for its returning client, which has the events up to `seen`.
 
-        False: the client cannot take it up. A client may return before its old
-        connection was found dead; that is closed then. One that has missed more than
-        was kept gets another `pid`, by which it knows that. Where it never had the
-        answer that says so, it comes by the former one, and is told the same again.
+        False: the client cannot take it up. If the client returned before its old
+        connection was found dead, that one is closed. A client that missed more than
+        was kept gets another `pid`, by which it knows that. If it never received the
+        answer with that `pid`, it returns with the former one and gets it again.
         """
         replay = self.outlet.replay
         if replay is None or not replay.knows(seen):
@@ -171,11 +172,11 @@ class Member:
         return True
 
     def confirm(self, number: int) -> None:
-        """Note that the client has the answer that has let it in, with its `pid`."""
+        """Note that the client has the answer that let it in, and thus its `pid`."""
         self._members.forget_former(self)
 
     def attach(self, line: Line, auth: dict[str, Any], handshake: Handshake) -> None:
-        """Give it to the connection that its client came back with."""
+        """Attach it to the connection with which its client came back."""
         self.outlet.attach(line)
         self.socket.auth = auth
         self.socket.handshake = handshake
@@ -185,7 +186,7 @@ class Member:
 
     @property
     def is_at_rest(self) -> bool:
-        """Return whether nothing of it is at work here, so that it may move."""
+        """Return whether nothing is at work on it, so that it may move."""
         disconnecting = self._disconnecting
         return (
             (disconnecting is None or disconnecting.done())
@@ -197,9 +198,9 @@ class Member:
         )
 
     def hand_over(self, worker: str) -> dict[str, Any] | None:
-        """Return what `take_over` needs in that worker; here it ends without a word.
+        """Return what `take_over` needs on that worker; here the member ends silently.
 
-        None: the application, which is asked for its part, has made the client leave.
+        None: the application, when asked for its part, made the client leave.
         """
         socket = self.socket
         data = self.namespace.move_out(socket, worker)
@@ -220,9 +221,10 @@ class Member:
         return state
 
     def let_go(self, worker: str) -> bool | None:
-        """End it for nothing, since that worker has its socket anew.
+        """End it, since that worker has recreated its socket.
 
-        What it hears goes on, to be heard there. None: something is at work on it.
+        `move_out` keeps the answers that it hears going, so that they can be heard
+        there; its result is not needed. None: something is at work on the member.
         """
         if not (self.is_absent and self.is_at_rest):
             return None
@@ -231,7 +233,7 @@ class Member:
         return True
 
     def take_over(self, state: dict[str, Any]) -> None:
-        """Go on where the member of another worker has stopped."""
+        """Continue where the member of another worker stopped."""
         socket = self.socket
         self.outlet.take_over(state["outlet"])
         socket.recovered = state["recovered"]
@@ -240,7 +242,7 @@ class Member:
             socket.join(room)
 
     def move_in(self, state: dict[str, Any]) -> None:
-        """Let the application take its part over, which may emit."""
+        """Let the application take over its part; it may emit."""
         self.namespace.move_in(self.socket, state["data"])
 
     # The end.
@@ -250,7 +252,7 @@ class Member:
         self._events.drop()
 
     def detach(self, reason: str, *, recoverable: bool) -> None:
-        """Follow the loss of the connection, or the end of the membership."""
+        """Handle the loss of the connection, or the end of the membership."""
         window_s = self._members.window_s
         forget = partial(self._members.forget, self)
         may_return = recoverable and bool(window_s) and not self.outlet.is_leaving
@@ -273,21 +275,21 @@ class Member:
     async def _disconnect(
         self, reason: str, previous: asyncio.Task[None] | None
     ) -> None:
-        # What the client sent before it disconnected is handled before.
+        # What the client sent before it disconnected is handled first.
         for task in (previous, self._events.worker):
             if task is not None:
                 await asyncio.wait([task])
         await guard(self.socket, self.namespace.on_disconnect(self.socket, reason))
 
     def end(self) -> None:
-        """Stop what belongs to the socket; it was never let in, or is forgotten."""
+        """Stop all that belongs to the socket: it was not let in, or is forgotten."""
         self._stop_expiry()
         if self.outlet.standing is not Standing.GONE:
             self.outlet.detach()
         self._tasks.cancel()
 
     async def forgotten(self) -> None:
-        """Run `on_forget`, behind `on_disconnect`."""
+        """Run `on_forget`, after `on_disconnect`."""
         disconnecting, self._disconnecting = self._disconnecting, None
         if disconnecting is not None:
             await asyncio.wait([disconnecting])

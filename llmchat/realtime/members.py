@@ -1,4 +1,4 @@
-"""All sockets of one application, and what their clients may come back by."""
+"""All sockets of one application, and the `pid`s with which clients recover them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .rest import at_rest
 from .sockets import Socket
 from .tasks import Tasks
 
-# Of those that went to other workers, the last ones are remembered.
+# How many sockets that went to other workers are remembered, the latest ones.
 MAX_MOVED = 20_000
 
 
 class Nowhere(Enum):
-    """Why there is no state of a socket that another worker had."""
+    """Why another worker has no state of a socket to hand over."""
 
     GONE = auto()  # its worker is gone or cannot be asked, or it was lost on the way
     UNKNOWN = auto()  # its worker has ended it, or keeps it
@@ -40,7 +40,7 @@ Fetch = Callable[
 
 
 def _tell_nobody(pid: str, made_at: float) -> None:
-    """Stand for what a lone worker tells the others."""
+    """Do nothing: a lone worker has no others to notify."""
 
 
 class Members:
@@ -51,8 +51,9 @@ class Members:
         self.window_s = window_s
         self.pids = pids or Pids()
         self._by_pid: dict[str, Member] = {}
-        # Where they went, and when they had been made anew. Those of other workers that
-        # have ended here went nowhere: "".
+        # By `pid`: the worker that a socket went to, and when it was recreated (0.0:
+        # never). The worker is "" if another worker issued the `pid`, and the socket
+        # ended here.
         self._moved: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._reviving: set[str] = set()
         self._tasks = Tasks()
@@ -65,11 +66,11 @@ class Members:
         self.announce: Callable[[str, float], None] = _tell_nobody
 
     def turn_of(self, pid: str) -> asyncio.Lock:
-        """Return the lock of whoever brings a socket here: one connection at a time."""
+        """Return the lock for bringing a socket here, one connection at a time."""
         return self._turns.setdefault(pid, asyncio.Lock())
 
     def is_coming(self, pid: str) -> bool:
-        """Return whether a connection is just bringing a socket here."""
+        """Return whether a connection is currently bringing a socket here."""
         turn = self._turns.get(pid)
         return turn is not None and turn.locked()
 
@@ -78,7 +79,7 @@ class Members:
         return self._tasks.run(work)
 
     def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run what outlives the connection that awaits it."""
+        """Run work that outlives the connection which awaits it."""
         return self._tasks.run(work)
 
     def create(
@@ -93,14 +94,14 @@ class Members:
         member = Member(self, namespace, auth, handshake, line, ids)
         before = read_offset(offset) if isinstance(offset, str) else None
         if before is not None and member.outlet.replay is not None:
-            # It hands that back until it is sent an event of this one.
+            # It hands that offset back until it gets an event from this socket.
             member.outlet.replay.begin_behind(before.number)
         return self._add(member)
 
     def grant(self, member: Member) -> None:
         """Give a member that is let in another `pid`, or its first.
 
-        The answer that says it may be lost: the client comes by the former one then.
+        The answer that carries it may be lost: then the client uses the former one.
         """
         member.former_pid, member.pid = member.pid, None
         if member.outlet.replay is not None:
@@ -108,12 +109,12 @@ class Members:
             identity, former = namespace.identity(socket), member.former_pid
             claimed = self.pids.read(former)
             series = claimed.series if claimed else member.outlet.replay.series
-            while member.pid in (None, former):  # it is another, however unlikely
+            while member.pid in (None, former):  # it must differ, whatever chance says
                 member.pid = self.pids.make(namespace.name, socket.id, identity, series)
             self._by_pid[member.pid] = member
 
     def forget_former(self, member: Member) -> None:
-        """Let nobody find a member by the `pid` that it had before."""
+        """Invalidate the `pid` that a member had before."""
         former = member.former_pid
         if former is not None:
             self._note_end(former, member)
@@ -127,7 +128,7 @@ class Members:
         handshake: Handshake,
         line: Line,
     ) -> Member:
-        """Make the member that another worker has handed over, with what it knows."""
+        """Make the member that another worker handed over, including `move_in`."""
         member = self.bring(namespace, state, handshake, line)
         member.move_in(state)
         return member
@@ -139,11 +140,11 @@ class Members:
         handshake: Handshake,
         line: Line,
     ) -> Member:
-        """Make the member that another worker has handed over, before `move_in`."""
+        """Make the member that another worker handed over, without `move_in`."""
         ids = Ids(state["id"], state["pid"])
         auth = json.loads(state["auth"])
         member = Member(self, namespace, auth, handshake, line, ids)
-        # A worker of another version may not know of it.
+        # A worker of another version might not send it.
         member.former_pid = state.get("former_pid")
         for pid in member.pids:
             self._moved.pop(pid, None)
@@ -164,7 +165,7 @@ class Members:
             self.note_moved(pid, worker, member.made_at)
 
     def note_moved(self, pid: str, worker: str, made_at: float) -> None:
-        """Note which worker has a socket that was made anew at that time."""
+        """Note which worker has a socket, and when that was recreated."""
         self._moved[pid] = worker, made_at
         while len(self._moved) > MAX_MOVED:
             self._moved.popitem(last=False)
@@ -177,7 +178,7 @@ class Members:
     def is_behind(self, auth: dict[str, Any]) -> bool:
         """Return whether a client has had its socket elsewhere since it was here.
 
-        It has been sent there what is left here knows nothing of.
+        There the client got events of which the member left here knows nothing.
         """
         pid, offset = auth.get("pid"), auth.get("offset")
         member = self._by_pid.get(pid) if isinstance(pid, str) else None
@@ -187,9 +188,9 @@ class Members:
         return not (replay is None or seen is None or replay.knows(seen.number))
 
     def _seen(self, pid: object, offset: str | None) -> Seen | None:
-        """Return what a client has of a socket; None: nobody can say it.
+        """Return what a client has of a socket; None: the offset is invalid.
 
-        It may hand back the offset of another, which it had before this one.
+        The offset may be from a former socket: then the client has nothing of this one.
         """
         seen = read_offset(offset)
         if seen is not None and self._is_of_former(pid, seen):
@@ -201,7 +202,7 @@ class Members:
         return claimed is not None and series_of(seen.number) < claimed.series
 
     def is_lost(self, pid: str) -> bool:
-        """Return whether a socket of another worker has never come here."""
+        """Return whether a socket from another worker never arrived here."""
         claimed = self.pids.read(pid)
         is_known = pid in self._by_pid or pid in self._moved
         return not is_known and claimed is not None and not self._is_mine(claimed)
@@ -212,9 +213,9 @@ class Members:
     async def claim(self, namespace: Namespace, auth: dict[str, Any]) -> Member | None:
         """Return the member that a returning client may take up again.
 
-        None: it is to get a new one. The application is asked, and while it answers
-        the member may be forgotten or taken by another connection: only `release`,
-        behind the last `await`, decides.
+        None: it gets a new one. While the application is asked, the member may be
+        forgotten or taken by another connection, so only `release`, after the last
+        `await`, decides.
         """
         pid, offset = auth.get("pid"), auth.get("offset")
         if not isinstance(pid, str) or not isinstance(offset, str | None):
@@ -232,7 +233,7 @@ class Members:
     async def _fetch_nothing(
         self, namespace: Namespace, auth: dict[str, Any]
     ) -> Nowhere:
-        """Say what became of the worker of a socket, where there is never another."""
+        """Return what became of a socket, for a worker that knows no others."""
         claimed = self.pids.read(auth.get("pid"))
         is_mine = claimed is None or self._is_mine(claimed)
         return Nowhere.UNKNOWN if is_mine else Nowhere.GONE
@@ -244,9 +245,9 @@ class Members:
         handshake: Handshake,
         line: Line,
     ) -> Member | None:
-        """Make a socket anew that no worker has to give, where its client may have it.
+        """Recreate a socket that no worker can hand over, if its client may have it.
 
-        What it has missed is for the application to say.
+        The application has to send what the client missed.
         """
         pid, offset = auth.get("pid"), auth.get("offset")
         claimed = self.pids.read(pid)
@@ -258,15 +259,16 @@ class Members:
         if seen is None or member.outlet.replay is None:
             return None
         if seen.marks is None or self._is_of_former(pid, seen):
-            # Of what it was being told, nobody could say where it goes on.
+            # The client's positions in the logs that it was being sent are unknown.
             return None
         if str(pid) in self._by_pid and not self.is_behind(auth):
-            # It is here, and its client may not take it up: nor may it have it anew.
+            # The socket is here, and its client was not allowed to take it up. So the
+            # client must not get it by recreating it.
             return None
-        # Before the application may emit: no worker has sent what has such a number.
+        # Before the application can emit: no worker has sent events with such numbers.
         member.outlet.replay.begin_at(seen.number)
         if str(pid) in self._reviving:
-            # Another connection is about to have it.
+            # Another connection is recreating it.
             return None
         self._reviving.add(str(pid))
         try:
@@ -274,7 +276,7 @@ class Members:
                 return None
         finally:
             self._reviving.discard(str(pid))
-        # Its client takes it for the same by the same `pid`.
+        # With the same `pid`, its client considers it the same socket.
         member.pid = str(pid)
         self._drop_other(member.pid, self.pids.address)
         self._moved.pop(member.pid, None)
@@ -285,7 +287,7 @@ class Members:
         return member
 
     async def _is_of(self, member: Member, pid: str, marks: Mapping[str, int]) -> bool:
-        """Return whether a socket that is made anew is its client's, and is in."""
+        """Return whether a recreated socket is its client's, and is let in."""
         namespace, is_let_in = member.namespace, False
         before = namespace.find(member.socket.id)
         namespace.register(member.socket)
@@ -299,43 +301,43 @@ class Members:
         return is_let_in
 
     def _turn_away(self, member: Member, before: Socket | None) -> None:
-        """End a member that is not its client's; who was there in its place stays."""
+        """End a member that is not its client's; put back the socket it replaced."""
         self.dismiss(member)
         if before is not None and (before.connected or before.is_absent):
             member.namespace.register(before)
 
     def _drop_other(self, pid: str, worker: str) -> None:
-        """Let nobody find what is left here of a socket: `worker` has made it anew."""
+        """Give up what is left here of a socket that `worker` has recreated."""
         member = self._by_pid.get(pid)
         if member is not None:
             for name in member.pids:
                 self._unname(name, member)
             if member.outlet.line is not None:
                 member.outlet.line.close()
-            # One that is at work for long is forgotten when its time is over.
+            # A member that does not come to rest is forgotten when its window is over.
             self.begin(at_rest(lambda: member.let_go(worker)))
 
     def revived_at(self, pid: str, worker: str, made_at: float) -> Member | None:
-        """Note that a socket was made anew in another worker.
+        """Note that a socket was recreated on another worker.
 
-        Returns the member of it that was left here: its client has been elsewhere, and
-        must not find it again. Where two workers have made it anew at once, both find
-        by this that the later one has it.
+        Return the member that was left of it here: its client has been elsewhere, and
+        must not find it again. If two workers recreated the socket at the same time,
+        this lets both of them conclude that the later one has it.
         """
         member = self._by_pid.get(pid)
         if member is not None:
-            # At the same time it is the same one, which has moved here since.
+            # With an equal time, it is that very socket, which has moved here since.
             if member.made_at >= made_at:
                 return None
             self._drop_other(pid, worker)
-        # The `pid` says another worker, which is gone. What is told late, of a socket
-        # that has moved on by way of this worker, says nothing.
+        # The `pid` names another worker, which is gone. A late notice about a socket
+        # that has since moved on through this worker is ignored.
         if member is not None or made_at > self._moved.get(pid, ("", 0.0))[1]:
             self.note_moved(pid, worker, made_at)
         return member
 
     def dismiss(self, member: Member) -> None:
-        """End a member that is not let in; the application hears nothing of it."""
+        """End a member without notifying the application."""
         for pid in member.pids:
             self._unname(pid, member)
         member.namespace.forget(member.socket)
@@ -353,9 +355,9 @@ class Members:
             del self._by_pid[pid]
 
     def _note_end(self, pid: str, member: Member) -> None:
-        """Note that nobody can have a socket by its `pid` any more.
+        """Note that a `pid` no longer leads to a socket.
 
-        Where another worker has given that, others may take the socket to be here.
+        If another worker issued it, the other workers may believe the socket is here.
         """
         if self._by_pid.get(pid) is not member:
             return

@@ -25,7 +25,7 @@ from .sockets import Ack, Socket
 EventHandler = Callable[..., Awaitable[None]]
 HandlerT = TypeVar("HandlerT", bound=EventHandler)
 
-# Where `event` notes on a function what it handles.
+# The attribute of a function in which `event` notes what it handles.
 _MARKER = "socketio_event"
 
 _POSITIONAL = (
@@ -63,9 +63,9 @@ class Declared(NamedTuple):
 def event(name: str) -> Callable[[HandlerT], HandlerT]:
     """Declare a method of a `Namespace` as the handler of an event.
 
-    It is called as `handler(socket, *args, ack=…)`, `ack` being None where the
-    client asked for no answer. An event with fewer or more arguments than the method
-    takes is ignored.
+    It is called as `handler(socket, *args, ack=…)`; `ack` is None if the client asked
+    for no answer. An event with fewer or more arguments than the method takes is
+    ignored.
 
     Raises:
         TypeError: the method takes no `ack`.
@@ -79,7 +79,7 @@ def event(name: str) -> Callable[[HandlerT], HandlerT]:
 
 
 def _arity(handler: EventHandler) -> Arity:
-    """Return how many arguments a handler takes, beside `self` and the socket."""
+    """Return how many arguments a handler takes, besides `self` and the socket."""
     parameters = inspect.signature(handler).parameters.values()
     kinds = {parameter.kind for parameter in parameters}
     if not any(p.name == "ack" or p.kind is p.VAR_KEYWORD for p in parameters):
@@ -96,8 +96,8 @@ class Namespace:
 
     `name` is what clients ask for. With `serial`, the default, a socket's events are
     handled one after another in the order of arrival; without, a handler starts when
-    its event arrives. `vital` are the events that a client hears of even where it has
-    missed too much for a recovery.
+    its event arrives. `vital` names the events that a client gets even if it has missed
+    too much for a recovery.
     """
 
     name: ClassVar[str] = "/"
@@ -116,7 +116,7 @@ class Namespace:
 
     def __init__(self) -> None:
         self._sockets: dict[str, Socket] = {}
-        # As sets that keep their order.
+        # The dicts serve as sets that keep their order.
         self._rooms: dict[str, dict[Socket, None]] = defaultdict(dict)
 
     # What to override.
@@ -133,51 +133,51 @@ class Namespace:
     async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
         """Called when a client wants to take up its socket after a lost connection.
 
-        `auth` is what it sends now. False: it gets a new socket instead.
+        `auth` is what it sends now. Return False to give it a new socket instead.
         """
         return True
 
     async def on_event(
         self, socket: Socket, name: Any, args: tuple[Any, ...], ack: Ack | None
     ) -> bool:
-        """Called with every event, before its handler. False: it is dropped."""
+        """Called with every event, before its handler. Return False to drop it."""
         return True
 
     def shorten(self, name: str, args: tuple[Any, ...]) -> Sequence[Any]:
-        """Called with a vital event for whose arguments there is no room.
+        """Called with a vital event whose arguments are too long to keep.
 
-        Return what the client is told instead.
+        Return the arguments that the client gets instead.
         """
         return args
 
     async def on_disconnect(self, socket: Socket, reason: str) -> None:
         """Called when the client is disconnected; within the window it may return.
 
-        What it sent before has been handled by then.
+        Everything it sent before has been handled by then.
         """
 
     async def on_forget(self, socket: Socket) -> None:
         """Called when the socket cannot come back any more."""
 
-    # Where clients may come to any of several workers, and workers end.
+    # For several workers, any of which a client may reach, and any of which may end.
 
     def identity(self, socket: Socket) -> str:
-        """Called for a socket that is let in: whose is it? Only they may recover it."""
+        """Called when a socket is let in: whose is it? Only they may recover it."""
         return ""
 
     async def on_revive(self, socket: Socket, marks: Mapping[str, int]) -> bool:
         """Called when a client wants to take up a socket whose worker is gone.
 
-        `socket` has the `auth` that it sends now, and neither data nor rooms. `marks`
-        say how far it is with each log that it was being told. False: it gets a new
-        socket instead.
+        `socket` has the `auth` that it sends now, but neither data nor rooms. `marks`
+        say how far it is with each log that it was being sent. Return False to give it
+        a new socket instead.
         """
         return False
 
     def revived(self, socket: Socket, marks: Mapping[str, int]) -> None:
-        """Called behind `on_revive`, once it is known that the client had the socket.
+        """Called after `on_revive`, once it is known that the client had the socket.
 
-        It is to hear the rest of the logs that `marks` name.
+        Send it the rest of the logs that `marks` name.
         """
 
     def may_move(self, socket: Socket) -> bool:
@@ -185,14 +185,14 @@ class Namespace:
         return True
 
     def move_out(self, socket: Socket, worker: str) -> Any:
-        """Called when a socket moves to a worker; nothing is called behind it here.
+        """Called when a socket moves to another worker; no other hook follows here.
 
-        Return what `move_in` needs there, as lists, dicts, texts, numbers.
+        Return what `move_in` needs there, made of lists, dicts, strings and numbers.
         """
         return None
 
     def move_in(self, socket: Socket, state: Any) -> None:
-        """Called when a socket has come from another worker, with its rooms."""
+        """Called when a socket has arrived from another worker, with its rooms."""
 
     # What to call.
 
@@ -218,10 +218,10 @@ class Namespace:
         skip: Iterable[Socket] = (),
         volatile: bool = False,
     ) -> None:
-        """Send an event to all clients, or to all of a room, some of them aside.
+        """Send an event to all clients, or to those in a room, except those in `skip`.
 
-        Those that are disconnected get it when they return. Raises what
-        `Socket.emit` does.
+        Clients that are disconnected get it when they return. Raises what
+        `Socket.emit` raises.
         """
         members = self._sockets.values() if room is None else self._rooms.get(room, ())
         skipped = set(skip)
@@ -232,7 +232,7 @@ class Namespace:
     # What the dispatcher calls.
 
     def handler(self, name: Any, count: int) -> EventHandler | None:
-        """Return the handler declared for an event with so many arguments."""
+        """Return the handler declared for an event with this number of arguments."""
         declared = self.handlers.get(name) if isinstance(name, str) else None
         if declared is None:
             return None
@@ -248,7 +248,7 @@ class Namespace:
             socket.rooms.add(room)
 
     def exit(self, socket: Socket, room: str) -> None:
-        """Take a socket out of a room; the last one closes it."""
+        """Take a socket out of a room; a room without sockets ends."""
         socket.rooms.discard(room)
         members = self._rooms.get(room)
         if members is not None:
@@ -257,12 +257,12 @@ class Namespace:
                 del self._rooms[room]
 
     def register(self, socket: Socket) -> None:
-        """Take in a socket that may join; every socket is a room of its own."""
+        """Take in a socket that may join; every socket has a room of its own."""
         self._sockets[socket.id] = socket
         self.enter(socket, socket.id)
 
     def find(self, socket_id: str) -> Socket | None:
-        """Return the socket of this id that is here, or may join."""
+        """Return the socket with this id, whether it has joined or is about to."""
         return self._sockets.get(socket_id)
 
     def forget(self, socket: Socket) -> None:

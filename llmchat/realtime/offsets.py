@@ -1,9 +1,10 @@
 """Offsets: what a client hands back to say which events it has.
 
-An offset is the number of an event and, for each log that the client is being told (an
-answer that is written), how far it has that: `17`, or `17.<log>:1205`. The number is
-for the worker that has the socket. The marks are for one that has to make it anew. Of
-more logs than there is room for an offset says only that: `17.+`.
+An offset is the number of an event and, for each log that the client is being sent (an
+answer that is being written), how far the client is with it: `17`, or `17.<log>:1205`.
+The number is for the worker that has the socket; these marks are for a worker that has
+to recreate it. If there are more logs than an offset has room for, it says only that:
+`17.+`.
 
 Spec: Socket.IO, "Connection state recovery": the last argument of each event.
 """
@@ -14,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-# In one offset. They go with each event.
+# The most marks in one offset, since each event carries an offset.
 MAX_MARKS = 8
 _TOO_MANY = "+"
 _MARK = re.compile(r"([A-Za-z0-9_-]{1,40}):([0-9]{1,15})")
@@ -23,7 +24,7 @@ _MARK = re.compile(r"([A-Za-z0-9_-]{1,40}):([0-9]{1,15})")
 class Seen(NamedTuple):
     """What a client has: events up to a number, logs up to positions.
 
-    `marks` are None where it is being told too many to say.
+    `marks` is None if the client is being sent too many logs for an offset.
     """
 
     number: int
@@ -31,9 +32,9 @@ class Seen(NamedTuple):
 
 
 class Marks:
-    """How far one client is with each log that it is being told.
+    """How far one client is with each log that it is being sent.
 
-    They go with the offsets of what it is sent, so they outlive the worker.
+    They are part of the offsets of the events it gets, so they outlive the worker.
     """
 
     __slots__ = ("_positions",)
@@ -50,11 +51,11 @@ class Marks:
         return "".join(f".{log}:{at}" for log, at in self._positions.items())
 
     def note(self, log: str, position: int) -> None:
-        """Note how far the client is, with what it is sent from now on."""
+        """Note how far the client is with a log, given what it is sent from now on."""
         self._positions[log] = position
 
     def along(self, log: str, positions: Sequence[int]) -> list[str]:
-        """Note that events bring a log to these positions; return what each says."""
+        """Note that events bring a log to these positions; return the marks of each."""
         self._positions.pop(log, None)
         others = str(self)
         self.note(log, positions[-1])
@@ -67,14 +68,14 @@ class Marks:
         self._positions.pop(log, None)
 
     def hand_over(self) -> dict[str, int]:
-        """Return what other marks are made of, in another worker."""
+        """Return what another worker makes its `Marks` from."""
         return dict(self._positions)
 
 
 def read_offset(offset: str | None) -> Seen | None:
-    """Return what an offset says; None: it is none.
+    """Return what an offset says; None: it is not a valid one.
 
-    A client that has not had an event hands back none, and has nothing.
+    A client that has received no event hands back no offset, and has nothing.
     """
     if offset is None:
         return Seen(0, {})

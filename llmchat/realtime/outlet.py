@@ -1,6 +1,6 @@
 """A socket's way out: to its connection, or to what is kept until it has one.
 
-The socket emits through it, the dispatcher moves it from one connection to the next.
+The socket emits through it; the dispatcher moves it from one connection to the next.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .socketio.connection import encode_ack, encode_event
 MAX_PENDING_CALLS = 1_000
 
 Answer = tuple[Any, ...]
-# Returns what is told of an event, by its name and arguments, where all is too long.
+# Takes an event's name and arguments; returns arguments that are short enough.
 Shorten = Callable[[str, tuple[Any, ...]], Sequence[Any]]
 
 
@@ -28,15 +28,15 @@ class DisconnectedError(ConnectionError):
 
 
 class Line(Protocol):
-    """What sockets need of the connection that they are attached to."""
+    """What sockets need from the connection that they are attached to."""
 
     @property
     def writable(self) -> bool:
-        """Return whether emitters may go on."""
+        """Return whether emitters may continue."""
 
     @property
     def transport(self) -> str:
-        """Return the present transport's name."""
+        """Return the name of the current transport."""
 
     def send(
         self, messages: Messages, replay: Replay | None = None, number: int = 0
@@ -51,14 +51,14 @@ class Line(Protocol):
         """Wait until the client has caught up, or the connection has ended."""
 
     def expel(self, namespace: str, *, close: bool) -> None:
-        """Make the client leave the namespace; `close`: all, and the connection."""
+        """Make the client leave the namespace; `close`: leave all, and disconnect."""
 
     def close(self) -> None:
         """Close the connection; the client comes back by itself."""
 
 
 class Standing(Enum):
-    """How a socket stands to its client."""
+    """The state of a socket, as regards its client."""
 
     JOINING = auto()  # connected, not let in yet
     JOINED = auto()
@@ -67,11 +67,11 @@ class Standing(Enum):
 
 
 def _nothing() -> None:
-    """Stand for what there is nothing to be done for."""
+    """Do nothing."""
 
 
 class Outlet:
-    """Sends what a socket emits, keeps what may have to be sent again.
+    """Sends what a socket emits, and keeps what may have to be sent again.
 
     `connection` counts the connections that it was attached to.
     """
@@ -102,7 +102,7 @@ class Outlet:
         vital: frozenset[str] = frozenset(),
         shorten: Shorten | None = None,
     ) -> None:
-        """`vital` are the events that a client hears of whatever it has missed."""
+        """`vital` names the events that a client gets no matter how much it missed."""
         self._namespace = namespace
         self._vital = vital
         self._shorten = shorten
@@ -123,7 +123,7 @@ class Outlet:
 
     @property
     def writable(self) -> bool:
-        """Return whether emitters may go on; an absent client has a limit as well."""
+        """Return whether emitters may continue; an absent client has a limit, too."""
         if self.line is not None:
             return self.line.writable
         return self.replay is None or not self.replay.lags
@@ -149,7 +149,7 @@ class Outlet:
         self._keep_and_send(replay, messages, is_vital=name in self._vital)
 
     def prepare(self, name: str) -> str:
-        """Return how every packet of an event begins, up to its first argument."""
+        """Return the beginning of an event's packets, up to the first argument."""
         (packet,) = encode_event(self._namespace, name, ())
         assert isinstance(packet, str)
         return packet.removesuffix("]") + ","
@@ -157,9 +157,9 @@ class Outlet:
     def emit_prepared(
         self, prepared: str, arguments: Sequence[str], marks: Sequence[str] = ()
     ) -> None:
-        """Send an event for each of `arguments`, which are JSON, by one write.
+        """Send an event for each of `arguments`, which are JSON, in one write.
 
-        `marks` are how far the client is with each of them.
+        `marks` are the marks for the offset of each (see `Marks.along`).
         """
         replay = self.replay
         if replay is None:
@@ -176,24 +176,24 @@ class Outlet:
     def _keep_and_send(
         self, replay: Replay, messages: Messages, *, is_vital: bool = False
     ) -> None:
-        # Kept first: if it is one message too many, the connection ends within `send`.
+        # Keep it first: if it is one message too many, the connection ends in `send`.
         self._send_kept(replay, messages, replay.keep(messages, is_vital=is_vital))
 
     def _send_kept(self, replay: Replay, messages: Messages, number: int) -> None:
         if self.standing is Standing.JOINED and self.line is not None:
             self.line.send(messages, replay, number)
         if replay.is_full and self.standing is not Standing.JOINING:
-            # The client would have too much to catch up with. One that is still
-            # joining has not lost its connection; it gets all of it.
+            # The client would have too much to catch up with. A client that is still
+            # joining has not lost its connection, and gets everything.
             self.shed()
 
     def shed(self) -> None:
-        """Keep no more than the vital events."""
+        """Keep only the vital events."""
         if self.replay is not None:
             self.replay.shed(self._shortened)
 
     def _shortened(self, messages: Messages) -> Messages:
-        """Return a vital event in short; one with attachments stays as it is."""
+        """Return a vital event shortened; with attachments, it stays as it is."""
         (packet, *attachments) = messages
         if self._shorten is None or attachments or not isinstance(packet, str):
             return messages
@@ -206,8 +206,9 @@ class Outlet:
         """Send an event and wait for the client's answer.
 
         Raises:
-            TimeoutError: no answer came in time.
-            DisconnectedError: the client disconnected, or had done so.
+            TimeoutError: no answer arrived in time.
+            DisconnectedError: the client disconnected or was not connected, or too many
+                calls await its answer.
         """
         if self.standing is not Standing.JOINED:
             raise DisconnectedError("the client is disconnected")
@@ -229,7 +230,7 @@ class Outlet:
             self._send(encode_ack(self._namespace, ack_id, args))
 
     def leave(self, *, close: bool) -> None:
-        """Make the client leave; forget the socket of one that is absent."""
+        """Make the client leave; if it is absent, forget its socket."""
         if self.standing is Standing.JOINING:
             self.is_leaving = True
             if not close:
@@ -248,7 +249,10 @@ class Outlet:
     # What the dispatcher calls.
 
     def admit(self, behind: int = 0) -> None:
-        """Let the client in: send what was emitted before, from an event on."""
+        """Let the client in, and send what was emitted before.
+
+        Of the events that are kept, send those after the number `behind`.
+        """
         self.standing = Standing.JOINED
         early, self._early = self._early, []
         for messages in early:
@@ -256,20 +260,20 @@ class Outlet:
         replay = self.replay
         for kept in replay.events if replay is not None else ():
             if kept.number <= behind:
-                continue  # it was sent by the worker that had the socket
+                continue  # the worker that had the socket sent it
             if self.standing is Standing.JOINED and self.line is not None:
                 self.line.send(kept.messages, replay, kept.number)
         if self.is_leaving and self.line is not None:
             self.line.expel(self._namespace, close=False)
 
     def resolve(self, ack_id: int, args: Answer) -> None:
-        """Hand an answer to whoever awaits it; one to nothing is ignored."""
+        """Hand an answer to the `call` that awaits it; ignore it if there is none."""
         future = self._calls.get(ack_id)
         if future is not None and not future.done():
             future.set_result(args)
 
     def attach(self, line: Line) -> None:
-        """Use another connection, once `admit` is called."""
+        """Take another connection, to be used once `admit` is called."""
         self.connection += 1
         self.line = line
         self.forget = _nothing
@@ -279,7 +283,7 @@ class Outlet:
     def detach(self, forget: Callable[[], None] | None = None) -> None:
         """Give up the connection, and the answers that were awaited.
 
-        Where the client may return, `forget` is to be called when it is given up.
+        If the client may return, pass `forget`, which `leave` calls to prevent that.
         """
         self.line = None
         self.forget = forget or _nothing
@@ -295,18 +299,18 @@ class Outlet:
 
     @property
     def is_at_rest(self) -> bool:
-        """Return whether no answer is awaited, nor may still be given."""
+        """Return whether no `call` awaits an answer, and no client is being let in."""
         return not self._calls and self.standing in (Standing.JOINED, Standing.ABSENT)
 
     def hand_over(self) -> list[Any]:
-        """Return what `take_over` needs in another worker; this one sends no more."""
+        """Return what `take_over` needs on another worker; send nothing more here."""
         replay = None if self.replay is None else self.replay.hand_over()
         state = [replay, self._next_call, self.connection, self.marks.hand_over()]
         self.detach()
         return state
 
     def take_over(self, state: list[Any]) -> None:
-        """Go on where the outlet of another worker has stopped."""
+        """Continue where the outlet of another worker stopped."""
         replay, self._next_call, self.connection, marks = state
         self.marks = Marks(marks)
         self.replay = None if replay is None else Replay.taken_over(replay)

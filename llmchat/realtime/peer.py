@@ -1,13 +1,13 @@
 """The life of one session: its machine, its transports, its timer, its receiver.
 
-A `Peer` owns one Engine.IO session with what it needs of the world: the requests that
-carry it at this moment, a writer for each of its WebSockets, and one timer. What the
-session receives goes to the peer's `Receiver`, which an `Application` makes;
-`dispatch` has the one that speaks Socket.IO.
+A `Peer` owns one Engine.IO session and everything that connects it to the world: the
+requests that currently carry it, a writer for each of its WebSockets, and one timer.
+What the session receives goes to the peer's `Receiver`, which an `Application` makes;
+`dispatch` has the application that speaks Socket.IO.
 
-Every method that the world calls asks the machine first and then hands the machine's
-events to `_follow_up`, which does all that may have become due. So the order in which
-a transport, the application and the timer come does not matter.
+Every method that is called from outside informs the machine first and then hands the
+machine's events to `_follow_up`, which does all that may have become due. So the order
+in which a transport, the application and the timer call does not matter.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class Peer(Carried):
         self._timer = LazyTimer()
         self._changed: asyncio.Future[None] | None = None
         self._confirmed = 0
-        # None behind its `closed`: most know their peer, which would keep both alive.
+        # None after its `closed`: most receivers know their peer, and the cycle would
+        # keep both alive.
         self._receiver: Receiver | None = application(self)
 
     @property
@@ -69,7 +70,7 @@ class Peer(Carried):
 
     @property
     def writable(self) -> bool:
-        """Return whether emitters may go on; if not, they should `drain`."""
+        """Return whether emitters may continue; if not, they should `drain`."""
         return self.session.writable or not self.session.is_open
 
     @property
@@ -88,7 +89,7 @@ class Peer(Carried):
         if events or not session.writable:
             self._follow_up(events)
         else:
-            # Nothing can have changed but that there is more to move.
+            # The only possible change is that there is more to move.
             self._move()
 
     async def drain(self) -> None:
@@ -96,7 +97,7 @@ class Peer(Carried):
         await self._until(lambda: self.writable)
 
     async def wait_probe_over(self) -> None:
-        """Wait until no WebSocket tries to become the transport."""
+        """Wait until no WebSocket is trying to become the transport."""
         await self._until(lambda: not self.session.probe_is_open)
 
     async def wait_gone(self) -> None:
@@ -110,10 +111,10 @@ class Peer(Carried):
     # Another worker.
 
     def hand_over(self, worker: str) -> dict[str, Any] | None:
-        """Return what another worker needs to go on with the session, and let go of it.
+        """Return what another worker needs to continue the session, and let go of it.
 
-        The application hears nothing of that. One that is closing hands over its last
-        words alone. None: it is not at rest now, or has ended.
+        The receiver gets no `closed`. A session that is closing hands over only its
+        last messages. None: it is not at rest now, or has ended.
         """
         receiver, session = self._receiver, self.session
         if session.is_closing:
@@ -123,7 +124,7 @@ class Peer(Carried):
         if receiver is None or self._answered is not None or not session.may_move:
             return None
         received = receiver.hand_over(worker)
-        if session.is_closing:  # which that has begun
+        if session.is_closing:  # the receiver has just closed it
             return self.hand_over(worker)
         if received is None:
             return None
@@ -144,7 +145,7 @@ class Peer(Carried):
         }
 
     def take_over(self, state: dict[str, Any]) -> None:
-        """Go on with a session of another worker."""
+        """Continue a session of another worker."""
         # A worker of an earlier version does not say when it would have pinged.
         ping_in_s = state.get("ping_in_s", self.session.options.ping_interval_s)
         self.session.take_over(state["messages"], ping_in_s, self._loop.time())
@@ -204,8 +205,8 @@ class Peer(Carried):
     def _report(self, event: Event) -> None:
         match event:
             case MessageReceived(data):
-                # Those before a packet that ends the session still count; those
-                # behind a message for which the receiver ends it do not.
+                # Messages before a packet that ends the session still count. Messages
+                # after one for which the receiver ends it do not.
                 if self._receiver is not None:
                     self._receiver.receive(data)
             case Upgraded():
@@ -225,7 +226,7 @@ class Peer(Carried):
         if post is not None:
             post.refuse(BAD_REQUEST)
         if closed.slow or closed.reason is CloseReason.PING_TIMEOUT:
-            # Nothing more will be taken by a client that is slow or silent.
+            # A client that is slow or silent will not take any more.
             self._websockets.drop(writing_only=not closed.slow)
 
     def _answer_poll(self, poll: Poll) -> None:

@@ -1,10 +1,10 @@
 """The secrets by which clients come back for their sockets.
 
-A `pid` says which worker has given it, which socket it is for, and from which multiple
-of `NUMBERS` its events are counted (see `Replay`). One code says that it was given by a
-server with the same secret, so that clients name no worker of their own; another, that
-it was given to this client. So a socket can be made anew where the worker that had it
-is gone, and nobody else can ask for that.
+A `pid` says which worker issued it, which socket it is for, and from which multiple of
+`NUMBERS` the socket's events are counted (see `Replay`). It contains two codes. The
+first proves that a server with the same secret issued it, so that clients cannot make
+up a worker. The second proves that it was issued to this client. So a socket can be
+recreated when its worker is gone, and no other client can ask for that.
 
 Spec: Socket.IO, "Connection state recovery".
 """
@@ -22,7 +22,7 @@ from .codes import code_of, is_code
 ID_RANDOM_BYTES = 15
 _ID_LENGTH = 20
 _NONCE_BYTES, _NONCE_LENGTH = 6, 8
-# Of the nonce of one that does not count from 0: no nonce alone begins with that.
+# How the nonce begins if events are not counted from 0; random ones never have a ".".
 _SERIES, _SERIES_BYTES, _SERIES_LENGTH = ".", 3, 5
 _GIVEN_BYTES, _GIVEN_LENGTH = 9, 12
 _CODE_BYTES, _CODE_LENGTH = 18, 24
@@ -45,10 +45,10 @@ def make_id() -> str:
 
 
 class Pids:
-    """Makes the `pid`s of one worker, and checks those of all."""
+    """Makes the `pid`s of one worker, and checks those of all workers."""
 
     def __init__(self, address: str = "", secret: bytes = b"") -> None:
-        """`address` is the worker's; without a `secret`, none lives on in another."""
+        """`address` is the worker's; without a `secret`, `pid`s are valid only here."""
         self.address = address or "-" * ADDRESS_LENGTH
         self._is_shared = bool(secret)
         self._secret = secret or secrets.token_bytes(32)
@@ -63,19 +63,19 @@ class Pids:
         return begin + code_of(self._secret, _CODE_BYTES, *said)
 
     def read(self, pid: object) -> Claimed | None:
-        """Return what a client's `pid` says; None where no server has given it."""
+        """Return what a client's `pid` says; None: no server issued it."""
         if not isinstance(pid, str) or len(pid) != PID_LENGTH or not pid.isascii():
             return None
         begin, given = pid[:_BEFORE_CODES], pid[_BEFORE_CODES:_BEFORE_CODE]
         said = ("llmchat.pid", begin)
-        # Where no secret is shared, only the worker of a socket knows.
+        # Without a shared secret, only the worker of a socket can tell.
         if self._is_shared and not is_code(given, self._secret, _GIVEN_BYTES, *said):
             return None
         socket_id, nonce = begin[ADDRESS_LENGTH:][:_ID_LENGTH], begin[-_NONCE_LENGTH:]
         return Claimed(pid[:ADDRESS_LENGTH], socket_id, _series_in(nonce))
 
     def is_for(self, pid: str, namespace: str, identity: str) -> bool:
-        """Return whether the client with this identity was given the `pid`."""
+        """Return whether the `pid` was issued to the client with this identity."""
         begin, code = pid[:_BEFORE_CODE], pid[_BEFORE_CODE:]
         said = ("llmchat.pid.of", namespace, begin, identity)
         return is_code(code, self._secret, _CODE_BYTES, *said)
@@ -95,5 +95,5 @@ def _series_in(nonce: str) -> int:
     try:
         said = base64.urlsafe_b64decode(nonce[len(_SERIES) : _SERIES_LENGTH])
     except ValueError:
-        return 0  # a client has made it up
+        return 0  # a client made it up
     return int.from_bytes(said)

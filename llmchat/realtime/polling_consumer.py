@@ -1,9 +1,9 @@
 """One HTTP request of long-polling: a handshake, a poll, or a post.
 
 It is judged first: the outcome is a `Response`, or the `Endpoint` of the session that
-will decide. In the second case two things may happen in any order: the client's
-messages arrive, which includes that it disconnects, and the session calls `answer`,
-`accept` or `refuse`. The first outcome counts, and is sent from one place.
+will decide. In the second case two things can happen in any order: messages arrive from
+the client, including its disconnect, and the session calls `answer`, `accept` or
+`refuse`. The first outcome counts, and is sent from one place.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class PollingConsumer(EngineConsumer):
     action: Action | None = None
     outcome: Response | None = None
     is_disconnected = False
-    # What waits for the client's messages at this moment.
+    # The task that is waiting for the client's next message, if any.
     waiting: asyncio.Task[Any] | None = None
 
     async def serve(self, receive: Receive) -> None:
@@ -49,7 +49,7 @@ class PollingConsumer(EngineConsumer):
             self.leave()
 
     async def judge(self) -> Response | Endpoint:
-        """Return the answer, or the session that is going to answer."""
+        """Return the answer, or the session that will answer."""
         if self.request.method == "OPTIONS" and self.http.cors_origins is not None:
             headers = preflight_headers(self.request.handshake.headers)
             return Response(204, headers=tuple(headers))
@@ -62,7 +62,7 @@ class PollingConsumer(EngineConsumer):
         return endpoint
 
     async def exchange(self, endpoint: Endpoint, receive: Receive) -> Response | None:
-        """Hand the request to its session; return the outcome, None: client lost."""
+        """Hand the request to its session; return the outcome. None: client lost."""
         self.endpoint = endpoint
         if self.action is Action.POST:
             self.start_post(endpoint)
@@ -74,8 +74,8 @@ class PollingConsumer(EngineConsumer):
     async def take_in(self, receive: Receive) -> None:
         """Take in what the client sends, until there is an outcome or it disconnects.
 
-        One that waits is woken by being cancelled, as `asyncio.timeout` does it: a
-        second task would cost more than all else that a poll needs.
+        An outcome wakes it by cancelling its task, as `asyncio.timeout` does: a second
+        task would cost more than everything else that a poll needs.
         """
         task = asyncio.current_task()
         assert task is not None
@@ -86,7 +86,7 @@ class PollingConsumer(EngineConsumer):
                 self.waiting = None
                 self.receive(message)
         except asyncio.CancelledError:
-            # Two reasons to cancel it may have come at once.
+            # It may have been cancelled twice, for another reason as well.
             if self.outcome is None or task.uncancel():
                 raise
         finally:
@@ -125,14 +125,14 @@ class PollingConsumer(EngineConsumer):
             endpoint.receive_payload(self, bytes(self.body))
 
     def is_too_long(self, length: int) -> bool:
-        """Return whether a body is longer than what was announced as allowed."""
+        """Return whether a body is longer than the limit announced to the client."""
         return length > self.server.options.max_payload_bytes
 
     def reject(self, endpoint: Endpoint, status: int) -> None:
         """Stop reading a POST that is illegal, which ends its session.
 
-        The server closes the connection, or reads on and keeps nothing: a reset would
-        take the answer away from a client that is still writing.
+        The server below closes the connection, or reads on and discards what arrives: a
+        reset would deprive a client that is still writing of the answer.
         """
         self.refuse(status)
         endpoint.lose_post(self)
@@ -171,7 +171,7 @@ class PollingConsumer(EngineConsumer):
     # The end.
 
     async def respond(self, response: Response) -> None:
-        """Send the answer; tell the session, unless the connection was lost before."""
+        """Send the answer; report it to the session unless the connection was lost."""
         is_lost = self.is_disconnected or is_closing(self.base_send)
         headers = self.request.handshake.headers
         for message in http_messages(response, headers, self.http):
@@ -180,7 +180,7 @@ class PollingConsumer(EngineConsumer):
             self.endpoint.answer_sent(self)
 
     def leave(self) -> None:
-        """Tell the session, whatever ended the request; ignored if it was answered."""
+        """Report the end to the session; ignored if the request was answered."""
         if self.endpoint is None:
             return
         if self.action is Action.POST:

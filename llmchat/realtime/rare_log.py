@@ -1,4 +1,4 @@
-"""Warnings that anybody can cause: one line a minute of each kind."""
+"""Warnings that any client can cause: at most one line a minute of each kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an application gives a session."""
+"""What an application provides for a session."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ class Receiver(Protocol):
         """Called with each message, in order."""
 
     def closed(self, reason: CloseReason) -> None:
-        """Called once, when the session has ended, and nothing is called behind it."""
+        """Called once, when the session has ended; nothing is called after it."""
 
     def confirmed(self, count: int) -> None:
         """Called when the client has confirmed its first `count` messages."""
 
     def tick(self, now: float) -> None:
-        """Called when `next_deadline` has come."""
+        """Called when `next_deadline` has passed."""
 
     @property
     def next_deadline(self) -> float | None:
         """Return when to call `tick`."""
 
     def hand_over(self, worker: str) -> Any:
-        """Return what `take_over` needs in another worker; nothing is called behind it.
+        """Return what `take_over` needs on another worker; nothing is called after it.
 
-        None: not now, there is something under way.
+        None: not now, something is under way.
         """
 
     def take_over(self, state: Any, waiting: int) -> None:
-        """Go on where the receiver of another worker has stopped.
+        """Continue where the receiver of another worker stopped.
 
-        So many of its messages wait to be sent.
+        `waiting` is how many of its messages wait to be sent.
         """

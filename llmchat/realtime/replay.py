@@ -1,7 +1,7 @@
 """What was sent to a socket and may not have arrived: the memory of a recovery.
 
-It knows events by their offsets and nothing of connections, so it may be handed on
-from one to the next.
+It knows events by their offsets and knows nothing about connections, so it can be
+handed on from one connection to the next.
 
 Spec: Socket.IO, "Connection state recovery": each event carries an offset as its
 last argument, and a client that returns hands back the last one it has seen.
@@ -17,19 +17,20 @@ from typing import Any, NamedTuple, Self
 from .engineio.packet import byte_length
 
 MAX_REPLAY_BYTES = 1024 * 1024
-# Above it whoever emits to an absent client is asked to wait.
+# Above it, code that emits to an absent client should wait.
 HIGH_WATER_BYTES = MAX_REPLAY_BYTES // 2
-# Of vital events alone, which outlast the rest: what a client that returns is sent at
-# once, and not more than the connection takes before it is closed for being slow.
+# The limit for vital events, which are kept when the rest is dropped. A client that
+# returns gets all of them together, so they must be less than what closes a connection
+# for being slow.
 MAX_VITAL_BYTES = MAX_REPLAY_BYTES // 2
-# A socket that is made anew counts from one of the next multiples of this: what is left
-# of it in another worker goes on with numbers of its own. Two that make it anew behind
-# the same event, and do not hear of each other, hardly ever come to the same one.
-# One for a client that has had another counts from the next: the client hands back the
-# other's offset until it is sent an event.
+# A recreated socket counts its events from one of the next multiples of this, because
+# what is left of it on another worker continues with its own numbers. Two workers that
+# recreate it after the same event, without knowing of each other, hardly ever choose
+# the same multiple. A new socket for a client that had another one counts from the next
+# multiple: the client hands back the old socket's offset until it gets an event.
 NUMBERS = 10**9
 _AHEAD = 1_000
-# Nothing is gained where an event is no longer than this.
+# Shortening gains nothing if an event is no longer than this.
 SHORT_BYTES = 1024
 
 Messages = list[str | bytes]
@@ -48,9 +49,9 @@ class Kept(NamedTuple):
 class Replay:
     """Events that a client may have missed, by the offset each one carried.
 
-    When they are too many, only the vital ones are kept, the oldest of them in short
-    where all are too long. A client that has missed some of the others gets those, and
-    has to be told that it has missed something.
+    When there are too many, only the vital ones are kept, and the oldest of these are
+    shortened if they are too long. A client that missed any of the others gets the
+    vital ones, and must be informed that it missed something.
     """
 
     __slots__ = ("_base", "_before", "_kept", "_last", "_size")
@@ -83,7 +84,7 @@ class Replay:
         return str(self._last)
 
     def keep(self, messages: Messages, *, is_vital: bool = False) -> int:
-        """Keep the event of the last offset; return that as a number."""
+        """Keep the event with the last offset; return that as a number."""
         if self._kept is None:
             self._kept = deque()
         size = _size(messages)
@@ -92,10 +93,10 @@ class Replay:
         return self._last
 
     def shed(self, shorten: Shorten) -> None:
-        """Drop all but the vital events; shorten the oldest where they are too long.
+        """Drop all but the vital events; shorten the oldest if they are too long.
 
-        The last one stays as it is. Where even short ones are too many, which no
-        application should let happen, the oldest go.
+        The last one stays as it is. If even shortened ones take too much room, which no
+        application should let happen, the oldest are dropped.
         """
         vital = deque(kept for kept in self._kept or () if kept.is_vital)
         size = sum(kept.size for kept in vital)
@@ -113,24 +114,24 @@ class Replay:
         self._base = self._last
 
     def knows(self, number: int) -> bool:
-        """Return whether a client may have the events up to this one; 0: none."""
+        """Return whether a client can have the events up to this one; 0: none."""
         if number > self._last:
             return False
         is_own = series_of(number) == self.series
         return is_own or number in (0, self._base, self._before)
 
     def covers(self, number: int) -> bool:
-        """Return whether all that came behind this event is kept."""
+        """Return whether all events after this one are kept."""
         return number >= self._base
 
     def hand_over(self) -> list[Any]:
-        """Return what `Replay.taken_over` makes another of, in another worker."""
+        """Return what `Replay.taken_over` needs on another worker."""
         kept = [[k.number, k.messages, k.is_vital] for k in self._kept or ()]
         return [self._last, self._base, kept]
 
     @classmethod
     def taken_over(cls, state: list[Any]) -> Self:
-        """Return the replay that another worker has handed over."""
+        """Return the replay that another worker handed over."""
         replay = cls()
         replay._last, replay._base, kept = state
         replay._kept = deque(
@@ -141,13 +142,13 @@ class Replay:
         return replay
 
     def begin_behind(self, number: int) -> None:
-        """Begin with numbers that are above those of the client's former socket."""
+        """Begin with numbers above those of the client's former socket."""
         self._last = (series_of(number) + 1) * NUMBERS
 
     def begin_at(self, number: int) -> None:
-        """Go on behind an event that another worker has sent.
+        """Continue after an event that another worker sent.
 
-        That may be there after all, and send on: its numbers are none of these.
+        That worker may be alive after all and send more, with numbers unlike these.
         """
         self._base = self._before = number
         ahead = 1 + secrets.randbelow(_AHEAD)
@@ -155,7 +156,7 @@ class Replay:
 
     @property
     def series(self) -> int:
-        """Return which of the multiples its events are counted from."""
+        """Return from which multiple of `NUMBERS` its events are counted."""
         return series_of(self._last)
 
     @property
@@ -174,7 +175,7 @@ class Replay:
 
 
 def series_of(number: int) -> int:
-    """Return which of the multiples an event was counted from."""
+    """Return from which multiple of `NUMBERS` an event was counted."""
     return number // NUMBERS
 
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 class Handshake:
     """The request that opened a session, as applications may want to see it.
 
-    Header names are in lower case; of a repeated query parameter the last counts.
+    Header names are in lower case. If a query parameter is repeated, the last counts.
     """
 
     query: Mapping[str, str] = field(default_factory=dict)
@@ -32,12 +32,12 @@ class Request:
 
     @property
     def sid(self) -> str:
-        """Return the session it names, "" where it names none."""
+        """Return the id of the session that it names, "" if it names none."""
         return self.handshake.query.get("sid", "")
 
     @property
     def origin(self) -> str | None:
-        """Return the page that sent it, None where it was no browser."""
+        """Return the origin of the page that sent it; None: it was no browser."""
         return self.handshake.headers.get("origin")
 
 

@@ -11,11 +11,11 @@ from .cors import Headers, HttpOptions, compress, cors_headers
 from .engineio.errors import Refusal, RequestError
 
 TEXT = b"text/plain; charset=UTF-8"
-# Some browsers offer plain text that comes from a POST as a download.
+# Some browsers offer a plain-text answer to a POST as a download.
 HTML = b"text/html"
 JSON = b"application/json"
-# Whoever comes to a server that is about to stop tries again so soon, and by another
-# connection: that may bring it to another server.
+# For clients of a server that is about to stop: they retry after these seconds, over a
+# new connection, which may lead to another server.
 _ELSEWHERE = ((b"retry-after", b"5"), (b"connection", b"close"))
 
 

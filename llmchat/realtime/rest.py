@@ -1,4 +1,4 @@
-"""Waiting until nothing is at work on what is to go: to another worker, or for good."""
+"""Waiting until nothing is at work on what is to move to another worker, or to end."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from llmchat.workers import GONE_S
 
 T = TypeVar("T")
 
-# A handler may be waiting for the database, or for a worker that is gone: it must hear
-# so before whoever waits for it gives up.
+# A handler may be waiting for the database, or for a worker that is gone. It must learn
+# that before the code that waits for the handler gives up.
 REST_S = GONE_S + 1.0
 _LOOK_AGAIN_S = 0.01
 
 
 async def at_rest(move: Callable[[], T | None], limit_s: float = REST_S) -> T | None:
-    """Return what `move` returns as soon as that is something; None: it takes long."""
+    """Call `move` until it returns something, and return that; None: time is up."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit_s
-    # Handlers, tasks, requests: none of them knows that somebody waits for it.
+    # It polls, since handlers, tasks and requests do not report their end to it.
     while (moved := move()) is None and loop.time() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(_LOOK_AGAIN_S)
     return moved

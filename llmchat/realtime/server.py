@@ -41,8 +41,8 @@ class Server:
     ) -> None:
         """`application` makes the receiver of each peer. `allow_request` judges a
         request that would open a session: None lets it in, a text refuses it.
-        `judge_request` does the same with every request, and may not wait. Workers
-        that share a `secret` know each other's sessions by it."""
+        `judge_request` does the same with every request, and must not wait. Workers
+        that share a `secret` recognize each other's sessions by it."""
         self._application = application
         self.options = options or Options()
         self._allow_request = allow_request
@@ -54,14 +54,14 @@ class Server:
         self._reception: Reception | None = None
 
     def join(self, mailbox: Mailbox) -> None:
-        """Let the requests of a session come to any of several workers."""
+        """Let the requests of a session arrive at any of several workers."""
         self._mailbox = mailbox
         self._sids.address = mailbox.address
         self._reception = Reception(mailbox, self._current)
 
     @property
     def relayed(self) -> int:
-        """Return how many sessions poll by way of other workers."""
+        """Return how many sessions poll through other workers."""
         return 0 if self._reception is None else len(self._reception)
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class Server:
     def admit(self, request: Request) -> tuple[Action, Endpoint | None]:
         """Judge a request: return what it asks for, and the session that it names.
 
-        Where that is None, a session is to be opened.
+        If that session is None, one is to be opened.
 
         Raises:
             RequestError: it is refused.
@@ -92,20 +92,20 @@ class Server:
         return action, None if action is Action.OPEN else endpoint
 
     def _named(self, sid: str) -> tuple[Endpoint | None, str | None]:
-        """Return a session and its transport; None, None where it is not known."""
+        """Return a session and its transport; None, None if it is not known."""
         peer = self._current(sid)
         if peer is not None:
             return peer, peer.session.transport
         mailbox, owner = self._mailbox, self._sids.owner(sid)
         if mailbox is None or owner is None:
             return None, None
-        # Whether it is there, and polls, is for its worker to say.
+        # Its worker will find out whether it exists, and polls.
         return RemoteSession(sid, owner, mailbox, self._take_over), "polling"
 
     def _current(self, sid: str) -> Peer | None:
         """Return a session, unless its time is over.
 
-        A deadline counts when it has passed, not when its timer has run.
+        A deadline counts once it has passed, even if its timer has not fired yet.
         """
         peer = self._peers.get(sid)
         if peer is not None:
@@ -133,7 +133,7 @@ class Server:
         return self._keep(session, request.handshake)
 
     def _take_over(self, sid: str, state: Any) -> Peer:
-        """Make a session of another worker one of this, for a WebSocket to adopt."""
+        """Take over another worker's session, which then adopts a WebSocket."""
         session = Session(
             sid,
             "websocket",
@@ -144,7 +144,7 @@ class Server:
         peer = self._keep(session, Handshake(*state["handshake"]))
         peer.take_over(state)
         if self._stopping:
-            # Behind the WebSocket's adoption.
+            # After the WebSocket is adopted.
             loop = asyncio.get_running_loop()
             loop.call_soon(peer.close, CloseReason.SERVER_SHUTTING_DOWN)
         return peer
@@ -155,7 +155,7 @@ class Server:
         return peer
 
     def open_no_more(self) -> None:
-        """Open no more sessions; those that are here go on."""
+        """Open no more sessions; the existing ones continue."""
         self._stopping = True
 
     def shutdown(self) -> None:

@@ -1,7 +1,7 @@
-"""The ids of sessions, which say what worker has them.
+"""The ids of sessions, which say which worker has them.
 
-A code says that a worker has given the id: nobody makes this one ask another, or one
-that never was, by an id of their own.
+A code proves that a worker issued the id: clients cannot make up an id that would have
+this worker ask another one, or one that never existed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Sids:
     def __init__(self, secret: bytes = b"") -> None:
         """Without a `secret` that all workers share, ids have no code."""
         self._secret = secret
-        # This worker's; empty where there is no other.
+        # This worker's address; empty if there are no other workers.
         self.address = ""
 
     def make(self) -> str:
@@ -33,7 +33,7 @@ class Sids:
         return begin + code_of(self._secret, _CODE_BYTES, _FOR, begin)
 
     def owner(self, sid: str) -> str | None:
-        """Return the other worker that has given an id; None where none has."""
+        """Return the other worker that issued an id; None: none did."""
         owner = sid[:ADDRESS_LENGTH]
         if not self.address or owner == self.address or not is_address(owner):
             return None

@@ -1,7 +1,7 @@
-"""A `Socket` is one client in one namespace: what an application does with it.
+"""What applications do with a client: a `Socket` is one client in one namespace.
 
-A socket outlives a lost connection for the server's recovery window. Whatever is
-emitted to it meanwhile is kept, up to a limit, and sent when its client is back.
+A socket outlives a lost connection for the server's recovery window. What is emitted to
+it in that time is kept, up to a limit, and sent when its client is back.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Ack:
     def __init__(self, outlet: Outlet, ack_id: int) -> None:
         self._outlet: Outlet | None = outlet
         self._ack_id = ack_id
-        # A client that disconnected does not wait any more, even if it comes back.
+        # A client that disconnected no longer waits for it, even if it comes back.
         self._connection = outlet.connection
 
     def __call__(self, *args: Any) -> None:
@@ -42,7 +42,7 @@ class Ack:
 
 
 class Home(Protocol):
-    """What a socket needs of its namespace."""
+    """What a socket needs from its namespace."""
 
     @property
     def name(self) -> str:
@@ -92,7 +92,7 @@ class Socket:
         self.data: Any = None
         self.rooms: set[str] = set()
         self.recovered = False
-        # How many of its events wait for their handler, or are with it.
+        # How many of its events wait for a handler, or are being handled.
         self.events = 0
         self._outlet = outlet
         self._tasks = tasks
@@ -112,7 +112,7 @@ class Socket:
 
     @property
     def is_busy(self) -> bool:
-        """Return whether a handler, or a task of its own, is at work or is to be."""
+        """Return whether an event or a spawned task is at work, or waits for that."""
         return bool(self.events or self._tasks)
 
     @property
@@ -123,18 +123,18 @@ class Socket:
 
     @property
     def writable(self) -> bool:
-        """Return whether to go on; if not, merge what you can, and `drain`."""
+        """Return whether to send more; if not, merge what you can, and `drain`."""
         return self._outlet.writable
 
     @property
     def marks(self) -> Marks:
-        """Return how far the client is with what is stored: it outlives this worker."""
+        """Return how far the client is with stored logs: this outlives the worker."""
         return self._outlet.marks
 
     # Out.
 
     def emit(self, name: str, *args: Any, volatile: bool = False) -> None:
-        """Send an event; never blocks. Bytes may stand anywhere in the arguments.
+        """Send an event; never blocks. Bytes may appear anywhere in the arguments.
 
         `volatile`: drop it when the client is disconnected or lags.
 
@@ -156,16 +156,16 @@ class Socket:
     def emit_prepared(
         self, prepared: str, *arguments: str, marks: Sequence[str] = ()
     ) -> None:
-        """Send an event for each of `arguments`: one or more of them, JSON already.
+        """Send an event for each of `arguments`, the JSON of one or more arguments.
 
-        `marks` say how far the client is with each of them.
+        `marks` say how far the client is with a log after each of these events.
         """
         self._outlet.emit_prepared(prepared, arguments, marks)
 
     async def drain(self) -> None:
         """Wait while the client lags, or is absent and has much to catch up with.
 
-        Return at once when it cannot come back.
+        Return immediately when it cannot come back.
         """
         await self._outlet.drain()
 
@@ -175,8 +175,9 @@ class Socket:
         """Send an event and return the client's answer: its arguments.
 
         Raises:
-            TimeoutError: no answer came in time.
-            DisconnectedError: the client disconnected, or had done so.
+            TimeoutError: no answer arrived in time.
+            DisconnectedError: the client disconnected or was not connected, or too many
+                calls await its answer.
         """
         return await self._outlet.call(name, args, timeout_s)
 
@@ -196,8 +197,8 @@ class Socket:
         """Make the client leave this namespace; it does not come back by itself.
 
         `close`: leave every namespace and close the connection. A socket that waits
-        for its client's return is forgotten. One that is not let in yet is told behind
-        the answer that lets it in; with `close` there is none.
+        for its client's return is forgotten. A client that is not let in yet leaves
+        after the answer that lets it in; with `close` there is no such answer.
         """
         self._outlet.leave(close=close)
 
@@ -211,8 +212,8 @@ class Socket:
     ) -> asyncio.Task[Any]:
         """Run work that belongs to this socket; cancelled when it is forgotten.
 
-        The socket moves to another worker when its work is done. What `moves` is not
-        waited for, but cancelled: `move_out` says what is left of it to do.
+        The socket can move to another worker only when its work is done. Work that
+        `moves` is not waited for but cancelled: `move_out` says what is left to do.
         """
         task = self._tasks.run(work, is_loose=moves)
         task.add_done_callback(self._log_failure)

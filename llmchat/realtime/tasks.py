@@ -1,4 +1,4 @@
-"""Tasks that belong to somebody."""
+"""Tasks that have an owner."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 
 class Tasks:
-    """Holds tasks until they have ended, since the event loop does not.
+    """Keeps references to tasks until they end, since the event loop does not.
 
-    It is true while there are any that must end by themselves.
+    It is true while it has tasks that must be left to end by themselves.
     """
 
     __slots__ = ("_cancelled", "_loose", "_tasks")
@@ -27,9 +27,9 @@ class Tasks:
     def run(
         self, work: Coroutine[Any, Any, Any], *, is_loose: bool = False
     ) -> asyncio.Task[Any]:
-        """Run work as a task; cancelled at once behind `cancel`.
+        """Run work as a task; after `cancel`, it is cancelled immediately.
 
-        What `is_loose` may be cancelled at any time: nobody waits for its end.
+        Work that `is_loose` may be cancelled at any time: its end is not waited for.
         """
         task = asyncio.get_running_loop().create_task(work)
         if self._tasks is None:
@@ -42,7 +42,7 @@ class Tasks:
         return task
 
     def cancel(self) -> None:
-        """Cancel all tasks, and those that follow."""
+        """Cancel all tasks, and all that are started later."""
         self._cancelled = True
         for task in self._tasks or ():
             task.cancel()

@@ -9,9 +9,9 @@ from collections.abc import Callable
 class LazyTimer:
     """Calls back at a deadline, or earlier.
 
-    A deadline that moves away leaves the timer as it is: it fires early, whoever is
-    called finds nothing due and sets it again. So a deadline that moves with every
-    message costs no timer of the event loop for each of them.
+    A deadline that moves to a later time leaves the timer as it is: it fires early, and
+    the callback finds nothing due and sets it again. So a deadline that moves with
+    every message does not cost a timer of the event loop each time.
     """
 
     __slots__ = ("_at", "_handle")
@@ -21,9 +21,9 @@ class LazyTimer:
         self._at = 0.0
 
     def set(self, deadline: float | None, callback: Callable[[], None]) -> None:
-        """Set the timer, or stop it where there is no deadline.
+        """Set the timer, or stop it if there is no deadline.
 
-        A timer that is stopped knows nobody, so that its owner is freed at once.
+        A stopped timer has no reference to its owner, which is thus freed immediately.
         """
         if self._handle is not None:
             if deadline is not None and deadline >= self._at:

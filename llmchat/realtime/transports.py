@@ -2,8 +2,8 @@
 
 A request knows its session as an `Endpoint`, and the session knows the request as a
 `Poll`, a `Post` or a `WebSocket`. No method of an `Endpoint` waits or returns a
-verdict: what it decides comes back as a call of the transport. So a stand-in for a
-session that lives elsewhere need only pass on calls in both directions.
+verdict: its decision arrives as a call on the transport. So a stand-in for a session
+on another worker only has to pass on calls in both directions.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ class WebSocket(Protocol):
     """A WebSocket that frames can be written to. Only its `Writer` calls it."""
 
     def takes_texts(self) -> bool:
-        """Return whether `write_texts` may be called now; else frames are sent."""
+        """Return whether `write_texts` may be called now; if not, use `send_frame`."""
 
     def write_texts(self, frames: list[str]) -> None:
-        """Write text frames at once."""
+        """Write text frames immediately."""
 
     async def send_frame(self, frame: str | bytes) -> None:
         """Send one frame; may wait for a slow client. Raises OSError when lost."""

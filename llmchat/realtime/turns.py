@@ -1,10 +1,10 @@
-"""Turns at the event loop, so that no client's burst delays what others are sent.
+"""Turns on the event loop, so that no client's burst delays what others are sent.
 
-A client may send ten thousand events at once. Whoever handles them does so in slices,
-and waits for a turn between two of them; in each pass of the event loop few turns are
-given away, more where they are short, whoever and however many wait. What a client
-sends within its first slice waits for nobody, unless the pass has taken long already:
-there may be a thousand clients, all of them opened by one.
+A client may send ten thousand events in one burst. They are handled in slices, with a
+wait for a turn between two slices. Each pass of the event loop gives only a few turns,
+more if passes are short, no matter which clients wait and how many. What a client sends
+within its first slice need not wait, unless the pass has taken long already: there may
+be a thousand clients, all opened by the same program.
 """
 
 from __future__ import annotations
@@ -15,25 +15,28 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-# A slice: so many messages, or fewer where they are long. About a millisecond.
+# Messages in a slice, fewer if they are long: about a millisecond of work.
 MESSAGES_IN_SLICE = 16
-# Of the first one, which waits for nobody.
+# Messages in a client's first slice, which does not wait for a turn.
 MESSAGES_AT_ONCE = 4
+# How many bytes of a message count as another message.
 BYTES_OF_MESSAGE = 4096
-# So long may a pass of the event loop be for all that need not wait for a turn.
+# How long a pass of the event loop may take before new work has to wait for a turn.
 PASS_S = 0.003
-# Slices in one pass: what a turn begins may run in the next one, so that its length is
-# known from the passes before alone.
+# The most slices in one pass. What a turn starts may run in the next pass, so only
+# earlier passes tell how long a pass will be.
 MOST_IN_PASS = 4
-# Whoever comes or goes, or polls, takes a part of what a slice takes.
+# Turns at the door for each slice: a client that connects, disconnects or polls takes
+# a fraction of a slice's time.
 AT_THE_DOOR = 4
 
 
 class Turns:
-    """Calls back those who wait, some in each pass of the event loop, in order.
+    """Calls waiting callbacks in order, some in each pass of the event loop.
 
-    As many as the passes stay short with. Whoever comes or goes waits in a queue of its
-    own, which gets as much time: those who are connected wait for no crowd at the door.
+    It calls as many as keep the passes short. Clients that connect or disconnect wait
+    in a queue of their own, at the door, which gets as much time as the other: clients
+    that are connected do not wait for a crowd at the door.
     """
 
     __slots__ = (
@@ -51,13 +54,13 @@ class Turns:
         self._waiting: deque[Callable[[], None]] = deque()
         self._at_the_door: deque[Callable[[], None]] = deque()
         self._is_scheduled = False
-        self._pass_ends = 0.0  # None is known
-        self._pass_began = 0.0  # None but one in which somebody waits
+        self._pass_ends = 0.0  # 0.0: not known
+        self._pass_began = 0.0  # 0.0: nothing waited for a turn
         self._in_pass = 1
 
     @property
     def has_time(self) -> bool:
-        """Return whether something more may be done in this pass, without a turn."""
+        """Return whether this pass has time for more work without a turn."""
         now = time.perf_counter()
         if not self._pass_ends:
             self._pass_ends = now + PASS_S
@@ -66,11 +69,11 @@ class Turns:
 
     @property
     def is_door_free(self) -> bool:
-        """Return whether whoever comes now need not wait, and overtakes nobody."""
+        """Return whether a client at the door need not wait, and overtakes no other."""
         return not self._at_the_door and self.has_time
 
     def call(self, callback: Callable[[], None], *, at_the_door: bool = False) -> None:
-        """Call back when it is this one's turn."""
+        """Call the callback when its turn comes."""
         (self._at_the_door if at_the_door else self._waiting).append(callback)
         self._schedule()
 
@@ -81,7 +84,7 @@ class Turns:
         await turn
 
     async def come_or_go(self) -> None:
-        """Wait at the door for a turn, only if others do or no time is left."""
+        """Wait at the door for a turn, but only if others do or no time is left."""
         if not self.is_door_free:
             await self.take(at_the_door=True)
 
@@ -97,7 +100,7 @@ class Turns:
         if not self._waiting and not self._at_the_door:
             self._pass_began = 0.0
             return
-        # First, since a call may raise.
+        # Schedule first, since a callback may raise.
         self._schedule()
         self._adapt(time.perf_counter())
         for _ in range(self._in_pass):
@@ -123,11 +126,11 @@ class Pace:
     __slots__ = ("_used",)
 
     def __init__(self) -> None:
-        # The first slice is a short one: there may be many clients.
+        # The first slice is short: there may be many clients.
         self._used = MESSAGES_IN_SLICE - MESSAGES_AT_ONCE
 
     async def spend(self, size: int) -> None:
-        """Note a message of so many bytes; wait for a turn behind a whole slice."""
+        """Note a message of this size; wait for a turn after a slice or a long pass."""
         self._used += 1 + size // BYTES_OF_MESSAGE
         if self._used >= MESSAGES_IN_SLICE:
             self._used = 0

@@ -1,7 +1,7 @@
-"""One WebSocket: a session of its own, or one that wants to join a session.
+"""One WebSocket: it opens a session of its own, or wants to join an existing one.
 
-Nothing here waits for anything but its own connection and its turn: a handler that
-waited would not see the disconnect behind the message that it handles.
+Nothing here waits for anything except its own connection and its turn: otherwise it
+would not see a disconnect that follows the message it is handling.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class WebSocketConsumer(EngineConsumer):
                 else:
                     # While it waits, the server below reads no further.
                     await pace.spend(self.receive_frame(message))
-            # Many may be dropped at once.
+            # Many may be dropped at the same time.
             await turns().come_or_go()
         finally:
             self.leave()
@@ -54,8 +54,8 @@ class WebSocketConsumer(EngineConsumer):
     async def connect(self) -> None:
         """Judge the handshake, accept it, and hand the WebSocket to its session.
 
-        One that the session does not want is accepted and closed: in Node a refused
-        handshake would be an unhandled error.
+        A WebSocket that the session does not want is accepted and then closed: in Node
+        a refused handshake would be an unhandled error.
         """
         try:
             _, endpoint = self.server.admit(self.request)
@@ -69,7 +69,7 @@ class WebSocketConsumer(EngineConsumer):
         await self.accept()
         self.direct = direct_writer(self.base_send)
         if is_closing(self.base_send):
-            # Reset in the middle of the handshake; the disconnect is on its way.
+            # It was reset during the handshake; the disconnect is on its way.
             return
         if peer is not None:
             peer.adopt(self)
@@ -96,11 +96,11 @@ class WebSocketConsumer(EngineConsumer):
         forget_handshake(self.base_send)
 
     def takes_texts(self) -> bool:
-        """Return whether `write_texts` may be called now; else frames are sent."""
+        """Return whether `write_texts` may be called now; if not, use `send_frame`."""
         return self.direct is not None and takes_texts(self.direct)
 
     def write_texts(self, frames: list[str]) -> None:
-        """Write text frames at once."""
+        """Write text frames immediately."""
         write_texts(self.direct, frames)
 
     async def send_frame(self, frame: str | bytes) -> None:
@@ -109,7 +109,7 @@ class WebSocketConsumer(EngineConsumer):
         await self.base_send({"type": "websocket.send", kind: frame})
 
     async def close(self, code: int) -> None:
-        """Close in order, or not, if the client takes nothing any more."""
+        """Close in order; drop it if the client no longer takes anything."""
         self.endpoint = None
         await close_websocket(self.base_send, code)
 
@@ -119,7 +119,7 @@ class WebSocketConsumer(EngineConsumer):
         abort(self.base_send)
 
     def leave(self) -> None:
-        """Tell the session, whatever ended the WebSocket."""
+        """Report to the session that the WebSocket has ended, whatever ended it."""
         endpoint, self.endpoint = self.endpoint, None
         if endpoint is not None:
             endpoint.lose_websocket(self)

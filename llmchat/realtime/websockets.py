@@ -1,6 +1,6 @@
 """The WebSockets of one session: its transport, its probe, and those that only close.
 
-Each has a `Writer` of its own. A session has seldom more than one of them.
+Each has its own `Writer`. A session seldom has more than one of them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ Changed = Callable[[list[Event]], None]
 
 
 class WebSockets:
-    """What a session has of WebSockets.
+    """The WebSockets of a session.
 
-    `changed` is called when one has ended, and is known while there is one: a session
-    without them is freed at once.
+    `changed` is called when one has ended. It is only kept while there is one, so that
+    a session without WebSockets is freed immediately.
     """
 
     __slots__ = ("_changed", "_probe", "_session", "_transport", "_writers")
@@ -72,7 +72,7 @@ class WebSockets:
         self._transport, self._probe = self._probe, None
 
     def wake(self) -> None:
-        """Write what is ready; close those that are of no more use."""
+        """Write what is ready; close the WebSockets that are no longer of use."""
         session = self._session
         if self._probe is not None and not session.probe_is_open:
             self._probe = None  # its writer closes it
@@ -85,7 +85,7 @@ class WebSockets:
                 writer.finish()
 
     def drop(self, *, writing_only: bool) -> None:
-        """Drop them, those alone whose client takes nothing, or all."""
+        """Drop all WebSockets, or only those whose client takes nothing."""
         for writer in self._writers:
             if writer.is_writing or not writing_only:
                 writer.drop()

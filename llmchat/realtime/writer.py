@@ -1,6 +1,6 @@
 """The one place that writes to a WebSocket.
 
-Each WebSocket has a writer of its own, although a session has seldom more than one of
+Each WebSocket has its own writer, although a session seldom has more than one of
 them. To write is to wait: a client that does not read makes a `send` last for as long
 as the server below allows. During an upgrade, or after a failed one, a session may
 have two or three WebSockets in different states. If one task wrote to all of them, a
@@ -8,8 +8,8 @@ have two or three WebSockets in different states. If one task wrote to all of th
 traced back to the WebSocket that it came from. So a writer takes what is to be written
 only when it can write it, owns the WebSocket until the end, and reports its own loss.
 
-A task of its own it has only while it may have to wait: texts that the server below
-takes at once are written where they come up, many by one write.
+A writer has a task of its own only while it may have to wait: texts that the server
+below takes immediately are written right where they arise, many in one write.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 # How long a WebSocket may take to send what was queued before its close.
 CLOSE_TIMEOUT_S = 5.0
-# Then it is asked again whether the server below takes more.
+# After this much, check again whether the server below takes more.
 MAX_CHARS_AT_ONCE = 16 * 1024
 
 
@@ -39,7 +39,7 @@ class Close:
 class Writer:
     """Owns one WebSocket: writes frames in order, closes it, reports its end.
 
-    `take` returns the next frame, a `Close` after the last one, or None: none is
+    `take` returns the next frame, a `Close` after the last one, or None if none is
     ready. `ended` is called once, unless the owner ended it by `abandon` or `drop`.
     """
 
@@ -68,7 +68,7 @@ class Writer:
             return
         step: str | bytes | Close | None = None
         more = True
-        # Where nothing makes it wait, a task would only cost.
+        # A task would be needless cost while nothing makes it wait.
         while more and self.websocket.takes_texts():
             frames, step, more = self._take_texts()
             if frames:

@@ -1,7 +1,7 @@
-"""What the workers of one installation tell each other, through the channel layer.
+"""Messages between the workers of one installation, through the channel layer.
 
-A worker is a process that serves. Each has a `Mailbox` of its own; one that is alone
-has none, and whatever is addressed to another worker is then simply not there.
+A worker is a process that serves requests. Each has its own `Mailbox`. A lone worker
+has none; whatever is addressed to another worker then simply does not exist.
 """
 
 from .address import address_of

@@ -11,13 +11,13 @@ _ADDRESS = re.compile(r"[A-Za-z0-9_-]{11}")
 
 
 def address_of(worker: str) -> str:
-    """Return the address of a worker, from its identity as the database has it."""
+    """Return the address of a worker, given its identity as stored in the database."""
     digest = hashlib.blake2b(worker.encode(), digest_size=8).digest()
     return urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def is_address(text: str) -> bool:
-    """Return whether a worker might have this address; a client may have made it up."""
+    """Return whether this has the form of an address; a client may have made it up."""
     return _ADDRESS.fullmatch(text) is not None
 
 

@@ -1,7 +1,8 @@
 """The channel layer after a failover of Redis.
 
-A standby takes what is published and listened to as before. So who is still connected
-to it hears the others and is heard by none of them, and nothing fails.
+A server that has become a standby accepts publishing and subscribing as before. So a
+worker that is still connected to it receives what the others send, while none of them
+receives what it sends, and nothing fails.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ logger = logging.getLogger(__name__)
 
 
 async def reconnect(layer: Any) -> None:
-    """Close the layer's connections; it opens others, and listens to the same.
+    """Close the layer's connections; it opens new ones, and subscribes to the same.
 
-    What is lost meanwhile a mailbox sends again.
+    Mailboxes send again what is lost in between.
     """
     for shard in getattr(layer, "_shards", ()):
         if shard._redis is None:
             continue
         try:
             await shard._redis.connection_pool.disconnect()
-        except Exception as exc:  # it breaks by itself
+        except Exception as exc:  # the connection breaks by itself
             logger.info("the channel layer left a standby: %r", exc)

@@ -2,12 +2,12 @@
 
 A letter is a tuple that begins with its kind; its body is bytes already:
 
- - `(ASK, number, name, body)` wants a reply, and first of all a receipt.
+ - `(ASK, number, name, body)` asks for a reply, and before that for a receipt.
  - `(REPLY, number, body)` is the reply to the ask of this number, `(FAILED, number)`
-   says that there will be none; both want a receipt.
- - `(PING, number)` wants nothing but a receipt.
+   says that there will be none; both ask for a receipt.
+ - `(PING, number)` asks for nothing but a receipt.
  - `(DROP, number)` takes an ask back. It is sent once and may be lost.
- - `(RECEIPT, keys)` says that the letters of these keys have come.
+ - `(RECEIPT, keys)` says that the letters with these keys have arrived.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ Letter = tuple[Any, ...]
 # What a receipt names: the letter's kind and number.
 Key = tuple[int, int]
 
-# Redis copies a message for each subscriber; long ones hold up the short.
+# The size of a part. Redis copies a message for each subscriber; long messages would
+# hold up short ones.
 PART_BYTES = 128 * 1024
-# Of messages that are not whole yet, for all senders together.
+# How much to keep of messages that are not whole yet, for all senders together.
 MAX_PARTIAL_BYTES = 16 * 1024 * 1024
 
 
@@ -40,7 +41,7 @@ def key_of(letter: Letter) -> Key:
 
 
 def size_of(letter: Letter) -> int:
-    """Return the bytes of the letter's body."""
+    """Return how many bytes the letter's body has."""
     body = letter[-1]
     return len(body) if isinstance(body, bytes) else 0
 
@@ -48,7 +49,7 @@ def size_of(letter: Letter) -> int:
 def pack_body(body: Any) -> bytes:
     """Return the body of a letter as bytes.
 
-    Raises: TypeError, ValueError, OverflowError, where it cannot be sent.
+    Raises: TypeError, ValueError, OverflowError, if it cannot be sent.
     """
     packed: bytes = msgpack.packb(body)
     return packed
@@ -69,9 +70,9 @@ def pack(letters: list[Letter], number: int) -> Iterator[dict[str, Any]]:
 
 
 class Unpacker:
-    """Puts messages together again. What misses a part is forgotten in time.
+    """Puts messages together again; incomplete ones are forgotten if they take much.
 
-    However long a message is, it comes to its end where no other does meanwhile.
+    A message of any length can be completed as long as no other is in progress.
     """
 
     def __init__(self) -> None:
@@ -79,7 +80,7 @@ class Unpacker:
         self._bytes = 0
 
     def take(self, sender: str, message: dict[str, Any]) -> list[Letter]:
-        """Return the letters that are whole with this message."""
+        """Return the letters that this message completes."""
         number, index, count = message["part"]
         if count == 1:
             return _letters(message["data"])
@@ -90,7 +91,7 @@ class Unpacker:
         if len(parts) == count:
             self._forget((sender, number))
             return _letters(b"".join(parts[at] for at in range(count)))
-        # Not the one that has just grown, which would come again and again.
+        # The one that has just grown is forgotten last: it would be sent over and over.
         self._partial.move_to_end((sender, number))
         while self._bytes > MAX_PARTIAL_BYTES and len(self._partial) > 1:
             self._forget(next(iter(self._partial)))

@@ -1,9 +1,9 @@
 """A worker's mailbox: asks to other workers, and replies to theirs.
 
 The channel layer may lose a message. A mailbox does not: it sends letters again until
-there is a receipt, and recognises what came twice, so that a handler is called once for
-each ask. A worker that gives no receipts is gone within two seconds, and whoever waits
-for its replies hears of it. Nothing here waits for Redis longer than that.
+there is a receipt, and recognizes what arrives twice, so that a handler is called once
+for each ask. A worker that gives no receipts is considered gone within two seconds, and
+the asks that await its replies fail. Nothing here waits for Redis longer than that.
 """
 
 from __future__ import annotations
@@ -36,18 +36,19 @@ logger = logging.getLogger(__name__)
 
 # The group that every mailbox is in.
 EVERYBODY = "llmchat.workers"
-# A message that the layer does not take in so long is lost, as if Redis were away.
+# How long the layer may take for a message. Then it is lost, as if Redis were away.
 PUBLISH_S = 1.0
-# How soon the layer is tried again where it cannot be listened to.
+# How soon to try again when listening to the layer fails.
 _LISTEN_AGAIN_S = 1.0
-# A letter may come again for so long.
+# For how long a letter may arrive again.
 _REMEMBER_S = 5 * GONE_S
-# Of one worker at a time; what is beyond fails.
+# How many asks to one worker may be open at the same time; more of them fail.
 MAX_ASKS = 10_000
-# Of those that have left, and of those that are gone, the last ones are remembered.
+# How many workers that have left, or that are gone, are remembered: the latest ones.
 MAX_LEFT = 1_000
-# For so long nobody waits anew for a worker that was found gone: a dead one has many
-# clients. Each ask tries it meanwhile, for it may have been slow, or Redis away.
+# For how long asks to a worker that was found gone fail without waiting: a dead worker
+# has many clients. Each such ask probes the worker, which may only have been slow, or
+# Redis may have been away.
 SILENT_S = 5.0
 _FORGET_ROUTE_S = 60.0
 
@@ -59,19 +60,19 @@ class UnreachableError(Exception):
 
 
 class GoneError(UnreachableError):
-    """It gives no receipts: it has ended, or never was."""
+    """The worker gives no receipts: it has ended, or never existed."""
 
 
 class AwayError(UnreachableError):
-    """The channel layer takes no messages: of the worker nothing is known."""
+    """The channel layer takes no messages; nothing is known about the worker."""
 
 
 class FailedError(UnreachableError):
-    """It has no reply: its handler has failed, or there is none."""
+    """The worker has no reply: its handler failed, or there is none."""
 
 
 class Layer(Protocol):
-    """What a mailbox needs of a channel layer."""
+    """What a mailbox needs from a channel layer."""
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         """Send a message to one channel."""
@@ -87,7 +88,7 @@ class Layer(Protocol):
 
 
 class Ask(asyncio.Future[Any]):
-    """The reply that is awaited; to cancel it is to take the ask back."""
+    """The reply to an ask; cancelling it takes the ask back."""
 
 
 class Mailbox:
@@ -105,9 +106,9 @@ class Mailbox:
         self._seen: OrderedDict[tuple[str, int, int], float] = OrderedDict()
         self._unpacker = Unpacker()
         self._left: OrderedDict[str, None] = OrderedDict()
-        # When they were found gone.
+        # When workers were found gone.
         self._silent: OrderedDict[str, float] = OrderedDict()
-        # Their asks that were given up then, and have no reply.
+        # Their asks that were given up at that time, and got no reply.
         self._unreplied: OrderedDict[str, list[int]] = OrderedDict()
         self._numbers = 0
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -118,16 +119,16 @@ class Mailbox:
     def on(self, name: str, handler: Handler) -> None:
         """Let `handler(sender, body)` reply to asks of this name.
 
-        It is cancelled when the ask is taken back, or its sender is gone.
+        The handler is cancelled when the ask is taken back, or its sender is gone.
         """
         self._handlers[name] = handler
 
     def start(self) -> None:
-        """Listen, for as long as the mailbox is not closed."""
+        """Listen until the mailbox is closed."""
         self._listening = self._loop.create_task(self._listen())
 
     async def close(self) -> None:
-        """Stop listening; whoever waits for a reply hears that there is none."""
+        """Stop listening; asks that await a reply fail."""
         for address in list(self._routes):
             self._forget(address, AwayError("the mailbox is closed"))
         tasks = [*self._tasks, *self._working.values()]
@@ -145,20 +146,20 @@ class Mailbox:
     # Asking.
 
     def ask(self, address: str, name: str, body: Any = None) -> Ask:
-        """Ask a worker, and return what its reply will be, however long that takes.
+        """Ask a worker; return a future for its reply, which may take any time.
 
-        `body` and the reply are what msgpack takes. A reply that never comes is a
-        `GoneError` where the worker ends, an `AwayError` where the layer is away, a
-        `FailedError` where the worker has none.
+        `body` and the reply must be what msgpack takes. If there will be no reply, the
+        future fails: with `GoneError` if the worker ends, `AwayError` if the layer is
+        away, `FailedError` if the worker has none.
 
-        Raises: TypeError, ValueError, OverflowError, where `body` cannot be sent.
+        Raises: TypeError, ValueError, OverflowError, if `body` cannot be sent.
         """
         packed = pack_body(body)
         asked = Ask(loop=self._loop)
         refusal = self._refusal(address)
         if refusal is not None:
             asked.set_exception(refusal)
-            asked.exception()  # whoever does not wait for it need not know
+            asked.exception()  # so that asyncio logs nothing if it is not awaited
             return asked
         asks = self._asks.setdefault(address, {})
         self._numbers += 1
@@ -171,7 +172,7 @@ class Mailbox:
         return asked
 
     def _refusal(self, address: str) -> UnreachableError | None:
-        """Return why a worker is not asked; None: it is."""
+        """Return why a worker cannot be asked; None: it can."""
         if address in self._left:
             return GoneError("the worker has left")
         if self._loop.time() - self._silent.get(address, -SILENT_S) < SILENT_S:
@@ -184,22 +185,22 @@ class Mailbox:
         return None
 
     def tell_everybody(self, name: str, body: Any = None) -> asyncio.Task[None]:
-        """Ask every worker, this one included; nobody replies, and it may be lost.
+        """Send to every worker, this one included; none replies, and it may be lost.
 
-        Returns the task that sends it.
+        Return the task that sends it.
         """
         message = {"type": "llmchat.told", "name": name, "body": body}
         return self._spawn(self._publish_to_all(message))
 
     def give_up(self, address: str) -> None:
-        """Take a worker for gone that has said so."""
+        """Consider a worker gone, since it announced that."""
         self._left[address] = None
         _keep_last(self._left)
         self._forget(address, GoneError("the worker has left"))
 
     def _on_asked(self, address: str, number: int, asked: asyncio.Future[Any]) -> None:
         if not asked.cancelled():
-            asked.exception()  # whoever does not wait for it need not know
+            asked.exception()  # so that asyncio logs nothing if it is not awaited
         asks = self._asks.get(address, {})
         if asks.pop(number, None) is None:
             return
@@ -227,14 +228,14 @@ class Mailbox:
             await asyncio.sleep(_LISTEN_AGAIN_S)
 
     async def _join(self) -> None:
-        """Listen to the mailbox's own channel, and to what all are told."""
+        """Listen to the mailbox's own channel, and to the group of all mailboxes."""
         channels = getattr(self._layer, "channels", {})
         if not self._is_listening:
             # The layer keeps a channel that it could not listen to.
             channels.pop(self._channel, None)
         receiving = self._loop.create_task(self._layer.receive(self._channel))
         try:
-            # Its first step makes the channel known, which a group wants.
+            # Its first step makes the channel known, which adding to a group requires.
             await asyncio.wait([receiving], timeout=0.05)
             async with asyncio.timeout(PUBLISH_S):
                 await self._layer.group_add(EVERYBODY, self._channel)
@@ -245,7 +246,7 @@ class Mailbox:
         self._take(await receiving)
 
     def _take(self, message: dict[str, Any]) -> None:
-        """Take in a message; one that is none of a mailbox's is only logged."""
+        """Take in a message; one that is not from a mailbox is only logged."""
         try:
             if message.get("type") == "llmchat.told":
                 self._told(message["name"], message["body"])
@@ -266,7 +267,7 @@ class Mailbox:
         route.heard()
         self._silent.pop(sender, None)
         for number in self._unreplied.pop(sender, ()):
-            # It has been suspended, or was not heard, and still waits for them.
+            # The worker was suspended or cut off, and still waits for these replies.
             route.send((FAILED, number))
         kind = letter[0]
         if kind == RECEIPT:
@@ -288,7 +289,7 @@ class Mailbox:
             self._settle(sender, letter[1], FailedError("no reply"))
 
     def _is_known(self, sender: str, letter: Letter) -> bool:
-        """Return whether the letter has come before."""
+        """Return whether the letter has arrived before."""
         now = self._loop.time()
         while self._seen and next(iter(self._seen.values())) < now - _REMEMBER_S:
             self._seen.popitem(last=False)
@@ -350,7 +351,7 @@ class Mailbox:
         self._forget(address, error("the worker does not answer"))
 
     def _note_unreplied(self, address: str) -> None:
-        """Note which of its asks a worker that may live after all waits for in vain."""
+        """Note which asks of a worker, if it is alive after all, will get no reply."""
         working = [number for sender, number in self._working if sender == address]
         if unreplied := working + self._route(address).unreplied:
             self._unreplied.setdefault(address, []).extend(unreplied)

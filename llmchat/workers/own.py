@@ -11,7 +11,7 @@ from .mailbox import Mailbox
 def open_mailbox(worker: str) -> Mailbox | None:
     """Return a mailbox that listens, for the worker of this identity.
 
-    None where the channel layer is one process's memory: there is no other worker.
+    None if the channel layer is in one process's memory: there are no other workers.
     """
     layer = get_channel_layer()
     if layer is None or isinstance(layer, InMemoryChannelLayer):

@@ -1,8 +1,8 @@
-"""Who else is there: asked before a worker stops, told when it has.
+"""Which other workers there are: asked before a worker stops, announced when it has.
 
-Workers do not know each other until a client brings them together. One that stops may
-send its clients away at once where another will have them; and whoever still looks for
-something there need not find out by waiting.
+Workers do not know each other until a client brings them together. A worker that stops
+can send its clients away immediately if there is another worker to take them. And the
+others need not wait to find out that what they look for is no longer there.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 from .mailbox import Mailbox
 
-# All workers are told: who is there, and who is no more.
+# Sent to all workers: the question who is there, and the notice that this one has left.
 WHO, LEFT = "workers.who", "workers.left"
-# One is told: this one is there.
+# Sent to the worker that asked: this one is there.
 HERE = "workers.here"
 _REPLY_S = 0.5
 
@@ -31,9 +31,9 @@ class Presence:
         mailbox.on(LEFT, self._left)
 
     async def has_others(self) -> bool:
-        """Return whether another worker is there that does not stop, too.
+        """Return whether there is another worker that is not stopping as well.
 
-        From now on, this one is none for the others.
+        From now on, this worker does not count for the others.
         """
         self._is_leaving = True
         self._heard.clear()
@@ -46,7 +46,7 @@ class Presence:
         return True
 
     async def leave(self) -> None:
-        """Tell the others that nothing is to be had here any more."""
+        """Announce to the others that nothing is available here any more."""
         await self._mailbox.tell_everybody(LEFT, self._mailbox.address)
 
     async def _who(self, sender: str, body: Any) -> None:

@@ -1,8 +1,8 @@
 """The way to one other worker: what waits to be sent, and what has not arrived.
 
 The channel layer delivers at most once. So a letter is sent again until its receipt
-comes; where none comes for `GONE_S`, the worker is taken for gone. Letters that wait at
-the same time go in one message, if they are short.
+arrives; if none arrives for `GONE_S`, the worker is considered gone. Letters that wait
+at the same time go in one message, if they are short.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ from .letters import (
     size_of,
 )
 
-# A worker that gives no receipt for so long is gone.
+# How long a worker may give no receipt before it is considered gone.
 GONE_S = 1.6
-# A letter without a receipt is sent again after so long.
+# After how long a letter without a receipt is sent again.
 RESEND_S = 0.4
-# A worker that owes a reply is asked so often whether it still lives.
+# How often a worker that owes a reply is asked whether it is still alive.
 PING_S = 0.3
-# What need not go at once waits so long for more.
+# How long receipts, which are not urgent, wait for more to go with.
 GATHER_S = 0.05
 _LETTERS_AT_ONCE = 500
-# A message has no more, or one letter: nothing of it has a receipt until all is there.
+# The size of a message, unless it has only one letter: none of its letters gets a
+# receipt before all of it has arrived.
 _BYTES_AT_ONCE = 1024 * 1024
-# Of letters without a receipt; beyond it there is no room for more asks.
+# The size of all letters without a receipt; beyond it there is no room for more asks.
 MAX_BYTES = 64 * 1024 * 1024
 
-# Of this worker, so that no part is taken for one of another message.
+# Numbers this worker's messages, so that no part is mistaken for another message's.
 _messages = count(1)
 
 Publish = Callable[[dict[str, Any]], Awaitable[None]]
@@ -49,7 +50,7 @@ Publish = Callable[[dict[str, Any]], Awaitable[None]]
 class _Sent:
     """A letter that has no receipt yet.
 
-    It `is_waiting` to be published, or was at the moment `last`.
+    It `is_waiting` to be published, or was published at the time `last`.
     """
 
     __slots__ = ("first", "is_waiting", "last", "letter")
@@ -61,10 +62,10 @@ class _Sent:
 
 
 class Route:
-    """What one mailbox has on the way to one other."""
+    """What one mailbox has on its way to another."""
 
     def __init__(self, publish: Publish, on_gone: Callable[[], None]) -> None:
-        """`publish` may raise, or take long; `on_gone` is called when none arrives."""
+        """`publish` may raise or take long; `on_gone`: no receipt arrives any more."""
         self._publish = publish
         self._on_gone = on_gone
         self._loop = asyncio.get_running_loop()
@@ -78,7 +79,7 @@ class Route:
         self._flush_at = 0.0
         self._sending: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
-        # How many of its replies are awaited: while there are any, it is watched.
+        # How many replies of the worker are awaited: while any are, it is watched.
         self.awaited = 0
         self.used_at = self._heard_at
 
@@ -89,16 +90,16 @@ class Route:
 
     @property
     def is_full(self) -> bool:
-        """Return whether there is no room for what can be refused."""
+        """Return whether there is no room for letters that can be refused: asks."""
         return self._bytes >= MAX_BYTES
 
     @property
     def unreplied(self) -> list[int]:
-        """Return the asks to which the reply may not have arrived."""
+        """Return the numbers of the asks whose reply may not have arrived."""
         return [number for kind, number in self._sent if kind in (REPLY, FAILED)]
 
     def send(self, letter: Letter) -> None:
-        """Send a letter, with what else waits now."""
+        """Send a letter, together with whatever else waits now."""
         self._waiting.append(letter)
         self.used_at = self._loop.time()
         if letter[0] in WANT_RECEIPTS:
@@ -111,7 +112,7 @@ class Route:
         self._flush_in(0.0)
 
     def probe(self) -> None:
-        """Find out whether the worker lives, where nothing is on the way that tells."""
+        """Find out whether the worker is alive, unless a letter underway will tell."""
         if not self._sent:
             self._pings += 1
             self.send((PING, self._pings))
@@ -122,17 +123,17 @@ class Route:
         self._flush_in(GATHER_S)
 
     def take_receipts(self, keys: list[Any]) -> None:
-        """Note which letters have come."""
+        """Note which letters have arrived."""
         for kind, number in keys:
             self._forget((kind, number))
 
     def _forget(self, key: Key) -> None:
-        """Send a letter no more, if it had no receipt yet."""
+        """Stop sending a letter, if it had no receipt yet."""
         if (sent := self._sent.pop(key, None)) is not None:
             self._bytes -= size_of(sent.letter)
 
     def heard(self) -> None:
-        """Note that the worker lives."""
+        """Note that the worker is alive."""
         self._heard_at = self.used_at = self._loop.time()
 
     def close(self) -> None:
@@ -166,7 +167,7 @@ class Route:
     def _on_sent(self, task: asyncio.Task[None]) -> None:
         self._sending = None
         if not task.cancelled():
-            # Its failure is the mailbox's to tell; what was lost is sent again.
+            # The mailbox reports its failure; what was lost is sent again.
             task.exception()
             if self._waiting:
                 self._flush_in(0.0)
@@ -184,7 +185,7 @@ class Route:
                 self._note_published(letters)
 
     def _batch(self) -> list[Letter]:
-        """Take the next letters that go together; what has its receipt is left out."""
+        """Take the next letters that go together, except those that have a receipt."""
         taken: list[Letter] = []
         size = 0
         while self._waiting and len(taken) < _LETTERS_AT_ONCE:
@@ -215,11 +216,11 @@ class Route:
             self._watch = self._loop.call_later(RESEND_S / 2, self._look)
 
     def _look(self) -> None:
-        """Send again what has not arrived; find out whether the worker lives."""
+        """Send again what has not arrived; find out whether the worker is alive."""
         self._watch = None
         now = self._loop.time()
         if now - self._looked_at > RESEND_S:
-            # It is this worker that has been busy: receipts may wait to be read.
+            # This worker itself has been busy: receipts may wait to be read.
             self._heard_at = now
         if self._sent and now - self._heard_at > GONE_S and self._oldest(now) > GONE_S:
             self._on_gone()

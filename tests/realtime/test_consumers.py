@@ -11,7 +11,7 @@ from llmchat.realtime import HttpOptions, abort, make_not_found
 
 
 async def answers_to(consumer: Any, scope: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what a WebSocket consumer sends to a client that goes when refused."""
+    """Return what a WebSocket consumer sends to a client that leaves when refused."""
     messages = [{"type": "websocket.connect"}, {"type": "websocket.disconnect"}]
     sent: list[dict[str, Any]] = []
 

@@ -1,4 +1,4 @@
-"""Frames that are written at once are the frames that uvicorn would have sent."""
+"""Frames that are written directly are the frames that uvicorn would have sent."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ async def test_nothing_is_written_at_once_where_the_server_would_do_more(
 
 async def test_only_the_server_that_is_known_is_written_to() -> None:
     async def send(message: dict[str, Any]) -> None:
-        """Stand for the `send` of any other server."""
+        """Represent the `send` of any other server."""
 
     protocol = opened()
     assert direct_writer(protocol.send) is protocol
@@ -106,7 +106,7 @@ async def test_only_the_server_that_is_known_is_written_to() -> None:
 
 
 class Direct:
-    """A WebSocket that takes texts at once, but only so many writes."""
+    """A WebSocket that takes texts directly, but only a limited number of writes."""
 
     def __init__(self, room: int) -> None:
         self.room = room

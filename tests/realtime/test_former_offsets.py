@@ -1,6 +1,6 @@
-"""Clients that hand back the offset of a socket which they had before the present one.
+"""Clients that hand back the offset of a socket that they had before the current one.
 
-The stock client does so until it is sent an event: it forgets the offset never.
+The stock client does so until it gets an event: it never forgets the offset.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ async def test_all_that_was_missed_of_the_new_socket_comes(
     socket, answer = await lost(server, lobby)
     for number in range(count):
         socket.emit("x", number)
-    for _ in range(2):  # the first time that is lost as well
+    for _ in range(2):  # what is sent the first time is lost as well
         peer, wire, again = await joined_again(server, answer, {}, offset=FORMER)
         await turns()
         assert again == answer
@@ -156,7 +156,7 @@ async def test_a_socket_that_moves_takes_along_what_its_client_has(
 async def test_what_was_told_to_the_former_socket_is_not_what_the_new_one_waits_for(
     server: Server, lobby: Lobby
 ) -> None:
-    """Its worker is gone, and nobody knows what the client has asked for by it."""
+    """Its worker is gone, and what the client asked for through it is not known."""
     _, answer = await lost(server, lobby)
     there = Lobby()
     _, _, again = await joined_again(worker("two", there), answer, {}, offset=FORMER)

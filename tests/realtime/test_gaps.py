@@ -1,4 +1,4 @@
-"""Clients that were absent for long: what is kept, what is not, who has to wait."""
+"""Clients that were absent for long: what is kept, what is not, and what waits."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_who_has_missed_too_much_hears_of_each_end_once(
     peer, wire, again = await joined(server, {"pid": answer["pid"]})
 
     assert told(wire) == [["end", "a"], ["end", "b"]]
-    # By another pid the client knows that this is no recovery.
+    # The different pid tells the client that this is no recovery.
     assert again["pid"] != answer["pid"]
     socket.emit("token", "d")
     await turns()
@@ -99,7 +99,7 @@ async def test_an_end_that_has_arrived_does_not_come_again(
 async def test_who_has_all_since_the_gap_is_recovered(
     server: Server, stories: Stories
 ) -> None:
-    """It was connected, and has read what others would have lost."""
+    """It was connected, and has read what absent clients would have lost."""
     peer, wire, answer = await joined(server)
     [socket] = stories.sockets
     fill(socket)
@@ -129,7 +129,7 @@ async def test_the_oldest_vital_events_are_shortened_to_what_fits() -> None:
 
 
 async def vital_ends(server: Server, stories: Stories) -> list[str]:
-    """What a client is told that has missed seven long ends."""
+    """Return what a client gets that has missed seven long ends."""
     socket, answer = await lost(server, stories)
     size = MAX_VITAL_BYTES // 4
     for letter in "abcdef":
@@ -158,7 +158,7 @@ async def test_who_has_not_had_the_other_pid_comes_back_by_the_former_one(
 
     _, wire, again = await joined(server, {"pid": answer["pid"]})
 
-    # By another pid the client knows that this is no recovery.
+    # The different pid tells the client that this is no recovery.
     assert again["sid"] == answer["sid"]
     assert again["pid"] != answer["pid"]
     assert told(wire) == [["end", "a"], ["end", "b"], ["end", "b"]]
@@ -166,7 +166,7 @@ async def test_who_has_not_had_the_other_pid_comes_back_by_the_former_one(
 
 
 async def unanswered(server: Server, pid: str) -> tuple[Peer, Wire]:
-    """Come back by a connection that takes the answer, and does not bring it."""
+    """Come back on a connection that takes the answer, but does not deliver it."""
     peer, wire = await opened(server, "websocket")
     wire.gate.clear()
     peer.receive_frame(wire, connect_packet("/", {"pid": pid}))
@@ -220,7 +220,7 @@ async def test_a_session_takes_the_former_pid_along(
     moved.adopt(wire := Wire())
     assert (pids_of(server), pids_of(elsewhere)) == (0, 2)
 
-    # As far as that worker knows it may have had nothing of the poll.
+    # As far as that worker knows, the client may not have received the poll's answer.
     moved.lose_websocket(wire)
     await turns()
     _, wire, again = await joined(elsewhere, {"pid": answer["pid"]})
@@ -231,7 +231,7 @@ async def test_a_session_takes_the_former_pid_along(
 
 
 async def returned_by_polling(server: Server, pid: str) -> Peer:
-    """Come back, and have the answer to the poll that tells of it."""
+    """Come back, and receive the poll's answer that carries the new pid."""
     peer, _ = await opened(server, "polling")
     peer.start_post(post := Wire())
     peer.receive_payload(post, f'40{{"pid":"{pid}"}}'.encode())
@@ -243,7 +243,7 @@ async def returned_by_polling(server: Server, pid: str) -> Peer:
 
 
 def pids_of(server: Server) -> int:
-    """Return by how many pids clients may come back."""
+    """Return with how many pids clients may come back."""
     socketio: Any = server._application
     return len(socketio._members._by_pid)
 
@@ -290,7 +290,7 @@ async def test_whoever_waits_for_an_absent_client_ends_with_its_socket(
 
 
 async def test_a_forgotten_socket_is_nobodys(server: Server, stories: Stories) -> None:
-    """It leaves no circle of references behind."""
+    """It leaves no cycle of references."""
     gc.disable()
     try:
         socket, _ = await lost(server, stories)

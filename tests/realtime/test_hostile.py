@@ -1,4 +1,4 @@
-"""Clients that mean harm: what they get, and that nobody else notices."""
+"""Clients that mean harm: what they get, and that no other client notices."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def test_odd_packet_is_taken_or_ignored(
 
 
 async def test_hundred_thousand_brackets(wire: Wire) -> None:
-    """Within the largest payload there is; the profile's own would be refused."""
+    """They are refused for their size, before they can be parsed."""
     wire.needs_one_worker("the balancer has no part in HTTP's own limits")
     async with wire.polling() as polling:
         response = await polling.post("42" + "[" * 100_000)
@@ -127,7 +127,7 @@ async def test_attachments_before_joining_close(wire: Wire) -> None:
 async def test_tiny_fragments_cost_nothing_lasting(
     wire: Wire,
 ) -> None:
-    """130,000 fragments of a byte each make one frame, and that is too long."""
+    """130,000 fragments of one byte each make one frame, which is too long."""
     before = wire.rss()
     first, more = b"\x01\x81" + bytes(4) + b"4", b"\x00\x81" + bytes(4) + b"x"
     async with wire.websocket() as client:
@@ -158,7 +158,7 @@ async def test_reserved_bits_end_the_connection(wire: Wire) -> None:
     await wire.check_healthy()
 
 
-# Daphne takes in every body whole before anybody is asked.
+# Daphne reads every body completely before it calls the application.
 @pytest.mark.parametrize("wire", ["uvicorn"], indirect=True)
 async def test_endless_chunked_post_is_413_while_it_is_read(
     wire: Wire,
@@ -176,7 +176,7 @@ def write_endless_post(wire: Wire, sid: str) -> tuple[bytes, int]:
     """Return what came back, and the most memory that the server took.
 
     The server closes while this side writes. With asyncio, a write that fails would
-    take along what has come in.
+    discard what has arrived.
     """
     target = wire.target(transport="polling", sid=sid)
     head = f"POST {target} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -194,7 +194,7 @@ def write_endless_post(wire: Wire, sid: str) -> tuple[bytes, int]:
 async def test_announced_length_over_the_limit_is_413_at_once(
     wire: Wire,
 ) -> None:
-    body = b"x" * 20_000 if wire.kind == "daphne" else b""  # it waits for all of it
+    body = b"x" * 20_000 if wire.kind == "daphne" else b""  # daphne waits for all of it
     async with wire.polling() as polling:
         target = wire.target(transport="polling", sid=polling.sid)
         reader, writer = await asyncio.open_connection("127.0.0.1", wire.port)
@@ -206,7 +206,7 @@ async def test_announced_length_over_the_limit_is_413_at_once(
 
 
 async def test_flood_of_handshakes_expires(wire: Wire) -> None:
-    """Nobody joins a namespace: all are gone after the time for that, 1.5 s."""
+    """No client joins a namespace: all are gone after the time for that, 1.5 s."""
     sids = []
     async with wire.polling() as polling:
         for _ in range(200):
@@ -220,7 +220,7 @@ async def test_flood_of_handshakes_expires(wire: Wire) -> None:
 
 
 async def test_resets_at_every_moment(wire: Wire) -> None:
-    """Connections that die in a handshake, a poll, a post or behind a close."""
+    """Connections that die during a handshake, a poll or a post, or after a close."""
     async with wire.polling() as polling:
         await polling.join()
         requests = [

@@ -1,4 +1,4 @@
-"""What an HTTP answer carries beside its body: CORS, cookie, compression."""
+"""What an HTTP answer carries besides its body: CORS, cookie, compression."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_cookie_is_set_by_the_polling_handshake_alone(
         cookie = response.headers["set-cookie"]
         assert cookie == f"io={sid}; Path=/; HttpOnly; SameSite=Lax"
         url = wire.url(transport="polling", sid=sid)
-        http.cookies.clear()  # nor is it ever asked for
+        http.cookies.clear()  # the server never needs it
         posted = await http.post(url, content="40")
         polled = await http.get(url)
         assert (posted.status_code, polled.status_code) == (200, 200)

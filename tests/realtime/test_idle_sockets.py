@@ -1,4 +1,4 @@
-"""What an idle WebSocket keeps, and an ended one; the server below is uvicorn."""
+"""What an idle WebSocket keeps, and what an ended one; the server below is uvicorn."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HANDSHAKE = (
 
 
 def connection(server: Server) -> Any:
-    """Return uvicorn's protocol of a WebSocket whose handshake has arrived."""
+    """Return uvicorn's protocol for a WebSocket whose handshake has arrived."""
     _, consumer = make_consumers(server, HttpOptions())
     config = Config(consumer.as_asgi(), interface="asgi3", lifespan="off")
     config.load()

@@ -1,4 +1,4 @@
-"""Clients that others wrote against the acceptance application, on each transport."""
+"""Clients written by others, against the acceptance application, on each transport."""
 
 from __future__ import annotations
 

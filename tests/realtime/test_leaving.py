@@ -19,7 +19,7 @@ TOO_MUCH = "x" * 1_100_000
 
 
 class Noting(Namespace):
-    """It notes what it is called for."""
+    """A namespace that notes which of its hooks are called."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ async def test_a_join_that_is_too_much_for_its_connection_leaves_nothing() -> No
     peer.receive_frame(wire, "40/other,")
     await turns()
 
-    # Its client has never had an answer, and cannot come back for it.
+    # Its client never received an answer, and cannot come back for the socket.
     assert (other.sockets, other.absent, other.called) == ([], [], ["connect"])
     assert lobby.absent == [socket]
     _, _, again = await joined_again(server, answer, {})
@@ -135,7 +135,7 @@ async def test_a_return_that_ends_its_connection_may_be_tried_again() -> None:
 
 
 class Unwelcoming(Noting):
-    """It lets nobody stay, and says so."""
+    """A namespace that lets no client stay, and says so."""
 
     close = False
 
@@ -156,7 +156,7 @@ async def test_who_is_disconnected_on_connect_is_told_why_and_leaves() -> None:
     assert wire.told[1:] == ["41"]
     assert (lobby.sockets, lobby.absent) == ([], [])
     assert lobby.called == ["connect", "server namespace disconnect", "forget"]
-    # The connection goes on, and its client may ask again.
+    # The connection continues, and its client may ask again.
     assert peer.session.is_open
     _, _, again = await joined_again(server, answer, {})
     assert again["sid"] != answer["sid"]
@@ -175,7 +175,7 @@ async def test_who_is_disconnected_on_connect_may_lose_the_connection() -> None:
 
 
 class Distant(Noting):
-    """It has no place for those who come from other workers."""
+    """A namespace that has no place for clients from other workers."""
 
     def move_in(self, socket: Socket, state: Any) -> None:
         socket.disconnect()
@@ -186,7 +186,7 @@ class Distant(Noting):
 
 
 class Local(Other):
-    """Whoever joined it does not move."""
+    """A namespace whose clients do not move."""
 
     def move_out(self, socket: Socket, worker: str) -> None:
         socket.disconnect()
@@ -253,7 +253,7 @@ async def test_who_is_disconnected_when_made_anew_leaves_behind_it() -> None:
 
 
 class Closing(Other):
-    """Whoever joined it does not move, and has no connection any more."""
+    """A namespace whose clients do not move, but lose their connection."""
 
     def move_out(self, socket: Socket, worker: str) -> None:
         socket.disconnect(close=True)
@@ -270,7 +270,7 @@ async def test_a_connection_that_ends_as_it_is_to_move_does_not(
     state = peer.hand_over("there")
     await turns()
 
-    # Its last words alone.
+    # Only its last messages.
     assert state is not None
     assert set(state) == {"last", "base64_only"}
     assert "1/other," in state["last"]

@@ -33,10 +33,10 @@ async def latency(client: WebSocket) -> float:
 async def watch(
     wire: Wire, healthy: WebSocket, flooded_before: int, socket_id: str
 ) -> tuple[int, int, list[float]]:
-    """Measures until the flood has ended and its client is closed.
+    """Measure until the flood has ended and its client is closed.
 
-    Whoever emits to a client that is absent waits for it until it is forgotten, and
-    goes on then, to nobody.
+    The flood waits while its client is absent, until that is forgotten, and then
+    continues without a receiver.
     """
     most, latencies, until_close = 0, [], 0
     async with asyncio.timeout(100):
@@ -57,7 +57,7 @@ async def test_client_that_does_not_read_costs_little_and_is_closed(
     wire: Wire,
     patient: bool,
 ) -> None:
-    """Whether whoever emits waits for it or not; 50 MB are emitted to the end."""
+    """Whether the emitter waits for it or not: in the end, 50 MB were emitted."""
     stuck = socket.create_connection(("127.0.0.1", wire.port))
     async with wire.joined() as healthy:
         [flooded] = await healthy.ask("flooded")
@@ -66,13 +66,13 @@ async def test_client_that_does_not_read_costs_little_and_is_closed(
         async with wire.websocket(sock=stuck, max_queue=1) as client:
             answer = await client.join()
             await client.ask("flood", FLOOD, patient)
-            # From here on it reads no more than its queue of one frame.
+            # From here on it reads no more than fits its queue of one frame.
             most, ahead, latencies = await watch(wire, healthy, flooded, answer["sid"])
             client.connection.transport.abort()
         assert most - before < 5 * MIB
         assert not patient or ahead < 20 * MIB
         assert statistics.median(latencies) < statistics.median(quiet) + 0.05
-        # One of them may be that of a machine that stalls.
+        # One of them may be due to a machine that stalled.
         assert sorted(latencies)[-2] < 3
     assert SLOW in wire.log_text()
     await wire.check_healthy()
@@ -103,7 +103,7 @@ async def test_client_that_reads_gets_a_flood_whole(
 async def test_nothing_is_left_of_sessions_that_have_ended(
     wire: Wire,
 ) -> None:
-    """Of each kind many, ended in every way, and after them as before."""
+    """Many of each kind are ended in every way; then the state is as it was before."""
     before = await settled(wire)
     await asyncio.gather(*[end_websockets(wire) for _ in range(5)])
     await asyncio.gather(*[end_pollings(wire) for _ in range(5)])
@@ -114,7 +114,7 @@ async def test_nothing_is_left_of_sessions_that_have_ended(
 
 
 async def settled(wire: Wire) -> dict[str, Any]:
-    """What the server holds for one client once all others are forgotten."""
+    """Return what the server holds for one client once all others are forgotten."""
     previous: dict[str, Any] = {}
     async with wire.joined() as client, asyncio.timeout(30):
         while True:

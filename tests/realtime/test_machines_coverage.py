@@ -16,7 +16,7 @@ PACKAGES = ("engineio", "socketio")
 
 @pytest.mark.timeout(300)
 def test_every_branch_of_the_machines_is_tested(tmp_path: Path) -> None:
-    # What is found by chance must not be needed for it.
+    # Full coverage must not depend on what random tests happen to find.
     tests = [
         str(path)
         for package in PACKAGES
@@ -36,7 +36,7 @@ def test_every_branch_of_the_machines_is_tested(tmp_path: Path) -> None:
     run = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            # The machines know nothing of Django, and their tests need none.
+            # The machines know nothing about Django, and their tests do not need it.
             *(
                 "--noconftest",
                 "-p",

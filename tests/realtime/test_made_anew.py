@@ -1,4 +1,4 @@
-"""A socket that is made anew, since its worker is gone: what it emits, and when."""
+"""A socket that is recreated because its worker is gone: what it emits, and when."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.wire import content_of
 
 
 class Greeting(Namespace):
-    """It says something as soon as it knows who is back."""
+    """A namespace that emits something as soon as a client is back."""
 
     async def on_revive(self, socket: Socket, marks: Mapping[str, int]) -> bool:
         socket.emit("hello", 1)
@@ -49,7 +49,7 @@ async def test_what_it_emits_while_its_client_is_judged_counts_on() -> None:
     assert (hello[:2], rest[:2]) == (["hello", 1], ["rest", 2])
     assert int(seen) < int(hello[-1]) < int(rest[-1])
 
-    # Its client had the first of them alone when it was lost again.
+    # Its client had only the first of them when it was lost again.
     peer.lose_websocket(wire)
     await turns()
     [socket] = lobby.absent
@@ -62,7 +62,7 @@ async def test_what_it_emits_while_its_client_is_judged_counts_on() -> None:
 
 
 class Judging(Namespace):
-    """It is asked for logs, of which it has those that it is given."""
+    """A namespace that has certain logs, and notes which ones it is asked for."""
 
     def __init__(self, *logs: str) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Judging(Namespace):
 
 
 async def told(logs: int) -> tuple[dict[str, Any], str]:
-    """Return what a client knows that was being told so many logs."""
+    """Return what a client knows that was being sent this number of logs."""
     before = Namespace()
     _, wire, answer = await joined(worker("one", before))
     [socket] = before.sockets
@@ -107,7 +107,7 @@ async def test_it_is_not_made_anew_where_an_offset_has_no_room_for_its_logs() ->
 
 
 class Parting(Namespace):
-    """It makes anew whatever it is asked for, and lets nobody have that again."""
+    """A namespace that lets every socket be recreated, but none be recovered."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class Parting(Namespace):
 
 
 async def test_a_socket_that_its_client_may_not_have_again_is_not_made_anew() -> None:
-    """The application has sent it away; the worker that its `pid` names is gone."""
+    """The application sent the client away; the worker that its `pid` names is gone."""
     answer, seen = await told(1)
     lobby = Parting()
     server = worker("two", lobby)

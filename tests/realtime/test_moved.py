@@ -14,7 +14,7 @@ from tests.support.wire import connected, content_of
 
 
 class Greeting(Namespace):
-    """It takes its time with whoever joins."""
+    """A namespace whose `on_joined` takes its time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Greeting(Namespace):
 
 
 async def polling(server: Server) -> tuple[Peer, dict[str, Any]]:
-    """Return the session of a client that polls, and has the answer to its join."""
+    """Return the session of a polling client, and the answer to its join."""
     peer, _ = await opened(server, "polling")
     peer.start_post(post := Wire())
     peer.receive_payload(post, b"40")
@@ -65,7 +65,7 @@ async def test_a_socket_does_not_move_before_on_joined_has_ended() -> None:
 
 
 class Telling(Namespace):
-    """It says where it has come to."""
+    """A namespace that emits an event when a socket arrives."""
 
     def move_in(self, socket: Socket, state: Any) -> None:
         socket.emit("here", 1)
@@ -96,7 +96,7 @@ async def test_what_is_emitted_on_arrival_is_kept_until_the_client_has_it() -> N
     peer, wire = await goes_on(server, peer)
     [socket] = lobby.sockets
 
-    # It has what had waited for it, says so, and is lost before it reads on.
+    # The client has what waited for it, confirms that, and is lost before it reads on.
     seen = content_of(wire.told[0])[-1]
     assert peer._receiver is not None
     peer._receiver.confirmed(1)

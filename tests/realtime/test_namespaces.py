@@ -10,7 +10,7 @@ import pytest
 from tests.support.wire import Wire, content_of, event, gone
 from tests.support.wire_fixtures import ON_ONE_KIND
 
-# What does not depend on the server below is asked of one of them.
+# What does not depend on the server below is tested with one of them.
 pytestmark = ON_ONE_KIND
 
 
@@ -76,9 +76,9 @@ async def test_joining_takes_no_longer_than_the_connect_timeout(
             await client.expect_close()
             waits.append(time.monotonic() - started)
         assert waits[-1] > 1.2
-        if waits[-1] < 2.9:  # by then, and not by the heartbeat
+        if waits[-1] < 2.9:  # because of this timeout, and not of the heartbeat
             return
-        # A machine may stall in between.
+        # The machine may stall in between.
     pytest.fail(f"it took {waits}")
 
 
@@ -122,7 +122,7 @@ async def test_packet_for_a_namespace_that_was_left_closes(
 async def test_events_behind_the_servers_disconnect_are_ignored(
     wire: Wire,
 ) -> None:
-    """They were sent before the client could know."""
+    """They were sent before the client could know of the disconnect."""
     async with wire.joined() as client:
         await client.join("/chat")
         await client.send(event("kick"), *[event("echo", i) for i in range(20)])

@@ -1,4 +1,4 @@
-"""Peers, sockets and their recovery, in turns that no server can force."""
+"""Peers, sockets and their recovery, in orders of events that no server can force."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ async def test_a_join_that_was_refused_does_not_hide_the_next_one() -> None:
 
 
 class Stubborn(Lobby):
-    """Refuses once; and lets nothing keep it from answering."""
+    """Refuses once, and answers even if it is cancelled."""
 
     refuses = False
 
@@ -254,7 +254,7 @@ async def test_a_refused_join_does_not_take_its_successor_with_it() -> None:
         if wire.told:
             break
         await asyncio.sleep(0)
-    # The refusal is written; what ends with it has not all run yet.
+    # The refusal is written, but not everything that follows from it has run yet.
     peer.receive_frame(wire, "40")
     await turns()
 
@@ -302,7 +302,7 @@ async def test_a_recovery_that_ends_on_a_dead_line_leaves_the_socket_absent() ->
 
 
 class StubbornRecovery(Lobby):
-    """Lets nothing keep it from answering."""
+    """Answers even if it is cancelled."""
 
     async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
         with suppress(asyncio.CancelledError):
@@ -311,7 +311,7 @@ class StubbornRecovery(Lobby):
 
 
 async def test_what_is_kept_for_a_recovery_is_counted_in_bytes() -> None:
-    """Six hundred thousand characters, and twice as many bytes."""
+    """It is six hundred thousand characters, but twice as many bytes."""
     lobby = Lobby()
     server = serving(lobby)
     peer, wire, answer = await joined(server)

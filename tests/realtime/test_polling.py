@@ -128,7 +128,7 @@ async def test_binary_post_is_400_and_closes(
 
 
 def filled(client_bytes: int, filler: str = "x") -> str:
-    """An `echo` event of exactly so many bytes."""
+    """Return an `echo` event of exactly this number of bytes."""
     rest = client_bytes - len(event("echo", "").encode())
     size = len(filler.encode())
     return event("echo", filler * (rest // size) + "x" * (rest % size))
@@ -365,7 +365,7 @@ async def test_content_length_below_the_body_is_no_way_in(
         body = dumps(["x"])
         head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n"
         await raw_exchange(wire.port, (head + body).encode())
-        # What follows the body is no request: uvicorn may drop the connection first.
+        # What follows the body is not a request: uvicorn may drop the connection first.
         assert await gone(wire, answer["sid"]) in (["parse error"], ["transport error"])
         await client.expect_end()
         await eventually(lambda: wire.process.poll() is None)

@@ -15,7 +15,7 @@ ARGUMENTS = {"text": 'a "quote", größer 漢字 🙂\n'}
 
 
 class Line:
-    """A connection that keeps what it is to send."""
+    """A connection that keeps what it is given to send."""
 
     writable = True
     transport = "websocket"

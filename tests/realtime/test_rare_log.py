@@ -1,4 +1,4 @@
-"""What anybody can cause does not fill the log."""
+"""What any client can cause does not fill the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connection state recovery: who comes back in time finds everything as it was."""
+"""Connection state recovery: a client back in time finds everything as it was."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def lose(client: WebSocket) -> None:
 
 
 async def offset_of(client: WebSocket, *args: Any) -> str:
-    """Emits an event that comes back; its offset."""
+    """Emit an event that is echoed; return the offset of the echo."""
     await client.send(event("echo", *args))
     offset = content_of(await client.receive())[-1]
     assert isinstance(offset, str)
@@ -38,7 +38,7 @@ async def test_events_carry_offsets_that_rise(wire: Wire) -> None:
     async with wire.joined() as client:
         offsets = [await offset_of(client, i) for i in range(12)]
         assert len(set(offsets)) == 12
-        await client.send(event("ask", "x"))  # one that wants an answer does not
+        await client.send(event("ask", "x"))  # an event that wants an answer has none
         assert (await client.receive()).endswith('["question","x"]')
 
 
@@ -164,7 +164,7 @@ async def test_no_recovery_after_a_deliberate_end(
     wire: Wire,
     ending: str,
 ) -> None:
-    """Left, sent away, or closed for a packet that was none."""
+    """It left, was sent away, or was closed because of an illegal packet."""
     async with wire.websocket() as client:
         answer = await client.join()
         offset = await offset_of(client)
@@ -181,7 +181,7 @@ async def test_window_closes(wire: Wire) -> None:
         offset = await offset_of(client)
         lose(client)
     await gone(wire, answer["sid"])
-    await asyncio.sleep(3.2)  # the time is what is tested
+    await asyncio.sleep(3.2)  # this test is about the time
     async with wire.websocket() as client:
         fresh = await client.join(auth={"pid": answer["pid"], "offset": offset})
         assert fresh["sid"] != answer["sid"]

@@ -137,7 +137,7 @@ async def test_other_method_has_no_effect_on_the_session(
 async def test_parameters_are_kept_for_the_application(
     wire: Wire,
 ) -> None:
-    """Unknown ones are ignored, `j` too; of a repeated one the last counts."""
+    """Unknown ones and `j` are ignored; if one is repeated, the last counts."""
     query = "t=x1&room=a&room=%C3%A9+b&j=0"
     async with http_client() as http:
         url = wire.url(f"{query}&transport=polling&EIO=4")
@@ -170,7 +170,7 @@ async def test_session_ids_are_secret_and_unlike_socket_ids(
             answer = await client.join()
             seen |= {client.sid, answer["sid"], answer["pid"]}
     assert len(seen) == 15
-    # At six bits a character, no less than 96 of them.
+    # At six bits a character, that is at least 96 bits.
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{16,}", one) for one in seen)
 
 

@@ -1,8 +1,9 @@
 """What the official Engine.IO and Socket.IO suites ask of a server, case by case.
 
 The numbers are those of the project's list of their cases. The application has the
-suites' interval, a ping each 300 ms, but more patience than theirs: what has to be
-closed is not closed by a timeout. Those are in `test_suites_timeouts.py`.
+suites' interval, a ping every 300 ms, but longer timeouts than theirs, so that none of
+them closes what has to be closed for another reason. The timeouts are tested in
+`test_suites_timeouts.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def profile() -> str:
 
 @pytest.fixture(params=PATHS)
 def either(request: pytest.FixtureRequest, wire: Wire) -> Wire:
-    """Each of the two applications: most cases ask the same of both."""
+    """Each of the two applications: most cases apply to both."""
     wire.path = request.param
     return wire
 
@@ -134,7 +135,7 @@ async def test_07_two_polls_at_once_close_the_session(either: Wire) -> None:
         first = await client.hold()
         second = asyncio.create_task(client.get())
         responses = [await first, await second]
-        # The two run on connections of their own: what arrives first is the first.
+        # Each runs on its own connection: the one that arrives first is the first.
         responses.sort(key=lambda response: response.status_code)
         assert (responses[0].status_code, responses[0].text) == (200, "1")
         assert responses[1].status_code == 400
@@ -146,7 +147,7 @@ async def test_08_aborted_poll_closes_the_session(either: Wire) -> None:
         poll = await client.hold()
         poll.cancel()
         await asyncio.wait([poll])
-        # Behind a balancer the server hears of it later than of the next poll.
+        # Behind a balancer, the next poll reaches the server before the news of this.
         statuses = [(await client.get()).status_code for _ in either.ports]
         assert statuses[-1] == 400
 
@@ -186,7 +187,7 @@ async def test_12_close_packet_releases_the_poll(either: Wire) -> None:
         poll = await client.hold()
         await client.post("1")
         response = await poll
-        if response.text == "2":  # a ping came first
+        if response.text == "2":  # a ping arrived first
             response = await client.get()
             assert response.status_code == 400
             return

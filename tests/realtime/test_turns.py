@@ -1,4 +1,4 @@
-"""Turns at the event loop: what is done at once, and what waits."""
+"""Turns on the event loop: what is done immediately, and what waits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MANY = 50
 
 
 async def passes_of(entered: list[float]) -> list[int]:
-    """Return how many entered in each pass of the event loop."""
+    """Return how many tasks entered in each pass of the event loop."""
     passes = []
     while len(entered) < MANY:
         before = len(entered)
@@ -58,7 +58,7 @@ async def test_what_makes_a_pass_long_is_done_in_turns() -> None:
     ]
 
     passes = await passes_of(entered)
-    # Before the first of them is measured, twice as many may have been let in.
+    # Twice as many may be let in before the length of a pass is known.
     assert max(passes) <= 2 * module.AT_THE_DOOR
     assert passes[-4:-1] == [module.AT_THE_DOOR] * 3
     await asyncio.gather(*tasks)

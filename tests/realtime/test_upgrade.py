@@ -1,4 +1,4 @@
-"""From polling to WebSocket, with everything that can come in between."""
+"""From polling to WebSocket, with everything that can happen in between."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def upgrade(polling: Polling, client: WebSocket) -> None:
 
 
 async def upgrade_whole(client: WebSocket) -> None:
-    """Upgrade without a pause, and use what has been upgraded."""
+    """Upgrade without a pause, and use the upgraded connection."""
     await client.send("2probe", "5", event("echo", 1, ack_id=0))
     assert await client.read() == "3probe"
     assert await client.receive() == "430[1]"
@@ -50,7 +50,7 @@ async def test_every_poll_while_probing_is_answered_at_once(
             await probe(client)
             assert (await held).text == "6"
             for _ in range(3):
-                # One that is held is answered with the next ping.
+                # If a poll were held, the next ping would answer it.
                 assert (await polling.get()).text == "6"
 
 
@@ -72,7 +72,7 @@ async def test_waiting_packets_go_before_the_noop(wire: Wire) -> None:
 
 async def polling_is_over(polling: Polling) -> bool:
     responses = [await polling.get(), await polling.post("3")]
-    # The worker that a session has left does not know it any more.
+    # The worker that a session has left no longer knows it.
     codes = {3} if len(polling.wire.ports) == 1 else {1, 3}
     return all(r.status_code == 400 and r.json()["code"] in codes for r in responses)
 
@@ -284,7 +284,7 @@ async def test_nothing_is_lost_or_doubled_in_mid_stream(
 
 
 async def test_reset_in_the_middle_of_an_upgrade(wire: Wire) -> None:
-    """At each of several moments of the WebSocket handshake, the connection dies."""
+    """The connection dies at one of several moments of the WebSocket handshake."""
     async with wire.polling() as polling:
         await polling.join()
         for delay in (0, 0, 0, 0.0005, 0.001, 0.002, 0.005) * 5:
@@ -295,7 +295,7 @@ async def test_reset_in_the_middle_of_an_upgrade(wire: Wire) -> None:
                 "Sec-WebSocket-Version: 13\r\n"
                 "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
             )
-            # A masked text frame "2probe" right behind.
+            # A masked text frame "2probe" follows immediately.
             frame = b"\x81\x86" + bytes(4) + b"2probe"
             writer.write(request.encode() + frame)
             await asyncio.sleep(delay)

@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.wire import Wire, content_of, event, gone
 
-# What does not depend on the server below is asked of one of them.
+# What does not depend on the server below is tested with one of them.
 on_uvicorn = pytest.mark.parametrize("wire", ["uvicorn"], indirect=True)
 
 
@@ -83,7 +83,7 @@ async def test_oversized_frame_closes_with_1009(
         assert reasons in (["transport error"], ["transport close"])
 
 
-# Uvicorn closes with 1007, and logs a traceback of its own.
+# Uvicorn closes with 1007 and logs its own traceback.
 @pytest.mark.parametrize("wire", ["daphne"], indirect=True)
 async def test_invalid_utf8_ends_the_connection(wire: Wire) -> None:
     async with wire.websocket() as client:
@@ -134,7 +134,7 @@ async def test_pings_come_an_interval_after_each_pong(
     wire: Wire,
 ) -> None:
     for _ in range(3):
-        # A machine may stall for longer than a pong may take.
+        # The machine may stall for longer than a pong may take.
         with suppress(ConnectionClosed):
             async with wire.joined() as client:
                 assert await client.read() == "2"

@@ -29,7 +29,7 @@ LIMIT_S = 20.0
 
 @dataclass
 class Worker:
-    """A worker without a server: sockets come to it by `Client.join`."""
+    """A worker without a server: sockets reach it through `Client.join`."""
 
     box: Mailbox
     claims: Claims
@@ -37,7 +37,7 @@ class Worker:
     namespace: Slow
 
     async def kill(self) -> None:
-        """End it without a word, though it has some to tell: nobody is answered."""
+        """End it silently: it announces nothing that it has to, and answers no ask."""
         self.claims._revived.clear()
         await self.box.close()
 
@@ -75,18 +75,18 @@ class Client:
         self._at = 0
 
     async def begin(self, worker: Worker) -> None:
-        """Come to a worker for the first time."""
+        """Join on a worker for the first time."""
         peer = self.come(worker, {})
         await self.joined(peer)
         answer = json.loads(peer.sent[0][1:])
         self.sid, self.pid, self.seen = answer["sid"], answer["pid"], 0
 
     async def join(self, worker: Worker) -> bool:
-        """Come to a worker; return whether it has the socket that it had."""
+        """Join on a worker; return whether the client got the socket that it had."""
         return await self.joined(self.come(worker))
 
     def come(self, worker: Worker, auth: dict[str, str] | None = None) -> Joining:
-        """Ask a worker for the socket, and leave the one before alone."""
+        """Ask a worker for the socket; leave the former connection as it is."""
         peer = Joining()
         namespaces: dict[str, Namespace] = {"/": worker.namespace}
         peer.line = SocketIOLine(peer, namespaces, worker.members, Limits())  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ class Client:
         return peer
 
     async def joined(self, peer: Joining) -> bool:
-        """Wait for the answer; take it for the connection that it has."""
+        """Wait for the answer; from now on, this is the client's connection."""
         async with asyncio.timeout(LIMIT_S):
             while not peer.sent:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
@@ -105,21 +105,21 @@ class Client:
         return bool(answer == {"sid": self.sid, "pid": self.pid})
 
     def hear(self, worker: Worker, count: int) -> None:
-        """Be sent so many events."""
+        """Have the socket send this number of events."""
         (socket,) = worker.namespace.sockets_in(self.sid)
         for _ in range(count):
             socket.emit("said", "something")
         self.take()
 
     def take(self) -> None:
-        """Note the offset of the last event that has come."""
+        """Note the offset of the last event that has arrived."""
         for packet in self._peer.sent[self._at :]:
             self.seen = int(json.loads(packet[1:])[-1].partition(".")[0])
             self.heard += 1
         self._at = len(self._peer.sent)
 
     def lose(self) -> None:
-        """Lose the connection; its worker hears of it."""
+        """Lose the connection; its worker notices."""
         if self._line is not None:
             self._line.closed(CloseReason.TRANSPORT_CLOSE)
             self._line = None
@@ -150,7 +150,7 @@ async def test_a_socket_survives_worker_after_worker(start: Start) -> None:
         assert await client.join(moved_to)
         client.hear(moved_to, 2)
         await moved_to.kill()
-        # It comes to the one that it had left.
+        # It returns to the worker that it had left.
         client.lose()
         assert await client.join(worker)
     assert client.heard == 12
@@ -161,8 +161,8 @@ async def test_what_is_left_of_a_socket_does_not_bar_it(start: Start) -> None:
     client = Client()
     assert await client.join(second)
     client.lose()
-    second.namespace.may = False  # what is left is at work for long
-    elsewhere = client.come(third)  # before it has heard who has the socket
+    second.namespace.may = False  # what is left is at work for a long time
+    elsewhere = client.come(third)  # before the third is notified who has the socket
     third.members._moved.clear()
     assert await client.joined(elsewhere)
     await soon(lambda: second.members.moved_to(client.pid) == third.box.address)
@@ -181,7 +181,7 @@ async def test_a_socket_that_a_client_had_left_is_replaced(
     assert await client.join(second)
     client.lose()
     await soon(lambda: fourth.members.moved_to(client.pid) is not None)
-    # The third makes it anew, but dies before it has told anybody.
+    # The third recreates it, but dies before it has notified any other.
     third.members._moved.clear()
     third.box._silent[second.box.address] = third.box._loop.time()
     assert await client.join(third)
@@ -253,7 +253,7 @@ async def test_a_socket_is_made_anew_while_its_worker_cannot_be_asked(
     client.hear(third, 3)
     client.lose()
     layer.is_down = False
-    # Nobody has told it. What it has left of the socket is older.
+    # The second was not notified. What it has left of the socket is older.
     second.members._moved.clear()
     assert await client.join(second)
 
@@ -262,7 +262,7 @@ async def test_a_socket_is_made_anew_while_its_worker_cannot_be_asked(
 async def test_a_socket_that_was_lost_on_the_way_is_made_anew(
     start: Start, asks: str
 ) -> None:
-    """Both workers live, but took each other for gone meanwhile."""
+    """Both workers are alive, but considered each other gone for a while."""
     second, third = await start("second"), await start("third")
     client = Client()
     await client.begin(second)
@@ -293,21 +293,21 @@ async def test_a_socket_that_its_client_has_left_elsewhere_is_not_made_anew(
 class LeftElsewhere:
     """A client whose socket is on the second worker, with an event that it lacks.
 
-    The first has given its `pid`, so that the third asks that where it is.
+    The first worker issued its `pid`, so the third asks the first where the socket is.
     """
 
     client: Client
     workers: list[Worker]
 
     async def comes_in_vain(self) -> None:
-        """Come to the first, which asks the second, and do not wait for it."""
+        """Join on the first worker, which asks the second; do not wait for that."""
         given_up = self.client.come(self.workers[0])
         await asyncio.sleep(0.2)
         assert given_up.line is not None
         given_up.line.closed(CloseReason.TRANSPORT_CLOSE)
 
     async def has_it_all_on_the_third(self) -> bool:
-        """Come to the third; return whether it has what it had, and what it lacked."""
+        """Join on the third; return whether the client has its socket and events."""
         peer = self.client.come(self.workers[2])
         if not await self.client.joined(peer):
             return False
@@ -355,7 +355,7 @@ async def test_a_socket_that_is_on_its_way_is_not_taken_for_lost(
 async def test_a_socket_that_goes_where_was_asked_before_is_found_there(
     left: LeftElsewhere,
 ) -> None:
-    """It is at work for longer than the first worker lets the third wait."""
+    """The socket is at work for longer than the first worker lets the third wait."""
     second = left.workers[1]
     second.namespace.may = False
     await left.comes_in_vain()

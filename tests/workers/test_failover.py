@@ -1,4 +1,4 @@
-"""A Redis that becomes a standby, and who leaves it; with a real Redis."""
+"""A Redis that becomes a standby, and the connections that leave it; a real Redis."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def admin(settings: Any, redis_server: RedisServer) -> AsyncIterator[Redis
 
 
 def listening(admin: Redis) -> set[str]:
-    """Return the connections that listen."""
+    """Return the ids of the connections that have subscribed."""
     return {one["id"] for one in admin.client_list() if one["sub"] != "0"}
 
 
@@ -67,7 +67,7 @@ async def test_the_channel_layer_leaves_a_standby_when_there_is_a_primary(
 
         admin.execute_command("REPLICAOF", "127.0.0.1", "1")
         await in_cache(shared.set, "it", 1)
-        assert await other.ask(own.address, "echo", 2) == 2  # as if nothing were
+        assert await other.ask(own.address, "echo", 2) == 2  # it still works
         assert listening(admin) == {before}
         admin.execute_command("REPLICAOF", "NO", "ONE")
 

@@ -1,4 +1,4 @@
-"""Ids name the worker that has given them, and clients name none of their own."""
+"""Ids name the worker that issued them, and clients cannot make up a worker."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sids(address: str, secret: bytes = SECRET) -> Sids:
 
 
 def changed(ident: str) -> list[str]:
-    """Return ids that no worker has given, but for one character."""
+    """Return ids that no worker issued: each differs in one character."""
     return [
         ident[:at] + ("A" if ident[at] != "A" else "B") + ident[at + 1 :]
         for at in range(len(ident))
@@ -71,7 +71,7 @@ def test_a_pid_says_from_where_its_socket_counts(series: int) -> None:
     pids = Pids(TWO, SECRET)
     assert {pids.read(pid) for pid in made} == {(ONE, "s" * 20, series)}
     assert all(pids.is_for(pid, "/", "7") for pid in made)
-    # Each is another one, by which a client knows that something was lost.
+    # Each is different, by which a client knows that something was lost.
     assert len(set(made)) > 1
 
 

@@ -31,7 +31,7 @@ class Lossy(InMemoryChannelLayer):  # type: ignore[misc]
         self.sent = self.bytes = 0
         self.delay_s = 0.0
         self.is_down = False
-        # Channels of which nothing is heard.
+        # Channels whose messages are all lost.
         self.deaf: set[str] = set()
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
@@ -68,7 +68,7 @@ async def open_box(layer: Lossy) -> AsyncIterator[OpenBox]:
 
 
 async def hears_all(layer: Lossy, box: Mailbox) -> None:
-    """Wait until a mailbox hears what all are told."""
+    """Wait until a mailbox receives what is sent to all."""
     async with asyncio.timeout(30):
         while box._channel not in layer.groups.get(EVERYBODY, ()):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -155,7 +155,7 @@ def test_a_message_of_any_length_comes_to_its_end() -> None:
 async def test_many_long_letters_are_sent_once(
     open_box: OpenBox, layer: Lossy, count: int, delay_s: float
 ) -> None:
-    """More than a receiver keeps of what is not whole, or than goes in a second."""
+    """More than a receiver keeps of incomplete messages, or than a second can send."""
     layer.delay_s = delay_s
     one, two = await open_box(ONE), await open_box(TWO)
     for box in (one, two):
@@ -170,7 +170,7 @@ async def test_many_long_letters_are_sent_once(
             assert await asyncio.gather(*asks) == [1_000_000] * 2 * count + [5]
         if layer.bytes < 1_050_000 * 2 * count:
             return
-        # What has no receipt since a machine stalls is sent again.
+        # If the machine stalls, receipts are late, and letters are sent again.
     pytest.fail(f"{layer.bytes:,} bytes were sent, and as many each time")
 
 
@@ -216,10 +216,10 @@ async def test_a_worker_that_never_was_is_gone_within_two_seconds(
         layer.sent = 0
         with pytest.raises(GoneError):
             await one.ask(address_of(name), "echo")
-        # It was sent again until then: not as often where a machine stalls.
+        # It was sent again until then, so the number of times shows how long that was.
         if layer.sent * route.RESEND_S < 2.5:
             return
-        # But who has stalled itself gives the other more time.
+        # A worker that stalled itself gives the other one more time.
     pytest.fail(f"it was sent {layer.sent} times")
 
 
@@ -229,7 +229,7 @@ async def test_nobody_waits_anew_for_a_worker_that_has_just_not_answered(
     one = await open_box(ONE)
     with pytest.raises(GoneError):
         await one.ask(TWO, "echo")
-    # Whoever waits now waits for ever.
+    # An ask that waits now would wait forever.
     monkeypatch.setattr(route, "GONE_S", 3600.0)
     monkeypatch.setattr(mailbox, "SILENT_S", 3600.0)
     async with asyncio.timeout(20):
@@ -237,7 +237,7 @@ async def test_nobody_waits_anew_for_a_worker_that_has_just_not_answered(
             with pytest.raises(GoneError):
                 await one.ask(TWO, "echo")
 
-    # It was only slow: it is asked again as soon as it is heard.
+    # It was only slow: it is asked again as soon as a letter from it arrives.
     two = await open_box(TWO)
     two.on("echo", echo)
     await _until_it_answers(one)
@@ -256,7 +256,7 @@ async def test_whoever_waits_hears_of_the_end_of_a_worker(open_box: OpenBox) -> 
     two.on("hold", hold)
     two.on("echo", echo)
     held = one.ask(TWO, "hold")
-    await one.ask(TWO, "echo")  # comes behind
+    await one.ask(TWO, "echo")  # arrives after the other
     await two.close()
     with pytest.raises(GoneError):
         await held
@@ -267,7 +267,7 @@ async def test_whoever_waits_hears_of_the_end_of_a_worker(open_box: OpenBox) -> 
 async def test_who_was_taken_for_gone_hears_that_it_gets_no_reply(
     open_box: OpenBox, layer: Lossy, monkeypatch: pytest.MonkeyPatch, is_replied: bool
 ) -> None:
-    """It was suspended, or not heard for a while: to itself, nobody was gone."""
+    """It was suspended or cut off for a while; in its own view, no worker was gone."""
     one, two = await open_box(ONE), await open_box(TWO)
     began, release = asyncio.Event(), asyncio.Event()
 
@@ -409,7 +409,7 @@ async def test_letters_go_through_a_redis_that_hangs_and_dies(
 
 
 async def _until_it_answers(box: Mailbox) -> None:
-    """Wait for the way to be there again."""
+    """Wait until the other mailbox can be reached again."""
     async with asyncio.timeout(30):
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Workers that ask who else is there, and tell that they leave."""
+"""Workers that ask which others there are, and announce that they leave."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Listening = Callable[[], Awaitable[Mailbox]]
 
 @pytest.fixture
 def listening(open_box: OpenBox, layer: Lossy) -> Listening:
-    """Open a mailbox that hears what all are told."""
+    """Return what opens a mailbox that receives what is sent to all."""
 
     async def open_one() -> Mailbox:
         box = await open_box(address_of(str(next(_names))))
@@ -48,7 +48,7 @@ async def test_one_that_stays_is_found_and_one_that_leaves_is_not(
 async def test_whoever_asks_one_that_has_left_hears_so_at_once(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Nobody waits until it is taken for gone.
+    # No ask waits until it is considered gone.
     monkeypatch.setattr(route, "GONE_S", 3600.0)
     one, two = await listening(), await listening()
     leaving = Presence(one)

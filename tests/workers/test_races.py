@@ -1,4 +1,4 @@
-"""What may happen while something is on its way from one worker to another."""
+"""What can happen while something is on its way from one worker to another."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def test_a_socket_whose_client_came_back_here_is_not_given_away(
 async def test_a_socket_that_goes_while_its_client_is_judged_is_known_to_be_there(
     open_box: OpenBox,
 ) -> None:
-    """Its session moves, and its client has given that up and comes by another way."""
+    """Its session moves, but its client has given that up and returns another way."""
     one, two = await open_box(ONE), await open_box(TWO)
     namespace, members = Slow(), Members(10.0, Pids(ONE, b"x"))
     namespace.may = True
@@ -149,7 +149,7 @@ class AnyWebSocket:
 
 
 class Joining:
-    """What a line needs of its peer while it joins."""
+    """What a line needs from its peer while it joins."""
 
     handshake, transport, writable = SHAKE, "websocket", True
 
@@ -202,7 +202,7 @@ async def test_a_session_whose_websocket_is_lost_on_the_way_is_kept(
     moving = RemoteProbe("s", ONE, two, AnyWebSocket(), lambda sid, state: broken)  # type: ignore[arg-type, return-value]
     for _ in range(3):
         moving.receive("2probe")
-    moving.receive("5")  # with no wait for an answer
+    moving.receive("5")  # without waiting for an answer
     await asked.wait()
     assert len(probes) == 3
     moving.lose()
@@ -322,7 +322,7 @@ async def test_a_way_by_which_letters_come_is_not_idle(open_box: OpenBox) -> Non
     await began.wait()
     way, long_ago = two._routes[ONE], -3600.0
     for at in range(3):
-        # An hour later, as it were, a ping comes: whoever waits asks again and again.
+        # An hour later, as it were, a ping arrives: a worker that waits sends them.
         way.used_at = long_ago
         await soon(lambda: way.used_at > long_ago)
         await soon(lambda: way.is_idle)
@@ -373,7 +373,7 @@ async def test_a_client_that_comes_back_twice_at_once_has_its_socket_anew() -> N
     members.fetch = fetch
     peers = [Joining(), Joining()]
     for peer in peers:
-        # The first one's answer is lost: its client has given it up.
+        # The answer to the first is lost: its client has given it up.
         peer.line = SocketIOLine(peer, {"/": namespace}, members, Limits())  # type: ignore[arg-type]
         peer.line.receive(f'0{{"pid":"{pid}","offset":"7"}}')
     await soon(lambda: asked == [pid])
@@ -400,7 +400,7 @@ async def test_a_socket_that_was_made_anew_elsewhere_is_known_to_be_there(
     ):
         namespace.may = True
         Claims(box, theirs, {"/": namespace})
-    # The first worker has given the pid, the second has what a client left there.
+    # The first worker issued the pid, the second has what a client left there.
     pid = members[0].pids.make("/", "s" * 20, "")
     auth = {"pid": pid, "offset": "7"}
     left = await members[1].revive(namespaces[1], auth, SHAKE, line())
@@ -420,7 +420,7 @@ async def test_a_socket_that_was_made_anew_elsewhere_is_known_to_be_there(
 
 @dataclass
 class Three:
-    """Three workers; what clients come with is of the first, which is gone."""
+    """Three workers; the clients' pids are from another one, which is gone."""
 
     pid: str
     auth: dict[str, Any]
@@ -479,7 +479,7 @@ async def test_a_socket_that_was_made_anew_is_found_where_it_is(
     member.detach("transport close", recoverable=True)
     await soon(lambda: three.members[1].moved_to(three.pid) == TWO)
 
-    # Nobody waits for the worker that is gone.
+    # Nothing waits for the worker that is gone.
     monkeypatch.setattr(route, "GONE_S", 3600.0)
     async with asyncio.timeout(20):
         state = await three.claims[1].fetch(three.namespaces[1], three.auth)
@@ -489,7 +489,7 @@ async def test_a_socket_that_was_made_anew_is_found_where_it_is(
 
 
 async def test_a_socket_that_has_moved_before_it_was_told_of_is_kept() -> None:
-    # Any worker may tell of it: the order of their addresses must not matter.
+    # Any worker may announce it: the order of their addresses must not matter.
     for there, here in ((ONE, TWO), (TWO, ONE)):
         namespaces = [Slow(), Slow()]
         first, second = [Members(10.0, Pids(at, b"x")) for at in (there, here)]
@@ -535,7 +535,7 @@ def hears(member: Member, count: int) -> str:
 async def test_a_socket_that_was_made_anew_counts_apart_from_what_is_left_of_it(
     hears_on: str,
 ) -> None:
-    """Its worker is there after all, has heard nothing of that, and sends on."""
+    """Its worker is alive after all, was not notified, and continues to send."""
     namespaces = [Slow(), Slow()]
     first, second = [Members(10.0, Pids(at, b"x")) for at in (ONE, TWO)]
     old, auth = a_socket_left_behind(first, namespaces[0])
@@ -551,7 +551,7 @@ async def test_a_socket_that_was_made_anew_counts_apart_from_what_is_left_of_it(
         hears(old, 9)
         auth["offset"] = hears(new, 5)
         at, there = first, namespaces[0]
-    # What comes behind that number here is not what the client lacks.
+    # What follows that number here is not what the client lacks.
     assert await at.claim(there, auth) is None
     assert at.is_behind(auth)
     first.dismiss(old)
@@ -577,7 +577,7 @@ async def test_a_client_that_has_heard_nothing_of_its_new_socket_has_that_again(
 
 
 async def test_a_client_that_has_missed_too_much_of_its_new_socket_is_told_so() -> None:
-    """What it had of the old one is still known when all that was kept is dropped."""
+    """What it had from the old one is still known when all that was kept is dropped."""
     namespace, members = Slow(), Members(10.0, Pids(TWO, b"x"))
     pid = Pids(ONE, b"x").make("/", "s" * 20, "")
     auth = {"pid": pid, "offset": "7"}
@@ -589,9 +589,9 @@ async def test_a_client_that_has_missed_too_much_of_its_new_socket_is_told_so() 
     new.outlet.shed()
     assert await members.claim(namespace, auth) is new
     assert new.pid != pid
-    # It may not hear of that, and come by the old one again.
+    # The client may not receive that, and return with the old one again.
     assert await members.claim(namespace, auth) is new
-    # Once it has the new one, the old is of no use in whatever worker it is asked for.
+    # Once it has the new one, the old one is of no use, whichever worker gets it.
     members.forget_former(new)
     assert await members.claim(namespace, auth) is None
     assert not members.is_lost(pid)
@@ -614,13 +614,13 @@ async def test_a_socket_that_its_worker_ends_instead_does_not_move(
 async def test_who_has_missed_too_much_and_hears_nothing_of_its_move_is_told_anew(
     three: Three,
 ) -> None:
-    """The answer is lost of the worker that has fetched its socket."""
+    """The answer of the worker that fetched its socket is lost."""
     member, auth = a_socket_left_behind(three.members[0], three.namespaces[0])
     member.outlet.shed()
     auth["offset"] = "0"
     await soon(lambda: member.is_at_rest)
     for at in (1, 2):
-        # The first time it comes to the second worker, and then to the third.
+        # It returns first to the second worker, and then to the third.
         state = await three.claims[at].fetch(three.namespaces[at], auth)
         assert isinstance(state, dict)
         assert state["pid"] != auth["pid"] == state["former_pid"]
@@ -629,13 +629,13 @@ async def test_who_has_missed_too_much_and_hears_nothing_of_its_move_is_told_ane
         await soon(lambda: moved.is_at_rest)  # noqa: B023
     assert await three.members[2].claim(three.namespaces[2], auth) is moved
     assert [len(members._by_pid) for members in three.members] == [0, 0, 2]
-    # What was made of it elsewhere takes both from here.
+    # If it is recreated elsewhere, both pids become useless here.
     three.members[2].revived_at(auth["pid"], TWO, time.time() + 1)
     assert not three.members[2]._by_pid
 
 
 async def test_two_that_make_a_socket_anew_unheard_count_apart() -> None:
-    """Its client has come to both behind the same event, while Redis was away."""
+    """Its client came to both after the same event, while Redis was away."""
     pid = Pids(ONE, b"x").make("/", "s" * 20, "")
     auth = {"pid": pid, "offset": "7"}
     seen = set()
@@ -671,7 +671,7 @@ async def test_of_many_sockets_that_are_made_anew_all_are_told_at_once(
 async def test_what_is_left_of_a_socket_does_not_take_the_new_one_along(
     three: Three,
 ) -> None:
-    three.namespaces[0].may = False  # it is at work, and cannot be given away
+    three.namespaces[0].may = False  # it is at work, and cannot be handed over
     left = await three.revive(0)
     assert left is not None
     three.members[0].revived_at(three.pid, THREE, time.time() + 1)

@@ -1,1 +1,1 @@
-"""Engine.IO 4 without I/O: bytes in, events out. Imports the standard library alone."""
+"""Engine.IO 4 without I/O: bytes in, events out. Imports the standard library only."""

@@ -21,8 +21,9 @@ class PacketError(EngineError):
 class Refusal(Enum):
     """Why a request is refused: the code and the message on the wire, the status.
 
-    Spec: Engine.IO protocol, "Handshake", and the reference server's error table. That
-    knows no server which is about to stop: it is one more that opens no session.
+    Spec: Engine.IO protocol, "Handshake", and the reference server's error table. The
+    table has no code for a server that is about to stop, which therefore uses that of
+    another refusal to open a session.
     """
 
     UNKNOWN_TRANSPORT = (0, "Transport unknown", 400)

@@ -1,4 +1,4 @@
-"""What a session tells its owner."""
+"""What a session reports to its owner."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Upgraded:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The session has ended; comes once.
+    """The session has ended; reported once.
 
     `slow` says that the peer did not take what was sent to it.
     """

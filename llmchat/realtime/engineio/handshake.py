@@ -1,4 +1,4 @@
-"""Which request is whose: the checks of every request, in the order they are owed.
+"""What each request asks for: the checks of every request, in the required order.
 
 Spec: Engine.IO protocol 4, "Handshake"; the order and the codes are those that the
 stock clients know from the reference server.
@@ -27,7 +27,7 @@ class Options:
     """What a server offers. Times in seconds, sizes in bytes.
 
     `max_unconfirmed_bytes` bounds what is queued for, or on its way to, one client;
-    above `high_water_bytes` whoever emits is asked to wait.
+    above `high_water_bytes`, code that emits should wait.
     """
 
     ping_interval_s: float = 25.0
@@ -49,7 +49,7 @@ class Action(Enum):
     OPEN = auto()
     POLL = auto()
     POST = auto()
-    WEBSOCKET = auto()  # a WebSocket for a session that is there already
+    WEBSOCKET = auto()  # a WebSocket for an existing session
 
 
 def check_request(
@@ -61,12 +61,12 @@ def check_request(
     session_transport: str | None,
     options: Options,
 ) -> Action:
-    """Say what a request asks for.
+    """Return what a request asks for.
 
     `websocket` tells a WebSocket handshake from plain HTTP; `session_transport` is
-    the present transport of the session that `sid` names, None where there is none.
-    The version is not judged here: `check_version` comes after the application's own
-    word on the request.
+    the current transport of the session that `sid` names, None if there is none. The
+    version is not judged here: `check_version` runs after the application has judged
+    the request.
 
     Raises:
         RequestError: the request is refused.
@@ -93,8 +93,8 @@ def _check_known(
     if websocket and transport == "websocket":
         return Action.WEBSOCKET
     if websocket or transport != session_transport or transport != "polling":
-        # Also a handshake that a proxy turned into a GET: as a poll it would take
-        # packets that nobody reads.
+        # Also a handshake that a proxy turned into a GET: as a poll, it would take
+        # packets that its sender never reads.
         raise RequestError(Refusal.BAD_REQUEST)
     if method == "GET":
         return Action.POLL
@@ -104,10 +104,10 @@ def _check_known(
 
 
 def check_version(query: Mapping[str, str]) -> None:
-    """Refuse any protocol but the fourth.
+    """Refuse any version of the protocol except the fourth.
 
     Raises:
-        RequestError: `EIO` is missing or something else.
+        RequestError: `EIO` is missing or names another version.
     """
     if query.get("EIO") != PROTOCOL_VERSION:
         raise RequestError(Refusal.UNSUPPORTED_PROTOCOL_VERSION)

@@ -1,7 +1,7 @@
-"""When a session pings, and until when the pong must have come.
+"""When a session pings, and by when the pong must arrive.
 
-One of the two times is set while the session is open. Both are absolute and chained
-from one another: a timer that fires late shortens nothing and lengthens nothing.
+While the session is open, one of the two times is set. Both are absolute, each computed
+from the other: a timer that fires late neither shortens nor lengthens anything.
 
 Spec: Engine.IO protocol 4, "Heartbeat".
 """
@@ -22,7 +22,7 @@ class Heartbeat:
 
     @property
     def deadline(self) -> float | None:
-        """When there is something to do, None when it has stopped."""
+        """Return when something is due; None: the heartbeat has stopped."""
         return self.pong_by if self.ping_at is None else self.ping_at
 
     def until_ping(self, now: float) -> float | None:
@@ -30,24 +30,24 @@ class Heartbeat:
         return None if self.ping_at is None else max(0.0, self.ping_at - now)
 
     def ping_in(self, delay_s: float | None, now: float) -> None:
-        """Ping after so many seconds; None: wait for the pong to an earlier ping."""
+        """Ping after this delay; None: wait for the pong to an earlier ping."""
         if delay_s is None:
             self.ping(now)
         else:
             self.ping_at = now + delay_s
 
     def ping(self, at: float) -> None:
-        """Note a ping that was due at this time, and when its pong is late."""
+        """Note a ping that was due at this time, and from when its pong is late."""
         self.ping_at = None
         self.pong_by = at + self._timeout_s
 
     def pong(self, now: float) -> None:
-        """Note a pong; one without a ping restarts the interval as well."""
+        """Note a pong; a pong without a ping restarts the interval as well."""
         self.pong_by = None
         self.ping_at = now + self._interval_s
 
     def extend(self, now: float) -> None:
-        """Start the time of a pong that is awaited again."""
+        """Restart the time limit of a pong that is awaited."""
         if self.pong_by is not None:
             self.pong_by = now + self._timeout_s
 

@@ -1,11 +1,11 @@
 """What waits for one peer, and how much of it the peer has confirmed.
 
-There is one outbox to a session, and exactly one transport drains it. Control packets
-overtake messages: a ping that waited behind a megabyte would find a healthy peer
-mute. Messages keep their order.
+Each session has one outbox, and exactly one transport drains it. Control packets
+overtake messages: if a ping had to wait behind a megabyte, a healthy peer would seem
+dead. Messages keep their order.
 
-A peer says what it has taken in two ways: its next poll confirms the last answer to a
-poll, and its pong confirms all that went out before the ping.
+A peer confirms what it has taken in two ways: its next poll confirms the last answer to
+a poll, and its pong confirms everything that was sent before the ping.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PING = Packet(PacketType.PING)
 
 
 class Amount(NamedTuple):
-    """So much of the message stream, from its beginning."""
+    """How much of the message stream, counted from its beginning."""
 
     size: int = 0  # bytes
     messages: int = 0
@@ -84,7 +84,7 @@ class Outbox:
         return PING in self._control
 
     def take(self) -> Packet | None:
-        """Return the next packet, None when there is none."""
+        """Return the next packet; None: there is none."""
         if self._control:
             packet = self._control.pop(0)
             if packet is PING:
@@ -94,7 +94,7 @@ class Outbox:
         return None if message is None else Packet(PacketType.MESSAGE, message)
 
     def take_message(self) -> str | bytes | None:
-        """Return the next packet's message, None where it is none or there is none."""
+        """Return the next packet's message; None: it has none, or no packet waits."""
         if self._control or not self._messages:
             return None
         message = self._messages.popleft()
@@ -113,7 +113,7 @@ class Outbox:
         return taken
 
     def take_messages(self) -> list[str | bytes]:
-        """Return the messages that wait, which then do so no more."""
+        """Remove and return the messages that wait."""
         messages, self._messages = self._messages, None
         return list(messages or ())
 

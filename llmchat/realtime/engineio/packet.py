@@ -63,10 +63,10 @@ def decode_text(text: str) -> Packet:
 
 
 def encode_frame(packet: Packet, *, base64_only: bool = False) -> str | bytes:
-    """Return the packet as one WebSocket frame: bytes stand for a binary frame.
+    """Return the packet as one WebSocket frame: bytes mean a binary frame.
 
-    An empty binary message goes as text, since there are servers that drop an empty
-    binary frame on its way out.
+    An empty binary message is sent as text, since some servers drop an empty binary
+    frame on its way out.
     """
     if isinstance(packet.data, bytes) and packet.data and not base64_only:
         return packet.data
@@ -77,7 +77,7 @@ def decode_frame(frame: str | bytes) -> Packet:
     """Return the packet of one WebSocket frame.
 
     Raises:
-        PacketError: a text frame that is no packet.
+        PacketError: a text frame that is not a packet.
     """
     if isinstance(frame, bytes):
         return Packet(PacketType.MESSAGE, frame)
@@ -85,7 +85,7 @@ def decode_frame(frame: str | bytes) -> Packet:
 
 
 def byte_length(data: str | bytes) -> int:
-    """Return how many bytes the data is on the wire, as UTF-8 where it is text.
+    """Return how many bytes the data takes on the wire; text is sent as UTF-8.
 
     Raises:
         UnicodeEncodeError: a text with half of a surrogate pair.

@@ -1,6 +1,6 @@
 """Several packets in one HTTP body, as long-polling carries them.
 
-The packets stand in order, separated by U+001E, with none at the end. A binary
+The packets are in order, separated by U+001E, with no separator at the end. A binary
 message is `b` and base64.
 
 Spec: Engine.IO protocol 4, "HTTP long-polling", "Packet encoding".

@@ -32,7 +32,7 @@ class Polling:
             self._body = encode_payload(packets)
 
     def take(self) -> bytes | None:
-        """Return the answer, with which the GET ends; None: there is none yet."""
+        """Return the answer, which ends the GET; None: there is none yet."""
         body, self._body = self._body, None
         if not self.held or body is None:
             return None

@@ -1,13 +1,13 @@
 """One Engine.IO session: packets in, events out; no I/O and no clock of its own.
 
-Whoever owns a session hands it what arrives (`receive_*`), what the transports do
+The owner of a session hands it what arrives (`receive_*`), what the transports do
 (`start_*`, `open_*`, `lose_*`) and the time (`tick`), and gets events back. After
 each call the owner moves what is ready: `take_poll()` for a held GET, `take_frame()`
 for the WebSocket that is the transport, `take_probe_frame()` for one that is not yet.
 
 Rules kept here:
  - There is one queue of packets, and exactly one transport drains it.
- - A session ends once; what it ends with is decided by who came first.
+ - A session ends once; the first reason to end it counts.
  - Whatever ends it, a GET that is held is answered.
  - Nothing that a client does raises an exception.
 
@@ -30,7 +30,7 @@ __all__ = ["CLOSE_NORMAL", "CLOSE_TOO_BIG", "Session"]
 CLOSE_TOO_BIG = 1009
 # Packets of a payload that are taken in with one call.
 PACKETS_AT_ONCE = 16
-_MESSAGE = PacketType.MESSAGE.value  # how the frame of a text begins
+_MESSAGE = PacketType.MESSAGE.value  # how the frame of a text message begins
 
 
 class Session(SessionState):
@@ -41,12 +41,12 @@ class Session(SessionState):
     # Out.
 
     def send_message(self, data: str | bytes, now: float) -> list[Event]:
-        """Queue a message; drop it when the session is no longer open.
+        """Queue a message; drop it if the session is no longer open.
 
-        A WebSocket's peer that lags gets a ping early, since its pong tells what it
-        has taken. A peer that already has more than `max_unconfirmed_bytes` ahead of
-        it is closed. Polling has no way to carry a text with U+001E, its separator;
-        JSON escapes it.
+        A lagging peer on a WebSocket is pinged early, since its pong shows what it has
+        taken. The session ends if more than `max_unconfirmed_bytes` are unconfirmed
+        already. Polling cannot carry a text that contains U+001E, its separator; JSON
+        escapes it.
 
         Raises:
             UnicodeEncodeError: a text with half of a surrogate pair.
@@ -65,9 +65,9 @@ class Session(SessionState):
     def close(self, reason: CloseReason, now: float) -> list[Event]:
         """End the session from this side.
 
-        What is queued goes out first. A polling peer finds it with the GET that it has
-        waiting or with its next one, and the close packet with the one behind that; if
-        a probe succeeds before, by the WebSocket.
+        What is queued is sent first. A polling peer gets it in the answers to the GET
+        that is held, if any, and to the next ones, and then the close packet in an
+        answer of its own. If a probe succeeds before that, the WebSocket carries it.
         """
         if self._phase is not Phase.OPEN:
             return []
@@ -82,7 +82,7 @@ class Session(SessionState):
         return [Closed(reason)]
 
     def take_poll(self) -> bytes | None:
-        """Return the body for the held GET, which then is answered; None: wait."""
+        """Return the body that answers the held GET; None: there is nothing to send."""
         if self._polling.needs_answer:
             if self._outbox:
                 limit = self.options.max_packets_in_answer
@@ -115,7 +115,7 @@ class Session(SessionState):
     # In: polling.
 
     def start_poll(self) -> tuple[bool, list[Event]]:
-        """Hold a GET. False: rejected; beside another GET that ends the session."""
+        """Hold a GET. False: rejected; a second GET also ends the session."""
         if self._polling.held:
             self._end(CloseReason.TRANSPORT_ERROR)
             return False, self._take_events()
@@ -140,7 +140,7 @@ class Session(SessionState):
         return self._take_events()
 
     def start_post(self) -> tuple[bool, list[Event]]:
-        """Begin a POST. False: another has not ended, and that ends the session."""
+        """Begin a POST. False: another is still open, which ends the session."""
         if self._polling.post_open:
             self._end(CloseReason.TRANSPORT_ERROR)
             return False, self._take_events()
@@ -156,7 +156,7 @@ class Session(SessionState):
     def receive_payload(self, body: bytes, now: float) -> list[Event]:
         """Take in the whole body of a POST, and the first of its packets.
 
-        The POST has not ended before `receive_more` has taken in the rest.
+        The POST does not end until `receive_more` has taken in the rest.
         """
         limit = self.options.max_packets_in_payload
         self._payload = decode_payload(body, max_packets=limit)
@@ -179,7 +179,7 @@ class Session(SessionState):
     # In: WebSocket.
 
     def open_websocket(self, now: float) -> bool:
-        """Start a probe. False: rejected, the session has or wants no WebSocket."""
+        """Start a probe. False: the session has a WebSocket already, or wants none."""
         if not self.options.allow_upgrades or self._phase is Phase.CLOSED:
             return False
         return self._upgrade.open_probe(now)
@@ -211,7 +211,7 @@ class Session(SessionState):
         return self._take_events()
 
     def lose_probe(self) -> None:
-        """Give up the probe; polling goes on."""
+        """Give up the probe; polling continues."""
         self._upgrade.lose_probe()
 
     def lose_websocket(self) -> list[Event]:
@@ -226,7 +226,7 @@ class Session(SessionState):
     def take_over(
         self, messages: list[str | bytes], ping_in_s: float | None, now: float
     ) -> None:
-        """Go on where another worker has stopped: the client had its open packet."""
+        """Continue where another worker stopped: the client has its open packet."""
         super().take_over(messages, ping_in_s, now)
         self._ping_early(now)
 
@@ -250,7 +250,7 @@ class Session(SessionState):
     def _receive_packet(self, packet: Packet, now: float) -> None:
         if packet.type is PacketType.CLOSE:
             # The stock client does not abort the GET that it has waiting, and the
-            # official suite wants this very answer to it.
+            # official suite expects exactly this answer to it.
             self._end(CloseReason.TRANSPORT_CLOSE, poll_answer=NOOP)
         elif self._phase is not Phase.OPEN:
             return
@@ -261,7 +261,7 @@ class Session(SessionState):
             self._outbox.confirm_ping()
             self._ping_early(now)
         elif packet.type is PacketType.PING:
-            # In the fourth protocol it is the server that pings.
+            # In version 4 of the protocol, only the server pings.
             self._end(CloseReason.TRANSPORT_ERROR)
 
     def _complete_upgrade(self, now: float) -> None:
@@ -276,7 +276,7 @@ class Session(SessionState):
             self._closing_deadline = None
 
     def _ping_early(self, now: float) -> None:
-        """Ping a lagging client of a WebSocket; polls confirm by themselves."""
+        """Ping a lagging client on a WebSocket; polls confirm without pings."""
         if (
             self._upgrade.is_complete
             and self._heartbeat.ping_at is not None
@@ -289,10 +289,10 @@ class Session(SessionState):
         self._outbox.put_ping()
 
     def _answer_with_the_rest(self) -> None:
-        """Answer a held GET of a session that is closing: the queue, or the close.
+        """Answer the held GET of a closing session with what is queued, or the close.
 
-        Never both: a stock client acts on a close at once, but hands on the messages
-        before it a moment later, when it takes itself for disconnected.
+        Never with both: a stock client acts on a close immediately, but delivers the
+        messages before it a moment later, when it considers itself disconnected.
         """
         packets = self._outbox.take_some(self.options.max_packets_in_answer)
         if packets:

@@ -1,6 +1,6 @@
 """What a session consists of, and how it ends.
 
-The rules that move it are in `session`.
+The rules that change it are in `session`.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class SessionState:
     ) -> None:
         """Start a session whose handshake arrived at `now` by `transport`.
 
-        The open packet is queued at once. `base64_only`: the client asked for no
-        binary frames.
+        The open packet is queued immediately. `base64_only`: the client asked not to
+        get binary frames.
         """
         self.sid = sid
         self.options = options
@@ -119,7 +119,7 @@ class SessionState:
 
     @property
     def writable(self) -> bool:
-        """Return whether emitters may go on: backpressure if not."""
+        """Return whether emitters may continue; if not, that is backpressure."""
         return self.unconfirmed_bytes <= self.options.high_water_bytes
 
     @property
@@ -145,9 +145,9 @@ class SessionState:
         return 0.0 if self._outbox.ping_waits else self._heartbeat.until_ping(now)
 
     def hand_over(self) -> list[str | bytes]:
-        """End here without a word; return the messages that wait to be sent.
+        """End here without a close packet; return the messages that wait to be sent.
 
-        A held GET is answered, as one is by an upgrade.
+        A held GET is answered as it is by an upgrade.
         """
         messages = self._outbox.take_messages()
         self._outbox.clear()
@@ -161,10 +161,10 @@ class SessionState:
     def take_over(
         self, messages: list[str | bytes], ping_in_s: float | None, now: float
     ) -> None:
-        """Go on where another worker has stopped: the client had its open packet.
+        """Continue where another worker stopped: the client has its open packet.
 
-        It has not stopped counting since its last ping. The pong to one that the other
-        worker has sent says nothing of what is sent here.
+        The client's time since its last ping kept running. The pong to a ping that the
+        other worker sent confirms nothing that is sent here.
         """
         self._outbox.clear()
         self._heartbeat.ping_in(ping_in_s, now)

@@ -1,7 +1,7 @@
-"""Sockets that their clients claim on another worker than the one that has them.
+"""Sockets that their clients claim on a worker other than the one that has them.
 
-A `pid` begins with the worker that has given it. Where a socket has moved on, that
-worker knows where to.
+A `pid` begins with the worker that issued it. If the socket has moved on, that worker
+knows where it is.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from llmchat.workers.address import is_address
 
 from . import names
 
-# From one worker that a socket has moved to, to the next.
+# How many workers to ask, each naming the next one that a socket has moved to.
 MAX_HOPS = 8
-# One that has answered may have it since: what it waited for came only then.
+# How often to ask the same worker: the socket may reach it only after its first reply.
 MAX_ASKED = 2
-# A handler of it may be at work for so long: the client waits, and has what that emits.
+# How long to wait for a handler of the socket. The client waits as well, and then gets
+# what the handler emits.
 CLAIM_S = 10.0
-# When a worker ends, many clients come back: all workers are told of them together.
+# How long to gather sockets before the other workers are notified of them: when a
+# worker ends, many clients come back.
 ANNOUNCE_S = 0.05
 MAX_ANNOUNCED = 500
 
@@ -50,7 +52,7 @@ class Claims:
     async def fetch(
         self, namespace: Namespace, auth: dict[str, Any]
     ) -> dict[str, Any] | Nowhere:
-        """Return the state of a socket that another worker has handed over."""
+        """Return the state of a socket that another worker hands over."""
         claimed = self._members.pids.read(auth.get("pid"))
         if claimed is None:
             return Nowhere.UNKNOWN
@@ -67,8 +69,9 @@ class Claims:
             try:
                 reply = await self._mailbox.ask(owner, names.CLAIM, body)
             except UnreachableError:
-                # It may live and have it, where Redis is away. What it has is older
-                # than what is made anew, and is given up when it is heard of.
+                # If Redis is away, the worker may be alive and have the socket. Its
+                # socket is older than the recreated one, and is given up once the
+                # worker is notified.
                 return Nowhere.GONE
             if reply is None:
                 return Nowhere.UNKNOWN
@@ -78,27 +81,27 @@ class Claims:
             owner = reply["moved"]
             if owner == self._mailbox.address:
                 owner = self._members.moved_to(pid) or owner
-        # Those who are asked name each other, or nobody: the last one is gone.
+        # The workers that were asked name each other, or no worker: it is lost.
         return Nowhere.GONE
 
     def _may_ask(self, owner: str, asked: list[str]) -> bool:
         return len(asked) < MAX_HOPS and asked.count(owner) < MAX_ASKED
 
     def _own(self, auth: dict[str, Any]) -> Nowhere:
-        """Say what became of a socket that was here, and is not to be had."""
+        """Return what became of a socket that should be here, but is not available."""
         return Nowhere.GONE if self._is_gone(auth) else Nowhere.UNKNOWN
 
     def _is_gone(self, auth: dict[str, Any]) -> bool:
-        """Return whether a socket that is said to be here is to be made anew.
+        """Return whether a socket that is said to be here has to be recreated.
 
-        What is left of it is older than what its client had elsewhere. Or it has never
-        come: it was lost on the way.
+        Either what is left of it is older than what its client had elsewhere, or it
+        never arrived: it was lost on the way.
         """
         members = self._members
         return members.is_behind(auth) or members.is_lost(auth["pid"])
 
     async def _claim(self, sender: str, body: Any) -> Any:
-        """Give a socket away; None where the client may not take it up."""
+        """Hand a socket over; None: the client may not take it up."""
         name, auth = body[0], json.loads(body[1])
         namespace, members = self._namespaces.get(name), self._members
         if namespace is None:
@@ -110,26 +113,26 @@ class Claims:
             return {"moved": moved}
         member = await members.claim(namespace, auth)
         if member is None:
-            # It may have gone while the application was asked.
+            # It may have moved while the application was asked.
             moved = members.moved_to(auth["pid"])
             return {"moved": moved} if moved or self._is_gone(auth) else None
         reply = None
         try:
-            # An earlier ask for it, which its client has given up, may get it first.
+            # An earlier claim, which the client has given up, may get it first.
             reply = await at_rest(lambda: self._answer(member, sender), CLAIM_S)
         finally:
             member.wait_for_client()
         return reply or None
 
     async def _arrived(self, pid: str) -> None:
-        """Wait for a socket that is on its way here: it is not where it was, nor lost.
+        """Wait for a socket on its way here: no worker has it now, but it is not lost.
 
-        Not for ever: two workers may ask each other for one that neither has.
+        The wait is limited: two workers may ask each other for one that neither has.
         """
         await at_rest(lambda: None if self._members.is_coming(pid) else True, REST_S)
 
     def _answer(self, member: Member, sender: str) -> dict[str, Any] | None:
-        """Return where a socket is or goes; None: not yet, {}: it stays."""
+        """Return the reply to a claim; None: it has to wait; {}: the socket stays."""
         if self._members.is_over:
             return {"moved": None}
         if member.outlet.standing is Standing.GONE:

@@ -9,15 +9,16 @@ from llmchat.realtime.engineio.errors import Refusal
 POLL = "session.poll"  # sid: wait for an `Outcome`
 POST = "session.post"  # sid, key, body or None: wait for an `Outcome`
 BODY = "session.body"  # sid, key, body: of a post that was announced without it
-BREAK = "session.break"  # sid: a request of it was lost or illegal
+BREAK = "session.break"  # sid: one of its requests was lost or illegal
 OPEN_PROBE = "session.open_probe"  # sid: wait until the probe is over, or unwanted
 PING_PROBE = "session.ping_probe"  # sid: is it a probe that may ping?
-TAKE = "session.take"  # sid: its state, or its `last` words; None: it cannot move
-# namespace, auth: `state`, or where it has `moved`, nowhere if the worker is about to
-# stop; None: the client may not have it.
+TAKE = "session.take"  # sid: its state, or its `last` messages; None: it cannot move
+# namespace, auth: the socket's `state`, or the worker that it has `moved` to, which is
+# None if no worker has it, or this one is about to stop. None: the client may not have
+# the socket.
 CLAIM = "socket.claim"
-# worker, then pid and time of each: all are told that sockets were made anew there, as
-# their worker was gone.
+# worker, then the pid and time of each socket: sent to all workers when this worker has
+# recreated sockets whose own worker was gone.
 REVIVED = "socket.revived"
 
 # The kind of an outcome, with what it carries.

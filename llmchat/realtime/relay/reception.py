@@ -1,4 +1,4 @@
-"""The sessions of this worker, as requests that came to other workers see them."""
+"""The sessions of this worker, as seen by requests that arrived at other workers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from llmchat.workers import Mailbox
 
 from . import names
 
-# Between two answers with something in them to a client that polls through another
-# worker: what comes meanwhile goes with the next.
+# The shortest time between two answers to a client that polls through another worker:
+# what is emitted in between goes with the next answer.
 GATHER_S = 0.05
 
 Find = Callable[[str], Peer | None]
@@ -54,7 +54,7 @@ class Reception:
     """Replies to what other workers ask about the sessions of this one."""
 
     def __init__(self, mailbox: Mailbox, find: Find) -> None:
-        """`find` returns the session of an id, None where its time is over."""
+        """`find` returns the session of an id, None if its time is over."""
         self._find = find
         self._posts: dict[str, RemoteRequest] = {}
         self._answered_at: WeakKeyDictionary[Peer, float] = WeakKeyDictionary()
@@ -67,7 +67,7 @@ class Reception:
         mailbox.on(names.TAKE, self._take)
 
     def __len__(self) -> int:
-        """Return how many open sessions have last polled by way of other workers."""
+        """Return how many open sessions have polled through other workers."""
         return sum(peer.session.is_open for peer in self._answered_at)
 
     async def _poll(self, sender: str, body: Any) -> names.Outcome:
@@ -90,7 +90,7 @@ class Reception:
         return outcome
 
     async def _gather(self, peer: Peer) -> None:
-        """Wait for more to answer with, soon behind an answer."""
+        """Wait for more to answer with, if the last answer was a moment ago."""
         answered_at = self._answered_at.get(peer)
         if answered_at is not None:
             now = asyncio.get_running_loop().time()
@@ -117,7 +117,7 @@ class Reception:
 
     async def _body(self, sender: str, body: Any) -> None:
         sid, key, payload = body
-        # Where the announcement was lost, the body is here before it.
+        # If the announcement was lost at first, the body arrives before it.
         post = await at_rest(lambda: self._posts.get(key))
         peer = self._find(sid)
         if peer is not None and post is not None:
@@ -146,7 +146,7 @@ class Reception:
         return peer is not None and peer.ping_probe_elsewhere()
 
     async def _take(self, sender: str, body: Any) -> Any:
-        """Give a session away as soon as it is at rest; None where it is not."""
+        """Hand a session over as soon as it is at rest; None: it never came to rest."""
         (sid,) = body
         state = await at_rest(lambda: self._hand_over(sid, sender))
         if state is None:

@@ -26,13 +26,13 @@ from . import names
 
 logger = logging.getLogger(__name__)
 
-# What a client sends while its session moves.
+# How much a client may send while its session moves.
 MAX_WAITING_FRAMES = 1_000
 MAX_WAITING_BYTES = 2 * 1024 * 1024
 
 
 class RemoteProbe:
-    """One WebSocket, until its session is one of this worker."""
+    """One WebSocket, until its session has moved to this worker."""
 
     def __init__(
         self,
@@ -52,7 +52,8 @@ class RemoteProbe:
         self._waiting: list[str | bytes] = []
         self._waiting_bytes = 0
         self._tasks = Tasks()
-        # Replied to when the session's worker has no use for the probe, or no more.
+        # The reply means that the session's worker does not want the probe, or no
+        # longer does.
         self._opened = mailbox.ask(owner, names.OPEN_PROBE, [sid])
         self._opened.add_done_callback(self._on_opened)
 
@@ -88,14 +89,15 @@ class RemoteProbe:
             self._give_up()
 
     def _take_waiting(self) -> None:
-        """Go on with what has come meanwhile."""
+        """Take in the frames that were kept."""
         waiting, self._waiting = self._waiting, []
         self._waiting_bytes = 0
         for frame in waiting:
             self.receive(frame)
 
     def _on_opened(self, opened: asyncio.Future[Any]) -> None:
-        # One that cannot be reached is over, too; one that moves will see.
+        # A probe whose worker cannot be reached is over, too. While the session moves,
+        # a reply means nothing: the move decides.
         if not opened.cancelled() and (opened.exception() or not self._is_moving):
             self._give_up()
 
@@ -114,7 +116,7 @@ class RemoteProbe:
         state = await self._ask(names.TAKE)
         if self._is_over:
             if state is not None and "last" not in state:
-                # The client comes back for its sockets, which are here now.
+                # The client will come back for its sockets, which are here now.
                 self._take_over(self._sid, state).break_off()
         elif state is None:
             self._give_up()
@@ -127,7 +129,7 @@ class RemoteProbe:
             self._take_waiting()
 
     async def _say_last(self, state: Mapping[str, Any]) -> None:
-        """Send the last words of a session that has ended."""
+        """Send the last messages of a session that has ended."""
         self._is_over = True
         for message in state["last"]:
             packet = Packet(PacketType.MESSAGE, message)
@@ -142,7 +144,7 @@ class RemoteProbe:
             return None
 
     def _give_up(self) -> None:
-        """Close the WebSocket; where the client still polls, it goes on with that."""
+        """Close the WebSocket; if the client still polls, it continues with that."""
         if self._peer is None and not self._is_over:
             self._end()
             self._run(self._websocket.close(CLOSE_NORMAL))

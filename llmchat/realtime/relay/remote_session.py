@@ -1,6 +1,7 @@
-"""A session of another worker, as the requests that came to this one see it.
+"""A session of another worker, as seen by the requests that arrived at this one.
 
-One is made for each request. It passes the request on, and what comes back.
+Each request gets its own `RemoteSession`, which passes the request on, and the outcome
+back.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from llmchat.workers import AwayError, Mailbox, UnreachableError
 from . import names
 from .remote_probe import RemoteProbe
 
-# Most posts are whole at once, and then announced with their body.
+# Most posts are whole within this time, and are announced with their body.
 ANNOUNCE_S = 0.02
 UNAVAILABLE = 503
 
 _keys = count(1)
-# Makes a session that another worker has handed over one of this worker.
+# Makes a session of this worker from one that another worker has handed over.
 TakeOver = Callable[[str, object], Peer]
 
 
@@ -68,7 +69,7 @@ class RemoteSession:
     # A post.
 
     def start_post(self, post: Post) -> None:
-        """Announce a POST, unless its body is there in a moment."""
+        """Announce a POST, unless its body arrives in a moment."""
         loop = asyncio.get_running_loop()
         announce = partial(self._send_post, post, None)
         self._announcing = loop.call_later(ANNOUNCE_S, announce)
@@ -86,7 +87,7 @@ class RemoteSession:
         if self._posted is None:
             self._send_post(post, body)
         else:
-            # What it is answered with comes by the announcement.
+            # The answer to the POST is the reply to the announcement.
             fields = [self.sid, self._key, body]
             sent = self._mailbox.ask(self._owner, names.BODY, fields)
             sent.add_done_callback(partial(self._on_body_sent, post))
@@ -160,7 +161,7 @@ def _outcome(asked: asyncio.Future[Any]) -> names.Outcome | RequestError:
     except AwayError:
         return [names.STATUS, UNAVAILABLE]
     except UnreachableError:
-        # With its worker, the session has gone.
+        # The session is gone with its worker.
         return RequestError(Refusal.UNKNOWN_SID)
     if outcome[0] == names.REFUSAL:
         return RequestError(Refusal[outcome[1]])

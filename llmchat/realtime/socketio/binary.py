@@ -43,12 +43,12 @@ def _encode_binary(data: Any) -> tuple[str, list[bytes]]:
 def put_back(data: list[Any], attachments: Sequence[bytes]) -> None:
     """Replace each placeholder within the data by its bytes.
 
-    A number may repeat or come out of order.
+    A number may occur repeatedly or out of order.
 
     Raises:
-        PacketError: a placeholder's number is no integer or has no attachment.
+        PacketError: a placeholder's number is not an integer or has no attachment.
     """
-    # Not recursive: the data is nested as deeply as a stranger wanted.
+    # Not recursive: the peer decides how deeply the data is nested.
     containers: list[list[Any] | dict[str, Any]] = [data]
     while containers:
         container = containers.pop()
@@ -57,7 +57,7 @@ def put_back(data: list[Any], attachments: Sequence[bytes]) -> None:
         )
         for key, item in items:
             if isinstance(item, dict) and item.get("_placeholder") is True:
-                # Only the value of a key that is there: no change in size.
+                # It replaces the value of an existing key, so iteration can continue.
                 container[key] = _attachment(item.get("num"), attachments)
             elif isinstance(item, list | dict):
                 containers.append(item)

@@ -1,7 +1,7 @@
 """One Socket.IO connection: messages in, events out; no I/O and no clock of its own.
 
 A connection joins namespaces. Each is in one of the states of `Membership`; a packet
-for one that is not joined is a violation, and any violation is final.
+for a namespace that is not joined is a violation, and any violation is final.
 
 Spec: Socket.IO protocol 5, "Exchange protocol".
 """
@@ -35,12 +35,12 @@ from .packet import (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a peer may ask of memory and patience. Times in seconds.
+    """How much memory and patience a peer is granted. Times in seconds.
 
-    `connect_timeout_s`: by then it has joined a namespace. `binary_timeout_s`: by
-    then a packet's attachments are there. `max_attachment_bytes` is for all of one
-    packet's attachments together, `max_auth_bytes` for what is sent with a CONNECT,
-    and kept: so much of memory, see `Packet.size`.
+    `connect_timeout_s`: by then it must have joined a namespace. `binary_timeout_s`: by
+    then a packet's attachments must have arrived. `max_attachment_bytes` is for all
+    attachments of one packet together. `max_auth_bytes` is for what is sent with a
+    CONNECT and kept: how much memory that takes, see `Packet.size`.
     """
 
     connect_timeout_s: float = 45.0
@@ -52,15 +52,15 @@ class Limits:
 
 
 class Membership(Enum):
-    """How this connection stands to a namespace it has asked for."""
+    """The state of a namespace that the peer has asked for."""
 
     PENDING = auto()  # asked for, not answered
     JOINED = auto()
-    EXPELLED = auto()  # left by the server's word; the peer may not know yet
+    EXPELLED = auto()  # the server made the peer leave, which it may not know yet
 
 
 class _Partial:
-    """A packet whose attachments have not all come."""
+    """A packet whose attachments have not all arrived."""
 
     __slots__ = ("attachments", "deadline", "packet", "size")
 
@@ -85,7 +85,7 @@ class Connection:
 
     @property
     def next_deadline(self) -> float | None:
-        """Return when `tick` must be called next, None when there is no reason to."""
+        """Return when `tick` must be called next, None for never."""
         if self._partial is None:
             return self._connect_deadline
         if self._connect_deadline is None:
@@ -105,17 +105,17 @@ class Connection:
 
     @property
     def is_at_rest(self) -> bool:
-        """Return whether nothing is half said: no packet, no joining."""
+        """Return whether no packet is incomplete, and no joining pending."""
         is_pending = Membership.PENDING in self._members.values()
         return self._partial is None and not self._failed and not is_pending
 
     def hand_over(self) -> dict[str, bool]:
-        """Return what `take_over` needs: the namespaces, and which are joined."""
+        """Return what `take_over` needs: the namespaces, and whether each is joined."""
         members = self._members.items()
         return {name: state is Membership.JOINED for name, state in members}
 
     def take_over(self, members: dict[str, bool]) -> None:
-        """Go on where another connection has stopped."""
+        """Continue where another connection stopped."""
         for name, is_joined in members.items():
             state = Membership.JOINED if is_joined else Membership.EXPELLED
             self._members[name] = state
@@ -125,10 +125,10 @@ class Connection:
     # In.
 
     def receive_message(self, message: str | bytes, now: float) -> Event | None:
-        """Return what a message means; None when it is part of a packet yet to come.
+        """Return what a message means; None: its packet is not complete yet.
 
         Raises:
-            PacketError: what came cannot be decoded.
+            PacketError: the message cannot be decoded.
             ProtocolError: the peer broke the protocol. The connection stays failed.
         """
         if self._failed:
@@ -140,7 +140,7 @@ class Connection:
             raise self._failure(str(exc), type(exc)) from exc
 
     def _assemble(self, message: str | bytes, now: float) -> tuple[Packet | None, int]:
-        """Return the packet that a message completes, and the size of it all."""
+        """Return the packet that a message completes, and its total size."""
         if isinstance(message, bytes):
             return self._add_attachment(message)
         if self._partial is not None:
@@ -183,7 +183,7 @@ class Connection:
             self._members[namespace] = Membership.PENDING
             return ConnectRequested(namespace, packet.data or {})
         if member is Membership.EXPELLED:
-            # It was sent before the peer could know.
+            # The peer sent it before it could know that it was expelled.
             return None
         if member is not Membership.JOINED:
             raise ProtocolError("a packet for a namespace that is not joined")
@@ -216,7 +216,7 @@ class Connection:
     def accept(self, namespace: str, sid: str, pid: str | None = None) -> str:
         """Let the peer join the namespace it asked for.
 
-        `pid` is the secret by which it may take this state up again later.
+        `pid` is the secret by which the peer can recover its state later.
         """
         self._members[namespace] = Membership.JOINED
         self._connect_deadline = None
@@ -243,7 +243,7 @@ def encode_event(
     """Return the messages of an event: the header, then its attachments.
 
     Raises:
-        ReservedEventError: the name is not for applications.
+        ReservedEventError: the name is reserved for the protocol.
         TypeError, ValueError: an argument has no JSON form.
     """
     check_event_name(name)

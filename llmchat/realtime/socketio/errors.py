@@ -3,7 +3,7 @@
 SocketError
  ├─ ProtocolError       the peer broke the protocol; the connection must be closed
  │   └─ PacketError     what it sent is not a packet
- └─ ReservedEventError  this side tried to send an event that is not its to send
+ └─ ReservedEventError  this side tried to send an event that is the protocol's own
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ class SocketError(Exception):
 
 
 class ProtocolError(SocketError):
-    """The peer did what the protocol forbids; the connection is of no more use."""
+    """The peer did what the protocol forbids; the connection is of no further use."""
 
 
 class PacketError(ProtocolError):

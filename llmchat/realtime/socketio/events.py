@@ -1,4 +1,4 @@
-"""What a connection tells its owner."""
+"""What a connection reports to its owner."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ConnectRequested:
-    """The peer wants to join a namespace; `auth` is what it sent with that.
+    """The peer wants to join a namespace; `auth` is what it sent with the request.
 
-    To be answered with `Connection.accept` or `Connection.refuse`.
+    Answer it with `Connection.accept` or `Connection.refuse`.
     """
 
     namespace: str
@@ -21,7 +21,7 @@ class ConnectRequested:
 class EventReceived:
     """The peer emitted an event; with an `ack_id` it waits for an answer.
 
-    `size` is what it takes of a queue, about what it takes of memory.
+    `size` is what it counts for in a queue: about how much memory it takes.
     """
 
     namespace: str

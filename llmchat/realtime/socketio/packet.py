@@ -3,8 +3,8 @@
     <type>[<attachments>-][<namespace>,][<ack id>][<JSON>]
 
 An event's JSON is an array that starts with its name; an acknowledgement's is the
-array of its arguments. Of a packet with attachments this is the header: the bytes
-follow as messages of their own, and placeholders stand in the JSON (see `binary`).
+array of its arguments. If a packet has attachments, this text is its header: the bytes
+follow as messages of their own, and the JSON has placeholders for them (see `binary`).
 
 Decoding trusts nothing: digits are ASCII digits, numbers are bounded before they are
 converted, JSON is strict, nesting is limited.
@@ -55,7 +55,7 @@ BINARY_TYPES = frozenset({PacketType.BINARY_EVENT, PacketType.BINARY_ACK})
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One packet. `data` is decoded JSON, None where there is none.
+    """One packet. `data` is decoded JSON, None if there is none.
 
     For an event `data` is `[name, *args]`, for an acknowledgement `[*args]`. `size` is
     about how many bytes of memory a decoded packet takes, attachments aside.
@@ -69,10 +69,10 @@ class Packet:
     size: int = field(default=0, compare=False)
 
 
-# Above it a number does not survive in JavaScript.
+# Above it, JavaScript cannot represent every integer.
 MAX_ACK_ID = 2**53 - 1
 
-# Everything before the JSON. A longer id does not match, its digits are then bad JSON.
+# Everything before the JSON. A longer id does not match: its digits become bad JSON.
 _HEADER = re.compile(
     r"(?P<type>[0-6])"
     r"(?:(?P<attachments>[0-9]{1,9})-)?"
@@ -85,7 +85,7 @@ def decode(text: str, *, max_attachments: int = MAX_ATTACHMENTS) -> Packet:
     """Return the packet of a text.
 
     Raises:
-        PacketError: it is none, or one that only a server may send.
+        PacketError: it is not a packet, or is one that only a server may send.
     """
     header = _HEADER.match(text)
     if header is None:
@@ -125,7 +125,7 @@ def _ack_id(digits: str | None) -> int | None:
 
 
 def _check(packet: Packet, *, has_data: bool) -> None:
-    """Hold a packet from a client to what its type allows."""
+    """Check that a client's packet contains what its type allows."""
     data = packet.data
     match packet.type:
         case PacketType.CONNECT:
@@ -159,7 +159,7 @@ def check_event_name(name: str) -> None:
 
 
 def encode(packet: Packet, encoded_data: str | None = None) -> str:
-    """The packet's text. `encoded_data` is its JSON where that is made already."""
+    """Return the packet's text. `encoded_data` is its JSON, if already encoded."""
     parts = [packet.type.value]
     if packet.type in BINARY_TYPES:
         parts.append(f"{packet.attachments}-")

@@ -1,9 +1,9 @@
-"""JSON from strangers and for browsers.
+"""JSON from untrusted peers, and for browsers.
 
-Decoding is as strict as the specification, where Python's own is not: no NaN, no
-Infinity, and nested only so deep that whoever handles the value can recurse into it.
-Encoding is as forgiving as JavaScript: a number that is not finite becomes null, half
-of a surrogate pair is escaped.
+Decoding is as strict as the specification, unlike Python's own: no NaN and no Infinity.
+Nesting is limited, so that code which handles the value can recurse into it. Encoding
+is as forgiving as JavaScript: a number that is not finite becomes null, half of a
+surrogate pair is escaped.
 
 Spec: RFC 8259; ECMAScript, "JSON.stringify".
 """
@@ -21,7 +21,7 @@ from .errors import PacketError
 
 MAX_DEPTH = 512
 
-# Possessive quantifiers: a string that never ends must not be tried again and again.
+# Possessive quantifiers, so that a string without an end is not retried many times.
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+'
 _WHOLE_OR_LAST = rf'{_STRING}(?:"|\\?\Z)'
 _NO_BRACKETS = re.compile(rf'(?:{_WHOLE_OR_LAST}|[^"\[\]{{}}]++)++', re.DOTALL)
@@ -58,11 +58,11 @@ def _depth(text: str) -> int:
 
 
 def size_of(text: str) -> int:
-    """Return about how many bytes of memory JSON takes, once it is decoded.
+    """Return about how many bytes of memory this JSON takes once it is decoded.
 
-    Two characters of it may become a list of 56 bytes, six a dictionary of 232. What
-    is in strings is no more than itself; a quote before the JSON would turn it inside
-    out.
+    Two characters of it may become a list of 56 bytes, six a dictionary of 232. The
+    content of strings takes no more than its own length. Pass nothing but the JSON: a
+    quote before it would swap what is inside and outside of strings.
     """
     rest = _STRINGS.sub("", text)
     values = rest.count(",") + rest.count("[")
@@ -70,9 +70,9 @@ def size_of(text: str) -> int:
 
 
 def encode_json(value: Any, default: Callable[[Any], Any] | None = None) -> str:
-    """Encode to compact JSON, text as it is.
+    """Encode to compact JSON; text that is not ASCII is not escaped.
 
-    `default` is asked for what stands for a value without JSON form.
+    `default` returns the replacement for a value that has no JSON form.
 
     Raises:
         TypeError, ValueError: the value has no JSON form, contains itself, or is

@@ -1,4 +1,4 @@
-"""Which request is whose, and what a handshake answers."""
+"""What a request asks for, and how a handshake is answered."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def query(transport: str, sid: str | None = None) -> dict[str, str]:
         (query("polling", "s"), "GET", False, "polling", Action.POLL),
         (query("polling", "s"), "POST", False, "polling", Action.POST),
         (query("websocket", "s"), "GET", True, "polling", Action.WEBSOCKET),
-        # It is accepted and then closed: the stock client wants no refusal here.
+        # It is accepted and then closed: the stock client expects no refusal here.
         (query("websocket", "s"), "GET", True, "websocket", Action.WEBSOCKET),
-        # Only the first request says which protocol it is.
+        # Only the first request has to name the protocol's version.
         ({"transport": "polling", "sid": "s"}, "GET", False, "polling", Action.POLL),
     ],
 )
@@ -92,7 +92,7 @@ def test_a_request_asks_for(
         # After the upgrade there is no polling any more.
         (query("polling", "s"), "GET", False, "websocket", Refusal.BAD_REQUEST),
         (query("polling", "s"), "POST", False, "websocket", Refusal.BAD_REQUEST),
-        # A proxy has made a plain request of a WebSocket's handshake.
+        # A proxy has turned a WebSocket's handshake into a plain request.
         (query("websocket", "s"), "GET", False, "polling", Refusal.BAD_REQUEST),
         (query("websocket", "s"), "GET", False, "websocket", Refusal.BAD_REQUEST),
         (query("polling", "s"), "GET", True, "polling", Refusal.BAD_REQUEST),

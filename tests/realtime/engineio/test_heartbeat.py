@@ -79,7 +79,7 @@ def test_other_packets_do_not_count_as_a_pong() -> None:
 def test_deadlines_are_absolute_however_late_the_timer_is() -> None:
     session = Session("sid", "polling", START, OPTIONS)
 
-    # Nobody ticked when the ping was due; its pong is owed from then on.
+    # No tick arrived when the ping was due; its pong is owed from then on.
     session.tick(START + INTERVAL + 5)
     assert session.next_deadline == START + INTERVAL + TIMEOUT
 

@@ -1,4 +1,4 @@
-"""A session that goes on in another worker."""
+"""A session that continues on another worker."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_the_pong_to_the_other_worker_s_ping_says_nothing_of_what_was_sent() -> 
 
 
 def test_a_client_that_has_much_to_read_is_pinged_at_once() -> None:
-    """Its pong tells the emitters, who wait, that it has read it."""
+    """Its pong shows the emitters, which wait, that it has read everything."""
     other = moved(["x" * (OPTIONS.high_water_bytes + 1)])
     assert not other.writable
     assert [str(other.take_frame())[:1] for _ in range(2)] == ["2", "4"]

@@ -1,4 +1,4 @@
-"""What is on its way to a peer, and what becomes of one that does not take it."""
+"""What is on its way to a peer, and what happens to a peer that does not take it."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_websocket_that_lags_is_pinged_early() -> None:
 
     assert session.next_deadline == NOW + OPTIONS.ping_timeout_s
     assert [session.take_frame() for _ in range(3)] == ["2", "4" + TEXT, "4" + TEXT]
-    # The pong came before what followed the ping: so another ping asks again.
+    # The pong does not cover what followed the ping, so another ping is sent.
     session.receive_frame("3", NOW)
     assert session.take_frame() == "2"
     session.receive_frame("3", NOW)

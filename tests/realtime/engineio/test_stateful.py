@@ -1,4 +1,4 @@
-"""Sessions driven at random: with a client that keeps the rules, and with none."""
+"""Sessions driven at random: by a client that keeps the rules, and by any calls."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ messages = st.one_of(st.text("ab€👍", max_size=8), st.binary(max_size=8))
 
 
 class LegalConversation(RuleBasedStateMachine):
-    """A client by the book: nothing is lost, doubled or reordered, ever."""
+    """A client that keeps the rules: nothing is ever lost, doubled or reordered."""
 
     client: ClientMachine
 
@@ -222,7 +222,7 @@ class AnyOrder(RuleBasedStateMachine):
     def server_sends(self, data: str | bytes) -> None:
         was_open = self.session.is_open
         self.note(self.session.send_message(data, self.now))
-        # Only one that is closed as slow rejects what it is sent.
+        # Only a session that is closed for being slow rejects what it is given.
         if was_open and self.session.is_open:
             self.queued.append(data)
 

@@ -1,4 +1,4 @@
-"""From polling to a WebSocket, and the ways in which that may fail."""
+"""From polling to a WebSocket, and the ways in which that can fail."""
 
 from __future__ import annotations
 
@@ -277,14 +277,14 @@ def test_the_probe_of_a_closing_session_has_only_so_much_time() -> None:
     assert client.session.is_closed
 
 
-# Client and server joined, the upgrade begun and cut at every step of a conversation.
+# Client and server together, with an upgrade begun and cut at every step.
 
 STEPS = ("open_websocket", "probe", "take_probe_answer", "upgrade")
 
 
 def exchange(start: int, spread: int, cut: int | None, turns: int = 24) -> None:
-    """Both sides talk all the time; at turn `start` the upgrade begins, one step
-    each `spread` turns, and is given up before step `cut`."""
+    """Both sides send all the time; at turn `start` the upgrade begins, with a step
+    every `spread` turns, and is given up before step `cut`."""
     client = open_polling(replace(OPTIONS, max_packets_in_answer=2))
     sent: list[str | bytes] = []
     said: list[str | bytes] = []

@@ -116,7 +116,7 @@ def test_asking_twice_is_a_violation(answered: bool) -> None:
         connection.receive_message("0", NOW)
 
 
-# As a namespace may be called, which is no JSON and stands before it.
+# A possible name of a namespace: it precedes the JSON, but is not JSON itself.
 QUOTED = '/"' + '\\"' * 100
 
 AUTH = {
@@ -129,7 +129,7 @@ AUTH = {
 
 @pytest.mark.parametrize("text", AUTH.values(), ids=AUTH)
 def test_only_so_much_is_kept_of_a_connect(text: str) -> None:
-    """By what it takes of memory: short JSON may become much."""
+    """The limit is for the memory that it takes: short JSON can become large."""
     size = decode(text).size
     connection = Connection(NOW, replace(LIMITS, max_auth_bytes=size))
     assert isinstance(connection.receive_message(text, NOW), ConnectRequested)
@@ -158,7 +158,7 @@ def test_a_size_is_about_what_is_taken_of_memory(text: str) -> None:
     finally:
         tracemalloc.stop()
     assert packet.data
-    # Some values take less than others of their kind: those that there are once.
+    # Some values take less than others of their kind: Python has them only once.
     assert taken / 2 < size_of(text) < 9 * taken
 
 
@@ -452,7 +452,7 @@ def test_attachments_must_come_in_time() -> None:
     connection = joined()
     connection.receive_message(BINARY, NOW)
     assert connection.next_deadline == NOW + 30
-    # Each of them does not get a time of its own.
+    # The attachments share one time limit.
     connection.receive_message(b"1", NOW + 29)
     connection.tick(NOW + 29.999)
 

@@ -11,7 +11,7 @@ from tests import fuzz
 def test_mutated_packets_break_nothing() -> None:
     counts = fuzz.fuzz(20_000, seed=20261122)
 
-    # It reached what it is there to reach.
+    # It reached every outcome that it is meant to reach.
     for outcome in (
         "events",
         "sent",

@@ -1,4 +1,4 @@
-"""JSON from strangers, and for browsers."""
+"""JSON from untrusted peers, and for browsers."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_the_depth_of_anything_is_found_in_no_time(text: str) -> None:
 
 
 def test_what_may_be_received_may_be_sent_back() -> None:
-    """From where handlers run, which is deeper in the stack than a test."""
+    """Handlers do that, deeper in the stack than a test."""
     value = decode_json("[" * (MAX_DEPTH - 1) + "1e400" + "]" * (MAX_DEPTH - 1))
     text = encode_json(["echo", value])
 

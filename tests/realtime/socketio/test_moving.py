@@ -1,4 +1,4 @@
-"""A connection that goes on in another worker."""
+"""A connection that continues on another worker."""
 
 from __future__ import annotations
 

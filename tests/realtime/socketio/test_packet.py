@@ -115,11 +115,11 @@ NO_PACKETS = [
     "31",
     "31{}",
     "3/admin,[]",
-    # CONNECT_ERROR is the server's to send.
+    # Only a server may send CONNECT_ERROR.
     "4",
     '4{"message":"x"}',
     "4/admin,{}",
-    # Binary packets need their count, and no more than may be.
+    # Binary packets need a count of attachments, within the limit.
     "5",
     '5["foo"]',
     '5-["foo"]',
@@ -262,7 +262,7 @@ def test_a_packet_cut_short_is_another_or_an_error(
         decode(cut)
     except PacketError:
         return
-    # Nothing that ends in JSON can be cut within it.
+    # A packet that ends in JSON is illegal if it is cut within it.
     assert packet.data is None or not cut.endswith(("]", "}")) or cut[0] == "0"
 
 

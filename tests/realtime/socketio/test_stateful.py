@@ -74,7 +74,7 @@ likely = st.builds(
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Any message and any word of the owner: a meaning, or the one declared error."""
+    """Any message and any call of the owner: a meaning, or the one declared error."""
 
     @initialize()
     def connect(self) -> None:
@@ -224,7 +224,7 @@ STREAM = (
 
 
 def meaning(body: bytes) -> list[Event]:
-    """What a body means to a fresh connection, up to the first violation."""
+    """Return what a body means to a new connection, up to the first violation."""
     client = open_polling()
     connection = joined()
     connection.receive_message("0/x", NOW)
@@ -251,7 +251,7 @@ def test_a_body_cut_at_any_byte_means_no_more_than_it_says(cut: int) -> None:
 
     part = meaning(STREAM[:cut])
 
-    # Base64 can be cut where it is still base64: the only thing that has no end.
+    # Cut base64 can still be base64: nothing else here lacks a mark of its end.
     if STREAM[:cut].rpartition(b"\x1e")[2].startswith(b"b"):
         part = part[:2]
     assert part == whole[: len(part)]
