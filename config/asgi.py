@@ -56,8 +56,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     # daphne has no lifespan, so the first request marks the start of serving.
     draining.watch()
     if scope["type"] == "websocket":
-        # Wrappers around this call would stay in memory for as long as the socket
-        # lives.
+        # Whatever wraps this call is kept in memory for as long as the socket lives.
         await real_time.websocket(scope, receive, send)
         return
     with draining.serving(scope, send):

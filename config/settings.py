@@ -123,7 +123,7 @@ DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", 10, least=1, most=1000)
 
 
 def _database() -> dict[str, Any]:
-    """Return Django's `DATABASES` entry; options in DATABASE_URL win over those here."""
+    """Return Django's settings of it; options in DATABASE_URL win over those here."""
     settings = env.database("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
     given = settings.get("OPTIONS", {})
     if settings["ENGINE"] == "django.db.backends.sqlite3":

@@ -21,8 +21,7 @@ urlpatterns = [
     path("favicon.ico", favicon),
     path("auth/", include("accounts.urls")),
     path("admin/login/", admin_login),
-    # The admin's forms post to paths with a trailing slash; people type them without
-    # it.
+    # The admin's forms post to paths with a trailing slash; people type none.
     re_path(
         r"^(?P<page>admin(/.*[^/])?)$",
         RedirectView.as_view(
