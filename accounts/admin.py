@@ -67,7 +67,10 @@ class UserAdmin(_UserAdmin, _Look):
     def get_readonly_fields(
         self, request: HttpRequest, obj: User | None = None
     ) -> list[str]:
-        """Let only superusers change rights, and nobody what the server recorded."""
+        """Return what cannot be changed: the server's notes and, for most, rights.
+
+        Only superusers can change rights.
+        """
         return [*_NOTED] if _is_superuser(request) else [*_NOTED, *_RIGHTS]
 
     def has_change_permission(
@@ -84,7 +87,7 @@ class UserAdmin(_UserAdmin, _Look):
     def has_delete_permission(
         self, request: HttpRequest, obj: User | None = None
     ) -> bool:
-        """Let only superusers delete superusers, and nobody the audit's accounts."""
+        """Let only superusers delete superusers; the audit's accounts always stay."""
         allowed = super().has_delete_permission(request, obj)
         return allowed and not _keeps_audit(obj) and _may_touch(request, obj)
 

@@ -66,7 +66,7 @@ def is_taken(username: str) -> bool:
 
 
 def _wait_for_others() -> None:
-    """Serialize registrations, so that each looks for its name and takes it alone.
+    """Serialize registrations: one ends before the next looks for its name.
 
     The database's unique constraint refuses a name only in the same case. SQLite has
     only one writer anyway.

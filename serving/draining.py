@@ -59,7 +59,7 @@ class Draining:
         """
         if self._is_watching:
             return
-        # If this raises, the next request tries again: none may be served undrained.
+        # If this raises, the next request tries again; none is served before it works.
         self._real_time.join()
         self._is_watching = True
         self._has_lifespan = has_lifespan

@@ -13,7 +13,7 @@ interface MessageListProps {
   turns: Turns;
 }
 
-/** The conversation from its first message to its newest; mounted anew for each chat. */
+/** The conversation from its first message to its newest; remounted for each chat. */
 export function MessageList({ chat, turns }: MessageListProps) {
   const { messages, running } = chat;
   const left = useEarlier(messages.length);

@@ -81,7 +81,7 @@ function keep(owner: string, chat: Chat | undefined, before: Kept | null): Kept 
   return kept;
 }
 
-/** Removes a question, also where another tab made it a draft and would send it again. */
+/** Removes a question, and the draft that another tab may have made of it. */
 function drop({ name, key, text }: Kept): void {
   localStorage.removeItem(key);
   write(name, "", text);
