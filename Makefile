@@ -1,5 +1,5 @@
-# Every command works in a fresh clone and when repeated. What has been done is
-# remembered by stamp files, so that a second `make run` has nothing to install.
+# Every command works in a fresh clone, and can be repeated. Stamp files record what was
+# done, so that a second `make run` has nothing to install.
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -7,11 +7,11 @@ STAMPS := $(VENV)/stamps
 NPM_CI := npm ci --no-audit --no-fund --loglevel=error
 
 PAGE_SOURCES := $(shell find frontend -type f -not -path '*/node_modules/*' -not -path 'frontend/tests/*' 2>/dev/null)
-# Where the tests' and the linters' settings come from: nobody's .env.
+# The settings of tests and linters: the defaults, without anyone's .env.
 CLEAN_ENV := LLMCHAT_ENV_FILE= DJANGO_DEBUG=1
-# The workers and PostgreSQL's run read what the first one compiled.
+# Let pytest's workers and the PostgreSQL run reuse the bytecode that the first compiles.
 unexport PYTHONDONTWRITEBYTECODE
-# Twice the cores of a small machine: many tests wait for servers.
+# Twice the cores of a small machine, because many tests wait for servers.
 PYTEST_WORKERS ?= 4
 PYTEST := --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder \
 	--durations 10 $(PYTEST_ARGS)
@@ -54,7 +54,7 @@ test: dev page tests/js/node_modules/.stamp ## Run all tests, or the part T=test
 	@echo "Once more on PostgreSQL: what is stored"
 	@$(PYTHON) -m tests.postgres -q $(PYTEST) $(T)
 
-# Measuring takes two thirds more of the processor's time.
+# Measuring coverage takes two thirds more CPU time.
 coverage: dev page tests/js/node_modules/.stamp ## Run all tests and print the coverage
 	@scripts/install_chromium
 	@$(COVERAGE) erase
@@ -80,13 +80,13 @@ update: dev ## Pin the newest versions of requirements*.in, with hashes
 fuzz: dev ## Fuzz the protocol for a long time
 	@$(PYTHON) -m tests.fuzz
 
-# The same tests as in `make test`, where they are short.
+# The same tests as in `make test`, but longer.
 stress: dev page tests/js/node_modules/.stamp ## Stress PostgreSQL, and the server in long outages
 	@LLMCHAT_TEST_STRESS_ROUNDS=10 LLMCHAT_TEST_STRESS_S=15 LLMCHAT_TEST_OUTAGE_S=20 \
 		$(PYTHON) -m pytest --capture no $(PYTEST_ARGS) $(STRESS)
 
-# The same tests as in `make test`, which asks them of one worker or one server. Three
-# take their time to start.
+# The same tests as in `make test`, which runs them against one worker or server. Three
+# servers take longer to start, hence the timeout.
 balanced: dev page tests/js/node_modules/.stamp ## Ask what clients rely on of three workers behind a balancer
 	@scripts/install_chromium
 	@LLMCHAT_TEST_WORKERS=3 $(PYTHON) -m pytest --numprocesses $(PYTEST_WORKERS) \

@@ -36,7 +36,7 @@ else:
 
     _UserAdmin = DjangoUserAdmin
 
-# Whoever may change these fields of an account may give it any right.
+# An operator who is allowed to change these fields of an account can give it any right.
 _RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 # When an account was made and last used.
@@ -67,7 +67,10 @@ class UserAdmin(_UserAdmin, _Look):
     def get_readonly_fields(
         self, request: HttpRequest, obj: User | None = None
     ) -> list[str]:
-        """Let only superusers change rights, and nobody what the server has noted."""
+        """Return what cannot be changed: the server's notes and, for most, rights.
+
+        Only superusers can change rights.
+        """
         return [*_NOTED] if _is_superuser(request) else [*_NOTED, *_RIGHTS]
 
     def has_change_permission(
@@ -75,7 +78,8 @@ class UserAdmin(_UserAdmin, _Look):
     ) -> bool:
         """Let only superusers change superusers, passwords included.
 
-        And nobody what keeps the audit, which its name alone protects.
+        Nobody can change the accounts that keep the audit: only their names protect
+        them.
         """
         allowed = super().has_change_permission(request, obj)
         return allowed and not _keeps_audit(obj) and _may_touch(request, obj)
@@ -83,7 +87,7 @@ class UserAdmin(_UserAdmin, _Look):
     def has_delete_permission(
         self, request: HttpRequest, obj: User | None = None
     ) -> bool:
-        """Let only superusers delete superusers, and nobody what keeps the audit."""
+        """Let only superusers delete superusers; the audit's accounts always stay."""
         allowed = super().has_delete_permission(request, obj)
         return allowed and not _keeps_audit(obj) and _may_touch(request, obj)
 
@@ -109,7 +113,7 @@ class UserAdmin(_UserAdmin, _Look):
         object_id: str,
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Empty the account before Django deletes it, which is one transaction."""
+        """Empty the account first; Django then deletes it in one transaction."""
         user = self.get_object(request, unquote(object_id)) if request.POST else None
         if user is not None and self.has_delete_permission(request, user):
             mine = User.objects.filter(pk=user.pk)
@@ -127,10 +131,10 @@ class UserAdmin(_UserAdmin, _Look):
     def delete_selected(
         self, request: HttpRequest, queryset: QuerySet[User]
     ) -> HttpResponseBase | None:
-        """Empty the accounts before Django deletes them, in one transaction."""
+        """Empty the accounts first; Django then deletes them in one transaction."""
         if not request.POST.get("post"):
             return delete_selected(self, request, queryset)
-        # The list may be one of active accounts alone, which they soon are no more.
+        # The list may be filtered to active accounts, and these soon are not.
         idents = list(queryset.order_by().values_list("pk", flat=True))
         queryset = User.objects.filter(pk__in=idents).order_by("pk")
         try:
@@ -138,7 +142,7 @@ class UserAdmin(_UserAdmin, _Look):
         except UnfinishedError as exc:
             self._tell(request, queryset, exc)
             return HttpResponseRedirect(request.path)
-        # Django notes the deletion first, in a transaction of its own.
+        # Otherwise Django would log the deletion first, in a transaction of its own.
         with transaction.atomic():
             return delete_selected(self, request, queryset)
 
@@ -155,7 +159,7 @@ class UserAdmin(_UserAdmin, _Look):
     def _tell(
         self, request: HttpRequest, users: QuerySet[User], exc: UnfinishedError
     ) -> None:
-        """Say what is left, and how accounts are kept that are not the operator's."""
+        """Tell the operator what is left, and how to keep accounts of others."""
         said = exc.text
         if users.exclude(pk=request.user.pk or 0).exists():
             said += f". {_DEACTIVATED}"
@@ -165,11 +169,11 @@ class UserAdmin(_UserAdmin, _Look):
         self.log_change(request, user, "Deactivated, to be deleted.")
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
-        """Delete the account and what is left of what belongs to it."""
+        """Delete the account and what still belongs to it."""
         delete_emptied(User.objects.filter(pk=obj.pk))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Delete the accounts and what is left of what belongs to them."""
+        """Delete the accounts and what still belongs to them."""
         delete_emptied(queryset)
 
 

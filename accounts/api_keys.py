@@ -1,7 +1,7 @@
-"""API keys: made, checked and revoked.
+"""Create, check and revoke API keys.
 
-A key is a bearer like an access token, and is checked where one is. What was read of
-one is remembered for a moment, as users are.
+A key is a bearer like an access token, and is accepted in the same places. Like users,
+keys that were read from the database are remembered for a moment.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from accounts.models import ApiKey, User
 from accounts.remembered import remembered_keys
 from accounts.verified import Verified
 
-# How many a user may have in use; of the others so many of the latest are kept.
+# How many live keys a user can have, and how many of the latest ended ones are kept.
 MOST = 50
 MOST_ENDED = 100
 
 
 def create(*, user_id: int, **fields: Any) -> tuple[ApiKey, str]:
-    """Make a key for a user; return its row and the key itself, which nobody has else.
+    """Create a key for a user; return its row and the key itself, which is not stored.
 
-    Raises: KeysError, TokenError: the user has been deleted or is not active.
+    Raises: KeysError, TokenError: the user was deleted or is not active.
     """
     row = ApiKey(user_id=user_id, **fields)
     return row, issue(row)
@@ -49,11 +49,11 @@ def issue(row: ApiKey) -> str:
 
 
 def ensure_room(user_id: int) -> None:
-    """Check that a user may have one more key, until the end of the transaction.
+    """Check that a user has room for one more key, until the end of the transaction.
 
-    Raises: KeysError, TokenError: the user has been deleted or is not active.
+    Raises: KeysError, TokenError: the user was deleted or is not active.
     """
-    # Of two at once, the second counts the first.
+    # The lock makes a concurrent request count the key of this one.
     locked = User.objects.select_for_update(no_key=True)
     if not locked.filter(pk=user_id, is_active=True).exists():
         raise TokenError("token_invalid")
@@ -62,10 +62,10 @@ def ensure_room(user_id: int) -> None:
 
 
 def revoke(row: ApiKey) -> bool:
-    """Revoke a key at once, in this process, and in the others within a second.
+    """Revoke a key; return whether it was not yet revoked or deleted.
 
-    One that somebody else has revoked or deleted meanwhile stays as it is. Return
-    whether it was not.
+    This process refuses the key immediately, the others within a second. A key that
+    another request revoked or deleted in the meantime stays as it is.
     """
     with transaction.atomic():
         stored = ApiKey.objects.select_for_update(no_key=True).filter(pk=row.pk).first()
@@ -78,9 +78,9 @@ def revoke(row: ApiKey) -> bool:
 
 
 def verify(raw: object) -> Verified:
-    """Return what a key says that can be used.
+    """Return what a key grants.
 
-    Raises: TokenError.
+    Raises: TokenError, if it is unknown, expired or revoked.
     """
     digest = _digest(raw)
     row = remembered_keys.find(digest) or remembered_keys.read(lambda: _read(digest))
@@ -88,7 +88,7 @@ def verify(raw: object) -> Verified:
 
 
 def known(raw: object) -> Verified | None:
-    """Return what is remembered of a key; None: the database must be asked.
+    """Return what a remembered key grants, or None if the database must be queried.
 
     Raises: TokenError.
     """
@@ -97,9 +97,9 @@ def known(raw: object) -> Verified | None:
 
 
 def unrevoked(key_ids: Collection[int]) -> dict[int, Verified]:
-    """Return what those of the keys say that are in use and not revoked.
+    """Return what those of the keys grant that exist and are not revoked.
 
-    One that has expired is among them, for its running answers.
+    Expired keys are included, because their running answers continue.
     """
     rows = ApiKey.objects.filter(pk__in=key_ids, revoked_at=None)
     return {row.pk: _used(row) for row in rows}
@@ -128,7 +128,7 @@ def _verified(row: ApiKey) -> Verified:
 
 
 def _used(row: ApiKey) -> Verified:
-    """Return what a row says, and note that its key is used."""
+    """Return what a key's row grants, and note that the key is used."""
     uses.note(row.digest)
     return Verified(
         row.user_id,
@@ -141,7 +141,7 @@ def _used(row: ApiKey) -> Verified:
 
 
 def _delete_oldest(user_id: int) -> None:
-    """Keep the table bounded, whatever a user makes and revokes."""
+    """Keep the table bounded, however many keys a user creates and revokes."""
     keys = ApiKey.objects.filter(user_id=user_id)
     ended = keys.exclude(pk__in=keys.live().values("pk")).order_by("-pk")
     oldest = list(ended.values_list("pk", flat=True)[MOST_ENDED:])

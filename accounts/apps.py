@@ -1,4 +1,4 @@
-"""The application's configuration for Django."""
+"""Django's configuration of this application."""
 
 from django.apps import AppConfig
 from django.db.models.signals import post_delete, post_save, pre_save

@@ -1,11 +1,11 @@
 """Limits on attempts to log in and to register.
 
 An attempt is counted before its password is checked, so that concurrent attempts
-cannot slip through. Three counters stop three kinds of attack: account and address
-together for one person guessing, the address alone for one address that tries many
-accounts, and the account alone for guesses from many addresses. The last two limits
-are wider, because a whole office can share an address, and because a stranger must
-not be able to lock an account's owner out with a handful of guesses.
+cannot slip through. Three counters stop three kinds of attack: by account and address,
+one person who guesses; by address, one address that tries many accounts; by account,
+guesses from many addresses. The last two limits are wider, because a whole office can
+share an address, and because a stranger must not be able to lock an account's owner out
+with a handful of guesses.
 
 The counters are in the cache. During an outage of Redis they are in the process's own
 memory: people can log in, and guesses stay limited.
@@ -78,7 +78,7 @@ def _network(request: HttpRequest) -> str:
 
 
 def address_of(request: HttpRequest) -> IPAddress | None:
-    """Return the client's address, None where the server does not know it."""
+    """Return the client's address, None if the server does not know it."""
     address = _without_port(request.META.get("REMOTE_ADDR") or "")
     try:
         parsed = ipaddress.ip_address(address)
@@ -90,7 +90,7 @@ def address_of(request: HttpRequest) -> IPAddress | None:
 
 
 def _without_port(address: str) -> str:
-    """Return the address alone: some proxies forward `192.0.2.7:4711`."""
+    """Return the address without a port: some proxies forward `192.0.2.7:4711`."""
     if address.startswith("["):
         return address[1:].partition("]")[0]
     host, _, port = address.partition(":")

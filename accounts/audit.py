@@ -1,6 +1,6 @@
-"""Who has changed what, in the admin's own log: what no page of the admin writes.
+"""Entries in the admin's log for changes that are not made on a page of the admin.
 
-Entries say what was done, never a value.
+An entry says what was done, but never a value.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from django.db.models import Model
 
 from accounts.models import User
 
-# Nobody can register these names, nor log in by them.
+# The usernames of accounts that keep entries. Nobody can register them or log in with
+# them.
 COMMAND = "(manage.py)"
 DELETED = "(deleted)"
-# With these accounts the audit itself would be deleted.
+# Deleting these accounts would delete the audit itself.
 KEEPERS = frozenset({COMMAND, DELETED})
 
 
 def note_command(
     kind: type[Model], message: str, *, ident: object = "", flag: int = CHANGE
 ) -> None:
-    """Note what a command has changed."""
+    """Log what a command has changed."""
     LogEntry.objects.create(
         user=_nobody(COMMAND),
         content_type=ContentType.objects.get_for_model(kind),
@@ -35,7 +36,7 @@ def note_command(
 
 
 def keep(user_ids: Collection[int]) -> None:
-    """Keep what users have done who are about to be deleted, without their names."""
+    """Keep the entries of users who are about to be deleted, without their names."""
     entries = LogEntry.objects.filter(user__in=user_ids)
     if entries.exists():
         entries.update(user=_nobody(DELETED))

@@ -14,7 +14,7 @@ class BearerAuthentication(BaseAuthentication):
     """Authenticate a request by its access token or API key, never by a cookie."""
 
     def authenticate(self, request: Request) -> tuple[User, Verified] | None:
-        """Return the user and what the token says, or None if there is no token.
+        """Return the user and what the bearer grants, or None if there is no bearer.
 
         Raises: TokenError.
         """

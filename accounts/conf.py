@@ -1,4 +1,4 @@
-"""The settings of accounts, read when they are needed."""
+"""The settings of accounts, read each time they are needed."""
 
 from __future__ import annotations
 

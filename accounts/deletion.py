@@ -1,4 +1,4 @@
-"""Deletion of accounts and what belongs to them, without loading the rows."""
+"""Deletion of accounts and all that belongs to them, without loading the rows."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def summary(
 ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
     """Return what the admin shows before a deletion: names, and counts by model.
 
-    Django's own version loads and lists every row. Whoever may delete an account may
-    delete what belongs to it, so that nothing is left behind; the audit alone stays.
-    Who has confirmed it reads no counts, which may take long.
+    Django's own version loads and lists every row. An operator who is allowed to delete
+    an account may delete all that belongs to it, so that nothing is left over except
+    the audit. With `counted=False` nothing is counted, which may take long: after the
+    confirmation, nobody reads the counts.
     """
     names = [str(obj) for obj in _some(objs)]
     if not counted:
@@ -48,9 +49,10 @@ def empty(
 ) -> None:
     """Deactivate accounts that are to be deleted, and delete what belongs to them.
 
-    That is done bit by bit, and may need several requests. So nobody begins anything
-    as one of them meanwhile: but for whoever deletes themself, `by`, who would not be
-    let in again to go on. `note` is told of each that is deactivated, as it is.
+    The rows are deleted in steps, which may take several requests. The accounts are
+    deactivated so that nothing new begins in them in the meantime, except `by`, a user
+    who deletes their own account: deactivated, it could not continue the deletion.
+    `note` is called for each account that is deactivated, in the same transaction.
 
     Raises: UnfinishedError, if more requests are needed.
     """
@@ -59,7 +61,7 @@ def empty(
         for user in found:
             if user.is_active and user.pk != by:
                 user.is_active = False
-                # Each by itself, so that all workers are told.
+                # Saved one by one: the signals of `save` notify all workers.
                 user.save(update_fields=["is_active"])
                 if note is not None:
                     note(user)
@@ -70,23 +72,23 @@ def empty(
 
 
 def delete_emptied(users: QuerySet[User]) -> None:
-    """Delete accounts, and what there is of theirs, in one transaction.
+    """Delete accounts, and all that still belongs to them, in one transaction.
 
-    The lock stops new turns meanwhile. A running stream finds that its row is deleted,
-    and stops. `User.deleting` lets others lock what goes along, in their order. The
-    accounts that keep the audit of others stay.
+    The lock stops new turns until the commit. A running stream finds that its row is
+    deleted, and stops. `User.deleting` lets receivers lock what is deleted with the
+    accounts, in the order that they use. The accounts that keep the audit stay.
     """
     with transaction.atomic():
         idents = list(_locked(users).values_list("pk", flat=True))
         User.deleting.send(User, user_ids=idents)
         audit.keep(idents)
-        # Django would keep these rows, without a user.
+        # Django would keep these rows, with no user.
         OutstandingToken.objects.filter(user_id__in=idents).delete()
         User.objects.filter(pk__in=idents).delete()
 
 
 def _locked(users: QuerySet[User]) -> QuerySet[User]:
-    # A list that is filtered by groups is distinct, and so cannot be locked itself.
+    # A list that is filtered by groups uses DISTINCT, and so cannot be locked directly.
     rows = User.objects.filter(pk__in=users.order_by().values("pk"))
     rows = rows.exclude(username__in=audit.KEEPERS)
     return rows.order_by("pk").select_for_update()

@@ -5,14 +5,14 @@
     ├── ScopeError          scope_missing
     ├── KeysError           too_many_keys
     ├── CredentialsError    invalid_credentials
-    │   └── PasswordError   the same, of somebody who is known
+    │   └── PasswordError   the same, for a user who is logged in
     ├── LastSuperuserError  last_superuser
     ├── UnfinishedError     deletion_unfinished
     ├── RegistrationError   registration_disabled
     └── AttemptsError       rate_limited
 
-Each error has a stable `code` for programs, a `text` for people, the HTTP `status`
-and, where waiting helps, the seconds to wait as `retry_after`.
+Each error has a stable `code` for programs, a `text` for people, the HTTP `status` and,
+if waiting helps, the seconds to wait as `retry_after`.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class AccountError(Exception):
 class TokenError(AccountError):
     """A missing, expired or invalid token.
 
-    All invalid tokens have one text, so that it does not reveal whether the signature,
-    the type or the user was wrong.
+    All invalid tokens have the same text, so that it does not reveal whether the
+    signature, the type or the user was wrong.
     """
 
     status = 401
@@ -56,7 +56,7 @@ class TokenError(AccountError):
 
 
 class ScopeError(AccountError):
-    """An API key may not do this; `scope` would let it, None where none would."""
+    """An API key lacks `scope`; None if no API key is allowed to do this."""
 
     code = "scope_missing"
     status = 403
@@ -71,7 +71,7 @@ class ScopeError(AccountError):
 
 
 class KeysError(AccountError):
-    """A user has as many API keys as allowed."""
+    """The user already has as many API keys as allowed."""
 
     code = "too_many_keys"
     text = "You have too many API keys, revoke one first"
@@ -87,13 +87,13 @@ class CredentialsError(AccountError):
 
 
 class PasswordError(CredentialsError):
-    """A wrong password of the user whose token it is."""
+    """The password is not that of the user whose token was sent."""
 
     text = "The password is wrong"
 
 
 class LastSuperuserError(AccountError):
-    """Nobody else could give rights."""
+    """The last superuser cannot leave: nobody else could give rights."""
 
     code = "last_superuser"
     text = "You are the last superuser: make somebody else one before you leave"
@@ -101,7 +101,7 @@ class LastSuperuserError(AccountError):
 
 
 class UnfinishedError(AccountError):
-    """A deletion needs more than one request; whoever asks again goes on with it."""
+    """A deletion needs more than one request; the next one continues it."""
 
     code = "deletion_unfinished"
     status = 503

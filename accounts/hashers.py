@@ -1,4 +1,4 @@
-"""Password hashing by a few threads at a time.
+"""Password hashing in a few threads at a time.
 
 A hash is slow on purpose. Without a limit, sixty concurrent log-ins would take all
 processors for seconds, and every other request would wait behind them.
@@ -25,7 +25,7 @@ _RETRY_S = 10
 
 
 class Turns:
-    """A semaphore for `at_once` callers; `waiting` more may wait up to `wait_s` s."""
+    """A semaphore for `at_once` callers; `waiting` more can wait up to `wait_s`."""
 
     def __init__(self, at_once: int, waiting: int, wait_s: float) -> None:
         self._inside = threading.BoundedSemaphore(at_once)
@@ -36,7 +36,7 @@ class Turns:
     def turn(self) -> Iterator[None]:
         """Wait for a turn, and hold it for the block.
 
-        Raises: AttemptsError, if too many wait already, or the wait times out.
+        Raises: AttemptsError, if too many wait already or the wait times out.
         """
         if not self._places.acquire(blocking=False):
             raise AttemptsError(_RETRY_S)
@@ -62,7 +62,7 @@ class BoundedPBKDF2PasswordHasher(PBKDF2PasswordHasher):
         if _in_transaction():
             # Rare (an operator sets a password), and locks are held: do not queue.
             return super().encode(password, salt, iterations)
-        # Hold no database connection meanwhile: the pool has few.
+        # Hold no database connection while hashing: the pool has only a few.
         connections.close_all()
         with _turns.turn():
             return super().encode(password, salt, iterations)

@@ -1,8 +1,8 @@
 """The text of an API key, of which only a hash and the beginning are stored.
 
-`llmc_`, 43 random letters and digits (256 bits), and 6 more that are a checksum of
-them: what somebody has mistyped or made up is told from a key without the database,
-and tools that look for leaked secrets find no false ones.
+It is `llmc_`, 43 random letters and digits (256 bits), and 6 more that are a checksum
+of them. So a mistyped or invented key is recognized without the database, and tools
+that look for leaked secrets report no false ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import unicodedata
 import zlib
 
 BEGINS_WITH = "llmc_"
-# So much of a key is stored and shown, to tell it from others and to search for it.
+# How much of a key is stored and shown, to tell it from others and to search for it.
 PREFIX_LENGTH = 12
 
 _ALPHABET = string.digits + string.ascii_letters
@@ -24,7 +24,7 @@ _CHECKSUM_LENGTH = 6
 _KEY = re.compile(
     rf"{BEGINS_WITH}([0-9A-Za-z]{{{_SECRET_LENGTH}}})([0-9A-Za-z]{{{_CHECKSUM_LENGTH}}})"
 )
-# They turn the text around that stands behind them, in a list of names or a log.
+# They change the direction of the text that follows them, in a list of names or a log.
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _PARTS = re.compile(rf"{BEGINS_WITH}[0-9A-Za-z]*")
 
@@ -41,13 +41,13 @@ def is_key(raw: object) -> bool:
 
 
 def is_whole(key: str) -> bool:
-    """Return whether the checksum is that of the rest."""
+    """Return whether a key has the right form and checksum."""
     match = _KEY.fullmatch(key)
     return match is not None and _checksum(match[1]) == match[2]
 
 
 def prefix_of(key: str) -> str:
-    """Return how a key begins, which says nothing of the rest."""
+    """Return the beginning of a key, which reveals nothing about the rest."""
     return key[:PREFIX_LENGTH]
 
 
@@ -62,7 +62,7 @@ def prefixes_in(text: str) -> list[str]:
 
 
 def has_controls(name: str) -> bool:
-    """Return whether the name of a key holds what is no text but controls it."""
+    """Return whether the name of a key contains characters that control its display."""
     return any(one in _TURNS or unicodedata.category(one) == "Cc" for one in name)
 
 

@@ -1,6 +1,6 @@
-"""When API keys were used last: noted in memory, stored once a minute for each key.
+"""When API keys were last used: noted in memory, stored once a minute for each key.
 
-A check of a key only notes it. Whoever may wait for the database stores it.
+Checking a key only notes its use. Code that can wait for the database stores it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EVERY_S = 60.0
 
 
 class Uses:
-    """The digests of keys whose use is to be stored, and when that was done last."""
+    """The digests of keys whose use is to be stored, and when each was last stored."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -31,7 +31,7 @@ class Uses:
         return bool(self._due)
 
     def note(self, digest: str) -> None:
-        """Note that a key is used now."""
+        """Note that a key is being used, unless that was stored within `EVERY_S`."""
         stored_at = self._stored.get(digest)
         if stored_at is None or self._clock() >= stored_at + EVERY_S:
             self._due.add(digest)
@@ -40,9 +40,9 @@ class Uses:
         """Store what is due."""
         due, self._due = self._due, set()
         now = timezone.now()
-        # Another process may have stored it a moment ago.
+        # Another process may have stored a use a moment ago: those rows are left alone.
         earlier = Q(last_used_at__lt=now - timedelta(seconds=EVERY_S))
-        # One by one: two processes with the same keys cannot deadlock.
+        # One by one, so that two processes with the same keys cannot deadlock.
         for digest in list(due):
             keys = ApiKey.objects.filter(earlier | Q(last_used_at=None), digest=digest)
             keys.update(last_used_at=now)

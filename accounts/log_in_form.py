@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
-    # The look's own annotations contradict Django's.
+    # The theme's annotations contradict Django's.
     from django.contrib.admin.forms import AdminAuthenticationForm as _Form
 else:
     from unfold.forms import AuthenticationForm as _Form
 
 
 class LogInForm(_Form):
-    """One error for all that is wrong, which does not tell who has an account."""
+    """A form with one error for all cases, which does not reveal who has an account."""
 
     error_messages = {
         **_Form.error_messages,

@@ -1,4 +1,4 @@
-"""Users, with a model of our own because it cannot be swapped later, and API keys."""
+"""API keys, and users: a model of our own, because it cannot be replaced later."""
 
 from __future__ import annotations
 
@@ -46,28 +46,29 @@ class AccountManager(UserManager["User"]):
 
 
 class CounterField(_IntegerField):
-    """A number that no `save` of a row that was read earlier sets back."""
+    """A number that `save` never sets back to the value that was read earlier."""
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
-        """Return what is to be stored: in an update, what is stored already."""
+        """Return the value to store: in an update, what the row already has."""
         return super().pre_save(model_instance, add) if add else F(self.attname)
 
 
 class User(AbstractUser):
-    """A user or an operator; the fields are Django's, save for one.
+    """A user or an operator; all fields except one are Django's.
 
-    `token_generation` is how often the password was set anew: a token says which one
-    it is of, and counts for as long as that is the user's.
+    `token_generation` counts how often the password was replaced. A token contains the
+    generation in which it was issued, and is valid only while that is the user's.
     """
 
     token_generation = CounterField(default=0, db_default=0, editable=False)
 
     objects: ClassVar[AccountManager] = AccountManager()
-    # Sent with `user_ids` before that: a receiver deletes what it can of theirs, in
-    # short transactions, and returns how many conversations are deleted (`done`), and
-    # how many the time was too short for (`left`).
+    # Sent with `user_ids` before users are deleted: a receiver deletes what it can of
+    # their data, in short transactions, and returns how many conversations it deleted
+    # (`done`), and for how many the time was too short (`left`).
     emptying: ClassVar[Signal] = Signal()
-    # Sent with `user_ids` in the transaction that deletes users, before any row goes.
+    # Sent with `user_ids` in the transaction that deletes users, before any row is
+    # deleted.
     deleting: ClassVar[Signal] = Signal()
 
     @classmethod
@@ -76,9 +77,10 @@ class User(AbstractUser):
         return names.normalize(username)
 
     def check_password(self, raw_password: str | None) -> bool:
-        """Return whether it is the password; one hashed in an old way is hashed anew.
+        """Return whether it is the password; if its hash is outdated, hash it again.
 
-        Unlike Django's own, that brings no password back that was replaced meanwhile.
+        Unlike in Django's method, rehashing never restores a password that was replaced
+        in the meantime.
         """
 
         def rehash(raw: str) -> None:
@@ -86,7 +88,7 @@ class User(AbstractUser):
             if row.filter(password=self.password).update(password=hashed):
                 self.password = hashed
                 return
-            # Another log-in may have hashed the same one anew meanwhile.
+            # Another log-in may have rehashed the same password in the meantime.
             stored = row.values_list("password", flat=True).first()
             if stored is not None and check_password(raw, stored):
                 self.password = stored
@@ -94,14 +96,15 @@ class User(AbstractUser):
         return check_password(raw_password, self.password, rehash)
 
     def set_unusable_password(self) -> None:
-        """Remove the password, which ends all tokens as a new one does."""
+        """Remove the password, which ends all tokens just as a new password does."""
         super().set_unusable_password()
         self._password = ""
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Store the user; a new password ends all tokens of the old one.
 
-        Django keeps the entered password until the row is stored.
+        A new password is recognized by `_password`, where Django keeps what was entered
+        until the row is stored.
         """
         entered: str | None = getattr(self, "_password", None)
         if entered is None or self._state.adding:
@@ -112,25 +115,25 @@ class User(AbstractUser):
             self._end_tokens()
 
     def _end_tokens(self) -> None:
-        """Let no token count that was issued until now."""
+        """Invalidate all tokens that were issued until now."""
         revocation.revoke_all(self.pk)
         row = User.objects.filter(pk=self.pk)
         row.update(token_generation=F("token_generation") + 1)
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
-    """API keys, those in use told from the others."""
+    """API keys, which can be filtered to the live ones."""
 
     def live(self) -> ApiKeyQuerySet:
-        """Return those that are neither revoked nor expired."""
+        """Return the keys that are neither revoked nor expired."""
         unexpired = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
         return self.filter(unexpired, revoked_at=None)
 
 
 class ApiKey(models.Model):
-    """A user's key for a program: a hash of it, and how it begins, but never itself.
+    """A user's key for a program: its hash and its beginning, but never the key itself.
 
-    A revoked key is kept, so that one that is found somewhere can be looked up.
+    A revoked key is kept, so that a key that is found somewhere can be looked up.
     """
 
     class State(models.TextChoices):
@@ -144,7 +147,7 @@ class ApiKey(models.Model):
     )
     prefix = models.CharField(max_length=PREFIX_LENGTH, db_index=True, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)
-    # Words with a space between them.
+    # Names of scopes, separated by spaces.
     scopes = models.CharField(max_length=100)
     messages_per_minute = models.PositiveIntegerField(
         null=True,
@@ -170,7 +173,7 @@ class ApiKey(models.Model):
 
     @property
     def state(self) -> State:
-        """Whether it can be used now, and if not, why."""
+        """Whether the key can be used now, and if not, why."""
         if self.revoked_at is not None:
             return self.State.REVOKED
         is_over = self.expires_at is not None and self.expires_at <= timezone.now()

@@ -13,22 +13,22 @@ from typing import Literal
 
 _Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
-# Four characters become one at most, so a longer text is no name of 150. Accents are
-# put in order in a time that grows with the square of their number: a megabyte of them
-# would stop the process for minutes.
+# Normalization turns at most four characters into one, so a longer text is not a name
+# of 150 characters. Sorting accents takes time that grows with the square of their
+# number: a megabyte of them would stop the process for minutes.
 _LONGEST = 1000
 
 
 def normalize(name: str) -> str:
     """Return the form in which a user name is stored, looked up and counted.
 
-    What is too long for a name is returned as it is, still too long.
+    A text that is too long for a name is returned unchanged, and so is still too long.
     """
     return _normalized("NFKC", name.strip()).strip()
 
 
 def spellings(name: str) -> Iterator[str]:
-    """Yield the forms in which a name may be stored, the likeliest first.
+    """Yield the forms in which a name may be stored, the most likely first.
 
     A row that was not written by Django (an import, SQL) may hold a name that is not
     normalized.

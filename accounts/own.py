@@ -1,6 +1,6 @@
-"""What users do with their own account: set a new password, delete it.
+"""What users can do with their own account: set a new password, and delete it.
 
-Each asks for the password, since a token may be in the hands of somebody else.
+Both require the password, because a token may have been stolen.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def change_password(user_id: int, *, current: str, new: str) -> User:
     old = user.password
     user.set_password(new)  # slow, so before the transaction
     with transaction.atomic():
-        # Of two changes at once, the second has been asked with an old password.
+        # Of two concurrent changes, the second was requested with the old password.
         same = User.objects.select_for_update(no_key=True).filter(
             pk=user_id, password=old
         )
@@ -54,9 +54,11 @@ def delete_account(user_id: int, *, password: str) -> None:
 
 
 def _known(user_id: int, password: str) -> User:
-    """Return the user as the database has it, whose password this is.
+    """Return the user from the database, after checking the password.
 
-    The accounts that keep the audit are nobody's.
+    The accounts that keep the audit belong to nobody, so they are refused.
+
+    Raises: TokenError, PasswordError.
     """
     user = User.objects.filter(pk=user_id, is_active=True).first()
     if user is None or user.username in audit.KEEPERS:
@@ -68,7 +70,7 @@ def _known(user_id: int, password: str) -> User:
 
 @transaction.atomic
 def _check_others(user: User) -> None:
-    """Check that another superuser is left; the locks let one leave at a time.
+    """Check that another superuser remains; the locks let only one leave at a time.
 
     Raises: LastSuperuserError.
     """

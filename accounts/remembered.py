@@ -1,6 +1,6 @@
-"""Users and API keys of a moment ago, so that a burst of requests reads them once.
+"""A brief memory of users and API keys, so that a burst of requests reads them once.
 
-A change made in this process is seen at once, one made elsewhere within `KEPT_S`.
+A change made in this process is seen immediately, one made elsewhere within `KEPT_S`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Row = TypeVar("Row")
 
 
 class Kept(Generic[Name, Row]):
-    """Rows by what they are looked up by, each for `KEPT_S` from when it was read."""
+    """Rows by their lookup value, each kept for `KEPT_S` from the time it was read."""
 
     def __init__(
         self,
@@ -43,13 +43,13 @@ class Kept(Generic[Name, Row]):
         return len(self._rows)
 
     def find(self, name: Name) -> Row | None:
-        """Return a copy of a row, None where the database must be asked."""
+        """Return a copy of a row, or None if the database must be queried."""
         until, row = self._rows.get(name, (0.0, None))
-        # A copy, since whoever gets a user may change it or cache permissions on it.
+        # A copy, because callers may change a user or cache permissions on it.
         return copy.copy(row) if row and self._clock() < until else None
 
     def read(self, load: Callable[[], Row]) -> Row:
-        """Load a row and keep it, unless some row has changed meanwhile."""
+        """Load a row and keep it, unless any row changed while it was loaded."""
         changes, read_at = self._changes, self._clock()
         row = load()
         name = self._name_of(row)
@@ -61,7 +61,7 @@ class Kept(Generic[Name, Row]):
         return row
 
     def forget(self, name: Name) -> None:
-        """Drop a row, and what is being read of any."""
+        """Drop a row; rows that are being read at this time are not kept either."""
         with self._lock:
             self._changes += 1
             self._rows.pop(name, None)
@@ -81,7 +81,7 @@ class Remembered(Kept[int, "User"]):
         super().__init__(attrgetter("pk"), clock)
 
     def is_known(self, user_id: int, generation: int | None) -> bool:
-        """Return whether a user was active a moment ago, with such tokens."""
+        """Return whether a kept, active user has this generation; None fits any."""
         kept = self._rows.get(user_id)
         if kept is None or self._clock() >= kept[0]:
             return False
@@ -106,16 +106,16 @@ remembered_keys = RememberedKeys()
 
 
 def forget_user(instance: User, using: str, **kwargs: Any) -> None:
-    """Called when a user has been saved or deleted."""
+    """Drop a user; called when the user was saved or deleted."""
     _forget(partial(remembered.forget, instance.pk), using)
 
 
 def forget_key(instance: ApiKey, using: str, **kwargs: Any) -> None:
-    """Called when an API key has been saved or deleted."""
+    """Drop an API key; called when the key was saved or deleted."""
     _forget(partial(remembered_keys.forget, instance.digest), using)
 
 
 def _forget(forget: Callable[[], None], using: str) -> None:
     forget()
-    # Until the commit others still read, and keep, the row as it was.
+    # Until the commit, other threads still read the old row, and keep it.
     transaction.on_commit(forget, using=using)

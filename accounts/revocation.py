@@ -1,8 +1,9 @@
 """Revocation of refresh tokens.
 
-Of a refresh token its id (`jti`), its user and its expiry are stored; never the token
-itself, so that a copy of the database lets nobody log in. All tokens of one log-in are
-a family: their ids have the same prefix. Behind it is the token that one was given for.
+The id (`jti`), the user and the expiry of a refresh token are stored, but never the
+token itself, so that nobody can log in with a copy of the database. All tokens of one
+log-in are a family: their ids begin with the same prefix. After the prefix, an id names
+the token for which this one was issued.
 """
 
 from __future__ import annotations
@@ -27,29 +28,30 @@ if TYPE_CHECKING:
 
 _SEPARATOR = "-"
 
-# A page that is reloaded in the middle of a refresh never sees the new pair, two tabs
-# may refresh at once, and proxies send a request again: no sign of a theft. Nor is it
-# one that a client gives up waiting for an answer that is lost, and comes again: ours
-# after 10 seconds, older copies of them after 30, and some proxies after 60. It costs
-# that a thief who comes by then is found out only when the second of the two refreshes.
+# For how long a used token can be used again. A page that is reloaded in the middle of
+# a refresh never sees the new pair, two tabs may refresh at the same time, and proxies
+# repeat requests: none of this is a sign of theft. Neither is it when a client gives up
+# waiting for a response that was lost, and tries again: ours after 10 seconds, older
+# copies of them after 30, and some proxies after 60. The price is that a thief who uses
+# the token within this time is detected only when the second of the two refreshes.
 _AT_ONCE = timedelta(seconds=90)
-# How many pairs are given for one token, all in all: more are a thief's.
+# How many pairs are issued for one token in total; only a thief would need more.
 _MOST_PAIRS = 20
 
 
 def new_jti(used: str = "") -> str:
-    """Return the id of a new token: one given for a used one, or in a new family."""
+    """Return the id of a new token: issued for a used one, or in a new family."""
     start = _start_of_next(used) if used else uuid4().hex + _SEPARATOR
     return start + uuid4().hex
 
 
 def family_of(jti: str) -> str:
-    """Return the family of a token; an old id without one is its own family."""
+    """Return the family of a token; an old id without a prefix is its own family."""
     return jti.partition(_SEPARATOR)[0]
 
 
 def use_up(token: Token, user: User | None) -> bool:
-    """Claim a refresh token; the unique constraint lets one caller succeed."""
+    """Claim a refresh token; the unique constraint lets only one caller succeed."""
     outstanding, _ = OutstandingToken.objects.get_or_create(
         jti=token["jti"],
         defaults={
@@ -73,10 +75,11 @@ def was_just_used(jti: str) -> bool:
 
 
 def may_come_again(jti: str, user_id: int) -> bool:
-    """Return whether a token that was just used may be exchanged once more.
+    """Return whether a used token can be exchanged again, because it was just used.
 
-    Not behind a log-out or a new password, which leave nothing valid of what was given
-    for it; nor when some of that has been used: then it has arrived.
+    It cannot after a log-out or a new password, because none of the tokens that were
+    issued for it is valid then; nor once one of those was used, which proves that it
+    arrived.
     """
     given = _valid().filter(user_id=user_id, jti__startswith=_start_of_next(jti))
     return was_just_used(jti) and 0 < given.count() < _MOST_PAIRS
@@ -100,7 +103,7 @@ def forget_token(instance: OutstandingToken, **kwargs: Any) -> None:
 
 
 def _start_of_next(jti: str) -> str:
-    """Return how the ids of tokens begin that are given for this one."""
+    """Return the beginning of the ids of tokens that are issued for this one."""
     own = jti.rpartition(_SEPARATOR)[2]
     return f"{family_of(jti)}{_SEPARATOR}{own}{_SEPARATOR}"
 

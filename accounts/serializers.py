@@ -15,7 +15,7 @@ _PASSWORD_MAX_LENGTH = 1024
 
 
 class TextField(serializers.CharField):
-    """A string, and no number for one."""
+    """A string; unlike in REST framework, a number is not accepted as one."""
 
     def to_internal_value(self, data: Any) -> str:
         """Return the string. Raises: ValidationError."""

@@ -14,7 +14,7 @@ from accounts.errors import CredentialsError, RegistrationError
 from accounts.models import User
 
 TAKEN = "This username is taken."
-# Any number that no other advisory lock has.
+# An arbitrary number that no other advisory lock uses.
 _REGISTRATION = 7_263_849_105
 
 
@@ -66,10 +66,10 @@ def is_taken(username: str) -> bool:
 
 
 def _wait_for_others() -> None:
-    """Let one registration after another look for its name, and take it.
+    """Serialize registrations: one ends before the next looks for its name.
 
-    The database tells two equal names apart only where their case is the same. SQLite
-    has one writer anyway.
+    The database's unique constraint refuses a name only in the same case. SQLite has
+    only one writer anyway.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:

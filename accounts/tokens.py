@@ -28,17 +28,18 @@ from accounts.verified import Verified
 logger = logging.getLogger(__name__)
 
 _USER_CLAIM = "user_id"
-# Which of the user's passwords the token is of; tokens of the first need not say so.
+# The user's `token_generation` when the token was issued; 0 if the token has none.
 _GENERATION_CLAIM = "generation"
-# Access tokens whose signature is known to be good: whoever comes back brings the same.
+# How many access tokens with a checked signature are remembered: clients send the same
+# token many times.
 _REMEMBERED_TOKENS = 1_000
 
 
 class _PresentedToken(RefreshToken):
     """A refresh token sent by a client.
 
-    Whether it was used is decided when it is claimed (`revocation.use_up`), which alone
-    is safe when several requests send it at once.
+    Whether it was used is decided only when it is claimed (`revocation.use_up`),
+    because only that is safe when several requests send it at the same time.
     """
 
     def check_blacklist(self) -> None:
@@ -70,22 +71,22 @@ def bearer_token(header: str | None) -> str:
 
 
 def user_for_token(raw: object) -> tuple[User, Verified]:
-    """Return the active user of an access token or API key, and what it says.
+    """Return the active user of an access token or API key, and what it grants.
 
     Raises: TokenError.
     """
     verified = api_keys.verify(raw) if is_key(raw) else verify(raw)
     user = remembered.find(verified.user_id)
     if user is None or not verified.is_of(user.token_generation):
-        # What another process has changed is not known here yet.
+        # Another process may have changed the user, which is not known here yet.
         user = active_user(verified)
     return user, verified
 
 
 def known(raw: object) -> Verified | None:
-    """Return what is remembered of an access token or API key; reads nothing.
+    """Return what an access token or API key grants, without reading the database.
 
-    None: the database must be asked.
+    None means that the database must be queried.
 
     Raises: TokenError.
     """
@@ -97,9 +98,9 @@ def known(raw: object) -> Verified | None:
 
 
 def verify(raw: object) -> Verified:
-    """Return what an access token says that is signed and not expired.
+    """Return what an access token grants, if it is signed and not expired.
 
-    `raw` is what the client sent, of any type; None and "" are a missing token.
+    `raw` is what the client sent, of any type; None and "" mean a missing token.
 
     Raises: TokenError.
     """
@@ -115,7 +116,7 @@ def verify(raw: object) -> Verified:
 
 @lru_cache(_REMEMBERED_TOKENS)
 def _verified(raw: str) -> Verified:
-    """Check what does not change: the signature, and that it is an access token."""
+    """Return what a token grants; check only what stays: its signature and type."""
     token = _decode(AccessToken, raw)
     return Verified(_user_id(token), float(token["exp"]), _generation(token))
 
@@ -134,10 +135,10 @@ def active_user(verified: Verified) -> User:
 def issue_tokens(*, user: User) -> TokenPair:
     """Return new tokens for a user who has just logged in.
 
-    Raises: CredentialsError, if the password was changed meanwhile.
+    Raises: CredentialsError, if the password was changed in the meantime.
     """
     with transaction.atomic():
-        # A change of the password waits for the lock, then revokes these tokens too.
+        # A change of the password waits for the lock, and then revokes these, too.
         locked = User.objects.select_for_update(no_key=True)
         stored = locked.filter(pk=user.pk, password=user.password).first()
         if stored is None:
@@ -148,11 +149,12 @@ def issue_tokens(*, user: User) -> TokenPair:
 def rotate_refresh_token(*, raw: object) -> TokenPair:
     """Exchange a refresh token for a new pair; the old one is used up.
 
-    It may come again within a moment, for the pair may not have arrived. As soon as one
-    of the pairs is used, the others end.
+    For a moment, it can be exchanged again, because the pair may not have arrived. As
+    soon as one of the pairs is used, the others end.
 
-    A token that comes otherwise, used up or ended, is in two hands, whichever of them
-    was quicker, and the thief may hold the newer one. So its whole family is revoked.
+    Any other token that was used up or revoked is in the hands of both a user and a
+    thief. Whichever was quicker, the thief may hold the newer token, so the whole
+    family is revoked.
 
     Raises: TokenError.
     """
@@ -166,21 +168,22 @@ def rotate_refresh_token(*, raw: object) -> TokenPair:
             return _pair(_new_refresh(user, jti))
         if revocation.may_come_again(jti, user.pk):
             return _pair(_new_refresh(user, jti))
-        # A tab that has not heard of the log-out finds nothing that it could end.
+        # A tab may refresh just after another one logged out. Nothing is left to revoke
+        # then, and that is no reuse to report.
         if revocation.revoke_family(jti, user.pk) or not revocation.was_just_used(jti):
             _report_reuse(user.pk)
     raise TokenError("token_invalid")
 
 
 def revoke_refresh_token(*, raw: object) -> None:
-    """Revoke a refresh token, and what else there is of its log-in.
+    """Revoke a refresh token and the rest of its family.
 
     Raises: TokenError, if it was used before.
     """
     token = _decode(_PresentedToken, raw)
     user_id = _user_id(token)
     with transaction.atomic():
-        # A deletion of the account would not see what is stored meanwhile.
+        # Without the lock, a concurrent deletion of the account would miss these rows.
         locked = User.objects.select_for_update(no_key=True)
         user = locked.filter(pk=user_id).first()
         is_first = revocation.use_up(token, user)
@@ -227,7 +230,7 @@ def _active_user(user_id: int, *, lock: bool = False) -> User:
 
 
 def _check_generation(user: User, generation: int) -> None:
-    """Raises: TokenError, if the password was set anew since the token was issued."""
+    """Raises: TokenError, if the password was replaced since the token was issued."""
     if user.token_generation != generation:
         raise TokenError("token_invalid")
 
@@ -254,7 +257,7 @@ def _report_reuse(user_id: int) -> None:
 
 
 def _new_refresh(user: User, used: str = "") -> RefreshToken:
-    """Return a new refresh token; `used` is the id of the one it is given for."""
+    """Return a new refresh token; `used` is the id of the one that it replaces."""
     token = RefreshToken()
     token["jti"] = revocation.new_jti(used)
     token[_USER_CLAIM] = str(user.pk)

@@ -1,4 +1,4 @@
-"""The addresses below /auth/, each with and without its last slash."""
+"""The addresses below /auth/, each with and without a trailing slash."""
 
 from django.urls import re_path
 

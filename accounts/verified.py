@@ -1,4 +1,4 @@
-"""What a good bearer says: an access token, or an API key."""
+"""What a valid bearer, an access token or an API key, grants."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from accounts.errors import ScopeError
 
 
 class Scope(models.TextChoices):
-    """What an API key may be used for."""
+    """What an API key can be used for."""
 
     CHAT = "chat", _("chat: ask, cancel, change conversations")
     READ = "read", _("read: conversations, streams, providers")
@@ -19,17 +19,17 @@ class Scope(models.TextChoices):
 
 
 ALL_SCOPES: Final = frozenset(scope.value for scope in Scope)
-# The scope of what no API key may do.
+# The scope of what no API key is allowed to do.
 TOKEN_ONLY: Final = None
 
 
 class Verified(NamedTuple):
-    """Whose a bearer is, its end in epoch seconds, and what it may.
+    """The user of a bearer, its expiry in epoch seconds, and what it grants.
 
-    A token counts while its `generation` is the user's: a new password begins another;
-    a key is of all of them. `key_id` is None for an access token, which may everything
-    that its user may. `messages_per_minute` is a key's own limit, None for none beside
-    its user's.
+    A token is valid while its `generation` is the user's, which a new password changes;
+    None, for an API key, fits every generation. `key_id` is None for an access token,
+    which grants all that its user is allowed to do. `messages_per_minute` is an API
+    key's own limit, None if it has only its user's.
     """
 
     user_id: int
@@ -40,11 +40,11 @@ class Verified(NamedTuple):
     messages_per_minute: int | None = None
 
     def is_of(self, generation: int) -> bool:
-        """Return whether it counts while its user is of this generation."""
+        """Return whether the bearer is valid while its user has this generation."""
         return self.generation in (None, generation)
 
     def require(self, scope: Scope | None) -> None:
-        """Check what a bearer may; `TOKEN_ONLY` is for access tokens.
+        """Check that the bearer has a scope; an access token has all, and `TOKEN_ONLY`.
 
         Raises: ScopeError.
         """

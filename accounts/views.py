@@ -141,7 +141,7 @@ def _user_of(request: Request) -> User:
 
 @never_cache
 def admin_login(request: HttpRequest) -> HttpResponseBase:
-    """Limit Django's admin log-in as the API's log-in is limited."""
+    """Log in to the admin, with the same limits as the API's log-in."""
     try:
         if request.method == "POST":
             count_attempt(request, account=request.POST.get("username", ""))

@@ -1,4 +1,4 @@
-"""The parts of a comparison: the load's programs, the servers, and their CPU time."""
+"""The parts of a comparison: the load programs, the servers, and their CPU time."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ HERE = Path(__file__).resolve().parent
 SECRET = "live-tests-0123456789-abcdefghijklmnopqrstuvwxyz"
 SERVER_CPU = "0"
 LOAD_CPU = "1"
-# How long a socket that is gone is kept: the clients drop their connections unsaid, so
-# all of them are, and memory is to be measured without.
+# How long a lost socket is kept. Short, because the clients drop their connections
+# without closing them, so that all are kept, and memory is to be measured without them.
 RECOVERY_WINDOW_S = 5
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PROGRAMS = {
@@ -40,7 +40,7 @@ _UVICORN = (
 class Subject:
     """A server that is measured: its name, its process, its port.
 
-    `other` is a second worker of it, for every second client or for what is relayed.
+    `other` is its second worker, used by every second client or for relayed sessions.
     """
 
     name: str
@@ -50,12 +50,12 @@ class Subject:
 
     @property
     def cpu_s(self) -> float:
-        """The CPU seconds that its processes have used."""
+        """The CPU seconds that the server's processes have used."""
         return cpu_s(self.pid) + (self.other.cpu_s if self.other else 0)
 
 
 def build(directory: Path) -> None:
-    """Compile the load's programs into `directory`."""
+    """Compile the load programs into `directory`."""
     for name, parts in _PROGRAMS.items():
         sources = [str(HERE / "load" / f"{part}.c") for part in parts]
         command = ["cc", "-O2", "-o", str(directory / name), *sources]
@@ -63,7 +63,7 @@ def build(directory: Path) -> None:
 
 
 def install_node_peer() -> None:
-    """Install the packages of the peer in Node, once."""
+    """Install the packages of the peer in Node, unless they are there."""
     directory = HERE / "peers" / "node"
     if (directory / "node_modules" / "socket.io").exists():
         return
@@ -87,7 +87,7 @@ def _cpu_s_of(pid: int) -> float:
 
 
 def memory_kib(pid: int) -> int:
-    """Return the proportional memory of a process, in KiB."""
+    """Return the proportional set size of a process, in KiB."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1])
@@ -111,7 +111,7 @@ def product(
     database_url: str,
     redis_url: str = "",
 ) -> Iterator[Subject]:
-    """Run this project's server as `make serve` does; without a URL on SQLite."""
+    """Run this project's server as `make serve` does, on SQLite if there is no URL."""
     env = {
         "DJANGO_DEBUG": "0",
         "OPENAI_BASE_URL": base_url,
@@ -160,8 +160,9 @@ def load(
 ) -> dict[str, Any]:
     """Put a load on the server; return what the clients saw, and what it cost.
 
-    `cpu_s` is what the server used in the window. With `memory`, `memory_kib` is by
-    how much it has grown until the window's end: reading it holds the server up.
+    `cpu_s` is the CPU time that the server used in the window. With `memory`,
+    `memory_kib` is its growth until the window's end. That is optional because reading
+    it delays the server.
     """
     line = [str(directory / "client"), str(subject.port), str(directory / "tokens")]
     command = _pinned([*line, *map(str, arguments)], LOAD_CPU)

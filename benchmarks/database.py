@@ -1,7 +1,7 @@
-"""What is stored at size: a million messages of 20,000 conversations in PostgreSQL.
+"""Speed at size: a million messages of 20,000 conversations in PostgreSQL.
 
-Measures what a turn's start and end ask of the database, and the pages that operators
-wait for, each as a median over several rounds beside its target.
+Measures what the start and the end of a turn take in the database, and the pages that
+operators wait for: each as a median over several rounds, next to its target.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PAGE_TARGET_MS = 300.0
 OPERATOR = "operator"
 
 # What the tables are filled with. A text is 40 words of a vocabulary of 5,000, most of
-# them rare, as words are; one message in a thousand has a word of its own.
+# them rare, as in real texts; one message in a thousand also has a special word.
 FILL = """
 CREATE TEMPORARY TABLE texts AS
 SELECT number, string_agg('word' || floor(5000 * random() ^ 3)::int, ' ') AS content
@@ -77,9 +77,9 @@ class Measured:
 
 
 def main() -> None:
-    """Measure on a PostgreSQL of its own, in a process that knows nothing else.
+    """Measure on a PostgreSQL of its own, in a process with no other settings.
 
-    Raises: SystemExit where something misses its target.
+    Raises: SystemExit, if anything misses its target.
     """
     with running_postgres() as url:
         environment = live.environment(live.ROOT) | {"DATABASE_URL": url}
@@ -135,7 +135,7 @@ def _fill() -> None:
 
 @contextmanager
 def _without_text_index(cursor: Any) -> Iterator[None]:
-    """Build the index of words after the load, which is much faster."""
+    """Build the index of words only after the block, which is much faster."""
     name = "message_text"
     cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname = %s", [name])
     (definition,) = cursor.fetchone()
@@ -146,7 +146,7 @@ def _without_text_index(cursor: Any) -> Iterator[None]:
 
 
 def _turns() -> Iterator[Measured]:
-    """Go on with conversations as the documented client does: by their history."""
+    """Continue conversations by their history, as the documented client does."""
     from llmchat.books.conversations import stored_hash
     from llmchat.books.turn import Outcome
     from llmchat.models import Conversation, Message, Provider
@@ -184,7 +184,7 @@ def _next_turn(conversation: Any, session_id: str) -> Any:
 
 @contextmanager
 def _database_time(times: list[float]) -> Iterator[None]:
-    """Add the time that the statements inside take, commits included."""
+    """Append the time that the statements in the block take, commits included."""
     from django.db import connection
 
     spent = 0.0

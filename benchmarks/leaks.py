@@ -11,13 +11,13 @@ from benchmarks.loads import QUICK, Figures, faults
 STREAMS = 1_000 if QUICK else 30_000
 WARM_UP = 500 if QUICK else 5_000
 NAME = "thousands of short streams"
-# What belongs to closed connections goes with them, but for what they have missed.
+# Wait until the state of closed connections is freed: it is kept for their recovery.
 _SETTLED_S = cluster.RECOVERY_WINDOW_S + 5
 _LIMIT_S = 1_800
 
 
 def measure(directory: Path, subject: cluster.Subject) -> dict[str, list[Figures]]:
-    """Return by how much the server has grown after the warm-up."""
+    """Return by how much the server has grown since the warm-up."""
     _run(directory, subject, WARM_UP)
     before = _held(subject.pid)
     _run(directory, subject, STREAMS)

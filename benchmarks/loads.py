@@ -1,4 +1,4 @@
-"""The loads of the comparison: what the clients do, and which figures come of it."""
+"""The loads of the comparison: what the clients do, and which figures result."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A load: what the clients are told, and what is made of what they saw.
+    """A load: the arguments of the clients, and how figures are made of what they saw.
 
     `warm_s` passes before the window of `window_s` that is measured. Memory is measured
-    once, on a fresh server: the next time there is room left from the last.
+    only once, on a fresh server: the next time, it would reuse memory of the last.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Load:
 
     @property
     def arguments(self) -> tuple[object, ...]:
-        """What the client program is told, after the port and the tokens."""
+        """The arguments of the client program after the port and the tokens."""
         what = (self.count, self.transport, self.mode, self.argument, self.model)
         return (*what, self.window_s, self.warm_s)
 
@@ -160,10 +160,10 @@ LOADS = (
     Load("one REST answer at a time", 1, "rest", "closed", 0, "t10r0", _whole),
 )
 
-# What no load may show: see streams.c.
+# Counters that must stay 0 in every load: see streams.c.
 FAULTS = ("lost", "doubled", "strange", "errors", "refused", "closed", "unended")
 
 
 def faults(seen: Seen) -> dict[str, int]:
-    """Return what was wrong with the streams of a load."""
+    """Return the counters of what was wrong with the streams of a load."""
     return {name: seen[name] for name in FAULTS if seen[name]}

@@ -1,4 +1,4 @@
-"""The figures of the comparison: printed, kept in JSON, and written into the docs."""
+"""Print the figures of the comparison, store them in JSON, and update the docs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESULTS = HERE / "results.json"
 OURS = "llmchat"
 MARKS = "<!-- figures: make bench -->\n", "<!-- /figures -->\n"
 
-# By load and subject, the figures of every round.
+# The figures of every round, by load and subject.
 Results = dict[str, dict[str, list[Figures]]]
 
 
@@ -25,7 +25,7 @@ def medians(rounds: list[Figures]) -> Figures:
 
 
 def print_load(name: str, by_subject: dict[str, list[Figures]]) -> None:
-    """Print the figures of a load as soon as they are there."""
+    """Print the figures of a load; called as soon as they are measured."""
     print(name)
     for subject, rounds in by_subject.items():
         figures = medians(rounds).items()
@@ -34,7 +34,7 @@ def print_load(name: str, by_subject: dict[str, list[Figures]]) -> None:
 
 
 def write(results: Results, *, is_whole: bool) -> None:
-    """Keep the figures; a run of everything becomes the table of the docs."""
+    """Store the figures; those of a complete run become the table in the docs."""
     RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     table = "\n".join(_table(results)) + "\n"
     print(f"\n{table}")
@@ -72,7 +72,7 @@ def _ratio(ours: float, other: float | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    """Return a figure with three digits that count."""
+    """Return a figure with three significant digits."""
     if value is None:
         return ""
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2

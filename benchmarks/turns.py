@@ -1,8 +1,9 @@
-"""What turns and tokens cost, beside the peers: one core for the server, in one run.
+"""What turns and tokens cost, compared with peers: one core for the server, in one run.
 
-The whole product (accounts, limits, storing) beside servers that do the same with less:
-Node's socket.io with undici, with and without a database, and python-socketio. Each
-load meets them one after another, several rounds, and the medians are compared.
+The whole product (accounts, limits, storage) is compared with servers that send the
+same events but do less: Node's socket.io with undici, with and without a database, and
+python-socketio. Each load is put on them one after another, for several rounds, and the
+medians are compared.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from tests.support import live
 
 USERS = 300
 ROUNDS = int(os.environ.get("ROUNDS", "1" if QUICK else "3"))
-# A run with one of these is no whole one.
+# Environment variables that make a run incomplete, so that it does not change the docs.
 _PARTS = {"ONLY", "PEERS", "ROUNDS", "POSTGRES", "BENCH_DATABASE_URL"}
 PEERS = ("node", "node+db", "python-socketio")
 
 
 def main() -> None:
-    """Measure all loads, print the table, and write it down."""
+    """Measure all loads, and print and store the table."""
     only = os.environ.get("ONLY", "")
     results: report.Results = {}
     with ExitStack() as stack:

@@ -1,9 +1,9 @@
-"""What a second worker costs: answers that are relayed to it, and answers of its own.
+"""What a second worker costs: for answers relayed to it, and for answers of its own.
 
-Two workers share a database and a Redis. Their sockets are theirs alone, but a client
-that polls through a balancer without stickiness has its session in one of them and its
-polls at the other. And with half of the clients, each worker should spend on an answer
-what a single one does, so that two carry twice as much.
+Two workers share a database and a Redis. Each has its own sockets, but a client that
+polls through a balancer without stickiness may have its session in one worker and send
+its polls to the other. And with half of the clients, each worker should spend as much
+on an answer as a single worker does, so that two can carry twice as many.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from tests.support.redis_server import RedisServer
 
 USERS = 300
 ROUNDS = int(os.environ.get("ROUNDS", "1" if loads.QUICK else "3"))
-# The first leave the worker idle for a part of the time.
+# How many clients poll; with the first number, the worker is idle part of the time.
 _POLLERS = (20, 100)
 _SHARED = ("short streams", "100 streams × 30 tokens/s", "WebSocket connects")
 
 
 def main() -> None:
-    """Measure and print what is relayed, and what two workers cost beside one."""
+    """Measure and print what relaying costs, and what two workers cost next to one."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         cluster.build(directory)
@@ -68,7 +68,7 @@ def _compare(directory: Path, cases: dict[str, tuple[Subject, Load]]) -> None:
 
 @contextmanager
 def _workers(directory: Path) -> Iterator[tuple[Subject, Subject]]:
-    """Run two workers; yield the first alone, and both."""
+    """Run two workers; yield the first as a subject, and both as another."""
     with ExitStack() as stack:
         enter = stack.enter_context
         base_url = enter(cluster.provider(directory))

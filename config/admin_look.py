@@ -1,7 +1,7 @@
-"""The look of the admin: name, colours, sidebar.
+"""The look of the admin: name, colors, sidebar.
 
-It is part of the settings, which every command reads before anything else: so the half
-of Django that addresses take is imported where one is made.
+It is part of the settings, which every command reads before anything else. Building an
+address needs half of Django, so that is imported only in the functions that do it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The ASGI application: sockets to the consumers, everything else to Django."""
+"""The ASGI application: sockets go to the consumers, everything else to Django."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ prefix: str = settings.FORCE_SCRIPT_NAME or ""
 django_application: Any = Handler()
 mounted: Any = Mounted(django_application, prefix)
 
-# Django keeps a thread per request, and a chat request lasts as long as its answer.
-# `handle` is Django without that thread.
+# Django holds a thread for each request, and a chat request lasts as long as its
+# answer. `handle` is Django without that thread.
 chat: Any = SendLimit(
     Heartbeat(Mounted(django_application.handle, prefix)),
     lambda: conf.get().idle_timeout_s,
@@ -53,10 +53,10 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await lifespan(scope, receive, send)
         return
     scope = unmounted(scope, prefix)
-    # daphne has no lifespan, so the first request marks the start.
+    # daphne has no lifespan, so the first request marks the start of serving.
     draining.watch()
     if scope["type"] == "websocket":
-        # What stands around this call is kept for as long as the socket lives.
+        # Whatever wraps this call is kept in memory for as long as the socket lives.
         await real_time.websocket(scope, receive, send)
         return
     with draining.serving(scope, send):

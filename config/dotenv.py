@@ -2,7 +2,7 @@
 
 Spaces around `=`, a leading `export`, quotes, a trailing comment and a byte order mark
 are understood. In double quotes a backslash escapes; everywhere else the value is taken
-literally. If a name occurs twice, the first value counts.
+literally. If a name occurs twice, the first value is used.
 """
 
 from __future__ import annotations

@@ -39,9 +39,9 @@ def refuse(name: str, problem: str) -> NoReturn:
 
 
 def read_dotenv(default: Path) -> None:
-    """Add the variables of the `.env` file; those that are set already win.
+    """Add the variables of the `.env` file; those that are already set win.
 
-    A blank one is not set.
+    A blank variable counts as not set.
 
     `LLMCHAT_ENV_FILE` names another file; if it is empty, no file is read.
     """
@@ -65,8 +65,8 @@ def read_dotenv(default: Path) -> None:
 def report_misspelt(*known: str) -> None:
     """Print each `LLMCHAT_` variable that nothing reads, and the nearest known name.
 
-    Called when all settings have been read. `known` are variables that are read
-    elsewhere, without the prefix.
+    Called when all settings were read. `known` are the names, without the prefix, of
+    variables that are read elsewhere.
     """
     names = _names_read.union(f"LLMCHAT_{name}" for name in known)
     for name in sorted(os.environ):
@@ -78,7 +78,7 @@ def report_misspelt(*known: str) -> None:
         print(f"llmchat: {name} is not a setting{hint}", file=sys.stderr)
 
 
-# Variables of the tests, and of Kubernetes for a service named llmchat.
+# Variables of the tests, and those that Kubernetes sets for a service named llmchat.
 _FOREIGN = re.compile(r"LLMCHAT_(TEST_|SERVICE_(HOST|PORT)|PORT(_\d|$))")
 _names_read: set[str] = set()
 
@@ -147,9 +147,9 @@ def names(name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
 
 
 def networks(name: str, *, anybody: bool = False) -> tuple[str, ...]:
-    """Return the variable as networks in CIDR notation; an address is a small one.
+    """Return the variable as networks in CIDR notation; a single address is also one.
 
-    `anybody` also allows `*`, alone, for all addresses.
+    `anybody` also allows a single `*`, which means all addresses.
     """
 
     def parse(raw: str) -> tuple[str, ...]:
@@ -163,9 +163,9 @@ def networks(name: str, *, anybody: bool = False) -> tuple[str, ...]:
 
 
 def tidy(name: str) -> None:
-    """Take white space off a variable that others read, who do not.
+    """Strip white space from a variable that other code reads from the environment.
 
-    A blank one is removed: to them it would be set.
+    A blank variable is removed, because other code would take it for set.
     """
     value = os.environ.get(name)
     if value is None:
@@ -177,7 +177,7 @@ def tidy(name: str) -> None:
 
 
 def file(name: str) -> str:
-    """Return the variable as the path of a file that is there, "" if it is not set."""
+    """Return the variable as the path of a readable file, "" if it is not set."""
 
     def parse(raw: str) -> str:
         with open(raw, "rb"):
@@ -187,7 +187,7 @@ def file(name: str) -> str:
 
 
 def folders(name: str) -> str:
-    """Return the variable as paths of folders, of which one is there at least."""
+    """Return the variable as paths of folders, at least one of which exists."""
 
     def parse(raw: str) -> str:
         if not any(Path(part).is_dir() for part in raw.split(os.pathsep)):
@@ -212,9 +212,9 @@ def fernet_keys(name: str) -> tuple[str, ...]:
 
 
 def _check_http_url(value: str) -> None:
-    """Check an address to which a path is added, as the admin checks a provider's.
+    """Check an address to which paths are added, as the admin checks a provider's.
 
-    Raises: ValueError; OptionError, where something is to be left out.
+    Raises: ValueError; OptionError, if a part of the address must be left out.
     """
     parts = urlsplit(value)
     if "@" in parts.netloc:
@@ -243,7 +243,7 @@ _HOST = re.compile(r"[A-Za-z0-9_.-]+")
 def http_url(name: str, default: str) -> str:
     """Return the variable as an HTTP(S) URL without a trailing slash.
 
-    It has neither a user name nor a query.
+    It has no user name, password, query or fragment.
     """
 
     def parse(raw: str) -> str:
@@ -256,7 +256,7 @@ def http_url(name: str, default: str) -> str:
 
 
 def url_prefix(name: str) -> str:
-    """Return the variable as the beginning of a path, without a slash at its end."""
+    """Return the variable as the beginning of a path, without a trailing slash."""
 
     def parse(raw: str) -> str:
         if not _PREFIX.fullmatch(raw):
@@ -272,7 +272,7 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9_.~-]+)*/?")
 def origins(name: str, *, apps: bool = False) -> tuple[str, ...]:
     """Return the variable as origins of browsers: scheme, host and port, no path.
 
-    A host may begin with `*.`, for all its subdomains. `apps` also allows other
+    A host can begin with `*.`, which means all its subdomains. `apps` also allows other
     schemes, such as `capacitor://localhost`.
     """
 
@@ -294,7 +294,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def _origin(value: str, *, apps: bool) -> str:
-    """Return an origin as browsers send it.
+    """Return an origin in the form in which browsers send it.
 
     Raises: ValueError, if it is not an origin.
     """
@@ -347,7 +347,7 @@ def database(name: str, default: str) -> dict[str, Any]:
 
 
 def _check_connections(settings: dict[str, Any], options: dict[str, Any]) -> None:
-    """Check what an address says of how connections are kept.
+    """Check the options of an address that say how long connections are kept.
 
     Raises: OptionError.
     """
@@ -374,7 +374,7 @@ _ENGINE_BOOLEANS = ("pool", "server_side_binding", "check_same_thread", "uri")
 
 
 def _make_booleans(options: dict[str, Any], names: tuple[str, ...]) -> None:
-    """Turn the words of an address into what Django takes: to it, any word is true.
+    """Turn words in an address into booleans; to Django, any word would be true.
 
     Raises: OptionError.
     """

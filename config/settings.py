@@ -44,9 +44,9 @@ HOST = env.text("HOST", "127.0.0.1")
 PORT = env.integer("PORT", 3000, least=1, most=65_535)
 # uvicorn reads this variable, too.
 WEB_CONCURRENCY = env.integer("WEB_CONCURRENCY", 1, least=1, most=256)
-# Addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted.
+# Addresses of the proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted.
 FORWARDED_ALLOW_IPS = env.networks("FORWARDED_ALLOW_IPS", anybody=True)
-# The path that a proxy shows the server below; every address begins with it.
+# The path below which a proxy shows the server; every address begins with it.
 _PREFIX = env.url_prefix("FORCE_SCRIPT_NAME")
 FORCE_SCRIPT_NAME = _PREFIX or None
 
@@ -54,8 +54,8 @@ FORCE_SCRIPT_NAME = _PREFIX or None
 
 INSTALLED_APPS = [
     "serving.apps.DaphneConfig",
-    # The admin's theme replaces the site, so it precedes the admin. The tokens precede
-    # the accounts, which unregister the tokens' admin pages.
+    # The admin's theme replaces the admin site, so it precedes the admin. The token app
+    # precedes the accounts, which unregister its pages in the admin.
     "unfold",
     "unfold.contrib.filters",
     "rest_framework_simplejwt.token_blacklist",
@@ -72,7 +72,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 
-# All of them are asynchronous: a synchronous one would hold a thread while a request
+# All are asynchronous: a synchronous middleware would hold a thread while a request
 # waits for a provider.
 MIDDLEWARE = [
     "serving.request_id.RequestIdMiddleware",
@@ -93,10 +93,10 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
-# The debug page of an exception hides keys and passwords.
+# Hides keys and passwords on the debug page of an exception.
 DEFAULT_EXCEPTION_REPORTER_FILTER = "serving.fault_page.SecretsFilter"
-# An action of the admin sends a field for each selected row; Django's own limit, 1,000,
-# is too low for the conversations of a busy user.
+# An action of the admin sends a field for each selected row. Django's default limit of
+# 1,000 is too low for the conversations of a busy user.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000
 # Every route works with and without a trailing slash, so nothing is redirected: a
 # redirected POST would lose its body.
@@ -123,13 +123,13 @@ DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", 10, least=1, most=1000)
 
 
 def _database() -> dict[str, Any]:
-    """Return Django's settings; options in DATABASE_URL win over those here."""
+    """Return Django's settings of it; options in DATABASE_URL win over those here."""
     settings = env.database("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
     given = settings.get("OPTIONS", {})
     if settings["ENGINE"] == "django.db.backends.sqlite3":
-        # Writers queue at BEGIN instead of failing in the middle of a transaction,
-        # and readers never wait for writers. What a statement of many rows would have
-        # to undo is kept in memory, not in a file of its own for each.
+        # Writers queue at BEGIN instead of failing in the middle of a transaction, and
+        # readers never wait for writers. What a statement on many rows needs to be
+        # undone is kept in memory, not in a temporary file for each statement.
         options = {
             "transaction_mode": "IMMEDIATE",
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
@@ -142,19 +142,20 @@ def _database() -> dict[str, Any]:
 
 
 _POSTGRES = {
-    # Without the check, each connection fails once after an outage.
+    # Without health checks, each connection would fail once after an outage.
     "CONN_HEALTH_CHECKS": True,
     "CONN_MAX_AGE": 0,
 }
 _POSTGRES_OPTIONS = {
-    # The engine retries until its caller's deadline.
+    # The timeouts are short: the engine retries until its caller's deadline.
     "pool": {
         "min_size": 1,
         "max_size": DATABASE_POOL_SIZE,
         "timeout": 1,
         "reconnect_timeout": 3,
     },
-    # Detect a dead machine: in seconds, the last in milliseconds.
+    # These detect a dead machine. All are in seconds, except the last, which is in
+    # milliseconds.
     "connect_timeout": 3,
     "keepalives_idle": 10,
     "keepalives_interval": 3,
@@ -185,7 +186,7 @@ else:
     CACHES = {
         "default": {
             "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-            # Large, because an evicted counter is a limit that does not hold.
+            # Large, because a limit does not hold if its counter is evicted.
             "OPTIONS": {"MAX_ENTRIES": 100_000},
         }
     }
@@ -195,12 +196,12 @@ SILENCED_SYSTEM_CHECKS = [
     # configured at the proxy.
     "security.W005",
     "security.W021",
-    # The library knows only some caches by name.
+    # The library recognizes only some caches, by their names.
     "django_ratelimit.W001",
 ]
 if not REDIS_URL:
-    # Rate limits need a cache that all processes share. Without Redis there is only
-    # one process (see above), so its memory will do.
+    # Rate limits need a cache that all processes share. Without Redis there is only one
+    # process (see above), so its own memory suffices.
     SILENCED_SYSTEM_CHECKS += ["django_ratelimit.E003"]
 
 # --- Static files ----------------------------------------------------------------
@@ -222,7 +223,8 @@ WHITENOISE_USE_FINDERS = True
 
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "admin:login"
-# The first one hashes; passwords hashed by the others are rehashed at the next log-in.
+# The first hashes passwords. Those hashed by the others are rehashed at the next
+# log-in.
 PASSWORD_HASHERS = [
     "serving.hashers.PasswordHasher",
     *global_settings.PASSWORD_HASHERS[1:],
@@ -246,7 +248,7 @@ SIMPLE_JWT = {
         days=env.integer("REFRESH_TOKEN_DAYS", 14, least=1, most=365)
     ),
     "USER_ID_CLAIM": "user_id",
-    # Seconds that another machine's clock may be ahead.
+    # How many seconds the clock of another machine can be ahead.
     "LEEWAY": 10,
 }
 
@@ -295,8 +297,9 @@ SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = _PREFIX or "/"
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 
-# By whom providers are believed. Only checked here: `llmchat.providers.http.tls` reads
-# the environment, as OpenSSL does, so what is checked is put back there.
+# The certificates by which providers are verified. They are only checked here, and the
+# tidied values are put back into the environment: `llmchat.providers.http.tls` reads
+# them from there, as OpenSSL does.
 for _name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
     env.tidy(_name)
 env.file("SSL_CERT_FILE")
@@ -386,5 +389,5 @@ LLMCHAT: dict[str, Any] = {
     "deepseek_base_url": env.http_url("DEEPSEEK_BASE_URL", _DEFAULTS.deepseek_base_url),
 }
 
-# These are read where they are used.
+# Other code reads these from the environment, where it needs them.
 env.report_misspelt("DEMO_PASSWORD", "ENV_FILE", "LOCAL_LOG", "CHROMIUM")

@@ -1,7 +1,7 @@
-"""Addresses of databases and of Redis: whether their clients can use all that they say.
+"""Check that clients can use every part of the addresses of databases and Redis.
 
-The clients themselves tell only when they connect, and what they say then is taken for
-an outage, or they pass over it. None of this connects.
+The clients themselves either ignore a mistake or report it only when they connect, when
+it is taken for an outage. None of these checks connects to a server.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import sqlite3
 from typing import Any
 from urllib.parse import urlsplit
 
-# What Django, its engine and psycopg take out of the options before libpq sees them.
+# Options that Django, its engine and psycopg remove before libpq sees the rest.
 _NOT_OF_LIBPQ = {
     *("assume_role", "isolation_level", "pool", "prepare_threshold"),
     "server_side_binding",
 }
-# And before SQLite does.
+# Options that Django removes before SQLite sees the rest.
 _NOT_OF_SQLITE = {"init_command", "transaction_mode"}
 
 
 class OptionError(ValueError):
-    """An option of an address is wrong; says which one and why, not its value."""
+    """An option of an address is wrong; says which one and why, but not its value."""
 
 
 def check_libpq(raw: str, options: dict[str, Any]) -> None:
@@ -32,7 +32,7 @@ def check_libpq(raw: str, options: dict[str, Any]) -> None:
     try:
         from psycopg import ProgrammingError
         from psycopg.conninfo import make_conninfo
-    except ImportError:  # Django says what is missing
+    except ImportError:  # Django reports what is missing
         return
     for option in sorted(options.keys() - _NOT_OF_LIBPQ):
         try:
@@ -58,16 +58,16 @@ def check_sqlite(raw: str, options: dict[str, Any]) -> None:
 
 
 def check_redis(raw: str) -> None:
-    """Check an address of a Redis, and each of its options.
+    """Check an address of Redis, and each of its options.
 
-    Raises: OptionError, ValueError: it is the address.
+    Raises: OptionError; ValueError, if the address itself is wrong.
     """
     address, _, query = raw.partition("?")
     _check_redis_address(address)
     for part in filter(None, query.split("&")):
         option, is_given, _ = part.partition("=")
         try:
-            if not is_given:  # the client would pass over it
+            if not is_given:  # the client would ignore it
                 raise ValueError(part)
             _make_connections(f"{address}?{part}")
         except ValueError as exc:
@@ -77,9 +77,9 @@ def check_redis(raw: str) -> None:
 
 
 def _named(option: str, raw: str) -> str:
-    """Return the name of an option, "" if it may be a piece of a password.
+    """Return ": " and the name of an option, "" if it could be a piece of a password.
 
-    As it is of an address whose password has signs that had to be escaped.
+    It could be one if the address has a password with characters that were not escaped.
     """
     is_name = re.fullmatch(r"[A-Za-z_]+", option)
     may_be_secret = _SECRET.search(raw.partition("?")[2])
@@ -90,7 +90,7 @@ _SECRET = re.compile(r"@|password=", re.IGNORECASE)
 
 
 def _check_redis_address(address: str) -> None:
-    """Check an address without its options, also for what the client passes over.
+    """Check an address without its options, even for mistakes that the client ignores.
 
     Raises: ValueError.
     """
@@ -98,7 +98,7 @@ def _check_redis_address(address: str) -> None:
     if not _REDIS.match(address) or parts.port == 0:
         raise ValueError(address)
     if parts.scheme == "unix":
-        # Of any other host it is a part of the path that the client passes over.
+        # Any other host is really a part of the path, which the client would ignore.
         is_whole = bool(parts.path) and parts.hostname in {None, "localhost"}
     else:
         (parts.hostname or "localhost").encode("idna")
@@ -113,7 +113,7 @@ _REDIS_NUMBER = re.compile(r"(/[0-9]*)?/?")
 
 
 def _make_connections(url: str) -> None:
-    """Make a connection of each kind that will be made, and do not connect it.
+    """Create a connection of each kind that will be used, without connecting it.
 
     Raises: ValueError.
     """
@@ -122,5 +122,5 @@ def _make_connections(url: str) -> None:
     for kind in (redis.ConnectionPool, redis.asyncio.ConnectionPool):
         try:
             kind.from_url(url).make_connection()
-        except Exception as exc:  # whatever the client makes of it
+        except Exception as exc:  # the client raises many kinds
             raise ValueError(url) from exc

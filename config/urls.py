@@ -14,14 +14,14 @@ handler400 = errors.handler400
 handler404 = errors.handler404
 handler500 = errors.handler500
 
-# Browsers request it for pages without an icon of their own.
+# Browsers request this icon for pages that have none of their own.
 favicon = RedirectView.as_view(url=lazy(static, str)("llmchat/favicon.svg"))
 
 urlpatterns = [
     path("favicon.ico", favicon),
     path("auth/", include("accounts.urls")),
     path("admin/login/", admin_login),
-    # The admin's forms post to paths with a slash; people type them without.
+    # The admin's forms post to paths with a trailing slash; people type none.
     re_path(
         r"^(?P<page>admin(/.*[^/])?)$",
         RedirectView.as_view(

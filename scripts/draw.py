@@ -1,6 +1,6 @@
-"""Draw the pictures of docs/architecture.md anew: `python -m scripts.draw`.
+"""Redraw the pictures in docs/architecture.md: `python -m scripts.draw`.
 
-Each stands between two markers, so that a test can tell when one is out of date.
+Each picture is between two markers, so that a test can find out which are outdated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _DRAWINGS = {"rooms": rooms.draw, "tables": tables.draw}
 
 
 def redraw(page: str) -> str:
-    """Return `page` with its pictures as the code has them now."""
+    """Return `page` with its pictures redrawn from the current code."""
     for name, draw in _DRAWINGS.items():
         start, end = f"<!-- {name}: python -m scripts.draw -->\n", f"<!-- /{name} -->\n"
         if page.count(start) != 1 or page.count(end) != 1:
@@ -28,7 +28,7 @@ def redraw(page: str) -> str:
 
 
 def main() -> None:
-    """Set Django up without anybody's .env, and write the page."""
+    """Set up Django without a .env file, and write the page."""
     os.environ["LLMCHAT_ENV_FILE"] = ""
     os.environ["DJANGO_DEBUG"] = "1"
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")

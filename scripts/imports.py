@@ -1,4 +1,4 @@
-"""Read who imports whom, from the sources and without importing anything."""
+"""Read from the sources which module imports which, without importing any."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def find_modules() -> dict[str, Path]:
 
 
 def imported_by(module: str, path: Path) -> set[str]:
-    """Return the full names of what a module imports, type checking aside."""
+    """Return the full names that a module imports, except for type checking only."""
     tree = ast.parse(path.read_text())
     ignored = {
         inner
@@ -37,7 +37,7 @@ def imported_by(module: str, path: Path) -> set[str]:
 
 
 def base_of(node: ast.ImportFrom, module: str, *, is_package: bool) -> str:
-    """Return the full name of what a `from … import` in `module` imports from."""
+    """Return the full name of the module that a `from … import` in `module` names."""
     if not node.level:
         return node.module or ""
     parts = module.split(".")
@@ -47,7 +47,7 @@ def base_of(node: ast.ImportFrom, module: str, *, is_package: bool) -> str:
 
 
 def is_below(name: str, prefixes: tuple[str, ...]) -> bool:
-    """Return whether `name` is one of `prefixes` or inside one."""
+    """Return whether `name` is one of `prefixes`, or is inside one of them."""
     return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
 
 

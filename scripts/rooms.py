@@ -1,4 +1,4 @@
-"""Draw the rooms and who imports whom, as Mermaid."""
+"""Draw the rooms, and which imports which, in Mermaid."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from scripts.imports import PACKAGES, find_modules, imported_by
 
 Arrows = dict[str, set[str]]
 
-# The package itself is empty, and migrations follow from the models.
+# The package itself is empty, and migrations are derived from the models.
 _LEFT_OUT = ("llmchat", "migrations")
 _BESIDE = ("accounts", "config", "serving")
 
 
 def draw() -> str:
-    """Return the flowchart of the rooms, arrows that follow from others left out."""
+    """Return the flowchart of the rooms, without arrows that follow from others."""
     arrows = reduce_arrows(find_arrows())
     lines = ["flowchart TD", '    subgraph llmchat ["llmchat/"]']
     lines += [f"        {room}" for room in sorted(arrows.keys() - {*_BESIDE})]
@@ -40,7 +40,7 @@ def find_arrows() -> Arrows:
 
 
 def room_of(name: str) -> str:
-    """Return the room that a module belongs to, "" for one of another project."""
+    """Return the room that a module belongs to, "" if it is from another project."""
     package, _, inside = name.partition(".")
     if package == "llmchat" and inside:
         return inside.split(".")[0]
@@ -48,7 +48,7 @@ def room_of(name: str) -> str:
 
 
 def reduce_arrows(arrows: Mapping[str, set[str]]) -> Arrows:
-    """Return `arrows` without those that a longer way makes superfluous."""
+    """Return `arrows` without those whose target can be reached by a longer path."""
     return {
         room: {
             target

@@ -1,4 +1,4 @@
-"""Draw the tables, their keys and their relations, as Mermaid."""
+"""Draw the tables, their keys and their relations, in Mermaid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db.models import Field, ForeignKey, ManyToManyField, Model, OneToOne
 
 AnyField: TypeAlias = "Field[Any, Any]"
 
-# The tables of the project, and those of others that it works with.
+# The tables of the project, and those of other packages that it works with.
 _APPS = ("accounts", "llmchat", "token_blacklist")
 _OTHERS = ("auth.Group",)
 
@@ -31,7 +31,7 @@ def draw() -> str:
 
 
 def find_models() -> list[type[Model]]:
-    """Return the models that have a table of their own, by its name."""
+    """Return the models that have a table of their own, sorted by the table's name."""
     models = [m for label in _APPS for m in apps.get_app_config(label).get_models()]
     models += [apps.get_model(label) for label in _OTHERS]
     own = [m for m in models if not m._meta.proxy]
@@ -55,7 +55,7 @@ def _cardinality(field: object) -> str:
 
 
 def _keys(model: type[Model]) -> Iterator[str]:
-    """Yield the columns that identify a row or lead to another."""
+    """Yield the columns that identify a row or refer to another row."""
     for field in model._meta.fields:
         marks, unique = list(_marks(field)), "; ".join(_unique_together(field))
         if marks or unique:
@@ -65,7 +65,7 @@ def _keys(model: type[Model]) -> Iterator[str]:
 
 
 def _unique_together(field: AnyField) -> Iterator[str]:
-    """Yield the fields of each unique constraint that has this one and others."""
+    """Yield the fields of each unique constraint on this field and others together."""
     for constraint in field.model._meta.total_unique_constraints:
         if field.name in constraint.fields and len(constraint.fields) > 1:
             yield " + ".join(constraint.fields)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import gc
 
 if __name__ == "__main__":
-    # What is imported stays: looking for garbage among it is a tenth of a start's time.
-    # `serving/garbage.py` turns the collector on again.
+    # Imported modules are never freed: searching them for garbage takes a tenth of the
+    # start. `serving/garbage.py` turns the collector on again.
     gc.disable()
 
 import atexit
@@ -36,7 +36,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 logger = logging.getLogger("serving")
 
-# Open files of a process besides the connections of its clients.
+# Open files that a process needs besides the connections of its clients.
 _SPARE_FILES = 512
 
 
@@ -46,12 +46,12 @@ def options() -> dict[str, Any]:
         "app": "config.asgi:application",
         "workers": settings.WEB_CONCURRENCY,
         "loop": "uvloop",
-        # A start that fails ends the process: without it nothing would drain.
+        # If the lifespan's startup fails, the process ends: it could not drain.
         "lifespan": "on",
         "http": "serving.http_protocol:HttpProtocol",
         "ws": "serving.websocket_protocol:WebSocketProtocol",
         "ws_per_message_deflate": False,
-        # Engine.IO has its own heartbeat and limit, for polling as well.
+        # Engine.IO has its own heartbeat and size limit, for polling as well.
         "ws_max_size": settings.LLMCHAT["max_payload_bytes"],
         "ws_ping_interval": None,
         "timeout_keep_alive": settings.LLMCHAT["keep_alive_s"],
@@ -67,10 +67,10 @@ def options() -> dict[str, Any]:
 
 
 def trusted_proxies(proxies: Sequence[str]) -> list[str]:
-    """Return the trusted proxies, also in the form that a server on `::` sees."""
+    """Return the trusted proxies, and each IPv4 one as a server on `::` sees it."""
     mapped = []
     for proxy in proxies:
-        with suppress(ValueError):  # of IPv6, or all
+        with suppress(ValueError):  # an IPv6 network, or `*`
             network = ipaddress.IPv4Network(proxy)
             bits = 96 + network.prefixlen
             mapped.append(f"::ffff:{network.network_address}/{bits}")
@@ -79,8 +79,8 @@ def trusted_proxies(proxies: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Listen, print the address, and serve until a signal."""
-    # Until the server handles the signals itself (serving/draining.py), and after it
-    # has stopped.
+    # These handlers apply until the server handles the signals itself
+    # (serving/draining.py), and again after it has stopped.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     django.setup()
@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def _leave(*_: Any) -> None:
-    """Exit at once; called when there is nothing left to stop.
+    """Exit immediately; called on a signal while there is nothing to drain.
 
     A normal exit waits for every thread, and one may hang in a database call.
     """

@@ -1,13 +1,13 @@
-"""The configuration for Django of a server that is not always the one that serves."""
+"""Django's application configuration for daphne, which is not always the server."""
 
 from django.apps import AppConfig
 
 
 class DaphneConfig(AppConfig):
-    """Daphne's `runserver`, without its server.
+    """Daphne's application, which provides `runserver`, without loading its server.
 
-    Its own configuration imports Twisted, a sixth of the time that every start and
-    every command take. `daphne` itself and `runserver` import it where they begin.
+    Daphne's own configuration imports Twisted, which takes a sixth of the time of every
+    start and every command. `daphne` and `runserver` import it themselves.
     """
 
     name = "daphne"

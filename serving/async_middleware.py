@@ -1,4 +1,4 @@
-"""What a middleware on the event loop is to Django."""
+"""The base class of Django middleware that runs on the event loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Respond = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 
 class AsyncMiddleware:
-    """A middleware without a thread of its own; `get_response` is what lies behind."""
+    """A middleware that needs no thread; `get_response` calls what follows it."""
 
     async_capable = True
     sync_capable = False

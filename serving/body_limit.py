@@ -30,7 +30,7 @@ class _TooLongError(Exception):
 class BodyLimit:
     """Respond 413 to a request whose body is longer than `limit()` bytes.
 
-    The limit is read for each request, as other settings are.
+    The limit is read again for each request, as other settings are.
     """
 
     def __init__(self, application: Application, limit: Callable[[], int]) -> None:
@@ -38,7 +38,7 @@ class BodyLimit:
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application; count the bytes that it receives."""
+        """Run the application, and count the bytes that it receives."""
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
@@ -74,7 +74,7 @@ async def _refuse(scope: Scope, send: Send) -> None:
         (b"content-type", b"application/json"),
         (b"content-length", str(len(answer)).encode()),
         (b"connection", b"close"),
-        # No view has seen the request, nor any middleware.
+        # Neither a view nor any middleware sees the request, so the id is added here.
         (b"x-request-id", identified(_header(scope, b"x-request-id")).encode()),
         *_cors_headers(scope),
     ]

@@ -1,6 +1,6 @@
-"""What browsers may load and run on the server's pages: headers of every response.
+"""Headers of every response that limit what browsers load and run on the pages.
 
-So markup in a model's answer cannot run, even if an escape was missed.
+They keep markup in a model's answer from running, even if an escape was missed.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ _ADMIN = {
     "script-src": "'self' 'unsafe-eval'",
     "style-src": "'self' 'unsafe-inline'",
 }
-# Django's debug page of an error has its styles in it.
+# Django's debug page of an error has inline styles.
 _DEBUG = {"style-src": "'self' 'unsafe-inline'"}
 _PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 
 
 class Nonce:
-    """The word by which a page's own script may add styles; new for each response.
+    """The nonce with which a page's own script may add styles; new for each response.
 
-    A template that writes it has it added to the policy.
+    It is added to the policy only if a template writes it.
     """
 
     value = ""
 
     def __str__(self) -> str:
-        """Return the word, the same each time."""
+        """Return the nonce, which is generated on first use and then stays the same."""
         self.value = self.value or secrets.token_urlsafe(16)
         return self.value
 
@@ -74,7 +74,7 @@ def _exceptions(request: HttpRequest, response: HttpResponseBase) -> dict[str, s
 
 
 def _of_page(request: HttpRequest, nonce: Nonce) -> dict[str, str]:
-    # Older Safaris do not count WebSockets as 'self'.
+    # In older Safaris, 'self' does not cover WebSockets.
     host = request.get_host()
     return {
         "connect-src": f"'self' ws://{host} wss://{host}",

@@ -1,4 +1,4 @@
-"""CORS of the REST API, for responses by Django and by the wrappers around it.
+"""CORS of the REST API, for responses of Django and of the wrappers around it.
 
 Tokens are sent in the `Authorization` header, so cross-origin credentials are not
 allowed. Origins are matched as for sockets; only the exposed headers differ.
@@ -10,7 +10,7 @@ from llmchat.api import origins
 from llmchat.realtime.cors import HttpOptions, cors_headers
 
 _PATHS = ("/auth/", "/llm/", "/v1/")
-# What the pages may send, OpenAI's SDK in a browser included.
+# The headers that pages may send; OpenAI's SDK in a browser needs some of them.
 _REQUEST_HEADERS = (
     *("Authorization", "Content-Type", "If-None-Match", "Last-Event-ID"),
     *("Idempotency-Key", "OpenAI-Organization", "OpenAI-Project"),
@@ -30,12 +30,12 @@ _RESPONSE_HEADERS = (
 
 
 def is_open(path: str) -> bool:
-    """Return whether pages of other origins may request this path at all."""
+    """Return whether pages of other origins are allowed to request this path at all."""
     return path.startswith(_PATHS)
 
 
 def headers(origin: str | None) -> list[tuple[str, str]]:
-    """Return the headers of every response to this origin."""
+    """Return the CORS headers that every response to this origin has."""
     options = HttpOptions(cors_origins=origins.allowed_origins())
     found = [
         (name.decode(), value.decode("latin-1"))
@@ -48,7 +48,7 @@ def headers(origin: str | None) -> list[tuple[str, str]]:
 
 
 def preflight() -> list[tuple[str, str]]:
-    """Return the further headers of a preflight response to an allowed origin."""
+    """Return the additional headers of a preflight response to an allowed origin."""
     return [
         ("access-control-allow-methods", "GET, POST, PATCH, DELETE"),
         ("access-control-allow-headers", ", ".join(_REQUEST_HEADERS)),

@@ -1,8 +1,9 @@
 """What happens on SIGTERM and SIGINT: drain, then let the server stop.
 
-A server that gets the signal closes its WebSockets and waits for its requests, and only
+On such a signal, a server closes its WebSockets and waits for its requests, and only
 then informs the application. So this module handles the signal first, waits until the
-running answers have ended and their clients know, and then passes the signal on.
+running answers have ended and their clients have been notified, and then passes the
+signal on to the server.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from serving import garbage, master
 _ANSWERS = re.compile(f"/({'|'.join(ANSWERS)})")
 Handler = Callable[[int, FrameType | None], Any]
 
-# How long clients may take to fetch what is queued for them.
+# How long clients have to fetch what is queued for them, if any answer is running and
+# if none is.
 _GOODBYE_S = 2.0
 _IDLE_GOODBYE_S = 0.5
-# How long requests may take to end after their connection was aborted.
+# How long requests have to end after their connection was aborted.
 _DROP_S = 1.0
 
 
@@ -49,23 +51,22 @@ class Draining:
         self._task: asyncio.Task[None] | None = None
 
     def watch(self, *, has_lifespan: bool = False) -> None:
-        """Begin to serve, once: join the other workers, install the signal handlers.
+        """Join the other workers and install the signal handlers; done only once.
 
-        Called at the start and by each request.
-
-        daphne does not announce its start, so its first request does. `has_lifespan`:
-        the server will also announce its stop.
+        Called at the start and by each request: daphne does not announce its start, so
+        its first request marks it. `has_lifespan`: the server will also announce its
+        stop.
         """
         if self._is_watching:
             return
-        # If it raises, the next request tries again instead of being served undrained.
+        # If this raises, the next request tries again; none is served before it works.
         self._real_time.join()
         self._is_watching = True
         self._has_lifespan = has_lifespan
         if not has_lifespan:
             garbage.settle()
         if threading.current_thread() is not threading.main_thread():
-            return  # a development server, which handles signals in its main thread
+            return  # a development server: its main thread handles the signals
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             handler = signal.getsignal(number)
@@ -76,9 +77,9 @@ class Draining:
 
     @contextmanager
     def serving(self, scope: Any, send: Any) -> Iterator[None]:
-        """Wrap an HTTP request; note those that must end before the server stops."""
-        # A server with a lifespan waits for requests itself, but loses the text of
-        # streams that do not end in time.
+        """Wrap an HTTP request, noting it if it must end before the server stops."""
+        # A server with a lifespan waits for requests itself. But if a stream does not
+        # end in time, it loses the stream's text, so streams are noted with it, too.
         if self._has_lifespan and not _ANSWERS.fullmatch(scope["path"]):
             yield
             return
@@ -114,9 +115,9 @@ class Draining:
         elif self._task.done():
             _pass_on(handler, number)
         elif number in self._signals and not master.exists():
-            # The same signal again means that somebody does not want to wait. A worker
-            # gets each of its terminal or of a process manager and of its master, which
-            # tells it when somebody does not.
+            # The same signal again means that the sender does not want to wait. Not for
+            # a worker: it may get each signal twice, from the terminal or a process
+            # manager and from its master. Its master sends HURRY instead.
             self._hurry.set()
         self._signals.add(number)
 
@@ -148,8 +149,8 @@ class Draining:
 def _pass_on(handler: Handler, number: int) -> None:
     """Let the server stop, with exit status 0.
 
-    When uvicorn has stopped, it raises the captured signals again, to die of them. A
-    process manager would take that for a failure.
+    After uvicorn has stopped, it raises the signals that it captured again, and dies of
+    them. A process manager would take that for a failure.
     """
     handler(number, None)
     captured = getattr(getattr(handler, "__self__", None), "_captured_signals", None)

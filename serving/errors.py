@@ -1,10 +1,11 @@
 """The error responses of the REST API: `{"error": text, "code": code}`.
 
-Where waiting helps, `retryAfter` and the header `Retry-After` give the seconds.
+If waiting helps, `retryAfter` and the header `Retry-After` say for how many seconds.
 
 An exception with the attributes `code`, `text` and `status` (and perhaps `retry_after`,
-in seconds) is its own response. REST framework's exceptions are translated here.
-Anything else is a bug: it is logged, and the client gets `internal_error`.
+in seconds) describes its own response. REST framework's exceptions are translated here,
+and an outage of the database or of Redis becomes `database_unavailable`. Anything else
+is a bug: it is logged, and the client gets `internal_error`.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def api_exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     if hasattr(exc, "code") and hasattr(exc, "text") and hasattr(exc, "status"):
         wait = getattr(exc, "retry_after", None)
         response = _answer(exc.status, exc.text, exc.code, wait)
-        if exc.code == "deletion_unfinished":  # no fault, which Django would log
+        if exc.code == "deletion_unfinished":  # not a fault, but Django would log it
             response._has_been_logged = True  # type: ignore[attr-defined]
         return response
     if isinstance(exc, (OperationalError, InterfaceError)) or is_of_redis(exc):
@@ -141,17 +142,17 @@ def _first_text(detail: Any, field: str = "") -> str:
 
 @csrf_exempt
 def api_not_found(request: HttpRequest, path: str = "") -> JsonResponse:
-    """Respond 404 to an unknown path of the API, with debug on as well."""
+    """Respond 404 to an unknown path of the API, even with debug on."""
     return JsonResponse(shaped(request.path_info, 404, NOT_FOUND), status=404)
 
 
 def no_page(request: HttpRequest) -> HttpResponse:
-    """Say in words that there is no such page, with debug on as well."""
+    """Respond with the page for "not found", even with debug on."""
     return render(request, "404.html", status=404)
 
 
 def shaped(path: str, status: int, fields: dict[str, str]) -> dict[str, Any]:
-    """Return an error as the API at this path writes it."""
+    """Return an error's fields in the form that the API at this path uses."""
     if not openai_errors.is_below(path):
         return fields
     return openai_errors.error_object(status, fields["error"], fields["code"])

@@ -1,4 +1,4 @@
-"""What Django's debug page of an exception must not show."""
+"""A filter of what Django's debug page of an exception must not show."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class SecretsFilter(SafeExceptionReporterFilter):
     )
 
     def get_post_parameters(self, request: HttpRequest | None) -> dict[str, Any]:
-        """Hide the values of secret fields."""
+        """Return the fields of a form, with the values of secret ones hidden."""
         entered = super().get_post_parameters(request)
         return {name: self.cleanse_setting(name, entered[name]) for name in entered}
 
     def get_traceback_frame_variables(
         self, request: HttpRequest | None, tb_frame: FrameType
     ) -> ItemsView[str, Any]:
-        """Hide secret variables by name, and entered secrets by value."""
+        """Return local variables; secrets are hidden by name, entered ones by value."""
         entered = self._entered(request)
         local = super().get_traceback_frame_variables(request, tb_frame)
         return {name: self._safe(name, value, entered) for name, value in local}.items()

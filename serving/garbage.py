@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gc
 
-# A full collection stops every stream while it looks at all objects, and by default one
-# comes with a few thousand new ones. What a token, a turn or a session needs is freed
-# without any; what an error leaves behind is in cycles, and collected now and then.
+# A full collection stops every stream while it looks at all objects, and by default it
+# runs after a few thousand new ones. What a token, a turn or a session needs is freed
+# without the collector; only errors leave cycles, which are collected now and then.
 _THRESHOLDS = (20_000, 5, 2)
 
 
 def settle() -> None:
-    """Called after the start: leave what was loaded alone from now on."""
+    """Exempt what is loaded from garbage collection; called after the start."""
     gc.collect()
     gc.freeze()
     gc.enable()

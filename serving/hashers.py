@@ -1,4 +1,4 @@
-"""Password hashing that takes no time from the database."""
+"""Password hashing that does not use up the deadline of database queries."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from llmchat import database
 
 
 class PasswordHasher(BoundedPBKDF2PasswordHasher):
-    """The bounded hasher, with the deadline of the request's queries behind it.
+    """The bounded hasher, which postpones the deadline of the request's queries.
 
-    A log-in may wait for its turn much longer than for a query, and stores its tokens
-    afterwards.
+    A log-in may wait for its turn to hash much longer than any query may take, and
+    stores its tokens only afterwards.
     """
 
     def encode(self, password: str, salt: Any, iterations: int | None = None) -> str:

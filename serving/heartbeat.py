@@ -1,7 +1,7 @@
 """Server-sent events that are never silent for long.
 
-A model may think for a minute before its first word, and proxies close a response
-that says nothing for so long. A comment, which clients skip, keeps it open.
+A model may think for a minute before its first word, and proxies close a response that
+is silent for that long. A comment, which clients skip, keeps it open.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _COMMENT = {"type": "http.response.body", "body": b":\n\n", "more_body": True}
 
 
 class Heartbeat:
-    """Sends a comment wherever an event stream has been silent for `EVERY_S`."""
+    """Send a comment whenever an event stream has been silent for `EVERY_S`."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application on what goes out."""
+        """Run the application; add comments to its response if that is a stream."""
         response = _Response(send)
         try:
             await self._application(scope, receive, response.send)
@@ -36,7 +36,7 @@ class Heartbeat:
 
 
 class _Response:
-    """One response; its messages and the comments go out one after another."""
+    """One response; a lock keeps its messages and the comments apart."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -55,7 +55,7 @@ class _Response:
             self._beating = asyncio.create_task(self._keep_beating())
 
     async def close(self) -> None:
-        """End the comments."""
+        """Stop the comments, and wait until none is being sent."""
         task = self._beating
         self._stop()
         if task is not None:
@@ -77,7 +77,7 @@ class _Response:
                     await self._send(_COMMENT)
                 self._sent_at = loop.time()
         except OSError:
-            return  # the connection is lost, as the application will hear itself
+            return  # the connection is lost; the application will notice by itself
 
 
 def _is_event_stream(message: Message) -> bool:

@@ -1,6 +1,6 @@
-"""HTTP of the production server: uvicorn's, with limits on what has not arrived.
+"""HTTP of the production server: uvicorn's, with limits on unfinished requests.
 
-uvicorn waits for ever for a request that does not arrive.
+uvicorn waits forever for a request that does not arrive completely.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from serving.stalls import StallLimit, aborted_by_errors
 
 logger = logging.getLogger("uvicorn.error")
 
-# The parser keeps a head, a chunk's extensions and trailers until they are whole.
+# The parser buffers a head, a chunk's extensions and trailers until they are complete.
 _LONGEST_HEAD = 65_536
-# Beside so many requests that wait for the responses before them, the connection is
-# read on: that its client is gone is not told otherwise.
+# While no more requests than this wait for earlier responses, the connection is still
+# read: otherwise the server would not notice that the client is gone.
 _PIPELINED = 8
-# So many may wait, of those that one read brings. It may bring fourteen thousand.
+# How many requests of one read may wait; a read can bring fourteen thousand.
 _MOST_PIPELINED = 16
-# How long one connection too many may take to say what it asks for, and how many may.
+# How long a connection over the limit has to send its request before it is refused, and
+# how many such connections are waited for at a time.
 _REFUSED_S = 1.0
 _REFUSED_AT_ONCE = 100
 
 
 class _Part(Enum):
-    """What of a request comes next."""
+    """The part of a request that is expected next."""
 
     NOTHING = auto()
     HEAD = auto()
@@ -42,7 +43,7 @@ class _Part(Enum):
 
 
 class Reason(StrEnum):
-    """Why a request is refused that no application sees."""
+    """Why a request is refused before the application sees it."""
 
     INVALID = "Invalid HTTP request received."
     NO_PROXY = "This server is no proxy."
@@ -51,27 +52,30 @@ class Reason(StrEnum):
 
 
 class _TooManyError(Exception):
-    """More requests wait than may; leaves the parser as the context of its error."""
+    """Too many requests wait; the parser's own error has this one as its context."""
 
 
 class HttpProtocol(StallLimit, HttpToolsProtocol):
     """HTTP with limits on each request's time and head, and on connections.
 
-    A thousand requests at once, or handshakes of WebSockets, are parsed in turns.
+    If a thousand requests or WebSocket handshakes arrive together, they are parsed in
+    turns.
     """
 
-    # What waits for its turn to be parsed.
+    # Received bytes that wait for a turn to be parsed.
     _unparsed = b""
     _next = _Part.HEAD
-    # Bytes since the last head or piece of a body, which the parser may keep.
+    # Bytes since the last head or piece of a body; the parser may be buffering them.
     _kept = 0
     _deadline: asyncio.TimerHandle | None = None
-    # The response that is being made; `cycle` is that of the request that came last.
+    # uvicorn's cycle of the response that is being made; `cycle` is that of the request
+    # that arrived last.
     _running: Any = None
     _is_http = True
-    # What follows the responses that are due, and is the last.
+    # The last response, which refuses a request and follows all that are due. While it
+    # is set, nothing more is parsed.
     _refusal: bytes | None = None
-    # What a connection that is rejected asks for.
+    # The request of a connection that is rejected.
     _asked: Asked | None = None
     _rejected: ClassVar[int] = 0
 
@@ -97,8 +101,8 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
             self._parse(data)
         else:
             self._unparsed = data
-            # Also of a client that closes behind its request: what is not parsed by
-            # then would be lost.
+            # This also delays the notice that the client has closed: a client may close
+            # right after its request, and what is not parsed by then would be lost.
             self.flow.pause_reading()
             turns().call(self._take_turn, at_the_door=True)
 
@@ -130,11 +134,11 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         self._judge()
 
     def _refuse_request(self, reason: Reason) -> None:
-        """Refuse the request that comes now, behind the responses that are due."""
+        """Refuse the request that is arriving, after the responses that are due."""
         logger.warning(reason)
         if self._breaks_off:
             if self._running is not self.cycle:
-                self.pipeline.popleft()  # it is not to be served
+                self.pipeline.popleft()  # the broken request must not be served
             elif self.cycle.response_started:
                 self.transport.close()
                 return
@@ -148,13 +152,13 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         self._read_no_further()
 
     def _read_no_further(self) -> None:
-        """Keep nothing of what comes; that the client is gone is told by reading."""
+        """Discard what arrives, but keep reading, to notice that the client is gone."""
         self._next = _Part.NOTHING
         self.flow.resume_reading()
 
     @property
     def _breaks_off(self) -> bool:
-        """Return whether a request that awaits its response has no whole body."""
+        """Return whether the last request awaits its response without a whole body."""
         cycle = self.cycle
         is_open = cycle is not None and cycle.more_body and not cycle.response_complete
         return self._next is _Part.BODY and is_open
@@ -165,15 +169,15 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         return bad_request(reason, url, headers)
 
     def send_400_response(self, msg: str) -> None:
-        """Write what a request gets that cannot be read, and close."""
+        """Write the response to a request that cannot be read, and close."""
         self.transport.write(self._refused(msg))
         self.transport.close()
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Answer a request as if it offered no other protocol.
 
-        Its body is in `rest`; the parser takes that for the other protocol's. Clients
-        offer HTTP/2 like this.
+        Its body is in `rest`, which the parser takes for data of the other protocol.
+        Clients offer HTTP/2 in this way.
         """
         method = str(self.scope["method"])
         if method == "CONNECT":
@@ -194,7 +198,7 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         """Called with the first byte of a request."""
         if len(self.pipeline) >= _MOST_PIPELINED:
             raise _TooManyError
-        if self._next is not _Part.BODY:  # else its offer was declined: it goes on
+        if self._next is not _Part.BODY:  # else its offer was declined: same request
             self._arm()
         self._next = _Part.HEAD
         super().on_message_begin()
@@ -217,9 +221,9 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Called with the end of a request."""
         self._kept = 0
-        if not self._is_offer:  # whose body, if any, is still to come
+        if not self._is_offer:  # an offer's body, if any, is still to be parsed
             self._next = _Part.NOTHING
-            self._disarm()  # The next one has a deadline of its own.
+            self._disarm()  # The next request has a deadline of its own.
             super().on_message_complete()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -231,7 +235,7 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
             return await app(*args)
         finally:
             if not cycle.response_complete:
-                # uvicorn closes the connection behind this.
+                # uvicorn closes the connection right after this.
                 self.loop.call_soon(self.watch_end)
 
     def on_response_complete(self) -> None:
@@ -251,7 +255,7 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         """Called when a connection was idle for too long."""
         self.timeout_keep_alive_task = None
         if self._unparsed:
-            # It may be a request, which is about to be parsed, or nothing yet again.
+            # Until these bytes are parsed, they may or may not begin a request.
             self._await_request()
             return
         super().timeout_keep_alive_handler()
@@ -260,11 +264,12 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over; called when it becomes a WebSocket.
 
-        What comes of it, its end too, is told to the other protocol alone. That has to
-        know that the client does not read, which it was not told.
+        From then on, only the other protocol is notified of what the connection
+        receives, and of its end. If the client is not reading, the other protocol
+        missed the notice of that, so it is repeated here.
 
-        It becomes none where a response is still due: that would be written between
-        the frames, or to a connection whose end it is not told.
+        While a response is still due, the upgrade is refused: the response would be
+        written between the frames, or would not be notified of the connection's end.
         """
         if self._is_answering:
             self._refuse_request(Reason.INVALID)
@@ -279,10 +284,10 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
             cast(asyncio.Protocol, self.transport.get_protocol()).pause_writing()
 
     def shutdown(self) -> None:
-        """Answer what is being answered, and close; called when the server stops.
+        """Finish the running response, and close; called when the server stops.
 
-        What waits behind it is not begun, as the response tells its client. uvicorn
-        would answer all of it.
+        Requests that wait behind it are not begun: the response's `Connection: close`
+        tells the client so. uvicorn would answer all of them.
         """
         if not self._is_answering:
             super().shutdown()
@@ -305,10 +310,11 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         self._end_running()
 
     def _end_running(self) -> None:
-        """Tell a response that its client is gone, though further requests wait.
+        """Notify the running response that its client is gone.
 
-        uvicorn tells only that of the last one. Any other would go on for nobody, and
-        then be written to a connection that is closed.
+        uvicorn notifies only the response to the last request. If further requests
+        wait, the running one would continue without a client, and then be written to a
+        closed connection.
         """
         if self._is_answering:
             self._running.disconnected = True
@@ -320,8 +326,8 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
 
     def _judge(self) -> None:
         self.watch_end()
-        # A connection is idle until a request begins, whatever else comes: what ends a
-        # line may follow a response.
+        # A connection is idle until a request begins, even if other bytes arrive: empty
+        # lines may follow a response.
         if self._next is not _Part.NOTHING or self._is_answering:
             self._unset_keepalive_if_required()
         elif self._is_http and not self.transport.is_closing():
@@ -330,7 +336,7 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
             self._disarm()
 
     def _await_request(self) -> None:
-        """Be idle from now on; a response may have ended before its request."""
+        """Start the keep-alive timer; a response may have ended before its request."""
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -348,14 +354,14 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
 
     def _on_deadline(self) -> None:
         if self.flow.read_paused:
-            self._arm()  # the application does not read, not the client
+            self._arm()  # the application does not read: not the client's fault
         else:
             self.transport.abort()
 
     def _reject(self) -> None:
-        """Refuse a connection, once it has said what the response depends on."""
+        """Refuse a connection, once it has sent what the response depends on."""
         logger.warning("Too many connections: one was refused")
-        # It does not count: nobody else is rejected for it.
+        # It does not count: no other connection is rejected because of it.
         self.connections.discard(self)
         asked = Asked()
         if HttpProtocol._rejected >= _REFUSED_AT_ONCE:

@@ -1,11 +1,11 @@
 """Django's own middleware without a thread for each of its steps.
 
 Django runs what a middleware does before and after a view in a thread, in case it
-waits: a dozen changes of threads for a request. What these do is quick, but where a
-session is stored or a form is read; then they borrow a thread as well.
+waits: a dozen thread switches for each request. The middleware here are quick, except
+when a session is stored or a form is read, and only then do they borrow a thread.
 
-The settings name the stock classes, which Django's checks look for; `Handler` puts
-these in their place.
+The settings name the stock classes, because Django's checks look for them; `Handler`
+replaces them with these.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 
 class _InLoop:
-    """What calls the steps of a middleware, in place of `MiddlewareMixin`."""
+    """Calls the steps of a middleware, in place of `MiddlewareMixin`."""
 
     get_response: Any
 
@@ -53,19 +53,19 @@ class _InLoop:
         return found
 
     def waits(self, request: HttpRequest) -> bool:
-        """Return whether what follows the view may have to wait."""
+        """Return whether `process_response` may have to wait, and so needs a thread."""
         return False
 
 
 class Security(_InLoop, SecurityMiddleware):
-    """Redirects to HTTPS, headers."""
+    """The redirects to HTTPS, and headers."""
 
 
 class Session(_InLoop, SessionMiddleware):
-    """The session, which is read when somebody looks into it."""
+    """The session, which is loaded only when it is used."""
 
     def waits(self, request: HttpRequest) -> bool:
-        """Return whether the session is stored."""
+        """Return whether the session will be stored."""
         session = getattr(request, "session", None)
         is_changed = session is not None and session.modified
         return is_changed or settings.SESSION_SAVE_EVERY_REQUEST
@@ -81,7 +81,7 @@ class Csrf(_InLoop, CsrfViewMiddleware):
     async def process_view(  # type: ignore[override]
         self, request: HttpRequest, callback: Any, *args: Any
     ) -> HttpResponseBase | None:
-        """Called before the view; a form's token may be in its body."""
+        """Called before the view; checking a form may have to read its body."""
         check: Any = super().process_view
         is_form = request.method not in _SAFE
         if is_form and not getattr(callback, "csrf_exempt", False):
@@ -93,20 +93,20 @@ class Csrf(_InLoop, CsrfViewMiddleware):
 
 
 class Authentication(_InLoop, AuthenticationMiddleware):
-    """The user of a session, who is read when somebody asks."""
+    """The user of a session, who is loaded only when needed."""
 
 
 class Messages(_InLoop, MessageMiddleware):
     """The admin's messages."""
 
     def waits(self, request: HttpRequest) -> bool:
-        """Return whether messages are stored, perhaps in the session."""
+        """Return whether messages will be stored, perhaps in the session."""
         messages = getattr(request, "_messages", None)
         return messages is not None and (messages.used or messages.added_new)
 
 
 class XFrameOptions(_InLoop, XFrameOptionsMiddleware):
-    """A header."""
+    """The header `X-Frame-Options`."""
 
 
 _PLACES: dict[str, type[_InLoop]] = {
@@ -117,7 +117,7 @@ _PLACES: dict[str, type[_InLoop]] = {
 
 
 class LoadsInLoop(BaseHandler):
-    """A handler that has these middleware."""
+    """A handler that loads these middleware in place of the stock ones."""
 
     def load_middleware(self, is_async: bool = False) -> None:
         """Called once, before the first request."""
@@ -135,4 +135,4 @@ def _in_loop(name: str) -> str:
 
 
 class Handler(LoadsInLoop, TakesRequests):
-    """Django's handler of ASGI, with these middleware."""
+    """Django's ASGI handler, with these middleware."""

@@ -33,7 +33,7 @@ class Lifespan:
                     await self._start()
                 except Exception as exc:
                     logger.exception("the server cannot start: %s", _text_of(exc))
-                    # What is told with it would be logged a second time.
+                    # uvicorn would log a message here a second time.
                     await send({"type": "lifespan.startup.failed", "message": ""})
                     return
                 await send({"type": "lifespan.startup.complete"})
@@ -52,5 +52,5 @@ class Lifespan:
 
 
 def _text_of(exc: Exception) -> str:
-    """Return what it says, or at least its name."""
+    """Return the exception's text, or the name of its class if it has none."""
     return str(exc) or type(exc).__name__

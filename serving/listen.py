@@ -29,7 +29,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
         for family, address in addresses:
             sockets.append(_listening(family, address))
     except OSError as exc:
-        # `localhost` may have an IPv6 address although the machine has no IPv6.
+        # `localhost` may have an IPv6 address even if the machine has no IPv6.
         if exc.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and sockets:
             return sockets
         for opened in sockets:

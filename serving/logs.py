@@ -1,4 +1,4 @@
-"""The logging configuration: lines for people or programs, a filter against floods."""
+"""The logging configuration: lines for people or programs, and a filter of floods."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from llmchat import log_fields
 
 INTERVAL_S = 60.0
 
-# What uvicorn and websockets log when a client violates the protocol, by the first
-# words. The server is fine, and anybody can cause these lines.
+# The first words of what uvicorn and websockets log when a client violates the
+# protocol. The server is fine, and anybody can cause these lines.
 _PEERS_FAULTS = (
     "Invalid HTTP request received",
     "This server is no proxy",
@@ -33,7 +33,7 @@ class PeersFault(logging.Filter):
     """Limit what is logged about clients that violate the protocol.
 
     One line of each kind passes per minute, as a warning without a traceback. It says
-    how many were left out before it.
+    how many such lines were left out before it.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class PeersFault(logging.Filter):
         self._left_out: dict[str, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether to log a record; shorten those about a client's fault."""
+        """Return whether to log a record; shorten one about a client's fault."""
         kind = _kind_of(record)
         if kind is None:
             return True
@@ -70,9 +70,9 @@ class PeersFault(logging.Filter):
 
 def _kind_of(record: logging.LogRecord) -> str | None:
     if record.name.startswith("django.security."):
-        return record.name  # forms of strangers: without a token, with too many fields
+        return record.name  # anybody's forms: without a token, with too many fields
     if record.name == "channels_redis.pubsub":
-        return record.name  # each second without Redis, which is told elsewhere
+        return record.name  # each second without Redis, which is reported elsewhere
     if record.name != "uvicorn.error":
         return None
     text = str(record.msg)
@@ -80,7 +80,7 @@ def _kind_of(record: logging.LogRecord) -> str | None:
 
 
 class JsonLines(logging.Formatter):
-    """A JSON object a line: the record, and what it is about."""
+    """A formatter that writes a line of JSON: the record, and what it is about."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Called by logging with each record."""
@@ -114,7 +114,7 @@ def configuration(level: str, *, for_people: bool) -> dict[str, Any]:
             "console": {
                 "class": "logging.StreamHandler",
                 "formatter": "line" if for_people else "json",
-                # Not the loggers', which do not see what those below them log.
+                # On the handler: a logger's filters do not see its children's records.
                 "filters": ["peers_fault"],
             }
         },
@@ -133,7 +133,7 @@ def configuration(level: str, *, for_people: bool) -> dict[str, Any]:
             "httpx": {"level": "WARNING"},
             "httpcore": {"level": "WARNING"},
             "aiohttp": {"level": "WARNING"},
-            # It logs every attempt, with its URL, while its collector is away.
+            # While its collector is away, it logs every attempt, with its URL.
             "opentelemetry": {"level": "ERROR"},
             # It logs every attempt; llmchat.outages logs an outage once.
             "psycopg.pool": {"level": "ERROR"},

@@ -1,4 +1,4 @@
-"""What a worker has to do with its master process."""
+"""What ties a worker to its master process: it ends with it, and obeys its signals."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import time
 
 from llmchat import conf
 
-# On top of the time for running answers: a client that does not read delays the end.
+# Added to the time for running answers: a client that does not read delays the end.
 _STOP_S = 25.0
-# What a master sends to a worker that it has told to stop, to skip the wait.
+# The signal with which a master makes a worker that is already stopping skip the wait.
 HURRY = signal.SIGUSR1
 
 
@@ -25,7 +25,7 @@ def watch() -> None:
     """Stop this worker when its master has died; called in every server process.
 
     Otherwise a restarted master would find its port in use. A single server process has
-    no master, and may outlive the process that started it.
+    no master, and is allowed to outlive the process that started it.
     """
     master = multiprocessing.parent_process()
     if master is not None:

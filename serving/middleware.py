@@ -22,8 +22,8 @@ from whitenoise.responders import StaticFile
 from serving import cors
 from serving.async_middleware import AsyncMiddleware, Respond
 
-# Where Vite names all files by their content, but for those that a template names
-# (frontend/vite.config.ts).
+# The folder where Vite names all files by their content, except those that a template
+# names (frontend/vite.config.ts).
 _BUILT = "llmchat/build/"
 _NAMED_BY_TEMPLATES = frozenset({"chat.js", "chat.css"})
 
@@ -31,8 +31,8 @@ _NAMED_BY_TEMPLATES = frozenset({"chat.js", "chat.css"})
 class StaticFilesMiddleware(WhiteNoiseMiddleware):
     """WhiteNoise without a thread for each request.
 
-    Written for WSGI, it would block a thread while a request waits for its view, so
-    that a few hundred slow answers would need as many threads.
+    WhiteNoise is written for WSGI: it would block a thread while a request waits for
+    its view, so that a few hundred slow answers would need as many threads.
     """
 
     async_capable = True
@@ -45,7 +45,8 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):
     def add_files(self, root: str, prefix: str | None = None) -> None:
         """Called by WhiteNoise for the folder of collected files.
 
-        It warns if the folder is missing; here that only means no `collectstatic` yet.
+        WhiteNoise warns if the folder is missing; here that only means that
+        `collectstatic` has not run yet.
         """
         if Path(root).is_dir():
             super().add_files(root, prefix)
@@ -68,19 +69,20 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):
     def add_file_to_dictionary(
         self, url: str, path: str, stat_cache: dict[str, os.stat_result] | None = None
     ) -> None:
-        """Called by WhiteNoise for each file, those that were collected first.
+        """Called by WhiteNoise for each file, beginning with the collected ones.
 
-        They stay, although their sources have the same address: only they are
-        compressed, and the page's script loads some without Django's hash.
+        A collected file is kept when its source, at the same address, follows: only
+        collected files are compressed, and the page's script loads some of them without
+        Django's hash.
         """
         if url not in self.files:
             super().add_file_to_dictionary(url, path, stat_cache)
 
     def immutable_file_test(self, path: str, url: str) -> bool:
-        """Return whether a file may be cached for ever: its name has its hash.
+        """Return whether a file can be cached forever, because its name has its hash.
 
-        Django's is in the names that templates write, Vite's in those that the page's
-        script loads.
+        Names that templates write have Django's hash; names that the page's script
+        loads have Vite's.
         """
         folder, _, name = url.rpartition("/")
         is_built = f"{folder}/" == f"{self.static_prefix}{_BUILT}"
@@ -107,7 +109,7 @@ def _read_file(static_file: StaticFile, request: HttpRequest) -> HttpResponse:
 
 
 class CorsMiddleware(AsyncMiddleware):
-    """Let pages of the allowed origins use the REST API, and nothing else."""
+    """Let pages of the allowed origins use the REST API, but nothing else."""
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Answer a preflight request; add headers to any other response."""
@@ -135,9 +137,9 @@ class CorsMiddleware(AsyncMiddleware):
 
 
 class HostMiddleware(CommonMiddleware):
-    """Django's own, which rejects a wrong `Host`, except for probes.
+    """Django's check, which rejects a wrong `Host`, except for probes.
 
-    A load balancer probes an address, not a host name.
+    A load balancer probes an IP address, not a host name.
     """
 
     def process_request(
@@ -150,7 +152,7 @@ class HostMiddleware(CommonMiddleware):
 
 
 def is_probe(path: str) -> bool:
-    """Return whether a path is one that machines ask for by an address."""
+    """Return whether a path is for probes, which machines send to an IP address."""
     return PROBES.fullmatch(path) is not None
 
 

@@ -11,10 +11,10 @@ from rest_framework.request import Request
 
 
 class ContentNegotiation(DefaultContentNegotiation):
-    """REST framework's own, which also accepts `Accept: text/event-stream`.
+    """REST framework's negotiation, which also accepts `Accept: text/event-stream`.
 
-    The body of a turn says whether it is streamed; errors are always JSON. A view that
-    answers with another type names it in `media_types`.
+    Whether an answer is streamed depends on the request's body; errors are always JSON.
+    A view that responds with another type names it in `media_types`.
     """
 
     def select_renderer(

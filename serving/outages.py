@@ -21,7 +21,7 @@ _ADMIN_S = 15.0
 
 
 class DatabaseMiddleware(AsyncMiddleware):
-    """Give each request a deadline for the database, and respond 503 without it."""
+    """Give each request a deadline for its queries, and respond 503 in an outage."""
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Set the deadline for all queries of the request."""
@@ -33,7 +33,7 @@ class DatabaseMiddleware(AsyncMiddleware):
     def process_exception(
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponse | None:
-        """Return 503 if a view failed for want of the database; called by Django."""
+        """Return 503 if a view failed because of the database; called by Django."""
         if not isinstance(exception, (OperationalError, InterfaceError)):
             return None
         database.note_failure(exception)

@@ -12,7 +12,7 @@ from rest_framework.parsers import BaseParser
 
 from llmchat import conf
 
-# Lone ones: `json.loads` has combined the pairs.
+# Only lone surrogates are left: `json.loads` has combined the pairs.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -35,9 +35,9 @@ def _without_surrogates(value: Any) -> Any:
 
 
 class BoundedJSONParser(BaseParser):
-    """Parse JSON that can be sent and stored.
+    """A parser of JSON that can be sent on and stored.
 
-    Unlike REST framework's own parser it stops at the payload limit, reports deep
+    Unlike REST framework's own parser, it stops at the payload limit, reports deep
     nesting as the client's error, skips a byte order mark, and replaces a lone
     surrogate with U+FFFD, as the sockets do.
     """

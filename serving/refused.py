@@ -1,7 +1,7 @@
-"""Responses to requests that no application sees: too many, or broken ones.
+"""Responses to requests that the application never sees: too many, or broken ones.
 
-They are written to the connection as they are, in JSON, with the CORS headers that
-every other response to a page has.
+They are written directly to the connection, in JSON, with the CORS headers that every
+other response to a page has.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BUSY = {
 
 
 class Asked:
-    """A request that is refused, as far as it has arrived, without its body."""
+    """The head of a request that is refused, as far as it has arrived."""
 
     def __init__(self) -> None:
         self._parser = HttpRequestParser(self)
@@ -37,7 +37,7 @@ class Asked:
         self._is_whole = False
 
     def feed(self, data: bytes) -> bool:
-        """Take in what has arrived; return whether there is nothing to wait for."""
+        """Parse what has arrived; return whether there is nothing more to wait for."""
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
@@ -54,22 +54,23 @@ class Asked:
 
     def on_message_complete(self) -> None:
         """Called with the end of the request."""
-        # Not before: a body that is not read resets the connection, response and all.
+        # Not earlier: closing with an unread body resets the connection, and the client
+        # would lose the response.
         self._is_whole = True
 
     @property
     def path(self) -> str:
-        """The path, "" where none has arrived."""
+        """The path, "" if none has arrived."""
         return path_of(self._url)
 
     @property
     def origin(self) -> str:
-        """The page that asks, "" where it is none."""
+        """The origin of the page that sent the request, "" if no page did."""
         return self._headers.get(b"origin", b"").decode("latin-1")
 
     @property
     def is_preflight(self) -> bool:
-        """Whether a browser asks if it may ask."""
+        """Whether it is the request with which a browser asks for permission."""
         named = b"access-control-request-method" in self._headers
         return named and self._parser.get_method() == b"OPTIONS"
 
@@ -77,8 +78,8 @@ class Asked:
 def busy(asked: Asked) -> bytes:
     """Return the response of a server with too many connections.
 
-    A preflight is answered as always: by the refusal of what follows it a page learns
-    more than that it was not allowed to ask.
+    A preflight is answered as usual: a page can read why the request that follows is
+    refused, but of a refused preflight it would learn only that it is not allowed.
     """
     if asked.is_preflight:
         return preflight(asked)
@@ -111,8 +112,8 @@ def response(
     origin: str,
     more: Iterable[tuple[str, str]] = (),
 ) -> bytes:
-    """Return an error as it is written to a connection that ends with it."""
-    # They need Django's applications, which this module is loaded before.
+    """Return an error response as bytes; it is the last on its connection."""
+    # Imported here: it needs Django's applications, which are loaded after this module.
     from serving.errors import shaped
 
     body = json.dumps(shaped(path, status, fields)).encode()
@@ -121,7 +122,7 @@ def response(
 
 
 def path_of(url: bytes) -> str:
-    """Return the path of an address as routes have it, "" where there is none."""
+    """Return the path of an address in the form of the routes, "" if there is none."""
     try:
         path = (parse_url(url).path or b"").decode("latin-1")
     except HttpParserError:

@@ -1,4 +1,4 @@
-"""Requests as Django takes them from the server, once their bodies are there."""
+"""How Django takes requests from the server, once their bodies have arrived."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LENGTH = b"content-length"
 
 
 class TakesRequests(ASGIHandler):
-    """A handler that takes requests whatever they say of their bodies.
+    """A handler that takes requests whatever their headers say of their bodies.
 
-    It knows how long each body is. A content type that cannot be read is left out: who
-    wants one refuses the request, as one of another type.
+    It measures a body of unannounced length. A content type that cannot be read is left
+    out: a view that needs one refuses the request like any other of a wrong type.
     """
 
     def create_request(
@@ -33,9 +33,9 @@ class TakesRequests(ASGIHandler):
 
 
 def _measured(scope: Scope, body_file: IO[bytes]) -> Scope:
-    """Return the scope with the length of a body that came in chunks.
+    """Return the scope with the length of a body that arrived in chunks.
 
-    REST framework takes a body without an announced length for none at all.
+    REST framework treats a body without an announced length as missing.
     """
     headers = scope["headers"]
     if any(name == _LENGTH for name, _ in headers):

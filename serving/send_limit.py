@@ -1,8 +1,8 @@
 """A time limit on clients that do not read their response, as an ASGI wrapper.
 
-On a server with flow control `send` waits while the client does not read. Meanwhile the
-provider's connection and one of the user's streams stay open. Daphne's `send` never
-waits, and would buffer a response without limit.
+On a server with flow control, `send` waits while the client does not read. All that
+time the provider's connection and one of the user's streams stay open. Daphne's `send`
+never waits, and would buffer a response without limit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 class SendLimit:
     """Drop the connection of a client that does not read for `limit()` seconds.
 
-    The application then gets a disconnect, as for any lost client.
+    The application then receives a disconnect, as for any lost client.
     """
 
     def __init__(self, application: Application, limit: Callable[[], float]) -> None:
@@ -34,7 +34,7 @@ class SendLimit:
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application; limit the time of each `send`."""
+        """Run the application, and limit the time of each `send`."""
         limit = self._limit()
         gate = FlowGate(send)
         watchdog = Watchdog()

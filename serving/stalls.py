@@ -1,7 +1,7 @@
-"""Connections whose client takes nothing, or whose protocol breaks.
+"""Dropping connections whose client reads nothing, or whose protocol raises.
 
-uvicorn waits for ever for a client that does not read its response. An attacker can
-open such connections for free.
+uvicorn waits forever for a client that does not read its response. An attacker can open
+such connections at no cost.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llmchat import conf
 
 logger = logging.getLogger(__name__)
 
-# `SendLimit` ends a stream in order, so it gets the first chance.
+# `SendLimit` ends a stream in an orderly way, so it is given the first chance.
 _MARGIN_S = 5.0
 
 
@@ -42,15 +42,15 @@ class StallLimit:
         self.watch_end()
 
     def eof_received(self) -> None:
-        """Called when the client says no more; the connection then closes."""
+        """Called when the client will send no more; the connection then closes."""
         super().eof_received()  # type: ignore[misc]
         self.watch_buffer()
 
     def shutdown(self) -> None:
-        """Called when the server stops, which no connection may hinder.
+        """Close the connection; called when the server stops.
 
-        Whatever this raises would keep the others from being closed, and the
-        application from being told.
+        Nothing is raised: an exception would keep the other connections from being
+        closed, and the application from being notified.
         """
         if self.transport.is_closing():
             return
@@ -67,20 +67,21 @@ class StallLimit:
         super().connection_lost(exc)  # type: ignore[misc]
 
     def let_go(self) -> None:
-        """Watch no more: the connection has ended, or is another protocol's."""
+        """Stop watching: the connection has ended, or belongs to another protocol."""
         self._has_let_go = True
         self._stop_watching()
 
     def watch_end(self) -> None:
-        """Give the client its time to read what is left, if the connection is closing.
+        """Start the stall timer if the connection is closing.
 
-        It closes when all of that is read, however little it is.
+        It closes only when the client has read all that is left, however little that
+        is.
         """
         if self._stall is None and self.transport.is_closing():
             self.watch_buffer()
 
     def watch_buffer(self) -> None:
-        """Give the client its time to read some of what is buffered for it."""
+        """Start the stall timer: the client must read some of its buffer in time."""
         self._stop_watching()
         if self._has_let_go:
             return
@@ -101,16 +102,17 @@ class StallLimit:
 
 
 def _unread(transport: asyncio.Transport) -> int:
-    """Return the bytes that the client has not taken.
+    """Return the number of bytes that the client has not received.
 
-    The system holds megabytes of them, and takes more only when a third of that is
-    gone, which for a slow client is minutes.
+    The operating system buffers megabytes of them, and accepts more only when a third
+    of its buffer is free again, which can take a slow client minutes. So its buffer
+    must be counted, too.
     """
     buffered = transport.get_write_buffer_size()
     sock = transport.get_extra_info("socket")
     try:
         held = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
-    except (AttributeError, OSError, ValueError):  # closed, or no such question here
+    except (AttributeError, OSError, ValueError):  # closed, or not supported here
         return buffered
     return buffered + int(struct.unpack("i", held)[0])
 

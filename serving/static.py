@@ -8,8 +8,8 @@ from whitenoise.storage import CompressedManifestStaticFilesStorage
 class CollectedStorage(CompressedManifestStaticFilesStorage):
     """Hashed, compressed files after `collectstatic`; plain names before it.
 
-    Tests and a first look need no `collectstatic` then; with Django's own storage every
-    page would fail.
+    So neither tests nor a first look need `collectstatic`; with Django's own storage,
+    every page would fail without it.
     """
 
     manifest_strict = False
@@ -21,6 +21,6 @@ class CollectedStorage(CompressedManifestStaticFilesStorage):
         try:
             return str(super().stored_name(name))
         except ValueError:
-            # New since the files were collected: every page with it would fail, even
-            # the one that says that there is no such page.
+            # The file is newer than the collected ones. Every page that links it would
+            # fail, even the one for "not found".
             return name

@@ -16,25 +16,25 @@ from serving import master
 logger = logging.getLogger(__name__)
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
-# How often it listens while its workers start or stop.
+# How often signals are looked for while workers start or stop.
 _LISTEN_S = 0.2
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's own, which also hurries its workers and tells of those that die.
+    """uvicorn's supervisor, which also hurries its workers and logs those that die.
 
-    It listens all the time: whoever wants to stop does not wait for a restart.
+    It always listens for signals to stop: they do not wait until a restart is over.
     """
 
     def __init__(self, config: Config, sockets: list[socket]) -> None:
         super().__init__(config, sockets)
         self._heard: set[int] = set()
         self._hurries = False
-        # Workers that were told to stop, and that others have taken the place of.
+        # Workers that were told to stop, and are no longer among `processes`.
         self._leaving: list[multiprocess.Process] = []
 
     def handle_signals(self) -> None:
-        """Do what the signals say; whatever takes long hears the next ones itself."""
+        """Handle the queued signals; a handler that takes long listens for new ones."""
         while self.signal_queue:
             name = multiprocess.SIGNALS[self.signal_queue.pop(0)].lower()
             handle = getattr(self, f"handle_{name}", None)
@@ -61,7 +61,7 @@ class Supervisor(Multiprocess):
             self._retire(self.processes.pop())
 
     def restart_all(self) -> None:
-        """Replace each worker by one that is ready, unless it is to stop meanwhile."""
+        """Replace each worker with a new one that is ready, until all are to stop."""
         for place, old in enumerate(self.processes):
             if self.should_exit.is_set():
                 return
@@ -91,7 +91,7 @@ class Supervisor(Multiprocess):
         return True
 
     def _retire(self, worker: multiprocess.Process) -> None:
-        """Stop a worker and wait for it, but no longer than until all are to stop."""
+        """Stop a worker, and wait until it ends or until all workers are to stop."""
         worker.terminate()
         self._leaving.append(worker)
         while worker.exitcode is None and not self.should_exit.is_set():
@@ -101,7 +101,7 @@ class Supervisor(Multiprocess):
             self._leaving.remove(worker)
 
     def join_all(self) -> None:
-        """Wait for the workers; tell them when somebody does not want to wait."""
+        """Wait for the workers to end; hurry them if a stop signal is repeated."""
         workers = [*self.processes, *self._leaving]
         for worker in workers:
             while worker.exitcode is None:
@@ -110,7 +110,7 @@ class Supervisor(Multiprocess):
                 self._hurry(workers)
 
     def _listen(self) -> None:
-        """Hear who wants to stop; what else there is waits its turn."""
+        """Handle signals to stop; leave all others in the queue."""
         for number in tuple(self.signal_queue):
             if number in _STOPS:
                 self.signal_queue.remove(number)
@@ -124,7 +124,7 @@ class Supervisor(Multiprocess):
                     os.kill(worker.pid, master.HURRY)
 
     def keep_subprocess_alive(self) -> None:
-        """Start others in the place of workers that have died, and tell of them."""
+        """Replace workers that have died, and log each of them."""
         before = list(self.processes)
         super().keep_subprocess_alive()
         for dead, other in zip(before, self.processes, strict=True):

@@ -1,4 +1,4 @@
-"""What no row can hold, in requests: NUL characters, ids that are no ids."""
+"""Middleware for input that no row can hold: NUL characters, ids that are not ids."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _IMPOSSIBLE = (DataError, InvalidPage, OverflowError, ValidationError)
 class NulMiddleware(AsyncMiddleware):
     """Keep NUL out of the queries that views build from a request.
 
-    In a query string it is replaced with U+FFFD, as in messages; a path with NUL gets
+    In a query string, NUL is replaced with U+FFFD, as in messages; a path with NUL gets
     404; a cookie with NUL (quoted cookies can contain octal escapes) is ignored.
     """
 
@@ -39,10 +39,10 @@ class NulMiddleware(AsyncMiddleware):
 
 
 class AdminInputMiddleware(AsyncMiddleware):
-    """Answers 400 to an address or a selection of the admin that means no row.
+    """Respond 400 to an address or a selection of the admin that cannot mean a row.
 
-    Django's admin passes what it is sent to the database in many places, and takes
-    for a fault of the server that a number is none, or has too many digits.
+    In many places, Django's admin passes what it is sent to the database. If a number
+    is not one, or has too many digits, it treats that as a fault of the server.
     """
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
@@ -52,7 +52,7 @@ class AdminInputMiddleware(AsyncMiddleware):
     def process_exception(
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponse | None:
-        """Called by Django for a view that has failed."""
+        """Return 400 if the input made a view fail; called by Django."""
         if not request.path_info.startswith("/admin/") or not _is_input(exception):
             return None
         logger.warning("no row can be meant: %s", str(exception)[:200])
@@ -65,7 +65,7 @@ class AdminInputMiddleware(AsyncMiddleware):
 
 def _is_input(exception: Exception) -> bool:
     if isinstance(exception, ValueError):
-        # Django's words for an id, and Python's for a year.
+        # The first is Django's message about an id, the second Python's about a year.
         text = str(exception)
         return text.startswith("Field '") or "out of range" in text
     return isinstance(exception, _IMPOSSIBLE)

@@ -19,25 +19,25 @@ from serving.stalls import StallLimit, aborted_by_errors
 
 logger = logging.getLogger("uvicorn.error")
 
-# Frames are parsed in pieces of so many bytes, and so long in one turn.
-# Those that come first wait for no turn: there may be many connections.
+# Frames are parsed in pieces of this many bytes, for this long in one turn. The first
+# frames need not wait for a turn, but get less time: there may be many connections.
 _PIECE_BYTES = 512
 _SLICE_S = 0.001
 _AT_ONCE_S = 0.0002
 
 
 class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
-    """WebSocket that drops a client which takes nothing, and parses in slices.
+    """A WebSocket that parses in slices, and drops a client that reads nothing.
 
-    One read may bring twenty thousand frames. Nothing more is read before they are
-    parsed, which is done in turns.
+    One read can bring twenty thousand frames. They are parsed in turns, and nothing
+    more is read before that is done.
     """
 
     _unparsed = b""
     _holds_reading = False
-    # The answer to the last pings, while the client reads nothing.
+    # The answer to the last ping, kept while the client reads nothing.
     _pongs = b""
-    # Until the handshake is whole.
+    # Limits the time until the handshake is complete.
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -58,11 +58,11 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
             self._wait_for_turn()
 
     async def send(self, message: Any) -> None:
-        """Send what the application says."""
+        """Send a message of the application."""
         await super().send(message)
         if self.initial_response is not None and self.close_sent:
-            # uvicorn takes a handshake that was refused with an answer of its own for
-            # one that was left without any, and logs that.
+            # If the application refuses a handshake with its own response, uvicorn
+            # would log that the handshake was never completed.
             self.handshake_complete = True
         if self.close_timer is not None:
             self.close_timer.cancel()
@@ -70,13 +70,14 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
         self.watch_end()
 
     def handle_ping(self) -> None:
-        """Answer pings; while the client reads nothing, the last of them alone.
+        """Answer pings; while the client reads nothing, only the last of them.
 
-        RFC 6455, 5.5.3 allows that. Else whoever only asks would have all answers kept.
-        Behind the server's close frame, none is kept: there is no end before the client
-        has read that, or has had its time to.
+        RFC 6455, 5.5.3 allows that. Otherwise the answers to a client that only sends
+        pings would pile up. After the server's close frame no answer is kept: the
+        connection does not end before the client has read that frame, or has had its
+        time to.
         """
-        # Behind the client's close frame nothing is answered but that.
+        # After the client's close frame, nothing but that frame is answered.
         if self.writable.is_set() or self.conn.close_rcvd is not None:
             super().handle_ping()
             return
@@ -85,7 +86,7 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
             self._pongs = said
 
     def resume_writing(self) -> None:
-        """Answer the last ping; called when the client has read."""
+        """Answer the last ping; called when the client has read enough."""
         super().resume_writing()
         said, self._pongs = self._pongs, b""
         if said and self.conn.state is State.OPEN and not self.transport.is_closing():
@@ -97,16 +98,16 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
         self.watch_end()
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
-        """Called when the application has ended, behind which uvicorn closes."""
+        """Called when the application has ended; uvicorn then closes the connection."""
         super().on_task_complete(task)
         self.watch_end()
 
     def handle_parser_exception(self) -> None:
-        """Called when what came is no WebSocket."""
+        """Called when what arrived is not the WebSocket protocol."""
         if self.handshake_complete:
             super().handle_parser_exception()
             return
-        # uvicorn counts on a close frame, which there is only behind the handshake.
+        # uvicorn relies on a close frame, but none exists before the handshake.
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
         self.transport.close()
         self.handshake_complete = self.disconnected = True
@@ -148,7 +149,8 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
     def _refuse_handshake(self, exc: Exception) -> None:
         """Answer a request that `websockets` does not understand, or finds too long.
 
-        It makes no event of it, so uvicorn would say nothing, and wait for ever.
+        `websockets` emits no event for it, so uvicorn would not respond and would wait
+        forever.
         """
         logger.warning("opening handshake failed: %s", exc)
         text = f"Failed to open a WebSocket connection: {exc}.\n"
@@ -168,7 +170,7 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
         turns().call(self._take_turn)
 
     def _hold_reading(self) -> None:
-        """Keep the application, which may be faster, from having more read."""
+        """Pause reading, and keep a fast application from resuming it."""
         if not self.read_paused:
             self.transport.pause_reading()
         self.read_paused = False
@@ -176,7 +178,8 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
 
     def _give_reading_back(self) -> None:
         self._holds_reading = False
-        # Behind its close the application may take nothing more, and gets nothing more.
+        # After its close, the application may never empty the queue, but nothing more
+        # is put there.
         is_taken = self.queue.empty() or self.close_sent
         if is_taken and not self.transport.is_closing():
             self.read_paused = False

@@ -1,21 +1,22 @@
-/* Many clients of a chat server in one thread, and what each token of theirs meets.
+/* Many clients of a chat server in one thread, which measure what happens to each token.
  *
  *   client PORT TOKENS COUNT TRANSPORT MODE ARGUMENT MODEL SECONDS WARM-UP
  *
- * TOKENS is a file of access tokens, one a line, taken in turn. TRANSPORT is
+ * TOKENS is a file of access tokens, one a line, which the clients take in turn.
+ * TRANSPORT is
  *   websocket, upgrade (polling, then the upgrade), polling, sse or rest
  *   relayed  polling: the handshake at PORT, and all else at OTHER_PORT
  * MODE is
- *   once     every client asks once; ARGUMENT is over how many milliseconds they begin
- *   closed   every client asks again as soon as its answer has ended, ARGUMENT times
- *            over all (0: until the time is up)
+ *   once     every client asks once; they begin spread over ARGUMENT milliseconds
+ *   closed   every client asks again as soon as its answer has ended; ARGUMENT is the
+ *            number of answers of all clients (0: until the time is up)
  *   open     ARGUMENT new answers a second, over all clients
  *   connect  every client joins, closes and connects again
  *   idle     the clients join and do nothing
  *   cancel   every client cancels its answer at the first token, and asks again
- *   slow     every client asks once, reads nothing for SECONDS, and then the whole
+ *   slow     every client asks once, reads nothing for SECONDS, and then everything
  *
- * With OTHER_PORT in the environment, every second client is one of that port.
+ * With OTHER_PORT in the environment, every second client connects to that port.
  *
  * It prints the lines "connected", "begin" and "end", which bound what is measured, and
  * one object in JSON. The provider's tokens are "SEQ:US ": see provider.c.
@@ -39,7 +40,7 @@ static const char *const TRANSPORTS[] = {"websocket", "upgrade", "polling",
 static const char *const MODES[] = {"once", "closed", "open",  "connect",
                                     "idle", "cancel", "slow",  NULL};
 static const int64_t SECOND = 1000000, LAST_ENDS = 60 * 1000000LL;
-static const int64_t AFTERWARDS = 300000; /* for what comes behind the last end */
+static const int64_t AFTERWARDS = 300000; /* for events that arrive after the last end */
 
 static void say(const char *word) {
     printf("%s\n", word);
@@ -63,7 +64,7 @@ static void join_all(void) {
     }
 }
 
-/* Ask with the next client that has a stream to spare. */
+/* Ask with the next client that has a free stream. */
 static void ask_anybody(void) {
     static int cursor;
     for (int tries = 0; tries < client_count * SLOTS; tries++) {
@@ -90,7 +91,7 @@ static void begin(void) {
         for (int i = 0; i < client_count; i++) listen_to(&clients[i], 0);
 }
 
-/* Do what is due at a moment; return whether there is no more to do. */
+/* Do what is due at a moment; return whether nothing more is to be done. */
 static int advance(int64_t argument, int64_t passed) {
     static long asked;
     if (mode == ONCE) {

@@ -1,4 +1,4 @@
-/* What the parts of the load's client share; client.c says what it does. */
+/* Declarations shared by the parts of the load client; client.c says what it does. */
 #ifndef CLIENT_H
 #define CLIENT_H
 
@@ -9,7 +9,7 @@ enum { MAX_CLIENTS = 20000, SLOTS = 4, IN_SIZE = 1 << 20 };
 typedef enum { WEBSOCKET, UPGRADE, POLLING, RELAYED, SSE, REST } Transport;
 typedef enum { ONCE, CLOSED, OPEN, CONNECT, IDLE, CANCEL, SLOW } Mode;
 
-/* What a client waits for. READY: it has joined and may ask. */
+/* What a client waits for. READY: it has joined and can ask. */
 typedef enum {
     GONE,
     HANDSHAKE,
@@ -24,7 +24,7 @@ typedef enum {
 
 typedef struct {
     int running, number;
-    int next; /* the number of the token that has to come */
+    int next; /* the number of the token that is expected next */
     int64_t asked, cancelled;
 } Stream;
 
@@ -34,13 +34,13 @@ typedef struct {
     char *in; /* received and not yet handled, `in_len` bytes */
     int in_len;
     char sid[64];
-    /* Inside a chunked body, of which `text` is what has not been handled yet. */
+    /* `in_body`: inside a chunked body, whose unhandled part is in `text`. */
     int in_body, text_len;
     char *text;
-    /* Polling: a request is out, and what is to be posted waits for its response. */
+    /* Polling: a request is out, and packets to post wait in `outbox` for its response. */
     int is_out;
     char outbox[2048];
-    int ask_again; /* as soon as the response has ended */
+    int ask_again; /* ask again as soon as the response has ended */
     Stream streams[SLOTS];
 } Client;
 
@@ -52,7 +52,7 @@ extern const char *model;
 
 extern Client clients[MAX_CLIENTS];
 
-/* connection.c: opened, written to, waited for. */
+/* connection.c: opening connections, writing to them, waiting for them. */
 void open_loop(void);
 void read_tokens(const char *path);
 int64_t now_us(void);
@@ -73,7 +73,7 @@ void poll_on(Client *c);
 /* receive.c: HTTP, long-polling and WebSocket frames. */
 void receive(Client *c);
 
-/* streams.c: what is asked, what comes, and whether all of it is right. */
+/* streams.c: what is asked, what arrives, and whether all of it is right. */
 void set_window(int64_t from, int64_t to);
 void ask(Client *c, int slot);
 void on_event(Client *c, const char *name, const char *text, int len);

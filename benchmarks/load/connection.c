@@ -1,4 +1,4 @@
-/* The clients' connections: opened, written to, waited for. */
+/* The clients' connections: opening them, writing to them, waiting for them. */
 #define _GNU_SOURCE
 #include "client.h"
 
@@ -106,7 +106,7 @@ static int is_waiting(Client *c) {
     return 0;
 }
 
-/* A client that polls has one connection: it posts what waits, or asks for more. */
+/* Post what waits, or poll for more: a polling client has only one connection. */
 void poll_on(Client *c) {
     if (c->state != READY) return;
     if (c->outbox[0]) {
@@ -170,7 +170,7 @@ static void connect_tcp(Client *c) {
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int one = 1, little = 16384;
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (mode == SLOW) /* or the kernel would take the whole answer */
+    if (mode == SLOW) /* otherwise the kernel would buffer the whole answer */
         setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof little);
     if (c->fd < 0 || connect(c->fd, (void *)&address, sizeof address)) {
         perror("client");
@@ -187,7 +187,7 @@ static void connect_tcp(Client *c) {
 
 int polls(void) { return transport == POLLING || transport == RELAYED; }
 
-/* A balancer without stickiness brings the session's next requests to another worker. */
+/* A balancer without stickiness sends the session's next requests to another worker. */
 void go_elsewhere(Client *c) {
     close(c->fd);
     connect_tcp(c);
@@ -211,7 +211,7 @@ void open_client(Client *c) {
     }
 }
 
-/* Handle what comes until a moment, or what is there when that has passed. */
+/* Handle what arrives until a moment; if it has passed, what has already arrived. */
 void wait_until(int64_t moment) {
     struct epoll_event events[512];
     int64_t left = moment - now_us();

@@ -4,8 +4,8 @@
  *
  * The model's name says what to answer: "t60r30" is 60 tokens, 30 a second; "t60r0" is
  * 60 tokens as fast as the socket takes them. A token's text is "SEQ:US ", its number
- * and the microsecond of CLOCK_MONOTONIC at which it was written, so that whoever
- * reads it on the same machine knows how late it is.
+ * and the microsecond of CLOCK_MONOTONIC at which it was written, so that a program that
+ * reads it on the same machine can compute how late it is.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

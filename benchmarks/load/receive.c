@@ -1,4 +1,4 @@
-/* What the server sends: HTTP, long-polling and WebSocket, as far as clients need. */
+/* Parsing what the server sends: HTTP, polling and WebSocket, as far as clients need. */
 #define _GNU_SOURCE
 #include "client.h"
 
@@ -36,7 +36,7 @@ static void on_packet(Client *c, char *text, int len) {
     text[len] = after;
 }
 
-/* Take the frames that are whole; return how many bytes they were. */
+/* Handle the complete frames; return how many bytes they were. */
 static int take_frames(Client *c) {
     int at = 0;
     while (c->state != GONE && c->in_len - at >= 2) {
@@ -59,7 +59,7 @@ static int take_frames(Client *c) {
     return at;
 }
 
-/* The packets of a poll's response, separated by U+001E. */
+/* Handle the packets of a poll's response, which U+001E separates. */
 static void take_packets(Client *c, char *body, int len) {
     for (char *end = body + len; body < end && c->state == READY;) {
         char *stop = memchr(body, '\x1e', end - body);
@@ -128,7 +128,7 @@ static void on_response(Client *c, char *body, int len) {
     }
 }
 
-/* Take one chunk of a body; return how many bytes it was, 0 while it is not whole. */
+/* Take one chunk of a body; return how many bytes it was, 0 if it is incomplete. */
 static int take_chunk(Client *c) {
     c->in[c->in_len] = 0;
     char *line = strstr(c->in, "\r\n");
@@ -154,7 +154,7 @@ static int take_chunk(Client *c) {
     return whole;
 }
 
-/* Take one HTTP response; return how many bytes it was, 0 while it is not whole. */
+/* Take one HTTP response; return how many bytes it was, 0 if it is incomplete. */
 static int take_response(Client *c) {
     c->in[c->in_len] = 0;
     char *head = strstr(c->in, "\r\n\r\n");
@@ -184,7 +184,7 @@ static int is_websocket(Client *c) {
     return c->state >= PROBING && (transport == WEBSOCKET || transport == UPGRADE);
 }
 
-/* In a handshake that is under way, frames may already follow the response. */
+/* Take what comes next; during a handshake, frames may already follow the response. */
 static int take(Client *c) {
     if (is_websocket(c)) return take_frames(c);
     if (c->in_body) return take_chunk(c);

@@ -1,4 +1,4 @@
-/* Streams: what is asked, what each token of the answer meets, and what is wrong. */
+/* Streams: what is asked, how late each token of the answer is, and what is wrong. */
 #define _GNU_SOURCE
 #include "client.h"
 
@@ -59,7 +59,7 @@ long running(void) {
     return count;
 }
 
-/* A session's id names its client, slot and number, so that what comes is checked
+/* A session's id contains its client, slot and number, so that what arrives can be checked
  * against what was asked: an event of another client or of an ended stream is strange. */
 void ask(Client *c, int slot) {
     char text[600];
@@ -93,7 +93,7 @@ static void cancel(Client *c, Stream *s) {
     send_packet(c, text, len);
 }
 
-/* Return the text of a field, written with or without a space; NULL without it. */
+/* Return the text of a field, with or without a space before it; NULL if there is none. */
 static const char *field(const char *text, int len, const char *name) {
     const char *at = memmem(text, len, name, strlen(name));
     if (!at) return NULL;
@@ -150,7 +150,7 @@ static void on_token(Client *c, const char *text, int len, int64_t now) {
 static void again(Client *c, Stream *s, int64_t now) {
     if ((mode != CLOSED && mode != CANCEL) || now >= window_to) return;
     if (transport == SSE || transport == REST)
-        c->ask_again = 1; /* the end of the response has yet to come */
+        c->ask_again = 1; /* the end of the response is yet to arrive */
     else
         ask(c, (int)(s - c->streams));
 }

@@ -24,7 +24,7 @@ _running: dict[tuple[str, str], asyncio.Task[None]] = {}
 
 @_server.event
 async def connect(sid: str, environ: dict[str, Any], auth: dict[str, Any]) -> None:
-    """Let in whoever has a token."""
+    """Accept a client that has a valid token."""
     _check(auth["token"])
 
 
@@ -97,7 +97,7 @@ def _check(token: str) -> None:
 
 
 async def _answer(turn: dict[str, Any], emit: Emit) -> None:
-    """Tell `emit` of a whole stream: its start, its tokens, its one end."""
+    """Call `emit` for each event of a stream: its start, its tokens, its one end."""
     common = {"sessionId": turn["sessionId"], "provider": turn["provider"]}
     text = ""
     try:

@@ -1,1 +1,1 @@
-"""How dates are written, a package for each language."""
+"""The formats of dates, in a package for each language."""

@@ -5,7 +5,7 @@ import { forgetDrafts } from "./chat/drafts";
 import { Page } from "./chat/Page";
 import { LLMClient, LLMProvider } from "./llm";
 
-/** The way in, or the chats of the logged-in user. */
+/** The log-in page, or the chats of the logged-in user. */
 export function App() {
   const left = useRef(false);
   return (
@@ -20,7 +20,7 @@ export function App() {
   );
 }
 
-/** Stays while a session ends and another one of the same user begins. */
+/** Stays mounted while a session ends and another one of the same user begins. */
 function Chats({ left }: { left: RefObject<boolean> }) {
   const { session, endSession } = useAccount();
   const [client] = useState(() => new LLMClient({ onLoggedOut: endSession }));
@@ -34,7 +34,7 @@ function Chats({ left }: { left: RefObject<boolean> }) {
     client.open();
   }, [client, session]);
 
-  // Another tab tells that its user leaves before the tokens have gone from this one.
+  // Another tab reports that its user leaves before the tokens are removed.
   useEffect(() => {
     left.current = false;
     return () => {

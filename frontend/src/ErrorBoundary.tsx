@@ -6,7 +6,7 @@ interface ErrorBoundaryProps {
   children: ReactNode;
 }
 
-/** A fault of the page itself leaves a way on, where it would leave an empty page. */
+/** Offers to reload after a fault of the page itself, which would leave it empty. */
 export class ErrorBoundary extends Component<ErrorBoundaryProps, { failed: boolean }> {
   override state = { failed: false };
 

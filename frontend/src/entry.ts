@@ -1,2 +1,2 @@
-// What Django names. It holds nothing, see vite.config.ts.
+// The entry that Django's template names. It contains nothing else, see vite.config.ts.
 import "./main";

@@ -1,6 +1,6 @@
-/** What the server has written into the page's `<meta>` elements. */
+/** Values that the server has written into the page's `<meta>` elements. */
 
-/** The path that the server is below, "" for the root, such as "/chat". */
+/** The path below which the server is, such as "/chat"; "" for the root. */
 export function basePath(): string {
   return metaContent("llmchat-base");
 }

@@ -1,6 +1,6 @@
-"""What the tests of accounts share: a user, and counters that start at zero.
+"""Fixtures of the tests of accounts: a user, and rate limits that start at zero.
 
-The minute in which they count does not end.
+The minute for which the limits count never ends.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Accounts in the admin: who may change whom."""
+"""Accounts in the admin: who is allowed to change whom."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIST = "/admin/accounts/user/"
 
 @pytest.fixture
 def operator(db: None) -> User:
-    """Somebody who may edit and delete accounts and groups."""
+    """A user who is allowed to edit and delete accounts and groups."""
     user = User.objects.create_user("operator", is_staff=True)
     models = ("user", "group")
     user.user_permissions.set(Permission.objects.filter(content_type__model__in=models))

@@ -1,4 +1,4 @@
-"""The addresses below /auth/, asked as a program asks them."""
+"""The addresses below /auth/, requested as a program does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passwords are hashed by a few threads at a time."""
+"""Passwords are hashed in a few threads at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text of an API key: what is one, and how one is found."""
+"""The text of an API key: how a key is recognized, and found in other texts."""
 
 from __future__ import annotations
 

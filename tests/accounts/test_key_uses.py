@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 
 class Clock:
-    """A clock that stands still until it is told the time."""
+    """A clock that shows the same time until a test sets another."""
 
     now = 1000.0
 

@@ -1,6 +1,6 @@
-"""Pairs of tokens that never arrive: the old refresh token comes again in a moment.
+"""Pairs of tokens that never arrive: for a moment, the old refresh token works again.
 
-A page that is reloaded in the middle of a refresh has only the old one.
+A page that is reloaded in the middle of a refresh has only the old token.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def is_refused(old: str) -> bool:
 
 
 def let_time_pass(**time: float) -> None:
-    """Have everything used up so much longer ago."""
+    """Move the use of all used tokens back by this time."""
     for row in BlacklistedToken.objects.all():
         row.blacklisted_at -= timedelta(**time)
         row.save()
@@ -93,7 +93,7 @@ def test_the_moment_is_that_of_the_first_exchange(
 
 
 def valid() -> set[str]:
-    """Return the ids of the refresh tokens that are good."""
+    """Return the ids of the refresh tokens that are still valid."""
     rows = OutstandingToken.objects.filter(blacklistedtoken__isnull=True)
     return set(rows.values_list("jti", flat=True))
 
@@ -111,7 +111,7 @@ def test_the_first_pair_that_is_used_ends_the_others(old: str) -> None:
 def test_of_two_who_hold_a_token_none_goes_on_when_one_is_refused(
     old: str, order: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A thief and the owner come in any order, each with the latest they have."""
+    """A thief and the owner refresh in any order, each with their latest token."""
     latest = {"t": old, "o": old}
     refused = []
     for who in order:
@@ -131,7 +131,7 @@ def test_of_two_who_hold_a_token_none_goes_on_when_one_is_refused(
 def test_of_two_who_hold_a_pair_both_are_out_when_the_second_refreshes(
     old: str,
 ) -> None:
-    """One of them is a thief, who was quick."""
+    """One of the two is a thief, who was quick."""
     stolen, own = refreshed(old), refreshed(old)
     newest = refreshed(stolen)
     let_time_pass(minutes=30)
@@ -211,11 +211,11 @@ def test_not_without_end(old: str) -> None:
     assert is_refused(given[0])  # a thief may have taken all but the last
 
 
-# --- At once ---------------------------------------------------------------------
+# --- At the same time ------------------------------------------------------------
 
 
 def at_once(raws: list[str]) -> list[Any]:
-    """Refresh with all of these, each by a connection of its own."""
+    """Refresh all tokens at the same time, each on a database connection of its own."""
 
     def refresh(raw: str) -> Any:
         try:
@@ -225,7 +225,7 @@ def at_once(raws: list[str]) -> list[Any]:
 
     with ThreadPoolExecutor(len(raws)) as pool:
         answers = list(pool.map(refresh, raws))
-    # On a busy machine the last ones wait too long for the user's row.
+    # On a busy machine, the last requests wait too long for the user's row.
     assert {answer.status_code for answer in answers} <= {200, 401, 503}
     return [answer.json() for answer in answers if answer.status_code == 200]
 
@@ -233,7 +233,7 @@ def at_once(raws: list[str]) -> list[Any]:
 def test_all_who_refresh_at_once_get_a_pair_and_the_last_one_is_kept(
     old: str,
 ) -> None:
-    """As tabs without a lock do, which share what is stored last."""
+    """This is what tabs without a lock do; they share the pair that is stored last."""
     pairs = at_once([old] * 8)
     assert len({pair["refresh"] for pair in pairs}) == len(pairs) > 1
 
@@ -251,7 +251,7 @@ def test_of_all_who_use_pairs_of_their_own_at_once_one_gets_another(
 
 
 def test_whoever_refreshes_while_the_user_logs_out_is_out(user: User, old: str) -> None:
-    """Whichever comes first."""
+    """This holds in either order."""
     new = refreshed(old)
 
     def leave() -> None:

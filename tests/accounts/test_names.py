@@ -1,4 +1,4 @@
-"""One form of a user name, wherever it comes in."""
+"""A user name has one form, wherever it is entered."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.log_in import PASSWORD
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-LONG = "\ufdfa" * 150  # of 18 characters each, once normalized
+LONG = "\ufdfa" * 150  # each becomes 18 characters when normalized
 # Pairs of spellings: as stored, as typed.
 SPELLINGS = [
     ("アンナ", "ｱﾝﾅ"),
@@ -74,7 +74,7 @@ def test_a_name_written_behind_our_back_logs_in(client: Client, raw: str) -> Non
     for typed in ("José", "Jose\u0301"):
         answer = post(client, "/auth/token", username=typed, password=PASSWORD)
         assert answer.status_code == 200, typed
-    # Nobody else takes a name that looks the same.
+    # No other user can take a name that looks the same.
     taken = post(client, "/auth/register", username="José", password=PASSWORD)
     assert taken.status_code == 400
 
@@ -89,7 +89,7 @@ def test_the_length_counts_as_it_is_stored(client: Client) -> None:
 
 @pytest.mark.parametrize("path", ["/auth/token", "/auth/register", "/admin/login/"])
 def test_a_name_of_very_many_accents_takes_no_time(client: Client, path: str) -> None:
-    """To put them in order takes two seconds of a processor, and minutes if longer."""
+    """Sorting so many accents takes two seconds of CPU time, and minutes for more."""
     fields = {"username": "\u0301\u0316" * 20_000, "password": PASSWORD}
     began = time.process_time()
 

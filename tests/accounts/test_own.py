@@ -1,4 +1,4 @@
-"""What users do with their own account, as a program does it for them."""
+"""What users can do with their own account, requested as a program does."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_new_password_ends_all_tokens_and_gives_a_new_pair(
     assert log_in(client, "ada").status_code == 401
     fresh = log_in(client, "ada", NEW_PASSWORD).json()
     assert me(client, fresh["access"]) == (200, "")
-    # And once more: it is no matter of the first change alone.
+    # And once more: this does not hold only for the first change.
     change(client, fresh["access"], current=NEW_PASSWORD, new=PASSWORD)
     assert me(client, fresh["access"]) == (401, "token_invalid")
 
@@ -118,7 +118,7 @@ def test_guesses_of_the_password_are_limited_as_log_ins_are(
 def test_two_changes_at_once_are_one(
     user: User, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the check of the password and the change, another one comes through."""
+    """Another change is made between the check of the password and this one."""
     access = tokens.issue_tokens(user=user).access
     hashed = User.set_password
 
@@ -152,7 +152,7 @@ def test_a_row_that_was_read_before_brings_no_token_back(
 def test_a_token_newer_than_what_is_remembered_is_good(
     client: Client, user: User
 ) -> None:
-    """Another process has changed the password, and this one knows the old row."""
+    """Another process changed the password, while this one remembers the old row."""
     old = tokens.issue_tokens(user=user).access
     with connection.cursor() as cursor:
         cursor.execute("UPDATE accounts_user SET token_generation = 1")
@@ -209,7 +209,7 @@ def test_an_account_of_very_many_conversations_takes_several_requests(
     assert (answer.status_code, answer.json()["code"]) == (503, "deletion_unfinished")
     assert answer.headers["Retry-After"] == "1"
     assert answer.json()["error"].startswith("2 conversations are deleted, 1 not yet")
-    assert caplog.text == ""  # it is no fault of the server
+    assert caplog.text == ""  # not a fault of the server
     assert user.conversations.count() == 1
     assert me(client, access) == (200, "")
     assert delete(client, access).status_code == 204
@@ -267,7 +267,7 @@ def test_the_last_superuser_cannot_leave(client: Client, user: User) -> None:
 def test_of_two_superusers_who_leave_at_once_one_stays(
     client: Client, user: User
 ) -> None:
-    """The other one goes while the conversations of the first are deleted."""
+    """The other superuser leaves while the conversations of the first are deleted."""
     User.objects.filter(pk=user.pk).update(is_superuser=True, is_staff=True)
     other = User.objects.create_superuser("other", password=PASSWORD)
     access = tokens.issue_tokens(user=user).access

@@ -13,7 +13,7 @@ from accounts import services
 from accounts.models import User
 from tests.support.log_in import PASSWORD, log_in, post
 
-# A good address, and longer than one that is stored.
+# A valid address, but longer than the field in which addresses are stored.
 LONG = f"{'a' * 250}@example.com"
 
 pytestmark = pytest.mark.django_db(transaction=True)

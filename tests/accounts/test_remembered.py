@@ -1,4 +1,4 @@
-"""A user is read once for a burst of requests, and a change of theirs is seen."""
+"""A user is read once for a burst of requests, and a change to the user is seen."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Clock:
-    """A clock that stands still until it is told the time."""
+    """A clock that shows the same time until a test sets another."""
 
     now = 1000.0
 
@@ -149,7 +149,7 @@ def test_a_row_that_is_read_before_a_change_is_not_kept(
 def test_a_row_that_is_read_before_the_commit_of_a_change_is_dropped(
     clock: Clock, user: User
 ) -> None:
-    # Another connection's view of the row until the commit.
+    # The row as another connection sees it until the commit.
     before = User.objects.get(pk=user.pk)
     with transaction.atomic():
         deactivate(user)

@@ -1,4 +1,4 @@
-"""When refresh tokens end before their time, and what is stored of them."""
+"""When refresh tokens are revoked before they expire, and what is stored of them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def is_good(refresh: str) -> bool:
 
 
 def let_time_pass() -> None:
-    """Have everything used up so long ago that no second use is forgiven."""
+    """Move all uses of tokens so far back that none may be used a second time."""
     long_ago = timezone.now() - revocation._AT_ONCE - timedelta(seconds=1)
     BlacklistedToken.objects.update(blacklisted_at=long_ago)
 
@@ -167,7 +167,7 @@ def test_a_password_that_is_hashed_anew_ends_nothing(user: User, settings: Any) 
 def test_a_password_that_is_hashed_anew_does_not_come_back(
     user: User, settings: Any
 ) -> None:
-    """A new one is set between the moments when a log-in reads and stores the old."""
+    """A new one is set after a log-in has read the old hash and before it stores it."""
     judged = User.objects.get(pk=user.pk)
     user.set_password(NEW_PASSWORD)
     user.save()
@@ -187,7 +187,7 @@ def test_a_password_that_is_hashed_anew_does_not_come_back(
 def test_two_log_ins_that_hash_one_password_anew_are_both_good(
     user: User, settings: Any
 ) -> None:
-    """Neither is told that its password is wrong: it is the one that is stored."""
+    """Neither is refused as if its password were wrong, because it is the right one."""
     judged = User.objects.get(pk=user.pk)
     settings.PASSWORD_HASHERS = [
         "django.contrib.auth.hashers.ScryptPasswordHasher",
@@ -214,9 +214,9 @@ def test_a_log_in_that_a_new_password_overtakes_gets_nothing(user: User) -> None
 
 
 def stored() -> bytes:
-    """Return what whoever has a copy of the database has.
+    """Return everything that is in a copy of the database.
 
-    It is all bytes of SQLite's file and its log, or PostgreSQL's rows as texts.
+    That is all bytes of SQLite's file and its log, or all rows of PostgreSQL as text.
     """
     if connection.vendor == "sqlite":
         name = str(connection.settings_dict["NAME"])
@@ -231,7 +231,7 @@ def stored() -> bytes:
 
 
 def usable(token: str) -> list[bytes]:
-    """Return the token, and what makes one of what is easily guessed of it."""
+    """Return the token, and its parts: with one of them, the rest is easily guessed."""
     claims, signature = token.encode().split(b".")[1:]
     return [token.encode(), claims, signature]
 
@@ -259,7 +259,7 @@ def test_no_part_of_a_token_is_stored(client: Client, user: User) -> None:
 
 
 def test_nothing_is_left_of_tokens_that_were_stored_once(user: User) -> None:
-    """By an older version, which deleted some of them, too."""
+    """They were stored by an older version, which had also deleted some of them."""
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             cursor.execute("PRAGMA secure_delete = OFF")

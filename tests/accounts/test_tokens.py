@@ -1,4 +1,4 @@
-"""One function turns a token into its user, for REST and for sockets."""
+"""The one function that turns a token into its user, for REST and for sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The system checks, and the account of a first look."""
+"""The system checks, and the demo account for a first look."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_time_out_beyond_the_total_is_an_error(settings: Any) -> None:
 def test_an_error_stops_check_and_no_other_command(
     settings: Any, wrong: dict[str, object], ident: str
 ) -> None:
-    """Such as those of every day, and those that mend it."""
+    """Everyday commands still run, and so do those that help to fix the error."""
     configure(settings, **wrong)
 
     with pytest.raises(SystemCheckError, match=rf"llmchat\.{ident}"):

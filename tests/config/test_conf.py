@@ -1,4 +1,4 @@
-"""Settings are read again when they have changed, and only then."""
+"""Settings are read again if they have changed, and only then."""
 
 from __future__ import annotations
 

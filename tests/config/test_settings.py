@@ -1,4 +1,4 @@
-"""What stops the start, and what the settings make of the environment."""
+"""Which environments stop the start, and which settings result from the others."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def start(*arguments: str, **variables: str | None) -> subprocess.CompletedProce
 
 
 def value_of(expression: str, **variables: str | None) -> object:
-    """Return a value that the settings have in an environment of one's choice."""
+    """Return a value that the settings have with these environment variables."""
     code = (
         "import json; from config import settings as s; "
         f"print(json.dumps({expression}))"
@@ -92,7 +92,7 @@ def value_of(expression: str, **variables: str | None) -> object:
         ("REDIS_URL", "rediss://localhost?ssl_cert_reqs=perhaps"),
         ("REDIS_URL", "unix://"),
         ("REDIS_URL", "unix://run/redis.sock"),
-        # One of the two clients takes it.
+        # Only one of the two clients accepts it.
         ("REDIS_URL", "rediss://localhost?ssl_validate_ocsp=true"),
         ("WEB_CONCURRENCY", "2"),
         ("CORS_ALLOWED_ORIGINS", "example.com"),
@@ -221,7 +221,7 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
         ("s.DATABASES['default']['OPTIONS']['transaction_mode']", {}, "IMMEDIATE"),
         ("s.DATABASES['default']['OPTIONS']['pool']['max_size']",
          {"DATABASE_URL": "postgres://u:p@localhost/x", "DATABASE_POOL_SIZE": "7"}, 7),
-        # What the address says wins, and the rest stays.
+        # Options in the address win, and the other defaults stay.
         ("[s.DATABASES['default']['OPTIONS'].get(name) for name in "
          "('options', 'connect_timeout', 'sslmode', 'keepalives_idle')]",
          {"DATABASE_URL": "postgres://u:p@localhost/x?sslmode=require"
@@ -320,7 +320,7 @@ def test_a_wrong_option_of_the_database_is_named() -> None:
          "has an option that Redis's client cannot use: socket_timout"),
         ("DATABASE_URL", "sqlite:////tmp/x?timout=5",
          "has an option that SQLite cannot use: timout"),
-        # Of a password that should have been escaped not a piece is told.
+        # Not a single piece of an unescaped password is printed.
         ("DATABASE_URL", "postgres://u:12/x?my-secret=a&secret=b@localhost/x",
          "has an option that libpq does not know"),
         ("REDIS_URL", "redis://u:12/3?secret=b@localhost",
@@ -340,7 +340,7 @@ def test_a_wrong_option_is_named_and_no_secret(
 
 
 def test_options_of_postgresql_are_not_checked_without_its_client() -> None:
-    """Django itself says what is missing."""
+    """Django itself reports what is missing."""
     code = (
         "import sys; sys.modules['psycopg'] = None; from config import settings as s; "
         "print(s.DATABASES['default']['OPTIONS']['sslmode'])"
@@ -368,7 +368,7 @@ def test_a_pool_of_sqlite_is_refused_with_advice_that_works(word: str) -> None:
 def test_authorities_are_read_as_they_were_checked(
     file: str, folder: str, expected: bool
 ) -> None:
-    """A space behind a name is none of it, and a blank one is not set."""
+    """A space after a value is not part of it, and a blank variable is not set."""
     code = (
         "import config.settings; from llmchat.providers.http.tls import tls_context; "
         "print(len(tls_context().get_ca_certs()) > 50)"

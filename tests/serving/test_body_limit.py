@@ -13,7 +13,7 @@ ALLOWED = "https://app.example.com"
 
 
 class Exchange:
-    """One request as a server would bring it: its messages, and what came back."""
+    """One request as a server would pass it on: its messages, and the responses."""
 
     def __init__(self, *chunks: bytes, announced: str | None = None) -> None:
         self.scope: dict[str, Any] = {"type": "http", "path": "/llm/x", "headers": []}
@@ -31,7 +31,7 @@ class Exchange:
 
 
 async def _echo(scope: Any, receive: Any, send: Any) -> None:
-    """Read the whole body and answer with its length, as Django would."""
+    """Read the whole body, as Django does, and respond with its length."""
     length, more = 0, True
     while more:
         message = await receive()

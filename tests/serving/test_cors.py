@@ -1,4 +1,4 @@
-"""Requests of pages of other origins."""
+"""Requests from pages of other origins."""
 
 from __future__ import annotations
 

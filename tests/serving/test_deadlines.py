@@ -1,4 +1,4 @@
-"""How long a connection may say nothing, or take to say what it asks for."""
+"""How long a connection may be idle, or take to send its request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class Application:
-    """It reads a request, takes its time, and answers with the length of the body."""
+    """Reads a request, waits, and responds with the length of the body."""
 
     needs_s = 0.0
 
@@ -62,7 +62,7 @@ async def client_of(
 async def test_what_ends_a_line_begins_no_request(
     application: Application, behind: bytes, later: bool
 ) -> None:
-    """Some clients send it behind a body. The connection is as idle as before."""
+    """Some clients send line ends after a body. The connection is as idle as before."""
     server, reader, writer = await client_of(application)
     async with server, asyncio.timeout(LIMIT_S):
         writer.write(GET if later else GET + behind)
@@ -119,7 +119,7 @@ async def test_a_connection_is_not_idle_while_what_came_waits_for_its_turn(
     parse = HttpProtocol._take_turn
 
     def late(self: HttpProtocol) -> None:
-        self.timeout_keep_alive_handler()  # just then
+        self.timeout_keep_alive_handler()  # the timer fires at this very moment
         made.append(self)
         parse(self)
 
@@ -144,7 +144,7 @@ async def test_a_request_has_its_time_once_for_its_head_and_its_body(
     server, reader, writer = await client_of(application)
     clock = asyncio.get_running_loop()
     async with server, asyncio.timeout(LIMIT_S):
-        await let_pass(0)  # from here on, only what is told to
+        await let_pass(0)  # from here on, time passes only in `let_pass`
         began = clock.time()
         writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\n" + head)
         await let_pass(REQUEST_S * 0.7)
@@ -164,7 +164,7 @@ async def test_each_of_several_requests_has_that_time(
     settings.LLMCHAT = {**settings.LLMCHAT, "request_timeout_s": REQUEST_S}
     server, reader, writer = await client_of(application)
     async with server, asyncio.timeout(LIMIT_S):
-        await let_pass(0)  # from here on, only what is told to
+        await let_pass(0)  # from here on, time passes only in `let_pass`
         writer.write(GET[:9])
         for _ in range(3):
             await let_pass(REQUEST_S * 0.6)

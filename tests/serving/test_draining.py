@@ -1,4 +1,4 @@
-"""Who begins to watch for signals, and what the signals then do, in this process."""
+"""When `Draining` begins to handle signals, and what they then do, in this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STOPS = (signal.SIGINT, signal.SIGTERM, master.HURRY)
 
 
 class RealTime:
-    """What joins the other workers; it may fail."""
+    """Joins the other workers, and fails if it is told to."""
 
     def __init__(self, *fails: bool) -> None:
         self._fails = list(fails)
@@ -30,7 +30,7 @@ class RealTime:
 
 @pytest.fixture(autouse=True)
 def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Put the handlers of signals back, and leave garbage as the tests collect it."""
+    """Restore the signal handlers, and keep the tests' garbage collection."""
     monkeypatch.setattr(garbage, "settle", lambda: None)
     before = {number: signal.signal(number, stop_server) for number in STOPS}
     yield
@@ -39,12 +39,12 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def stop_server(number: int, frame: Any) -> None:
-    """What the server does with a signal."""
+    """Stand for what the server does with a signal."""
 
 
 @pytest.fixture
 async def hurry(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Let the running answers take for ever, until this is set."""
+    """Let the running answers take forever, until they are hurried; then set this."""
     told = asyncio.Event()
 
     async def drain(draining: Draining, *_: Any) -> None:
@@ -57,7 +57,7 @@ async def hurry(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
 
 
 async def tell(*numbers: int) -> None:
-    """Get signals, one after the other."""
+    """Send signals to this process, one after the other."""
     for number in numbers:
         signal.raise_signal(number)  # os.kill may be late
         for _ in range(5):  # the handler, what it calls, and what that wakes
@@ -80,7 +80,7 @@ def in_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_worker_waits_however_many_tell_it_to_stop(
     in_worker: None, hurry: asyncio.Event
 ) -> None:
-    """Its process manager does, and then its master."""
+    """It gets each signal from its process manager, and again from its master."""
     await tell(signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGINT)
     assert not hurry.is_set()
     await tell(master.HURRY)
@@ -89,7 +89,7 @@ async def test_a_worker_waits_however_many_tell_it_to_stop(
 
 
 async def test_a_start_that_fails_is_tried_again_by_the_next_request() -> None:
-    """As daphne has it, which does not tell of its start."""
+    """This is so with daphne, which does not announce its start."""
     real_time = RealTime(True, False)
     drain = Draining(real_time)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""Clients that reset their connection at the moment when they are answered."""
+"""Clients that reset their connection at the moment when they get a response."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UPGRADE = (
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 )
 BODY = "Content-Type: application/json"
-# A refused CONNECT, which the pending poll is answered with.
+# A CONNECT that will be refused; the refusal is the response to the pending poll.
 CONNECT = b'40{"token":"none"}'
 FRAMES = [
     b"\x81\x92\x00\x00\x00\x00" + CONNECT,
@@ -41,7 +41,7 @@ Meet = Callable[["Clients", Account, int], None]
 
 
 class Clients:
-    """Connections to one server, each of which its end resets."""
+    """Connections to one server, which are reset when they are closed."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -55,7 +55,7 @@ class Clients:
         return made
 
     def reset(self) -> None:
-        """Reset them all."""
+        """Reset all connections."""
         while self._open:
             self._open.pop().close()
 
@@ -83,14 +83,14 @@ def response(client: socket.socket) -> bytes:
 
 
 def session(client: socket.socket) -> str:
-    """Open a session of Engine.IO; return where it polls."""
+    """Open a session of Engine.IO; return the address that it polls."""
     client.sendall(request("GET", POLLING))
     handshake = json.loads(response(client)[1:])
     return f"{POLLING}&sid={handshake['sid']}"
 
 
 def poll_and(client: socket.socket, clients: Clients, behind: bytes) -> None:
-    """Reset a connection with a pending poll, and have the poll answered."""
+    """Reset a connection with a pending poll, while the poll gets its response."""
     target = session(client)
     client.sendall(request("GET", target) + behind)
     poster = clients.connect()
@@ -124,7 +124,7 @@ def rest(clients: Clients, account: Account, turn: int) -> None:
 
 
 def events(clients: Clients, account: Account, turn: int) -> None:
-    """An answer as server-sent events; sometimes it has begun."""
+    """Ask for an answer as server-sent events, which has sometimes begun."""
     turns = [{"role": "user", "content": "Hello"}]
     asked = {"provider": "local", "stream": True, "messages": turns, "maxTokens": 4}
     bearer = f"Authorization: Bearer {account.access}"
@@ -137,7 +137,7 @@ def events(clients: Clients, account: Account, turn: int) -> None:
 
 
 def websocket(clients: Clients, account: Account, turn: int) -> None:
-    """A WebSocket that closes, or is closed, or does not come to be."""
+    """Open a WebSocket that closes, or is closed, or is never established."""
     client = clients.connect()
     refused = WEBSOCKET.replace("4", "3") if turn % 6 == 5 else WEBSOCKET
     client.sendall(request("GET", refused, *UPGRADE))
@@ -202,7 +202,7 @@ def test_nor_does_one_that_is_told_that_the_server_is_busy(
 
 
 def catch_up(client: socket.socket) -> socket.socket:
-    """Be served, behind all who came before; return the connection."""
+    """Be served after all earlier requests; return the connection."""
     for _ in range(3):
         client.sendall(request("GET", "/healthz"))
         assert response(client)

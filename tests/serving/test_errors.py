@@ -21,7 +21,7 @@ from serving import errors
 
 
 class AnyView(APIView):
-    """A view that knows GET alone."""
+    """A view that has only GET."""
 
     def get(self, request: Request) -> None:
         """Never called."""

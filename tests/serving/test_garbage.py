@@ -1,4 +1,4 @@
-"""What a start imports, and that the garbage collector leaves alone what it made."""
+"""What a start imports, and that the garbage collector ignores what it has made."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ before = state()
 asyncio.run(main())
 print(json.dumps([default, before, states[0], list(sys.modules)]))
 """
-# Large packages that a server needs seldom: another server's, those of a Redis or a
-# collector of traces that is not there, what writes the schema.
+# Large packages that a server rarely needs: those of another server, of Redis and of a
+# collector of traces, which this start does not have, and what writes the schema.
 SELDOM = {"twisted", "redis", "opentelemetry", "drf_spectacular.generators"}
 
 

@@ -1,4 +1,4 @@
-"""WebSocket handshakes that nobody completes: the client, or the application."""
+"""WebSocket handshakes that the client or the application does not complete."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LIMIT_S = 10.0
 
 
 class Hesitant:
-    """An application that is asked to accept, and does so late or never."""
+    """An application that accepts a WebSocket late or never."""
 
     def __init__(self) -> None:
         self.asked, self.accepts = asyncio.Event(), asyncio.Event()
@@ -120,7 +120,7 @@ HEAD = HANDSHAKE[:-2]
 async def test_one_that_is_not_understood_is_answered_and_forgotten(
     application: Hesitant, handshake: bytes, status: bytes
 ) -> None:
-    """Nothing of it reaches the application, or stays with the server."""
+    """Nothing of the handshake reaches the application or stays in the server."""
     state = ServerState()
     server, reader, writer = await client_of(application, HttpProtocol, state)
     async with server, asyncio.timeout(LIMIT_S):
@@ -151,7 +151,7 @@ async def test_one_that_is_whole_has_no_deadline_any_more(
     async with server, asyncio.timeout(LIMIT_S):
         writer.write(HANDSHAKE)
         await application.asked.wait()
-        await asyncio.sleep(0.4)  # the clock is what is tested
+        await asyncio.sleep(0.4)  # the passing of time is what is tested
         application.accepts.set()
         assert (await reader.readuntil(b"\r\n")).split()[1] == b"101"
         writer.close()

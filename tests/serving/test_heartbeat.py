@@ -1,4 +1,4 @@
-"""Server-sent events that are silent for long carry comments."""
+"""Server-sent events that are silent for long get comments."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def test_no_comment_comes_behind_the_end_or_an_error() -> None:
 
 
 async def test_an_error_of_the_connection_is_the_applications() -> None:
-    """A comment that cannot be sent ends the comments alone."""
+    """A comment that cannot be sent ends only the comments."""
 
     class Lost(Client):
         async def send(self, message: Any) -> None:

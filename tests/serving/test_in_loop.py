@@ -1,4 +1,4 @@
-"""Django's middleware as the server runs it: in the event loop, and as strict."""
+"""Django's middleware as the server runs it: in the event loop, and just as strict."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def client() -> AsyncClient:
 
 @pytest.fixture
 def borrowed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What has run in a thread, by name."""
+    """The names of the functions that have run in a thread."""
     names: list[str] = []
     call = SyncToAsync.__call__
 

@@ -1,4 +1,4 @@
-"""What the log is spared, and what its lines say."""
+"""What is kept out of the log, and what its lines say."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_faults_of_ours_pass_as_they_are(text: str) -> None:
 
 
 class Lines(logging.Handler):
-    """Keeps what the log says, as it would be written."""
+    """Keeps the lines of the log as they would be written."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The whole server below a path of a proxy, which strips the path or does not."""
+"""The whole server below a path of a proxy, which may or may not strip the path."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_everything_works_below_the_path(base: str, mounted: LiveServer) -
             page = await client.get(f"{base}{path}")
             assert '<meta name="llmchat-base" content="/team/chat">' in page.text
 
-        # What the pages need, and where their links lead.
+        # Everything that the pages load and link to exists.
         for path in ("/", "/docs", "/admin", "/c/nothing"):
             page = await client.get(f"{base}{path}")
             links = re.findall(r'(?:href|src|action)="(/[^"]*)"', page.text)

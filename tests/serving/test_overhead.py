@@ -1,4 +1,4 @@
-"""What the server adds to answers is counted in buckets, and told when it stops."""
+"""What the server adds to answers is counted in buckets, and logged when it stops."""
 
 from __future__ import annotations
 

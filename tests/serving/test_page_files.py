@@ -1,4 +1,4 @@
-"""The files that the page's build names by their content."""
+"""The files whose names the page's build derives from their content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that come before the one ahead of them is answered."""
+"""Requests that arrive before the previous one got its response."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Waiting:
 
 
 class Slow:
-    """An application that begins its response, and ends it when it is told to."""
+    """An application that begins its response, and ends it when `go` is set."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
@@ -99,7 +99,7 @@ async def test_a_request_hears_it_too_when_more_comes_later(behind: bytes) -> No
         assert await application.asked.get() == "/first"
         writer.write(behind)
         await writer.drain()
-        await asyncio.sleep(0.1)  # so that it comes in a packet of its own
+        await asyncio.sleep(0.1)  # so that it arrives in a packet of its own
 
         writer.transport.abort()
 
@@ -124,10 +124,10 @@ async def test_those_who_pipeline_too_many_are_read_no_further() -> None:
 
 
 async def fill(writer: asyncio.StreamWriter) -> None:
-    """Write more than the buffers of any system keep, little of it at first."""
+    """Write more than the buffers of any system hold, beginning with little."""
     for _ in range(12):
         writer.write(NEXT)
-        await asyncio.sleep(0.02)  # so that it comes in a packet of its own
+        await asyncio.sleep(0.02)  # so that it arrives in a packet of its own
     for _ in range(400):
         writer.write(NEXT * 1000)
         await writer.drain()
@@ -159,7 +159,7 @@ async def test_of_those_that_come_at_once_some_may_wait(number: int) -> None:
 async def test_what_cannot_be_served_is_refused_behind_the_response_that_is_due(
     behind: bytes, later: bool
 ) -> None:
-    """No WebSocket begins between two pieces of a response, and no other one either."""
+    """Between two pieces of a response, neither a WebSocket nor another one begins."""
     application = Slow()
     server, reader, writer = await client_of(application)
     async with server, asyncio.timeout(LIMIT_S):
@@ -167,7 +167,7 @@ async def test_what_cannot_be_served_is_refused_behind_the_response_that_is_due(
         read = await reader.readuntil(b"/first\r\n")
         if later:
             writer.write(behind)
-            await asyncio.sleep(0.1)  # so that it comes in a packet of its own
+            await asyncio.sleep(0.1)  # so that it arrives in a packet of its own
         application.go.set()
         read += await reader.read()
         writer.close()
@@ -182,7 +182,7 @@ async def test_what_cannot_be_served_is_refused_behind_the_response_that_is_due(
 
 
 async def test_a_response_that_has_begun_breaks_off_with_its_request() -> None:
-    """A refusal in its middle would be taken for a piece of it."""
+    """A refusal in the middle of the response would be taken for a piece of it."""
     application = Slow()
     server, reader, writer = await client_of(application)
     head, nonsense = BROKEN.split(b"no number")
@@ -198,7 +198,7 @@ async def test_a_response_that_has_begun_breaks_off_with_its_request() -> None:
 
 
 async def test_a_request_whose_client_closes_is_served_at_a_busy_door() -> None:
-    """Such as what a page sends when it is left."""
+    """An example is the request that a page sends when it is left."""
     application = Waiting()
     server, _, writer = await client_of(application)
     async with server, asyncio.timeout(LIMIT_S):

@@ -1,4 +1,4 @@
-"""What a client may hold open, and for how long."""
+"""What a client is allowed to hold open, and for how long."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def whole_answer(client: socket.socket) -> bytes:
-    """Read an answer of some length and its body."""
+    """Read a response with a body, until the end of its JSON."""
     received = b""
     while b'"}' not in received:
         received += (more := client.recv(65536))
-        assert more, received  # else it would be waited for for ever
+        assert more, received  # otherwise this would wait forever
     return received
 
 
-PAGE = b"http://localhost:5173"  # one that may ask, of a server under development
+PAGE = b"http://localhost:5173"  # an allowed origin, of a server under development
 NO_HEADERS = b"Accept: */*\r\nno header\r\n\r\n"
 FROM_PAGE = b"GET %b HTTP/1.1\r\nHost: localhost\r\nOrigin: %b\r\n\r\n"
 
@@ -80,7 +80,7 @@ def answer_to(client: socket.socket, request: bytes) -> tuple[int, dict[str, str
 
 
 def is_dropped_while_dripping(client: socket.socket, drop: bytes) -> bool:
-    """Send a byte now and then until the server has had enough."""
+    """Send a byte now and then; return whether the server closes the connection."""
     client.settimeout(0.2)
     for _ in range(round(60 * LIMIT_S)):
         try:
@@ -221,16 +221,16 @@ def test_idle_connections_and_waiting_requests_stay(
         line = f"GET /socket.io/?{query}&sid={sid} HTTP/1.1\r\nHost: localhost\r\n\r\n"
         poll.sendall(line.encode())
         ws.recv()
-        time.sleep(2 * LIMIT_S)  # the clock is what is tested
+        time.sleep(2 * LIMIT_S)  # the passing of time is what is tested
 
         assert http.post(f"/socket.io/?{query}&sid={sid}", content="40").text == "ok"
         assert b"200 OK" in poll.recv(65536)
         ws.send("40")
         assert str(ws.recv()).startswith("44")  # no token: refused, and answered
-    if time.monotonic() - answered_at < KEEP_ALIVE_S - 1:  # else a machine has stalled
+    if time.monotonic() - answered_at < KEEP_ALIVE_S - 1:  # else the machine stalled
         idle.sendall(HEALTH)
         assert b"200 OK" in whole_answer(idle)
-    # Nobody has asked anything on it for as long as the setting says.
+    # Nothing was requested on this connection for as long as the setting says.
     assert unused.recv(65536) == b""
     assert time.monotonic() - answered_at > KEEP_ALIVE_S - LIMIT_S
 
@@ -238,7 +238,7 @@ def test_idle_connections_and_waiting_requests_stay(
 def test_requests_that_come_all_at_once_are_all_answered(
     opened: Callable[[], socket.socket],
 ) -> None:
-    """There are too many for one pass of the event loop."""
+    """There are too many requests for one pass of the event loop."""
     clients = [opened() for _ in range(MOST - 1)]
     for _ in range(5):
         for part in (HEALTH[:30], HEALTH[30:60], HEALTH[60:]):
@@ -266,7 +266,7 @@ def test_whoever_asks_and_leaves_is_forgotten(
 
 
 def ask_health(clients: list[socket.socket]) -> None:
-    """Ask on each, which is idle from then on."""
+    """Send a request on each connection, which is idle from then on."""
     for client in clients:
         client.sendall(HEALTH)
         whole_answer(client)
@@ -276,17 +276,17 @@ def test_one_connection_too_many_is_told(
     live: LiveServer, opened: Callable[[], socket.socket]
 ) -> None:
     held = [opened() for _ in range(MOST)]
-    ask_health(held)  # idle behind it, which a connection may be for long
+    ask_health(held)  # idle afterwards, as a connection may be for long
     for client in [opened() for _ in range(REJECTED)]:
         client.close()
     ask_health(held)
-    # More of them than are asked what they want.
+    # More connections than those whose requests are waited for.
     for client in [opened() for _ in range(REJECTED)]:
         assert answer_to(client, b"")[0] == 503
     ask_health(held)
     origin = PAGE.decode()
     for request, allowed in (
-        (b"", None),  # it does not say what it wants
+        (b"", None),  # sends no request
         (FROM_PAGE % (b"/llm/providers", PAGE), origin),
         (FROM_PAGE % (b"/llm/providers", b"https://evil.example"), None),
         (FROM_PAGE % (b"/socket.io/?EIO=4&transport=polling", PAGE), origin),
@@ -300,7 +300,7 @@ def test_one_connection_too_many_is_told(
     _, headers, body = answer_to(opened(), FROM_PAGE % (b"/v1/models", PAGE))
     assert (body["error"]["code"], headers["retry-after"]) == ("server_busy", "5")
     assert "retry-after" in headers["access-control-expose-headers"]
-    # Else a browser would not send what is refused then.
+    # Otherwise a browser would not send the request that is then refused.
     asks = FROM_PAGE.replace(b"GET", b"OPTIONS").removesuffix(b"\r\n")
     asks += b"Access-Control-Request-Method: POST\r\n\r\n"
     status, headers, _ = answer_to(opened(), asks % (b"/llm/chat", PAGE))
@@ -335,7 +335,7 @@ def test_a_client_that_breaks_the_protocol_does_not_fill_the_log(
                 ws.recv()
 
     lines = live.log_text().splitlines()
-    # Each kind is told once a minute, and other tests are of the same kinds.
+    # Each kind is logged once a minute, and other tests cause the same kinds.
     assert {line.partition("WARNING ")[2] for line in lines} >= {
         "uvicorn.error: Invalid HTTP request received",
         "uvicorn.error: Invalid UTF-8 sequence received from client"

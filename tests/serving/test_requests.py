@@ -1,4 +1,4 @@
-"""Requests as the server hands them to Django's handler: what they hold, and say."""
+"""Requests as the server passes them to Django's handler: bodies and headers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def answer_to(
 
     async def receive() -> dict[str, Any]:
         if not left:
-            await asyncio.Event().wait()  # its client stays
+            await asyncio.Event().wait()  # the client stays connected
         body = left.pop(0)
         return {"type": "http.request", "body": body, "more_body": bool(left)}
 
@@ -73,7 +73,7 @@ async def test_a_body_is_read_whatever_is_said_of_its_length(
 
 
 async def test_who_sends_no_body_need_not_say_so(transactional_db: None) -> None:
-    """So does `curl -X POST`."""
+    """An example is `curl -X POST`."""
     token = AccessToken.for_user(await make_user("ann"))
     status, _, told = await answer_to(
         "POST", LIST, {"authorization": f"Bearer {token}"}

@@ -66,7 +66,7 @@ def test_an_empty_database_is_told_and_sigterm_is_no_failure(
     server = command("-m", "serving", database=empty_database, PORT=str(port))
     try:
         lines = [server.stdout.readline() for _ in range(2)]
-        # What is said holds: a client that comes now is served.
+        # The printed line is true: a client that connects now is served.
         answer = httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=60)
     finally:
         server.send_signal(signal.SIGTERM)

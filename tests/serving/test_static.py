@@ -15,7 +15,7 @@ from serving.static import CollectedStorage
 
 @pytest.fixture(autouse=True)
 def read_at_the_start(settings: Any) -> None:
-    """Read the folders at the start, as the server does."""
+    """Let the folders be read at the start, as in the server."""
     settings.WHITENOISE_AUTOREFRESH = False
 
 

@@ -20,7 +20,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def until(check: Callable[[], bool]) -> None:
-    """Wait until something that no event tells of has come true."""
+    """Wait until something is true for which there is no event."""
     async with asyncio.timeout(LIMIT_S):
         while True:
             if check():
@@ -29,7 +29,7 @@ async def until(check: Callable[[], bool]) -> None:
 
 
 class Application:
-    """It accepts every WebSocket, answers late, and notes the server's stop."""
+    """Accepts every WebSocket, responds late, and notes the server's stop."""
 
     def __init__(self) -> None:
         self.is_told = False
@@ -73,11 +73,11 @@ class Running:
         self.task = asyncio.create_task(self.server._serve([self._listening]))
 
     async def connect(self) -> Connection:
-        """Return a connection of a client."""
+        """Return a new client's connection."""
         return await asyncio.open_connection(*self._listening.getsockname())
 
     def close(self) -> None:
-        """Close what a server that failed has left open."""
+        """Close what a failed server has left open."""
         self._listening.close()
         for connection in list(self.server.server_state.connections):
             connection.transport.abort()
@@ -89,7 +89,7 @@ class Running:
         return protocol
 
     async def stop(self) -> None:
-        """Stop; raises what stops the stop."""
+        """Stop the server; raise whatever keeps it from stopping."""
         self.server.should_exit = True
         async with asyncio.timeout(LIMIT_S):
             await self.task
@@ -111,7 +111,7 @@ async def test_a_socket_that_cannot_be_closed_in_order_is_dropped(
     reader, writer = await running.connect()
     writer.write(UPGRADE)
     await reader.readuntil(b"\r\n\r\n")
-    running.protocol.conn.send_close = None  # whatever a library would raise
+    running.protocol.conn.send_close = None  # so that calling it raises
     other, other_writer = await running.connect()
     await until(lambda: len(running.server.server_state.connections) == 2)
 
@@ -129,14 +129,14 @@ async def test_a_socket_that_cannot_be_closed_in_order_is_dropped(
 async def test_of_the_requests_of_a_connection_the_one_in_work_is_answered(
     running: Running, more: bytes
 ) -> None:
-    """The others are not begun. Their client learns it, and may ask another server."""
+    """The others are not begun. The client learns that, and can use another server."""
     reader, writer = await running.connect()
     writer.write(b"GET /first HTTP/1.1\r\n\r\n" + b"GET /next HTTP/1.1\r\n\r\n" * 10)
     await until(lambda: len(running.protocol.pipeline) == 10)
     stopping = asyncio.create_task(running.stop())
     await until(lambda: not running.protocol.pipeline)
     writer.write(more)
-    await asyncio.sleep(0.05)  # so that it comes before the response
+    await asyncio.sleep(0.05)  # so that it arrives before the response
 
     running.application.may_answer.set()
 

@@ -1,4 +1,4 @@
-"""The master of several workers, in this process, with workers that are made up."""
+"""The master of several workers, in this process, with fake workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from serving.supervisor import Supervisor
 
 
 class Worker:
-    """A process that ends when it is hurried, or has ended already."""
+    """A fake process that ends when it is hurried, or has already ended."""
 
     def __init__(self, pid: int, exitcode: int | None = None) -> None:
         self.process = self
@@ -29,7 +29,7 @@ class Worker:
         self.told_to_stop = 0
 
     def start(self) -> None:
-        """It takes no time."""
+        """Start, which takes no time."""
 
     def is_alive(self, timeout: float) -> bool:
         return self.exitcode is None
@@ -39,23 +39,23 @@ class Worker:
         return self.is_ready
 
     def kill(self) -> None:
-        """It ends at once."""
+        """End immediately."""
         if self.exitcode is None:
             self.exitcode = -9
 
     def terminate(self) -> None:
-        """It goes on until it is hurried."""
+        """Note the request to stop, but continue until hurried."""
         self.told_to_stop += 1
 
     def join(self, timeout: float | None = None) -> None:
-        """Whoever waits without a time-out would hear nothing until it ends."""
+        """Require a time-out: without one, the caller could not handle signals."""
         assert timeout is not None or self.exitcode is not None
         self.waited.set()
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """Put back the handlers of the signals that a master handles."""
+    """Restore the handlers of the signals that a master handles."""
     before = {number: signal.getsignal(number) for number in multiprocess.SIGNALS}
     yield
     for number, handler in before.items():
@@ -75,7 +75,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Supervisor]:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """What workers are sent; the real signals of the tests are sent by `tell`."""
+    """The signals that workers are sent; `tell` sends the tests' real signals."""
     numbers: list[tuple[int, int]] = []
     monkeypatch.setattr(supervisor, "_LISTEN_S", 0)
     return numbers
@@ -90,7 +90,7 @@ def hurried(worker: Worker, sent: list[Any]) -> Callable[[int, int], None]:
 
 
 class Queue(list[int]):
-    """The signals that a master has heard, and not handled yet."""
+    """The signals that a master has received but not handled yet."""
 
     def __init__(self) -> None:
         self.heard = threading.Event()
@@ -101,10 +101,10 @@ class Queue(list[int]):
 
 
 def listening(supervised: Supervisor) -> Callable[[int], None]:
-    """Return what sends a signal to this process and waits until it is heard.
+    """Return a function that sends a signal to this process and waits for its arrival.
 
-    The system may deliver it late, to any thread. Behind its test nobody handles it, so
-    that it ends the process.
+    The system may deliver the signal late, to any thread. After the test, nothing would
+    handle it, and it would end the process.
     """
     supervised.signal_queue = queue = Queue()
     send, here = os.kill, os.getpid()
@@ -130,7 +130,7 @@ def test_the_same_signal_again_hurries_the_workers(
     def again() -> None:
         worker.waited.wait(10)
         assert not sent
-        # Neither another one, nor what is too late by now.
+        # Neither another signal hurries, nor one that is too late by now.
         for other in {signal.SIGINT, signal.SIGTERM, signal.SIGTTIN} - {number}:
             tell(other)
         tell(number)
@@ -159,7 +159,7 @@ def test_two_signals_of_one_kind_that_come_at_once_hurry_as_well(
 def all_hurried(
     workers: list[Worker], sent: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Let each worker end when it is hurried, after it was told to stop."""
+    """Let each worker end when it is hurried after it was told to stop."""
     by_pid = {worker.pid: worker for worker in workers}
 
     def kill(pid: int, number: int) -> None:
@@ -179,7 +179,7 @@ def test_who_waits_for_one_worker_is_told_to_stop_all_and_to_hurry(
     leaves: int,
     number: int,
 ) -> None:
-    """A restart, or a worker less, takes as long as its answers run."""
+    """A restart, or removing a worker, takes as long as the worker's answers run."""
     workers = [Worker(1), Worker(2), Worker(3)]
     supervised = start(*workers)
     supervised.processes_num = 2
@@ -211,7 +211,7 @@ def test_a_restart_replaces_one_worker_after_the_other(
     supervised.init_processes()
     for worker in old:
         monkeypatch.setattr(worker, "terminate", worker.kill)
-    # What is no stop waits: a worker more, of which there is none here.
+    # Other signals wait: this one adds a worker, but there is none left here.
     supervised.signal_queue.append(signal.SIGTTIN)
 
     supervised.restart_all()
@@ -233,7 +233,7 @@ def test_a_worker_that_is_not_ready_replaces_none(
     supervised = start(old, new)
     supervised.init_processes()
     new.is_ready = False
-    # One that starts for ever is given up as soon as all are to stop.
+    # A worker whose start never ends is given up as soon as all are to stop.
     supervised.config.timeout_worker_healthcheck = 10**6 if stops else 0
     if stops:
         supervised.signal_queue.append(signal.SIGTERM)
@@ -272,7 +272,7 @@ def test_a_worker_that_has_died_is_told_and_replaced(
         supervised.keep_subprocess_alive()
 
     assert supervised.processes == [other]
-    # uvicorn's own line is of a level that the command does not show.
+    # uvicorn's own line has a level that the command does not show.
     shown = [one for one in caplog.records if one.levelno >= logging.WARNING]
     line = f"worker 1 has died ({told}), worker 2 takes its place"
     assert [one.getMessage() for one in shown] == [line]

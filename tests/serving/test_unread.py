@@ -1,4 +1,4 @@
-"""An answer that is written and that nobody reads does not stay for ever."""
+"""A response that is written but never read does not stay forever."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from serving import stalls
 from serving.websocket_protocol import WebSocketProtocol
 
 IDLE_S = 0.3
-SIZE = 12_000_000  # more than a socket takes for a client that does not read
+SIZE = 12_000_000  # more than a socket buffers for a client that does not read
 SOON_S = 20.0
 PIECE, LEFT = 10_000, 30_000
 CLOSE_FRAME = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answer at once with more than the client has room for, in one piece."""
+    """Respond immediately with more than the client has room for, in one piece."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.accept"})
         await send({"type": "websocket.send", "bytes": bytes(SIZE)})
-        await receive()  # the connect
-        await receive()  # the end
+        await receive()  # the connect message
+        await receive()  # the disconnect message
         return
     headers = [(b"content-length", str(SIZE).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -37,9 +37,9 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 
 
 class Leaving:
-    """It answers with a little more than the system takes, and leaves it at that.
+    """Responds with a little more than the system buffers, and no more.
 
-    What is left is less than what uvicorn waits for before it goes on writing.
+    What is left is less than the amount at which uvicorn pauses writing.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Leaving:
 
 
 async def until(check: Callable[[], bool]) -> None:
-    """Wait until something that no event tells of has come true."""
+    """Wait until something is true for which there is no event."""
     async with asyncio.timeout(SOON_S):
         while True:
             if check():
@@ -139,7 +139,7 @@ UPGRADE = request(
 
 
 async def asked(server: Server, message: bytes) -> socket.socket:
-    """Return a client that has sent a message, once the server has it."""
+    """Return a client that has sent a message, once the server has received it."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.setblocking(False)
@@ -202,7 +202,7 @@ async def test_what_is_left_when_a_connection_closes_does_not_keep_it(
     ends_with: str,
     then: bytes | None,
 ) -> None:
-    """`then`: what the client sends then; None that it sends nothing ever again."""
+    """`then` is what the client sends next; None means that it sends nothing more."""
     leaving.ends_with = ends_with
     left.config.timeout_keep_alive = 1
     served = left.server_state.connections
@@ -222,7 +222,7 @@ async def test_what_is_left_when_a_connection_closes_does_not_keep_it(
 async def test_whoever_reads_all_but_the_last_of_it_is_dropped_too(
     left: Server, leaving: Leaving, message: bytes
 ) -> None:
-    """uvicorn would write on by then: not what is full counts, but what is left."""
+    """uvicorn would resume writing by then: what counts is whether anything is left."""
     async with asyncio.timeout(SOON_S):
         with await asked(left, message):
             await leaving.is_written.wait()
@@ -245,7 +245,7 @@ async def test_a_socket_that_closes_with_something_left_does_not_hinder_the_stop
 
 
 class Listening:
-    """It accepts a WebSocket, and waits for a message. A request gets a long answer."""
+    """Accepts a WebSocket, and waits for a message. A request gets a long response."""
 
     def __init__(self) -> None:
         self.has_heard = asyncio.Event()
@@ -266,7 +266,7 @@ def frame(opcode: int, payload: bytes) -> bytes:
 
 
 def narrowed(server: Server) -> Any:
-    """Return the one connection, of which the system buffers little."""
+    """Return the only connection, with little buffer space in the system."""
     (protocol,) = server.server_state.connections
     server_side = protocol.transport.get_extra_info("socket")
     server_side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -293,7 +293,7 @@ async def test_pings_whose_pongs_nobody_reads_are_not_answered_one_by_one(
 
 
 async def upgraded_behind_an_answer(server: Server) -> socket.socket:
-    """Return a client that has not read its answer, once it has a WebSocket."""
+    """Return a client that has not read its response, once it has a WebSocket."""
     client = await asked(server, request())
     await asyncio.get_running_loop().sock_sendall(client, UPGRADE)
     connections = server.server_state.connections
@@ -311,7 +311,7 @@ async def test_a_socket_outlives_the_time_that_an_answer_before_it_had(
                 received = b""
                 while b"HTTP/1.1 101" not in received:
                     received = received[-20:] + await loop.sock_recv(client, SIZE)
-                await asyncio.sleep(4 * IDLE_S)  # the clock is what is tested
+                await asyncio.sleep(4 * IDLE_S)  # the passing of time is what is tested
                 await loop.sock_sendall(client, frame(1, b"!"))
                 await listening.has_heard.wait()
 
@@ -326,7 +326,7 @@ async def test_a_socket_whose_client_does_not_read_the_answer_before_it_is_dropp
 
 
 class Closing(Listening):
-    """It accepts a WebSocket, and closes it with the first message."""
+    """Accepts a WebSocket, and closes it on the first message."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "websocket.accept"})
@@ -339,7 +339,7 @@ class Closing(Listening):
 async def test_nor_are_those_that_come_behind_the_end(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client has some seconds to say that it has read the close frame."""
+    """The client has some seconds to confirm that it has read the close frame."""
     closing, loop = Closing(), asyncio.get_running_loop()
     pings = b"".join(frame(9, b"%0125d" % number) for number in range(3000))
     async for server in serve(closing, settings, monkeypatch):

@@ -1,4 +1,4 @@
-"""`manage.py changepassword`: Django's own, for a name in any spelling."""
+"""`manage.py changepassword`: Django's command, for a name in any spelling."""
 
 from __future__ import annotations
 

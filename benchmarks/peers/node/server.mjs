@@ -1,6 +1,6 @@
 // The peer in Node: the same events on socket.io and undici, and the same two ways over
-// HTTP. The JWT is checked and the payload validated; with DATABASE set, one SQLite
-// write at a stream's start and one at its end.
+// HTTP. It checks the JWT and validates the payload. With DATABASE set, it also writes to
+// SQLite once at a stream's start and once at its end.
 import { createHmac, randomUUID, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
 import { Agent, request } from "undici";
@@ -83,7 +83,7 @@ async function relay(turn, signal, onToken) {
   return count;
 }
 
-// Tell `emit` of a whole stream: its start, its tokens, its one end.
+// Call `emit` for each event of a stream: its start, its tokens, its one end.
 async function answer(user, turn, emit, signal) {
   const { sessionId, provider, messages } = turn;
   const id = randomUUID();

@@ -1,4 +1,4 @@
-"""How the admin writes dates: one way that sorts, with the zone."""
+"""How the admin writes dates and times: in a form that sorts, with the time zone."""
 
 DATE_FORMAT = "Y-m-d"
 SHORT_DATE_FORMAT = "Y-m-d"

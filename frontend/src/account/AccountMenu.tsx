@@ -4,13 +4,13 @@ import { basePath } from "../page";
 import { Button, Menu, MenuItem, MenuSeparator } from "../ui";
 import { useAccount } from "./context";
 
-/** The button with the user's name, and what belongs to the account. */
 interface AccountMenuProps {
   onShortcuts?: () => void;
-  /** Called before a dialog opens: what the menu lies in may close. */
+  /** Called before a dialog opens, so that the drawer around the menu can close. */
   onLeave?: () => void;
 }
 
+/** The button with the user's name, and the menu of the account. */
 export function AccountMenu({ onShortcuts, onLeave }: AccountMenuProps) {
   const { user, openSettings, logOut } = useAccount();
 

@@ -18,14 +18,14 @@ import { Waiting } from "./Waiting";
 import "./account.css";
 
 interface AccountProviderProps {
-  /** Called when the user has left on purpose: nothing is to be left of what was typed. */
+  /** Called when the user has left on purpose: nothing that was typed may remain. */
   onLeft: () => void;
   children: ReactNode;
 }
 
 /**
- * Shows its children to whoever is logged in, and to others how to get in. When the
- * session ends, the children stay as they are behind a dialog that logs in again.
+ * Shows its children to a logged-in user, and to others how to log in. When the session
+ * ends, the children stay as they are, behind a dialog to log in again.
  */
 export function AccountProvider({ onLeft, children }: AccountProviderProps) {
   const [account] = useState(() => new Account(startAfresh, onLeft));
@@ -41,7 +41,7 @@ export function AccountProvider({ onLeft, children }: AccountProviderProps) {
   );
 }
 
-/** Another user has logged in: nothing of the last one may be left. */
+/** Reloads the page for another user, so that nothing of the last one remains. */
 function startAfresh(): void {
   window.location.replace(`${basePath()}/`);
 }

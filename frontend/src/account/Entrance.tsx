@@ -11,7 +11,7 @@ interface EntranceProps {
   notice: string | null;
 }
 
-/** What whoever is not logged in sees: the way in, and a new account where allowed. */
+/** What a visitor sees who is not logged in: the log-in and, if allowed, registration. */
 export function Entrance({ account, notice }: EntranceProps) {
   const [isNew, setIsNew] = useState(false);
   const Form = isNew ? Register : LogIn;

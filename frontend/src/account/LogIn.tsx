@@ -5,9 +5,9 @@ import { useForm } from "./useForm";
 const FIELDS = ["username", "password"];
 
 interface LogInProps {
-  /** Whose session has ended; the name may be changed. */
+  /** The user whose session has ended; the name can be changed. */
   username?: string;
-  /** Called once the tokens are there. */
+  /** Called once the tokens are stored. */
   onLoggedIn: () => Promise<void>;
 }
 

@@ -19,7 +19,7 @@ export function Password({ onChanged }: { onChanged: (text: string) => void }) {
   });
   return (
     <form ref={ref} className="form" onSubmit={onSubmit}>
-      {/* For password managers, which keep a password under a name. */}
+      {/* For password managers, which store a password with a username. */}
       <input
         className="visually-hidden"
         name="username"

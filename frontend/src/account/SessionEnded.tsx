@@ -9,7 +9,7 @@ interface SessionEndedProps {
   user: User;
 }
 
-/** Over the page, which keeps everything until its user has logged in again. */
+/** A dialog over the page, which keeps everything until its user has logged in again. */
 export function SessionEnded({ open, account, user }: SessionEndedProps) {
   return (
     <Dialog

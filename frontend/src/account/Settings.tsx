@@ -24,12 +24,12 @@ const SECTIONS: [name: SettingsSection, title: string, icon: LucideIcon][] = [
 ];
 
 interface SettingsProps {
-  /** Null: closed. */
+  /** The section that is shown; null if the settings are closed. */
   section: SettingsSection | null;
   onSection: (section: SettingsSection) => void;
   onClose: () => void;
   onDeleted: (notice: string) => void;
-  /** Called with what has been done, for the user to read. */
+  /** Called with a text that tells the user what was done. */
   onDone: (text: string) => void;
 }
 

@@ -6,7 +6,7 @@ interface WaitingProps {
   onRetry: () => Promise<void>;
 }
 
-/** While it is not known who is logged in; it says so only if that takes long. */
+/** Shown until it is known who is logged in; visible only if that takes long. */
 export function Waiting({ state: { phase, notice }, onRetry }: WaitingProps) {
   return (
     <main className="entrance waiting">

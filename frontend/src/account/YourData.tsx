@@ -66,6 +66,6 @@ function saveAs(name: string, content: Blob): void {
   link.href = URL.createObjectURL(content);
   link.download = name;
   link.click();
-  // The browser reads it behind this task.
+  // The browser reads the address only after this task.
   setTimeout(() => URL.revokeObjectURL(link.href), 0);
 }

@@ -1,6 +1,6 @@
 /**
- * Who uses the page, over all tabs: logged in, logged out, or with a session that has
- * ended while the page, and what is typed in it, stays.
+ * Who uses the page, across all tabs: a user who is logged in or logged out, or whose
+ * session has ended while the page, and what is typed in it, stays.
  */
 import { ApiError } from "../llm/api";
 import {
@@ -13,7 +13,7 @@ import {
 } from "../llm/session";
 import { fetchUser, type User } from "./server";
 
-// Written when a user logs out on purpose. Tokens that go without it have ended.
+// Written when a user logs out on purpose. If tokens are removed without it, they expired.
 const LEFT_KEY = "llmchat.left";
 const RETRY_MS = 3000;
 
@@ -23,9 +23,9 @@ export interface AccountState {
   phase: Phase;
   /** Null unless `phase` is "in" or "ended". */
   user: User | null;
-  /** Changes with each log-in: what holds a connection connects anew. */
+  /** Changes with each log-in, which makes connections reconnect. */
   session: number;
-  /** What to tell whoever is logged out, or waits for the server. */
+  /** What to tell a user who is logged out, or who waits for the server. */
   notice: string | null;
 }
 
@@ -43,7 +43,7 @@ export class Account {
   private retryTimer: number | undefined;
 
   /**
-   * `startAfresh` opens the page anew: another user must find nothing of the last.
+   * `startAfresh` reloads the page, so that another user finds nothing of the last one.
    * `onLeft` is called when the user has left on purpose, here or in another tab.
    */
   constructor(
@@ -58,7 +58,7 @@ export class Account {
     return () => this.listeners.delete(listener);
   };
 
-  /** Begins to watch the other tabs. Returns the function that stops it. */
+  /** Begins to watch the other tabs. Returns the function that ends that. */
   start(): () => void {
     window.addEventListener("storage", this.onStorage);
     if (isLoggedIn()) void this.load();
@@ -69,7 +69,7 @@ export class Account {
     };
   }
 
-  /** Finds out who is logged in, after the tokens have come. */
+  /** Finds out who is logged in, once there are tokens. */
   readonly load = async (): Promise<void> => {
     window.clearTimeout(this.retryTimer);
     try {
@@ -80,10 +80,10 @@ export class Account {
     }
   };
 
-  /** The server takes the tokens no more; the page stays as it is. */
+  /** Called when the server no longer accepts the tokens; the page stays as it is. */
   readonly endSession = (): void => {
     if (isLoggedIn())
-      void this.load(); // another tab has logged in meanwhile
+      void this.load(); // another tab has logged in in the meantime
     else if (this.state.user !== null) this.set({ phase: "ended" });
     else this.leave(ENDED);
   };
@@ -93,12 +93,12 @@ export class Account {
     this.drop(logOut, null);
   };
 
-  /** After the account has been deleted. */
+  /** Leaves after the account was deleted. */
   readonly forget = (notice: string): void => {
     this.drop(forgetTokens, notice);
   };
 
-  /** Where the storage is full, the tokens that go make room for telling the other tabs. */
+  /** If the storage is full, removing the tokens makes room to notify the other tabs. */
   private drop(dropTokens: () => void, notice: string | null): void {
     const isTold = tellTabs();
     dropTokens();
@@ -121,14 +121,14 @@ export class Account {
     this.set({ phase: "out", user: null, notice });
   }
 
-  /** The page cannot begin; one that is being used goes on, and its parts say more. */
+  /** Tries again later. A page in use stays; its parts report the problem themselves. */
   private retry(error: unknown): void {
     const notice = error instanceof ApiError ? error.message : String(error);
     if (this.state.user === null) this.set({ phase: "unreachable", notice });
     this.retryTimer = window.setTimeout(() => void this.load(), RETRY_MS);
   }
 
-  /** Another tab has done something; a key of null says that all keys have gone. */
+  /** Another tab has changed the storage; if the key is null, it was cleared. */
   private readonly onStorage = ({ key, newValue }: StorageEvent): void => {
     if (key === LEFT_KEY && newValue !== null) this.leaveForGood(null);
     if (key !== REFRESH_KEY && key !== null) return;
@@ -151,7 +151,7 @@ export class Account {
   }
 }
 
-/** Returns false where the storage is full. */
+/** Notifies the other tabs of a log-out. Returns false if the storage is full. */
 function tellTabs(): boolean {
   try {
     localStorage.setItem(LEFT_KEY, String(Date.now()));

@@ -7,9 +7,9 @@ export type SettingsSection =
 
 export interface AccountApi {
   user: User;
-  /** Changes with each log-in: what holds a connection connects anew. */
+  /** Changes with each log-in, which makes connections reconnect. */
   session: number;
-  /** Called by whoever finds that the server takes the tokens no more. */
+  /** To be called when the server no longer accepts the tokens. */
   endSession: () => void;
   logOut: () => void;
   openSettings: (section?: SettingsSection) => void;
@@ -17,7 +17,7 @@ export interface AccountApi {
 
 export const AccountContext = createContext<AccountApi | null>(null);
 
-/** The user of the page; only below an AccountProvider. */
+/** Returns the account of the page; works only below an AccountProvider. */
 export function useAccount(): AccountApi {
   const account = useContext(AccountContext);
   if (account === null) throw new Error("useAccount needs an AccountProvider above it.");

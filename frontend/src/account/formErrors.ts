@@ -1,12 +1,12 @@
-/** The server's refusals of a form, in its words, at the fields that they are about. */
+/** The server's errors about a form, in its words, at the fields that they are about. */
 import { ApiError } from "../llm/api";
 
-/** By the name of a field; what belongs to none is at "". */
+/** Errors by the name of their field; the error of no field is at "". */
 export type FormErrors = Record<string, string>;
 
 /**
  * The server begins a sentence about a field with its name: `password: This password is
- * too common.` `byCode` names the fields of errors that have but a code.
+ * too common.` `byCode` names the fields of errors that have only a code.
  */
 export function errorsOf(
   error: unknown,

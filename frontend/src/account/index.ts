@@ -1,4 +1,4 @@
-/** Who uses the page: logging in and out, the settings, the account's menu. */
+/** The user of the page: logging in and out, the settings, the account's menu. */
 export { AccountMenu } from "./AccountMenu";
 export { AccountProvider } from "./AccountProvider";
 export { type AccountApi, type SettingsSection, useAccount } from "./context";

@@ -1,12 +1,12 @@
-/** The user's own instructions, which begin each new chat: kept in this browser. */
+/** The user's own instructions, which begin each new chat; stored in this browser. */
 import { useSyncExternalStore } from "react";
 
 import { useAccount } from "./context";
 
-/** In characters, as JavaScript counts them. */
+/** The limit in characters, as JavaScript counts them. */
 export const INSTRUCTIONS_LIMIT = 4000;
 
-/** The instructions, "" if there are none, and the function that sets them. */
+/** Returns the instructions, "" if there are none, and the function that sets them. */
 export function useInstructions(): [string, (text: string) => void] {
   const { user } = useAccount();
   const key = `llmchat.instructions.${user.id}`;

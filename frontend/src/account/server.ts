@@ -20,12 +20,12 @@ export interface Registration {
   email: string;
 }
 
-/** Makes an account and logs in. */
+/** Creates an account and logs in. */
 export async function register(body: Registration): Promise<void> {
   storeTokens(await request<Tokens>("/auth/register", { body }));
 }
 
-/** Ends all sessions of the user but this browser's, which gets new tokens. */
+/** Ends all sessions of the user except this browser's, which gets new tokens. */
 export async function changePassword(current: string, changed: string): Promise<void> {
   const body = { current, new: changed };
   storeTokens(await authorized<Tokens>("/auth/password", { body }));
@@ -35,7 +35,7 @@ export async function deleteAccount(password: string): Promise<void> {
   await authorized("/auth/me", { method: "DELETE", body: { password } });
 }
 
-/** Everything that is stored of the user. */
+/** Fetches everything that is stored about the user. */
 export function fetchExport(): Promise<Blob> {
   return authorizedFile("/llm/export");
 }

@@ -6,9 +6,9 @@ import { errorsOf, type FormErrors } from "./formErrors";
 interface FormOptions {
   /** The names of the form's fields. */
   fields: readonly string[];
-  /** Fields of errors that have but a code. */
+  /** The fields of errors that have only a code, by code. */
   byCode?: Record<string, string>;
-  /** Called with what was typed; what it throws is shown. */
+  /** Called with what was typed; errors that it throws are shown. */
   submit: (values: Record<string, string>) => Promise<void>;
   /** Called when the session has ended. */
   onSessionEnded?: () => void;
@@ -21,7 +21,7 @@ interface Form {
   errors: FormErrors;
 }
 
-/** Sends a form once at a time, and takes the reader to the field that is wrong. */
+/** Sends a form, one submission at a time, and focuses the first field with an error. */
 export function useForm(options: FormOptions): Form {
   const ref = useRef<HTMLFormElement>(null);
   const [busy, setBusy] = useState(false);

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "react";
 import type { Chat } from "../llm";
 import { reason } from "./reasons";
 
-/** Tells a screen reader when an answer begins and ends, and not each word of it. */
+/** Announces to screen readers when an answer begins and ends, but not each word. */
 export function Announcer({ chat, label }: { chat: Chat; label: string }) {
   const [text, setText] = useState("");
   const before = useRef({ key: chat.key, running: chat.running !== null });

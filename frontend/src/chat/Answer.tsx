@@ -65,7 +65,7 @@ function Ending({ message, isLast, turns }: Omit<AnswerProps, "running">) {
   );
 }
 
-/** A provider that has said no word has not broken off. */
+/** Returns the problem to show: without any text, a provider has not "broken off". */
 function shownProblem({ content, problem, state }: Message): Problem {
   if (problem === null) return { code: state, text: "The answer could not be completed." };
   const atOnce = problem.code === "provider_error" && content === "";

@@ -4,7 +4,7 @@ import { type LLMClient, useBudgetNotice } from "../llm";
 import { IconButton } from "../ui";
 import { noticeText } from "./budgets";
 
-/** Says once that a budget is nearly used up, until the reader has seen it. */
+/** Says that a budget is nearly used up, until the reader dismisses that. */
 export function BudgetNote({ client }: { client: LLMClient }) {
   const notice = useBudgetNotice(client);
   return (

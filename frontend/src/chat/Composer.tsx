@@ -20,11 +20,11 @@ interface ComposerProps {
   onSend: () => void;
   onStop: () => void;
   onEditLast: () => void;
-  /** Beside the buttons: the picker of models. */
+  /** The picker of models, next to the buttons. */
   children: ReactNode;
 }
 
-/** The text box: Enter sends, Shift+Enter begins a new line; on touch Enter does that. */
+/** The text box: Enter sends, Shift+Enter begins a new line; on touch, Enter does. */
 export function Composer(props: ComposerProps) {
   const { box, text, answering, stopping, ready, onChange, onSend, onStop } = props;
   const touch = useTouch();
@@ -92,7 +92,7 @@ export function Composer(props: ComposerProps) {
   );
 }
 
-/** Lets the box grow with its text, where the browser does not do that by itself. */
+/** Lets the box grow with its text, if the browser does not do that by itself. */
 function useGrowing(box: RefObject<HTMLTextAreaElement | null>, text: string): void {
   useLayoutEffect(() => {
     const element = box.current;

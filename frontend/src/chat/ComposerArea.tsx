@@ -14,15 +14,15 @@ interface ComposerAreaProps {
   onDraft: (text: string) => void;
   /** Null while nothing is being answered. */
   phase: Phase | null;
-  /** Whether what was said before is not known, or not yet. */
+  /** Whether the chat's earlier messages are not known, or not yet. */
   unread: boolean;
-  /** Whether the draft is more than the server reads. */
+  /** Whether the draft is longer than the server accepts. */
   tooLong: boolean;
   turns: Turns;
   picker: Picker;
 }
 
-/** The text box with the picker of models. Not drawn again while an answer is written. */
+/** The text box with the picker of models; not redrawn while an answer is written. */
 export const ComposerArea = memo(function ComposerArea(props: ComposerAreaProps) {
   const { box, draft, onDraft, phase, unread, tooLong, turns, picker } = props;
 
@@ -66,7 +66,7 @@ interface UnavailableProps {
   onRetry: () => void;
 }
 
-/** Why nobody can answer, before anything is asked. Read aloud when that changes. */
+/** Why no model can answer, before anything is asked; read aloud when that changes. */
 function Unavailable({ picker: { picked, problem }, onRetry }: UnavailableProps) {
   const text = picked === null ? problem : whyNot(picked);
   return (

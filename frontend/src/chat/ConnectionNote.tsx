@@ -13,13 +13,13 @@ interface ConnectionNoteProps {
   state: ConnectionState;
   /** Why the server refuses the connection. */
   problem: Problem | null;
-  /** The server has said that it stops. */
+  /** Whether the server has said that it is stopping. */
   restarting: boolean;
 }
 
-/** Says what is wrong with the connection, and briefly that it is well again. */
+/** Says what is wrong with the connection, and briefly that it works again. */
 export function ConnectionNote({ state, problem, restarting }: ConnectionNoteProps) {
-  // A connection that comes at once is not worth a word.
+  // A connection that is established quickly is not worth a message.
   const slow = useLasting(state === "connecting" || state === "reconnecting", QUIET_MS);
   const wait = useCountdown(problem?.retryAt);
   const isBack = useIsBack(state);
@@ -66,7 +66,7 @@ function textOf(state: ConnectionState, problem: Problem | null, restarting: boo
   return "The connection was lost. Trying again…";
 }
 
-/** True for a moment after a lost connection has come back. */
+/** Returns true for a moment after a lost connection is back. */
 function useIsBack(state: ConnectionState): boolean {
   const wasLost = useRef(false);
   const [isBack, setIsBack] = useState(false);

@@ -16,7 +16,7 @@ import type { Picker } from "./useProviders";
 interface ConversationProps {
   client: LLMClient;
   chatKey: string;
-  /** Whose drafts are shown. */
+  /** The user whose drafts are shown. */
   owner: string;
   picker: Picker;
   /** Sent before the first question of a chat. */
@@ -24,7 +24,7 @@ interface ConversationProps {
   composer: RefObject<HTMLTextAreaElement | null>;
 }
 
-/** One conversation, and the box that goes on with it. */
+/** One conversation, and the text box to continue it. */
 export function Conversation(props: ConversationProps) {
   const { client, chatKey, owner, picker, instructions, composer } = props;
   const stream = useLLMStream({ client, chat: chatKey });
@@ -128,7 +128,7 @@ function providersOf({ offers }: Picker): ReadonlyMap<string, Provider> {
   return new Map(offers.map(({ provider }) => [provider.name, provider]));
 }
 
-/** An answer that failed for what an operator can mend says that the provider has changed. */
+/** Refreshes the providers if an answer failed for a reason that an operator can fix. */
 function useFreshOnFailure({ messages }: Chat, refresh: () => void): void {
   const last = messages.at(-1);
   const failed = isForStaff(last?.problem?.code ?? "") ? last?.key : undefined;

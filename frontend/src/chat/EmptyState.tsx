@@ -32,7 +32,7 @@ export function EmptyState({ onPick }: { onPick: (prompt: string) => void }) {
   );
 }
 
-/** Questions stand for themselves; a wish needs its verb. */
+/** Questions can be sent as they are; other examples need a verb. */
 function prefix(kind: string): string {
   if (kind === "Write") return "Write: ";
   return kind === "Plan" ? "Plan for me: " : "";

@@ -7,14 +7,14 @@ import { Question } from "./Question";
 
 interface MessageProps {
   message: ChatMessage;
-  /** The answer to it, or it itself, is the last of the conversation. */
+  /** Whether the message, or the answer to it, is the last of the conversation. */
   isLast: boolean;
-  /** Of the answer that is being written. */
+  /** Null unless the message is the answer that is being written. */
   running: Running | null;
   turns: Turns;
 }
 
-/** One message. Only the one that changes is drawn again while an answer is written. */
+/** One message. While an answer is written, only the message that changes is redrawn. */
 export const Message = memo(function Message(props: MessageProps) {
   switch (props.message.role) {
     case "user":

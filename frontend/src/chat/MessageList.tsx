@@ -13,7 +13,7 @@ interface MessageListProps {
   turns: Turns;
 }
 
-/** The conversation from its first message to its newest; a new one for each chat. */
+/** The conversation from its first message to its newest; remounted for each chat. */
 export function MessageList({ chat, turns }: MessageListProps) {
   const { messages, running } = chat;
   const left = useEarlier(messages.length);
@@ -21,7 +21,7 @@ export function MessageList({ chat, turns }: MessageListProps) {
   const newest = messages.filter(({ role }) => role === "user").at(-1)?.key;
   const lastIndex = messages.length - 1;
 
-  // Whoever asks wants to see the answer.
+  // A reader who asks wants to see the answer.
   useEffect(() => end.toEnd(), [newest, end.toEnd]);
 
   return (

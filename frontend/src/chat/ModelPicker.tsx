@@ -5,7 +5,7 @@ import { hint, isForStaff, reason } from "./reasons";
 import type { Offer } from "./providers";
 import type { Picker } from "./useProviders";
 
-/** Choose a model: what can answer first, and of the others why they cannot. */
+/** Choose a model: first those that can answer, then the others and why they cannot. */
 export function ModelPicker({ offers, picked, choose, refresh }: Picker) {
   const usable = offers.filter(({ provider }) => provider.usable);
   const others = offers.filter(({ provider }) => !provider.usable);
@@ -59,7 +59,7 @@ function Trigger({ picked, ...rest }: { picked: Offer } & Record<string, unknown
   );
 }
 
-/** Can be read with the keyboard; whoever may change it is led on. */
+/** Not disabled, so that the keyboard reaches it; selecting it leads staff to the admin. */
 function Unusable({ offer: { provider } }: { offer: Offer }) {
   const code = provider.code ?? "";
   const why = reason(code, provider.error ?? "It cannot answer right now", provider.label);
@@ -77,7 +77,7 @@ function Unusable({ offer: { provider } }: { offer: Offer }) {
   );
 }
 
-/** What to say above the composer where the picked model cannot answer. */
+/** What to say above the composer if the picked model cannot answer; null if it can. */
 export function whyNot({ provider }: Offer): string | null {
   if (provider.usable) return null;
   const code = provider.code ?? "";

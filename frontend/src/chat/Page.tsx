@@ -23,7 +23,7 @@ import { usePicker } from "./useProviders";
 import { useShownChat } from "./useShownChat";
 import { useSidebarOpen } from "./useSidebarOpen";
 
-/** The page of whoever is logged in: conversations at the side, one of them in full. */
+/** The page of a logged-in user: conversations at the side, and one of them in full. */
 export function Page({ client }: { client: LLMClient }) {
   const { user, session } = useAccount();
   const [instructions] = useInstructions();
@@ -43,7 +43,7 @@ export function Page({ client }: { client: LLMClient }) {
   usePageTitle(title);
   useFreshOnReturn(client, shown.key);
 
-  // On touch it would bring up the keyboard, over half of the page.
+  // On touch, focus would bring up the keyboard, over half of the page.
   const focusComposer = () => !touch && composer.current?.focus();
   useEffect(() => void focusComposer(), [shown.key, touch]);
 
@@ -55,7 +55,7 @@ export function Page({ client }: { client: LLMClient }) {
 
   function search(): void {
     sidebar.setOpen(true);
-    // At once where it is shown: what is typed next belongs to it.
+    // Immediately if the box is shown, because what is typed next belongs there.
     searchBox.current?.focus();
     requestAnimationFrame(() => searchBox.current?.focus());
   }

@@ -7,14 +7,14 @@ import { hint, isForStaff, reason } from "./reasons";
 import { useBudgetText } from "./useBudgetText";
 import { duration } from "./words";
 
-// A longer wait is said as a day, and not counted down.
+// A longer wait is shown as a date, not as a countdown.
 const COUNTED_S = 3600;
 
 interface ProblemNoteProps {
   problem: Problem;
-  /** Of the provider. */
+  /** The provider's name for people. */
   label: string;
-  /** Where in the admin it is set up, for those who may. */
+  /** Where in the admin the provider is set up, if the user has access. */
   adminUrl?: string | undefined;
   onRetry?: () => void;
 }

@@ -7,11 +7,11 @@ const SLOW_S = 10;
 
 interface ProgressProps {
   running: Running;
-  /** Of the provider. */
+  /** The provider's name for people. */
   label: string;
 }
 
-/** What the answer is doing, below its text. The page announces that, but no failed stop. */
+/** What the answer is doing, below its text. Only a failed stop is announced here. */
 export function Progress({ running, label }: ProgressProps) {
   const { problem } = running;
   return (

@@ -61,7 +61,7 @@ export function Question({ message, isLast, turns }: QuestionProps) {
   );
 }
 
-/** Of a very long text the beginning, until the rest is wanted. */
+/** The text; if it is very long, only its beginning until the reader wants the rest. */
 function Text({ text }: { text: string }) {
   const [whole, setWhole] = useState(false);
   const isLong = text.length > LONG || text.split("\n", LONG_LINES + 1).length > LONG_LINES;

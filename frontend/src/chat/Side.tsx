@@ -23,7 +23,7 @@ interface SideProps {
   onShortcuts: () => void;
 }
 
-/** The list of conversations: beside the one that is shown, or in a drawer over it. */
+/** The list of conversations: next to the one that is shown, or in a drawer over it. */
 export function Side(props: SideProps) {
   const { client, activity, conversations, shown, sidebar, searchBox } = props;
   const marks = useMarks(activity, shown.conversationId);

@@ -1,4 +1,4 @@
-/** What is said of a budget, in words. */
+/** Texts about budgets. */
 import type { BudgetNotice } from "../llm";
 import { day, dollars } from "./words";
 

@@ -1,9 +1,9 @@
-/** Time that passes on the screen. */
+/** Hooks for time that passes on the screen. */
 import { useEffect, useState } from "react";
 
 const SECOND_MS = 1000;
 
-/** The present, renewed each second while `running`. In milliseconds since the epoch. */
+/** Returns the time in milliseconds since the epoch, updated each second if `running`. */
 export function useNow(running: boolean): number {
   const [now, setNow] = useState(Date.now);
   useEffect(() => {
@@ -15,7 +15,7 @@ export function useNow(running: boolean): number {
   return now;
 }
 
-/** The whole seconds until `moment`, none once it has passed. */
+/** Returns the whole seconds until `moment`, 0 once it has passed. */
 export function useCountdown(moment: number | undefined): number {
   const [over, setOver] = useState(false);
   const now = useNow(moment !== undefined && !over);
@@ -24,7 +24,7 @@ export function useCountdown(moment: number | undefined): number {
   return left;
 }
 
-/** True once `value` has been true for `ms`; at once false. */
+/** Returns true once `value` has been true for `ms`, and false as soon as it is not. */
 export function useLasting(value: boolean, ms: number): boolean {
   const [lasts, setLasts] = useState(false);
   useEffect(() => {

@@ -11,6 +11,6 @@ export async function downloadConversation(id: string, kind: Kind): Promise<void
   link.href = address;
   link.download = `conversation-${id}.${kind}`;
   link.click();
-  // The browser reads it behind this task.
+  // The browser reads the address only after this task.
   setTimeout(() => URL.revokeObjectURL(address), 0);
 }

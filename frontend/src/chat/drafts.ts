@@ -1,6 +1,6 @@
 /**
- * What was typed and not sent, for each conversation. It outlives a reload and the end of a
- * session, and belongs to one user. What is sent is kept by `untaken.ts`.
+ * What was typed but not sent, for each conversation. It outlives a reload and the end of a
+ * session, and belongs to one user. What was sent is kept by `untaken.ts`.
  */
 import { useCallback, useEffect, useState } from "react";
 
@@ -8,8 +8,8 @@ const PREFIX = "llmchat-draft:";
 const NEW_CHAT = "new";
 
 /**
- * The drafts of one user; `owner` is whatever names the user. What is typed in a chat stays
- * when the server gives it its `conversationId`.
+ * Returns the draft of a chat, and the function that changes it. `owner` identifies the
+ * user. A draft stays when the server assigns the chat its `conversationId`.
  */
 export function useDraft(
   owner: string,
@@ -36,7 +36,7 @@ export function useDraft(
 
   useEffect(() => {
     const onStorage = ({ key, oldValue, newValue }: StorageEvent) => {
-      // Another tab has sent it: what stays here would be sent twice.
+      // Another tab has sent the draft: if it stayed here, it might be sent twice.
       const isSent = key === name && newValue === null && oldValue === text;
       if (isSent) setDraft({ chatKey, name, text: "" });
     };
@@ -47,13 +47,13 @@ export function useDraft(
   return [text, change];
 }
 
-/** Called when a user logs out on purpose: the next one is not to read them. */
+/** Called when a user logs out on purpose: the next user must not see the drafts. */
 export function forgetDrafts(): void {
   const names = Object.keys(localStorage).filter((name) => name.startsWith(PREFIX));
   for (const name of names) localStorage.removeItem(name);
 }
 
-/** What the storage calls the draft of a conversation; null is a new one. */
+/** The storage's key of a conversation's draft; null means a new conversation. */
 export function nameOf(owner: string, conversationId: string | null): string {
   return `${PREFIX}${owner}:${conversationId ?? NEW_CHAT}`;
 }
@@ -62,7 +62,7 @@ function read(name: string): string {
   return localStorage.getItem(name) ?? "";
 }
 
-/** Keeps a draft. An empty text leaves what another tab has written in the place of `before`. */
+/** Stores a draft. An empty text removes `before`, but not what another tab wrote since. */
 export function write(name: string, text: string, before: string): void {
   try {
     if (text !== "") localStorage.setItem(name, text);

@@ -1,4 +1,4 @@
-/** The wish to edit the last question, from the keyboard: heard by that question. */
+/** Requests from the keyboard to edit the last question, which listens to them. */
 const TARGET = new EventTarget();
 const WISH = "edit";
 
@@ -6,7 +6,7 @@ export function editLastQuestion(): void {
   TARGET.dispatchEvent(new Event(WISH));
 }
 
-/** Returns the function that stops it. */
+/** Returns the function that ends that. */
 export function onEditQuestion(listener: () => void): () => void {
   TARGET.addEventListener(WISH, listener);
   return () => TARGET.removeEventListener(WISH, listener);

@@ -1,4 +1,4 @@
-/** What is known of an answer: who wrote it, how long it took, what it cost. */
+/** What is known about an answer: who wrote it, how long it took, what it cost. */
 import type { Message } from "../llm";
 import { count, dollars, duration } from "./words";
 
@@ -22,7 +22,7 @@ export function factsOf(message: Message, label: string): Fact[] {
   return facts.filter((one) => one !== null);
 }
 
-/** Tokens, and how many came in a second. */
+/** The tokens of an answer, and how many arrived per second. */
 function written({ usage, durationMs }: Message): string | null {
   if (usage?.outputTokens == null) return null;
   const about = usage.source === "estimated" ? "about " : "";

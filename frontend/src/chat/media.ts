@@ -1,6 +1,6 @@
 import { useSyncExternalStore } from "react";
 
-/** Whether the screen or the device fits a media query now. */
+/** Returns whether the screen or the device currently matches a media query. */
 export function useMedia(query: string): boolean {
   return useSyncExternalStore(
     (listener) => {
@@ -12,7 +12,7 @@ export function useMedia(query: string): boolean {
   );
 }
 
-/** A finger instead of a mouse: Enter begins a new line. */
+/** Returns whether the pointer is a finger; then Enter begins a new line. */
 export function useTouch(): boolean {
   return useMedia("(pointer: coarse)");
 }

@@ -1,4 +1,4 @@
-/** What the page knows of the chat that it shows, without being drawn with each token. */
+/** What the page knows about the shown chat, without being redrawn for each token. */
 import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 
 import type { Activity, Chat, ConnectionState, Conversation, LLMClient } from "../llm";
@@ -6,7 +6,7 @@ import type { Activity, Chat, ConnectionState, Conversation, LLMClient } from ".
 const NEW_CHAT = "New chat";
 const TITLE_LENGTH = 80;
 
-/** The stored title, or until that is known the question. */
+/** Returns the stored title or, until that is known, the first question. */
 export function useTitle(client: LLMClient, key: string, stored: Conversation[]): string {
   const question = useSyncExternalStore(client.subscribe, () =>
     firstQuestion(client.getChat(key)),
@@ -15,7 +15,7 @@ export function useTitle(client: LLMClient, key: string, stored: Conversation[])
   return stored.find((one) => one.id === id)?.title || question || NEW_CHAT;
 }
 
-/** How often a lost connection has come back: what was missed is to be read again. */
+/** Returns how often a lost connection came back; each time, data must be read again. */
 export function useReturns(state: ConnectionState): number {
   const wasLost = useRef(false);
   const [returns, setReturns] = useState(0);
@@ -26,7 +26,7 @@ export function useReturns(state: ConnectionState): number {
   return returns;
 }
 
-/** Whoever comes back to the tab sees what others have asked meanwhile. */
+/** Refreshes the chat when the user returns to the tab: it may have changed elsewhere. */
 export function useFreshOnReturn(client: LLMClient, key: string): void {
   useEffect(() => {
     const refresh = () => {
@@ -43,14 +43,14 @@ export function useFreshOnReturn(client: LLMClient, key: string): void {
   }, [client, key]);
 }
 
-/** Names the tab by the conversation. */
+/** Sets the tab's title to that of the conversation. */
 export function usePageTitle(title: string): void {
   useEffect(() => {
     document.title = title === NEW_CHAT ? "llmchat" : `${title} · llmchat`;
   }, [title]);
 }
 
-/** Whether the answer broke off because the server stops. */
+/** Returns whether the last answer broke off because the server is stopping. */
 export function useIsRestarting(client: LLMClient, key: string): boolean {
   return useSyncExternalStore(
     client.subscribe,
@@ -58,14 +58,14 @@ export function useIsRestarting(client: LLMClient, key: string): boolean {
   );
 }
 
-/** Changes when a conversation begins, is answered or renamed by its first question. */
+/** Returns a text that changes when an answer begins or ends in any conversation. */
 export function changesIn(activity: readonly Activity[]): string {
   return activity
     .map(({ conversationId, running, endedAt }) => `${conversationId} ${running} ${endedAt}`)
     .join();
 }
 
-/** Drops what is kept of a deleted conversation. */
+/** Drops the chat of a deleted conversation. */
 export function forgetConversation(client: LLMClient, conversationId: string): void {
   const known = client.activity.find((one) => one.conversationId === conversationId);
   if (known?.chatKey) client.forget(known.chatKey);

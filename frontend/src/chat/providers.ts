@@ -12,13 +12,13 @@ export interface Provider {
   label: string;
   /** The default model. */
   model: string;
-  /** Models known by name, the default one among them unless it may not be asked. */
+  /** The models that can be asked, including the default one if that is allowed. */
   models?: Model[];
   usable: boolean;
   /** Why it cannot be used; absent if it can. */
   error?: string;
   code?: string;
-  /** Where in the admin that can be changed; absent for those who may not. */
+  /** Where in the admin this can be changed; absent if the user has no access. */
   adminUrl?: string;
 }
 
@@ -28,21 +28,21 @@ export interface Choice {
   model: string | null;
 }
 
-/** What can be picked: a provider with one of its models. */
+/** Something that can be picked: a provider with one of its models. */
 export interface Offer {
   provider: Provider;
   model: string;
-  /** What the model is called for people. */
+  /** The model's name for people. */
   label: string;
   choice: Choice;
 }
 
 const STORED = "llmchat-model";
 
-// Built in, so that a server without any key has one to try: small, and no first choice.
+// Built in for servers without any key. Its model is small, so it is not a first choice.
 const BUILT_IN = "local";
 
-/** All that can be picked, what is usable first; else in the server's order. */
+/** All that can be picked, with usable providers first; otherwise in the server's order. */
 export function offersOf(providers: Provider[]): Offer[] {
   const isBuiltIn = ({ name }: Provider) => Number(name === BUILT_IN);
   const usable = providers
@@ -54,9 +54,9 @@ export function offersOf(providers: Provider[]): Offer[] {
 }
 
 /**
- * The remembered choice, or else another model of its provider, though that cannot answer
- * now: what was said before is sent to no other company unless the user says so. Where the
- * provider is gone, the first that can answer.
+ * The remembered choice, or else another model of its provider, even if that cannot answer
+ * now: the conversation is not sent to another company unless the user says so. If the
+ * provider is gone, the first offer.
  */
 export function pick(offers: Offer[], wanted: Choice | null): Offer | null {
   const near = offers.find(({ provider }) => provider.name === wanted?.provider);
@@ -82,7 +82,7 @@ export function rememberChoice(choice: Choice): void {
   }
 }
 
-/** The default model first, unless the server leaves it out: it would be refused. */
+/** The models of a provider, the default first, unless the server would refuse that one. */
 function modelsOf(provider: Provider): Offer[] {
   const { models } = provider;
   if (models === undefined) return [defaultOf(provider)];

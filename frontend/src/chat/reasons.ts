@@ -1,4 +1,4 @@
-/** Why something does not work, and what a person can do, in words of one's own. */
+/** Why something does not work, and what a person can do about it, in the page's words. */
 
 /** `{label}` is the provider's name. */
 const REASONS: Record<string, string> = {
@@ -54,7 +54,7 @@ const HINTS: Record<string, string> = {
   content_filtered: "Rephrase your question, or choose another model.",
 };
 
-/** What an administrator can put right, in the admin's list of providers. */
+/** Problems that an administrator can fix in the admin's list of providers. */
 const FOR_STAFF = new Set([
   "key_not_configured",
   "address_not_configured",
@@ -63,7 +63,7 @@ const FOR_STAFF = new Set([
   "provider_quota",
 ]);
 
-/** Returns a sentence; `text` is the server's, for codes that have no other. */
+/** Returns a sentence; the server's `text` is used for codes that have no other. */
 export function reason(code: string, text: string, label: string): string {
   const known = REASONS[code];
   return known === undefined ? sentence(text) : known.replace("{label}", label);

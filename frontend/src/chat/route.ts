@@ -1,4 +1,4 @@
-/** Which conversation the address names: `/c/<id>`, or `/` for a new chat. */
+/** The conversation in the page's address: `/c/<id>`, or `/` for a new chat. */
 import { useSyncExternalStore } from "react";
 
 import { basePath } from "../page";
@@ -16,7 +16,7 @@ export function addressOf(conversationId: string | null): string {
   return `${basePath()}/c/${encodeURIComponent(conversationId)}`;
 }
 
-/** Shows another conversation; null is a new chat. `replace` leaves no way back. */
+/** Shows another conversation; null is a new chat. `replace` adds no history entry. */
 export function goTo(conversationId: string | null, how: "push" | "replace" = "push"): void {
   const address = addressOf(conversationId);
   if (address === location.pathname) return;

@@ -1,4 +1,4 @@
-/** The keys of the page, and what hears them wherever the focus is. */
+/** The page's keyboard shortcuts, which work wherever the focus is. */
 import { useEffect, useRef } from "react";
 
 import { isComposing } from "../ui";
@@ -31,8 +31,8 @@ export interface ShortcutHandlers {
 }
 
 /**
- * Hears the shortcuts that hold everywhere on the page. All have a modifier, so that
- * whoever dictates text sets none of them off.
+ * Handles the shortcuts that work everywhere on the page. Those with a letter or a sign
+ * have a modifier, so that dictated text does not trigger them.
  */
 export function useShortcuts(handlers: ShortcutHandlers): void {
   const current = useRef(handlers);
@@ -50,7 +50,7 @@ export function useShortcuts(handlers: ShortcutHandlers): void {
 }
 
 function handlerOf(event: KeyboardEvent, handlers: ShortcutHandlers): (() => void) | null {
-  // A dialog or a menu that is open takes Escape for itself.
+  // An open dialog or menu handles Escape itself.
   if (event.key === "Escape") {
     if (document.querySelector('[role="dialog"], [role="alertdialog"], [role="menu"]')) {
       return null;

@@ -11,13 +11,13 @@ export interface Turns {
   regenerate: () => void;
   edit: (messageKey: string, text: string) => boolean;
   goOn: () => void;
-  /** The name of a provider for a person. */
+  /** A provider's name for people. */
   labelOf: (provider: string | null) => string;
-  /** Where those who may can set it up in the admin. */
+  /** Where in the admin the provider is set up, if the user has access. */
   adminUrlOf: (provider: string | null) => string | undefined;
 }
 
-/** Why nothing can be asked now, for boxes that are open; null where something can. */
+/** Why nothing can be asked now, for open editors; null if something can. */
 export const WhyNotNow = createContext<string | null>(null);
 
 export function whyNotNow(running: Running | null, options: AskOptions | null) {
@@ -26,8 +26,8 @@ export function whyNotNow(running: Running | null, options: AskOptions | null) {
 }
 
 /**
- * Stays the same while an answer is written, so that no other message is drawn again.
- * `options` says who answers; null if nobody can.
+ * Returns an object that stays the same while an answer is written, so that no other
+ * message is redrawn. `options` names the model that answers; null if there is none.
  */
 export function useTurns(
   stream: LLMStream,

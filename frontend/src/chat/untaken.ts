@@ -1,29 +1,29 @@
 /**
- * Questions that were sent and that the server has not taken: without a connection, or
- * refused. The chat shows them; a page that is opened anew gives them back as drafts.
+ * Questions that were sent but not taken by the server: because there was no connection, or
+ * because it refused them. The chat shows them; after a reload, they become drafts again.
  */
 import { useEffect, useRef } from "react";
 
 import { type Chat, isLoggedIn, type LLMClient, type Message, untakenQuestion } from "../llm";
 import { nameOf, write } from "./drafts";
 
-// Two pages may wait with a question in one conversation.
+// Distinguishes pages: two of them may wait with a question in one conversation.
 const PAGE = Math.random().toString(36).slice(2);
 
-// Questions and a draft in one text box.
+// Separates questions and a draft that are put into one text box.
 const BETWEEN = "\n\n";
 
 type Draft = [text: string, change: (text: string) => void];
 
 interface Kept {
-  /** Of the conversation's draft. */
+  /** The storage's key of the conversation's draft. */
   name: string;
-  /** In the storage; at its end is the id of the question before it. */
+  /** The storage's key of the question; ends with the id of the question before it. */
   key: string;
   text: string;
 }
 
-/** What a page has kept that was closed goes before the draft of the chat that is shown. */
+/** Keeps this page's questions; puts those of closed pages before the shown draft. */
 export function useUntaken(
   client: LLMClient,
   owner: string,
@@ -32,7 +32,7 @@ export function useUntaken(
 ): void {
   const { key, conversationId, loading } = chat;
   const name = nameOf(owner, conversationId);
-  /** By chat, of all that were shown: their answers go on while another one is. */
+  /** What is kept of each chat that was shown, because their answers continue. */
   const kept = useRef(new Map<string, Kept | null>());
 
   useEffect(() => {
@@ -45,7 +45,8 @@ export function useUntaken(
     return client.subscribe(keepAll);
   }, [client, owner, key]);
 
-  // Another page cannot know that this one is not closed, and would ask it, too.
+  // Another page took a question, not knowing that this page is still open: store it again,
+  // which makes the other page remove it from its draft.
   useStorage(({ key: taken, newValue }) => {
     if (newValue !== null || !isLoggedIn()) return;
     const one = [...kept.current.values()].find((each) => each?.key === taken);
@@ -59,7 +60,7 @@ export function useUntaken(
   });
 
   useEffect(() => {
-    if (loading) return; // the server may have taken it after all
+    if (loading) return; // the server may have taken the question after all
     const own = new Set([...kept.current.values()].map((one) => one?.key));
     const questions = take(name, own, questionsOf(chat).at(-1));
     const texts = new Set([...questions, draft].filter((text) => text !== ""));
@@ -67,7 +68,7 @@ export function useUntaken(
   }, [name, loading]);
 }
 
-/** Returns what is kept of a chat now; `before` goes where it is something else. */
+/** Returns what is now kept of a chat; removes `before` if that is something else. */
 function keep(owner: string, chat: Chat | undefined, before: Kept | null): Kept | null {
   const text = chat === undefined ? null : untakenQuestion(chat);
   if (text === (before?.text ?? null)) return before;
@@ -80,15 +81,15 @@ function keep(owner: string, chat: Chat | undefined, before: Kept | null): Kept 
   return kept;
 }
 
-/** Another tab may have taken it for a draft, and must not send it again. */
+/** Removes a question, and the draft that another tab may have made of it. */
 function drop({ name, key, text }: Kept): void {
   localStorage.removeItem(key);
   write(name, "", text);
 }
 
 /**
- * Takes what other pages have kept for a conversation out of the storage. Returns it without
- * what has become the `last` question meanwhile: the server has taken that after all.
+ * Removes from the storage what other pages have kept for a conversation. Returns it,
+ * except for a question that is the `last` one by now: the server has taken it after all.
  */
 function take(
   name: string,
@@ -106,7 +107,7 @@ function take(
   return texts;
 }
 
-/** The draft that a question was put before. */
+/** Returns a draft without the question that was put before it. */
 function without(draft: string, question: string): string {
   if (draft === question) return "";
   const begin = question + BETWEEN;

@@ -14,7 +14,7 @@ interface Budget {
   of: "user" | "group" | "key";
 }
 
-/** Null until it is known; `renewsAt` is in milliseconds since the epoch. */
+/** Returns null until that is known; `renewsAt` is in milliseconds since the epoch. */
 export function useBudgetText(wanted: boolean, renewsAt: number | undefined): string | null {
   const [budget, setBudget] = useState<Budget | null>(null);
 
@@ -23,7 +23,7 @@ export function useBudgetText(wanted: boolean, renewsAt: number | undefined): st
     let current = true;
     authorized<{ budgets: Budget[] }>("/llm/usage").then(
       ({ budgets }) => current && setBudget(tightest(budgets)),
-      () => undefined, // the day is known all the same, where the server has told it
+      () => undefined, // `renewsAt` alone still says when it renews
     );
     return () => {
       current = false;

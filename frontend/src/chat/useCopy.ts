@@ -4,7 +4,7 @@ import { copyText } from "../markdown/clipboard";
 
 const SHOWN_MS = 2000;
 
-/** Copies a text; the first value is true for a moment after it has worked. */
+/** Copies a text; the first value is true for a moment after copying has worked. */
 export function useCopy(): [boolean, (text: string) => void] {
   const [copied, setCopied] = useState(false);
   const timer = useRef(0);

@@ -1,15 +1,15 @@
 /**
- * Shows the newest messages of a long conversation at once, and the earlier ones bit by
- * bit while the browser has nothing else to do. All of them end up in the page, so that
- * find-in-page and screen readers reach them; `content-visibility` in the style sheet
- * keeps those out of sight from being laid out.
+ * Shows the newest messages of a long conversation immediately, and adds the earlier ones
+ * bit by bit while the browser is idle. All of them end up in the page, so that
+ * find-in-page and screen readers reach them; `content-visibility` in the style sheet keeps
+ * those out of sight from being laid out.
  */
 import { useEffect, useState } from "react";
 
 const FIRST = 40;
 const STEP = 20;
 
-/** How many of `total` messages to leave out, the earliest ones. */
+/** Returns how many of the earliest of `total` messages to leave out. */
 export function useEarlier(total: number): number {
   const [count, setCount] = useState(FIRST);
   const left = Math.max(0, total - count);

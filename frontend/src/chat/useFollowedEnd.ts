@@ -1,4 +1,4 @@
-/** A list that shows its end as it grows, unless the reader has scrolled up. */
+/** A list that keeps showing its end as it grows, unless the reader has scrolled up. */
 import {
   type RefObject,
   useCallback,
@@ -11,11 +11,11 @@ import {
 const NEAR_PX = 64;
 
 export interface FollowedEnd {
-  /** Of the element that scrolls. */
+  /** The element that scrolls. */
   list: RefObject<HTMLDivElement | null>;
-  /** Of the element in it that grows. */
+  /** The element in it that grows. */
   content: RefObject<HTMLDivElement | null>;
-  /** False while the reader is further up. */
+  /** False while the reader has scrolled up. */
   atEnd: boolean;
   toEnd: (how?: ScrollBehavior) => void;
 }
@@ -44,7 +44,7 @@ export function useFollowedEnd(): FollowedEnd {
     const onScroll = () => {
       const { scrollTop, scrollHeight, clientHeight } = element;
       const near = scrollHeight - scrollTop - clientHeight < NEAR_PX;
-      // Only a reader moves up; that the content has grown is no reason to stay behind.
+      // Only a reader scrolls up; content that has grown is still followed.
       if (near) following.current = true;
       else if (scrollTop < lastTop.current) following.current = false;
       lastTop.current = scrollTop;

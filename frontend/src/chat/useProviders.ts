@@ -1,4 +1,4 @@
-/** What can be picked, and what has been. */
+/** Which models can be picked, and which one is. */
 import { useCallback, useEffect, useMemo, useState } from "react";
 
 import { authorized } from "../llm";
@@ -17,7 +17,7 @@ export interface Picker {
   /** Null until the providers are known, or if there are none. */
   picked: Offer | null;
   choose: (choice: Choice) => void;
-  /** Why there are none to choose from. */
+  /** Why the providers could not be loaded. */
   problem: string | null;
   /** Asks the server again what is usable. */
   refresh: () => void;
@@ -28,11 +28,11 @@ const LONGEST_RETRY_MS = 60_000;
 
 interface Failure {
   text: string;
-  /** How often in a row. */
+  /** The number of failures in a row. */
   times: number;
 }
 
-/** What changes in `marks` makes what can answer be read again. */
+/** Loads the providers, and loads them again when `marks` changes. */
 export function usePicker(marks: string): Picker {
   const [providers, setProviders] = useState<Provider[]>([]);
   const [failure, setFailure] = useState<Failure | null>(null);
@@ -69,7 +69,7 @@ export function usePicker(marks: string): Picker {
     return { offers, picked: pick(offers, wanted), choose, problem, refresh };
   }, [providers, wanted, choose, problem, refresh]);
 
-  // What can answer at first stays as if it was chosen: it may have been asked.
+  // The first usable pick stays as if it had been chosen, because it may have been asked.
   const { picked } = picker;
   useEffect(() => {
     if (wanted === null && picked?.provider.usable) setWanted(picked.choice);
@@ -78,7 +78,7 @@ export function usePicker(marks: string): Picker {
   return picker;
 }
 
-/** What has not changed stays the same object, so that nothing is drawn again. */
+/** Returns the same object if nothing has changed, so that nothing is redrawn. */
 function sameOr(before: Provider[], now: Provider[]): Provider[] {
   return JSON.stringify(before) === JSON.stringify(now) ? before : now;
 }

@@ -1,4 +1,4 @@
-/** Which of the client's chats is shown: the one that the address names. */
+/** The client's chat that is shown: the one of the conversation in the address. */
 import { useCallback, useLayoutEffect, useState, useSyncExternalStore } from "react";
 
 import type { LLMClient } from "../llm";
@@ -6,13 +6,13 @@ import { conversationInAddress, goTo, useConversationInAddress } from "./route";
 
 export interface ShownChat {
   key: string;
-  /** Null of a chat that the server does not know yet. */
+  /** Null for a chat that the server does not know yet. */
   conversationId: string | null;
-  /** Shows an empty chat; answers that are being written go on. */
+  /** Shows an empty chat; answers that are being written continue. */
   startNew: () => void;
 }
 
-/** The address follows a chat that gets its name. */
+/** Returns the shown chat; updates the address when a new chat gets its conversation. */
 export function useShownChat(client: LLMClient): ShownChat {
   const address = useConversationInAddress();
   const [key, setKey] = useState(() => open(client, address));
@@ -28,7 +28,7 @@ export function useShownChat(client: LLMClient): ShownChat {
 
   useLayoutEffect(() => {
     if (!isForgotten) return;
-    // Its conversation was deleted here, and come back to before the server knew.
+    // Its conversation was deleted here, and opened again before the server deleted it.
     setKey(client.newChat());
     goTo(null, "replace");
   }, [client, isForgotten]);
@@ -45,7 +45,7 @@ export function useShownChat(client: LLMClient): ShownChat {
   }, [key, conversationId]);
 
   const startNew = useCallback(() => {
-    // One whose conversation has been deleted elsewhere has no name either.
+    // Always a new one: a chat whose conversation was deleted elsewhere has no id, either.
     setKey(client.newChat());
     goTo(null);
   }, [client]);

@@ -6,15 +6,15 @@ const STORED = "llmchat-sidebar";
 const CLOSED = "closed";
 
 export interface SidebarState {
-  /** Beside the conversation, and not over it. */
+  /** Whether it is next to the conversation, not over it. */
   wide: boolean;
   open: boolean;
   setOpen: (open: boolean) => void;
-  /** Something has been chosen in it: what lies over the page goes. */
+  /** Closes the sidebar if it is over the page: something in it was chosen. */
   leave: () => void;
 }
 
-/** On a wide screen it stays as it was left; on a narrow one it begins closed. */
+/** On a wide screen the sidebar stays as it was left; on a narrow one it begins closed. */
 export function useSidebarOpen(): SidebarState {
   const wide = useMedia("(min-width: 48rem)");
   const [docked, setDocked] = useState(() => localStorage.getItem(STORED) !== CLOSED);

@@ -23,7 +23,7 @@ export function day(moment: number, now = Date.now()): string {
   return date.toLocaleDateString(undefined, options);
 }
 
-/** US dollars; small amounts keep two figures that say something. */
+/** An amount in US dollars; small amounts keep two significant digits. */
 export function dollars(amount: string): string {
   const value = Number(amount);
   const small = value !== 0 && Math.abs(value) < 0.01;

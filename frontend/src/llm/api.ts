@@ -2,10 +2,10 @@
 
 /** A response with an error status: `{"error": text, "code": code}`. */
 export class ApiError extends Error {
-  /** The HTTP status, or 0 where there was no response. */
+  /** The HTTP status, or 0 if there was no response. */
   readonly status: number;
   readonly code: string;
-  /** Seconds until another try makes sense, where the server tells. */
+  /** Seconds until another try makes sense, if the server says so. */
   readonly retryAfter: number | undefined;
 
   constructor(status: number, code: string, message: string, retryAfter?: number) {
@@ -17,12 +17,12 @@ export class ApiError extends Error {
   }
 }
 
-/** Where the server is: "" for where the page comes from, or an address, or a path. */
+/** The server's address or path; "" for the address that the page was loaded from. */
 export let baseUrl = "";
 
 /**
- * Called once, before anything else, by a page of another origin than the server's, or
- * where the server is below a path, such as "/chat".
+ * Sets the server's address. Call it once, before anything else, if the page has another
+ * origin than the server, or if the server is below a path, such as "/chat".
  */
 export function configure(settings: { baseUrl: string }): void {
   baseUrl = settings.baseUrl.replace(/\/+$/, "");
@@ -32,14 +32,14 @@ export interface RequestOptions {
   token?: string;
   body?: unknown;
   method?: string;
-  /** It goes on behind a page that is closed. */
+  /** Whether the request continues after its page is closed. */
   keepalive?: boolean;
-  /** It is given up where nothing comes for so long: half a minute, if not said. */
+  /** The request is given up if nothing arrives for this long; half a minute by default. */
   silenceMs?: number;
 }
 
 const SILENCE_MS = 30_000;
-// A timer that is later than this was stopped: the device slept, or the page was frozen.
+// A timer that fires later than this was stopped: the device slept, or the page was frozen.
 const LATE_MS = 5_000;
 
 /** Sends a GET, or a POST if there is a body, or `method`. Rejects with ApiError. */
@@ -47,7 +47,7 @@ export async function request<T>(path: string, options: RequestOptions = {}): Pr
   const { response, content } = await exchange(path, initOf(options), options.silenceMs);
   const answer = parsed(await content.text());
   if (!response.ok) throw toError(response, answer);
-  // What stands between has answered, such as the log-in page of a network.
+  // Something in between has answered, such as the log-in page of a network.
   if (answer === null && response.status !== 204) throw unreachable();
   return answer as T;
 }
@@ -75,7 +75,7 @@ function initOf({ token, body, method, keepalive }: RequestOptions): RequestInit
   return init;
 }
 
-/** Waits for the answer, and for all of it, as long as something comes. */
+/** Waits for the complete response, as long as parts of it arrive in time. */
 async function exchange(path: string, init: RequestInit, silenceMs = SILENCE_MS) {
   const silence = new AbortController();
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -83,7 +83,7 @@ async function exchange(path: string, init: RequestInit, silenceMs = SILENCE_MS)
     const end = Date.now() + silenceMs;
     clearTimeout(timer);
     timer = setTimeout(() => {
-      // What has come while it slept is still to be heard, such as tokens that come once.
+      // The response may have arrived while the page slept, such as tokens sent only once.
       if (Date.now() > end + LATE_MS) goOn();
       else silence.abort();
     }, silenceMs);
@@ -100,10 +100,10 @@ async function exchange(path: string, init: RequestInit, silenceMs = SILENCE_MS)
   }
 }
 
-/** `onPart` is called with each part that comes. */
+/** Reads the body; `onPart` is called for each part that arrives. */
 async function contentOf(response: Response, onPart: () => void): Promise<Blob> {
   const reader = response.body?.getReader();
-  if (reader === undefined) return response.blob(); // there is none, or no stream of it
+  if (reader === undefined) return response.blob(); // no body, or no stream of it
   const parts: BlobPart[] = [];
   for (;;) {
     const { done, value } = await reader.read();
@@ -114,7 +114,7 @@ async function contentOf(response: Response, onPart: () => void): Promise<Blob> 
   return new Blob(parts, { type: response.headers.get("Content-Type") ?? "" });
 }
 
-/** Null for what is no object in JSON. */
+/** Parses an object in JSON; returns null for anything else. */
 function parsed(text: string): object | null {
   try {
     const value: unknown = JSON.parse(text);
@@ -124,7 +124,7 @@ function parsed(text: string): object | null {
   }
 }
 
-/** Nothing has answered, or something else than the server. */
+/** The error if nothing has answered, or something other than the server. */
 export function unreachable(): ApiError {
   return new ApiError(0, "unreachable", "The server cannot be reached.");
 }

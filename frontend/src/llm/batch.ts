@@ -1,6 +1,6 @@
 /** Collects tokens and passes them on once per frame: screens show no more than that. */
 
-// Frames stop while a page is hidden, and timers do not.
+// A timer also passes them on, because frames stop while a page is hidden.
 const LONGEST_WAIT_MS = 250;
 
 /** `deliver` is called with the new text of each session that has some. */
@@ -23,12 +23,12 @@ export class Batch {
     this.#timer = setTimeout(() => this.flush(), LONGEST_WAIT_MS);
   }
 
-  /** Forgets text that has come by another way. */
+  /** Drops text that has arrived in another way. */
   drop(sessionId: string): void {
     this.#parts.delete(sessionId);
   }
 
-  /** Passes on what there is; called before anything that must come behind it. */
+  /** Passes on all collected text; called before anything that must follow it. */
   flush(): void {
     cancelAnimationFrame(this.#frame);
     clearTimeout(this.#timer);

@@ -1,10 +1,10 @@
-/** How each event changes a chat. No I/O: a reducer. */
+/** How each event changes a chat: a reducer, without I/O. */
 import type { End, StartEvent } from "./events";
 import { problem } from "./problems";
 import type { Chat, Message, Phase, Problem, Role } from "./types";
 
 export type ChatEvent =
-  /** A question is asked behind `kept`; an empty answer is behind it. */
+  /** A question is asked after the messages `kept`; an empty answer follows it. */
   | {
       type: "asked";
       sessionId: string;
@@ -15,22 +15,22 @@ export type ChatEvent =
     }
   | { type: "started"; start: StartEvent }
   | { type: "text"; text: string }
-  /** The server's text so far is the truth. */
+  /** The server's text so far replaces that of the chat. */
   | { type: "attached"; start: StartEvent; text: string }
   | { type: "resuming" }
   | { type: "stopping" }
-  /** The server cannot stop it now; it may go on. */
+  /** The server cannot stop it now; it may continue. */
   | { type: "not stopped"; problem: Problem }
   | { type: "ended"; end: End; at: number }
   | { type: "failed"; problem: Problem; at: number }
-  /** Stopped before the server had it. */
+  /** The question was stopped before the server received it. */
   | { type: "withdrawn"; at: number }
   | { type: "loading"; conversationId: string }
   | { type: "loaded"; conversationId: string; messages: Message[]; at: number }
   | { type: "not loaded"; problem: Problem | null }
   /** The question that failed cannot be asked again yet. */
   | { type: "put off"; problem: Problem }
-  /** What is edited is no longer what is stored. */
+  /** The chat no longer belongs to a stored conversation. */
   | { type: "forked" };
 
 const RESUMED = { sessionId: null, phase: "resuming" as const, problem: null };
@@ -128,7 +128,7 @@ function attached(chat: Chat, start: StartEvent, text: string): Chat {
   return inPhase({ ...known, messages }, phase);
 }
 
-/** Nothing but the end changes what is stopping, unless it cannot be stopped. */
+/** Changes the phase, but not from "stopping": only the end or a failed stop does that. */
 function inPhase(chat: Chat, phase: Phase): Chat {
   const { running } = chat;
   if (running === null || running.phase === phase || running.phase === "stopping") {
@@ -145,12 +145,12 @@ function notStopped(chat: Chat, why: Problem): Chat {
   return { ...chat, running: { ...running, phase, problem: why } };
 }
 
-/** Ends the answer, which keeps its text unless the end brings another. */
+/** Ends the answer, which keeps its text unless the end has another. */
 function ended(chat: Chat, end: Partial<Message>, at: number): Chat {
   const { running } = chat;
   if (running === null) return chat;
   const messages = chat.messages.slice();
-  // Another machine's clock may have told when it began.
+  // The time when it began may come from another machine's clock.
   const durationMs = Math.max(0, at - running.startedAt);
   change(messages, -1, { ...end, createdAt: at, durationMs });
   return { ...chat, messages, running: null, endedAt: at };
@@ -179,7 +179,7 @@ function partial(text: string | undefined): { content?: string } {
   return text === undefined ? {} : { content: text };
 }
 
-/** Shows what is stored; an answer that is still being written is to be attached to. */
+/** Shows what is stored; the caller attaches to an answer that is still being written. */
 function loaded(chat: Chat, event: ChatEvent & { type: "loaded" }): Chat {
   const { conversationId, at } = event;
   const messages = withOldKeys(event.messages, chat.messages);
@@ -199,7 +199,7 @@ function putOff(chat: Chat, why: Problem): Chat {
   return { ...chat, messages, ...NOT_LOADING };
 }
 
-/** What is shown already keeps its key, so that it is not drawn anew. */
+/** Lets messages that are already shown keep their keys, so that they are not redrawn. */
 function withOldKeys(messages: Message[], shown: Message[]): Message[] {
   return messages.map((message, index) => {
     const old = shown[index];

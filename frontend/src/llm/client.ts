@@ -1,8 +1,8 @@
 /**
  * One socket for a page, and any number of chats on it.
  *
- * Chats are asked, stopped and shown by their keys. An answer goes on while another chat
- * is shown, and is come back to after a lost connection or a reload.
+ * Chats are addressed by their keys. An answer continues while another chat is shown, and
+ * is attached to again after a lost connection or a reload.
  */
 import { newMessage } from "./chat";
 import { Connection, type OpenSocket } from "./connection";
@@ -39,19 +39,19 @@ const GO_ON = "Continue.";
 export interface ClientOptions {
   /** Called when the server rejects both tokens: the user must log in again. */
   onLoggedOut?: () => void;
-  /** How a socket is made; tests give their own. */
+  /** Opens a socket; tests pass their own function. */
   openSocket?: OpenSocket;
 }
 
 export class LLMClient {
-  /** For `useSyncExternalStore`, as are the getters. */
+  /** For `useSyncExternalStore`, like the getters below. */
   readonly subscribe: (listener: () => void) => () => void;
   readonly #store = new ChatStore();
   readonly #streams: Streams;
   readonly #connection: Connection;
-  /** Those of the last question of each chat. */
+  /** The options of the last question of each chat, by key. */
   readonly #options = new Map<string, AskOptions>();
-  /** By chat: the stored message that the next question replaces. */
+  /** The stored message that the next question replaces, by the chat's key. */
   readonly #replaced = new Map<string, string>();
   readonly #reader: Reader;
   readonly #tabs = new Tabs((conversationId) => this.#onBegunElsewhere(conversationId));
@@ -78,16 +78,16 @@ export class LLMClient {
     });
   }
 
-  /** Connects. Everything else may be called before. */
+  /** Connects. All other methods can be called before this one. */
   open(): void {
     this.#tabs.open();
     this.#connection.open();
   }
 
   /**
-   * Disconnects. It may be opened again, and hears its answers then: for a while they go on
-   * without a reader. With `stop`, or where the user has logged out, they end; `leaves` is
-   * for whoever knows of that before the tokens have gone.
+   * Disconnects. The client can be opened again and then receives its answers, which
+   * continue without a reader for a while. With `stop`, or if the user has logged out, they
+   * end; `leaves` is for a caller that knows of the log-out before the tokens are removed.
    */
   close({ stop = false, leaves = !isLoggedIn() } = {}): void {
     if (stop) this.#streams.stopAll();
@@ -105,12 +105,12 @@ export class LLMClient {
     return this.#connection.problem;
   }
 
-  /** Which conversations are being answered, also from other tabs, and which were. */
+  /** Which conversations are being answered, from other tabs as well, and which were. */
   get activity(): readonly Activity[] {
     return this.#store.activity;
   }
 
-  /** What the server has said of a budget that is nearly used up, until it is dismissed. */
+  /** The server's notice of a budget that is nearly used up, until it is dismissed. */
   get budgetNotice(): BudgetNotice | null {
     return this.#store.budgetNotice;
   }
@@ -131,8 +131,8 @@ export class LLMClient {
   }
 
   /**
-   * Shows a stored conversation, and goes on with the answer that is being written.
-   * Returns the key of its chat, at once.
+   * Loads a stored conversation, and attaches to the answer that is being written. Returns
+   * the key of its chat without waiting for that.
    */
   openChat(conversationId: string): string {
     const key = this.#store.find(conversationId)?.key ?? this.newChat();
@@ -141,7 +141,7 @@ export class LLMClient {
   }
 
   /**
-   * Reads a chat anew, with what other tabs have asked and with the costs. One that is
+   * Reads a chat again, to get the questions of other tabs and the costs. A chat that is
    * being answered, or has a question that the server has not taken, stays as it is.
    */
   reload(key: string): void {
@@ -149,7 +149,7 @@ export class LLMClient {
     if (conversationId) void this.#reader.load(key, conversationId);
   }
 
-  /** Drops a chat from memory; its answer goes on. */
+  /** Drops a chat from memory; its answer continues. */
   forget(key: string): void {
     this.#streams.forget(key);
     this.#options.delete(key);
@@ -158,7 +158,7 @@ export class LLMClient {
     void this.lookForStreams();
   }
 
-  /** Returns false, and does nothing, unless the chat is read and no answer is written. */
+  /** Returns false, and does nothing, if the chat is not read or an answer is written. */
   ask(key: string, text: string, options: AskOptions): boolean {
     const chat = this.#store.get(key);
     return chat !== undefined && this.#ask(chat, chat.messages.length, text, options);
@@ -183,12 +183,12 @@ export class LLMClient {
     return this.edit(key, question.key, question.content, options);
   }
 
-  /** Asks the last question again, whose answer failed. */
+  /** Asks the last question again, because its answer failed. */
   retry(key: string, options?: AskOptions): boolean {
     return this.regenerate(key, options);
   }
 
-  /** Goes on from a question with another text; what is behind it is replaced. */
+  /** Asks a question again with another text; everything after it is replaced. */
   edit(key: string, messageKey: string, text: string, options?: AskOptions): boolean {
     const chat = this.#store.get(key);
     const index = chat?.messages.findIndex((message) => message.key === messageKey) ?? -1;
@@ -196,13 +196,13 @@ export class LLMClient {
     return this.#ask(chat, index, text, options);
   }
 
-  /** Lets the model go on with an answer that its limit has ended. */
+  /** Lets the model continue an answer that stopped at its length limit. */
   continueAnswer(key: string, options?: AskOptions): boolean {
     const chat = this.#store.get(key);
     return chat !== undefined && this.#ask(chat, chat.messages.length, GO_ON, options);
   }
 
-  /** Asks the server which answers are being written; for `activity`. */
+  /** Asks the server which answers are being written, for `activity`. */
   async lookForStreams(): Promise<void> {
     clearTimeout(this.#lookTimer);
     try {
@@ -227,7 +227,7 @@ export class LLMClient {
     void this.lookForStreams();
   }
 
-  /** Asks at `index`, in place of what is there and behind it. */
+  /** Asks at `index`, in place of the message there and everything after it. */
   #ask(chat: Chat, index: number, text: string, given?: AskOptions): boolean {
     const options = given ?? this.#options.get(chat.key) ?? lastOptions(chat);
     if (chat.running || chat.loading || isUnread(chat)) return false;
@@ -248,7 +248,7 @@ export class LLMClient {
     return true;
   }
 
-  /** Asks where the question stands in what is stored, which another tab has changed. */
+  /** Asks at the question's place in the stored messages, which another tab changed. */
   #askAnew(key: string, { key: questionKey, content }: Message, options?: AskOptions): boolean {
     const chat = this.#store.get(key);
     if (!chat?.conversationId || chat.loading) return false;
@@ -277,7 +277,7 @@ export class LLMClient {
     this.#store.notify();
   }
 
-  /** What stays of a chat; instructions belong to one that is not stored yet. */
+  /** The messages that stay; instructions are added only to a chat not yet stored. */
   #kept(chat: Chat, index: number, { instructions }: AskOptions): Message[] {
     const kept = chat.messages.slice(0, index);
     if (!mayBeInstructed(chat, kept)) return kept;

@@ -1,6 +1,6 @@
 /**
- * The one socket of a page. It connects again by itself, with a valid token each time,
- * and knows whether the browser is offline.
+ * The one socket of a page. It reconnects by itself, with a valid token each time, and
+ * knows whether the browser is offline.
  */
 import { io } from "socket.io-client";
 
@@ -12,13 +12,13 @@ import type { ConnectionState, Problem } from "./types";
 
 const RETRY_MS = 2000;
 const LONGEST_DELAY_MS = 3000;
-// Of UTF-8, for what a string counts as one.
+// How many bytes of UTF-8 one code unit of a string takes at most.
 const BYTES_PER_UNIT = 3;
-// For what is around a message on the wire.
+// How many bytes surround a message on the wire.
 const SPARE_BYTES = 256;
 
 type GiveAuth = (auth: { token?: string }) => void;
-/** `auth` is called for each connection. */
+/** Opens a socket, which calls `auth` for each connection. */
 export type OpenSocket = (auth: (give: GiveAuth) => void) => ChatSocket;
 
 export interface ConnectionListener {
@@ -33,14 +33,14 @@ export interface ConnectionListener {
 
 export class Connection {
   state: ConnectionState = "connecting";
-  /** Why the server refuses the connection, until it does not. */
+  /** Why the server refuses the connection, while it does. */
   problem: Problem | null = null;
   #socket: ChatSocket | null = null;
   #token: string | undefined;
   /** The token that the server has rejected, whatever this machine's clock says. */
   #refused: string | undefined;
   #hasConnected = false;
-  /** Counts how often a token was wanted: only the last time is of use. */
+  /** Counts the requests for a token: only the result of the last one is used. */
   #attempt = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #listener: ConnectionListener;
@@ -56,7 +56,7 @@ export class Connection {
     return this.#socket?.connected ? this.#socket : null;
   }
 
-  /** Whether the server reads so much at once: beyond, it closes the connection. */
+  /** Whether the server accepts a message of this size; it closes the connection if not. */
   takes(value: unknown): boolean {
     const engine = this.socket?.io.engine;
     const most = engine?._maxPayload ?? engine?.maxPayload ?? Infinity;
@@ -81,7 +81,7 @@ export class Connection {
     this.#update();
   }
 
-  /** With `leaves` for good: what nobody else reads is stopped. Else it goes on a while. */
+  /** Closes the socket. With `leaves`, unread answers stop; else they continue a while. */
   close({ leaves = false } = {}): void {
     const socket = this.#socket;
     this.#socket = null;
@@ -91,24 +91,24 @@ export class Connection {
     window.removeEventListener("online", this.#update);
     window.removeEventListener("offline", this.#update);
     socket?.off();
-    // Behind a connection that is closed, no word of leaving is sent.
+    // Once the engine is closed, the socket does not send a packet that says it leaves.
     if (!leaves && socket?.connected) socket.io.engine.close();
     socket?.disconnect();
     this.#update();
   }
 
-  /** Makes sure that the server would take the token; if not, connects with a new one. */
+  /** Reconnects with a new token if the current one has expired. */
   renewIfExpired(): void {
     if (this.#token !== undefined && hasExpired(this.#token)) this.#reopen();
   }
 
-  /** Connects with a new token: the server has rejected this one. */
+  /** Reconnects with a new token, because the server has rejected this one. */
   renew(): void {
     this.#refused = this.#token;
     this.#reopen();
   }
 
-  /** Unlike `disconnect`, this leaves the server's streams running for the new one. */
+  /** Unlike `disconnect`, this leaves the server's streams to the new connection. */
   #reopen(): void {
     this.socket?.io.engine.close();
   }
@@ -127,7 +127,7 @@ export class Connection {
 
   async #giveToken(give: GiveAuth): Promise<void> {
     const attempt = ++this.#attempt;
-    clearTimeout(this.#retryTimer); // this is the other try
+    clearTimeout(this.#retryTimer); // this is the retry
     try {
       const token = await accessToken(this.#refused);
       if (attempt !== this.#attempt) return; // closed or lost while the token was fetched
@@ -182,7 +182,7 @@ function openSocket(auth: (give: GiveAuth) => void): ChatSocket {
   return socket as unknown as ChatSocket;
 }
 
-/** A path behind the origin would be taken for a namespace. */
+/** Splits the address, because Socket.IO would take a path in it for a namespace. */
 function serverAddress(): { origin: string; path: string } {
   if (baseUrl === "") return { origin: "", path: "/socket.io/" };
   const { origin, pathname } = new URL(baseUrl, globalThis.location?.origin);

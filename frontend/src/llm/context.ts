@@ -1,4 +1,4 @@
-/** The page's client for its components, and what they read of it. */
+/** Gives components the page's client, and hooks that read from it. */
 import {
   createContext,
   createElement,
@@ -18,7 +18,7 @@ interface LLMProviderProps {
   children?: ReactNode;
 }
 
-/** Keeps the client open while it is mounted; answers go on for a while when it is not. */
+/** Keeps the client open while mounted; after that, answers continue for a while. */
 export function LLMProvider({ client, children }: LLMProviderProps) {
   useEffect(() => {
     client.open();
@@ -32,17 +32,17 @@ export function useClient(): LLMClient | null {
   return useContext(Context);
 }
 
-/** Undefined once the chat is forgotten. */
+/** Returns a chat; undefined once it is forgotten. */
 export function useChat(client: LLMClient, key: string): Chat | undefined {
   return useRead(client, () => client.getChat(key));
 }
 
-/** What happens in the conversations, for a list of them; not changed by each token. */
+/** Returns what happens in the conversations, for a list; tokens do not change it. */
 export function useActivity(client: LLMClient): readonly Activity[] {
   return useRead(client, () => client.activity);
 }
 
-/** What the server has said of a budget, until it is dismissed; else null. */
+/** Returns the server's notice of a budget until it is dismissed, otherwise null. */
 export function useBudgetNotice(client: LLMClient): BudgetNotice | null {
   return useRead(client, () => client.budgetNotice);
 }
@@ -56,7 +56,7 @@ export function useConnection(client: LLMClient): {
   return { connection, connectionProblem };
 }
 
-/** On a server that renders pages, the client is one that has not connected yet. */
+/** Reads from the client; when a server renders the page, it has not connected yet. */
 function useRead<T>(client: LLMClient, read: () => T): T {
   return useSyncExternalStore(client.subscribe, read, read);
 }

@@ -9,20 +9,20 @@ export interface Conversation {
   title: string;
   provider: string;
   model: string;
-  /** That of the last answer. */
+  /** The state of the last answer. */
   state: MessageState | null;
   /** ISO 8601. */
   createdAt: string;
   updatedAt: string;
   messageCount: number;
   usage: { inputTokens: number; outputTokens: number };
-  /** US dollars as a decimal number; null where no price is known. */
+  /** US dollars as a decimal number; null if no price is known. */
   cost: string | null;
 }
 
 export interface ConversationPage {
   results: Conversation[];
-  /** Of the next page; null behind the last. */
+  /** The cursor of the next page; null on the last page. */
   cursor: string | null;
 }
 
@@ -47,13 +47,13 @@ interface StoredMessage {
   code: string | null;
   usage: Usage | null;
   cost: string | null;
-  /** Not every server tells. */
+  /** Not every server sends it. */
   durationMs?: number | null;
 }
 
 type StoredPage = Conversation & { messages: StoredMessage[]; cursor: string | null };
 
-/** The latest first. `search` finds words in titles and messages. */
+/** Lists conversations, the latest first. `search` finds words in titles and messages. */
 export function listConversations(
   wanted: { search?: string; cursor?: string | null; limit?: number } = {},
 ): Promise<ConversationPage> {
@@ -83,15 +83,16 @@ export function renameConversation(id: string, title: string): Promise<Conversat
 }
 
 /**
- * Deletes it with its messages; the server stops an answer that is being written. Whoever
- * closes the page or logs out meanwhile, with a `token` of before, has deleted it as well.
+ * Deletes a conversation with its messages; the server stops an answer that is being
+ * written. This works even if the page is closed before the response, or if the user logs
+ * out first, when `token` is one from before that.
  */
 export async function deleteConversation(id: string, token?: string): Promise<void> {
   const options = { method: "DELETE", keepalive: true };
   await authorized(conversationPath(id), token === undefined ? options : { ...options, token });
 }
 
-/** The user's answers that are being written, wherever they were begun. */
+/** Lists the user's answers that are being written, wherever they were begun. */
 export async function listStreams(): Promise<RunningStream[]> {
   return (await authorized<{ streams: RunningStream[] }>("/llm/streams")).streams;
 }

@@ -1,10 +1,10 @@
-/** The events of the server's Socket.IO API, and the part of a socket that is used. */
+/** The events of the server's Socket.IO API, and the part of a socket that is used here. */
 import type { Socket } from "socket.io-client";
 
 import type { BudgetNotice, ChatMessage, Usage } from "./types";
 
 interface AnyEnd {
-  /** It came late, after much else: its text is empty, and is to be asked for. */
+  /** The end came late, after much else: its text is left out, and must be asked for. */
   shortened?: boolean;
   budgetNotice?: BudgetNotice;
 }
@@ -19,7 +19,7 @@ export interface StartEvent extends Place {
   sessionId: string;
   provider: string;
   model: string;
-  /** The stored question; not every server tells. */
+  /** The id of the stored question; not every server sends it. */
   questionId?: string;
 }
 
@@ -36,12 +36,12 @@ export interface DoneEvent extends Place, AnyEnd {
   tokenCount: number | null;
   finishReason: string;
   usage: Usage;
-  /** US dollars; not every server tells. */
+  /** US dollars; not every server sends it. */
   cost?: string | null;
 }
 
 export interface ErrorEvent extends Partial<Place>, AnyEnd {
-  /** Null if the request had none that could be read. */
+  /** Null if the request had no readable one. */
   sessionId: string | null;
   error: string;
   code: string;
@@ -77,7 +77,7 @@ export interface StreamRequest {
   temperature?: number;
   maxTokens?: number;
   conversationId?: string;
-  /** The stored message that the last one replaces, with everything behind it. */
+  /** The stored message that the last message replaces, with everything after it. */
   replaces?: string;
 }
 
@@ -86,7 +86,7 @@ export type AttachRequest =
   | { sessionId: string }
   | { conversationId: string };
 
-/** The text so far; what follows it comes as events, unless it has ended. */
+/** The text so far; the rest arrives as events, unless the answer has ended. */
 export type Attached = StartEvent & { ok: true; text: string; ended?: End };
 
 export type AttachAnswer = Attached | { ok: false; error: string; code: string };
@@ -112,7 +112,7 @@ export interface Refusal extends Error {
   data?: { code?: string; retryAfter?: number };
 }
 
-/** What is used of a socket of `socket.io-client`. */
+/** The part of a socket of `socket.io-client` that is used here. */
 export type ChatSocket = Pick<
   Socket<ServerEvents, ClientEvents>,
   "active" | "connect" | "connected" | "disconnect" | "emit" | "off" | "on" | "recovered"
@@ -120,7 +120,7 @@ export type ChatSocket = Pick<
 
 interface Engine {
   close: () => unknown;
-  /** Bytes, as the server has said; the library has no public name for it. */
+  /** The server's limit in bytes; the library has no public name for it. */
   _maxPayload?: number;
   /** Its name before socket.io-client 4.8. */
   maxPayload?: number;

@@ -1,8 +1,8 @@
-/** What went wrong, in one shape, wherever it was heard of. */
+/** What went wrong, in one shape for all sources. */
 import { ApiError } from "./api";
 import type { Problem } from "./types";
 
-// Of an answer read from the store, which keeps the code alone.
+// Texts for stored answers: the server stores only the code.
 const STORED: Record<string, string> = {
   content_filtered: "The provider's filter blocked the answer.",
   draining: "The answer broke off because the server was restarted.",

@@ -21,7 +21,7 @@ export interface ReaderListener {
 export class Reader {
   /** The chats that are being read. */
   readonly #reading = new Set<string>();
-  /** Those of them that have changed at the server since. */
+  /** Those of them that have changed on the server since the reading began. */
   readonly #changed = new Set<string>();
   readonly #store: ChatStore;
   readonly #listener: ReaderListener;
@@ -31,28 +31,29 @@ export class Reader {
     this.#listener = listener;
   }
 
-  /** One that is being answered, or has a question that is not stored, stays as it is. */
+  /** Loads a chat, unless it is being answered or has a question that is not stored. */
   async load(key: string, conversationId: string): Promise<void> {
     const shown = this.#store.get(key)?.messages ?? [];
     if (shown.some(isOnlyHere) || this.#reading.has(key)) return;
     this.#reading.add(key);
     if (shown.length === 0) this.#store.change(key, { type: "loading", conversationId });
-    await null; // whoever calls this while it is drawn must not be told then
+    await null; // a component that calls this while rendering must not be notified then
     this.#store.notify();
     await this.read(key, conversationId, shown);
     this.#reading.delete(key);
     if (this.#changed.delete(key)) await this.load(key, conversationId);
   }
 
-  /** Loads what has changed at the server: what is being read may be older than that. */
+  /** Loads a chat that changed on the server; a running reading may miss the change. */
   async loadChanged(key: string, conversationId: string): Promise<void> {
     if (this.#reading.has(key)) this.#changed.add(key);
     else await this.load(key, conversationId);
   }
 
   /**
-   * Shows what is stored in place of what is `shown`, unless something is asked meanwhile.
-   * A question that is `toAsk` stays where another answer is being written, and says so.
+   * Shows the stored messages in place of the `shown` ones, unless something is asked in
+   * the meantime. With `toAsk`, if another answer is being written, the question to ask
+   * stays and gets a problem that says so.
    */
   async read(
     key: string,
@@ -60,7 +61,7 @@ export class Reader {
     shown: Message[],
     toAsk = false,
   ): Promise<void> {
-    const isSame = () => this.#store.get(key)?.messages === shown; // not asked meanwhile
+    const isSame = () => this.#store.get(key)?.messages === shown; // nothing was asked
     try {
       const messages = await readConversation(conversationId);
       const waits = toAsk && messages.at(-1)?.state === "streaming";
@@ -72,7 +73,7 @@ export class Reader {
       const isOld = shown.length > 0 && !isGone;
       const why = isOld ? null : toProblem(error);
       this.#store.change(key, { type: "not loaded", problem: why });
-      // What is shown can be gone on with all the same, by its history.
+      // The shown messages can still be continued, by sending them as the history.
       if (isGone && shown.length > 0 && isSame()) this.#store.change(key, { type: "forked" });
     }
     this.#store.notify();
@@ -102,7 +103,7 @@ export class Reader {
       const isGone = error instanceof ApiError && error.status === 404;
       const why = isGone ? storedProblem("interrupted") : toProblem(error);
       this.#store.change(chatKey, { type: "failed", problem: why, at });
-      // What is shown can be gone on with all the same, by its history.
+      // The shown messages can still be continued, by sending them as the history.
       if (isGone) this.#store.change(chatKey, { type: "forked" });
     }
     this.#store.notify();

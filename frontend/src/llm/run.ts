@@ -1,21 +1,21 @@
-/** The answer that a chat waits for: what the server was asked, and what is known. */
+/** The answer that a chat waits for: what the server was asked, and what is known of it. */
 import type { StreamRequest } from "./events";
 
 export interface Run {
   readonly chatKey: string;
   sessionId: string | null;
   messageId: string | null;
-  /** What is asked; null of an answer that was not begun here. */
+  /** What is asked; null for an answer that was not begun here. */
   readonly request: StreamRequest | null;
-  /** Whether the request has left. */
+  /** Whether the request was sent. */
   sent: boolean;
   /** Whether the server sends the answer's events to this connection. */
   heard: boolean;
-  /** Whether it was asked again with a new token. */
+  /** Whether the request was sent again with a new token. */
   renewed: boolean;
-  /** Whether it was asked again because it was lost on the way. */
+  /** Whether the request was sent again because it was lost on the way. */
   resent: boolean;
-  /** How often attaching was put off. */
+  /** How often attaching was postponed. */
   tries: number;
   timer: ReturnType<typeof setTimeout> | undefined;
 }

@@ -1,17 +1,18 @@
 /**
  * Who is logged in: the pair of tokens in localStorage, shared by all tabs.
  *
- * A refresh token works once, so tabs take a lock (Web Locks), and the second finds
- * the pair that the first has stored. For a moment the server gives another pair, to a
- * page that is reloaded before it has stored the first, and to tabs without locks.
+ * A refresh token works only once, so tabs take a lock (Web Locks), and the second tab
+ * finds the pair that the first has stored. For a moment, the server issues another pair
+ * for the same token: to a page that is reloaded before it has stored the first, and to
+ * tabs without locks.
  */
 import { ApiError, request, requestFile, unreachable, type RequestOptions } from "./api";
 
 export const ACCESS_KEY = "jwt_token";
 export const REFRESH_KEY = "jwt_refresh_token";
 const SPARE_SECONDS = 30;
-// All tabs wait for it, and where its answer is lost, the same token must come again while
-// the server takes it for that of the same page.
+// How long a refresh may be silent. All tabs wait for it, and if its response is lost, the
+// token must be sent again while the server still accepts it from the same page.
 const REFRESH_MS = 10_000;
 
 export interface Tokens {
@@ -23,7 +24,7 @@ export function isLoggedIn(): boolean {
   return localStorage.getItem(REFRESH_KEY) !== null;
 }
 
-/** The id of the user whose tokens these are, or null; it asks nobody. */
+/** The id of the user whose tokens are stored, or null; makes no request. */
 export function loggedInUserId(): string | null {
   const id = claimsOf(localStorage.getItem(ACCESS_KEY) ?? "")?.["user_id"];
   return id === undefined ? null : String(id);
@@ -33,7 +34,7 @@ export async function logIn(username: string, password: string): Promise<void> {
   storeTokens(await request<Tokens>("/auth/token", { body: { username, password } }));
 }
 
-/** Forgets the tokens at once, and revokes them in the background. */
+/** Removes the tokens immediately, and revokes them in the background. */
 export function logOut(): void {
   const refresh = localStorage.getItem(REFRESH_KEY);
   forgetTokens();
@@ -51,8 +52,8 @@ export async function accessToken(refused?: string): Promise<string | null> {
 }
 
 /**
- * Sends a request with the user's token, at first with the one that is given. Rejects
- * with ApiError.
+ * Sends a request with the user's token; if `options` has a token, that is tried first.
+ * Rejects with ApiError.
  */
 export function authorized<T>(path: string, options: RequestOptions = {}): Promise<T> {
   return withToken((token) => request<T>(path, { ...options, token }), options.token);
@@ -70,7 +71,7 @@ export function isTokenError(error: unknown): boolean {
   );
 }
 
-/** Calls back when another tab logs out. Returns the function that stops it. */
+/** Calls back when another tab logs out. Returns the function that ends that. */
 export function onLoggedOutElsewhere(callback: () => void): () => void {
   const listener = () => {
     if (!isLoggedIn()) callback();
@@ -87,7 +88,7 @@ export function hasExpired(token: string): boolean {
   return typeof exp === "number" && exp - SPARE_SECONDS < Date.now() / 1000;
 }
 
-/** What the token says of itself, or null if it cannot be read. */
+/** The claims of a token, or null if they cannot be read. */
 function claimsOf(token: string): Record<string, unknown> | null {
   const part = token.split(".")[1] ?? "";
   try {
@@ -98,8 +99,8 @@ function claimsOf(token: string): Record<string, unknown> | null {
 }
 
 /**
- * Sends something once more with a new token if the server rejects the first. A wrong
- * password is a 401 as well, which no new token would change.
+ * Sends a request again with a new token if the server rejects the first. A wrong password
+ * is also a 401, but a new token would not help.
  */
 async function withToken<T>(
   send: (token: string) => Promise<T>,
@@ -128,7 +129,7 @@ function storedToken(refused?: string): string | null {
 
 let renewal: Promise<string | null> | undefined;
 
-/** Where there is no lock, this tab at least does not compete with itself. */
+/** Without a lock, this at least keeps one tab from competing with itself. */
 function renewOnce(): Promise<string | null> {
   renewal ??= renew().finally(() => {
     renewal = undefined;
@@ -142,36 +143,36 @@ async function renew(): Promise<string | null> {
   try {
     const options = { body: { refresh }, silenceMs: REFRESH_MS };
     const tokens = await request<Tokens>("/auth/token/refresh", options);
-    // Meanwhile another tab has logged out, or been here, or another user has logged in.
+    // In the meantime, another tab has logged out or refreshed, or another user logged in.
     if (localStorage.getItem(REFRESH_KEY) !== refresh) return storedToken();
     storeTokens(tokens);
     return tokens.access;
   } catch (error) {
-    // What stands between may refuse its own users with a 401, too.
+    // Something in between may respond 401 to its own users, too.
     if (!isTokenError(error)) throw error;
-    // Another tab may have been here, without a lock, or have logged in.
+    // Another tab may have refreshed without a lock, or logged in.
     if (localStorage.getItem(REFRESH_KEY) !== refresh) return storedToken();
     forgetTokens();
     return null;
   }
 }
 
-/** Web Locks exist on HTTPS and localhost only; elsewhere there is no lock. */
+/** Takes the lock, if there are Web Locks: they exist only on HTTPS and localhost. */
 async function withLock<T>(work: () => Promise<T>): Promise<T> {
   if (navigator.locks === undefined) return work();
   return await navigator.locks.request("llmchat-refresh", work);
 }
 
-/** Keeps a pair that the server has given, for all tabs. Throws ApiError if it is none. */
+/** Stores a pair of tokens for all tabs. Throws ApiError if the response is not a pair. */
 export function storeTokens(answer: Partial<Tokens> | null): void {
   const [access, refresh] = [answer?.access, answer?.refresh];
-  // What stands between may answer with JSON, too, or with nothing.
+  // Something in between may answer with other JSON, or with nothing.
   if (typeof access !== "string" || typeof refresh !== "string") throw unreachable();
   localStorage.setItem(ACCESS_KEY, access);
   localStorage.setItem(REFRESH_KEY, refresh);
 }
 
-/** The tokens are worth nothing any more. */
+/** Removes the tokens, which are no longer valid. */
 export function forgetTokens(): void {
   localStorage.removeItem(ACCESS_KEY);
   localStorage.removeItem(REFRESH_KEY);

@@ -1,4 +1,4 @@
-/** The chats of a page, for `useSyncExternalStore`: what is unchanged stays identical. */
+/** The chats of a page, for `useSyncExternalStore`: unchanged objects stay identical. */
 import { type ChatEvent, emptyChat, reduceChat } from "./chat";
 import type { Activity, BudgetNotice, Chat } from "./types";
 
@@ -7,10 +7,10 @@ export class ChatStore {
   readonly #elsewhere = new Map<string, Activity>();
   readonly #listeners = new Set<() => void>();
   #activity: readonly Activity[] = [];
-  /** The last one that the server has told, and whether it is still to be shown. */
+  /** The server's last notice of a budget, and whether it is still to be shown. */
   #notice: { told: BudgetNotice; shown: boolean } | null = null;
 
-  /** Returns the function that stops it. */
+  /** Returns the function that ends the subscription. */
   readonly subscribe = (listener: () => void): (() => void) => {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -24,7 +24,7 @@ export class ChatStore {
     return this.#chats.get(key);
   }
 
-  /** The chat of a conversation, if it is here. */
+  /** The chat of a conversation, if the page has one. */
   find(conversationId: string): Chat | undefined {
     for (const chat of this.#chats.values()) {
       if (chat.conversationId === conversationId) return chat;
@@ -37,7 +37,7 @@ export class ChatStore {
     this.notify();
   }
 
-  /** Changes a chat; returns what it is now. */
+  /** Changes a chat, and returns the changed one. */
   change(key: string, event: ChatEvent): Chat | undefined {
     const chat = this.#chats.get(key);
     if (chat === undefined) return undefined;
@@ -46,7 +46,7 @@ export class ChatStore {
     return changed;
   }
 
-  /** Notes which conversations are being answered, as the server tells. */
+  /** Notes which conversations are being answered, as the server reports. */
   noteStreams(conversationIds: string[]): void {
     for (const [id, activity] of this.#elsewhere) {
       if (!activity.running || conversationIds.includes(id)) continue;
@@ -59,17 +59,17 @@ export class ChatStore {
     this.notify();
   }
 
-  /** What happens in each conversation that is here, or is answered elsewhere. */
+  /** What happens in each conversation that has a chat here or is answered elsewhere. */
   get activity(): readonly Activity[] {
     return this.#activity;
   }
 
-  /** What the server has said of a budget, until it is dismissed. */
+  /** The server's notice of a budget, until it is dismissed. */
   get budgetNotice(): BudgetNotice | null {
     return this.#notice?.shown ? this.#notice.told : null;
   }
 
-  /** An end is told more than once to whoever attaches again: its notice is one. */
+  /** Notes a notice once: attaching again repeats an end, and the notice with it. */
   noteBudget(told: BudgetNotice): void {
     if (JSON.stringify(told) === JSON.stringify(this.#notice?.told)) return;
     this.#notice = { told, shown: true };

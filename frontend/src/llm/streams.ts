@@ -1,6 +1,6 @@
 /**
- * The answers that chats wait for: asked, heard, stopped, and attached to again after a
- * lost connection. Events of a session that no chat waits for are ignored.
+ * The answers that chats wait for: asks, receives and stops them, and attaches again after
+ * a lost connection. Events of a session that no chat waits for are ignored.
  */
 import { Batch } from "./batch";
 import type { Connection } from "./connection";
@@ -19,11 +19,11 @@ import { newRun, type Run } from "./run";
 import type { ChatStore } from "./store";
 import type { Problem } from "./types";
 
-// The server tells of a start once it has stored the question.
+// How long to wait for a start event, which the server sends once the question is stored.
 const NO_ANSWER_MS = 15_000;
 const LATER_MS = 3000;
 const MOST_TRIES = 5;
-// As many as the server takes in one question.
+// How many messages the server takes in one question.
 const MOST_MESSAGES = 1000;
 const TOO_LARGE = "The question and what was said before are too long for the server.";
 
@@ -31,7 +31,7 @@ export interface StreamsListener {
   onStarted: (chatKey: string) => void;
   /** Called when the server has taken a question of this page. */
   onBegun: (conversationId: string) => void;
-  /** Called when the server does not know the answer, whose chat still waits. */
+  /** Called when the server does not know an answer for which a chat still waits. */
   onLost: (run: Run) => void;
 }
 
@@ -48,7 +48,7 @@ export class Streams {
     this.#listener = listener;
   }
 
-  /** Asks now, or once there is a connection. */
+  /** Asks now, or as soon as there is a connection. */
   begin(chatKey: string, request: StreamRequest): void {
     const run = newRun(chatKey, request);
     this.#runs.set(chatKey, run);
@@ -75,13 +75,13 @@ export class Streams {
     this.#store.notify();
   }
 
-  /** Waits no longer; the answer goes on. */
+  /** Stops waiting for the answer, which continues. */
   forget(chatKey: string): void {
     const run = this.#runs.get(chatKey);
     if (run !== undefined) this.#drop(run);
   }
 
-  /** Stops what was begun here. */
+  /** Stops all answers that were begun here. */
   stopAll(): void {
     for (const run of [...this.#runs.values()]) {
       if (run.request !== null) this.stop(run.chatKey);
@@ -98,7 +98,7 @@ export class Streams {
     socket.on("llm:stream:error", (data) => this.#onError(data));
   }
 
-  /** Called with each connection; what was missed comes by itself if it is recovered. */
+  /** Called for each connection; if it is recovered, missed events arrive by themselves. */
   onConnect(recovered: boolean): void {
     for (const run of [...this.#runs.values()]) {
       run.heard &&= recovered;
@@ -140,7 +140,7 @@ export class Streams {
     });
   }
 
-  /** An event tells of what has ended; of one that may go on, the ack alone says which. */
+  /** Handles the ack. Only a failure matters: an end also arrives as an event. */
   #onCancel(run: Run, answer: CancelAnswer): void {
     if (answer.ok || answer.code === "stream_not_found") return;
     const why = problem(answer.code, answer.error, answer.retryAfter);
@@ -148,7 +148,7 @@ export class Streams {
     this.#store.notify();
   }
 
-  /** `mayResend` if what the server does not know can only have been lost on the way. */
+  /** `mayResend` if an answer that the server does not know was lost on the way. */
   #attach(run: Run, mayResend = false): void {
     const { socket } = this.#connection;
     const name = nameOf(run);
@@ -168,7 +168,7 @@ export class Streams {
     else this.#lose(run);
   }
 
-  /** Once: it may be the question itself that breaks each connection. */
+  /** Sends the question again, but only once: it may itself be what breaks connections. */
   #resend(run: Run): void {
     run.resent = true;
     this.#send(run);
@@ -225,18 +225,18 @@ export class Streams {
     this.#store.notify();
   }
 
-  /** A budget is the user's: also the end of what no chat waits for tells of it. */
+  /** Budgets belong to the user, so a notice counts even if no chat waits for this end. */
   #noteBudget({ data }: End): void {
     if (data.budgetNotice !== undefined) this.#store.noteBudget(data.budgetNotice);
   }
 
-  /** Whoever attaches to an answer that has ended is told its text; or it is stored. */
+  /** Attaches again, which returns the text of an ended answer, or finds it stored. */
   #askForText(run: Run): void {
     run.heard = false;
     this.#attach(run);
   }
 
-  /** An error without a session is of no chat. */
+  /** Handles an error event; one without a session belongs to no chat. */
   #onError(data: ErrorEvent): void {
     const run = this.#find(data.sessionId);
     if (run === undefined) {
@@ -272,7 +272,7 @@ export class Streams {
   #end(run: Run, end: End): void {
     this.#drop(run);
     this.#store.change(run.chatKey, { type: "ended", end, at: Date.now() });
-    // Deleted elsewhere: what is shown can be gone on with all the same, by its history.
+    // Deleted elsewhere: the shown messages can still be continued, by their history.
     const isGone = "code" in end.data && end.data.code === "conversation_not_found";
     if (isGone) this.#store.change(run.chatKey, { type: "forked" });
   }

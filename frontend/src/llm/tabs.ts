@@ -1,6 +1,6 @@
-/** What is asked in one tab of a browser is shown at once in the others. */
+/** Lets the other tabs of a browser immediately show what is asked in one of them. */
 
-// The tokens that tabs share are one user's; whoever logs out leaves the page.
+// One channel suffices: tabs share the tokens of one user, and a log-out ends all pages.
 const CHANNEL = "llmchat-answers";
 
 export class Tabs {

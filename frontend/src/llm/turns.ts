@@ -1,14 +1,14 @@
-/** What a question sends of a chat, and what becomes of it in the store. */
+/** What a question sends of a chat, and where it belongs among the stored messages. */
 import type { StreamRequest } from "./events";
 import { storedProblem } from "./problems";
 import type { AskOptions, Chat, ChatMessage, Message } from "./types";
 
-// Of a question that replaces another one.
+// Errors which say that a question to be replaced was changed elsewhere, or soon may be.
 const CHANGED: ReadonlySet<string> = new Set(["message_not_found", "conversation_active"]);
 
 /**
- * What a model is sent of a chat. A question whose answer has no word is left out, lest
- * the model take it for a part of the next one.
+ * The messages of a chat that are sent to the model. A question with an empty answer is
+ * left out, so that the model does not take it for a part of the next question.
  */
 export function historyOf(messages: Message[]): ChatMessage[] {
   return messages
@@ -21,9 +21,9 @@ export function historyOf(messages: Message[]): ChatMessage[] {
 }
 
 /**
- * Where a question belongs that is asked at `index`. What is there is replaced where it
- * is stored, or else `replaced`, which is stored and no longer shown. Where the id is not
- * known, the history alone says where the chat goes on.
+ * The place of a question that is asked at `index`. It replaces the stored question there,
+ * or else `replaced`, which is stored but no longer shown. If the stored question's id is
+ * not known, only the history says where the chat continues.
  */
 export function placeOf(chat: Chat, index: number, replaced: string | undefined) {
   const question = chat.messages[index];
@@ -40,7 +40,7 @@ export function settingsOf(options: AskOptions) {
   return settings;
 }
 
-/** Who wrote the last answer, which is to write the next one as well. */
+/** The provider and model of the last answer, which are used for the next one as well. */
 export function lastOptions({ messages }: Chat): AskOptions | undefined {
   const answered = messages.filter(({ provider }) => provider !== null).at(-1);
   if (!answered?.provider) return undefined;
@@ -48,7 +48,7 @@ export function lastOptions({ messages }: Chat): AskOptions | undefined {
   return model === null ? { provider } : { provider, model };
 }
 
-/** Whether the question that a chat waits for is the last one of what is stored. */
+/** Whether the question that a chat waits with is the last stored question. */
 export function isStored(
   request: StreamRequest | null,
   chat: Chat,
@@ -59,30 +59,30 @@ export function isStored(
   return request.replaces !== undefined || !chat.messages.some(({ id }) => id === last.id);
 }
 
-/** Whether a chat's history is not known: a question would be asked without it. */
+/** Whether a chat's history is unknown, so that a question would be asked without it. */
 export function isUnread({ messages, problem }: Chat): boolean {
   return messages.length === 0 && problem !== null;
 }
 
-/** The last question, if nothing says yet that the server has it; else null. */
+/** The last question, if nothing shows that the server has it; otherwise null. */
 export function untakenQuestion({ messages }: Chat): string | null {
   const [question, answer] = messages.slice(-2);
   if (question?.role !== "user" || question.id !== null) return null;
   return answer?.role === "assistant" && answer.id === null ? question.content : null;
 }
 
-/** An answer that is being written, or that the server has refused to write. */
+/** Whether it is an answer that is being written, or that the server did not write. */
 export function isOnlyHere({ role, id, state }: Message): boolean {
   return state === "streaming" || (role === "assistant" && id === null);
 }
 
-/** An answer that is stored as being written, and that nobody writes. */
+/** Marks an answer as interrupted if it is stored as being written: no server writes it. */
 export function brokenOff(message: Message): Message {
   if (message.state !== "streaming") return message;
   return { ...message, state: "interrupted", problem: storedProblem("interrupted") };
 }
 
-/** Whether what the last question was to replace is not there any more, or may soon not be. */
+/** Whether the question that the last one was to replace is gone, or may soon be. */
 export function wasReplacedElsewhere({ conversationId, messages }: Chat): boolean {
   const code = messages.at(-1)?.problem?.code;
   return conversationId !== null && code !== undefined && CHANGED.has(code);

@@ -8,7 +8,7 @@ export interface ChatMessage {
   content: string;
 }
 
-/** How an answer ended, or that it is being written; questions are `complete`. */
+/** How an answer ended, or that it is being written; questions are always `complete`. */
 export type MessageState =
   | "streaming"
   | "complete"
@@ -19,9 +19,9 @@ export type MessageState =
 export interface Usage {
   inputTokens: number | null;
   outputTokens: number | null;
-  /** Of the output. */
+  /** Part of the output. */
   reasoningTokens?: number | null;
-  /** Of the input: what came from the provider's cache, and what went there. */
+  /** Part of the input: read from the provider's cache, and written to it. */
   cacheReadTokens?: number | null;
   cacheWriteTokens?: number | null;
   source?: string | null;
@@ -42,14 +42,14 @@ export interface BudgetNotice {
   /** Decimal numbers. */
   limit: string;
   spent: string;
-  /** Of the limit. */
+  /** The used percentage of the limit. */
   percent: number;
   /** ISO 8601. */
   renewsAt: string;
   of: "user" | "group" | "key";
 }
 
-/** A message of a chat. What is null is not known, or is no property of a question. */
+/** A message of a chat. Null means not known, or not applicable to a question. */
 export interface Message extends ChatMessage {
   /** Stable while the page lives; React's key. */
   key: string;
@@ -72,44 +72,44 @@ export interface Message extends ChatMessage {
 
 /** The answer that is being written; its text is that of the last message. */
 export interface Running {
-  /** Null while nothing but the stored message is known of it. */
+  /** Null while only its stored message is known. */
   sessionId: string | null;
   messageId: string | null;
   phase: Phase;
   /** Milliseconds since the epoch. */
   startedAt: number;
-  /** Why the server could not stop it; another try may. */
+  /** Why the server could not stop it; another try may succeed. */
   problem: Problem | null;
 }
 
 export type Phase =
-  /** No word has come yet. */
+  /** No text has arrived yet. */
   | "waiting"
   | "writing"
-  /** Cancelled, and the server has not said so yet. */
+  /** Cancelled, but the server has not confirmed it yet. */
   | "stopping"
   /** The connection was lost, or the page reloaded: the server is asked for the rest. */
   | "resuming";
 
 /** One conversation as a page shows it. */
 export interface Chat {
-  /** Stable while the page lives, also before the server has given `conversationId`. */
+  /** Stable while the page lives, even before the server assigns `conversationId`. */
   key: string;
   conversationId: string | null;
   /** The last one is the answer that is being written, if `running` is not null. */
   messages: Message[];
   running: Running | null;
-  /** What keeps the chat from being loaded; an answer's problem is in its message. */
+  /** Why the chat could not be loaded; an answer's problem is in its message. */
   problem: Problem | null;
   loading: boolean;
-  /** When an answer last ended here, in milliseconds since the epoch; else null. */
+  /** When an answer last ended here, in milliseconds since the epoch, or null. */
   endedAt: number | null;
 }
 
 /** What happens in a conversation, for a list of them. */
 export interface Activity {
   conversationId: string;
-  /** Null of an answer that another tab or program began. */
+  /** Null for an answer that another tab or program began. */
   chatKey: string | null;
   running: boolean;
   endedAt: number | null;
@@ -119,14 +119,14 @@ export type ConnectionState =
   | "connecting"
   | "connected"
   | "reconnecting"
-  /** The browser says that there is no network. */
+  /** The browser reports that there is no network. */
   | "offline";
 
 /** Where and how a question is to be answered. */
 export interface AskOptions {
   provider: string;
   model?: string;
-  /** Own instructions, the first message of a new chat; later ones change nothing. */
+  /** The user's instructions: the first message of a new chat; later changes do nothing. */
   instructions?: string;
   temperature?: number;
   maxTokens?: number;

@@ -7,13 +7,13 @@ import { useChat, useClient, useConnection } from "./context";
 import type { AskOptions, Chat, ConnectionState, Problem } from "./types";
 
 export interface LLMStreamOptions extends ClientOptions {
-  /** One that is open; by default that of the `LLMProvider` around, or else a new one. */
+  /** An open client; by default that of the surrounding `LLMProvider`, or a new one. */
   client?: LLMClient;
-  /** The key of a chat of the client, which then stays; by default a new chat. */
+  /** The key of a chat of the client, which is kept; by default a new chat. */
   chat?: string;
   /**
-   * Of a client of its own: whether unmounting stops the answers. By default it does; else
-   * they go on for as long as the server waits for a lost connection.
+   * For a client of the hook's own: whether unmounting stops the answers, as by default. If
+   * not, they continue for as long as the server waits for a lost connection.
    */
   stopOnUnmount?: boolean;
 }
@@ -23,13 +23,13 @@ export interface LLMStream {
   connection: ConnectionState;
   /** Why the server refuses the connection, while it does. */
   connectionProblem: Problem | null;
-  /** Returns false, and does nothing, unless the chat is read and no answer is written. */
+  /** Returns false, and does nothing, if the chat is not read or an answer is written. */
   ask: (text: string, options: AskOptions) => boolean;
   stop: () => void;
   /** Asks the last question again; `options` are by default those of the last time. */
   regenerate: (options?: AskOptions) => boolean;
   retry: (options?: AskOptions) => boolean;
-  /** Goes on from the question with that key, with another text. */
+  /** Asks the question with this key again, with another text. */
   edit: (messageKey: string, text: string, options?: AskOptions) => boolean;
   continueAnswer: (options?: AskOptions) => boolean;
   /** Shows an empty chat; an answer that is being written is stopped. */
@@ -71,7 +71,7 @@ function actionsOf(
   };
 }
 
-/** A client of its own is open while the component is mounted. */
+/** Returns the given client, or one of the hook's own, open while it is mounted. */
 function useGivenOrOwnClient(options: LLMStreamOptions): LLMClient {
   const around = useClient();
   const given = options.client ?? around;

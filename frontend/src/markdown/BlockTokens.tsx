@@ -11,7 +11,7 @@ import { Table } from "./Table";
 
 interface TokensProps {
   tokens: Token[];
-  /** Whether the last of them may still grow. */
+  /** Whether the last token may still grow. */
   open?: boolean;
 }
 
@@ -62,7 +62,7 @@ function BlockToken({ token, open }: TokenProps): ReactNode {
   }
 }
 
-/** The page has its own first headings; an answer's come below them. */
+/** The page itself has the first two levels of headings; an answer's begin below them. */
 function Heading({ heading }: { heading: Tokens.Heading }) {
   const Tag = `h${Math.min(6, heading.depth + 2)}` as "h3";
   return (
@@ -101,7 +101,7 @@ const Item = memo(
   (before, after) => before.open === after.open && isSame(before.item, after.item),
 );
 
-/** What is in brackets may have become a link by a definition below. */
+/** Text in brackets may have become a link because of a definition further down. */
 function isSame(before: Tokens.ListItem, after: Tokens.ListItem): boolean {
   if (before === after) return true;
   return before.raw === after.raw && before.loose === after.loose && !after.raw.includes("[");

@@ -1,4 +1,4 @@
-/** Code with its language, a button that copies it, and colours once these are loaded. */
+/** Code with its language, a button that copies it, and colors once they are loaded. */
 
 import { memo } from "react";
 
@@ -10,7 +10,7 @@ import { useHighlighting } from "./useHighlighting";
 interface CodeBlockProps {
   text: string;
   lang: string;
-  /** Whether more of it is to come. */
+  /** Whether more of the code is to come. */
   open: boolean;
 }
 
@@ -38,7 +38,7 @@ export const CodeBlock = memo(function CodeBlock({ text, lang, open }: CodeBlock
   );
 });
 
-/** A few lines, so that a browser lays out only those that change. */
+/** A few lines as one element, so that the browser lays out only those that change. */
 const PlainText = memo(function PlainText({ text }: { text: string }) {
   return <span>{text}</span>;
 });

@@ -2,7 +2,7 @@ import { useEffect, useState } from "react";
 
 import { copyText } from "./clipboard";
 
-/** Copies a text, and says so to eyes and screen readers. */
+/** Copies a text, and says so visibly and to screen readers. */
 export function CopyButton({ text }: { text: string }) {
   const [said, setSaid] = useState("");
   useEffect(() => {

@@ -1,4 +1,4 @@
-/** A formula. Until KaTeX is there, and where it finds no sense in it, its source. */
+/** A formula, or its source until KaTeX is loaded and if KaTeX cannot parse it. */
 
 import { memo, useLayoutEffect, useMemo, useRef } from "react";
 

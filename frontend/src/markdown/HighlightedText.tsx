@@ -4,7 +4,7 @@ import { decodeEntities } from "./entities";
 
 const PARTS = /<span class="([\w\- ]*)">|<\/span>|[^<]+/g;
 
-/** What highlight.js wrote, as elements: text in spans with classes, and nothing else. */
+/** The output of highlight.js as elements: text in spans with classes, nothing else. */
 export const HighlightedText = memo(function HighlightedText({ html }: { html: string }) {
   const classes: string[] = [];
   const parts: ReactNode[] = [];

@@ -1,4 +1,4 @@
-/** What is in a line as elements: emphasis, code, links, math. */
+/** The contents of a line as elements: emphasis, code, links, math. */
 
 import type { Token, Tokens } from "marked";
 import type { ReactNode } from "react";
@@ -56,7 +56,7 @@ function Link({ href, children }: { href: string; children: ReactNode }) {
   );
 }
 
-/** An image would tell its server who reads the answer and when, so it is a link. */
+/** A link: loading the image would reveal to its server who reads the answer and when. */
 function Image({ image }: { image: Tokens.Image }) {
   const text = decodeEntities(image.text) || "Image";
   return (

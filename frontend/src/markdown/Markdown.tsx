@@ -1,4 +1,4 @@
-/** A text in Markdown. Nothing in it is ever markup or fetched; it may still be growing. */
+/** A text in Markdown, which may still grow. Nothing in it is used as HTML or fetched. */
 
 import { memo } from "react";
 
@@ -29,7 +29,7 @@ interface OneBlockProps {
   open: boolean;
 }
 
-/** Finished blocks keep their identity, so React passes them by. */
+/** Finished blocks keep their identity, so React skips them. */
 const OneBlock = memo(function OneBlock({ block, open }: OneBlockProps) {
   if (!block.continues) return <BlockTokens tokens={block.tokens} open={open} />;
   return (

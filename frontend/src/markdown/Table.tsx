@@ -3,7 +3,7 @@ import { memo } from "react";
 
 import { InlineTokens } from "./InlineTokens";
 
-/** A table, which scrolls in its own frame where it is wider than the page. */
+/** A table, which scrolls in its own frame if it is wider than the page. */
 export function Table({ table }: { table: Tokens.Table }) {
   return (
     <div className="md-table" role="group" aria-label="Table" tabIndex={0}>
@@ -31,7 +31,7 @@ const Row = memo(
       </tr>
     );
   },
-  // What is in brackets may have become a link by a definition below.
+  // Text in brackets may have become a link because of a definition further down.
   (before, after) => {
     if (before.cells === after.cells) return true;
     const text = textOf(after.cells);

@@ -1,4 +1,4 @@
-/** A text that grows, in blocks: those which are finished are never looked at again. */
+/** A growing text, in blocks: finished blocks are never parsed again. */
 
 import type { Links, Token } from "marked";
 
@@ -10,7 +10,7 @@ import { type Budget, MAX_BLOCK, newBudget, parse, plain, split } from "./parser
 export interface Block {
   raw: string;
   tokens: Token[];
-  /** Whether it goes on with the list of the block before. */
+  /** Whether it continues the list of the previous block. */
   continues: boolean;
 }
 
@@ -18,17 +18,17 @@ export interface Document {
   source: string;
   streaming: boolean;
   blocks: Block[];
-  /** How many of the blocks are finished, and how many characters these have. */
+  /** How many of the blocks are finished, and how many characters they have. */
   finished: number;
   finishedLength: number;
-  /** Whether what comes after them goes on with their list. */
+  /** Whether the text after the finished blocks continues their list. */
   continues: boolean;
   links: Links;
-  /** The last block, where it can be read on without its beginning. */
+  /** The last block, if the rest of it can be parsed without its beginning. */
   growing: Growing | null;
 }
 
-/** What is beyond is shown as text. */
+/** Everything beyond these limits is shown as plain text. */
 export const MAX_TEXT = 400_000;
 export const MAX_BLOCKS = 4_000;
 
@@ -43,7 +43,7 @@ export const EMPTY: Document = {
   growing: null,
 };
 
-/** The document of a text, made from that of an earlier state of the text. */
+/** Returns the document of a text, made from that of an earlier state of the text. */
 export function advance(before: Document, text: string, streaming: boolean): Document {
   const source = text.includes("\r") ? text.replace(/\r\n?/g, "\n") : text;
   if (source === before.source && streaming === before.streaming) return before;
@@ -55,7 +55,7 @@ export function advance(before: Document, text: string, streaming: boolean): Doc
   return (streaming && readOn(before, source)) || read(before, source, streaming);
 }
 
-/** The first part stays as it is while the rest grows. */
+/** Parses a too long text: the first part stays as it is while the plain rest grows. */
 function truncated(before: Document, source: string, streaming: boolean): Document {
   const cut = source.lastIndexOf("\n", MAX_TEXT) + 1 || MAX_TEXT;
   const isKnown = before.source.length > MAX_TEXT && source.startsWith(before.source);
@@ -117,13 +117,13 @@ function withoutBlanks(raws: string[]): string[] {
   return blocks;
 }
 
-/** So many blocks; what comes after them is one. */
+/** Returns at most this many blocks; everything after them becomes one block. */
 function bounded(raws: string[], most: number): string[] {
   const last = Math.max(1, most) - 1;
   return raws.length <= last + 1 ? raws : [...raws.slice(0, last), raws.slice(last).join("")];
 }
 
-/** What follows open TeX is TeX, even if it looks like a list. */
+/** Joins everything after open TeX to it, even if that looks like a list. */
 function withoutOpenMath(raws: string[], streaming: boolean): string[] {
   if (!streaming) return raws;
   const from = raws.findIndex(
@@ -139,8 +139,8 @@ function isFence(raw: string): boolean {
 }
 
 /**
- * A block is finished when the next one has begun with a whole line. Before that, a
- * paragraph and `#` may become the paragraph `#hash`.
+ * Returns how many blocks are finished: those after which another one has begun with a
+ * complete line. Before that, a paragraph and `#` may become the paragraph `#hash`.
  */
 function finishedOf(raws: string[]): number {
   const hasLine = (raws.at(-1) ?? "").trimStart().includes("\n");

@@ -1,4 +1,4 @@
-/** Copy a text; false if the browser did not let us. */
+/** Copies a text; returns false if the browser does not allow it. */
 export async function copyText(text: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text);
@@ -8,7 +8,7 @@ export async function copyText(text: string): Promise<boolean> {
   }
 }
 
-/** For pages without TLS, which have no clipboard. */
+/** Copies on pages without TLS, which have no clipboard. */
 function copySelection(text: string): boolean {
   const field = document.createElement("textarea");
   field.value = text;

@@ -1,13 +1,13 @@
-/** A piece of code has so many lines. */
+/** How many lines a piece of code has. */
 export const LINES = 40;
 
-/** The name before the first blank of what is behind the fence, if it is one. */
+/** Returns the language of a code block: the first word after its fence, or "". */
 export function languageOf(info: string): string {
   const name = /^[^\s{,:]{1,24}/.exec(info)?.[0] ?? "";
   return name.toLowerCase();
 }
 
-/** A text in pieces of some lines, which stay as they are when the text grows. */
+/** Splits a text into pieces of some lines, which stay the same when the text grows. */
 export function chunksOf(text: string): string[] {
   const chunks: string[] = [];
   let start = 0;

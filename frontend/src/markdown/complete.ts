@@ -1,14 +1,14 @@
-/** What a text that is still being written would be, had its writer closed everything. */
+/** Completes a text that is still being written, as if everything in it were closed. */
 
-/** Marks that mean something else with the next character, so they are not shown yet. */
+/** Marks whose meaning depends on the next character, so they are not shown yet. */
 const UNDECIDED = /(^|\n)[ \t]*(?:[-*+_=>]+|#{1,6}|\d{1,9}[.)]|`{1,2}|~{1,2}|\\|\$)[ \t]*$/;
 const HALF_LINK = /!?\[([^[\]\n]{0,400})\]\([^()\s]*(?:\s+"[^"\n]*)?$/;
 const HALF_MATH = /(?:\$\$[^$]*\$?|\\\[(?:(?!\\\])[^])*|\\\((?:(?!\\\))[^])*)$/;
-/** What starts a line of its own, which no emphasis crosses. */
+/** The start of a new line or block, which no emphasis crosses. */
 const LINE_START = /\n[ \t]*(?:\n|[-*+>#|]|\d{1,9}[.)] )/g;
 const LOOK_BACK = 4_000;
 
-/** Complete the last block of an unfinished text. */
+/** Completes the last block of an unfinished text. */
 export function complete(source: string): string {
   const decided = source.replace(UNDECIDED, "$1");
   const row = completeTable(decided);
@@ -26,7 +26,7 @@ function lastLine(source: string): number {
   return start;
 }
 
-/** A table is one from its first row on, not only when the line below is there. */
+/** Completes a table, which is shown as one from its first row, before the line below. */
 function completeTable(source: string): string | null {
   const found = /(?:^|\n)( {0,3}\|[^\n]*)(?:\n( {0,3}\|?[-:| \t]*))?$/.exec(source);
   if (!found || found.index + 1 < source.length - LOOK_BACK) return null;
@@ -47,7 +47,7 @@ function isRowOfTable(before: string): boolean {
   return /(?:^|\n) {0,3}\|[^\n]*$/.test(before.slice(-LOOK_BACK));
 }
 
-/** Close what is open in a line, and leave out what has only begun. */
+/** Closes what is open in a line, and leaves out what has only begun. */
 function completeInline(line: string): string {
   const withLink = line.replace(HALF_LINK, "$1");
   const code = openCode(withLink);
@@ -59,7 +59,7 @@ function completeInline(line: string): string {
   return closeEmphasis(withLink);
 }
 
-/** The backticks that are open at the end, if any. */
+/** Returns the backticks that are still open at the end, if any. */
 function openCode(line: string): string | null {
   let open: string | null = null;
   for (const [run] of line.matchAll(/`+/g)) {
@@ -69,7 +69,7 @@ function openCode(line: string): string | null {
   return open;
 }
 
-/** Whether TeX has begun in a text and not ended. */
+/** Returns whether TeX has begun in a text but has not ended. */
 export function isOpenMath(text: string): boolean {
   const dollars = text.match(/\$\$/g)?.length ?? 0;
   if (dollars % 2 === 1) return true;
@@ -80,7 +80,7 @@ function asCode(text: string): string {
   return `\`\` ${text.replaceAll("`", "'").replace(/\s+/g, " ")} \`\``;
 }
 
-/** Close `**`, `*`, `_` and `~~` in the order in which they were opened. */
+/** Closes open `**`, `*`, `_` and `~~`, the last one that was opened first. */
 function closeEmphasis(line: string): string {
   const open: string[] = [];
   for (const found of line.matchAll(/\\.|`+[^`]*`+|\*\*|~~|\*|(?<!\w)_(?=\S)|(?<=\S)_(?!\w)/g)) {

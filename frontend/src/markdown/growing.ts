@@ -1,4 +1,4 @@
-/** Code and tables, which may be long, read on from where they ended before. */
+/** Code and tables, which may be long, are parsed on from where they ended before. */
 
 import type { Token, Tokens } from "marked";
 
@@ -6,14 +6,14 @@ import { complete } from "./complete";
 import type { MathToken } from "./math";
 import { newBudget, parse } from "./parser";
 
-/** A last block that grows, and what it is now. */
+/** A last block that grows, with its current token. */
 export type Growing = OpenFence | OpenTable;
 
 interface OpenFence {
   type: "fence";
   lang: string;
   indent: number;
-  /** Where its code begins. */
+  /** The offset at which its code begins. */
   body: number;
   closing: RegExp;
   token: Token;
@@ -21,9 +21,9 @@ interface OpenFence {
 
 interface OpenTable {
   type: "table";
-  /** Its first two lines. */
+  /** The table's first two lines. */
   head: string;
-  /** Where the lines after its finished rows begin, and how many rows these are. */
+  /** The offset after the finished rows, and the number of those rows. */
   rest: number;
   rows: number;
   token: Tokens.Table;
@@ -33,7 +33,7 @@ export function growing(raw: string, tokens: Token[]): Growing | null {
   return openFence(raw) ?? openTable(raw, tokens);
 }
 
-/** What a block is after more text; null if it has to be read anew. */
+/** Returns the block with more text, or null if it must be parsed from its beginning. */
 export function growFurther(before: Growing, old: string, raw: string): Growing | null {
   return before.type === "fence" ? growCode(before, old, raw) : growTable(before, raw);
 }
@@ -52,7 +52,7 @@ function openFence(raw: string): OpenFence | null {
   return { type: "fence", ...fence, closing, token: codeOf(raw, fence) };
 }
 
-/** Code whose end is not there yet; null if it is. */
+/** Returns the token of code whose end has not arrived; null if it has. */
 export function openCode(raw: string): Token | null {
   if (!raw.includes("\n")) return { type: "code", raw, lang: "", text: "" };
   return openFence(raw)?.token ?? null;
@@ -67,7 +67,7 @@ function growCode(before: OpenFence, old: string, raw: string): OpenFence | null
 function codeOf(raw: string, fence: Pick<OpenFence, "lang" | "indent" | "body">): Token {
   const body = raw.slice(fence.body);
   const text = fence.indent > 0 ? withoutIndent(body, fence.indent) : body;
-  // What may become the fence's end is not code.
+  // A line that may become the closing fence is not code.
   const code = text.replace(/(?:^|\n) {0,3}(?:`+|~+)?$/, "");
   return { type: "code", raw, lang: fence.lang, text: code };
 }
@@ -88,7 +88,7 @@ function openTable(raw: string, tokens: Token[]): OpenTable | null {
   return { type: "table", head, rest, rows, token: table };
 }
 
-/** A line that begins with a bar is another row. */
+/** Adds rows: each line that begins with a bar is another one. */
 function growTable(before: OpenTable, raw: string): OpenTable | null {
   const fresh = raw.slice(before.rest);
   if (!/^(?: {0,3}\|[^\n]*(?:\n|$))*$/.test(fresh)) return null;
@@ -104,7 +104,7 @@ function growTable(before: OpenTable, raw: string): OpenTable | null {
 
 // --- Math ----------------------------------------------------------------------------
 
-/** TeX whose end is not there yet. */
+/** Returns the token of TeX whose end has not arrived. */
 export function openMath(raw: string): MathToken {
   const tex = raw.trim().replace(/^(?:\$\$|\\\[)\s*/, "").replace(/\\$/, "");
   return { type: "math", raw, tex, display: true, open: true };

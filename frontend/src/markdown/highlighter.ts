@@ -1,4 +1,4 @@
-/** Colours for code, by highlight.js; loaded when code is first shown. */
+/** Colors for code, by highlight.js; loaded when code is first shown. */
 
 import hljs from "highlight.js/lib/common";
 import dockerfile from "highlight.js/lib/languages/dockerfile";
@@ -11,12 +11,12 @@ export function knows(language: string): boolean {
   return hljs.getLanguage(language) !== undefined;
 }
 
-/** Code with `<span class="hljs-…">` around its parts, in pieces of `lines` lines. */
+/** Returns code with `<span class="hljs-…">` around its parts, `lines` lines a piece. */
 export function highlight(code: string, language: string, lines: number): string[] {
   return inPieces(hljs.highlight(code, { language, ignoreIllegals: true }).value, lines);
 }
 
-/** Cut markup after every so many lines; what is open there is opened again. */
+/** Cuts markup into pieces of `lines` lines; open spans are closed and opened again. */
 function inPieces(html: string, lines: number): string[] {
   const pieces: string[] = [];
   const open: string[] = [];

@@ -1,4 +1,4 @@
-/** What models may be made to write: nothing of it runs, is fetched, or hangs the page. */
+/** What models can be made to write: none of it is run or fetched, or hangs the page. */
 
 import { render } from "@testing-library/react";
 import { expect, test } from "vitest";

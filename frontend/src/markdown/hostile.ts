@@ -1,4 +1,4 @@
-/** Attacks by Markdown, for the tests here and in a browser. Each would call `hacked`. */
+/** Attacks in Markdown, for the tests here and in a browser. Each tries to call `hacked`. */
 export const HOSTILE = [
   "<script>hacked()</script>",
   "<img src=x onerror=hacked()>",

@@ -1,6 +1,6 @@
 /**
- * Markdown, loaded when it is first shown. Until then, and where it cannot be loaded or
- * shown, a text is shown as it is.
+ * Markdown, loaded when it is first shown. Until then, and if it cannot be loaded or
+ * rendered, the text is shown as it is.
  */
 
 import { Component, lazy, type ReactNode, Suspense } from "react";
@@ -13,7 +13,7 @@ type Shown = (props: MarkdownProps) => ReactNode;
 
 let loading: Promise<{ default: Shown }> | null = null;
 
-/** Begin to load it, before there is anything to show. */
+/** Starts loading Markdown before there is anything to show. */
 export function preloadMarkdown(): Promise<{ default: Shown }> {
   loading ??= import("./Markdown").catch(() => ({ default: PlainText }));
   return loading;
@@ -45,7 +45,7 @@ interface BoundaryProps {
   children: ReactNode;
 }
 
-/** One answer that cannot be shown must not take the page with it. */
+/** Keeps an answer that cannot be rendered from breaking the whole page. */
 class Boundary extends Component<BoundaryProps, { failed: boolean }> {
   override state = { failed: false };
 

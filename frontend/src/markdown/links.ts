@@ -2,7 +2,7 @@ import { decodeEntities } from "./entities";
 
 const PROTOCOLS = new Set(["http:", "https:", "mailto:", "tel:"]);
 
-/** The address of a link that may be followed: whole, and of a protocol that runs nothing. */
+/** Returns the address of a safe link, absolute and with a safe protocol, or null. */
 export function safeHref(href: string): string | null {
   try {
     const url = new URL(decodeEntities(href));

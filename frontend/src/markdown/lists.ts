@@ -1,9 +1,9 @@
-/** A list of more characters is cut while it grows. */
+/** A list with more characters than this is cut while it grows. */
 const MAX_LIST = 2_000;
 
 /**
- * A long list in two parts, the second of which begins with a recent item. A list is
- * read as a whole, so one of hundreds of items would be read hundreds of times.
+ * Cuts a long list in two, the second part beginning with a recent item; or returns null. A
+ * list is parsed as a whole, so hundreds of items would be parsed hundreds of times.
  */
 export function cutList(raw: string): [string, string] | null {
   if (raw.length < MAX_LIST) return null;

@@ -1,8 +1,8 @@
-/** Where TeX is in a text: `$$…$$`, `\[…\]`, `\(…\)`, and `$…$` where it must be math. */
+/** Finds TeX in a text: `$$…$$`, `\[…\]`, `\(…\)`, and `$…$` if it must be math. */
 
 import type { TokenizerAndRendererExtension, Tokens } from "marked";
 
-/** Longer TeX is text. */
+/** Longer TeX is shown as text. */
 const MAX_TEX = 4_000;
 
 export interface MathToken extends Tokens.Generic {
@@ -28,7 +28,7 @@ export const mathExtensions: TokenizerAndRendererExtension[] = [
   { name: "math", level: "inline", start: startOfInline, tokenizer: inline },
 ];
 
-/** It is asked for each paragraph, so it looks no further than that. */
+/** Called for each paragraph, so it looks no further than the end of the paragraph. */
 function startOfBlock(src: string): number | undefined {
   const near = src.slice(0, MAX_TEX);
   const end = near.indexOf("\n\n");
@@ -64,7 +64,7 @@ function token(raw: string, tex: string, display: boolean): MathToken | undefine
   return { type: "math", raw, tex: tex.trim(), display };
 }
 
-/** Whether what is between two dollars can be no price and no variable of a shell. */
+/** Returns whether text between two dollar signs cannot be a price or a shell variable. */
 function isMath(text: string): boolean {
   if (/\\[a-zA-Z]|[\^_]|[=<>+]/.test(text)) return !/^\d[\d.,]*\s+[a-z]{2}/i.test(text);
   return text.length <= 40 && /^[a-zA-Z]/.test(text) && !/[a-zA-Z]{2}/.test(text);

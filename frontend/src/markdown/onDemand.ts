@@ -1,9 +1,9 @@
 import { useEffect, useSyncExternalStore } from "react";
 
 /**
- * A hook that loads something big when it is first wanted, for everybody.
+ * Makes a hook that loads something big when it is first wanted, once for all components.
  *
- * It returns null until then, and where it cannot be loaded; the next one tries again.
+ * It returns null until that is loaded, or if loading fails; the next component tries again.
  */
 export function onDemand<T>(load: () => Promise<T>): (wanted: boolean) => T | null {
   let loaded: T | null = null;

@@ -1,23 +1,23 @@
-/** Markdown to tokens, with bounds: a hostile text costs no more than a long one. */
+/** Parses Markdown to tokens, with limits: a hostile text costs no more than a long one. */
 
 import { Lexer, Marked, Tokenizer, type Links, type Token, type Tokens } from "marked";
 
 import { mathExtensions } from "./math";
 
-/** Quotes and lists deeper than this are text. */
+/** Quotes and lists that are nested deeper are shown as text. */
 export const MAX_DEPTH = 12;
-/** A block of more characters is text, unless it is code. */
+/** A block with more characters is shown as text, unless it is code. */
 export const MAX_BLOCK = 40_000;
 /**
- * What the emphasis, links and the like of a block may cost, and those of a text: the
- * characters that are looked at, some ten nanoseconds each. Markdown has texts for
- * which that is quadratic, `*a_*a_…` for one.
+ * How much work emphasis, links and the like may cost in a block, and in a whole text: the
+ * number of characters looked at, about ten nanoseconds each. For some texts, such as
+ * `*a_*a_…`, that number is quadratic.
  */
 const MAX_WORK_OF_BLOCK = 8_000_000;
 const MAX_WORK = 40_000_000;
 const WORK_OF_BLOCK = 1_000;
 
-/** What may still be spent on a text. */
+/** The work that may still be spent on a text. */
 export interface Budget {
   left: number;
 }
@@ -46,25 +46,25 @@ class BoundedTokenizer extends Tokenizer {
     return this.nested(src, marker, () => super.list(src));
   }
 
-  /** HTML is text. */
+  /** Treats HTML as text. */
   override html(): undefined {
     return undefined;
   }
 
-  /** HTML is text, except for the line breaks that models like in tables. */
+  /** Treats HTML as text, except for `<br>`, which models like to use in tables. */
   override tag(src: string): Tokens.Tag | undefined {
     const raw = /^<br ?\/?>/i.exec(src)?.[0];
     if (raw === undefined) return undefined;
     return { type: "br", raw } as unknown as Tokens.Tag;
   }
 
-  /** The first that is tried for each block. */
+  /** Counts the work of a block: this method is the first that is tried for each. */
   override space(src: string): Tokens.Space | undefined {
     this.spend(WORK_OF_BLOCK);
     return super.space(src);
   }
 
-  /** The first that is tried at each place of a line. */
+  /** Counts the work in a line: this method is the first that is tried at each position. */
   override escape(src: string): Tokens.Escape | undefined {
     this.spend(src.length);
     return super.escape(src);
@@ -99,12 +99,12 @@ function newLexer(budget: Budget, most: number): Lexer {
   return new Lexer({ ...options, tokenizer: new BoundedTokenizer(budget, most) });
 }
 
-/** A token that shows its source. */
+/** Returns a token that shows its source as text. */
 export function plain(raw: string): Token {
   return { type: "plain", raw, text: raw };
 }
 
-/** The blocks of a text, not looked into, and the link definitions among them. */
+/** Returns the blocks of a text, without parsing their contents, and its link definitions. */
 export function split(source: string): { raws: string[]; links: Links } {
   const lexer = newLexer(newBudget(), MAX_WORK);
   let isWhole = true;
@@ -118,7 +118,7 @@ export function split(source: string): { raws: string[]; links: Links } {
   return { raws, links: lexer.tokens.links };
 }
 
-/** The sources of blocks. The lexer leaves out blanks at the ends of lines in lists. */
+/** Returns the sources of blocks. In lists, the lexer drops blanks at the ends of lines. */
 function asWritten(source: string, tokens: Token[]): string[] {
   let start = 0;
   return tokens.map(({ raw }) => {
@@ -130,7 +130,7 @@ function asWritten(source: string, tokens: Token[]): string[] {
   });
 }
 
-/** Where so many characters have passed that are no blanks, and then the line's end. */
+/** Returns the offset after `count` characters that are not blank, and after blank lines. */
 function endOf(source: string, start: number, count: number): number {
   let end = start;
   for (let left = count; left > 0 && end < source.length; end += 1) {
@@ -141,7 +141,7 @@ function endOf(source: string, start: number, count: number): number {
   return end + blanks.lastIndexOf("\n") + 1;
 }
 
-/** What is in a block. */
+/** Returns the tokens of a block. */
 export function parse(raw: string, links: Links, budget: Budget): Token[] {
   if (raw.length > MAX_BLOCK && !/^ {0,3}(```|~~~)/.test(raw)) return [plain(raw)];
   const lexer = newLexer(budget, MAX_WORK_OF_BLOCK);

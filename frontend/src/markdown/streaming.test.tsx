@@ -1,4 +1,4 @@
-/** Texts that grow: what is seen on the way, and what is not looked at again. */
+/** Growing texts: what is shown in between, and what is not parsed again. */
 
 import { render } from "@testing-library/react";
 import { describe, expect, test } from "vitest";
@@ -10,7 +10,7 @@ function shown(text: string, streaming = true): HTMLElement {
   return render(<Markdown text={text} streaming={streaming} />).container.firstElementChild as HTMLElement;
 }
 
-/** The document of a text that came in pieces of so many characters. */
+/** The document of a text that arrived in pieces of this many characters. */
 function streamed(text: string, step: number): Document {
   let document = EMPTY;
   for (let end = step; end < text.length; end += step) {

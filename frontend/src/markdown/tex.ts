@@ -1,4 +1,4 @@
-/** TeX as elements, by KaTeX; loaded with its fonts when a formula is first shown. */
+/** Renders TeX as elements, by KaTeX; loaded with its fonts for the first formula. */
 
 import katex, { type KatexOptions } from "katex";
 import "katex/dist/katex.min.css";
@@ -12,7 +12,7 @@ const OPTIONS: KatexOptions = {
   maxSize: 20,
 };
 
-/** Set a formula; null if it is no TeX. Styles are set by script, as the page's policy wants. */
+/** Renders a formula; null if it is not TeX. Sets styles by script, as the CSP requires. */
 export function typeset(tex: string, display: boolean): HTMLElement | null {
   const element = document.createElement("span");
   try {

@@ -1,4 +1,4 @@
-/** When a text is read again that takes long to read. */
+/** When a text that takes long to parse is parsed again. */
 
 import { act, renderHook } from "@testing-library/react";
 import { afterEach, expect, test, vi } from "vitest";
@@ -13,7 +13,7 @@ const slowly: typeof advance = (...args) => {
   return advance(...args);
 };
 
-/** The hook, with a text of which reading takes a second, at a time of its own. */
+/** The hook with a reader that takes a second for each text, on a clock of its own. */
 function reading() {
   clock = 0;
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });

@@ -2,22 +2,22 @@ import { useEffect, useReducer, useRef } from "react";
 
 import { advance, type Document, EMPTY } from "./blocks";
 
-/** Below this, in milliseconds, reading is done in every frame. */
+/** Parsing that takes less, in milliseconds, is done in every frame. */
 const CHEAP_MS = 4;
-/** Of the time, reading takes at most one part in so many. */
+/** Parsing may take at most one part in this many of the time. */
 const SHARE = 12;
-/** However long reading takes, in milliseconds: a reader waits for what has come. */
+/** The longest pause after parsing, in milliseconds, because a reader waits for the text. */
 const LONGEST_REST_MS = 2_000;
 
 interface Reading {
   document: Document;
-  /** Until when, by `performance.now()`, no other reading is due. */
+  /** The time by `performance.now()` before which the text is not parsed again. */
   restUntil: number;
 }
 
 /**
- * The blocks of a text that grows. Where its last block is so long that reading it
- * again takes long (a list of thousands of items), it is read less often.
+ * Returns the blocks of a growing text. If its last block is so long that parsing it again
+ * takes long (a list of thousands of items), it is parsed less often.
  */
 export function useDocument(text: string, streaming: boolean, reader = advance): Document {
   const reading = useRef<Reading>({ document: EMPTY, restUntil: 0 });
@@ -34,12 +34,12 @@ export function useDocument(text: string, streaming: boolean, reader = advance):
     if (!isBehind) return;
     const timer = setTimeout(renderAgain, restUntil - performance.now());
     return () => clearTimeout(timer);
-    // A timer may be a little early: then there is another.
+    // A timer may fire a little early: then `renderings` starts another.
   }, [isBehind, restUntil, renderings]);
   return document;
 }
 
-/** Until when to rest after a reading that began `then`. */
+/** Returns the time until which to pause after parsing that began at `then`. */
 function restUntilFrom(then: number): number {
   const took = performance.now() - then;
   const rest = Math.min(took * SHARE, took + LONGEST_REST_MS);

@@ -3,13 +3,13 @@ import { useEffect, useRef, useState } from "react";
 import { LINES } from "./code";
 import { onDemand } from "./onDemand";
 
-/** Longer code stays as it is, and while it grows, what is longer waits for its end. */
+/** Longer code is not colored; growing code above the second limit waits for its end. */
 const MAX_CODE = 60_000;
 const MAX_GROWING = 8_000;
-/** Of the time, colouring code that grows takes at most one part in so many. */
+/** Coloring growing code may take at most one part in this many of the time. */
 const SHARE = 10;
 
-/** The first `length` characters of some code, in coloured pieces. */
+/** The first `length` characters of some code, in colored pieces. */
 export interface Coloured {
   source: string;
   language: string;
@@ -21,7 +21,7 @@ const NOTHING: Coloured = { source: "", language: "", length: 0, chunks: [] };
 
 const useHighlighter = onDemand(() => import("./highlighter"));
 
-/** Colour code; while it grows, only its whole lines, and not too often. */
+/** Colors code; while the code grows, only its complete lines, and not too often. */
 export function useHighlighting(text: string, language: string, open: boolean): Coloured {
   const isWanted = language !== "" && text.length <= (open ? MAX_GROWING : MAX_CODE);
   const highlighter = useHighlighter(isWanted);

@@ -9,7 +9,7 @@ interface DrawerProps {
   children: ReactNode;
 }
 
-/** The sidebar on a narrow screen: over the page, which waits meanwhile. */
+/** The sidebar on a narrow screen: over the page, which cannot be used while it is open. */
 export function Drawer({ open, onClose, children }: DrawerProps) {
   return (
     <Radix.Root open={open} onOpenChange={(next) => !next && onClose()}>

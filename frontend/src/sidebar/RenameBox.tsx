@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from "react";
 
 import { isComposing } from "../ui";
 
-// As many characters as the server takes.
+// The maximum number of characters that the server accepts.
 const MOST = 120;
 
 interface RenameBoxProps {
@@ -11,14 +11,14 @@ interface RenameBoxProps {
   onEnd: (title: string | null) => void;
 }
 
-/** A title being changed in its place: Enter and leaving keep it, Escape does not. */
+/** Edits a title in place: Enter and leaving the box save it, Escape does not. */
 export function RenameBox({ title, onEnd }: RenameBoxProps) {
   const [value, setValue] = useState(title);
   const box = useRef<HTMLInputElement>(null);
   const ended = useRef(false);
 
   useEffect(() => {
-    // Behind the menu that closes, which gives the focus back to its button.
+    // After the menu has closed, because that returns the focus to its button.
     const frame = requestAnimationFrame(() => box.current?.select());
     return () => cancelAnimationFrame(frame);
   }, []);

@@ -13,13 +13,13 @@ interface SidebarProps {
   conversations: Conversations;
   deletions: Deletions;
   marks: ReadonlyMap<string, Mark>;
-  /** The conversation that is shown. */
+  /** The id of the conversation that is shown. */
   shown: string | null;
   searchBox: RefObject<HTMLInputElement | null>;
   onOpen: (id: string) => void;
   onNew: () => void;
   onDelete: (id: string, title: string) => void;
-  /** At its foot: the account. */
+  /** Shown at the bottom: the account. */
   children: ReactNode;
 }
 
@@ -88,7 +88,7 @@ function List(props: SidebarProps) {
   );
 }
 
-/** What is said instead of a list. Read aloud, since a search changes it. */
+/** A text in place of the list, read aloud because a search changes it. */
 function Note(props: { conversations: Conversations; isEmpty: boolean }) {
   const { loading, problem, search, refresh } = props.conversations;
   return (
@@ -115,8 +115,8 @@ interface MoreProps {
 }
 
 /**
- * Asks for more once it comes into sight, and again where it still is with another list: a
- * list that is read anew overtakes what was asked for.
+ * Loads more once it comes into view, and again if it is still in view when the list has
+ * changed: a refresh of the list discards the page that was being loaded.
  */
 function More({ list, onReached }: MoreProps) {
   const end = useRef<HTMLDivElement>(null);

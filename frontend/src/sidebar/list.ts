@@ -1,4 +1,4 @@
-/** The list of conversations: what is loaded of it, and how it is changed. No I/O. */
+/** The loaded part of the list of conversations, and how it changes. No I/O. */
 import type { Conversation, ConversationPage } from "../llm";
 
 export interface Group {
@@ -9,7 +9,7 @@ export interface Group {
 
 const DAY_MS = 86_400_000;
 
-/** Adds the next page; what a conversation that moved up shows twice is left out. */
+/** Adds the next page, without conversations that are already in the list. */
 export function withPage(before: Conversation[], page: ConversationPage): Conversation[] {
   const known = new Set(before.map(({ id }) => id));
   return [...before, ...page.results.filter(({ id }) => !known.has(id))];
@@ -19,7 +19,7 @@ export function withTitle(list: Conversation[], id: string, title: string): Conv
   return list.map((one) => (one.id === id ? { ...one, title } : one));
 }
 
-/** The newest first, as the list is, by when something last happened in them. */
+/** Groups the list by the time of the last change, in its order: the newest first. */
 export function grouped(list: Conversation[], now = Date.now()): Group[] {
   const groups: Group[] = [];
   for (const conversation of list) {

@@ -15,16 +15,16 @@ const TYPING_MS = 200;
 
 export interface Conversations {
   list: Conversation[];
-  /** Nothing has come yet. */
+  /** Whether nothing has arrived yet. */
   loading: boolean;
   problem: string | null;
   hasMore: boolean;
   search: string;
   setSearch: (search: string) => void;
   loadMore: () => void;
-  /** Reads anew what is shown. */
+  /** Reads again what is shown. */
   refresh: () => void;
-  /** Rejects with ApiError, and the old title is back. */
+  /** If it rejects with ApiError, the old title is shown again. */
   rename: (id: string, title: string) => Promise<void>;
 }
 
@@ -37,13 +37,13 @@ interface Loaded {
 
 const NOTHING: Loaded = { list: [], cursor: null, loading: true, problem: null };
 
-/** What changes in `marks` makes the list be read anew. */
+/** Loads the list, and reads it again when `marks` changes. */
 export function useConversations(marks: string): Conversations {
   const [search, setSearch] = useState("");
   const [loaded, setLoaded] = useState(NOTHING);
   const current = useRef(loaded);
   current.current = loaded;
-  /** Answers to earlier requests than the last one are ignored. */
+  /** Counts requests: only the response to the last one is used. */
   const turn = useRef(0);
 
   const read = useCallback(
@@ -84,7 +84,7 @@ export function useConversations(marks: string): Conversations {
   }, [refresh, search, marks]);
 
   useEffect(() => {
-    // Another tab may have changed them meanwhile.
+    // Another tab may have changed them in the meantime.
     const onVisible = () => document.visibilityState === "visible" && refresh();
     document.addEventListener("visibilitychange", onVisible);
     return () => document.removeEventListener("visibilitychange", onVisible);

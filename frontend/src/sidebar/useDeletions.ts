@@ -1,7 +1,7 @@
 /**
- * Conversations that are deleted but can still be brought back. The server is told when
- * the message with *Undo* goes, which it does when the page is hidden or left: a phone
- * closes hidden pages, and whoever logs in next is to see nothing of it.
+ * Conversations that are deleted but can still be restored. The request is sent when the
+ * message with *Undo* disappears. Hiding or leaving the page also removes the message: a
+ * phone closes hidden pages, and the next user who logs in must not see it.
  */
 import { useCallback, useEffect, useRef, useState } from "react";
 
@@ -10,13 +10,13 @@ import { useToast } from "../ui";
 
 export interface Deletions {
   isDeleted: (id: string) => boolean;
-  /** `onUndo` is called if it is brought back. */
+  /** `onUndo` is called if the conversation is restored. */
   remove: (id: string, title: string, onUndo: () => void) => void;
 }
 
-/** One that the server does not know of yet. */
+/** A deletion that was not yet sent to the server. */
 interface Pending {
-  /** Of whoever deletes it: when it is sent, they may have logged out. */
+  /** The token of the user who deletes it; they may log out before it is sent. */
   token: Promise<string | null>;
   takeMessageAway: () => void;
 }
@@ -28,7 +28,7 @@ export function useDeletions(onDeleted: (id: string) => void): Deletions {
 
   useEffect(() => onHidden(() => takeMessagesAway(pending.current.values())), []);
 
-  // What becomes of it, nobody is here to hear.
+  // When unmounted, send what is pending; there is no one left to show a failure to.
   useEffect(
     () => () => {
       const left = new Map(pending.current);
@@ -88,7 +88,7 @@ function takeMessagesAway(pending: Iterable<Pending>): void {
   for (const { takeMessageAway } of [...pending]) takeMessageAway();
 }
 
-/** Called when the page is behind another one, or goes. Returns the function that stops it. */
+/** Calls back when the page is hidden or left. Returns the function that ends that. */
 function onHidden(callback: () => void): () => void {
   const onChange = () => document.visibilityState === "hidden" && callback();
   document.addEventListener("visibilitychange", onChange);

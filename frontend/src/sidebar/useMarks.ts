@@ -1,4 +1,4 @@
-/** Which conversations are being answered, and which have been, unseen. */
+/** Marks conversations that are being answered, or that have a new, unseen answer. */
 import { useEffect, useMemo, useRef, useState } from "react";
 
 import type { Activity } from "../llm";
@@ -27,7 +27,7 @@ export function useMarks(
   }, [activity, shown, isVisible]);
 }
 
-/** False while the tab is behind another one. */
+/** Returns false while the tab is hidden behind another one. */
 function useVisible(): boolean {
   const [visible, setVisible] = useState(() => document.visibilityState === "visible");
   useEffect(() => {

@@ -8,17 +8,17 @@ export interface AlertDialogProps {
   open: boolean;
   title: string;
   children: ReactNode;
-  /** The text of the button that does it. */
+  /** The text of the button that confirms. */
   action: string;
-  /** It cannot be undone. */
+  /** Whether it cannot be undone. */
   danger?: boolean;
   busy?: boolean;
-  /** Called once it is confirmed; the caller then closes it. */
+  /** Called once it is confirmed; the caller then closes the dialog. */
   onConfirm: () => void;
   onClose: () => void;
 }
 
-/** Asks before something is done; the focus begins at *Cancel*. */
+/** Asks before something is done; the focus is on *Cancel* at first. */
 export function AlertDialog(props: AlertDialogProps) {
   const { open, title, children, action, danger = false, busy = false } = props;
   return (

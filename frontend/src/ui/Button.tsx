@@ -4,14 +4,14 @@ import { classes } from "./classes";
 import { Spinner } from "./Spinner";
 
 export interface ButtonProps extends ComponentProps<"button"> {
-  /** `primary` once in a view, `danger` for what cannot be undone, `quiet` in rows. */
+  /** `primary` only once in a view, `danger` if it cannot be undone, `quiet` in rows. */
   kind?: "primary" | "secondary" | "quiet" | "danger";
   size?: "s" | "m";
-  /** Shows that it works, and takes no second press; it keeps the focus. */
+  /** Shows that something is going on, and ignores presses; the button keeps the focus. */
   busy?: boolean;
 }
 
-/** A button with text. Takes what a `<button>` takes; `type` is `button` unless given. */
+/** A button with text. Takes all props of `<button>`; `type` is `button` by default. */
 export function Button({
   kind = "secondary",
   size = "m",

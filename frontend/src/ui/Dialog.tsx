@@ -8,21 +8,21 @@ import { isInToast } from "./Toast";
 
 export interface DialogProps {
   open: boolean;
-  /** Called when the reader closes it; what may not be closed leaves it out. */
+  /** Called when the reader closes the dialog; without it, the dialog cannot be closed. */
   onClose?: () => void;
   title: string;
   /** One sentence below the title. */
   description?: ReactNode;
   size?: "s" | "m" | "l";
-  /** The focus begins at what has the attribute `data-autofocus`, or else at the top. */
+  /** The focus is first on the element with `data-autofocus`, or else at the top. */
   children: ReactNode;
 }
 
 /**
- * A dialog over the page, which cannot be used meanwhile.
+ * A dialog over the page, which cannot be used while it is open.
  *
- * Radix' own overlay locks the page's scrolling with an injected `<style>`, which the
- * strict policy forbids; the page itself never scrolls, so a plain element will do.
+ * Radix's own overlay locks the page's scrolling with an injected `<style>`, which the
+ * strict CSP forbids. The page itself never scrolls, so a plain element suffices.
  */
 export function Dialog({
   open,
@@ -70,7 +70,7 @@ function focusMarked(event: Event): void {
   marked.focus();
 }
 
-/** Pressing a message's button closes no dialog. */
+/** Keeps the dialog open when a button of a message is pressed. */
 function keepForToasts(event: {
   detail: { originalEvent: Event };
   preventDefault: () => void;

@@ -2,7 +2,7 @@ import { type ComponentProps, type ReactElement, type ReactNode, useId } from "r
 
 import { classes } from "./classes";
 
-/** What a control takes from its Field. */
+/** The props that a control gets from its Field. */
 export interface FieldControl {
   id: string;
   "aria-describedby"?: string;
@@ -31,7 +31,7 @@ export function Field({ label, hint, error, children }: FieldProps) {
         ...(note === undefined ? {} : { "aria-describedby": noteId }),
         ...(error === undefined ? {} : { "aria-invalid": true as const }),
       })}
-      {/* Always there: a live region that comes with its text is not read. */}
+      {/* Always rendered: a live region that appears together with its text is not read. */}
       <div
         id={noteId}
         className={error === undefined ? "hint" : "error"}
@@ -45,7 +45,7 @@ export function Field({ label, hint, error, children }: FieldProps) {
 
 type Described = Omit<FieldProps, "children">;
 
-/** A line of text in a Field. */
+/** A text box of one line in a Field. */
 export function TextField({
   label,
   hint,
@@ -62,7 +62,7 @@ export function TextField({
   );
 }
 
-/** Lines of text in a Field. */
+/** A text box of several lines in a Field. */
 export function TextArea({
   label,
   hint,
@@ -96,7 +96,7 @@ export function SelectField({
   );
 }
 
-/** Something wrong that belongs to no field: read aloud when it appears. */
+/** An error that belongs to no field; read aloud when it appears. */
 export function FormProblem({ children }: { children: ReactNode }) {
   return (
     <div role="alert" className="form-problem" hidden={!children}>

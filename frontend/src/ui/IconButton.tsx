@@ -6,7 +6,7 @@ import { Tooltip } from "./Tooltip";
 
 export interface IconButtonProps extends Omit<ComponentProps<"button">, "children"> {
   icon: LucideIcon;
-  /** What it does: its name for a screen reader, and its tooltip. */
+  /** What the button does: its name for screen readers, and its tooltip. */
   label: string;
   /** Keys that do the same, such as `Esc`; shown in the tooltip. */
   keys?: string;
@@ -14,7 +14,7 @@ export interface IconButtonProps extends Omit<ComponentProps<"button">, "childre
   size?: "s" | "m";
 }
 
-/** A button that is only an icon. May be the trigger of a Menu or Popover. */
+/** A button that is only an icon. It can be the trigger of a Menu or a Popover. */
 export function IconButton({
   icon: Icon,
   label,

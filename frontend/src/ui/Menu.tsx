@@ -15,8 +15,8 @@ interface MenuProps {
 /**
  * A menu below its button: arrows, Home, End, letters and Escape work as expected.
  *
- * Not modal: a modal one would lock the page's scrolling with an injected `<style>`,
- * which the strict policy forbids.
+ * Not modal: a modal menu would lock the page's scrolling with an injected `<style>`,
+ * which the strict CSP forbids.
  */
 export function Menu({
   trigger,
@@ -73,7 +73,7 @@ interface MenuChoicesProps {
   children: ReactNode;
 }
 
-/** A group of which one is chosen: MenuChoice elements. */
+/** A group of MenuChoice elements, one of which is chosen. */
 export function MenuChoices({ label, value, onChange, children }: MenuChoicesProps) {
   return (
     <Radix.RadioGroup value={value} onValueChange={onChange} aria-label={label}>

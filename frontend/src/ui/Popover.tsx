@@ -4,7 +4,7 @@ import type { ReactElement, ReactNode } from "react";
 interface PopoverProps {
   /** The button that opens it: one element that takes a ref. */
   trigger: ReactElement;
-  /** Its name for a screen reader. */
+  /** The popover's name for screen readers. */
   label: string;
   children: ReactNode;
   align?: "start" | "center" | "end";
@@ -13,7 +13,7 @@ interface PopoverProps {
   onOpenChange?: (open: boolean) => void;
 }
 
-/** A small sheet beside its button, for details and choices; the page stays usable. */
+/** A small sheet next to its button, for details and choices; the page stays usable. */
 export function Popover({
   trigger,
   label,

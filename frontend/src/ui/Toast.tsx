@@ -19,7 +19,7 @@ const SHOWN_WITH_ACTION_MS = 10_000;
 
 const ToastContext = createContext<Toasts | null>(null);
 
-/** Returns the function that shows a message, which returns one that takes it away. */
+/** Returns the function that shows a message; that returns a function to remove it. */
 export function useToast(): (wish: ToastWish) => () => void {
   const toasts = useContext(ToastContext);
   if (toasts === null) throw new Error("useToast needs a UiProvider above it.");
@@ -36,7 +36,7 @@ export function ToastProvider({ children }: { children: ReactNode }) {
   );
 }
 
-/** True for what is inside a message, also of one that has just gone. */
+/** Returns whether an element is inside a message, even one that was just removed. */
 export function isInToast(target: EventTarget | null): boolean {
   return target instanceof Element && target.closest(".toast") !== null;
 }
@@ -45,7 +45,7 @@ function ToastList({ toasts }: { toasts: Toasts }) {
   const shown = useSyncExternalStore(toasts.subscribe, toasts.current);
   const [hovered, setHovered] = useState(false);
   const [focused, setFocused] = useState(false);
-  // A message that goes takes the pointer's or the focus' leaving with it.
+  // When the message under the pointer or the focus is removed, no leave event arrives.
   if (shown.length === 0 && (hovered || focused)) {
     setHovered(false);
     setFocused(false);

@@ -9,7 +9,7 @@ interface TooltipProps {
   children: ReactElement;
 }
 
-/** Names its child under the pointer, or with the keyboard's focus on it. */
+/** Shows a text for its child when the pointer or the keyboard's focus is on it. */
 export function Tooltip({ text, keys, side = "top", children }: TooltipProps) {
   return (
     <Radix.Root>
@@ -31,7 +31,7 @@ export function Tooltip({ text, keys, side = "top", children }: TooltipProps) {
   );
 }
 
-/** A menu that closes gives the focus back: no reason to name the button. */
+/** Ignores the focus that a closing menu returns: it is no reason to show the tooltip. */
 function onlyFromKeyboard(event: FocusEvent<HTMLElement>): void {
   if (!event.currentTarget.matches(":focus-visible")) event.preventDefault();
 }

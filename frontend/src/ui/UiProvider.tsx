@@ -4,7 +4,7 @@ import type { ReactNode } from "react";
 import { useTheme } from "./theme";
 import { ToastProvider } from "./Toast";
 
-/** What tooltips, messages and the theme need; once, around the page. */
+/** Provides what tooltips, messages and the theme need; used once, around the page. */
 export function UiProvider({ children }: { children: ReactNode }) {
   useTheme(); // follows a choice in another tab
   return (

@@ -1,6 +1,6 @@
 /**
- * Light, dark, or as the system is: `data-theme` on `<html>`, remembered in localStorage
- * and shared by all tabs. The static `theme.js` does the same before the first paint.
+ * Light, dark, or the same as the system: `data-theme` on `<html>`, stored in localStorage
+ * and shared by all tabs. The static `theme.js` applies it before the first paint.
  */
 import { useSyncExternalStore } from "react";
 
@@ -8,7 +8,7 @@ export type Theme = "light" | "dark" | "system";
 
 const KEY = "llmchat.theme";
 
-/** The chosen theme, and the function that chooses another. */
+/** Returns the chosen theme, and the function that chooses another. */
 export function useTheme(): [Theme, (theme: Theme) => void] {
   return [useSyncExternalStore(subscribe, currentTheme), chooseTheme];
 }
@@ -36,7 +36,7 @@ function subscribe(listener: () => void): () => void {
   };
 }
 
-/** Another tab has chosen; a key of null says that all keys have gone. */
+/** Another tab has chosen a theme; if the key is null, the storage was cleared. */
 function onStorage({ key }: StorageEvent): void {
   if (key !== KEY && key !== null) return;
   apply();

@@ -1,10 +1,10 @@
-/** The short messages at the page's edge: what is shown, without how it looks. */
+/** The short messages at the page's edge: their state, but not their look. */
 
 export interface ToastWish {
   text: string;
   /** What can still be done about it, such as *Undo*. */
   action?: { label: string; run: () => void };
-  /** Called once when it has gone and its action was not taken. */
+  /** Called once, when the message disappears without its action being taken. */
   onGone?: () => void;
 }
 
@@ -14,13 +14,13 @@ export interface Toast extends ToastWish {
 
 const MOST = 3;
 
-/** Holds at most three: a fourth lets the oldest go. */
+/** Holds at most three messages: a fourth removes the oldest. */
 export class Toasts {
   private shown: readonly Toast[] = [];
   private readonly listeners = new Set<() => void>();
   private lastId = 0;
 
-  /** Adds a message and returns the function that takes it away. */
+  /** Adds a message, and returns the function that removes it. */
   show(wish: ToastWish): () => void {
     const toast = { ...wish, id: ++this.lastId };
     const [oldest] = this.shown;
@@ -33,7 +33,7 @@ export class Toasts {
     this.take(id)?.onGone?.();
   }
 
-  /** Takes the message away and does what it offers. */
+  /** Removes the message, and runs its action. */
   act(id: number): void {
     this.take(id)?.action?.run();
   }

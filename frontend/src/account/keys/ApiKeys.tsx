@@ -6,7 +6,7 @@ import { KeyRow } from "./KeyRow";
 import { useKeys } from "./keys";
 import { MadeKey } from "./MadeKey";
 
-/** Keys with which a user's own programs ask, instead of with the password. */
+/** The keys that the user's own programs use instead of the password. */
 export function ApiKeys() {
   const { keys, problem, make, revoke } = useKeys();
   const [made, setMade] = useState<string | null>(null);

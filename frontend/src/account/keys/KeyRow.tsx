@@ -71,7 +71,7 @@ function Revocation({ name, onRevoke, onClose }: RevocationProps) {
   );
 }
 
-/** What there is to know of a key, as one line. */
+/** What is known about a key, as one line. */
 export function factsOf(key: ApiKey): string {
   const { state, scopes, lastUsedAt, expiresAt } = key;
   const used = lastUsedAt === null ? "never used" : `used ${shown(lastUsedAt)}`;

@@ -3,7 +3,7 @@ import { useState } from "react";
 
 import { Button, TextField } from "../../ui";
 
-/** The key itself, shown this once. */
+/** The key itself, which is shown only this once. */
 export function MadeKey({ value, onDone }: { value: string; onDone: () => void }) {
   return (
     <div className="made-key">
@@ -16,7 +16,7 @@ export function MadeKey({ value, onDone }: { value: string; onDone: () => void }
         onFocus={(event) => event.target.select()}
       />
       <div className="row">
-        {/* Browsers let a page copy on HTTPS and localhost only. */}
+        {/* Browsers let a page copy only on HTTPS and localhost. */}
         {window.isSecureContext && <CopyButton text={value} />}
         <Button onClick={onDone}>Done</Button>
       </div>

@@ -1,4 +1,4 @@
-/** The user's API keys: listed, made, revoked. */
+/** The user's API keys: listing, creating and revoking them. */
 import { useCallback, useEffect, useState } from "react";
 
 import { authorized, isTokenError } from "../../llm/session";
@@ -6,7 +6,7 @@ import { useAccount } from "../context";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
-/** What a key may do, in words. */
+/** What a key can be allowed to do, in words. */
 export const SCOPES: [name: string, text: string][] = [
   ["chat", "Ask, and stop answers"],
   ["read", "Read conversations"],
@@ -28,12 +28,12 @@ export interface ApiKey {
 export interface NewKey {
   name: string;
   scopes: string[];
-  /** Null: until it is revoked. */
+  /** How long it is valid; null until it is revoked. */
   days: number | null;
 }
 
 export interface Keys {
-  /** Null until they are known. */
+  /** Null until the keys are loaded. */
   keys: ApiKey[] | null;
   /** Why they cannot be read. */
   problem: string | null;
