@@ -24,8 +24,8 @@ def summary(
 
     Django's own version loads and lists every row. An operator who is allowed to delete
     an account may delete all that belongs to it, so that nothing is left over except
-    the audit. With `counted=False` nothing is counted, which may take long: after the
-    confirmation, nobody reads the counts.
+    the audit. Counting may take long, so with `counted=False` there are no counts:
+    after the confirmation, nobody reads them.
     """
     names = [str(obj) for obj in _some(objs)]
     if not counted:

@@ -61,7 +61,7 @@ class Bill:
             self.add(route, Usage(0, 0, "estimated"))
 
     def note_asking(self, is_asked: bool) -> None:
-        """Called when the request of an attempt is sent, and when sending it failed."""
+        """Called when an attempt's request is sent, and when the attempt has failed."""
         self.is_asked = is_asked
         if is_asked:
             self.earlier = len(self.lines)

@@ -1,9 +1,10 @@
 """The ends of answers, on their way into the database.
 
-`Done` is sent after its COMMIT. An end that is not committed within `STORE_S` is sent
-as `database_unavailable`, and from then on that is what is stored, so that a client
-reads later what it was sent. Storing then continues without the client, each end in a
-task of its own with its own backoff, so that an end that keeps failing delays no other.
+`Done` is sent after its COMMIT. If that takes longer than `STORE_S`, the client is sent
+`database_unavailable` instead, and from then on that is what is stored, so that a
+client reads later what it was sent. Any other end is sent as it is after `STORE_S`.
+Storing then continues without the client, each end in a task of its own with its own
+backoff, so that an end that keeps failing delays no other.
 The user's next turn waits for it, because it may continue from that answer. An end that
 is given up is named in the log; at the next sweep its row becomes `interrupted`, with
 the text of its last checkpoint.
@@ -30,8 +31,8 @@ logger = logging.getLogger(__name__)
 # A client waits no longer than this for its end to be stored; storing continues.
 STORE_S = 5.0
 # At most this many failed ends wait to be retried; beyond that the oldest is given up.
-# Ends that wait for their first attempt, or whose outcome changed during one, do not
-# count: there are never more of them than answers that have begun.
+# Ends that wait for their first attempt, or whose outcome changed during an attempt, do
+# not count: there are never more of them than answers that have begun.
 MAX_PENDING = 1000
 # How long an end is retried.
 RETRY_FOR_S = 600.0

@@ -8,7 +8,7 @@ from llmchat import conf
 from llmchat.answers.events import End, Started
 from llmchat.answers.log import AnswerLog
 
-# How long a socket that moves to another worker has to follow the answer from there.
+# How often to check whether the socket follows the answer from its new worker.
 KEEP_S = 5.0
 
 

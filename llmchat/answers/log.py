@@ -207,5 +207,5 @@ class AnswerLog:
         """Stop waiting for slow readers: a caller waits for the end, which is near."""
 
     async def reaches(self, chars: int) -> bool:
-        """Return whether the text has this many characters; wait for them to arrive."""
+        """Return whether the text has this many characters; a mirror waits for them."""
         return chars <= self.chars

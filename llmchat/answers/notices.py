@@ -16,7 +16,7 @@ from llmchat.answers import runtime
 # The notice that names a user whose sockets are to be checked.
 LOOK = "sockets.look"
 
-# Fields that a log-in and the use of a key store; they end no session and no key.
+# Fields that a log-in or the use of a key writes; that ends no session and no key.
 _HARMLESS = frozenset({"last_login", "last_used_at"})
 
 

@@ -97,7 +97,7 @@ class Runtime:
             self.mailbox.on(name, heard)
 
     def tell(self, name: str, body: Any) -> None:
-        """Send a notice to all workers, this one first; others may not receive it."""
+        """Send a notice to all workers, this one first; others might miss it."""
         if name in self._hearing:
             self._hearing[name](body)
         if self.mailbox is not None and not self.closing:

@@ -24,8 +24,8 @@ from llmchat.books import past
 from llmchat.books.sweep import sweep
 from llmchat.models import Conversation, Message
 
-# The most conversations that one transaction deletes, and the most messages, which may
-# mean fewer conversations.
+# One transaction deletes at most this many conversations. It takes no further ones once
+# those that it has contain this many messages.
 MOST_CONVERSATIONS = 500
 MOST_MESSAGES = 5_000
 # For how long a request begins further transactions, and how long each of them may
@@ -49,8 +49,9 @@ class Deleted(NamedTuple):
 def stop(answers: QuerySet[Message]) -> list[UUID]:
     """Stop those of `answers` that are being written; return their ids.
 
-    Streams of this process are cancelled immediately. Other workers read the mark at
-    their next checkpoint, within a second. Answers of dead workers are closed here.
+    Streams of this process are cancelled immediately. A server also notifies the other
+    workers; a worker that gets no notice reads the mark at its next checkpoint, within
+    a second. Answers of dead workers are closed here.
     """
     sweep()
     running = answers.filter(state=Message.State.STREAMING)
@@ -63,8 +64,8 @@ def stop(answers: QuerySet[Message]) -> list[UUID]:
 def _mark(ident: UUID) -> bool:
     """Mark one answer; return whether it was still being written.
 
-    Each answer takes one statement: another transaction may be about to delete answers
-    that have ended, in an order of its own.
+    Each answer takes a statement of its own, which locks only that row: answers that
+    have ended by now may be about to be deleted, in another order.
     """
     running = Message.objects.filter(pk=ident, state=Message.State.STREAMING)
     return bool(running.update(stop_requested=True))
@@ -149,9 +150,9 @@ def on_users_delete(sender: Any, user_ids: list[int], **kwargs: Any) -> None:
 
 
 def _locked(conversations: QuerySet[Conversation]) -> list[UUID]:
-    """Lock conversations and their running answers; cancel those of this process.
+    """Lock conversations and their running answers, and cancel these on all workers.
 
-    Other workers find the rows gone at their next checkpoint.
+    A worker that gets no notice finds the rows gone at its next checkpoint.
     """
     rows = conversations.order_by("pk").select_for_update(of=("self",))
     idents = list(rows.values_list("pk", flat=True))

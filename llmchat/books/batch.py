@@ -135,7 +135,7 @@ def _together(items: Sequence[Item], *, wait: bool) -> list[Result]:
             for item in ends:
                 end.decide(known, ended, item)
             end.write(known, ended)
-            if not starts:  # else they change the same ones and store them later
+            if not starts:  # else `_begun` writes them, with its own changes
                 _write_conversations(known)
             results |= {id(item): end.told(known, item) for item in ends}
             results |= _begun(known, starts)

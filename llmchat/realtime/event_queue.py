@@ -73,7 +73,7 @@ class Events:
         self.worker: asyncio.Task[None] | None = None
 
     def receive(self, received: EventReceived) -> bool:
-        """Queue an event, or start its handler. False: too many events wait."""
+        """Queue an event, or start its handler. False: there are too many."""
         ack_id = received.ack_id
         ack = None if ack_id is None else Ack(self._outlet, ack_id)
         event = QueuedEvent(received.name, received.args, ack, received.size)

@@ -121,7 +121,7 @@ class Member:
         return [pid for pid in (self.pid, self.former_pid) if pid is not None]
 
     def receive(self, received: EventReceived) -> bool:
-        """Queue an event, or start its handler. False: too many events wait."""
+        """Queue an event, or start its handler. False: there are too many."""
         return self._events.receive(received)
 
     # Joining and recovery.

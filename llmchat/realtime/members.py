@@ -233,7 +233,7 @@ class Members:
     async def _fetch_nothing(
         self, namespace: Namespace, auth: dict[str, Any]
     ) -> Nowhere:
-        """Return what became of a socket, for a worker that knows no others."""
+        """Return what became of a socket, for a worker that has no others."""
         claimed = self.pids.read(auth.get("pid"))
         is_mine = claimed is None or self._is_mine(claimed)
         return Nowhere.UNKNOWN if is_mine else Nowhere.GONE

@@ -51,7 +51,7 @@ class Marks:
         return "".join(f".{log}:{at}" for log, at in self._positions.items())
 
     def note(self, log: str, position: int) -> None:
-        """Note how far the client is with a log, given what it is sent from now on."""
+        """Note how far the client is with a log; offsets from now on say so."""
         self._positions[log] = position
 
     def along(self, log: str, positions: Sequence[int]) -> list[str]:

@@ -6,7 +6,7 @@ export function editLastQuestion(): void {
   TARGET.dispatchEvent(new Event(WISH));
 }
 
-/** Returns the function that ends that. */
+/** Calls back for each request. Returns the function that ends that. */
 export function onEditQuestion(listener: () => void): () => void {
   TARGET.addEventListener(WISH, listener);
   return () => TARGET.removeEventListener(WISH, listener);

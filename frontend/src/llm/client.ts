@@ -158,7 +158,7 @@ export class LLMClient {
     void this.lookForStreams();
   }
 
-  /** Returns false, and does nothing, if the chat is not read or an answer is written. */
+  /** Returns false, and does nothing, if the chat is not loaded or is being answered. */
   ask(key: string, text: string, options: AskOptions): boolean {
     const chat = this.#store.get(key);
     return chat !== undefined && this.#ask(chat, chat.messages.length, text, options);

@@ -23,7 +23,7 @@ export interface LLMStream {
   connection: ConnectionState;
   /** Why the server refuses the connection, while it does. */
   connectionProblem: Problem | null;
-  /** Returns false, and does nothing, if the chat is not read or an answer is written. */
+  /** Returns false, and does nothing, if the chat is not loaded or is being answered. */
   ask: (text: string, options: AskOptions) => boolean;
   stop: () => void;
   /** Asks the last question again; `options` are by default those of the last time. */

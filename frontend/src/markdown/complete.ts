@@ -80,7 +80,7 @@ function asCode(text: string): string {
   return `\`\` ${text.replaceAll("`", "'").replace(/\s+/g, " ")} \`\``;
 }
 
-/** Closes open `**`, `*`, `_` and `~~`, the last one that was opened first. */
+/** Closes open `**`, `*`, `_` and `~~`, the innermost first. */
 function closeEmphasis(line: string): string {
   const open: string[] = [];
   for (const found of line.matchAll(/\\.|`+[^`]*`+|\*\*|~~|\*|(?<!\w)_(?=\S)|(?<=\S)_(?!\w)/g)) {

@@ -146,7 +146,7 @@ class Reception:
         return peer is not None and peer.ping_probe_elsewhere()
 
     async def _take(self, sender: str, body: Any) -> Any:
-        """Hand a session over as soon as it is at rest; None: it never came to rest."""
+        """Hand a session over as soon as it is at rest; None: time is up."""
         (sid,) = body
         state = await at_rest(lambda: self._hand_over(sid, sender))
         if state is None:
