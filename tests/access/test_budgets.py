@@ -396,8 +396,8 @@ async def test_money_is_not_spent_on_an_unknown_price(
     error = await refused(user, turn("Hi"))
     assert (error.code, error.status) == ("price_not_configured", 503)
     assert error.text == (
-        "The model model-1 of Test has no price yet, and a budget in US dollars needs "
-        "it: choose another model, or ask an administrator to enter the price"
+        "The model model-1 of Test has no price yet, so a budget in US dollars does "
+        "not allow it: choose another model, or ask an administrator to enter the price"
     )
     assert not upstream.requests
 

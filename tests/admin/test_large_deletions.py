@@ -127,7 +127,7 @@ def test_an_account_is_deleted_by_as_many_requests_as_it_takes(
         answer = delete(boss, ada)
         assert answer.headers["Location"] == f"{USERS}{ada.pk}/delete/"
         page = boss.get(answer.headers["Location"])
-        assert f"{done} conversations are deleted, {left} not yet: delete" in page.text
+        assert f"{done} conversations deleted, {left} left: delete" in page.text
         assert DEACTIVATED in page.text
         ada.refresh_from_db()
         assert not ada.is_active
@@ -295,7 +295,7 @@ def test_a_selection_is_deleted_by_as_many_requests_as_it_takes(
 
     for done, left in ((2, 3), (2, 1)):
         page = select(boss, CHATS, rows, post="yes")
-        text = f"{done} conversations are deleted, {left} not yet: delete again"
+        text = f"{done} conversations deleted, {left} left: delete again"
         assert text in page.text
         assert "Are you sure" in page.text  # it asks about the rest
         kept = set(ada.conversations.values_list("pk", flat=True))
