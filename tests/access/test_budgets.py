@@ -252,7 +252,7 @@ async def test_what_is_only_reserved_may_be_asked_for_again_soon(
     async with streaming(user, turn("Hi")):
         error = await refused(user, turn("More", session_id="s-2"))
         assert error.code == "budget_exceeded"
-        assert "taken up by answers that are being written" in error.text
+        assert "fully reserved by answers in progress" in error.text
         assert error.retry_after == 5
         go.set()
 
