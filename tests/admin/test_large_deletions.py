@@ -195,7 +195,7 @@ def test_who_deletes_themself_may_come_back_to_go_on(
 
     delete(client, ada)
     assert ada.conversations.count() == 3
-    assert "2 conversations are deleted, 3 not yet" in said(client)
+    assert "2 conversations deleted, 3 left: delete" in said(client)
     assert DEACTIVATED not in client.get(USERS).text
     delete(client, ada)
     delete(client, ada)
@@ -217,7 +217,7 @@ def test_accounts_of_a_list_of_active_ones_are_deleted(
     answer = select(boss, f"{USERS}?is_active__exact=1", [ada], post="yes")
     assert answer.headers["Location"] == USERS
     told = said(boss)
-    assert "2 conversations are deleted, 3 not yet" in told
+    assert "2 conversations deleted, 3 left: delete" in told
     assert DEACTIVATED in told
     for _ in range(2):
         select(boss, USERS, [ada], post="yes")
