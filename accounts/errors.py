@@ -64,7 +64,7 @@ class ScopeError(AccountError):
     def __init__(self, scope: str | None) -> None:
         super().__init__(scope)
         self.text = (
-            "No API key may do this, it needs an access token"
+            "API keys cannot do this; use an access token"
             if scope is None
             else f"The API key lacks the scope {scope}"
         )
@@ -74,7 +74,7 @@ class KeysError(AccountError):
     """The user already has as many API keys as allowed."""
 
     code = "too_many_keys"
-    text = "You have too many API keys, revoke one first"
+    text = "You have too many API keys; revoke one first"
     status = 409
 
 
@@ -96,7 +96,7 @@ class LastSuperuserError(AccountError):
     """The last superuser cannot leave: nobody else could give rights."""
 
     code = "last_superuser"
-    text = "You are the last superuser: make somebody else one before you leave"
+    text = "You are the last superuser: make another user a superuser first"
     status = 409
 
 
@@ -109,10 +109,8 @@ class UnfinishedError(AccountError):
 
     def __init__(self, done: int, left: int) -> None:
         super().__init__(done, left)
-        are = "conversation is" if done == 1 else "conversations are"
-        self.text = (
-            f"{done:,} {are} deleted, {left:,} not yet: delete again to go on with them"
-        )
+        what = "conversation" if done == 1 else "conversations"
+        self.text = f"{done:,} {what} deleted, {left:,} left: delete again to continue"
 
 
 class RegistrationError(AccountError):

@@ -52,13 +52,13 @@ class RefreshSerializer(serializers.Serializer[Any]):
 
 
 class PasswordSerializer(serializers.Serializer[Any]):
-    """The password of whoever asks."""
+    """The current password of the user."""
 
     password = _password_field()
 
 
 class NewPasswordSerializer(serializers.Serializer[Any]):
-    """The password of whoever asks, and a new one."""
+    """The current password of the user, and a new one."""
 
     current = _password_field()
     new = _password_field()

@@ -252,7 +252,7 @@ def _whole_number(claim: Any) -> int:
 
 def _report_reuse(user_id: int) -> None:
     logger.warning(
-        "a refresh token of user %d was used twice: its family is revoked", user_id
+        "a refresh token of user %d was used twice; its log-in is revoked", user_id
     )
 
 

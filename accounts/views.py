@@ -147,8 +147,9 @@ def admin_login(request: HttpRequest) -> HttpResponseBase:
             count_attempt(request, account=request.POST.get("username", ""))
         return admin.site.login(request)
     except AttemptsError as exc:
+        seconds = "second" if exc.retry_after == 1 else "seconds"
         return HttpResponse(
-            f"{exc.text}. Try again in {exc.retry_after} seconds.",
+            f"{exc.text}. Try again in {exc.retry_after} {seconds}.",
             status=exc.status,
             content_type="text/plain; charset=utf-8",
             headers={"Retry-After": str(exc.retry_after)},

@@ -57,7 +57,7 @@ _first_token = Histogram(
 )
 _failures = Counter(
     "llmchat_provider_errors",
-    "Failures of providers, those that a fallback made good included.",
+    "Failures of providers, including those that a fallback answered.",
     ("provider", "code"),
     registry=registry,
 )
@@ -126,7 +126,7 @@ class Gauges(Collector):
         for transport, count in self.sockets().items():
             family.add_metric((transport,), count)
         yield family
-        text = "Sessions of this worker that poll by way of others."
+        text = "Sessions of this worker that poll through other workers."
         yield GaugeMetricFamily("llmchat_sessions_relayed", text, self.relayed())
         text = "Answers of other workers that are followed from this one."
         yield GaugeMetricFamily("llmchat_streams_followed", text, self.followed())
@@ -140,12 +140,12 @@ class Overhead(Collector):
         counted = overhead.overhead
         yield _family(
             "llmchat_overhead_first_token_seconds",
-            "What the server itself adds until readers have the first text.",
+            "Time that the server itself adds before the first text.",
             counted.first,
         )
         yield _family(
             "llmchat_overhead_answer_seconds",
-            "What the server itself adds until readers have the stored end.",
+            "Time that the server itself adds before the stored end.",
             counted.whole,
         )
 

@@ -331,7 +331,7 @@ def _exceeded(budget: Budget, now: datetime, *, is_spent: bool) -> ChatError:
     whose = _OWNERS[budget.shared_by]
     period = _ADJECTIVES[Budget.Period(budget.period)]
     noun = _NOUNS[Budget.Unit(budget.unit)]
-    state = "used up" if is_spent else "taken up by answers that are being written"
+    state = "used up" if is_spent else "fully reserved by answers in progress"
     return refusal(
         "budget_exceeded",
         text=f"{whose} {period} {noun} budget is {state}; "

@@ -43,7 +43,7 @@ def fetch_models(row: models.Provider) -> Fetched:
     except ProviderError as exc:
         return Fetched(False, _in_words(exc))
     if len(found) > MAX_MODELS:
-        return Fetched(False, f"It lists {len(found)} models, which are too many.")
+        return Fetched(False, f"It lists {len(found)} models, which is too many.")
     with transaction.atomic():
         added, gone, back = _note(row, found)
     return Fetched(True, _told(len(found), added, gone, back))

@@ -108,7 +108,7 @@ def _noted(case: _Case, code: str, text: str) -> Trial:
         return Trial(False if blamed else None, text)
     if blamed:
         count = f"{len(blamed)} of {len(case.keys)} keys"
-        return Trial(None, f"{text} The provider refused {count}, though.")
+        return Trial(None, f"{text} However, the provider refused {count}.")
     return Trial(True, text)
 
 

@@ -26,7 +26,7 @@ from llmchat.providers.types import Provider
 # Problems that are a key's fault, and stored with the key.
 OF_KEYS = frozenset({ProviderAuthError.code, ProviderQuotaError.code})
 _STATUS = re.compile(r"(\d{3})\b")
-_NO_API = ("body is no stream of events", "empty body")
+_NO_API = ("body is not an event stream", "empty body")
 _MAX_CAUSES = 8
 
 
@@ -61,14 +61,14 @@ PROBLEMS: dict[str, Problem] = {
         "that it has not been revoked.",
     ),
     "key_wanted": Problem(
-        "wants a key",
-        "The server at {host} takes no request without a key{detail}.",
+        "key required",
+        "The server at {host} requires a key{detail}.",
         "Turn on “Needs a key”, and add one under “Keys”.",
     ),
     "forbidden": Problem(
         "no permission",
         "The provider refused the API key{detail}.",
-        "The key is valid, but may lack permission for {model}, or the provider does "
+        "The key is valid, but may lack permission for {model}, or the provider may "
         "not serve this region.",
     ),
     "provider_quota": Problem(
@@ -79,12 +79,12 @@ PROBLEMS: dict[str, Problem] = {
     "provider_rate_limited": Problem(
         "rate limited",
         "The provider is limiting requests{detail}.",
-        "Address and key are right. Wait a minute and test again.",
+        "The address and the key are right. Wait a minute and test again.",
     ),
     "dns": Problem(
         "host not found",
         "There is no host named {host}.",
-        "Check the base URL for typing errors, and this server’s DNS.",
+        "Check the base URL for typos, and this server’s DNS.",
         is_far=True,
     ),
     "refused": Problem(
@@ -97,21 +97,21 @@ PROBLEMS: dict[str, Problem] = {
     "certificate": Problem(
         "certificate not trusted",
         "The certificate of {host} is not trusted (TLS).",
-        "Check the host name. For a certificate authority of your own, set "
+        "Check the host name. If you use your own certificate authority, set "
         "SSL_CERT_FILE.",
         is_far=True,
     ),
     "tls": Problem(
         "no TLS",
-        "There is no TLS connection with {host}.",
+        "No TLS connection to {host} could be made.",
         "If the server speaks plain HTTP, begin the base URL with http://.",
         is_far=True,
     ),
     "connect_timeout": Problem(
-        "no connection in time",
+        "connection timed out",
         "{host} did not accept a connection in time.",
-        "Check host and port, whether it is http:// or https://, and whether a "
-        "firewall is in the way.",
+        "Check the host and the port, whether it is http:// or https://, and whether "
+        "a firewall is in the way.",
         is_far=True,
     ),
     "unreachable": Problem(
@@ -123,7 +123,7 @@ PROBLEMS: dict[str, Problem] = {
     "address": Problem(
         "wrong address",
         "The base URL is not an address.",
-        "It looks like https://host/v1.",
+        "Enter one such as https://host/v1.",
         is_far=True,
     ),
     "not_found": Problem(
@@ -140,7 +140,7 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "no_api": Problem(
         "not a chat API",
-        "What answers at {host} is not a chat API of this protocol.",
+        "The server at {host} is not a chat API of this protocol.",
         "Check the base URL and the protocol.",
         is_far=True,
     ),
@@ -180,7 +180,7 @@ PROBLEMS: dict[str, Problem] = {
 _OTHER = Problem(
     "failed",
     "The provider failed to answer{detail}.",
-    "Test again later; the log may tell more.",
+    "Test again later; the log may say more.",
 )
 
 

@@ -37,7 +37,7 @@ def warnings(row: Provider) -> Iterator[str]:
     other = row.fallback
     if other is not None and not other.enabled:
         yield (
-            f"The fallback {other.label} is disabled: while it is, nobody answers when "
+            f"The fallback {other.label} is disabled, so it does not answer when "
             f"{row.label} cannot."
         )
     if not row.enabled:
@@ -83,16 +83,16 @@ def _faults_of_url(url: str, protocol: str) -> Iterator[tuple[str, Any]]:
         yield (
             "base_url",
             _(
-                "Leave user name and password out of the address: it is not secret. "
-                "Store a key instead."
+                "Leave the user name and password out of the address, which is not "
+                "secret. Store a key instead."
             ),
         )
     elif not _is_host(host):
         yield "base_url", _("This is not a valid address: check the host and the port.")
     elif parts.query or parts.fragment or url.endswith(("?", "#")):
-        yield "base_url", _("Leave out everything from “?” or “#” on.")
+        yield "base_url", _("Leave out the “?” or “#” and everything after it.")
     elif any(c.isspace() for c in url):
-        yield "base_url", _("An address has no spaces.")
+        yield "base_url", _("An address cannot contain spaces.")
     else:
         yield from _faults_of_path(parts.path.rstrip("/"), protocol)
 
@@ -133,7 +133,7 @@ def _faults_of_embedded(row: Provider) -> Iterator[tuple[str, Any]]:
     if row.protocol != _OPENAI:
         yield "protocol", _("The built-in model uses the OpenAI protocol.")
     if row.needs_key:
-        yield "needs_key", _("The built-in model takes no key.")
+        yield "needs_key", _("The built-in model does not use a key.")
     if row.default_model and row.default_model not in LOCAL_MODELS:
         names = ", ".join(LOCAL_MODELS)
         yield (
@@ -144,17 +144,20 @@ def _faults_of_embedded(row: Provider) -> Iterator[tuple[str, Any]]:
 
 def _faults_of_protocol(row: Provider) -> Iterator[tuple[str, Any]]:
     if row.protocol != "deepseek" and row.thinking != Provider.Thinking.OMIT:
-        yield "thinking", _("It can be turned off only with the DeepSeek protocol.")
+        yield (
+            "thinking",
+            _("Thinking can be turned off only with the DeepSeek protocol."),
+        )
     if row.temperature_max is not None and row.temperature_max < 0:
         yield "temperature_max", _("Enter zero or more.")
     if row.protocol == _OPENAI:
         return
     if row.system_role != Provider.SystemRole.SYSTEM:
-        yield "system_role", _("Only the OpenAI protocol has “developer”.")
+        yield "system_role", _("Only the OpenAI protocol supports “developer”.")
     if row.max_tokens_field != Provider.MaxTokensField.MAX_TOKENS:
         yield (
             "max_tokens_field",
-            _("Only the OpenAI protocol has “max_completion_tokens”."),
+            _("Only the OpenAI protocol supports “max_completion_tokens”."),
         )
 
 

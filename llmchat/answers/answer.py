@@ -19,7 +19,7 @@ from llmchat.answers import calls, runtime
 from llmchat.answers.events import Cancelled, Done, End, Failed, Started
 from llmchat.answers.generation import Generation
 from llmchat.answers.live_stream import LiveStream
-from llmchat.answers.log import AnswerLog
+from llmchat.answers.log import AnswerLog, too_many_readers
 from llmchat.books.begin import StartUnknownError
 from llmchat.books.end import booked
 from llmchat.books.placed import Names, Placed
@@ -88,7 +88,7 @@ async def running_streams(user_id: int) -> list[Started]:
 
 def no_stream() -> ChatError:
     """Return the refusal of a request about an answer that is not being written."""
-    return refusal("stream_not_found", text="No such answer is being written")
+    return refusal("stream_not_found", text="There is no such answer in progress")
 
 
 async def find_stream(
@@ -107,7 +107,7 @@ async def find_stream(
     Raises: ChatError `bad_request`, `stream_not_found`, `too_many_streams`.
     """
     if message_id is None and session_id is None and conversation_id is None:
-        text = "messageId, sessionId or conversationId must name the answer"
+        text = "messageId, sessionId or conversationId is required"
         raise refusal("bad_request", text=text)
     names = Names(message_id, session_id, conversation_id)
 
@@ -128,7 +128,7 @@ async def find_stream(
     if stream is None:
         raise no_stream()
     if stream.is_full and not is_to_stop:
-        raise refusal("too_many_streams", text="Too many read this answer at once")
+        raise too_many_readers()
     return stream
 
 
@@ -183,7 +183,7 @@ async def _write(turn: Turn, stream: LiveStream) -> None:
         end = Failed(turn.session_id, exc)
     except Exception:
         # Whatever it is, the client gets an end.
-        logger.exception("a turn broke")
+        logger.exception("a turn failed")
     finally:
         _end_span(span, stream, end)
         # A client that gets the end may reuse the name, so free it first.
@@ -235,7 +235,7 @@ async def _store_start(turn: Turn, stream: LiveStream) -> Begun:
     except (OperationalError, InterfaceError) as exc:
         raise unavailable() from exc
     except Exception as exc:
-        logger.exception("a turn of user %s did not start", stream.user_id)
+        logger.exception("a turn of user %s could not be started", stream.user_id)
         raise refusal("internal_error") from exc
     return begun
 

@@ -18,7 +18,7 @@ async def close(batches: AsyncGenerator[Batch, None]) -> None:
         await batches.aclose()
     except Exception:
         # The answer still gets its end.
-        logger.exception("a provider's stream did not close")
+        logger.exception("a provider's stream could not be closed")
 
 
 async def reachable(route: Route) -> Provider:

@@ -62,7 +62,9 @@ class Checkpoints:
             try:
                 await self.store()
             except (DatabaseError, InterfaceError) as exc:
-                logger.warning("no checkpoint, the database does not answer: %s", exc)
+                logger.warning(
+                    "no checkpoint stored, the database does not answer: %s", exc
+                )
             except Exception:
                 # The next checkpoint stores what this one should have.
                 logger.exception("a checkpoint failed")

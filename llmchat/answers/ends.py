@@ -82,7 +82,8 @@ class Ends:
         await asyncio.wait([end.task], timeout=STORE_S)
         if not end.is_stored:
             end.is_late = True
-            logger.warning("the end of answer %s comes too late", begun.message_id)
+            ident = begun.message_id
+            logger.warning("the end of answer %s was not stored in time", ident)
             if outcome.state == AnswerState.COMPLETE:
                 end.outcome = _unstored(outcome)
         return end.outcome
@@ -111,7 +112,7 @@ class Ends:
         if tasks:
             await asyncio.wait(tasks, timeout=_LAST_ATTEMPT_S)
         for end in list(self._pending.values()):
-            self._give_up(end, "the server stops")
+            self._give_up(end, "the server is stopping")
 
     def _add(self, begun: Begun, outcome: Outcome) -> _End:
         end = self._pending[begun.message_id] = _End(begun, outcome)
@@ -131,15 +132,17 @@ class Ends:
                 self._keep(end)
                 await self._pause(delay)
         except Exception:
-            logger.exception("the end of answer %s failed", end.begun.message_id)
-        self._give_up(end, "the database does not take it")
+            logger.exception(
+                "storing the end of answer %s failed", end.begun.message_id
+            )
+        self._give_up(end, "the database did not accept it")
 
     def _keep(self, end: _End) -> None:
         """Count an end that will be retried; at `MAX_PENDING`, give up the oldest."""
         ident = end.begun.message_id
         if ident not in self._untaken and len(self._untaken) >= MAX_PENDING:
             oldest = next(iter(self._untaken.values()))
-            self._give_up(oldest, "too many others wait")
+            self._give_up(oldest, "too many others are waiting")
         self._untaken[ident] = end
 
     async def _is_stored(self, end: _End, *, is_first: bool) -> bool:
@@ -202,6 +205,6 @@ def _unstored(outcome: Outcome) -> Outcome:
         state=AnswerState.ERROR,
         finish_reason="error",
         error_code="database_unavailable",
-        error_detail="The whole answer was there, but could not be stored in time.",
+        error_detail="The answer was complete, but could not be stored in time.",
         tool_calls=(),
     )

@@ -97,9 +97,9 @@ class Generation:
             error = from_provider(exc)
         except Exception as exc:
             # Whatever it is, the client gets an end.
-            logger.exception("a stream of %s broke", name)
+            logger.exception("a stream from %s failed", name)
             # Its message may contain anything, so it is left out.
-            self.reasons.append(f"{type(exc).__name__}; its traceback is in the log")
+            self.reasons.append(f"{type(exc).__name__}; the traceback is in the log")
             error = refusal("internal_error")
         finally:
             stream.ask_ends()
@@ -147,7 +147,7 @@ class Generation:
         finally:
             await asking.close(batches)
         if finished is None:
-            raise RuntimeError("a provider's stream ended without its end")
+            raise RuntimeError("a provider's stream ended without its last event")
         return finished
 
     async def _batches(self) -> AsyncGenerator[Batch, None]:
@@ -201,7 +201,7 @@ class Generation:
             self.fell_back = False
             raise exc
         name = self.begun.route.provider.name
-        logger.warning("%s failed, its fallback is asked: %s", name, exc)
+        logger.warning("%s failed, trying its fallback: %s", name, exc)
         self.reasons.append(f"{name}: {exc}")
 
     def _may_fall_back(self, exc: ProviderError) -> bool:

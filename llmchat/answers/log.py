@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from llmchat.answers.events import End, Failed, Started
-from llmchat.errors import refusal
+from llmchat.errors import ChatError, refusal
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,12 @@ class Reader(Protocol):
     @property
     def worker(self) -> str | None:
         """Return the worker that it reads for, or None if that is this one."""
+
+
+def too_many_readers() -> ChatError:
+    """Return the refusal of one more reader than `MAX_READERS`."""
+    text = "Too many clients are reading this answer"
+    return refusal("too_many_streams", text=text)
 
 
 class AnswerLog:
@@ -158,17 +164,17 @@ class AnswerLog:
             try:
                 reader.end(event)
             except Exception:
-                logger.exception("a reader of an answer broke at its end")
+                logger.exception("a reader of an answer failed at its end")
 
     def _drop(self, reader: Reader) -> None:
         """Remove a reader that has failed, and send its client an error."""
-        logger.exception("a reader of an answer broke")
+        logger.exception("a reader of an answer failed")
         # Not immediately: the answer's task must not cancel itself.
         asyncio.get_running_loop().call_soon(self.leave, reader)
         try:
             reader.end(Failed(self.session_id, refusal("internal_error")))
         except Exception:
-            logger.exception("a reader of an answer was not told that it broke")
+            logger.exception("a failed reader of an answer could not be sent its error")
 
     # For everything else.
 

@@ -22,7 +22,7 @@ from llmchat.answers import stored
 from llmchat.answers.events import End, Failed, Started
 from llmchat.answers.follower import Follower
 from llmchat.answers.letters import unpack_end
-from llmchat.answers.log import AnswerLog
+from llmchat.answers.log import AnswerLog, too_many_readers
 from llmchat.books.placed import Placed, Standing, request_stop, standing
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal, unavailable
@@ -240,8 +240,7 @@ class Mirror(AnswerLog):
 
     def _take(self, reply: dict[str, Any]) -> None:
         if reply.get("isFull"):
-            text = "Too many read this answer at once"
-            self.refused = refusal("too_many_streams", text=text)
+            self.refused = too_many_readers()
             return
         if "model" in reply:
             names = {"provider": reply["provider"], "model": reply["model"]}

@@ -46,6 +46,6 @@ class Refusals:
             await self._books.refuse(refusal)
         except Exception as exc:
             ident = refusal.key.ident
-            logger.warning("the refusal of %s is not stored: %s", ident, exc)
+            logger.warning("the refusal of %s could not be stored: %s", ident, exc)
         finally:
             self._pending.discard(refusal.key)

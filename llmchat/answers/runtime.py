@@ -143,7 +143,7 @@ class Runtime:
         running = self.streams.running()
         if not running:
             return
-        logger.info("stopping: %d answers are being written", len(running))
+        logger.info("stopping; answers still being written: %d", len(running))
         ended = self.loop.create_task(_all_ended(running))
         hurried = self.loop.create_task(hurry.wait())
         await asyncio.wait(
@@ -187,7 +187,7 @@ class Runtime:
 
 
 def _cut_off() -> ChatError:
-    text = "The server is restarting, the answer was cut off"
+    text = "The server is restarting, so the answer was cut off"
     return refusal("draining", text=text, retry_after=DRAINING_RETRY_S)
 
 
@@ -266,10 +266,12 @@ async def _sweep() -> None:
             written = _runtime.written()
         interrupted = await in_database(partial(sweep, written=written))
     except (DatabaseError, InterfaceError) as exc:
-        logger.warning("no look for dead processes, no database: %s", exc)
+        logger.warning(
+            "cannot look for dead processes, the database is not available: %s", exc
+        )
     else:
         if interrupted:
-            logger.info("%d interrupted answers of a dead process", interrupted)
+            logger.info("answers marked as interrupted by a crash: %d", interrupted)
 
 
 async def _keep_totals() -> None:
@@ -278,7 +280,9 @@ async def _keep_totals() -> None:
         while not is_closing() and await in_database(day_totals.keep_some, _goes_on):
             pass
     except (DatabaseError, InterfaceError) as exc:
-        logger.warning("no totals of days, no database: %s", exc)
+        logger.warning(
+            "cannot update the daily totals, the database is not available: %s", exc
+        )
 
 
 def _goes_on() -> bool:

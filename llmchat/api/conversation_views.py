@@ -132,6 +132,6 @@ def _title(request: Request, default: str | None = None) -> str:
         text = f"title: must be a string of at most {TITLE_LENGTH} characters"
         raise refusal("bad_request", text=text)
     if UNSTORABLE.search(title):
-        text = "title: holds a character that is not allowed"
+        text = "title: contains a character that is not allowed"
         raise refusal("bad_request", text=text)
     return " ".join(title.split())

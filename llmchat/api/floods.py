@@ -98,7 +98,7 @@ class Floods:
             self._unlogged += 1
             return
         logger.warning(
-            "%s %d sends far more than the limit and is disconnected for %d s"
+            "%s %d sent far more than the limit and is disconnected for %d s"
             " (%d more since the last such line)",
             *whose,
             BLOCK_S,

@@ -31,7 +31,7 @@ def _name(data: Any) -> str:
     if not 1 <= len(name) <= NAME_LENGTH:
         raise Unfit(f" must be a string of 1 to {NAME_LENGTH} characters")
     if UNSTORABLE.search(name) or has_controls(name):
-        raise Unfit(" holds a character that is not allowed")
+        raise Unfit(" contains a character that is not allowed")
     return name
 
 
@@ -39,7 +39,7 @@ def _scopes(data: Any) -> str:
     """Take a list of scopes; return them as they are stored."""
     is_list = isinstance(data, list) and bool(data)
     if not is_list or any(scope not in Scope.values for scope in data):
-        raise Unfit(f" must be a list of {', '.join(Scope.values)}")
+        raise Unfit(f" must be a list of one or more of {', '.join(Scope.values)}")
     return " ".join(scope for scope in Scope.values if scope in data)
 
 
@@ -51,7 +51,7 @@ def _moment(data: Any) -> datetime:
     except (TypeError, ValueError, OverflowError) as exc:
         raise Unfit(" must be a time such as 2030-01-31T12:00:00Z") from exc
     if moment.tzinfo is None:
-        raise Unfit(" must say its zone, such as Z for UTC")
+        raise Unfit(" must have a time zone, such as Z for UTC")
     if in_utc <= timezone.now():
         raise Unfit(" must be in the future")
     return in_utc
@@ -73,7 +73,7 @@ def _amount(data: Any) -> Decimal:
         raise Unfit(f" must be a number from 0 to {HIGHEST}")
     stored = amount.quantize(_STEP)
     if amount != stored:
-        raise Unfit(" must not have more than 6 decimals")
+        raise Unfit(" must not have more than 6 decimal places")
     return stored
 
 
@@ -108,7 +108,7 @@ def _budgets(data: Any) -> list[Budget]:
             raise Unfit(f"[{index}]: {exc.text}") from exc
         what = fields["period"], fields["unit"]
         if what in rows:
-            raise Unfit(" has two of the same period and unit")
+            raise Unfit(" must not have two budgets with the same period and unit")
         rows[what] = Budget(**fields)
     return list(rows.values())
 

@@ -20,4 +20,4 @@ async def store_uses() -> None:
         await in_database(uses.store)
     except (DatabaseError, InterfaceError) as exc:
         # No request is refused because of it; the next use will be stored.
-        logger.info("the last use of API keys is not stored: %s", exc)
+        logger.info("the last use of API keys could not be stored: %s", exc)

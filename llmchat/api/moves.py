@@ -215,7 +215,10 @@ async def _insist(ask: Callable[[], Awaitable[T]]) -> T:
         try:
             return await ask()
         except (DatabaseError, InterfaceError) as exc:
-            logger.warning("a socket has nothing of its answers, no database: %s", exc)
+            logger.warning(
+                "cannot read a socket's answers, the database is not available: %s",
+                exc,
+            )
         except ChatError as exc:
             if exc.code not in _PASSING:
                 raise

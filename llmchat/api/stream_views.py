@@ -104,5 +104,7 @@ async def _position(last: str, stream: AnswerLog) -> int:
         return 0
     is_number = last.isascii() and last.isdigit() and len(last) < 16
     if not is_number or not await stream.reaches(int(last)):
-        raise refusal("bad_request", text="Last-Event-ID is none of this stream's")
+        raise refusal(
+            "bad_request", text="Last-Event-ID is not an event of this stream"
+        )
     return min(int(last), stream.chars)

@@ -83,9 +83,9 @@ def _days(request: Request) -> tuple[date, date]:
     last = _day(request, "to") or today()
     first = _day(request, "from") or last - timedelta(days=DEFAULT_DAYS - 1)
     if first > last:
-        raise refusal("bad_request", text="from: must not be later than to")
+        raise refusal("bad_request", text="from: must not be later than `to`")
     if (last - first).days >= MOST_DAYS:
-        text = f"from: there must be at most {MOST_DAYS} days from it to the day `to`"
+        text = f"from: the range up to `to` must be at most {MOST_DAYS} days"
         raise refusal("bad_request", text=text)
     return first, last
 

@@ -59,7 +59,7 @@ def _name(data: Any) -> str:
     if not isinstance(data, str) or not 1 <= len(data) <= NAME_LENGTH:
         raise Unfit(f" must be a string of 1 to {NAME_LENGTH} characters")
     if UNSTORABLE.search(data):
-        raise Unfit(" holds a character that is not allowed")
+        raise Unfit(" contains a character that is not allowed")
     return data
 
 
@@ -109,7 +109,7 @@ def _messages(data: Any) -> tuple[ChatMessage, ...]:
     if not isinstance(data, list) or not data:
         raise Unfit(" must be a list with at least one message")
     if len(data) > MAX_MESSAGES:
-        raise Unfit(f" must hold no more than {MAX_MESSAGES} messages")
+        raise Unfit(f" must have no more than {MAX_MESSAGES} messages")
     parsed = [_message(item, index) for index, item in enumerate(data)]
     messages = tuple(message for message in parsed if message.content)
     if not messages or messages[-1].role != "user":
@@ -124,7 +124,7 @@ def _message(item: Any, index: int) -> ChatMessage:
     if not isinstance(role, str) or role not in ROLES:
         raise Unfit(f"[{index}].role must be system, user or assistant")
     if not isinstance(content, str) or not (content or role == "assistant"):
-        raise Unfit(f"[{index}].content must be a string that is not empty")
+        raise Unfit(f"[{index}].content must be a non-empty string")
     return ChatMessage(ROLES[role], UNSTORABLE.sub("\ufffd", content))
 
 
@@ -189,7 +189,7 @@ def turn_from(fields: dict[str, Any], *, session_id: str | None = None) -> Turn:
     Raises: ChatError `bad_request`, if `replaces` is there without `conversationId`.
     """
     if fields.get("replaces") and not fields.get("conversationId"):
-        raise refusal("bad_request", text="replaces needs conversationId beside it")
+        raise refusal("bad_request", text="replaces requires conversationId")
     return Turn(
         session_id=fields.get("sessionId") or session_id or "",
         provider=fields["provider"],

@@ -69,7 +69,7 @@ class Watch:
             # Sockets that join during this await are not in the result.
             leaving = await no_longer_welcome(sockets)
         except (DatabaseError, InterfaceError) as exc:
-            logger.warning("no check of users, no database: %s", exc)
+            logger.warning("cannot check users, the database is not available: %s", exc)
             return
         for socket in leaving:
             socket.close_transport()

@@ -99,7 +99,7 @@ def _halved(items: Sequence[Item], *, is_whole: bool = False) -> list[Result]:
     except Exception as exc:
         if len(items) == 1:
             return [_refused(items[0], exc)]
-        logger.info("a batch of %d is stored by halves: %s", len(items), exc)
+        logger.info("a batch of %d failed, storing each half: %s", len(items), exc)
     middle = len(items) // 2
     return _halved(items[:middle]) + _halved(items[middle:])
 
@@ -254,7 +254,7 @@ def _is_running(start: Start) -> bool:
 def _reduced(item: End, exc: Exception) -> Result:
     """Store an end without the provider's names and calls: no row stays `streaming`."""
     ident = item.begun.message_id
-    logger.error("answer %s cannot be stored as it is", ident, exc_info=exc)
+    logger.error("answer %s could not be stored in full", ident, exc_info=exc)
     less = replace(item, outcome=end.reduced(item.begun, item.outcome))
     try:
         return _together([less], wait=True)[0]

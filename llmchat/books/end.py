@@ -208,7 +208,7 @@ def reduced(begun: Begun, outcome: Outcome) -> Outcome:
         model=begun.model,
         finish_reason="error",
         error_code="internal_error",
-        error_detail="The database did not take the answer as it was.",
+        error_detail="The database accepted the answer only in part.",
         first_token_at=outcome.first_token_at,
         refused=outcome.refused,
         fell_back=outcome.fell_back,

@@ -113,7 +113,9 @@ def _mark(row: _Running) -> int:
     fields = {
         "state": _State.INTERRUPTED,
         "error_code": "interrupted",
-        "error_detail": detail(f"Its worker {row.worker or '(unknown)'} is gone."),
+        "error_detail": detail(
+            f"Its worker {row.worker or '(unknown)'} is no longer running."
+        ),
         "finished_at": timezone.now(),
     }
     if text := texts_of([ident]).get(ident):

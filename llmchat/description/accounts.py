@@ -13,7 +13,7 @@ from llmchat.description.operation import JSON, Answer, Operation
 from llmchat.description.shapes import ref
 
 _TAG = "Accounts"
-_PAIR = Answer("The tokens", {JSON: ref("Tokens")})
+_PAIR = Answer("A new pair of tokens", {JSON: ref("Tokens")})
 
 OPERATIONS = {
     "POST /auth/token": Operation(
@@ -28,10 +28,10 @@ OPERATIONS = {
     "POST /auth/token/refresh": Operation(
         summary="Renew the tokens",
         tag=_TAG,
-        details="The old refresh token is used up. One that comes again within 90 "
-        "seconds gets another pair, since the first may not have arrived. Later, or "
-        "when one of the pairs has been used, it ends all tokens of its log-in, since "
-        "it may have been stolen.",
+        details="A refresh token works once. If you send it again within 90 seconds, "
+        "you get another pair, because the first response may have been lost. After "
+        "that, or once one of those pairs has been used, sending it again revokes all "
+        "tokens of its log-in, because it may have been stolen.",
         is_open=True,
         body=RefreshSerializer,
         example={"refresh": "YOUR REFRESH TOKEN"},
@@ -44,23 +44,23 @@ OPERATIONS = {
         is_open=True,
         body=RefreshSerializer,
         example={"refresh": "YOUR REFRESH TOKEN"},
-        answers={200: Answer("It is revoked", {JSON: ref("Nothing")})},
+        answers={200: Answer("Revoked", {JSON: ref("Nothing")})},
         codes=("token_expired", "token_invalid"),
     ),
     "POST /auth/register": Operation(
         summary="Create an account",
         tag=_TAG,
-        details="A setting of the server switches it off.",
+        details="Only if the server allows registration (`LLMCHAT_REGISTRATION`).",
         is_open=True,
         body=RegistrationSerializer,
-        example={"username": "ann", "password": "a long one nobody guesses"},
+        example={"username": "ann", "password": "a long one that nobody can guess"},
         answers={
-            201: Answer("The user, and its tokens", {JSON: ref("UserWithTokens")})
+            201: Answer("The user and a pair of tokens", {JSON: ref("UserWithTokens")})
         },
         codes=("registration_disabled", "rate_limited"),
     ),
     "GET /auth/me": Operation(
-        summary="Show whose token it is",
+        summary="Show the user that the token belongs to",
         tag=_TAG,
         answers={200: Answer("The user", {JSON: ref("User")})},
     ),
@@ -69,7 +69,7 @@ OPERATIONS = {
         tag=_TAG,
         body=PasswordSerializer,
         example={"password": "YOUR PASSWORD"},
-        answers={204: Answer("It is deleted", {})},
+        answers={204: Answer("Deleted", {})},
         codes=(
             *("invalid_credentials", "rate_limited", "last_superuser"),
             "deletion_unfinished",
@@ -78,9 +78,9 @@ OPERATIONS = {
     "POST /auth/password": Operation(
         summary="Set a new password",
         tag=_TAG,
-        details="It ends all tokens; the answer has a new pair.",
+        details="All earlier tokens stop working; the response has a new pair.",
         body=NewPasswordSerializer,
-        example={"current": "YOUR PASSWORD", "new": "a long one nobody guesses"},
+        example={"current": "YOUR PASSWORD", "new": "a long one that nobody can guess"},
         answers={200: _PAIR},
         codes=("invalid_credentials", "rate_limited"),
     ),

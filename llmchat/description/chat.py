@@ -16,9 +16,10 @@ _EVENTS = {
 # The schema of a single event: OpenAPI 3.1 cannot describe a sequence of them.
 EVENT_STREAM: Schema = {
     "type": "object",
-    "description": "Events: a start, any number of tokens, and exactly one of done, "
-    "error and cancelled. A comment comes every 15 seconds while there is nothing to "
-    "tell. `id` is what `Last-Event-ID` takes.",
+    "description": "A start event, any number of token events, and exactly one done, "
+    "error or cancelled event. While there is nothing to send, a comment every 15 "
+    "seconds keeps the connection open. To resume, send the last `id` as "
+    "`Last-Event-ID`.",
     "properties": {
         "event": {"type": "string", "enum": list(_EVENTS)},
         "data": {
@@ -39,12 +40,12 @@ TURN_CODES = (
 
 OPERATIONS = {
     "POST /llm/chat": Operation(
-        summary="Answer a turn",
+        summary="Get an answer",
         tag="Chat",
         details="Send the whole history; the server finds the conversation that it "
-        "continues. A request that is refused gets a status and an error whether or "
-        "not it asked for a stream; a failure behind the first event of a stream is "
-        "an event itself. Closing the connection cancels the answer.",
+        "continues. A request that is refused gets an error status and a JSON error, "
+        "with or without `stream`. If a stream fails after its first event, the error "
+        "is an event of the stream. Closing the connection cancels the answer.",
         body=ref("ChatRequest"),
         example={
             "provider": "openai",
@@ -52,7 +53,7 @@ OPERATIONS = {
         },
         answers={
             200: Answer(
-                "The answer, whole or as it is written",
+                "The whole answer, or a stream of events",
                 {JSON: ref("StreamDone"), EVENTS: EVENT_STREAM},
             )
         },
@@ -67,7 +68,7 @@ OPERATIONS = {
         tag="Chat",
         answers={
             200: Answer(
-                "The providers, those first that can answer now, then by name",
+                "The providers that can answer now, then the others, each by name",
                 {JSON: record({"providers": list_of(ref("Provider"))})},
             )
         },

@@ -8,11 +8,13 @@ from llmchat.reports import own
 
 _TAG = "Conversations"
 _NOT_FOUND = "conversation_not_found"
-_CURSOR = Parameter("cursor", "`cursor` of the page before", TEXT)
-_KNOWN = Parameter("If-None-Match", "The `ETag` of what you have", TEXT, place="header")
-_ETAG = {"ETag": "What `If-None-Match` takes"}
-_FILE = {"Content-Disposition": "The name of the file"}
-_UNCHANGED = Answer("It has not changed", {})
+_CURSOR = Parameter("cursor", "The `cursor` of the previous page", TEXT)
+_KNOWN = Parameter(
+    "If-None-Match", "The `ETag` of the copy that you have", TEXT, place="header"
+)
+_ETAG = {"ETag": "Send it as `If-None-Match` next time"}
+_FILE = {"Content-Disposition": "Suggests a name for the file"}
+_UNCHANGED = Answer("Not changed since that `ETag`", {})
 
 
 def _limit(default: int, most: int) -> Parameter:
@@ -22,30 +24,32 @@ def _limit(default: int, most: int) -> Parameter:
         "maximum": most,
         "default": default,
     }
-    return Parameter("limit", "How many at most", schema)
+    return Parameter("limit", "The maximum number of results", schema)
 
 
 OPERATIONS = {
     "GET /llm/conversations": Operation(
         summary="List your conversations",
         tag=_TAG,
-        details="The latest first.",
+        details="The most recent first.",
         parameters=(
-            Parameter("search", "Only those with these words", TEXT),
+            Parameter("search", "Only conversations that contain these words", TEXT),
             _CURSOR,
             _limit(own.PAGE, own.MOST_CONVERSATIONS),
             _KNOWN,
         ),
         answers={
-            200: Answer("A page of them", {JSON: ref("ConversationPage")}, _ETAG),
+            200: Answer(
+                "A page of conversations", {JSON: ref("ConversationPage")}, _ETAG
+            ),
             304: _UNCHANGED,
         },
     ),
     "POST /llm/conversations": Operation(
         summary="Create an empty conversation",
         tag=_TAG,
-        details="Name its `id` as `conversationId` in a turn. Without a title it is "
-        "named by its first question.",
+        details="Send its `id` as `conversationId` with a question. If you give no "
+        "title, the first question becomes the title.",
         body=record({}, {"title": TITLE}),
         needs_body=False,
         example={"title": "Plans"},
@@ -55,7 +59,7 @@ OPERATIONS = {
     "GET /llm/conversations/{conversationId}": Operation(
         summary="Read a conversation",
         tag=_TAG,
-        details="With its messages, the first one first.",
+        details="With its messages, the oldest first.",
         parameters=(_CURSOR, _limit(own.MOST_MESSAGES, own.MOST_MESSAGES), _KNOWN),
         answers={
             200: Answer(
@@ -76,22 +80,22 @@ OPERATIONS = {
     "DELETE /llm/conversations/{conversationId}": Operation(
         summary="Delete a conversation",
         tag=_TAG,
-        details="With its messages; an answer that is being written is stopped.",
-        answers={204: Answer("It is deleted", {})},
+        details="Deletes its messages too, and stops an answer that is being written.",
+        answers={204: Answer("Deleted", {})},
         codes=(_NOT_FOUND,),
     ),
     "GET /llm/conversations/{conversationId}/export.json": Operation(
-        summary="Download a conversation",
+        summary="Download a conversation as JSON",
         tag=_TAG,
         answers={
-            200: Answer("A file", {JSON: ref("ExportedConversation")}, _FILE),
+            200: Answer("The file", {JSON: ref("ExportedConversation")}, _FILE),
         },
         codes=(_NOT_FOUND,),
     ),
     "GET /llm/conversations/{conversationId}/export.md": Operation(
         summary="Download a conversation as Markdown",
         tag=_TAG,
-        answers={200: Answer("A file", {"text/markdown": TEXT}, _FILE)},
+        answers={200: Answer("The file", {"text/markdown": TEXT}, _FILE)},
         codes=(_NOT_FOUND,),
     ),
 }

@@ -16,7 +16,7 @@ _PERIOD: Schema = {"type": "string", "enum": list(Budget.Period.values)}
 _UNIT: Schema = {"type": "string", "enum": list(Budget.Unit.values)}
 _AMOUNT: Schema = {
     "type": ["number", "string"],
-    "description": "From 0 on, with at most 6 decimals",
+    "description": "0 or more, with at most 6 decimal places",
 }
 _KEY: dict[str, Schema] = {
     "id": {"type": "integer"},
@@ -35,7 +35,7 @@ _KEY: dict[str, Schema] = {
 SHAPES: dict[str, Schema] = {
     "ApiKey": record(_KEY),
     "NewApiKey": record(
-        {**_KEY, "key": TEXT | {"description": "`llmc_…`; it is never seen again"}}
+        {**_KEY, "key": TEXT | {"description": "`llmc_…`; shown only this once"}}
     ),
     "KeyBudget": record(
         {
@@ -53,13 +53,13 @@ SHAPES: dict[str, Schema] = {
         },
         {
             "expiresAt": nullable(
-                MOMENT | {"description": "A moment to come, with its zone"}
+                MOMENT | {"description": "A time in the future, with its time zone"}
             ),
             "messagesPerMinute": nullable(_PER_MINUTE),
             "budgets": {
                 "type": ["array", "null"],
                 "items": record({"period": _PERIOD, "unit": _UNIT, "limit": _AMOUNT}),
-                "description": "Each of another period or unit",
+                "description": "At most one for each period and unit",
             },
         },
     ),
@@ -68,15 +68,15 @@ OPERATIONS = {
     "GET /auth/keys": Operation(
         summary="List your API keys",
         tag=_TAG,
-        details="The latest first, those that cannot be used any more as well.",
+        details="The newest first, including expired and revoked keys.",
         answers={
             200: Answer("The keys", {JSON: record({"keys": list_of(ref("ApiKey"))})})
         },
     ),
     "POST /auth/keys": Operation(
-        summary="Make an API key",
+        summary="Create an API key",
         tag=_TAG,
-        details="No API key can make another one.",
+        details="Needs an access token: an API key cannot create another one.",
         body=ref("ApiKeyRequest"),
         example={"name": "My script", "scopes": ["chat", "read"]},
         answers={201: Answer("The key", {JSON: ref("NewApiKey")})},
@@ -85,7 +85,7 @@ OPERATIONS = {
     "DELETE /auth/keys/{keyId}": Operation(
         summary="Revoke an API key",
         tag=_TAG,
-        answers={204: Answer("It is revoked", {})},
+        answers={204: Answer("Revoked", {})},
         codes=("key_not_found",),
     ),
 }

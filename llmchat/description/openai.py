@@ -16,11 +16,11 @@ from llmchat.description.shapes import SWITCH, TEXT, list_of, nullable, record, 
 _TURN_CODES = (*TURN_CODES, *PROVIDER_CODES)
 _EVENT: Schema = {
     "type": "object",
-    "description": "Events as OpenAI's API sends them",
+    "description": "Events in the format of OpenAI's API",
     "properties": {"event": TEXT, "data": TEXT},
     "required": ["data"],
 }
-_MODEL: Schema = TEXT | {"description": "An `id` of `GET /v1/models`"}
+_MODEL: Schema = TEXT | {"description": "An `id` from `GET /v1/models`"}
 _MOST: Schema = {
     "type": ["integer", "null"],
     "minimum": 1,
@@ -83,7 +83,7 @@ _operation = partial(Operation, tag="OpenAI API", error="OpenAIError")
 
 OPERATIONS = {
     "POST /v1/chat/completions": _operation(
-        summary="Answer as OpenAI's chat completions do",
+        summary="Create a chat completion (as in OpenAI's API)",
         body=ref("CompletionRequest"),
         example={
             "model": "openai",
@@ -91,7 +91,7 @@ OPERATIONS = {
         },
         answers={
             200: Answer(
-                "The completion, whole or as it is written",
+                "The whole completion, or a stream of events",
                 {
                     JSON: _open("id", "object", "created", "model", "choices"),
                     EVENTS: _EVENT,
@@ -101,12 +101,12 @@ OPERATIONS = {
         codes=_TURN_CODES,
     ),
     "POST /v1/responses": _operation(
-        summary="Answer as OpenAI's responses do",
+        summary="Create a response (as in OpenAI's API)",
         body=ref("ResponseRequest"),
         example={"model": "openai", "input": "Hello!"},
         answers={
             200: Answer(
-                "The response, whole or as it is written",
+                "The whole response, or a stream of events",
                 {JSON: _open("id", "object", "model", "output"), EVENTS: _EVENT},
             )
         },
@@ -122,8 +122,8 @@ OPERATIONS = {
         },
     ),
     "GET /v1/models/{model}": _operation(
-        summary="Show one of them",
-        details="Its name may hold slashes.",
+        summary="Show a model",
+        details="Its name may contain slashes.",
         answers={200: Answer("The model", {JSON: ref("OpenAIModel")})},
         codes=("model_not_found", "provider_not_found", "permission_denied"),
     ),

@@ -142,7 +142,7 @@ def _failure(status: int, codes: list[str], error: str) -> Schema:
         "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{error}"}}},
     }
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        text = "Seconds to wait, where waiting helps"
+        text = "Seconds to wait, if it helps to try again"
         found["headers"] = {"Retry-After": _header(text, {"type": "integer"})}
     return found
 

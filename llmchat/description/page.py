@@ -15,7 +15,7 @@ from llmchat.description.operation import JSON, Schema
 # The keywords for the least and the most, and the unit that they count.
 _LIMITS = (
     ("minLength", "maxLength", " characters"),
-    ("minItems", "maxItems", " of them"),
+    ("minItems", "maxItems", " items"),
     ("minimum", "maximum", ""),
 )
 

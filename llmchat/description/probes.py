@@ -9,26 +9,26 @@ _STATUS: Schema = record({"status": {"type": "string", "const": "ok"}})
 
 OPERATIONS = {
     "GET /healthz": Operation(
-        summary="Say whether the process serves",
+        summary="Check that the process is running",
         tag="Server",
         is_open=True,
         is_plain=True,
         answers={
             200: Answer(
-                "It does",
+                "It is running",
                 {JSON: _STATUS},
             )
         },
     ),
     "GET /readyz": Operation(
-        summary="Say whether the process should be sent requests",
+        summary="Check that the process is ready for requests",
         tag="Server",
         is_open=True,
         is_plain=True,
         answers={
-            200: Answer("It should", {JSON: _STATUS}),
+            200: Answer("It is ready", {JSON: _STATUS}),
             503: Answer(
-                "It should not: `notReady` says why, `not_ready` is the code",
+                "Not ready: `notReady` says why, and `code` is `not_ready`",
                 {
                     JSON: record(
                         {"error": TEXT, "code": TEXT, "notReady": list_of(TEXT)}
@@ -39,14 +39,15 @@ OPERATIONS = {
         codes=("not_ready",),
     ),
     "GET /metrics": Operation(
-        summary="Tell Prometheus what the process counts of itself",
+        summary="Read the metrics of the process, for Prometheus",
         tag="Server",
-        details="For addresses and the token that settings of the server name.",
+        details="Only for the addresses in `LLMCHAT_METRICS_ALLOW`, or with the token "
+        "in `LLMCHAT_METRICS_TOKEN`.",
         is_open=True,
         is_plain=True,
         answers={
             200: Answer("The metrics", {"text/plain": TEXT}),
-            404: Answer("Not for whoever asks", {"text/html": TEXT}),
+            404: Answer("This client is not allowed to read them", {"text/html": TEXT}),
         },
     ),
 }

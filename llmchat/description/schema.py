@@ -41,12 +41,12 @@ _SECURITY_SCHEMES = {
     _TOKEN: {
         "type": "http",
         "scheme": "bearer",
-        "description": "A token of `POST /auth/token`",
+        "description": "An access token from `POST /auth/token`",
     },
     _KEY: {
         "type": "http",
         "scheme": "bearer",
-        "description": "An API key (`llmc_…`) of `POST /auth/keys` with this scope",
+        "description": "An API key (`llmc_…`) from `POST /auth/keys` with this scope",
     },
 }
 
@@ -107,7 +107,7 @@ def unrouted() -> list[str]:
     """Return the entries whose route does not exist."""
     routed = {f"{m} {route.path}" for route in routes() for m in route.methods}
     return [
-        f"{name} is described in llmchat/description/, and no view handles it"
+        f"{name} is described in llmchat/description/, but no view handles it"
         for name in OPERATIONS
         if name not in routed
     ]

@@ -21,13 +21,13 @@ TIMESTAMP: Final[Schema] = {
 }
 COST: Final[Schema] = {
     "type": ["string", "null"],
-    "description": "US dollars, as a decimal number; null without a known cost",
+    "description": "In US dollars, as a decimal number; null if the cost is not known",
     "examples": ["0.00042"],
 }
 TITLE: Final[Schema] = {"type": "string", "maxLength": TITLE_LENGTH}
 CURSOR: Final[Schema] = {
     "type": ["string", "null"],
-    "description": "`cursor` of the next page, null behind the last",
+    "description": "The `cursor` of the next page; null on the last page",
 }
 
 
@@ -75,11 +75,13 @@ _REASON: Schema = {
 _SOURCE: Schema = {"type": "string", "enum": ["provider", "estimated"]}
 _REASONING = _said(NUMBER, "Included in `outputTokens`")
 _CACHE_READ = _said(NUMBER, "Read from the provider's cache, included in `inputTokens`")
-_CACHE_WRITE = _said(NUMBER, "Written to that cache, included in `inputTokens`")
+_CACHE_WRITE = _said(
+    NUMBER, "Written to the provider's cache, included in `inputTokens`"
+)
 _PLACE: dict[str, Schema] = {
     "conversationId": ID,
     "messageId": _said(ID, "The answer"),
-    "questionId": _said(ID, "The message that it answers; `replaces` takes it"),
+    "questionId": _said(ID, "The question; send it as `replaces` to ask again"),
 }
 _BEGUN: dict[str, Schema] = {
     "sessionId": TEXT,
@@ -100,52 +102,56 @@ _CONVERSATION: dict[str, Schema] = {
     "cost": COST,
 }
 _ERROR: dict[str, Schema] = {
-    "error": _said(TEXT, "One sentence for a person; it may be reworded"),
-    "code": _said(TEXT, "For a program; it stays"),
+    "error": _said(TEXT, "A message for people; its wording may change"),
+    "code": _said(TEXT, "For programs; it does not change"),
 }
 _USER: dict[str, Schema] = {
     "id": {"type": "integer"},
     "username": TEXT,
-    "email": _said(TEXT, "Empty without one"),
+    "email": _said(TEXT, "Empty if there is none"),
     "isStaff": SWITCH,
 }
 _TOKEN_PAIR: dict[str, Schema] = {
     "access": _said(TEXT, "For `Authorization: Bearer …`"),
-    "refresh": _said(TEXT, "Works once, for the next pair"),
+    "refresh": _said(TEXT, "Works once: it gets you the next pair"),
 }
 _NOTICE: dict[str, Schema] = {"budgetNotice": ref("BudgetNotice")}
-_RETRY: Schema = _said(NUMBER, "Seconds to wait, where waiting helps")
+_RETRY: Schema = _said(NUMBER, "Seconds to wait, if it helps to try again")
 
 # The fields of `POST /llm/chat`; a test compares them with those that are validated.
 CHAT_FIELDS: dict[str, Schema] = {
     "sessionId": nullable(
-        _said(_NAME, "Names the stream; a new one for each answer, or none")
+        _said(_NAME, "Identifies the stream; a new value for each answer, or none")
     ),
-    "provider": _said(TEXT, "A `name` of `GET /llm/providers`"),
+    "provider": _said(TEXT, "A `name` from `GET /llm/providers`"),
     "messages": {
         "type": "array",
-        "description": "The whole history, the newest message, from `user`, last",
+        "description": "The whole history; the last message must be from `user`",
         "items": ref("ChatMessage"),
         "minItems": 1,
         "maxItems": validation.MAX_MESSAGES,
     },
-    "model": nullable(_said(_NAME, "Another model than the provider's default")),
+    "model": nullable(_said(_NAME, "A model to use instead of the provider's default")),
     "temperature": {
         "type": ["number", "null"],
         "minimum": 0,
         "maximum": validation.MAX_TEMPERATURE,
     },
-    "maxTokens": nullable(_said(_TOKENS, "The longest answer, in tokens")),
+    "maxTokens": nullable(
+        _said(_TOKENS, "The maximum length of the answer, in tokens")
+    ),
     "max_tokens": nullable(_said(_TOKENS, "The same as `maxTokens`")),
-    "conversationId": nullable(_said(ID, "The conversation, instead of its history")),
+    "conversationId": nullable(
+        _said(ID, "The conversation to continue; without it, the history decides")
+    ),
     "replaces": nullable(
         _said(
             ID,
-            "A question of the conversation that `conversationId` names: the newest "
-            "message takes its place, and that of all behind it",
+            "The id of a question in the conversation that `conversationId` names: "
+            "the last message replaces that question and everything after it",
         )
     ),
-    "stream": _said(SWITCH, "Server-sent events instead of one object"),
+    "stream": _said(SWITCH, "Send server-sent events instead of one JSON object"),
 }
 
 SHAPES: dict[str, Schema] = {
@@ -154,7 +160,9 @@ SHAPES: dict[str, Schema] = {
         {
             "retryAfter": _RETRY,
             "sessionId": nullable(TEXT),
-            "partialResponse": _said(TEXT, "The text that was written before it"),
+            "partialResponse": _said(
+                TEXT, "The text that was written before the error"
+            ),
             **_PLACE,
             "timestamp": TIMESTAMP,
         },
@@ -162,7 +170,7 @@ SHAPES: dict[str, Schema] = {
     "ChatMessage": record(
         {
             "role": {"type": "string", "enum": list(validation.ROLES)},
-            "content": _said(TEXT, "May be empty in an answer alone"),
+            "content": _said(TEXT, "Can be empty only if the role is `assistant`"),
         }
     ),
     "ChatRequest": {
@@ -217,24 +225,26 @@ SHAPES: dict[str, Schema] = {
         {
             "name": TEXT,
             "label": TEXT,
-            "model": _said(TEXT, "What answers if a request names no model"),
+            "model": _said(TEXT, "The default: used if a request names no model"),
             "models": list_of(ref("Model")),
-            "allowedModels": _said(list_of(TEXT), "Patterns of the models allowed"),
-            "configured": _said(SWITCH, "Whether it has a key and an address"),
+            "allowedModels": _said(
+                list_of(TEXT), "Patterns of the models that you may use"
+            ),
+            "configured": _said(SWITCH, "Whether it has an API key and an address"),
             "usable": _said(SWITCH, "Whether it can answer now"),
         },
         {
-            "error": _said(TEXT, "Why it is not usable"),
+            "error": _said(TEXT, "Why it cannot answer now"),
             "code": TEXT,
-            "adminUrl": _said(TEXT, "Where you may change that; a path, for staff"),
+            "adminUrl": _said(TEXT, "For staff: the path of the admin page to fix it"),
         },
     ),
     "Model": record(
         {
-            "name": _said(TEXT, "For `model` of a request"),
-            "label": _said(TEXT, "For people"),
-            "contextTokens": nullable(_said(NUMBER, "null: not known")),
-            "maxOutputTokens": nullable(_said(NUMBER, "null: not known")),
+            "name": _said(TEXT, "Send it as `model` in a request"),
+            "label": _said(TEXT, "The name to show to people"),
+            "contextTokens": nullable(_said(NUMBER, "null if not known")),
+            "maxOutputTokens": nullable(_said(NUMBER, "null if not known")),
             "abilities": nullable(
                 {
                     "type": "array",
@@ -242,7 +252,7 @@ SHAPES: dict[str, Schema] = {
                         "type": "string",
                         "enum": ["images", "tools", "reasoning"],
                     },
-                    "description": "null: not known",
+                    "description": "null if not known",
                 }
             ),
             "priced": _said(SWITCH, "Whether the cost of its answers is known"),
@@ -256,14 +266,16 @@ SHAPES: dict[str, Schema] = {
             "content": TEXT,
             "state": {"type": "string", "enum": list(Message.State.values)},
             "createdAt": MOMENT,
-            "durationMs": nullable(_said(NUMBER, "How long an answer took in all")),
+            "durationMs": nullable(
+                _said(NUMBER, "How long the answer took, in milliseconds")
+            ),
             "provider": nullable(TEXT),
             "model": nullable(TEXT),
             "answeredBy": nullable(
-                _said(TEXT, "The model that the provider says has answered")
+                _said(TEXT, "The model that answered, according to the provider")
             ),
             "fingerprint": nullable(
-                _said(TEXT, "The provider's, of what it runs behind that name")
+                _said(TEXT, "The provider's fingerprint of the system that answered")
             ),
             "finishReason": nullable(_REASON),
             "code": nullable(_said(TEXT, "The error code of an answer that failed")),
@@ -275,9 +287,11 @@ SHAPES: dict[str, Schema] = {
             "toolCalls": list_of(
                 record(dict.fromkeys(("id", "name", "arguments"), TEXT))
             ),
-            "toolCallId": _said(TEXT, "The call that the message is the result of"),
+            "toolCallId": _said(
+                TEXT, "The tool call that this message is the result of"
+            ),
             "replaced": _said(
-                SWITCH, "In the account's export: whether another took its place"
+                SWITCH, "Only in `GET /llm/export`: whether another message replaced it"
             ),
         },
     ),
@@ -288,7 +302,7 @@ SHAPES: dict[str, Schema] = {
             "url": TEXT,
             "mediaType": TEXT,
             "bytes": NUMBER,
-            "sha256": _said(TEXT, "Of the data, which is not stored"),
+            "sha256": _said(TEXT, "The hash of the image data, which is not stored"),
         },
     ),
     "MessageUsage": record(

@@ -10,7 +10,7 @@ _TAG = "Streams"
 
 OPERATIONS = {
     "GET /llm/streams": Operation(
-        summary="List your answers that are being written",
+        summary="List your answers that are still being written",
         tag=_TAG,
         answers={
             200: Answer(
@@ -22,26 +22,26 @@ OPERATIONS = {
     "GET /llm/streams/{messageId}": Operation(
         summary="Follow an answer",
         tag=_TAG,
-        details="From its start, or behind `Last-Event-ID`.",
+        details="From its start, or after the event that `Last-Event-ID` names.",
         parameters=(
             Parameter(
                 "Last-Event-ID",
-                "The `id:` of the last event that you have",
+                "The `id` of the last event that you received",
                 TEXT,
                 place="header",
             ),
         ),
         answers={
-            200: Answer("The answer as it is written", {EVENTS: EVENT_STREAM}),
-            204: Answer("You have its end", {}),
+            200: Answer("The events of the answer", {EVENTS: EVENT_STREAM}),
+            204: Answer("You already have the last event", {}),
         },
         codes=("stream_not_found", "rate_limited", "too_many_streams", "interrupted"),
     ),
     "DELETE /llm/streams/{messageId}": Operation(
         summary="Cancel an answer",
         tag=_TAG,
-        details="Nothing more is generated or billed. Works above the rate limit, too.",
-        answers={200: Answer("Its end is stored", {JSON: ref("Cancelled")})},
+        details="Nothing more is generated or billed. Works even over the rate limit.",
+        answers={200: Answer("Cancelled and stored", {JSON: ref("Cancelled")})},
         codes=("stream_not_found",),
     ),
 }

@@ -20,7 +20,7 @@ _TAG = "Usage"
 _DATE: Schema = {"type": "string", "format": "date"}
 # A date, or an empty string for the default.
 _DAY: Schema = {"type": "string", "pattern": "^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"}
-_ETAG = {"ETag": "What `If-None-Match` takes"}
+_ETAG = {"ETag": "Send it as `If-None-Match` next time"}
 
 SHAPES |= {
     "DayOfUse": record(
@@ -31,7 +31,8 @@ SHAPES |= {
             "inputTokens": NUMBER,
             "outputTokens": NUMBER,
             "cost": COST,
-            "unpriced": NUMBER | {"description": "Answers without a known cost"},
+            "unpriced": NUMBER
+            | {"description": "How many of the answers have no known cost"},
         }
     ),
     "BudgetLeft": record(
@@ -66,31 +67,34 @@ _LISTS: dict[str, Schema] = {"budgets": list_of(ref("BudgetLeft"))}
 
 OPERATIONS = {
     "GET /llm/usage": Operation(
-        summary="Show what you have used, and what is left of your budgets",
+        summary="Show what you have used and what is left of your budgets",
         tag=_TAG,
-        details="The days `from` to `to`, by day and provider; or the last 30.",
+        details="By day (UTC) and provider; without `from` and `to`, the last 30 days.",
         parameters=(
             Parameter("from", "The first day", _DAY),
             Parameter("to", "The last day", _DAY),
             Parameter(
-                "If-None-Match", "The `ETag` of what you have", TEXT, place="header"
+                "If-None-Match",
+                "The `ETag` of the copy that you have",
+                TEXT,
+                place="header",
             ),
         ),
         answers={
             200: Answer(
-                "The use, and the budgets",
+                "The usage and the budgets",
                 {JSON: record({"results": list_of(ref("DayOfUse")), **_LISTS})},
                 _ETAG,
             ),
-            304: Answer("It has not changed", {}),
+            304: Answer("Not changed since that `ETag`", {}),
         },
     ),
     "GET /llm/export": Operation(
-        summary="Download everything that is stored of you",
+        summary="Download everything that is stored about you",
         tag=_TAG,
         answers={
             200: Answer(
-                "A file",
+                "The file",
                 {
                     JSON: record(
                         {
@@ -102,7 +106,7 @@ OPERATIONS = {
                         }
                     )
                 },
-                {"Content-Disposition": "The name of the file"},
+                {"Content-Disposition": "Suggests a name for the file"},
             )
         },
         codes=("rate_limited",),

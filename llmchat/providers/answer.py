@@ -105,7 +105,7 @@ def _calls(reading: Reading) -> tuple[ToolCall, ...]:
     calls = reading.calls.whole()
     if reading.stop_reason is None and not all(map(_is_json, calls)):
         # Some servers send a terminator even after an answer that broke off.
-        raise ProviderError("a tool call broke off", retryable=True)
+        raise ProviderError("a tool call was cut off", retryable=True)
     return calls
 
 

@@ -174,7 +174,7 @@ class ChatStream:
             with self._watchdog:
                 return await self._transport.send(request)
         except DeadlinePassedError as exc:
-            raise ProviderTimeoutError("a limit ran out") from exc
+            raise ProviderTimeoutError("a time limit was reached") from exc
         except ConnectTimeoutError as exc:
             raise ProviderTimeoutError(str(exc), retryable=True) from exc
         except AddressError as exc:
@@ -187,7 +187,7 @@ class ChatStream:
     def _request(self, key: Key | None) -> Request:
         provider, chat = self._provider, self._chat
         if provider.models and chat.model not in provider.models:
-            raise ModelNotFoundError("not one of the server's")
+            raise ModelNotFoundError("not a model of this server")
         request = self._adapter.build_request(provider, _checked(key), chat)
         try:
             body = encode_json(request.body)
@@ -213,7 +213,7 @@ class ChatStream:
             if self._has_stopped(exc):
                 return _End.SILENCE
             if isinstance(exc, DeadlinePassedError):
-                raise ProviderTimeoutError("a limit ran out") from exc
+                raise ProviderTimeoutError("a time limit was reached") from exc
             raise ProviderError(str(exc), retryable=True) from exc
 
     def _has_stopped(self, exc: Exception) -> bool:
@@ -291,5 +291,5 @@ def _checked(key: Key | None) -> Key | None:
         return None
     value = key.value.strip()
     if not value or not value.isascii() or not value.isprintable():
-        raise ProviderAuthError("the key holds characters that no header takes")
+        raise ProviderAuthError("the key has characters that a header cannot have")
     return Key(key.ident, value)

@@ -67,14 +67,16 @@ def check(provider: Provider, chat: Chat) -> None:
     """
     options = chat.options
     if options.seed is not None:
-        raise not_taken(provider, "no seed")
+        raise not_taken(provider, "does not support seed")
     if not all(text.strip() for text in options.stop):
-        raise not_taken(provider, "no stop sequence of white space alone")
+        raise not_taken(provider, "does not support blank stop sequences")
     kind = kind_of_format(options)
     if kind == "json_schema":
         schema_of(options)
     elif kind != "text":
-        raise not_taken(provider, "no response_format but text and json_schema")
+        raise not_taken(
+            provider, "supports only text and json_schema as response_format"
+        )
     functions(options)
     choice(options)
 

@@ -82,7 +82,7 @@ class Decoder:
             self._held = self._held.lstrip()
             self._kind = kind_of(self._content_type, bytes(self._held))
         if self._kind is BodyKind.FOREIGN:
-            raise ProviderError("body is no stream of events")
+            raise ProviderError("body is not an event stream")
         if self._kind is BodyKind.UNKNOWN and self._size > MAX_BLANK_BYTES:
             raise ProviderError("empty body", retryable=True)
         if self._kind is BodyKind.JSON and self._size > MAX_WHOLE_BYTES:

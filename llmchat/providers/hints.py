@@ -47,54 +47,54 @@ def _about(what: str, *others: str) -> str:
 _HINTS = (
     _hint(
         r"reasoning_content",
-        "This model takes tools only with all of its earlier reasoning",
-        "set Thinking to disabled at the provider, or ask it without tools",
+        "This model supports tools only together with its earlier reasoning",
+        "turn off thinking in the provider's settings, or ask without tools",
     ),
     _hint(
         r"verified to stream",
-        "The provider does not stream this model to this account",
+        "The provider does not let this account stream this model",
         "verify the account with the provider, or choose another model",
     ),
     _hint(
         r"max_completion_tokens",
-        "This model takes its limit of tokens under another name",
-        "set the field of the limit to max_completion_tokens at the provider",
+        "This model expects the token limit under another name",
+        "set the token limit parameter of the provider to max_completion_tokens",
     ),
     _hint(
         _about(r"(function tools?|tools?|tool_choice|tool use|function calling)"),
-        "This model does not take tools over this interface",
-        "choose another model for what calls tools; OpenAI's newer ones take them over "
-        "Responses alone",
+        "This model does not support tools in this API",
+        "choose another model for tools; OpenAI's newer models support them only in "
+        "the Responses API",
     ),
     _hint(
         _about(r"['`\"]?(temperature|top_p|top_k)['`\"]?"),
-        "This model does not take a temperature",
-        "switch sampling off at the provider",
+        "This model does not support a temperature",
+        "turn off temperatures in the provider's settings",
     ),
     _hint(
         r"stream_options|include_usage",
-        "This server does not take a request for usage",
-        "switch the request for usage off at the provider",
+        "This server does not support the request for token counts",
+        "turn off token counts in the provider's settings",
     ),
     _hint(
         _about(r"['`\"]?(system|developer)['`\"]?( role| messages?)?"),
-        "This model does not take a system message of this role",
-        "set the other role for system messages at the provider",
+        "This model does not support a system message with this role",
+        "choose the other role for system prompts in the provider's settings",
     ),
     _hint(
         _about(r"(image_url|images?|vision)", r"only supported by certain models"),
-        "This model does not take images",
+        "This model does not support images",
         "choose another model for images",
     ),
     _hint(
         _about(r"(response_format|json_schema|structured outputs?|output_config)"),
-        "This model does not take this response_format",
-        "choose another model for structured answers",
+        "This model does not support this response_format",
+        "choose another model for structured output",
     ),
     _hint(
         _about(r"(reasoning_effort|reasoning effort|thinking)"),
-        "This model does not take this way of thinking",
-        "change Thinking at the provider",
+        "This model does not support this setting for thinking",
+        "change thinking in the provider's settings",
     ),
 )
 

@@ -108,7 +108,8 @@ def _check_results(turns: Iterable[ChatMessage]) -> None:
             waiting.remove(turn.tool_call_id)
         else:
             raise BadRequestError(
-                "a result without its call", text="A tool message answers no tool call"
+                "a result without its call",
+                text="A tool message has no matching tool call",
             )
     _check_answered(waiting)
 
@@ -116,5 +117,5 @@ def _check_results(turns: Iterable[ChatMessage]) -> None:
 def _check_answered(waiting: set[str]) -> None:
     if waiting:
         raise BadRequestError(
-            "a call without its result", text="A tool call has no tool message"
+            "a call without its result", text="A tool call has no matching tool message"
         )

@@ -74,7 +74,7 @@ async def list_models(provider: Provider, key: Key | None) -> list[Listed]:
         async with asyncio.timeout(_TOTAL_S):
             return await _all_pages(transport, provider, key)
     except TimeoutError as exc:
-        raise ProviderTimeoutError("a limit ran out") from exc
+        raise ProviderTimeoutError("a time limit was reached") from exc
     except ProviderError as exc:
         if key is not None:
             exc.hide(key.value)
@@ -97,7 +97,7 @@ async def _all_pages(
             return list(found.values())
         if len(found) > MAX_MODELS:
             break
-    raise ProviderError("the list of models has no end")
+    raise ProviderError("the list of models has too many pages")
 
 
 def _first_query(provider: Provider) -> dict[str, str]:
@@ -145,7 +145,7 @@ def _checked(key: Key | None) -> str:
         return ""
     value = key.value.strip()
     if not value or not value.isascii() or not value.isprintable():
-        raise ProviderAuthError("the key holds characters that no header takes")
+        raise ProviderAuthError("the key has characters that a header cannot have")
     return value
 
 
@@ -165,7 +165,7 @@ async def _page(transport: Transport, request: Request) -> Mapping[str, object]:
     try:
         page = decode_json(body)
     except ValueError as exc:
-        raise ProviderError("the list of models is no JSON") from exc
+        raise ProviderError("the list of models is not JSON") from exc
     if isinstance(page, list):  # some gateways
         page = {"data": page}
     if not isinstance(page, dict) or not any(map(page.get, ("data", "models"))):

@@ -54,7 +54,9 @@ class LocalModel:
         try:
             return await asyncio.wait_for(waiting, _START_S)
         except TimeoutError as exc:
-            raise ProviderUnavailableError("local model: start too slow") from exc
+            raise ProviderUnavailableError(
+                "local model: did not start in time"
+            ) from exc
 
     async def stop(self) -> None:
         """End the process, if there is one, and wait until it is gone."""
@@ -133,11 +135,11 @@ class _Start:
                 self._process = process
                 if self._stopped:
                     process.terminate()
-            logger.info("local model: process %d starts", process.pid)
+            logger.info("local model: started process %d", process.pid)
             assert process.stdout is not None
             while line := process.stdout.readline(_MAX_LINE):
                 self._on_line(line, log)
-        logger.info("local model: process ended with %s", process.returncode)
+        logger.info("local model: process ended with status %s", process.returncode)
 
     def _on_line(self, line: bytes, log: IO[bytes]) -> None:
         text = line.decode("utf-8", "replace").rstrip()

@@ -19,7 +19,7 @@ def check(provider: Provider, chat: Chat) -> None:
     if not provider.takes_images:
         refuse_images(provider, chat)
     if chat.options.tools and not provider.takes_tools:
-        raise not_taken(provider, "no tools")
+        raise not_taken(provider, "does not support tools")
 
 
 def build_body(provider: Provider, chat: Chat) -> dict[str, object]:

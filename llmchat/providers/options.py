@@ -36,9 +36,9 @@ class Choice:
     name: str = ""
 
 
-def not_taken(provider: Provider, what: str) -> BadRequestError:
-    """Return the refusal of a request; `what` is what the provider takes instead."""
-    return BadRequestError(f"takes {what}", text=f"{provider.label} takes {what}")
+def not_taken(provider: Provider, why: str) -> BadRequestError:
+    """Return the refusal of a request; `why` follows the provider's name."""
+    return BadRequestError(why, text=f"{provider.label} {why}")
 
 
 def too_deep() -> BadRequestError:
@@ -49,7 +49,7 @@ def too_deep() -> BadRequestError:
 def refuse_images(provider: Provider, chat: Chat) -> None:
     """Raise BadRequestError if the chat has images."""
     if any(message.images for message in chat.messages):
-        raise not_taken(provider, "no images")
+        raise not_taken(provider, "does not support images")
 
 
 def functions(options: Options) -> list[Function]:
@@ -65,7 +65,7 @@ def _function(tool: Mapping[str, object]) -> Function:
     function = as_dict(tool.get("function"))
     name, description = function.get("name"), function.get("description")
     if tool.get("type", "function") != "function" or not isinstance(name, str):
-        raise BadRequestError("a tool of another kind", text="tools must be functions")
+        raise BadRequestError("unknown kind of tool", text="tools must be functions")
     return Function(
         name,
         description if isinstance(description, str) else "",
@@ -88,8 +88,8 @@ def choice(options: Options) -> Choice | None:
     name = as_dict(as_dict(chosen).get("function")).get("name")
     if not isinstance(name, str):
         raise BadRequestError(
-            "tool_choice of another kind",
-            text="tool_choice must be auto, none, required or name a function",
+            "unknown kind of tool_choice",
+            text="tool_choice must be auto, none, required or a named function",
         )
     return Choice("required", name)
 

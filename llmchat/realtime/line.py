@@ -143,7 +143,7 @@ class SocketIOLine:
                 self._connect(name, auth)
             case EventReceived(namespace):
                 if not self._members_by_name[namespace].receive(event):
-                    error = ProtocolError("too many events wait")
+                    error = ProtocolError("too many events are waiting")
                     self._fail(error, CloseReason.FORCED_CLOSE)
             case AckReceived(name, ack_id, args):
                 self._members_by_name[name].outlet.resolve(ack_id, args)

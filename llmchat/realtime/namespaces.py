@@ -83,7 +83,7 @@ def _arity(handler: EventHandler) -> Arity:
     parameters = inspect.signature(handler).parameters.values()
     kinds = {parameter.kind for parameter in parameters}
     if not any(p.name == "ack" or p.kind is p.VAR_KEYWORD for p in parameters):
-        raise TypeError(f"{handler!r} handles an event and takes no `ack`")
+        raise TypeError(f"{handler!r} handles an event, so it needs a parameter `ack`")
     positional = [p for p in parameters if p.kind in _POSITIONAL and p.name != "ack"]
     arguments = positional[2:]
     least = sum(p.default is inspect.Parameter.empty for p in arguments)

@@ -213,7 +213,7 @@ class Outlet:
         if self.standing is not Standing.JOINED:
             raise DisconnectedError("the client is disconnected")
         if len(self._calls) >= MAX_PENDING_CALLS:
-            raise DisconnectedError("the client answers nothing")
+            raise DisconnectedError("too many calls have no answer yet")
         ack_id, self._next_call = self._next_call, self._next_call + 1
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._calls[ack_id] = answer

@@ -217,7 +217,7 @@ class Peer(Carried):
     def _report_close(self, closed: Closed) -> None:
         if closed.slow:
             size, reason = self.session.unconfirmed_bytes, closed.reason.value
-            text = f"slow_client: session closed with {size} bytes not taken ({reason})"
+            text = f"slow_client: session closed with {size} unread bytes ({reason})"
             rare_log.warn("slow_client", text)
         receiver, self._receiver = self._receiver, None
         if receiver is not None:

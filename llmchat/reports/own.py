@@ -168,4 +168,4 @@ def _position(cursor: str) -> int:
 
 
 def _bad_cursor() -> Exception:
-    return refusal("bad_request", text="cursor: is not one that this list has returned")
+    return refusal("bad_request", text="cursor: must be one that this list returned")

@@ -252,7 +252,7 @@ async def test_what_is_only_reserved_may_be_asked_for_again_soon(
     async with streaming(user, turn("Hi")):
         error = await refused(user, turn("More", session_id="s-2"))
         assert error.code == "budget_exceeded"
-        assert "taken up by answers that are being written" in error.text
+        assert "fully reserved by answers in progress" in error.text
         assert error.retry_after == 5
         go.set()
 
@@ -396,8 +396,8 @@ async def test_money_is_not_spent_on_an_unknown_price(
     error = await refused(user, turn("Hi"))
     assert (error.code, error.status) == ("price_not_configured", 503)
     assert error.text == (
-        "The model model-1 of Test has no price yet, and a budget in US dollars needs "
-        "it: choose another model, or ask an administrator to enter the price"
+        "The model model-1 of Test has no price yet, so a budget in US dollars does "
+        "not allow it: choose another model, or ask an administrator to enter the price"
     )
     assert not upstream.requests
 

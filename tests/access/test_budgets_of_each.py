@@ -144,7 +144,7 @@ async def test_what_a_user_has_reserved_is_nobody_else_s(
     upstream.steps = ("Hel", go := asyncio.Event())
     async with streaming(user, turn("Hi")):
         error = await refused(user, turn("Hi", session_id="s-2"))
-        assert "taken up by answers that are being written" in error.text
+        assert "fully reserved by answers in progress" in error.text
         async with streaming(other, turn("Hi")):
             assert len(await reservations()) == 2
             go.set()

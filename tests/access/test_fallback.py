@@ -151,6 +151,6 @@ async def test_where_only_the_fallback_could_answer_it_has_to_take_the_turn(
     await in_database(provider.save)
     with pytest.raises(ChatError) as caught:
         await end_of(user, replace(turn(), messages=(PICTURE,)))
-    assert caught.value.text == "Spare takes no images"
+    assert caught.value.text == "Spare does not support images"
     assert not upstream.requests
     assert not spare.requests

@@ -239,7 +239,7 @@ async def test_a_refusal_of_each_key_is_stored_at_a_time_and_fails_alone(caplog)
         refusals.note(other, "provider_quota")
     await asyncio.gather(*tasks)
     assert [refusal.key for refusal in books.given] == [one, other]
-    assert "the refusal of key 1 is not stored" in caplog.text
+    assert "the refusal of key 1 could not be stored" in caplog.text
     assert "sk-1" not in caplog.text
     # The refusal is met, and noted, again.
     refusals.note(one, "provider_auth")

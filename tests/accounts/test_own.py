@@ -208,7 +208,7 @@ def test_an_account_of_very_many_conversations_takes_several_requests(
 
     assert (answer.status_code, answer.json()["code"]) == (503, "deletion_unfinished")
     assert answer.headers["Retry-After"] == "1"
-    assert answer.json()["error"].startswith("2 conversations are deleted, 1 not yet")
+    assert answer.json()["error"].startswith("2 conversations deleted, 1 left: delete")
     assert caplog.text == ""  # not a fault of the server
     assert user.conversations.count() == 1
     assert me(client, access) == (200, "")

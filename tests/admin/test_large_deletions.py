@@ -127,7 +127,7 @@ def test_an_account_is_deleted_by_as_many_requests_as_it_takes(
         answer = delete(boss, ada)
         assert answer.headers["Location"] == f"{USERS}{ada.pk}/delete/"
         page = boss.get(answer.headers["Location"])
-        assert f"{done} conversations are deleted, {left} not yet: delete" in page.text
+        assert f"{done} conversations deleted, {left} left: delete" in page.text
         assert DEACTIVATED in page.text
         ada.refresh_from_db()
         assert not ada.is_active
@@ -195,7 +195,7 @@ def test_who_deletes_themself_may_come_back_to_go_on(
 
     delete(client, ada)
     assert ada.conversations.count() == 3
-    assert "2 conversations are deleted, 3 not yet" in said(client)
+    assert "2 conversations deleted, 3 left: delete" in said(client)
     assert DEACTIVATED not in client.get(USERS).text
     delete(client, ada)
     delete(client, ada)
@@ -217,7 +217,7 @@ def test_accounts_of_a_list_of_active_ones_are_deleted(
     answer = select(boss, f"{USERS}?is_active__exact=1", [ada], post="yes")
     assert answer.headers["Location"] == USERS
     told = said(boss)
-    assert "2 conversations are deleted, 3 not yet" in told
+    assert "2 conversations deleted, 3 left: delete" in told
     assert DEACTIVATED in told
     for _ in range(2):
         select(boss, USERS, [ada], post="yes")
@@ -295,7 +295,7 @@ def test_a_selection_is_deleted_by_as_many_requests_as_it_takes(
 
     for done, left in ((2, 3), (2, 1)):
         page = select(boss, CHATS, rows, post="yes")
-        text = f"{done} conversations are deleted, {left} not yet: delete again"
+        text = f"{done} conversations deleted, {left} left: delete again"
         assert text in page.text
         assert "Are you sure" in page.text  # it asks about the rest
         kept = set(ada.conversations.values_list("pk", flat=True))

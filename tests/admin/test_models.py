@@ -561,7 +561,7 @@ def test_a_provider_without_an_address_is_not_asked(provider):
 async def test_a_list_of_too_many_changes_nothing(boss, provider, model, monkeypatch):
     monkeypatch.setattr(fetching, "MAX_MODELS", 2)
     await in_database(stored, provider, "sk-good-0123456789")
-    assert "It lists 3 models, which are too many." in await fetched(boss, provider)
+    assert "It lists 3 models, which is too many." in await fetched(boss, provider)
     assert await in_database(ProviderModel.objects.count) == 1
     assert listing.MAX_MODELS > 2
 

@@ -48,10 +48,18 @@ def _provider(name: str, **fields: Any) -> Provider:
         ({"base_url": "http://gpu-1:port/v1"}, "base_url", "not a valid address"),
         ({"base_url": "http://[::1/v1"}, "base_url", "not a valid address"),
         ({"base_url": "http://gpu..1/v1"}, "base_url", "not a valid address"),
-        ({"base_url": "http://me:secret@gpu-1/v1"}, "base_url", "Leave user name and"),
-        ({"base_url": "https://gpu-1/v1?key=x"}, "base_url", "Leave out everything"),
-        ({"base_url": "https://gpu-1/v1#x"}, "base_url", "Leave out everything"),
-        ({"base_url": "https://gpu-1/a b"}, "base_url", "An address has no spaces."),
+        ({"base_url": "http://me:secret@gpu-1/v1"}, "base_url", "Leave the user name"),
+        (
+            {"base_url": "https://gpu-1/v1?key=x"},
+            "base_url",
+            "Leave out the “?” or “#”",
+        ),
+        ({"base_url": "https://gpu-1/v1#x"}, "base_url", "Leave out the “?” or “#”"),
+        (
+            {"base_url": "https://gpu-1/a b"},
+            "base_url",
+            "An address cannot contain spaces.",
+        ),
         (
             {"base_url": "https://gpu-1/v1/chat/completions", "protocol": "claude"},
             "base_url",
@@ -70,7 +78,7 @@ def _provider(name: str, **fields: Any) -> Provider:
         (
             {"embedded": "on", "base_url": "", "needs_key": "on"},
             "needs_key",
-            "The built-in model takes no key.",
+            "The built-in model does not use a key.",
         ),
         (
             {"embedded": "on", "base_url": "", "protocol": "claude"},
@@ -82,16 +90,16 @@ def _provider(name: str, **fields: Any) -> Provider:
             "default_model",
             f"The built-in model is called {LOCAL_MODELS[0]}.",
         ),
-        ({"thinking": "disabled"}, "thinking", "It can be turned off only with"),
+        ({"thinking": "disabled"}, "thinking", "can be turned off only with"),
         (
             {"protocol": "claude", "system_role": "developer"},
             "system_role",
-            "Only the OpenAI protocol has “developer”.",
+            "Only the OpenAI protocol supports “developer”.",
         ),
         (
             {"protocol": "deepseek", "max_tokens_field": "max_completion_tokens"},
             "max_tokens_field",
-            "Only the OpenAI protocol has “max_completion_tokens”.",
+            "Only the OpenAI protocol supports “max_completion_tokens”.",
         ),
         ({"temperature_max": "-1"}, "temperature_max", "Enter zero or more."),
     ],
@@ -140,7 +148,7 @@ def test_a_new_provider_is_checked_as_well(admin_client: Client) -> None:
     fields = {"name": "x", "label": "X", "protocol": "openai", "default_model": "m"}
     response = submit(admin_client, ADD, **fields, base_url="http://a:b@host/v1")
 
-    assert "Leave user name and password out" in errors_of(response)["base_url"][0]
+    assert "Leave the user name and password out" in errors_of(response)["base_url"][0]
     assert not Provider.objects.filter(name="x").exists()
 
 

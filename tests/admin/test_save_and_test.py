@@ -214,7 +214,7 @@ async def test_one_wrong_key_of_two_is_told(boss: Client, provider: Provider) ->
 
     text = said(response, provider)
     assert text.startswith("Works: ")
-    assert text.endswith("The provider refused 1 of 2 keys, though.")
+    assert text.endswith("However, the provider refused 1 of 2 keys.")
     assert "ready: 1 of 2 keys refused" in response.content.decode()
 
 
@@ -225,7 +225,7 @@ async def test_a_key_that_is_missing_after_all(
         response = await saved(boss, provider, upstream.url, needs_key=None)
 
     text = said(response, provider)
-    assert "takes no request without a key (401" in text
+    assert "requires a key (401" in text
     assert "Turn on “Needs a key”" in text
     assert provider.test_problem == "key_wanted"
 

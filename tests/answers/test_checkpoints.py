@@ -43,7 +43,7 @@ async def test_checkpoints_go_on_behind_a_failure(
                     pass
 
     async def is_told() -> bool:
-        return "no checkpoint, the database does not answer" in caplog.text
+        return "no checkpoint stored, the database does not answer" in caplog.text
 
     async def is_stored() -> bool:
         return await stored_text() == "Hello"
@@ -62,4 +62,6 @@ async def test_checkpoints_go_on_behind_a_failure(
 async def test_a_server_starts_without_its_database(user, upstream, caplog, failure):
     with broken_database("SELECT", failure):
         await runtime.startup()
-    assert "no look for dead processes, no database" in caplog.text
+    assert (
+        "cannot look for dead processes, the database is not available" in caplog.text
+    )

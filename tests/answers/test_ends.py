@@ -201,7 +201,9 @@ async def test_a_commit_that_comes_late_is_made_to_say_what_was_told(
     failed = await end_of(user, turn("Hi"))
     assert failed.error.code == "database_unavailable"
     # Whatever delays the database, operators must learn what clients were sent.
-    assert f"the end of answer {failed.message_id} comes too late" in caplog.text
+    assert (
+        f"the end of answer {failed.message_id} was not stored in time" in caplog.text
+    )
     slow_end.set()
     await until(is_stored("error", "Hello", "database_unavailable"))
 
@@ -465,7 +467,7 @@ async def test_of_those_that_the_database_does_not_take_so_many_wait(
     books.is_away = False
     await shared.close()
     assert not shared.waiting()
-    assert caplog.text.count("is lost: too many others wait") == 7
+    assert caplog.text.count("is lost: too many others are waiting") == 7
     await asyncio.gather(*told)
 
 

@@ -60,7 +60,7 @@ async def test_a_fault_of_the_server_is_named_without_its_words(
 
     answer = await in_database(lambda: Message.objects.get(role="assistant"))
     assert answer.error_code == "internal_error"
-    assert answer.error_detail == "LookupError; its traceback is in the log"
+    assert answer.error_detail == "LookupError; the traceback is in the log"
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ async def test_a_reader_that_breaks_takes_nobody_else_s_answer(
     assert isinstance(done, Done)
     assert isinstance(failed, Failed)
     assert failed.error.code == "internal_error"
-    assert caplog.text.count("a reader of an answer broke") == 1
+    assert caplog.text.count("a reader of an answer failed") == 1
 
 
 def test_no_more_readers_than_allowed():

@@ -99,7 +99,7 @@ async def test_a_socket_that_breaks_later_gets_one_error_behind_its_start(
     assert heard.events[-1][1]["code"] == "internal_error"
     [ack] = heard.acks
     assert ack["ok"]
-    assert "a reader of an answer broke" in caplog.text
+    assert "a reader of an answer failed" in caplog.text
     async with asyncio.timeout(20):
         await upstream.hung_up.wait()
 
@@ -123,4 +123,4 @@ async def test_a_provider_that_does_not_close_takes_nobody_s_end(
     )
     heard = await heard_of(user)
     assert heard.events[-1][0] == "llm:stream:error"
-    assert "a provider's stream did not close" in caplog.text
+    assert "a provider's stream could not be closed" in caplog.text

@@ -221,7 +221,7 @@ async def test_who_floods_is_disconnected_for_a_while(
     error = await refused(server, ANN)
     assert error["data"] == {"code": "rate_limited", "retryAfter": BLOCK_S}
     assert chat.asked == asked
-    assert "user 1 sends far more than the limit" in caplog.text
+    assert "user 1 sent far more than the limit" in caplog.text
     again = await refused(server, ANN, pid=answer["pid"])
     assert again["data"]["code"] == "rate_limited"
     await joined(server, {"token": token(BOB)})
@@ -319,7 +319,7 @@ async def test_an_api_key_that_floods_is_disconnected_for_a_while(
     refusals = [one for one in told(wire, ERROR) if one[1] == "rate_limited"]
     number = (FACTOR - 1) * LIMIT + 1
     assert refusals == [(f"s{LIMIT + n}", "rate_limited") for n in range(number)]
-    assert "API key 7 sends far more than the limit" in caplog.text
+    assert "API key 7 sent far more than the limit" in caplog.text
     for pid in ({}, {"pid": answer["pid"]}):
         error = await refused_token(server, {"token": "1:7", **pid})
         assert error["data"] == {"code": "rate_limited", "retryAfter": BLOCK_S}

@@ -100,8 +100,12 @@ def test_the_default_is_the_last_thirty_days(
         ("", "2026-02-30", "to: must be a day"),
         ("", "0001-01-01", "to: must be a day"),
         ("", "9999-12-31", "to: must be a day"),
-        ("2026-01-02", "2026-01-01", "from: must not be later than to"),
-        ("2025-01-01", "2026-01-02", "from: there must be at most 366 days"),
+        ("2026-01-02", "2026-01-01", "from: must not be later than `to`"),
+        (
+            "2025-01-01",
+            "2026-01-02",
+            "from: the range up to `to` must be at most 366 days",
+        ),
     ],
 )
 def test_days_that_cannot_be_asked_for_are_refused_in_words(

@@ -200,7 +200,7 @@ def test_any_other_provider_name_is_not_found(name):
 
 def test_the_place_of_a_wrong_message_is_named():
     text = complaint(GOOD | {"messages": [USER, {"role": "user", "content": 1}]})
-    assert text == "messages[1].content must be a string that is not empty"
+    assert text == "messages[1].content must be a non-empty string"
 
 
 @pytest.mark.parametrize("content", ["a\0b", "a\ud800b"])

@@ -197,7 +197,7 @@ async def test_what_the_provider_cannot_take_is_refused_before_anything_is_store
     with pytest.raises(ChatError) as caught:
         await end_of(user, replace(of(ASKED), options=Options(seed=1)))
     assert (caught.value.code, caught.value.status) == ("bad_request", 400)
-    assert caught.value.text == "Test takes no seed"
+    assert caught.value.text == "Test does not support seed"
     assert not upstream.requests
     assert await stored() == []
 

@@ -184,7 +184,7 @@ PLAYS = {
           outcomes.push(await outcome(fetchTokens("http://server/auth/token", {})));
         }
         print(outcomes);""",
-        ["unreachable: That is no answer of the server"] * 6,
+        ["unreachable: The response is not from the server"] * 6,
     ),
     # If the client waited longer, the server would take its next try for a theft.
     "waits for new tokens no longer than ten seconds": (
@@ -249,7 +249,7 @@ def program() -> dict[str, Any]:
 
 
 PAIR = '{"access": "new", "refresh": "next"}'
-NOT_OURS = "unreachable: That is no answer of the server"
+NOT_OURS = "unreachable: The response is not from the server"
 INVALID = '{"error": "No", "code": "token_invalid"}'
 
 

@@ -121,7 +121,7 @@ async def test_registration_says_what_is_wrong_at_its_field(
         await page.goto(server.url)
         await page.get_by_role("button", name="Create an account").click()
         name, word = page.get_by_label("Username"), page.get_by_label("Password")
-        make = page.get_by_role("button", name="Make the account")
+        make = page.get_by_role("button", name="Create account")
         await name.fill(taken)
         await word.fill("correct horse battery")
         await make.click()
@@ -170,7 +170,7 @@ async def test_a_new_password_keeps_this_page_and_ends_the_others(
         await composer(elsewhere).fill(DRAFT)
 
         settings = await open_settings(page, "Password")
-        change = settings.get_by_role("button", name="Change the password")
+        change = settings.get_by_role("button", name="Change password")
         current = settings.get_by_label("Current password")
         await current.fill("something else")
         await settings.get_by_label("New password").fill("123")
@@ -183,7 +183,7 @@ async def test_a_new_password_keeps_this_page_and_ends_the_others(
         ).to_have_accessible_description(re.compile("too short"))
         await settings.get_by_label("New password").fill(new)
         await change.click()
-        await expect(page.get_by_text("Your password is changed")).to_be_visible()
+        await expect(page.get_by_text("Your password has been changed")).to_be_visible()
         await expect(current).to_have_value("")
 
         # The other page keeps everything that it had, behind a dialog.
@@ -307,8 +307,8 @@ async def test_a_key_is_made_shown_once_and_revoked(
         await log_in(page, server, server.account())
         settings = await open_settings(page, "API keys")
         await settings.get_by_label("Name").fill("nightly report")
-        await settings.get_by_label("Valid for").select_option("Until it is revoked")
-        await settings.get_by_role("button", name="Make a key").click()
+        await settings.get_by_label("Valid for").select_option("Until revoked")
+        await settings.get_by_role("button", name="Create a key").click()
         shown = settings.get_by_label("Copy the key now")
         await expect(shown).to_have_value(re.compile(r"^llmc_\w{49}$"))
         key = await shown.input_value()
@@ -322,7 +322,7 @@ async def test_a_key_is_made_shown_once_and_revoked(
         assert program.ok
         await settings.get_by_role("button", name="Done").click()
         await settings.get_by_role("button", name="Revoke nightly report").click()
-        await page.get_by_role("button", name="Revoke it").click()
+        await page.get_by_role("button", name="Revoke key").click()
         await expect(row).to_contain_text("revoked")
         assert key not in await page.content()
     assert complaints == []
@@ -353,7 +353,9 @@ async def test_everything_is_downloaded_and_then_deleted(
         ).to_have_accessible_description("The password is wrong")
         await asked.get_by_label("Your password").fill(account.password)
         await asked.get_by_role("button", name="Delete everything").click()
-        await expect(page.get_by_text("Your account is deleted")).to_be_visible()
+        await expect(
+            page.get_by_text("Your account and everything in it")
+        ).to_be_visible()
         await expect(log_in_button(page)).to_be_visible()
         assert await tokens(page) == []
     assert not server.rows("SELECT 1 FROM accounts_user WHERE id = ?", account.user_id)
@@ -418,7 +420,7 @@ async def test_every_state_is_accessible_in_light_and_dark(
         await page.get_by_role("button", name="Create an account").click()
         await page.get_by_label("Password").fill("123")
         await page.get_by_label("Username").fill(account.username)
-        await page.get_by_role("button", name="Make the account").click()
+        await page.get_by_role("button", name="Create account").click()
         await expect(page.get_by_label("Username")).to_have_accessible_description(
             re.compile("taken")
         )
@@ -442,7 +444,7 @@ async def test_every_state_is_accessible_in_light_and_dark(
         await settings.get_by_role("button", name="API keys").click()
         await settings.get_by_label("Name").fill("nightly report")
         await judge("keys")
-        await settings.get_by_role("button", name="Make a key").click()
+        await settings.get_by_role("button", name="Create a key").click()
         await expect(settings.get_by_label("Copy the key now")).to_be_visible()
         await settings.get_by_role("button", name="Revoke nightly report").click()
         await judge("revoke")

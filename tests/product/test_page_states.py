@@ -84,10 +84,10 @@ async def test_an_error_stays_at_its_turn_until_it_is_tried_again(
         await log_in(page, server, server.account())
         await ask(page, "A question")
         problem = page.locator(".problem")
-        await expect(problem).to_contain_text("OpenAI broke off")
+        await expect(problem).to_contain_text("OpenAI stopped")
         await expect(page.get_by_text("Half an ans")).to_be_visible()
         await page.reload()
-        await expect(problem).to_contain_text("OpenAI broke off")
+        await expect(problem).to_contain_text("OpenAI stopped")
         await seen(page, artifacts / "state-error.png")
 
         page_upstream.steps, page_upstream.cut = ("The answer",), False
@@ -157,7 +157,7 @@ async def test_a_missing_key_is_explained_and_who_may_add_it_is_led_to_the_admin
         await expect(page.get_by_text("Claude needs an API key")).to_be_visible()
         await ask(page, "A question")
         problem = page.locator(".problem")
-        await expect(problem).to_contain_text("ask whoever runs this server")
+        await expect(problem).to_contain_text("contact your administrator")
         await seen(page, artifacts / "state-no-key.png")
 
         server.change(rights, True, True, account.user_id)

@@ -136,12 +136,12 @@ WORDS = {
     "Missing `reasoning_content` field in the assistant message": "reasoning",
     "Your organization must be verified to stream this model.": "stream",
     "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
-    "'max_completion_tokens' instead.": "limit of tokens",
+    "'max_completion_tokens' instead.": "token limit",
     "Unsupported value: 'temperature' does not support 0.2 with this model. Only the "
     "default (1) value is supported.": "temperature",
     "temperature: not supported by this model": "temperature",
     "`top_p` is deprecated for this model": "temperature",
-    "Unknown field stream_options": "request for usage",
+    "Unknown field stream_options": "request for token counts",
     "Unsupported value: 'messages[0].role' does not support 'system' with this "
     "model.": "system message",
     "Invalid content type. image_url is only supported by certain models.": "images",

@@ -71,7 +71,7 @@ async def test_a_server_that_wants_the_reasoning_itself_is_told_of_in_words(
     outcome = await setting.ask("deepseek", "fail-thoughtless")
     assert isinstance(outcome.error, BadRequestError)
     assert "earlier reasoning" in outcome.error.text
-    assert "Thinking to disabled" in outcome.error.log_detail
+    assert "turn off thinking" in outcome.error.log_detail
 
 
 async def test_a_model_without_tools_on_chat_completions_says_so(setting: Lab) -> None:
@@ -81,5 +81,5 @@ async def test_a_model_without_tools_on_chat_completions_says_so(setting: Lab) -
     with pytest.raises(BadRequestError) as caught:
         async for _ in setting.client.stream_chat(provider, [KEY], given):
             pass
-    assert "does not take tools" in caught.value.text
+    assert "does not support tools" in caught.value.text
     assert "Responses" in caught.value.log_detail

@@ -322,56 +322,60 @@ def test_openais_client_knows_what_is_sent() -> None:
 
 PICTURE = ChatMessage("user", "What?", images=(PNG,))
 REFUSED: dict[str, tuple[str, tuple[ChatMessage, ...], dict[str, Any]]] = {
-    "Claude takes no seed": ("claude", (), {"seed": 0}),
-    "Claude takes no response_format but text and json_schema": (
+    "Claude does not support seed": ("claude", (), {"seed": 0}),
+    "Claude supports only text and json_schema as response_format": (
         "claude",
         (),
         {"response_format": JSON_OBJECT},
     ),
-    "Claude takes no stop sequence of white space alone": (
+    "Claude does not support blank stop sequences": (
         "claude",
         (),
         {"stop": ("a", "\n")},
     ),
-    "Gemini takes images as data, not by their address": (
+    "Gemini supports images only as data, not as URLs": (
         "gemini",
         (ChatMessage("user", "What?", images=(PNG, LINK)),),
         {},
     ),
-    "Gemini takes no more than 5 stop sequences": ("gemini", (), {"stop": ("a",) * 6}),
-    "Gemini takes no seed of more than 32 bits": ("gemini", (), {"seed": 2**31}),
-    "Gemini takes no such response_format": (
+    "Gemini supports at most 5 stop sequences": ("gemini", (), {"stop": ("a",) * 6}),
+    "Gemini supports seeds of at most 32 bits": ("gemini", (), {"seed": 2**31}),
+    "Gemini does not support this response_format": (
         "gemini",
         (),
         {"response_format": {"type": "grammar"}},
     ),
-    "DeepSeek takes no images": ("deepseek", (PICTURE,), {}),
-    "DeepSeek takes no seed": ("deepseek", (), {"seed": 1}),
-    "DeepSeek takes no more than 16 stop sequences": (
+    "DeepSeek does not support images": ("deepseek", (PICTURE,), {}),
+    "DeepSeek does not support seed": ("deepseek", (), {"seed": 1}),
+    "DeepSeek supports at most 16 stop sequences": (
         "deepseek",
         (),
         {"stop": ("a",) * 17},
     ),
-    "DeepSeek takes no response_format but text and json_object": (
+    "DeepSeek supports only text and json_object as response_format": (
         "deepseek",
         (),
         {"response_format": JSON_SCHEMA},
     ),
-    "Local model takes no images": ("local", (PICTURE,), {}),
-    "Local model takes no tools": ("local", (), {"tools": (BARE,)}),
+    "Local model does not support images": ("local", (PICTURE,), {}),
+    "Local model does not support tools": ("local", (), {"tools": (BARE,)}),
     "response_format.json_schema.schema must be an object": (
         "gemini",
         (),
         {"response_format": {"type": "json_schema"}},
     ),
     "tools must be functions": ("claude", (), {"tools": ({"type": "custom"},)}),
-    "tool_choice must be auto, none, required or name a function": (
+    "tool_choice must be auto, none, required or a named function": (
         "gemini",
         (),
         {"tools": (WEATHER,), "tool_choice": {"type": "allowed_tools"}},
     ),
-    "A tool message answers no tool call": ("openai", (ASKED, RESULTS[0]), {}),
-    "A tool call has no tool message": ("openai", (ASKED, CALLED, RESULTS[0]), {}),
+    "A tool message has no matching tool call": ("openai", (ASKED, RESULTS[0]), {}),
+    "A tool call has no matching tool message": (
+        "openai",
+        (ASKED, CALLED, RESULTS[0]),
+        {},
+    ),
 }
 
 

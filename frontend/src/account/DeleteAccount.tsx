@@ -19,7 +19,7 @@ export function DeleteAccount({ open, onClose, onDeleted }: DeleteAccountProps) 
       onClose={onClose}
       size="s"
       title="Delete your account?"
-      description="All your conversations, API keys and settings are deleted at once, everywhere. This cannot be undone."
+      description="All your conversations, API keys and settings are deleted immediately, everywhere. This cannot be undone."
     >
       <DeletionForm onClose={onClose} onDeleted={onDeleted} />
     </Dialog>
@@ -38,7 +38,7 @@ function DeletionForm({ onClose, onDeleted }: DeletionFormProps) {
     submit: async ({ password = "" }) => {
       await deleteAccount(password);
       keepInstructions("");
-      onDeleted("Your account is deleted, with everything that was in it.");
+      onDeleted("Your account and everything in it have been deleted.");
     },
   });
   return (

@@ -24,7 +24,7 @@ export function Entrance({ account, notice }: EntranceProps) {
           </p>
           <h1>llmchat</h1>
           <p className="entrance-lead">
-            {isNew ? "An account keeps your conversations." : "Ask, read, think on."}
+            {isNew ? "An account keeps your conversations." : "Ask, read, think."}
           </p>
         </header>
         {notice !== null && !isNew && (

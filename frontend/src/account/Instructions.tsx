@@ -19,8 +19,8 @@ export function Instructions() {
   return (
     <>
       <p className="hint">
-        What every new chat should know: who you are, how you like to be answered. Chats
-        that have begun keep what they began with.
+        What every new chat should know: who you are, and how you like your answers. Chats
+        that you have already started keep their instructions.
       </p>
       <TextArea
         label="Your instructions"
@@ -28,9 +28,9 @@ export function Instructions() {
         value={text}
         placeholder={EXAMPLE}
         onChange={(event) => change(event.target.value)}
-        hint={`Kept in this browser as you type. ${counted(-excess)} left.`}
+        hint={`Saved in this browser as you type. ${counted(-excess)} left.`}
         error={
-          excess > 0 ? `${counted(excess)} too many, so this is not kept.` : undefined
+          excess > 0 ? `${counted(excess)} too many, so this is not saved.` : undefined
         }
       />
     </>

@@ -14,7 +14,7 @@ export function Password({ onChanged }: { onChanged: (text: string) => void }) {
     submit: async ({ current = "", new: changed = "" }) => {
       await changePassword(current, changed);
       ref.current?.reset();
-      onChanged("Your password is changed. All other sessions have ended.");
+      onChanged("Your password has been changed. All other sessions have ended.");
     },
   });
   return (
@@ -43,12 +43,12 @@ export function Password({ onChanged }: { onChanged: (text: string) => void }) {
         type="password"
         autoComplete="new-password"
         required
-        hint="You stay logged in here. All your other sessions end; API keys keep working."
+        hint="You stay logged in here. Your other sessions end; your API keys keep working."
         error={errors["new"]}
       />
       <FormProblem>{errors[""]}</FormProblem>
       <Button type="submit" kind="primary" busy={busy}>
-        Change the password
+        Change password
       </Button>
     </form>
   );

@@ -43,7 +43,7 @@ export function Register({ onLoggedIn }: { onLoggedIn: () => Promise<void> }) {
       />
       <FormProblem>{errors[""]}</FormProblem>
       <Button type="submit" kind="primary" busy={busy}>
-        Make the account
+        Create account
       </Button>
     </form>
   );

@@ -14,9 +14,9 @@ export function YourData({ onDeleted }: { onDeleted: (notice: string) => void })
     <>
       <DownloadEverything />
       <section className="danger-zone">
-        <h4>Delete the account</h4>
+        <h4>Delete your account</h4>
         <p className="hint">
-          It goes for good, with all conversations, API keys and figures of use.
+          This cannot be undone. It also deletes all conversations, API keys and usage data.
         </p>
         <Button kind="danger" onClick={() => setAsks(true)}>
           <Trash2 aria-hidden size={18} strokeWidth={1.75} />
@@ -49,8 +49,8 @@ function DownloadEverything() {
     <section>
       <h4>Everything stored about you</h4>
       <p className="hint">
-        The account, its use, its API keys (without the keys themselves) and all
-        conversations, as one JSON file.
+        Your account, usage, API keys (without the keys themselves) and conversations, as
+        one JSON file.
       </p>
       <FormProblem>{problem}</FormProblem>
       <Button busy={busy} onClick={() => void download()}>

@@ -18,7 +18,7 @@ export function Answer({ message, isLast, running, turns }: AnswerProps) {
   return (
     <article className="message answer" data-state={message.state}>
       <h3 className="byline">
-        <span className="visually-hidden">Answer of </span>
+        <span className="visually-hidden">Answer from </span>
         {message.model ?? label}
       </h3>
       {message.content !== "" && (

@@ -27,8 +27,8 @@ export function ConnectionNote({ state, problem, restarting }: ConnectionNotePro
     <div role="status" className="connection" data-state={state}>
       {state === "offline" && (
         <Note icon={<CloudOff aria-hidden size={16} />} kind="warn">
-          You are offline. What you write stays here, and the chat goes on once the network
-          is back.
+          You are offline. What you write stays here, and the chat continues once you are
+          back online.
         </Note>
       )}
       {slow && (

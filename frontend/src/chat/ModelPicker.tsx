@@ -9,7 +9,7 @@ import type { Picker } from "./useProviders";
 export function ModelPicker({ offers, picked, choose, refresh }: Picker) {
   const usable = offers.filter(({ provider }) => provider.usable);
   const others = offers.filter(({ provider }) => !provider.usable);
-  if (picked === null) return <span className="picker-none">No model to choose from</span>;
+  if (picked === null) return <span className="picker-none">No model available</span>;
   return (
     <Menu
       align="start"

@@ -20,7 +20,7 @@ export function Progress({ running, label }: ProgressProps) {
       {problem !== null && (
         <p role="alert" className="note">
           {`The answer could not be stopped. ${reason(problem.code, problem.text, label)} `}
-          Try to stop it again.
+          Try stopping it again.
         </p>
       )}
     </>
@@ -46,7 +46,7 @@ function Waiting({ since, label }: { since: number; label: string }) {
       <Dots />
       {seconds < SLOW_S
         ? "Thinking…"
-        : `${label} is slow to answer: ${duration(seconds)} so far. You can go on waiting, or stop.`}
+        : `${label} is slow to answer: ${duration(seconds)} so far. You can keep waiting, or stop.`}
     </p>
   );
 }

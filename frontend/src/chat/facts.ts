@@ -12,12 +12,12 @@ export function factsOf(message: Message, label: string): Fact[] {
   const facts: (Fact | null)[] = [
     fact("Provider", label),
     fact("Model", model),
-    fact("Asked", usage?.inputTokens == null ? null : count(usage.inputTokens, "token")),
-    fact("Answered", written(message)),
-    fact("Thought", usage?.reasoningTokens ? count(usage.reasoningTokens, "token") : null),
+    fact("Input", usage?.inputTokens == null ? null : count(usage.inputTokens, "token")),
+    fact("Output", written(message)),
+    fact("Reasoning", usage?.reasoningTokens ? count(usage.reasoningTokens, "token") : null),
     fact("Cost", cost === null ? null : dollars(cost)),
-    fact("Took", durationMs === null ? null : duration(durationMs / 1000)),
-    fact("When", createdAt === null ? null : new Date(createdAt).toLocaleString()),
+    fact("Duration", durationMs === null ? null : duration(durationMs / 1000)),
+    fact("Started", createdAt === null ? null : new Date(createdAt).toLocaleString()),
   ];
   return facts.filter((one) => one !== null);
 }

@@ -15,7 +15,7 @@ export const SHORTCUTS: Shortcut[] = [
   { keys: ["Enter"], what: "Send" },
   { keys: ["Shift", "Enter"], what: "Start a new line" },
   { keys: ["Esc"], what: "Stop the answer" },
-  { keys: ["↑"], what: "Edit the last question, in an empty box" },
+  { keys: ["↑"], what: "Edit the last question, if the text box is empty" },
   { keys: [CONTROL, "K"], what: "Search conversations" },
   { keys: [CONTROL, "Shift", "O"], what: "New chat" },
   { keys: ["Shift", "Esc"], what: "Back to the text box" },

@@ -22,7 +22,7 @@ export const WhyNotNow = createContext<string | null>(null);
 
 export function whyNotNow(running: Running | null, options: AskOptions | null) {
   if (running !== null) return "Wait for the answer, or stop it.";
-  return options === null ? "There is no model to ask." : null;
+  return options === null ? "No model is available." : null;
 }
 
 /**

@@ -5,9 +5,9 @@ import type { Problem } from "./types";
 // Texts for stored answers: the server stores only the code.
 const STORED: Record<string, string> = {
   content_filtered: "The provider's filter blocked the answer.",
-  draining: "The answer broke off because the server was restarted.",
+  draining: "The answer was cut off because the server was restarted.",
   empty_answer: "The provider returned an empty answer.",
-  interrupted: "The answer broke off because the server was restarted.",
+  interrupted: "The answer was cut off because the server was restarted.",
   provider_timeout: "The provider took too long.",
 };
 

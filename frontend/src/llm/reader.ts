@@ -8,7 +8,7 @@ import type { ChatStore } from "./store";
 import { brokenOff, isOnlyHere, isStored } from "./turns";
 import type { Message } from "./types";
 
-const LOST = "The connection was lost before the server took the question.";
+const LOST = "The connection was lost before the server received the question.";
 
 const ACTIVE = problem("conversation_active", "Another answer is still being written.");
 

@@ -25,7 +25,7 @@ const LATER_MS = 3000;
 const MOST_TRIES = 5;
 // How many messages the server takes in one question.
 const MOST_MESSAGES = 1000;
-const TOO_LARGE = "The question and what was said before are too long for the server.";
+const TOO_LARGE = "The conversation is too long for the server.";
 
 export interface StreamsListener {
   onStarted: (chatKey: string) => void;

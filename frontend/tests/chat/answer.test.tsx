@@ -36,7 +36,7 @@ test("why an answer could not be stopped is said below it", () => {
 
 test.each([
   ["", "OpenAI reported an error."],
-  ["Half an ans", "OpenAI broke off in the middle of the answer."],
+  ["Half an ans", "OpenAI stopped in the middle of the answer."],
 ])("after the words “%s” an error of the provider is: %s", (content, said) => {
   const problem = { code: "provider_error", text: "No" };
   show({ ...newMessage("a", "assistant", content), state: "error", problem });
@@ -58,5 +58,5 @@ test("those whom the server tells where are led to the admin, and nobody else is
   cleanup();
   show(failed);
   expect(screen.queryByRole("link")).toBeNull();
-  expect(screen.getByText(/ask whoever runs this server/)).toBeDefined();
+  expect(screen.getByText(/contact your administrator/)).toBeDefined();
 });

@@ -44,10 +44,10 @@ _NEUTRAL: Neutral = {
     "web_search_options": is_one_of(),
 }
 _HINTS = {
-    "n": ": one answer is given to each request",
+    "n": ": each request gets one answer",
     "top_p": ": use temperature",
-    "modalities": ": answers are text",
-    "audio": ": answers are text",
+    "modalities": ": answers are always text",
+    "audio": ": answers are always text",
     "functions": ": use tools",
     "function_call": ": use tool_choice",
 }

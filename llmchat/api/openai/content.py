@@ -53,7 +53,9 @@ def _part(part: Any, param: str) -> str | Image:
     if kind in _IMAGES:
         return _image(part, param)
     if not isinstance(kind, str) or kind not in _TEXTS:
-        raise wrong(f"{param}.type", "must be text or image_url: nothing else is taken")
+        raise wrong(
+            f"{param}.type", "must be text or image_url; no other type is supported"
+        )
     text = part.get(_TEXTS[kind])
     if not isinstance(text, str):
         raise wrong(f"{param}.{_TEXTS[kind]}", "must be a string")
@@ -68,7 +70,7 @@ def _image(part: Mapping[str, Any], param: str) -> Image:
         detail, given = given.get("detail"), given.get("url")
         where = f"{where}.url"
     if not isinstance(given, str):
-        raise wrong(where, "must be the address of an image, or a data URL")
+        raise wrong(where, "must be the URL of an image, or a data URL")
     if detail is not None and detail not in _DETAILS:
         raise wrong(f"{param}.detail", f"must be one of {', '.join(_DETAILS)}")
     return _addressed(given, where, detail or "")
@@ -79,7 +81,7 @@ def _addressed(url: str, param: str, detail: str) -> Image:
         return Image(url=storable(url), detail=detail)
     match = _DATA_URL.fullmatch(url)
     if match is None or not _is_base64(match[2]):
-        text = "must be an http address or a data URL of a PNG, JPEG, GIF or WebP image"
+        text = "must be an http(s) URL, or a data URL of a PNG, JPEG, GIF or WebP image"
         raise wrong(param, text)
     return Image(media_type=match[1], data=match[2], detail=detail)
 

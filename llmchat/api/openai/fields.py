@@ -75,7 +75,7 @@ def model_name(data: dict[str, Any]) -> str:
     if not isinstance(name, str):
         _refuse_name("must be a string")
     if not 1 <= len(name) <= _NAME_LENGTH or UNSTORABLE.search(name):
-        _refuse_name("must be the name of a model, such as one of GET /v1/models")
+        _refuse_name("must be the name of a model; GET /v1/models lists them")
     return name
 
 

@@ -34,12 +34,12 @@ def messages_from(data: Any) -> tuple[ChatMessage, ...]:
 def answerable(messages: list[ChatMessage], param: str) -> tuple[ChatMessage, ...]:
     """Check a history; return it without empty answers. Raises: ParameterError."""
     if len(messages) > MAX_MESSAGES:
-        raise wrong(param, f"must hold no more than {MAX_MESSAGES} messages")
+        raise wrong(param, f"must have no more than {MAX_MESSAGES} messages")
     told = tuple(message for message in messages if not _is_silent(message))
     if not any(message.role == "user" for message in told):
-        raise wrong(param, "must hold a message from user")
+        raise wrong(param, "must include a message from user")
     if told[-1].role not in _ENDS:
-        raise wrong(param, "must end with a message from user, or a tool's result")
+        raise wrong(param, "must end with a message from user or from tool")
     return told
 
 
@@ -52,7 +52,9 @@ def message_of(role: Any, content: Any, param: str) -> ChatMessage:
         raise wrong(f"{param}.role", f"must be one of {', '.join(_ROLES)}")
     text, images = content_from(content, f"{param}.content")
     if images and role != "user":
-        raise wrong(f"{param}.content", "may hold images only in a message from user")
+        raise wrong(
+            f"{param}.content", "can include images only in a message from user"
+        )
     if not text and not images and role not in ("assistant", "tool"):
         raise wrong(f"{param}.content", "must not be empty")
     return ChatMessage(_ROLES[role], text, images=images)
@@ -73,14 +75,14 @@ def _message(item: Any, param: str) -> ChatMessage:
 
 def _tool_calls(data: Any, param: str) -> tuple[ToolCall, ...]:
     if not isinstance(data, list):
-        raise wrong(param, "must be a list of calls")
+        raise wrong(param, "must be a list of tool calls")
     return tuple(_tool_call(call, f"{param}[{at}]") for at, call in enumerate(data))
 
 
 def _tool_call(call: Any, param: str) -> ToolCall:
     function = call.get("function") if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping):
-        raise wrong(param, "must be the call of a function")
+        raise wrong(param, "must be a function call")
     return ToolCall(
         id=_string(call, "id", param),
         name=_string(function, "name", f"{param}.function"),
@@ -95,7 +97,7 @@ def _string(
 ) -> str:
     value = item.get(name)
     if not isinstance(value, str) or not (value or may_be_empty):
-        raise wrong(f"{param}.{name}", "must be a string that is not empty")
+        raise wrong(f"{param}.{name}", "must be a non-empty string")
     return storable(value)
 
 

@@ -32,7 +32,7 @@ def _stop(value: Any) -> tuple[str, ...]:
     stops = [value] if isinstance(value, str) else _or_none(value)
     is_list = isinstance(stops, list) and len(stops) <= _MAX_STOPS
     if not is_list or not all(isinstance(one, str) and one for one in stops):
-        raise wrong("stop", f"must be a string, or a list of up to {_MAX_STOPS}")
+        raise wrong("stop", f"must be a string or a list of up to {_MAX_STOPS} strings")
     return tuple(stops)
 
 
@@ -77,7 +77,7 @@ def _tools(value: Any) -> tuple[Mapping[str, object], ...]:
 
 def _tool(tool: Any, param: str) -> Mapping[str, object]:
     if not isinstance(tool, Mapping) or tool.get("type") != "function":
-        raise wrong(f"{param}.type", "must be function: nothing else is taken")
+        raise wrong(f"{param}.type", "must be function; no other type is supported")
     function = tool.get("function")
     if not isinstance(function, Mapping) or not _is_name(function.get("name")):
         text = "must be up to 64 letters, digits, underscores and hyphens"
@@ -107,7 +107,7 @@ def _tool_choice(
 def _taken(choice: str, tools: tuple[Mapping[str, object], ...]) -> str | None:
     """Return a choice of tools, None if there are no tools to choose from."""
     if not tools and choice == "required":
-        raise wrong("tool_choice", "needs tools")
+        raise wrong("tool_choice", "requires tools")
     return choice if tools else None
 
 

@@ -38,7 +38,7 @@ def _message(row: Message) -> ChatMessage:
     try:
         return restored(cast("Role", row.role), row.content, row.extra)
     except LookupError as exc:
-        text = "goes on with an image that is not stored: send all messages as input"
+        text = "refers to an image that is not stored: send all messages as input"
         raise wrong(_PARAM, text) from exc
 
 

@@ -36,8 +36,8 @@ _NEUTRAL: Neutral = {
     "prompt": is_one_of(),
 }
 _HINTS = {
-    "tools": ": POST /v1/chat/completions takes tools",
-    "tool_choice": ": POST /v1/chat/completions takes tools",
+    "tools": ": use POST /v1/chat/completions for tools",
+    "tool_choice": ": use POST /v1/chat/completions for tools",
     "top_p": ": use temperature",
     "conversation": ": use previous_response_id",
     "prompt": ": use instructions",
@@ -89,7 +89,7 @@ def _input(data: Any) -> tuple[ChatMessage, ...]:
 def _item(item: Any, param: str) -> ChatMessage:
     kind = item.get("type", "message") if isinstance(item, Mapping) else 0
     if kind not in ("message", None):
-        raise wrong(f"{param}.type", "must be message: nothing else is taken")
+        raise wrong(f"{param}.type", "must be message; no other type is supported")
     if item.get("role") == "tool":
         raise wrong(f"{param}.role", "must be user, assistant, system or developer")
     return message_of(item.get("role"), item.get("content"), param)

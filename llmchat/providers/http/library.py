@@ -57,7 +57,7 @@ class _Resolver(AbstractResolver):
         try:
             found = await names.SHARED.find(host, port)
         except UnicodeError as exc:
-            raise socket.gaierror(socket.EAI_NONAME, "this can be no name") from exc
+            raise socket.gaierror(socket.EAI_NONAME, "not a host name") from exc
         return [
             ResolveResult(
                 hostname=host,

@@ -168,4 +168,4 @@ async def _guarded(work: Coroutine[Any, Any, None]) -> None:
     except OSError:
         logger.debug("a WebSocket was lost while its session moved")
     except Exception:
-        logger.exception("a session did not move")
+        logger.exception("a session could not be moved")

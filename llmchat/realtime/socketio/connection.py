@@ -101,7 +101,7 @@ class Connection:
         if self._connect_deadline is not None and now >= self._connect_deadline:
             raise self._failure("no namespace was joined in time")
         if self._partial is not None and now >= self._partial.deadline:
-            raise self._failure("attachments did not come in time")
+            raise self._failure("attachments did not arrive in time")
 
     @property
     def is_at_rest(self) -> bool:
@@ -144,7 +144,7 @@ class Connection:
         if isinstance(message, bytes):
             return self._add_attachment(message)
         if self._partial is not None:
-            raise PacketError("a packet in the middle of another's attachments")
+            raise PacketError("a packet among another packet's attachments")
         packet = decode(message, max_attachments=self._limits.max_attachments)
         if packet.type not in BINARY_TYPES:
             return packet, packet.size
@@ -155,7 +155,7 @@ class Connection:
     def _add_attachment(self, attachment: bytes) -> tuple[Packet | None, int]:
         partial = self._partial
         if partial is None:
-            raise PacketError("an attachment that no packet announced")
+            raise PacketError("an attachment that belongs to no packet")
         partial.size += len(attachment)
         if partial.size > self._limits.max_attachment_bytes:
             raise PacketError("attachments are too large")
@@ -175,18 +175,20 @@ class Connection:
         member = self._members.get(namespace)
         if packet.type is PacketType.CONNECT:
             if member in (Membership.PENDING, Membership.JOINED):
-                raise ProtocolError("a namespace was asked for twice")
+                raise ProtocolError("a namespace was requested twice")
             if member is None and len(self._members) >= self._limits.max_namespaces:
                 raise ProtocolError("too many namespaces")
             if size > self._limits.max_auth_bytes:
-                raise ProtocolError("too much was sent with a CONNECT")
+                raise ProtocolError("a CONNECT with too much data")
             self._members[namespace] = Membership.PENDING
             return ConnectRequested(namespace, packet.data or {})
         if member is Membership.EXPELLED:
             # The peer sent it before it could know that it was expelled.
             return None
         if member is not Membership.JOINED:
-            raise ProtocolError("a packet for a namespace that is not joined")
+            raise ProtocolError(
+                "a packet for a namespace that the client has not joined"
+            )
         return self._interpret_joined(packet, size)
 
     def _interpret_joined(self, packet: Packet, size: int) -> Event:

@@ -109,7 +109,7 @@ def decode(text: str, *, max_attachments: int = MAX_ATTACHMENTS) -> Packet:
 
 def _attachments(packet_type: PacketType, digits: str | None, limit: int) -> int:
     if (digits is not None) is not (packet_type in BINARY_TYPES):
-        raise PacketError("attachment count where none belongs, or none where one does")
+        raise PacketError("an attachment count that is missing or unexpected")
     count = int(digits or 0)
     if count > limit:
         raise PacketError("too many attachments")
@@ -120,7 +120,7 @@ def _ack_id(digits: str | None) -> int | None:
     if digits is None:
         return None
     if int(digits) > MAX_ACK_ID:
-        raise PacketError("an id that is too large")
+        raise PacketError("an ack id that is too large")
     return int(digits)
 
 
@@ -139,7 +139,7 @@ def _check(packet: Packet, *, has_data: bool) -> None:
         case _:
             valid = False
     if not valid:
-        raise PacketError(f"illegal content of a {packet.type.name} packet")
+        raise PacketError(f"invalid content in a {packet.type.name} packet")
 
 
 def _is_event_name(name: Any) -> bool:

@@ -13,8 +13,8 @@ export function ApiKeys() {
   return (
     <>
       <p className="hint">
-        A key lets a program ask in your name, without your password. What it costs is
-        counted as yours.
+        A key lets a program ask questions in your name, without your password. What it
+        costs counts as yours.
       </p>
       {made === null ? (
         <KeyForm onMake={async (wanted) => setMade(await make(wanted))} />
@@ -22,7 +22,7 @@ export function ApiKeys() {
         <MadeKey value={made} onDone={() => setMade(null)} />
       )}
       <FormProblem>{problem}</FormProblem>
-      {keys === null && problem === null && <Spinner label="Loading the keys" />}
+      {keys === null && problem === null && <Spinner label="Loading keys" />}
       {keys?.length === 0 && <p className="hint">You have no keys yet.</p>}
       <ul className="keys" aria-label="Your keys">
         {keys?.map((key) => (

@@ -10,7 +10,7 @@ const LIVES: [days: string, text: string][] = [
   ["30", "30 days"],
   ["90", "90 days"],
   ["365", "A year"],
-  ["", "Until it is revoked"],
+  ["", "Until revoked"],
 ];
 
 export function KeyForm({ onMake }: { onMake: (wanted: NewKey) => Promise<void> }) {
@@ -46,7 +46,7 @@ export function KeyForm({ onMake }: { onMake: (wanted: NewKey) => Promise<void> 
         ))}
       </SelectField>
       <fieldset>
-        <legend>It may</legend>
+        <legend>The key can</legend>
         {SCOPES.map(([scope, text]) => (
           <label key={scope} className="check">
             <input
@@ -62,7 +62,7 @@ export function KeyForm({ onMake }: { onMake: (wanted: NewKey) => Promise<void> 
       </fieldset>
       <FormProblem>{errors["scopes"] ?? errors[""]}</FormProblem>
       <Button type="submit" kind="primary" busy={busy}>
-        Make a key
+        Create a key
       </Button>
     </form>
   );

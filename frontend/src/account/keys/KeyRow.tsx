@@ -59,13 +59,13 @@ function Revocation({ name, onRevoke, onClose }: RevocationProps) {
     <AlertDialog
       open
       title={`Revoke “${name}”?`}
-      action="Revoke it"
+      action="Revoke key"
       danger
       busy={busy}
       onConfirm={() => void revoke()}
       onClose={onClose}
     >
-      <p>Programs that use it stop working at once. This cannot be undone.</p>
+      <p>Programs that use it stop working immediately. This cannot be undone.</p>
       <FormProblem>{problem}</FormProblem>
     </AlertDialog>
   );
@@ -81,7 +81,7 @@ export function factsOf(key: ApiKey): string {
 }
 
 function endOf(state: ApiKey["state"], expiresAt: string): string {
-  return `${state === "expired" ? "ended" : "ends"} ${shown(expiresAt)}`;
+  return `${state === "expired" ? "expired" : "expires"} ${shown(expiresAt)}`;
 }
 
 function shown(moment: string): string {

@@ -9,7 +9,7 @@ export function MadeKey({ value, onDone }: { value: string; onDone: () => void }
     <div className="made-key">
       <TextField
         label="Copy the key now"
-        hint="It is not shown again. Keep it like a password."
+        hint="It will not be shown again. Keep it secret, like a password."
         readOnly
         autoFocus
         value={value}

@@ -8,9 +8,9 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 
 /** What a key can be allowed to do, in words. */
 export const SCOPES: [name: string, text: string][] = [
-  ["chat", "Ask, and stop answers"],
+  ["chat", "Ask questions and stop answers"],
   ["read", "Read conversations"],
-  ["usage", "Read use and budgets"],
+  ["usage", "Read usage and budgets"],
 ];
 
 /** One row of GET /auth/keys. */
