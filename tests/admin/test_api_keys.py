@@ -286,9 +286,10 @@ def test_a_budget_of_a_key_is_made_and_named(admin_client: Client, ann: User) ->
     assert f"key nightly ({row.prefix}…) of ann" in page_of(admin_client, url)
 
     twice = admin_client.post(f"{url}add/", entered)
-    assert "This API key already has such a budget." in twice.content.decode()
+    refused = "This API key already has a budget with this period and unit."
+    assert refused in twice.content.decode()
     both = admin_client.post(f"{url}add/", entered | {"user": ann.pk})
-    assert "Choose a user, a group or an API key." in both.content.decode()
+    assert "Choose one user, one group or one API key, or" in both.content.decode()
 
 
 def test_an_account_is_deleted_with_its_keys(admin_client: Client, ann: User) -> None:

@@ -312,7 +312,7 @@ def test_nobody_deletes_the_audit_with_the_account_that_keeps_it(
     assert admin_client.get(url).status_code == 403
     assert admin_client.post(url, {"post": "yes"}).status_code == 403
     answer = admin_client.post(users, {**chosen, "post": "yes"})
-    assert "(deleted): the audit of others" in answer.text
+    assert "(deleted): the audit entries of other accounts" in answer.text
     assert User.objects.filter(pk=bob.pk).exists()
     delete_users(User.objects.all())
 

@@ -155,7 +155,7 @@ def test_a_budget_does_not_take_the_unit_of_another_of_its_owner(admin_client, b
     Budget.objects.create(user=budget.user, unit="dollars", limit=1)
     url = reverse("admin:llmchat_budget_change", args=[budget.pk])
     page = text_of(admin_client.post(url, {"unit": "dollars", "limit": "10"} | DAILY))
-    assert "This user already has such a budget." in page
+    assert "This user already has a budget with this period and unit." in page
 
 
 def answered(user: User, cost: str = "0.5", tokens: int = 10) -> None:

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CHATS = "/admin/llmchat/conversation/"
 USERS = "/admin/accounts/user/"
 USED = {"input_tokens": 100, "output_tokens": 50, "cost": Decimal("0.25")}
-DEACTIVATED = "deactivated meanwhile: to keep what is left, make it active again"
+DEACTIVATED = "deactivated. To keep what is left of one, make it active again."
 SLOW = """
     CREATE FUNCTION slow_delete() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN PERFORM pg_sleep(0.05); RETURN OLD; END $$;
@@ -257,7 +257,7 @@ def test_accounts_that_are_selected_with_the_audit_s_keep_everything(
 
     answer = select(boss, USERS, [keeper, ada], post="yes")
 
-    assert "(deleted): the audit of others" in answer.text
+    assert "(deleted): the audit entries of other accounts" in answer.text
     assert_untouched(ada)
 
 

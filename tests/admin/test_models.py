@@ -307,7 +307,7 @@ def test_two_who_change_what_is_not_billed_keep_each_other_s(boss, model, monkey
     [
         ({"peak_hours": "all day"}, "Enter hours such as"),
         ({"off_days": "Easter"}, "Enter days such as"),
-        ({"valid_until": "2026-06-01"}, "It must be a later day."),
+        ({"valid_until": "2026-06-01"}, "Enter a day later than"),
         ({"input": "-1"}, "greater than or equal to 0"),
     ],
 )
@@ -318,7 +318,7 @@ def test_what_is_no_price_is_refused(boss, model, fields, word):
 
 def test_a_model_has_one_price_of_a_date(boss, model):
     page = posted_model(boss, model, {}, {})
-    assert "duplicate" in page or "has a price of this date" in page
+    assert "duplicate" in page or "already has a price that begins on this day" in page
     assert not model.prices.exists()
 
 
@@ -398,7 +398,7 @@ def test_the_default_model_stays_enabled(boss, provider, model, enabled):
     )
     row.refresh_from_db()
     assert row.enabled
-    refused = "This is the default model of its provider." in page.content.decode()
+    refused = "This is the provider’s default model." in page.content.decode()
     assert refused == (enabled == "")
 
 
