@@ -83,7 +83,7 @@ def test_neither_keys_nor_texts_are_in_it(admin_client: Client, ann: User) -> No
     admin_client.post(chats, selected | {"post": "yes"})
 
     page = page_of(admin_client)
-    for told in ("Revoked.", "Exported as json: 1 conversations.", "deleted"):
+    for told in ("Revoked.", "Exported as json: 1 conversation.", "deleted"):
         assert told in page
     stored = ProviderKey.objects.get()
     for hidden in (SECRET, stored.last4, key.prefix, "secret title"):

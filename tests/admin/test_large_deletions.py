@@ -306,7 +306,7 @@ def test_a_selection_is_deleted_by_as_many_requests_as_it_takes(
         assert {ident for ident, _ in entries(DELETION)} == gone
     assert select(boss, CHATS, rows, post="yes").status_code == 302
 
-    assert "1 conversation is deleted." in said(boss)
+    assert "Deleted 1 conversation." in said(boss)
     assert not Message.objects.exists()
     assert usage.measure().total == before
     assert len(entries(DELETION)) == len(rows)
@@ -326,7 +326,7 @@ def test_more_than_a_page_can_ask_about_are_deleted_one_part_after_the_other(
     row = ada.conversations.first()
 
     page = select(boss, CHATS, [row], select_across="1")
-    assert "These are the first 3: select again to go on." in page.text
+    assert "Only the first 3 are deleted now." in page.text
     asked = ada.conversations.filter(pk__in=selected_on(page))
     assert len(asked) == 3
     select(boss, CHATS, list(asked), post="yes")

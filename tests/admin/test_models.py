@@ -252,7 +252,7 @@ def test_a_price_that_somebody_else_has_replaced_is_told(
         "llmchat.admin.models.revise", lambda: Price.objects.get(pk=row.pk).replace()
     )
     page = posted_model(boss, model, {"id": row.pk} | entered)
-    assert "Somebody else has changed this price meanwhile." in page
+    assert "Someone else has changed this price." in page
     stored = model.prices.get()
     assert (stored.source, stored.valid_until) == ("", None)
 
@@ -278,7 +278,7 @@ def test_a_change_of_what_is_not_billed_waits_for_who_replaces_the_price(boss, m
             posting = threads.submit(post)
             wait_for_who_wants_the_revision(posting)
         page = posting.result(30)
-    assert "Somebody else has changed this price meanwhile." in page
+    assert "Someone else has changed this price." in page
     assert [(one.pk, one.input) for one in Price.objects.all()] == [(other.pk, 5)]
 
 
