@@ -441,7 +441,7 @@ def test_a_default_model_without_a_price_says_so_and_where_to_enter_it(
     page = reverse("admin:llmchat_provider_change", args=[provider.pk])
     entered = reverse("admin:llmchat_providermodel_change", args=[model.pk])
     link = f'href="{entered}">'
-    hint = "Not priced: what its answers cost"
+    hint = "Not priced: the cost of this"
 
     assert f'<dd>not priced: <a class="llm-link" {link}enter it' in told_on(boss, page)
     assert hint in told_on(boss, entered)
