@@ -135,7 +135,7 @@ def check_debug(
     ):
         return [
             Warning(
-                "DJANGO_DEBUG is on, but the HTTPS settings are those of production",
+                "DJANGO_DEBUG is on together with the HTTPS settings of production",
                 id="llmchat.W001",
             )
         ]

@@ -176,4 +176,4 @@ def _probe() -> None:
     engine.probe()
 
 
-outage = Outage("the database", _probe, meanwhile="queries fail at once")
+outage = Outage("the database", _probe, meanwhile="queries fail immediately")

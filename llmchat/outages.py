@@ -82,7 +82,9 @@ class Outage:
     def _tell(self, reason: object) -> None:
         words = "%s does not answer, %s: %s"
         if self._is_last_told():
-            words += f" (again and again: told once, until {QUIET_S:g} s without)"
+            words += (
+                f" (it keeps failing: logged once, until it works for {QUIET_S:g} s)"
+            )
         logger.warning(words, self._name, self._meanwhile, reason)
 
     def suspect(self) -> None:

@@ -273,7 +273,7 @@ def test_commands_are_noted(
     call_command("changepassword", "ann", stdout=io.StringIO())
     page = page_of(admin_client)
     assert page.count("(manage.py)") >= 2
-    assert page.count("prune: deleted 1 conversations") == 1
+    assert page.count("prune: deleted 1 conversation") == 1
     assert "changepassword: set a password" in page
     assert "another-long-password" not in page
     nobody = User.objects.get(username="(manage.py)")

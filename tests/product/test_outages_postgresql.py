@@ -60,7 +60,7 @@ FULL = Column(
     first_s=FIRST_S,
 )
 USERS = 12  # four for each test
-TOLD = "the database does not answer, queries fail at once"
+TOLD = "the database does not answer, queries fail immediately"
 
 
 @pytest.fixture(scope="module")
