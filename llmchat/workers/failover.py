@@ -23,4 +23,4 @@ async def reconnect(layer: Any) -> None:
         try:
             await shard._redis.connection_pool.disconnect()
         except Exception as exc:  # it breaks by itself
-            logger.info("the channel layer closed a connection to a standby: %r", exc)
+            logger.info("could not close a connection to a standby Redis: %r", exc)
