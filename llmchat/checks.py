@@ -87,7 +87,7 @@ def check_any_key_is_readable(
         return []
     return [
         Error(
-            "LLMCHAT_ENCRYPTION_KEYS decrypts none of the stored provider keys:"
+            "LLMCHAT_ENCRYPTION_KEYS does not decrypt any of the stored provider keys:"
             " it is wrong or missing",
             hint="Set it to the key that they were encrypted with.",
             id="llmchat.E004",

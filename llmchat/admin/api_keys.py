@@ -105,7 +105,7 @@ class ApiKeyAdmin(ModelAdmin, SavesChanges):
     # `get_search_results` searches by more than these.
     search_fields = ["name", "user__username"]
     search_help_text = _(
-        "Search by name, by user, or by key: its beginning (llmc_…) or all of it"
+        "Search by name, user or key (its beginning, llmc_…, is enough)"
     )
     autocomplete_fields = ["user"]
     actions = ["revoke_keys"]

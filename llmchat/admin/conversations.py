@@ -341,7 +341,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         some = list(idents[: MOST_AT_ONCE + 1])
         if len(some) > MOST_AT_ONCE:
             said = (
-                f"Only the first {MOST_AT_ONCE:,} are deleted now. Select the others"
+                f"Only the first {MOST_AT_ONCE:,} will be deleted. Select the others"
                 " again afterwards."
             )
             self.message_user(request, said, messages.WARNING)

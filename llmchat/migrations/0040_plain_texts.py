@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0006_plain_texts'),
+        ('accounts', '0005_no_traces_of_tokens'),
         ('auth', '0012_alter_user_first_name_max_length'),
         ('llmchat', '0039_emptied_totals'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),

@@ -80,7 +80,9 @@ def test_only_check_fails_over_a_wrong_encryption_key(
     checked()
     configure(settings, Fernet.generate_key().decode())
 
-    with pytest.raises(SystemCheckError, match=r"llmchat\.E004.* decrypts none of"):
+    with pytest.raises(
+        SystemCheckError, match=r"llmchat\.E004.* does not decrypt any of"
+    ):
         checked()
     for command in ("migrate", "create_demo"):
         call_command(command, skip_checks=False, verbosity=0, stdout=io.StringIO())

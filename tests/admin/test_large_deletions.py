@@ -326,7 +326,7 @@ def test_more_than_a_page_can_ask_about_are_deleted_one_part_after_the_other(
     row = ada.conversations.first()
 
     page = select(boss, CHATS, [row], select_across="1")
-    assert "Only the first 3 are deleted now." in page.text
+    assert "Only the first 3 will be deleted." in page.text
     asked = ada.conversations.filter(pk__in=selected_on(page))
     assert len(asked) == 3
     select(boss, CHATS, list(asked), post="yes")
