@@ -261,7 +261,7 @@ def test_a_budget_without_one_owner_is_refused(admin_client, db, both):
         user, group = User.objects.create_user("ann"), Group.objects.create(name="x")
         form |= {"user": user.pk, "group": group.pk}
     page = text_of(admin_client.post(reverse("admin:llmchat_budget_add"), form))
-    assert "Choose a user, a group or an API key." in page
+    assert "Choose one user, one group or one API key, or" in page
     assert not Budget.objects.exists()
 
 
