@@ -265,10 +265,10 @@ REST_FRAMEWORK = {
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "llmchat",
-    "DESCRIPTION": "Answers of language models, complete or as they are written. "
-    "Errors have a `code`, which does not change, and a sentence, which may be "
-    "reworded. Every path works with and without a slash at its end. A method that a "
-    "path does not have gets 405 `method_not_allowed`.",
+    "DESCRIPTION": "Answers of language models, whole or as streams of events. Errors "
+    "have a stable `code` for programs and a message for people, whose wording may "
+    "change. Every path works with and without a trailing slash; a method that a path "
+    "does not support gets 405 `method_not_allowed`.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
     "COMPONENT_SPLIT_REQUEST": True,

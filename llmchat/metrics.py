@@ -32,13 +32,13 @@ registry = CollectorRegistry(auto_describe=False)
 
 _ended = Counter(
     "llmchat_streams_ended",
-    "Answers that have ended, by final state and by provider.",
+    "Answers that have ended, by how and by the provider that answered.",
     ("state", "provider"),
     registry=registry,
 )
 _refused = Counter(
     "llmchat_turns_refused",
-    "Turns that were refused before a request to their provider.",
+    "Turns that were refused before their provider was asked.",
     ("code",),
     registry=registry,
 )
@@ -57,13 +57,13 @@ _first_token = Histogram(
 )
 _failures = Counter(
     "llmchat_provider_errors",
-    "Failures of providers, including those after which a fallback answered.",
+    "Failures of providers, including those that a fallback answered.",
     ("provider", "code"),
     registry=registry,
 )
 _limited = Counter(
     "llmchat_rate_limited",
-    "Messages that exceeded the rate limit of their user.",
+    "Messages above the limit of their user.",
     registry=registry,
 )
 
@@ -121,14 +121,14 @@ class Gauges(Collector):
         """Yield the metrics; called by Prometheus' library."""
         text = "Answers that are being written."
         yield GaugeMetricFamily("llmchat_streams_running", text, self.streams())
-        text = "Connected Socket.IO clients, by transport."
+        text = "Connected clients of Socket.IO, by transport."
         family = GaugeMetricFamily("llmchat_sockets", text, labels=("transport",))
         for transport, count in self.sockets().items():
             family.add_metric((transport,), count)
         yield family
-        text = "Sessions of this worker whose polls arrive at other workers."
+        text = "Sessions of this worker that poll through other workers."
         yield GaugeMetricFamily("llmchat_sessions_relayed", text, self.relayed())
-        text = "Answers of other workers that clients of this one follow."
+        text = "Answers of other workers that are followed from this one."
         yield GaugeMetricFamily("llmchat_streams_followed", text, self.followed())
 
 
@@ -140,12 +140,12 @@ class Overhead(Collector):
         counted = overhead.overhead
         yield _family(
             "llmchat_overhead_first_token_seconds",
-            "Time that the server itself adds until readers have the first text.",
+            "Time that the server itself adds before the first text.",
             counted.first,
         )
         yield _family(
             "llmchat_overhead_answer_seconds",
-            "Time that the server itself adds until readers have the stored end.",
+            "Time that the server itself adds before the stored end.",
             counted.whole,
         )
 

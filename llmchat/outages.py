@@ -83,7 +83,8 @@ class Outage:
         words = "%s does not answer, %s: %s"
         if self._is_last_told():
             words += (
-                f" (it keeps failing: logged once, until it works for {QUIET_S:g} s)"
+                f" (it keeps failing: not logged again until {QUIET_S:g} s "
+                "without an outage)"
             )
         logger.warning(words, self._name, self._meanwhile, reason)
 

@@ -345,9 +345,9 @@ def test_outages_that_follow_each_other_end_ever_more_rarely(monkeypatch, caplog
     apart = [b - a for a, b in itertools.pairwise(refuser.ends)]
     assert apart[:5] == [1, 2, 4, 8, 8]
     assert set(apart[5:]) == {8}
-    last = "it does not answer, so: full (it keeps failing: logged once, until it"
+    last = "it does not answer, so: full (it keeps failing: not logged again until 60 s"
     begun, ended = "it does not answer, so: full", "it answers again"
-    assert caplog.messages == [begun, ended] * 4 + [f"{last} works for 60 s)"]
+    assert caplog.messages == [begun, ended] * 4 + [f"{last} without an outage)"]
 
     # A quiet minute ends the last message, and everything is as before.
     caplog.clear()
@@ -389,8 +389,8 @@ def test_without_a_thread_that_waits_the_end_is_told_at_once(monkeypatch, caplog
     for _ in range(3):
         refuser.use()
     assert caplog.messages[-2:] == [
-        "it does not answer, so: full (it keeps failing: logged once, until it works"
-        f" for {outages.QUIET_S:g} s)",
+        f"it does not answer, so: full (it keeps failing: not logged again until "
+        f"{outages.QUIET_S:g} s without an outage)",
         "it answers again",
     ]
 
