@@ -43,8 +43,8 @@ _RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 _NOTED = ("last_login", "date_joined")
 
 _DEACTIVATED = (
-    "An account that is not deleted yet is deactivated meanwhile: to keep what is "
-    "left, make it active again."
+    "Accounts that are not deleted yet are deactivated. To keep what is left of one, "
+    "make it active again."
 )
 
 # Their pages would show tokens that can be used to log in.
@@ -101,7 +101,7 @@ class UserAdmin(_UserAdmin, _Look):
         if not all(_may_touch(request, user) for user in objs):
             refused = refused | {"administrator"}
         protected += [
-            f"{user.username}: the audit of others"
+            f"{user.username}: the audit entries of other accounts"
             for user in objs
             if _keeps_audit(user)
         ]

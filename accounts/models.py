@@ -143,7 +143,8 @@ class ApiKey(models.Model):
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
     name = models.CharField(
-        max_length=100, help_text=_("What it is for, such as the program that has it.")
+        max_length=100,
+        help_text=_("What the key is for, such as the program that uses it."),
     )
     prefix = models.CharField(max_length=PREFIX_LENGTH, db_index=True, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)
@@ -153,11 +154,15 @@ class ApiKey(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text=_("A limit beside that of the user; blank for none."),
+        help_text=_(
+            "A limit for this key, in addition to the user’s. Leave blank for none."
+        ),
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(
-        null=True, blank=True, help_text=_("In UTC; blank: it does not expire.")
+        null=True,
+        blank=True,
+        help_text=_("In UTC. Leave blank if the key does not expire."),
     )
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)

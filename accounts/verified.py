@@ -13,9 +13,9 @@ from accounts.errors import ScopeError
 class Scope(models.TextChoices):
     """What an API key can be used for."""
 
-    CHAT = "chat", _("chat: ask, cancel, change conversations")
-    READ = "read", _("read: conversations, streams, providers")
-    USAGE = "usage", _("usage: what was used and what it cost")
+    CHAT = "chat", _("chat: send messages, stop answers, change conversations")
+    READ = "read", _("read: see conversations, streams and providers")
+    USAGE = "usage", _("usage: see what was used and what it cost")
 
 
 ALL_SCOPES: Final = frozenset(scope.value for scope in Scope)

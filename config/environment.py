@@ -159,7 +159,7 @@ def networks(name: str, *, anybody: bool = False) -> tuple[str, ...]:
         return tuple(str(ip_network(part, strict=False)) for part in parts if part)
 
     must_be = "addresses or networks such as 10.0.0.0/8, separated by commas"
-    return _read(name, parse, (), must_be + (", or * alone" if anybody else ""))
+    return _read(name, parse, (), must_be + (", or just *" if anybody else ""))
 
 
 def tidy(name: str) -> None:
@@ -353,15 +353,19 @@ def _check_connections(settings: dict[str, Any], options: dict[str, Any]) -> Non
     """
     age = settings.get("CONN_MAX_AGE", 0)
     if age is not None and (type(age) is not int or age < 0):
-        raise OptionError("has a CONN_MAX_AGE that is no number of seconds")
+        raise OptionError("has a CONN_MAX_AGE that is not a number of seconds")
     if "sqlite" in settings["ENGINE"]:
         if "pool" in options:
-            raise OptionError("has a pool, which only PostgreSQL knows: leave it out")
+            raise OptionError(
+                "has a pool option, which only PostgreSQL supports: leave it out"
+            )
         return
     if options.get("pool"):
-        raise OptionError("cannot switch its pool on: DATABASE_POOL_SIZE sizes it")
+        raise OptionError(
+            "has a pool option that is on: leave it out and set DATABASE_POOL_SIZE"
+        )
     if age != 0 and "pool" not in options:
-        raise OptionError("allows no CONN_MAX_AGE without pool=0")
+        raise OptionError("has a CONN_MAX_AGE, which works only with pool=0: add it")
 
 
 _DJANGO_BOOLEANS = (
@@ -383,7 +387,7 @@ def _make_booleans(options: dict[str, Any], names: tuple[str, ...]) -> None:
             continue
         word = str(options[name]).lower()
         if word not in _TRUE | _FALSE:
-            raise OptionError(f"has {name} neither true nor false")
+            raise OptionError(f"has an option {name} that is neither true nor false")
         options[name] = word in _TRUE
 
 

@@ -36,7 +36,9 @@ if len(SECRET_KEY.encode()) < 32 or len(set(SECRET_KEY)) < 8:
 
 ALLOWED_HOSTS = list(env.names("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]")))
 if "*" in ALLOWED_HOSTS and not DEBUG:
-    env.refuse("ALLOWED_HOSTS", "must name the hosts; * is for debug only")
+    env.refuse(
+        "ALLOWED_HOSTS", "must list the host names; * is allowed only with DJANGO_DEBUG"
+    )
 
 # --- The server (serving/__main__.py) -------------------------------------------
 
@@ -167,7 +169,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.redis_url("REDIS_URL")
 if WEB_CONCURRENCY > 1 and not REDIS_URL:
-    env.refuse("WEB_CONCURRENCY", "above 1 needs REDIS_URL: the workers share it")
+    env.refuse("WEB_CONCURRENCY", "above 1 needs REDIS_URL, which the workers share")
 if REDIS_URL:
     CHANNEL_LAYERS: dict[str, Any] = {
         "default": {

@@ -87,7 +87,7 @@ def check_any_key_is_readable(
         return []
     return [
         Error(
-            "LLMCHAT_ENCRYPTION_KEYS decrypts none of the stored provider keys:"
+            "LLMCHAT_ENCRYPTION_KEYS does not decrypt any of the stored provider keys:"
             " it is wrong or missing",
             hint="Set it to the key that they were encrypted with.",
             id="llmchat.E004",
@@ -135,7 +135,7 @@ def check_debug(
     ):
         return [
             Warning(
-                "DJANGO_DEBUG is on, but the HTTPS settings are those of production",
+                "DJANGO_DEBUG is on together with the HTTPS settings of production",
                 id="llmchat.W001",
             )
         ]

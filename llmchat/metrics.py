@@ -32,13 +32,13 @@ registry = CollectorRegistry(auto_describe=False)
 
 _ended = Counter(
     "llmchat_streams_ended",
-    "Answers that have ended, by how and by the provider that answered.",
+    "Answers that have ended, by final state and by provider.",
     ("state", "provider"),
     registry=registry,
 )
 _refused = Counter(
     "llmchat_turns_refused",
-    "Turns that were refused before their provider was asked.",
+    "Turns that were refused before a request to their provider.",
     ("code",),
     registry=registry,
 )
@@ -63,7 +63,7 @@ _failures = Counter(
 )
 _limited = Counter(
     "llmchat_rate_limited",
-    "Messages above the limit of their user.",
+    "Messages that exceeded the rate limit of their user.",
     registry=registry,
 )
 
@@ -121,14 +121,14 @@ class Gauges(Collector):
         """Yield the metrics; called by Prometheus' library."""
         text = "Answers that are being written."
         yield GaugeMetricFamily("llmchat_streams_running", text, self.streams())
-        text = "Connected clients of Socket.IO, by transport."
+        text = "Connected Socket.IO clients, by transport."
         family = GaugeMetricFamily("llmchat_sockets", text, labels=("transport",))
         for transport, count in self.sockets().items():
             family.add_metric((transport,), count)
         yield family
         text = "Sessions of this worker that poll through other workers."
         yield GaugeMetricFamily("llmchat_sessions_relayed", text, self.relayed())
-        text = "Answers of other workers that are followed from this one."
+        text = "Answers of other workers that clients of this one follow."
         yield GaugeMetricFamily("llmchat_streams_followed", text, self.followed())
 
 

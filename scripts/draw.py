@@ -21,7 +21,9 @@ def redraw(page: str) -> str:
     for name, draw in _DRAWINGS.items():
         start, end = f"<!-- {name}: python -m scripts.draw -->\n", f"<!-- /{name} -->\n"
         if page.count(start) != 1 or page.count(end) != 1:
-            raise ValueError(f"{PAGE.name} must have {start!r} and {end!r} once")
+            raise ValueError(
+                f"{PAGE.name} must contain {start!r} and {end!r} exactly once"
+            )
         before, after = page.split(start)[0], page.split(end)[1]
         page = f"{before}{start}```mermaid\n{draw()}\n```\n{end}{after}"
     return page

@@ -131,11 +131,12 @@ def _mention_missing_account() -> None:
     try:
         if not User.objects.exists():
             print(
-                "There is no account yet: `python manage.py createsuperuser` makes one",
+                "There is no account yet: `python manage.py createsuperuser` creates"
+                " one",
                 flush=True,
             )
     except DatabaseError:
-        logger.warning("the database does not answer, or is not migrated")
+        logger.warning("the database does not answer, or has not been migrated")
     finally:
         connection.close()
         if hasattr(connection, "close_pool"):

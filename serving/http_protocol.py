@@ -46,9 +46,9 @@ class Reason(StrEnum):
     """Why a request is refused before the application sees it."""
 
     INVALID = "Invalid HTTP request received."
-    NO_PROXY = "This server is no proxy."
-    LONG_HEAD = "The head of the request is too long."
-    TOO_MANY = "Too many requests wait on this connection."
+    NO_PROXY = "This server is not a proxy."
+    LONG_HEAD = "The URL or the headers of the request are too long."
+    TOO_MANY = "Too many requests are waiting on this connection."
 
 
 class _TooManyError(Exception):

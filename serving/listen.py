@@ -59,7 +59,7 @@ def _words(exc: OSError, host: str, port: int) -> str:
     if exc.errno == errno.EADDRINUSE:
         return f"PORT {port} is in use by another program: stop it or set another PORT"
     if exc.errno == errno.EACCES:
-        return f"PORT {port} needs rights that this account does not have"
+        return f"PORT {port} needs rights that this account lacks: set another PORT"
     if exc.errno == errno.EADDRNOTAVAIL:
         return f"HOST {host} is not an address of this machine"
     return f"HOST {host}, PORT {port}: {exc.strerror}"

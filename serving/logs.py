@@ -17,9 +17,9 @@ INTERVAL_S = 60.0
 # protocol. The server is fine, and anybody can cause these lines.
 _PEERS_FAULTS = (
     "Invalid HTTP request received",
-    "This server is no proxy",
-    "The head of the request is too long",
-    "Too many requests wait",
+    "This server is not a proxy",
+    "The URL or the headers of the request are too long",
+    "Too many requests are waiting",
     "Unsupported upgrade request",
     "Invalid UTF-8 sequence received",
     "opening handshake failed",

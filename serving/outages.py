@@ -38,7 +38,9 @@ class DatabaseMiddleware(AsyncMiddleware):
             return None
         database.note_failure(exception)
         if not database.outage.lasts:  # an outage is logged once
-            logger.error("a page needs the database: %s", exception)
+            logger.error(
+                "a page failed because the database does not answer: %s", exception
+            )
         status, text = REFUSALS["database_unavailable"]
         response = HttpResponse(
             f"{text}.",

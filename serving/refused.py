@@ -21,7 +21,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 _SOCKETS = "/socket.io/"
 _RETRY_S = 5
 _BUSY = {
-    "error": "The server has too many connections, try again in a moment",
+    "error": "The server has too many connections; try again in a moment",
     "code": "server_busy",
     "retryAfter": _RETRY_S,
 }

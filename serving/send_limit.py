@@ -48,7 +48,7 @@ class SendLimit:
                         gate.close()
                     await send(message)
             except DeadlinePassedError:
-                logger.warning("a client that does not read was cut off")
+                logger.warning("a client that did not read was disconnected")
                 abort(send)
 
         try:

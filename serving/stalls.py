@@ -57,7 +57,7 @@ class StallLimit:
         try:
             super().shutdown()  # type: ignore[misc]
         except Exception:
-            logger.exception("a connection could not be closed in order")
+            logger.exception("a connection could not be closed cleanly")
             self.transport.abort()
         self.watch_end()
 

@@ -72,8 +72,8 @@ class Supervisor(Multiprocess):
                 new.join()
                 if not self.should_exit.is_set():
                     logger.error(
-                        "worker %s was not ready in time, worker %s stays"
-                        " and the restart ends",
+                        "worker %s was not ready in time: worker %s keeps running, and"
+                        " the restart is canceled",
                         new.pid,
                         old.pid,
                     )

@@ -55,9 +55,11 @@ class AdminInputMiddleware(AsyncMiddleware):
         """Return 400 if the input made a view fail; called by Django."""
         if not request.path_info.startswith("/admin/") or not _is_input(exception):
             return None
-        logger.warning("no row can be meant: %s", str(exception)[:200])
+        logger.warning(
+            "invalid value in an address or a selection: %s", str(exception)[:200]
+        )
         return HttpResponse(
-            "Something in this address or selection cannot be right.",
+            "This address or selection contains an invalid value.",
             status=400,
             content_type="text/plain; charset=utf-8",
         )

@@ -1,9 +1,9 @@
-"""Throws mutated packets at both protocol machines.
+"""Feed mutated packets to both protocol machines.
 
     python -m tests.fuzz --packets 1000000
 
-Whatever comes in, nothing but the declared errors may come out, each session ends
-once, what the machines send is well-formed, and memory does not grow.
+Whatever the input, only the declared errors may be raised, each session must end
+exactly once, what the machines send must be well-formed, and memory must not grow.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Clients whose connections break all the time, behind workers without stickiness.
+"""Clients whose connections keep breaking, and workers without sticky sessions.
 
     python -m tests.jitter --clients 100 --seconds 60 --workers 2 --reset-every 15
 
 Each of the stock clients asks one question after another. Their connections are reset
-at random, and come back on another worker each time. What each one is told is compared
-with what it should be: the whole text, nothing twice, one start and one end.
+at random, and each time they reconnect to another worker. What each client receives is
+compared with what it should receive: the whole text, nothing twice, one start and one
+end.
 
-Meanwhile workers can be killed (`--kill-every`) or restarted one after another, as a
-deploy does (`--restart-every`), and Redis killed and stopped in turns for a second
-(`--redis-down-every`). What ends with its worker
-may end as interrupted.
+During the run, workers can be killed (`--kill-every`) or restarted one after another,
+as in a deploy (`--restart-every`), and Redis can be killed and stopped by turns, for a
+second each (`--redis-down-every`). An answer whose worker dies may end as interrupted.
 """
 
 from __future__ import annotations
@@ -277,8 +277,8 @@ def main() -> int:
     parser.add_argument("--restart-every", type=float)
     parser.add_argument("--redis-down-every", type=float)
     parser.add_argument("--drain", type=float, default=20.0)
-    parser.add_argument("--tokens", type=int, default=300, help="of an answer")
-    parser.add_argument("--per-s", type=float, default=30.0, help="tokens a second")
+    parser.add_argument("--tokens", type=int, default=300, help="tokens per answer")
+    parser.add_argument("--per-s", type=float, default=30.0, help="tokens per second")
     parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()

@@ -141,7 +141,7 @@ def main(arguments: list[str]) -> int:
     options = [argument for argument in arguments if argument not in paths]
     tests = chosen_tests(paths) if paths else database_tests()
     if not tests:
-        print("No tests of what is stored are among them: nothing for PostgreSQL")
+        print("None of these tests use the database: nothing to run on PostgreSQL")
         return 0
     with running_postgres() as url:
         done = subprocess.run(

@@ -3,13 +3,13 @@
     python -m tests.protocol_app --profile A --port 4001 --server uvicorn
     python -m tests.protocol_app --ports 4001,4002 --redis redis://127.0.0.1:6379/0
 
-With several ports, each is a worker in a process of its own. Those of one Redis take
-each other's requests.
+With several ports, each port is served by a worker in a process of its own. Workers
+with the same Redis handle each other's requests.
 
-Profile A serves the official suites of Engine.IO and Socket.IO, P is the same with more
-patience than their timings, B serves this project's own acceptance tests, C1 and C2 the
-suites of the two JavaScript clients, S tests of load and of what is left behind, I the
-measurement of idle sockets.
+Profile A is for the official suites of Engine.IO and Socket.IO, and P is the same with
+longer timings; B is for this project's own acceptance tests, C1 and C2 are for the
+suites of the two JavaScript clients, S is for tests of load and of leaks, and I is for
+the measurement of idle sockets.
 """
 
 from __future__ import annotations
@@ -341,8 +341,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", choices=PROFILES, default="A")
     parser.add_argument("--port", type=int, default=4001)
-    parser.add_argument("--ports", help="of several workers, with commas between")
-    parser.add_argument("--redis", help="which the workers talk through")
+    parser.add_argument("--ports", help="ports of several workers, separated by commas")
+    parser.add_argument("--redis", help="URL of the Redis that connects the workers")
     parser.add_argument("--server", choices=("uvicorn", "daphne"), default="uvicorn")
     arguments = parser.parse_args()
     profile, server, redis = arguments.profile, arguments.server, arguments.redis

@@ -2,8 +2,8 @@
 
     python -m tests.proxy --port 4000 --to 4001,4002 --reset-every 15
 
-A connection carries one request, plain HTTP or a WebSocket, and then raw bytes in both
-directions. Connections can be reset, at random or on demand.
+Each connection carries one request, either plain HTTP or a WebSocket, and then raw
+bytes in both directions. Connections can be reset, at random or on demand.
 """
 
 from __future__ import annotations

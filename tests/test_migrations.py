@@ -105,15 +105,15 @@ def offences_of(steps: list[Operation]) -> list[str]:
 
 REFUSED: dict[str, tuple[str, list[Operation]]] = {
     "a positive number": (
-        "a check that all rows are read for",
+        "a check, for which all rows are read",
         [LOCK, add(models.PositiveIntegerField(null=True))],
     ),
     "a large one": (
-        "a check that all rows are read for",
+        "a check, for which all rows are read",
         [LOCK, add(models.PositiveBigIntegerField(default=0, db_default=0))],
     ),
     "a field that becomes a positive number": (
-        "a check that all rows are read for",
+        "a check, for which all rows are read",
         [LOCK, alter("key_id", models.PositiveBigIntegerField(null=True))],
     ),
     "an index": (
@@ -126,7 +126,7 @@ REFUSED: dict[str, tuple[str, list[Operation]]] = {
     ),
     "an index by SQL": ("an index is built", [migrations.RunSQL(GIN[0])]),
     "a field and its index": (
-        "is not alone",
+        "shares its migration",
         [LOCK, TEXT, AddIndexConcurrently("message", INDEX_OF)],
     ),
     "a field with an index": (
@@ -167,27 +167,27 @@ REFUSED: dict[str, tuple[str, list[Operation]]] = {
         [migrations.RemoveField("message", "extra")],
     ),
     "a field that may be null no more": (
-        "key_id is checked or written anew",
+        "key_id is checked or rewritten",
         [LOCK, alter("key_id", models.BigIntegerField())],
     ),
     "a field that may be null": (
-        "extra is checked or written anew",
+        "extra is checked or rewritten",
         [LOCK, alter("extra", models.TextField(null=True, db_default=""))],
     ),
     "a field of another type": (
-        "attempts is checked or written anew",
+        "attempts is checked or rewritten",
         [LOCK, alter("attempts", models.BigIntegerField(default=0))],
     ),
     "a text that becomes shorter": (
-        "model is checked or written anew",
+        "model is checked or rewritten",
         [LOCK, alter("model", model_of(64))],
     ),
     "a longer text that has a default as well": (
-        "model is checked or written anew",
+        "model is checked or rewritten",
         [LOCK, alter("model", model_of(256, db_default="x"))],
     ),
     "a field that nobody knows": (
-        "note is checked or written anew",
+        "note is checked or rewritten",
         [LOCK, TEXT, alter("note", models.TextField(null=True))],
     ),
     "a field that is computed": (
@@ -307,7 +307,7 @@ def test_what_is_done_at_once_is_allowed(name: str) -> None:
 def test_a_lock_that_ends_with_its_own_transaction_is_none() -> None:
     state = MigrationLoader(None).project_state()
     told = offences([LOCK, TEXT], state, atomic=False)
-    assert told == ["the lock ends before the table is changed: atomic = False"]
+    assert told == ["the lock is released before the table is changed: atomic = False"]
 
 
 def test_the_guide_names_those_that_need_a_quiet_hour() -> None:

@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts import api_keys
@@ -47,7 +48,7 @@ class ApiKeyForm(ChangesForm):
         """Return the name, as one line. Raises: ValidationError."""
         name = " ".join(self.cleaned_data["name"].split())
         if not name or has_controls(name):
-            raise ValidationError(_("It holds a character that is not allowed."))
+            raise ValidationError(_("Enter a name without control characters."))
         return name
 
     def clean_scopes(self) -> str:
@@ -68,7 +69,7 @@ class ApiKeyForm(ChangesForm):
                 api_keys.ensure_room(user.pk)
             except KeysError as exc:
                 raise ValidationError(
-                    _("%(user)s has %(most)d API keys in use: revoke one first."),
+                    _("%(user)s has %(most)d API keys in use. Revoke one first."),
                     params={"user": user, "most": api_keys.MOST},
                 ) from exc
             except TokenError as exc:
@@ -104,7 +105,7 @@ class ApiKeyAdmin(ModelAdmin, SavesChanges):
     # `get_search_results` searches by more than these.
     search_fields = ["name", "user__username"]
     search_help_text = _(
-        "Name, user, or how the key begins (llmc_…); a whole key, too."
+        "Search by name, user or key (its beginning, llmc_…, is enough)"
     )
     autocomplete_fields = ["user"]
     actions = ["revoke_keys"]
@@ -193,6 +194,9 @@ class ApiKeyAdmin(ModelAdmin, SavesChanges):
         """Revoke the selected keys, for good."""
         keys = [key for key in queryset if key.revoked_at is None]
         keys = [key for key in keys if self._revoke(request, key)]
-        text = _("Revoked: %(count)d.") % {"count": len(keys)}
-        level = messages.SUCCESS if keys else messages.WARNING
-        self.message_user(request, text, level=level)
+        if keys:
+            text = ngettext("Revoked %d API key.", "Revoked %d API keys.", len(keys))
+            self.message_user(request, text % len(keys), level=messages.SUCCESS)
+        else:
+            none = _("Nothing to revoke: the selected keys were already revoked.")
+            self.message_user(request, none, level=messages.WARNING)

@@ -89,7 +89,7 @@ class AuditAdmin(ReadOnly, ModelAdmin):
         """Show what kind of thing it was."""
         return entry.content_type.name if entry.content_type else "–"
 
-    @admin.display(description=_("which"))
+    @admin.display(description=_("item"))
     def what(self, entry: LogEntry) -> str:
         """Show the id of the thing, and its name if that may be shown."""
         kind = entry.content_type

@@ -25,7 +25,7 @@ _SHOWN = ("progress", "spent_now", "reserved_now", "renews")
 _MOST_USERS = 10
 # What a user had used before first drawing on a budget is counted then; until then only
 # the user sees it.
-_UNDRAWN = "nobody has drawn on it yet"
+_UNDRAWN = "no one has used it yet"
 
 
 class BudgetForm(ChangesForm):
@@ -83,7 +83,7 @@ class _Shown:
         highest = next(iter(_uses(budget)[:1]), None)
         if highest is None:
             return bar(budget, Decimal(0), _UNDRAWN)
-        return bar(budget, highest.spent, f"the most by {highest.user}")
+        return bar(budget, highest.spent, f"top user: {highest.user}")
 
 
 def _current(budget: Budget) -> QuerySet[BudgetUse]:
@@ -184,7 +184,7 @@ class BudgetAdmin(_Shown, ModelAdmin, SavesChanges):
         if not budget.is_of_each or not hasattr(budget, "highest"):
             return super().progress(budget)
         name = budget.highest_user
-        words = f"the most by {name}" if name else _UNDRAWN
+        words = f"top user: {name}" if name else _UNDRAWN
         return bar(budget, budget.highest or Decimal(0), words)
 
     @admin.display(description=_("spent in this period"))

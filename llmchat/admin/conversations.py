@@ -283,7 +283,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
             raise PermissionDenied
         if format_name not in exports.CONTENT_TYPES:
             return HttpResponse("No such format", status=404)
-        said = f"Exported as {format_name}: {queryset.count()} conversations."
+        said = f"Exported as {format_name}: {_counted(queryset.count())}."
         name, account = "conversations", None
         note: exports.Note | None = partial(_note, request, said)
         if user is not None:
@@ -330,8 +330,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
             del asked["post"]
             request.POST = asked
             return self._ask(request, queryset)
-        are = "conversation is" if done == 1 else "conversations are"
-        self.message_user(request, f"{done:,} {are} deleted.", messages.SUCCESS)
+        self.message_user(request, f"Deleted {_counted(done)}.", messages.SUCCESS)
         return None
 
     def _ask(
@@ -341,13 +340,20 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
         idents = rows.order_by("pk").values_list("pk", flat=True)
         some = list(idents[: MOST_AT_ONCE + 1])
         if len(some) > MOST_AT_ONCE:
-            said = f"These are the first {MOST_AT_ONCE:,}: select again to go on."
+            said = (
+                f"Only the first {MOST_AT_ONCE:,} will be deleted. Select the others"
+                " again afterwards."
+            )
             self.message_user(request, said, messages.WARNING)
             rows = Conversation.objects.filter(pk__in=some[:MOST_AT_ONCE])
         return delete_selected(self, request, rows)
 
     def _note_deleted(self, request: HttpRequest, idents: list[UUID]) -> None:
         self.log_deletions(request, Conversation.objects.filter(pk__in=idents))
+
+
+def _counted(count: int) -> str:
+    return f"{count:,} conversation{'s'[: count != 1]}"
 
 
 def _note(request: HttpRequest, said: str, rows: Sequence[Conversation]) -> None:

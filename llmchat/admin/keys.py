@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 from unfold.widgets import UnfoldAdminPasswordWidget
 
@@ -58,8 +59,8 @@ class ProviderKeyForm(ChangesForm):
         help_texts = {
             "name": _("What the key is for, or whose it is."),
             "resting_until": _(
-                "Set by the server when the provider refuses the key. Clear it to use "
-                "the key at once. In UTC."
+                "Set by the server when the provider refuses the key, in UTC. Clear it "
+                "to use the key again right away."
             ),
         }
 
@@ -85,7 +86,10 @@ class ProviderKeyForm(ChangesForm):
         # The key is sent in a header.
         if not value.isascii() or not value.isprintable() or " " in value:
             raise forms.ValidationError(
-                _("This is not a key: it has spaces or characters that no key has.")
+                _(
+                    "This is not a key: keys have no spaces and no special characters. "
+                    "Check what you pasted."
+                )
             )
         try:
             self.instance.set_value(value)
@@ -247,13 +251,19 @@ class ProviderKeyAdmin(SavesAndTests, ModelAdmin, SavesChanges):
             said = "Encrypted with the current encryption key."
             log_all(request, ProviderKey, named, said)
         if rotated.keys:
-            text = _("Keys encrypted with the current encryption key: %(count)s.")
-            self.message_user(
-                request, text % {"count": len(rotated.keys)}, level=messages.SUCCESS
+            count = len(rotated.keys)
+            text = ngettext(
+                "Encrypted %d key with the current encryption key.",
+                "Encrypted %d keys with the current encryption key.",
+                count,
             )
+            self.message_user(request, text % count, level=messages.SUCCESS)
         if rotated.unread:
-            text = _("Keys that no encryption key decrypts: %(count)s.")
-            self.message_user(
-                request, text % {"count": len(rotated.unread)}, level=messages.ERROR
+            count = len(rotated.unread)
+            text = ngettext(
+                "%d key cannot be decrypted with LLMCHAT_ENCRYPTION_KEYS.",
+                "%d keys cannot be decrypted with LLMCHAT_ENCRYPTION_KEYS.",
+                count,
             )
+            self.message_user(request, text % count, level=messages.ERROR)
         return HttpResponseRedirect(reverse("admin:llmchat_providerkey_changelist"))

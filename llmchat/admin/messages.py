@@ -93,7 +93,8 @@ class MessageAdmin(ReadOnly, ModelAdmin):
         with_titles = dashboard.may_see_titles(request.user)
         lines = usage_csv.lines(usage.recent(days), with_titles=with_titles)
         what = "with titles" if with_titles else "without titles"
-        said = f"Exported as csv: the usage of {days} days, {what}."
+        span = f"{days} day{'s'[: days != 1]}"
+        said = f"Exported as csv: the usage of {span}, {what}."
         log_all(request, Message, [("", "")], said)
         return HttpResponse(
             "".join(lines),

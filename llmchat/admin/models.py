@@ -28,10 +28,10 @@ from llmchat.models.revision import revise
 from llmchat.reports.money import NOT_PRICED
 
 _SUPERSEDE = _(
-    "Answers are billed by this price, so it stays as it is. Add a price with a later "
-    "date instead."
+    "Answers were billed with this price, so it cannot be changed or deleted. Add a "
+    "price with a later date instead."
 )
-_CHANGED = _("Somebody else has changed this price meanwhile. Load the page again.")
+_CHANGED = _("Someone else has changed this price. Reload the page and try again.")
 # Fields that have no influence on a bill.
 _NOT_OF_THE_BILL = frozenset({"valid_until", "source"})
 

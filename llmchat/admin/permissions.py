@@ -21,8 +21,8 @@ else:
 
 
 _OPEN = _(
-    "Everyone may use this provider. Turn on “Only for groups” if its groups are to "
-    "count, or tick “Delete” for each of them."
+    "Everyone may use this provider, so its groups have no effect. Turn on “Only for "
+    "groups”, or select “Delete” for each group."
 )
 
 

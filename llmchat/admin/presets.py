@@ -44,8 +44,8 @@ class Preset:
 
 OTHER = "other"
 _CONTAINER = (
-    "If llmchat runs in a container, write host.docker.internal (or the name of the "
-    "other container) instead of localhost."
+    "If llmchat runs in a container, replace localhost with host.docker.internal or "
+    "the name of the other container."
 )
 _PRESETS = (
     Preset(
@@ -76,17 +76,18 @@ _PRESETS = (
         "openrouter",
         "OpenRouter",
         "https://openrouter.ai/api/v1",
-        "openrouter/auto chooses a model for each question. Others are named "
-        "vendor/model.",
+        "openrouter/auto chooses a model for each question. The names of other models "
+        "have the form vendor/model.",
         default_model="openrouter/auto",
     ),
     Preset(
         "azure",
         "Azure OpenAI",
         "",
-        "Enter the endpoint of your resource with /openai/v1 at its end, such as "
-        "https://my-resource.openai.azure.com/openai/v1, and as the model the name of "
-        "your deployment. Gateways that copy this API work in the same way.",
+        "As the base URL, enter your resource’s endpoint followed by /openai/v1, such "
+        "as https://my-resource.openai.azure.com/openai/v1. As the default model, "
+        "enter the name of your deployment. Gateways that copy this API work the same "
+        "way.",
         max_tokens_field=_MAX_COMPLETION_TOKENS,
     ),
     Preset(
@@ -100,7 +101,7 @@ _PRESETS = (
         "mistral",
         "Mistral",
         "https://api.mistral.ai/v1",
-        "mistral-small-latest follows Mistral’s releases.",
+        "mistral-small-latest is always the latest version of Mistral’s small model.",
         default_model="mistral-small-latest",
         # It reports token counts without being asked, and refuses unknown parameters.
         fields={"include_usage": False, "temperature_max": 1.5},
@@ -116,7 +117,8 @@ _PRESETS = (
         OTHER,
         "Another OpenAI-compatible server",
         "",
-        "Enter the address up to /v1. Turn off “Needs a key” if the server takes none.",
+        "Enter the address up to and including /v1. Turn off “Needs a key” if the "
+        "server works without one.",
     ),
 )
 PRESETS = {preset.slug: preset for preset in _PRESETS}

@@ -21,7 +21,7 @@ def shown(budget: Budget, amount: Decimal) -> str:
 def bar(budget: Budget, spent: Decimal, words: str = "") -> str:
     """Return a bar and, for those who cannot see it, the same in words."""
     percent = 100 if not budget.limit else int(100 * spent / budget.limit)
-    figures = f"{shown(budget, spent)} of {shown(budget, budget.limit)} ({percent} %)"
+    figures = f"{shown(budget, spent)} of {shown(budget, budget.limit)} ({percent}%)"
     text = ", ".join(part for part in (figures, words, _state(budget, spent)) if part)
     return format_html(
         '<span class="llm-progress"><progress max="100" value="{}" aria-label="{}">'

@@ -50,61 +50,66 @@ class ProviderForm(PlainForm):
             "input_price": _("Input price"),
             "output_price": _("Output price"),
             "embedded": _("Built-in model"),
-            "max_tokens_field": _("Parameter of the token limit"),
-            "max_output_tokens": _("Output tokens at most"),
+            "max_tokens_field": _("Token limit parameter"),
+            "max_output_tokens": _("Maximum output tokens"),
             "accepts_sampling": _("Accepts a temperature"),
-            "temperature_max": _("Highest temperature"),
-            "system_role": _("Role of the system prompt"),
+            "temperature_max": _("Maximum temperature"),
+            "system_role": _("System prompt role"),
             "thinking": _("Thinking"),
             "include_usage": _("Ask for token counts"),
         }
         help_texts = {
-            "label": _("What people see in the chat."),
+            "label": _("The name that people see in the chat."),
             "name": _(
-                "What programs send as “provider”: letters, digits, hyphens. Do not "
-                "change it once it is in use."
+                "The name that programs send as “provider”: letters, digits, hyphens "
+                "and underscores. Do not change it once it is in use."
             ),
             "enabled": _("Turn this off to hide the provider from everybody."),
             "default_model": _(
                 "The model’s name at the provider. Used when a request names none."
             ),
-            "fallback": _("Answers instead when this provider cannot."),
+            "fallback": _("Another provider, which answers when this one cannot."),
             "protocol": _("The API that the server speaks."),
             "base_url": _(
-                "The address up to the version, such as https://host/v1. Blank for "
-                "OpenAI, Claude, Gemini and DeepSeek: their own address."
+                "The address up to and including the version, such as "
+                "https://host/v1. Leave blank for OpenAI, Claude, Gemini and DeepSeek "
+                "to use their own address."
             ),
             "needs_key": _(
-                "Turn this off for a server that accepts requests without one."
+                "Turn this off for a server that accepts requests without a key."
             ),
             "restricted": _(
                 "Only superusers and members of the groups below may use it."
             ),
             "embedded": _("Use the small model that llmchat runs itself."),
             "max_tokens_field": _(
-                "OpenAI’s newer models want max_completion_tokens; most other servers "
-                "know only max_tokens."
+                "OpenAI’s newer models require max_completion_tokens. Most other "
+                "servers accept only max_tokens."
             ),
             "max_output_tokens": _(
-                "No answer may be longer. Blank: as long as the model allows."
+                "The longest answer that is allowed. Leave blank for the model’s own "
+                "limit."
             ),
             "accepts_sampling": _(
                 "Turn this off for models that reject a temperature, as most reasoning "
                 "models do."
             ),
-            "temperature_max": _("A higher one is lowered to this."),
-            "system_role": _(
-                "OpenAI’s newer models call it developer; everything else says system."
+            "temperature_max": _(
+                "Requests with a higher temperature are sent with this one."
             ),
-            "thinking": _("It can be turned off only with the DeepSeek protocol."),
+            "system_role": _(
+                "Choose developer for OpenAI’s newer models, and system for everything "
+                "else."
+            ),
+            "thinking": _("Can be turned off only with the DeepSeek protocol."),
             "include_usage": _(
                 "Turn this off if the server rejects stream_options. Tokens are then "
-                "estimated, unless it reports them anyway."
+                "estimated, unless the server reports them anyway."
             ),
         }
         error_messages = {
             "name": {
-                "required": _("Enter a name for programs."),
+                "required": _("Enter the name that programs send."),
                 "unique": _("Another provider has this name."),
                 "invalid": _("Use only letters, digits, hyphens and underscores."),
             },

@@ -63,7 +63,7 @@ class Budget(Watched):
         blank=True,
         on_delete=models.CASCADE,
         related_name="budgets",
-        help_text=_("It takes the place of the default one of its period and unit."),
+        help_text=_("Replaces the default budget with the same period and unit."),
     )
     group = models.ForeignKey(
         Group,
@@ -72,13 +72,13 @@ class Budget(Watched):
         # Deleted with its group, a budget would leave the members without a limit.
         on_delete=models.PROTECT,
         related_name="budgets",
-        help_text=_("All members share this budget, unless each has their own."),
+        help_text=_("All members share this budget, unless “For each member” is on."),
     )
     per_member = models.BooleanField(
         _("for each member"),
         default=False,
         db_default=False,
-        help_text=_("Each member of the group has a budget of their own."),
+        help_text=_("Gives each member of the group a separate budget of this size."),
     )
     api_key = models.ForeignKey(
         "accounts.ApiKey",
@@ -87,16 +87,16 @@ class Budget(Watched):
         blank=True,
         on_delete=models.CASCADE,
         related_name="budgets",
-        help_text=_("Beside the budgets of its user, which apply all the same."),
+        help_text=_("Applies in addition to the budgets of the key’s user."),
     )
     is_default = models.BooleanField(
         _("default for everybody"),
         default=False,
         db_default=False,
         help_text=_(
-            "Each user has one of their own, unless the user has a budget of this "
-            "period and unit. Of all other budgets that apply to an answer, each must "
-            "have something left."
+            "Gives each user a separate budget of this size, except users who have "
+            "their own budget with the same period and unit. If several budgets apply "
+            "to a request, all of them must have something left."
         ),
     )
     period = models.CharField(max_length=8, choices=Period, default=Period.DAY)
@@ -105,7 +105,9 @@ class Budget(Watched):
         max_digits=18,
         decimal_places=6,
         validators=[MinValueValidator(0)],
-        help_text=_("Tokens of prompts and answers, or US dollars. 0 allows nothing."),
+        help_text=_(
+            "Tokens of prompts and answers together, or US dollars. 0 allows nothing."
+        ),
     )
     notice_percent = models.PositiveSmallIntegerField(
         _("notice at"),
@@ -114,8 +116,8 @@ class Budget(Watched):
         db_default=80,
         validators=[MaxValueValidator(100)],
         help_text=_(
-            "In percent of the limit: who spends so much is told, once a period. 0 for "
-            "no notice."
+            "The percentage of the limit at which users get a notice, once per "
+            "period. 0 turns notices off."
         ),
     )
     period_start = models.DateField(default=today, editable=False)
@@ -136,35 +138,46 @@ class Budget(Watched):
                 | (_NOBODY & Q(is_default=True)),
                 name="budget_of_one_owner",
                 violation_error_message=_(
-                    "Choose a user, a group or an API key. Or make it the default for "
-                    "everybody."
+                    "Choose one user, one group or one API key, or turn on “Default "
+                    "for everybody”."
                 ),
             ),
             models.CheckConstraint(
                 condition=Q(per_member=False) | Q(group__isnull=False),
                 name="budget_for_members_of_a_group",
-                violation_error_message=_("Only a group has members."),
+                violation_error_message=_(
+                    "Choose a group, or turn off “For each member”."
+                ),
             ),
             models.UniqueConstraint(
                 fields=["period", "unit"],
                 condition=Q(is_default=True),
                 name="budget_by_default",
-                violation_error_message=_("There already is such a default budget."),
+                violation_error_message=_(
+                    "There is already a default budget with this period and unit."
+                ),
             ),
             models.UniqueConstraint(
                 fields=["user", "period", "unit"],
                 name="budget_of_a_user",
-                violation_error_message=_("This user already has such a budget."),
+                violation_error_message=_(
+                    "This user already has a budget with this period and unit."
+                ),
             ),
             models.UniqueConstraint(
                 fields=["group", "period", "unit", "per_member"],
                 name="budget_of_a_group",
-                violation_error_message=_("This group already has such a budget."),
+                violation_error_message=_(
+                    "This group already has a budget with this period, unit and “For "
+                    "each member” setting."
+                ),
             ),
             models.UniqueConstraint(
                 fields=["api_key", "period", "unit"],
                 name="budget_of_an_api_key",
-                violation_error_message=_("This API key already has such a budget."),
+                violation_error_message=_(
+                    "This API key already has a budget with this period and unit."
+                ),
             ),
         ]
 

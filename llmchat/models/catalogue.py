@@ -26,18 +26,20 @@ class ProviderModel(Watched):
         Provider, on_delete=models.CASCADE, related_name="known_models"
     )
     name = models.CharField(
-        max_length=128, help_text=_("The provider's own name of the model.")
+        max_length=128, help_text=_("The model’s name at the provider.")
     )
     label = models.CharField(
         max_length=128,
         blank=True,
-        help_text=_("The name that people see. Leave blank to show the other one."),
+        help_text=_(
+            "The name that people see. Leave blank to show the name at the provider."
+        ),
     )
     enabled = models.BooleanField(
         default=True, help_text=_("Requests for a disabled model are refused.")
     )
     position = models.PositiveSmallIntegerField(
-        default=0, help_text=_("Models are listed in this order.")
+        default=0, help_text=_("Models with lower numbers are listed first.")
     )
     context_tokens = models.PositiveIntegerField(
         null=True, blank=True, validators=[MinValueValidator(1)]
@@ -48,18 +50,18 @@ class ProviderModel(Watched):
     takes_images = models.BooleanField(default=True)
     takes_tools = models.BooleanField(default=True)
     reasons = models.BooleanField(
-        default=False, help_text=_("It thinks before it answers.")
+        default=False, help_text=_("The model thinks before it answers.")
     )
     retires_on = models.DateField(
         null=True,
         blank=True,
-        help_text=_("From this day on the provider does not offer it any more."),
+        help_text=_("The first day on which the provider no longer offers the model."),
     )
     missing_since = models.DateField(
         null=True,
         blank=True,
         editable=False,
-        help_text=_("Since then it is not on the provider's own list."),
+        help_text=_("The day on which the provider’s list no longer had the model."),
     )
 
     class Meta:
@@ -69,7 +71,9 @@ class ProviderModel(Watched):
             models.UniqueConstraint(
                 fields=["provider", "name"],
                 name="provider_model_name",
-                violation_error_message=_("The provider has a model of this name."),
+                violation_error_message=_(
+                    "The provider already has a model with this name."
+                ),
             )
         ]
 
@@ -85,7 +89,12 @@ class ProviderModel(Watched):
         is_default = name == provider.canonical(provider.default_model)
         if is_default and not self.enabled and not self._was(enabled=False):
             raise ValidationError(
-                {"enabled": _("This is the default model of its provider.")}
+                {
+                    "enabled": _(
+                        "This is the provider’s default model. Choose another default "
+                        "model before you disable it."
+                    )
+                }
             )
         # A stored name is kept: another row might already have the canonical one.
         if name != self.name and not self._was(name=self.name):
@@ -136,36 +145,41 @@ class Price(Watched):
     model = models.ForeignKey(
         ProviderModel, on_delete=models.CASCADE, related_name="prices"
     )
-    valid_from = models.DateField(help_text=_("The first day, in UTC."))
+    valid_from = models.DateField(
+        help_text=_("The first day on which this price applies, in UTC.")
+    )
     valid_until = models.DateField(
         null=True,
         blank=True,
         help_text=_(
-            "The day from which no price is known, in UTC. Leave blank if it holds "
-            "until there is a newer one."
+            "The first day on which this price no longer applies, in UTC. Leave blank "
+            "if it applies until a newer price begins."
         ),
     )
     input = _rate(_("US dollars per million input tokens."), required=True)
     cache_read = _rate(
-        _("Input that is read from a cache. Leave blank if it costs as other input.")
+        _("Input read from a cache. Leave blank if it costs the same as other input.")
     )
     cache_write = _rate(
-        _("Input that is written to a cache. Leave blank if it costs as other input.")
+        _("Input written to a cache. Leave blank if it costs the same as other input.")
     )
     long_cache_write = _rate(
-        _("Input that is kept for long. Leave blank if it costs as other writes.")
+        _(
+            "Input written to a cache for longer. Leave blank if it costs the same as "
+            "other cache writes."
+        )
     )
     output = _rate(
-        _("US dollars per million output tokens, with those of reasoning."),
+        _("US dollars per million output tokens, including reasoning."),
         required=True,
     )
     above_tokens = models.PositiveIntegerField(
-        _("above input tokens"),
+        _("input token threshold"),
         null=True,
         blank=True,
         help_text=_(
-            "A request with more input tokens is charged by these factors, all of it. "
-            "Leave blank if there is no such threshold."
+            "If a request has more input tokens than this, the prices of all its "
+            "tokens are multiplied by the factors below. Leave blank for no threshold."
         ),
     )
     input_factor = _factor()
@@ -175,18 +189,21 @@ class Price(Watched):
         blank=True,
         validators=[check_hours],
         help_text=_(
-            "Hours from Monday to Friday in UTC, such as 01:00-04:00 06:00-10:00, in "
-            "which everything is charged by this factor."
+            "Hours, Monday to Friday in UTC, in which all prices are multiplied by the "
+            "peak factor, such as 01:00-04:00 06:00-10:00."
         ),
     )
     peak_factor = _factor()
     off_days = models.TextField(
         blank=True,
         validators=[check_days],
-        help_text=_("Public holidays without peak hours, such as 2026-10-01."),
+        help_text=_(
+            "Days without peak hours, such as public holidays: 2026-10-01 2026-10-02."
+        ),
     )
     bills_refusals = models.BooleanField(
-        default=True, help_text=_("A refusal without any output is billed.")
+        default=True,
+        help_text=_("The provider bills a refusal even if it has no output."),
     )
     source = models.CharField(
         max_length=200,
@@ -201,7 +218,9 @@ class Price(Watched):
             models.UniqueConstraint(
                 fields=["model", "valid_from"],
                 name="price_valid_from",
-                violation_error_message=_("The model has a price of this date."),
+                violation_error_message=_(
+                    "The model already has a price that begins on this day."
+                ),
             )
         ]
 
@@ -211,7 +230,9 @@ class Price(Watched):
     def clean(self) -> None:
         """Refuse a price that ends before it begins."""
         if self.valid_until and self.valid_from and self.valid_until <= self.valid_from:
-            raise ValidationError({"valid_until": _("It must be a later day.")})
+            raise ValidationError(
+                {"valid_until": _("Enter a day later than “Valid from”.")}
+            )
 
     def replace(self) -> None:
         """Store changed rates as a new row, which takes the place of the old one.

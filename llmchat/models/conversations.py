@@ -133,7 +133,7 @@ class Message(models.Model):
         null=True,
         blank=True,
         editable=False,
-        help_text=_("Position of the question that took its place."),
+        help_text=_("Position of the question that replaced it."),
     )
     role = models.CharField(max_length=16, choices=Role)
     content = models.TextField(blank=True)
@@ -154,7 +154,7 @@ class Message(models.Model):
         null=True,
         blank=True,
         editable=False,
-        help_text=_("The API key that asked, if one did."),
+        help_text=_("The API key that the request was made with, if any."),
     )
     provider = models.CharField(max_length=64, blank=True)
     model = models.CharField(max_length=128, blank=True)
@@ -187,7 +187,10 @@ class Message(models.Model):
     cache_write_long_tokens = models.PositiveIntegerField(
         null=True,
         blank=True,
-        help_text=_("Included in those written to a cache, and dearer."),
+        help_text=_(
+            "Included in the cache write tokens. They are cached for longer and cost "
+            "more."
+        ),
     )
     usage_source = models.CharField(max_length=16, choices=UsageSource, blank=True)
     cost = models.DecimalField(
@@ -206,7 +209,7 @@ class Message(models.Model):
         related_name="+",
         db_constraint=False,
         db_index=False,
-        help_text=_("The price that the cost is worked out from."),
+        help_text=_("The price that the cost was calculated from."),
     )
     attempts = models.PositiveSmallIntegerField(default=0)
     answered_by = models.CharField(
@@ -214,14 +217,16 @@ class Message(models.Model):
         blank=True,
         default="",
         db_default="",
-        help_text=_("The model that the provider says has answered."),
+        help_text=_("The model that answered, according to the provider."),
     )
     fingerprint = models.CharField(
         max_length=128,
         blank=True,
         default="",
         db_default="",
-        help_text=_("Changes where a provider puts another model behind a name."),
+        help_text=_(
+            "Changes when the provider changes what runs under the model’s name."
+        ),
     )
     first_token_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)

@@ -51,8 +51,8 @@ class Provider(Watched):
         DEVELOPER = "developer"
 
     class Thinking(models.TextChoices):
-        OMIT = "omit", _("do not mention it")
-        DISABLED = "disabled", _("turn it off")
+        OMIT = "omit", _("up to the provider")
+        DISABLED = "disabled", _("off")
 
     name = models.SlugField(max_length=64, unique=True)
     label = models.CharField(max_length=64, help_text=_("The name that people see."))

@@ -58,7 +58,7 @@ def providers() -> Iterator[Notice]:
             failed.setdefault(name, Counter())[code] += count
     labels = dict(Provider.objects.values_list("name", "label"))
     days = [since.date(), timezone.now().date()]
-    when = "of today" if days[0] == days[1] else "since yesterday"
+    when = "from today" if days[0] == days[1] else "since yesterday"
     for name, codes in sorted(failed.items()):
         count = codes.total()
         if count < _FEWEST or count < _SHARE * asked[name]:
@@ -108,7 +108,9 @@ def retired_models() -> Iterator[Notice]:
         if (provider.name, model) in refused:
             url = reverse("admin:llmchat_provider_change", args=[provider.pk])
             yield Notice(
-                f"{provider.label}: it does not offer the default model {model}.", url
+                f"{provider.label} does not offer its default model {model}. Choose"
+                " another one.",
+                url,
             )
 
 
@@ -124,4 +126,8 @@ def open_providers() -> Iterator[Notice]:
     """
     for provider in Provider.objects.exclude(access=None).filter(restricted=False):
         url = reverse("admin:llmchat_provider_change", args=[provider.pk])
-        yield Notice(f"{provider.label}: everyone may use it, despite its groups.", url)
+        yield Notice(
+            f"{provider.label}: everyone may use it, although it has groups. Turn on"
+            " “Only for groups”, or delete the groups there.",
+            url,
+        )

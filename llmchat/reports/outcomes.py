@@ -61,10 +61,10 @@ def why(message: Message) -> str:
     outcome = outcome_of(message.state, message.finish_reason)
     if outcome is Outcome.LENGTH:
         count = message.output_tokens
-        behind = f", after {count:,} output tokens" if count else ""
-        return f"It was cut off at the limit of its length{behind}."
+        after = f" after {count:,} output tokens" if count else ""
+        return f"The answer reached the token limit{after}."
     if outcome is Outcome.FILTERED:
-        return "The provider's content filter ended it."
+        return "The provider's content filter stopped the answer."
     return message.error_detail
 
 

@@ -75,7 +75,9 @@ def find(text: str, *, user_id: int | None = None) -> Found:
     """
     limits = []
     if len(text) > _TEXT:
-        limits.append(f"Only the first {_TEXT:,} characters were searched for.")
+        limits.append(
+            f"Only the first {_TEXT:,} characters of the text were searched for."
+        )
     text = " ".join(text[:_TEXT].replace("\0", " ").split())
     messages = Message.objects.filter(replaced_by__isnull=True).order_by("-created_at")
     if user_id is not None:
@@ -171,7 +173,7 @@ def _phrased(
     if len(judged) < count or len(latest) > MATCHES:
         return latest[:MATCHES], _matches(len(latest))
     return latest, (
-        f"Many messages have these words: only the latest {count:,} of them were"
+        f"Many messages contain these words: only the latest {count:,} of them were"
         " searched for the phrase."
     )
 

@@ -49,8 +49,9 @@ def _refused() -> Iterator[tuple[str, str]]:
     ]
     if names:
         text = (
-            "Budgets in US dollars refuse every answer of a model without a price: "
-            f"{', '.join(names)}. Enter the prices, or choose other default models."
+            "Budgets in US dollars refuse requests to models without a price, such as "
+            f"these default models: {', '.join(names)}. Enter their prices, or choose "
+            "other default models."
         )
         yield text, reverse("admin:llmchat_providermodel_changelist")
 
@@ -81,8 +82,8 @@ def _notices() -> Iterator[tuple[str, str]]:
         answers = "1 answer" if count == 1 else f"{count:,} answers"
         verb = "is" if count == 1 else "are"
         text = (
-            f"{answers} of this month {verb} not priced: model {model or '–'} of "
-            f"{_label(providers, provider)}."
+            f"{answers} this month {verb} not priced, because the model has no price: "
+            f"{model or '–'} of {_label(providers, provider)}."
         )
         yield text, _page(providers.get(provider), model)
 

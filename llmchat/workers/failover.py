@@ -24,4 +24,4 @@ async def reconnect(layer: Any) -> None:
         try:
             await shard._redis.connection_pool.disconnect()
         except Exception as exc:  # the connection breaks by itself
-            logger.info("the channel layer left a standby: %r", exc)
+            logger.info("could not close a connection to a standby Redis: %r", exc)

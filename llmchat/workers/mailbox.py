@@ -177,11 +177,11 @@ class Mailbox:
             return GoneError("the worker has left")
         if self._loop.time() - self._silent.get(address, -SILENT_S) < SILENT_S:
             self._route(address).probe()
-            return GoneError("the worker has just not answered")
+            return GoneError("the worker did not answer a moment ago")
         if len(self._asks.get(address, ())) >= MAX_ASKS:
-            return AwayError("too many asks wait")
+            return AwayError("too many requests are waiting for the worker")
         if self._route(address).is_full:
-            return AwayError("too much waits")
+            return AwayError("too much is waiting to be sent to the worker")
         return None
 
     def tell_everybody(self, name: str, body: Any = None) -> asyncio.Task[None]:
@@ -255,7 +255,7 @@ class Mailbox:
             for letter in self._unpacker.take(sender, message):
                 self._take_letter(sender, letter)
         except Exception:
-            logger.exception("a message of another worker was not understood")
+            logger.exception("a message from another worker was not understood")
 
     def _told(self, name: str, body: Any) -> None:
         handler = self._handlers.get(name)
@@ -325,7 +325,7 @@ class Mailbox:
         try:
             reply = pack_body(await handler(sender, body))
         except Exception:
-            logger.exception("an ask of another worker failed")
+            logger.exception("a request from another worker failed")
             self._route(sender).send((FAILED, number))
         else:
             self._route(sender).send((REPLY, number, reply))
@@ -398,13 +398,15 @@ class Mailbox:
     def _note_away(self, reason: Exception) -> None:
         if not self._is_away:
             self._is_away = True
-            text = "the channel layer is away, this worker reaches no other: %r"
+            text = (
+                "the channel layer does not answer, other workers cannot be reached: %r"
+            )
             logger.warning(text, reason)
 
     def _note_back(self) -> None:
         if self._is_away:
             self._is_away = False
-            logger.info("the channel layer is back")
+            logger.info("the channel layer answers again")
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
@@ -422,4 +424,4 @@ async def _guarded(name: str, handler: Handler, body: Any) -> None:
     try:
         await handler("", body)
     except Exception:
-        logger.exception("what all workers were told failed: %s", name)
+        logger.exception("a message to all workers failed here: %s", name)

@@ -373,8 +373,8 @@ async def test_what_nobody_has_drawn_on_yet_is_shown_as_it_will_be(
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({}, "Choose a user, a group or an API key"),
-        ({"per_member": True, "is_default": True}, "Only a group has members"),
+        ({}, "Choose one user, one group or one API key"),
+        ({"per_member": True, "is_default": True}, "Choose a group, or turn off"),
     ],
 )
 def test_a_budget_has_one_owner_or_is_the_default(fields, words):

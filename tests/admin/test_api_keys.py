@@ -106,7 +106,7 @@ def test_a_user_has_no_more_keys_by_the_admin_than_by_themselves(
     monkeypatch.setattr(api_keys, "MOST", 2)
     monkeypatch.setattr(api_keys, "MOST_ENDED", 1)
     ended = [made(ann)[0] for _ in range(2)]
-    full = "ann has 2 API keys in use: revoke one first."
+    full = "ann has 2 API keys in use. Revoke one first."
     assert full in errors_of(admin_client.post(ADD, entered))
 
     for row in ended:
@@ -230,7 +230,7 @@ def test_selected_keys_are_revoked(operator: Client, ann: User) -> None:
     data = {"action": "revoke_keys", "_selected_action": [row.pk]}
     response = operator.post(LIST, data, follow=True)
 
-    assert "Revoked: 1." in response.content.decode()
+    assert "Revoked 1 API key." in response.content.decode()
     with pytest.raises(TokenError, match="Authentication token invalid"):
         user_for_token(key)
     assert user_for_token(others)[0] == ann
@@ -254,7 +254,7 @@ def test_a_key_that_somebody_else_has_just_revoked_is_not_logged_twice(
     monkeypatch.setattr(api_keys, "revoke", revoked_before)
     data = {"action": "revoke_keys", "_selected_action": [row.pk]}
     response = operator.post(LIST, data, follow=True)
-    assert "Revoked: 0." in response.content.decode()
+    assert "Nothing to revoke: " in response.content.decode()
     assert not LogEntry.objects.exists()
 
 
@@ -286,9 +286,10 @@ def test_a_budget_of_a_key_is_made_and_named(admin_client: Client, ann: User) ->
     assert f"key nightly ({row.prefix}…) of ann" in page_of(admin_client, url)
 
     twice = admin_client.post(f"{url}add/", entered)
-    assert "This API key already has such a budget." in twice.content.decode()
+    refused = "This API key already has a budget with this period and unit."
+    assert refused in twice.content.decode()
     both = admin_client.post(f"{url}add/", entered | {"user": ann.pk})
-    assert "Choose a user, a group or an API key." in both.content.decode()
+    assert "Choose one user, one group or one API key, or" in both.content.decode()
 
 
 def test_an_account_is_deleted_with_its_keys(admin_client: Client, ann: User) -> None:

@@ -83,7 +83,7 @@ def test_neither_keys_nor_texts_are_in_it(admin_client: Client, ann: User) -> No
     admin_client.post(chats, selected | {"post": "yes"})
 
     page = page_of(admin_client)
-    for told in ("Revoked.", "Exported as json: 1 conversations.", "deleted"):
+    for told in ("Revoked.", "Exported as json: 1 conversation.", "deleted"):
         assert told in page
     stored = ProviderKey.objects.get()
     for hidden in (SECRET, stored.last4, key.prefix, "secret title"):
@@ -273,7 +273,7 @@ def test_commands_are_noted(
     call_command("changepassword", "ann", stdout=io.StringIO())
     page = page_of(admin_client)
     assert page.count("(manage.py)") >= 2
-    assert page.count("prune: deleted 1 conversations") == 1
+    assert page.count("prune: deleted 1 conversation") == 1
     assert "changepassword: set a password" in page
     assert "another-long-password" not in page
     nobody = User.objects.get(username="(manage.py)")
@@ -312,7 +312,7 @@ def test_nobody_deletes_the_audit_with_the_account_that_keeps_it(
     assert admin_client.get(url).status_code == 403
     assert admin_client.post(url, {"post": "yes"}).status_code == 403
     answer = admin_client.post(users, {**chosen, "post": "yes"})
-    assert "(deleted): the audit of others" in answer.text
+    assert "(deleted): the audit entries of other accounts" in answer.text
     assert User.objects.filter(pk=bob.pk).exists()
     delete_users(User.objects.all())
 

@@ -155,7 +155,7 @@ def test_a_budget_does_not_take_the_unit_of_another_of_its_owner(admin_client, b
     Budget.objects.create(user=budget.user, unit="dollars", limit=1)
     url = reverse("admin:llmchat_budget_change", args=[budget.pk])
     page = text_of(admin_client.post(url, {"unit": "dollars", "limit": "10"} | DAILY))
-    assert "This user already has such a budget." in page
+    assert "This user already has a budget with this period and unit." in page
 
 
 def answered(user: User, cost: str = "0.5", tokens: int = 10) -> None:
@@ -170,10 +170,10 @@ def test_a_bar_says_in_words_what_it_shows(admin_client, db):
     make_budget("dan", unit="tokens", limit=100, spent=99, notice_percent=0)
     page = text_of(admin_client.get(reverse(LIST)))
     for words in (
-        "81 of 100 (81 %), nearly used up<",
-        "100 of 100 (100 %), used up<",
-        "1 of 100 (1 %), nearly used up<",
-        "99 of 100 (99 %)<",
+        "81 of 100 (81%), nearly used up<",
+        "100 of 100 (100%), used up<",
+        "1 of 100 (1%), nearly used up<",
+        "99 of 100 (99%)<",
     ):
         assert words in page
     assert '<progress max="100" value="81"' in page
@@ -187,16 +187,16 @@ def test_a_budget_of_everybody_shows_who_has_used_most(admin_client, db):
     assert budget.notice_percent == 80
     for address in (url_of(budget), reverse(LIST)):
         shown = text_of(admin_client.get(address))
-        assert "0 of 100 (0 %), nobody has drawn on it yet" in shown
+        assert "0 of 100 (0%), no one has used it yet" in shown
     for name, spent in (("ann", 30), ("bob", 90), ("cid", 99)):
         user = User.objects.create_user(name)
         day = timezone.now().date() - timedelta(days=name == "cid")
         budget.uses.create(user=user, spent=spent, period_start=day)
     shown = text_of(admin_client.get(reverse(LIST)))
     assert "default for everybody" in shown
-    assert "90 of 100 (90 %), the most by bob, nearly used up" in shown
+    assert "90 of 100 (90%), top user: bob, nearly used up" in shown
     shown = text_of(admin_client.get(url_of(budget)))
-    assert "30 of 100 (30 %)" in shown
+    assert "30 of 100 (30%)" in shown
     assert "cid" not in shown
 
 
@@ -216,7 +216,7 @@ def test_a_user_gets_a_budget_on_the_user_s_own_page(admin_client, db):
     data |= {"budgets-0-limit": "50", "budgets-0-notice_percent": "80"}
     assert admin_client.post(page, data).status_code == 302
     assert Budget.objects.get().user == ann
-    assert "7 of 50 (14 %)" in text_of(admin_client.get(page))
+    assert "7 of 50 (14%)" in text_of(admin_client.get(page))
     assert f"{reverse('admin:llmchat_budget_add')}?user={ann.pk}" in text_of(
         admin_client.get(page)
     )
@@ -261,7 +261,7 @@ def test_a_budget_without_one_owner_is_refused(admin_client, db, both):
         user, group = User.objects.create_user("ann"), Group.objects.create(name="x")
         form |= {"user": user.pk, "group": group.pk}
     page = text_of(admin_client.post(reverse("admin:llmchat_budget_add"), form))
-    assert "Choose a user, a group or an API key." in page
+    assert "Choose one user, one group or one API key, or" in page
     assert not Budget.objects.exists()
 
 

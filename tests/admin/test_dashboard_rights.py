@@ -22,7 +22,7 @@ from tests.support.roles import migrate
 
 CSV = "/admin/llmchat/message/usage/{}/csv/"
 TEXTS = ("Secret title", "Secret prompt", "Secret answer")
-PRICE = "of this month"
+PRICE = "because the model has no price"
 
 
 @pytest.fixture(autouse=True)

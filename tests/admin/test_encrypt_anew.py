@@ -63,7 +63,7 @@ def test_the_button_encrypts_them_anew(
     current = stored(provider, "sk-another-0123456789")
     response = boss.post(ENCRYPT, follow=True)
 
-    text = "Keys encrypted with the current encryption key: 1."
+    text = "Encrypted 1 key with the current encryption key."
     assert messages_of(response) == [text]
     configure(settings, NEW)
     assert ProviderKey.objects.get(pk=key.pk).reveal() == CANARY
@@ -120,7 +120,8 @@ def test_what_cannot_be_decrypted_is_left_and_told(
     configure(settings, NEW)
     response = boss.post(ENCRYPT, follow=True)
 
-    assert messages_of(response) == ["Keys that no encryption key decrypts: 1."]
+    said = "1 key cannot be decrypted with LLMCHAT_ENCRYPTION_KEYS."
+    assert messages_of(response) == [said]
     before = key.encrypted_value
     assert ProviderKey.objects.get(pk=key.pk).encrypted_value == before
 

@@ -32,7 +32,7 @@ def test_rotation_encrypts_with_the_first_key(
     output = io.StringIO()
     call_command("rotate_keys", stdout=output)
 
-    assert output.getvalue() == "Re-encrypted 1 provider keys.\n"
+    assert output.getvalue() == "Re-encrypted 1 provider key.\n"
     configure(settings, new)
     assert ProviderKey.objects.get(pk=key.pk).reveal() == CANARY
 
@@ -46,7 +46,7 @@ def test_rotation_leaves_what_it_cannot_read_and_says_so(
     configure(settings, new)
     read = stored(provider)
 
-    with pytest.raises(CommandError, match=rf"do not drop a key yet: {unread.pk} "):
+    with pytest.raises(CommandError, match=rf"keep all encryption keys: {unread.pk} "):
         call_command("rotate_keys", stdout=io.StringIO())
 
     assert ProviderKey.objects.get(pk=read.pk).reveal() == CANARY
@@ -80,11 +80,13 @@ def test_only_check_fails_over_a_wrong_encryption_key(
     checked()
     configure(settings, Fernet.generate_key().decode())
 
-    with pytest.raises(SystemCheckError, match=r"llmchat\.E004.* decrypts none of"):
+    with pytest.raises(
+        SystemCheckError, match=r"llmchat\.E004.* does not decrypt any of"
+    ):
         checked()
     for command in ("migrate", "create_demo"):
         call_command(command, skip_checks=False, verbosity=0, stdout=io.StringIO())
-    with pytest.raises(CommandError, match="do not drop a key yet"):
+    with pytest.raises(CommandError, match="keep all encryption keys"):
         call_command("rotate_keys", skip_checks=False, stdout=io.StringIO())
     key.enabled = False
     key.save()

@@ -27,7 +27,7 @@ def test_a_forged_selection(admin_client: Client, name: str, ident: str) -> None
 
     assert response.status_code in REFUSED
     if response.status_code == 400:
-        assert "cannot be right" in response.content.decode()
+        assert "contains an invalid value" in response.content.decode()
     assert User.objects.exists()
 
 

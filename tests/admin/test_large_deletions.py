@@ -34,7 +34,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CHATS = "/admin/llmchat/conversation/"
 USERS = "/admin/accounts/user/"
 USED = {"input_tokens": 100, "output_tokens": 50, "cost": Decimal("0.25")}
-DEACTIVATED = "deactivated meanwhile: to keep what is left, make it active again"
+DEACTIVATED = "deactivated. To keep what is left of one, make it active again."
 SLOW = """
     CREATE FUNCTION slow_delete() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN PERFORM pg_sleep(0.05); RETURN OLD; END $$;
@@ -257,7 +257,7 @@ def test_accounts_that_are_selected_with_the_audit_s_keep_everything(
 
     answer = select(boss, USERS, [keeper, ada], post="yes")
 
-    assert "(deleted): the audit of others" in answer.text
+    assert "(deleted): the audit entries of other accounts" in answer.text
     assert_untouched(ada)
 
 
@@ -306,7 +306,7 @@ def test_a_selection_is_deleted_by_as_many_requests_as_it_takes(
         assert {ident for ident, _ in entries(DELETION)} == gone
     assert select(boss, CHATS, rows, post="yes").status_code == 302
 
-    assert "1 conversation is deleted." in said(boss)
+    assert "Deleted 1 conversation." in said(boss)
     assert not Message.objects.exists()
     assert usage.measure().total == before
     assert len(entries(DELETION)) == len(rows)
@@ -326,7 +326,7 @@ def test_more_than_a_page_can_ask_about_are_deleted_one_part_after_the_other(
     row = ada.conversations.first()
 
     page = select(boss, CHATS, [row], select_across="1")
-    assert "These are the first 3: select again to go on." in page.text
+    assert "Only the first 3 will be deleted." in page.text
     asked = ada.conversations.filter(pk__in=selected_on(page))
     assert len(asked) == 3
     select(boss, CHATS, list(asked), post="yes")

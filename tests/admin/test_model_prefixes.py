@@ -136,7 +136,7 @@ def test_a_model_is_not_renamed_to_another(
     google.known_models.create(name="gemini-pro")
     row = google.known_models.create(name="gemini-other")
     found = submit(admin_client, page_of(row), name=name)
-    assert "has a model of this name" in faults(found)
+    assert "already has a model with this name" in faults(found)
     found = submit(admin_client, page_of(row), name="models/gemini-ultra")
     assert faults(found) == ""
     row.refresh_from_db()

@@ -252,7 +252,7 @@ def test_a_price_that_somebody_else_has_replaced_is_told(
         "llmchat.admin.models.revise", lambda: Price.objects.get(pk=row.pk).replace()
     )
     page = posted_model(boss, model, {"id": row.pk} | entered)
-    assert "Somebody else has changed this price meanwhile." in page
+    assert "Someone else has changed this price." in page
     stored = model.prices.get()
     assert (stored.source, stored.valid_until) == ("", None)
 
@@ -278,7 +278,7 @@ def test_a_change_of_what_is_not_billed_waits_for_who_replaces_the_price(boss, m
             posting = threads.submit(post)
             wait_for_who_wants_the_revision(posting)
         page = posting.result(30)
-    assert "Somebody else has changed this price meanwhile." in page
+    assert "Someone else has changed this price." in page
     assert [(one.pk, one.input) for one in Price.objects.all()] == [(other.pk, 5)]
 
 
@@ -307,7 +307,7 @@ def test_two_who_change_what_is_not_billed_keep_each_other_s(boss, model, monkey
     [
         ({"peak_hours": "all day"}, "Enter hours such as"),
         ({"off_days": "Easter"}, "Enter days such as"),
-        ({"valid_until": "2026-06-01"}, "It must be a later day."),
+        ({"valid_until": "2026-06-01"}, "Enter a day later than"),
         ({"input": "-1"}, "greater than or equal to 0"),
     ],
 )
@@ -318,7 +318,7 @@ def test_what_is_no_price_is_refused(boss, model, fields, word):
 
 def test_a_model_has_one_price_of_a_date(boss, model):
     page = posted_model(boss, model, {}, {})
-    assert "duplicate" in page or "has a price of this date" in page
+    assert "duplicate" in page or "already has a price that begins on this day" in page
     assert not model.prices.exists()
 
 
@@ -398,7 +398,7 @@ def test_the_default_model_stays_enabled(boss, provider, model, enabled):
     )
     row.refresh_from_db()
     assert row.enabled
-    refused = "This is the default model of its provider." in page.content.decode()
+    refused = "This is the provider’s default model." in page.content.decode()
     assert refused == (enabled == "")
 
 
@@ -441,7 +441,7 @@ def test_a_default_model_without_a_price_says_so_and_where_to_enter_it(
     page = reverse("admin:llmchat_provider_change", args=[provider.pk])
     entered = reverse("admin:llmchat_providermodel_change", args=[model.pk])
     link = f'href="{entered}">'
-    hint = "Not priced: what its answers cost"
+    hint = "Not priced: the cost of this"
 
     assert f'<dd>not priced: <a class="llm-link" {link}enter it' in told_on(boss, page)
     assert hint in told_on(boss, entered)

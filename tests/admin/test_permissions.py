@@ -136,7 +136,7 @@ def test_a_group_for_a_provider_that_everyone_may_use_is_refused(
 ) -> None:
     group = Group.objects.create(name="red team")
     page = save(admin_client, provider, restricted=False, **one_group(group))
-    assert "Everyone may use this provider." in page
+    assert "Everyone may use this provider, so" in page
     assert not ProviderAccess.objects.exists()
 
     save(admin_client, provider, restricted="on", **one_group(group))
@@ -149,7 +149,7 @@ def test_a_provider_is_not_opened_while_a_group_is_listed(
     other = Group.objects.create(name="red team")
     ProviderAccess.objects.create(provider=provider, group=other)
     page = save(admin_client, provider, restricted=False, **{"access-0-DELETE": "on"})
-    assert "tick “Delete” for each of them" in page
+    assert "select “Delete” for each group" in page
     provider.refresh_from_db()
     assert (provider.restricted, provider.access.count()) == (True, 2)
 
@@ -165,7 +165,7 @@ def test_a_form_that_does_not_know_of_a_group_opens_nothing(
     """The form was loaded before the group was added, or is sent by a script."""
     none = {"access-TOTAL_FORMS": 0, "access-INITIAL_FORMS": 0}
     page = save(admin_client, provider, restricted=False, **none)
-    assert "Everyone may use this provider." in page
+    assert "Everyone may use this provider, so" in page
     provider.refresh_from_db()
     assert provider.restricted
 
@@ -195,7 +195,7 @@ def test_a_group_that_somebody_else_is_adding_is_waited_for(
         while not is_waited_for(cursor, revision):
             assert not saving.done()
         other_connection.commit()
-        assert "Everyone may use this provider." in saving.result()
+        assert "Everyone may use this provider, so" in saving.result()
     provider.refresh_from_db()
     assert provider.restricted
 
@@ -230,7 +230,7 @@ def test_whoever_adds_a_group_to_an_open_provider_is_refused(
     log_in_with(client, "view", "add", right)
     group = Group.objects.create(name="red team")
     page = save(client, provider, **one_group(group))
-    assert "Everyone may use this provider." in page
+    assert "Everyone may use this provider, so" in page
     assert not ProviderAccess.objects.exists()
 
 
@@ -239,7 +239,7 @@ def test_who_may_change_groups_but_not_delete_them_does_not_open_a_provider(
 ) -> None:
     log_in_with(client, "view", "change")
     page = save(client, provider, restricted=False)
-    assert "Everyone may use this provider." in page
+    assert "Everyone may use this provider, so" in page
     provider.refresh_from_db()
     assert provider.restricted
 
@@ -250,7 +250,7 @@ def test_who_may_delete_the_groups_of_an_open_provider_has_to(
     Provider.objects.filter(pk=provider.pk).update(restricted=False)
     log_in_with(client, "view", "delete")
     page = save(client, provider, label="Renamed")
-    assert "tick “Delete” for each of them" in page
+    assert "select “Delete” for each group" in page
     save(client, provider, label="Renamed", **{"access-0-DELETE": "on"})
     provider.refresh_from_db()
     assert (provider.label, provider.access.count()) == ("Renamed", 0)

@@ -125,7 +125,7 @@ def test_a_search_says_what_it_leaves_out(
     page = admin_client.get(LIST, {"q": "sea"}).content.decode()
     assert "Many messages match: only the latest 2 of them were considered." in page
     page = admin_client.get(LIST, {"q": "sea " + "x" * 1000}).content.decode()
-    assert "Only the first 1,000 characters were searched for." in page
+    assert "Only the first 1,000 characters of the text were searched for." in page
 
 
 def test_what_has_no_price_is_said_to_have_none(

@@ -159,7 +159,7 @@ async def test_a_conversation_whose_answer_is_being_written_stays(
 
 @pytest.mark.parametrize("age", ["90", "d", "-1d", "0d", "1.5d", "90 days", ""])
 def test_an_age_that_is_none_is_refused(age):
-    with pytest.raises(CommandError, match="must be like 36h, 90d or 12w"):
+    with pytest.raises(CommandError, match="must be an age such as 36h, 90d or 12w"):
         run(f"--older-than={age}")
 
 

@@ -307,7 +307,8 @@ def test_a_wrong_option_of_the_database_is_named() -> None:
     done = start("-c", "import config.settings", DATABASE_URL=url)
 
     assert done.stderr == (
-        "llmchat: DATABASE_URL has ATOMIC_REQUESTS neither true nor false\n"
+        "llmchat: DATABASE_URL has an option ATOMIC_REQUESTS that is neither true nor"
+        " false\n"
     )
 
 
@@ -357,7 +358,8 @@ def test_a_pool_of_sqlite_is_refused_with_advice_that_works(word: str) -> None:
     done = start("-c", "import config.settings", DATABASE_URL=url)
 
     assert done.stderr == (
-        "llmchat: DATABASE_URL has a pool, which only PostgreSQL knows: leave it out\n"
+        "llmchat: DATABASE_URL has a pool option, which only PostgreSQL supports: leave"
+        " it out\n"
     )
 
 

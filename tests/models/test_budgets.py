@@ -36,7 +36,7 @@ def test_a_budget_has_one_owner():
     user = User.objects.create_user("ann")
     group = Group.objects.create(name="team")
     for owner in ({}, {"user": user, "group": group}):
-        with pytest.raises(ValidationError, match="a user, a group or an API key"):
+        with pytest.raises(ValidationError, match="one user, one group or one API key"):
             Budget(limit=1, **owner).full_clean()
     Budget(limit=1, user=user).full_clean()
     Budget(limit=1, group=group).full_clean()

@@ -125,7 +125,7 @@ async def test_no_page_of_the_admin_breaks_a_rule_of_axe_or_is_too_wide(
         await page.set_viewport_size({"width": WIDTHS[0], "height": 900})
         await page.goto(f"{server.url}/admin/llmchat/budget/add/")
         await page.get_by_role("button", name="Save", exact=True).click()
-        await expect(page.get_by_text("Choose a user, a group")).to_be_visible()
+        await expect(page.get_by_text("Choose one user, one group")).to_be_visible()
         await look("faults of a form")
         assert complaints == []
     assert wrong == {}

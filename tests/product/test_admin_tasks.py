@@ -74,7 +74,7 @@ async def test_why_an_answer_was_cut_is_told_with_two_clicks(page: Page) -> None
     await expect(page.locator("#result_list tbody tr")).to_have_count(1)
     await hand.click(page.locator("#result_list tbody tr").get_by_role("link").first)
     await expect(page.get_by_text("cut off (length)")).to_be_visible()
-    told = page.get_by_text("the limit of its length, after 300 output tokens.")
+    told = page.get_by_text("reached the token limit after 300 output tokens.")
     await expect(told).to_be_visible()
     assert hand.clicks == 2
 

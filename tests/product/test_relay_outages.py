@@ -77,7 +77,7 @@ async def test_local_sessions_go_on_and_others_are_told(
     for server in pair:
         log = server.log_text()
         assert "Traceback" not in log, log[-5000:]
-        assert log.count("the channel layer is away") <= 20
+        assert log.count("the channel layer does not answer") <= 20
 
 
 async def healed(pair: Pair, http: httpx.AsyncClient, account: Account) -> None:

@@ -87,7 +87,7 @@ async def test_a_client_that_does_not_read_is_cut_off(
         assert all(length > 0 for (length,) in rows)
         # The user's places for streams are free again while the sockets are still open.
         assert await short_answer(product, account) == "llm:stream:done"
-    assert product.log_text().count("a client that does not read") == STREAMS
+    assert product.log_text().count("a client that did not read") == STREAMS
 
 
 def silent(server: LiveServer) -> socket.socket:

@@ -238,7 +238,7 @@ def test_a_failing_provider_needs_attention_and_says_why(
     assert notice.text == (
         "broken: 3 of 6 answers failed in the last hour, mostly because it took too"
         " long (provider_timeout). See all its failures"
-        f" {'since yesterday' if is_early else 'of today'}."
+        f" {'since yesterday' if is_early else 'from today'}."
     )
     assert notice.text in unescape(admin_client.get("/admin/").content.decode())
     assert admin_client.get(notice.url).context["cl"].result_count >= 3

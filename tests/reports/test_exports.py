@@ -225,7 +225,7 @@ async def test_an_export_is_written_down(boss: Client) -> None:
     )
 
     entry = await in_database(LogEntry.objects.get)
-    assert entry.change_message == "Exported as csv: 1 conversations."
+    assert entry.change_message == "Exported as csv: 1 conversation."
     assert entry.object_repr == "ann"
 
 

@@ -16,15 +16,15 @@ from llmchat.reports.outcomes import why
         ({"state": "complete", "finish_reason": "stop"}, ""),
         (
             {"state": "complete", "finish_reason": "length"},
-            "It was cut off at the limit of its length.",
+            "The answer reached the token limit.",
         ),
         (
             {"state": "complete", "finish_reason": "length", "output_tokens": 4096},
-            "It was cut off at the limit of its length, after 4,096 output tokens.",
+            "The answer reached the token limit after 4,096 output tokens.",
         ),
         (
             {"state": "complete", "finish_reason": "content_filter"},
-            "The provider's content filter ended it.",
+            "The provider's content filter stopped the answer.",
         ),
         (
             {"state": "interrupted", "error_detail": "Its worker is gone."},

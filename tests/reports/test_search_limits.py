@@ -93,8 +93,8 @@ def test_a_phrase_is_looked_for_in_the_latest_messages_with_its_words(
     monkeypatch.setattr(search, "_PHRASED", 8)
     latest, _ = searched(text)
     assert latest.limit == (
-        "Many messages have these words: only the latest 8 of them were searched for"
-        " the phrase."
+        "Many messages contain these words: only the latest 8 of them were searched"
+        " for the phrase."
     )
     assert set(latest.hits) < set(whole.hits)
 

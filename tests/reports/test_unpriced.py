@@ -52,7 +52,8 @@ def test_a_model_whose_answers_are_not_priced_is_named_and_linked(provider, staf
     page = client.get("/admin/").content.decode()
 
     text = (
-        "2 answers of this month are not priced: model gpt-6-luna-2026-10-01 of OpenAI."
+        "2 answers this month are not priced, because the model has no price:"
+        " gpt-6-luna-2026-10-01 of OpenAI."
     )
     assert text in page
     assert reverse("admin:llmchat_providermodel_change", args=[row.pk]) in page
@@ -61,7 +62,10 @@ def test_a_model_whose_answers_are_not_priced_is_named_and_linked(provider, staf
 def test_a_model_without_a_row_leads_to_its_provider(provider, staff):
     answered(staff, model="own-1")
     ((text, url),) = unpriced.notices()
-    assert text == "1 answer of this month is not priced: model own-1 of OpenAI."
+    assert text == (
+        "1 answer this month is not priced, because the model has no price: own-1 of"
+        " OpenAI."
+    )
     assert url == reverse("admin:llmchat_provider_change", args=[provider.pk])
 
 
@@ -83,7 +87,7 @@ def test_what_a_budget_in_dollars_refuses_is_told_before_anybody_asks(provider, 
     cache.clear()
     Budget.objects.create(is_default=True, unit="dollars", limit=1)
     ((text, url),) = unpriced.notices()
-    assert "without a price: gpt-6-luna of OpenAI. Enter" in text
+    assert "default models: gpt-6-luna of OpenAI. Enter" in text
     assert url == reverse("admin:llmchat_providermodel_changelist")
 
     cache.clear()

@@ -219,7 +219,7 @@ def test_failing_keys_and_retired_models_need_attention(
     (first,), (second,) = failing.keys(), failing.retired_models()
 
     assert first.text == "Test: the key old sk-…abcd was refused (provider_quota)."
-    assert "the default model model-1" in second.text
+    assert "its default model model-1" in second.text
 
 
 def test_a_provider_that_is_open_despite_its_groups_needs_attention(
@@ -231,7 +231,10 @@ def test_a_provider_that_is_open_despite_its_groups_needs_attention(
             provider=provider, group=Group.objects.create(name=name)
         )
     texts = [notice.text for notice in failing.open_providers()]
-    assert texts == ["Test: everyone may use it, despite its groups."]
+    assert texts == [
+        "Test: everyone may use it, although it has groups. Turn on “Only for groups”,"
+        " or delete the groups there."
+    ]
 
     Provider.objects.update(restricted=True)
     assert not list(failing.open_providers())
@@ -242,7 +245,7 @@ def test_a_provider_that_is_open_despite_its_groups_needs_attention(
     [
         ("view_providerkey", {"refused"}),
         ("view_provider", {"does not offer"}),
-        ("view_provideraccess", {"despite its groups"}),
+        ("view_provideraccess", {"although it has groups"}),
         ("view_budget", set()),
     ],
 )
@@ -261,7 +264,7 @@ def test_a_notice_is_for_those_who_may_view_what_it_is_about(
     client.force_login(operator)
 
     page = client.get("/admin/").content.decode()
-    texts = ("refused", "does not offer", "despite its groups")
+    texts = ("refused", "does not offer", "although it has groups")
     assert {text for text in texts if text in page} == seen
 
 

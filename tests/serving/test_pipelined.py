@@ -149,7 +149,7 @@ async def test_of_those_that_come_at_once_some_may_wait(number: int) -> None:
     assert len(served) == 17
     assert application.asked == ["/first"] + ["/next"] * 16
     assert refused.startswith(b"400 ")
-    assert (b"Too many requests wait" in refused) == (number > 16)
+    assert (b"Too many requests are waiting" in refused) == (number > 16)
 
 
 @pytest.mark.parametrize(

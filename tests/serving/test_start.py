@@ -74,7 +74,7 @@ def test_an_empty_database_is_told_and_sigterm_is_no_failure(
 
     assert lines == [
         f"Serving on http://localhost:{port}\n",
-        "There is no account yet: `python manage.py createsuperuser` makes one\n",
+        "There is no account yet: `python manage.py createsuperuser` creates one\n",
     ]
     assert answer.status_code == 200
     assert (server.returncode, output, errors) == (0, "", "")

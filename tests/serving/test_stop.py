@@ -120,7 +120,7 @@ async def test_a_socket_that_cannot_be_closed_in_order_is_dropped(
     assert await reader.read() == b""
     assert await other.read() == b""
     assert running.application.is_told
-    assert "could not be closed in order" in caplog.text
+    assert "could not be closed cleanly" in caplog.text
     writer.close()
     other_writer.close()
 

@@ -243,7 +243,10 @@ def test_a_worker_that_is_not_ready_replaces_none(
     assert supervised.processes == [old]
     assert (old.told_to_stop, new.exitcode) == (0, -9)
     assert supervised.should_exit.is_set() is stops
-    line = "worker 2 was not ready in time, worker 1 stays and the restart ends"
+    line = (
+        "worker 2 was not ready in time: worker 1 keeps running, and the restart is"
+        " canceled"
+    )
     assert caplog.messages == ([] if stops else [line])
 
 

@@ -1,9 +1,9 @@
-"""How long the admin's pages take with very many messages, uncached.
+"""Measure how long the admin's pages take with very many messages, uncached.
 
-`python -m tests.support.admin_speed [COUNT]` runs a PostgreSQL of its own, fills it (a
-million messages take some minutes) and prints, in milliseconds, the fastest and the
-slowest of some requests for each page, and what one has cost. With `--kept DIRECTORY`
-the database is left there, and found there the next time.
+`python -m tests.support.admin_speed [COUNT]` starts a PostgreSQL of its own, fills it
+(a million messages take some minutes) and prints, for each page, the fastest and the
+slowest of some requests in milliseconds, and the CPU time and the queries of one. With
+`--kept DIRECTORY`, the database is kept in that directory and reused the next time.
 """
 
 from __future__ import annotations

@@ -58,15 +58,15 @@ def offences(
     steps = [step for step in _flat(steps) if not _is_of_words(step, before)]
     found = [text for step in steps for text in _scans(step, before)]
     if any(isinstance(step, ALONE) for step in steps) and len(steps) > 1:
-        found.append("an index that is built concurrently is not alone")
+        found.append("an index that is built concurrently shares its migration")
     changed = set().union(*map(_changed_by, steps))
     if not changed:
         return found
     by_hand = [step for step in steps if isinstance(step, BY_HAND)]
     if not all(_locks(step) or _changed_by(step) for step in by_hand):
-        found.append("rows are changed under the lock of a change of the table")
+        found.append("rows are changed while the table is locked")
     if not atomic:
-        found.append("the lock ends before the table is changed: atomic = False")
+        found.append("the lock is released before the table is changed: atomic = False")
     missing = sorted(changed - _locked_by(steps[0]))
     return found + [f"{table} is not locked by _locks.lock" for table in missing]
 
@@ -159,19 +159,19 @@ def _scans(step: Operation, before: ProjectState) -> Iterator[str]:
     elif isinstance(step, FieldOperation):
         yield from _scans_of_field(step, before)
     elif isinstance(step, migrations.AddIndex):
-        yield "an index is built while nobody may write"
+        yield "an index is built while writes are blocked"
     elif isinstance(step, migrations.AddConstraint):
-        yield "a constraint is checked while nobody may write"
+        yield "a constraint is checked while writes are blocked"
     elif isinstance(step, TOGETHER) and step.option_value:
-        yield "a constraint over several fields is checked while nobody may write"
+        yield "a constraint over several fields is checked while writes are blocked"
 
 
 def _scans_by_hand(step: Operation) -> Iterator[str]:
     texts = [text for text in _texts(step) if any(table in text for table in TABLES)]
     if any(INDEX.search(text) for text in texts):
-        yield "an index is built while nobody may write"
+        yield "an index is built while writes are blocked"
     if any(READS_ALL.search(text) for text in texts):
-        yield "SQL reads or writes all rows while nobody may write"
+        yield "SQL reads or writes all rows while writes are blocked"
 
 
 def _scans_of_field(step: FieldOperation, before: ProjectState) -> Iterator[str]:
@@ -180,13 +180,13 @@ def _scans_of_field(step: FieldOperation, before: ProjectState) -> Iterator[str]
         return
     name = field.name or step.name
     if isinstance(field, POSITIVE):
-        yield f"{name} has a check that all rows are read for"
+        yield f"{name} has a check, for which all rows are read"
     if _is_indexed(field):
         yield f"{name} comes with an index or a constraint"
     if isinstance(step, migrations.AddField) and _is_computed(field):
         yield f"{name} is computed for all rows"
     if isinstance(step, migrations.AlterField) and not _is_longer_text(step, before):
-        yield f"{name} is checked or written anew in all rows"
+        yield f"{name} is checked or rewritten in all rows"
 
 
 def _is_computed(field: Any) -> bool:

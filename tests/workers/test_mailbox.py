@@ -322,7 +322,7 @@ async def test_a_handler_that_fails_is_told_to_whoever_asked(
         await one.ask(TWO, "fail")
     with pytest.raises(FailedError):
         await one.ask(TWO, "what nobody handles")
-    assert "an ask of another worker failed" in caplog.text
+    assert "a request from another worker failed" in caplog.text
 
 
 async def test_a_layer_that_is_away_is_told_apart_and_logged_once(
@@ -339,7 +339,7 @@ async def test_a_layer_that_is_away_is_told_apart_and_logged_once(
     layer.is_down = False
     assert await one.ask(TWO, "echo", 2) == [ONE, 2]
     warnings = [r for r in caplog.records if r.levelname == "WARNING"]
-    assert len([r for r in warnings if "layer is away" in r.message]) <= 2
+    assert len([r for r in warnings if "layer does not answer" in r.message]) <= 2
 
 
 async def test_nonsense_on_the_channel_harms_nobody(

@@ -22,8 +22,8 @@ class Command(BaseCommand):
     """Delete conversations whose last turn is older than a given time."""
 
     help = (
-        "Delete conversations, with all their messages, whose last turn is older "
-        "than a given time."
+        "Delete conversations whose last turn is older than a given time, with all "
+        "their messages."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -33,7 +33,7 @@ class Command(BaseCommand):
             type=_age,
             required=True,
             metavar="AGE",
-            help="hours, days or weeks: 36h, 90d, 12w",
+            help="an age in hours, days or weeks, such as 36h, 90d or 12w",
         )
         parser.add_argument(
             "--dry-run",
@@ -45,7 +45,7 @@ class Command(BaseCommand):
             type=_batch,
             default=BATCH,
             metavar="N",
-            help=f"conversations per transaction, {BATCH} by default",
+            help=f"conversations to delete per transaction ({BATCH} by default)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -66,20 +66,24 @@ class Command(BaseCommand):
 
     def _say(self, verb: str, conversations: int, messages: int) -> None:
         self.stdout.write(
-            f"{verb} {conversations} conversation{'s'[: conversations != 1]}"
-            f" with {messages} message{'s'[: messages != 1]}"
+            f"{verb} {_counted(conversations, 'conversation')}"
+            f" with {_counted(messages, 'message')}"
         )
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s'[: count != 1]}"
+
+
 def _note(conversations: int) -> None:
-    said = f"prune: deleted {conversations} conversations"
+    said = f"prune: deleted {_counted(conversations, 'conversation')}"
     audit.note_command(Conversation, said, flag=DELETION)
 
 
 def _age(text: str) -> timedelta:
     match = re.fullmatch(r"([1-9]\d{0,5})([hdw])", text)
     if match is None:
-        raise argparse.ArgumentTypeError("must be like 36h, 90d or 12w")
+        raise argparse.ArgumentTypeError("must be an age such as 36h, 90d or 12w")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 

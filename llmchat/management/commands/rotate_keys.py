@@ -17,17 +17,21 @@ class Command(BaseCommand):
 
     help = (
         "Re-encrypt the stored provider keys with the first of "
-        "LLMCHAT_ENCRYPTION_KEYS. Afterwards the others can be dropped."
+        "LLMCHAT_ENCRYPTION_KEYS. Afterwards, the other encryption keys can be removed."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Re-encrypt the keys, and note it in the history in the same transaction."""
         with transaction.atomic():
             rotated = rotation.rotate()
+            count = len(rotated.keys)
+            keys = f"{count} provider key{'s'[: count != 1]}"
             if rotated.keys:
-                said = f"rotate_keys: encrypted {len(rotated.keys)} keys anew"
-                audit.note_command(ProviderKey, said)
-        self.stdout.write(f"Re-encrypted {len(rotated.keys)} provider keys.")
+                audit.note_command(ProviderKey, f"rotate_keys: re-encrypted {keys}")
+        self.stdout.write(f"Re-encrypted {keys}.")
         if rotated.unread:
             unread = ", ".join(f"{key.pk} ({why})" for key, why in rotated.unread)
-            raise CommandError(f"Skipped, do not drop a key yet: {unread}")
+            raise CommandError(
+                "Some provider keys cannot be decrypted, so keep all encryption keys: "
+                f"{unread}"
+            )
