@@ -36,7 +36,7 @@ COMPILE = $(VENV)/bin/uv pip compile --quiet --no-progress $(UPGRADE)
 help: ## Show the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-install: $(STAMPS)/requirements .env ## Set everything up, and write .env where there is none
+install: $(STAMPS)/requirements .env ## Set everything up, and write .env if there is none
 
 run: install page ## Install what is missing, migrate, create the account demo, serve with debug on
 	@DJANGO_DEBUG=1 $(PYTHON) manage.py create_demo --migrate
@@ -87,12 +87,12 @@ stress: dev page tests/js/node_modules/.stamp ## Stress PostgreSQL, and the serv
 
 # The same tests as in `make test`, which runs them against one worker or server. Three
 # servers take longer to start, hence the timeout.
-balanced: dev page tests/js/node_modules/.stamp ## Ask what clients rely on of three workers behind a balancer
+balanced: dev page tests/js/node_modules/.stamp ## Run the client tests against three workers behind a load balancer
 	@scripts/install_chromium
 	@LLMCHAT_TEST_WORKERS=3 $(PYTHON) -m pytest --numprocesses $(PYTEST_WORKERS) \
 		--dist loadfile --timeout 400 $(PYTEST_ARGS) $(BALANCED)
 
-bench: dev page ## Measure the server beside its peers
+bench: dev page ## Measure the server and its peers
 	@$(PYTHON) -m benchmarks
 
 # --- What the commands are made of -----------------------------------------------
