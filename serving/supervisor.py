@@ -73,7 +73,7 @@ class Supervisor(Multiprocess):
                 if not self.should_exit.is_set():
                     logger.error(
                         "worker %s was not ready in time: worker %s keeps running, and"
-                        " the restart is canceled",
+                        " the restart is cancelled",
                         new.pid,
                         old.pid,
                     )

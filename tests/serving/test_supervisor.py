@@ -245,7 +245,7 @@ def test_a_worker_that_is_not_ready_replaces_none(
     assert supervised.should_exit.is_set() is stops
     line = (
         "worker 2 was not ready in time: worker 1 keeps running, and the restart is"
-        " canceled"
+        " cancelled"
     )
     assert caplog.messages == ([] if stops else [line])
 
