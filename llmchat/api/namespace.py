@@ -123,7 +123,16 @@ class ChatNamespace(MovingNamespace):
             return False
         visitor.verified = verified
         visitor.leaving = False
-        return True
+        # An answer that it awaits may have been given up meanwhile.
+        return not visitor.is_lost
+
+    async def on_joined(self, socket: Socket) -> None:
+        """Called when a client is in, perhaps only to leave.
+
+        An answer that it awaits may have been given up while its socket was on the way
+        here, and had no connection to close.
+        """
+        leave_when_idle(socket, None)
 
     def shorten(self, name: str, args: tuple[Any, ...]) -> Sequence[Any]:
         """Called with the end of a stream when there is no room for its text."""
