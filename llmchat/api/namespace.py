@@ -288,7 +288,7 @@ class ChatNamespace(MovingNamespace):
         latest_end = time.monotonic() - _NEXT_QUESTION_S
         for socket in self.sockets:
             visitor = visitor_of(socket)
-            if visitor.running or visitor.heard_end_at > latest_end:
+            if not visitor.is_idle or visitor.heard_end_at > latest_end:
                 continue
             # Acks of events that are being handled would be lost with the connection.
             if socket.is_busy:
