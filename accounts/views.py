@@ -16,13 +16,13 @@ from rest_framework import serializers
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from accounts import own, tokens
 from accounts.attempts import count_attempt, count_registration
 from accounts.errors import AttemptsError
 from accounts.key_uses import uses
 from accounts.models import User
+from accounts.rest_view import RestView
 from accounts.serializers import (
     CredentialsSerializer,
     NewPasswordSerializer,
@@ -40,7 +40,7 @@ from accounts.verified import TOKEN_ONLY, Scope
 
 
 @method_decorator(never_cache, name="dispatch")
-class OpenView(APIView):
+class OpenView(RestView):
     """A route that needs no access token."""
 
     authentication_classes = ()
@@ -98,7 +98,7 @@ class RegisterView(OpenView):
 
 
 @method_decorator(never_cache, name="dispatch")
-class MeView(APIView):
+class MeView(RestView):
     """The user of the access token."""
 
     scopes = {"GET": Scope.READ, "DELETE": TOKEN_ONLY}
@@ -120,7 +120,7 @@ class MeView(APIView):
 
 
 @method_decorator(never_cache, name="dispatch")
-class PasswordView(APIView):
+class PasswordView(RestView):
     """Set a new password, for whoever knows the current one."""
 
     scopes = {"POST": TOKEN_ONLY}

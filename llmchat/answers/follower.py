@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
 
 from llmchat.answers.events import End, Failed, Started
 from llmchat.answers.log import MAX_BEHIND_CHARS, AnswerLog
+from llmchat.errors import ChatError
 
 
 class Follower:
@@ -119,6 +121,20 @@ class Follower:
     def is_away(self) -> bool:
         """Return False: a follower either reads or leaves."""
         return False
+
+
+async def is_begun(stream: AnswerLog, message_id: UUID) -> bool:
+    """Wait until an answer has begun, or is refused; return whether it is this one."""
+    started = stream.started
+    if started is None:
+        follower = Follower(stream)
+        try:
+            started = await follower.started()
+        except ChatError:
+            return False
+        finally:
+            await follower.leave()
+    return started.message_id == message_id
 
 
 def _wake(waiting: asyncio.Future[None] | None) -> None:

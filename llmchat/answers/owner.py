@@ -15,13 +15,12 @@ from uuid import UUID
 
 from llmchat import conf
 from llmchat.answers.events import Done, End
-from llmchat.answers.follower import Follower
+from llmchat.answers.follower import Follower, is_begun
 from llmchat.answers.letters import pack_end
 from llmchat.answers.live_stream import LiveStream
 from llmchat.answers.mirror import FOLLOW, LEAVE, REACH, STOP
 from llmchat.answers.mirrors import CUT_SHORT, FOLLOWING
 from llmchat.answers.streams import Streams
-from llmchat.errors import ChatError
 from llmchat.workers import AwayError, GoneError, Mailbox, UnreachableError
 
 # Text that arrives this soon after a reply waits for more, so as to take few messages.
@@ -236,14 +235,7 @@ class Owner:
         stream = self._streams.followed(body["user"], is_meant)
         if stream is None or stream.begun is not None:
             return stream
-        follower = Follower(stream)
-        try:
-            started = await follower.started()
-        except ChatError:
-            return None
-        finally:
-            await follower.leave()
-        return stream if started.message_id == ident else None
+        return stream if await is_begun(stream, ident) else None
 
     # Mirrors that do not ask.
 

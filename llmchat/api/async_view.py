@@ -10,8 +10,8 @@ import orjson
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
+from accounts.rest_view import RestView
 from accounts.verified import Verified
 from llmchat import log_fields
 from llmchat.answers.events import End, Started, Token
@@ -31,7 +31,7 @@ _UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 Answer = TypeVar("Answer", bound=HttpResponseBase)
 
 
-class AsyncAPIView(APIView):
+class AsyncAPIView(RestView):
     """REST framework's view for `async def` handlers.
 
     The steps are REST framework's own. Those that may query the database borrow a

@@ -123,7 +123,16 @@ class ChatNamespace(MovingNamespace):
             return False
         visitor.verified = verified
         visitor.leaving = False
-        return True
+        # An answer that it awaits may have been given up meanwhile.
+        return not visitor.is_lost
+
+    async def on_joined(self, socket: Socket) -> None:
+        """Called when a client is in, perhaps only to leave.
+
+        An answer that it awaits may have been given up while its socket was on the way
+        here, and had no connection to close.
+        """
+        leave_when_idle(socket, None)
 
     def shorten(self, name: str, args: tuple[Any, ...]) -> Sequence[Any]:
         """Called with the end of a stream when there is no room for its text."""
@@ -279,7 +288,7 @@ class ChatNamespace(MovingNamespace):
         latest_end = time.monotonic() - _NEXT_QUESTION_S
         for socket in self.sockets:
             visitor = visitor_of(socket)
-            if visitor.running or visitor.heard_end_at > latest_end:
+            if not visitor.is_idle or visitor.heard_end_at > latest_end:
                 continue
             # Acks of events that are being handled would be lost with the connection.
             if socket.is_busy:

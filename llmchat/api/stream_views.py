@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from accounts.verified import Scope
 from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.answers.answer import find_stream, no_stream, running_streams
-from llmchat.answers.follower import Follower
+from llmchat.answers.follower import Follower, is_begun
 from llmchat.answers.log import AnswerLog
 from llmchat.api.async_view import (
     END_ID,
@@ -90,7 +90,8 @@ async def _found(
     except ValueError as exc:
         raise no_stream() from exc
     stream = await find_stream(user_id, message_id=ident, is_to_stop=is_to_stop)
-    if stream.started is None:  # no client has been told of it yet
+    # It is listed once its row is stored, perhaps before its start is noted here.
+    if not await is_begun(stream, ident):
         raise no_stream()
     return stream
 

@@ -32,9 +32,9 @@ class Visitor:
     """What is known about a socket's client; it is the socket's `data`.
 
     `verified` is what its token or API key says. `running` holds the streams that it
-    receives; with `leaving` the connection is to be closed after the last of them.
-    `awaited` holds those that it is to receive once they are found (for most clients
-    there are none). `is_lost` says that one of them was not found, so the client is to
+    receives, and `awaited` those that it is to receive once they are found (for most
+    clients there are none); with `leaving` the connection is to be closed after the
+    last of them. `is_lost` says that one of them was not found, so the client is to
     get another socket. Before `next_refusal_at` it is not told again that it is over
     the limit. `heard_end_at` is when an answer last ended for it. Both are in the
     seconds of `time.monotonic`.
@@ -157,7 +157,7 @@ def _generations(user_ids: set[int]) -> dict[int, int]:
 
 def _is_over(visitor: Visitor) -> bool:
     """Return whether the token has expired and no stream needs the socket."""
-    return time.time() >= visitor.verified.expires_at and not visitor.running
+    return time.time() >= visitor.verified.expires_at and visitor.is_idle
 
 
 def _is_out(
@@ -208,6 +208,5 @@ def leave_when_idle(socket: Socket, error: ChatError | None) -> None:
     visitor = visitor_of(socket)
     if error is not None and error.code in _TOKEN_CODES:
         visitor.leaving = True
-    is_over = visitor.leaving and not visitor.running
-    if is_over or (visitor.is_lost and visitor.is_idle):
+    if (visitor.leaving or visitor.is_lost) and visitor.is_idle:
         socket.close_transport()

@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.rest_view import RestView
 from llmchat.description.schema import api_schema
 
 
@@ -15,6 +16,7 @@ class SchemaView(SpectacularAPIView):
     """`GET /schema`: YAML, or JSON where `Accept` asks for it."""
 
     schema = None  # it does not describe itself
+    http_method_names = RestView.http_method_names
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Return the schema, which is the same for everybody."""

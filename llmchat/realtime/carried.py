@@ -22,12 +22,21 @@ BAD_REQUEST = 400
 class Carried:
     """A session with its transports. Every method is called on the event loop."""
 
-    __slots__ = ("_answered", "_loop", "_poll", "_post", "_websockets", "session")
+    __slots__ = (
+        "_answered",
+        "_loop",
+        "_poll",
+        "_polls_elsewhere",
+        "_post",
+        "_websockets",
+        "session",
+    )
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self._loop = asyncio.get_running_loop()
         self._poll: Poll | None = None
+        self._polls_elsewhere = False  # whether its latest poll was another worker's
         self._answered: Poll | None = None  # the poll whose answer is being sent
         self._post: Post | None = None
         self._websockets = WebSockets(session)
@@ -47,6 +56,7 @@ class Carried:
         accepted, events = self.session.start_poll()
         if accepted:
             self._poll = poll
+            self._polls_elsewhere = False
         self._follow_up(events)
         if not accepted:
             poll.refuse(BAD_REQUEST)
@@ -117,6 +127,17 @@ class Carried:
         self._follow_up(self._websockets.lose(websocket))
 
     # Called for requests that arrived at other workers.
+
+    @property
+    def polls_elsewhere(self) -> bool:
+        """Return whether its client polls, lately by way of another worker."""
+        is_polling = self.session.is_open and self.session.transport == "polling"
+        return is_polling and self._polls_elsewhere
+
+    def start_poll_elsewhere(self, poll: Poll) -> None:
+        """Take a GET that another worker holds."""
+        self.start_poll(poll)
+        self._polls_elsewhere = True
 
     def break_off(self) -> None:
         """End the session: one of its requests was lost or illegal."""

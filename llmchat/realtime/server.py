@@ -51,18 +51,17 @@ class Server:
         self._sids = Sids(secret)
         self._stopping = False
         self._mailbox: Mailbox | None = None
-        self._reception: Reception | None = None
 
     def join(self, mailbox: Mailbox) -> None:
         """Let the requests of a session arrive at any of several workers."""
         self._mailbox = mailbox
         self._sids.address = mailbox.address
-        self._reception = Reception(mailbox, self._current)
+        Reception(mailbox, self._current)
 
     @property
     def relayed(self) -> int:
         """Return how many sessions poll through other workers."""
-        return 0 if self._reception is None else len(self._reception)
+        return sum(peer.polls_elsewhere for peer in self)
 
     def __len__(self) -> int:
         return len(self._peers)

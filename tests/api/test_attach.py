@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from django.test import AsyncClient
+from rest_framework_simplejwt.tokens import AccessToken
 
 from accounts.models import User as UserModel
 from accounts.verified import Verified
@@ -191,6 +193,33 @@ async def test_whoever_attaches_at_any_token_gets_the_whole_answer(
     assert in_the_middle > 0.8 * ATTACHES
 
 
+class SlowStart:
+    """Makes the start of an answer take until `go` after it is stored."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stored, self.go = asyncio.Event(), asyncio.Event()
+        self.message_id = ""
+        books = runtime.get().books
+        self._begin = books.begin
+        monkeypatch.setattr(books, "begin", self._begin_slowly)
+
+    async def _begin_slowly(self, *args: Any) -> Any:
+        begun = await self._begin(*args)
+        self.message_id = str(begun.message_id)
+        self.stored.set()
+        await self.go.wait()
+        return begun
+
+    async def has_readers(self, count: int, asked: asyncio.Task[Any]) -> None:
+        """Wait until this many have joined the answer, or the request has failed."""
+        [stream] = runtime.get().streams.running()
+
+        async def check() -> bool:
+            return stream.joined == count or asked.done()
+
+        await until(check)
+
+
 @pytest.mark.parametrize("by", ["conversationId", "messageId"])
 async def test_an_answer_is_found_in_the_instant_of_its_start(
     user, provider, upstream, turn, monkeypatch, by
@@ -198,28 +227,63 @@ async def test_an_answer_is_found_in_the_instant_of_its_start(
     """It is stored, but its worker does not know that yet."""
     upstream.steps = ("Hel", "lo")
     before = (await events_of(user, turn("Hi")))[0]
-    books, stored, go = runtime.get().books, asyncio.Event(), asyncio.Event()
-    begin = books.begin
-
-    async def begin_slowly(*args: Any) -> Any:
-        begun = await begin(*args)
-        names["messageId"] = str(begun.message_id)
-        stored.set()
-        await go.wait()
-        return begun
-
-    names = {"conversationId": str(before.conversation_id)}
-    monkeypatch.setattr(books, "begin", begin_slowly)
+    slow = SlowStart(monkeypatch)
     again = turn("And?", session_id="s-2", conversation_id=before.conversation_id)
     stream = runtime.get().streams.register(user.pk, "s-2", None)
     start_answer(again, stream)
-    await stored.wait()
+    await slow.stored.wait()
+    names = {
+        "conversationId": str(before.conversation_id),
+        "messageId": slow.message_id,
+    }
     client = Client(user)
     assert await client.attach(**{by: names[by]}) is None
-    go.set()
+    slow.go.set()
     await has_ended(client)
-    assert client.acks[0]["messageId"] == names["messageId"]
+    assert client.acks[0]["messageId"] == slow.message_id
     assert client.heard()["fullResponse"] == "Hello"
+
+
+async def test_an_answer_is_followed_by_its_address_in_the_instant_of_its_start(
+    user, provider, upstream, monkeypatch
+):
+    upstream.steps = ("Hel", "lo")
+    slow = SlowStart(monkeypatch)
+    owner = Client(user)
+    await owner.ask()
+    await slow.stored.wait()
+
+    following = asyncio.create_task(
+        AsyncClient().get(
+            f"/llm/streams/{slow.message_id}",
+            headers={"authorization": f"Bearer {AccessToken.for_user(user)}"},
+        )
+    )
+    await slow.has_readers(2, following)
+    slow.go.set()
+    events = await parsed(await following)
+
+    assert events[0][:2] == owner.events[0]
+    assert events[-1][1]["fullResponse"] == "Hello"
+
+
+async def test_an_answer_is_cancelled_by_its_address_in_the_instant_of_its_start(
+    user, provider, upstream, monkeypatch
+):
+    upstream.steps = ("Hel", asyncio.Event())
+    slow = SlowStart(monkeypatch)
+    owner = Client(user)
+    await owner.ask()
+    await slow.stored.wait()
+
+    work = page_of(user)("DELETE", f"/llm/streams/{slow.message_id}")
+    cancelling = asyncio.create_task(work)
+    await slow.has_readers(2, cancelling)
+    slow.go.set()
+    status, told = await cancelling
+
+    assert (status, told["messageId"]) == (200, slow.message_id)
+    assert [name for name, _ in owner.ends] == ["llm:stream:cancelled"]
 
 
 async def test_a_socket_that_attaches_to_what_it_hears_hears_it_once(

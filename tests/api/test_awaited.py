@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from accounts.verified import Verified
 from llmchat.answers import runtime
 from llmchat.answers.live_stream import LiveStream
 from llmchat.answers.log import AnswerLog
@@ -97,6 +99,24 @@ async def test_whoever_cancels_what_it_waits_for_hears_of_one_end(
     assert client.tokens == [LACKS]
     assert client.events[-1][0] == name
     assert [ack["ok"] for ack in client.acks] == [True]
+
+
+async def test_whoever_waits_hears_the_end_though_its_token_has_ended(
+    user, stream, come, database_answers
+):
+    client = Client(user)
+    come(client, stream)
+    client.data.verified = Verified(user.pk, time.time() - 1)
+    await client.ask("another")
+    assert client.data.leaving
+    assert not client.is_closed
+    stream.cancel()
+    await stream.ended.wait()
+    await is_awaited_no_more(client, database_answers)
+    [(_, refused), (name, end)] = client.ends
+    assert (refused["sessionId"], refused["code"]) == ("another", "token_expired")
+    assert (name, end["partialResponse"]) == ("llm:stream:cancelled", "Hello")
+    assert client.is_closed
 
 
 @pytest.mark.parametrize("is_over", [False, True], ids=["running", "ended"])

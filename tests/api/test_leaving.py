@@ -13,6 +13,7 @@ from accounts.verified import Verified
 from llmchat.answers.events import Failed, Started
 from llmchat.answers.log import AnswerLog
 from llmchat.api import namespace
+from llmchat.api.awaited import Awaited
 from llmchat.api.listening import listen
 from llmchat.api.namespace import ChatNamespace
 from llmchat.api.visitors import Visitor, visitor_of
@@ -75,6 +76,21 @@ async def test_whoever_hears_an_answer_stays() -> None:
     await turns()
     assert not wire.is_closed
     visitor_of(socket).running.clear()
+
+
+async def test_whoever_waits_for_an_answer_stays() -> None:
+    chat = Chat()
+    _, wire, _ = await joined(serving(chat))
+    (socket,) = chat.sockets
+    awaited = visitor_of(socket).awaited = Awaited(marked={"abcdefgh": 3})
+    await chat.send_away_idle()
+    await turns()
+    assert not wire.is_closed
+
+    awaited.marked.clear()
+    await chat.send_away_idle()
+    await turns()
+    assert wire.is_closed
 
 
 async def hearing(chat: Chat) -> tuple[Wire, AnswerLog]:

@@ -14,7 +14,9 @@ from accounts.verified import Verified
 from llmchat import conf
 from llmchat.api import namespace as namespaces
 from llmchat.api import visitors, watch
+from llmchat.api.awaited import Awaited
 from llmchat.api.namespace import ChatNamespace
+from llmchat.api.visitors import no_longer_welcome, visitor_of
 from tests.support.peers import Wire, joined, joined_again, serving, turns
 
 ANN, BOB = 1, 2
@@ -136,3 +138,19 @@ async def test_who_brings_a_newer_token_while_users_are_read_stays(
 
     assert again == answer
     assert not wire.is_closed
+
+
+async def test_who_waits_for_an_answer_stays_though_its_token_has_ended(
+    database: Database,
+) -> None:
+    chat = ChatNamespace()
+    await joined(serving(chat), tokens(ANN))
+    [socket] = chat.sockets
+    visitor = visitor_of(socket)
+    visitor.verified = Verified(ANN, time.time() - 1)
+    visitor.awaited = Awaited(marked={"abcdefgh": 3})
+    database.release.set()
+
+    assert await no_longer_welcome([socket]) == []
+    visitor.awaited.marked.clear()
+    assert await no_longer_welcome([socket]) == [socket]

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from llmchat.description.routes import routes
+
 ALLOWED = "https://app.example.com"
 
 
@@ -49,6 +51,18 @@ def test_a_preflight_is_answered_for_an_allowed_origin(client: Client) -> None:
     assert answer.headers["Access-Control-Allow-Origin"] == ALLOWED
     assert "POST" in answer.headers["Access-Control-Allow-Methods"]
     assert "Authorization" in answer.headers["Access-Control-Allow-Headers"]
+
+
+@pytest.mark.usefixtures("_one_origin")
+def test_a_preflight_is_answered_on_every_route_of_the_api(client: Client) -> None:
+    headers = {"origin": ALLOWED, "access-control-request-method": "GET"}
+    paths = [route.path for route in routes() if not route.is_plain]
+    answers = {path: client.options(path, headers=headers) for path in paths}
+
+    assert {path.split("/")[1] for path in answers} == {"auth", "llm", "v1"}
+    for path, answer in answers.items():
+        assert answer.status_code == 204, path
+        assert answer.headers["Access-Control-Allow-Origin"] == ALLOWED, path
 
 
 @pytest.mark.usefixtures("_one_origin")

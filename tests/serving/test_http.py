@@ -115,6 +115,33 @@ def test_a_method_that_nobody_knows_is_not_allowed(client: Client, method: str) 
         assert answer.status_code == 405, route.path
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("has_token", [False, True], ids=["no token", "token"])
+def test_no_view_of_the_api_describes_its_code(client: Client, has_token: bool) -> None:
+    headers = {"accept": "application/json"}
+    if has_token:
+        token = issue_tokens(user=User.objects.create_user("ann")).access
+        headers["authorization"] = f"Bearer {token}"
+
+    answers = {
+        path: client.options(path, headers=headers)
+        for path in (*(route.path for route in routes()), "/schema")
+    }
+
+    assert "/v1/models" in answers
+    for path, answer in answers.items():
+        error = answer.json()
+        error = error["error"] if path.startswith("/v1/") else error
+        assert (answer.status_code, error["code"]) == (405, "method_not_allowed"), path
+
+
+def test_a_view_allows_the_methods_that_it_has(client: Client) -> None:
+    for route in routes():
+        head = {"HEAD"} if "GET" in route.methods else set()
+        allowed = client.options(route.path).headers["Allow"]
+        assert set(allowed.split(", ")) == {*route.methods, *head}, route.path
+
+
 @pytest.mark.parametrize("path", ["/llm", "/llm/nothing", "/auth/", "/auth/x/y/"])
 @pytest.mark.parametrize("method", ["post", "put", "delete", "patch"])
 def test_no_address_of_the_api_asks_for_a_csrf_token(path: str, method: str) -> None:

@@ -378,9 +378,7 @@ def http_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(trust_env=False, timeout=LIMIT_S)
 
 
-async def raw_exchange(
-    port: int, request: bytes, limit: int = 65536, *, shut: bool = False
-) -> bytes:
+async def raw_exchange(port: int, request: bytes, limit: int = 65536) -> bytes:
     """Write bytes to a server; return the first bytes that come back, or none."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:

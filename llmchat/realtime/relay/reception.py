@@ -66,10 +66,6 @@ class Reception:
         mailbox.on(names.PING_PROBE, self._ping_probe)
         mailbox.on(names.TAKE, self._take)
 
-    def __len__(self) -> int:
-        """Return how many open sessions have polled through other workers."""
-        return sum(peer.session.is_open for peer in self._answered_at)
-
     async def _poll(self, sender: str, body: Any) -> names.Outcome:
         (sid,) = body
         peer = self._find(sid)
@@ -79,7 +75,7 @@ class Reception:
             return names.refusal(Refusal.BAD_REQUEST)
         await self._gather(peer)
         poll = RemoteRequest()
-        peer.start_poll(poll)
+        peer.start_poll_elsewhere(poll)
         try:
             outcome = await poll.outcome
         except asyncio.CancelledError:
