@@ -110,7 +110,7 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
 
     def _take_turn(self) -> None:
         data, self._unparsed = self._unparsed, b""
-        if self.transport.is_closing():
+        if not data or self.transport.is_closing():
             return
         self.flow.release_reading()
         if self._refusal is not None:
@@ -291,9 +291,27 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         Requests that wait behind it are not begun: the response's `Connection: close`
         tells the client so. uvicorn would answer all of them.
         """
-        if not self._is_answering:
-            super().shutdown()
+        self._take_last_turn()
+        if self.transport.is_closing():
             return
+        if not self._is_http:  # what waited was the handshake of a WebSocket
+            cast(Any, self.transport.get_protocol()).shutdown()
+        elif not self._is_answering:
+            super().shutdown()
+        else:
+            self._finish_running()
+
+    def _take_last_turn(self) -> None:
+        """Parse what waits for its turn, as if the door had been free when it came.
+
+        It may begin a request, which would otherwise get no response, or a WebSocket.
+        """
+        try:
+            self._take_turn()
+        except Exception:  # the other connections must be closed, too
+            logger.exception("what a client had sent could not be parsed")
+
+    def _finish_running(self) -> None:
         self._running.keep_alive = False
         if self._running is not self.cycle:
             self.pipeline.clear()
