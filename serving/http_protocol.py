@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from llmchat import conf
 from llmchat.realtime.turns import turns
+from serving.flow import Flow
 from serving.refused import Asked, bad_request, busy
 from serving.stalls import StallLimit, aborted_by_errors
 
@@ -62,7 +63,9 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
     turns.
     """
 
-    # Received bytes that wait for a turn to be parsed.
+    flow: Flow
+    # Received bytes that wait for a turn to be parsed: those of one read, since nothing
+    # more is read before that.
     _unparsed = b""
     _next = _Part.HEAD
     # Bytes since the last head or piece of a body; the parser may be buffering them.
@@ -82,6 +85,7 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the deadline, or reject the connection; called for every new one."""
         super().connection_made(transport)
+        self.flow = Flow(transport)
         if len(self.connections) > conf.get().max_connections:
             self._reject()
         else:
@@ -95,22 +99,20 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
             return
         if self._refusal is not None:
             return
-        if self._unparsed:
-            self._unparsed += data
-        elif turns().is_door_free:
+        if turns().is_door_free:
             self._parse(data)
         else:
             self._unparsed = data
             # This also delays the notice that the client has closed: a client may close
             # right after its request, and what is not parsed by then would be lost.
-            self.flow.pause_reading()
+            self.flow.hold_reading()
             turns().call(self._take_turn, at_the_door=True)
 
     def _take_turn(self) -> None:
         data, self._unparsed = self._unparsed, b""
-        if self.transport.is_closing():
+        if not data or self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        self.flow.release_reading()
         if self._refusal is not None:
             return
         with aborted_by_errors(self.transport):
@@ -289,9 +291,27 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         Requests that wait behind it are not begun: the response's `Connection: close`
         tells the client so. uvicorn would answer all of them.
         """
-        if not self._is_answering:
-            super().shutdown()
+        self._take_last_turn()
+        if self.transport.is_closing():
             return
+        if not self._is_http:  # what waited was the handshake of a WebSocket
+            cast(Any, self.transport.get_protocol()).shutdown()
+        elif not self._is_answering:
+            super().shutdown()
+        else:
+            self._finish_running()
+
+    def _take_last_turn(self) -> None:
+        """Parse what waits for its turn, as if the door had been free when it came.
+
+        It may begin a request, which would otherwise get no response, or a WebSocket.
+        """
+        try:
+            self._take_turn()
+        except Exception:  # the other connections must be closed, too
+            logger.exception("what a client had sent could not be parsed")
+
+    def _finish_running(self) -> None:
         self._running.keep_alive = False
         if self._running is not self.cycle:
             self.pipeline.clear()

@@ -23,6 +23,7 @@ pytest_plugins = [
     "tests.support.certificates_once",
     "tests.support.chat_fixtures",
     "tests.support.databases",
+    "tests.support.door",
     "tests.support.flushing",
     "tests.support.live_upstream",
     "tests.support.openai_api",

@@ -12,6 +12,7 @@ from uvicorn.server import ServerState
 from llmchat.realtime.turns import Turns
 from serving.http_protocol import HttpProtocol
 from tests.support.clock import let_pass
+from tests.support.door import Door
 
 LIMIT_S = 10.0
 KEEP_ALIVE_S = 1
@@ -183,6 +184,29 @@ async def test_the_first_one_has_it_all_however_long_the_connection_was_open(
         writer.write(GET[:9])
         await let_pass(REQUEST_S * 0.6)
         writer.write(GET[9:])
+        await reader.readuntil(b"\r\n\r\n0")
+        writer.close()
+
+
+async def test_nobody_is_late_whose_request_waits_for_its_turn(
+    application: Application, settings: Any, door: Door
+) -> None:
+    """The response before it changes nothing about that."""
+    settings.LLMCHAT = {**settings.LLMCHAT, "request_timeout_s": REQUEST_S}
+    application.needs_s = REQUEST_S * 0.5
+    server, reader, writer = await client_of(application)
+    async with server, asyncio.timeout(LIMIT_S):
+        await let_pass(0)  # from here on, time passes only in `let_pass`
+        writer.write(GET + GET[:9])
+        await let_pass(0)
+        door.close()
+        writer.write(GET[9:])
+        await door.somebody()
+        await let_pass(REQUEST_S * 0.6)
+        await reader.readuntil(b"\r\n\r\n0")
+        await let_pass(REQUEST_S * 0.6)
+        door.let_in()
+        await let_pass(REQUEST_S * 0.6)
         await reader.readuntil(b"\r\n\r\n0")
         writer.close()
 

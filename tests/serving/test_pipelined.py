@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from uvicorn.server import ServerState
 
 from llmchat.realtime.turns import PASS_S, turns
 from serving.http_protocol import HttpProtocol
+from tests.support.door import Door
 
 LIMIT_S = 20.0
 FIRST = b"GET /first HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -58,6 +60,18 @@ class Slow:
         await self.go.wait()
         await send({"type": "http.response.body", "body": b"!"})
         self.ended.set()
+
+
+class Handed:
+    """An application that hands its requests to the test, which answers them."""
+
+    def __init__(self) -> None:
+        self.requests: asyncio.Queue[tuple[str, Any, Any]] = asyncio.Queue()
+        self.over = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.requests.put_nowait((scope["path"], receive, send))
+        await self.over.wait()
 
 
 async def client_of(
@@ -208,3 +222,60 @@ async def test_a_request_whose_client_closes_is_served_at_a_busy_door() -> None:
         writer.close()
         assert await application.asked.get() == "/first"
         assert await application.left.get() == "/first"
+
+
+async def read(receive: Any, send: Any) -> None:
+    assert (await receive())["type"] == "http.request"
+
+
+async def respond(receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+@pytest.mark.parametrize("work", [read, respond])
+async def test_nothing_more_is_read_while_bytes_wait_for_their_turn(
+    door: Door, work: Callable[[Any, Any], Awaitable[None]]
+) -> None:
+    """Otherwise a fast client would pile up as much as it can send."""
+    application = Handed()
+    server, _, writer = await client_of(application)
+    async with server, asyncio.timeout(LIMIT_S):
+        writer.write(FIRST)
+        _, receive, send = await application.requests.get()
+        door.close()
+        writer.write(NEXT)
+        await door.somebody()
+
+        await work(receive, send)
+
+        transport = send.__self__.transport
+        assert not transport.is_reading()
+        door.let_in()
+        assert transport.is_reading()
+        writer.transport.abort()
+        application.over.set()
+
+
+async def test_a_request_whose_client_closes_waits_for_its_turn_behind_a_response(
+    door: Door,
+) -> None:
+    application = Handed()
+    server, _, writer = await client_of(application)
+    async with server, asyncio.timeout(LIMIT_S):
+        writer.write(FIRST)
+        _, receive, send = await application.requests.get()
+        door.close()
+        writer.write(NEXT)
+        writer.close()
+        await door.somebody()
+        await respond(receive, send)
+        await asyncio.sleep(0.1)  # the server could learn of the close by now
+
+        door.let_in()
+
+        path, receive, _ = await application.requests.get()
+        assert path == "/next"
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        application.over.set()

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from uvicorn import Config, Server
 
+from serving.http_protocol import HttpProtocol
+from tests.support.door import Door
+
 LIMIT_S = 20.0
 UPGRADE = (
     b"GET /socket HTTP/1.1\r\nHost: localhost\r\n"
@@ -147,3 +150,60 @@ async def test_of_the_requests_of_a_connection_the_one_in_work_is_answered(
     assert running.application.asked == ["/first"]
     assert running.application.is_told
     writer.close()
+
+
+async def test_a_request_that_waits_for_its_turn_is_answered(
+    running: Running, door: Door
+) -> None:
+    running.application.may_answer.set()
+    door.close()
+    reader, writer = await running.connect()
+    writer.write(b"GET /first HTTP/1.1\r\n\r\n")
+    await door.somebody()
+
+    await running.stop()
+    door.let_in()
+
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nconnection: close\r\n" in answer
+    assert running.application.asked == ["/first"]
+    writer.close()
+
+
+async def test_a_websocket_that_waits_for_its_turn_is_refused(
+    running: Running, door: Door
+) -> None:
+    door.close()
+    reader, writer = await running.connect()
+    writer.write(UPGRADE)
+    await door.somebody()
+
+    await running.stop()
+
+    assert (await reader.read()).startswith(b"HTTP/1.1 500 ")
+    writer.close()
+
+
+async def test_what_waits_for_its_turn_and_cannot_be_parsed_does_not_hinder_the_stop(
+    running: Running,
+    door: Door,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(HttpProtocol, "_parse", None)  # so that calling it raises
+    door.close()
+    reader, writer = await running.connect()
+    writer.write(b"GET /first HTTP/1.1\r\n\r\n")
+    await door.somebody()
+    other, other_writer = await running.connect()
+    await until(lambda: len(running.server.server_state.connections) == 2)
+
+    await running.stop()
+
+    assert await reader.read() == b""
+    assert await other.read() == b""
+    assert running.application.is_told
+    assert "could not be parsed" in caplog.text
+    writer.close()
+    other_writer.close()
