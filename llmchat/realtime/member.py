@@ -206,6 +206,7 @@ class Member:
         data = self.namespace.move_out(socket, worker)
         if self.outlet.standing is Standing.GONE:
             return None
+        replay = self.outlet.replay
         state = {
             "id": socket.id,
             "pid": self.pid,
@@ -213,6 +214,7 @@ class Member:
             "auth": json.dumps(socket.auth),
             "recovered": socket.recovered,
             "made_at": self.made_at,
+            "before": 0 if replay is None else replay.before,
             "rooms": [room for room in socket.rooms if room != socket.id],
             "data": data,
             "outlet": self.outlet.hand_over(),
@@ -236,6 +238,9 @@ class Member:
         """Continue where the member of another worker stopped."""
         socket = self.socket
         self.outlet.take_over(state["outlet"])
+        if self.outlet.replay is not None:
+            # A worker of another version might not send it.
+            self.outlet.replay.before = state.get("before", 0)
         socket.recovered = state["recovered"]
         self.made_at = state["made_at"]
         for room in state["rooms"]:

@@ -54,11 +54,12 @@ class Replay:
     vital ones, and must be informed that it missed something.
     """
 
-    __slots__ = ("_base", "_before", "_kept", "_last", "_size")
+    __slots__ = ("_base", "_kept", "_last", "_size", "before")
 
     def __init__(self) -> None:
         self._last = 0
-        self._before = 0  # the last event of the worker that had the socket before
+        # What its client had when the socket was recreated, from another worker.
+        self.before = 0
         self._base = 0  # events up to this one are no longer kept
         self._size = 0
         self._kept: deque[Kept] | None = None  # most sockets are idle
@@ -118,7 +119,7 @@ class Replay:
         if number > self._last:
             return False
         is_own = series_of(number) == self.series
-        return is_own or number in (0, self._base, self._before)
+        return is_own or number in (0, self._base, self.before)
 
     def covers(self, number: int) -> bool:
         """Return whether all events after this one are kept."""
@@ -150,7 +151,7 @@ class Replay:
 
         That worker may be alive after all and send more, with numbers unlike these.
         """
-        self._base = self._before = number
+        self._base = self.before = number
         ahead = 1 + secrets.randbelow(_AHEAD)
         self._last = (series_of(number) + ahead) * NUMBERS
 

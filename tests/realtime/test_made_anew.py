@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -134,3 +135,40 @@ async def test_a_socket_that_its_client_may_not_have_again_is_not_made_anew() ->
         _, _, other = await joined_again(server, answer, {}, offset=seen)
         assert other["sid"] != answer["sid"]
     assert lobby.revived_sockets == 1
+
+
+class Ending(Judging):
+    """A namespace whose clients hear of each end, however much they have missed."""
+
+    vital = frozenset({"end"})
+
+
+async def test_one_that_has_moved_still_knows_what_its_client_had_before() -> None:
+    answer, seen = await told(0)
+    lobby, there = Ending(), Ending()
+    server, elsewhere = worker("two", lobby), worker("three", there)
+    peer, wire, again = await joined_again(server, answer, {}, offset=seen)
+    assert again == answer
+    peer.lose_websocket(wire)
+    await turns()
+    member = _members(server)._by_pid[answer["pid"]]
+    state = json.loads(json.dumps(member.hand_over("there")))
+    moved = _members(elsewhere).bring(there, state, member.socket.handshake, None)
+    moved.detach("transport close", recoverable=True)
+    moved.socket.emit("end", "a")
+    for _ in range(11):
+        moved.socket.emit("x", "x" * 100_000)
+
+    _, wire, again = await joined_again(elsewhere, answer, {}, offset=seen)
+    await turns()
+
+    # The different pid tells the client that it has missed something.
+    assert again["sid"] == answer["sid"]
+    assert again["pid"] != answer["pid"]
+    assert [content_of(frame)[1] for frame in wire.told] == ["a"]
+    assert len(there.asked) == 0
+
+
+def _members(server: Server) -> Any:
+    socketio: Any = server._application
+    return socketio._members
