@@ -263,7 +263,7 @@ async def test_an_answer_is_followed_by_its_address_in_the_instant_of_its_start(
     slow.go.set()
     events = await parsed(await following)
 
-    assert events[0][:2] == owner.events[0]
+    assert (events[0][0], events[0][1]["messageId"]) == (START, slow.message_id)
     assert events[-1][1]["fullResponse"] == "Hello"
 
 

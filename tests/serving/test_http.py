@@ -135,6 +135,7 @@ def test_no_view_of_the_api_describes_its_code(client: Client, has_token: bool) 
         assert (answer.status_code, error["code"]) == (405, "method_not_allowed"), path
 
 
+@pytest.mark.django_db
 def test_a_view_allows_the_methods_that_it_has(client: Client) -> None:
     for route in routes():
         head = {"HEAD"} if "GET" in route.methods else set()
