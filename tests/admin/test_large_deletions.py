@@ -90,7 +90,8 @@ def select(client: Client, page: str, rows: list[Any], **fields: str) -> Any:
 
 def said(client: Client) -> str:
     """Return the messages that the next page shows."""
-    return " ".join(re.findall(r"[\d,]+ conversations? .*", client.get(USERS).text))
+    line = r"[^>]*\b[\d,]+ conversations?\b.*"
+    return " ".join(re.findall(line, client.get(USERS).text))
 
 
 def entries(flag: int) -> list[tuple[str, str]]:
