@@ -124,7 +124,10 @@ class Follower:
 
 
 async def is_begun(stream: AnswerLog, message_id: UUID) -> bool:
-    """Wait until an answer has begun, or is refused; return whether it is this one."""
+    """Wait until an answer has begun, or is refused; return whether it is this one.
+
+    The caller may be its only reader by then, and must join it without waiting.
+    """
     started = stream.started
     if started is None:
         follower = Follower(stream)
@@ -133,7 +136,8 @@ async def is_begun(stream: AnswerLog, message_id: UUID) -> bool:
         except ChatError:
             return False
         finally:
-            await follower.leave()
+            # Later, since an answer that loses its last reader is cancelled.
+            asyncio.get_running_loop().call_soon(stream.leave, follower)
     return started.message_id == message_id
 
 

@@ -46,3 +46,22 @@ async def test_an_answer_that_is_refused_has_not_begun() -> None:
     stream, is_meant = await asked()
     stream.close(Failed("one", refusal("session_active")))
     assert not await is_meant
+
+
+async def test_the_last_reader_can_follow_the_answer_that_it_waited_for() -> None:
+    stream = LiveStream(1, "one")
+    asker = Follower(stream)
+
+    async def follow() -> Follower:
+        assert await is_begun(stream, MEANT)
+        return Follower(stream)
+
+    following = asyncio.create_task(follow())
+    await asyncio.sleep(0)
+    await asker.leave()
+    stream.tell_started(started(MEANT))
+    follower = await following
+    await asyncio.sleep(0)
+    assert not stream.cancelled
+    stream.leave(follower)
+    assert stream.cancelled
