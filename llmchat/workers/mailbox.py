@@ -90,6 +90,10 @@ class Layer(Protocol):
 class Ask(asyncio.Future[Any]):
     """The reply to an ask; cancelling it takes the ask back."""
 
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self.name = name
+
 
 class Mailbox:
     """One worker's letters. Every method is called on the event loop."""
@@ -155,7 +159,7 @@ class Mailbox:
         Raises: TypeError, ValueError, OverflowError, if `body` cannot be sent.
         """
         packed = pack_body(body)
-        asked = Ask(loop=self._loop)
+        asked = Ask(name, self._loop)
         refusal = self._refusal(address)
         if refusal is not None:
             asked.set_exception(refusal)
@@ -170,6 +174,11 @@ class Mailbox:
         route.send((ASK, number, name, packed))
         asked.add_done_callback(partial(self._on_asked, address, number))
         return asked
+
+    def asks(self, address: str, name: str) -> set[Ask]:
+        """Return the asks of this name whose replies from a worker are awaited."""
+        asks = self._asks.get(address, {}).values()
+        return {asked for asked in asks if asked.name == name}
 
     def _refusal(self, address: str) -> UnreachableError | None:
         """Return why a worker cannot be asked; None: it can."""

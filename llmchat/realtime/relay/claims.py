@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from llmchat.realtime.member import Member
@@ -58,6 +59,7 @@ class Claims:
             return Nowhere.UNKNOWN
         pid = auth["pid"]
         owner: str | None = self._members.moved_to(pid) or claimed.address
+        said_by = self._mailbox.address
         asked: list[str] = []
         while owner is not None and self._may_ask(owner, asked):
             if owner == self._mailbox.address:
@@ -65,7 +67,7 @@ class Claims:
             if not is_address(owner):
                 return Nowhere.UNKNOWN
             asked.append(owner)
-            body = [namespace.name, json.dumps(auth)]
+            body = [namespace.name, json.dumps(auth), said_by]
             try:
                 reply = await self._mailbox.ask(owner, names.CLAIM, body)
             except UnreachableError:
@@ -78,8 +80,9 @@ class Claims:
             if "state" in reply:
                 state: dict[str, Any] = reply["state"]
                 return state
-            owner = reply["moved"]
+            said_by, owner = owner, reply["moved"]
             if owner == self._mailbox.address:
+                await self._session_arrived(auth, said_by)
                 owner = self._members.moved_to(pid) or owner
         # The workers that were asked name each other, or no worker: it is lost.
         return Nowhere.GONE
@@ -103,10 +106,12 @@ class Claims:
     async def _claim(self, sender: str, body: Any) -> Any:
         """Hand a socket over; None: the client may not take it up."""
         name, auth = body[0], json.loads(body[1])
+        said_by = body[2] if len(body) > 2 else ""
         namespace, members = self._namespaces.get(name), self._members
         if namespace is None:
             return None
         await self._arrived(auth["pid"])
+        await self._session_arrived(auth, said_by)
         if members.is_over:
             return {"moved": None}
         if moved := members.moved_to(auth["pid"]):
@@ -130,6 +135,20 @@ class Claims:
         The wait is limited: two workers may ask each other for one that neither has.
         """
         await at_rest(lambda: None if self._members.is_coming(pid) else True, REST_S)
+
+    async def _session_arrived(self, auth: dict[str, Any], worker: str) -> None:
+        """Wait for a client's socket that is not here, though that worker says so.
+
+        It may be on its way with its session, and nothing here knows what a session
+        brings. What awaits that session continues before this does: it began to wait
+        for the same reply earlier.
+        """
+        coming = self._mailbox.asks(worker, names.TAKE)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REST_S):
+                while coming and not self._members.serves(auth):
+                    first = asyncio.FIRST_COMPLETED
+                    _, coming = await asyncio.wait(coming, return_when=first)
 
     def _answer(self, member: Member, sender: str) -> dict[str, Any] | None:
         """Return the reply to a claim; None: it has to wait; {}: the socket stays."""

@@ -13,7 +13,8 @@ BREAK = "session.break"  # sid: one of its requests was lost or illegal
 OPEN_PROBE = "session.open_probe"  # sid: wait until the probe is over, or unwanted
 PING_PROBE = "session.ping_probe"  # sid: is it a probe that may ping?
 TAKE = "session.take"  # sid: its state, or its `last` messages; None: it cannot move
-# namespace, auth: the socket's `state`, or the worker that it has `moved` to, which is
+# namespace, auth, the worker that says the socket is there (workers of earlier versions
+# do not name it): the socket's `state`, or the worker that it has `moved` to, which is
 # None if no worker has it, or this one is about to stop. None: the client may not have
 # the socket.
 CLAIM = "socket.claim"
