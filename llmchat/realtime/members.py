@@ -52,8 +52,8 @@ class Members:
         self.pids = pids or Pids()
         self._by_pid: dict[str, Member] = {}
         # By `pid`: the worker that a socket went to, and when it was recreated (0.0:
-        # never). The worker is "" if another worker issued the `pid`, and the socket
-        # ended here.
+        # never). The worker is "" if the socket ended here, and other workers may still
+        # take it for alive.
         self._moved: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._reviving: set[str] = set()
         self._tasks = Tasks()
@@ -362,12 +362,18 @@ class Members:
 
         Return the member that was left of it here: its client has been elsewhere, and
         must not find it again. If two workers recreated the socket at the same time,
-        this lets both of them conclude that the later one has it.
+        this lets both of them conclude that the later one has it. The notice may be so
+        late that the client is back: then it is the other worker that has only what is
+        left of the socket, and is told so.
         """
         member = self._by_pid.get(pid)
         if member is not None:
             # With an equal time, it is that very socket, which has moved here since.
             if member.made_at >= made_at:
+                return None
+            if member.taken_up_at > made_at:
+                member.made_at = member.taken_up_at
+                self.announce(pid, member.made_at)
                 return None
             self._drop_other(pid, worker)
         # The `pid` names another worker, which is gone. A late notice about a socket
@@ -398,11 +404,12 @@ class Members:
         """Note that a `pid` no longer leads to a socket.
 
         If another worker issued it, the other workers may believe the socket is here.
+        If it was recreated, its worker may announce it again.
         """
         if self._by_pid.get(pid) is not member:
             return
         claimed = self.pids.read(pid)
-        if claimed is not None and not self._is_mine(claimed):
+        if claimed is not None and (member.made_at or not self._is_mine(claimed)):
             self.note_moved(pid, "", member.made_at)
 
     def shutdown(self) -> None:

@@ -21,6 +21,7 @@ from llmchat.workers import Mailbox, UnreachableError
 from llmchat.workers.address import is_address
 
 from . import names
+from .announcements import Announcements
 
 # How many workers to ask, each naming the next one that a socket has moved to.
 MAX_HOPS = 8
@@ -29,10 +30,6 @@ MAX_ASKED = 2
 # How long to wait for a handler of the socket. The client waits as well, and then gets
 # what the handler emits.
 CLAIM_S = 10.0
-# How long to gather sockets before the other workers are notified of them: when a
-# worker ends, many clients come back.
-ANNOUNCE_S = 0.05
-MAX_ANNOUNCED = 500
 
 
 class Claims:
@@ -44,9 +41,8 @@ class Claims:
         self._mailbox = mailbox
         self._members = members
         self._namespaces = namespaces
-        self._revived: list[tuple[str, float]] = []
         members.fetch = self.fetch
-        members.announce = self._announce
+        members.announce = Announcements(mailbox).add
         mailbox.on(names.CLAIM, self._claim)
         mailbox.on(names.REVIVED, self._on_revived)
 
@@ -163,17 +159,6 @@ class Claims:
             return None
         state = member.hand_over(sender)
         return {"state": state} if state is not None else {}
-
-    def _announce(self, pid: str, made_at: float) -> None:
-        if not self._revived:
-            asyncio.get_running_loop().call_later(ANNOUNCE_S, self._tell_revived)
-        self._revived.append((pid, made_at))
-
-    def _tell_revived(self) -> None:
-        revived, self._revived = self._revived, []
-        for at in range(0, len(revived), MAX_ANNOUNCED):
-            some = revived[at : at + MAX_ANNOUNCED]
-            self._mailbox.tell_everybody(names.REVIVED, [self._mailbox.address, some])
 
     async def _on_revived(self, sender: str, body: Any) -> None:
         worker, revived = body

@@ -18,8 +18,8 @@ TAKE = "session.take"  # sid: its state, or its `last` messages; None: it cannot
 # None if no worker has it, or this one is about to stop. None: the client may not have
 # the socket.
 CLAIM = "socket.claim"
-# worker, then the pid and time of each socket: sent to all workers when this worker has
-# recreated sockets whose own worker was gone.
+# worker, then the pid and time of each socket: sent to all workers, several times, when
+# this worker has recreated sockets whose own worker was gone.
 REVIVED = "socket.revived"
 
 # The kind of an outcome, with what it carries.
