@@ -674,7 +674,8 @@ async def test_what_is_left_of_a_socket_does_not_take_the_new_one_along(
     three.namespaces[0].may = False  # it is at work, and cannot be handed over
     left = await three.revive(0)
     assert left is not None
-    three.members[0].revived_at(three.pid, THREE, time.time() + 1)
+    made_at = time.time() + 1
+    three.members[0].revived_at(three.pid, THREE, made_at)
     assert await three.members[0].claim(three.namespaces[0], three.auth) is None
     state = {
         "id": "s" * 20,
@@ -682,7 +683,7 @@ async def test_what_is_left_of_a_socket_does_not_take_the_new_one_along(
         "auth": "{}",
         "rooms": ["blue"],
         "recovered": True,
-        "made_at": 0.0,
+        "made_at": made_at,
         "data": None,
         "outlet": [None, 0, 0, {}],
     }
