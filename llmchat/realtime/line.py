@@ -242,10 +242,11 @@ class SocketIOLine:
                 fetching.add_done_callback(keep)
                 raise
             if isinstance(found, dict):
-                return members.take_over(namespace, found, handshake, self)
-            if found is Nowhere.GONE:
-                return await members.revive(namespace, auth, handshake, self)
-            return None
+                member = members.take_over(namespace, found, handshake, self)
+            elif found is Nowhere.GONE:
+                member = await members.revive(namespace, auth, handshake, self)
+            # Its session may have brought it here meanwhile.
+            return member or await members.claim(namespace, auth)
 
     def _keep_fetched(
         self, namespace: Namespace, held: ExitStack, fetching: asyncio.Task[Any]
@@ -258,8 +259,9 @@ class SocketIOLine:
             if isinstance(state, dict):
                 handshake = self._peer.handshake
                 member = self._members.take_over(namespace, state, handshake, self)
-                reason = self._ended or CloseReason.TRANSPORT_CLOSE
-                member.detach(reason.value, recoverable=reason in RECOVERABLE)
+                if member is not None:
+                    reason = self._ended or CloseReason.TRANSPORT_CLOSE
+                    member.detach(reason.value, recoverable=reason in RECOVERABLE)
 
     # Another worker.
 
@@ -287,7 +289,11 @@ class SocketIOLine:
         self._connection.take_over(state["namespaces"])
         self._sent = waiting
         handed = state["members"].items()
-        brought = [self._bring(name, one, waiting) for name, one in handed]
+        bringing = [self._bring(name, one, waiting) for name, one in handed]
+        brought = [one for one in bringing if one is not None]
+        if len(brought) < len(bringing):
+            # Its client is connected in another way. It may have a transport first.
+            self._loop.call_soon(self._peer.close)
         for member, last in brought:
             if self._ended is None:
                 member.outlet.admit(behind=last)
@@ -297,10 +303,16 @@ class SocketIOLine:
 
     def _bring(
         self, name: str, handed: dict[str, Any], waiting: int
-    ) -> tuple[Member, int]:
-        """Bring a member from another worker; return it and its last event there."""
+    ) -> tuple[Member, int] | None:
+        """Bring a member from another worker; return it and its last event there.
+
+        None: its client has a later one.
+        """
         namespace, handshake = self._namespaces[name], self._peer.handshake
         member = self._members.bring(namespace, handed, handshake, self)
+        if member is None:
+            self._connection.expel(name)  # whatever its client still sends is ignored
+            return None
         self._members_by_name[name] = member
         last = 0
         if (replay := member.outlet.replay) is not None:

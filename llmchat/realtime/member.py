@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -70,6 +71,7 @@ class Member:
         "outlet",
         "pid",
         "socket",
+        "taken_up_at",
     )
 
     def __init__(
@@ -106,6 +108,8 @@ class Member:
         self._events = Events(namespace, self.socket, self.outlet, members.run)
         # When it was recreated because its worker was gone; 0.0: it was not.
         self.made_at = 0.0
+        # When its client last came back to it; 0.0: it has not.
+        self.taken_up_at = 0.0
         self._expiry: asyncio.TimerHandle | None = None
         self._disconnecting: asyncio.Task[None] | None = None
         self._joining = 0  # how many `on_joined` have not ended
@@ -181,6 +185,7 @@ class Member:
         self.socket.auth = auth
         self.socket.handshake = handshake
         self.socket.recovered = True
+        self.taken_up_at = time.time()
 
     # Another worker.
 
@@ -214,6 +219,7 @@ class Member:
             "auth": json.dumps(socket.auth),
             "recovered": socket.recovered,
             "made_at": self.made_at,
+            "taken_up_at": self.taken_up_at,
             "before": 0 if replay is None else replay.before,
             "rooms": [room for room in socket.rooms if room != socket.id],
             "data": data,
@@ -238,11 +244,12 @@ class Member:
         """Continue where the member of another worker stopped."""
         socket = self.socket
         self.outlet.take_over(state["outlet"])
-        if self.outlet.replay is not None:
-            # A worker of another version might not send it.
-            self.outlet.replay.before = state.get("before", 0)
         socket.recovered = state["recovered"]
         self.made_at = state["made_at"]
+        # A worker of another version might not send these.
+        self.taken_up_at = state.get("taken_up_at", 0.0)
+        if self.outlet.replay is not None:
+            self.outlet.replay.before = state.get("before", 0)
         for room in state["rooms"]:
             socket.join(room)
 
