@@ -39,6 +39,8 @@ rare_log = RareLog(logger)
 CLIENT_LEFT = "client namespace disconnect"
 SERVER_EXPELLED = "server namespace disconnect"
 
+# What another worker hands over may be outdated, and a later one elsewhere.
+MAX_FETCHES = 2
 # After these, a client may come back and recover its sockets.
 RECOVERABLE = frozenset(CloseReason) - {CloseReason.PARSE_ERROR}
 
@@ -230,22 +232,35 @@ class SocketIOLine:
         await turn.acquire()
         with ExitStack() as held:
             held.callback(turn.release)
-            # An earlier connection of the client may have brought it here by now.
-            member = await members.claim(namespace, auth)
-            if member is not None:
-                return member
-            fetching = members.begin(members.fetch(namespace, auth))
-            try:
-                found = await asyncio.shield(fetching)
-            except asyncio.CancelledError:
-                keep = partial(self._keep_fetched, namespace, held.pop_all())
-                fetching.add_done_callback(keep)
-                raise
-            if isinstance(found, dict):
-                return members.take_over(namespace, found, handshake, self)
+            for _ in range(MAX_FETCHES):
+                # Another connection, or its session, may have brought it here by now.
+                member = await members.claim(namespace, auth)
+                if member is not None:
+                    return member
+                found = await self._fetch(namespace, auth, held)
+                if not isinstance(found, dict):
+                    break
+                member = members.take_over(namespace, found, handshake, self)
+                if member is not None:
+                    return member
             if found is Nowhere.GONE:
-                return await members.revive(namespace, auth, handshake, self)
-            return None
+                member = await members.revive(namespace, auth, handshake, self)
+            return member or await members.claim(namespace, auth)
+
+    async def _fetch(
+        self, namespace: Namespace, auth: dict[str, Any], held: ExitStack
+    ) -> dict[str, Any] | Nowhere:
+        """Return the state of a member that another worker hands over.
+
+        If this connection is lost meanwhile, what comes is kept, and `held` until then.
+        """
+        fetching = self._members.begin(self._members.fetch(namespace, auth))
+        try:
+            return await asyncio.shield(fetching)
+        except asyncio.CancelledError:
+            keep = partial(self._keep_fetched, namespace, held.pop_all())
+            fetching.add_done_callback(keep)
+            raise
 
     def _keep_fetched(
         self, namespace: Namespace, held: ExitStack, fetching: asyncio.Task[Any]
@@ -258,8 +273,9 @@ class SocketIOLine:
             if isinstance(state, dict):
                 handshake = self._peer.handshake
                 member = self._members.take_over(namespace, state, handshake, self)
-                reason = self._ended or CloseReason.TRANSPORT_CLOSE
-                member.detach(reason.value, recoverable=reason in RECOVERABLE)
+                if member is not None:
+                    reason = self._ended or CloseReason.TRANSPORT_CLOSE
+                    member.detach(reason.value, recoverable=reason in RECOVERABLE)
 
     # Another worker.
 
@@ -287,7 +303,11 @@ class SocketIOLine:
         self._connection.take_over(state["namespaces"])
         self._sent = waiting
         handed = state["members"].items()
-        brought = [self._bring(name, one, waiting) for name, one in handed]
+        bringing = [self._bring(name, one, waiting) for name, one in handed]
+        brought = [one for one in bringing if one is not None]
+        if len(brought) < len(bringing):
+            # Its client is connected in another way. It may have a transport first.
+            self._loop.call_soon(self._peer.close)
         for member, last in brought:
             if self._ended is None:
                 member.outlet.admit(behind=last)
@@ -297,10 +317,16 @@ class SocketIOLine:
 
     def _bring(
         self, name: str, handed: dict[str, Any], waiting: int
-    ) -> tuple[Member, int]:
-        """Bring a member from another worker; return it and its last event there."""
+    ) -> tuple[Member, int] | None:
+        """Bring a member from another worker; return it and its last event there.
+
+        None: its client has a later one.
+        """
         namespace, handshake = self._namespaces[name], self._peer.handshake
         member = self._members.bring(namespace, handed, handshake, self)
+        if member is None:
+            self._connection.expel(name)  # whatever its client still sends is ignored
+            return None
         self._members_by_name[name] = member
         last = 0
         if (replay := member.outlet.replay) is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -47,6 +48,13 @@ class Keeper(Protocol):
         """End a member without notifying the application."""
 
 
+class Return(NamedTuple):
+    """A client's return: when, and the number of its socket's last event then."""
+
+    at: float = 0.0
+    last: int = 0
+
+
 class Ids(NamedTuple):
     """What a client knows its socket by: `pid` is the secret with which it returns."""
 
@@ -69,6 +77,7 @@ class Member:
         "namespace",
         "outlet",
         "pid",
+        "returned",
         "socket",
     )
 
@@ -106,6 +115,8 @@ class Member:
         self._events = Events(namespace, self.socket, self.outlet, members.run)
         # When it was recreated because its worker was gone; 0.0: it was not.
         self.made_at = 0.0
+        # Its client's latest return to it.
+        self.returned = Return()
         self._expiry: asyncio.TimerHandle | None = None
         self._disconnecting: asyncio.Task[None] | None = None
         self._joining = 0  # how many `on_joined` have not ended
@@ -181,6 +192,14 @@ class Member:
         self.socket.auth = auth
         self.socket.handshake = handshake
         self.socket.recovered = True
+        if self.outlet.replay is not None:
+            self.returned = Return(time.time(), self.outlet.replay.last)
+
+    def has_served_since(self, moment: float) -> bool:
+        """Return whether its client has come back since then, and was sent events."""
+        replay, returned = self.outlet.replay, self.returned
+        is_back = returned.at > moment
+        return is_back and replay is not None and replay.last > returned.last
 
     # Another worker.
 
@@ -214,6 +233,7 @@ class Member:
             "auth": json.dumps(socket.auth),
             "recovered": socket.recovered,
             "made_at": self.made_at,
+            "returned": list(self.returned),
             "before": 0 if replay is None else replay.before,
             "rooms": [room for room in socket.rooms if room != socket.id],
             "data": data,
@@ -238,11 +258,12 @@ class Member:
         """Continue where the member of another worker stopped."""
         socket = self.socket
         self.outlet.take_over(state["outlet"])
-        if self.outlet.replay is not None:
-            # A worker of another version might not send it.
-            self.outlet.replay.before = state.get("before", 0)
         socket.recovered = state["recovered"]
         self.made_at = state["made_at"]
+        # A worker of another version might not send these.
+        self.returned = Return(*state.get("returned", ()))
+        if self.outlet.replay is not None:
+            self.outlet.replay.before = state.get("before", 0)
         for room in state["rooms"]:
             socket.join(room)
 

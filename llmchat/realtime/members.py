@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
@@ -52,8 +53,8 @@ class Members:
         self.pids = pids or Pids()
         self._by_pid: dict[str, Member] = {}
         # By `pid`: the worker that a socket went to, and when it was recreated (0.0:
-        # never). The worker is "" if another worker issued the `pid`, and the socket
-        # ended here.
+        # never). The worker is "" if the socket ended here, and other workers may still
+        # take it for alive.
         self._moved: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._reviving: set[str] = set()
         self._tasks = Tasks()
@@ -127,10 +128,14 @@ class Members:
         state: dict[str, Any],
         handshake: Handshake,
         line: Line,
-    ) -> Member:
-        """Make the member that another worker handed over, including `move_in`."""
+    ) -> Member | None:
+        """Make the member that another worker handed over, including `move_in`.
+
+        None: its client has had a later one since.
+        """
         member = self.bring(namespace, state, handshake, line)
-        member.move_in(state)
+        if member is not None:
+            member.move_in(state)
         return member
 
     def bring(
@@ -139,18 +144,42 @@ class Members:
         state: dict[str, Any],
         handshake: Handshake,
         line: Line,
-    ) -> Member:
-        """Make the member that another worker handed over, without `move_in`."""
+    ) -> Member | None:
+        """Make the member that another worker handed over, without `move_in`.
+
+        None: it was so long on its way that its client has had a later one since.
+        """
+        if self._has_later(state):
+            return None
         ids = Ids(state["id"], state["pid"])
         auth = json.loads(state["auth"])
         member = Member(self, namespace, auth, handshake, line, ids)
         # A worker of another version might not send it.
         member.former_pid = state.get("former_pid")
         for pid in member.pids:
+            self._drop_other(pid, self.pids.address)
             self._moved.pop(pid, None)
         self._add(member)
         member.take_over(state)
         return member
+
+    def _has_later(self, state: dict[str, Any]) -> bool:
+        """Return whether a socket was recreated after the one handed over.
+
+        That one is here, or was, or its worker has told the others.
+        """
+        made_at: float = state["made_at"]
+        return any(
+            self._made_at(pid) > made_at
+            for pid in (state["pid"], state.get("former_pid"))
+        )
+
+    def _made_at(self, pid: str | None) -> float:
+        """Return when the latest socket of a `pid` that is known was recreated."""
+        if pid is None:
+            return 0.0
+        member = self._by_pid.get(pid)
+        return self._moved.get(pid, ("", 0.0))[1] if member is None else member.made_at
 
     def _add(self, member: Member) -> Member:
         member.namespace.register(member.socket)
@@ -186,6 +215,10 @@ class Members:
             return False
         replay, seen = member.outlet.replay, self._seen(pid, offset)
         return not (replay is None or seen is None or replay.knows(seen.number))
+
+    def serves(self, auth: dict[str, Any]) -> bool:
+        """Return whether a client's socket is here, and has all that it lacks."""
+        return auth["pid"] in self._by_pid and not self.is_behind(auth)
 
     def _seen(self, pid: object, offset: str | None) -> Seen | None:
         """Return what a client has of a socket; None: the offset is invalid.
@@ -261,7 +294,7 @@ class Members:
         if seen.marks is None or self._is_of_former(pid, seen):
             # The client's positions in the logs that it was being sent are unknown.
             return None
-        if str(pid) in self._by_pid and not self.is_behind(auth):
+        if self.serves(auth):
             # The socket is here, and its client was not allowed to take it up. So the
             # client must not get it by recreating it.
             return None
@@ -272,29 +305,37 @@ class Members:
             return None
         self._reviving.add(str(pid))
         try:
-            if not await self._is_of(member, str(pid), seen.marks):
+            if not await self._is_of(member, auth, seen.marks):
                 return None
         finally:
             self._reviving.discard(str(pid))
         # With the same `pid`, its client considers it the same socket.
         member.pid = str(pid)
+        # Clocks differ: it is later than every one that is known, whatever they say.
+        known = math.nextafter(self._made_at(member.pid), math.inf)
+        member.made_at = max(time.time(), known)
         self._drop_other(member.pid, self.pids.address)
         self._moved.pop(member.pid, None)
         self._by_pid[member.pid] = member
         namespace.revived(member.socket, seen.marks)
-        member.made_at = time.time()
         self.announce(member.pid, member.made_at)
         return member
 
-    async def _is_of(self, member: Member, pid: str, marks: Mapping[str, int]) -> bool:
-        """Return whether a recreated socket is its client's, and is let in."""
+    async def _is_of(
+        self, member: Member, auth: dict[str, Any], marks: Mapping[str, int]
+    ) -> bool:
+        """Return whether a recreated socket is its client's, and is let in.
+
+        It is not if the client's socket arrives here meanwhile.
+        """
         namespace, is_let_in = member.namespace, False
         before = namespace.find(member.socket.id)
         namespace.register(member.socket)
         try:
             if await namespace.on_revive(member.socket, marks):
                 identity = namespace.identity(member.socket)
-                is_let_in = self.pids.is_for(pid, namespace.name, identity)
+                is_theirs = self.pids.is_for(auth["pid"], namespace.name, identity)
+                is_let_in = is_theirs and not self.serves(auth)
         finally:
             if not is_let_in:
                 self._turn_away(member, before)
@@ -303,11 +344,13 @@ class Members:
     def _turn_away(self, member: Member, before: Socket | None) -> None:
         """End a member that is not its client's; put back the socket it replaced."""
         self.dismiss(member)
-        if before is not None and (before.connected or before.is_absent):
+        if before is None or member.namespace.find(before.id) is not None:
+            return  # another one has arrived in its place
+        if before.connected or before.is_absent:
             member.namespace.register(before)
 
     def _drop_other(self, pid: str, worker: str) -> None:
-        """Give up what is left here of a socket that `worker` has recreated."""
+        """Give up what is left here of a socket that `worker` has by now."""
         member = self._by_pid.get(pid)
         if member is not None:
             for name in member.pids:
@@ -322,12 +365,18 @@ class Members:
 
         Return the member that was left of it here: its client has been elsewhere, and
         must not find it again. If two workers recreated the socket at the same time,
-        this lets both of them conclude that the later one has it.
+        this lets both of them conclude that the later one has it. The notice may be so
+        late that the client is back, and was sent events here that the other worker
+        does not know: then it is that worker which is notified.
         """
         member = self._by_pid.get(pid)
         if member is not None:
             # With an equal time, it is that very socket, which has moved here since.
             if member.made_at >= made_at:
+                return None
+            if member.has_served_since(made_at):
+                member.made_at = member.returned.at
+                self.announce(pid, member.made_at)
                 return None
             self._drop_other(pid, worker)
         # The `pid` names another worker, which is gone. A late notice about a socket
@@ -358,11 +407,12 @@ class Members:
         """Note that a `pid` no longer leads to a socket.
 
         If another worker issued it, the other workers may believe the socket is here.
+        If it was recreated, its worker may announce it again.
         """
         if self._by_pid.get(pid) is not member:
             return
         claimed = self.pids.read(pid)
-        if claimed is not None and not self._is_mine(claimed):
+        if claimed is not None and (member.made_at or not self._is_mine(claimed)):
             self.note_moved(pid, "", member.made_at)
 
     def shutdown(self) -> None:

@@ -13,7 +13,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from . import failover
 from .address import channel_of
@@ -52,6 +52,7 @@ MAX_LEFT = 1_000
 SILENT_S = 5.0
 _FORGET_ROUTE_S = 60.0
 
+T = TypeVar("T")
 Handler = Callable[[str, Any], Awaitable[Any]]
 
 
@@ -90,6 +91,10 @@ class Layer(Protocol):
 class Ask(asyncio.Future[Any]):
     """The reply to an ask; cancelling it takes the ask back."""
 
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self.name = name
+
 
 class Mailbox:
     """One worker's letters. Every method is called on the event loop."""
@@ -115,6 +120,7 @@ class Mailbox:
         self._listening: asyncio.Task[None] | None = None
         self._is_away = False
         self._is_listening = False
+        self._is_closed = False
 
     def on(self, name: str, handler: Handler) -> None:
         """Let `handler(sender, body)` reply to asks of this name.
@@ -127,8 +133,18 @@ class Mailbox:
         """Listen until the mailbox is closed."""
         self._listening = self._loop.create_task(self._listen())
 
+    def run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run work as a task that ends when the mailbox is closed, at the latest."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if self._is_closed:
+            task.cancel()
+        return task
+
     async def close(self) -> None:
         """Stop listening; asks that await a reply fail."""
+        self._is_closed = True
         for address in list(self._routes):
             self._forget(address, AwayError("the mailbox is closed"))
         tasks = [*self._tasks, *self._working.values()]
@@ -155,7 +171,7 @@ class Mailbox:
         Raises: TypeError, ValueError, OverflowError, if `body` cannot be sent.
         """
         packed = pack_body(body)
-        asked = Ask(loop=self._loop)
+        asked = Ask(name, self._loop)
         refusal = self._refusal(address)
         if refusal is not None:
             asked.set_exception(refusal)
@@ -171,6 +187,11 @@ class Mailbox:
         asked.add_done_callback(partial(self._on_asked, address, number))
         return asked
 
+    def asks(self, address: str, name: str) -> list[Ask]:
+        """Return the asks of this name whose replies from a worker are awaited."""
+        asks = self._asks.get(address, {}).values()
+        return [asked for asked in asks if asked.name == name]
+
     def _refusal(self, address: str) -> UnreachableError | None:
         """Return why a worker cannot be asked; None: it can."""
         if address in self._left:
@@ -184,13 +205,13 @@ class Mailbox:
             return AwayError("too much is waiting to be sent to the worker")
         return None
 
-    def tell_everybody(self, name: str, body: Any = None) -> asyncio.Task[None]:
+    def tell_everybody(self, name: str, body: Any = None) -> asyncio.Task[bool]:
         """Send to every worker, this one included; none replies, and it may be lost.
 
-        Return the task that sends it.
+        Return the task that sends it; its result is whether the layer has taken it.
         """
         message = {"type": "llmchat.told", "name": name, "body": body}
-        return self._spawn(self._publish_to_all(message))
+        return self.run(self._publish_to_all(message))
 
     def give_up(self, address: str) -> None:
         """Consider a worker gone, since it announced that."""
@@ -260,7 +281,7 @@ class Mailbox:
     def _told(self, name: str, body: Any) -> None:
         handler = self._handlers.get(name)
         if handler is not None:
-            self._spawn(_guarded(name, handler, body))
+            self.run(_guarded(name, handler, body))
 
     def _take_letter(self, sender: str, letter: Letter) -> None:
         route = self._route(sender)
@@ -386,14 +407,15 @@ class Mailbox:
             raise
         self._note_back()
 
-    async def _publish_to_all(self, message: dict[str, Any]) -> None:
+    async def _publish_to_all(self, message: dict[str, Any]) -> bool:
         try:
             async with asyncio.timeout(PUBLISH_S):
                 await self._layer.group_send(EVERYBODY, message)
         except Exception as exc:
             self._note_away(exc)
-        else:
-            self._note_back()
+            return False
+        self._note_back()
+        return True
 
     def _note_away(self, reason: Exception) -> None:
         if not self._is_away:
@@ -407,12 +429,6 @@ class Mailbox:
         if self._is_away:
             self._is_away = False
             logger.info("the channel layer answers again")
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
 
 def _keep_last(workers: OrderedDict[str, Any]) -> None:

@@ -32,13 +32,11 @@ class Worker:
     """A worker without a server: sockets reach it through `Client.join`."""
 
     box: Mailbox
-    claims: Claims
     members: Members
     namespace: Slow
 
     async def kill(self) -> None:
         """End it silently: it announces nothing that it has to, and answers no ask."""
-        self.claims._revived.clear()
         await self.box.close()
 
 
@@ -54,8 +52,8 @@ async def start(open_box: OpenBox, layer: Lossy) -> AsyncIterator[Start]:
         await hears_all(layer, box)
         members, namespace = Members(60.0, Pids(box.address, b"x")), Slow()
         namespace.may = True
-        claims = Claims(box, members, {"/": namespace})
-        started.append(Worker(box, claims, members, namespace))
+        Claims(box, members, {"/": namespace})
+        started.append(Worker(box, members, namespace))
         return started[-1]
 
     yield start_one

@@ -31,6 +31,7 @@ class Lossy(InMemoryChannelLayer):  # type: ignore[misc]
         self.sent = self.bytes = 0
         self.delay_s = 0.0
         self.is_down = False
+        self.refused = 0  # messages to a group, while it was down
         # Channels whose messages are all lost.
         self.deaf: set[str] = set()
 
@@ -45,6 +46,12 @@ class Lossy(InMemoryChannelLayer):  # type: ignore[misc]
         await super().send(channel, message)
         if self.dice.random() < self.doubling:
             await super().send(channel, message)
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        if self.is_down:
+            self.refused += 1
+            raise ConnectionError("down")
+        await super().group_send(group, message)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from llmchat.realtime.member import Member
@@ -16,10 +16,11 @@ from llmchat.realtime.members import Members, Nowhere
 from llmchat.realtime.namespaces import Namespace
 from llmchat.realtime.outlet import Standing
 from llmchat.realtime.rest import REST_S, at_rest
-from llmchat.workers import Mailbox, UnreachableError
+from llmchat.workers import Ask, Mailbox, UnreachableError
 from llmchat.workers.address import is_address
 
 from . import names
+from .announcements import Announcements
 
 # How many workers to ask, each naming the next one that a socket has moved to.
 MAX_HOPS = 8
@@ -28,10 +29,6 @@ MAX_ASKED = 2
 # How long to wait for a handler of the socket. The client waits as well, and then gets
 # what the handler emits.
 CLAIM_S = 10.0
-# How long to gather sockets before the other workers are notified of them: when a
-# worker ends, many clients come back.
-ANNOUNCE_S = 0.05
-MAX_ANNOUNCED = 500
 
 
 class Claims:
@@ -43,9 +40,8 @@ class Claims:
         self._mailbox = mailbox
         self._members = members
         self._namespaces = namespaces
-        self._revived: list[tuple[str, float]] = []
         members.fetch = self.fetch
-        members.announce = self._announce
+        members.announce = Announcements(mailbox).add
         mailbox.on(names.CLAIM, self._claim)
         mailbox.on(names.REVIVED, self._on_revived)
 
@@ -58,6 +54,7 @@ class Claims:
             return Nowhere.UNKNOWN
         pid = auth["pid"]
         owner: str | None = self._members.moved_to(pid) or claimed.address
+        said_by = self._mailbox.address if self._members.moved_to(pid) else ""
         asked: list[str] = []
         while owner is not None and self._may_ask(owner, asked):
             if owner == self._mailbox.address:
@@ -65,7 +62,7 @@ class Claims:
             if not is_address(owner):
                 return Nowhere.UNKNOWN
             asked.append(owner)
-            body = [namespace.name, json.dumps(auth)]
+            body = [namespace.name, json.dumps(auth), said_by]
             try:
                 reply = await self._mailbox.ask(owner, names.CLAIM, body)
             except UnreachableError:
@@ -78,8 +75,9 @@ class Claims:
             if "state" in reply:
                 state: dict[str, Any] = reply["state"]
                 return state
-            owner = reply["moved"]
+            said_by, owner = owner, reply["moved"]
             if owner == self._mailbox.address:
+                await self._session_arrived(auth, said_by)
                 owner = self._members.moved_to(pid) or owner
         # The workers that were asked name each other, or no worker: it is lost.
         return Nowhere.GONE
@@ -103,10 +101,13 @@ class Claims:
     async def _claim(self, sender: str, body: Any) -> Any:
         """Hand a socket over; None: the client may not take it up."""
         name, auth = body[0], json.loads(body[1])
+        said_by = body[2] if len(body) > 2 else ""
         namespace, members = self._namespaces.get(name), self._members
         if namespace is None:
             return None
         await self._arrived(auth["pid"])
+        if members.moved_to(auth["pid"]) in (None, said_by):
+            await self._session_arrived(auth, said_by)
         if members.is_over:
             return {"moved": None}
         if moved := members.moved_to(auth["pid"]):
@@ -131,6 +132,24 @@ class Claims:
         """
         await at_rest(lambda: None if self._members.is_coming(pid) else True, REST_S)
 
+    async def _session_arrived(self, auth: dict[str, Any], worker: str) -> None:
+        """Wait for a client's socket that is not here, though that worker says so.
+
+        It may be on its way with its session, and nothing here knows what a session
+        brings. The wait is limited: a session may be waiting for this very claim.
+        """
+        if self._members.serves(auth):
+            return
+        coming = self._mailbox.asks(worker, names.TAKE)
+        if coming:
+            await at_rest(lambda: self._is_served(auth, coming) or None, REST_S)
+            # What has waited for the session takes it over first.
+            await asyncio.sleep(0)
+
+    def _is_served(self, auth: dict[str, Any], coming: Collection[Ask]) -> bool:
+        """Return whether a client's socket is here, or no session is coming."""
+        return self._members.serves(auth) or all(asked.done() for asked in coming)
+
     def _answer(self, member: Member, sender: str) -> dict[str, Any] | None:
         """Return the reply to a claim; None: it has to wait; {}: the socket stays."""
         if self._members.is_over:
@@ -144,17 +163,6 @@ class Claims:
             return None
         state = member.hand_over(sender)
         return {"state": state} if state is not None else {}
-
-    def _announce(self, pid: str, made_at: float) -> None:
-        if not self._revived:
-            asyncio.get_running_loop().call_later(ANNOUNCE_S, self._tell_revived)
-        self._revived.append((pid, made_at))
-
-    def _tell_revived(self) -> None:
-        revived, self._revived = self._revived, []
-        for at in range(0, len(revived), MAX_ANNOUNCED):
-            some = revived[at : at + MAX_ANNOUNCED]
-            self._mailbox.tell_everybody(names.REVIVED, [self._mailbox.address, some])
 
     async def _on_revived(self, sender: str, body: Any) -> None:
         worker, revived = body

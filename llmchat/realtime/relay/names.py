@@ -13,12 +13,13 @@ BREAK = "session.break"  # sid: one of its requests was lost or illegal
 OPEN_PROBE = "session.open_probe"  # sid: wait until the probe is over, or unwanted
 PING_PROBE = "session.ping_probe"  # sid: is it a probe that may ping?
 TAKE = "session.take"  # sid: its state, or its `last` messages; None: it cannot move
-# namespace, auth: the socket's `state`, or the worker that it has `moved` to, which is
+# namespace, auth, the worker that says the socket is there (workers of earlier versions
+# do not name it): the socket's `state`, or the worker that it has `moved` to, which is
 # None if no worker has it, or this one is about to stop. None: the client may not have
 # the socket.
 CLAIM = "socket.claim"
-# worker, then the pid and time of each socket: sent to all workers when this worker has
-# recreated sockets whose own worker was gone.
+# worker, then the pid and time of each socket: sent to all workers, several times, when
+# this worker has recreated sockets whose own worker was gone.
 REVIVED = "socket.revived"
 
 # The kind of an outcome, with what it carries.
