@@ -10,6 +10,7 @@ from django.contrib import admin
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.template.defaultfilters import pluralize
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from rest_framework import serializers
@@ -147,9 +148,9 @@ def admin_login(request: HttpRequest) -> HttpResponseBase:
             count_attempt(request, account=request.POST.get("username", ""))
         return admin.site.login(request)
     except AttemptsError as exc:
-        seconds = "second" if exc.retry_after == 1 else "seconds"
+        wait = f"{exc.retry_after} second{pluralize(exc.retry_after)}"
         return HttpResponse(
-            f"{exc.text}. Try again in {exc.retry_after} {seconds}.",
+            f"{exc.text}. Try again in {wait}.",
             status=exc.status,
             content_type="text/plain; charset=utf-8",
             headers={"Retry-After": str(exc.retry_after)},

@@ -19,6 +19,7 @@ from django.http import (
 )
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
+from django.template.defaultfilters import pluralize
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
@@ -353,7 +354,7 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
 
 
 def _counted(count: int) -> str:
-    return f"{count:,} conversation{'s'[: count != 1]}"
+    return f"{count:,} conversation{pluralize(count)}"
 
 
 def _note(request: HttpRequest, said: str, rows: Sequence[Conversation]) -> None:

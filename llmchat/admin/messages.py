@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.template.defaultfilters import pluralize
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
@@ -93,7 +94,7 @@ class MessageAdmin(ReadOnly, ModelAdmin):
         with_titles = dashboard.may_see_titles(request.user)
         lines = usage_csv.lines(usage.recent(days), with_titles=with_titles)
         what = "with titles" if with_titles else "without titles"
-        span = f"{days} day{'s'[: days != 1]}"
+        span = f"{days} day{pluralize(days)}"
         said = f"Exported as csv: the usage of {span}, {what}."
         log_all(request, Message, [("", "")], said)
         return HttpResponse(

@@ -51,12 +51,15 @@ class Carried:
         A GET whose answer is still being sent counts as open: a client polls again only
         once it has the answer.
         """
+        self._take_poll(poll, is_elsewhere=False)
+
+    def _take_poll(self, poll: Poll, *, is_elsewhere: bool) -> None:
         if self._answered is not None:
             self._follow_up(self.session.lose_answer())
         accepted, events = self.session.start_poll()
         if accepted:
             self._poll = poll
-            self._polls_elsewhere = False
+            self._polls_elsewhere = is_elsewhere
         self._follow_up(events)
         if not accepted:
             poll.refuse(BAD_REQUEST)
@@ -136,8 +139,7 @@ class Carried:
 
     def start_poll_elsewhere(self, poll: Poll) -> None:
         """Take a GET that another worker holds."""
-        self.start_poll(poll)
-        self._polls_elsewhere = True
+        self._take_poll(poll, is_elsewhere=True)
 
     def break_off(self) -> None:
         """End the session: one of its requests was lost or illegal."""

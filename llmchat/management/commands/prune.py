@@ -9,6 +9,7 @@ from typing import Any
 
 from django.contrib.admin.models import DELETION
 from django.core.management.base import BaseCommand, CommandParser
+from django.template.defaultfilters import pluralize
 from django.utils import timezone
 
 from accounts import audit
@@ -72,7 +73,7 @@ class Command(BaseCommand):
 
 
 def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s'[: count != 1]}"
+    return f"{count} {noun}{pluralize(count)}"
 
 
 def _note(conversations: int) -> None:

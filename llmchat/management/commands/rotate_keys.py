@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
+from django.template.defaultfilters import pluralize
 
 from accounts import audit
 from llmchat.access import rotation
@@ -25,7 +26,7 @@ class Command(BaseCommand):
         with transaction.atomic():
             rotated = rotation.rotate()
             count = len(rotated.keys)
-            keys = f"{count} provider key{'s'[: count != 1]}"
+            keys = f"{count} provider key{pluralize(count)}"
             if rotated.keys:
                 audit.note_command(ProviderKey, f"rotate_keys: re-encrypted {keys}")
         self.stdout.write(f"Re-encrypted {keys}.")
