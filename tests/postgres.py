@@ -95,7 +95,7 @@ def seed_postgres(url: str, *, users: int) -> tuple[live.Account, ...]:
     """Migrate the database and create users in it."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.seed", str(users)],
-        env={**live.environment(ROOT), "DATABASE_URL": url},
+        env={**live.seed_environment(ROOT), "DATABASE_URL": url},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         check=True,

@@ -243,7 +243,7 @@ class SocketIOLine:
                 member = members.take_over(namespace, found, handshake, self)
                 if member is not None:
                     return member
-            if found is Nowhere.GONE:
+            if found is not Nowhere.UNKNOWN:
                 member = await members.revive(namespace, auth, handshake, self)
             return member or await members.claim(namespace, auth)
 
@@ -306,7 +306,8 @@ class SocketIOLine:
         bringing = [self._bring(name, one, waiting) for name, one in handed]
         brought = [one for one in bringing if one is not None]
         if len(brought) < len(bringing):
-            # Its client is connected in another way. It may have a transport first.
+            # Its client is connected in another way. This is to be closed in order, for
+            # which it needs its transport.
             self._loop.call_soon(self._peer.close)
         for member, last in brought:
             if self._ended is None:

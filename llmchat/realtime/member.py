@@ -49,10 +49,10 @@ class Keeper(Protocol):
 
 
 class Return(NamedTuple):
-    """A client's return: when, and the number of its socket's last event then."""
+    """A client's return: when, and the number of the last event that it had then."""
 
     at: float = 0.0
-    last: int = 0
+    seen: int = 0
 
 
 class Ids(NamedTuple):
@@ -163,9 +163,12 @@ class Member:
         connection was found dead, that one is closed. A client that missed more than
         was kept gets another `pid`, by which it knows that. If it never received the
         answer with that `pid`, it returns with the former one and gets it again.
+
+        A client that is known to have more than `seen` has another connection by now:
+        then it has given up the one by which it returns.
         """
         replay = self.outlet.replay
-        if replay is None or not replay.knows(seen):
+        if replay is None or not replay.knows(seen) or seen < replay.confirmed:
             return False
         if self.outlet.line is not None:
             self.outlet.line.close()
@@ -193,13 +196,13 @@ class Member:
         self.socket.handshake = handshake
         self.socket.recovered = True
         if self.outlet.replay is not None:
-            self.returned = Return(time.time(), self.outlet.replay.last)
+            self.returned = Return(time.time(), self.outlet.replay.confirmed)
 
     def has_served_since(self, moment: float) -> bool:
-        """Return whether its client has come back since then, and was sent events."""
+        """Return whether its client has come back since then, and received events."""
         replay, returned = self.outlet.replay, self.returned
         is_back = returned.at > moment
-        return is_back and replay is not None and replay.last > returned.last
+        return is_back and replay is not None and replay.confirmed > returned.seen
 
     # Another worker.
 

@@ -217,7 +217,7 @@ class Members:
         return not (replay is None or seen is None or replay.knows(seen.number))
 
     def serves(self, auth: dict[str, Any]) -> bool:
-        """Return whether a client's socket is here, and has all that it lacks."""
+        """Return whether a client's socket is here, and is not behind the client."""
         return auth["pid"] in self._by_pid and not self.is_behind(auth)
 
     def _seen(self, pid: object, offset: str | None) -> Seen | None:
@@ -253,14 +253,15 @@ class Members:
         pid, offset = auth.get("pid"), auth.get("offset")
         if not isinstance(pid, str) or not isinstance(offset, str | None):
             return None
+        seen = self._seen(pid, offset)
         member = self._by_pid.get(pid)
-        if member is None or member.namespace is not namespace:
+        if seen is None or member is None or member.namespace is not namespace:
             return None
         if not await namespace.on_recover(member.socket, auth):
             return None
-        seen = self._seen(pid, offset)
-        if seen is None or self._by_pid.get(pid) is not member:
-            return None
+        if self._by_pid.get(pid) is not member:
+            # Its session may have brought a later one meanwhile.
+            return await self.claim(namespace, auth)
         return member if member.release(pid, seen.number) else None
 
     async def _fetch_nothing(
@@ -316,7 +317,7 @@ class Members:
         member.made_at = max(time.time(), known)
         self._drop_other(member.pid, self.pids.address)
         self._moved.pop(member.pid, None)
-        self._by_pid[member.pid] = member
+        self._add(member)
         namespace.revived(member.socket, seen.marks)
         self.announce(member.pid, member.made_at)
         return member
@@ -366,8 +367,8 @@ class Members:
         Return the member that was left of it here: its client has been elsewhere, and
         must not find it again. If two workers recreated the socket at the same time,
         this lets both of them conclude that the later one has it. The notice may be so
-        late that the client is back, and was sent events here that the other worker
-        does not know: then it is that worker which is notified.
+        late that the client is back, and has received events here that the other
+        worker does not know: then it is that worker which is notified.
         """
         member = self._by_pid.get(pid)
         if member is not None:

@@ -54,12 +54,14 @@ class Replay:
     vital ones, and must be informed that it missed something.
     """
 
-    __slots__ = ("_base", "_kept", "_last", "_size", "before")
+    __slots__ = ("_base", "_kept", "_last", "_size", "before", "confirmed")
 
     def __init__(self) -> None:
         self._last = 0
         # What its client had when the socket was recreated, from another worker.
         self.before = 0
+        # The last event that its client is known to have.
+        self.confirmed = 0
         self._base = 0  # events up to this one are no longer kept
         self._size = 0
         self._kept: deque[Kept] | None = None  # most sockets are idle
@@ -128,13 +130,15 @@ class Replay:
     def hand_over(self) -> list[Any]:
         """Return what `Replay.taken_over` needs on another worker."""
         kept = [[k.number, k.messages, k.is_vital] for k in self._kept or ()]
-        return [self._last, self._base, kept]
+        return [self._last, self._base, kept, self.confirmed]
 
     @classmethod
     def taken_over(cls, state: list[Any]) -> Self:
         """Return the replay that another worker handed over."""
         replay = cls()
-        replay._last, replay._base, kept = state
+        # A worker of another version might not send the last one.
+        replay._last, replay._base, kept, *confirmed = state
+        replay.confirmed = confirmed[0] if confirmed else 0
         replay._kept = deque(
             Kept(number, messages, _size(messages), is_vital)
             for number, messages, is_vital in kept
@@ -167,6 +171,7 @@ class Replay:
 
     def confirm(self, number: int) -> None:
         """Forget the events up to this one: the client has them."""
+        self.confirmed = max(self.confirmed, number)
         while self._kept and self._kept[0].number <= number:
             kept = self._kept.popleft()
             self._base = max(self._base, kept.number)

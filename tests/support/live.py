@@ -173,7 +173,7 @@ def seed_database(directory: Path, *, users: int) -> Seed:
         if not told.exists():
             done = subprocess.run(
                 [sys.executable, "-m", "tests.support.seed", str(users)],
-                env=environment(path),
+                env=seed_environment(path),
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
                 check=True,
@@ -181,6 +181,14 @@ def seed_database(directory: Path, *, users: int) -> Seed:
             told.write_bytes(done.stdout)
     accounts = json.loads(told.read_bytes())
     return Seed(path, tuple(Account(**account) for account in accounts))
+
+
+def seed_environment(database: Path) -> dict[str, str]:
+    """Return the environment in which accounts are made.
+
+    Their tokens must outlive a slow run of all tests or benchmarks.
+    """
+    return {**environment(database), "ACCESS_TOKEN_MINUTES": "1440"}
 
 
 def environment(database: Path) -> dict[str, str]:

@@ -184,6 +184,8 @@ async def test_a_late_notice_leaves_a_socket_to_a_client_that_is_served(
     back: Back, layer: Lossy
 ) -> None:
     back.client.hear(back.second, 1)
+    assert back.peer.line is not None
+    back.peer.line.confirmed(len(back.peer.sent))
 
     layer.is_down = False
     await soon(lambda: back.has_gone(back.third, to=back.second))

@@ -185,6 +185,24 @@ async def test_a_socket_that_was_here_before_is_waited_for(moving: Moving) -> No
     assert await returning == (moving.answer, [2])
 
 
+async def test_a_socket_that_was_here_on_its_way_there_is_waited_for(
+    start: Start, moving: Moving
+) -> None:
+    """It has been here, then on a third worker, and comes from there by now."""
+    third = await start("third")
+    moving.here.members.note_moved(moving.pid, third.box.address, 0.0)
+    third.members.note_moved(moving.pid, moving.there.box.address, 0.0)
+    moving.lose()
+    returning = asyncio.create_task(moving.returns(await start("another")))
+    asked, here = moving.here.box._working, moving.there.box.address
+    await soon(lambda: bool(moving.here.box.asks(here, names.TAKE)) and bool(asked))
+    await asyncio.sleep(0.1)
+
+    moving.arrives.set()
+
+    assert await returning == (moving.answer, [2])
+
+
 async def test_a_socket_that_comes_while_its_client_is_judged_is_what_it_gets(
     moving: Moving,
 ) -> None:
@@ -212,7 +230,7 @@ async def test_a_session_that_brings_other_sockets_is_not_waited_for(
     start: Start, moving: Moving, monkeypatch: pytest.MonkeyPatch, asks: str
 ) -> None:
     """It may be waiting for this very reply: its client joins, and moves meanwhile."""
-    monkeypatch.setattr(claims, "REST_S", 3600.0)
+    monkeypatch.setattr(claims, "ARRIVAL_S", 3600.0)
     here, another = moving.here, await start("another")
     workers = {"the one it has left": moving.there, "another": another}
     asked = workers[asks]

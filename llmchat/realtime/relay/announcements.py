@@ -56,7 +56,7 @@ class Announcements:
                 some = self._waiting[:MAX_ANNOUNCED]
                 del self._waiting[:MAX_ANNOUNCED]
                 if await self._tell(some):
-                    pause_s = GATHER_S
+                    pause_s = 0.0
                     self._mailbox.run(self._tell_again(some))
                 else:
                     pause_s = RETRY_S

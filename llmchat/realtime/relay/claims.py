@@ -29,6 +29,8 @@ MAX_ASKED = 2
 # How long to wait for a handler of the socket. The client waits as well, and then gets
 # what the handler emits.
 CLAIM_S = 10.0
+# How long to wait for a session that has left its worker.
+ARRIVAL_S = REST_S / 2
 
 
 class Claims:
@@ -53,16 +55,16 @@ class Claims:
         if claimed is None:
             return Nowhere.UNKNOWN
         pid = auth["pid"]
-        owner: str | None = self._members.moved_to(pid) or claimed.address
-        said_by = self._mailbox.address if self._members.moved_to(pid) else ""
-        asked: list[str] = []
+        moved = self._members.moved_to(pid)
+        owner: str | None = moved or claimed.address
+        asked = [self._mailbox.address] if moved else []
         while owner is not None and self._may_ask(owner, asked):
             if owner == self._mailbox.address:
                 return self._own(auth)
             if not is_address(owner):
                 return Nowhere.UNKNOWN
-            asked.append(owner)
-            body = [namespace.name, json.dumps(auth), said_by]
+            body = [namespace.name, json.dumps(auth), asked]
+            asked = [*asked, owner]
             try:
                 reply = await self._mailbox.ask(owner, names.CLAIM, body)
             except UnreachableError:
@@ -75,9 +77,9 @@ class Claims:
             if "state" in reply:
                 state: dict[str, Any] = reply["state"]
                 return state
-            said_by, owner = owner, reply["moved"]
+            owner = reply["moved"]
             if owner == self._mailbox.address:
-                await self._session_arrived(auth, said_by)
+                await self._session_arrived(auth, asked[-1])
                 owner = self._members.moved_to(pid) or owner
         # The workers that were asked name each other, or no worker: it is lost.
         return Nowhere.GONE
@@ -101,15 +103,16 @@ class Claims:
     async def _claim(self, sender: str, body: Any) -> Any:
         """Hand a socket over; None: the client may not take it up."""
         name, auth = body[0], json.loads(body[1])
-        said_by = body[2] if len(body) > 2 else ""
+        led_here = body[2] if len(body) > 2 else []
         namespace, members = self._namespaces.get(name), self._members
         if namespace is None:
             return None
-        await self._arrived(auth["pid"])
-        if members.moved_to(auth["pid"]) in (None, said_by):
-            await self._session_arrived(auth, said_by)
         if members.is_over:
             return {"moved": None}
+        await self._arrived(auth["pid"])
+        if led_here and members.moved_to(auth["pid"]) in (None, *led_here):
+            # Nothing is known of it here, or only that it went where it comes from.
+            await self._session_arrived(auth, led_here[-1])
         if moved := members.moved_to(auth["pid"]):
             return {"moved": moved}
         member = await members.claim(namespace, auth)
@@ -120,7 +123,7 @@ class Claims:
         reply = None
         try:
             # An earlier claim, which the client has given up, may get it first.
-            reply = await at_rest(lambda: self._answer(member, sender), CLAIM_S)
+            reply = await at_rest(lambda: self._answer(member, auth, sender), CLAIM_S)
         finally:
             member.wait_for_client()
         return reply or None
@@ -133,16 +136,17 @@ class Claims:
         await at_rest(lambda: None if self._members.is_coming(pid) else True, REST_S)
 
     async def _session_arrived(self, auth: dict[str, Any], worker: str) -> None:
-        """Wait for a client's socket that is not here, though that worker says so.
+        """Wait for a client's socket that is not here, although that worker says it is.
 
         It may be on its way with its session, and nothing here knows what a session
-        brings. The wait is limited: a session may be waiting for this very claim.
+        brings. It must be a short wait: another session that this worker takes over may
+        be waiting for this very claim.
         """
         if self._members.serves(auth):
             return
         coming = self._mailbox.asks(worker, names.TAKE)
         if coming:
-            await at_rest(lambda: self._is_served(auth, coming) or None, REST_S)
+            await at_rest(lambda: self._is_served(auth, coming) or None, ARRIVAL_S)
             # What has waited for the session takes it over first.
             await asyncio.sleep(0)
 
@@ -150,11 +154,15 @@ class Claims:
         """Return whether a client's socket is here, or no session is coming."""
         return self._members.serves(auth) or all(asked.done() for asked in coming)
 
-    def _answer(self, member: Member, sender: str) -> dict[str, Any] | None:
+    def _answer(
+        self, member: Member, auth: dict[str, Any], sender: str
+    ) -> dict[str, Any] | None:
         """Return the reply to a claim; None: it has to wait; {}: the socket stays."""
         if self._members.is_over:
             return {"moved": None}
         if member.outlet.standing is Standing.GONE:
+            if self._members.serves(auth):
+                return {"moved": self._mailbox.address}  # a later one has arrived
             moved = self._members.moved_to(member.pid or "")
             return {"moved": moved} if moved else {}
         if not member.is_absent:
