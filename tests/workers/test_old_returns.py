@@ -41,12 +41,11 @@ async def test_an_old_return_leaves_a_socket_where_its_client_has_it(
     client.hear(second, 1)
     client.lose()
     old = {"pid": client.pid, "offset": str(client.seen)}
-    has_it = second
+    has_it, peer = second, await has_come(client, second)
     if has_moved:
-        await has_come(client, second)
         client.lose()
-        has_it = third
-    peer = await has_come(client, has_it)
+        has_it, peer = third, client.come(third)
+        assert await client.joined(peer)
     asked = has_it if asks == "it" else await start("another")
 
     await client.joined(came := client.come(asked, old))
