@@ -306,8 +306,8 @@ class SocketIOLine:
         bringing = [self._bring(name, one, waiting) for name, one in handed]
         brought = [one for one in bringing if one is not None]
         if len(brought) < len(bringing):
-            # Its client is connected in another way. This is to be closed in order, for
-            # which it needs its transport.
+            # Its client is connected in another way. The transport, which the packet
+            # that closes this connection needs, comes after this.
             self._loop.call_soon(self._peer.close)
         for member, last in brought:
             if self._ended is None:
@@ -331,9 +331,10 @@ class SocketIOLine:
         self._members_by_name[name] = member
         last = 0
         if (replay := member.outlet.replay) is not None:
-            # Once the client has the messages that wait, it has all earlier ones, too.
             last = replay.last
-            self._note_unconfirmed(max(waiting, 1), replay, last)
+            if kept := replay.events:
+                # Once the client has the messages that wait, it has all earlier ones.
+                self._note_unconfirmed(max(waiting, 1), replay, kept[-1].number)
         self._note_answer(max(waiting, 1), member)
         member.move_in(handed)
         return member, last

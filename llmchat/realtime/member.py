@@ -164,8 +164,8 @@ class Member:
         was kept gets another `pid`, by which it knows that. If it never received the
         answer with that `pid`, it returns with the former one and gets it again.
 
-        A client that is known to have more than `seen` has another connection by now:
-        then it has given up the one by which it returns.
+        Nor can a client that is known to have more than `seen`: it must have given up
+        the connection by which it returns.
         """
         replay = self.outlet.replay
         if replay is None or not replay.knows(seen) or seen < replay.confirmed:
@@ -238,6 +238,7 @@ class Member:
             "made_at": self.made_at,
             "returned": list(self.returned),
             "before": 0 if replay is None else replay.before,
+            "confirmed": 0 if replay is None else replay.confirmed,
             "rooms": [room for room in socket.rooms if room != socket.id],
             "data": data,
             "outlet": self.outlet.hand_over(),
@@ -267,6 +268,7 @@ class Member:
         self.returned = Return(*state.get("returned", ()))
         if self.outlet.replay is not None:
             self.outlet.replay.before = state.get("before", 0)
+            self.outlet.replay.confirmed = state.get("confirmed", 0)
         for room in state["rooms"]:
             socket.join(room)
 

@@ -216,6 +216,10 @@ class Members:
         replay, seen = member.outlet.replay, self._seen(pid, offset)
         return not (replay is None or seen is None or replay.knows(seen.number))
 
+    def has(self, member: Member) -> bool:
+        """Return whether a client that comes back would find this member."""
+        return any(self._by_pid.get(pid) is member for pid in member.pids)
+
     def serves(self, auth: dict[str, Any]) -> bool:
         """Return whether a client's socket is here, and is not behind the client."""
         return auth["pid"] in self._by_pid and not self.is_behind(auth)

@@ -130,15 +130,13 @@ class Replay:
     def hand_over(self) -> list[Any]:
         """Return what `Replay.taken_over` needs on another worker."""
         kept = [[k.number, k.messages, k.is_vital] for k in self._kept or ()]
-        return [self._last, self._base, kept, self.confirmed]
+        return [self._last, self._base, kept]
 
     @classmethod
     def taken_over(cls, state: list[Any]) -> Self:
         """Return the replay that another worker handed over."""
         replay = cls()
-        # A worker of another version might not send the last one.
-        replay._last, replay._base, kept, *confirmed = state
-        replay.confirmed = confirmed[0] if confirmed else 0
+        replay._last, replay._base, kept = state
         replay._kept = deque(
             Kept(number, messages, _size(messages), is_vital)
             for number, messages, is_vital in kept

@@ -64,10 +64,10 @@ function begin(token, index) {
       if (!stream) return;
       if (stream.starts === 0) {
         told.unheard += 1;
-        problem(`unheard: ${trail.slice(-12).join(' | ')}`);
+        if (told.unheard <= 5) problem(`unheard: ${trail.slice(-12).join(' | ')}`);
       } else {
         told.hanging += 1;
-        problem(`hanging: ${trail.slice(-8).join(' | ')}`);
+        problem(`hanging: ${trail.slice(-40).join(' | ')} | now ${Date.now() % 100000}`);
       }
       stream = null;
       ask();

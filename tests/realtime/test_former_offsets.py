@@ -21,8 +21,9 @@ from llmchat.realtime import (
 )
 from llmchat.realtime.sockets import Socket
 from llmchat.workers import address_of
-from tests.support.peers import Wire, joined, joined_again, turns
-from tests.support.wire import content_of
+from tests.realtime.test_moved import goes_on, polled
+from tests.support.peers import Wire, joined, joined_again, opened, turns
+from tests.support.wire import connect_packet, connected, content_of
 
 FORMER = "5.log:1205"
 
@@ -187,6 +188,39 @@ async def test_a_new_socket_that_has_sent_something_is_made_anew(
     _, wire, again = await joined_again(elsewhere, answer, {}, offset=seen)
     await turns()
     assert (again, told(wire)) == (answer, [3])
+
+
+@pytest.mark.parametrize("is_recreated", [False, True])
+async def test_a_client_that_has_no_event_yet_is_known_after_its_session_has_moved(
+    server: Server, lobby: Lobby, is_recreated: bool
+) -> None:
+    """What it is known to have received since then is not an event."""
+    auth = {"pid": "a" * 20, "offset": FORMER}
+    if is_recreated:
+        _, wire, answer = await joined(worker("gone", gone := Lobby()))
+        [socket] = gone.sockets
+        socket.emit("x", 1)
+        await turns()
+        auth = {"pid": answer["pid"], "offset": content_of(wire.told[-1])[-1]}
+    peer, _ = await opened(server, "polling")
+    peer.start_post(post := Wire())
+    peer.receive_payload(post, connect_packet("/", auth).encode())
+    await turns()
+    answer = connected((await polled(peer))[0], "/")
+    there = Lobby()
+    elsewhere = worker("two", there)
+    moved, wire = await goes_on(elsewhere, peer)
+    assert moved._receiver is not None
+    moved._receiver.confirmed(1)
+    moved.lose_websocket(wire)
+    await turns()
+    [socket] = there.absent
+    socket.emit("x", 2)
+
+    _, wire, again = await joined_again(elsewhere, answer, {}, offset=auth["offset"])
+    await turns()
+
+    assert (again, told(wire)) == (answer, [2])
 
 
 def _members(server: Server) -> Any:

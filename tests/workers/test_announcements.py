@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -88,6 +89,22 @@ async def test_a_notice_is_repeated_a_few_times_only(
     await soon(lambda: len(heard) > 0)
     await soon(lambda: not one._tasks)
     await soon(lambda: len(heard) == 1 + len(announcements.AGAIN_S))
+
+
+async def test_sockets_that_are_recreated_one_after_another_are_told_of_together(
+    open_box: OpenBox, layer: Lossy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announcements, "GATHER_S", 0.5)
+    one, two = await open_box(ONE), await open_box(TWO)
+    heard = await heard_by(layer, two)
+    telling = Announcements(one)
+    telling.add("1", 7.0)
+    await soon(lambda: len(heard) == 1)
+    for pid in "23456":
+        telling.add(pid, 7.0)
+        await asyncio.sleep(0.01)
+    await soon(lambda: "6" in str(heard))
+    assert [len(pids) for _, pids in heard if ("6", 7.0) in pids] == [5]
 
 
 @pytest.mark.parametrize("is_down", [True, False])

@@ -127,6 +127,78 @@ async def test_a_socket_that_is_replaced_while_it_is_at_work_is_asked_for_again(
     assert third.namespace.find(client.sid) is not None
 
 
+async def test_a_socket_that_is_replaced_while_it_is_at_work_does_not_move(
+    start: Start,
+) -> None:
+    """What is left of it may come to rest before it has been given up."""
+    second, third = await start("second"), await start("third")
+    client = Client()
+    await client.begin(second)
+    client.lose()
+    second.namespace.may = False
+    left = second.members._by_pid[client.pid]
+    coming = client.come(third)
+    await soon(lambda: bool(second.box._working) and left._expiry is None)
+    fourth = await start("fourth")
+    auth: dict[str, Any] = {"pid": client.pid}
+    made = await fourth.members.revive(fourth.namespace, auth, SHAKE, AnyLine())
+    assert made is not None
+    state = made.hand_over(second.box.address)
+    later = second.members.take_over(second.namespace, state, SHAKE, AnyLine())
+    assert later is not None
+    later.admit()
+    later.detach("transport close", recoverable=True)
+    second.namespace.may = True
+
+    assert await client.joined(coming)
+    assert third.members._by_pid[client.pid].made_at == made.made_at
+
+
+async def test_a_worker_that_stops_while_it_is_asked_has_no_socket(
+    start: Start,
+) -> None:
+    """Its client gets the socket anew, and not a new one."""
+    second, third = await start("second"), await start("third")
+    client = Client()
+    await client.begin(second)
+    client.lose()
+
+    async def judge(socket: Any, auth: dict[str, Any]) -> bool:
+        second.members.shutdown()
+        return True
+
+    second.namespace.on_recover = judge  # type: ignore[method-assign]
+    assert await client.join(third)
+
+
+async def test_a_socket_whose_worker_is_gone_is_sought_where_it_was_recreated(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The notice arrives while the worker that is gone is asked."""
+    second, third = await start("second"), await start("third")
+    client = Client()
+    ask = third.box.ask
+    client.pid, anew = Client().pid, asyncio.Event()
+
+    def ask_slowly(address: str, name: str, body: Any = None) -> Any:
+        asked = ask(address, name, body)
+        anew.set()
+        return asked
+
+    monkeypatch.setattr(third.box, "ask", ask_slowly)
+    coming = client.come(third)
+    await asyncio.wait_for(anew.wait(), 20)
+    auth: dict[str, Any] = {"pid": client.pid, "offset": str(client.seen)}
+    made = await second.members.revive(second.namespace, auth, SHAKE, AnyLine())
+    assert made is not None
+    made.admit()
+    made.detach("transport close", recoverable=True)
+    made.socket.emit("said", "from the second")
+
+    assert await client.joined(coming)
+    await soon(lambda: "from the second" in str(coming.sent))
+
+
 async def test_a_socket_that_is_outdated_twice_is_recreated(start: Start) -> None:
     second, third = await start("second"), await start("third")
     client = Client()

@@ -56,7 +56,8 @@ class Announcements:
                 some = self._waiting[:MAX_ANNOUNCED]
                 del self._waiting[:MAX_ANNOUNCED]
                 if await self._tell(some):
-                    pause_s = 0.0
+                    is_more = len(self._waiting) >= MAX_ANNOUNCED
+                    pause_s = 0.0 if is_more else GATHER_S
                     self._mailbox.run(self._tell_again(some))
                 else:
                     pause_s = RETRY_S

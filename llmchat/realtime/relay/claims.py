@@ -14,7 +14,6 @@ from typing import Any
 from llmchat.realtime.member import Member
 from llmchat.realtime.members import Members, Nowhere
 from llmchat.realtime.namespaces import Namespace
-from llmchat.realtime.outlet import Standing
 from llmchat.realtime.rest import REST_S, at_rest
 from llmchat.workers import Ask, Mailbox, UnreachableError
 from llmchat.workers.address import is_address
@@ -68,6 +67,11 @@ class Claims:
             try:
                 reply = await self._mailbox.ask(owner, names.CLAIM, body)
             except UnreachableError:
+                # Another worker may have recreated it meanwhile.
+                moved = self._members.moved_to(pid)
+                if moved and moved not in asked:
+                    owner = moved
+                    continue
                 # If Redis is away, the worker may be alive and have the socket. Its
                 # socket is older than the recreated one, and is given up once the
                 # worker is notified.
@@ -80,7 +84,8 @@ class Claims:
             owner = reply["moved"]
             if owner == self._mailbox.address:
                 await self._session_arrived(auth, asked[-1])
-                owner = self._members.moved_to(pid) or owner
+                if moved := self._members.moved_to(pid):
+                    asked, owner = [*asked, owner], moved
         # The workers that were asked name each other, or no worker: it is lost.
         return Nowhere.GONE
 
@@ -117,6 +122,8 @@ class Claims:
             return {"moved": moved}
         member = await members.claim(namespace, auth)
         if member is None:
+            if members.is_over:
+                return {"moved": None}
             # It may have moved while the application was asked.
             moved = members.moved_to(auth["pid"])
             return {"moved": moved} if moved or self._is_gone(auth) else None
@@ -160,7 +167,7 @@ class Claims:
         """Return the reply to a claim; None: it has to wait; {}: the socket stays."""
         if self._members.is_over:
             return {"moved": None}
-        if member.outlet.standing is Standing.GONE:
+        if not self._members.has(member):
             if self._members.serves(auth):
                 return {"moved": self._mailbox.address}  # a later one has arrived
             moved = self._members.moved_to(member.pid or "")
