@@ -223,6 +223,37 @@ async def test_a_client_that_has_no_event_yet_is_known_after_its_session_has_mov
     assert (again, told(wire)) == (answer, [2])
 
 
+async def test_a_client_that_missed_too_much_is_known_after_its_session_has_moved(
+    server: Server, lobby: Lobby
+) -> None:
+    """It has the vital event, and not what was dropped after that."""
+    peer, wire, answer = await joined(server)
+    await turns()
+    peer.lose_websocket(wire)
+    await turns()
+    [socket] = lobby.absent
+    socket.emit("end", "a")
+    for _ in range(11):
+        socket.emit("x", "x" * 100_000)
+    peer, _ = await opened(server, "polling")
+    peer.start_post(post := Wire())
+    peer.receive_payload(post, connect_packet("/", {"pid": answer["pid"]}).encode())
+    await turns()
+    accepted, end = await polled(peer)
+    answer, seen = connected(accepted, "/"), content_of(end)[-1]
+    there = Lobby()
+    elsewhere = worker("two", there)
+    moved, wire = await goes_on(elsewhere, peer)
+    assert moved._receiver is not None
+    moved._receiver.confirmed(1)
+    moved.lose_websocket(wire)
+    await turns()
+
+    _, _, again = await joined_again(elsewhere, answer, {}, offset=seen)
+
+    assert again["sid"] == answer["sid"]
+
+
 def _members(server: Server) -> Any:
     socketio: Any = server._application
     return socketio._members

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from llmchat.realtime import Namespace
+from llmchat.realtime.member import Member
 from llmchat.realtime.relay import names
 from tests.workers.test_chains import Client, Start, Worker, start
 from tests.workers.test_mailbox import layer, open_box
@@ -128,9 +129,10 @@ async def test_a_socket_that_is_replaced_while_it_is_at_work_is_asked_for_again(
 
 
 async def test_a_socket_that_is_replaced_while_it_is_at_work_does_not_move(
-    start: Start,
+    start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is left of it may come to rest before it has been given up."""
+    monkeypatch.setattr(Member, "let_go", lambda self, worker: None)
     second, third = await start("second"), await start("third")
     client = Client()
     await client.begin(second)

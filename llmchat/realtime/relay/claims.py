@@ -67,15 +67,11 @@ class Claims:
             try:
                 reply = await self._mailbox.ask(owner, names.CLAIM, body)
             except UnreachableError:
-                # Another worker may have recreated it meanwhile.
-                moved = self._members.moved_to(pid)
-                if moved and moved not in asked:
-                    owner = moved
-                    continue
-                # If Redis is away, the worker may be alive and have the socket. Its
-                # socket is older than the recreated one, and is given up once the
-                # worker is notified.
-                return Nowhere.GONE
+                # If Redis is away, the worker may be alive and have the socket. That is
+                # older than a recreated one, and is given up once the worker is
+                # notified.
+                owner = self._recreated_at(pid, asked)
+                continue
             if reply is None:
                 return Nowhere.UNKNOWN
             if "state" in reply:
@@ -88,6 +84,11 @@ class Claims:
                     asked, owner = [*asked, owner], moved
         # The workers that were asked name each other, or no worker: it is lost.
         return Nowhere.GONE
+
+    def _recreated_at(self, pid: str, asked: list[str]) -> str | None:
+        """Return which other worker has recreated a socket meanwhile, if one has."""
+        moved = self._members.moved_to(pid)
+        return moved if moved and moved not in asked else None
 
     def _may_ask(self, owner: str, asked: list[str]) -> bool:
         return len(asked) < MAX_HOPS and asked.count(owner) < MAX_ASKED
