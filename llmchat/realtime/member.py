@@ -159,13 +159,13 @@ class Member:
     def release(self, pid: str, seen: int) -> bool:
         """Detach it for its returning client, which has the events up to `seen`.
 
-        False: the client cannot take it up. If the client returned before its old
-        connection was found dead, that one is closed. A client that missed more than
-        was kept gets another `pid`, by which it knows that. If it never received the
-        answer with that `pid`, it returns with the former one and gets it again.
+        False: the client cannot take it up. If it is known to have more than `seen`,
+        it must have given up the connection by which it returns.
 
-        Nor can a client that is known to have more than `seen`: it must have given up
-        the connection by which it returns.
+        If the client returned before its old connection was found dead, that one is
+        closed. A client that missed more than was kept gets another `pid`, by which it
+        knows that. If it never received the answer with that `pid`, it returns with the
+        former one and gets it again.
         """
         replay = self.outlet.replay
         if replay is None or not replay.knows(seen) or seen < replay.confirmed:

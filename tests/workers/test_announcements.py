@@ -109,7 +109,7 @@ async def test_sockets_that_are_recreated_one_after_another_are_told_of_together
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(one, "tell_everybody", tell_while_more_come)
     telling.add("1", 7.0)
-    await soon(lambda: "6" in str(heard))
+    await soon(lambda: "6" in [pids[-1][0] for _, pids in heard])
     together = [[pid for pid, _ in pids] for _, pids in heard]
     assert ["2", "3", "4", "5", "6"] in together
 

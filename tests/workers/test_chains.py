@@ -161,14 +161,12 @@ async def hear_nothing(sender: str, body: Any) -> None:
 
 async def test_what_is_left_of_a_socket_does_not_bar_it(start: Start) -> None:
     second, third = await start("second"), await start("third")
+    third.box.on(names.REVIVED, hear_nothing)
     client = Client()
     assert await client.join(second)
     client.lose()
     second.namespace.may = False  # what is left is at work for a long time
     elsewhere = client.come(third)
-    # Nobody notifies the third who has the socket.
-    third.members._moved.clear()
-    third.box.on(names.REVIVED, hear_nothing)
     assert await client.joined(elsewhere)
     await soon(lambda: second.members.moved_to(client.pid) == third.box.address)
     client.hear(third, 3)

@@ -180,7 +180,7 @@ async def test_a_socket_whose_worker_is_gone_is_sought_where_it_was_recreated(
     second, third = await start("second"), await start("third")
     client = Client()
     ask = third.box.ask
-    client.pid, anew = Client().pid, asyncio.Event()
+    anew = asyncio.Event()
 
     def ask_slowly(address: str, name: str, body: Any = None) -> Any:
         asked = ask(address, name, body)

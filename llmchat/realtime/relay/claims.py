@@ -57,9 +57,11 @@ class Claims:
         moved = self._members.moved_to(pid)
         owner: str | None = moved or claimed.address
         asked = [self._mailbox.address] if moved else []
-        while owner is not None and self._may_ask(owner, asked):
+        while owner is not None:
             if owner == self._mailbox.address:
                 return self._own(auth)
+            if not self._may_ask(owner, asked):
+                break
             if not is_address(owner):
                 return Nowhere.UNKNOWN
             body = [namespace.name, json.dumps(auth), asked]
@@ -70,7 +72,8 @@ class Claims:
                 # If Redis is away, the worker may be alive and have the socket. That is
                 # older than a recreated one, and is given up once the worker is
                 # notified.
-                owner = self._recreated_at(pid, asked)
+                owner = self._went_to(pid, asked)
+                asked = [*asked, self._mailbox.address]
                 continue
             if reply is None:
                 return Nowhere.UNKNOWN
@@ -85,8 +88,8 @@ class Claims:
         # The workers that were asked name each other, or no worker: it is lost.
         return Nowhere.GONE
 
-    def _recreated_at(self, pid: str, asked: list[str]) -> str | None:
-        """Return which other worker has recreated a socket meanwhile, if one has."""
+    def _went_to(self, pid: str, asked: list[str]) -> str | None:
+        """Return which other worker is known by now to have a socket, if one is."""
         moved = self._members.moved_to(pid)
         return moved if moved and moved not in asked else None
 
@@ -171,7 +174,7 @@ class Claims:
         if not self._members.has(member):
             if self._members.serves(auth):
                 return {"moved": self._mailbox.address}  # a later one has arrived
-            moved = self._members.moved_to(member.pid or "")
+            moved = self._members.moved_to(auth["pid"])
             return {"moved": moved} if moved else {}
         if not member.is_absent:
             return {}  # its client has come back here

@@ -13,10 +13,10 @@ BREAK = "session.break"  # sid: one of its requests was lost or illegal
 OPEN_PROBE = "session.open_probe"  # sid: wait until the probe is over, or unwanted
 PING_PROBE = "session.ping_probe"  # sid: is it a probe that may ping?
 TAKE = "session.take"  # sid: its state, or its `last` messages; None: it cannot move
-# namespace, auth, the workers asked so far, of which each named the next one, and the
-# last one this worker (a worker of another version might not send them): the socket's
-# `state`, or the worker that it has `moved` to, which is None if no worker has it, or
-# this one is about to stop. None: the client may not have the socket.
+# namespace, auth, the workers that led to this one, the last of which named it (a
+# worker of another version might not send them): the socket's `state`, or the worker
+# that it has `moved` to, which is None if no worker has it, or this one is about to
+# stop. None: the client may not have the socket.
 CLAIM = "socket.claim"
 # worker, then the pid and time of each socket: sent to all workers, several times, when
 # this worker has recreated sockets whose own worker was gone.
