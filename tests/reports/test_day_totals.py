@@ -351,16 +351,12 @@ def short_deadline() -> Iterator[list[int]]:
             rows = context["cursor"].fetchone()[0]
             if rows > QUICKLY_ADDED_UP:
                 ended.append(rows)
+                execute("SET LOCAL statement_timeout = '50ms'", None, False, context)
                 execute("SELECT pg_sleep(60)", None, False, context)
         return execute(sql, values, many, context)
 
-    with connection.cursor() as cursor:
-        cursor.execute("SET statement_timeout = '500ms'")
-        try:
-            with connection.execute_wrapper(slow):
-                yield ended
-        finally:
-            cursor.execute("RESET statement_timeout")
+    with connection.execute_wrapper(slow):
+        yield ended
 
 
 @ON_POSTGRESQL
