@@ -14,6 +14,7 @@ import pytest
 from llmchat.realtime import (
     Namespace,
     Options,
+    Peer,
     Server,
     SocketIO,
     SocketIOOptions,
@@ -190,6 +191,27 @@ async def test_a_new_socket_that_has_sent_something_is_made_anew(
     assert (again, told(wire)) == (answer, [3])
 
 
+async def polling(server: Server, auth: dict[str, Any]) -> tuple[Peer, list[Any]]:
+    """Join by polling; return the session, and what the first poll brings."""
+    peer, _ = await opened(server, "polling")
+    peer.start_post(post := Wire())
+    peer.receive_payload(post, connect_packet("/", auth).encode())
+    await turns()
+    return peer, await polled(peer)
+
+
+async def lost_elsewhere(peer: Peer) -> tuple[Server, Lobby]:
+    """Move a session, and lose it once its first message there is confirmed."""
+    there = Lobby()
+    elsewhere = worker("two", there)
+    moved, wire = await goes_on(elsewhere, peer)
+    assert moved._receiver is not None
+    moved._receiver.confirmed(1)
+    moved.lose_websocket(wire)
+    await turns()
+    return elsewhere, there
+
+
 @pytest.mark.parametrize("is_recreated", [False, True])
 async def test_a_client_that_has_no_event_yet_is_known_after_its_session_has_moved(
     server: Server, lobby: Lobby, is_recreated: bool
@@ -202,18 +224,9 @@ async def test_a_client_that_has_no_event_yet_is_known_after_its_session_has_mov
         socket.emit("x", 1)
         await turns()
         auth = {"pid": answer["pid"], "offset": content_of(wire.told[-1])[-1]}
-    peer, _ = await opened(server, "polling")
-    peer.start_post(post := Wire())
-    peer.receive_payload(post, connect_packet("/", auth).encode())
-    await turns()
-    answer = connected((await polled(peer))[0], "/")
-    there = Lobby()
-    elsewhere = worker("two", there)
-    moved, wire = await goes_on(elsewhere, peer)
-    assert moved._receiver is not None
-    moved._receiver.confirmed(1)
-    moved.lose_websocket(wire)
-    await turns()
+    peer, (accepted, *_) = await polling(server, auth)
+    answer = connected(accepted, "/")
+    elsewhere, there = await lost_elsewhere(peer)
     [socket] = there.absent
     socket.emit("x", 2)
 
@@ -235,19 +248,9 @@ async def test_a_client_that_missed_too_much_is_known_after_its_session_has_move
     socket.emit("end", "a")
     for _ in range(11):
         socket.emit("x", "x" * 100_000)
-    peer, _ = await opened(server, "polling")
-    peer.start_post(post := Wire())
-    peer.receive_payload(post, connect_packet("/", {"pid": answer["pid"]}).encode())
-    await turns()
-    accepted, end = await polled(peer)
+    peer, (accepted, end) = await polling(server, {"pid": answer["pid"]})
     answer, seen = connected(accepted, "/"), content_of(end)[-1]
-    there = Lobby()
-    elsewhere = worker("two", there)
-    moved, wire = await goes_on(elsewhere, peer)
-    assert moved._receiver is not None
-    moved._receiver.confirmed(1)
-    moved.lose_websocket(wire)
-    await turns()
+    elsewhere, _ = await lost_elsewhere(peer)
 
     _, _, again = await joined_again(elsewhere, answer, {}, offset=seen)
 

@@ -31,6 +31,21 @@ async def has_come(client: Client, worker: Worker) -> Joining:
     return peer
 
 
+async def left_on(worker: Worker) -> tuple[Client, Member]:
+    """Return a client that is away, and what its worker has of its socket."""
+    client = Client()
+    await client.begin(worker)
+    client.lose()
+    return client, worker.members._by_pid[client.pid]
+
+
+def leave(member: Member | None) -> None:
+    """Let a client in that is lost again immediately."""
+    assert member is not None
+    member.admit()
+    member.detach("transport close", recoverable=True)
+
+
 @pytest.mark.parametrize("asks", ["it", "another"])
 @pytest.mark.parametrize("has_moved", [False, True])
 async def test_an_old_return_leaves_a_socket_where_its_client_has_it(
@@ -73,16 +88,11 @@ async def test_a_socket_that_is_replaced_while_its_client_is_judged_is_not_what_
 ) -> None:
     """A session brings a later one."""
     second, third = await start("second"), await start("third")
-    client = Client()
-    await client.begin(third)
-    client.lose()
-    later = third.members._by_pid[client.pid]
+    client, later = await left_on(third)
     later.made_at = time.time() + 3600.0
     auth: dict[str, Any] = {"pid": client.pid}
     left = await second.members.revive(second.namespace, auth, SHAKE, AnyLine())
-    assert left is not None
-    left.admit()
-    left.detach("transport close", recoverable=True)
+    leave(left)
     await soon(lambda: later.is_at_rest)
 
     async def judge(socket: Any, auth: dict[str, Any]) -> bool:
@@ -90,9 +100,7 @@ async def test_a_socket_that_is_replaced_while_its_client_is_judged_is_not_what_
         state = later.hand_over(second.box.address)
         assert state is not None
         brought = second.members.take_over(second.namespace, state, SHAKE, AnyLine())
-        assert brought is not None
-        brought.admit()
-        brought.detach("transport close", recoverable=True)
+        leave(brought)
         return True
 
     second.namespace.on_recover = judge  # type: ignore[method-assign]
@@ -106,11 +114,8 @@ async def test_a_socket_that_is_replaced_while_it_is_at_work_is_asked_for_again(
     start: Start,
 ) -> None:
     second, third = await start("second"), await start("third")
-    client = Client()
-    await client.begin(second)
-    client.lose()
+    client, left = await left_on(second)
     second.namespace.may = False
-    left = second.members._by_pid[client.pid]
     coming = client.come(third)
     await soon(lambda: bool(second.box._working))
     await soon(lambda: left._expiry is None)
@@ -119,9 +124,7 @@ async def test_a_socket_that_is_replaced_while_it_is_at_work_is_asked_for_again(
     state = left.hand_over(third.box.address)
     assert state is not None
     later = second.members.take_over(second.namespace, state, SHAKE, AnyLine())
-    assert later is not None
-    later.admit()
-    later.detach("transport close", recoverable=True)
+    leave(later)
     second.namespace.may = True
 
     assert await client.joined(coming)
@@ -134,11 +137,8 @@ async def test_a_socket_that_is_replaced_while_it_is_at_work_does_not_move(
     """What is left of it may come to rest before it has been given up."""
     monkeypatch.setattr(Member, "let_go", lambda self, worker: None)
     second, third = await start("second"), await start("third")
-    client = Client()
-    await client.begin(second)
-    client.lose()
+    client, left = await left_on(second)
     second.namespace.may = False
-    left = second.members._by_pid[client.pid]
     coming = client.come(third)
     await soon(lambda: bool(second.box._working) and left._expiry is None)
     fourth = await start("fourth")
@@ -147,9 +147,7 @@ async def test_a_socket_that_is_replaced_while_it_is_at_work_does_not_move(
     assert made is not None
     state = made.hand_over(second.box.address)
     later = second.members.take_over(second.namespace, state, SHAKE, AnyLine())
-    assert later is not None
-    later.admit()
-    later.detach("transport close", recoverable=True)
+    leave(later)
     second.namespace.may = True
 
     assert await client.joined(coming)
@@ -161,9 +159,7 @@ async def test_a_worker_that_stops_while_it_is_asked_has_no_socket(
 ) -> None:
     """Its client gets the socket anew, and not a new one."""
     second, third = await start("second"), await start("third")
-    client = Client()
-    await client.begin(second)
-    client.lose()
+    client, _ = await left_on(second)
 
     async def judge(socket: Any, auth: dict[str, Any]) -> bool:
         second.members.shutdown()
@@ -192,9 +188,8 @@ async def test_a_socket_whose_worker_is_gone_is_sought_where_it_was_recreated(
     await asyncio.wait_for(anew.wait(), 20)
     auth: dict[str, Any] = {"pid": client.pid, "offset": str(client.seen)}
     made = await second.members.revive(second.namespace, auth, SHAKE, AnyLine())
+    leave(made)
     assert made is not None
-    made.admit()
-    made.detach("transport close", recoverable=True)
     made.socket.emit("said", "from the second")
 
     assert await client.joined(coming)
@@ -228,10 +223,7 @@ async def test_a_recreated_socket_is_registered_though_what_was_left_of_it_ends(
     start: Start,
 ) -> None:
     second = await start("second")
-    client = Client()
-    await client.begin(second)
-    client.lose()
-    left = second.members._by_pid[client.pid]
+    client, left = await left_on(second)
     await soon(lambda: left.is_at_rest)
     auth: dict[str, Any] = {"pid": client.pid, "offset": "9"}
 
@@ -249,10 +241,8 @@ async def test_a_recreated_socket_is_registered_though_what_was_left_of_it_ends(
 
 async def test_workers_name_those_that_led_them_to_another(start: Start) -> None:
     first, second, third = [await start(name) for name in ("1", "2", "3")]
-    client = Client()
-    await client.begin(first)
-    client.lose()
-    first.members.dismiss(first.members._by_pid[client.pid])
+    client, left = await left_on(first)
+    first.members.dismiss(left)
     first.members.note_moved(client.pid, second.box.address, 0.0)
     led: list[list[str]] = []
 
