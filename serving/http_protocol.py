@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from llmchat import conf
 from llmchat.realtime.turns import turns
 from serving.flow import Flow
+from serving.joined import Joined
 from serving.refused import Asked, bad_request, busy
 from serving.stalls import StallLimit, aborted_by_errors
 
@@ -142,7 +143,7 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
             if self._running is not self.cycle:
                 self.pipeline.popleft()  # the broken request must not be served
             elif self.cycle.response_started:
-                self.transport.close()
+                self.cycle.transport.close()  # which writes a head that waits, first
                 return
             else:
                 self.send_400_response(reason)
@@ -230,6 +231,8 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
+        if cycle.scope["method"] != "HEAD":  # else nothing is written behind the head
+            cycle.transport = Joined(self.transport, self.loop)
         super()._start_asgi_task(cycle, partial(self._run, cycle, app))
 
     async def _run(self, cycle: Any, app: Any, *args: Any) -> Any:
