@@ -69,6 +69,12 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
     # more is read before that.
     _unparsed = b""
     _next = _Part.HEAD
+    # Whether the read that is parsed has begun a request. The request gets a deadline
+    # only if it has not arrived whole by the end of that read.
+    _has_begun = False
+    # When the connection became idle; None while a request arrives or is answered. The
+    # keep-alive timer is not stopped by a request: it asks here when it fires.
+    _idle_since: float | None = None
     # Bytes since the last head or piece of a body; the parser may be buffering them.
     _kept = 0
     _deadline: asyncio.TimerHandle | None = None
@@ -202,7 +208,7 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         if len(self.pipeline) >= _MOST_PIPELINED:
             raise _TooManyError
         if self._next is not _Part.BODY:  # else its offer was declined: same request
-            self._arm()
+            self._has_begun = True
         self._next = _Part.HEAD
         super().on_message_begin()
 
@@ -226,7 +232,6 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         self._kept = 0
         if not self._is_offer:  # an offer's body, if any, is still to be parsed
             self._next = _Part.NOTHING
-            self._disarm()  # The next request has a deadline of its own.
             super().on_message_complete()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -244,24 +249,31 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
                 self.loop.call_soon(self.watch_end)
 
     def on_response_complete(self) -> None:
-        """Called when a response has been written to the buffer."""
-        super().on_response_complete()
-        if not self._is_answering and not self.transport.is_closing():
-            self._write_refusal()
+        """Called when a response has been written to the buffer.
+
+        It does what uvicorn does, except for a new keep-alive timer.
+        """
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+            elif self._refusal is not None:
+                self.transport.write(self._refusal)
+                self.transport.close()
         self._judge()
 
-    def _write_refusal(self) -> None:
-        if self._refusal is not None:
-            self._unset_keepalive_if_required()
-            self.transport.write(self._refusal)
-            self.transport.close()
-
     def timeout_keep_alive_handler(self) -> None:
-        """Called when a connection was idle for too long."""
+        """Called when a connection may have been idle for too long."""
         self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return  # The timer starts again with the next idle time.
+        rest_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if self._unparsed:
             # Until these bytes are parsed, they may or may not begin a request.
-            self._await_request()
+            rest_s = self.timeout_keep_alive
+        if rest_s > 0:
+            self._await_request(rest_s)
             return
         super().timeout_keep_alive_handler()
         self.watch_end()
@@ -352,18 +364,25 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         # A connection is idle until a request begins, even if other bytes arrive: empty
         # lines may follow a response.
         if self._next is not _Part.NOTHING or self._is_answering:
-            self._unset_keepalive_if_required()
+            self._idle_since = None
         elif self._is_http and not self.transport.is_closing():
-            self._await_request()
+            self._begin_idling()
         if not self._is_http or self._next is _Part.NOTHING:
             self._disarm()
+        elif self._has_begun:
+            self._arm()
+        self._has_begun = False
 
-    def _await_request(self) -> None:
-        """Start the keep-alive timer; a response may have ended before its request."""
+    def _begin_idling(self) -> None:
+        if self._idle_since is None:
+            self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._await_request(self.timeout_keep_alive)
+
+    def _await_request(self, limit_s: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            limit_s, self.timeout_keep_alive_handler
+        )
 
     def _arm(self) -> None:
         self._disarm()

@@ -9,7 +9,6 @@ import pytest
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from llmchat.realtime.turns import Turns
 from serving.http_protocol import HttpProtocol
 from tests.support.clock import let_pass
 from tests.support.door import Door
@@ -114,25 +113,78 @@ async def test_a_request_whose_head_comes_before_the_last_response_is_not_idle(
 
 
 async def test_a_connection_is_not_idle_while_what_came_waits_for_its_turn(
-    application: Application, monkeypatch: pytest.MonkeyPatch
+    application: Application, door: Door
 ) -> None:
-    made: list[HttpProtocol] = []
-    parse = HttpProtocol._take_turn
-
-    def late(self: HttpProtocol) -> None:
-        self.timeout_keep_alive_handler()  # the timer fires at this very moment
-        made.append(self)
-        parse(self)
-
-    monkeypatch.setattr(HttpProtocol, "_take_turn", late)
-    monkeypatch.setattr(Turns, "has_time", False)
     server, reader, writer = await client_of(application)
     async with server, asyncio.timeout(LIMIT_S):
+        writer.write(GET)
+        await reader.readuntil(b"\r\n\r\n0")
+        await let_pass(0)  # from here on, time passes only in `let_pass`
+        door.close()
+        writer.write(GET)
+        await door.somebody()
+        await let_pass(KEEP_ALIVE_S * 1.5)
+        door.let_in()
+        await reader.readuntil(b"\r\n\r\n0")
+        writer.close()
+
+
+async def test_a_connection_may_be_idle_for_the_same_time_after_each_response(
+    application: Application,
+) -> None:
+    server, reader, writer = await client_of(application)
+    async with server, asyncio.timeout(LIMIT_S):
+        await let_pass(0)  # from here on, time passes only in `let_pass`
+        for _ in range(3):
+            writer.write(GET)
+            await reader.readuntil(b"\r\n\r\n0")
+            await let_pass(KEEP_ALIVE_S * 0.6)
+        await let_pass(KEEP_ALIVE_S * 0.39)
+        assert not reader.at_eof()
+        await let_pass(KEEP_ALIVE_S * 0.02)
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_connection_that_was_busy_all_the_time_may_be_idle_as_long(
+    application: Application,
+) -> None:
+    """Its timer has already fired when it becomes idle."""
+    application.needs_s = KEEP_ALIVE_S * 2
+    server, reader, writer = await client_of(application)
+    async with server, asyncio.timeout(LIMIT_S):
+        await let_pass(0)  # from here on, time passes only in `let_pass`
         for _ in range(2):
+            writer.write(GET)
+            await let_pass(application.needs_s)
+            await reader.readuntil(b"\r\n\r\n0")
+        await let_pass(KEEP_ALIVE_S * 0.99)
+        assert not reader.at_eof()
+        await let_pass(KEEP_ALIVE_S * 0.02)
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_requests_that_arrive_whole_cost_no_timer_but_that_of_the_first(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    started: list[str] = []
+    call_later = loop.call_later
+
+    def noted(delay: float, callback: Any, *args: Any) -> asyncio.TimerHandle:
+        if isinstance(getattr(callback, "__self__", None), HttpProtocol):
+            started.append(callback.__name__)
+        return call_later(delay, callback, *args)
+
+    monkeypatch.setattr(loop, "call_later", noted)
+    server, reader, writer = await client_of(application)
+    async with server, asyncio.timeout(LIMIT_S):
+        for _ in range(5):
             writer.write(GET)
             await reader.readuntil(b"\r\n\r\n0")
         writer.close()
-    assert len(made) == 2
+    assert started == ["_on_deadline", "timeout_keep_alive_handler"]
 
 
 @pytest.mark.parametrize(
