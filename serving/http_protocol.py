@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from llmchat import conf
 from llmchat.realtime.turns import turns
 from serving.flow import Flow
+from serving.handshake import response_to
 from serving.joined import Joined
 from serving.refused import Asked, bad_request, busy
 from serving.stalls import StallLimit, aborted_by_errors
@@ -295,10 +296,26 @@ class HttpProtocol(StallLimit, HttpToolsProtocol):
         self._disarm()
         self._unset_keepalive_if_required()
         self.let_go()
-        super().handle_websocket_upgrade()
+        self._begin_websocket()
         self.parser = None  # type: ignore[assignment]  # it refers to this
         if self.flow.write_paused:
             cast(asyncio.Protocol, self.transport.get_protocol()).pause_writing()
+
+    def _begin_websocket(self) -> None:
+        response = None
+        if not self.config.ws_per_message_deflate:  # else there is more to negotiate
+            response = response_to(self.scope, self.url)
+        if response is None:
+            super().handle_websocket_upgrade()
+            return
+        self.connections.discard(self)
+        protocol: Any = self.ws_protocol_class(  # type: ignore[call-arg, misc]
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.app_state,
+        )
+        protocol.take_over(self.transport, self.url, self.headers, response)
+        self.transport.set_protocol(protocol)
 
     def shutdown(self) -> None:
         """Finish the running response, and close; called when the server stops.

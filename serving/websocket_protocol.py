@@ -7,10 +7,13 @@ import logging
 import time
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import (
     WebSocketsSansIOProtocol,
 )
+from websockets.http11 import Response
+from websockets.protocol import Protocol as Frames
 from websockets.protocol import State
 
 from llmchat import conf
@@ -18,6 +21,8 @@ from llmchat.realtime.turns import turns
 from serving.stalls import StallLimit, aborted_by_errors
 
 logger = logging.getLogger("uvicorn.error")
+
+Headers = list[tuple[bytes, bytes]]
 
 # Frames are parsed in pieces of this many bytes, for this long in one turn. The first
 # frames need not wait for a turn, but get less time: there may be many connections.
@@ -45,6 +50,49 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
         super().connection_made(transport)
         limit_s = conf.get().request_timeout_s
         self._deadline = self.loop.call_later(limit_s, self.transport.abort)
+
+    def take_over(
+        self,
+        transport: asyncio.Transport,
+        url: bytes,
+        headers: Headers,
+        response: Response,
+    ) -> None:
+        """Begin behind a handshake that is whole; called instead of `connection_made`.
+
+        `response` accepts it, if the application does. This is what uvicorn does once
+        `websockets` has judged a handshake.
+        """
+        super().connection_made(transport)
+        self.conn.parser = Frames.parse(self.conn)  # it would await the request first
+        next(self.conn.parser)
+        self.response = response
+        self.handshake_initiated = True
+        self.scope = self._described(url, headers)
+        self.queue.put_nowait({"type": "websocket.connect"})
+        task = self.loop.create_task(self.run_asgi())
+        task.add_done_callback(self.on_task_complete)
+        self.tasks.add(task)
+
+    def _described(self, url: bytes, headers: Headers) -> Any:
+        path, _, query = url.partition(b"?")
+        return {
+            "type": "websocket",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": self.scheme,
+            "server": self.server,
+            "client": self.client,
+            "root_path": self.root_path,
+            "path": self.root_path + unquote(path.decode("ascii")),
+            "raw_path": self.root_path.encode("ascii") + path,
+            "query_string": query,
+            # httptools leaves the white space behind a value.
+            "headers": [(name, value.rstrip(b" \t")) for name, value in headers],
+            "subprotocols": [],
+            "state": self.app_state.copy(),
+            "extensions": {"websocket.http.response": {}},
+        }
 
     def data_received(self, data: bytes) -> None:
         """Called with what has arrived."""

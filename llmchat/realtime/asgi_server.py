@@ -60,14 +60,17 @@ def forget_handshake(send: Any) -> None:
     """Free the headers of a WebSocket's handshake, which uvicorn keeps until its end.
 
     uvicorn holds them three times; with their containers they take as much memory as
-    everything else that an idle socket needs.
+    everything else that an idle socket needs. There is no request if `websockets` has
+    not parsed it.
     """
     protocol = _protocol_of(send)
-    request, response = (getattr(protocol, n, None) for n in ("request", "response"))
-    if request is not None and response is not None:
+    response = getattr(protocol, "response", None)
+    if response is None:
+        return
+    response.headers.clear()
+    protocol.scope["headers"].clear()
+    if (request := getattr(protocol, "request", None)) is not None:
         request.headers.clear()
-        response.headers.clear()
-        protocol.scope["headers"].clear()
 
 
 def direct_writer(send: Any) -> Any:

@@ -67,7 +67,10 @@ async def client_of(
     application: Any, protocol: Any, state: ServerState | None = None
 ) -> tuple[asyncio.Server, asyncio.StreamReader, asyncio.StreamWriter]:
     config = Config(
-        application, ws="serving.websocket_protocol:WebSocketProtocol", log_config=None
+        application,
+        ws="serving.websocket_protocol:WebSocketProtocol",
+        ws_per_message_deflate=False,
+        log_config=None,
     )
     config.load()
     state = state or ServerState()

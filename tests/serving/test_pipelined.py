@@ -78,7 +78,10 @@ async def client_of(
     application: Any,
 ) -> tuple[asyncio.Server, asyncio.StreamReader, asyncio.StreamWriter]:
     config = Config(
-        application, ws="serving.websocket_protocol:WebSocketProtocol", log_config=None
+        application,
+        ws="serving.websocket_protocol:WebSocketProtocol",
+        ws_per_message_deflate=False,
+        log_config=None,
     )
     config.load()
     server = await asyncio.get_running_loop().create_server(

@@ -7,63 +7,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
-from serving.http_protocol import HttpProtocol
 from tests.support.peers import turns
+from tests.support.written import connected
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
-
-
-class Written(asyncio.Transport):
-    """A transport that keeps what is written to it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pieces: list[bytes] = []
-        self.has_closed = False
-
-    def write(self, data: Any) -> None:
-        if not isinstance(data, bytes | bytearray | memoryview):
-            raise TypeError(data)
-        if data and not self.has_closed:
-            self.pieces.append(bytes(data))
-
-    def is_closing(self) -> bool:
-        return self.has_closed
-
-    def close(self) -> None:
-        self.has_closed = True
-
-    def abort(self) -> None:
-        self.has_closed = True
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
-
-def connection(
-    application: Any, kind: type[HttpToolsProtocol] = HttpProtocol
-) -> tuple[Any, Written]:
-    """Return the protocol of a new connection, and what it writes."""
-    config = Config(application, interface="asgi3", log_config=None)
-    config.load()
-    loop = asyncio.get_running_loop()
-    protocol, written = kind(config, ServerState(), {}, loop), Written()
-    protocol.connection_made(written)
-    return protocol, written
 
 
 def answering(
@@ -140,18 +93,17 @@ EXPECTS = POST + b"Expect: 100-continue\r\n\r\nok"
 async def test_it_is_what_uvicorn_writes_in_fewer_pieces(
     request_: bytes, application: Application, pieces: int
 ) -> None:
-    served, written = connection(application)
-    usual, expected = connection(application, HttpToolsProtocol)
-    for protocol in (served, usual):
-        protocol.data_received(request_)
+    served, usual = connected(application), connected(application, HttpToolsProtocol)
+    for client in (served, usual):
+        client.receive(request_)
     for _ in range(5):
         await turns()
 
-    assert b"".join(written.pieces) == b"".join(expected.pieces)
-    assert written.has_closed == expected.has_closed
-    assert len(written.pieces) == pieces
-    for protocol in (served, usual):
-        protocol.connection_lost(None)
+    assert served.text == usual.text
+    assert served.has_closed == usual.has_closed
+    assert len(served.pieces) == pieces
+    for client in (served, usual):
+        client.close()
 
 
 class Handed:
@@ -171,56 +123,55 @@ async def test_a_head_without_a_body_leaves_with_the_pass_of_the_loop(
     method: bytes,
 ) -> None:
     application = Handed()
-    protocol, written = connection(application)
-    protocol.data_received(GET.replace(b"GET", method))
+    client = connected(application)
+    client.receive(GET.replace(b"GET", method))
     await turns()
 
     await application.send({"type": "http.response.start", "status": 200})
     await asyncio.sleep(0)
 
-    assert b"".join(written.pieces).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert client.text.startswith(b"HTTP/1.1 200 OK\r\n")
     application.over.set()
     await turns()
 
 
 async def test_a_head_leaves_before_its_connection_closes_for_a_broken_body() -> None:
     application = Handed()
-    protocol, written = connection(application)
-    protocol.data_received(CHUNKED)
+    client = connected(application)
+    client.receive(CHUNKED)
     await turns()
 
     await application.send({"type": "http.response.start", "status": 200})
-    protocol.data_received(b"no number\r\n")
+    client.receive(b"no number\r\n")
 
-    assert b"".join(written.pieces).startswith(b"HTTP/1.1 200 OK\r\n")
-    assert written.has_closed
+    assert client.text.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert client.has_closed
     application.over.set()
     await turns()
 
 
 async def test_a_head_is_not_written_to_a_connection_that_is_gone() -> None:
     application = Handed()
-    protocol, written = connection(application)
-    protocol.data_received(GET)
+    client = connected(application)
+    client.receive(GET)
     await turns()
 
     await application.send({"type": "http.response.start", "status": 200})
     application.send.__self__.transport.abort()
-    protocol.connection_lost(None)
-    written.write = None  # type: ignore[assignment]  # so that calling it raises
+    client.write = None  # type: ignore[assignment]  # so that calling it raises
     application.over.set()
     await turns()
 
-    assert written.pieces == []
+    assert client.pieces == []
 
 
 async def test_responses_keep_their_order_on_a_connection() -> None:
-    protocol, written = connection(answering(b"ok", headers=length(2)))
+    client = connected(answering(b"ok", headers=length(2)))
     head = GET.replace(b"GET", b"HEAD")
-    protocol.data_received(GET + head + GET + b"nonsense\r\n\r\n")
+    client.receive(GET + head + GET + b"nonsense\r\n\r\n")
     await turns()
 
-    first, second, third, refused = written.pieces
+    first, second, third, refused = client.pieces
     assert first == third == second + b"ok"
     assert refused.startswith(b"HTTP/1.1 400 ")
-    assert written.has_closed
+    assert client.has_closed

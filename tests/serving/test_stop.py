@@ -67,6 +67,7 @@ class Running:
             self.application,
             http="serving.http_protocol:HttpProtocol",
             ws="serving.websocket_protocol:WebSocketProtocol",
+            ws_per_message_deflate=False,
             ws_ping_interval=None,
             timeout_graceful_shutdown=10,
             log_config=None,

@@ -113,6 +113,7 @@ async def serve(
         served,
         http="serving.http_protocol:HttpProtocol",
         ws="serving.websocket_protocol:WebSocketProtocol",
+        ws_per_message_deflate=False,
         ws_max_size=2 * SIZE,
         lifespan="off",
         log_config=None,
