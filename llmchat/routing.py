@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from channels.routing import URLRouter
@@ -33,6 +33,8 @@ from llmchat.workers import address_of
 
 # How often to look for clients that no longer wait for anything.
 _SEND_AWAY_S = 0.25
+# How long a domain can be. Judgements of longer hosts are not remembered.
+_LONGEST_HOST = 255
 PATH = r"^socket\.io/$"
 
 
@@ -150,8 +152,7 @@ def judge_request(request: Request) -> str | None:
     A client without an `Origin` is not a browser, and is accepted.
     """
     host = request.handshake.headers.get("host", "")
-    domain, _ = split_domain_port(host)
-    if not domain or not validate_host(domain, allowed_hosts()):
+    if not is_allowed_host(host):
         return "Host not allowed"
     origin = request.origin
     if origin is None or origins.is_allowed(origin):
@@ -159,8 +160,24 @@ def judge_request(request: Request) -> str | None:
     return None if origins.is_own(origin, host) else "Origin not allowed"
 
 
-def allowed_hosts() -> list[str]:
+def is_allowed_host(host: str) -> bool:
+    """Return whether a `Host` header names this site."""
+    if len(host) > _LONGEST_HOST:
+        return _judge_host(host, allowed_hosts())
+    return _remembered_judgement(host, allowed_hosts())
+
+
+def _judge_host(host: str, allowed: tuple[str, ...]) -> bool:
+    domain, _ = split_domain_port(host)
+    return bool(domain) and validate_host(domain, allowed)
+
+
+# Almost all requests name the same host. What the settings allow is part of the key.
+_remembered_judgement = lru_cache(maxsize=256)(_judge_host)
+
+
+def allowed_hosts() -> tuple[str, ...]:
     """Return the `Host` names that Django accepts."""
     if settings.DEBUG and not settings.ALLOWED_HOSTS:
-        return [".localhost", "127.0.0.1", "[::1]"]
-    return list(settings.ALLOWED_HOSTS)
+        return ".localhost", "127.0.0.1", "[::1]"
+    return tuple(settings.ALLOWED_HOSTS)

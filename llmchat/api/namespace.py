@@ -89,9 +89,10 @@ class ChatNamespace(MovingNamespace):
     async def on_connect(self, socket: Socket) -> None:
         """Called before a client is let in."""
         # A flooding user is turned away before anything is spent on the token.
-        claimed = claimed_user(socket.auth.get("token"))
-        if claimed is not None:
-            self._check_blocked(user(claimed))
+        if self._floods.is_blocking:
+            claimed = claimed_user(socket.auth.get("token"))
+            if claimed is not None:
+                self._check_blocked(user(claimed))
         try:
             verified = await authenticate(socket, socket.auth)
         except AccountError as exc:
