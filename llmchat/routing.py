@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -35,7 +36,11 @@ from llmchat.workers import address_of
 _SEND_AWAY_S = 0.25
 # How long a domain can be. Judgements of longer hosts are not remembered.
 _LONGEST_HOST = 255
-PATH = r"^socket\.io/$"
+# Where the sockets are; the pattern also matches unusual spellings of the path.
+PATH = "/socket.io/"
+_PATTERN = r"^socket\.io/$"
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +50,8 @@ class RealTime:
     server: Server
     socketio: SocketIO
     chat: ChatNamespace
-    http: Any
-    websocket: URLRouter
+    http: Application
+    websocket: Application
 
     def join(self) -> None:
         """Share sessions with the other workers, if there can be any."""
@@ -110,14 +115,24 @@ def build(http_fallback: Any) -> RealTime:
         server,
         socketio,
         chat,
-        URLRouter([re_path(PATH, polling.as_asgi()), re_path(r"", http_fallback)]),
-        URLRouter(
-            [
-                re_path(PATH, websocket.as_asgi()),
-                re_path(r"", make_not_found(http).as_asgi()),
-            ]
-        ),
+        route(polling.as_asgi(), http_fallback),
+        route(websocket.as_asgi(), make_not_found(http).as_asgi()),
     )
+
+
+def route(sockets: Any, others: Any) -> Application:
+    """Return the application that passes on to one of these, depending on the path.
+
+    Requests for the usual spelling skip the router, which copies the scope of each and
+    matches patterns.
+    """
+    router = URLRouter([re_path(_PATTERN, sockets), re_path(r"", others)])
+
+    def application(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+        chosen = sockets if scope["path"] == PATH else router
+        return chosen(scope, receive, send)
+
+    return application
 
 
 def transports_of(server: Server) -> dict[str, int]:
