@@ -1,6 +1,7 @@
 """A brief memory of users and API keys, so that a burst of requests reads them once.
 
 A change made in this process is seen immediately, one made elsewhere within `KEPT_S`.
+Users who keep sending requests are read together, one query for all whose time is over.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -20,9 +21,24 @@ if TYPE_CHECKING:
 
 KEPT_S = 1.0
 MOST = 10_000
+# How many users are read along with one, and how long before their time is over: in
+# its later half, so that nobody is read along more than twice in `KEPT_S`.
+MOST_DUE = 100
+DUE_S = KEPT_S / 2
 
 Name = TypeVar("Name")
 Row = TypeVar("Row")
+
+
+class _Entry(Generic[Row]):
+    """A row, when its time is over, and whether it was asked for since it was read."""
+
+    __slots__ = ("is_used", "row", "until")
+
+    def __init__(self, row: Row, until: float) -> None:
+        self.row = row
+        self.until = until
+        self.is_used = False
 
 
 class Kept(Generic[Name, Row]):
@@ -35,7 +51,7 @@ class Kept(Generic[Name, Row]):
     ) -> None:
         self._name_of = name_of
         self._clock = clock
-        self._rows: dict[Name, tuple[float, Row]] = {}  # the oldest first
+        self._rows: dict[Name, _Entry[Row]] = {}  # the oldest first
         self._changes = 0
         self._lock = threading.Lock()
 
@@ -44,21 +60,40 @@ class Kept(Generic[Name, Row]):
 
     def find(self, name: Name) -> Row | None:
         """Return a copy of a row, or None if the database must be queried."""
-        until, row = self._rows.get(name, (0.0, None))
+        kept = self._look_up(name)
         # A copy, because callers may change a user or cache permissions on it.
-        return copy.copy(row) if row and self._clock() < until else None
+        return None if kept is None else copy.copy(kept)
+
+    def _look_up(self, name: Name) -> Row | None:
+        entry = self._rows.get(name)
+        if entry is None or self._clock() >= entry.until:
+            return None
+        entry.is_used = True
+        return entry.row
 
     def read(self, load: Callable[[], Row]) -> Row:
         """Load a row and keep it, unless any row changed while it was loaded."""
         changes, read_at = self._changes, self._clock()
         row = load()
-        name = self._name_of(row)
-        with self._lock:
-            if changes == self._changes:
-                self._make_room(read_at)
-                self._rows.pop(name, None)
-                self._rows[name] = (read_at + KEPT_S, copy.copy(row))
+        self._keep([copy.copy(row)], changes, read_at)
         return row
+
+    def _keep(self, rows: Iterable[Row], changes: int, read_at: float) -> None:
+        """Keep rows that were read at this time, before which were so many changes.
+
+        A row that was read later stays.
+        """
+        until = read_at + KEPT_S
+        with self._lock:
+            if changes != self._changes:
+                return
+            for row in rows:
+                name = self._name_of(row)
+                entry = self._rows.pop(name, None)
+                if entry is None or entry.until <= until:
+                    entry = _Entry(row, until)
+                self._make_room(read_at)
+                self._rows[name] = entry
 
     def forget(self, name: Name) -> None:
         """Drop a row; rows that are being read at this time are not kept either."""
@@ -69,7 +104,7 @@ class Kept(Generic[Name, Row]):
     def _make_room(self, now: float) -> None:
         while self._rows:
             oldest = next(iter(self._rows))
-            if len(self._rows) < MOST and self._rows[oldest][0] > now:
+            if len(self._rows) < MOST and self._rows[oldest].until > now:
                 return
             del self._rows[oldest]
 
@@ -82,10 +117,39 @@ class Remembered(Kept[int, "User"]):
 
     def is_known(self, user_id: int, generation: int | None) -> bool:
         """Return whether a kept, active user has this generation; None fits any."""
-        kept = self._rows.get(user_id)
-        if kept is None or self._clock() >= kept[0]:
-            return False
-        return generation in (None, kept[1].token_generation)
+        user = self._look_up(user_id)
+        return user is not None and generation in (None, user.token_generation)
+
+    def read_due(
+        self, user_id: int, load: Callable[[int, list[int]], Iterable[User]]
+    ) -> User | None:
+        """Load an active user, and others along with that one; None: there is none.
+
+        The others are those who were asked for since they were read, and whose time is
+        nearly over. All are kept, unless any user changed while they were loaded.
+        """
+        due = self._take_due(user_id)
+        changes, read_at = self._changes, self._clock()
+        users = {user.pk: user for user in load(user_id, due)}
+        self._keep(users.values(), changes, read_at)
+        for one in (user_id, *due):
+            # Only a change in another process leads to this.
+            if one not in users and one in self._rows:
+                self.forget(one)
+        return copy.copy(users.get(user_id))
+
+    def _take_due(self, user_id: int) -> list[int]:
+        """Return the users to read along with one, each to one caller only."""
+        due: list[int] = []
+        soon = self._clock() + DUE_S
+        with self._lock:
+            for other, entry in self._rows.items():
+                if entry.until > soon or len(due) == MOST_DUE:
+                    break
+                if entry.is_used and other != user_id:
+                    entry.is_used = False
+                    due.append(other)
+        return due
 
 
 class RememberedKeys(Kept[str, "ApiKey"]):
@@ -96,8 +160,8 @@ class RememberedKeys(Kept[str, "ApiKey"]):
 
     def forget_of(self, user_id: int) -> None:
         """Drop the keys of a user."""
-        for digest, (_, row) in list(self._rows.items()):
-            if row.user_id == user_id:
+        for digest, entry in list(self._rows.items()):
+            if entry.row.user_id == user_id:
                 self.forget(digest)
 
 

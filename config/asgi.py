@@ -52,7 +52,9 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await lifespan(scope, receive, send)
         return
-    scope = unmounted(scope, prefix)
+    # Sockets below no prefix need neither a new path nor, for that, another scope.
+    if prefix or scope["path"] != routing.PATH:
+        scope = unmounted(scope, prefix)
     # daphne has no lifespan, so the first request marks the start of serving.
     draining.watch()
     if scope["type"] == "websocket":

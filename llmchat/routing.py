@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from channels.routing import URLRouter
@@ -33,7 +34,13 @@ from llmchat.workers import address_of
 
 # How often to look for clients that no longer wait for anything.
 _SEND_AWAY_S = 0.25
-PATH = r"^socket\.io/$"
+# How long a domain can be. Judgements of longer hosts are not remembered.
+_LONGEST_HOST = 255
+# Where the sockets are; the pattern also matches unusual spellings of the path.
+PATH = "/socket.io/"
+_PATTERN = r"^socket\.io/$"
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +50,8 @@ class RealTime:
     server: Server
     socketio: SocketIO
     chat: ChatNamespace
-    http: Any
-    websocket: URLRouter
+    http: Application
+    websocket: Application
 
     def join(self) -> None:
         """Share sessions with the other workers, if there can be any."""
@@ -108,14 +115,24 @@ def build(http_fallback: Any) -> RealTime:
         server,
         socketio,
         chat,
-        URLRouter([re_path(PATH, polling.as_asgi()), re_path(r"", http_fallback)]),
-        URLRouter(
-            [
-                re_path(PATH, websocket.as_asgi()),
-                re_path(r"", make_not_found(http).as_asgi()),
-            ]
-        ),
+        route(polling.as_asgi(), http_fallback),
+        route(websocket.as_asgi(), make_not_found(http).as_asgi()),
     )
+
+
+def route(sockets: Any, others: Any) -> Application:
+    """Return the application that passes on to one of these, depending on the path.
+
+    Requests for the usual spelling skip the router, which copies the scope of each and
+    matches patterns.
+    """
+    router = URLRouter([re_path(_PATTERN, sockets), re_path(r"", others)])
+
+    def application(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+        chosen = sockets if scope["path"] == PATH else router
+        return chosen(scope, receive, send)
+
+    return application
 
 
 def transports_of(server: Server) -> dict[str, int]:
@@ -150,8 +167,7 @@ def judge_request(request: Request) -> str | None:
     A client without an `Origin` is not a browser, and is accepted.
     """
     host = request.handshake.headers.get("host", "")
-    domain, _ = split_domain_port(host)
-    if not domain or not validate_host(domain, allowed_hosts()):
+    if not is_allowed_host(host):
         return "Host not allowed"
     origin = request.origin
     if origin is None or origins.is_allowed(origin):
@@ -159,8 +175,24 @@ def judge_request(request: Request) -> str | None:
     return None if origins.is_own(origin, host) else "Origin not allowed"
 
 
-def allowed_hosts() -> list[str]:
+def is_allowed_host(host: str) -> bool:
+    """Return whether a `Host` header names this site."""
+    if len(host) > _LONGEST_HOST:
+        return _judge_host(host, allowed_hosts())
+    return _remembered_judgement(host, allowed_hosts())
+
+
+def _judge_host(host: str, allowed: tuple[str, ...]) -> bool:
+    domain, _ = split_domain_port(host)
+    return bool(domain) and validate_host(domain, allowed)
+
+
+# Almost all requests name the same host. What the settings allow is part of the key.
+_remembered_judgement = lru_cache(maxsize=256)(_judge_host)
+
+
+def allowed_hosts() -> tuple[str, ...]:
     """Return the `Host` names that Django accepts."""
     if settings.DEBUG and not settings.ALLOWED_HOSTS:
-        return [".localhost", "127.0.0.1", "[::1]"]
-    return list(settings.ALLOWED_HOSTS)
+        return ".localhost", "127.0.0.1", "[::1]"
+    return tuple(settings.ALLOWED_HOSTS)

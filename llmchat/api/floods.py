@@ -79,6 +79,11 @@ class Floods:
             self._blocked_until[whose] = now + BLOCK_S
             self._log(whose, now)
 
+    @property
+    def is_blocking(self) -> bool:
+        """Return whether any sender may be blocked now."""
+        return bool(self._blocked_until)
+
     def blocked_for(self, whose: Whose) -> int | None:
         """Return for how many more seconds a sender is blocked, None if it is not."""
         until = self._blocked_until.get(whose)

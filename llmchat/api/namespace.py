@@ -89,9 +89,10 @@ class ChatNamespace(MovingNamespace):
     async def on_connect(self, socket: Socket) -> None:
         """Called before a client is let in."""
         # A flooding user is turned away before anything is spent on the token.
-        claimed = claimed_user(socket.auth.get("token"))
-        if claimed is not None:
-            self._check_blocked(user(claimed))
+        if self._floods.is_blocking:
+            claimed = claimed_user(socket.auth.get("token"))
+            if claimed is not None:
+                self._check_blocked(user(claimed))
         try:
             verified = await authenticate(socket, socket.auth)
         except AccountError as exc:
@@ -126,7 +127,7 @@ class ChatNamespace(MovingNamespace):
         # An answer that it awaits may have been given up meanwhile.
         return not visitor.is_lost
 
-    async def on_joined(self, socket: Socket) -> None:
+    def on_joined(self, socket: Socket) -> None:
         """Called when a client is in, perhaps only to leave.
 
         An answer that it awaits may have been given up while its socket was on the way
@@ -189,7 +190,7 @@ class ChatNamespace(MovingNamespace):
         if wait_s is not None:
             raise refused(refusal("rate_limited", retry_after=wait_s))
 
-    async def on_disconnect(self, socket: Socket, reason: str) -> None:
+    def on_disconnect(self, socket: Socket, reason: str) -> None:
         """Called when a client is away: it no longer holds up the other readers."""
         for stream in list(visitor_of(socket).running):
             stream.look_again()

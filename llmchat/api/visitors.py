@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -93,11 +94,13 @@ def make_room(sockets: Sequence[Socket]) -> None:
     """
     if len(sockets) < conf.get().max_sockets_per_user:
         return
-    absent = [socket for socket in sockets if socket.is_absent]
-    if not absent:
+    absent = (socket for socket in sockets if socket.is_absent)
+    oldest = next(absent, None)
+    if oldest is None:
         raise refused(refusal("too_many_sockets"))
-    idle = [socket for socket in absent if visitor_of(socket).is_idle]
-    (idle or absent)[0].disconnect()
+    # In most cases it is the first one, so the others are not looked at.
+    idle = (one for one in chain([oldest], absent) if visitor_of(one).is_idle)
+    next(idle, oldest).disconnect()
 
 
 async def authenticate(socket: Socket, auth: dict[str, Any]) -> Verified:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import urlsafe_b64encode
+from functools import lru_cache
 from hmac import compare_digest
 
 
@@ -12,9 +13,15 @@ def code_of(secret: bytes, size: int, *said: str) -> str:
 
     The first string of `said` names the purpose.
     """
-    key = hashlib.sha256(secret).digest()
-    digest = hashlib.blake2b("\n".join(said).encode(), key=key, digest_size=size)
+    digest = hashlib.blake2b(
+        "\n".join(said).encode(), key=_key(secret), digest_size=size
+    )
     return urlsafe_b64encode(digest.digest()).decode()
+
+
+@lru_cache(maxsize=8)
+def _key(secret: bytes) -> bytes:
+    return hashlib.sha256(secret).digest()
 
 
 def is_code(code: str, secret: bytes, size: int, *said: str) -> bool:

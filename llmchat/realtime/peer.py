@@ -156,7 +156,7 @@ class Peer(Carried):
     # Time.
 
     def tick(self) -> None:
-        """Do what is due; also called before a request is judged."""
+        """Do what is due; also called before a request is judged, if anything is."""
         now = self._loop.time()
         self._follow_up(self.session.tick(now))
         receiver, deadline = self._receiver, self._receiver_deadline()
@@ -164,9 +164,17 @@ class Peer(Carried):
             receiver.tick(now)
             self._follow_up([])
 
+    @property
+    def is_due(self) -> bool:
+        """Return whether `tick` may have something to do."""
+        # The timer is never set to a later time than that of the next deadline.
+        return self._timer.is_due(self._loop.time())
+
     def _next_deadline(self) -> float | None:
-        deadlines = (self.session.next_deadline, self._receiver_deadline())
-        return min((d for d in deadlines if d is not None), default=None)
+        own, receivers = self.session.next_deadline, self._receiver_deadline()
+        if own is None or receivers is None:
+            return receivers if own is None else own
+        return min(own, receivers)
 
     def _receiver_deadline(self) -> float | None:
         return self._receiver.next_deadline if self._receiver is not None else None

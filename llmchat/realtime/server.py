@@ -107,8 +107,9 @@ class Server:
         A deadline counts once it has passed, even if its timer has not fired yet.
         """
         peer = self._peers.get(sid)
-        if peer is not None:
-            peer.tick()
+        if peer is None or not peer.is_due:
+            return peer
+        peer.tick()
         return self._peers.get(sid)
 
     async def open(self, request: Request) -> Peer:

@@ -35,6 +35,10 @@ class LazyTimer:
             loop = asyncio.get_running_loop()
             self._handle = loop.call_at(deadline, self._fire, callback)
 
+    def is_due(self, now: float) -> bool:
+        """Return whether its owner may have something to do; True if it is stopped."""
+        return self._handle is None or now >= self._at
+
     def _fire(self, callback: Callable[[], None]) -> None:
         self._handle = None
         callback()

@@ -387,6 +387,24 @@ async def test_an_absent_socket_makes_room(
     assert idle not in chat.sockets_in("user:1")
 
 
+@pytest.mark.parametrize(
+    ("busy", "goes"), [("", 0), ("0", 1), ("02", 1), ("12", 0), ("012", 0)]
+)
+async def test_the_oldest_makes_room_if_possible_of_those_that_await_nothing(
+    server: Server, chat: Chat, busy: str, goes: int
+) -> None:
+    for peer, wire, _ in [await ann(server) for _ in range(MOST)]:
+        peer.lose_websocket(wire)
+    await turns()
+    absent = chat.absent
+    for number in map(int, busy):
+        absent[number].data.running[object()] = None
+
+    await ann(server)
+
+    assert chat.absent == absent[:goes] + absent[goes + 1 :]
+
+
 async def coming(server: Server, chat: Chat) -> tuple[Wire, Socket]:
     """Return a socket of Ann's that another worker has handed over."""
     elsewhere = Chat(Clock())

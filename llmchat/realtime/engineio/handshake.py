@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 
 from .errors import Refusal, RequestError
 from .packet import Packet, PacketType
@@ -123,6 +124,15 @@ def make_sid(prefix: str = "") -> str:
 
 def open_packet(sid: str, transport: str, options: Options) -> Packet:
     """Return the packet that answers a handshake."""
+    # What is offered is encoded once: an encoder costs more than all the rest.
+    return Packet(
+        PacketType.OPEN, f'{{"sid":{json.dumps(sid)},{_offer(transport, options)}'
+    )
+
+
+@lru_cache(maxsize=16)
+def _offer(transport: str, options: Options) -> str:
+    """Return the open packet's JSON behind the session's id."""
     upgrades = (
         ["websocket"]
         if transport == "polling"
@@ -131,10 +141,9 @@ def open_packet(sid: str, transport: str, options: Options) -> Packet:
         else []
     )
     data = {
-        "sid": sid,
         "upgrades": upgrades,
         "pingInterval": round(options.ping_interval_s * 1000),
         "pingTimeout": round(options.ping_timeout_s * 1000),
         "maxPayload": options.max_payload_bytes,
     }
-    return Packet(PacketType.OPEN, json.dumps(data, separators=(",", ":")))
+    return json.dumps(data, separators=(",", ":")).removeprefix("{")

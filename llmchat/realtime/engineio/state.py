@@ -125,12 +125,11 @@ class SessionState:
     @property
     def next_deadline(self) -> float | None:
         """Return when `tick` must be called next, None for never."""
-        deadlines = (
-            self._heartbeat.deadline,
-            self._upgrade.deadline,
-            self._closing_deadline,
-        )
-        return min((d for d in deadlines if d is not None), default=None)
+        deadline = self._heartbeat.deadline
+        for other in (self._upgrade.deadline, self._closing_deadline):
+            if other is not None and (deadline is None or other < deadline):
+                deadline = other
+        return deadline
 
     # Another worker.
 

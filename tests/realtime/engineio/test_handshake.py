@@ -181,6 +181,33 @@ def test_the_open_packet_tells_what_the_server_offers() -> None:
     )
 
 
+@given(
+    st.text(),
+    st.sampled_from(["polling", "websocket"]),
+    st.builds(
+        Options,
+        ping_interval_s=st.floats(0.01, 1000.0),
+        ping_timeout_s=st.sampled_from([1, 1.0, 20.0]),
+        max_payload_bytes=st.integers(1, 10**9),
+        allow_upgrades=st.booleans(),
+    ),
+)
+def test_each_open_packet_is_of_its_own_session_and_options(
+    sid: str, transport: str, options: Options
+) -> None:
+    may_upgrade = transport == "polling" and options.allow_upgrades
+    offered = {
+        "sid": sid,
+        "upgrades": ["websocket"] if may_upgrade else [],
+        "pingInterval": round(options.ping_interval_s * 1000),
+        "pingTimeout": round(options.ping_timeout_s * 1000),
+        "maxPayload": options.max_payload_bytes,
+    }
+
+    expected = json.dumps(offered, separators=(",", ":"))
+    assert open_packet(sid, transport, options).data == expected
+
+
 @pytest.mark.parametrize(
     ("transport", "options"),
     [
