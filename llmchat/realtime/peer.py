@@ -96,6 +96,10 @@ class Peer(Carried):
         """Wait until the client has caught up, or the session has ended."""
         await self._until(lambda: self.writable)
 
+    async def wait_probe_open(self) -> None:
+        """Wait until a WebSocket is trying to become the transport."""
+        await self._until(lambda: self.session.probe_is_open)
+
     async def wait_probe_over(self) -> None:
         """Wait until no WebSocket is trying to become the transport."""
         await self._until(lambda: not self.session.probe_is_open)

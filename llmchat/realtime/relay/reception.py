@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -86,11 +87,16 @@ class Reception:
         return outcome
 
     async def _gather(self, peer: Peer) -> None:
-        """Wait for more to answer with, if the last answer was a moment ago."""
+        """Wait for more to answer with, if the last answer was a moment ago.
+
+        Not while a WebSocket is probed: its client waits for the answer, and if that
+        WebSocket is lost meanwhile, the client is mute until it misses a ping.
+        """
         answered_at = self._answered_at.get(peer)
         if answered_at is not None:
-            now = asyncio.get_running_loop().time()
-            await asyncio.sleep(answered_at + GATHER_S - now)
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(answered_at + GATHER_S):
+                    await peer.wait_probe_open()
 
     async def _post(self, sender: str, body: Any) -> names.Outcome:
         sid, key, payload = body
