@@ -64,6 +64,7 @@ class Reception:
         mailbox.on(names.BODY, self._body)
         mailbox.on(names.BREAK, self._break)
         mailbox.on(names.OPEN_PROBE, self._open_probe)
+        mailbox.on(names.MAY_PONG, self._may_pong)
         mailbox.on(names.PING_PROBE, self._ping_probe)
         mailbox.on(names.TAKE, self._take)
 
@@ -141,6 +142,11 @@ class Reception:
         except asyncio.CancelledError:
             peer.lose_probe_elsewhere()
             raise
+
+    async def _may_pong(self, sender: str, body: Any) -> bool:
+        (sid,) = body
+        peer = self._find(sid)
+        return peer is not None and peer.session.probe_is_open
 
     async def _ping_probe(self, sender: str, body: Any) -> bool:
         (sid,) = body
