@@ -114,6 +114,11 @@ class Peer(Carried):
 
     # Another worker.
 
+    @property
+    def is_joining(self) -> bool:
+        """Return whether its client is being let in, for which a move has to wait."""
+        return self._receiver is not None and self._receiver.is_joining
+
     def hand_over(self, worker: str) -> dict[str, Any] | None:
         """Return what another worker needs to continue the session, and let go of it.
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from llmchat.realtime import Namespace, Peer, Server
+from llmchat.realtime import Namespace, Peer, Server, Socket, rest
 from llmchat.realtime.relay import RemoteSession, names, reception
 from llmchat.workers import Ask, Mailbox
 from tests.support.peers import Wire, opened, serving, turns
+from tests.support.wire import connected
 from tests.workers.test_mailbox import ONE, TWO, OpenBox, layer, open_box
 from tests.workers.test_races import soon
 
@@ -79,14 +80,14 @@ class Polling:
         await soon(lambda: "4moved" in wire.told)
 
 
-Start = Callable[[], Awaitable[Polling]]
+Start = Callable[..., Awaitable[Polling]]
 
 
 @pytest.fixture
 def start(open_box: OpenBox) -> Start:
-    async def start_one() -> Polling:
+    async def start_one(namespace: Namespace | None = None) -> Polling:
         there, here = await open_box(ONE), await open_box(TWO)
-        servers = [serving(Namespace()), serving(Namespace())]
+        servers = [serving(namespace or Namespace()), serving(Namespace())]
         for server, box in zip(servers, (there, here), strict=True):
             server.join(box)
         peer, _ = await opened(servers[0], "polling")
@@ -241,3 +242,64 @@ async def test_a_poll_is_not_delayed_while_a_websocket_is_probed(
     await polling.ask(names.PING_PROBE)
 
     assert await asyncio.wait_for(poll, 20) == NOOP
+
+
+class Gate(Namespace):
+    """Lets clients in when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opens = asyncio.Event()
+
+    async def on_connect(self, socket: Socket) -> None:
+        await self.opens.wait()
+
+
+async def taking(start: Start, gate: Gate) -> tuple[Polling, Wire]:
+    """Upgrade a session elsewhere while its client is being let in."""
+    polling, wire = await start(gate), Wire()
+    session = await polling.probed(wire)
+    polling.peer.start_post(post := Wire())
+    polling.peer.receive_payload(post, b"40")
+    session.receive_frame(wire, "5")
+    await soon(lambda: bool(polling.here.asks(ONE, names.TAKE)))
+    return polling, wire
+
+
+async def test_a_session_moves_when_its_client_has_been_let_in(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That may take longer than anything else that a move waits for."""
+    monkeypatch.setattr(rest.at_rest, "__defaults__", (0.1,))
+    polling, wire = await taking(start, gate := Gate())
+    await asyncio.wait(polling.here.asks(ONE, names.TAKE), timeout=0.5)
+    assert polling.peer.is_joining
+
+    gate.opens.set()
+
+    await soon(lambda: len(wire.told) == 2)
+    connected(wire.told[1], "/")
+    assert len(polling.server) == 1
+
+
+async def test_a_session_whose_client_is_not_let_in_for_too_long_ends(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest.at_rest, "__defaults__", (0.1,))
+    monkeypatch.setattr(reception, "CLAIM_S", 0.1)
+    polling, wire = await taking(start, Gate())
+
+    await soon(lambda: wire.is_closed)
+
+    assert polling.peer.session.is_closed
+
+
+async def test_a_session_that_ends_while_its_client_is_let_in_moves_no_more(
+    start: Start,
+) -> None:
+    polling, wire = await taking(start, Gate())
+
+    polling.peer.close()
+
+    await soon(lambda: wire.is_closed)
+    assert len(polling.server) == 0

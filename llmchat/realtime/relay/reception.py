@@ -14,6 +14,7 @@ from llmchat.realtime.rest import at_rest
 from llmchat.workers import Mailbox
 
 from . import names
+from .claims import CLAIM_S
 
 # The shortest time between two answers to a client that polls through another worker:
 # what is emitted in between goes with the next answer.
@@ -156,10 +157,17 @@ class Reception:
     async def _take(self, sender: str, body: Any) -> Any:
         """Hand a session over as soon as it is at rest; None: time is up."""
         (sid,) = body
+        # Its socket may be on a worker that is gone, which takes long to find out. If
+        # the session ended meanwhile, all that would begin again on its next worker.
+        await at_rest(lambda: not self._is_joining(sid) or None, CLAIM_S)
         state = await at_rest(lambda: self._hand_over(sid, sender))
         if state is None:
             await self._break(sender, body)
         return state
+
+    def _is_joining(self, sid: str) -> bool:
+        peer = self._find(sid)
+        return peer is not None and peer.is_joining
 
     def _hand_over(self, sid: str, worker: str) -> dict[str, Any] | None:
         peer = self._find(sid)
