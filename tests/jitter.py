@@ -10,6 +10,11 @@ end.
 During the run, workers can be killed (`--kill-every`) or restarted one after another,
 as in a deploy (`--restart-every`), and Redis can be killed and stopped by turns, for a
 second each (`--redis-down-every`). An answer whose worker dies may end as interrupted.
+
+A client that the server has forgotten is `hanging`, with what happened to it in
+`hangingTrails`. The stock client may also fall silent by itself, until it misses a
+ping: that is `muted`. `turnedAway` counts refused connections, which it does not
+repeat by itself.
 """
 
 from __future__ import annotations

@@ -65,6 +65,7 @@ class Echo:
     """Sends every message back."""
 
     next_deadline = None
+    is_joining = False
 
     def __init__(self, client: Peer) -> None:
         self.client = client

@@ -152,12 +152,15 @@ class Carried:
         return is_wanted
 
     def ping_probe_elsewhere(self) -> bool:
-        """Take in that WebSocket's ping. False: it is no longer the probe."""
+        """Take in that WebSocket's ping. False: it is no longer the probe.
+
+        The pong is the other worker's; what is held until the ping is answered now.
+        """
         session = self.session
         if not session.probe_is_open:
             return False
         events = session.receive_probe_frame(PROBE_PING, self._loop.time())
-        session.take_probe_frame()  # the pong, which the other worker sends
+        session.take_probe_frame()
         self._follow_up(events)
         return True
 

@@ -279,6 +279,11 @@ class SocketIOLine:
 
     # Another worker.
 
+    @property
+    def is_joining(self) -> bool:
+        """Return whether the client is being let in to a namespace."""
+        return bool(self._joining)
+
     def hand_over(self, worker: str) -> dict[str, Any] | None:
         """Return what `take_over` needs on that worker; None: something is at work."""
         members = self._members_by_name

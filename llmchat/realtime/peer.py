@@ -96,6 +96,10 @@ class Peer(Carried):
         """Wait until the client has caught up, or the session has ended."""
         await self._until(lambda: self.writable)
 
+    async def wait_probe_open(self) -> None:
+        """Wait until a WebSocket is trying to become the transport."""
+        await self._until(lambda: self.session.probe_is_open)
+
     async def wait_probe_over(self) -> None:
         """Wait until no WebSocket is trying to become the transport."""
         await self._until(lambda: not self.session.probe_is_open)
@@ -109,6 +113,11 @@ class Peer(Carried):
         self._follow_up(self.session.close(reason, self._loop.time()))
 
     # Another worker.
+
+    @property
+    def is_joining(self) -> bool:
+        """Return whether its client is being let in, for which a move has to wait."""
+        return self._receiver is not None and self._receiver.is_joining
 
     def hand_over(self, worker: str) -> dict[str, Any] | None:
         """Return what another worker needs to continue the session, and let go of it.

@@ -26,6 +26,10 @@ class Receiver(Protocol):
     def next_deadline(self) -> float | None:
         """Return when to call `tick`."""
 
+    @property
+    def is_joining(self) -> bool:
+        """Return whether a client is being let in: `hand_over` has to wait for that."""
+
     def hand_over(self, worker: str) -> Any:
         """Return what `take_over` needs on another worker; nothing is called after it.
 

@@ -5,7 +5,14 @@ has none; whatever is addressed to another worker then simply does not exist.
 """
 
 from .address import address_of
-from .mailbox import Ask, AwayError, GoneError, Mailbox, UnreachableError
+from .mailbox import (
+    Ask,
+    AwayError,
+    FailedError,
+    GoneError,
+    Mailbox,
+    UnreachableError,
+)
 from .own import open_mailbox
 from .presence import Presence
 from .route import GONE_S
@@ -14,6 +21,7 @@ __all__ = [
     "GONE_S",
     "Ask",
     "AwayError",
+    "FailedError",
     "GoneError",
     "Mailbox",
     "Presence",

@@ -50,6 +50,18 @@ PLAY
 socket.close();
 """
 
+# What the stock client goes through when its WebSocket is lost: while it still polls,
+# and when it has stopped polling.
+LOSES_UPGRADES = """await until(() => socket.connected);
+        const { engine } = socket.io;
+        engine.emit("upgradeError", new Error("lost"));
+        const stays = socket.connected;
+        engine.upgrading = true;
+        engine.emit("upgradeError", new Error("lost"));
+        const leaves = !socket.connected;
+        await until(() => socket.connected);
+        print([stays, leaves, socket.recovered, server.left]);"""
+
 PLAYS = {
     # The stock client gives up when it is refused; no question is open at that moment.
     "comes back after a refusal": (
@@ -74,6 +86,10 @@ PLAYS = {
         await until(() => socket.connected);
         print([await outcome(ask(socket, "local", HI, WAIT))]);""",
         ["Hello"],
+    ),
+    "comes back when its WebSocket is lost in mid-upgrade": (
+        LOSES_UPGRADES,
+        [True, True, True, 0],
     ),
     "hears the end of an answer whose connection was refused meanwhile": (
         """await until(() => socket.connected);
@@ -239,6 +255,25 @@ def test_the_module_comes_back_by_itself(tmp_path: Path, play: str) -> None:
     output = run(tmp_path, "play.mjs", DRIVER.replace("PLAY", steps))
 
     assert json.loads(output) == outcomes
+
+
+def test_a_stock_client_comes_back_when_its_websocket_is_lost_in_mid_upgrade(
+    tmp_path: Path,
+) -> None:
+    code = """
+    const { io, server } = require("socket.io-client");
+    const socket = io("http://server");
+    const print = (found) => console.log(JSON.stringify(found));
+    const until = async (isSo) => {
+      while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 20));
+    };
+    """
+    code += script("docs/socketio.md", "javascript", "upgradeError")
+    code += f"(async () => {{ {LOSES_UPGRADES} socket.close(); }})();"
+
+    output = run(tmp_path, "script.cjs", code)
+
+    assert json.loads(output) == [True, True, True, 0]
 
 
 def program() -> dict[str, Any]:

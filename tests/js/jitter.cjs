@@ -13,18 +13,31 @@ const [seconds, tokenMs] = process.argv.slice(4, 6).map(Number);
 // does not repeat if it is lost with the connection.
 const HANGING_MS = 60000;
 const UNHEARD_MS = 8000;
+// When to try again after the server has refused the connection: the stock client does not.
+const AGAIN_MS = 500;
+// How many trails of hanging clients to report, and how much of each.
+const TRAILS = 20;
+const TRAIL = 120;
 // It takes less time to find out that a worker is dead, and for its clients to be back.
 const SLOW_MS = 4000;
 const until = Date.now() + seconds * 1000;
 const told = {
   whole: 0, broken: 0, cut: 0, doubled: 0, recovered: 0, fresh: 0, disconnects: 0,
-  unended: 0, interrupted: 0, hanging: 0, unheard: 0, refused: {}, lostMs: [], problems: [],
-  caughtUpMs: [], backMs: [], stalledMs: [], slow: [],
+  unended: 0, interrupted: 0, hanging: 0, unheard: 0, muted: 0, turnedAway: 0, refused: {},
+  lostMs: [], problems: [], hangingTrails: [], caughtUpMs: [], backMs: [], stalledMs: [],
+  slow: [],
 };
 let busy = 0;
 
 function problem(text) {
   if (told.problems.length < 20) told.problems.push(text);
+}
+
+// Other problems are more frequent, and must not take the place of these.
+function hanging(trail) {
+  told.hanging += 1;
+  if (told.hangingTrails.length >= TRAILS) return;
+  told.hangingTrails.push(`${trail.slice(-TRAIL).join(' | ')} | now ${Date.now() % 100000}`);
 }
 
 // Note what happened to a client that had to wait for its next token.
@@ -49,6 +62,7 @@ function begin(token, index) {
   let gone = 0;
   let stalled = 0;
   let watch = null;
+  let isOver = false;
   let trail = []; // what happened recently, to be reported if a stream is broken
   busy += 1;
 
@@ -57,7 +71,8 @@ function begin(token, index) {
     if (trail.length > 4000) trail.shift();
   }
 
-  // A client that receives nothing for too long has been forgotten.
+  // A client that receives nothing for too long has been forgotten by the server, unless
+  // it was mute: see `mute`.
   function heard() {
     clearTimeout(watch);
     watch = setTimeout(() => {
@@ -65,17 +80,21 @@ function begin(token, index) {
       if (stream.starts === 0) {
         told.unheard += 1;
         if (told.unheard <= 5) problem(`unheard: ${trail.slice(-12).join(' | ')}`);
-      } else {
-        told.hanging += 1;
-        problem(`hanging: ${trail.slice(-40).join(' | ')} | now ${Date.now() % 100000}`);
-      }
+      } else hanging(trail);
       stream = null;
       ask();
     }, stream?.starts ? HANGING_MS : UNHEARD_MS);
   }
 
+  // The stock client has lost its WebSocket in mid-upgrade: it neither polls nor sends
+  // until it misses a ping. Only what follows that silence, and what preceded it, counts.
+  function mute() {
+    if (stream?.starts) heard();
+  }
+
   function ask() {
     if (Date.now() > until) {
+      isOver = true;
       busy -= 1;
       clearTimeout(watch);
       socket.close();
@@ -136,14 +155,28 @@ function begin(token, index) {
     told.disconnects += 1;
     gone ||= Date.now(); // the connection may be lost again before the client has its socket
     note(`disconnect ${reason} ${Date.now() % 100000}`);
+    if (reason === 'ping timeout') {
+      told.muted += 1;
+      mute();
+    }
+  });
+  socket.on('connect_error', (error) => {
+    note(`connect_error ${error.message} active=${socket.active} ${Date.now() % 100000}`);
+    if (socket.active || isOver) return;
+    told.turnedAway += 1;
+    setTimeout(() => isOver || socket.connect(), AGAIN_MS);
   });
   for (const name of ['reconnect_attempt', 'reconnect_error']) {
     socket.io.on(name, () => note(`${name} ${Date.now() % 100000}`));
   }
   socket.io.on('open', () => {
-    note(`open ${socket.io.engine.id.slice(0, 4)} ${Date.now() % 100000}`);
-    socket.io.engine.once('upgrade', () => note(`upgrade ${Date.now() % 100000}`));
-    socket.io.engine.once('upgradeError', (error) => note(`upgradeError ${error.message} ${Date.now() % 100000}`));
+    const { engine } = socket.io;
+    note(`open ${engine.id.slice(0, 4)} ${Date.now() % 100000}`);
+    engine.once('upgrade', () => note(`upgrade ${Date.now() % 100000}`));
+    engine.once('upgradeError', (error) => {
+      note(`upgradeError ${error.message} upgrading=${engine.upgrading} ${Date.now() % 100000}`);
+      if (engine.upgrading) mute();
+    });
   });
   socket.onAny((name, data, offset) => {
     note(`${name.slice(11)} ${data.token ?? ''}${data.code ?? ''}@${offset} ${Date.now() % 100000}`);

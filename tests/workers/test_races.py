@@ -196,7 +196,8 @@ async def test_a_session_whose_websocket_is_lost_on_the_way_is_kept(
         """Do nothing."""
 
     one.on(names.OPEN_PROBE, hold)
-    one.on(names.PING_PROBE, probe)
+    one.on(names.MAY_PONG, probe)
+    one.on(names.PING_PROBE, nothing)
     one.on(names.TAKE, take)
     one.on(names.BREAK, nothing)
     moving = RemoteProbe("s", ONE, two, AnyWebSocket(), lambda sid, state: broken)  # type: ignore[arg-type, return-value]
@@ -236,7 +237,7 @@ async def test_a_probe_that_was_given_up_is_not_written_to(
         await asyncio.Event().wait()
 
     one.on(names.OPEN_PROBE, hold)
-    one.on(names.PING_PROBE, probe)
+    one.on(names.MAY_PONG, probe)
     websocket = Closed()
     moving = RemoteProbe("s", ONE, two, websocket, lambda sid, state: Broken())  # type: ignore[arg-type, return-value]
     moving.receive("2probe")

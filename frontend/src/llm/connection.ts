@@ -5,7 +5,7 @@
 import { io } from "socket.io-client";
 
 import { baseUrl } from "./api";
-import type { ChatSocket, Refusal } from "./events";
+import type { ChatSocket, Engine, Refusal } from "./events";
 import { problem } from "./problems";
 import { accessToken, hasExpired } from "./session";
 import type { ConnectionState, Problem } from "./types";
@@ -75,6 +75,10 @@ export class Connection {
       this.#update();
     });
     socket.on("connect_error", (error: Refusal) => this.#onRefusal(socket, error));
+    socket.io.on("open", () => {
+      const { engine } = socket.io;
+      engine.on("upgradeError", () => this.#onLostUpgrade(socket, engine));
+    });
     this.#listener.onSocket(socket);
     window.addEventListener("online", this.#update);
     window.addEventListener("offline", this.#update);
@@ -158,6 +162,17 @@ export class Connection {
     if (code?.startsWith("token_")) this.#refused = this.#token;
     else this.#explain(problem(code ?? "unknown", error.message, retryAfter));
     this.#connectLater(retryAfter === undefined ? RETRY_MS : retryAfter * 1000);
+  }
+
+  /**
+   * If the WebSocket is lost after polling has stopped, the library neither polls nor
+   * sends until it misses a ping, and cannot close the connection.
+   */
+  #onLostUpgrade(socket: ChatSocket, engine: Engine): void {
+    if (!engine.upgrading) return; // it still polls
+    engine.transport.emit("close");
+    // If not, the connection had been ended before, by this side or the other.
+    if (socket.active && socket.io.engine === engine) this.#connectLater(0);
   }
 
   #explain(why: Problem): void {

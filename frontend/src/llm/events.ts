@@ -116,10 +116,15 @@ export interface Refusal extends Error {
 export type ChatSocket = Pick<
   Socket<ServerEvents, ClientEvents>,
   "active" | "connect" | "connected" | "disconnect" | "emit" | "off" | "on" | "recovered"
-> & { io: { engine: Engine } };
+> & { io: { engine: Engine; on: (event: "open", listener: () => void) => unknown } };
 
-interface Engine {
+/** The part of a connection of `engine.io-client` that is used here. */
+export interface Engine {
   close: () => unknown;
+  on: (event: "upgradeError", listener: () => void) => unknown;
+  /** Whether it has stopped polling, and does not use its WebSocket yet. */
+  upgrading?: boolean;
+  transport: { emit: (event: "close") => unknown };
   /** The server's limit in bytes; the library has no public name for it. */
   _maxPayload?: number;
   /** Its name before socket.io-client 4.8. */

@@ -19,7 +19,10 @@ export class FakeSocket {
   /** The token of each connection. */
   tokens: (string | undefined)[] = [];
   sent: Sent[] = [];
-  readonly io: ChatSocket["io"] = { engine: { close: () => this.lose() } };
+  readonly io: ChatSocket["io"] = {
+    engine: { close: () => this.lose(), on: () => {}, transport: { emit: () => {} } },
+    on: () => {},
+  };
   #wantsAuth = 0;
   readonly #listeners = new Map<string, Listener>();
   readonly #auth: Parameters<OpenSocket>[0];

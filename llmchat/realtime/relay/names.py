@@ -11,7 +11,10 @@ POST = "session.post"  # sid, key, body or None: wait for an `Outcome`
 BODY = "session.body"  # sid, key, body: of a post that was announced without it
 BREAK = "session.break"  # sid: one of its requests was lost or illegal
 OPEN_PROBE = "session.open_probe"  # sid: wait until the probe is over, or unwanted
-PING_PROBE = "session.ping_probe"  # sid: is it a probe that may ping?
+MAY_PONG = "session.may_pong"  # sid: is there a probe, whose ping may be answered?
+# sid: answer its polls at once, since the probe has its pong. True: there is a probe. A
+# worker of an earlier version asks only this, before it sends the pong.
+PING_PROBE = "session.ping_probe"
 TAKE = "session.take"  # sid: its state, or its `last` messages; None: it cannot move
 # namespace, auth, the workers that led to this one, the last of which named it (a
 # worker of another version might not send them): the socket's `state`, or the worker

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,6 +14,7 @@ from llmchat.realtime.rest import at_rest
 from llmchat.workers import Mailbox
 
 from . import names
+from .claims import CLAIM_S
 
 # The shortest time between two answers to a client that polls through another worker:
 # what is emitted in between goes with the next answer.
@@ -63,6 +65,7 @@ class Reception:
         mailbox.on(names.BODY, self._body)
         mailbox.on(names.BREAK, self._break)
         mailbox.on(names.OPEN_PROBE, self._open_probe)
+        mailbox.on(names.MAY_PONG, self._may_pong)
         mailbox.on(names.PING_PROBE, self._ping_probe)
         mailbox.on(names.TAKE, self._take)
 
@@ -86,11 +89,16 @@ class Reception:
         return outcome
 
     async def _gather(self, peer: Peer) -> None:
-        """Wait for more to answer with, if the last answer was a moment ago."""
+        """Wait for more to answer with, if the last answer was a moment ago.
+
+        Not while a WebSocket is probed: its client waits for the answer, and if that
+        WebSocket is lost meanwhile, the client is mute until it misses a ping.
+        """
         answered_at = self._answered_at.get(peer)
         if answered_at is not None:
-            now = asyncio.get_running_loop().time()
-            await asyncio.sleep(answered_at + GATHER_S - now)
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(answered_at + GATHER_S):
+                    await peer.wait_probe_open()
 
     async def _post(self, sender: str, body: Any) -> names.Outcome:
         sid, key, payload = body
@@ -136,6 +144,11 @@ class Reception:
             peer.lose_probe_elsewhere()
             raise
 
+    async def _may_pong(self, sender: str, body: Any) -> bool:
+        (sid,) = body
+        peer = self._find(sid)
+        return peer is not None and peer.session.probe_is_open
+
     async def _ping_probe(self, sender: str, body: Any) -> bool:
         (sid,) = body
         peer = self._find(sid)
@@ -144,10 +157,17 @@ class Reception:
     async def _take(self, sender: str, body: Any) -> Any:
         """Hand a session over as soon as it is at rest; None: time is up."""
         (sid,) = body
+        # Its socket may be on a worker that is gone, which takes long to find out. If
+        # the session ended meanwhile, all that would begin again on its next worker.
+        await at_rest(lambda: not self._is_joining(sid) or None, CLAIM_S)
         state = await at_rest(lambda: self._hand_over(sid, sender))
         if state is None:
             await self._break(sender, body)
         return state
+
+    def _is_joining(self, sid: str) -> bool:
+        peer = self._find(sid)
+        return peer is not None and peer.is_joining
 
     def _hand_over(self, sid: str, worker: str) -> dict[str, Any] | None:
         peer = self._find(sid)

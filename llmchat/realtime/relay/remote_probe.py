@@ -20,7 +20,7 @@ from llmchat.realtime.engineio.upgrade import PROBE_PING, PROBE_PONG, PROBE_UPGR
 from llmchat.realtime.peer import Peer
 from llmchat.realtime.tasks import Tasks
 from llmchat.realtime.transports import WebSocket
-from llmchat.workers import Mailbox, UnreachableError
+from llmchat.workers import FailedError, Mailbox, UnreachableError
 
 from . import names
 
@@ -49,6 +49,7 @@ class RemoteProbe:
         self._take_over = take_over
         self._peer: Peer | None = None
         self._is_asking = self._is_moving = self._is_over = False
+        self._reports_pong = True
         self._waiting: list[str | bytes] = []
         self._waiting_bytes = 0
         self._tasks = Tasks()
@@ -102,15 +103,36 @@ class RemoteProbe:
             self._give_up()
 
     async def _answer_ping(self) -> None:
-        may_ping = await self._ask(names.PING_PROBE)
+        may_pong = await self._may_pong()
         if self._is_over:
             return
-        if not may_ping:
+        if not may_pong:
             self._give_up()
             return
         await self._websocket.send_frame(PROBE_PONG)
+        if self._is_over:
+            return
+        if self._reports_pong:
+            # It is not awaited: the reply to OPEN_PROBE says if the probe is over.
+            self._mailbox.ask(self._owner, names.PING_PROBE, [self._sid])
         self._is_asking = False
         self._take_waiting()
+
+    async def _may_pong(self) -> bool:
+        """Ask whether the ping may be answered.
+
+        The client's GET is answered only behind the pong. Otherwise the client begins
+        another one, and is mute if the WebSocket is lost before that is answered.
+        """
+        asked = self._mailbox.ask(self._owner, names.MAY_PONG, [self._sid])
+        try:
+            return bool(await asked)
+        except FailedError:
+            # A worker of an earlier version: it answers the GET now.
+            self._reports_pong = False
+            return bool(await self._ask(names.PING_PROBE))
+        except UnreachableError:
+            return False
 
     async def _move(self) -> None:
         state = await self._ask(names.TAKE)
