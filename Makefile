@@ -20,7 +20,7 @@ STRESS := $(addprefix tests/product/,test_postgres_stress.py test_durability.py 
 BALANCED := $(patsubst %,tests/realtime/test_%.py,suites suites_timeouts interop http \
 	polling websocket upgrade namespaces recovery requests turns prepared gaps) \
 	$(patsubst %,tests/api/%_live.py,test_namespace test_attach test_conversations \
-	test_rest openai/test_sdks) tests/api/test_connecting.py \
+	test_rest openai/test_sdks test_connecting) \
 	$(patsubst %,tests/product/test_%.py,streams rest refusals origins isolation \
 	attach_at_random guide guide_react integration_pages schema providers \
 	providers_cancel page_chat page_sidebar page_states page_account) \

@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 
 from llmchat.providers.local import LocalModel
 from serving import garbage
+from tests import durations
 from tests.support import live
 from tests.support.balancer import IN_PLACE
 
@@ -74,19 +75,18 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that wait for servers: the others fill the gaps.
+    """Begin with the files that take longest; short ones fill the gaps at the end.
 
-    In the opposite order, the last of them would run while most workers have nothing
-    left to do. (`--no-loadscope-reorder` keeps pytest-xdist from changing the order.)
+    Otherwise the last of them would run while most workers have nothing left to do.
+    (`--no-loadscope-reorder` keeps pytest-xdist from changing the order.)
     """
-    items.sort(key=_rank)
+    seconds = durations.read()
 
+    def rank(item: pytest.Item) -> tuple[int, str]:
+        file = item.nodeid.partition("::")[0]
+        return -seconds.get(file, 0), file
 
-def _rank(item: pytest.Item) -> int:
-    if "/product/" in item.nodeid:
-        return 0
-    fixtures = getattr(item, "fixturenames", ())
-    return 1 if {"server", "start_server"}.intersection(fixtures) else 2
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")

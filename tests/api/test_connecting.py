@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,11 +10,8 @@ from rest_framework_simplejwt.tokens import AccessToken
 
 from accounts.errors import TokenError
 from accounts.models import User
-from accounts.remembered import KEPT_S
 from llmchat.api import visitors
 from llmchat.database import in_database, read_database
-from tests.support import live
-from tests.support.stock_client import connected_client, stock_client
 
 SOCKET: Any = SimpleNamespace(handshake=SimpleNamespace(headers={}))
 
@@ -47,18 +43,3 @@ async def test_a_burst_of_connects_reads_the_user_once(reads: list[Any]) -> None
     await in_database(user.save)
     with pytest.raises(TokenError, match="Authentication token invalid"):
         await visitors.authenticate(SOCKET, auth)
-
-
-async def test_a_user_deactivated_by_another_process_is_out_within_the_second(
-    server: live.LiveServer,
-) -> None:
-    account = server.account()
-    async with connected_client(server.url, account.access):
-        server.change(
-            "UPDATE accounts_user SET is_active = FALSE WHERE id = ?", account.user_id
-        )
-        await asyncio.sleep(KEPT_S)
-        async with stock_client(server.url, account.access) as refused:
-            error = await refused.on("connect_error")
-
-    assert error["data"] == {"code": "token_invalid"}

@@ -223,7 +223,7 @@ def start_server(
     log = directory / "server.log"
     port = port or free_port()
     with log.open("wb") as output:
-        process = _start(
+        process = start_module(
             _command(kind, port),
             {
                 **environment(database),
@@ -249,19 +249,23 @@ def start_server(
     return server
 
 
-def _start(
-    arguments: Sequence[str], env: Mapping[str, str], output: IO[bytes]
+def start_module(
+    arguments: Sequence[str],
+    env: Mapping[str, str],
+    output: IO[bytes],
+    *,
+    strict: bool = False,
 ) -> subprocess.Popen[bytes] | warm.Process:
-    """Run a module of Python in a process.
+    """Run a module of Python in a process; `strict`: its warnings are errors.
 
     Only tests without coverage fork it: coverage begins when an interpreter starts, and
     benchmarks start what they measure as users do.
     """
     in_tests = "PYTEST_VERSION" in os.environ
     if sys.platform == "linux" and in_tests and not os.environ.get(COVERAGE_VARIABLE):
-        return warm.start(arguments, env=env, output=output)
+        return warm.start(arguments, env=env, output=output, strict=strict)
     return subprocess.Popen(
-        [sys.executable, "-m", *arguments],
+        [sys.executable, *(("-W", "error") if strict else ()), "-m", *arguments],
         env=env,
         cwd=ROOT,
         stdin=subprocess.DEVNULL,

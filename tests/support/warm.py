@@ -2,8 +2,8 @@
 
 Most of a server's start is spent importing libraries, the same ones for every server.
 One process for each worker of pytest-xdist imports them once, and forks for each
-server. The project's own modules are imported by the server itself, in its own
-environment.
+server. Of the project's own modules it imports only those that need no settings: the
+others are imported by the server itself, in its own environment.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
+
+from django.conf import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 # Libraries that need no settings, and that start neither a thread nor an event loop.
@@ -37,6 +40,7 @@ _LIBRARIES = (
     *("httpx", "aiohttp", "orjson", "msgpack", "yaml", "jwt", "cryptography.fernet"),
     *("requests", "pygments", "uritemplate", "prometheus_client", "whitenoise"),
     *("twisted.web.http", "twisted.internet.endpoints", "autobahn.twisted.websocket"),
+    *("psycopg_pool", "llmchat.realtime", "llmchat.providers.client"),
 )
 # Not imported yet: each process must install a reactor of its own.
 _NONE_YET = "twisted.internet.reactor"
@@ -92,11 +96,19 @@ class Process:
 
 
 def start(
-    arguments: Sequence[str], *, env: Mapping[str, str], output: IO[bytes]
+    arguments: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    output: IO[bytes],
+    strict: bool = False,
 ) -> Process:
-    """Run a module of Python: its name, and what follows it on the command line."""
+    """Run a module of Python: its name, and what follows it on the command line.
+
+    `strict`: its warnings are errors.
+    """
     read, write = os.pipe()
-    request = json.dumps({"arguments": arguments, "env": dict(env)}).encode()
+    asked = {"arguments": arguments, "env": dict(env), "strict": strict}
+    request = json.dumps(asked).encode()
     try:
         socket.send_fds(_parent(), [request], [output.fileno(), write])
     finally:
@@ -185,6 +197,8 @@ def _become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     time.tzset()
+    if request["strict"]:
+        warnings.simplefilter("error")
     module, *arguments = request["arguments"]
     sys.argv[1:] = arguments
     runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -195,6 +209,7 @@ def _main() -> None:
         importlib.import_module(name)
     assert _NONE_YET not in sys.modules
     assert threading.active_count() == 1
+    assert not settings.configured
     gc.freeze()
     request = _Parent().serve()
     if request is not None:

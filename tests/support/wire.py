@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -25,7 +24,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.live import ROOT, START_LIMIT_S, STOP_LIMIT_S, free_port
+from tests.support import warm
+from tests.support.live import START_LIMIT_S, STOP_LIMIT_S, free_port, start_module
 
 RS = "\x1e"
 LIMIT_S = 20.0
@@ -57,19 +57,16 @@ class Wire:
         self.path = "/socket.io/"
         self.expected_tracebacks = 0
         with log.open("wb") as output:
-            self.process = subprocess.Popen(
+            self.process = start_module(
                 [
-                    *(sys.executable, "-W", "error", "-m", "tests.protocol_app"),
-                    *("--profile", profile, "--server", kind),
+                    *("tests.protocol_app", "--profile", profile, "--server", kind),
                     *("--port", str(self.port)),
                     *(("--ports", ports) if workers > 1 else ()),
                     *(("--redis", redis) if redis else ()),
                 ],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                {**os.environ, "PYTHONUNBUFFERED": "1"},
+                output,
+                strict=True,
             )
         try:
             wait_until_open(self.ports, self.process)
@@ -390,7 +387,9 @@ async def raw_exchange(port: int, request: bytes, limit: int = 65536) -> bytes:
         writer.close()
 
 
-def wait_until_open(ports: list[int], process: subprocess.Popen[bytes]) -> None:
+def wait_until_open(
+    ports: list[int], process: subprocess.Popen[bytes] | warm.Process
+) -> None:
     """Wait until a process listens on all of these ports.
 
     Raises: RuntimeError, if it ends or takes too long.
