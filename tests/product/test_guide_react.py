@@ -16,7 +16,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.conftest import ONE_SERVER
-from tests.support.browser import IN_BROWSER, open_page, served
+from tests.support.browser import IN_BROWSER, open_page, served, shoot
 from tests.support.live import Account, LiveServer
 
 pytestmark = [ONE_SERVER, *IN_BROWSER]
@@ -96,7 +96,7 @@ async def test_documented_component_chats(
             await expect(page.get_by_text("🟢 Connected")).to_be_visible()
             await expect(answers(page)).to_have_count(turn)
             await expect(page.get_by_role("button", name="Send")).to_be_visible()
-        await page.screenshot(path=artifacts / f"guide-{server.kind}-chat.png")
+        await shoot(page, artifacts / f"guide-{server.kind}-chat.png")
         shown = await page.locator(".message").all_text_contents()
     assert complaints == []
     rows = server.rows(
@@ -118,7 +118,7 @@ async def test_documented_component_cancels(
         await send(page, LONG_TASK)
         streaming = page.locator(".message.streaming")
         await expect(streaming).to_contain_text(" the ")
-        await page.screenshot(path=artifacts / f"guide-{server.kind}-streaming.png")
+        await shoot(page, artifacts / f"guide-{server.kind}-streaming.png")
         await page.get_by_role("button", name="Cancel").click()
         await expect(streaming).to_have_count(0)
         await expect(answers(page)).to_have_count(1)
@@ -151,7 +151,7 @@ async def test_documented_component_shows_errors(
         await expect(page.locator(".error")).to_have_text(
             "Error: Claude API key not configured"
         )
-        await page.screenshot(path=artifacts / f"guide-{server.kind}-error.png")
+        await shoot(page, artifacts / f"guide-{server.kind}-error.png")
         await send(page, "Hi again!")
         await expect(answers(page)).to_have_count(1)
         await expect(page.locator(".error")).to_have_count(0)

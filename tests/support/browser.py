@@ -93,6 +93,15 @@ async def open_page(
         await context.close()
 
 
+async def shoot(page: Page, path: Path, *, full_page: bool = False) -> None:
+    """Keep a screenshot of the page, if `LLMCHAT_TEST_SCREENSHOTS` asks for them.
+
+    No test reads one, and a hundred of them take a while.
+    """
+    if os.environ.get("LLMCHAT_TEST_SCREENSHOTS"):
+        await page.screenshot(path=path, full_page=full_page)
+
+
 class _QuietHandler(SimpleHTTPRequestHandler):
     """Serves files without logging."""
 
