@@ -402,10 +402,7 @@ async def test_every_state_is_accessible_in_light_and_dark(
 ) -> None:
     account = server.account()
     found: dict[str, list[str]] = {}
-    async with open_page(chromium, viewport=viewport, reduced_motion="reduce") as (
-        page,
-        _,
-    ):
+    async with open_page(chromium, viewport=viewport) as (page, _):
 
         async def judge(state: str) -> None:
             name = f"page-account-{state}-{viewport['width']}"

@@ -11,7 +11,7 @@ from playwright.async_api import Browser, CDPSession, Page, expect
 
 from tests.conftest import ONE_SERVER
 from tests.support.axe import violations
-from tests.support.browser import IN_BROWSER, open_page, shoot
+from tests.support.browser import IN_BROWSER, MOTION, open_page, shoot
 from tests.support.chat_page import (
     DESKTOP,
     PHONE,
@@ -169,7 +169,7 @@ async def test_the_end_is_followed_unless_the_reader_has_scrolled_up(
     release, ticks = asyncio.Event(), [asyncio.Event() for _ in range(30)]
     paced = [step for tick in ticks for step in (tick, *[" more"] * 10)]
     page_upstream.steps = (*much, release, *paced, " The end.")
-    async with open_page(chromium, viewport=DESKTOP) as (page, _):
+    async with open_page(chromium, viewport=DESKTOP, **MOTION) as (page, _):
         await log_in(page, server, server.account())
         await ask(page, "Tell me much")
         await expect(page.get_by_text("word4999")).to_be_in_viewport()

@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.conftest import ONE_SERVER
 from tests.support.axe import violations
-from tests.support.browser import IN_BROWSER, open_page, shoot
+from tests.support.browser import IN_BROWSER, MOTION, open_page, shoot
 from tests.support.chat_page import (
     DESKTOP,
     PHONE,
@@ -154,7 +154,9 @@ async def test_drafts_stay_with_their_conversations(
     server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
     account = server.account()
-    async with open_page(chromium, viewport=PHONE) as (page, complaints):
+    # The drawer slides in below the finger.
+    phone = {"viewport": PHONE, **MOTION}
+    async with open_page(chromium, **phone) as (page, complaints):
         await make_conversations(page, server, account, "Apples", "Pears")
         await log_in(page, server, account)
         for name in ("Apples", "Pears"):

@@ -78,9 +78,10 @@ async def test_an_error_stays_at_its_turn_until_it_is_tried_again(
     server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
     page_upstream.steps, page_upstream.cut = ("Half an ans",), True
-    async with open_page(
-        chromium, viewport=PHONE, color_scheme="dark", reduced_motion="reduce"
-    ) as (page, complaints):
+    async with open_page(chromium, viewport=PHONE, color_scheme="dark") as (
+        page,
+        complaints,
+    ):
         await log_in(page, server, server.account())
         await ask(page, "A question")
         problem = page.locator(".problem")
