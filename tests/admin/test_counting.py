@@ -17,7 +17,7 @@ from llmchat.admin.counting import known_count
 from llmchat.books import day_totals
 from llmchat.models import Conversation, DayChange, DayTotal, Message, Provider
 from llmchat.models.budgets import today
-from tests.support.admin_fixtures import make_conversation
+from tests.support.admin_fixtures import past_conversation, store
 
 LIST = "/admin/llmchat/message/"
 TOTALS = pytest.mark.skipif(
@@ -31,8 +31,8 @@ def past(db: None) -> None:
     DayChange.objects.all().delete()
     ann = User.objects.create_user("ann")
     states = ("complete", "error", "interrupted", "cancelled", "streaming")
-    for number in range(60):
-        make_conversation(
+    store(
+        past_conversation(
             ann,
             ago=timedelta(days=number % 11),
             provider=("openai", "claude", "")[number % 3],
@@ -41,6 +41,8 @@ def past(db: None) -> None:
             finish_reason=("stop", "length", "content_filter")[number % 4 % 3],
             cost=None if number % 3 else 1,
         )
+        for number in range(60)
+    )
 
 
 def days(first: int = 9, last: int = 0) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from html import unescape
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, Permission
@@ -15,9 +16,9 @@ from django.test import Client
 
 from accounts.models import User
 from llmchat.books.workers import worker_id
-from llmchat.models import Conversation, Provider, ProviderModel
+from llmchat.models import Provider, ProviderModel
 from llmchat.reports import usage
-from tests.support.admin_fixtures import make_conversation
+from tests.support.admin_fixtures import past_conversation, store
 from tests.support.roles import migrate
 
 CSV = "/admin/llmchat/message/usage/{}/csv/"
@@ -37,16 +38,20 @@ def past(db: None) -> None:
     ProviderModel.objects.create(provider=openai, name="model-1")
     ann = User.objects.create_user("ann")
     said = (("user", TEXTS[1]), ("assistant", TEXTS[2]))
+    failed: dict[str, Any] = {"state": "error", "error_code": "model_not_found"}
+    made = []
     for ago in (0, 5, 20, 80):
-        old = {"title": TEXTS[0], "ago": timedelta(days=ago)}
-        row = make_conversation(ann, *said, cost=Decimal(3), **old)
-        Conversation.objects.filter(pk=row.pk).update(cost=3, turn_count=1)
-        make_conversation(ann, *said, input_tokens=1, **old)
-        make_conversation(ann, *said, provider="former", input_tokens=1, **old)
-        for _ in range(3):
-            failed = {"state": "error", "error_code": "model_not_found"}
-            make_conversation(ann, *said, **failed, **old)
-    make_conversation(ann, *said, state="streaming", worker=worker_id())
+        old: dict[str, Any] = {"title": TEXTS[0], "ago": timedelta(days=ago)}
+        row, messages = past_conversation(ann, *said, cost=Decimal(3), **old)
+        row.cost, row.turn_count = Decimal(3), 1
+        made += [
+            (row, messages),
+            past_conversation(ann, *said, input_tokens=1, **old),
+            past_conversation(ann, *said, provider="former", input_tokens=1, **old),
+            *(past_conversation(ann, *said, **failed, **old) for _ in range(3)),
+        ]
+    made.append(past_conversation(ann, *said, state="streaming", worker=worker_id()))
+    store(made)
 
 
 def client_of(*permissions: str, role: str = "") -> Client:

@@ -18,10 +18,16 @@ from tests.support import live
 from tests.support.live import ROOT, Account, LiveServer
 from tests.support.pages import aimed_at, script
 
+MOST_TOKENS = 40
 NODE_MODULES = ROOT / "tests" / "js" / "node_modules"
 
 pytestmark = ONE_SERVER
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl found")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_answers(server: LiveServer) -> None:
+    server.limit_answers("local", MOST_TOKENS)
 
 
 def run(command: list[str]) -> str:

@@ -20,7 +20,7 @@ from playwright.async_api import Browser, Download, Page, expect
 from tests.conftest import StartServer
 from tests.emulator.application import emulator
 from tests.emulator.server import Emulator
-from tests.support.browser import IN_BROWSER, open_page
+from tests.support.browser import IN_BROWSER, open_page, shoot
 from tests.support.live import Account, LiveServer, free_port
 
 pytestmark = IN_BROWSER
@@ -125,25 +125,25 @@ async def test_an_operator_s_day(
         complaints,
     ):
 
-        async def shoot(name: str) -> None:
-            await page.screenshot(path=artifacts / f"admin-{name}.png", full_page=True)
+        async def keep(name: str) -> None:
+            await shoot(page, artifacts / f"admin-{name}.png", full_page=True)
 
         await page.goto(f"{server.url}/admin/")
-        await shoot("log-in")
+        await keep("log-in")
         await log_in(page, server, operator)
 
         # A key is entered and tested.
         await add_key(page, server, CANARY, "main")
-        await shoot("key-add")
+        await keep("key-add")
         await page.get_by_role("button", name="Save and test").click()
         await expect(page.get_by_text("Works: ")).to_be_visible()
         await expect(page.get_by_text("sk-…wxyz").first).to_be_visible()
-        await shoot("key-tested")
+        await keep("key-tested")
         assert CANARY not in await page.content()
         await page.get_by_role("link", name="Providers").click()
         await page.get_by_role("link", name="OpenAI").click()
         await expect(page.get_by_text("sk-…wxyz").first).to_be_visible()
-        await shoot("provider")
+        await keep("provider")
         assert CANARY not in await page.content()
 
         # A user chats, at a price.
@@ -162,11 +162,11 @@ async def test_an_operator_s_day(
         await page.get_by_role("link", name="Conversations").click()
         await expect(page.locator("#result_list tbody tr")).to_have_count(3)
         await expect(page.locator("#searchbar")).to_be_visible()
-        await shoot("conversations")
+        await keep("conversations")
         await page.locator("a", has_text="Filters").click()
         await page.locator(".select2-selection[aria-labelledby*=user]").click()
         await page.get_by_role("option", name=user.username, exact=True).click()
-        await shoot("filters")
+        await keep("filters")
         await page.get_by_role("button", name="Apply").click()
         await expect(page).to_have_url(re.compile("user__id__exact="))
         await expect(page.locator("#result_list tbody tr")).to_have_count(3)
@@ -177,7 +177,7 @@ async def test_an_operator_s_day(
         await expect(page.locator(".llm-assistant .llm-text")).to_have_text(
             answer["fullResponse"]
         )
-        await shoot("conversation")
+        await keep("conversation")
 
         # The conversation is exported.
         async with page.expect_download() as download:
@@ -190,7 +190,7 @@ async def test_an_operator_s_day(
         ]
         assert conversation["messages"][1]["content"] == answer["fullResponse"]
         await page.goto(f"{server.url}/admin/accounts/user/{user.user_id}/change/")
-        await shoot("user")
+        await keep("user")
         async with page.expect_download() as download:
             await page.get_by_role("link", name="Export CSV").click()
         text = (await content_of(await download.value)).decode("utf-8-sig")
@@ -207,7 +207,7 @@ async def test_an_operator_s_day(
         await expect(page.locator("canvas.chart")).to_have_count(2)
         await expect(page.locator(".llm-figure").first).to_contain_text("3")
         await page.wait_for_function("Object.keys(Chart.instances).length == 2")
-        await shoot("front")
+        await keep("front")
     assert complaints == []
 
 
@@ -233,7 +233,7 @@ async def test_a_stream_is_stopped(
         )
         await page.get_by_role("link", name="Streaming now").click()
         await expect(page.locator("#result_list tbody tr")).to_have_count(1)
-        await page.screenshot(path=artifacts / "admin-streaming.png", full_page=True)
+        await shoot(page, artifacts / "admin-streaming.png", full_page=True)
         # The page that answers the button must be there before it is reloaded.
         async with page.expect_navigation():
             await page.get_by_role("button", name="Stop").click()
@@ -242,7 +242,7 @@ async def test_a_stream_is_stopped(
         assert answer["code"] == "cancelled"
         await page.reload()
         await expect(page.locator("#result_list tbody tr")).to_have_count(0)
-        await page.screenshot(path=artifacts / "admin-stopped.png", full_page=True)
+        await shoot(page, artifacts / "admin-stopped.png", full_page=True)
     ((state,),) = server.rows(
         "SELECT state FROM llmchat_message WHERE user_id = ? AND role = 'assistant'",
         user.user_id,
@@ -266,9 +266,9 @@ async def test_a_refused_key_is_told_in_words_and_on_the_front_page(
         await expect(
             page.get_by_text(re.compile("refused the API key"))
         ).to_be_visible()
-        await page.screenshot(path=artifacts / "admin-key-refused.png", full_page=True)
+        await shoot(page, artifacts / "admin-key-refused.png", full_page=True)
         await page.goto(f"{server.url}/admin/")
         await expect(page.get_by_role("alert")).to_contain_text("provider_auth")
-        await page.screenshot(path=artifacts / "admin-front-dark.png", full_page=True)
+        await shoot(page, artifacts / "admin-front-dark.png", full_page=True)
         assert REFUSED not in await page.content()
     assert complaints == []

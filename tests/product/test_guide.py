@@ -13,8 +13,14 @@ import pytest
 
 from tests.support.live import LiveServer
 
+MOST_TOKENS = 24
 JS = Path(__file__).parents[1] / "js"
 DOCUMENTED_URL = "http://localhost:3000"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_answers(server: LiveServer) -> None:
+    server.limit_answers("local", MOST_TOKENS)
 
 
 def substituted(script: str, url: str, token: str) -> str:

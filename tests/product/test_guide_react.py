@@ -16,12 +16,13 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.conftest import ONE_SERVER
-from tests.support.browser import IN_BROWSER, open_page, served
+from tests.support.browser import IN_BROWSER, open_page, served, shoot
 from tests.support.live import Account, LiveServer
 
 pytestmark = [ONE_SERVER, *IN_BROWSER]
 
 JS = Path(__file__).parents[1] / "js"
+SHORT, LONG = 24, 400  # tokens
 LONG_TASK = "Tell me a long story about a lighthouse keeper and his dog."
 
 
@@ -43,11 +44,7 @@ def documented_page(
     server: LiveServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """Build the documented code for the server under test and serve it."""
-    # The documented client sets no limit, and a small model may not find an end.
-    server.change(
-        "UPDATE llmchat_provider SET max_output_tokens = 400 WHERE name = 'openai'"
-    )
-    server.change("DELETE FROM llmchat_revision")
+    server.limit_answers("openai", SHORT)
     directory = tmp_path_factory.mktemp("guide-react")
     subprocess.run(
         ["node_modules/.bin/vite", "build", "--config", "guide-react/vite.config.mjs"],
@@ -96,7 +93,7 @@ async def test_documented_component_chats(
             await expect(page.get_by_text("🟢 Connected")).to_be_visible()
             await expect(answers(page)).to_have_count(turn)
             await expect(page.get_by_role("button", name="Send")).to_be_visible()
-        await page.screenshot(path=artifacts / f"guide-{server.kind}-chat.png")
+        await shoot(page, artifacts / f"guide-{server.kind}-chat.png")
         shown = await page.locator(".message").all_text_contents()
     assert complaints == []
     rows = server.rows(
@@ -115,15 +112,17 @@ async def test_documented_component_cancels(
     account = server.account()
     async with open_page(chromium) as (page, complaints):
         await open_chat(page, documented_page, account)
+        server.limit_answers("openai", LONG)
         await send(page, LONG_TASK)
         streaming = page.locator(".message.streaming")
         await expect(streaming).to_contain_text(" the ")
-        await page.screenshot(path=artifacts / f"guide-{server.kind}-streaming.png")
+        await shoot(page, artifacts / f"guide-{server.kind}-streaming.png")
         await page.get_by_role("button", name="Cancel").click()
         await expect(streaming).to_have_count(0)
         await expect(answers(page)).to_have_count(1)
         shown = await answers(page).text_content()
 
+        server.limit_answers("openai", SHORT)
         # The next turn's history has the cancelled answer, and is still recognized.
         await send(page, "Thank you.")
         await expect(answers(page)).to_have_count(2)
@@ -151,7 +150,7 @@ async def test_documented_component_shows_errors(
         await expect(page.locator(".error")).to_have_text(
             "Error: Claude API key not configured"
         )
-        await page.screenshot(path=artifacts / f"guide-{server.kind}-error.png")
+        await shoot(page, artifacts / f"guide-{server.kind}-error.png")
         await send(page, "Hi again!")
         await expect(answers(page)).to_have_count(1)
         await expect(page.locator(".error")).to_have_count(0)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import psycopg
 
 from llmchat.books.day_totals import DAYS
-from tests.postgres import seed_postgres
 from tests.support import live
+from tests.support.databases import Cluster
 
 KNOWN = "SELECT count(*) FROM llmchat_daytotal WHERE kind = 'day'"
 CONVERSATION = """
@@ -34,10 +34,10 @@ WAIT_S = 30
 
 
 async def test_a_server_adds_up_the_days_that_are_not(
-    postgres: str, start_server: Callable[..., live.LiveServer]
+    migrated: str, cluster: Cluster, start_server: Callable[..., live.LiveServer]
 ) -> None:
-    (account,) = seed_postgres(postgres, users=1)
-    with psycopg.connect(postgres, autocommit=True) as connection:
+    account = cluster.accounts[0]
+    with psycopg.connect(migrated, autocommit=True) as connection:
 
         def read(query: str) -> list[tuple[object, ...]]:
             return connection.execute(query).fetchall()
@@ -49,7 +49,7 @@ async def test_a_server_adds_up_the_days_that_are_not(
         assert read(TOTALS) == []
         connection.execute("DELETE FROM llmchat_daytotal WHERE day < current_date - 9")
 
-        start_server("uvicorn", {"DATABASE_URL": postgres})
+        start_server("uvicorn", {"DATABASE_URL": migrated})
         async with asyncio.timeout(WAIT_S):
             while True:
                 if read(KNOWN) == [(DAYS,)]:

@@ -65,7 +65,7 @@ async def test_clients_that_wait_for_nothing_go_on_elsewhere_at_once(
         assert (await idle.on("disconnect"))["reason"] == "transport close"
         assert time.monotonic() - told < SENT_AWAY_S
         assert (await idle.on("connect"))["recovered"] is True
-        events = await idle.ask("two", "Hi", provider="local", maxTokens=4)
+        events = await idle.ask("two", "Hi", **ENDLESS | {"model": "scenario-short"})
         assert events[-1][0] == "llm:stream:done"
 
         # A client that receives an answer stays until its end.

@@ -13,7 +13,7 @@ from playwright.async_api import Browser, Locator, Page, Route, expect
 
 from tests.conftest import StartServer
 from tests.support.axe import violations
-from tests.support.browser import IN_BROWSER, open_page
+from tests.support.browser import IN_BROWSER, open_page, shoot
 from tests.support.live import Account, LiveServer
 
 pytestmark = IN_BROWSER
@@ -190,7 +190,7 @@ async def test_a_new_password_keeps_this_page_and_ends_the_others(
         ended = elsewhere.get_by_role("dialog", name="Your session has ended")
         await expect(ended.get_by_label("Password")).to_be_focused()
         await elsewhere.keyboard.press("Escape")
-        await elsewhere.screenshot(path=artifacts / "page-session-ended.png")
+        await shoot(elsewhere, artifacts / "page-session-ended.png")
         await ended.get_by_label("Password").fill(new)
         await elsewhere.keyboard.press("Enter")
         await expect(ended).to_have_count(0)
@@ -312,7 +312,7 @@ async def test_a_key_is_made_shown_once_and_revoked(
         shown = settings.get_by_label("Copy the key now")
         await expect(shown).to_have_value(re.compile(r"^llmc_\w{49}$"))
         key = await shown.input_value()
-        await page.screenshot(path=artifacts / "page-key-made.png")
+        await shoot(page, artifacts / "page-key-made.png")
         row = settings.get_by_role("list", name="Your keys").get_by_role("listitem")
         await expect(row).to_contain_text("active · chat, read · never used")
 
@@ -402,19 +402,16 @@ async def test_every_state_is_accessible_in_light_and_dark(
 ) -> None:
     account = server.account()
     found: dict[str, list[str]] = {}
-    async with open_page(chromium, viewport=viewport, reduced_motion="reduce") as (
-        page,
-        _,
-    ):
+    async with open_page(chromium, viewport=viewport) as (page, _):
 
         async def judge(state: str) -> None:
             name = f"page-account-{state}-{viewport['width']}"
             await page.emulate_media(color_scheme="light")
             found[f"{state}, light"] = await violations(page)
-            await page.screenshot(path=artifacts / f"{name}-light.png")
+            await shoot(page, artifacts / f"{name}-light.png")
             await page.emulate_media(color_scheme="dark")
             found[f"{state}, dark"] = await violations(page, only=("color-contrast",))
-            await page.screenshot(path=artifacts / f"{name}-dark.png")
+            await shoot(page, artifacts / f"{name}-dark.png")
 
         await page.goto(server.url)
         await page.get_by_role("button", name="Create an account").click()

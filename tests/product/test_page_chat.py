@@ -11,7 +11,7 @@ from playwright.async_api import Browser, CDPSession, Page, expect
 
 from tests.conftest import ONE_SERVER
 from tests.support.axe import violations
-from tests.support.browser import IN_BROWSER, open_page
+from tests.support.browser import IN_BROWSER, MOTION, open_page, shoot
 from tests.support.chat_page import (
     DESKTOP,
     PHONE,
@@ -68,7 +68,7 @@ async def test_an_answer_goes_on_after_a_reload(
         await log_in(page, server, server.account())
         await expect(box(page)).to_be_focused()
         assert await violations(page) == []
-        await page.screenshot(path=artifacts / "chat-empty.png")
+        await shoot(page, artifacts / "chat-empty.png")
 
         await page.get_by_role("button", name="Why is the sky blue").click()
         await box(page).press("Enter")
@@ -91,10 +91,10 @@ async def test_an_answer_goes_on_after_a_reload(
         details = page.get_by_role("dialog", name="Details of this answer")
         await expect(details).to_contain_text("7 tokens")
         assert await violations(page) == []
-        await page.screenshot(path=artifacts / "chat-answer.png")
+        await shoot(page, artifacts / "chat-answer.png")
         await page.emulate_media(color_scheme="dark")
         assert await violations(page) == []
-        await page.screenshot(path=artifacts / "chat-dark.png")
+        await shoot(page, artifacts / "chat-dark.png")
     assert complaints == []
 
 
@@ -123,7 +123,7 @@ async def test_stopped_regenerated_and_edited_answers_replace_each_other(
         editor = page.get_by_label("Edit your question")
         await expect(editor).to_be_focused()
         assert await violations(page) == []
-        await page.screenshot(path=artifacts / "chat-edit.png")
+        await shoot(page, artifacts / "chat-edit.png")
         await editor.fill("Another question")
         await page.get_by_role("button", name="Ask again").click()
         await expect(page.get_by_text("The third answer")).to_be_visible()
@@ -148,7 +148,7 @@ async def test_an_answer_that_its_limit_has_ended_is_gone_on_with(
         await ask(page, "Tell me all")
         await expect(page.get_by_text("stopped at the length limit")).to_be_visible()
         assert await violations(page) == []
-        await page.screenshot(path=artifacts / "chat-length.png")
+        await shoot(page, artifacts / "chat-length.png")
 
         page_upstream.reason, page_upstream.steps = "stop", ("And the rest.",)
         await page.get_by_role("button", name="Continue").click()
@@ -169,7 +169,7 @@ async def test_the_end_is_followed_unless_the_reader_has_scrolled_up(
     release, ticks = asyncio.Event(), [asyncio.Event() for _ in range(30)]
     paced = [step for tick in ticks for step in (tick, *[" more"] * 10)]
     page_upstream.steps = (*much, release, *paced, " The end.")
-    async with open_page(chromium, viewport=DESKTOP) as (page, _):
+    async with open_page(chromium, viewport=DESKTOP, **MOTION) as (page, _):
         await log_in(page, server, server.account())
         await ask(page, "Tell me much")
         await expect(page.get_by_text("word4999")).to_be_in_viewport()
@@ -266,7 +266,7 @@ async def test_on_a_phone_enter_is_a_new_line(
         complaints,
     ):
         await log_in(page, server, server.account())
-        await page.screenshot(path=artifacts / "chat-phone-empty.png")
+        await shoot(page, artifacts / "chat-phone-empty.png")
         await box(page).fill("One line")
         await box(page).press("Enter")
         await box(page).press_sequentially("and another")
@@ -277,7 +277,7 @@ async def test_on_a_phone_enter_is_a_new_line(
         wide = "document.documentElement.scrollWidth > innerWidth"
         assert not await page.evaluate(wide)
         assert await violations(page) == []
-        await page.screenshot(path=artifacts / "chat-phone.png")
+        await shoot(page, artifacts / "chat-phone.png")
     assert complaints == []
 
 
@@ -292,7 +292,7 @@ async def test_the_choice_of_a_model_is_remembered(
         claude = page.get_by_role("menuitem", name="Claude")
         await expect(claude).to_contain_text("needs an API key on this server")
         assert await violations(page) == []
-        await page.screenshot(path=artifacts / "chat-models.png")
+        await shoot(page, artifacts / "chat-models.png")
         await page.get_by_role("menuitemradio", name="Local model").click()
         await page.reload()
         await expect(picker(page)).to_contain_text("Local model")

@@ -21,7 +21,7 @@ from django.core.management import call_command
 from django.test import override_settings
 from playwright.async_api import Browser, Page, Route, expect
 
-from tests.support.browser import IN_BROWSER, open_page
+from tests.support.browser import IN_BROWSER, MOTION, open_page, shoot
 from tests.support.glimpses import glimpsed
 from tests.support.live import ROOT
 
@@ -228,7 +228,7 @@ async def test_frames_are_kept_while_a_long_answer_streams(
     collected: Site,
 ) -> None:
     for _ in range(TIMES):
-        async with opened(chromium, collected) as (page, complaints):
+        async with opened(chromium, collected, **MOTION) as (page, complaints):
             frames = await page.evaluate(
                 "([text, start, speed]) => stream(text, start, speed)",
                 [text, start, speed],
@@ -273,7 +273,7 @@ async def test_a_long_answer_is_readable(
         await expect(page.locator(".md .hljs-keyword").first).to_be_visible()
         await page.evaluate("document.fonts.ready")
         path = artifacts / f"markdown-{scheme}.png"
-        await page.screenshot(path=path, full_page=True)
+        await shoot(page, path, full_page=True)
         async with glimpsed(page, "[role=status]", "Copied"):
             await page.get_by_role("button", name="Copy code").first.click()
         assert await page.evaluate("document.documentElement.scrollWidth") <= 820

@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.conftest import ONE_SERVER
 from tests.support.axe import violations
-from tests.support.browser import IN_BROWSER, open_page
+from tests.support.browser import IN_BROWSER, MOTION, open_page, shoot
 from tests.support.chat_page import (
     DESKTOP,
     PHONE,
@@ -69,7 +69,7 @@ async def test_answers_go_on_while_another_chat_is_shown(
 
         release.set()
         await expect(row(page, "Number one")).to_contain_text("new answer")
-        await page.screenshot(path=artifacts / "sidebar-marks.png")
+        await shoot(page, artifacts / "sidebar-marks.png")
         await row(page, "Number one").click()
         await expect(page.get_by_text("First half and the rest")).to_be_visible()
         await expect(row(page, "Number one")).not_to_contain_text("new answer")
@@ -109,7 +109,7 @@ async def test_conversations_are_renamed_searched_and_deleted(
         await expect(row(page, "Quinces")).to_have_count(0)
         await expect(title(page)).to_have_text("New chat")
         assert await violations(page) == []
-        await page.screenshot(path=artifacts / "sidebar-undo.png")
+        await shoot(page, artifacts / "sidebar-undo.png")
         await undo.click()
         await expect(title(page)).to_have_text("Quinces")
 
@@ -154,14 +154,16 @@ async def test_drafts_stay_with_their_conversations(
     server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
     account = server.account()
-    async with open_page(chromium, viewport=PHONE) as (page, complaints):
+    # The drawer slides in below the finger.
+    phone = {"viewport": PHONE, **MOTION}
+    async with open_page(chromium, **phone) as (page, complaints):
         await make_conversations(page, server, account, "Apples", "Pears")
         await log_in(page, server, account)
         for name in ("Apples", "Pears"):
             await page.get_by_role("button", name="Show conversations").click()
             if name == "Apples":
                 assert await violations(page) == []
-                await page.screenshot(path=artifacts / "sidebar-phone.png")
+                await shoot(page, artifacts / "sidebar-phone.png")
             await row(page, name).click()
             await expect(title(page)).to_have_text(name)
             await box(page).fill(f"About {name}")

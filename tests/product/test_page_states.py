@@ -15,7 +15,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.conftest import StartServer
 from tests.support.axe import violations
-from tests.support.browser import IN_BROWSER, open_page
+from tests.support.browser import IN_BROWSER, open_page, shoot
 from tests.support.chat_page import DESKTOP, PHONE, answered, ask, box, log_in, picker
 from tests.support.glimpses import glimpsed
 from tests.support.live import LiveServer
@@ -46,9 +46,9 @@ def server(
 
 
 async def seen(page: Page, path: Path) -> None:
-    """Check that what is shown is accessible, and take a screenshot of it."""
+    """Check that what is shown is accessible, and keep a screenshot if asked to."""
     assert await violations(page) == []
-    await page.screenshot(path=path)
+    await shoot(page, path)
 
 
 async def test_an_answer_goes_on_when_the_network_is_back(
@@ -78,9 +78,10 @@ async def test_an_error_stays_at_its_turn_until_it_is_tried_again(
     server: LiveServer, page_upstream: Upstream, chromium: Browser, artifacts: Path
 ) -> None:
     page_upstream.steps, page_upstream.cut = ("Half an ans",), True
-    async with open_page(
-        chromium, viewport=PHONE, color_scheme="dark", reduced_motion="reduce"
-    ) as (page, complaints):
+    async with open_page(chromium, viewport=PHONE, color_scheme="dark") as (
+        page,
+        complaints,
+    ):
         await log_in(page, server, server.account())
         await ask(page, "A question")
         problem = page.locator(".problem")

@@ -9,18 +9,23 @@ import httpx
 import psycopg
 import pytest
 
-from tests.postgres import seed_postgres
 from tests.support import live
+from tests.support.databases import Cluster
 from tests.support.stock_client import connected_client
 from tests.support.upstream import Upstream, running_upstream
 
 POOL_SIZE = 2
 WAITING = 100
+# Those of the server.
+CONNECTIONS = (
+    "FROM pg_stat_activity WHERE datname = current_database()"
+    " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+)
 
 
 @pytest.fixture(scope="module")
-def accounts(postgres: str) -> Iterator[live.Account]:
-    return iter(seed_postgres(postgres, users=5))
+def accounts(cluster: Cluster) -> Iterator[live.Account]:
+    return iter(cluster.accounts)
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +41,13 @@ async def upstream(port: int) -> AsyncIterator[Upstream]:
 
 @pytest.fixture(scope="module")
 def server(
-    postgres: str,
+    migrated: str,
     accounts: Iterator[live.Account],
     port: int,
     start_server: Callable[..., live.LiveServer],
 ) -> live.LiveServer:
     env = {
-        "DATABASE_URL": postgres,
+        "DATABASE_URL": migrated,
         "DATABASE_POOL_SIZE": str(POOL_SIZE),
         "OPENAI_API_KEY": "sk-test",
         "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1",
@@ -52,22 +57,22 @@ def server(
     return start_server("uvicorn", env)
 
 
-def rows(postgres: str, query: str, *values: object) -> list[tuple]:
-    with psycopg.connect(postgres) as connection:
+def rows(url: str, query: str, *values: object) -> list[tuple]:
+    with psycopg.connect(url) as connection:
         return connection.execute(query, values).fetchall()
 
 
-def stored(postgres: str, account: live.Account) -> list[tuple]:
+def stored(url: str, account: live.Account) -> list[tuple]:
     query = """
         SELECT count(DISTINCT c.id), string_agg(m.content, '|' ORDER BY m.position)
         FROM llmchat_conversation c JOIN llmchat_message m ON m.conversation_id = c.id
         WHERE c.user_id = %s
     """
-    return rows(postgres, query, account.user_id)
+    return rows(url, query, account.user_id)
 
 
 async def test_three_turns_of_the_stock_client_are_one_conversation(
-    server, upstream, postgres, accounts
+    server, upstream, migrated, accounts
 ):
     account = next(accounts)
     history: list[dict[str, str]] = []
@@ -81,11 +86,11 @@ async def test_three_turns_of_the_stock_client_are_one_conversation(
             assert (name, done["fullResponse"]) == ("llm:stream:done", "Hello")
             history.append({"role": "assistant", "content": done["fullResponse"]})
     said = "|".join(message["content"] for message in history)
-    assert stored(postgres, account) == [(1, said)]
+    assert stored(migrated, account) == [(1, said)]
 
 
 async def test_a_cancelled_answer_is_stored_as_far_as_it_came(
-    server, upstream, postgres, accounts
+    server, upstream, migrated, accounts
 ):
     account = next(accounts)
     upstream.steps = ("Hel", asyncio.Event())
@@ -96,11 +101,11 @@ async def test_a_cancelled_answer_is_stored_as_far_as_it_came(
         cancelled = await client.event("llm:stream:cancelled", "s-1")
     assert cancelled["partialResponse"] == "Hel"
     query = "SELECT state, content FROM llmchat_message WHERE id = %s"
-    assert rows(postgres, query, cancelled["messageId"]) == [("cancelled", "Hel")]
+    assert rows(migrated, query, cancelled["messageId"]) == [("cancelled", "Hel")]
 
 
 async def test_a_hundred_answers_share_two_connections(
-    server, upstream, postgres, accounts
+    server, upstream, migrated, accounts
 ):
     """No connection is held while an answer is being written."""
     account = next(accounts)
@@ -120,26 +125,19 @@ async def test_a_hundred_answers_share_two_connections(
             while len(upstream.requests) < WAITING:
                 upstream.received.clear()
                 await upstream.received.wait()
-        count = "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-        clients = f"{count} AND backend_type = 'client backend'"
-        assert rows(postgres, clients)[0][0] <= POOL_SIZE
+        assert rows(migrated, f"SELECT count(*) {CONNECTIONS}")[0][0] <= POOL_SIZE
         go.set()
         answers = await asyncio.gather(*asked)
     assert [answer.json()["fullResponse"] for answer in answers] == ["Hello"] * WAITING
 
 
 async def test_a_database_that_was_restarted_is_used_again_at_once(
-    server, upstream, postgres, accounts
+    server, upstream, migrated, accounts
 ):
     account = next(accounts)
     body = {"provider": "openai", "messages": [{"role": "user", "content": "Hi"}]}
     async with httpx.AsyncClient(headers=account.headers, timeout=30) as client:
         for _ in range(3):
-            kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            rows(
-                postgres,
-                f"{kill} WHERE backend_type = 'client backend'"
-                " AND pid <> pg_backend_pid()",
-            )
+            rows(migrated, f"SELECT pg_terminate_backend(pid) {CONNECTIONS}")
             answer = await client.post(f"{server.url}/llm/chat", json=body)
             assert answer.status_code == 200

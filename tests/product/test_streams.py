@@ -66,7 +66,7 @@ async def test_answer_streams_to_older_clients(
 async def test_stream_begun_while_upgrading_loses_nothing(server: LiveServer) -> None:
     account = server.account()
     async with connected_client(server.url, account.access) as client:
-        events = await client.ask("one", "Hi!", maxTokens=64)
+        events = await client.ask("one", "Hi!", maxTokens=32)
         assert (await client.on("upgrade"))["transport"] == "websocket"
     assert_whole_answer(events)
 
@@ -98,7 +98,7 @@ async def test_streams_of_one_socket_run_side_by_side(server: LiveServer) -> Non
     names = ["one", "two", "three", "four"]
     async with connected_client(server.url, account.access) as client:
         for name in names:
-            await client.start(name, f"Count to {name}.", maxTokens=24)
+            await client.start(name, f"Count to {name}.", maxTokens=12)
         streams = [await client.stream(name) for name in names]
     for name, events in zip(names, streams, strict=True):
         assert {data["sessionId"] for _, data in events} == {name}
@@ -194,7 +194,7 @@ async def test_another_user_can_not_cancel_a_stream(server: LiveServer) -> None:
         connected_client(server.url, owner.access) as client,
         connected_client(server.url, stranger.access) as other,
     ):
-        await client.start("one", LONG_TASK, maxTokens=64)
+        await client.start("one", LONG_TASK, maxTokens=32)
         await client.event("llm:stream:token", "one")
         await other.emit("llm:stream:cancel", {"sessionId": "one"})
         refused = await other.event("llm:stream:error")
@@ -291,7 +291,7 @@ async def test_three_turns_are_one_conversation_of_six_messages(
 async def test_stream_goes_on_after_a_lost_connection(server: LiveServer) -> None:
     account = server.account()
     async with connected_client(server.url, account.access) as client:
-        await client.start("one", LONG_TASK, maxTokens=200)
+        await client.start("one", LONG_TASK, maxTokens=60)
         first = [await client.event("llm:stream:token", "one")]
         await client.drop()
         await client.on("disconnect")

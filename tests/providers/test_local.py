@@ -125,20 +125,20 @@ async def test_it_answers_soon_after_the_first_prompt(
 
 
 async def test_a_limit_ends_the_answer(
-    model: LocalModel, client: ProviderClient
+    upstream_url: str, client: ProviderClient
 ) -> None:
     # At temperature 0 the answer is always the likeliest, which is longer than that.
     asked = ask("Count to a hundred.", max_output_tokens=5, temperature=0.0)
-    *_, last = await answer(client, await model.base_url(), asked)
+    *_, last = await answer(client, upstream_url, asked)
     assert isinstance(last, Finished)
     assert (last.reason, last.usage.output_tokens) == ("length", 5)
 
 
 async def test_a_conversation_too_long_for_it_is_told_apart(
-    model: LocalModel, client: ProviderClient
+    upstream_url: str, client: ProviderClient
 ) -> None:
     with pytest.raises(ProviderError) as caught:
-        await answer(client, await model.base_url(), ask("word " * 20_000))
+        await answer(client, upstream_url, ask("word " * 20_000))
     assert caught.value.code == "context_too_long"
 
 
@@ -159,11 +159,11 @@ async def test_its_own_log_says_that_a_task_was_cancelled(
 
 
 async def test_several_answers_run_side_by_side(
-    model: LocalModel, client: ProviderClient
+    upstream_url: str, client: ProviderClient
 ) -> None:
-    url = await model.base_url()
     asked = ask("Tell me a story.", max_output_tokens=30)
-    streams = [client.stream_chat(local(url), (), asked) for _ in range(4)]
+    provider = local(upstream_url)
+    streams = [client.stream_chat(provider, (), asked) for _ in range(4)]
     # All four have begun before any of them is read to its end.
     for stream in streams:
         assert isinstance(await anext(stream), Delta)
@@ -250,9 +250,9 @@ def test_the_weights_are_found_without_importing_their_package() -> None:
 
 @pytest.mark.parametrize("name", ["gpt-4", "smollm2-135m-instruct", "nothing"])
 async def test_a_model_that_it_does_not_have_is_told(
-    model: LocalModel, client: ProviderClient, name: str
+    upstream_url: str, client: ProviderClient, name: str
 ) -> None:
     asked = replace(ask("Hi"), model=name)
     with pytest.raises(ModelNotFoundError) as caught:
-        await answer(client, await model.base_url(), asked)
+        await answer(client, upstream_url, asked)
     assert caught.value.attempts == 1

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db.models import Q, Sum
+from django.db.models import Count, Q, Sum
 from django.test import Client
 from django.urls import reverse
 
@@ -25,7 +25,7 @@ from llmchat.reports.known_costs import known_cost
 from llmchat.reports.money import cost_in_words
 from llmchat.reports.outcomes import ended
 from llmchat.reports.own_usage import use_of
-from tests.support.admin_fixtures import make_conversation
+from tests.support.admin_fixtures import past_conversation, store
 
 STATES = ("complete", "complete", "error", "cancelled", "interrupted", "streaming")
 REASONS = ("stop", "length", "content_filter", "tool_calls", "other", "")
@@ -40,11 +40,9 @@ def boss(db: None) -> Client:
     """An operator's client, and answers of all kinds: some added up, some deleted."""
     dice = random.Random(7)
     users = [User.objects.create_user(f"user-{number}") for number in range(4)]
-    for _ in range(80):
-        _make(dice, users)
+    _store(80, dice, users)
     day_totals.keep()
-    for _ in range(20):
-        _make(dice, users)
+    _store(20, dice, users)
     past.move(Q(conversation__in=_some(dice)))
     users[3].delete()
     client = Client()
@@ -52,10 +50,19 @@ def boss(db: None) -> Client:
     return client
 
 
-def _make(dice: random.Random, users: Sequence[User]) -> None:
+def _store(count: int, dice: random.Random, users: Sequence[User]) -> None:
+    """Store conversations with the sums of their answers."""
+    past = [_conversation(dice, users) for _ in range(count)]
+    store(past)
+    _sum_up([row for row, _ in past])
+
+
+def _conversation(
+    dice: random.Random, users: Sequence[User]
+) -> tuple[Conversation, list[Message]]:
     day = today() - timedelta(days=dice.choice((0, 1, 2, 6, 7, 29, 30, 60, 89, 90)))
     moment = datetime.combine(day, time.fromisoformat(dice.choice(MOMENTS)), UTC)
-    row = make_conversation(
+    row, messages = past_conversation(
         dice.choice(users),
         *[("user", "Hello"), ("assistant", "Hi")] * dice.choice((1, 1, 3)),
         title=dice.choice(("", "Greeting")),
@@ -68,19 +75,25 @@ def _make(dice: random.Random, users: Sequence[User]) -> None:
         output_tokens=dice.choice((None, 0, 9)),
         cost=dice.choice(COSTS),
     )
-    row.messages.update(created_at=moment)
-    _sum_up(row)
+    for message in messages:
+        message.created_at = moment
+    return row, messages
 
 
-def _sum_up(row: Conversation) -> None:
-    """Store the sums of a conversation's answers in its row."""
-    answers = ended(row.messages.all())
+def _sum_up(rows: Sequence[Conversation]) -> None:
+    """Store the sums of each conversation's answers in its row."""
     names = ("input_tokens", "output_tokens", "cost")
-    sums = answers.aggregate(**{name: Sum(name) for name in names})
-    for name in names:
-        setattr(row, name, sums[name] or 0)
-    row.turn_count = answers.count()
-    row.save()
+    answers = ended(Message.objects.filter(conversation__in=rows))
+    sums = answers.values_list("conversation").annotate(
+        Count("pk"), *[Sum(name) for name in names]
+    )
+    found = {ident: figures for ident, *figures in sums}
+    for row in rows:
+        turns, *values = found.get(row.pk, [0] * 4)
+        row.turn_count = turns
+        for name, value in zip(names, values, strict=True):
+            setattr(row, name, value or 0)
+    Conversation.objects.bulk_update(rows, ["turn_count", *names])
 
 
 def _some(dice: random.Random) -> list[Any]:

@@ -23,6 +23,11 @@ LIMIT_S = 0.5
 
 @pytest.fixture
 def user_id() -> int:
+    return store_conversations(10)
+
+
+def store_conversations(each: int) -> int:
+    """Store this many conversations of two users; return the id of one of them."""
     users = get_user_model().objects
     now = timezone.now()
     ids = [users.create_user(name, password=None).pk for name in ("ann", "bob")]
@@ -34,7 +39,7 @@ def user_id() -> int:
             # Some of them at the same moment.
             updated_at=now - timedelta(seconds=number // 10),
         )
-        for number in range(2 * MANY)
+        for number in range(2 * each)
     ]
     Conversation.objects.bulk_create(rows)
     Message.objects.bulk_create(
@@ -65,7 +70,9 @@ def soon(read: Callable[[], Any]) -> Any:
 
 
 @pytest.mark.django_db
-def test_a_thousand_conversations(user_id: int, django_assert_max_num_queries) -> None:
+def test_a_thousand_conversations(django_assert_max_num_queries) -> None:
+    user_id = store_conversations(MANY)
+
     def page_at(cursor: str) -> Any:
         with django_assert_max_num_queries(1):
             return own.conversations_of(user_id, cursor=cursor, limit=200)

@@ -44,6 +44,7 @@ class Leaving:
 
     def __init__(self) -> None:
         self.ends_with = ""
+        self.close_timeout_s: float | None = None
         self.transport: Any = None
         self.is_written, self.is_over = asyncio.Event(), asyncio.Event()
 
@@ -51,6 +52,8 @@ class Leaving:
         self.transport = send.__self__.transport
         await receive()
         if scope["type"] == "websocket":
+            if self.close_timeout_s is not None:
+                send.__self__.close_timeout = self.close_timeout_s
             await send({"type": "websocket.accept"})
             piece = {"type": "websocket.send", "bytes": bytes(PIECE)}
         else:
@@ -205,12 +208,11 @@ async def test_what_is_left_when_a_connection_closes_does_not_keep_it(
 ) -> None:
     """`then` is what the client sends next; None means that it sends nothing more."""
     leaving.ends_with = ends_with
+    leaving.close_timeout_s = IDLE_S  # before a close starts a timer with uvicorn's own
     left.config.timeout_keep_alive = 1
     served = left.server_state.connections
     with await asked(left, message) as client:
         await leaving.is_written.wait()
-        for protocol in list(served):
-            protocol.close_timeout = IDLE_S  # type: ignore[union-attr]
         if then is None:
             client.shutdown(socket.SHUT_WR)
         else:

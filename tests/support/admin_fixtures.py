@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,22 @@ from llmchat.models import Conversation, Message
 
 
 def make_conversation(
+    user: User, *said: tuple[str, str], **fields: Any
+) -> Conversation:
+    """Store a conversation, described as `past_conversation` takes it."""
+    conversation, messages = past_conversation(user, *said, **fields)
+    store([(conversation, messages)])
+    return conversation
+
+
+def store(past: Iterable[tuple[Conversation, list[Message]]]) -> None:
+    """Store conversations and their messages, all at once."""
+    rows = list(past)
+    Conversation.objects.bulk_create(conversation for conversation, _ in rows)
+    Message.objects.bulk_create(message for _, some in rows for message in some)
+
+
+def past_conversation(
     user: User,
     *said: tuple[str, str],
     title: str = "Greeting",
@@ -19,11 +36,14 @@ def make_conversation(
     state: str = "complete",
     ago: timedelta = timedelta(0),
     **fields: Any,
-) -> Conversation:
-    """Store a conversation of (role, text) pairs; `fields` are set on answers."""
+) -> tuple[Conversation, list[Message]]:
+    """Return a conversation of (role, text) pairs and its messages, for `store`.
+
+    `fields` are set on answers.
+    """
     said = said or (("user", "Hello there"), ("assistant", "Hi!"))
     now = timezone.now() - ago
-    conversation = Conversation.objects.create(
+    conversation = Conversation(
         user=user,
         title=title,
         provider=provider,
@@ -31,6 +51,7 @@ def make_conversation(
         message_count=len(said),
         updated_at=now,
     )
+    messages = []
     for position, (role, content) in enumerate(said):
         answer = {
             "session_id": f"{conversation.pk}-{position}",
@@ -39,7 +60,7 @@ def make_conversation(
             "state": state,
             **fields,
         }
-        Message.objects.create(
+        message = Message(
             conversation=conversation,
             user=user,
             position=position,
@@ -48,4 +69,5 @@ def make_conversation(
             created_at=now,
             **(answer if role == "assistant" else {}),
         )
-    return conversation
+        messages.append(message)
+    return conversation, messages

@@ -1,6 +1,7 @@
 """Fills a server's database with one of everything that the admin has a page for.
 
-`python -m tests.support.admin_seed` prints the addresses of the pages.
+`python -m tests.support.admin_seed` prints the addresses of the pages: those of rows
+with the front page, and the others.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ USED = {"input_tokens": 12, "output_tokens": 300, "usage_source": "provider"}
 def main() -> None:
     """Fill the database and print the addresses."""
     django.setup()
-    json.dump([*addresses(fill())], sys.stdout)
+    rows = fill()
+    found = {"rows": [*addresses(rows)], "others": [*other_addresses()]}
+    json.dump(found, sys.stdout)
 
 
 def fill() -> list[Any]:
@@ -105,7 +108,7 @@ def talks(user: Any) -> list[Any]:
 
 
 def addresses(rows: list[Any]) -> Iterator[str]:
-    """Yield the addresses of the pages that differ by more than their text."""
+    """Yield the addresses of the front page, and of pages of rows."""
     from django.urls import reverse
 
     yield reverse("admin:index") + "?days=7"
@@ -113,12 +116,18 @@ def addresses(rows: list[Any]) -> Iterator[str]:
         meta = row._meta
         name = f"admin:{meta.app_label}_{meta.model_name}_change"
         yield reverse(name, args=[row.pk])
+    yield reverse("admin:accounts_user_delete", args=[rows[0].pk])
+    yield reverse("admin:auth_user_password_change", args=[rows[0].pk])
+
+
+def other_addresses() -> Iterator[str]:
+    """Yield the addresses of lists, and of a form for a new row."""
+    from django.urls import reverse
+
     for name in LISTS:
         yield reverse(f"admin:{name}_changelist")
     yield reverse("admin:llmchat_conversation_changelist") + "?q=bold"
     yield reverse("admin:llmchat_provider_add") + "?preset=ollama"
-    yield reverse("admin:accounts_user_delete", args=[rows[0].pk])
-    yield reverse("admin:auth_user_password_change", args=[rows[0].pk])
 
 
 if __name__ == "__main__":

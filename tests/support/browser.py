@@ -35,6 +35,8 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 LIMIT_MS = 60_000
+# Options of `open_page`.
+MOTION: dict[str, Any] = {"reduced_motion": "no-preference"}
 
 expect.set_options(timeout=LIMIT_MS)
 # Playwright runs on Node, which can keep what it compiled for the next run.
@@ -74,9 +76,11 @@ async def open_page(
 ) -> AsyncIterator[tuple[Page, list[str]]]:
     """Open an empty page that shares nothing with others.
 
-    The list collects its exceptions and the errors on its console.
+    The list collects its exceptions and the errors on its console. Its user wants no
+    motion, because each frame of a movement is painted by the processor. A test of
+    what moves asks for `MOTION`.
     """
-    context = await chromium.new_context(**options)
+    context = await chromium.new_context(**({"reduced_motion": "reduce"} | options))
     try:
         context.set_default_timeout(LIMIT_MS)
         page = await context.new_page()
@@ -91,6 +95,15 @@ async def open_page(
         yield page, complaints
     finally:
         await context.close()
+
+
+async def shoot(page: Page, path: Path, *, full_page: bool = False) -> None:
+    """Keep a screenshot of the page, if `LLMCHAT_TEST_SCREENSHOTS` asks for them.
+
+    No test reads one, and a hundred of them take a while.
+    """
+    if os.environ.get("LLMCHAT_TEST_SCREENSHOTS"):
+        await page.screenshot(path=path, full_page=full_page)
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -15,8 +18,37 @@ from django.db import connection as django_connection
 from tests.postgres import running_postgres, seed_postgres
 from tests.support import live
 
-USERS = 10
-__all__ = ["database", "other_connection", "postgres"]
+__all__ = ["cluster", "database", "migrated", "other_connection", "postgres"]
+_NUMBERS = count()
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A PostgreSQL with a database, with users in it, that is copied for each use."""
+
+    url: str
+    accounts: tuple[live.Account, ...]
+
+    @contextmanager
+    def copy(self) -> Iterator[str]:
+        """Copy the database with users; yield the copy's address."""
+        name = f"copy{next(_NUMBERS)}"
+        _execute(self.url, f"CREATE DATABASE {name} TEMPLATE seed")
+        try:
+            yield _at(self.url, name)
+        finally:
+            _execute(self.url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _at(url: str, database: str) -> str:
+    """Return the address of another database of the same server."""
+    return urlsplit(url)._replace(path=f"/{database}").geturl()
+
+
+def _execute(url: str, statement: str) -> None:
+    """Execute a statement outside of any transaction."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +65,29 @@ class Database:
         return self.starter("uvicorn", {**env, "DATABASE_URL": self.url})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The address of a PostgreSQL with an empty database."""
+    """The address of a PostgreSQL with an empty database.
+
+    All modules share it. Those that fill a database ask for `migrated`, and those that
+    suspend or kill PostgreSQL start one of their own.
+    """
     with running_postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def cluster(postgres: str) -> Cluster:
+    """A PostgreSQL that can copy a migrated database with users in it."""
+    _execute(postgres, "CREATE DATABASE seed")
+    accounts = seed_postgres(_at(postgres, "seed"), users=live.USERS)
+    return Cluster(postgres, accounts)
+
+
+@pytest.fixture(scope="module")
+def migrated(cluster: Cluster) -> Iterator[str]:
+    """The address of the module's own database, with the users of the cluster."""
+    with cluster.copy() as url:
         yield url
 
 
@@ -48,9 +99,10 @@ def database(
 ) -> Database:
     """Each of the two databases, with users in it."""
     if request.param == "postgresql":
-        url = request.getfixturevalue("postgres")
-        accounts = seed_postgres(url, users=USERS)
-        return Database(url, iter(accounts), _postgres_rows(url), start_server)
+        cluster: Cluster = request.getfixturevalue("cluster")
+        url = request.getfixturevalue("migrated")
+        accounts = iter(cluster.accounts)
+        return Database(url, accounts, _postgres_rows(url), start_server)
     seed: live.Seed = request.getfixturevalue("seed")
     path = tmp_path_factory.mktemp("shared") / "db.sqlite3"
     shutil.copy(seed.path, path)

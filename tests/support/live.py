@@ -111,6 +111,19 @@ class LiveServer:
             connection.execute(statement, values)
             connection.commit()
 
+    def limit_answers(self, provider: str, tokens: int) -> None:
+        """Let a provider's answers have no more tokens than this, from now on.
+
+        A client that sets no limit may get a long answer from a small model, which does
+        not always find an end.
+        """
+        self.change(
+            "UPDATE llmchat_provider SET max_output_tokens = ? WHERE name = ?",
+            tokens,
+            provider,
+        )
+        self.change("DELETE FROM llmchat_revision")
+
     async def rows_soon(
         self, query: str, *values: Any, count: int
     ) -> list[tuple[Any, ...]]:

@@ -7,54 +7,24 @@ PostgreSQL and a Redis, and a load balancer sends each request to the next of th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import psycopg
 import pytest
 
-from tests.postgres import running_postgres, seed_postgres
 from tests.support import live
 from tests.support.balancer import IN_PLACE, balanced
+from tests.support.databases import Cluster
 from tests.support.redis_server import RedisServer
 
 __all__ = ["launch"]
 
 Launch = Callable[..., live.LiveServer]
-_NUMBERS = count()
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """A PostgreSQL with a database to be copied for each group of machines."""
-
-    url: str
-
-    def execute(self, statement: str) -> None:
-        """Execute a statement outside of any transaction."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(statement.encode())
-
-    def at(self, database: str) -> str:
-        """Return the address of one of its databases."""
-        return urlsplit(self.url)._replace(path=f"/{database}").geturl()
-
-    @contextmanager
-    def copy(self) -> Iterator[str]:
-        """Copy the database with users; yield the copy's address."""
-        name = f"machines{next(_NUMBERS)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE seed")
-        try:
-            yield self.at(name)
-        finally:
-            self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 class Machines(live.LiveServer):
@@ -161,15 +131,11 @@ def start_machines(
 
 
 @pytest.fixture(scope="session")
-def launch(request: pytest.FixtureRequest) -> Iterator[Launch]:
+def launch(request: pytest.FixtureRequest) -> Launch:
     """The function that starts a server, or machines with `LLMCHAT_TEST_WORKERS`."""
     if not IN_PLACE:
-        yield partial(live.start_server, seed=request.getfixturevalue("seed"))
-        return
-    with running_postgres() as url:
-        cluster = Cluster(url)
-        cluster.execute("CREATE DATABASE seed")
-        accounts = seed_postgres(cluster.at("seed"), users=live.USERS)
-        # Machines do not begin with a copy of a database file.
-        seed = live.Seed(Path(os.devnull), accounts)
-        yield partial(start_machines, seed=seed, cluster=cluster)
+        return partial(live.start_server, seed=request.getfixturevalue("seed"))
+    cluster: Cluster = request.getfixturevalue("cluster")
+    # Machines do not begin with a copy of a database file.
+    seed = live.Seed(Path(os.devnull), cluster.accounts)
+    return partial(start_machines, seed=seed, cluster=cluster)
