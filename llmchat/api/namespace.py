@@ -127,7 +127,7 @@ class ChatNamespace(MovingNamespace):
         # An answer that it awaits may have been given up meanwhile.
         return not visitor.is_lost
 
-    def on_joined(self, socket: Socket) -> None:
+    async def on_joined(self, socket: Socket) -> None:
         """Called when a client is in, perhaps only to leave.
 
         An answer that it awaits may have been given up while its socket was on the way
@@ -190,7 +190,7 @@ class ChatNamespace(MovingNamespace):
         if wait_s is not None:
             raise refused(refusal("rate_limited", retry_after=wait_s))
 
-    def on_disconnect(self, socket: Socket, reason: str) -> None:
+    async def on_disconnect(self, socket: Socket, reason: str) -> None:
         """Called when a client is away: it no longer holds up the other readers."""
         for stream in list(visitor_of(socket).running):
             stream.look_again()

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple
 
-from .namespaces import Namespace, Work
+from .namespaces import Namespace
 from .outlet import DisconnectedError, Outlet
 from .socketio.events import EventReceived
 from .sockets import Ack, Socket
@@ -24,7 +24,6 @@ MAX_RUNNING_EVENTS = 1_000
 MAX_WAITING_BYTES = 8 * 1024 * 1024
 
 Run = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
-Hook = Callable[..., Work]
 
 
 class QueuedEvent(NamedTuple):
@@ -40,25 +39,10 @@ async def guard(socket: Socket, work: Awaitable[None]) -> None:
     """Run a handler; an exception is logged, and ends nothing else."""
     try:
         await work
-    except Exception as exc:
-        note_failure(socket, exc)
-
-
-def call_hook(socket: Socket, hook: Hook, *args: Any) -> Work:
-    """Call a hook, and return what it leaves to be awaited; log an exception."""
-    try:
-        return hook(socket, *args)
-    except Exception as exc:
-        note_failure(socket, exc)
-        return None
-
-
-def note_failure(socket: Socket, exc: BaseException) -> None:
-    """Log the exception that ended a handler."""
-    if isinstance(exc, DisconnectedError):
+    except DisconnectedError:
         logger.debug("A handler of %r ended with its client", socket)
-    else:
-        logger.error("A handler of %r failed", socket, exc_info=exc)
+    except Exception:
+        logger.exception("A handler of %r failed", socket)
 
 
 class Events:

@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from .event_queue import Events, Hook, call_hook, guard, note_failure
+from .event_queue import Events, guard
 from .namespaces import Namespace
 from .outlet import Line, Outlet, Standing
 from .request import Handshake
@@ -142,44 +142,16 @@ class Member:
         self.outlet.admit()
         if self.outlet.standing is not Standing.JOINED:
             return
+        self._joining += 1
+        joining = self._members.run(self._join(self._disconnecting))
+        joining.add_done_callback(self._on_joined)
+
+    async def _join(self, disconnecting: asyncio.Task[None] | None) -> None:
         # A client may return before its old connection was found dead. That one ends
         # only now, and its `on_disconnect` runs first.
-        joining = self._call([self._disconnecting], self.namespace.on_joined)
-        if joining is not None:
-            self._joining += 1
-            joining.add_done_callback(self._on_joined)
-
-    def _call(
-        self, before: list[asyncio.Task[None] | None], hook: Hook, *args: Any
-    ) -> asyncio.Task[None] | None:
-        """Call a hook after these tasks; return the task that does so.
-
-        A task costs more than most hooks. So a hook that is a plain method is called
-        now, and None is returned, unless something comes before it: one of the tasks,
-        or an `on_joined` that may not have begun.
-        """
-        tasks = [task for task in before if task is not None and not task.done()]
-        if tasks or self._joining:
-            return self._members.run(self._call_after(tasks, hook, *args))
-        work = call_hook(self.socket, hook, *args)
-        if work is None:
-            return None
-        task = self._members.run(work)
-        task.add_done_callback(self._on_called)
-        return task
-
-    async def _call_after(
-        self, tasks: list[asyncio.Task[None]], hook: Hook, *args: Any
-    ) -> None:
-        for task in tasks:
-            await asyncio.wait([task])
-        work = call_hook(self.socket, hook, *args)
-        if work is not None:
-            await guard(self.socket, work)
-
-    def _on_called(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (exc := task.exception()) is not None:
-            note_failure(self.socket, exc)
+        if disconnecting is not None:
+            await asyncio.wait([disconnecting])
+        await guard(self.socket, self.namespace.on_joined(self.socket))
 
     def _on_joined(self, task: asyncio.Task[None]) -> None:
         self._joining -= 1
@@ -316,13 +288,12 @@ class Member:
         forget = partial(self._members.forget, self)
         may_return = recoverable and bool(window_s) and not self.outlet.is_leaving
         self.outlet.detach(forget if may_return else None)
+        work = self._disconnect(reason, self._disconnecting)
+        self._disconnecting = self._members.run(work)
         if may_return:
             self.wait_for_client()
         else:
             self._members.forget(self)
-        # What the client sent before it disconnected is handled first.
-        before = [self._disconnecting, self._events.worker]
-        self._disconnecting = self._call(before, self.namespace.on_disconnect, reason)
 
     def wait_for_client(self) -> None:
         """Let the client come back within the window, and no later."""
@@ -331,6 +302,15 @@ class Member:
             loop = asyncio.get_running_loop()
             forget = partial(self._members.forget, self)
             self._expiry = loop.call_later(self._members.window_s, forget)
+
+    async def _disconnect(
+        self, reason: str, previous: asyncio.Task[None] | None
+    ) -> None:
+        # What the client sent before it disconnected is handled first.
+        for task in (previous, self._events.worker):
+            if task is not None:
+                await asyncio.wait([task])
+        await guard(self.socket, self.namespace.on_disconnect(self.socket, reason))
 
     def end(self) -> None:
         """Stop all that belongs to the socket: it was not let in, or is forgotten."""

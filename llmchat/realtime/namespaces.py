@@ -17,22 +17,13 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import (
-    Awaitable,
-    Callable,
-    Coroutine,
-    Iterable,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from .sockets import Ack, Socket
 
 EventHandler = Callable[..., Awaitable[None]]
 HandlerT = TypeVar("HandlerT", bound=EventHandler)
-# What a hook leaves to be awaited: a coroutine, or nothing if it is a plain method.
-Work = Coroutine[Any, Any, None] | None
 
 # The attribute of a function in which `event` notes what it handles.
 _MARKER = "socketio_event"
@@ -136,9 +127,8 @@ class Namespace:
         What is emitted here follows the answer that lets the client in.
         """
 
-    def on_joined(self, socket: Socket) -> Work:
+    async def on_joined(self, socket: Socket) -> None:
         """Called when a client is in, and again after each recovery of its socket."""
-        return None
 
     async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
         """Called when a client wants to take up its socket after a lost connection.
@@ -160,12 +150,11 @@ class Namespace:
         """
         return args
 
-    def on_disconnect(self, socket: Socket, reason: str) -> Work:
+    async def on_disconnect(self, socket: Socket, reason: str) -> None:
         """Called when the client is disconnected; within the window it may return.
 
         Everything it sent before has been handled by then.
         """
-        return None
 
     async def on_forget(self, socket: Socket) -> None:
         """Called when the socket cannot come back any more."""

@@ -537,7 +537,7 @@ async def test_a_reader_whose_client_is_away_holds_up_nobody_else(
     # There is no other reader, or the owner's client is still there to set the pace.
     assert len(stream.parts) < 10
     owner.is_absent = True
-    ChatNamespace().on_disconnect(owner, "transport close")
+    await ChatNamespace().on_disconnect(owner, "transport close")
     assert stream.lags == (when == "after")
     if when == "after":
         await second.attach(sessionId="s-1")
