@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+_MOST_JOINED = 64 * 1024  # bytes
+
 
 class Joined:
     """The transport of one response, whose first write waits for the second.
@@ -36,7 +38,11 @@ class Joined:
             self._loop.call_soon(self._flush)
             return
         if self._first:
-            data = b"".join((self._first, data))
+            # A copy of a large piece would cost more than a second write.
+            if len(data) <= _MOST_JOINED:
+                data = b"".join((self._first, data))
+            else:
+                self._transport.write(self._first)
             self._first = b""
         self._transport.write(data)
 
@@ -46,8 +52,10 @@ class Joined:
         self._transport.close()
 
     def _flush(self) -> None:
-        first, self._first = self._first, b""
-        if first and not self._transport.is_closing():
+        # While the connection closes, what follows may still be sent, if the client has
+        # yet to take bytes that come before. It must not go without the head.
+        if self._first and not self._transport.is_closing():
+            first, self._first = self._first, b""
             self._transport.write(first)
 
     def __getattr__(self, name: str) -> Any:

@@ -75,6 +75,7 @@ EXPECTS = POST + b"Expect: 100-continue\r\n\r\nok"
         (GET, answering(b"", b"b"), 2),
         (GET, answering(b"a", b"b", headers=length(2)), 2),
         (GET, resting, 4),
+        (GET, answering(b"x" * 100_000), 2),
         (GET.replace(b"GET", b"HEAD"), answering(b"", headers=length(2)), 1),
         (GET.replace(b"GET", b"HEAD"), answering(b"ok", headers=length(2)), 1),
         (CLOSES, answering(b"ok", headers=length(2)), 1),
@@ -163,6 +164,25 @@ async def test_a_head_is_not_written_to_a_connection_that_is_gone() -> None:
     await turns()
 
     assert client.pieces == []
+
+
+async def test_no_body_is_sent_without_its_head_while_a_connection_closes() -> None:
+    application = Handed()
+    client = connected(application)
+    client.receive(GET)
+    await turns()
+    client.is_pending = True
+
+    await application.send({"type": "http.response.start", "status": 200})
+    client.close()  # by the event loop: the client sends no more
+    await turns()
+    await application.send({"type": "http.response.body", "body": b"ok"})
+
+    assert client.text.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert client.text.endswith(b"\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+    client.protocol.connection_lost(None)
+    application.over.set()
+    await turns()
 
 
 async def test_responses_keep_their_order_on_a_connection() -> None:

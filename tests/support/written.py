@@ -20,6 +20,9 @@ class Written(asyncio.Transport):
         self.protocol = protocol
         self.pieces: list[bytes] = []
         self.has_closed = False
+        # Whether bytes are pending that the client has not taken. What is written after
+        # the close is then still sent.
+        self.is_pending = False
         self.reads = True
         protocol.connection_made(self)
 
@@ -40,7 +43,7 @@ class Written(asyncio.Transport):
     def write(self, data: Any) -> None:
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(data)
-        if data and not self.has_closed:
+        if data and (self.is_pending or not self.has_closed):
             self.pieces.append(bytes(data))
 
     def is_closing(self) -> bool:
@@ -49,6 +52,8 @@ class Written(asyncio.Transport):
     def close(self) -> None:
         if not self.has_closed:
             self.has_closed = True
+            if self.is_pending:
+                return
             loop = asyncio.get_running_loop()
             loop.call_soon(lambda: self.protocol.connection_lost(None))
 

@@ -77,7 +77,7 @@ export class Connection {
     socket.on("connect_error", (error: Refusal) => this.#onRefusal(socket, error));
     socket.io.on("open", () => {
       const { engine } = socket.io;
-      engine.on("upgradeError", () => this.#onLostUpgrade(socket, engine));
+      engine.on("upgradeError", () => onLostUpgrade(engine));
     });
     this.#listener.onSocket(socket);
     window.addEventListener("online", this.#update);
@@ -164,17 +164,6 @@ export class Connection {
     this.#connectLater(retryAfter === undefined ? RETRY_MS : retryAfter * 1000);
   }
 
-  /**
-   * If the WebSocket is lost after polling has stopped, the library neither polls nor
-   * sends until it misses a ping, and cannot close the connection.
-   */
-  #onLostUpgrade(socket: ChatSocket, engine: Engine): void {
-    if (!engine.upgrading) return; // it still polls
-    engine.transport.emit("close");
-    // If not, the connection had been ended before, by this side or the other.
-    if (socket.active && socket.io.engine === engine) this.#connectLater(0);
-  }
-
   #explain(why: Problem): void {
     this.problem = why;
     this.#listener.onChange();
@@ -187,6 +176,14 @@ export class Connection {
       this.#socket?.connect();
     }, delayMs);
   }
+}
+
+/**
+ * If the WebSocket is lost after polling has stopped, the library neither polls nor sends
+ * until it misses a ping. It reconnects if it is told that its connection is lost.
+ */
+function onLostUpgrade(engine: Engine): void {
+  if (engine.upgrading) engine.transport.emit("close"); // else it still polls
 }
 
 function openSocket(auth: (give: GiveAuth) => void): ChatSocket {

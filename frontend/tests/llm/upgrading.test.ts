@@ -9,6 +9,8 @@ import { pass, reset, restore } from "./fakes";
 
 const TIMES = { pingInterval: 600_000, pingTimeout: 600_000 };
 const HANDSHAKE = JSON.stringify({ sid: "s", upgrades: ["websocket"], ...TIMES });
+/** How long the library waits at most before it reconnects for the first time. */
+const LONGEST_RETRY_MS = 1500;
 const JOINED = '0{"sid":"s","pid":"p"}';
 
 /** What is called when the library opens a WebSocket. */
@@ -52,6 +54,9 @@ class ScriptedPolling extends Transport {
   }
   say(data: string): void {
     this.onPacket({ type: "message", data });
+  }
+  lose(): void {
+    this.onClose();
   }
 }
 
@@ -104,12 +109,12 @@ async function probing() {
   return { client, socket, websocket };
 }
 
-test("a client whose WebSocket is lost when it has stopped polling comes back at once", async () => {
+test("a client whose WebSocket is lost when it has stopped polling comes back soon", async () => {
   const { client, websocket } = await probing();
   websocket.pong();
   websocket.lose();
   expect(client.connection).toBe("reconnecting");
-  await pass();
+  await pass(LONGEST_RETRY_MS);
   expect(client.connection).toBe("connected");
   expect(opened).toBe(2);
   // It is recovered, and the server was not told that it leaves.
@@ -144,6 +149,18 @@ test("a client that was closed in mid-upgrade stays closed when its WebSocket is
   expect(engine).toMatchObject({ readyState: "closed" });
   await pass(600_000);
   expect(opened).toBe(1);
+});
+
+test("a client whose polling is lost in mid-upgrade comes back no sooner", async () => {
+  const { client, websocket } = await probing();
+  websocket.pong();
+  polling.lose();
+  websocket.lose();
+  await pass(400);
+  expect(opened).toBe(1);
+  await pass(LONGEST_RETRY_MS);
+  expect(client.connection).toBe("connected");
+  expect(opened).toBe(2);
 });
 
 test("a client that was sent away in mid-upgrade comes back no sooner", async () => {

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from llmchat.realtime.engineio.errors import Refusal, RequestError
 from llmchat.realtime.peer import Peer
-from llmchat.realtime.rest import at_rest
+from llmchat.realtime.rest import REST_S, at_rest
 from llmchat.workers import Mailbox
 
 from . import names
@@ -159,7 +159,7 @@ class Reception:
         (sid,) = body
         # Its socket may be on a worker that is gone, which takes long to find out. If
         # the session ended meanwhile, all that would begin again on its next worker.
-        await at_rest(lambda: not self._is_joining(sid) or None, CLAIM_S)
+        await at_rest(lambda: not self._is_joining(sid) or None, CLAIM_S + REST_S)
         state = await at_rest(lambda: self._hand_over(sid, sender))
         if state is None:
             await self._break(sender, body)

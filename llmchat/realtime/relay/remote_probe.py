@@ -102,6 +102,11 @@ class RemoteProbe:
         if not opened.cancelled() and (opened.exception() or not self._is_moving):
             self._give_up()
 
+    def _on_told(self, told: asyncio.Future[Any]) -> None:
+        # If that worker cannot be told, it does not answer the client's GET either.
+        if not told.cancelled() and told.exception() and not self._is_moving:
+            self._give_up()
+
     async def _answer_ping(self) -> None:
         may_pong = await self._may_pong()
         if self._is_over:
@@ -114,7 +119,8 @@ class RemoteProbe:
             return
         if self._reports_pong:
             # It is not awaited: the reply to OPEN_PROBE says if the probe is over.
-            self._mailbox.ask(self._owner, names.PING_PROBE, [self._sid])
+            told = self._mailbox.ask(self._owner, names.PING_PROBE, [self._sid])
+            told.add_done_callback(self._on_told)
         self._is_asking = False
         self._take_waiting()
 
