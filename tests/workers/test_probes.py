@@ -205,21 +205,6 @@ async def test_a_worker_of_an_earlier_version_may_ask_to_ping(start: Start) -> N
     assert await asyncio.wait_for(poll, 20) == NOOP
 
 
-async def test_a_probe_of_which_its_session_cannot_be_told_is_given_up(
-    start: Start,
-) -> None:
-    polling, wire = await start(), Wire()
-    del polling.there._handlers[names.PING_PROBE]
-    poll = await polling.hold()
-
-    await polling.probed(wire)
-    polling.peer.session._upgrade.deadline = None
-
-    await soon(lambda: not polling.peer.session.probe_is_open)
-    await soon(lambda: wire.is_closed)
-    await polling.answered(b"goes on", poll)
-
-
 async def test_what_a_poll_elsewhere_is_answered_with_is_gathered(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

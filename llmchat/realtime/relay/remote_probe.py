@@ -102,11 +102,6 @@ class RemoteProbe:
         if not opened.cancelled() and (opened.exception() or not self._is_moving):
             self._give_up()
 
-    def _on_told(self, told: asyncio.Future[Any]) -> None:
-        # If that worker cannot be told, it does not answer the client's GET either.
-        if not told.cancelled() and told.exception() and not self._is_moving:
-            self._give_up()
-
     async def _answer_ping(self) -> None:
         may_pong = await self._may_pong()
         if self._is_over:
@@ -118,9 +113,10 @@ class RemoteProbe:
         if self._is_over:
             return
         if self._reports_pong:
-            # It is not awaited: the reply to OPEN_PROBE says if the probe is over.
-            told = self._mailbox.ask(self._owner, names.PING_PROBE, [self._sid])
-            told.add_done_callback(self._on_told)
+            # It is not awaited: the reply to OPEN_PROBE says if the probe is over. If it
+            # is lost, the next event answers the GET. Were the WebSocket closed now, the
+            # client would be mute, since it has the pong.
+            self._mailbox.ask(self._owner, names.PING_PROBE, [self._sid])
         self._is_asking = False
         self._take_waiting()
 
