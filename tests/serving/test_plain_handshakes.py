@@ -392,7 +392,9 @@ async def test_an_idle_socket_takes_no_more_memory_behind_a_plain_one(
         await turns()
         return size
 
+    await memory()  # with what only the first sockets of the process make
     plain = await memory()
     monkeypatch.setattr(http_protocol, "response_to", lambda *_: None)
+    await memory()
 
-    assert plain <= await memory()
+    assert plain <= 1.02 * await memory()

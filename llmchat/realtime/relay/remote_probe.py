@@ -113,9 +113,9 @@ class RemoteProbe:
         if self._is_over:
             return
         if self._reports_pong:
-            # It is not awaited: the reply to OPEN_PROBE says if the probe is over. If it
-            # is lost, the next event answers the GET. Were the WebSocket closed now, the
-            # client would be mute, since it has the pong.
+            # It is not awaited: the reply to OPEN_PROBE says if the probe is over. If
+            # it is lost, the next event answers the GET. Were the WebSocket closed now,
+            # the client would be mute, since it has the pong.
             self._mailbox.ask(self._owner, names.PING_PROBE, [self._sid])
         self._is_asking = False
         self._take_waiting()
