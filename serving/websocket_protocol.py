@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from uvicorn.protocols.websockets.websockets_sansio_impl import (
     WebSocketsSansIOProtocol,
 )
+from websockets.exceptions import InvalidState
 from websockets.http11 import Response
 from websockets.protocol import Protocol as Frames
 from websockets.protocol import State
@@ -149,6 +150,14 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
         """Called when the application has ended; uvicorn then closes the connection."""
         super().on_task_complete(task)
         self.watch_end()
+
+    def send_receive_event_to_app(self) -> None:
+        """Pass a message on; called when it is whole."""
+        try:
+            super().send_receive_event_to_app()
+        except InvalidState:
+            # It is no UTF-8, and without a handshake there is no close frame to say so.
+            self.handle_parser_exception()
 
     def handle_parser_exception(self) -> None:
         """Called when what arrived is not the WebSocket protocol."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import re
 import tracemalloc
 from collections.abc import Callable
@@ -344,6 +345,23 @@ async def test_a_stop_before_it_is_accepted_refuses_it(is_plain: bool) -> None:
 
     assert client.text.startswith(b"HTTP/1.1 500 ")
     assert client.has_closed
+
+
+async def test_what_is_no_utf8_before_the_accept_ends_the_connection(
+    monkeypatch: pytest.MonkeyPatch, is_plain: bool
+) -> None:
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "disabled", True)
+    application = Application("stay")
+    client = connected(application)
+    client.receive(PLAIN)
+    await turns()
+
+    client.protocol.data_received(b"\x81\x81\0\0\0\0\xff")
+    await turns()
+
+    assert client.has_closed
+    assert client.pieces == []
+    assert application.heard[-1] == {"type": "websocket.disconnect", "code": 1006}
 
 
 def opening() -> Callable[[], Written]:
