@@ -54,13 +54,7 @@ async def provider(emulator_port: int) -> AsyncIterator[Emulator]:
 @pytest.fixture(scope="module")
 def operator(server: LiveServer) -> Account:
     """A user who has been made a superuser."""
-    account = server.account()
-    execute(
-        server,
-        "UPDATE accounts_user SET is_staff = 1, is_superuser = 1 WHERE id = ?",
-        account.user_id,
-    )
-    return account
+    return server.superuser()
 
 
 def execute(server: LiveServer, statement: str, *values: Any) -> None:

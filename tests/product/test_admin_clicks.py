@@ -35,12 +35,7 @@ def server(start_server: StartServer, openai_port: int) -> Iterator[LiveServer]:
 
 @pytest.fixture(scope="module")
 def operator(server: LiveServer) -> Account:
-    account = server.account()
-    server.change(
-        "UPDATE accounts_user SET is_staff = 1, is_superuser = 1 WHERE id = ?",
-        account.user_id,
-    )
-    return account
+    return server.superuser()
 
 
 def button(page: Page) -> Locator:

@@ -39,11 +39,7 @@ def server(start_server: StartServer) -> Iterator[LiveServer]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(server: LiveServer, chromium: Browser) -> AsyncIterator[Page]:
     """The front page, for a superuser."""
-    operator = server.account()
-    server.change(
-        "UPDATE accounts_user SET is_staff = 1, is_superuser = 1 WHERE id = ?",
-        operator.user_id,
-    )
+    operator = server.superuser()
     async with front_page(chromium, server, operator) as opened:
         yield opened
 

@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.support.axe import violations
 from tests.support.browser import open_page
-from tests.support.live import ROOT, Account, LiveServer, environment
+from tests.support.live import ROOT, LiveServer, environment
 
 WIDTHS = (1280, 1024, 768, 390)
 # The rules whose result can differ in the dark and in a narrow window. The results of
@@ -39,7 +39,7 @@ class Looker:
 
     def __init__(self, server: LiveServer, page: Page) -> None:
         self.page = page
-        self.operator = _superuser(server)
+        self.operator = server.superuser()
         self.wrong: dict[str, list[str]] = {}
         self._url = server.url
 
@@ -78,15 +78,6 @@ async def looking(chromium: Browser, server: LiveServer) -> AsyncIterator[Looker
         yield looker
         assert complaints == []
     assert looker.wrong == {}
-
-
-def _superuser(server: LiveServer) -> Account:
-    account = server.account()
-    server.change(
-        "UPDATE accounts_user SET is_staff = 1, is_superuser = 1 WHERE id = ?",
-        account.user_id,
-    )
-    return account
 
 
 async def _looked_at(page: Page) -> AsyncIterator[str]:

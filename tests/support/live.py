@@ -101,6 +101,15 @@ class LiveServer:
         """Return a user that no test of this server has had before."""
         return next(self._accounts)
 
+    def superuser(self) -> Account:
+        """Return a user that no test has had before, with all rights in the admin."""
+        account = self.account()
+        self.change(
+            "UPDATE accounts_user SET is_staff = 1, is_superuser = 1 WHERE id = ?",
+            account.user_id,
+        )
+        return account
+
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Read the server's database behind its back."""
         return rows_of(self.database, query, *values)
