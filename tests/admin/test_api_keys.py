@@ -1,4 +1,4 @@
-"""API keys in the admin: made for a user, shown once, found and revoked."""
+"""API keys in the admin: made for a user, shown once and revoked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from accounts import api_keys
 from accounts.errors import TokenError
-from accounts.key_text import digest_of, new_key
+from accounts.key_text import digest_of
 from accounts.models import ApiKey, User
 from accounts.tokens import user_for_token
 from llmchat.models import Budget
@@ -195,32 +195,6 @@ def test_only_superusers_change_keys_of_superusers_and_others_may_revoke_them(
     assert operator.post(url, later).status_code == 302
     row.refresh_from_db()
     assert (row.name, row.expires_at and row.expires_at.year) == ("mine", 2999)
-
-
-@pytest.mark.parametrize(
-    "query",
-    ["{key}", "{prefix}", "llmc_{prefix[5]}", "GET /x Authorization: Bearer {key} 200"],
-)
-def test_a_leaked_key_is_found_by_what_was_found_of_it(
-    operator: Client, ann: User, query: str
-) -> None:
-    row, key = made(ann, "leaked")
-    api_keys.revoke(row)
-    ApiKey.objects.create(
-        user=ann, name="other", scopes="chat", prefix="llmc_~~~~~~~", digest="x"
-    )
-    found = page_of(operator, LIST, q=query.format(key=key, prefix=row.prefix))
-    assert f"{LIST}{row.pk}/change/" in found
-    assert "llmc_~~~" not in found
-    assert ">revoked<" in found.replace("\n", "").replace(" ", "")
-    assert f"{LIST}{row.pk}/change/" not in page_of(operator, LIST, q=new_key())
-
-
-def test_keys_are_found_by_name_and_user(operator: Client, ann: User) -> None:
-    row, _ = made(ann, "nightly")
-    for query in ("nightly", "ann"):
-        assert row.prefix in page_of(operator, LIST, q=query)
-    assert row.prefix not in page_of(operator, LIST, q="bob")
 
 
 def test_selected_keys_are_revoked(operator: Client, ann: User) -> None:

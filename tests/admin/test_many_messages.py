@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import User
 from llmchat.models import Message
 from tests.support.admin_speed import pages
-from tests.support.many import fill
+from tests.support.many import fill, furnish
 
 # More than a search returns. Plans depend on the number of rows, and are checked on
 # PostgreSQL only.
@@ -32,6 +32,7 @@ _COUNTS = re.compile(r"^SELECT COUNT\(\*\)")
 def _filled(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     with django_db_blocker.unblock():
         fill(MESSAGES)
+        furnish()
         yield
         # Deleting row by row, as with users, would take as long as the test.
         call_command("flush", verbosity=0, interactive=False, reset_sequences=False)

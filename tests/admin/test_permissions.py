@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, Permission
-from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
-from llmchat.models import Budget, Provider, ProviderAccess, Revision
+from llmchat.models import Budget, Provider, ProviderAccess
 from llmchat.providers.registry import LOCAL_MODELS
-from tests.support.databases import is_waited_for
 
 LIST = "admin:llmchat_provider_changelist"
 
@@ -166,36 +163,6 @@ def test_a_form_that_does_not_know_of_a_group_opens_nothing(
     none = {"access-TOTAL_FORMS": 0, "access-INITIAL_FORMS": 0}
     page = save(admin_client, provider, restricted=False, **none)
     assert "Everyone may use this provider, so" in page
-    provider.refresh_from_db()
-    assert provider.restricted
-
-
-@pytest.mark.skipif(connection.vendor == "sqlite", reason="it has one writer at a time")
-@pytest.mark.django_db(transaction=True)
-def test_a_group_that_somebody_else_is_adding_is_waited_for(
-    admin_client: Client, provider: Provider, other_connection: Any
-) -> None:
-    group = Group.objects.create(name="red team")
-    access, revision = ProviderAccess._meta.db_table, Revision._meta.db_table
-
-    def opened() -> str:
-        try:
-            return save(admin_client, provider, restricted=False)
-        finally:
-            connection.close()
-
-    with other_connection.cursor() as cursor, ThreadPoolExecutor(1) as threads:
-        cursor.execute(f"SELECT 1 FROM {revision} FOR UPDATE")
-        cursor.execute(
-            f"INSERT INTO {access} (provider_id, group_id, allowed_models) "
-            "VALUES (%s, %s, '')",
-            [provider.pk, group.pk],
-        )
-        saving = threads.submit(opened)
-        while not is_waited_for(cursor, revision):
-            assert not saving.done()
-        other_connection.commit()
-        assert "Everyone may use this provider, so" in saving.result()
     provider.refresh_from_db()
     assert provider.restricted
 

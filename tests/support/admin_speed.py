@@ -71,6 +71,24 @@ def pages() -> Iterator[tuple[str, str]]:
     yield "messages of a model", f"{messages}?outcome=ended&model=model-3&{since}"
     yield "messages, not priced", f"{messages}?outcome=ended&cost__isnull=True&{since}"
     yield "streaming now", "/admin/llmchat/runningstream/"
+    yield from _managed()
+
+
+def _managed() -> Iterator[tuple[str, str]]:
+    """Yield the list of each kind of row that operators manage, a search and a row."""
+    from django.contrib.auth.models import Group
+
+    from accounts.models import ApiKey, User
+    from llmchat.models import Budget, Provider, ProviderKey, ProviderModel
+
+    for model in (Provider, ProviderModel, ProviderKey, Budget, ApiKey, User, Group):
+        name = str(model._meta.verbose_name_plural)
+        address = f"/admin/{model._meta.label_lower.replace('.', '/')}/"
+        row = model._default_manager.order_by("pk").last()
+        assert row is not None, name
+        yield name, address
+        yield f"search of {name}", f"{address}?q=many-7"
+        yield f"one of {name}", f"{address}{row.pk}/change/"
 
 
 @dataclass(slots=True)
@@ -145,11 +163,12 @@ def main(count: int, kept: Path | None) -> None:
         django.setup()
         from llmchat.books import day_totals
         from llmchat.models import Message
-        from tests.support.many import fill
+        from tests.support.many import fill, furnish
 
         call_command("migrate", verbosity=0)
         if not Message.objects.exists():
             fill(count)
+        furnish()
         day_totals.keep()
         print(f"{'':40} fastest slowest    CPU queries")
         for name, taken in measure():

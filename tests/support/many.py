@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from importlib import import_module
 from typing import Any
 
+from django.contrib.auth.models import Group
 from django.db import connection
 
-from accounts.models import User
+from accounts.models import ApiKey, User
 from llmchat.books import day_totals
+from llmchat.models import Budget, Provider
+from tests.support.provider_keys import stored
 
 TURNS = 5
 PER_CONVERSATION = 2 * TURNS
@@ -78,6 +82,26 @@ def fill(messages: int, *, users: int = 2000, days: int = DAYS) -> None:
         cursor.execute(_TOTALS)
     day_totals.keep()  # as the server does in the background
     analyze()
+
+
+def furnish() -> None:
+    """Store what operators manage, unless it is there: some rows of each kind."""
+    boss = User.objects.get_or_create(username="furnished")[0]
+    team = Group.objects.get_or_create(name="team")[0]
+    boss.groups.add(team)
+    for name in PROVIDERS:
+        fields = {"label": name, "protocol": "openai", "default_model": "model-1"}
+        provider, _ = Provider.objects.get_or_create(name=name, defaults=fields)
+        provider.access.get_or_create(group=team)
+        if not provider.keys.exists():
+            stored(provider)
+        for model in _MODELS:
+            row, _ = provider.known_models.get_or_create(name=model)
+            row.prices.get_or_create(valid_from=date(2026, 1, 1), input=1, output=2)
+    key, _ = ApiKey.objects.get_or_create(user=boss, name="nightly", scopes="chat")
+    owners: list[dict[str, Any]] = [{"user": boss}, {"group": team}, {"api_key": key}]
+    for owner in (*owners, {"is_default": True}):
+        Budget.objects.get_or_create(**owner, period="day", unit="tokens", limit=10)
 
 
 def analyze() -> None:
