@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config import dotenv
-from tests.config.test_settings import start, value_of
+from tests.config.test_settings import load, value_of
 
 SECRET = "sk-live-0123456789"
 
@@ -63,7 +63,7 @@ def test_a_line_that_cannot_be_read_stops_the_start_by_its_number(
     file = tmp_path / "some.env"
     file.write_text(f"# one\nPORT=4000\n{line}\nHOST=::1\n")
 
-    done = start("-c", "import config.settings", LLMCHAT_ENV_FILE=str(file))
+    done = load(LLMCHAT_ENV_FILE=str(file))
 
     assert done.returncode == 1
     assert done.stderr == (
@@ -76,7 +76,7 @@ def test_a_file_that_is_no_utf8_stops_the_start(tmp_path: Path, content: bytes) 
     file = tmp_path / "some.env"
     file.write_bytes(content)
 
-    done = start("-c", "import config.settings", LLMCHAT_ENV_FILE=str(file))
+    done = load(LLMCHAT_ENV_FILE=str(file))
 
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
@@ -124,7 +124,7 @@ def test_what_is_quoted_comes_back(value: str) -> None:
     ],
 )
 def test_a_misspelt_name_is_told_with_the_nearest(name: str, told: str) -> None:
-    done = start("-c", "import config.settings", **{name: SECRET})
+    done = load(**{name: SECRET})
 
     assert done.returncode == 0
     assert done.stderr == (f"llmchat: {name} is not a setting: did you mean {told}?\n")
@@ -134,16 +134,14 @@ def test_a_misspelt_name_in_the_file_is_told_too(tmp_path: Path) -> None:
     file = tmp_path / "some.env"
     file.write_text("LLMCHAT_REGISTRATON=1\n")
 
-    done = start("-c", "import config.settings", LLMCHAT_ENV_FILE=str(file))
+    done = load(LLMCHAT_ENV_FILE=str(file))
 
     assert "LLMCHAT_REGISTRATON" in done.stderr
     assert "did you mean LLMCHAT_REGISTRATION?" in done.stderr
 
 
 def test_names_of_others_are_left_alone() -> None:
-    done = start(
-        "-c",
-        "import config.settings",
+    done = load(
         LLMCHAT_SERVICE_HOST="10.0.0.1",
         LLMCHAT_PORT="tcp://10.0.0.1:80",
         LLMCHAT_PORT_80_TCP_ADDR="10.0.0.1",

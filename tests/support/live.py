@@ -276,23 +276,26 @@ def start_module(
     env: Mapping[str, str],
     output: IO[bytes],
     *,
+    errors: IO[bytes] | None = None,
     strict: bool = False,
 ) -> subprocess.Popen[bytes] | warm.Process:
-    """Run a module of Python in a process; `strict`: its warnings are errors.
+    """Run a module of Python in a process, as `warm.start` does.
 
     Only tests without coverage fork it: coverage begins when an interpreter starts, and
     benchmarks start what they measure as users do.
     """
     in_tests = "PYTEST_VERSION" in os.environ
     if sys.platform == "linux" and in_tests and not os.environ.get(COVERAGE_VARIABLE):
-        return warm.start(arguments, env=env, output=output, strict=strict)
+        return warm.start(
+            arguments, env=env, output=output, errors=errors, strict=strict
+        )
     return subprocess.Popen(
         [sys.executable, *(("-W", "error") if strict else ()), "-m", *arguments],
         env=env,
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=output,
-        stderr=subprocess.STDOUT,
+        stderr=errors or subprocess.STDOUT,
     )
 
 

@@ -100,17 +100,20 @@ def start(
     *,
     env: Mapping[str, str],
     output: IO[bytes],
+    errors: IO[bytes] | None = None,
     strict: bool = False,
 ) -> Process:
     """Run a module of Python: its name, and what follows it on the command line.
 
-    `strict`: its warnings are errors.
+    `errors`: where its standard error goes, if not to `output`, too. `strict`: its
+    warnings are errors.
     """
     read, write = os.pipe()
     asked = {"arguments": arguments, "env": dict(env), "strict": strict}
     request = json.dumps(asked).encode()
+    outputs = [file.fileno() for file in (output, errors or output)]
     try:
-        socket.send_fds(_parent(), [request], [output.fileno(), write])
+        socket.send_fds(_parent(), [request], [*outputs, write])
     finally:
         os.close(write)
     return Process(read)
@@ -160,16 +163,17 @@ class _Parent:
                 self._tell_ends()
             if self._requests not in ready:
                 continue
-            request, fds, _, _ = socket.recv_fds(self._requests, _REQUEST_BYTES, 2)
+            request, fds, _, _ = socket.recv_fds(self._requests, _REQUEST_BYTES, 3)
             if not request:
                 return None
-            output, teller = fds
+            *outputs, teller = fds
             if child := os.fork():
-                os.close(output)
+                for output in outputs:
+                    os.close(output)
                 self._tellers[child] = teller
                 os.write(teller, b"%d\n" % child)
             else:
-                self._leave(output)
+                self._leave(*outputs)
                 return dict(json.loads(request))
 
     def _tell_ends(self) -> None:
@@ -181,14 +185,14 @@ class _Parent:
             os.write(teller, b"%d\n" % os.waitstatus_to_exitcode(status))
             os.close(teller)
 
-    def _leave(self, output: int) -> None:
+    def _leave(self, output: int, errors: int) -> None:
         """Become like any other process that was just started."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self._requests.detach()
         nothing = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((nothing, 0), (output, 1), (output, 2)):
+        for source, target in ((nothing, 0), (output, 1), (errors, 2)):
             os.dup2(source, target)
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
 
