@@ -153,7 +153,14 @@ def test_an_event_of_a_wrong_shape_is_an_error_or_nothing(
 WRONG = [None, 1, "x", [], {}, [None], [1], {"a": 1}, [{}], True, [[]]]
 
 
-@pytest.mark.parametrize("value", WRONG, ids=str)
+def parsed(api: str, data: bytes) -> object:
+    """Return the text of an event, or what is raised."""
+    try:
+        return ADAPTERS[api].parse(b"", data, Reading())  # type: ignore[index]
+    except Exception as exc:
+        return exc
+
+
 @pytest.mark.parametrize(
     ("api", "template"),
     [
@@ -175,9 +182,9 @@ WRONG = [None, 1, "x", [], {}, [None], [1], {"a": 1}, [{}], True, [[]]]
         ("gemini", {"usageMetadata": "*", "modelVersion": "*"}),
     ],
 )
-def test_a_field_of_a_wrong_type_breaks_nothing(
-    api: str, template: object, value: object
-) -> None:
-    data = json.dumps(template).replace('"*"', json.dumps(value)).encode()
-    text = ADAPTERS[api].parse(b"", data, Reading())  # type: ignore[index]
-    assert isinstance(text, str)
+def test_a_field_of_a_wrong_type_breaks_nothing(api: str, template: object) -> None:
+    text = json.dumps(template)
+    values = [json.dumps(value) for value in WRONG]
+    events = {value: text.replace('"*"', value).encode() for value in values}
+    seen = {value: parsed(api, event) for value, event in events.items()}
+    assert {value: it for value, it in seen.items() if not isinstance(it, str)} == {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -244,14 +243,15 @@ def meaning(body: bytes) -> list[Event]:
     return events
 
 
-@pytest.mark.parametrize("cut", range(len(STREAM)))
-def test_a_body_cut_at_any_byte_means_no_more_than_it_says(cut: int) -> None:
+def test_a_body_cut_at_any_byte_means_no_more_than_it_says() -> None:
     whole = meaning(STREAM)
     assert len(whole) == 4
 
-    part = meaning(STREAM[:cut])
+    parts = {cut: meaning(STREAM[:cut]) for cut in range(len(STREAM))}
 
     # Cut base64 can still be base64: nothing else here lacks a mark of its end.
-    if STREAM[:cut].rpartition(b"\x1e")[2].startswith(b"b"):
-        part = part[:2]
-    assert part == whole[: len(part)]
+    for cut, part in parts.items():
+        if STREAM[:cut].rpartition(b"\x1e")[2].startswith(b"b"):
+            parts[cut] = part[:2]
+    wrong = {cut: part for cut, part in parts.items() if part != whole[: len(part)]}
+    assert wrong == {}
