@@ -14,7 +14,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.core.management.color import no_style
 from django.core.management.sql import emit_post_migrate_signal, sql_flush
-from django.db import OperationalError, connection
+from django.db import DatabaseError, OperationalError, connection
 from django.utils import timezone
 
 from llmchat.models import Conversation, ShippedRole
@@ -106,3 +106,18 @@ def test_rows_that_are_made_behind_a_flush_have_numbers_of_their_own() -> None:
 
     assert Group.objects.filter(pk=group.pk).count() == 1
     assert Group.objects.count() == ShippedRole.objects.count() + 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_next_flush_succeeds_after_one_that_has_lost_its_connection() -> None:
+    """A test of outages would otherwise take all later ones of the process with it."""
+    flush()
+    kept = left()
+    flushing.Flush.kept["default"].close()
+    with pytest.raises(DatabaseError):
+        flush()
+    Group.objects.all().delete()
+
+    flush()
+
+    assert left() == kept
