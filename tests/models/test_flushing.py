@@ -90,6 +90,21 @@ def test_a_flush_gets_its_turn_behind_what_a_test_has_left_running(
     assert not Group.objects.filter(name="of a test").exists()
 
 
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="it locks the whole file")
+def test_a_flush_deletes_what_is_committed_while_it_waits(
+    other_connection: Any,
+) -> None:
+    flush()
+    with other_connection.cursor() as cursor, ThreadPoolExecutor(1) as threads:
+        cursor.execute("INSERT INTO auth_group (name) VALUES ('of a test')")
+        flushed = threads.submit(flush_in_thread)
+        while not is_waited_for(cursor, "auth_group"):
+            assert not flushed.done()
+        other_connection.commit()
+        flushed.result()
+    assert not Group.objects.filter(name="of a test").exists()
+
+
 def flush_in_thread() -> None:
     try:
         flush()
