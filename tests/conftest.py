@@ -27,6 +27,7 @@ pytest_plugins = [
     "tests.support.door",
     "tests.support.flushing",
     "tests.support.live_upstream",
+    "tests.support.migrated_once",
     "tests.support.openai_api",
     "tests.support.patience",
     "tests.support.redis_server",

@@ -14,7 +14,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.core.management.color import no_style
 from django.core.management.sql import emit_post_migrate_signal, sql_flush
-from django.db import OperationalError, connection
+from django.db import DatabaseError, OperationalError, connection
 from django.utils import timezone
 
 from llmchat.models import Conversation, ShippedRole
@@ -90,6 +90,21 @@ def test_a_flush_gets_its_turn_behind_what_a_test_has_left_running(
     assert not Group.objects.filter(name="of a test").exists()
 
 
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="it locks the whole file")
+def test_a_flush_deletes_what_is_committed_while_it_waits(
+    other_connection: Any,
+) -> None:
+    flush()
+    with other_connection.cursor() as cursor, ThreadPoolExecutor(1) as threads:
+        cursor.execute("INSERT INTO auth_group (name) VALUES ('of a test')")
+        flushed = threads.submit(flush_in_thread)
+        while not is_waited_for(cursor, "auth_group"):
+            assert not flushed.done()
+        other_connection.commit()
+        flushed.result()
+    assert not Group.objects.filter(name="of a test").exists()
+
+
 def flush_in_thread() -> None:
     try:
         flush()
@@ -106,3 +121,18 @@ def test_rows_that_are_made_behind_a_flush_have_numbers_of_their_own() -> None:
 
     assert Group.objects.filter(pk=group.pk).count() == 1
     assert Group.objects.count() == ShippedRole.objects.count() + 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_next_flush_succeeds_after_one_that_has_lost_its_connection() -> None:
+    """A test of outages would otherwise take all later ones of the process with it."""
+    flush()
+    kept = left()
+    flushing.Flush.kept["default"].close()
+    with pytest.raises(DatabaseError):
+        flush()
+    Group.objects.all().delete()
+
+    flush()
+
+    assert left() == kept
