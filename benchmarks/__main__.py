@@ -7,12 +7,13 @@ import signal
 import sys
 from collections.abc import Callable
 
-from benchmarks import database, turns, workers
+from benchmarks import cores, database, turns, workers
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "turns": turns.main,
     "database": database.main,
     "workers": workers.main,
+    "cores": cores.main,
 }
 
 

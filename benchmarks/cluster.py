@@ -65,7 +65,7 @@ def build(directory: Path) -> None:
 def install_node_peer() -> None:
     """Install the packages of the peer in Node, unless they are there."""
     directory = HERE / "peers" / "node"
-    if (directory / "node_modules" / "socket.io").exists():
+    if (directory / "node_modules" / "redis").exists():
         return
     command = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
     subprocess.run(command, cwd=directory, check=True)
@@ -95,10 +95,10 @@ def memory_kib(pid: int) -> int:
 
 
 @contextmanager
-def provider(directory: Path) -> Iterator[str]:
+def provider(directory: Path, cpu: str = LOAD_CPU) -> Iterator[str]:
     """Run the fast provider; yield its base URL."""
     port = live.free_port()
-    with _process([str(directory / "provider"), str(port)], LOAD_CPU):
+    with _process([str(directory / "provider"), str(port)], cpu):
         _wait_for(port)
         yield f"http://127.0.0.1:{port}/v1"
 
@@ -110,6 +110,7 @@ def product(
     base_url: str,
     database_url: str,
     redis_url: str = "",
+    cpu: str = SERVER_CPU,
 ) -> Iterator[Subject]:
     """Run this project's server as `make serve` does, on SQLite if there is no URL."""
     env = {
@@ -124,7 +125,7 @@ def product(
     if redis_url:
         env["REDIS_URL"] = redis_url
     server = live.start_server("uvicorn", seed, directory, env=env)
-    _pin(server.process.pid, SERVER_CPU)
+    _pin(server.process.pid, cpu)
     try:
         yield Subject("llmchat", server.process.pid, server.port)
     finally:
@@ -134,10 +135,13 @@ def product(
 
 
 @contextmanager
-def peer(name: str, directory: Path, base_url: str) -> Iterator[Subject]:
-    """Run one of the peers: node, node+db or python-socketio."""
+def peer(name: str, directory: Path, base_url: str, **extra: str) -> Iterator[Subject]:
+    """Run one of the peers: node, node+db or python-socketio.
+
+    `extra` joins its environment.
+    """
     port = live.free_port()
-    env = _peer_env(base_url, port)
+    env = _peer_env(base_url, port) | extra
     command = ["node", str(HERE / "peers" / "node" / "server.mjs")]
     if name == "node+db":
         env["DATABASE"] = str(directory / "node.sqlite3")
@@ -156,7 +160,11 @@ def _peer_env(base_url: str, port: int) -> dict[str, str]:
 
 
 def load(
-    directory: Path, subject: Subject, *arguments: object, memory: bool = False
+    directory: Path,
+    subject: Subject,
+    *arguments: object,
+    memory: bool = False,
+    cpu: str = LOAD_CPU,
 ) -> dict[str, Any]:
     """Put a load on the server; return what the clients saw, and what it cost.
 
@@ -165,13 +173,13 @@ def load(
     it delays the server.
     """
     line = [str(directory / "client"), str(subject.port), str(directory / "tokens")]
-    command = _pinned([*line, *map(str, arguments)], LOAD_CPU)
+    command = _pinned([*line, *map(str, arguments)], cpu)
     env = dict(os.environ)
     if subject.other:
         env["OTHER_PORT"] = str(subject.other.port)
     before = memory_kib(subject.pid) if memory else 0
     seen: dict[str, Any] = {}
-    cpu: dict[str, float] = {}
+    used: dict[str, float] = {}
     with subprocess.Popen(
         command, env=env, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -180,12 +188,12 @@ def load(
             if text.startswith("{"):
                 seen |= json.loads(text)
                 continue
-            cpu[text.strip()] = subject.cpu_s
+            used[text.strip()] = subject.cpu_s
             if memory and text == "end\n":
                 seen["memory_kib"] = memory_kib(subject.pid) - before
     if process.returncode or "seconds" not in seen:
         raise RuntimeError(f"the clients of {subject.name} failed: {arguments}")
-    return {**seen, "cpu_s": cpu["end"] - cpu["begin"]}
+    return {**seen, "cpu_s": used["end"] - used["begin"]}
 
 
 def _pinned(command: list[str], cpu: str) -> list[str]:

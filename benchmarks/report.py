@@ -33,6 +33,13 @@ def print_load(name: str, by_subject: dict[str, list[Figures]]) -> None:
         print(f"    {subject:<16} {', '.join(cells)}", flush=True)
 
 
+def print_ratios(by_subject: dict[str, list[Figures]]) -> None:
+    """Print the figures of the second of two subjects divided by those of the first."""
+    (first, second), (was, now) = by_subject, map(medians, by_subject.values())
+    ratios = (f"{figure} {now[figure] / was[figure]:.2f}" for figure in was)
+    print(f"    {second} ÷ {first}: {', '.join(ratios)}", flush=True)
+
+
 def write(results: Results, *, is_whole: bool) -> None:
     """Store the figures; those of a complete run become the table in the docs."""
     RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")

@@ -1,12 +1,14 @@
 // The peer in Node: the same events on socket.io and undici, and the same two ways over
 // HTTP. It checks the JWT and validates the payload. With DATABASE set, it also writes to
-// SQLite once at a stream's start and once at its end.
+// SQLite once at a stream's start and once at its end. With CLUSTER_ENGINE and REDIS set,
+// it is one of several workers, and serves the sessions of any of them.
 import { createHmac, randomUUID, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
+import { createRequire } from "node:module";
 import { Agent, request } from "undici";
 import { Server } from "socket.io";
 
-const { PORT, PROVIDER, SECRET, DATABASE } = process.env;
+const { PORT, PROVIDER, SECRET, DATABASE, CLUSTER_ENGINE, REDIS } = process.env;
 const agent = new Agent({ connections: 5000, pipelining: 1 });
 const books = DATABASE ? await openBooks(DATABASE) : null;
 const ROLES = ["system", "user", "assistant"];
@@ -23,6 +25,14 @@ async function openBooks(path) {
     start: database.prepare("INSERT INTO message VALUES (?, ?, ?, ?, '', 'streaming', ?)"),
     end: database.prepare("UPDATE message SET answer = ?, state = ? WHERE id = ?"),
   };
+}
+
+async function openClusterEngine(path, url) {
+  const { RedisEngine } = createRequire(import.meta.url)(path);
+  const { createClient } = await import("redis");
+  const clients = [createClient({ url }), createClient({ url })];
+  await Promise.all(clients.map((client) => client.connect()));
+  return new RedisEngine(...clients, { perMessageDeflate: false });
 }
 
 function userOf(token) {
@@ -151,7 +161,15 @@ const server = createServer((req, res) => {
     res.end(error.message);
   });
 });
-const io = new Server(server, { perMessageDeflate: false });
+// The cluster engine makes polling clients wait before they join, one after another here,
+// and Node closes the connections of those that have been idle for five seconds.
+server.keepAliveTimeout = 75_000;
+const io = new Server(CLUSTER_ENGINE ? undefined : server, { perMessageDeflate: false });
+if (CLUSTER_ENGINE) {
+  const engine = await openClusterEngine(CLUSTER_ENGINE, REDIS);
+  engine.attach(server, { path: "/socket.io/" });
+  io.bind(engine);
+}
 io.use((socket, next) => {
   try {
     socket.data.user = userOf(socket.handshake.auth.token);
