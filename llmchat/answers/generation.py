@@ -121,7 +121,7 @@ class Generation:
         while True:
             try:
                 route = self.route
-                call = calls.Call(route.provider, partial(self.bill.of, route))
+                call = calls.ProviderCall(route.provider, partial(self.bill.of, route))
                 call.begin(self.span, self._chat)
                 return await call.watch(self._ask_route())
             except ProviderError as exc:
