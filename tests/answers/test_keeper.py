@@ -10,7 +10,7 @@ from llmchat.answers import keeper
 from llmchat.answers.follower import Follower
 from llmchat.answers.keeper import Keeper
 from llmchat.answers.live_stream import LiveStream
-from llmchat.answers.owner import FarReader
+from llmchat.answers.owner import RemoteReader
 
 KEEP_S = 0.05
 ELSEWHERE = "w2"
@@ -67,7 +67,7 @@ async def test_those_who_read_it_already_are_not_who_it_is_kept_for(stream):
 
 async def test_it_is_left_to_the_worker_that_follows_it_already(stream):
     """A client that arrives there joins that worker's mirror, and nothing here."""
-    FarReader(stream, ELSEWHERE, tell_nobody)
+    RemoteReader(stream, ELSEWHERE, tell_nobody)
     Keeper(stream, ELSEWHERE)
     async with asyncio.timeout(20):
         while readers_of(stream) > 1:  # noqa: ASYNC110
@@ -76,7 +76,7 @@ async def test_it_is_left_to_the_worker_that_follows_it_already(stream):
 
 
 async def test_a_worker_that_its_socket_does_not_go_to_is_another_reader(stream):
-    other = FarReader(stream, "w3", tell_nobody)
+    other = RemoteReader(stream, "w3", tell_nobody)
     Keeper(stream, ELSEWHERE)
     await asyncio.sleep(3 * KEEP_S)
     other.leave_now()

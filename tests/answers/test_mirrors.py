@@ -24,7 +24,7 @@ from llmchat.answers.letters import pack_end, unpack_end
 from llmchat.answers.live_stream import LiveStream
 from llmchat.answers.mirror import Mirror
 from llmchat.answers.mirrors import FOLLOWING, Mirrors
-from llmchat.answers.owner import FarReader, Owner
+from llmchat.answers.owner import Owner, RemoteReader
 from llmchat.api.listening import wait_for_end
 from llmchat.books.placed import Names
 from llmchat.books.workers import worker_id
@@ -592,7 +592,7 @@ async def test_an_end_behind_more_than_a_reply_takes_is_told_too(monkeypatch):
     """The end comes while an ask is open; the mirror then waits for its readers."""
     monkeypatch.setattr(owner, "MAX_CHARS", 10)
     stream, told = LiveStream(1, "s-1"), []
-    far = FarReader(stream, HERE, lambda: told.append("cut short"))
+    far = RemoteReader(stream, HERE, lambda: told.append("cut short"))
     await far.reply(0)
     asked = asyncio.create_task(far.reply(0))
     await asyncio.sleep(0)
