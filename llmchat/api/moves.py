@@ -14,8 +14,8 @@ from accounts.verified import Verified
 from llmchat.answers.answer import find_answer, find_stream
 from llmchat.answers.events import Failed
 from llmchat.answers.follower import Follower
-from llmchat.answers.keeper import Keeper
 from llmchat.answers.log import AnswerLog
+from llmchat.answers.placeholder import PlaceholderReader
 from llmchat.api.awaited import Awaited, Heard
 from llmchat.api.listening import is_awaited, listen
 from llmchat.api.socket_reader import emit, log_of
@@ -69,19 +69,19 @@ class MovingNamespace(Namespace):
     def move_out(self, socket: Socket, worker: str) -> dict[str, Any]:
         """Called when a socket moves to another worker; return what `move_in` needs.
 
-        A `Keeper` keeps each answer going until that worker follows it.
+        A `PlaceholderReader` keeps each answer going until that worker follows it.
         """
         visitor = visitor_of(socket)
         awaited = visitor.awaited or Awaited()
         heard = dict(awaited.heard)
         for stream in awaited.found:
-            Keeper(stream, worker)
+            PlaceholderReader(stream, worker)
         for stream, reader in visitor.running.items():
             assert stream.started is not None
             ident = stream.started.message_id.hex
             said = stream.session_id, reader.position, reader.is_owner
             heard[ident] = (ident, *said)
-            Keeper(stream, worker)
+            PlaceholderReader(stream, worker)
             stream.leave(reader)
         visitor.running.clear()
         # Drop the old marks of answers whose positions are in `heard` by now.
