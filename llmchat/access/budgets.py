@@ -28,7 +28,7 @@ from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone
 
 from llmchat.access import members, uses
-from llmchat.access.accounts import Account, Drawing, Notice
+from llmchat.access.accounts import Account, BudgetedAnswer, Notice
 from llmchat.errors import ChatError, refusal
 from llmchat.models import Budget, BudgetUse, Message, Reservation, spending
 from llmchat.models.budgets import OF_EACH
@@ -174,7 +174,7 @@ class Ledger:
             )
         return tuple(account.budget.pk for account in accounts)
 
-    def settle(self, begun: Drawing, usage: Usage, cost: Decimal | None) -> None:
+    def settle(self, begun: BudgetedAnswer, usage: Usage, cost: Decimal | None) -> None:
         """Replace what was reserved for an answer by what it has used."""
         if not begun.budgets:
             return
@@ -210,7 +210,7 @@ class Ledger:
         for row in (*self._changed.values(), *self._used.values()):
             row.save(update_fields=["spent", "period_start", "told_at"])
         for due in members.tell(self._due, self._now) if self._due else ():
-            self._note(due.drawing.message_id, due.notice)
+            self._note(due.answer.message_id, due.notice)
         for budget_id, message_id in self._missed:
             _leave_to_sweep(budget_id, message_id)
         if self._settled:

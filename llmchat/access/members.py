@@ -15,7 +15,7 @@ from datetime import datetime
 from django.contrib.auth import get_user_model
 from django.db import connection
 
-from llmchat.access.accounts import Drawing, Notice
+from llmchat.access.accounts import BudgetedAnswer, Notice
 from llmchat.models import Budget, BudgetUse
 
 
@@ -23,14 +23,14 @@ from llmchat.models import Budget, BudgetUse
 class Due:
     """A notice of a group's budget, for the user of an answer that has ended."""
 
-    drawing: Drawing
+    answer: BudgetedAnswer
     budget: Budget
     notice: Notice
 
     @property
     def key(self) -> tuple[int, int]:
         """Return the ids of the budget and of the user to notify."""
-        return self.budget.pk, self.drawing.user_id
+        return self.budget.pk, self.answer.user_id
 
 
 def tell(dues: Sequence[Due], now: datetime) -> Iterator[Due]:
@@ -39,13 +39,13 @@ def tell(dues: Sequence[Due], now: datetime) -> Iterator[Due]:
     untold = [due for due in dues if not _has_heard(known.get(due.key), due, now)]
     if not untold:
         return
-    present = _held({due.drawing.user_id for due in untold})
+    present = _held({due.answer.user_id for due in untold})
     first = {due.key: due for due in reversed(untold) if due.key[1] in present}
     BudgetUse.objects.bulk_create(
         [
             BudgetUse(
                 budget=due.budget,
-                user_id=due.drawing.user_id,
+                user_id=due.answer.user_id,
                 period_start=due.budget.start_of_period(now),
                 told_at=due.budget.notice_amount,
             )
@@ -61,7 +61,7 @@ def tell(dues: Sequence[Due], now: datetime) -> Iterator[Due]:
 def _told(dues: Sequence[Due]) -> dict[tuple[int, int], BudgetUse]:
     rows = BudgetUse.objects.filter(
         budget__in={due.budget.pk for due in dues},
-        user__in={due.drawing.user_id for due in dues},
+        user__in={due.answer.user_id for due in dues},
     )
     return {(row.budget_id, row.user_id): row for row in rows}
 
