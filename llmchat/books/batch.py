@@ -137,7 +137,7 @@ def _together(items: Sequence[Item], *, wait: bool) -> list[Result]:
             end.write(known, ended)
             if not starts:  # else `_begun` writes them, with its own changes
                 _write_conversations(known)
-            results |= {id(item): end.told(known, item) for item in ends}
+            results |= {id(item): end.outcome_of(known, item) for item in ends}
             results |= _begun(known, starts)
             _note_alive(known, is_due=bool(checkpoints))
             is_decided = True

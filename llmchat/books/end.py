@@ -115,7 +115,7 @@ def write(facts: Facts, ended: Ended) -> None:
     past.add(ended.past)
 
 
-def told(facts: Facts, end: End) -> Outcome:
+def outcome_of(facts: Facts, end: End) -> Outcome:
     """Return the outcome of a stored end, with the notice about the user's budgets."""
     notice = facts.ledger.notices.get(end.begun.message_id)
     return end.outcome if notice is None else replace(end.outcome, notice=notice)
