@@ -120,7 +120,7 @@ class Runtime:
     def written(self) -> frozenset[UUID]:
         """Return the answers that this process is writing or has yet to store."""
         begun = (stream.begun for stream in self.streams.running())
-        live = {one.message_id for one in begun if one is not None}
+        live = {turn.message_id for turn in begun if turn is not None}
         return self.ends.waiting() | live
 
     async def _repeat(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -175,8 +175,8 @@ def _lock_messages(conversation_ids: Sequence[UUID], lock: str) -> None:
 
     The conversation's lock keeps others from changing them, but not from deleting them.
     """
-    some = places(conversation_ids)
-    where = f"conversation_id IN ({some}) AND replaced_by IS NULL"
+    placeholders = places(conversation_ids)
+    where = f"conversation_id IN ({placeholders}) AND replaced_by IS NULL"
     sql = f"SELECT id FROM {_STORED.table} WHERE {where} ORDER BY id{lock}"
     Columns(Message, ["id"]).read(sql, idents(conversation_ids))
 

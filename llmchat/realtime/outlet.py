@@ -163,12 +163,12 @@ class Outlet:
         """
         replay = self.replay
         if replay is None:
-            self._send([f"{prepared}{one}]" for one in arguments])
+            self._send([f"{prepared}{argument}]" for argument in arguments])
             return
         messages: Messages = []
         number = 0
-        for one, mark in zip_longest(arguments, marks, fillvalue=""):
-            message = f'{prepared}{one},"{replay.next_offset()}{mark}"]'
+        for argument, mark in zip_longest(arguments, marks, fillvalue=""):
+            message = f'{prepared}{argument},"{replay.next_offset()}{mark}"]'
             number = replay.keep([message])
             messages.append(message)
         self._send_kept(replay, messages, number)
