@@ -62,7 +62,7 @@ class Ledger:
         self._changed: dict[int, Budget] = {}
         self._used: dict[int, BudgetUse] = {}
         self._now = timezone.now()
-        self._due: list[members.Due] = []
+        self._due: list[members.DueNotice] = []
         self.notices: dict[UUID, Notice] = {}
 
     def lock(
@@ -194,7 +194,7 @@ class Ledger:
             if budget.shared_by == "group":
                 spent = account.add(amount, self._now)
                 if notice := account.notice_at(spent, self._now):
-                    self._due.append(members.Due(begun, budget, notice))
+                    self._due.append(members.DueNotice(begun, budget, notice))
             elif notice := account.add_and_tell(amount, self._now):
                 self._note(begun.message_id, notice)
         self._settled[begun.message_id] = None

@@ -20,7 +20,7 @@ from llmchat.models import Budget, BudgetUse
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueNotice:
     """A notice of a group's budget, for the user of an answer that has ended."""
 
     answer: BudgetedAnswer
@@ -33,7 +33,7 @@ class Due:
         return self.budget.pk, self.answer.user_id
 
 
-def tell(dues: Sequence[Due], now: datetime) -> Iterator[Due]:
+def tell(dues: Sequence[DueNotice], now: datetime) -> Iterator[DueNotice]:
     """Yield the notices that their users have not had yet, and record them as given."""
     known = _told(dues)
     untold = [due for due in dues if not _has_heard(known.get(due.key), due, now)]
@@ -58,7 +58,7 @@ def tell(dues: Sequence[Due], now: datetime) -> Iterator[Due]:
     yield from first.values()
 
 
-def _told(dues: Sequence[Due]) -> dict[tuple[int, int], BudgetUse]:
+def _told(dues: Sequence[DueNotice]) -> dict[tuple[int, int], BudgetUse]:
     rows = BudgetUse.objects.filter(
         budget__in={due.budget.pk for due in dues},
         user__in={due.answer.user_id for due in dues},
@@ -66,7 +66,7 @@ def _told(dues: Sequence[Due]) -> dict[tuple[int, int], BudgetUse]:
     return {(row.budget_id, row.user_id): row for row in rows}
 
 
-def _has_heard(row: BudgetUse | None, due: Due, now: datetime) -> bool:
+def _has_heard(row: BudgetUse | None, due: DueNotice, now: datetime) -> bool:
     """Return whether a member was notified this period, at the current threshold."""
     return (
         row is not None
