@@ -134,11 +134,11 @@ def _figures(recent: UsageReport) -> Iterator[Figure]:
 class Table:
     """Totals of providers, models, users or conversations, each with its link.
 
-    `one` is the name of what a row stands for.
+    `row_name` is the name of what a row stands for.
     """
 
     title: str
-    one: str
+    row_name: str
     rows: list[tuple[Total, str]]
     failures: bool = False
 
