@@ -52,7 +52,7 @@ class _Lookup:
     waiters: set[Waiter] = field(default_factory=set)
 
 
-class Names:
+class NameResolver:
     """Finds addresses, from any event loop and thread; `resolve` may block."""
 
     def __init__(self, resolve: Callable[[str], Found] = _resolve) -> None:
@@ -197,4 +197,4 @@ def _tell(waiter: Waiter, outcome: Found | Exception) -> None:
         waiter.set_result(outcome)
 
 
-SHARED = Names()
+SHARED = NameResolver()
