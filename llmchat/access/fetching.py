@@ -46,7 +46,7 @@ def fetch_models(row: models.Provider) -> Fetched:
         return Fetched(False, f"It lists {len(found)} models, which is too many.")
     with transaction.atomic():
         added, gone, back = _note(row, found)
-    return Fetched(True, _told(len(found), added, gone, back))
+    return Fetched(True, _summary(len(found), added, gone, back))
 
 
 def _listed(row: models.Provider) -> list[Listed]:
@@ -107,7 +107,7 @@ def _row(
     )
 
 
-def _told(count: int, *changes: list[str]) -> str:
+def _summary(count: int, *changes: list[str]) -> str:
     parts = [f"It lists {count} {'model' if count == 1 else 'models'}"]
     for names, what in zip(changes, ("new", "gone", "back"), strict=True):
         if names:

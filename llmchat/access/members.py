@@ -35,7 +35,7 @@ class DueNotice:
 
 def tell(dues: Sequence[DueNotice], now: datetime) -> Iterator[DueNotice]:
     """Yield the notices that their users have not had yet, and record them as given."""
-    known = _told(dues)
+    known = _uses_of(dues)
     untold = [due for due in dues if not _has_heard(known.get(due.key), due, now)]
     if not untold:
         return
@@ -58,7 +58,7 @@ def tell(dues: Sequence[DueNotice], now: datetime) -> Iterator[DueNotice]:
     yield from first.values()
 
 
-def _told(dues: Sequence[DueNotice]) -> dict[tuple[int, int], BudgetUse]:
+def _uses_of(dues: Sequence[DueNotice]) -> dict[tuple[int, int], BudgetUse]:
     rows = BudgetUse.objects.filter(
         budget__in={due.budget.pk for due in dues},
         user__in={due.answer.user_id for due in dues},
