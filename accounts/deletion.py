@@ -66,9 +66,11 @@ def empty(
                 if note is not None:
                     note(user)
     idents = [user.pk for user in found]
-    deleted: list[Any] = [told for _, told in User.emptying.send(User, user_ids=idents)]
-    if left := sum(told.left for told in deleted):
-        raise UnfinishedError(sum(told.done for told in deleted), left)
+    deleted: list[Any] = [
+        result for _, result in User.emptying.send(User, user_ids=idents)
+    ]
+    if left := sum(result.left for result in deleted):
+        raise UnfinishedError(sum(result.done for result in deleted), left)
 
 
 def delete_emptied(users: QuerySet[User]) -> None:

@@ -63,7 +63,7 @@ def prefixes_in(text: str) -> list[str]:
 
 def has_controls(name: str) -> bool:
     """Return whether the name of a key contains characters that control its display."""
-    return any(one in _TURNS or unicodedata.category(one) == "Cc" for one in name)
+    return any(char in _TURNS or unicodedata.category(char) == "Cc" for char in name)
 
 
 def _checksum(secret: str) -> str:

@@ -132,10 +132,10 @@ class Remembered(Kept[int, "User"]):
         changes, read_at = self._changes, self._clock()
         users = {user.pk: user for user in load(user_id, due)}
         self._keep(users.values(), changes, read_at)
-        for one in (user_id, *due):
+        for ident in (user_id, *due):
             # Only a change in another process leads to this.
-            if one not in users and one in self._rows:
-                self.forget(one)
+            if ident not in users and ident in self._rows:
+                self.forget(ident)
         return copy.copy(users.get(user_id))
 
     def _take_due(self, user_id: int) -> list[int]:

@@ -34,7 +34,7 @@ _SEPARATOR = "-"
 # waiting for a response that was lost, and tries again: ours after 10 seconds, older
 # copies of them after 30, and some proxies after 60. The price is that a thief who uses
 # the token within this time is detected only when the second of the two refreshes.
-_AT_ONCE = timedelta(seconds=90)
+_REUSE_GRACE = timedelta(seconds=90)
 # How many pairs are issued for one token in total; only a thief would need more.
 _MOST_PAIRS = 20
 
@@ -71,7 +71,7 @@ def use_up(token: Token, user: User | None) -> bool:
 def was_just_used(jti: str) -> bool:
     """Return whether a token was used up only a moment ago."""
     used = BlacklistedToken.objects.filter(token__jti=jti)
-    return used.filter(blacklisted_at__gt=timezone.now() - _AT_ONCE).exists()
+    return used.filter(blacklisted_at__gt=timezone.now() - _REUSE_GRACE).exists()
 
 
 def may_come_again(jti: str, user_id: int) -> bool:

@@ -29,7 +29,7 @@ Headers = list[tuple[bytes, bytes]]
 # frames need not wait for a turn, but get less time: there may be many connections.
 _PIECE_BYTES = 512
 _SLICE_S = 0.001
-_AT_ONCE_S = 0.0002
+_FIRST_SLICE_S = 0.0002
 
 
 class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
@@ -102,7 +102,7 @@ class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
         if is_waiting:
             return
         if turns().has_time:
-            self._parse(_AT_ONCE_S)
+            self._parse(_FIRST_SLICE_S)
         else:
             self._wait_for_turn()
 

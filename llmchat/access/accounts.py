@@ -31,7 +31,7 @@ class Notice:
         return int(100 * self.spent / self.limit) if self.limit else 100
 
 
-class Drawing(Protocol):
+class BudgetedAnswer(Protocol):
     """An answer that draws on budgets, such as a `Begun`."""
 
     @property

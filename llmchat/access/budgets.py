@@ -28,7 +28,7 @@ from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone
 
 from llmchat.access import members, uses
-from llmchat.access.accounts import Account, Drawing, Notice
+from llmchat.access.accounts import Account, BudgetedAnswer, Notice
 from llmchat.errors import ChatError, refusal
 from llmchat.models import Budget, BudgetUse, Message, Reservation, spending
 from llmchat.models.budgets import OF_EACH
@@ -62,7 +62,7 @@ class Ledger:
         self._changed: dict[int, Budget] = {}
         self._used: dict[int, BudgetUse] = {}
         self._now = timezone.now()
-        self._due: list[members.Due] = []
+        self._due: list[members.DueNotice] = []
         self.notices: dict[UUID, Notice] = {}
 
     def lock(
@@ -174,7 +174,7 @@ class Ledger:
             )
         return tuple(account.budget.pk for account in accounts)
 
-    def settle(self, begun: Drawing, usage: Usage, cost: Decimal | None) -> None:
+    def settle(self, begun: BudgetedAnswer, usage: Usage, cost: Decimal | None) -> None:
         """Replace what was reserved for an answer by what it has used."""
         if not begun.budgets:
             return
@@ -194,7 +194,7 @@ class Ledger:
             if budget.shared_by == "group":
                 spent = account.add(amount, self._now)
                 if notice := account.notice_at(spent, self._now):
-                    self._due.append(members.Due(begun, budget, notice))
+                    self._due.append(members.DueNotice(begun, budget, notice))
             elif notice := account.add_and_tell(amount, self._now):
                 self._note(begun.message_id, notice)
         self._settled[begun.message_id] = None
@@ -210,7 +210,7 @@ class Ledger:
         for row in (*self._changed.values(), *self._used.values()):
             row.save(update_fields=["spent", "period_start", "told_at"])
         for due in members.tell(self._due, self._now) if self._due else ():
-            self._note(due.drawing.message_id, due.notice)
+            self._note(due.answer.message_id, due.notice)
         for budget_id, message_id in self._missed:
             _leave_to_sweep(budget_id, message_id)
         if self._settled:

@@ -46,7 +46,7 @@ def fetch_models(row: models.Provider) -> Fetched:
         return Fetched(False, f"It lists {len(found)} models, which is too many.")
     with transaction.atomic():
         added, gone, back = _note(row, found)
-    return Fetched(True, _told(len(found), added, gone, back))
+    return Fetched(True, _summary(len(found), added, gone, back))
 
 
 def _listed(row: models.Provider) -> list[Listed]:
@@ -67,15 +67,15 @@ def _note(
     revise()  # its lock comes first, and lets only one fetch write at a time
     today = timezone.now().date()
     known = list(models.ProviderModel.objects.filter(provider=row))
-    names = {row.canonical(one.name) for one in known}
+    names = {row.canonical(model.name) for model in known}
     # Some gateways list a model under another name than Gemini does, or under both.
-    found = [replace(one, name=row.canonical(one.name)) for one in found]
-    found = list({one.name: one for one in found}.values())
-    listed = {one.name for one in found}
-    position = max((one.position for one in known), default=0)
-    new = [one for one in found if one.name not in names]
+    found = [replace(model, name=row.canonical(model.name)) for model in found]
+    found = list({model.name: model for model in found}.values())
+    listed = {model.name for model in found}
+    position = max((model.position for model in known), default=0)
+    new = [model for model in found if model.name not in names]
     models.ProviderModel.objects.bulk_create(
-        _row(row, one, position + number) for number, one in enumerate(new, 1)
+        _row(row, model, position + number) for number, model in enumerate(new, 1)
     )
     gone, back = [], []
     for model in known:
@@ -84,13 +84,13 @@ def _note(
             back.append(model)
         elif not is_listed and model.missing_since is None:
             gone.append(model)
-    for some, day in ((gone, today), (back, None)):
-        idents = [model.pk for model in some]
+    for changed, day in ((gone, today), (back, None)):
+        idents = [model.pk for model in changed]
         models.ProviderModel.objects.filter(pk__in=idents).update(missing_since=day)
     return (
-        [one.name for one in new],
-        [one.name for one in gone],
-        [one.name for one in back],
+        [model.name for model in new],
+        [model.name for model in gone],
+        [model.name for model in back],
     )
 
 
@@ -107,7 +107,7 @@ def _row(
     )
 
 
-def _told(count: int, *changes: list[str]) -> str:
+def _summary(count: int, *changes: list[str]) -> str:
     parts = [f"It lists {count} {'model' if count == 1 else 'models'}"]
     for names, what in zip(changes, ("new", "gone", "back"), strict=True):
         if names:

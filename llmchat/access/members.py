@@ -15,37 +15,37 @@ from datetime import datetime
 from django.contrib.auth import get_user_model
 from django.db import connection
 
-from llmchat.access.accounts import Drawing, Notice
+from llmchat.access.accounts import BudgetedAnswer, Notice
 from llmchat.models import Budget, BudgetUse
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueNotice:
     """A notice of a group's budget, for the user of an answer that has ended."""
 
-    drawing: Drawing
+    answer: BudgetedAnswer
     budget: Budget
     notice: Notice
 
     @property
     def key(self) -> tuple[int, int]:
         """Return the ids of the budget and of the user to notify."""
-        return self.budget.pk, self.drawing.user_id
+        return self.budget.pk, self.answer.user_id
 
 
-def tell(dues: Sequence[Due], now: datetime) -> Iterator[Due]:
+def tell(dues: Sequence[DueNotice], now: datetime) -> Iterator[DueNotice]:
     """Yield the notices that their users have not had yet, and record them as given."""
-    known = _told(dues)
+    known = _uses_of(dues)
     untold = [due for due in dues if not _has_heard(known.get(due.key), due, now)]
     if not untold:
         return
-    present = _held({due.drawing.user_id for due in untold})
+    present = _held({due.answer.user_id for due in untold})
     first = {due.key: due for due in reversed(untold) if due.key[1] in present}
     BudgetUse.objects.bulk_create(
         [
             BudgetUse(
                 budget=due.budget,
-                user_id=due.drawing.user_id,
+                user_id=due.answer.user_id,
                 period_start=due.budget.start_of_period(now),
                 told_at=due.budget.notice_amount,
             )
@@ -58,15 +58,15 @@ def tell(dues: Sequence[Due], now: datetime) -> Iterator[Due]:
     yield from first.values()
 
 
-def _told(dues: Sequence[Due]) -> dict[tuple[int, int], BudgetUse]:
+def _uses_of(dues: Sequence[DueNotice]) -> dict[tuple[int, int], BudgetUse]:
     rows = BudgetUse.objects.filter(
         budget__in={due.budget.pk for due in dues},
-        user__in={due.drawing.user_id for due in dues},
+        user__in={due.answer.user_id for due in dues},
     )
     return {(row.budget_id, row.user_id): row for row in rows}
 
 
-def _has_heard(row: BudgetUse | None, due: Due, now: datetime) -> bool:
+def _has_heard(row: BudgetUse | None, due: DueNotice, now: datetime) -> bool:
     """Return whether a member was notified this period, at the current threshold."""
     return (
         row is not None

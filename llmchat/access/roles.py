@@ -51,7 +51,7 @@ def on_migrate(
     It is also called after a flush. Only the call for the last application acts: by
     then all applications have their permissions.
     """
-    last = [one for one in installed.get_app_configs() if one.models_module][-1]
+    last = [app for app in installed.get_app_configs() if app.models_module][-1]
     if sender.label != last.label:
         return
     try:

@@ -29,7 +29,7 @@ else:  # Django's own classes take no parameters
     _Form = forms.ModelForm
 
 # How many entries of the history are written in one statement.
-_AT_ONCE = 500
+_ENTRIES_AT_ONCE = 500
 # The one format of money in the admin.
 dollars = money
 
@@ -123,5 +123,5 @@ def log_all(
         change_message=message,
     )
     entries = (entry(object_id=str(pk), object_repr=name[:200]) for pk, name in rows)
-    while some := list(islice(entries, _AT_ONCE)):
-        LogEntry.objects.bulk_create(some)
+    while batch := list(islice(entries, _ENTRIES_AT_ONCE)):
+        LogEntry.objects.bulk_create(batch)

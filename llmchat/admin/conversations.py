@@ -55,7 +55,7 @@ from llmchat.reports.money import cost_in_words
 from llmchat.reports.outcomes import LABELS, ended, outcome_of
 
 # The most that one page can ask about: it names each, and forms have a limit of fields.
-MOST_AT_ONCE = 5_000
+MAX_SELECTED = 5_000
 
 
 @admin.register(Conversation)
@@ -339,14 +339,14 @@ class ConversationAdmin(ReadOnly, ModelAdmin):
     ) -> HttpResponseBase | None:
         """Ask whether to delete a selection, or as much of it as one page can hold."""
         idents = rows.order_by("pk").values_list("pk", flat=True)
-        some = list(idents[: MOST_AT_ONCE + 1])
-        if len(some) > MOST_AT_ONCE:
+        selected = list(idents[: MAX_SELECTED + 1])
+        if len(selected) > MAX_SELECTED:
             said = (
-                f"Only the first {MOST_AT_ONCE:,} will be deleted. Select the others"
+                f"Only the first {MAX_SELECTED:,} will be deleted. Select the others"
                 " again afterwards."
             )
             self.message_user(request, said, messages.WARNING)
-            rows = Conversation.objects.filter(pk__in=some[:MOST_AT_ONCE])
+            rows = Conversation.objects.filter(pk__in=selected[:MAX_SELECTED])
         return delete_selected(self, request, rows)
 
     def _note_deleted(self, request: HttpRequest, idents: list[UUID]) -> None:

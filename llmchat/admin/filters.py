@@ -169,7 +169,7 @@ class HasOutcomeFilter(OutcomeFilter):
         self, request: HttpRequest, model_admin: ModelAdmin[Any]
     ) -> list[tuple[str, Any]]:
         """Return the outcomes to choose from."""
-        return [(one.value, one.label) for one in _UNUSUAL]
+        return [(outcome.value, outcome.label) for outcome in _UNUSUAL]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Filter the list."""
@@ -183,7 +183,11 @@ class HasOutcomeFilter(OutcomeFilter):
 
 # How many of the answers that did not end as they should are looked at.
 _LATEST = 10_000
-_UNUSUAL = [one for one in Outcome if one not in (Outcome.COMPLETE, Outcome.STREAMING)]
+_UNUSUAL = [
+    outcome
+    for outcome in Outcome
+    if outcome not in (Outcome.COMPLETE, Outcome.STREAMING)
+]
 
 
 class FinishReasonFilter(DropdownFilter):

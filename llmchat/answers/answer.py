@@ -22,7 +22,7 @@ from llmchat.answers.live_stream import LiveStream
 from llmchat.answers.log import AnswerLog, too_many_readers
 from llmchat.books.begin import StartUnknownError
 from llmchat.books.end import booked
-from llmchat.books.placed import Names, Placed
+from llmchat.books.placed import AnswerIds, PlacedAnswer
 from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.errors import ChatError, refusal, unavailable
 from llmchat.models import AnswerState
@@ -99,7 +99,7 @@ async def find_stream(
     conversation_id: UUID | None = None,
     is_to_stop: bool = False,
 ) -> AnswerLog:
-    """Return the user's stream of these names that is running or has just ended.
+    """Return the user's stream with these ids that is running or has just ended.
 
     A stream of another worker is returned as its mirror. Callers that want to read must
     join it without delay. With `is_to_stop`, the limit on readers does not apply.
@@ -109,21 +109,21 @@ async def find_stream(
     if message_id is None and session_id is None and conversation_id is None:
         text = "messageId, sessionId or conversationId is required"
         raise refusal("bad_request", text=text)
-    names = Names(message_id, session_id, conversation_id)
+    ids = AnswerIds(message_id, session_id, conversation_id)
 
     def is_meant(stream: LiveStream) -> bool:
         begun = stream.begun
         if begun is None:
             is_named = message_id is None and conversation_id is None
             return is_named and session_id == stream.session_id
-        return names.are_of(stream.session_id, begun.message_id, begun.conversation_id)
+        return ids.are_of(stream.session_id, begun.message_id, begun.conversation_id)
 
     shared = runtime.get()
     stream: AnswerLog | None = shared.streams.followed(user_id, is_meant)
     if stream is None or stream.end is not None:
         # An answer that has ended may have been deleted or replaced since.
         stream = await shared.mirrors.find(
-            user_id, names, stream, _written_here, is_to_stop=is_to_stop
+            user_id, ids, stream, _written_here, is_to_stop=is_to_stop
         )
     if stream is None:
         raise no_stream()
@@ -132,7 +132,7 @@ async def find_stream(
     return stream
 
 
-def _written_here(placed: Placed) -> LiveStream | None:
+def _written_here(placed: PlacedAnswer) -> LiveStream | None:
     """Return the stream of an answer begun here, even if its start is not sent yet."""
 
     def is_placed(stream: LiveStream) -> bool:

@@ -14,7 +14,7 @@ from llmchat.providers.types import Chat, Usage
 
 
 @dataclass(slots=True)
-class Bill:
+class UsageBill:
     """A bill has a line for each attempt of which anything was counted.
 
     `is_asked` says that the request of an attempt was sent, `earlier` how many lines

@@ -45,7 +45,7 @@ def turn_ended(span: Span, state: str, error: str, first_token_s: float | None) 
     span.end(error)
 
 
-class Call:
+class ProviderCall:
     """A call to one provider; `billed` returns the usage of its failed attempts."""
 
     def __init__(self, provider: Provider, billed: Callable[[], Usage | None]) -> None:

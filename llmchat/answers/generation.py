@@ -15,7 +15,7 @@ from functools import partial
 
 from llmchat.access.catalogue import Route
 from llmchat.answers import asking, calls, runtime
-from llmchat.answers.bill import Bill
+from llmchat.answers.bill import UsageBill
 from llmchat.answers.live_stream import LiveStream
 from llmchat.books.turn import Begun, Outcome, Turn
 from llmchat.errors import ChatError, from_provider, refusal
@@ -69,7 +69,7 @@ class Generation:
     failure: ChatError | None = None
     reasons: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
-    bill: Bill = field(default_factory=Bill)
+    bill: UsageBill = field(default_factory=UsageBill)
     fell_back: bool = False
     attempts: int = 0
     answerer: Answerer = NOBODY
@@ -121,7 +121,7 @@ class Generation:
         while True:
             try:
                 route = self.route
-                call = calls.Call(route.provider, partial(self.bill.of, route))
+                call = calls.ProviderCall(route.provider, partial(self.bill.of, route))
                 call.begin(self.span, self._chat)
                 return await call.watch(self._ask_route())
             except ProviderError as exc:

@@ -26,10 +26,10 @@ def pack_end(end: End) -> Fields:
     fields: Fields = {"cost": None if end.cost is None else str(end.cost)}
     if end.usage is not None:
         fields["usage"] = astuple(end.usage)
-    if (told := end.notice) is not None:
+    if (notice := end.notice) is not None:
         fields["notice"] = [
-            *(told.period, told.unit, str(told.limit), str(told.spent)),
-            *(told.renews_at.isoformat(), told.of),
+            *(notice.period, notice.unit, str(notice.limit), str(notice.spent)),
+            *(notice.renews_at.isoformat(), notice.of),
         ]
     match end:
         case Done():
@@ -55,9 +55,9 @@ def pack_end(end: End) -> Fields:
 def unpack_end(fields: Fields, started: Started, text: str) -> End:
     """Return the end that another worker has sent for an answer with this text."""
     end = _unpacked(fields, started, text)
-    if (told := fields.get("notice")) is None:
+    if (packed := fields.get("notice")) is None:
         return end
-    period, unit, limit, spent, renews_at, of = told
+    period, unit, limit, spent, renews_at, of = packed
     moment = datetime.fromisoformat(renews_at)
     notice = Notice(period, unit, Decimal(limit), Decimal(spent), moment, of)
     return replace(end, notice=notice)

@@ -23,7 +23,7 @@ from llmchat.answers.events import End, Failed, Started
 from llmchat.answers.follower import Follower
 from llmchat.answers.letters import unpack_end
 from llmchat.answers.log import AnswerLog, too_many_readers
-from llmchat.books.placed import Placed, Standing, request_stop, standing
+from llmchat.books.placed import PlacedAnswer, StoredAnswer, request_stop, stored_answer
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal, unavailable
 from llmchat.models import AnswerState
@@ -71,7 +71,7 @@ class Mirror(AnswerLog):
 
     def __init__(
         self,
-        placed: Placed,
+        placed: PlacedAnswer,
         mailbox: Mailbox | None,
         number: int,
         on_over: Callable[[Mirror], None],
@@ -259,7 +259,9 @@ class Mirror(AnswerLog):
         if self._silent_since is None:
             self._silent_since = time.monotonic()
         try:
-            row = await in_database(standing, self.user_id, self.started.message_id)
+            row = await in_database(
+                stored_answer, self.user_id, self.started.message_id
+            )
         except (DatabaseError, InterfaceError):
             pass  # the next look-up tries again
         else:
@@ -268,7 +270,7 @@ class Mirror(AnswerLog):
             self._finish(stored.broken_off(self.started, self.text))
         return self.end is None
 
-    def _take_stored(self, row: Standing | None) -> None:
+    def _take_stored(self, row: StoredAnswer | None) -> None:
         if row is None:
             self._finish(stored.deleted(self.started, self.text))
             return

@@ -18,7 +18,7 @@ from llmchat import conf
 from llmchat.answers.events import Started
 from llmchat.answers.log import AnswerLog
 from llmchat.answers.mirror import Mirror
-from llmchat.books.placed import LATEST, Names, Placed, find, running_of
+from llmchat.books.placed import LATEST, AnswerIds, PlacedAnswer, find, running_of
 from llmchat.books.workers import worker_id
 from llmchat.database import read_database
 from llmchat.errors import ChatError, unavailable
@@ -29,7 +29,7 @@ FOLLOWING, CUT_SHORT = "answers.following", "answers.cut_short"
 _OPEN_S = 8.0
 
 
-def _none_begun(placed: Placed) -> None:
+def _none_begun(placed: PlacedAnswer) -> None:
     """Return None: this worker has begun no answer in the meantime."""
 
 
@@ -60,13 +60,13 @@ class Mirrors:
     async def find(
         self,
         user_id: int,
-        names: Names,
+        ids: AnswerIds,
         known: AnswerLog | None = None,
-        own: Callable[[Placed], AnswerLog | None] = _none_begun,
+        own: Callable[[PlacedAnswer], AnswerLog | None] = _none_begun,
         *,
         is_to_stop: bool = False,
     ) -> AnswerLog | None:
-        """Return the user's answer of these names, whichever worker writes it.
+        """Return the user's answer with these ids, whichever worker writes it.
 
         `known` is an answer of this worker that matches and has ended. Since then
         another worker may have begun a later one, or `known` may have been deleted, so
@@ -77,7 +77,7 @@ class Mirrors:
         """
         window = timedelta(seconds=conf.get().recovery_window_s)
         try:
-            placed = await self._placed(user_id, names, window)
+            placed = await self._placed(user_id, ids, window)
         except ChatError:
             if known is None:
                 raise
@@ -97,7 +97,7 @@ class Mirrors:
 
         Raises: ChatError.
         """
-        placed = await self._placed(user_id, Names(message_id), LATEST)
+        placed = await self._placed(user_id, AnswerIds(message_id), LATEST)
         if placed is None or placed.is_running:
             return None
         # Mark it as lost, so that its owner is not asked: the end is stored.
@@ -108,8 +108,8 @@ class Mirrors:
 
         Raises: ChatError.
         """
-        names = Names(session_id=session_id)
-        placed = await self._placed(user_id, names, None)
+        ids = AnswerIds(session_id=session_id)
+        placed = await self._placed(user_id, ids, None)
         if placed is None or self._is_own(placed):
             return None
         return await self._open(placed, is_to_stop=True)
@@ -146,19 +146,19 @@ class Mirrors:
         for mirror in list(self._mirrors.values()):
             mirror.close_quietly()
 
-    def _is_own(self, placed: Placed) -> bool:
+    def _is_own(self, placed: PlacedAnswer) -> bool:
         return address_of(placed.worker) == self._address
 
     async def _placed(
-        self, user_id: int, names: Names, window: timedelta | None
-    ) -> Placed | None:
+        self, user_id: int, ids: AnswerIds, window: timedelta | None
+    ) -> PlacedAnswer | None:
         since = timezone.now() - window if window else None
         try:
-            return await read_database(partial(find, user_id, names, since))
+            return await read_database(partial(find, user_id, ids, since))
         except (DatabaseError, InterfaceError) as exc:
             raise unavailable() from exc
 
-    async def _open(self, placed: Placed, *, is_to_stop: bool = False) -> Mirror:
+    async def _open(self, placed: PlacedAnswer, *, is_to_stop: bool = False) -> Mirror:
         """Return the mirror of an answer, with all of its text so far.
 
         Raises: ChatError.
@@ -197,7 +197,7 @@ class Mirrors:
                 mirror.hurry_to_end()
 
 
-def _is_at(known: AnswerLog | None, placed: Placed) -> bool:
+def _is_at(known: AnswerLog | None, placed: PlacedAnswer) -> bool:
     """Return whether a known answer is the one that the database has."""
     started = None if known is None else known.started
     return started is not None and started.message_id == placed.message_id

@@ -34,7 +34,7 @@ Body = dict[str, Any]
 Key = tuple[str, int]
 
 
-class FarReader(Follower):
+class RemoteReader(Follower):
     """The place of a mirror in an answer of this worker.
 
     `tell_cut_short` notifies the mirror that the answer has ended when no reply can.
@@ -153,7 +153,7 @@ class Owner:
     def __init__(self, mailbox: Mailbox, streams: Streams) -> None:
         self._mailbox = mailbox
         self._streams = streams
-        self._readers: dict[Key, FarReader] = {}
+        self._readers: dict[Key, RemoteReader] = {}
         self._looking: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         for name, handler in {
@@ -203,10 +203,10 @@ class Owner:
             self._keep(key, reader, is_over=reply.get("end") is not None)
         return reply | names
 
-    def _place_of(self, key: Key, stream: LiveStream) -> FarReader:
+    def _place_of(self, key: Key, stream: LiveStream) -> RemoteReader:
         sender, number = key
         tell = partial(self._mailbox.ask, sender, CUT_SHORT, number)
-        return FarReader(stream, sender, tell)
+        return RemoteReader(stream, sender, tell)
 
     async def _leave(self, sender: str, body: Body) -> None:
         self._take_out((sender, body["mirror"]))
@@ -239,7 +239,7 @@ class Owner:
 
     # Mirrors that do not ask.
 
-    def _keep(self, key: Key, reader: FarReader, *, is_over: bool) -> None:
+    def _keep(self, key: Key, reader: RemoteReader, *, is_over: bool) -> None:
         """Keep the place of a mirror that has its reply, unless the answer is over."""
         if self._readers.get(key) is not reader:
             return
@@ -248,15 +248,15 @@ class Owner:
         elif reader.is_away:
             self._look_later(key, reader)
 
-    def _look_later(self, key: Key, reader: FarReader) -> None:
+    def _look_later(self, key: Key, reader: RemoteReader) -> None:
         reader.wait(GRACE_S, partial(self._look, key, reader))
 
-    def _look(self, key: Key, reader: FarReader) -> None:
+    def _look(self, key: Key, reader: RemoteReader) -> None:
         task = self._loop.create_task(self._find_out(key, reader))
         self._looking.add(task)
         task.add_done_callback(self._looking.discard)
 
-    async def _find_out(self, key: Key, reader: FarReader) -> None:
+    async def _find_out(self, key: Key, reader: RemoteReader) -> None:
         """Take out a mirror if it no longer follows, and never one that does."""
         sender, number = key
         is_there = is_gone = False

@@ -14,7 +14,7 @@ from typing import Any
 from django.utils import timezone
 
 from llmchat.access import keys
-from llmchat.books.turn import Refusal
+from llmchat.books.turn import KeyRefusal
 from llmchat.books.writer import Books
 from llmchat.providers.types import Key
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[Any]]
 
 
-class Refusals:
+class KeyRefusals:
     """The refusals that one process has to store, at most one per key at a time."""
 
     def __init__(self, books: Books, spawn: Spawn) -> None:
@@ -33,14 +33,14 @@ class Refusals:
 
     def note(self, key: Key, code: str) -> None:
         """Let a key rest; do not wait until that is stored."""
-        refusal = Refusal(key, code, timezone.now())
+        refusal = KeyRefusal(key, code, timezone.now())
         if not keys.is_stored(key):
             keys.note_refusal(key, code, refusal.at)  # in memory
         elif key not in self._pending:
             self._pending.add(key)
             self._spawn(self._store(refusal))
 
-    async def _store(self, refusal: Refusal) -> None:
+    async def _store(self, refusal: KeyRefusal) -> None:
         """Store a refusal; if that fails, the next turn meets the refusal again."""
         try:
             await self._books.refuse(refusal)

@@ -22,7 +22,7 @@ from llmchat.answers.ends import STORE_S, Ends
 from llmchat.answers.live_stream import LiveStream
 from llmchat.answers.mirrors import Mirrors
 from llmchat.answers.owner import Owner
-from llmchat.answers.refusals import Refusals
+from llmchat.answers.refusals import KeyRefusals
 from llmchat.answers.streams import Streams
 from llmchat.books import day_totals
 from llmchat.books.sweep import sweep
@@ -60,7 +60,7 @@ class Runtime:
         self.streams = Streams()
         self.books = Books()
         self.ends = Ends(self.books)
-        self.refusals = Refusals(self.books, self.spawn)
+        self.refusals = KeyRefusals(self.books, self.spawn)
         self.checkpoints = Checkpoints(self.streams, self.books)
         self.mailbox = open_mailbox(worker_id())
         # Answers of other workers, and the readers of this one's answers on other
@@ -120,7 +120,7 @@ class Runtime:
     def written(self) -> frozenset[UUID]:
         """Return the answers that this process is writing or has yet to store."""
         begun = (stream.begun for stream in self.streams.running())
-        live = {one.message_id for one in begun if one is not None}
+        live = {turn.message_id for turn in begun if turn is not None}
         return self.ends.waiting() | live
 
     async def _repeat(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

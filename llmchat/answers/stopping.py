@@ -39,7 +39,7 @@ _BATCH_S = 10.0
 Note: TypeAlias = Callable[[list[UUID]], object]
 
 
-class Deleted(NamedTuple):
+class DeletionCounts(NamedTuple):
     """How many conversations were deleted, and how many were left for lack of time."""
 
     done: int
@@ -75,7 +75,7 @@ def delete(
     conversations: QuerySet[Conversation],
     *,
     note: Note | None = None,
-) -> Deleted:
+) -> DeletionCounts:
     """Delete conversations; answers running in them stop, and have no row to write.
 
     Each batch is deleted in a transaction of its own. When a request's time is over, it
@@ -95,7 +95,7 @@ def delete(
             with _batch_time(is_request), transaction.atomic():
                 done += _delete(batch, note)
             left -= len(batch)
-    return Deleted(done, left)
+    return DeletionCounts(done, left)
 
 
 def _delete(batch: Sequence[UUID], note: Note | None) -> int:
@@ -126,7 +126,9 @@ def _batch_time(is_request: bool) -> AbstractContextManager[None]:
     return database.until(time.monotonic() + _BATCH_S) if is_request else nullcontext()
 
 
-def on_users_emptying(sender: Any, user_ids: list[int], **kwargs: Any) -> Deleted:
+def on_users_emptying(
+    sender: Any, user_ids: list[int], **kwargs: Any
+) -> DeletionCounts:
     """Delete the conversations of users who are about to be deleted themselves.
 
     What is left then, or is added later, is deleted together with the users.

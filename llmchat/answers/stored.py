@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from llmchat.answers.events import Cancelled, Done, End, Failed, Started
 from llmchat.answers.letters import calls_of
-from llmchat.books.placed import Standing
+from llmchat.books.placed import StoredAnswer
 from llmchat.errors import REFUSALS, ChatError, from_provider, refusal
 from llmchat.models import AnswerState
 from llmchat.providers.errors import ProviderError
 
 
-def end_of(row: Standing, started: Started) -> End:
+def end_of(row: StoredAnswer, started: Started) -> End:
     """Return the stored end of an answer as its readers get it."""
     place, billed = started.place, (row.usage, row.cost)
     if row.state == AnswerState.COMPLETE and row.usage is not None:

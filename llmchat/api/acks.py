@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmchat.answers.log import AnswerLog
-from llmchat.api.wire import place, standing
+from llmchat.api.wire import attached_fields, place
 from llmchat.errors import ChatError, refusal
 from llmchat.realtime import Ack
 
@@ -35,4 +35,4 @@ def accept_attached(ack: Ack, stream: AnswerLog, error: ChatError | None) -> Non
     if error is not None:
         reject(ack, refusal("stream_not_found"))
     else:
-        ack({"ok": True} | standing(stream))
+        ack({"ok": True} | attached_fields(stream))

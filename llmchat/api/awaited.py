@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from llmchat.answers.log import AnswerLog
-from llmchat.api.socket_reader import log_of
+from llmchat.api.socket_reader import log_name
 
 # An answer: its message id, its session id, how many characters the client has, and
 # whether the socket is its owner.
@@ -41,7 +41,7 @@ class Awaited:
         ident = stream.started.message_id
         if (heard := self.heard.get(ident.hex)) is not None:
             return heard[2]
-        return self.marked.get(log_of(ident))
+        return self.marked.get(log_name(ident))
 
     def take(self, stream: AnswerLog) -> int | None:
         """Stop awaiting an answer, and return its `position_of`."""
@@ -49,5 +49,5 @@ class Awaited:
         if position is not None and stream.started is not None:
             ident = stream.started.message_id
             self.heard.pop(ident.hex, None)
-            self.marked.pop(log_of(ident), None)
+            self.marked.pop(log_name(ident), None)
         return position

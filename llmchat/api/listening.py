@@ -45,7 +45,7 @@ async def cancel_elsewhere(socket: Socket, stream: AnswerLog) -> bool:
 def heard_by(socket: Socket, session_id: str) -> AnswerLog | None:
     """Return the answer with that session id that a socket receives, if any."""
     running = visitor_of(socket).running
-    return next((one for one in running if one.session_id == session_id), None)
+    return next((answer for answer in running if answer.session_id == session_id), None)
 
 
 async def find_awaited(socket: Socket, session_id: str) -> AnswerLog | None:

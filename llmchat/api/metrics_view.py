@@ -29,7 +29,9 @@ async def metrics(request: HttpRequest) -> HttpResponse:
 def _may_by_address(request: HttpRequest) -> bool:
     address = address_of(request)
     allowed = conf.get().metrics_allow
-    return address is not None and any(address in ip_network(one) for one in allowed)
+    return address is not None and any(
+        address in ip_network(network) for network in allowed
+    )
 
 
 def _may_by_token(request: HttpRequest) -> bool:

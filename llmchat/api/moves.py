@@ -14,11 +14,11 @@ from accounts.verified import Verified
 from llmchat.answers.answer import find_answer, find_stream
 from llmchat.answers.events import Failed
 from llmchat.answers.follower import Follower
-from llmchat.answers.keeper import Keeper
 from llmchat.answers.log import AnswerLog
+from llmchat.answers.placeholder import PlaceholderReader
 from llmchat.api.awaited import Awaited, Heard
 from llmchat.api.listening import is_awaited, listen
-from llmchat.api.socket_reader import emit, log_of
+from llmchat.api.socket_reader import emit, log_name
 from llmchat.api.visitors import (
     Visitor,
     leave_when_idle,
@@ -69,23 +69,23 @@ class MovingNamespace(Namespace):
     def move_out(self, socket: Socket, worker: str) -> dict[str, Any]:
         """Called when a socket moves to another worker; return what `move_in` needs.
 
-        A `Keeper` keeps each answer going until that worker follows it.
+        A `PlaceholderReader` keeps each answer going until that worker follows it.
         """
         visitor = visitor_of(socket)
         awaited = visitor.awaited or Awaited()
         heard = dict(awaited.heard)
         for stream in awaited.found:
-            Keeper(stream, worker)
+            PlaceholderReader(stream, worker)
         for stream, reader in visitor.running.items():
             assert stream.started is not None
             ident = stream.started.message_id.hex
             said = stream.session_id, reader.position, reader.is_owner
             heard[ident] = (ident, *said)
-            Keeper(stream, worker)
+            PlaceholderReader(stream, worker)
             stream.leave(reader)
         visitor.running.clear()
         # Drop the old marks of answers whose positions are in `heard` by now.
-        known = {log_of(UUID(ident)) for ident in heard}
+        known = {log_name(UUID(ident)) for ident in heard}
         marked = {log: at for log, at in awaited.marked.items() if log not in known}
         verified = visitor.verified._asdict()
         verified["scopes"] = sorted(verified["scopes"])
@@ -161,14 +161,14 @@ async def _are_there(user_id: int, marks: Mapping[str, int]) -> bool:
         latest = await read_database(latest_answers, user_id)
     except (DatabaseError, InterfaceError):
         return True  # `_hear_all` looks for them until the database answers
-    return marks.keys() <= set(map(log_of, latest))
+    return marks.keys() <= set(map(log_name, latest))
 
 
 async def _hear_all(socket: Socket, marks: Mapping[str, int]) -> None:
     """Resume the answers that the client was receiving when its worker ended."""
     user_id = visitor_of(socket).user_id
     latest = await _insist(lambda: read_database(latest_answers, user_id))
-    found = {log_of(message_id): message_id for message_id in latest}
+    found = {log_name(message_id): message_id for message_id in latest}
     for log, position in marks.items():
         if log in found:
             work = _hear_rest(socket, log, found[log], position)
@@ -235,7 +235,7 @@ async def _hear(socket: Socket, heard: Heard) -> None:
     except ChatError as exc:
         if awaited_of(socket).heard.pop(ident, None) is not None:
             # Should the client come back to another worker, it has this end already.
-            socket.marks.forget(log_of(message_id))
+            socket.marks.forget(log_name(message_id))
             emit(socket, Failed(session_id, exc))
             leave_when_idle(socket, None)
     else:

@@ -66,7 +66,7 @@ class SocketReader:
         self._when_started: list[WhenStarted] = []
         self._log = ""
         if stream.started is not None:
-            self._log = log_of(stream.started.message_id)
+            self._log = log_name(stream.started.message_id)
             socket.marks.note(self._log, self._chars - len(behind))
         if behind:
             self._send((behind,))
@@ -104,7 +104,7 @@ class SocketReader:
 
     def start(self, started: Started) -> None:
         """Send the start to a client that owns the answer."""
-        self._log = log_of(started.message_id)
+        self._log = log_name(started.message_id)
         self._socket.marks.note(self._log, 0)
         if self.is_owner:
             emit(self._socket, started)
@@ -176,7 +176,7 @@ class SocketReader:
             call(error)
 
 
-def log_of(message_id: UUID) -> str:
+def log_name(message_id: UUID) -> str:
     """Return the name of an answer in the marks that say how far a client has it.
 
     It goes with each token, so it is short: unique only among one user's answers.

@@ -16,7 +16,7 @@ from llmchat.api.etags import json_with_etag
 from llmchat.database import read_database
 from llmchat.errors import refusal
 from llmchat.models.budgets import today
-from llmchat.reports.own_usage import DayOfUse, Standing, budgets_of, use_of
+from llmchat.reports.own_usage import BudgetStatus, DayOfUse, budgets_of, use_of
 
 DEFAULT_DAYS = 30
 MOST_DAYS = 366
@@ -58,7 +58,7 @@ def day_fields(row: DayOfUse) -> dict[str, Any]:
     }
 
 
-def budget_fields(row: Standing) -> dict[str, Any]:
+def budget_fields(row: BudgetStatus) -> dict[str, Any]:
     """Return a budget as REST clients see it; amounts are decimal strings."""
     budget = row.budget
     return {

@@ -99,7 +99,7 @@ def make_room(sockets: Sequence[Socket]) -> None:
     if oldest is None:
         raise refused(refusal("too_many_sockets"))
     # In most cases it is the first one, so the others are not looked at.
-    idle = (one for one in chain([oldest], absent) if visitor_of(one).is_idle)
+    idle = (socket for socket in chain([oldest], absent) if visitor_of(socket).is_idle)
     next(idle, oldest).disconnect()
 
 
@@ -137,7 +137,9 @@ async def no_longer_welcome(sockets: Iterable[Socket]) -> list[Socket]:
     asked = {socket: visitor_of(socket).verified for socket in sockets}
     users = {verified.user_id for verified in asked.values()}
     generations = await read_database(_generations, users)
-    keys = {one.key_id for one in asked.values() if one.key_id is not None}
+    keys = {
+        verified.key_id for verified in asked.values() if verified.key_id is not None
+    }
     unrevoked = await read_database(api_keys.unrevoked, keys) if keys else {}
     await store_uses()
     return [

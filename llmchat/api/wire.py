@@ -58,7 +58,7 @@ def payload(event: Started | End) -> dict[str, Any]:
     return fields
 
 
-def standing(stream: AnswerLog) -> dict[str, Any]:
+def attached_fields(stream: AnswerLog) -> dict[str, Any]:
     """Return the state of an answer that has begun, for a client that attaches."""
     assert stream.started is not None
     answer = started_fields(stream.started) | {"text": stream.text}

@@ -30,8 +30,8 @@ from llmchat.books.turn import (
     Begun,
     Checkpoint,
     End,
+    KeyRefusal,
     Outcome,
-    Refusal,
     Start,
 )
 from llmchat.database import note_failure, sqlstate
@@ -40,10 +40,10 @@ from llmchat.models import Conversation, Message
 
 logger = logging.getLogger(__name__)
 
-Item: TypeAlias = Start | End | Checkpoint | Refusal
+Item: TypeAlias = Start | End | Checkpoint | KeyRefusal
 # A turn that has begun, an end as it is stored, what a checkpoint or a refusal gives,
 # or why the item was not stored.
-Result: TypeAlias = Begun | Outcome | Checkpointed | Refusal | Exception
+Result: TypeAlias = Begun | Outcome | Checkpointed | KeyRefusal | Exception
 
 _MAY_BE_DEAD = frozenset({"session_active", "conversation_active", "too_many_streams"})
 _MESSAGES = Columns(Message, (field.name for field in Message._meta.fields))
@@ -119,7 +119,7 @@ def _together(items: Sequence[Item], *, wait: bool) -> list[Result]:
     starts = [item for item in items if isinstance(item, Start)]
     ends = [item for item in items if isinstance(item, End)]
     checkpoints = [item for item in items if isinstance(item, Checkpoint)]
-    refusals = [item for item in items if isinstance(item, Refusal)]
+    refusals = [item for item in items if isinstance(item, KeyRefusal)]
     for refused in refusals:
         keys.note_refusal(refused.key, refused.code, refused.at)
     for item in ends:
@@ -137,7 +137,7 @@ def _together(items: Sequence[Item], *, wait: bool) -> list[Result]:
             end.write(known, ended)
             if not starts:  # else `_begun` writes them, with its own changes
                 _write_conversations(known)
-            results |= {id(item): end.told(known, item) for item in ends}
+            results |= {id(item): end.outcome_of(known, item) for item in ends}
             results |= _begun(known, starts)
             _note_alive(known, is_due=bool(checkpoints))
             is_decided = True

@@ -235,13 +235,13 @@ def _reserved(
     theirs = facts.ledger.drawn_on(start.user_id, start.key_id)
     if not theirs:
         return route, ()
-    first, other = _most(route, start.turn, facts.now), route.fallback
-    second = _most(other, start.turn, facts.now) if other is not None else None
+    first, other = _worst_case(route, start.turn, facts.now), route.fallback
+    second = _worst_case(other, start.turn, facts.now) if other is not None else None
     if second is not None and second.cost is None:
         second = None  # its cost could not be settled
     asked = _asked(first, second)
-    most = reduce(add, (one.usage for one in asked))
-    costs = [one.cost for one in asked if one.cost is not None]
+    most = reduce(add, (case.usage for case in asked))
+    costs = [case.cost for case in asked if case.cost is not None]
     cost = sum(costs, Decimal(0)) if len(costs) == len(asked) else None
     named = asked[0].route
     of = f"The model {named.model} of {named.provider.label}"
@@ -249,7 +249,7 @@ def _reserved(
     return replace(first.route, fallback=second.route if second else None), drawn_on
 
 
-class _Most(NamedTuple):
+class _WorstCase(NamedTuple):
     """A route with an output limit, and the most that its attempts may use and cost."""
 
     route: catalogue.Route
@@ -257,7 +257,7 @@ class _Most(NamedTuple):
     cost: Decimal | None
 
 
-def _asked(first: _Most, second: _Most | None) -> list[_Most]:
+def _asked(first: _WorstCase, second: _WorstCase | None) -> list[_WorstCase]:
     """Return which of a provider and its fallback, if it has one, can be asked.
 
     Raises: ChatError `key_not_configured`, `address_not_configured`.
@@ -270,11 +270,11 @@ def _asked(first: _Most, second: _Most | None) -> list[_Most]:
     return [second]
 
 
-def _most(route: catalogue.Route, turn: Turn, at: datetime) -> _Most:
+def _worst_case(route: catalogue.Route, turn: Turn, at: datetime) -> _WorstCase:
     chat = _chat(turn, route.model)
     limit = max_tokens(route.provider, chat, budgets.DEFAULT_OUTPUT_TOKENS)
     provider = replace(route.provider, max_output_tokens=limit)
     inputs = MAX_ATTEMPTS * estimate_input_tokens(chat)
     usage = Usage(inputs, MAX_ATTEMPTS * limit, "estimated")
     cost = route.highest_cost(usage, route.model, at)
-    return _Most(replace(route, provider=provider), usage, cost)
+    return _WorstCase(replace(route, provider=provider), usage, cost)

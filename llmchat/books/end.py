@@ -19,7 +19,7 @@ from llmchat.books import past, pieces, totals
 from llmchat.books.billing import Bill, bill
 from llmchat.books.conversations import extended_hash, stored_hash
 from llmchat.books.extra import extra_of_answer
-from llmchat.books.facts import Facts, Stored
+from llmchat.books.facts import AnswerRow, Facts
 from llmchat.books.sql import Columns
 from llmchat.books.turn import Begun, End, Outcome, detail, storable
 from llmchat.models import Conversation, Message
@@ -93,7 +93,7 @@ def decide(facts: Facts, ended: Ended, end: End) -> None:
     facts.ledger.settle(begun, usage, billed.cost)
     ended.answers.append(_row(facts, end, usage, billed))
     # A second end of the answer in the same batch must find it settled.
-    facts.answers[begun.message_id] = Stored(
+    facts.answers[begun.message_id] = AnswerRow(
         outcome.state, usage.source, stored.position, stored.replaced_by
     )
     _note_end(facts, ended, conversation, end)
@@ -115,13 +115,13 @@ def write(facts: Facts, ended: Ended) -> None:
     past.add(ended.past)
 
 
-def told(facts: Facts, end: End) -> Outcome:
+def outcome_of(facts: Facts, end: End) -> Outcome:
     """Return the outcome of a stored end, with the notice about the user's budgets."""
     notice = facts.ledger.notices.get(end.begun.message_id)
     return end.outcome if notice is None else replace(end.outcome, notice=notice)
 
 
-def _is_open(stored: Stored) -> bool:
+def _is_open(stored: AnswerRow) -> bool:
     """Return whether an answer still needs its end.
 
     It does even if another worker took this one for dead and marked it interrupted. A

@@ -31,7 +31,7 @@ _RUNNING = Columns(Message, ["user", "session_id"])
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class AnswerRow:
     """The row of an answer whose end is to be stored."""
 
     state: str
@@ -56,7 +56,7 @@ class Facts:
     groups: dict[int, frozenset[int]] = field(default_factory=dict)
     sessions: dict[int, list[str]] = field(default_factory=dict)
     conversations: dict[UUID, Conversation] = field(default_factory=dict)
-    answers: dict[UUID, Stored] = field(default_factory=dict)
+    answers: dict[UUID, AnswerRow] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     added: list[Conversation] = field(default_factory=list)
     changed: dict[UUID, Conversation] = field(default_factory=dict)
@@ -175,8 +175,8 @@ def _lock_messages(conversation_ids: Sequence[UUID], lock: str) -> None:
 
     The conversation's lock keeps others from changing them, but not from deleting them.
     """
-    some = places(conversation_ids)
-    where = f"conversation_id IN ({some}) AND replaced_by IS NULL"
+    placeholders = places(conversation_ids)
+    where = f"conversation_id IN ({placeholders}) AND replaced_by IS NULL"
     sql = f"SELECT id FROM {_STORED.table} WHERE {where} ORDER BY id{lock}"
     Columns(Message, ["id"]).read(sql, idents(conversation_ids))
 
@@ -189,4 +189,4 @@ def _read_answers(facts: Facts, ids: Sequence[UUID], lock: str) -> None:
         f"WHERE id IN ({places(ids)}) ORDER BY id{lock}"
     )
     rows = _STORED.read(sql, idents(ids))
-    facts.answers = {row[0]: Stored(*row[1:]) for row in rows}
+    facts.answers = {row[0]: AnswerRow(*row[1:]) for row in rows}

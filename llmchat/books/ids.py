@@ -17,7 +17,7 @@ _RANDOM_BYTES = 10
 _HIGH, _LOW = 0xFFF << 64, (1 << 62) - 1
 # How many ids one call of `os.urandom` serves: each call releases the interpreter's
 # lock, which another thread may then take.
-_AT_ONCE = 256
+_IDS_AT_ONCE = 256
 
 # The methods of a list are thread-safe.
 _pool: list[bytes] = []
@@ -36,6 +36,6 @@ def _random() -> bytes:
         try:
             return _pool.pop()
         except IndexError:
-            data = os.urandom(_AT_ONCE * _RANDOM_BYTES)
+            data = os.urandom(_IDS_AT_ONCE * _RANDOM_BYTES)
             starts = range(0, len(data), _RANDOM_BYTES)
             _pool.extend(data[at : at + _RANDOM_BYTES] for at in starts)

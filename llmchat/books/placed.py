@@ -26,8 +26,8 @@ _LATEST_COUNT = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
-    """The names that a client gives for an answer; None means that it does not say."""
+class AnswerIds:
+    """The ids that a client gives for an answer; None means that it does not say."""
 
     message_id: UUID | None = None
     session_id: str | None = None
@@ -43,7 +43,7 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedAnswer:
     """An answer in the database; `is_lost` means its worker is known to be dead."""
 
     user_id: int
@@ -59,7 +59,7 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StoredAnswer:
     """What is stored of an answer: its text so far, or its end."""
 
     state: str
@@ -73,25 +73,27 @@ class Standing:
     cost: Decimal | None
 
 
-def running_of(user_id: int) -> list[Placed]:
+def running_of(user_id: int) -> list[PlacedAnswer]:
     """Return the answers that are being written for a user, the oldest first."""
     rows = _placed(_running(user_id).order_by("created_at", "pk"))
     return [row for row in rows if not row.is_lost]
 
 
-def find(user_id: int, names: Names, ended_since: datetime | None) -> Placed | None:
-    """Return the user's newest answer of these names.
+def find(
+    user_id: int, ids: AnswerIds, ended_since: datetime | None
+) -> PlacedAnswer | None:
+    """Return the user's newest answer with these ids.
 
     A running answer is preferred to one that ended after `ended_since`; with None,
     ended answers are not considered.
     """
     rows = list(_placed(_running(user_id).order_by("-created_at")))
-    if not rows or not _first(rows, names):
-        rows = list(_ended(user_id, names, ended_since)) if ended_since else []
-    return _first(rows, names)
+    if not rows or not _first(rows, ids):
+        rows = list(_ended(user_id, ids, ended_since)) if ended_since else []
+    return _first(rows, ids)
 
 
-def standing(user_id: int, message_id: UUID) -> Standing | None:
+def stored_answer(user_id: int, message_id: UUID) -> StoredAnswer | None:
     """Return what is stored of an answer, or None if it no longer exists.
 
     If its worker has died, the answer is first marked as interrupted.
@@ -106,7 +108,7 @@ def standing(user_id: int, message_id: UUID) -> Standing | None:
     usage = None
     if row.output_tokens is not None:
         usage = _usage(row, row.output_tokens)
-    return Standing(
+    return StoredAnswer(
         row.state,
         text,
         row.extra,
@@ -158,21 +160,21 @@ def _running(user_id: int) -> QuerySet[Message]:
     )
 
 
-def _ended(user_id: int, names: Names, since: datetime) -> Iterator[Placed]:
+def _ended(user_id: int, ids: AnswerIds, since: datetime) -> Iterator[PlacedAnswer]:
     rows = Message.objects.filter(finished_at__gt=since, replaced_by__isnull=True)
-    if names.message_id is not None:
-        rows = rows.filter(pk=names.message_id, user_id=user_id)
+    if ids.message_id is not None:
+        rows = rows.filter(pk=ids.message_id, user_id=user_id)
     else:
         # No index has the session ids of ended answers, but a user's latest
         # conversations are few.
         latest = Conversation.objects.filter(user_id=user_id, updated_at__gt=since)
-        if names.conversation_id is not None:
-            latest = latest.filter(pk=names.conversation_id)
+        if ids.conversation_id is not None:
+            latest = latest.filter(pk=ids.conversation_id)
         rows = rows.filter(conversation__in=latest.order_by().values("pk"))
     return _placed(rows.order_by("-finished_at"))
 
 
-def _placed(rows: QuerySet[Message]) -> Iterator[Placed]:
+def _placed(rows: QuerySet[Message]) -> Iterator[PlacedAnswer]:
     # An answer's question is the message before it.
     questions = Message.objects.filter(
         conversation=OuterRef("conversation"), position=OuterRef("position") - 1
@@ -181,7 +183,7 @@ def _placed(rows: QuerySet[Message]) -> Iterator[Placed]:
     names = ("user_id", "conversation_id", "session_id", "provider", "model", "worker")
     for row in found.values("pk", "question", "state", *names):
         fields: dict[str, Any] = {name: row[name] for name in names}
-        yield Placed(
+        yield PlacedAnswer(
             **fields,
             message_id=row["pk"],
             question_id=row["question"],
@@ -190,8 +192,8 @@ def _placed(rows: QuerySet[Message]) -> Iterator[Placed]:
         )
 
 
-def _first(rows: list[Placed], names: Names) -> Placed | None:
+def _first(rows: list[PlacedAnswer], ids: AnswerIds) -> PlacedAnswer | None:
     for row in rows:
-        if names.are_of(row.session_id, row.message_id, row.conversation_id):
+        if ids.are_of(row.session_id, row.message_id, row.conversation_id):
             return row
     return None

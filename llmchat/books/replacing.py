@@ -22,7 +22,7 @@ _ROWS = Columns(Message, ["conversation", "id", "position", "role", "state"])
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _ThreadMessage:
     id: UUID
     position: int
     role: str
@@ -33,7 +33,7 @@ class _Said:
 class Thread:
     """The messages of a conversation that are not replaced, in order."""
 
-    said: list[_Said] = field(default_factory=list)
+    messages: list[_ThreadMessage] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def read(conversation_ids: Sequence[UUID]) -> dict[UUID, Thread]:
         "AND replaced_by IS NULL ORDER BY conversation_id, position"
     )
     for ident, *values in _ROWS.read(sql, idents(conversation_ids)):
-        threads[ident].said.append(_Said(*values))
+        threads[ident].messages.append(_ThreadMessage(*values))
     return threads
 
 
@@ -92,30 +92,30 @@ def cut_of(
 
     Raises: ChatError `message_not_found`, `conversation_active`.
     """
-    said = thread.said
-    place = next((row for row in said if row.id == replaces), None)
+    messages = thread.messages
+    place = next((row for row in messages if row.id == replaces), None)
     if place is None or place.role != Message.Role.USER:
         raise refusal("message_not_found")
-    if _is_running(said, added, conversation):
+    if _is_running(messages, added, conversation):
         raise refusal("conversation_active")
     return Cut(
         conversation_id=conversation.pk,
         position=place.position,
         replaced_by=conversation.message_count,
-        count=sum(row.position >= place.position for row in said),
+        count=sum(row.position >= place.position for row in messages),
         # What this batch adds is neither stored yet nor replaced.
         thread_hash=stored_hash(conversation.pk, before=place.position),
     )
 
 
 def _is_running(
-    said: Iterable[_Said],
+    messages: Iterable[_ThreadMessage],
     added: Iterable[Mapping[str, Any]],
     conversation: Conversation,
 ) -> bool:
     """Return whether an answer is being written or begins in the same batch."""
     running = Message.State.STREAMING
-    return any(row.state == running for row in said) or any(
+    return any(row.state == running for row in messages) or any(
         row["conversation"] == conversation.pk and row["state"] == running
         for row in added
     )

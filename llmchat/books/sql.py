@@ -55,12 +55,12 @@ class Columns:
     def insert(self, rows: Sequence[Row], *, on_conflict: str = "") -> None:
         """Insert rows, each with all of the columns."""
         for at in range(0, len(rows), _ROWS):
-            some = self._prepared(rows[at : at + _ROWS])
-            values = ", ".join([self._values] * len(some))
+            batch = self._prepared(rows[at : at + _ROWS])
+            values = ", ".join([self._values] * len(batch))
             with _cursor() as cursor:
                 cursor.execute(
                     f"{self._insert} {values}{on_conflict}",
-                    [value for row in some for value in row],
+                    [value for row in batch for value in row],
                 )
 
     def update(self, rows: Sequence[Row]) -> None:

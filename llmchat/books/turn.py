@@ -133,7 +133,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class KeyRefusal:
     """A provider's refusal of one of its keys, to be stored; `at` is when it came."""
 
     key: Key

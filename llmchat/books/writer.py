@@ -23,9 +23,9 @@ from llmchat.books.turn import (
     Begun,
     Checkpoint,
     End,
+    KeyRefusal,
     Outcome,
     Progress,
-    Refusal,
     Turn,
 )
 from llmchat.database import QUEUE_S, THREADS, in_database
@@ -91,7 +91,7 @@ class Books:
         taken: Checkpointed = await self._stored(Checkpoint(tuple(progress)))
         return taken
 
-    async def refuse(self, refusal: Refusal) -> None:
+    async def refuse(self, refusal: KeyRefusal) -> None:
         """Store that a provider refused a key, before any turn that arrives later.
 
         Raises: OperationalError, InterfaceError: the database does not answer.

@@ -75,8 +75,8 @@ def parse(name: bytes, data: bytes, reading: Reading) -> str:
     if reading.may_be_bare and not name and (text := _bare_text(chunk)):
         return text
     note_usage(chunk, reading)
-    if (told := _failure_in(chunk)) is not None or name == b"error":
-        raise error_in(told or chunk)
+    if (failure := _failure_in(chunk)) is not None or name == b"error":
+        raise error_in(failure or chunk)
     return _read(chunk, "delta", reading)
 
 
@@ -99,8 +99,8 @@ def parse_whole(body: object, reading: Reading) -> str:
     """Return the text of an answer that came in one piece, unstreamed."""
     if not isinstance(body, dict):
         raise error_in(body)
-    if (told := _failure_in(body)) is not None:
-        raise error_in(told)
+    if (failure := _failure_in(body)) is not None:
+        raise error_in(failure)
     text = _read(body, "message", reading)
     reading.ended = first_candidate(body.get("choices")) is not None
     return text

@@ -15,15 +15,15 @@ from typing import Any, NamedTuple, Protocol
 
 from .event_queue import Events, guard
 from .namespaces import Namespace
-from .outlet import Line, Outlet, Standing
+from .outlet import Line, Outlet, SocketState
 from .request import Handshake
 from .socketio.events import EventReceived
 from .sockets import Socket
 from .tasks import Tasks
 
 
-class Keeper(Protocol):
-    """What a member needs from the keeper of all members."""
+class MemberRegistry(Protocol):
+    """What a member needs from the registry of all members."""
 
     @property
     def window_s(self) -> float:
@@ -83,7 +83,7 @@ class Member:
 
     def __init__(
         self,
-        members: Keeper,
+        members: MemberRegistry,
         namespace: Namespace,
         auth: dict[str, Any],
         handshake: Handshake,
@@ -124,7 +124,7 @@ class Member:
     @property
     def is_absent(self) -> bool:
         """Return whether the client is disconnected and may come back."""
-        return self.outlet.standing is Standing.ABSENT
+        return self.outlet.state is SocketState.ABSENT
 
     @property
     def pids(self) -> list[str]:
@@ -140,7 +140,7 @@ class Member:
     def admit(self) -> None:
         """Let the client in; what it is sent may end its connection or membership."""
         self.outlet.admit()
-        if self.outlet.standing is not Standing.JOINED:
+        if self.outlet.state is not SocketState.JOINED:
             return
         self._joining += 1
         joining = self._members.run(self._join(self._disconnecting))
@@ -226,7 +226,7 @@ class Member:
         """
         socket = self.socket
         data = self.namespace.move_out(socket, worker)
-        if self.outlet.standing is Standing.GONE:
+        if self.outlet.state is SocketState.GONE:
             return None
         replay = self.outlet.replay
         state = {
@@ -315,7 +315,7 @@ class Member:
     def end(self) -> None:
         """Stop all that belongs to the socket: it was not let in, or is forgotten."""
         self._stop_expiry()
-        if self.outlet.standing is not Standing.GONE:
+        if self.outlet.state is not SocketState.GONE:
             self.outlet.detach()
         self._tasks.cancel()
 

@@ -57,7 +57,7 @@ class Line(Protocol):
         """Close the connection; the client comes back by itself."""
 
 
-class Standing(Enum):
+class SocketState(Enum):
     """The state of a socket, as regards its client."""
 
     JOINING = auto()  # connected, not let in yet
@@ -90,7 +90,7 @@ class Outlet:
         "line",
         "marks",
         "replay",
-        "standing",
+        "state",
     )
 
     def __init__(
@@ -117,7 +117,7 @@ class Outlet:
         self.is_leaving = False
         self.line: Line | None = line
         self.replay = Replay() if recoverable else None
-        self.standing = Standing.JOINING
+        self.state = SocketState.JOINING
 
     # What the socket calls.
 
@@ -163,12 +163,12 @@ class Outlet:
         """
         replay = self.replay
         if replay is None:
-            self._send([f"{prepared}{one}]" for one in arguments])
+            self._send([f"{prepared}{argument}]" for argument in arguments])
             return
         messages: Messages = []
         number = 0
-        for one, mark in zip_longest(arguments, marks, fillvalue=""):
-            message = f'{prepared}{one},"{replay.next_offset()}{mark}"]'
+        for argument, mark in zip_longest(arguments, marks, fillvalue=""):
+            message = f'{prepared}{argument},"{replay.next_offset()}{mark}"]'
             number = replay.keep([message])
             messages.append(message)
         self._send_kept(replay, messages, number)
@@ -180,9 +180,9 @@ class Outlet:
         self._send_kept(replay, messages, replay.keep(messages, is_vital=is_vital))
 
     def _send_kept(self, replay: Replay, messages: Messages, number: int) -> None:
-        if self.standing is Standing.JOINED and self.line is not None:
+        if self.state is SocketState.JOINED and self.line is not None:
             self.line.send(messages, replay, number)
-        if replay.is_full and self.standing is not Standing.JOINING:
+        if replay.is_full and self.state is not SocketState.JOINING:
             # The client would have too much to catch up with. A client that is still
             # joining has not lost its connection, and gets everything.
             self.shed()
@@ -210,7 +210,7 @@ class Outlet:
             DisconnectedError: the client disconnected or was not connected, or too many
                 calls await its answer.
         """
-        if self.standing is not Standing.JOINED:
+        if self.state is not SocketState.JOINED:
             raise DisconnectedError("the client is disconnected")
         if len(self._calls) >= MAX_PENDING_CALLS:
             raise DisconnectedError("too many calls have no answer yet")
@@ -226,24 +226,24 @@ class Outlet:
 
     def acknowledge(self, ack_id: int, args: Sequence[Any], connection: int) -> None:
         """Answer an event of this connection, unless that has ended."""
-        if connection == self.connection and self.standing is Standing.JOINED:
+        if connection == self.connection and self.state is SocketState.JOINED:
             self._send(encode_ack(self._namespace, ack_id, args))
 
     def leave(self, *, close: bool) -> None:
         """Make the client leave; if it is absent, forget its socket."""
-        if self.standing is Standing.JOINING:
+        if self.state is SocketState.JOINING:
             self.is_leaving = True
             if not close:
                 return
         if self.line is not None:
             self.line.expel(self._namespace, close=close)
-        elif self.standing is Standing.ABSENT:
+        elif self.state is SocketState.ABSENT:
             self.forget()
 
     def _send(self, messages: Messages) -> None:
-        if self.standing is Standing.JOINED and self.line is not None:
+        if self.state is SocketState.JOINED and self.line is not None:
             self.line.send(messages)
-        elif self.standing is Standing.JOINING:
+        elif self.state is SocketState.JOINING:
             self._early.append(messages)
 
     # What the dispatcher calls.
@@ -253,7 +253,7 @@ class Outlet:
 
         Of the events that are kept, send those after the number `behind`.
         """
-        self.standing = Standing.JOINED
+        self.state = SocketState.JOINED
         early, self._early = self._early, []
         for messages in early:
             self._send(messages)
@@ -261,7 +261,7 @@ class Outlet:
         for kept in replay.events if replay is not None else ():
             if kept.number <= behind:
                 continue  # the worker that had the socket sent it
-            if self.standing is Standing.JOINED and self.line is not None:
+            if self.state is SocketState.JOINED and self.line is not None:
                 self.line.send(kept.messages, replay, kept.number)
         if self.is_leaving and self.line is not None:
             self.line.expel(self._namespace, close=False)
@@ -278,7 +278,7 @@ class Outlet:
         self.line = line
         self.forget = _nothing
         self._end_absence()
-        self.standing = Standing.JOINING
+        self.state = SocketState.JOINING
 
     def detach(self, forget: Callable[[], None] | None = None) -> None:
         """Give up the connection, and the answers that were awaited.
@@ -287,7 +287,7 @@ class Outlet:
         """
         self.line = None
         self.forget = forget or _nothing
-        self.standing = Standing.ABSENT if forget else Standing.GONE
+        self.state = SocketState.ABSENT if forget else SocketState.GONE
         if not forget:
             self.replay = None
             self._end_absence()
@@ -300,7 +300,10 @@ class Outlet:
     @property
     def is_at_rest(self) -> bool:
         """Return whether no `call` awaits an answer, and no client is being let in."""
-        return not self._calls and self.standing in (Standing.JOINED, Standing.ABSENT)
+        return not self._calls and self.state in (
+            SocketState.JOINED,
+            SocketState.ABSENT,
+        )
 
     def hand_over(self) -> list[Any]:
         """Return what `take_over` needs on another worker; send nothing more here."""

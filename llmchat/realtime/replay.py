@@ -141,7 +141,7 @@ class Replay:
             Kept(number, messages, _size(messages), is_vital)
             for number, messages, is_vital in kept
         )
-        replay._size = sum(one.size for one in replay._kept)
+        replay._size = sum(entry.size for entry in replay._kept)
         return replay
 
     def begin_behind(self, number: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
 from .offsets import Marks
-from .outlet import DisconnectedError, Outlet, Standing
+from .outlet import DisconnectedError, Outlet, SocketState
 from .request import Handshake
 from .tasks import Tasks
 
@@ -103,12 +103,12 @@ class Socket:
     @property
     def connected(self) -> bool:
         """Return whether the client is connected and was let in."""
-        return self._outlet.standing is Standing.JOINED
+        return self._outlet.state is SocketState.JOINED
 
     @property
     def is_absent(self) -> bool:
         """Return whether the client is disconnected and may come back."""
-        return self._outlet.standing is Standing.ABSENT
+        return self._outlet.state is SocketState.ABSENT
 
     @property
     def is_busy(self) -> bool:

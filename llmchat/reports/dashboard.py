@@ -134,11 +134,11 @@ def _figures(recent: UsageReport) -> Iterator[Figure]:
 class Table:
     """Totals of providers, models, users or conversations, each with its link.
 
-    `one` is the name of what a row stands for.
+    `row_name` is the name of what a row stands for.
     """
 
     title: str
-    one: str
+    row_name: str
     rows: list[tuple[Total, str]]
     failures: bool = False
 
@@ -146,10 +146,10 @@ class Table:
 def _tables(recent: UsageReport, user: Any) -> Iterator[Table]:
     def linked(totals: Sequence[Total], name: str) -> list[tuple[Total, str]]:
         days = recent.days
-        urls = (links.messages(days, **{name: one.key}) for one in totals)
+        urls = (links.messages(days, **{name: total.key}) for total in totals)
         return [
-            (one, links.for_user(user, url))
-            for one, url in zip(totals, urls, strict=True)
+            (total, links.for_user(user, url))
+            for total, url in zip(totals, urls, strict=True)
         ]
 
     users = linked(recent.by_user, "user__id__exact")
@@ -157,7 +157,7 @@ def _tables(recent: UsageReport, user: Any) -> Iterator[Table]:
     # A title is made from the first prompt, which not every operator may read.
     if may_see_titles(user):
         conversations = [
-            (one, links.conversation(one.key)) for one in recent.by_conversation
+            (total, links.conversation(total.key)) for total in recent.by_conversation
         ]
         yield Table("Top conversations by cost", "Conversation", conversations)
     providers = linked(recent.by_provider, "provider")

@@ -37,7 +37,7 @@ class DayOfUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BudgetStatus:
     """The state of a budget that applies to a user, in the current period.
 
     `reserved` is the most that the answers that are being written can spend.
@@ -85,7 +85,7 @@ def use_of(user_id: int, first: date, last: date) -> list[DayOfUse]:
     ]
 
 
-def budgets_of(user_id: int, key_id: int | None = None) -> list[Standing]:
+def budgets_of(user_id: int, key_id: int | None = None) -> list[BudgetStatus]:
     """Return the budgets that a user draws on, and those of an API key if one is given.
 
     The budgets of the user's groups, and default budgets that apply, are included.
@@ -104,13 +104,13 @@ def budgets_of(user_id: int, key_id: int | None = None) -> list[Standing]:
     found = list(rows.order_by("pk"))
     own = {(row.period, row.unit) for row in found if row.user_id is not None}
     return [
-        _standing(row, user_id)
+        _status(row, user_id)
         for row in found
         if not row.is_default or (row.period, row.unit) not in own
     ]
 
 
-def _standing(row: Any, user_id: int) -> Standing:
+def _status(row: Any, user_id: int) -> BudgetStatus:
     """Return the state of a budget; if each user has their own, that of this user's."""
     now = timezone.now()
     if not row.is_of_each:
@@ -120,7 +120,7 @@ def _standing(row: Any, user_id: int) -> Standing:
     else:
         is_current = row.used_since == row.start_of_period(now)
         spent = row.used if is_current else Decimal(0)
-    return Standing(row, spent, row.reserved or Decimal(0), row.renews_at(now))
+    return BudgetStatus(row, spent, row.reserved or Decimal(0), row.renews_at(now))
 
 
 def _midnight(day: date) -> datetime:

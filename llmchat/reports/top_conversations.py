@@ -25,7 +25,7 @@ _MOST = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class Dear:
+class CostlyConversation:
     """An expensive conversation, and the sums of its answers of these days."""
 
     id: UUID
@@ -34,7 +34,9 @@ class Dear:
     sums: Sums
 
 
-def top_conversations(since: datetime, until: datetime, count: int) -> list[Dear]:
+def top_conversations(
+    since: datetime, until: datetime, count: int
+) -> list[CostlyConversation]:
     """Return the conversations that cost most from `since` until `until`."""
     active = Conversation.objects.filter(updated_at__gte=since, cost__gt=0)
     dearest = active.order_by("-cost", "pk").values_list("pk", "cost")
@@ -80,10 +82,12 @@ def _sums_of(
     return [(row[0], Sums(*row[1:])) for row in sums]
 
 
-def _named(found: list[tuple[UUID, Sums]]) -> list[Dear]:
+def _named(found: list[tuple[UUID, Sums]]) -> list[CostlyConversation]:
     rows = Conversation.objects.filter(pk__in=[pk for pk, _ in found])
     names = {
         pk: (title, username)
         for pk, title, username in rows.values_list("pk", "title", "user__username")
     }
-    return [Dear(pk, *names[pk], sums) for pk, sums in found if pk in names]
+    return [
+        CostlyConversation(pk, *names[pk], sums) for pk, sums in found if pk in names
+    ]

@@ -22,7 +22,7 @@ from llmchat.reports import day_totals, past
 from llmchat.reports.day_totals import Group, Sums
 from llmchat.reports.outcomes import Outcome, outcome_of
 from llmchat.reports.times import Times, times
-from llmchat.reports.top_conversations import Dear, top_conversations
+from llmchat.reports.top_conversations import CostlyConversation, top_conversations
 
 RANGES = (1, 7, 30, 90)
 DAYS = 30
@@ -121,7 +121,8 @@ def measure(count: int = DAYS) -> UsageReport:
         by_model=_totals(_parted(groups, lambda group: group.model))[:_MODELS],
         by_user=_users(day_totals.top_users(days[0], last, _TOP)),
         by_conversation=tuple(
-            _dear(one) for one in top_conversations(*_span(days), _TOP)
+            _total_of(conversation)
+            for conversation in top_conversations(*_span(days), _TOP)
         ),
         times=times(*_span(days)),
     )
@@ -192,8 +193,10 @@ def _users(rows: Sequence[tuple[int, Sums]]) -> tuple[Total, ...]:
     )
 
 
-def _dear(one: Dear) -> Total:
-    return _summed(one.sums, one.title or str(one.id), str(one.id), one.username)
+def _total_of(conversation: CostlyConversation) -> Total:
+    ident = str(conversation.id)
+    title = conversation.title or ident
+    return _summed(conversation.sums, title, ident, conversation.username)
 
 
 def _summed(sums: Sums, name: str, key: str, detail: str = "") -> Total:

@@ -14,8 +14,8 @@ from django.utils import timezone
 from llmchat.access import keys
 from llmchat.answers import runtime
 from llmchat.answers.events import Done
-from llmchat.answers.refusals import Refusals
-from llmchat.books.turn import Refusal
+from llmchat.answers.refusals import KeyRefusals
+from llmchat.books.turn import KeyRefusal
 from llmchat.books.writer import Books
 from llmchat.database import in_database
 from llmchat.models import Provider, ProviderKey
@@ -216,9 +216,9 @@ class Gone(Books):
 
     def __init__(self) -> None:
         super().__init__()
-        self.given: list[Refusal] = []
+        self.given: list[KeyRefusal] = []
 
-    async def refuse(self, refusal: Refusal) -> None:
+    async def refuse(self, refusal: KeyRefusal) -> None:
         self.given.append(refusal)
         await asyncio.sleep(0)
         raise OperationalError("no connection")
@@ -232,7 +232,7 @@ async def test_a_refusal_of_each_key_is_stored_at_a_time_and_fails_alone(caplog)
         return tasks[-1]
 
     books = Gone()
-    refusals = Refusals(books, spawn)
+    refusals = KeyRefusals(books, spawn)
     one, other = Key("key 1", "sk-1", "gA"), Key("key 2", "sk-2", "gB")
     for _ in range(100):
         refusals.note(one, "provider_auth")
@@ -256,7 +256,7 @@ async def test_refusals_are_stored_before_the_turns_that_come_later(
     books = runtime.get().books
     key = await in_database(keys.stored_key, bad)
     refused = asyncio.create_task(
-        books.refuse(Refusal(key, "provider_auth", timezone.now()))
+        books.refuse(KeyRefusal(key, "provider_auth", timezone.now()))
     )
     await asyncio.sleep(0)
     begun = await books.begin(user.pk, turn_for(turn, "openai", "short"))

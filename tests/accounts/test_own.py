@@ -272,9 +272,9 @@ def test_of_two_superusers_who_leave_at_once_one_stays(
     other = User.objects.create_superuser("other", password=PASSWORD)
     access = tokens.issue_tokens(user=user).access
 
-    def leave(*_: object, **__: object) -> stopping.Deleted:
+    def leave(*_: object, **__: object) -> stopping.DeletionCounts:
         User.objects.filter(pk=other.pk).update(is_active=False)
-        return stopping.Deleted(0, 0)
+        return stopping.DeletionCounts(0, 0)
 
     User.emptying.connect(leave)
     try:

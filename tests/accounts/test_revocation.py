@@ -50,7 +50,7 @@ def is_good(refresh: str) -> bool:
 
 def let_time_pass() -> None:
     """Move all uses of tokens so far back that none may be used a second time."""
-    long_ago = timezone.now() - revocation._AT_ONCE - timedelta(seconds=1)
+    long_ago = timezone.now() - revocation._REUSE_GRACE - timedelta(seconds=1)
     BlacklistedToken.objects.update(blacklisted_at=long_ago)
 
 

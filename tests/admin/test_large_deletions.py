@@ -323,7 +323,7 @@ def selected_on(page: Any) -> list[str]:
 def test_more_than_a_page_can_ask_about_are_deleted_one_part_after_the_other(
     boss: Client, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversations_admin, "MOST_AT_ONCE", 3)
+    monkeypatch.setattr(conversations_admin, "MAX_SELECTED", 3)
     row = ada.conversations.first()
 
     page = select(boss, CHATS, [row], select_across="1")

@@ -25,7 +25,7 @@ from llmchat.answers import checkpoints, ends, runtime, stopping
 from llmchat.answers.events import Done, Failed
 from llmchat.books import writer
 from llmchat.books.batch import store
-from llmchat.books.turn import Begun, End, Outcome, Refusal
+from llmchat.books.turn import Begun, End, KeyRefusal, Outcome
 from llmchat.books.writer import Books
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
@@ -109,7 +109,7 @@ async def test_a_refused_key_rests_whatever_else_cannot_be_stored(
             "upstream-1",
             refused=refused,
         )
-        refusal = Refusal(first, "provider_auth", timezone.now())
+        refusal = KeyRefusal(first, "provider_auth", timezone.now())
         with unstorable("upstream-1"):
             _, end = store([refusal, End(begun, outcome)])
         assert isinstance(end, Outcome)

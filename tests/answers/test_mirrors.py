@@ -24,9 +24,9 @@ from llmchat.answers.letters import pack_end, unpack_end
 from llmchat.answers.live_stream import LiveStream
 from llmchat.answers.mirror import Mirror
 from llmchat.answers.mirrors import FOLLOWING, Mirrors
-from llmchat.answers.owner import FarReader, Owner
+from llmchat.answers.owner import Owner, RemoteReader
 from llmchat.api.listening import wait_for_end
-from llmchat.books.placed import Names
+from llmchat.books.placed import AnswerIds
 from llmchat.books.workers import worker_id
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
@@ -70,7 +70,7 @@ class Workers:
     mirrors: Mirrors
 
     async def find(self, user: Any, **names: Any) -> Mirror:
-        found = await self.mirrors.find(user.pk, Names(**names))
+        found = await self.mirrors.find(user.pk, AnswerIds(**names))
         assert isinstance(found, Mirror)
         return found
 
@@ -212,15 +212,15 @@ async def test_an_answer_is_found_by_each_of_its_names(
     async with answering(user, turn) as (stream, reader):
         await read(reader, "Hel")
         names = {name: getattr(stream.started, name)}
-        assert await workers.mirrors.find(other.pk, Names(**names)) is None
+        assert await workers.mirrors.find(other.pk, AnswerIds(**names)) is None
         found = await workers.find(user, **names)
         assert (found.text, found.started) == ("Hel", stream.started)
         gated.set()
         await asyncio.gather(heard(reader), found.ended.wait())
         late = await workers.find(user, **names)
         assert (late.text, late.end) == ("Hello", stream.end)
-        assert await workers.mirrors.find(other.pk, Names(**names)) is None
-    assert await workers.mirrors.find(user.pk, Names(session_id="s-2")) is None
+        assert await workers.mirrors.find(other.pk, AnswerIds(**names)) is None
+    assert await workers.mirrors.find(user.pk, AnswerIds(session_id="s-2")) is None
 
 
 async def test_what_runs_comes_before_what_this_worker_has_ended(
@@ -228,7 +228,7 @@ async def test_what_runs_comes_before_what_this_worker_has_ended(
 ):
     known = LiveStream(user.pk, "s-1")
     async with answering(user, turn) as (stream, _):
-        found = await workers.mirrors.find(user.pk, Names(session_id="s-1"), known)
+        found = await workers.mirrors.find(user.pk, AnswerIds(session_id="s-1"), known)
         assert isinstance(found, Mirror)
         assert found.started == stream.started
         gated.set()
@@ -238,10 +238,10 @@ async def test_what_runs_comes_before_what_this_worker_has_ended(
 async def test_what_has_ended_here_is_there_as_long_as_nobody_says_that_it_is_not(
     user, workers
 ):
-    known, names = LiveStream(user.pk, "s-9"), Names(session_id="s-9")
+    known, ids = LiveStream(user.pk, "s-9"), AnswerIds(session_id="s-9")
     with broken_database("SELECT"):
-        assert await workers.mirrors.find(user.pk, names, known) is known
-    assert await workers.mirrors.find(user.pk, names, known) is None
+        assert await workers.mirrors.find(user.pk, ids, known) is known
+    assert await workers.mirrors.find(user.pk, ids, known) is None
 
 
 async def test_the_oldest_answer_is_listed_first(user, workers, turn, gated):
@@ -592,7 +592,7 @@ async def test_an_end_behind_more_than_a_reply_takes_is_told_too(monkeypatch):
     """The end comes while an ask is open; the mirror then waits for its readers."""
     monkeypatch.setattr(owner, "MAX_CHARS", 10)
     stream, told = LiveStream(1, "s-1"), []
-    far = FarReader(stream, HERE, lambda: told.append("cut short"))
+    far = RemoteReader(stream, HERE, lambda: told.append("cut short"))
     await far.reply(0)
     asked = asyncio.create_task(far.reply(0))
     await asyncio.sleep(0)

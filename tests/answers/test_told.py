@@ -13,7 +13,7 @@ from llmchat.answers.answer import start_answer
 from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.answers.follower import Follower
 from llmchat.answers.live_stream import LiveStream
-from llmchat.books.placed import standing
+from llmchat.books.placed import stored_answer
 from llmchat.database import in_database
 from llmchat.errors import refusal
 from llmchat.models import Budget, Conversation, Message
@@ -218,7 +218,7 @@ async def test_whoever_is_told_by_the_database_hears_the_same_counts(
 ):
     upstream.steps, upstream.usage = (TOLD,), TOLD["usage"]
     done = await end_of(user, turn("Hi"))
-    stored = await in_database(lambda: standing(user.pk, done.message_id))
+    stored = await in_database(lambda: stored_answer(user.pk, done.message_id))
     assert stored.usage == done.usage
     assert done.usage.cache_read_tokens == 64
 

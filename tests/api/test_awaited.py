@@ -17,7 +17,7 @@ from llmchat.api import moves, namespace
 from llmchat.api.awaited import Awaited
 from llmchat.api.listening import cancel_elsewhere
 from llmchat.api.namespace import ChatNamespace
-from llmchat.api.socket_reader import log_of
+from llmchat.api.socket_reader import log_name
 from llmchat.api.visitors import visitor_of
 from llmchat.database import in_database
 from llmchat.errors import refusal
@@ -56,7 +56,7 @@ async def stream(user, provider, upstream) -> LiveStream:
 
 def revive(client: Client, stream: LiveStream) -> None:
     assert stream.started is not None
-    ChatNamespace().revived(client, {log_of(stream.started.message_id): HAS})
+    ChatNamespace().revived(client, {log_name(stream.started.message_id): HAS})
 
 
 def move(client: Client, stream: LiveStream) -> None:
@@ -171,7 +171,7 @@ async def test_who_was_told_more_than_is_here_hears_nothing_twice(
 ):
     client = Client(user)
     assert stream.started is not None
-    log = log_of(stream.started.message_id)
+    log = log_name(stream.started.message_id)
     ChatNamespace().revived(client, {log: len("Hello") + 2})
     cancel = {"sessionId": stream.session_id}
     await ChatNamespace().cancel(client, cancel, ack=client.acks.append)
@@ -185,7 +185,7 @@ async def test_who_was_told_more_than_there_is_is_acked_behind_the_end(
     user, stream, database_answers
 ):
     client, ends = Client(user), []
-    ChatNamespace().revived(client, {log_of(stream.started.message_id): 99})
+    ChatNamespace().revived(client, {log_name(stream.started.message_id): 99})
     cancel = {"sessionId": stream.session_id}
 
     def ack(answer: dict[str, Any]) -> None:
@@ -208,7 +208,7 @@ async def test_an_answer_that_is_not_found_ends_once_though_its_socket_is_made_a
     """The client's marks name the answers that it is receiving, not one that ended."""
     client = Client(user)
     assert stream.started is not None
-    client.marks.note(log_of(stream.started.message_id), HAS)
+    client.marks.note(log_name(stream.started.message_id), HAS)
     move(client, stream)
     stream.cancel()
     await stream.ended.wait()

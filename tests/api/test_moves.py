@@ -16,7 +16,7 @@ from llmchat.api import moves
 from llmchat.api import namespace as namespaces
 from llmchat.api.awaited import Awaited
 from llmchat.api.namespace import ChatNamespace
-from llmchat.api.socket_reader import log_of
+from llmchat.api.socket_reader import log_name
 from llmchat.api.visitors import leave_when_idle
 from llmchat.books.placed import LATEST
 from llmchat.database import in_database
@@ -45,7 +45,7 @@ async def answer(user, provider, upstream, turn) -> Message:
 
 def revived(user, answer: Message, position: int) -> Client:
     client = Client(user)
-    ChatNamespace().revived(client, {log_of(answer.pk): position})
+    ChatNamespace().revived(client, {log_name(answer.pk): position})
     return client
 
 
@@ -84,7 +84,7 @@ async def test_a_client_has_its_socket_back_where_its_answers_are_to_be_found(
             rows.update(created_at=timezone.now() - LATEST)
 
     await in_database(lose)
-    client, marks = Client(user), {log_of(answer.pk): 3}
+    client, marks = Client(user), {log_name(answer.pk): 3}
     assert await Open().on_revive(client, marks) is (lacks is None)
     assert await Open().on_revive(client, {})
     assert not await Open().on_revive(client, {**marks, "abcdefgh": 1})
@@ -100,7 +100,7 @@ async def test_a_client_whose_answer_is_gone_after_all_is_sent_to_another_socket
     user, answer, monkeypatch, when
 ):
     """As long as it had its socket, it would wait for an end that never comes."""
-    client, namespace, log = Client(user), Open(), log_of(answer.pk)
+    client, namespace, log = Client(user), Open(), log_name(answer.pk)
 
     async def authenticate(socket: Client, auth: object) -> Verified:
         return socket.data.verified
@@ -243,7 +243,7 @@ async def test_an_answer_is_taken_along_once(user):
     client, ident = Client(user), uuid4()
     client.data.awaited = Awaited(
         heard={ident.hex: (ident.hex, "one", 7, True)},
-        marked={log_of(ident): 3, "abcdefgh": 1},
+        marked={log_name(ident): 3, "abcdefgh": 1},
     )
     state = ChatNamespace().move_out(client, "elsewhere")
     assert state["heard"] == [[ident.hex, "one", 7, True]]

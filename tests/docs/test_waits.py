@@ -16,7 +16,7 @@ from llmchat.description.accounts import OPERATIONS
 from tests.support.live import ROOT
 from tests.support.pages import script
 
-GRACE_S = revocation._AT_ONCE.total_seconds()
+GRACE_S = revocation._REUSE_GRACE.total_seconds()
 # How many answers in a row may be lost.
 LOST = 3
 # The limit holds for the silence before the head of an answer, and again after it.

@@ -11,7 +11,7 @@ import pytest
 
 from llmchat.providers.http import default, dialer, names
 from llmchat.providers.http.library import LibraryTransport
-from llmchat.providers.http.names import Found, Names
+from llmchat.providers.http.names import Found, NameResolver
 from llmchat.providers.http.pool import PooledTransport
 from llmchat.providers.transport import (
     ConnectionLostError,
@@ -45,7 +45,7 @@ async def test_the_next_address_is_tried_where_one_does_not_answer(
         await connect(sock, address)
 
     monkeypatch.setattr(loop, "sock_connect", sock_connect)
-    monkeypatch.setattr(names, "SHARED", Names(addresses))
+    monkeypatch.setattr(names, "SHARED", NameResolver(addresses))
     monkeypatch.setattr(dialer, "_NEXT_ADDRESS_S", 0.01)
     async with sockets(answer_for_ever) as served, transport() as http:
         url = served.url.replace("127.0.0.1", "two-addresses")

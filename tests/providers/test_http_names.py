@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from llmchat.providers.http import names
-from llmchat.providers.http.names import Found, Names
+from llmchat.providers.http.names import Found, NameResolver
 from llmchat.providers.transport import ConnectTimeoutError, Request, UnreachableError
 from tests.emulator.driver import NewTransport
 from tests.support.live import ROOT
@@ -77,21 +77,21 @@ async def resolver() -> AsyncIterator[Resolver]:
 
 
 @pytest.fixture
-def known(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> Names:
-    """`Names` with limits so long that nothing is slow even on a busy machine."""
+def known(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> NameResolver:
+    """A resolver with limits so long that nothing is slow even on a busy machine."""
     for limit in ("_FRESH_S", "_OLD_S", "_JOIN_S"):
         monkeypatch.setattr(names, limit, 3600.0)
-    return Names(resolver)
+    return NameResolver(resolver)
 
 
 @pytest.fixture
-def shared(known: Names, monkeypatch: pytest.MonkeyPatch) -> Names:
+def shared(known: NameResolver, monkeypatch: pytest.MonkeyPatch) -> NameResolver:
     """Make connections use this resolver."""
     monkeypatch.setattr(names, "SHARED", known)
     return known
 
 
-async def address_of(known: Names, host: str = "provider") -> str:
+async def address_of(known: NameResolver, host: str = "provider") -> str:
     async with asyncio.timeout(LIMIT_S):
         ((*_, address),) = await known.find(host, 443)
     assert address[1] == 443
@@ -113,7 +113,7 @@ async def turn() -> None:
 
 
 async def test_all_who_wait_share_a_lookup_and_one_may_give_up(
-    known: Names, resolver: Resolver
+    known: NameResolver, resolver: Resolver
 ) -> None:
     resolver.held.add("provider")
     tasks = [asyncio.create_task(address_of(known)) for _ in range(5)]
@@ -129,7 +129,7 @@ async def test_all_who_wait_share_a_lookup_and_one_may_give_up(
 
 
 async def test_what_is_fresh_is_not_asked_for_again(
-    known: Names, resolver: Resolver
+    known: NameResolver, resolver: Resolver
 ) -> None:
     for _ in range(3):
         assert await address_of(known) == "127.0.0.1"
@@ -137,7 +137,7 @@ async def test_what_is_fresh_is_not_asked_for_again(
 
 
 async def test_an_old_address_serves_while_it_is_looked_up_again(
-    known: Names, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+    known: NameResolver, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await address_of(known)
     monkeypatch.setattr(names, "_FRESH_S", 0.0)
@@ -152,7 +152,7 @@ async def test_an_old_address_serves_while_it_is_looked_up_again(
 
 
 async def test_an_address_that_is_too_old_does_not_serve(
-    known: Names, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+    known: NameResolver, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await address_of(known)
     monkeypatch.setattr(names, "_OLD_S", 0.0)
@@ -163,7 +163,7 @@ async def test_an_address_that_is_too_old_does_not_serve(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_an_address_needs_no_lookup(
-    known: Names, resolver: Resolver, host: str
+    known: NameResolver, resolver: Resolver, host: str
 ) -> None:
     assert await address_of(known, host) == host
     assert resolver.asked == []
@@ -173,7 +173,9 @@ async def test_an_address_needs_no_lookup(
 # --- failures ---
 
 
-async def test_a_failure_is_not_remembered(known: Names, resolver: Resolver) -> None:
+async def test_a_failure_is_not_remembered(
+    known: NameResolver, resolver: Resolver
+) -> None:
     resolver.is_well = False
     for _ in range(2):
         with pytest.raises(OSError, match="no answer"):
@@ -184,7 +186,7 @@ async def test_a_failure_is_not_remembered(known: Names, resolver: Resolver) -> 
 
 
 async def test_who_came_later_than_a_lookup_that_fails_asks_again(
-    known: Names, resolver: Resolver
+    known: NameResolver, resolver: Resolver
 ) -> None:
     resolver.is_well = False
     resolver.held.add("provider")
@@ -201,7 +203,7 @@ async def test_who_came_later_than_a_lookup_that_fails_asks_again(
 
 
 async def test_a_lookup_that_hangs_is_not_waited_for_by_who_comes_later(
-    known: Names, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+    known: NameResolver, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(names, "_JOIN_S", 0.0)
     resolver.held.add("provider")
@@ -216,7 +218,7 @@ async def test_a_lookup_that_hangs_is_not_waited_for_by_who_comes_later(
 
 
 async def test_a_name_has_so_many_lookups_at_once(
-    known: Names, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+    known: NameResolver, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(names, "_JOIN_S", 0.0)
     resolver.held.add("provider")
@@ -229,7 +231,7 @@ async def test_a_name_has_so_many_lookups_at_once(
 
 
 async def test_lookups_wait_for_a_thread_and_only_so_many(
-    known: Names, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+    known: NameResolver, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(names, "_MAX_THREADS", 2)
     monkeypatch.setattr(names, "_MAX_WAITING", 3)
@@ -247,7 +249,7 @@ async def test_lookups_wait_for_a_thread_and_only_so_many(
 
 
 async def test_a_system_without_threads_delays_a_lookup(
-    known: Names, monkeypatch: pytest.MonkeyPatch
+    known: NameResolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(_: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -261,7 +263,7 @@ async def test_a_system_without_threads_delays_a_lookup(
 
 
 async def test_so_many_names_are_remembered(
-    known: Names, monkeypatch: pytest.MonkeyPatch
+    known: NameResolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(names, "_MAX_KNOWN", 3)
     for number in range(5):
@@ -327,10 +329,10 @@ async def test_what_can_be_no_name_is_no_host(
 def test_a_resolver_that_hangs_delays_no_exit(loop: str) -> None:
     code = f"""
 import asyncio, threading, {loop}
-from llmchat.providers.http.names import Names
+from llmchat.providers.http.names import NameResolver
 
 async def main():
-    known = Names(lambda host: threading.Event().wait())
+    known = NameResolver(lambda host: threading.Event().wait())
     try:
         async with asyncio.timeout(0.05):
             await known.find("dead", 443)

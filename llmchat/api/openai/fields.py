@@ -23,8 +23,8 @@ Neutral = Mapping[str, Callable[[Any], bool]]
 def is_one_of(*values: Any) -> Callable[[Any], bool]:
     """Return a test for these values; to it, a boolean does not equal a number."""
     return lambda value: any(
-        value == one and isinstance(value, bool) == isinstance(one, bool)
-        for one in values
+        value == neutral and isinstance(value, bool) == isinstance(neutral, bool)
+        for neutral in values
     )
 
 

@@ -35,12 +35,12 @@ def answerable(messages: list[ChatMessage], param: str) -> tuple[ChatMessage, ..
     """Check a history; return it without empty answers. Raises: ParameterError."""
     if len(messages) > MAX_MESSAGES:
         raise wrong(param, f"must have no more than {MAX_MESSAGES} messages")
-    told = tuple(message for message in messages if not _is_silent(message))
-    if not any(message.role == "user" for message in told):
+    nonempty = tuple(message for message in messages if not _is_silent(message))
+    if not any(message.role == "user" for message in nonempty):
         raise wrong(param, "must include a message from user")
-    if told[-1].role not in _ENDS:
+    if nonempty[-1].role not in _ENDS:
         raise wrong(param, "must end with a message from user or from tool")
-    return told
+    return nonempty
 
 
 def message_of(role: Any, content: Any, param: str) -> ChatMessage:

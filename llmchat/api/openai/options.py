@@ -31,7 +31,7 @@ def options_from(data: Mapping[str, Any]) -> Options:
 def _stop(value: Any) -> tuple[str, ...]:
     stops = [value] if isinstance(value, str) else _or_none(value)
     is_list = isinstance(stops, list) and len(stops) <= _MAX_STOPS
-    if not is_list or not all(isinstance(one, str) and one for one in stops):
+    if not is_list or not all(isinstance(stop, str) and stop for stop in stops):
         raise wrong("stop", f"must be a string or a list of up to {_MAX_STOPS} strings")
     return tuple(stops)
 

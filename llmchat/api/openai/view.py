@@ -35,9 +35,9 @@ class OpenAIView(AsyncAPIView):
 
 def _reshaped(handler: Handler, exc: Exception, context: dict[str, Any]) -> Response:
     response = handler(exc, context)
-    told, param = response.data, getattr(exc, "param", None)
+    body, param = response.data, getattr(exc, "param", None)
     response.data = error_object(
-        response.status_code, told["error"], told["code"], param
+        response.status_code, body["error"], body["code"], param
     )
     if isinstance(exc, ChatError):
         for name, value in headers_of(exc).items():

@@ -87,10 +87,10 @@ def _framing(headers: Mapping[str, str]) -> tuple[Framing, int]:
         if coding.lower() != "chunked":
             raise MalformedResponseError("unknown transfer encoding")
         return Framing.CHUNKED, 0
-    told = headers.get("content-length")
-    if told is None:
+    value = headers.get("content-length")
+    if value is None:
         return Framing.CONNECTION, 0
-    lengths = {length.strip() for length in told.split(",")}
+    lengths = {length.strip() for length in value.split(",")}
     length = lengths.pop()
     if lengths or not _LENGTH.fullmatch(length):
         raise MalformedResponseError("malformed length")
@@ -100,8 +100,8 @@ def _framing(headers: Mapping[str, str]) -> tuple[Framing, int]:
 def _keepalive_s(headers: Mapping[str, str], *, is_new: bool) -> float:
     if "transfer-encoding" in headers and "content-length" in headers:
         return 0.0  # a server that sends both may mean the other one
-    told = headers.get("connection", "").lower().split(",")
-    options = {option.strip() for option in told}
+    values = headers.get("connection", "").lower().split(",")
+    options = {option.strip() for option in values}
     if "close" in options or not (is_new or "keep-alive" in options):
         return 0.0
     limit = _TIMEOUT.search(headers.get("keep-alive", ""))

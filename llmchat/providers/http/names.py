@@ -52,7 +52,7 @@ class _Lookup:
     waiters: set[Waiter] = field(default_factory=set)
 
 
-class Names:
+class NameResolver:
     """Finds addresses, from any event loop and thread; `resolve` may block."""
 
     def __init__(self, resolve: Callable[[str], Found] = _resolve) -> None:
@@ -160,11 +160,11 @@ class Names:
         """Pass on the outcome; what was found, also to those with a slower lookup."""
         with self._lock:
             under_way = self._lookups[lookup.host]
-            told = [lookup]
+            answered = [lookup]
             if not isinstance(outcome, Exception):
                 self._remember(lookup.host, outcome)
-                told = under_way
-            waiters = [waiter for one in told for waiter in one.waiters]
+                answered = under_way
+            waiters = [waiter for entry in answered for waiter in entry.waiters]
             under_way.remove(lookup)
             if not under_way:
                 del self._lookups[lookup.host]
@@ -197,4 +197,4 @@ def _tell(waiter: Waiter, outcome: Found | Exception) -> None:
         waiter.set_result(outcome)
 
 
-SHARED = Names()
+SHARED = NameResolver()

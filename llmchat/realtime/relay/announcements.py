@@ -53,23 +53,23 @@ class Announcements:
         try:
             while self._waiting:
                 await asyncio.sleep(pause_s)
-                some = self._waiting[:MAX_ANNOUNCED]
+                batch = self._waiting[:MAX_ANNOUNCED]
                 del self._waiting[:MAX_ANNOUNCED]
-                if await self._tell(some):
+                if await self._tell(batch):
                     is_more = len(self._waiting) >= MAX_ANNOUNCED
                     pause_s = 0.0 if is_more else GATHER_S
-                    self._mailbox.run(self._tell_again(some))
+                    self._mailbox.run(self._tell_again(batch))
                 else:
                     pause_s = RETRY_S
-                    self._waiting[:0] = some
+                    self._waiting[:0] = batch
         finally:
             self._is_telling = False
 
-    async def _tell_again(self, some: list[Revived]) -> None:
+    async def _tell_again(self, batch: list[Revived]) -> None:
         for pause_s in AGAIN_S:
             await asyncio.sleep(pause_s)
-            await self._tell(some)
+            await self._tell(batch)
 
-    async def _tell(self, some: list[Revived]) -> bool:
-        body = [self._mailbox.address, some]
+    async def _tell(self, batch: list[Revived]) -> bool:
+        body = [self._mailbox.address, batch]
         return await self._mailbox.tell_everybody(names.REVIVED, body)

@@ -9,10 +9,10 @@ from llmchat.answers.events import End, Started
 from llmchat.answers.log import AnswerLog
 
 # How often to check whether the socket follows the answer from its new worker.
-KEEP_S = 5.0
+CHECK_S = 5.0
 
 
-class Keeper:
+class PlaceholderReader:
     """Keeps an answer going until the client that moves away reads it again.
 
     The worker that its socket moves to may stop before it follows the answer. The
@@ -32,7 +32,7 @@ class Keeper:
         self._joined = stream.joined
         self._loop = asyncio.get_running_loop()
         self._until = self._loop.time() + conf.get().recovery_window_s
-        self._loop.call_later(KEEP_S, self._look)
+        self._loop.call_later(CHECK_S, self._look)
 
     def _look(self) -> None:
         """Leave if a reader has come since, or none will come any more."""
@@ -44,7 +44,7 @@ class Keeper:
         if is_read or self._loop.time() >= self._until:
             stream.leave(self)
         else:
-            self._loop.call_later(KEEP_S, self._look)
+            self._loop.call_later(CHECK_S, self._look)
 
     def start(self, started: Started) -> None:
         """Ignore the start."""

@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from llmchat.answers import keeper
+from llmchat.answers import placeholder
 from llmchat.answers.follower import Follower
-from llmchat.answers.keeper import Keeper
 from llmchat.answers.live_stream import LiveStream
-from llmchat.answers.owner import FarReader
+from llmchat.answers.owner import RemoteReader
+from llmchat.answers.placeholder import PlaceholderReader
 
-KEEP_S = 0.05
+CHECK_S = 0.05
 ELSEWHERE = "w2"
 
 
@@ -26,58 +26,58 @@ def readers_of(stream: LiveStream) -> int:
 
 @pytest.fixture
 def stream(monkeypatch) -> LiveStream:
-    monkeypatch.setattr(keeper, "KEEP_S", KEEP_S)
+    monkeypatch.setattr(placeholder, "CHECK_S", CHECK_S)
     return LiveStream(1, "s-1")
 
 
 async def test_it_is_kept_for_as_long_as_its_client_may_be_away(stream, settings):
-    settings.LLMCHAT = {**settings.LLMCHAT, "recovery_window_s": 5 * KEEP_S}
+    settings.LLMCHAT = {**settings.LLMCHAT, "recovery_window_s": 5 * CHECK_S}
     began = asyncio.get_running_loop().time()
-    Keeper(stream, ELSEWHERE)
+    PlaceholderReader(stream, ELSEWHERE)
     async with asyncio.timeout(20):
         while not stream.cancelled:  # noqa: ASYNC110
-            await asyncio.sleep(KEEP_S / 10)
-    assert asyncio.get_running_loop().time() - began >= 5 * KEEP_S
+            await asyncio.sleep(CHECK_S / 10)
+    assert asyncio.get_running_loop().time() - began >= 5 * CHECK_S
 
 
 @pytest.mark.parametrize("stays", [False, True], ids=["left", "reads"])
 async def test_it_is_kept_no_longer_behind_somebody_who_has_come(stream, stays):
-    Keeper(stream, ELSEWHERE)
+    PlaceholderReader(stream, ELSEWHERE)
     follower = Follower(stream)
     if not stays:
         stream.leave(follower)
     async with asyncio.timeout(20):
         while readers_of(stream) != stays:  # noqa: ASYNC110
-            await asyncio.sleep(KEEP_S / 10)
+            await asyncio.sleep(CHECK_S / 10)
     assert stream.cancelled is not stays
 
 
 async def test_those_who_read_it_already_are_not_who_it_is_kept_for(stream):
     other = Follower(stream)
-    Keeper(stream, ELSEWHERE)
-    await asyncio.sleep(3 * KEEP_S)
+    PlaceholderReader(stream, ELSEWHERE)
+    await asyncio.sleep(3 * CHECK_S)
     await other.leave()
     assert not stream.cancelled
     Follower(stream)
     async with asyncio.timeout(20):
         while readers_of(stream) > 1:  # noqa: ASYNC110
-            await asyncio.sleep(KEEP_S / 10)
+            await asyncio.sleep(CHECK_S / 10)
     assert not stream.cancelled
 
 
 async def test_it_is_left_to_the_worker_that_follows_it_already(stream):
     """A client that arrives there joins that worker's mirror, and nothing here."""
-    FarReader(stream, ELSEWHERE, tell_nobody)
-    Keeper(stream, ELSEWHERE)
+    RemoteReader(stream, ELSEWHERE, tell_nobody)
+    PlaceholderReader(stream, ELSEWHERE)
     async with asyncio.timeout(20):
         while readers_of(stream) > 1:  # noqa: ASYNC110
-            await asyncio.sleep(KEEP_S / 10)
+            await asyncio.sleep(CHECK_S / 10)
     assert not stream.cancelled
 
 
 async def test_a_worker_that_its_socket_does_not_go_to_is_another_reader(stream):
-    other = FarReader(stream, "w3", tell_nobody)
-    Keeper(stream, ELSEWHERE)
-    await asyncio.sleep(3 * KEEP_S)
+    other = RemoteReader(stream, "w3", tell_nobody)
+    PlaceholderReader(stream, ELSEWHERE)
+    await asyncio.sleep(3 * CHECK_S)
     other.leave_now()
     assert not stream.cancelled
