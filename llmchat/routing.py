@@ -71,7 +71,7 @@ class RealTime:
         Runs until it is cancelled; returns immediately if there is no other worker.
         """
         presence = runtime.get().presence
-        if presence is None or not await presence.has_others():
+        if presence is None or await presence.find_other() is None:
             return
         self.server.open_no_more()
         while True:
@@ -79,13 +79,25 @@ class RealTime:
             await asyncio.sleep(_SEND_AWAY_S)
 
     async def close(self, timeout_s: float) -> None:
-        """End every session, and wait until clients have received the last packet."""
+        """End every session, and wait until clients have received the last packet.
+
+        Another worker keeps the sockets of clients that have not come back to one yet.
+        """
         peers = list(self.server)
-        self.shutdown()
+        self.server.shutdown()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 for peer in peers:
                     await peer.wait_gone()
+        await self._hand_over()
+        self.socketio.shutdown()
+
+    async def _hand_over(self) -> None:
+        presence = runtime.get().presence
+        if presence is not None and self.socketio.has_absent:
+            other = await presence.find_other()
+            if other is not None:
+                await self.socketio.hand_over(other)
 
 
 def build(http_fallback: Any) -> RealTime:

@@ -13,6 +13,7 @@ from .namespaces import Namespace
 from .peer import Peer
 from .pids import Pids
 from .relay.claims import Claims
+from .relay.parting import Parting
 from .socketio.connection import Limits
 
 
@@ -42,6 +43,7 @@ class SocketIO:
         self.options = options or SocketIOOptions()
         pids = Pids(self.options.address, self.options.secret)
         self._members = Members(self.options.recovery_window_s, pids)
+        self._parting: Parting | None = None
 
     def __call__(self, peer: Peer) -> SocketIOLine:
         """Return the connection of a new session."""
@@ -51,6 +53,17 @@ class SocketIO:
         """Let clients recover their sockets on any of several workers."""
         self._members.pids.address = mailbox.address
         Claims(mailbox, self._members, self.namespaces)
+        self._parting = Parting(mailbox, self._members, self.namespaces)
+
+    @property
+    def has_absent(self) -> bool:
+        """Return whether sockets wait for their clients' return."""
+        return bool(self._members.absent())
+
+    async def hand_over(self, worker: str) -> None:
+        """Let another worker keep the sockets that wait, since this one stops."""
+        if self._parting is not None:
+            await self._parting.hand_over(worker)
 
     def shutdown(self) -> None:
         """Forget every socket that waits for its client's return."""

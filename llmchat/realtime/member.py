@@ -87,7 +87,7 @@ class Member:
         namespace: Namespace,
         auth: dict[str, Any],
         handshake: Handshake,
-        line: Line,
+        line: Line | None,
         ids: Ids,
     ) -> None:
         recoverable = bool(members.window_s)
@@ -294,6 +294,11 @@ class Member:
             self.wait_for_client()
         else:
             self._members.forget(self)
+
+    def wait_without_connection(self) -> None:
+        """Wait for the client of a worker that has stopped."""
+        self.outlet.detach(partial(self._members.forget, self))
+        self.wait_for_client()
 
     def wait_for_client(self) -> None:
         """Let the client come back within the window, and no later."""

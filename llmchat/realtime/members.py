@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from enum import Enum, auto
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -138,12 +138,28 @@ class Members:
             member.move_in(state)
         return member
 
+    def keep(
+        self, namespace: Namespace, state: dict[str, Any], handshake: Handshake
+    ) -> bool:
+        """Keep the member of a worker that stops, until its client comes back.
+
+        False: its client has had a later one since.
+        """
+        member = self.bring(namespace, state, handshake, None)
+        if member is None:
+            return False
+        member.wait_without_connection()
+        member.move_in(state)
+        for pid in member.pids:
+            self.announce(pid, member.made_at)
+        return True
+
     def bring(
         self,
         namespace: Namespace,
         state: dict[str, Any],
         handshake: Handshake,
-        line: Line,
+        line: Line | None,
     ) -> Member | None:
         """Make the member that another worker handed over, without `move_in`.
 
@@ -180,6 +196,14 @@ class Members:
             return 0.0
         member = self._by_pid.get(pid)
         return self._moved.get(pid, ("", 0.0))[1] if member is None else member.made_at
+
+    def next_time(self, pids: Iterable[str]) -> float:
+        """Return the time for a socket that is later than all others of these `pid`s.
+
+        Clocks differ: it is later than every one that is known, whatever they say.
+        """
+        known = max(map(self._made_at, pids))
+        return max(time.time(), math.nextafter(known, math.inf))
 
     def _add(self, member: Member) -> Member:
         member.namespace.register(member.socket)
@@ -316,9 +340,7 @@ class Members:
             self._reviving.discard(str(pid))
         # With the same `pid`, its client considers it the same socket.
         member.pid = str(pid)
-        # Clocks differ: it is later than every one that is known, whatever they say.
-        known = math.nextafter(self._made_at(member.pid), math.inf)
-        member.made_at = max(time.time(), known)
+        member.made_at = self.next_time([member.pid])
         self._drop_other(member.pid, self.pids.address)
         self._moved.pop(member.pid, None)
         self._add(member)
@@ -420,9 +442,13 @@ class Members:
         if claimed is not None and (member.made_at or not self._is_mine(claimed)):
             self.note_moved(pid, "", member.made_at)
 
+    def absent(self) -> list[Member]:
+        """Return the members that wait for their clients' return."""
+        members = dict.fromkeys(self._by_pid.values())
+        return [member for member in members if member.is_absent]
+
     def shutdown(self) -> None:
         """Forget every member that waits for its client's return."""
         self.is_over = True
-        for member in list(self._by_pid.values()):
-            if member.is_absent:
-                self.forget(member)
+        for member in self.absent():
+            self.forget(member)

@@ -96,7 +96,7 @@ class Outlet:
     def __init__(
         self,
         namespace: str,
-        line: Line,
+        line: Line | None,
         *,
         recoverable: bool,
         vital: frozenset[str] = frozenset(),
@@ -115,7 +115,7 @@ class Outlet:
         self.forget: Callable[[], None] = _nothing
         # Whether the client is to leave as soon as it is let in.
         self.is_leaving = False
-        self.line: Line | None = line
+        self.line = line
         self.replay = Replay() if recoverable else None
         self.state = SocketState.JOINING
 

@@ -138,7 +138,6 @@ class Peer(Carried):
         if received is None:
             return None
         self._receiver = None
-        shake = self.handshake
         ping_in_s = session.until_ping(self._loop.time())
         messages = session.hand_over()
         self._follow_up([])
@@ -146,10 +145,7 @@ class Peer(Carried):
             "messages": messages,
             "base64_only": session.base64_only,
             "ping_in_s": ping_in_s,
-            "handshake": [
-                *(dict(shake.query), dict(shake.headers)),
-                *(shake.address, shake.secure, shake.url),
-            ],
+            "handshake": self.handshake.fields(),
             "receiver": received,
         }
 

@@ -21,6 +21,13 @@ class Handshake:
     secure: bool = False
     url: str = ""
 
+    def fields(self) -> list[Any]:
+        """Return the fields in order, to be sent to another worker."""
+        return [
+            *(dict(self.query), dict(self.headers)),
+            *(self.address, self.secure, self.url),
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -26,12 +26,13 @@ class Presence:
         self._mailbox = mailbox
         self._is_leaving = False
         self._heard = asyncio.Event()
+        self._other = ""
         mailbox.on(WHO, self._who)
         mailbox.on(HERE, self._here)
         mailbox.on(LEFT, self._left)
 
-    async def has_others(self) -> bool:
-        """Return whether there is another worker that is not stopping as well.
+    async def find_other(self) -> str | None:
+        """Return the address of another worker that is not stopping as well.
 
         From now on, this worker does not count for the others.
         """
@@ -42,8 +43,8 @@ class Presence:
             async with asyncio.timeout(_REPLY_S):
                 await self._heard.wait()
         except TimeoutError:
-            return False
-        return True
+            return None
+        return self._other
 
     async def leave(self) -> None:
         """Announce to the others that nothing is available here any more."""
@@ -54,6 +55,7 @@ class Presence:
             self._mailbox.ask(body, HERE)
 
     async def _here(self, sender: str, body: Any) -> None:
+        self._other = sender
         self._heard.set()
 
     async def _left(self, sender: str, body: Any) -> None:

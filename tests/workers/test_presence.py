@@ -29,20 +29,22 @@ def listening(open_box: OpenBox, layer: Lossy) -> Listening:
 
 
 async def test_one_that_is_alone_finds_nobody(listening: Listening) -> None:
-    assert not await Presence(await listening()).has_others()
+    assert await Presence(await listening()).find_other() is None
 
 
 async def test_one_that_stays_is_found_and_one_that_leaves_is_not(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two = Presence(await listening()), Presence(await listening())
+    box = await listening()
+    one, two = Presence(await listening()), Presence(box)
     with monkeypatch.context() as patient:
         patient.setattr(presence, "_REPLY_S", 20.0)
-        assert await one.has_others()
-    assert not await two.has_others()
-    Presence(await listening())
+        assert await one.find_other() == box.address
+    assert await two.find_other() is None
+    third = await listening()
+    Presence(third)
     monkeypatch.setattr(presence, "_REPLY_S", 20.0)
-    assert await two.has_others()
+    assert await two.find_other() == third.address
 
 
 async def test_whoever_asks_one_that_has_left_hears_so_at_once(

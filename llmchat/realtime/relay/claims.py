@@ -117,7 +117,7 @@ class Claims:
         if namespace is None:
             return None
         if members.is_over:
-            return {"moved": None}
+            return self._kept_by(auth)
         await self._arrived(auth["pid"])
         if led_here and members.moved_to(auth["pid"]) in (None, *led_here):
             # Nothing is known of it here, or only that it went where it comes from.
@@ -127,7 +127,7 @@ class Claims:
         member = await members.claim(namespace, auth)
         if member is None:
             if members.is_over:
-                return {"moved": None}
+                return self._kept_by(auth)
             # It may have moved while the application was asked.
             moved = members.moved_to(auth["pid"])
             return {"moved": moved} if moved or self._is_gone(auth) else None
@@ -138,6 +138,10 @@ class Claims:
         finally:
             member.wait_for_client()
         return reply or None
+
+    def _kept_by(self, auth: dict[str, Any]) -> dict[str, Any]:
+        """Return the reply of a worker that stops: which one keeps the socket now."""
+        return {"moved": self._members.moved_to(auth["pid"]) or None}
 
     async def _arrived(self, pid: str) -> None:
         """Wait for a socket on its way here: no worker has it now, but it is not lost.
@@ -170,7 +174,7 @@ class Claims:
     ) -> dict[str, Any] | None:
         """Return the reply to a claim; None: it has to wait; {}: the socket stays."""
         if self._members.is_over:
-            return {"moved": None}
+            return self._kept_by(auth)
         if not self._members.has(member):
             if self._members.serves(auth):
                 return {"moved": self._mailbox.address}  # a later one has arrived

@@ -21,6 +21,9 @@ TAKE = "session.take"  # sid: its state, or its `last` messages; None: it cannot
 # that it has `moved` to, which is None if no worker has it, or this one is about to
 # stop. None: the client may not have the socket.
 CLAIM = "socket.claim"
+# namespace, handshake, state: keep the socket of a client that is away, because its
+# worker stops. Workers of earlier versions do not know it.
+KEEP = "socket.keep"
 # worker, then the pid and time of each socket: sent to all workers, several times, when
 # this worker has recreated sockets whose own worker was gone.
 REVIVED = "socket.revived"
