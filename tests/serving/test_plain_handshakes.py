@@ -392,27 +392,33 @@ async def test_nothing_of_one_is_kept(is_plain: bool) -> None:
 async def test_an_idle_socket_takes_no_more_memory_behind_a_plain_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def memory() -> int:
-        connection = opening()
-        first = connection()  # with what is made only once
-        await turns()
-        first.close()
-        await turns()
-        gc.collect()
-        tracemalloc.start()
-        clients = [connection() for _ in range(20)]
-        await turns()
-        gc.collect()
-        size, _ = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        for client in clients:
-            client.close()
-        await turns()
-        return size
+    await memory_of_sockets()  # with what only the first of the process make
+    plain, parsed = [], []
+    for _ in range(3):
+        plain.append(await memory_of_sockets())
+        with monkeypatch.context() as patch:
+            patch.setattr(http_protocol, "response_to", lambda *_: None)
+            parsed.append(await memory_of_sockets())
 
-    await memory()  # with what only the first sockets of the process make
-    plain = await memory()
-    monkeypatch.setattr(http_protocol, "response_to", lambda *_: None)
-    await memory()
+    # What else the process allocates meanwhile is counted as well, so the least counts.
+    assert min(plain) <= 1.02 * min(parsed)
 
-    assert plain <= 1.02 * await memory()
+
+async def memory_of_sockets() -> int:
+    """Return the bytes that twenty idle sockets take."""
+    connection = opening()
+    first = connection()  # with what is made only once
+    await turns()
+    first.close()
+    await turns()
+    gc.collect()
+    tracemalloc.start()
+    clients = [connection() for _ in range(20)]
+    await turns()
+    gc.collect()
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    for client in clients:
+        client.close()
+    await turns()
+    return size
