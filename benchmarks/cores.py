@@ -2,7 +2,8 @@
 
 On one core there is one worker. On two, each has a worker of its own, and there are
 twice as many clients. The database, Redis, the provider and the clients have no cores
-of their own: what they use is not left for the workers, with one core as with two.
+of their own: what they use is not left for the workers, with one core as with two. If
+the two are threads of one physical core, two workers carry less than twice as much.
 """
 
 from __future__ import annotations
@@ -65,5 +66,5 @@ def _figures(directory: Path, running: Site, load: Load, cores: int) -> loads.Fi
     cpu = ",".join(map(str, range(cores)))
     seen = cluster.load(directory, running.all, *load.arguments, cpu=cpu)
     if wrong := faults(seen):
-        print(f"{load.name}, {cores} cores: {wrong}", flush=True)
+        print(f"{load.name}, cores {cpu}: {wrong}", flush=True)
     return load.figures(seen)

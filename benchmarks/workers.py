@@ -36,7 +36,7 @@ _SHARED = ("short streams", "100 streams × 30 tokens/s", "WebSocket connects")
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Workers with a database and a Redis in common, and what they ask for answers."""
+    """Workers with a database and a Redis in common, and the provider's address."""
 
     one: Subject
     all: Subject

@@ -42,11 +42,10 @@ FOLDERS = (
     "reports",
 )
 # What forms refuse, what roles see and what providers respond is the same on any
-# database. The SQL of the pages is answered for `test_many_messages`.
+# database. `test_many_messages` asks for the pages, with all of their SQL.
 LEFT_OUT = frozenset(
     f"tests/admin/test_{name}.py"
     for name in (
-        "api_keys",
         "dashboard_rights",
         "keys",
         "model_prefixes",
@@ -150,7 +149,7 @@ def main(arguments: list[str]) -> int:
     options = [argument for argument in arguments if argument not in paths]
     tests = chosen_tests(paths) if paths else database_tests()
     if not tests:
-        print("None of these tests use the database: nothing to run on PostgreSQL")
+        print("No test of these depends on the database: nothing to run on PostgreSQL")
         return 0
     with running_postgres() as url:
         done = subprocess.run(

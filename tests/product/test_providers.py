@@ -105,7 +105,7 @@ def faults(
         yield "error"
     elif not wanted.code and end.get("finishReason") != wanted.reason:
         yield "finishReason"
-    elif not wanted.code and not wanted.fits(end.get("fullResponse", "")):
+    elif not wanted.code and not wanted.fits(end["fullResponse"]):
         yield "fullResponse"
     if transport != "rest":
         yield from faults_of_stream(wanted, outcome)

@@ -72,6 +72,7 @@ ROWS = {
 @pytest.mark.parametrize("api", APIS)
 def test_a_failure_before_the_stream_becomes_our_error(api: str) -> None:
     failures = APIS[api].failures
+    assert failures
     made = {
         row: error_from_response(status, headers, json.dumps(body).encode())
         for row, (status, body, headers) in failures.items()

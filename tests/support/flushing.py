@@ -5,7 +5,7 @@ test has filled only a few, and then creates the content types, the permissions 
 roles again, object by object. That takes as long as many a test.
 
 This one has a connection of its own, which stays open. So the database keeps the plans
-of its statements, and copies of the rows to keep in temporary tables.
+of its statements and, in temporary tables, copies of the rows that are to stay.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ MAX_BYTES = 4 * 1024 * 1024
 # than a flush does: PostgreSQL aborts one of the two.
 TRIES = 5
 DEADLOCK = "40P01"
+LOCK_TIMEOUT = "55P03"
 # A trigger may fill a table that was emptied before, so there is a pass after the last
 # one that has changed anything. Nothing that a test has left running can write after
 # the lock.
@@ -56,7 +57,7 @@ FUNCTION = """
             FOREACH name IN ARRAY changed LOOP
                 IF name = ANY (ARRAY[{kept}]::text[]) THEN
                     EXECUTE 'INSERT INTO ' || name || ' SELECT * FROM '
-                        || replace(name, '"', '"kept_');
+                        || regexp_replace(name, '"', '"kept_');
                 END IF;
             END LOOP;
         END LOOP;
@@ -95,7 +96,7 @@ class Kept:
         try:
             self._restore()
             self._execute("COMMIT")
-        except Error:
+        except BaseException:
             self._execute("ROLLBACK")
             raise
         return True
@@ -196,10 +197,12 @@ class Flush(flush.Command):
 def _restore(database: str) -> bool:
     try:
         return Flush.kept[database].restore()
-    except Error:
+    except Error as exc:
+        if sqlstate(exc) in (DEADLOCK, LOCK_TIMEOUT):
+            raise
         # Its connection may be lost, and its copies with it.
         _forget(database)
-        raise
+        return False
 
 
 def _forget(database: str) -> None:

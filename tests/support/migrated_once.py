@@ -58,7 +58,7 @@ def _creating(shared: File | Template) -> Callable[..., str]:
 
 
 class File:
-    """What the workers share with SQLite: a copy of the file."""
+    """What the workers share if the database is SQLite: a copy of the file."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "migrated"
@@ -76,8 +76,11 @@ class File:
 
     def make(self, name: str) -> None:
         """Copy this worker's test database, which is migrated."""
+        unfinished = self._path.with_suffix(".unfinished")
+        unfinished.unlink(missing_ok=True)
         with connection.cursor() as cursor:
-            cursor.execute("VACUUM INTO %s", [str(self._path)])
+            cursor.execute("VACUUM INTO %s", [str(unfinished)])
+        unfinished.rename(self._path)
 
     def use(self, patch: pytest.MonkeyPatch) -> None:
         """Make Django begin with a copy."""
@@ -96,7 +99,7 @@ class File:
 
 
 class Template(File):
-    """What the workers share with PostgreSQL: a database, whose name is in a file."""
+    """What they share if it is PostgreSQL: a database, whose name is in a file."""
 
     _made = ""
 

@@ -105,7 +105,7 @@ def start(
 ) -> Process:
     """Run a module of Python: its name, and what follows it on the command line.
 
-    `errors`: where its standard error goes, if not to `output`, too. `strict`: its
+    `errors`: where its standard error goes, if not to `output` as well. `strict`: its
     warnings are errors.
     """
     read, write = os.pipe()

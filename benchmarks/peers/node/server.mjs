@@ -9,6 +9,7 @@ import { Agent, request } from "undici";
 import { Server } from "socket.io";
 
 const { PORT, PROVIDER, SECRET, DATABASE, CLUSTER_ENGINE, REDIS } = process.env;
+const isClustered = Boolean(CLUSTER_ENGINE && REDIS);
 const agent = new Agent({ connections: 5000, pipelining: 1 });
 const books = DATABASE ? await openBooks(DATABASE) : null;
 const ROLES = ["system", "user", "assistant"];
@@ -161,11 +162,11 @@ const server = createServer((req, res) => {
     res.end(error.message);
   });
 });
-// The cluster engine makes polling clients wait before they join, one after another here,
-// and Node closes the connections of those that have been idle for five seconds.
-server.keepAliveTimeout = 75_000;
-const io = new Server(CLUSTER_ENGINE ? undefined : server, { perMessageDeflate: false });
-if (CLUSTER_ENGINE) {
+const io = new Server(isClustered ? undefined : server, { perMessageDeflate: false });
+if (isClustered) {
+  // The cluster engine makes polling clients wait before they join, one after another
+  // here, and Node closes the connections of those that were idle for five seconds.
+  server.keepAliveTimeout = 75_000;
   const engine = await openClusterEngine(CLUSTER_ENGINE, REDIS);
   engine.attach(server, { path: "/socket.io/" });
   io.bind(engine);
