@@ -2,7 +2,9 @@
 
 A single turn is stored immediately; what arrives while a batch is being stored forms
 the next batch. An item that needs a row held by another transaction waits for it in a
-thread of its own, so that the others need not wait.
+thread of its own, so that the others need not wait. A start that is refused because of
+its user's running answers is tried again once those of dead processes are swept: in
+another thread too, and once for all such starts of the user.
 """
 
 from __future__ import annotations
@@ -16,9 +18,18 @@ from typing import Any
 from django.db import InterfaceError, OperationalError
 
 from llmchat import log_fields
-from llmchat.books.batch import Contended, Item, Result, store, store_alone, unstored
+from llmchat.books.batch import (
+    Contended,
+    Item,
+    Result,
+    blocked_user,
+    store,
+    store_alone,
+    unstored,
+)
 from llmchat.books.checkpoint import Checkpointed
 from llmchat.books.conversations import start_of
+from llmchat.books.sweep import sweep
 from llmchat.books.turn import (
     Begun,
     Checkpoint,
@@ -41,6 +52,7 @@ MAX_WAITING = 2000
 class _Waiting:
     item: Item
     stored: asyncio.Future[Any]
+    is_swept: bool = False
 
     def tell(self, result: Result) -> None:
         """Pass the result to the caller, if that still waits."""
@@ -59,6 +71,8 @@ class Books:
         self._waiting: deque[_Waiting] = deque()
         self._writer: asyncio.Task[None] | None = None
         self._alone: set[asyncio.Task[None]] = set()
+        # The starts that wait until their user's answers are swept, by user.
+        self._blocked: dict[int, list[_Waiting]] = {}
         # One thread is kept free for the batches.
         self._room = asyncio.Semaphore(THREADS - 1)
 
@@ -100,20 +114,32 @@ class Books:
 
     async def close(self) -> None:
         """Wait for what is being stored, at most as long as a call can take."""
+        try:
+            async with asyncio.timeout(QUEUE_S):
+                # A sweep has its starts stored again when it is done.
+                while tasks := self._running():
+                    await asyncio.wait(tasks)
+        except TimeoutError:
+            pass
+
+    def _running(self) -> list[asyncio.Task[None]]:
         tasks = [*self._alone, *filter(None, [self._writer])]
-        if tasks:
-            await asyncio.wait(tasks, timeout=QUEUE_S)
+        return [task for task in tasks if not task.done()]
 
     @property
     def _is_full(self) -> bool:
-        return len(self._waiting) + len(self._alone) >= MAX_WAITING
+        blocked = sum(map(len, self._blocked.values()))
+        return len(self._waiting) + len(self._alone) + blocked >= MAX_WAITING
 
     async def _stored(self, item: Item) -> Any:
         stored: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(item, stored))
+        self._queue(_Waiting(item, stored))
+        return await stored
+
+    def _queue(self, waiting: _Waiting) -> None:
+        self._waiting.append(waiting)
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write())
-        return await stored
 
     async def _write(self) -> None:
         log_fields.begin()
@@ -124,10 +150,17 @@ class Books:
             except Exception as exc:
                 results = [_failed(item, exc) for item in items]
             for waiting, result in zip(batch, results, strict=True):
-                if isinstance(result, Contended):
-                    self._spawn(self._store_alone(waiting))
-                else:
-                    waiting.tell(result)
+                self._take_up(waiting, result)
+
+    def _take_up(self, waiting: _Waiting, result: Result) -> None:
+        """Tell the result of an item, unless the item is still to be stored."""
+        user_id = blocked_user(waiting.item, result)
+        if isinstance(result, Contended):
+            self._spawn(self._store_alone(waiting))
+        elif user_id is None or waiting.is_swept:
+            waiting.tell(result)
+        else:
+            self._sweep_for(user_id, waiting)
 
     def _taken(self) -> list[_Waiting]:
         taken: list[_Waiting] = []
@@ -144,6 +177,29 @@ class Books:
         except Exception as exc:
             result = _failed(waiting.item, exc)
         waiting.tell(result)
+
+    def _sweep_for(self, user_id: int, waiting: _Waiting) -> None:
+        """Sweep a user's answers for a start; all that are blocked share one sweep."""
+        if user_id in self._blocked:
+            self._blocked[user_id].append(waiting)
+        else:
+            self._blocked[user_id] = [waiting]
+            self._spawn(self._sweep(user_id))
+
+    async def _sweep(self, user_id: int) -> None:
+        failure: Exception | None = None
+        try:
+            async with self._room:
+                await in_database(sweep, user_id)
+        except Exception as exc:
+            failure = exc
+        for waiting in self._blocked.pop(user_id):
+            waiting.is_swept = True
+            if failure is None:
+                # Even if nothing was swept: another process may have been quicker.
+                self._queue(waiting)
+            else:
+                waiting.tell(_failed(waiting.item, failure))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
