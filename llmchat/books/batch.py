@@ -19,7 +19,7 @@ from django.db import (
 )
 
 from llmchat.access import keys
-from llmchat.books import begin, checkpoint, end, facts, leases, replacing
+from llmchat.books import begin, checkpoint, end, facts, leases, past, replacing
 from llmchat.books.begin import StartUnknownError
 from llmchat.books.checkpoint import Checkpointed
 from llmchat.books.conversations import COLUMNS
@@ -162,6 +162,7 @@ def _together(items: Sequence[Item], *, wait: bool) -> list[Result]:
                 _write_conversations(known)
             results |= {id(item): end.outcome_of(known, item) for item in ends}
             results |= _begun(known, starts)
+            past.add(ended.past)
             _note_alive(known, is_due=bool(checkpoints))
             is_decided = True
     except (OperationalError, InterfaceError) as exc:

@@ -2,8 +2,11 @@
 
 The deleted rows are added up in the transaction that deletes them, and deleted
 immediately, so that a repeated call, which Django makes for each user, finds nothing to
-count twice. Call it last in a transaction: once that holds the locks of the sums, it
-must not wait for any other lock.
+count twice.
+
+Call it last in a transaction. All answers of a day, provider and model share a row of
+sums, so once a transaction holds one, it must wait for no other lock. It may still
+write rows that it has locked before, and the lease of its process.
 """
 
 from __future__ import annotations
