@@ -4,7 +4,8 @@ A single turn is stored immediately; what arrives while a batch is being stored 
 the next batch. An item that needs a row held by another transaction waits for it in a
 thread of its own, so that the others need not wait. A start that is refused because of
 its user's running answers is tried again once those of dead processes are swept: in
-another thread too, and once for all such starts of the user.
+another thread too, and once for all such starts of the user. An end that has failed is
+stored in a transaction of its own, because it may have been what its batch failed of.
 """
 
 from __future__ import annotations
@@ -86,15 +87,24 @@ class Books:
         begun: Begun = await self._stored(start_of(user_id, turn, key_id))
         return begun
 
-    async def end(self, begun: Begun, outcome: Outcome, again: bool = False) -> Outcome:
+    async def end(
+        self,
+        begun: Begun,
+        outcome: Outcome,
+        again: bool = False,
+        *,
+        has_failed: bool = False,
+    ) -> Outcome:
         """Store how an answer ended, at least with its text; return what is stored.
 
         It is accepted however many items wait: an end refused here would be kept in
-        memory elsewhere.
+        memory elsewhere. With `has_failed` it is stored apart from all others, so that
+        it can fail alone; the caller limits how many are at the same time.
 
         Raises: OperationalError, InterfaceError: the database does not answer.
         """
-        stored: Outcome = await self._stored(End(begun, outcome, again))
+        end = End(begun, outcome, again)
+        stored: Outcome = await self._stored(end, is_apart=has_failed)
         return stored
 
     async def checkpoint(self, progress: Sequence[Progress]) -> Checkpointed:
@@ -131,9 +141,13 @@ class Books:
         blocked = sum(map(len, self._blocked.values()))
         return len(self._waiting) + len(self._alone) + blocked >= MAX_WAITING
 
-    async def _stored(self, item: Item) -> Any:
+    async def _stored(self, item: Item, *, is_apart: bool = False) -> Any:
         stored: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queue(_Waiting(item, stored))
+        waiting = _Waiting(item, stored)
+        if is_apart:
+            self._spawn(self._store_alone(waiting))
+        else:
+            self._queue(waiting)
         return await stored
 
     def _queue(self, waiting: _Waiting) -> None:
