@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from accounts import api_keys
 from accounts.deletion import delete_emptied
@@ -24,7 +25,14 @@ from llmchat.books.conversations import stored_hash
 from llmchat.books.turn import Begun, Outcome, Progress, Turn
 from llmchat.database import THREADS, in_database
 from llmchat.errors import ChatError
-from llmchat.models import Budget, BudgetUse, Conversation, Message, PastUse
+from llmchat.models import (
+    Budget,
+    BudgetUse,
+    Conversation,
+    Message,
+    PastUse,
+    spending,
+)
 from llmchat.models.workers import texts_of
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import User, end_of, events_of, is_waiting, until
@@ -310,10 +318,20 @@ async def test_who_deletes_an_account_takes_the_sums_last_as_an_answer_s_end_doe
     assert not await in_database(User.objects.exists)
 
 
-async def test_who_deletes_budgets_takes_what_users_have_used_in_the_common_order(
-    user, provider, turn
+def delete_the_budget() -> None:
+    Budget.objects.all().delete()
+
+
+def recount_the_budget() -> None:
+    with transaction.atomic():
+        spending.recount(Budget.objects.get())
+
+
+@pytest.mark.parametrize("change", [delete_the_budget, recount_the_budget])
+async def test_who_changes_a_budget_takes_what_users_have_used_in_the_common_order(
+    user, provider, turn, change
 ):
-    """The deletion of an account takes these rows by their keys, and so does it."""
+    """The deletion of accounts takes these rows by their keys, and so does it."""
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has one writer at a time")
 
@@ -323,7 +341,8 @@ async def test_who_deletes_budgets_takes_what_users_have_used_in_the_common_orde
         # PostgreSQL deletes the first row of the table first; here its key is the last.
         owners = {1002: bob.pk, 1001: user.pk}
         for pk, owner in owners.items():
-            BudgetUse.objects.create(pk=pk, budget=row, user_id=owner)
+            day = row.start_of_period(timezone.now())
+            BudgetUse.objects.create(pk=pk, budget=row, user_id=owner, period_start=day)
         return list(BudgetUse.objects.order_by("pk"))
 
     first, last = await in_database(prepare)
@@ -338,12 +357,13 @@ async def test_who_deletes_budgets_takes_what_users_have_used_in_the_common_orde
 
     locking = asyncio.create_task(in_database(lock_slowly))
     await asyncio.to_thread(locked.wait)
-    deleting = asyncio.create_task(in_database(Budget.objects.all().delete))
+    changing = asyncio.create_task(in_database(change))
     await until(is_waiting)
     done.set()
     await locking
-    await deleting
-    assert not await in_database(BudgetUse.objects.exists)
+    await changing
+    counted = BudgetUse.objects.exclude(period_start=None)
+    assert not await in_database(counted.exists)
 
 
 async def test_who_deletes_a_user_in_the_shell_locks_the_user_first(
