@@ -10,7 +10,8 @@ processes.
 
 Lock order: the user, the conversation, the shared budgets by primary key, the budgets
 of which each user has their own amount, what each user has used of those (`uses.py`),
-the reservations. With a single order no two transactions deadlock.
+the reservations. With a single order no two transactions deadlock. What else is locked
+before and after these is in docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -269,12 +270,18 @@ def release_orphans() -> int:
 
 
 def lock_of(user_ids: Collection[int]) -> None:
-    """Lock the budgets of users about to be deleted, and those of their API keys."""
+    """Lock the budgets of users about to be deleted, and those of their API keys.
+
+    So are the users' amounts of budgets that each user has: Django deletes these too,
+    but only after the caller has locked the sums of days, which an answer's end locks
+    last.
+    """
     theirs = Q(user__in=user_ids) | Q(api_key__user__in=user_ids)
     idents = list(Budget.objects.filter(theirs).values_list("pk", flat=True))
     if idents:
         revise()  # the revision is locked before the rows that it covers
         list(_locked(Budget.objects.filter(pk__in=idents)).values_list("pk"))
+    _lock_uses(BudgetUse.objects.filter(user__in=user_ids))
 
 
 def on_budget_delete(
@@ -291,8 +298,14 @@ def on_budget_delete(
     list(_locked(rows.exclude(OF_EACH)).values_list("pk"))
     of_each = rows.filter(OF_EACH).select_for_update().order_by("pk")
     list(of_each.values_list("pk"))
+    _lock_uses(BudgetUse.objects.filter(budget__in=rows.values("pk")))
     if instance.user_id is not None:
         spending.forget_use(instance.user_id, instance.period, instance.unit)
+
+
+def _lock_uses(rows: QuerySet[BudgetUse]) -> None:
+    """Lock rows that Django is about to delete, in the order of an answer's end."""
+    list(rows.order_by("pk").select_for_update().values_list("pk"))
 
 
 def _locked(budgets: QuerySet[Budget]) -> QuerySet[Budget]:

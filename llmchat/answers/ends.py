@@ -4,7 +4,9 @@
 `database_unavailable` instead, and from then on that is what is stored, so that a
 client reads later what it was sent. Any other end is sent as it is after `STORE_S`.
 Storing then continues without the client, each end in a task of its own with its own
-backoff, so that an end that keeps failing delays no other.
+backoff, so that an end that keeps failing delays no other. Each retry is a transaction
+of its own: the end alone may be the reason why its batch failed, as when its statement
+takes too long. There is one retry at a time, however many ends have failed.
 The user's next turn waits for it, because it may continue from that answer. An end that
 is given up is named in the log; at the next sweep its row becomes `interrupted`, with
 the text of its last checkpoint.
@@ -151,17 +153,21 @@ class Ends:
             attempt = await self._attempt(end)
         else:
             async with self._retrying:
-                attempt = await self._attempt(end, again=True)
+                attempt = await self._attempt(end, again=True, has_failed=True)
         while attempt is _Attempt.OUTDATED:
             # Nothing has failed, so it is not counted and waits for no other retry.
             self._untaken.pop(end.begun.message_id, None)
             attempt = await self._attempt(end, again=True)
         return attempt is _Attempt.STORED
 
-    async def _attempt(self, end: _End, *, again: bool = False) -> _Attempt:
+    async def _attempt(
+        self, end: _End, *, again: bool = False, has_failed: bool = False
+    ) -> _Attempt:
         outcome = end.outcome
         try:
-            stored = await self._books.end(end.begun, outcome, again=again)
+            stored = await self._books.end(
+                end.begun, outcome, again=again, has_failed=has_failed
+            )
         except (OperationalError, InterfaceError) as exc:
             if not again:
                 ident = end.begun.message_id

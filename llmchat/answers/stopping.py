@@ -1,9 +1,9 @@
 """Stopping answers from outside their stream, and deleting what they belong to.
 
 All transactions lock in one order, so that no two of them wait for each other: users,
-conversations by their key, messages by theirs, budgets. A deletion, which locks many
-rows, keeps to this order just as an answer's end does. A stop locks one message at a
-time.
+conversations by their key, messages by theirs, budgets, what each user has used of
+them, the sums of days. A deletion, which locks many rows, keeps to this order just as
+an answer's end does. A stop locks one message at a time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
+from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
@@ -137,7 +138,12 @@ def on_users_emptying(
 
 
 def on_user_delete(sender: Any, instance: Any, **kwargs: Any) -> None:
-    """Called by Django in the transaction that deletes a user, before any row goes."""
+    """Called by Django in the transaction that deletes a user, before any row goes.
+
+    In the shell, nobody has locked the user yet.
+    """
+    users = get_user_model()._default_manager.filter(pk=instance.pk)
+    list(users.select_for_update().values_list("pk"))
     on_users_delete(sender, [instance.pk])
 
 

@@ -19,7 +19,7 @@ from django.db import (
 )
 
 from llmchat.access import keys
-from llmchat.books import begin, checkpoint, end, facts, leases, replacing
+from llmchat.books import begin, checkpoint, end, facts, leases, past, replacing
 from llmchat.books.begin import StartUnknownError
 from llmchat.books.checkpoint import Checkpointed
 from llmchat.books.conversations import COLUMNS
@@ -76,12 +76,35 @@ def store(items: Sequence[Item]) -> list[Result]:
 
     Raises: OperationalError, InterfaceError: nothing is stored.
     """
-    return _swept(items, _halved(items, is_whole=True))
+    return _halved(items, is_whole=True)
 
 
 def store_alone(item: Item) -> Result:
-    """Store one item, waiting for the rows that other transactions hold."""
-    return _swept([item], [_alone(item)])[0]
+    """Store one item, waiting for the rows that other transactions hold.
+
+    If running answers block a start, those whose process has died are swept first, in
+    transactions of their own, which a later refusal does not undo.
+    """
+    result = _alone(item)
+    user_id = blocked_user(item, result)
+    if user_id is None:
+        return result
+    try:
+        sweep(user_id)
+    except (OperationalError, InterfaceError) as exc:
+        return unstored(item, exc)
+    # Even if nothing was swept: the sweep of another process may have been quicker.
+    return _alone(item)
+
+
+def blocked_user(item: Item, result: Result) -> int | None:
+    """Return the user of a start that is refused because of the user's running answers.
+
+    Their processes may have died. Any other item or result gives None.
+    """
+    if not isinstance(item, Start) or not isinstance(result, ChatError):
+        return None
+    return item.user_id if result.code in _MAY_BE_DEAD else None
 
 
 def _halved(items: Sequence[Item], *, is_whole: bool = False) -> list[Result]:
@@ -139,6 +162,7 @@ def _together(items: Sequence[Item], *, wait: bool) -> list[Result]:
                 _write_conversations(known)
             results |= {id(item): end.outcome_of(known, item) for item in ends}
             results |= _begun(known, starts)
+            past.add(ended.past)
             _note_alive(known, is_due=bool(checkpoints))
             is_decided = True
     except (OperationalError, InterfaceError) as exc:
@@ -188,26 +212,6 @@ def _write_conversations(known: Facts) -> None:
 def _values(row: Conversation, columns: Columns) -> dict[str, object]:
     values = {name: getattr(row, name) for name in columns.names if name != "user"}
     return values | {"user": row.user_id}
-
-
-def _swept(items: Sequence[Item], results: list[Result]) -> list[Result]:
-    """Retry starts that were refused because of answers whose process may have died.
-
-    Those answers are swept in transactions of their own, which a later refusal does not
-    undo.
-    """
-    for number, (item, result) in enumerate(zip(items, results, strict=True)):
-        is_blocked = isinstance(result, ChatError) and result.code in _MAY_BE_DEAD
-        if not is_blocked or not isinstance(item, Start):
-            continue
-        try:
-            sweep(item.user_id)
-            # Even if nothing was swept: the sweep of another process may have been
-            # quicker.
-            results[number] = _alone(item)
-        except (OperationalError, InterfaceError) as exc:
-            results[number] = unstored(item, exc)
-    return results
 
 
 def _is_contended(exc: Exception) -> bool:

@@ -102,7 +102,7 @@ def decide(facts: Facts, ended: Ended, end: End) -> None:
 
 
 def write(facts: Facts, ended: Ended) -> None:
-    """Store what was decided, except for the conversations."""
+    """Store what was decided, except for the conversations and `past`."""
     _ENDED.update(ended.answers)
     _AMENDED.update(ended.amended)
     if ended.answers:
@@ -112,7 +112,6 @@ def write(facts: Facts, ended: Ended) -> None:
     for ident in ended.restate:
         totals.note_state(facts.conversations[ident])
     facts.ledger.write_settled()
-    past.add(ended.past)
 
 
 def outcome_of(facts: Facts, end: End) -> Outcome:

@@ -1,7 +1,8 @@
 """What a batch of starts and ends has to know, read as sets and locked in one order.
 
-The order is users, conversations, messages, budgets, each by primary key. Transactions
-that keep to it cannot deadlock.
+The order is users, conversations, messages, budgets, each by primary key; the sums of
+days come later, when the rest is written (`past.py`). Transactions that keep to it
+cannot deadlock.
 """
 
 from __future__ import annotations

@@ -2,8 +2,12 @@
 
 The deleted rows are added up in the transaction that deletes them, and deleted
 immediately, so that a repeated call, which Django makes for each user, finds nothing to
-count twice. Call it last in a transaction: once that holds the locks of the sums, it
-must not wait for any other lock.
+count twice.
+
+Call it last of all that an answer's end locks. All answers of a day, provider and model
+share a row of sums, so once a transaction holds one, it must wait for nothing that the
+transaction of an end may hold. It may still write what it has locked before, new rows,
+rows that no end touches, and the lease of its process.
 """
 
 from __future__ import annotations

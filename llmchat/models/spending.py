@@ -121,8 +121,11 @@ def recount(budget: Budget) -> None:
     Its reservations are in the old unit, so they become 0. Answers that were to be
     settled late, whether for one member or for all, are counted with the others.
     """
+    uses = BudgetUse.objects.filter(budget=budget)
+    # Before the reservations, and in the order in which others lock them.
+    list(uses.order_by("pk").select_for_update(no_key=True).values_list("pk"))
+    uses.update(period_start=None)
     Reservation.objects.filter(budget=budget).update(amount=0)
-    BudgetUse.objects.filter(budget=budget).update(period_start=None)
     _forget_late(Reservation.objects.all(), budget)
     if budget.is_of_each:
         return

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Event
+from threading import Event, Lock
 from uuid import UUID, uuid4
 
 import pytest
@@ -24,8 +24,9 @@ from llmchat.access.catalogue import Route
 from llmchat.answers import checkpoints, ends, runtime, stopping
 from llmchat.answers.events import Done, Failed
 from llmchat.books import writer
-from llmchat.books.batch import store
-from llmchat.books.turn import Begun, End, KeyRefusal, Outcome
+from llmchat.books.batch import Item, Result, store, store_alone
+from llmchat.books.checkpoint import Checkpointed
+from llmchat.books.turn import Begun, End, KeyRefusal, Outcome, Progress
 from llmchat.books.writer import Books
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
@@ -294,42 +295,139 @@ async def test_a_start_that_fails_unexpectedly_is_refused_in_our_own_words(
     assert "Traceback" in caplog.text
 
 
+@contextmanager
+def too_slow(text: str) -> Iterator[None]:
+    """Make the database cancel the statement that stores an answer's text."""
+    execute = CursorWrapper._execute_with_wrappers
+
+    def fail(cursor, sql, params, many, executor):
+        rows = params if many else [params or ()]
+        if sql.startswith("UPDATE") and any(text in row for row in rows):
+            raise OperationalError("canceling statement due to statement timeout")
+        return execute(cursor, sql, params, many, executor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CursorWrapper, "_execute_with_wrappers", fail)
+        yield
+
+
+class Attempts:
+    """What the books have tried to store, together and alone."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.together: list[UUID] = []
+        self.alone: list[UUID] = []
+        self.most_alone = self._alone_now = 0
+        self._counting = Lock()
+        monkeypatch.setattr(writer, "store", self._store)
+        monkeypatch.setattr(writer, "store_alone", self._store_alone)
+
+    def _store(self, items: Sequence[Item]) -> list[Result]:
+        ends = [item for item in items if isinstance(item, End)]
+        self.together += [end.begun.message_id for end in ends]
+        return store(items)
+
+    def _store_alone(self, item: Item) -> Result:
+        assert isinstance(item, End)
+        with self._counting:
+            self.alone.append(item.begun.message_id)
+            self._alone_now += 1
+            self.most_alone = max(self.most_alone, self._alone_now)
+        try:
+            return store_alone(item)
+        finally:
+            with self._counting:
+                self._alone_now -= 1
+
+    def are_alone(self, count: int) -> Callable[[], Awaitable[bool]]:
+        """Return a check, for `until`, of how often items were stored alone."""
+
+        async def check() -> bool:
+            return len(self.alone) >= count
+
+        return check
+
+
 async def test_an_end_that_keeps_failing_is_in_nobody_s_way(
     user, provider, upstream, turn, monkeypatch
 ):
-    """Neither the end of another answer nor a checkpoint waits for it."""
+    """Only its first attempt shares a transaction with others."""
     monkeypatch.setattr(ends, "STORE_S", 0.05)
+    monkeypatch.setattr(ends, "_MAX_DELAY_S", 0.05)
     monkeypatch.setattr(checkpoints, "INTERVAL_S", 0.01)
-    store, failing = Books.end, []
-
-    async def fail_first(books: Books, begun: Begun, *args: object, **fields) -> object:
-        if not failing:
-            failing.append(begun.message_id)
-        if begun.message_id in failing:
-            raise OperationalError("deadlock detected")
-        return await store(books, begun, *args, **fields)
-
-    monkeypatch.setattr(Books, "end", fail_first)
+    attempts = Attempts(monkeypatch)
     other = await in_database(User.objects.create_user, "bob")
-    assert isinstance(await end_of(user, turn("Hi")), Failed)
-    monkeypatch.setattr(ends, "STORE_S", 30)  # the other end is stored, however slowly
-    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
-    async with streaming(other, turn("Hi")) as (_task, events, _stream):
-
-        async def is_checkpointed() -> bool:
-            return (
-                "Hel"
-                in (
-                    await in_database(lambda: texts_of(Message.objects.values("pk")))
-                ).values()
-            )
-
-        await until(is_checkpointed)
-        go.set()
-    assert isinstance(events[-1], Done)
-    failing.append(None)
-    failing.pop(0)
+    upstream.steps = ("poison",)
+    with too_slow("poison"):
+        failed = await end_of(user, turn("Hi"))
+        assert isinstance(failed, Failed)
+        # The other end is stored, however slowly.
+        monkeypatch.setattr(ends, "STORE_S", 30)
+        upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+        async with streaming(other, turn("Hi")) as (_task, events, _stream):
+            await until(attempts.are_alone(3))
+            await until(is_checkpointed)
+            go.set()
+        assert isinstance(events[-1], Done)
+    assert attempts.together.count(failed.message_id) == 1
+    assert set(attempts.alone) == {failed.message_id}
     await until(lambda: is_settled(user))
+    assert await in_database(stored) == [("error", "poison"), ("complete", "Hello")]
+
+
+async def is_checkpointed() -> bool:
+    texts = await in_database(lambda: texts_of(Message.objects.values("pk")))
+    return "Hel" in texts.values()
+
+
+async def test_an_end_that_has_failed_fails_alone_beside_a_batch(user, provider, turn):
+    def begin() -> list[Begun]:
+        bob = User.objects.create_user("bob")
+        return [begin_turn(one.pk, turn("Hi")) for one in (user, bob)]
+
+    poison, other = await in_database(begin)
+    usage = Usage(7, 3, "provider")
+    outcomes = [
+        Outcome(Message.State.COMPLETE, text, usage, "m")
+        for text in ("poison", "Hello")
+    ]
+    progress = [Progress(other.message_id, 0, "Hel", None)]
+    books = Books()
+    with too_slow("poison"):
+        failed, checkpoint, end = await asyncio.gather(
+            books.end(poison, outcomes[0], again=True, has_failed=True),
+            books.checkpoint(progress),
+            books.end(other, outcomes[1]),
+            return_exceptions=True,
+        )
+    assert isinstance(failed, OperationalError)
+    assert isinstance(checkpoint, Checkpointed)
+    assert isinstance(end, Outcome)
+    assert await in_database(stored) == [("streaming", ""), ("complete", "Hello")]
+
+
+async def test_while_the_database_is_down_ends_are_retried_one_at_a_time(
+    user, provider, turn, monkeypatch
+):
+    """Each in a transaction of its own, which fails at its first statement."""
+    monkeypatch.setattr(ends, "_MAX_DELAY_S", 0.05)
+    monkeypatch.setattr(ends, "STORE_S", 60)
+    attempts = Attempts(monkeypatch)
+
+    def begin() -> list[Begun]:
+        users = [User.objects.create_user(f"user{n}") for n in range(10)]
+        return [begin_turn(one.pk, turn("Hi")) for one in users]
+
+    begun = await in_database(begin)
+    outcome = Outcome(Message.State.COMPLETE, "Hello", Usage(7, 3, "provider"), "m")
+    pending = ends.Ends(Books())
+    with broken_database("SELECT"):
+        told = [asyncio.create_task(pending.store(one, outcome)) for one in begun]
+        await until(attempts.are_alone(30))
+        assert len(attempts.together) == len(begun)
+    await asyncio.gather(*told)
+    assert attempts.most_alone == 1
+    assert await in_database(stored) == [("complete", "Hello")] * len(begun)
 
 
 async def is_settled(user) -> bool:
@@ -384,7 +482,14 @@ class Slow(Books):
         self.is_away = False
         self.taken: dict[UUID, str] = {}
 
-    async def end(self, begun: Begun, outcome: Outcome, again: bool = False) -> Outcome:
+    async def end(
+        self,
+        begun: Begun,
+        outcome: Outcome,
+        again: bool = False,
+        *,
+        has_failed: bool = False,
+    ) -> Outcome:
         await self.go.wait()
         if self.is_away:
             raise OperationalError("no connection")

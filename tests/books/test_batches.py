@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from llmchat import database
-from llmchat.answers import runtime
+from llmchat.answers import runtime, stopping
 from llmchat.books import batch, writer
 from llmchat.books.batch import store
 from llmchat.books.conversations import start_of, stored_hash
@@ -218,6 +218,27 @@ async def test_an_end_frees_what_a_start_of_its_batch_may_reserve(user, provider
 
     assert codes(await in_database(begin)) == ["Begun", "Outcome"]
     assert (await in_database(Budget.objects.get)).spent == 10
+
+
+async def test_the_sums_of_days_are_locked_when_all_else_is_written(
+    user, provider, turn
+):
+    """Every end of that day may wait for them, so they are held briefly."""
+
+    def batch_of_both() -> list[str]:
+        gone = begin_turn(user.pk, turn("Hi"))
+        stopping.delete(Conversation.objects.all())
+        Budget.objects.create(user=user, limit=99)
+        with statements() as queries:
+            begun, _ = store([start_of(user.pk, turn("Hey")), End(gone, WHOLE)])
+        assert begun.budgets
+        said = [query["sql"] for query in queries.captured_queries]
+        return [sql.split()[2] for sql in said if sql.startswith("INSERT")]
+
+    tables = await in_database(batch_of_both)
+    written = [name.strip('"') for name in tables if "worker" not in name]
+    assert "llmchat_reservation" in written
+    assert written[-1] == "llmchat_pastuse"
 
 
 @pytest.mark.parametrize("error", [IntegrityError, DataError])

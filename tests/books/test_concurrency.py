@@ -12,23 +12,33 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from accounts import api_keys
+from accounts.deletion import delete_emptied
 from llmchat import database
 from llmchat.access import budgets
-from llmchat.answers import runtime
+from llmchat.answers import runtime, stopping
 from llmchat.answers.events import Done
+from llmchat.books import past
 from llmchat.books.conversations import stored_hash
 from llmchat.books.turn import Begun, Outcome, Progress, Turn
 from llmchat.database import THREADS, in_database
 from llmchat.errors import ChatError
-from llmchat.models import Budget, Conversation, Message
+from llmchat.models import (
+    Budget,
+    BudgetUse,
+    Conversation,
+    Message,
+    PastUse,
+    spending,
+)
 from llmchat.models.workers import texts_of
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import User, end_of, events_of, is_waiting, until
 from tests.support.deletion import delete_users
 from tests.support.streaming import streaming
-from tests.support.turns import begin_turn, end_stored
+from tests.support.turns import begin_turn, end_stored, end_turn
 
 
 def conversations() -> list[list[str]]:
@@ -265,6 +275,121 @@ async def test_who_deletes_an_account_and_who_ends_an_answer_lock_in_one_order(
     await ending
     await deleting
     assert not await in_database(Budget.objects.exists)
+
+
+async def test_who_deletes_an_account_takes_the_sums_last_as_an_answer_s_end_does(
+    user, provider, turn, monkeypatch
+):
+    """An end whose conversation is gone locks what its user has used, then the sums."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    monkeypatch.setattr(database, "DEADLINE_S", 60)
+    ending = Outcome(Message.State.COMPLETE, "Hello", Usage(1, 1, "provider"), "m")
+
+    def begin() -> Begun:
+        Budget.objects.create(is_default=True, limit=99)
+        end_turn(begin_turn(user.pk, turn("Hi")), ending)
+        begun = begin_turn(user.pk, turn("Hey"))
+        gone = Conversation.objects.filter(pk=begun.conversation_id)
+        assert stopping.delete(gone).done == 1
+        return begun
+
+    begun = await in_database(begin)
+    reached, done = Event(), Event()
+    add, added = past.add, []
+
+    def slowly(rows: list[object]) -> None:
+        added.append(rows)
+        if len(added) == 1:  # the end comes first
+            reached.set()
+            assert done.wait(30)
+        add(rows)
+
+    monkeypatch.setattr(past, "add", slowly)
+    storing = asyncio.create_task(in_database(end_turn, begun, ending))
+    await asyncio.to_thread(reached.wait)
+    users = User.objects.filter(pk=user.pk)
+    deleting = asyncio.create_task(in_database(delete_emptied, users))
+    await until(is_waiting)
+    done.set()
+    await storing
+    await deleting
+    assert (await in_database(PastUse.objects.get)).answers == 2
+    assert not await in_database(User.objects.exists)
+
+
+def delete_the_budget() -> None:
+    Budget.objects.all().delete()
+
+
+def recount_the_budget() -> None:
+    with transaction.atomic():
+        spending.recount(Budget.objects.get())
+
+
+@pytest.mark.parametrize("change", [delete_the_budget, recount_the_budget])
+async def test_who_changes_a_budget_takes_what_users_have_used_in_the_common_order(
+    user, provider, turn, change
+):
+    """The deletion of accounts takes these rows by their keys, and so does it."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+
+    def prepare() -> list[BudgetUse]:
+        bob = User.objects.create_user("bob")
+        row = Budget.objects.create(is_default=True, limit=9)
+        # PostgreSQL deletes the first row of the table first; here its key is the last.
+        owners = {1002: bob.pk, 1001: user.pk}
+        for pk, owner in owners.items():
+            day = row.start_of_period(timezone.now())
+            BudgetUse.objects.create(pk=pk, budget=row, user_id=owner, period_start=day)
+        return list(BudgetUse.objects.order_by("pk"))
+
+    first, last = await in_database(prepare)
+    locked, done = Event(), Event()
+
+    def lock_slowly() -> None:
+        with transaction.atomic():
+            BudgetUse.objects.select_for_update().get(pk=first.pk)
+            locked.set()
+            assert done.wait(30)
+            BudgetUse.objects.select_for_update().get(pk=last.pk)
+
+    locking = asyncio.create_task(in_database(lock_slowly))
+    await asyncio.to_thread(locked.wait)
+    changing = asyncio.create_task(in_database(change))
+    await until(is_waiting)
+    done.set()
+    await locking
+    await changing
+    counted = BudgetUse.objects.exclude(period_start=None)
+    assert not await in_database(counted.exists)
+
+
+async def test_who_deletes_a_user_in_the_shell_locks_the_user_first(
+    user, provider, turn
+):
+    """A start locks its user, and then the conversation that it goes on with."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    await in_database(begin_turn, user.pk, turn("Hi"))
+    locked, done = Event(), Event()
+
+    def begin_slowly() -> None:
+        with transaction.atomic():
+            User.objects.select_for_update(no_key=True).get()
+            locked.set()
+            assert done.wait(30)
+            Conversation.objects.select_for_update().get()
+
+    beginning = asyncio.create_task(in_database(begin_slowly))
+    await asyncio.to_thread(locked.wait)
+    deleting = asyncio.create_task(in_database(user.delete))
+    await until(is_waiting)
+    done.set()
+    await beginning
+    await deleting
+    assert not await in_database(User.objects.exists)
 
 
 @pytest.fixture

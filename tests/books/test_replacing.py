@@ -13,7 +13,7 @@ import pytest
 from django.db import connection, transaction
 
 from llmchat.answers.stopping import delete
-from llmchat.books.batch import Result, store
+from llmchat.books.batch import Result, store, store_alone
 from llmchat.books.conversations import start_of, stored_hash
 from llmchat.books.turn import Begun, End, Outcome, Turn
 from llmchat.database import THREADS, in_database
@@ -178,14 +178,13 @@ async def test_turns_of_one_batch_see_what_the_others_do(
         running = begin_turn(user.pk, more)
 
         # The end of the answer, and two turns that replace its question.
-        _, begun, refused = store(
-            [
-                End(running, WHOLE),
-                start_of(user.pk, instead(turn, running, "one", "s-3")),
-                start_of(user.pk, instead(turn, running, "two", "s-4")),
-            ]
-        )
+        two = start_of(user.pk, instead(turn, running, "two", "s-4"))
+        one = start_of(user.pk, instead(turn, running, "one", "s-3"))
+        _, begun, refused = store([End(running, WHOLE), one, two])
         assert isinstance(begun, Begun)
+        assert isinstance(refused, ChatError)
+        assert refused.code == "conversation_active"
+        refused = store_alone(two)
         assert isinstance(refused, ChatError)
         assert refused.code == "message_not_found"  # it has been replaced by then
         end_stored(begun, WHOLE)
