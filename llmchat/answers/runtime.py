@@ -62,7 +62,7 @@ class Runtime:
         self.ends = Ends(self.books)
         self.refusals = KeyRefusals(self.books, self.spawn)
         self.checkpoints = Checkpoints(self.streams, self.books)
-        self.mailbox = open_mailbox(worker_id())
+        self.mailbox = open_mailbox(worker_id(), is_away=cache.is_away())
         # Answers of other workers, and the readers of this one's answers on other
         # workers.
         self.mirrors = Mirrors(self.mailbox)

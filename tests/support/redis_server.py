@@ -27,12 +27,13 @@ class RedisServer:
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start Redis, and wait until it listens."""
+    def start(self, *, acl: str | None = None) -> None:
+        """Start Redis, and wait until it listens; `acl` is the rules of a user."""
         port = str(self.port)
+        users = () if acl is None else ("--user", *acl.split())
         command = (REDIS_SERVER_PATH, "--port", port, "--bind", "127.0.0.1")
         self._process = subprocess.Popen(
-            [*command, "--save", "", "--appendonly", "no"],
+            [*command, "--save", "", "--appendonly", "no", *users],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -88,7 +89,7 @@ class RedisServer:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as peer:
                 peer.sendall(b"PING\r\n")
-                return peer.recv(7) == b"+PONG\r\n"
+                return peer.recv(7) in {b"+PONG\r\n", b"-NOAUTH"}
         except OSError:
             return False
 
