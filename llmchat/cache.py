@@ -102,6 +102,9 @@ async def in_cache(call: Callable[..., T], *args: object) -> T:
 def _in_time(call: Callable[..., T], *args: object) -> T:
     """Run `call(*args)` in one of these threads, and wait for it; in one, just run it.
 
+    So every use of the cache has a deadline, also by code that does not know this
+    module: log-ins, the admin's reports.
+
     Raises: TimeoutError, after `DEADLINE_S`.
     """
     if getattr(_of_thread, "may_wait", False):
@@ -148,7 +151,7 @@ class _Link:
     def _ask(self, name: str, *args: Any) -> Any:
         if not self.outage.lasts:
             try:
-                return getattr(self._redis, name)(*args)
+                return _in_time(getattr(self._redis, name), *args)
             except Exception as exc:
                 if not _is_outage(exc):
                     raise

@@ -71,7 +71,7 @@ class Outage:
                     self._tell(reason)
 
     def begin_unlogged(self) -> None:
-        """Begin an outage that another process has logged; its end is not logged here."""
+        """Begin an outage that another process has logged, as it will log the end."""
         with self._lock:
             if self._start_probing():
                 self.lasts = self._is_logged_elsewhere = True
