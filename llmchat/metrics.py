@@ -114,6 +114,8 @@ class Gauges(Collector):
     def __init__(self) -> None:
         self.streams: Callable[[], int] = lambda: 0
         self.sockets: Callable[[], Mapping[str, int]] = dict
+        # How many, and the bytes that are kept for them.
+        self.absent: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.relayed: Callable[[], int] = lambda: 0
         self.followed: Callable[[], int] = lambda: 0
 
@@ -126,6 +128,11 @@ class Gauges(Collector):
         for transport, count in self.sockets().items():
             family.add_metric((transport,), count)
         yield family
+        sockets, size = self.absent()
+        text = "Sockets that wait for their client's return."
+        yield GaugeMetricFamily("llmchat_sockets_absent", text, sockets)
+        text = "Bytes kept for these clients: what they have missed."
+        yield GaugeMetricFamily("llmchat_sockets_absent_bytes", text, size)
         text = "Sessions of this worker that poll through other workers."
         yield GaugeMetricFamily("llmchat_sessions_relayed", text, self.relayed())
         text = "Answers of other workers that clients of this one follow."
