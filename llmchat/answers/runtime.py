@@ -216,7 +216,19 @@ def _count_followed() -> int:
     return 0 if _runtime is None else len(_runtime.mirrors)
 
 
+def _count_connections() -> int | None:
+    return 0 if _runtime is None else _runtime.client.connections_in_use
+
+
+def _count_tasks() -> int:
+    if _runtime is None or _runtime.loop.is_closed():
+        return 0
+    return len(asyncio.all_tasks(_runtime.loop))
+
+
 metrics.gauges.streams = _count_running
+metrics.gauges.connections = _count_connections
+metrics.gauges.tasks = _count_tasks
 metrics.gauges.followed = _count_followed
 
 

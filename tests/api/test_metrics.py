@@ -219,6 +219,43 @@ async def test_sockets_whose_clients_are_away_are_counted_with_what_is_kept(
     assert (await read(token))["llmchat_sockets_absent_bytes", ()] == 0
 
 
+async def test_connections_to_providers_are_counted_while_they_last(
+    user: User,
+    provider: Provider,
+    upstream: Upstream,
+    turn: Callable[..., Turn],
+    token: dict[str, str],
+) -> None:
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    in_use = "llmchat_provider_connections_in_use", ()
+    asking = asyncio.create_task(events_of(user, turn("Hi")))
+    async with asyncio.timeout(10):
+        await upstream.received.wait()
+    assert (await read(token))[in_use] == 1
+
+    go.set()
+    await asking
+    assert (await read(token))[in_use] == 0
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_tasks_are_counted_while_they_last(token: dict[str, str]) -> None:
+    runtime.get()
+    tasks = "llmchat_asyncio_tasks", ()
+    over = asyncio.Event()
+    before = (await read(token))[tasks]
+    waiting = [asyncio.create_task(over.wait()) for _ in range(20)]
+    during = (await read(token))[tasks]
+    over.set()
+    await asyncio.gather(*waiting)
+    after = (await read(token))[tasks]
+
+    # The server's own may begin or end meanwhile.
+    assert during - before > 15
+    assert during - after > 15
+    await runtime.shutdown()
+
+
 def test_however_many_names_there_are_few_are_labels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
