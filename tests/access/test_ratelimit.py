@@ -14,6 +14,7 @@ from llmchat import cache as shared
 from llmchat.access import ratelimit
 from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.errors import ChatError
+from tests.support.redis_server import end
 
 REFUSED = "Rate limit exceeded"
 
@@ -33,6 +34,7 @@ def redis(settings, redis_server):
     backend = "llmchat.cache.SharedCache"
     settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": redis_server.url}}
     yield redis_server
+    end(caches["default"].outage)
     settings.CACHES = before
 
 

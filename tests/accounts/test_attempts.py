@@ -15,6 +15,7 @@ from django.test import Client
 from accounts.models import User
 from llmchat import cache as shared
 from tests.support.log_in import log_in, post
+from tests.support.redis_server import end
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -165,6 +166,7 @@ def looked_up_for_ever(
     for _ in range(2):
         shared.in_cache_later(both.wait, 10)
     both.wait(10)
+    end(caches["default"].outage)
     shared.link.cache_clear()
 
 

