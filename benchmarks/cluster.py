@@ -119,6 +119,7 @@ def product(
         "OPENAI_API_KEY": "sk-benchmark",
         "LLMCHAT_MESSAGES_PER_MINUTE": "0",
         "LLMCHAT_RECOVERY_WINDOW_S": str(RECOVERY_WINDOW_S),
+        "LLMCHAT_METRICS_ALLOW": "127.0.0.1",
     }
     if database_url:
         env["DATABASE_URL"] = database_url

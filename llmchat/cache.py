@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
+from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.cache.backends.redis import RedisCache, RedisCacheClient
 
@@ -40,7 +43,19 @@ _LONGEST_S = 8.0
 
 _MAX_WAITING = 1000
 
-_executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="cache")
+# Set in the environment of workers whose master has logged that Redis is away.
+_LOGGED_VARIABLE = "_LLMCHAT_REDIS_OUTAGE_IS_LOGGED"
+
+_of_thread = threading.local()
+
+
+def _mark() -> None:
+    _of_thread.may_wait = True
+
+
+_executor = ThreadPoolExecutor(
+    max_workers=2, thread_name_prefix="cache", initializer=_mark
+)
 _room = threading.BoundedSemaphore(_MAX_WAITING)
 
 
@@ -58,6 +73,20 @@ def _is_outage(exc: Exception) -> bool:
     return isinstance(exc, OSError) or is_of_redis(exc)
 
 
+def is_away() -> bool:
+    """Return whether an outage of Redis lasts, as far as this process knows."""
+    cache = caches["default"]
+    return isinstance(cache, SharedCache) and cache.outage.lasts
+
+
+def tell_workers() -> None:
+    """Let workers that are started from now on know an outage that is logged here."""
+    if is_away():
+        os.environ[_LOGGED_VARIABLE] = "1"
+    else:
+        os.environ.pop(_LOGGED_VARIABLE, None)
+
+
 async def in_cache(call: Callable[..., T], *args: object) -> T:
     """Run `call(*args)` in a thread that may wait for Redis, and return its result.
 
@@ -68,6 +97,24 @@ async def in_cache(call: Callable[..., T], *args: object) -> T:
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(DEADLINE_S):
         return await loop.run_in_executor(_executor, functools.partial(call, *args))
+
+
+def _in_time(call: Callable[..., T], *args: object) -> T:
+    """Run `call(*args)` in one of these threads, and wait for it; in one, just run it.
+
+    So every use of the cache has a deadline, also by code that does not know this
+    module: log-ins, the admin's reports.
+
+    Raises: TimeoutError, after `DEADLINE_S`.
+    """
+    if getattr(_of_thread, "may_wait", False):
+        return call(*args)
+    done = _executor.submit(call, *args)
+    try:
+        return done.result(DEADLINE_S)
+    except TimeoutError as exc:
+        done.cancel()
+        raise TimeoutError("no answer in time") from exc
 
 
 def in_cache_later(call: Callable[..., object], *args: object) -> None:
@@ -90,11 +137,13 @@ class _Link:
         self._memory = LocMemCache(address, room)
         self._was_standby = False
         self.outage = Outage(
-            "Redis",
+            f"Redis at {_place(address)}",
             self._probe,
             meanwhile="each process uses its own memory",
             longest_s=_LONGEST_S,
         )
+        if os.environ.pop(_LOGGED_VARIABLE, None):
+            self.outage.begin_unlogged()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return functools.partial(self._ask, name)
@@ -102,12 +151,12 @@ class _Link:
     def _ask(self, name: str, *args: Any) -> Any:
         if not self.outage.lasts:
             try:
-                return getattr(self._redis, name)(*args)
+                return _in_time(getattr(self._redis, name), *args)
             except Exception as exc:
                 if not _is_outage(exc):
                     raise
                 self._leave_standby(exc)
-                self.outage.begin(exc)
+                self.outage.begin(_reason(exc))
         return getattr(self._memory, name)(*args)
 
     def answers(self) -> bool:
@@ -118,11 +167,11 @@ class _Link:
         if self.outage.lasts:
             return False
         try:
-            self._probe()
+            _in_time(self._probe)
         except Exception as exc:
             if not _is_outage(exc):
                 raise
-            self.outage.begin(exc)
+            self.outage.begin(_reason(exc))
             return False
         return True
 
@@ -149,6 +198,26 @@ class _Link:
             self._was_standby = True
             pool = self._redis.get_client(write=True).connection_pool
             pool.disconnect(inuse_connections=False)
+
+
+def _place(address: str) -> str:
+    """Return host and port, or the path of a socket: never the password."""
+    parts = urlsplit(address)
+    if parts.scheme.lower() == "unix":
+        return parts.path
+    host = parts.hostname or "localhost"
+    return f"{f'[{host}]' if ':' in host else host}:{parts.port or 6379}"
+
+
+def _reason(exc: Exception) -> object:
+    """Return why Redis cannot be used, in words that name the setting if it is that."""
+    client = sys.modules.get("redis.exceptions")
+    if client is not None and isinstance(exc, client.AuthenticationError):
+        return (
+            "it does not accept the user name and password of REDIS_URL, or their"
+            f" absence ({exc})"
+        )
+    return exc
 
 
 # One per process: Django would create a client, with its own connections, for each

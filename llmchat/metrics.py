@@ -114,7 +114,12 @@ class Gauges(Collector):
     def __init__(self) -> None:
         self.streams: Callable[[], int] = lambda: 0
         self.sockets: Callable[[], Mapping[str, int]] = dict
+        # How many, and the bytes that are kept for them.
+        self.absent: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.relayed: Callable[[], int] = lambda: 0
+        # None: not known.
+        self.connections: Callable[[], int | None] = lambda: 0
+        self.tasks: Callable[[], int] = lambda: 0
         self.followed: Callable[[], int] = lambda: 0
 
     def collect(self) -> Iterator[Metric]:
@@ -126,10 +131,21 @@ class Gauges(Collector):
         for transport, count in self.sockets().items():
             family.add_metric((transport,), count)
         yield family
+        sockets, size = self.absent()
+        text = "Sockets that wait for their client's return."
+        yield GaugeMetricFamily("llmchat_sockets_absent", text, sockets)
+        text = "Bytes kept for these clients: what they have missed."
+        yield GaugeMetricFamily("llmchat_sockets_absent_bytes", text, size)
         text = "Sessions of this worker that poll through other workers."
         yield GaugeMetricFamily("llmchat_sessions_relayed", text, self.relayed())
         text = "Answers of other workers that clients of this one follow."
         yield GaugeMetricFamily("llmchat_streams_followed", text, self.followed())
+        if (connections := self.connections()) is not None:
+            text = "Connections to providers that a request holds."
+            name = "llmchat_provider_connections_in_use"
+            yield GaugeMetricFamily(name, text, connections)
+        text = "Tasks of asyncio that have not ended."
+        yield GaugeMetricFamily("llmchat_asyncio_tasks", text, self.tasks())
 
 
 class Overhead(Collector):

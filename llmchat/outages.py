@@ -47,6 +47,8 @@ class Outage:
         self._longest_s = longest_s
         self._lock = threading.Lock()
         self._is_probing = False
+        # Whether another process has logged this outage, and will log its end.
+        self._is_logged_elsewhere = False
         self._probed_at = 0.0
         self._ended_at = float("-inf")
         # The shortest time from the last end to the next.
@@ -67,6 +69,12 @@ class Outage:
                 self._follow()
                 if not (was_last_told and self._is_last_told()):
                     self._tell(reason)
+
+    def begin_unlogged(self) -> None:
+        """Begin an outage that another process has logged, as it will log the end."""
+        with self._lock:
+            if self._start_probing():
+                self.lasts = self._is_logged_elsewhere = True
 
     def _follow(self) -> None:
         """Postpone the end of an outage that follows another."""
@@ -147,4 +155,6 @@ class Outage:
                 self._tell_end()
 
     def _tell_end(self) -> None:
-        logger.info("%s answers again", self._name)
+        if not self._is_logged_elsewhere:
+            logger.info("%s answers again", self._name)
+        self._is_logged_elsewhere = False

@@ -120,6 +120,7 @@ def build(http_fallback: Any) -> RealTime:
     )
     server = Server(socketio, options, judge_request=judge_request, secret=secret)
     metrics.gauges.sockets = partial(transports_of, server)
+    metrics.gauges.absent = lambda: socketio.absent
     metrics.gauges.relayed = lambda: server.relayed
     http = http_options()
     polling, websocket = make_consumers(server, http)

@@ -25,10 +25,12 @@ from typing import Any
 
 import django
 from django.conf import settings
+from django.core.cache import caches
 from django.db import DatabaseError, connection
 from uvicorn import Config, Server
 from uvicorn.config import STARTUP_FAILURE
 
+from llmchat import cache
 from serving.listen import ListenError, listen
 from serving.supervisor import Supervisor
 
@@ -92,6 +94,7 @@ def main() -> None:
     print(f"Serving on http://localhost:{settings.PORT}{base}", flush=True)
     logger.debug("uvicorn with %s", options())
     _mention_missing_account()
+    _mention_missing_redis()
     _allow_open_files(settings.LLMCHAT["max_connections"] + _SPARE_FILES)
     config = Config(**options())
     if config.workers == 1:
@@ -119,6 +122,7 @@ def _serve_alone(config: Config, sockets: list[Any]) -> None:
 
 def _serve_with_workers(config: Config, sockets: list[Any]) -> None:
     gc.enable()
+    cache.tell_workers()
     supervisor = Supervisor(config, sockets)
     supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
@@ -141,6 +145,16 @@ def _mention_missing_account() -> None:
         connection.close()
         if hasattr(connection, "close_pool"):
             connection.close_pool()
+
+
+def _mention_missing_redis() -> None:
+    """Log that Redis cannot be reached, once for all workers.
+
+    The probes of this process log its return.
+    """
+    shared = caches["default"]
+    if isinstance(shared, cache.SharedCache):
+        shared.is_shared()
 
 
 def _allow_open_files(count: int) -> None:

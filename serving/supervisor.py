@@ -11,6 +11,7 @@ from socket import socket
 from uvicorn import Config
 from uvicorn.supervisors import Multiprocess, multiprocess
 
+from llmchat import cache
 from serving import master
 
 logger = logging.getLogger(__name__)
@@ -125,6 +126,7 @@ class Supervisor(Multiprocess):
 
     def keep_subprocess_alive(self) -> None:
         """Replace workers that have died, and log each of them."""
+        cache.tell_workers()
         before = list(self.processes)
         super().keep_subprocess_alive()
         for dead, other in zip(before, self.processes, strict=True):

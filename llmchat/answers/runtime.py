@@ -62,7 +62,7 @@ class Runtime:
         self.ends = Ends(self.books)
         self.refusals = KeyRefusals(self.books, self.spawn)
         self.checkpoints = Checkpoints(self.streams, self.books)
-        self.mailbox = open_mailbox(worker_id())
+        self.mailbox = open_mailbox(worker_id(), is_away=cache.is_away())
         # Answers of other workers, and the readers of this one's answers on other
         # workers.
         self.mirrors = Mirrors(self.mailbox)
@@ -216,7 +216,19 @@ def _count_followed() -> int:
     return 0 if _runtime is None else len(_runtime.mirrors)
 
 
+def _count_connections() -> int | None:
+    return 0 if _runtime is None else _runtime.client.connections_in_use
+
+
+def _count_tasks() -> int:
+    if _runtime is None or _runtime.loop.is_closed():
+        return 0
+    return len(asyncio.all_tasks(_runtime.loop))
+
+
 metrics.gauges.streams = _count_running
+metrics.gauges.connections = _count_connections
+metrics.gauges.tasks = _count_tasks
 metrics.gauges.followed = _count_followed
 
 

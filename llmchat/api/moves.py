@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
@@ -29,7 +30,7 @@ from llmchat.api.visitors import (
 from llmchat.books.placed import latest_answers
 from llmchat.database import read_database
 from llmchat.errors import ChatError, refusal
-from llmchat.realtime import ConnectionRefused, Namespace, Socket
+from llmchat.realtime import ComeBackLater, ConnectionRefused, Namespace, Socket
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,10 @@ T = TypeVar("T")
 
 # The pause between two attempts to find an answer that a client waits for.
 AGAIN_S = 2.0
+# How long a client that comes back waits for the database before it is sent away, to
+# come back again: each return costs far more than the wait. A session can move only
+# when its client is let in, and has twelve seconds for that.
+PATIENCE_S = 8.0
 # Temporary refusals: a moment later the answer may be available.
 _PASSING = frozenset({"database_unavailable", "too_many_streams"})
 
@@ -46,6 +51,13 @@ class MovingNamespace(Namespace):
 
     def keep_watch(self) -> None:
         """Make sure that the tokens of the sockets here are being watched."""
+        raise NotImplementedError
+
+    async def let_in(self, socket: Socket) -> None:
+        """Let a client in, to a socket of its own.
+
+        Raises: ConnectionRefused; DatabaseError or InterfaceError.
+        """
         raise NotImplementedError
 
     def identity(self, socket: Socket) -> str:
@@ -122,9 +134,11 @@ class MovingNamespace(Namespace):
 
         It gets a new socket if an answer that it was receiving cannot be found: with
         its old socket it would wait for the end forever.
+
+        Raises: ComeBackLater, if the database does not answer.
         """
         try:
-            await self.on_connect(socket)
+            await when_there_is_a_database(lambda: self.let_in(socket))
         except ConnectionRefused:
             return False
         return not marks or await _are_there(visitor_of(socket).user_id, marks)
@@ -147,6 +161,21 @@ def awaited_of(socket: Socket) -> Awaited:
     if visitor.awaited is None:
         visitor.awaited = Awaited()
     return visitor.awaited
+
+
+async def when_there_is_a_database(ask: Callable[[], Awaitable[T]]) -> T:
+    """Return what `ask` returns; ask again while the database does not answer.
+
+    Raises: ComeBackLater, after `PATIENCE_S`; and whatever else `ask` raises.
+    """
+    ends_at = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return await ask()
+        except (DatabaseError, InterfaceError) as exc:
+            if time.monotonic() + AGAIN_S > ends_at:
+                raise ComeBackLater from exc
+        await asyncio.sleep(AGAIN_S)
 
 
 async def _send_away(socket: Socket) -> None:

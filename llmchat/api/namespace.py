@@ -35,7 +35,7 @@ from llmchat.api.listening import (
     listen,
     wait_for_end,
 )
-from llmchat.api.moves import MovingNamespace
+from llmchat.api.moves import MovingNamespace, when_there_is_a_database
 from llmchat.api.socket_reader import emit
 from llmchat.api.validation import (
     ATTACH_FIELDS,
@@ -88,6 +88,17 @@ class ChatNamespace(MovingNamespace):
 
     async def on_connect(self, socket: Socket) -> None:
         """Called before a client is let in."""
+        try:
+            await self.let_in(socket)
+        except (DatabaseError, InterfaceError) as exc:
+            error = refusal("database_unavailable")
+            raise ConnectionRefused(error.text, error_data(error)) from exc
+
+    async def let_in(self, socket: Socket) -> None:
+        """Let a client in, to a socket of its own.
+
+        Raises: ConnectionRefused; DatabaseError or InterfaceError.
+        """
         # A flooding user is turned away before anything is spent on the token.
         if self._floods.is_blocking:
             claimed = claimed_user(socket.auth.get("token"))
@@ -97,9 +108,6 @@ class ChatNamespace(MovingNamespace):
             verified = await authenticate(socket, socket.auth)
         except AccountError as exc:
             raise ConnectionRefused(exc.text, {"code": exc.code}) from exc
-        except (DatabaseError, InterfaceError) as exc:
-            error = refusal("database_unavailable")
-            raise ConnectionRefused(error.text, error_data(error)) from exc
         user_id = verified.user_id
         self._floods.count(verified)
         self._check_blocked(counter_of(verified)[0])
@@ -112,12 +120,18 @@ class ChatNamespace(MovingNamespace):
         self.keep_watch()
 
     async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
-        """Called when a client comes back: its token must be of the same user."""
+        """Called when a client comes back: its token must be of the same user.
+
+        Raises: ComeBackLater, if the database does not answer. With a new socket, the
+        client would lose the end of what it was being sent.
+        """
         if visitor_of(socket).is_lost:
             return False
         try:
-            verified = await authenticate(socket, auth)
-        except (AccountError, DatabaseError, InterfaceError):
+            verified = await when_there_is_a_database(
+                lambda: authenticate(socket, auth)
+            )
+        except AccountError:
             return False
         visitor, whose = visitor_of(socket), counter_of(verified)[0]
         if verified.user_id != visitor.user_id or self._floods.blocked_for(whose):

@@ -75,6 +75,11 @@ class ProviderClient:
             max_connections=max_connections
         )
 
+    @property
+    def connections_in_use(self) -> int | None:
+        """Return how many connections requests hold, None if that is not known."""
+        return self._transport.in_use
+
     async def aclose(self) -> None:
         """Close every connection. Streams still running fail."""
         drains = list(self._drains)

@@ -106,6 +106,10 @@ class Response:
 class Transport(Protocol):
     """Sends requests, any number of them concurrently, on one event loop."""
 
+    @property
+    def in_use(self) -> int | None:
+        """Return how many connections requests hold, None if that is not known."""
+
     async def send(self, request: Request) -> Response:
         """Return the response as soon as its headers are there.
 

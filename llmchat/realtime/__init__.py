@@ -13,7 +13,7 @@ from .cors import HttpOptions, origin_is_allowed
 from .dispatch import SocketIO, SocketIOOptions
 from .engineio.events import CloseReason
 from .engineio.handshake import Options
-from .namespaces import ConnectionRefused, Namespace, event
+from .namespaces import ComeBackLater, ConnectionRefused, Namespace, event
 from .outlet import DisconnectedError
 from .peer import Application, Peer
 from .receiver import Receiver
@@ -27,6 +27,7 @@ __all__ = [
     "Ack",
     "Application",
     "CloseReason",
+    "ComeBackLater",
     "ConnectionRefused",
     "DisconnectedError",
     "FlowGate",

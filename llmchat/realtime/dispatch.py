@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from llmchat.workers import Mailbox
 
 from .line import SocketIOLine
-from .members import Members
+from .members import Absent, Members
 from .namespaces import Namespace
 from .peer import Peer
 from .pids import Pids
@@ -48,6 +48,11 @@ class SocketIO:
     def __call__(self, peer: Peer) -> SocketIOLine:
         """Return the connection of a new session."""
         return SocketIOLine(peer, self.namespaces, self._members, self.options.limits)
+
+    @property
+    def absent(self) -> Absent:
+        """Return the sockets that wait for their clients, and what is kept for them."""
+        return self._members.absent
 
     def join(self, mailbox: Mailbox) -> None:
         """Let clients recover their sockets on any of several workers."""

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from .engineio.events import CloseReason
 from .member import Member
 from .members import Members, Nowhere
-from .namespaces import ConnectionRefused, Namespace
+from .namespaces import ComeBackLater, ConnectionRefused, Namespace
 from .peer import Peer
 from .rare_log import RareLog
 from .replay import Messages, Replay
@@ -175,6 +175,9 @@ class SocketIOLine:
             member = await self._member_for(namespace, auth)
         except ConnectionRefused as refused:
             self.send([self._connection.refuse(name, refused.message, refused.data)])
+        except ComeBackLater:
+            # After a refusal, the stock client would not come back by itself.
+            self.close()
         except Exception:
             logger.exception("Joining %s failed", name)
             self.send([self._connection.refuse(name, "Internal server error")])

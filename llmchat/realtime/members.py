@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from enum import Enum, auto
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from .member import Ids, Member
@@ -44,6 +44,13 @@ def _tell_nobody(pid: str, made_at: float) -> None:
     """Do nothing: a lone worker has no others to notify."""
 
 
+class Absent(NamedTuple):
+    """Sockets that wait for their clients' return, and the bytes kept for them."""
+
+    sockets: int
+    size: int
+
+
 class Members:
     """All members of one application."""
 
@@ -65,6 +72,18 @@ class Members:
         self.fetch: Fetch = self._fetch_nothing
         # Tells the other workers that a socket is here now.
         self.announce: Callable[[str, float], None] = _tell_nobody
+
+    @property
+    def absent(self) -> Absent:
+        """Return how many sockets wait for their clients, counted only now."""
+        waiting = [
+            member
+            for pid, member in self._by_pid.items()
+            # A member may have two: it is counted once.
+            if member.is_absent and pid == member.pid
+        ]
+        replays = (member.outlet.replay for member in waiting)
+        return Absent(len(waiting), sum(replay.size for replay in replays if replay))
 
     def turn_of(self, pid: str) -> asyncio.Lock:
         """Return the lock for bringing a socket here, one connection at a time."""

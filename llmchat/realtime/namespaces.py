@@ -46,6 +46,14 @@ class ConnectionRefused(Exception):  # noqa: N818 - what happened, not an error
         self.data = data
 
 
+class ComeBackLater(Exception):  # noqa: N818 - what the client is to do, not an error
+    """Raised by `on_recover` or `on_revive` if they cannot know now.
+
+    The connection is closed, so the client comes back by itself, with the same `pid`
+    and offset. Its socket is left as it is.
+    """
+
+
 class Arity(NamedTuple):
     """How many arguments of an event a handler takes."""
 
@@ -133,7 +141,8 @@ class Namespace:
     async def on_recover(self, socket: Socket, auth: dict[str, Any]) -> bool:
         """Called when a client wants to take up its socket after a lost connection.
 
-        `auth` is what it sends now. Return False to give it a new socket instead.
+        `auth` is what it sends now. Return False to give it a new socket instead. Raise
+        `ComeBackLater` if you cannot know now.
         """
         return True
 
@@ -170,7 +179,7 @@ class Namespace:
 
         `socket` has the `auth` that it sends now, but neither data nor rooms. `marks`
         say how far it is with each log that it was being sent. Return False to give it
-        a new socket instead.
+        a new socket instead. Raise `ComeBackLater` if you cannot know now.
         """
         return False
 

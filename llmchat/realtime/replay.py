@@ -72,6 +72,11 @@ class Replay:
         return self._size > MAX_REPLAY_BYTES
 
     @property
+    def size(self) -> int:
+        """Return how many bytes are kept, as they would be sent."""
+        return self._size
+
+    @property
     def lags(self) -> bool:
         """Return whether so much is kept that emitters should wait."""
         return self._size > HIGH_WATER_BYTES

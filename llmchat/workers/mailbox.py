@@ -99,7 +99,7 @@ class Ask(asyncio.Future[Any]):
 class Mailbox:
     """One worker's letters. Every method is called on the event loop."""
 
-    def __init__(self, layer: Layer, address: str) -> None:
+    def __init__(self, layer: Layer, address: str, *, is_away: bool = False) -> None:
         self.address = address
         self._layer = layer
         self._channel = channel_of(address)
@@ -118,7 +118,9 @@ class Mailbox:
         self._numbers = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listening: asyncio.Task[None] | None = None
-        self._is_away = False
+        self._is_away = is_away
+        # An outage that was known before is logged by whoever noticed it.
+        self._is_logged_elsewhere = is_away
         self._is_listening = False
         self._is_closed = False
 
@@ -428,7 +430,9 @@ class Mailbox:
     def _note_back(self) -> None:
         if self._is_away:
             self._is_away = False
-            logger.info("the channel layer answers again")
+            if not self._is_logged_elsewhere:
+                logger.info("the channel layer answers again")
+            self._is_logged_elsewhere = False
 
 
 def _keep_last(workers: OrderedDict[str, Any]) -> None:

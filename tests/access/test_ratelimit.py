@@ -14,6 +14,7 @@ from llmchat import cache as shared
 from llmchat.access import ratelimit
 from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.errors import ChatError
+from tests.support.redis_server import end
 
 REFUSED = "Rate limit exceeded"
 
@@ -33,6 +34,7 @@ def redis(settings, redis_server):
     backend = "llmchat.cache.SharedCache"
     settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": redis_server.url}}
     yield redis_server
+    end(caches["default"].outage)
     settings.CACHES = before
 
 
@@ -136,7 +138,7 @@ async def test_while_redis_hangs_the_process_counts_for_itself(redis, asked, cap
     assert await counted_until_refused() == 2
     warned = [record for record in caplog.records if record.levelname == "WARNING"]
     assert [record.args[:2] for record in warned] == [
-        ("Redis", "each process uses its own memory")
+        (f"Redis at 127.0.0.1:{redis.port}", "each process uses its own memory")
     ]
 
 
@@ -187,7 +189,7 @@ async def test_a_redis_that_dies_and_comes_back_counts_again(redis, caplog):
         assert await counted_until_refused(2) == 3
     told = [record.getMessage() for record in caplog.records]
     assert sum("does not answer" in line for line in told) == 2, told
-    assert told.count("Redis answers again") == 2
+    assert told.count(f"Redis at 127.0.0.1:{redis.port} answers again") == 2
 
 
 @pytest.mark.parametrize(
@@ -214,7 +216,7 @@ async def test_a_redis_that_takes_no_writes_is_away(redis, caplog, refuse, take)
     admin.execute_command(*take)
     await until(lambda: not outage().lasts)
     admin.close()
-    assert caplog.messages[1:] == ["Redis answers again"]
+    assert caplog.messages[1:] == [f"Redis at 127.0.0.1:{redis.port} answers again"]
     assert await counted_until_refused(3) == 3
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
+from django.core.cache import caches
 from django.test import Client
 
 from accounts.models import User
-from tests.support.log_in import log_in
+from llmchat import cache as shared
+from tests.support.log_in import log_in, post
+from tests.support.redis_server import end
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -125,3 +132,75 @@ def test_the_admin_log_in_has_the_same_limit(
 
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) >= 1
+
+
+# --- While the name of Redis is looked up ------------------------------------------
+
+GUESSES = 10
+# Far longer than a log-in may take.
+NEVER_S = 20.0
+
+
+@pytest.fixture
+def looked_up_for_ever(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[str]]:
+    """A Redis whose name is looked up until the test is over; yield the look-ups."""
+    asked: list[str] = []
+    over = threading.Event()
+
+    def look_up(connection: redis.Connection) -> None:
+        asked.append(threading.current_thread().name)
+        over.wait(NEVER_S)
+        raise redis.ConnectionError("the test is over")
+
+    monkeypatch.setattr(redis.Connection, "_connect", look_up)
+    monkeypatch.setattr(shared, "DEADLINE_S", 0.2)
+    backend, url = "llmchat.cache.SharedCache", "redis://looked-up-for-ever.invalid/0"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": url}}
+    yield asked
+    caches["default"].clear()
+    over.set()
+    # The threads of the cache are free again: the next test needs them.
+    both = threading.Barrier(3)
+    for _ in range(2):
+        shared.in_cache_later(both.wait, 10)
+    both.wait(10)
+    end(caches["default"].outage)
+    shared.link.cache_clear()
+
+
+def by_api(client: Client, password: str) -> int:
+    return log_in(client, "ada", password).status_code
+
+
+def by_admin(client: Client, password: str) -> int:
+    form = {"username": "ada", "password": password}
+    return client.post("/admin/login/", form).status_code
+
+
+def by_registering(client: Client, password: str) -> int:
+    body = {"username": "ada", "password": password}
+    return post(client, "/auth/register", body).status_code
+
+
+@pytest.mark.parametrize("attempt", [by_api, by_admin, by_registering])
+def test_log_ins_do_not_wait_for_the_look_up_of_redis(
+    client: Client,
+    user: User,
+    settings: Any,
+    looked_up_for_ever: list[str],
+    attempt: Callable[[Client, str], int],
+) -> None:
+    settings.LLMCHAT = settings.LLMCHAT | {"registration": True}
+    began = time.monotonic()
+    statuses = {attempt(client, "wrong") for _ in range(GUESSES)}
+
+    assert time.monotonic() - began < NEVER_S
+    assert 429 not in statuses
+    # The limit holds, counted by this process.
+    assert attempt(client, "wrong") == 429
+    # One call has waited. The others knew of the outage; only the probe still looks.
+    assert caches["default"].outage.lasts
+    waited = [name for name in looked_up_for_ever if name.startswith("cache")]
+    assert len(waited) == 1

@@ -23,9 +23,10 @@ from llmchat.answers.events import Cancelled, Done, Failed
 from llmchat.books.turn import Turn
 from llmchat.errors import ChatError
 from llmchat.models import Provider
+from llmchat.realtime import Namespace, Server, SocketIO, SocketIOOptions
 from tests.support.chat_fixtures import end_of, events_of
 from tests.support.limits import hold_the_minute
-from tests.support.peers import opened
+from tests.support.peers import joined, opened, turns
 from tests.support.upstream import Upstream
 
 TOKEN = "a token for tests"
@@ -192,6 +193,67 @@ async def test_sockets_are_counted_by_their_transport(token: dict[str, str]) -> 
     assert now["llmchat_sockets", (("transport", "websocket"),)] == 2
     assert now["llmchat_sockets", (("transport", "polling"),)] == 1
     real_time.shutdown()
+
+
+async def test_sockets_whose_clients_are_away_are_counted_with_what_is_kept(
+    token: dict[str, str],
+) -> None:
+    socketio = SocketIO([lobby := Namespace()], SocketIOOptions(recovery_window_s=60))
+    real_time = routing.build(lambda scope: None)
+    server = Server(socketio)
+    metrics.gauges.absent = lambda: socketio.absent
+    peers = [(await joined(server))[0] for _ in range(3)]
+    assert (await read(token))["llmchat_sockets_absent", ()] == 0
+
+    for peer in peers[:2]:
+        peer.close()
+        await turns()
+    for socket in list(lobby._sockets.values()):
+        socket.emit("said", "x" * 1000)
+
+    now = await read(token)
+    assert now["llmchat_sockets_absent", ()] == 2
+    assert 2000 < now["llmchat_sockets_absent_bytes", ()] < 2200
+    socketio.shutdown()
+    real_time.shutdown()
+    assert (await read(token))["llmchat_sockets_absent_bytes", ()] == 0
+
+
+async def test_connections_to_providers_are_counted_while_they_last(
+    user: User,
+    provider: Provider,
+    upstream: Upstream,
+    turn: Callable[..., Turn],
+    token: dict[str, str],
+) -> None:
+    upstream.steps = ("Hel", go := asyncio.Event(), "lo")
+    in_use = "llmchat_provider_connections_in_use", ()
+    asking = asyncio.create_task(events_of(user, turn("Hi")))
+    async with asyncio.timeout(10):
+        await upstream.received.wait()
+    assert (await read(token))[in_use] == 1
+
+    go.set()
+    await asking
+    assert (await read(token))[in_use] == 0
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_tasks_are_counted_while_they_last(token: dict[str, str]) -> None:
+    runtime.get()
+    tasks = "llmchat_asyncio_tasks", ()
+    over = asyncio.Event()
+    before = (await read(token))[tasks]
+    waiting = [asyncio.create_task(over.wait()) for _ in range(20)]
+    during = (await read(token))[tasks]
+    over.set()
+    await asyncio.gather(*waiting)
+    after = (await read(token))[tasks]
+
+    # The server's own may begin or end meanwhile.
+    assert during - before > 15
+    assert during - after > 15
+    await runtime.shutdown()
 
 
 def test_however_many_names_there_are_few_are_labels(

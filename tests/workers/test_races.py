@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from llmchat.realtime import Namespace
+from llmchat.realtime import ComeBackLater, Namespace
 from llmchat.realtime.engineio.events import CloseReason
 from llmchat.realtime.line import SocketIOLine
 from llmchat.realtime.member import Member
@@ -88,6 +88,31 @@ async def test_a_socket_whose_client_came_back_here_is_not_given_away(
     namespace.may = True
     assert not isinstance(await fetching, dict)
     assert member.socket.connected
+    members.forget(member)
+
+
+async def test_a_socket_whose_client_is_to_come_back_later_stays_where_it_is(
+    open_box: OpenBox,
+) -> None:
+    one, two = await open_box(ONE), await open_box(TWO)
+    namespace, members = Slow(), Members(10.0, Pids(ONE, b"x"))
+    Claims(one, members, {"/": namespace})
+    elsewhere = Claims(two, Members(10.0, Pids(TWO, b"x")), {"/": namespace})
+    member, auth = a_socket_left_behind(members, namespace)
+    judge = namespace.on_recover
+
+    async def cannot_tell(socket: Any, auth: dict[str, Any]) -> bool:
+        raise ComeBackLater
+
+    namespace.on_recover = cannot_tell  # type: ignore[method-assign]
+    with pytest.raises(ComeBackLater):
+        await elsewhere.fetch(namespace, auth)
+    # A worker of an older version takes this for a socket that it has to recreate.
+    reply = await two.ask(ONE, names.CLAIM, ["/", json.dumps(auth)])
+    assert reply["moved"] is None
+
+    namespace.on_recover, namespace.may = judge, True  # type: ignore[method-assign]
+    assert await members.claim(namespace, auth) is member
     members.forget(member)
 
 

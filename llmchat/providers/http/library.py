@@ -109,6 +109,9 @@ class _Client(HttpxAiohttpClient):
 class LibraryTransport:
     """A pool of connections; a request beyond `max_connections` waits for a place."""
 
+    # Nothing in the libraries' own interfaces tells.
+    in_use: int | None = None
+
     def __init__(self, *, max_connections: int) -> None:
         limits = httpx.Limits(
             max_connections=max_connections,

@@ -23,6 +23,8 @@ class PooledTransport:
     def __init__(self, *, max_connections: int) -> None:
         self._places = asyncio.Semaphore(max_connections)
         self._max = max_connections
+        # Places that are taken: by requests that connect, wait or are being answered.
+        self.in_use = 0
         self._opening = 0
         self._origins: dict[Connection, Origin] = {}  # of all that are not closed
         self._idle: defaultdict[Origin, dict[Connection, None]] = defaultdict(dict)
@@ -57,13 +59,18 @@ class PooledTransport:
     async def _take(self, address: Address, connect_s: float) -> Connection:
         """Take a place and return a connection; its exchange gives the place back."""
         await self._places.acquire()
+        self.in_use += 1
         try:
             self._check_open()
             connection = self._reuse(address.origin)
             return connection or await self._open(address.origin, connect_s)
         except BaseException:
-            self._places.release()
+            self._give_back()
             raise
+
+    def _give_back(self) -> None:
+        self.in_use -= 1
+        self._places.release()
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -105,7 +112,7 @@ class PooledTransport:
             oldest.abort()
 
     def _on_end(self, connection: Connection) -> None:
-        self._places.release()
+        self._give_back()
         if self._is_closed or not connection.is_open:
             return
         self._idle[self._origins[connection]][connection] = None

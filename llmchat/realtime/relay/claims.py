@@ -13,7 +13,7 @@ from typing import Any
 
 from llmchat.realtime.member import Member
 from llmchat.realtime.members import Members, Nowhere
-from llmchat.realtime.namespaces import Namespace
+from llmchat.realtime.namespaces import ComeBackLater, Namespace
 from llmchat.realtime.rest import REST_S, at_rest
 from llmchat.workers import Ask, Mailbox, UnreachableError
 from llmchat.workers.address import is_address
@@ -49,7 +49,10 @@ class Claims:
     async def fetch(
         self, namespace: Namespace, auth: dict[str, Any]
     ) -> dict[str, Any] | Nowhere:
-        """Return the state of a socket that another worker hands over."""
+        """Return the state of a socket that another worker hands over.
+
+        Raises: ComeBackLater, if the application there cannot know now whose it is.
+        """
         claimed = self._members.pids.read(auth.get("pid"))
         if claimed is None:
             return Nowhere.UNKNOWN
@@ -80,6 +83,8 @@ class Claims:
             if "state" in reply:
                 state: dict[str, Any] = reply["state"]
                 return state
+            if reply.get("later"):
+                raise ComeBackLater
             owner = reply["moved"]
             if owner == self._mailbox.address:
                 await self._session_arrived(auth, asked[-1])
@@ -124,7 +129,11 @@ class Claims:
             await self._session_arrived(auth, led_here[-1])
         if moved := members.moved_to(auth["pid"]):
             return {"moved": moved}
-        member = await members.claim(namespace, auth)
+        try:
+            member = await members.claim(namespace, auth)
+        except ComeBackLater:
+            # A worker of another version ignores `later`, and recreates the socket.
+            return {"moved": None, "later": True}
         if member is None:
             if members.is_over:
                 return self._kept_by(auth)
