@@ -94,7 +94,7 @@ class RealTime:
 
     async def _hand_over(self) -> None:
         presence = runtime.get().presence
-        if presence is not None and self.socketio.has_absent:
+        if presence is not None and self.socketio.absent.sockets:
             other = await presence.find_other()
             if other is not None:
                 await self.socketio.hand_over(other)

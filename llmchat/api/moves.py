@@ -126,6 +126,8 @@ class MovingNamespace(Namespace):
         try:
             make_room([other for other in room if other is not socket])
         except ConnectionRefused:
+            if socket.is_absent:
+                raise
             # In a task: the connection that it has moved to is attached after this.
             socket.spawn(_send_away(socket))
 

@@ -112,9 +112,6 @@ class ChatNamespace(MovingNamespace):
         self._floods.count(verified)
         self._check_blocked(counter_of(verified)[0])
         make_room(self.sockets_in(room_of(user_id)))
-        # Not every ASGI server announces its start, so this may be what creates the
-        # runtime, which puts the books right.
-        runtime.get().on(LOOK, self._watch.look)
         socket.data = Visitor(verified)
         socket.join(room_of(user_id))
         self.keep_watch()
@@ -316,6 +313,9 @@ class ChatNamespace(MovingNamespace):
 
     def keep_watch(self) -> None:
         """Make sure that the tokens of the sockets here are being watched."""
+        # Not every ASGI server announces its start, so this may be what creates the
+        # runtime, which puts the books right.
+        runtime.get().on(LOOK, self._watch.look)
         self._watch.ensure_running()
 
 

@@ -60,11 +60,6 @@ class SocketIO:
         Claims(mailbox, self._members, self.namespaces)
         self._parting = Parting(mailbox, self._members, self.namespaces)
 
-    @property
-    def has_absent(self) -> bool:
-        """Return whether sockets wait for their clients' return."""
-        return bool(self._members.absent())
-
     async def hand_over(self, worker: str) -> None:
         """Let another worker keep the sockets that wait, since this one stops."""
         if self._parting is not None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from .member import Ids, Member
-from .namespaces import Namespace
+from .namespaces import ConnectionRefused, Namespace
 from .offsets import Seen, read_offset
 from .outlet import Line
 from .pids import Claimed, Pids, make_id
@@ -76,12 +76,7 @@ class Members:
     @property
     def absent(self) -> Absent:
         """Return how many sockets wait for their clients, counted only now."""
-        waiting = [
-            member
-            for pid, member in self._by_pid.items()
-            # A member may have two: it is counted once.
-            if member.is_absent and pid == member.pid
-        ]
+        waiting = self.waiting()
         replays = (member.outlet.replay for member in waiting)
         return Absent(len(waiting), sum(replay.size for replay in replays if replay))
 
@@ -162,13 +157,23 @@ class Members:
     ) -> bool:
         """Keep the member of a worker that stops, until its client comes back.
 
-        False: its client has had a later one since.
+        False: its client has had a later one since, or may not have it here.
         """
+        known = map(self._made_at, (state["pid"], state.get("former_pid")))
+        if max(known) >= state["made_at"]:
+            return False
         member = self.bring(namespace, state, handshake, None)
         if member is None:
             return False
         member.wait_without_connection()
-        member.move_in(state)
+        try:
+            member.move_in(state)
+        except BaseException as exc:
+            # It is recreated where its client comes.
+            self.dismiss(member)
+            if isinstance(exc, ConnectionRefused):
+                return False
+            raise
         for pid in member.pids:
             self.announce(pid, member.made_at)
         return True
@@ -221,8 +226,11 @@ class Members:
 
         Clocks differ: it is later than every one that is known, whatever they say.
         """
-        known = max(map(self._made_at, pids))
-        return max(time.time(), math.nextafter(known, math.inf))
+        return max(time.time(), self.just_later(pids))
+
+    def just_later(self, pids: Iterable[str]) -> float:
+        """Return the earliest time that is later than all that are known of these."""
+        return math.nextafter(max(map(self._made_at, pids)), math.inf)
 
     def _add(self, member: Member) -> Member:
         member.namespace.register(member.socket)
@@ -461,7 +469,7 @@ class Members:
         if claimed is not None and (member.made_at or not self._is_mine(claimed)):
             self.note_moved(pid, "", member.made_at)
 
-    def absent(self) -> list[Member]:
+    def waiting(self) -> list[Member]:
         """Return the members that wait for their clients' return."""
         members = dict.fromkeys(self._by_pid.values())
         return [member for member in members if member.is_absent]
@@ -469,5 +477,5 @@ class Members:
     def shutdown(self) -> None:
         """Forget every member that waits for its client's return."""
         self.is_over = True
-        for member in self.absent():
+        for member in self.waiting():
             self.forget(member)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from llmchat.realtime.member import Member
 from llmchat.realtime.members import Members
 from llmchat.realtime.namespaces import Namespace
 from llmchat.realtime.request import Handshake
-from llmchat.realtime.rest import at_rest
 from llmchat.workers import Mailbox, UnreachableError
 
 from . import names
@@ -26,8 +25,12 @@ logger = logging.getLogger(__name__)
 # How long a worker that stops takes for this. What it has not handed over by then is
 # recreated from what is stored, as if the worker had crashed.
 PARTING_S = 2.0
-# How many sockets are on their way at the same time: each may be a megabyte.
-AT_ONCE = 20
+# How much is on its way at the same time. Letters may be sent twice, and Redis drops a
+# subscriber that is more than 8 MiB behind for a minute, or 32 MiB at once.
+MAX_BYTES = 4 * 1024 * 1024
+# What a socket counts at least.
+_LEAST_BYTES = 32 * 1024
+_LOOK_AGAIN_S = 0.01
 
 
 class Parting:
@@ -39,36 +42,57 @@ class Parting:
         self._mailbox = mailbox
         self._members = members
         self._namespaces = namespaces
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._on_the_way = 0  # bytes
+        self._failed: set[Member] = set()
         mailbox.on(names.KEEP, self._keep)
 
     async def hand_over(self, worker: str) -> None:
         """Let a worker keep the sockets that wait for their clients."""
         with suppress(TimeoutError):
             async with asyncio.timeout(PARTING_S), asyncio.TaskGroup() as group:
-                for member in self._members.absent():
-                    group.create_task(self._give(member, worker))
+                # It polls, since what is at work on a socket does not report its end.
+                # More may arrive meanwhile, from a worker that stops as well.
+                while self._give_some(worker, group):  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK_AGAIN_S)
 
-    async def _give(self, member: Member, worker: str) -> None:
-        async with self._room:
-            state = await at_rest(lambda: self._state_of(member, worker))
-            if state:
-                handshake = member.socket.handshake.fields()
-                body = [member.namespace.name, handshake, state]
-                try:
-                    await self._mailbox.ask(worker, names.KEEP, body)
-                except UnreachableError as exc:
-                    logger.info("a socket was not handed over: %s", exc)
+    def _give_some(self, worker: str, group: asyncio.TaskGroup) -> bool:
+        """Begin to hand over what there is room for; return whether to go on."""
+        waiting = [one for one in self._members.waiting() if one not in self._failed]
+        for member in sorted(waiting, key=_loses_nothing):
+            if self._on_the_way >= MAX_BYTES:
+                break
+            if member.is_at_rest and not any(map(self._members.is_coming, member.pids)):
+                size = _size_of(member)
+                self._on_the_way += size
+                group.create_task(self._give(member, worker, size))
+        return bool(waiting or self._on_the_way)
 
-    def _state_of(self, member: Member, worker: str) -> dict[str, Any] | None:
-        """Return what the worker needs; None: not yet; {}: the member does not wait."""
-        if not self._members.has(member) or not member.is_absent:
-            return {}
-        if not member.is_at_rest:
-            return None
-        # The other workers believe the latest one that says it has the socket.
-        member.made_at = self._members.next_time(member.pids)
-        return member.hand_over(worker) or {}
+    async def _give(self, member: Member, worker: str, size: int) -> None:
+        try:
+            async with AsyncExitStack() as stack:
+                # Whoever claims the socket meanwhile waits until that worker has it.
+                for pid in member.pids:
+                    await stack.enter_async_context(self._members.turn_of(pid))
+                await self._ask_to_keep(member, worker)
+        except UnreachableError as exc:
+            logger.info("a socket was not handed over: %s", exc)
+        except Exception:
+            self._failed.add(member)
+            logger.exception("a socket could not be handed over")
+        finally:
+            self._on_the_way -= size
+
+    async def _ask_to_keep(self, member: Member, worker: str) -> None:
+        if not (self._members.has(member) and member.is_absent and member.is_at_rest):
+            return
+        # The other workers believe the latest one that says it has the socket. It is
+        # earlier than a recreated one of which nothing is known here yet.
+        member.made_at = self._members.just_later(member.pids)
+        state = member.hand_over(worker)
+        if state is not None:
+            handshake = member.socket.handshake.fields()
+            body = [member.namespace.name, handshake, state]
+            await self._mailbox.ask(worker, names.KEEP, body)
 
     async def _keep(self, sender: str, body: Any) -> bool:
         """Keep a socket for its client; False: this worker does not."""
@@ -77,3 +101,14 @@ class Parting:
         if namespace is None or self._members.is_over:
             return False
         return self._members.keep(namespace, state, Handshake(*handshake))
+
+
+def _loses_nothing(member: Member) -> bool:
+    """Return whether a client that comes back would find nothing that it missed."""
+    replay = member.outlet.replay
+    return replay is None or not replay.size
+
+
+def _size_of(member: Member) -> int:
+    replay = member.outlet.replay
+    return max(_LEAST_BYTES, 0 if replay is None else replay.size)
