@@ -6,6 +6,7 @@ with `make stress`.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import importlib
 import os
@@ -22,6 +23,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from accounts.remembered import KEPT_S
+from llmchat.api.moves import PATIENCE_S
 from tests.conftest import StartServer
 from tests.postgres import (
     PACKAGE,
@@ -40,7 +43,16 @@ from tests.support.outages import (
     suspended,
 )
 from tests.support.provider_lab import ThreadedEmulator, emulated, environment
-from tests.support.visitors import DONE, ERROR, Visitor, answer_or_hold, visitor
+from tests.support.stock_client import connected_client
+from tests.support.visitors import (
+    DONE,
+    ERROR,
+    HELD,
+    Visitor,
+    answer_or_hold,
+    go_on,
+    visitor,
+)
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -59,7 +71,9 @@ FULL = Column(
     ends=frozenset({DONE, ERROR}),
     first_s=FIRST_S,
 )
-USERS = 12  # four for each test
+USERS = 13  # four for each test with visitors
+# Longer than a client that comes back waits for the database.
+AWAY_S = FIRST_S + PATIENCE_S
 TOLD = "the database does not answer, queries fail immediately"
 
 
@@ -148,6 +162,31 @@ async def two_visitors(
 async def test_postgresql_hangs(app, accounts, url, upstream):
     async with two_visitors(app, accounts, url, outages=1) as visitors:
         await endure(suspended(postmaster(url)), GONE, *visitors, upstream)
+
+
+async def test_a_client_that_comes_back_meanwhile_gets_what_it_has_missed(
+    app, accounts, url, upstream
+):
+    """The stock client: it is sent away until the database is back, never refused."""
+    model = f"{HELD}by-a-return"
+    async with connected_client(app.url, next(accounts).access) as client:
+        await client.start("s-1", "Hi", provider="openai", model=model)
+        await client.event("llm:stream:token")
+        with suspended(postmaster(url)):
+            # Its user is no longer remembered when it comes back.
+            await asyncio.sleep(KEPT_S)
+            await client.drop()
+            await client.on("disconnect")
+            go_on(upstream, model)
+            await asyncio.sleep(AWAY_S)
+        back = await client.until(lambda r: r["on"].startswith("connect"), "connect")
+        end = (await client.stream("s-1"))[-1]
+
+    assert (back["on"], back["recovered"]) == ("connect", True)
+    # What was to be stored meanwhile could not be.
+    assert end[0] == ERROR
+    assert end[1]["code"] == "database_unavailable"
+    assert end[1]["partialResponse"] == f"{model} ends."
 
 
 async def test_postgresql_is_killed(app, accounts, url, upstream):
