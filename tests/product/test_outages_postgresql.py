@@ -40,6 +40,7 @@ from tests.support.outages import (
     suspended,
 )
 from tests.support.provider_lab import ThreadedEmulator, emulated, environment
+from tests.support.stress import STRESSED
 from tests.support.visitors import DONE, ERROR, Visitor, answer_or_hold, visitor
 
 pytestmark = pytest.mark.timeout(300)
@@ -78,7 +79,7 @@ def disk() -> Iterator[Path | None]:
 @pytest.fixture(scope="module")
 def url(disk: Path | None) -> Iterator[str]:
     """A PostgreSQL that loses nothing when it is killed, its tables on that disk."""
-    with running_postgres() as address:
+    with running_postgres(durable=STRESSED) as address:
         with psycopg.connect(address, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET synchronous_commit = on")
             connection.execute("SELECT pg_reload_conf()")
