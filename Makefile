@@ -16,7 +16,8 @@ PYTEST_WORKERS ?= 4
 PYTEST := --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder \
 	--durations 10 $(PYTEST_ARGS)
 STRESS := $(addprefix tests/product/,test_postgres_stress.py test_durability.py \
-	test_outages.py test_outages_postgresql.py)
+	test_outages.py test_outages_postgresql.py test_relay_outages.py \
+	test_two_workers_sockets.py test_two_workers_cancel.py)
 BALANCED := $(patsubst %,tests/realtime/test_%.py,suites suites_timeouts interop http \
 	polling websocket upgrade namespaces recovery requests turns prepared gaps) \
 	$(patsubst %,tests/api/%_live.py,test_namespace test_attach test_conversations \
@@ -81,7 +82,7 @@ fuzz: dev ## Fuzz the protocol for a long time
 	@$(PYTHON) -m tests.fuzz
 
 # The same tests as in `make test`, but longer.
-stress: dev page tests/js/node_modules/.stamp ## Stress PostgreSQL, and the server in long outages
+stress: dev page tests/js/node_modules/.stamp ## Assert the promised times: under load, in floods and in long outages
 	@LLMCHAT_TEST_STRESS_ROUNDS=10 LLMCHAT_TEST_STRESS_S=15 LLMCHAT_TEST_OUTAGE_S=20 \
 		$(PYTHON) -m pytest --capture no $(PYTEST_ARGS) $(STRESS)
 
