@@ -64,7 +64,7 @@ def test_make_stress_asks_for_what_the_tests_read() -> None:
     files = re.findall(r"tests/product/\w+\.py", " ".join(command))
     names = re.findall(r"(LLMCHAT_TEST_\w+)=\d+", " ".join(command))
 
-    assert (len(files), len(names)) == (7, 3)
+    assert (len(files), len(names)) == (8, 3)
     read = [ROOT / name for name in (*files, "tests/support/outages.py")]
     text = "".join(path.read_text() for path in read)
     assert [name for name in names if f'environ.get("{name}"' not in text] == []
