@@ -26,13 +26,15 @@ BALANCED := $(patsubst %,tests/realtime/test_%.py,suites suites_timeouts interop
 	attach_at_random guide guide_react integration_pages schema providers \
 	providers_cancel page_chat page_sidebar page_states page_account) \
 	tests/docs/test_scripts.py tests/docs/test_key_scripts.py tests/serving/test_mount.py
+# The size of `make jitter`'s four runs.
+JITTER ?= --clients 50 --seconds 30
 COVERAGE := $(PYTHON) -m coverage
 # `make update UPGRADE=` keeps the pinned versions and resolves only what is new.
 UPGRADE ?= --upgrade
 COMPILE = $(VENV)/bin/uv pip compile --quiet --no-progress $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run serve test coverage lint update fuzz stress balanced bench tools page dev
+.PHONY: help install run serve test coverage lint update fuzz stress jitter balanced bench tools page dev
 
 help: ## Show the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -85,6 +87,12 @@ fuzz: dev ## Fuzz the protocol for a long time
 stress: dev page tests/js/node_modules/.stamp ## Assert the promised times: under load, in floods and in long outages
 	@LLMCHAT_TEST_STRESS_ROUNDS=10 LLMCHAT_TEST_STRESS_S=15 LLMCHAT_TEST_OUTAGE_S=20 \
 		$(PYTHON) -m pytest --capture no $(PYTEST_ARGS) $(STRESS)
+
+jitter: dev page tests/js/node_modules/.stamp ## Reset clients' connections, kill and restart workers, stop Redis
+	@$(PYTHON) -m tests.jitter $(JITTER) --reset-every 15
+	@$(PYTHON) -m tests.jitter $(JITTER) --reset-every 30 --kill-every 6
+	@$(PYTHON) -m tests.jitter $(JITTER) --reset-every 30 --restart-every 8 --drain 5
+	@$(PYTHON) -m tests.jitter $(JITTER) --reset-every 30 --redis-down-every 5
 
 # The same tests as in `make test`, which runs them against one worker or server. Three
 # servers take longer to start, hence the timeout.
