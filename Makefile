@@ -79,6 +79,7 @@ update: dev ## Pin the newest versions of requirements*.in, with hashes
 	@$(COMPILE) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 	@$(COMPILE) --no-deps requirements-local.in -o requirements-local.txt
 	@$(COMPILE) requirements-uv.in -o requirements-uv.txt
+	@$(COMPILE) benchmarks/peers/litellm/requirements.in -o benchmarks/peers/litellm/requirements.txt
 
 fuzz: dev ## Fuzz the protocol for a long time
 	@$(PYTHON) -m tests.fuzz

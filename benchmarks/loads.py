@@ -45,6 +45,11 @@ class Load:
         what = (self.count, self.transport, self.mode, self.argument, self.model)
         return (*what, self.window_s, self.warm_s)
 
+    @property
+    def api(self) -> str:
+        """The API that the load needs: "openai" or "llmchat"."""
+        return "openai" if self.transport.startswith("openai") else "llmchat"
+
 
 def _us_each(seen: Seen, what: str) -> float:
     return float(seen["cpu_s"]) / max(1, seen[what]) * 1e6
@@ -158,6 +163,22 @@ LOADS = (
     Load("50 SSE streams × 50 tokens/s", 50, "sse", "closed", 0, "t100r50", _tokens),
     Load("one SSE stream at a time", 1, "sse", "closed", 0, "t10r0", _first),
     Load("one REST answer at a time", 1, "rest", "closed", 0, "t10r0", _whole),
+)
+
+# Asked as OpenAI's API does, so that a gateway which speaks no other can be compared.
+OPENAI_LOADS = (
+    Load(
+        "50 OpenAI SSE streams × 50 tokens/s",
+        *(50, "openai-sse", "closed", 0, "t100r50", _tokens),
+    ),
+    Load(
+        "one OpenAI SSE stream at a time",
+        *(1, "openai-sse", "closed", 0, "t10r0", _first),
+    ),
+    Load(
+        "one OpenAI REST answer at a time",
+        *(1, "openai-rest", "closed", 0, "t10r0", _whole),
+    ),
 )
 
 # Counters that must stay 0 in every load: see streams.c.
