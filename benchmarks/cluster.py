@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.loads import QUICK
 from tests.support import live
 
 HERE = Path(__file__).resolve().parent
@@ -26,7 +27,7 @@ SERVER_CPU = "0"
 LOAD_CPU = "1"
 # How long a lost socket is kept. Short, because the clients drop their connections
 # without closing them, so that all are kept, and memory is to be measured without them.
-RECOVERY_WINDOW_S = 5
+RECOVERY_WINDOW_S = 2 if QUICK else 5
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PROGRAMS = {
     "client": ("client", "connection", "receive", "streams"),
