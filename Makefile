@@ -16,7 +16,8 @@ PYTEST_WORKERS ?= 4
 PYTEST := --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder \
 	--durations 10 $(PYTEST_ARGS)
 STRESS := $(addprefix tests/product/,test_postgres_stress.py test_durability.py \
-	test_outages.py test_outages_postgresql.py)
+	test_outages.py test_outages_postgresql.py test_relay_outages.py \
+	test_two_workers_sockets.py test_two_workers_cancel.py test_floods.py)
 BALANCED := $(patsubst %,tests/realtime/test_%.py,suites suites_timeouts interop http \
 	polling websocket upgrade namespaces recovery requests turns prepared gaps) \
 	$(patsubst %,tests/api/%_live.py,test_namespace test_attach test_conversations \
@@ -25,13 +26,15 @@ BALANCED := $(patsubst %,tests/realtime/test_%.py,suites suites_timeouts interop
 	attach_at_random guide guide_react integration_pages schema providers \
 	providers_cancel page_chat page_sidebar page_states page_account) \
 	tests/docs/test_scripts.py tests/docs/test_key_scripts.py tests/serving/test_mount.py
+# The size of `make jitter`'s four runs.
+JITTER ?= --clients 50 --seconds 30
 COVERAGE := $(PYTHON) -m coverage
 # `make update UPGRADE=` keeps the pinned versions and resolves only what is new.
 UPGRADE ?= --upgrade
 COMPILE = $(VENV)/bin/uv pip compile --quiet --no-progress $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run serve test coverage lint update fuzz stress balanced bench tools page dev
+.PHONY: help install run serve test coverage lint update fuzz stress jitter balanced bench tools page dev
 
 help: ## Show the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -76,14 +79,21 @@ update: dev ## Pin the newest versions of requirements*.in, with hashes
 	@$(COMPILE) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 	@$(COMPILE) --no-deps requirements-local.in -o requirements-local.txt
 	@$(COMPILE) requirements-uv.in -o requirements-uv.txt
+	@$(COMPILE) benchmarks/peers/litellm/requirements.in -o benchmarks/peers/litellm/requirements.txt
 
 fuzz: dev ## Fuzz the protocol for a long time
 	@$(PYTHON) -m tests.fuzz
 
 # The same tests as in `make test`, but longer.
-stress: dev page tests/js/node_modules/.stamp ## Stress PostgreSQL, and the server in long outages
+stress: dev page tests/js/node_modules/.stamp ## Assert the promised times: under load, in floods and in long outages
 	@LLMCHAT_TEST_STRESS_ROUNDS=10 LLMCHAT_TEST_STRESS_S=15 LLMCHAT_TEST_OUTAGE_S=20 \
 		$(PYTHON) -m pytest --capture no $(PYTEST_ARGS) $(STRESS)
+
+jitter: dev page tests/js/node_modules/.stamp ## Reset clients' connections, kill and restart workers, stop Redis
+	@$(PYTHON) -m tests.jitter $(JITTER) --reset-every 15
+	@$(PYTHON) -m tests.jitter $(JITTER) --reset-every 30 --kill-every 6
+	@$(PYTHON) -m tests.jitter $(JITTER) --reset-every 30 --restart-every 8 --drain 5
+	@$(PYTHON) -m tests.jitter $(JITTER) --reset-every 30 --redis-down-every 5
 
 # The same tests as in `make test`, which runs them against one worker or server. Three
 # servers take longer to start, hence the timeout.

@@ -16,15 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.loads import QUICK
 from tests.support import live
 
 HERE = Path(__file__).resolve().parent
 SECRET = "live-tests-0123456789-abcdefghijklmnopqrstuvwxyz"
+LITELLM = HERE / "peers" / "litellm"
+LITELLM_KEY = "sk-benchmark-0123456789-abcdefghijklmn"
 SERVER_CPU = "0"
 LOAD_CPU = "1"
 # How long a lost socket is kept. Short, because the clients drop their connections
 # without closing them, so that all are kept, and memory is to be measured without them.
-RECOVERY_WINDOW_S = 5
+RECOVERY_WINDOW_S = 2 if QUICK else 5
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PROGRAMS = {
     "client": ("client", "connection", "receive", "streams"),
@@ -41,12 +44,15 @@ class Subject:
     """A server that is measured: its name, its process, its port.
 
     `other` is its second worker, used by every second client or for relayed sessions.
+    `apis` are those that it speaks, `tokens` the file of the clients' access tokens.
     """
 
     name: str
     pid: int
     port: int
     other: Subject | None = None
+    apis: tuple[str, ...] = ("llmchat",)
+    tokens: str = "tokens"
 
     @property
     def cpu_s(self) -> float:
@@ -69,6 +75,19 @@ def install_node_peer() -> None:
         return
     command = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
     subprocess.run(command, cwd=directory, check=True)
+
+
+def install_litellm() -> None:
+    """Install LiteLLM into an environment of its own, unless it is there."""
+    pinned, place = LITELLM / "requirements.txt", LITELLM / ".venv"
+    installed = place / "installed.txt"
+    if installed.exists() and installed.read_text() == pinned.read_text():
+        return
+    uv = [sys.executable, "-m", "uv"]
+    subprocess.run([*uv, "venv", "-q", "--clear", str(place)], check=True)
+    install = [*uv, "pip", "install", "-q", "--python", str(place)]
+    subprocess.run([*install, "--require-hashes", "-r", str(pinned)], check=True)
+    shutil.copy(pinned, installed)
 
 
 def cpu_s(pid: int) -> float:
@@ -128,7 +147,8 @@ def product(
     server = live.start_server("uvicorn", seed, directory, env=env)
     _pin(server.process.pid, cpu)
     try:
-        yield Subject("llmchat", server.process.pid, server.port)
+        apis = ("llmchat", "openai")
+        yield Subject("llmchat", server.process.pid, server.port, apis=apis)
     finally:
         server.stop()
         if "Traceback" in server.log_text():
@@ -160,6 +180,28 @@ def _peer_env(base_url: str, port: int) -> dict[str, str]:
     return {**os.environ, "PORT": str(port), "PROVIDER": url, "SECRET": SECRET}
 
 
+@contextmanager
+def litellm(directory: Path, base_url: str) -> Iterator[Subject]:
+    """Run LiteLLM's proxy: one worker, which checks a key and stores nothing."""
+    port = live.free_port()
+    env = {
+        **os.environ,
+        "PROVIDER": base_url,
+        "LITELLM_MASTER_KEY": LITELLM_KEY,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # nothing is fetched from the network
+        "LITELLM_LOG": "ERROR",
+    }
+    command = [str(LITELLM / ".venv" / "bin" / "litellm")]
+    command += ["--config", str(LITELLM / "config.yaml"), "--num_workers", "1"]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    (directory / "litellm-tokens").write_text(f"{LITELLM_KEY}\n")
+    with _process(command, SERVER_CPU, env) as process:
+        _wait_for(port)
+        yield Subject(
+            "litellm", process.pid, port, apis=("openai",), tokens="litellm-tokens"
+        )
+
+
 def load(
     directory: Path,
     subject: Subject,
@@ -173,7 +215,11 @@ def load(
     `memory_kib` is its growth until the window's end. That is optional because reading
     it delays the server.
     """
-    line = [str(directory / "client"), str(subject.port), str(directory / "tokens")]
+    line = [
+        str(directory / "client"),
+        str(subject.port),
+        str(directory / subject.tokens),
+    ]
     command = _pinned([*line, *map(str, arguments)], cpu)
     env = dict(os.environ)
     if subject.other:

@@ -1,5 +1,7 @@
 """Speed at size: a million messages of 20,000 conversations in PostgreSQL.
 
+With `QUICK=1`, there are a twentieth as many.
+
 Measures what the start and the end of a turn take in the database, and the pages that
 operators wait for: each as a median over several rounds, next to its target.
 """
@@ -17,14 +19,16 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from benchmarks.loads import QUICK
 from tests.postgres import running_postgres
 from tests.support import live
 
-CONVERSATIONS = 20_000
+CONVERSATIONS = 1_000 if QUICK else 20_000
 MESSAGES_EACH = 50
+LAST_PAGE = CONVERSATIONS // 100
 USERS = 200
 TURNS = 100
-ROUNDS = 7
+ROUNDS = 3 if QUICK else 7
 TURN_TARGET_MS = 10.0
 PAGE_TARGET_MS = 300.0
 OPERATOR = "operator"
@@ -83,6 +87,7 @@ def main() -> None:
     """
     with running_postgres() as url:
         environment = live.environment(live.ROOT) | {"DATABASE_URL": url}
+        environment["QUICK"] = os.environ.get("QUICK", "")
         measured = subprocess.run(
             [sys.executable, "-m", "benchmarks.database"],
             env=environment,
@@ -226,7 +231,7 @@ def _pages() -> Iterator[Measured]:
     detail = reverse("admin:llmchat_conversation_change", args=[row.pk])
     for name, address in {
         "list": rows,
-        "list, page 200": f"{rows}?p=200",
+        f"list, page {LAST_PAGE}": f"{rows}?p={LAST_PAGE}",
         "list of a user": f"{rows}?user__id__exact={row.user_id}",
         "list of a provider": f"{rows}?provider=claude",
         "list of a state": f"{rows}?state__exact=error",

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 QUICK = os.environ.get("QUICK") == "1"
+# A quick run of everything, with all peers, is to take less than five minutes.
 IDLE = 1_000 if QUICK else 2_000
 SLOW = 10
-WINDOW_S = 1.5 if QUICK else 8
-_SHORT_S = 1.5 if QUICK else 4
-_PACED = "t90r30" if QUICK else "t900r30"
-_SPREAD_S = 1 if QUICK else 4
+WINDOW_S = 1.0 if QUICK else 8
+_SHORT_S = 1.0 if QUICK else 4
+_PACED = "t60r30" if QUICK else "t900r30"
+_SPREAD_MS = 500 if QUICK else 4_000
+_WARM_S = 0.3 if QUICK else 0.5
 
 Seen = dict[str, Any]
 Figures = dict[str, float]
@@ -34,7 +36,7 @@ class Load:
     argument: int
     model: str
     figures: Callable[[Seen], Figures]
-    warm_s: float = 0.5
+    warm_s: float = _WARM_S
     window_s: float = _SHORT_S
     memory: bool = False
     rounds: int = 99
@@ -44,6 +46,11 @@ class Load:
         """The arguments of the client program after the port and the tokens."""
         what = (self.count, self.transport, self.mode, self.argument, self.model)
         return (*what, self.window_s, self.warm_s)
+
+    @property
+    def api(self) -> str:
+        """The API that the load needs: "openai" or "llmchat"."""
+        return "openai" if self.transport.startswith("openai") else "llmchat"
 
 
 def _us_each(seen: Seen, what: str) -> float:
@@ -113,9 +120,9 @@ def _cancel(seen: Seen) -> Figures:
 def _paced(count: int) -> Load:
     return Load(
         f"{count} streams × 30 tokens/s",
-        *(count, "websocket", "once", _SPREAD_S * 1000, _PACED),
+        *(count, "websocket", "once", _SPREAD_MS, _PACED),
         _tokens,
-        warm_s=_SPREAD_S + 0.5,
+        warm_s=_SPREAD_MS / 1000 + _WARM_S,
         window_s=WINDOW_S,
     )
 
@@ -124,7 +131,7 @@ LOADS = (
     Load(
         "idle sockets",
         *(IDLE, "websocket", "idle", 0, "-", _idle),
-        window_s=2,
+        window_s=1 if QUICK else 2,
         memory=True,
         rounds=1,
     ),
@@ -150,14 +157,30 @@ LOADS = (
     Load("polling + upgrade connects", 50, "upgrade", "connect", 0, "-", _connects),
     Load(
         "100 polling streams × 30 tokens/s",
-        *(100, "polling", "once", _SPREAD_S * 1000, _PACED, _tokens),
-        warm_s=_SPREAD_S,
+        *(100, "polling", "once", _SPREAD_MS, _PACED, _tokens),
+        warm_s=_SPREAD_MS / 1000,
         window_s=_SHORT_S,
     ),
     Load("cancel", 20, "websocket", "cancel", 0, "t900r30", _cancel),
     Load("50 SSE streams × 50 tokens/s", 50, "sse", "closed", 0, "t100r50", _tokens),
     Load("one SSE stream at a time", 1, "sse", "closed", 0, "t10r0", _first),
     Load("one REST answer at a time", 1, "rest", "closed", 0, "t10r0", _whole),
+)
+
+# Asked as OpenAI's API does, so that a gateway which speaks no other can be compared.
+OPENAI_LOADS = (
+    Load(
+        "50 OpenAI SSE streams × 50 tokens/s",
+        *(50, "openai-sse", "closed", 0, "t100r50", _tokens),
+    ),
+    Load(
+        "one OpenAI SSE stream at a time",
+        *(1, "openai-sse", "closed", 0, "t10r0", _first),
+    ),
+    Load(
+        "one OpenAI REST answer at a time",
+        *(1, "openai-rest", "closed", 0, "t10r0", _whole),
+    ),
 )
 
 # Counters that must stay 0 in every load: see streams.c.

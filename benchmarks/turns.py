@@ -14,14 +14,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import cluster, leaks, report
-from benchmarks.loads import LOADS, QUICK, Figures, Load, faults
+from benchmarks.loads import LOADS, OPENAI_LOADS, QUICK, Figures, Load, faults
 from tests.postgres import running_postgres, seed_postgres
 from tests.support import live
 
 USERS = 300
 ROUNDS = int(os.environ.get("ROUNDS", "1" if QUICK else "3"))
 # Environment variables that make a run incomplete, so that it does not change the docs.
-_PARTS = {"ONLY", "PEERS", "ROUNDS", "POSTGRES", "BENCH_DATABASE_URL"}
+_PARTS = {"ONLY", "PEERS", "ROUNDS", "POSTGRES", "BENCH_DATABASE_URL", "LITELLM"}
+LITELLM = os.environ.get("LITELLM") == "1"
 PEERS = ("node", "node+db", "python-socketio")
 
 
@@ -33,7 +34,7 @@ def main() -> None:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         cluster.build(directory)
         subjects = _subjects(stack, directory)
-        for load in LOADS:
+        for load in (*LOADS, *(OPENAI_LOADS if LITELLM else ())):
             if only in load.name:
                 results[load.name] = _compare(directory, subjects, load)
                 report.print_load(load.name, results[load.name])
@@ -61,14 +62,17 @@ def _subjects(stack: ExitStack, directory: Path) -> list[cluster.Subject]:
     if any(peer.startswith("node") for peer in peers):
         cluster.install_node_peer()
     chosen = [peer for peer in PEERS if peer in peers]
-    return subjects + [
-        enter(cluster.peer(peer, directory, base_url)) for peer in chosen
-    ]
+    subjects += [enter(cluster.peer(peer, directory, base_url)) for peer in chosen]
+    if LITELLM:
+        cluster.install_litellm()
+        subjects.append(enter(cluster.litellm(directory, base_url)))
+    return subjects
 
 
 def _compare(
     directory: Path, subjects: list[cluster.Subject], load: Load
 ) -> dict[str, list[Figures]]:
+    subjects = [subject for subject in subjects if load.api in subject.apis]
     rounds: dict[str, list[Figures]] = {subject.name: [] for subject in subjects}
     for _ in range(min(ROUNDS, load.rounds)):
         for subject in subjects:

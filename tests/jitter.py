@@ -11,10 +11,14 @@ During the run, workers can be killed (`--kill-every`) or restarted one after an
 as in a deploy (`--restart-every`), and Redis can be killed and stopped by turns, for a
 second each (`--redis-down-every`). An answer whose worker dies may end as interrupted.
 
-A client that the server has forgotten is `hanging`, with what happened to it in
-`hangingTrails`. The stock client may also fall silent by itself, until it misses a
-ping: that is `muted`. `turnedAway` counts refused connections, which it does not
-repeat by itself.
+What may not be is in `tests/support/jitter_limits.py`, and the run fails if it was: the
+reasons are in `wrong`. A client that the server has forgotten is `hanging`, with what
+happened to it in `hangingTrails`. The stock client may also fall silent by itself,
+until it misses a ping: that is `muted`. A question that was lost on its way, before it
+was acknowledged, is asked again (`askedAgain`). A client whose socket is not recovered
+is `fresh`, and attaches to its answer (`reattached`). `turnedAway` counts refused
+connections, which the stock client does not repeat by itself. `lostTextS` is the age of
+the oldest text that a stored answer lacks, at the moment when its worker died.
 """
 
 from __future__ import annotations
@@ -47,56 +51,23 @@ import psycopg
 from tests.postgres import running_postgres, seed_postgres
 from tests.proxy import Proxy
 from tests.support import live
+from tests.support.jitter_limits import Faults, wrong
+from tests.support.numbers import Numbers
 from tests.support.redis_server import RedisServer
 
 SCRIPT = Path(__file__).parent / "js" / "jitter.cjs"
 GRACE_S = 150.0
 REDIS_AWAY_S = 1.0
-STATES = (
-    "SELECT state, count(*) FROM llmchat_message WHERE role = 'assistant' GROUP BY 1"
+# A question, and the state and the text of its answer.
+Answer = tuple[str, str, str]
+# How long the answers of a dead worker count as running, and some time to end them.
+LEASE_S = 90.0
+ANSWERS = (
+    "SELECT question.content, answer.state, answer.content"
+    " FROM llmchat_message AS answer JOIN llmchat_message AS question"
+    " ON question.conversation_id = answer.conversation_id"
+    " AND question.position = answer.position - 1 WHERE answer.role = 'assistant'"
 )
-
-
-class Numbers:
-    """An OpenAI-compatible server that answers with numbers at a steady pace."""
-
-    def __init__(self, tokens: int, per_s: float) -> None:
-        self._tokens, self._per_s = tokens, per_s
-        self.url = ""
-
-    async def serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        """Answer the requests of one connection."""
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = head.lower().partition(b"content-length:")[2].split()[0]
-                await reader.readexactly(int(length))
-                writer.write(
-                    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-                    b"Transfer-Encoding: chunked\r\n\r\n"
-                )
-                for number in range(self._tokens):
-                    writer.write(_chunk({"content": f"{number} "}))
-                    await writer.drain()
-                    await asyncio.sleep(1 / self._per_s)
-                writer.write(_chunk({}, finish="stop") + _sized(b"data: [DONE]\n\n"))
-                writer.write(b"0\r\n\r\n")
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-
-def _chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    data = json.dumps({"model": "numbers", "choices": [choice]})
-    return _sized(f"data: {data}\n\n".encode())
-
-
-def _sized(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 class Fleet:
@@ -221,7 +192,6 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         tokens.write_text(json.dumps([account.access for account in accounts]))
         process = await asyncio.create_subprocess_exec(
             *("node", str(SCRIPT), proxy.url, str(tokens), str(options.seconds)),
-            str(1000 / options.per_s),
             stdout=asyncio.subprocess.PIPE,
         )
         outage = Outage(redis, fleet.done)
@@ -233,10 +203,11 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         ):
             output, _ = await process.communicate()
         counted: dict[str, Any] = json.loads(output)
+        answers = await _settled(url)
         await asyncio.to_thread(fleet.stop)
         counted |= {"faults": fleet.done, "tracebacks": fleet.tracebacks}
         counted["told"] = dict(fleet.told.most_common(10))
-        return counted | {"stored": dict(_rows(url))}
+        return counted | _of_what_is_stored(answers, numbers)
 
 
 def _environment(
@@ -263,16 +234,41 @@ def _seed(
     return seed, f"sqlite:///{seed.path}"
 
 
-def _rows(url: str) -> list[tuple[str, int]]:
+async def _settled(url: str) -> list[Answer]:
+    """Return the stored answers, once those of dead workers have been ended."""
+    deadline = time.monotonic() + LEASE_S
+    while True:
+        answers = await asyncio.to_thread(_answers, url)
+        is_settled = all(state != "streaming" for _, state, _ in answers)
+        if is_settled or time.monotonic() > deadline:
+            return answers
+        await asyncio.sleep(1)
+
+
+def _answers(url: str) -> list[Answer]:
     if url.startswith("sqlite"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
-            return connection.execute(STATES).fetchall()
+            return connection.execute(ANSWERS).fetchall()
     with psycopg.connect(url) as server:
-        return server.execute(STATES).fetchall()
+        return server.execute(ANSWERS).fetchall()
+
+
+def _of_what_is_stored(answers: list[Answer], numbers: Numbers) -> dict[str, Any]:
+    stored = Counter(state for _, state, _ in answers)
+    lost = [
+        numbers.sent[question].lost_s(text)
+        for question, state, text in answers
+        if state == "interrupted" and question in numbers.sent
+    ]
+    return {
+        "stored": stored,
+        "streaming": stored["streaming"],
+        "lostTextS": round(max(lost, default=0.0), 3),
+    }
 
 
 def main() -> int:
-    """Run the command: print what was counted, and return 1 if anything was lost."""
+    """Run the command: print what was counted, and return 1 if anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--seconds", type=int, default=60)
@@ -290,9 +286,14 @@ def main() -> int:
     started = time.monotonic()
     counted = asyncio.run(measure(options))
     counted["seconds"] = round(time.monotonic() - started)
+    faults = Faults(
+        kills=options.kill_every is not None,
+        restarts=options.restart_every is not None,
+        redis_down=options.redis_down_every is not None,
+    )
+    counted["wrong"] = wrong(counted, faults)
     print(json.dumps(counted, indent=2))
-    wrong = ("broken", "doubled", "unended", "hanging", "tracebacks")
-    return 1 if any(counted[name] for name in wrong) else 0
+    return 1 if counted["wrong"] else 0
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ from tests.support import live
 ROOT = live.ROOT
 # A machine may stall, and the package allows a start only ten seconds.
 START_S = 60.0
+# The settings of PostgreSQL that make it survive a power cut; on by default.
+DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
 PACKAGE = "pgserver" if sys.version_info < (3, 13) else "pgembed"
 # The folders of the tests that use the database in their own process.
 FOLDERS = (
@@ -63,10 +65,13 @@ LEFT_OUT = frozenset(
 
 
 @contextmanager
-def running_postgres(kept: Path | None = None) -> Iterator[str]:
+def running_postgres(
+    kept: Path | None = None, *, durable: bool = False
+) -> Iterator[str]:
     """Run a server and yield its `DATABASE_URL`.
 
     Its database is empty at first and deleted afterwards, except in a directory `kept`.
+    `durable` makes it survive a power cut, as an operator's does.
     """
     with warnings.catch_warnings():
         # Without XDG_RUNTIME_DIR, it warns about where it puts its lock.
@@ -78,12 +83,16 @@ def running_postgres(kept: Path | None = None) -> Iterator[str]:
             running = package.get_server(data, cleanup_mode="stop")
         with running as server:
             url = server.get_uri()
-            # Surviving a power cut is not tested here, and costs time.
-            with psycopg.connect(url, autocommit=True) as connection:
-                for name in ("fsync", "synchronous_commit", "full_page_writes"):
-                    connection.execute(f"ALTER SYSTEM SET {name} = off")
-                connection.execute("SELECT pg_reload_conf()")
+            # Most tests have no use for that, and it costs time.
+            _make_durable(url, "on" if durable else "off")
             yield url
+
+
+def _make_durable(url: str, value: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for name in DURABLE:
+            connection.execute(f"ALTER SYSTEM SET {name} = {value}")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 def patient_start() -> Any:

@@ -6,6 +6,7 @@
  * TRANSPORT is
  *   websocket, upgrade (polling, then the upgrade), polling, sse or rest
  *   relayed  polling: the handshake at PORT, and all else at OTHER_PORT
+ *   openai-sse or openai-rest, which ask as OpenAI's API does, at /v1/chat/completions
  * MODE is
  *   once     every client asks once; they begin spread over ARGUMENT milliseconds
  *   closed   every client asks again as soon as its answer has ended; ARGUMENT is the
@@ -35,8 +36,10 @@ Mode mode;
 const char *model;
 Client clients[MAX_CLIENTS];
 
-static const char *const TRANSPORTS[] = {"websocket", "upgrade", "polling",
-                                         "relayed",   "sse",     "rest",    NULL};
+static const char *const TRANSPORTS[] = {
+    "websocket", "upgrade", "polling",    "relayed",
+    "sse",       "rest",    "openai-sse", "openai-rest",
+    NULL};
 static const char *const MODES[] = {"once", "closed", "open",  "connect",
                                     "idle", "cancel", "slow",  NULL};
 static const int64_t SECOND = 1000000, LAST_ENDS = 60 * 1000000LL;

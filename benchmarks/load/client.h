@@ -6,7 +6,16 @@
 
 enum { MAX_CLIENTS = 20000, SLOTS = 4, IN_SIZE = 1 << 20 };
 
-typedef enum { WEBSOCKET, UPGRADE, POLLING, RELAYED, SSE, REST } Transport;
+typedef enum {
+    WEBSOCKET,
+    UPGRADE,
+    POLLING,
+    RELAYED,
+    SSE,
+    REST,
+    OPENAI_SSE,
+    OPENAI_REST
+} Transport;
 typedef enum { ONCE, CLOSED, OPEN, CONNECT, IDLE, CANCEL, SLOW } Mode;
 
 /* What a client waits for. READY: it has joined and can ask. */
@@ -59,6 +68,8 @@ int64_t now_us(void);
 void open_client(Client *c);
 void drop(Client *c);
 int polls(void);
+int posts(void);
+int is_openai(void);
 void go_elsewhere(Client *c);
 void listen_to(Client *c, int yes);
 void wait_until(int64_t moment);
@@ -77,6 +88,7 @@ void receive(Client *c);
 void set_window(int64_t from, int64_t to);
 void ask(Client *c, int slot);
 void on_event(Client *c, const char *name, const char *text, int len);
+void on_openai(Client *c, const char *data, int len);
 void on_joined(Client *c);
 void on_response_end(Client *c);
 void note_refused(Client *c, const char *text);

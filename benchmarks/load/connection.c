@@ -136,11 +136,12 @@ void send_packet(Client *c, const char *packet, int len) {
 void post_chat(Client *c, const char *body, int len) {
     char text[4096];
     int size = sprintf(text,
-                       "POST /llm/chat HTTP/1.1\r\nHost: localhost:%d\r\n"
+                       "POST %s HTTP/1.1\r\nHost: localhost:%d\r\n"
                        "Authorization: Bearer %s\r\n"
                        "Content-Type: application/json\r\n"
                        "Content-Length: %d\r\n\r\n%.*s",
-                       port, token_of(c), len, len, body);
+                       is_openai() ? "/v1/chat/completions" : "/llm/chat", port,
+                       token_of(c), len, len, body);
     put(c, text, size);
 }
 
@@ -186,6 +187,8 @@ static void connect_tcp(Client *c) {
 }
 
 int polls(void) { return transport == POLLING || transport == RELAYED; }
+int is_openai(void) { return transport == OPENAI_SSE || transport == OPENAI_REST; }
+int posts(void) { return transport == SSE || transport == REST || is_openai(); }
 
 /* A balancer without stickiness sends the session's next requests to another worker. */
 void go_elsewhere(Client *c) {
@@ -199,7 +202,7 @@ void open_client(Client *c) {
     c->in_len = c->text_len = c->in_body = c->is_out = 0;
     c->sid[0] = c->outbox[0] = 0;
     connect_tcp(c);
-    if (transport == SSE || transport == REST) {
+    if (posts()) {
         c->state = READY;
         on_joined(c);
     } else if (transport == WEBSOCKET) {

@@ -5,7 +5,8 @@
  * The model's name says what to answer: "t60r30" is 60 tokens, 30 a second; "t60r0" is
  * 60 tokens as fast as the socket takes them. A token's text is "SEQ:US ", its number
  * and the microsecond of CLOCK_MONOTONIC at which it was written, so that a program that
- * reads it on the same machine can compute how late it is.
+ * reads it on the same machine can compute how late it is. Without "stream", the answer
+ * is written at once and whole.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -116,6 +117,23 @@ static void put_end(Conn *c) {
     deactivate(c);
 }
 
+static void put_whole(Conn *c) {
+    static char text[OUT_SIZE / 2];
+    int len = sprintf(text,
+        "{\"id\":\"c\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\","
+        "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"");
+    while (c->sent < c->total && len < OUT_SIZE / 2 - 1024)
+        len += sprintf(text + len, "%d:%lld ", c->sent++, (long long)now_us());
+    len += sprintf(text + len,
+        "\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":5,"
+        "\"completion_tokens\":%d,\"total_tokens\":%d}}", c->sent, c->sent + 5);
+    c->out_len += sprintf(c->out + c->out_len,
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+        "content-length: %d\r\n\r\n", len);
+    memcpy(c->out + c->out_len, text, len);
+    c->out_len += len;
+}
+
 /* Writes what is due. Returns 0 when the connection is lost. */
 static int advance(Conn *c, int64_t now) {
     while (c->active && c->due <= now && c->out_len < OUT_SIZE - 2048) {
@@ -134,6 +152,10 @@ static void answer(Conn *c, const char *body) {
     for (; model; model = strstr(model + 1, "\"t"))
         if (sscanf(model, "\"t%dr%d\"", &c->total, &rate) == 2) break;
     c->sent = 0;
+    if (!strstr(body, "\"stream\":true") && !strstr(body, "\"stream\": true")) {
+        put_whole(c);
+        return;
+    }
     c->every = rate ? 1000000 / rate : 0;
     c->due = now_us();
     c->out_len += sprintf(c->out + c->out_len,

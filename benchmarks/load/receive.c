@@ -74,7 +74,9 @@ static void take_packets(Client *c, char *body, int len) {
 static void take_events(Client *c) {
     char *at = c->text, *end;
     while ((end = memmem(at, c->text + c->text_len - at, "\n\n", 2))) {
-        if (!strncmp(at, "event: ", 7)) on_event(c, at + 7, at, (int)(end - at));
+        int len = (int)(end - at);
+        if (is_openai() && !strncmp(at, "data: ", 6)) on_openai(c, at + 6, len - 6);
+        if (!strncmp(at, "event: ", 7)) on_event(c, at + 7, at, len);
         at = end + 2;
     }
     c->text_len -= (int)(at - c->text);
@@ -120,6 +122,7 @@ static void on_response(Client *c, char *body, int len) {
             take_packets(c, body, len);
         } else {
             if (transport == REST) on_event(c, "done", body, len);
+            if (transport == OPENAI_REST) on_openai(c, body, len);
             on_response_end(c);
         }
         return;
@@ -150,7 +153,7 @@ static int take_chunk(Client *c) {
     memcpy(c->text + c->text_len, line + 2, size);
     c->text_len += size;
     c->text[c->text_len] = 0;
-    if (transport == SSE) take_events(c);
+    if (transport == SSE || transport == OPENAI_SSE) take_events(c);
     return whole;
 }
 

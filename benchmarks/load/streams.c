@@ -70,19 +70,25 @@ void ask(Client *c, int slot) {
     s->cancelled = 0;
     s->asked = now_us();
     begun++;
-    int is_event = transport != SSE && transport != REST;
-    const char *stream = transport == SSE ? ",\"stream\":true" : "";
-    int len = sprintf(text,
-                      "%s{\"sessionId\":\"b%dx%dx%d\",\"provider\":\"openai\","
-                      "\"model\":\"%s\",\"messages\":[{\"role\":\"user\","
-                      "\"content\":\"Question %d of %d.%d\"}]%s}%s",
-                      is_event ? "42[\"llm:chat:stream\"," : "", c->index, slot,
-                      s->number, model, s->number, c->index, slot, stream,
-                      is_event ? "]" : "");
-    if (is_event)
-        send_packet(c, text, len);
+    int is_stream = transport == SSE || transport == OPENAI_SSE;
+    const char *stream = is_stream ? ",\"stream\":true" : "";
+    char names[200];
+    if (is_openai()) /* its API has no sessions */
+        sprintf(names, "\"model\":\"openai/%s\"", model);
     else
+        sprintf(names,
+                "\"sessionId\":\"b%dx%dx%d\",\"provider\":\"openai\","
+                "\"model\":\"%s\"",
+                c->index, slot, s->number, model);
+    int len = sprintf(text,
+                      "%s{%s,\"messages\":[{\"role\":\"user\","
+                      "\"content\":\"Question %d of %d.%d\"}]%s}%s",
+                      posts() ? "" : "42[\"llm:chat:stream\",", names, s->number,
+                      c->index, slot, stream, posts() ? "" : "]");
+    if (posts())
         post_chat(c, text, len);
+    else
+        send_packet(c, text, len);
 }
 
 static void cancel(Client *c, Stream *s) {
@@ -149,7 +155,7 @@ static void on_token(Client *c, const char *text, int len, int64_t now) {
 
 static void again(Client *c, Stream *s, int64_t now) {
     if ((mode != CLOSED && mode != CANCEL) || now >= window_to) return;
-    if (transport == SSE || transport == REST)
+    if (posts())
         c->ask_again = 1; /* the end of the response is yet to arrive */
     else
         ask(c, (int)(s - c->streams));
@@ -165,8 +171,9 @@ static void on_done(Stream *s, const char *text, int len, int64_t now) {
     note(&wholes, now - s->asked);
 }
 
-static void on_end(Client *c, char kind, const char *text, int len, int64_t now) {
-    Stream *s = stream_of(c, text, len);
+/* `s` is the stream that ends; NULL if there is none. */
+static void on_end(Client *c, Stream *s, char kind, const char *text, int len,
+                   int64_t now) {
     if (!s) {
         /* A refused REST request names no session. */
         strange++;
@@ -194,11 +201,29 @@ void on_event(Client *c, const char *name, const char *text, int len) {
     if (!strncmp(name, "token", 5))
         on_token(c, text, len, now);
     else if (!strncmp(name, "done", 4))
-        on_end(c, 'd', text, len, now);
+        on_end(c, stream_of(c, text, len), 'd', text, len, now);
     else if (!strncmp(name, "cancelled", 9))
-        on_end(c, 'c', text, len, now);
+        on_end(c, stream_of(c, text, len), 'c', text, len, now);
     else if (!strncmp(name, "error", 5))
-        on_end(c, 'e', text, len, now);
+        on_end(c, stream_of(c, text, len), 'e', text, len, now);
+}
+
+/* A chunk of OpenAI's API, or its whole answer. It names no session, but a connection has
+ * only one answer at a time. */
+void on_openai(Client *c, const char *data, int len) {
+    int64_t now = now_us();
+    Stream *s = c->streams[0].running ? &c->streams[0] : NULL;
+    const char *text = field(data, len, "\"content\":");
+    int is_last = transport == OPENAI_REST || !strncmp(data, "[DONE]", 6);
+    if (!strncmp(data, "{\"error\"", 8)) {
+        on_end(c, s, 'e', data, len, now);
+        return;
+    }
+    if (text && s)
+        take_text(s, text, now);
+    else if (!s)
+        strange++;
+    if (is_last && s) on_end(c, s, 'd', data, len, now);
 }
 
 void on_joined(Client *c) {

@@ -71,6 +71,96 @@ def _packet(event: str, session_id: str) -> str:
     return "42" + json.dumps(packet, separators=(",", ":"))
 
 
+async def seen_of_openai(
+    programs: Path, transport: str, *responses: str
+) -> dict[str, Any]:
+    """Return what a client saw of a server of OpenAI's API with these responses."""
+    asked: list[bytes] = []
+
+    async def handle(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        for response in responses:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"Content-Length: (\d+)", head)
+            assert length
+            asked.append(head + await reader.readexactly(int(length[1])))
+            body = response.encode()
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+        await reader.read()  # until the client hangs up
+        writer.close()
+
+    arguments = ("1", transport, "closed", str(len(responses)), "t3r0", "1", "0")
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        process = await asyncio.create_subprocess_exec(
+            *(str(programs / "client"), str(port), str(programs / "tokens")),
+            *arguments,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        output, _ = await process.communicate()
+    for request in asked:
+        assert request.startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
+        assert b"\r\nAuthorization: Bearer a.b.c\r\n" in request
+        body = json.loads(request.partition(b"\r\n\r\n")[2])
+        assert body["model"] == "openai/t3r0"
+        assert body.get("stream", False) is (transport == "openai-sse")
+    seen: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return seen
+
+
+def _chunks(*numbers: int, end: str = "[DONE]") -> str:
+    """Return an answer of OpenAI's API as server-sent events."""
+    stamp = time.monotonic_ns() // 1000
+    deltas = [{"content": f"{number}:{stamp} "} for number in numbers]
+    chunks = [json.dumps({"choices": [{"delta": delta}]}) for delta in (*deltas, {})]
+    return "".join(f"data: {data}\n\n" for data in (*chunks, end))
+
+
+def _completion(*numbers: int) -> str:
+    """Return a whole answer of OpenAI's API."""
+    stamp = time.monotonic_ns() // 1000
+    text = "".join(f"{number}:{stamp} " for number in numbers)
+    return json.dumps({"choices": [{"message": {"content": text}}]})
+
+
+@pytest.mark.parametrize(
+    ("transport", "answer"), [("openai-sse", _chunks), ("openai-rest", _completion)]
+)
+async def test_answers_of_openai_are_read(
+    programs: Path, transport: str, answer: Any
+) -> None:
+    whole = answer(0, 1, 2)
+    seen = await seen_of_openai(programs, transport, whole, whole)
+
+    assert faults(seen) == {}
+    assert (seen["done"], seen["tokens"]) == (2, 6)
+    assert 0 < seen["first_ms"][0] <= seen["whole_ms"][0] < 1000
+
+
+@pytest.mark.parametrize(
+    ("transport", "answer", "fault"),
+    [
+        ("openai-sse", _chunks(0, 2), {"lost": 1}),
+        ("openai-sse", _chunks(0, 1), {"lost": 1}),
+        ("openai-sse", _chunks(0, 1, 1, 2), {"doubled": 1}),
+        ("openai-sse", _chunks(0, end='{"error": {}}'), {"errors": 1}),
+        ("openai-sse", _chunks(end='{"error": {}}'), {"refused": 1}),
+        ("openai-sse", _chunks(0, 1, 2) + _chunks(), {"strange": 2}),
+        ("openai-rest", _completion(0, 1), {"lost": 1}),
+        ("openai-rest", '{"error": {"code": "x"}}', {"refused": 1}),
+    ],
+)
+async def test_a_fault_of_openai_is_counted(
+    programs: Path, transport: str, answer: str, fault: dict[str, int]
+) -> None:
+    seen = await seen_of_openai(programs, transport, answer)
+
+    assert faults(seen) == fault
+
+
 async def test_a_whole_answer_is_without_fault(programs: Path) -> None:
     seen = await seen_of(programs, ["start", "0", "1", "2", "done"])
 

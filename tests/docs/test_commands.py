@@ -64,7 +64,22 @@ def test_make_stress_asks_for_what_the_tests_read() -> None:
     files = re.findall(r"tests/product/\w+\.py", " ".join(command))
     names = re.findall(r"(LLMCHAT_TEST_\w+)=\d+", " ".join(command))
 
-    assert (len(files), len(names)) == (4, 3)
+    assert (len(files), len(names)) == (8, 3)
     read = [ROOT / name for name in (*files, "tests/support/outages.py")]
     text = "".join(path.read_text() for path in read)
     assert [name for name in names if f'environ.get("{name}"' not in text] == []
+
+
+def test_make_jitter_breaks_everything_by_turns() -> None:
+    dry = ["make", "--dry-run", "--silent", "jitter", "JITTER=--clients 2"]
+    done = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True)
+    runs = [line for line in done.stdout.splitlines() if "tests.jitter" in line]
+    options = [set(re.findall(r"--[a-z-]+", run)) for run in runs]
+
+    faults = ("--reset-every", "--kill-every", "--restart-every", "--redis-down-every")
+    assert [fault in found for fault, found in zip(faults, options, strict=True)] == (
+        [True] * 4
+    )
+    known = (ROOT / "tests/jitter.py").read_text()
+    assert [name for name in set().union(*options) if f'"{name}"' not in known] == []
+    assert all("--clients 2" in run for run in runs)

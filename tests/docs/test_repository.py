@@ -16,7 +16,10 @@ LOCK_FILES = (
     "tests/js/package-lock.json",
     "benchmarks/peers/node/package-lock.json",
 )
-REQUIREMENTS = tuple(f"requirements{name}" for name in ("", "-dev", "-local", "-uv"))
+REQUIREMENTS = (
+    *(f"requirements{name}" for name in ("", "-dev", "-local", "-uv")),
+    "benchmarks/peers/litellm/requirements",
+)
 
 
 @pytest.mark.parametrize("name", LOCK_FILES)

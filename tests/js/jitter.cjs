@@ -1,16 +1,16 @@
 // Many stock clients in one process, each of which asks one question after another.
 //
 // Arguments: the server's URL, a JSON file of access tokens (one per client), how many
-// seconds to run, the milliseconds between two tokens.
+// seconds to run.
 // stdout: one JSON object at the end. See tests/jitter.py.
 const { io } = require('socket.io-client');
 
 const fs = require('fs');
 const [url, file] = process.argv.slice(2, 4);
 const tokens = JSON.parse(fs.readFileSync(file, 'utf8'));
-const [seconds, tokenMs] = process.argv.slice(4, 6).map(Number);
-// The longest silence after an event of a stream; and after a question, which a client
-// does not repeat if it is lost with the connection.
+const seconds = Number(process.argv[4]);
+// The longest silence after an event of a stream; and, where the connection was lost
+// before a question was acknowledged, from the return until the client asks again.
 const HANGING_MS = 60000;
 const UNHEARD_MS = 8000;
 // When to try again after the server has refused the connection: the stock client does not.
@@ -23,11 +23,15 @@ const SLOW_MS = 4000;
 const until = Date.now() + seconds * 1000;
 const told = {
   whole: 0, broken: 0, cut: 0, doubled: 0, recovered: 0, fresh: 0, disconnects: 0,
-  unended: 0, interrupted: 0, hanging: 0, unheard: 0, muted: 0, turnedAway: 0, refused: {},
-  lostMs: [], problems: [], hangingTrails: [], caughtUpMs: [], backMs: [], stalledMs: [],
-  slow: [],
+  unended: 0, interrupted: 0, hanging: 0, unheard: 0, ignored: 0, askedAgain: 0,
+  reattached: 0, late: 0, afterAll: 0, muted: 0, turnedAway: {}, refused: {}, problems: [], hangingTrails: [], caughtUpMs: [],
+  backMs: [], stalledMs: [], slow: [],
 };
 let busy = 0;
+
+function count(counters, code) {
+  counters[code] = (counters[code] ?? 0) + 1;
+}
 
 function problem(text) {
   if (told.problems.length < 20) told.problems.push(text);
@@ -63,6 +67,7 @@ function begin(token, index) {
   let stalled = 0;
   let watch = null;
   let isOver = false;
+  const over = new Set(); // the sessions that have ended
   let trail = []; // what happened recently, to be reported if a stream is broken
   busy += 1;
 
@@ -75,21 +80,59 @@ function begin(token, index) {
   // it was mute: see `mute`.
   function heard() {
     clearTimeout(watch);
+    const isLost = stream && !stream.known && stream.disturbed && socket.connected;
     watch = setTimeout(() => {
       if (!stream) return;
-      if (stream.starts === 0) {
-        told.unheard += 1;
-        if (told.unheard <= 5) problem(`unheard: ${trail.slice(-12).join(' | ')}`);
-      } else hanging(trail);
+      if (stream.starts) hanging(trail);
+      else silent(stream.known ? 'unheard' : stream.disturbed ? 'askedAgain' : 'ignored');
       stream = null;
       ask();
-    }, stream?.starts ? HANGING_MS : UNHEARD_MS);
+    }, isLost ? UNHEARD_MS : HANGING_MS);
+  }
+
+  // A question of which nothing was heard.
+  function silent(what) {
+    told[what] += 1;
+    if (told[what] <= 5) problem(`${what}: ${trail.slice(-12).join(' | ')}`);
+  }
+
+  // The server has acknowledged a question; `error` is set if the connection was lost.
+  function acknowledged(asked, error, ack) {
+    note(`ack ${error ? error.message : ack.ok} ${Date.now() % 100000}`);
+    if (error || !ack.ok) return; // a refusal is an event, too
+    asked.known = true;
+    if (asked === stream) heard();
+  }
+
+  // The client has a new socket: go on with the answer there.
+  function attach(wanted) {
+    socket.timeout(UNHEARD_MS).emit('llm:stream:attach', { sessionId: wanted.sessionId }, (error, ack) => {
+      note(`attached ${error ? error.message : ack.code ?? ack.ok} ${Date.now() % 100000}`);
+      if (wanted !== stream || (error && !socket.connected)) return; // it attaches again
+      if (error) return attach(wanted);
+      if (!ack.ok) {
+        told.cut += 1;
+        problem(`cut: ${ack.code} ${trail.slice(-12).join(' | ')}`);
+        stream = null;
+        setTimeout(ask, 200);
+        return;
+      }
+      told.reattached += 1;
+      if (!ack.text.startsWith(wanted.text)) {
+        told.broken += 1;
+        problem(around(trail, wanted.text, ack.text));
+      }
+      wanted.text = ack.text;
+      wanted.starts = 1;
+      heard();
+      if (ack.ended) end(ack.ended.event, ack.ended.data);
+    });
   }
 
   // The stock client has lost its WebSocket in mid-upgrade: it neither polls nor sends
   // until it misses a ping. Only what follows that silence, and what preceded it, counts.
   function mute() {
-    if (stream?.starts) heard();
+    if (stream) heard();
   }
 
   function ask() {
@@ -103,32 +146,54 @@ function begin(token, index) {
     }
     number += 1;
     back = stalled = 0;
-    stream = { sessionId: `c${index}-${number}`, starts: 0, text: '' };
+    // `known`: acknowledged or begun. `disturbed`: the connection was lost meanwhile.
+    const asked = { sessionId: `c${index}-${number}`, starts: 0, text: '', known: false, disturbed: false };
+    stream = asked;
     heard();
     note(`ask ${socket.connected} ${socket.io.engine.transport.name} ${socket.io.engine.upgrading} ${Date.now() % 100000}`);
-    socket.emit('llm:chat:stream', {
+    socket.timeout(HANGING_MS).emit('llm:chat:stream', {
       sessionId: stream.sessionId,
       provider: 'openai',
       model: 'numbers',
       messages: [{ role: 'user', content: `Question ${index} ${number}` }],
-    });
+    }, (error, ack) => acknowledged(asked, error, ack));
   }
 
-  // A stream was cut off with its worker: only what was at risk may be missing.
+  // A stream was cut off with its worker: what is left is what the client has seen.
   function interrupted(stream, data) {
     const text = data.partialResponse ?? '';
     if (stream.starts === 0) {
-      told.refused[data.code] = (told.refused[data.code] ?? 0) + 1;
+      count(told.refused, data.code);
       return;
     }
     told.interrupted += 1;
-    const lost = stream.text.slice(text.length).split(' ').length - 1;
-    told.lostMs.push(lost * tokenMs);
     if (!stream.text.startsWith(text) || stream.starts !== 1) {
       told.broken += 1;
       problem(`${stream.sessionId}: ${stream.starts} starts, ${text.length} of ${stream.text.length}`);
       problem(around(trail, stream.text, text));
     }
+  }
+
+  // The one end of a stream.
+  function end(name, data) {
+    const text = data.fullResponse ?? data.partialResponse;
+    if (name === 'llm:stream:done' && stream.starts === 1 && text === stream.text) told.whole += 1;
+    else if (name === 'llm:stream:done') {
+      told.doubled += stream.text.length > text.length ? 1 : 0;
+      told.broken += 1;
+      problem(`${stream.sessionId}: ${stream.starts} starts, ${stream.text.length} of ${text.length}`);
+      problem(around(trail, stream.text, text));
+    } else if (data.code === 'interrupted' || data.code === 'draining') {
+      interrupted(stream, data);
+    } else if (stream.starts === 0 && data.code) {
+      count(told.refused, data.code);
+    } else {
+      told.unended += 1;
+      problem(`${name}: ${JSON.stringify(data).slice(0, 200)}`);
+    }
+    over.add(stream.sessionId);
+    stream = null;
+    setTimeout(ask, data.code ? 500 : 50);
   }
 
   socket.on('connect', () => {
@@ -137,13 +202,9 @@ function begin(token, index) {
     else if (number > 0) {
       told.fresh += 1;
       problem(`fresh: ${trail.slice(-12).join(' | ')}`);
-      if (stream) {
-        // A client would attach to the stream again; here it is only counted.
-        told.cut += 1;
-        stream = null;
-        setTimeout(ask, 200);
-      }
+      if (stream?.known) attach(stream);
     }
+    if (stream && !stream.known) heard();
     // A question that was lost with the connection has nothing to catch up with.
     back = stream && stream.starts ? Date.now() : 0;
     if (gone) told.backMs.push(Date.now() - gone);
@@ -153,6 +214,7 @@ function begin(token, index) {
   });
   socket.on('disconnect', (reason) => {
     told.disconnects += 1;
+    if (stream) stream.disturbed = true;
     gone ||= Date.now(); // the connection may be lost again before the client has its socket
     note(`disconnect ${reason} ${Date.now() % 100000}`);
     if (reason === 'ping timeout') {
@@ -163,7 +225,7 @@ function begin(token, index) {
   socket.on('connect_error', (error) => {
     note(`connect_error ${error.message} active=${socket.active} ${Date.now() % 100000}`);
     if (socket.active || isOver) return;
-    told.turnedAway += 1;
+    count(told.turnedAway, error.data?.code ?? error.message);
     setTimeout(() => isOver || socket.connect(), AGAIN_MS);
   });
   for (const name of ['reconnect_attempt', 'reconnect_error']) {
@@ -181,9 +243,11 @@ function begin(token, index) {
   socket.onAny((name, data, offset) => {
     note(`${name.slice(11)} ${data.token ?? ''}${data.code ?? ''}@${offset} ${Date.now() % 100000}`);
     if (!stream || data.sessionId !== stream.sessionId) {
+      told[over.has(data.sessionId) ? 'late' : 'afterAll'] += 1;
       if (name !== 'llm:stream:token') problem(`${name} of ${data.sessionId}, ${JSON.stringify(data).slice(0, 200)}`);
       return;
     }
+    stream.known = true;
     if (name === 'llm:stream:start') stream.starts += 1;
     heard();
     if (name !== 'llm:stream:start' && back) {
@@ -194,25 +258,7 @@ function begin(token, index) {
     }
     if (name === 'llm:stream:start') return;
     if (name === 'llm:stream:token') stream.text += data.token;
-    else {
-      const text = data.fullResponse ?? data.partialResponse;
-      if (name === 'llm:stream:done' && stream.starts === 1 && text === stream.text) told.whole += 1;
-      else if (name === 'llm:stream:done') {
-        told.doubled += stream.text.length > text.length ? 1 : 0;
-        told.broken += 1;
-        problem(`${stream.sessionId}: ${stream.starts} starts, ${stream.text.length} of ${text.length}`);
-        problem(around(trail, stream.text, text));
-      } else if (data.code === 'interrupted' || data.code === 'draining') {
-        interrupted(stream, data);
-      } else if (stream.starts === 0 && data.code) {
-        told.refused[data.code] = (told.refused[data.code] ?? 0) + 1;
-      } else {
-        told.unended += 1;
-        problem(`${name}: ${JSON.stringify(data).slice(0, 200)}`);
-      }
-      stream = null;
-      setTimeout(ask, data.code ? 500 : 50);
-    }
+    else end(name, data);
   });
 }
 
@@ -223,7 +269,7 @@ function shares(values) {
 }
 
 function finish() {
-  for (const name of ['caughtUpMs', 'backMs', 'stalledMs', 'lostMs']) told[name] = shares(told[name]);
+  for (const name of ['caughtUpMs', 'backMs', 'stalledMs']) told[name] = shares(told[name]);
   process.stdout.write(JSON.stringify(told) + '\n');
   process.exit(0);
 }

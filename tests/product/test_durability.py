@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -21,10 +20,11 @@ import pytest
 from tests.emulator.application import emulator
 from tests.support import live
 from tests.support.databases import Database
+from tests.support.stress import STRESSED
 
 STREAMS = 50
 OTHERS = 5
-AT_RISK_S = 1.0 if "LLMCHAT_TEST_STRESS_ROUNDS" in os.environ else 4.0
+AT_RISK_S = 1.0 if STRESSED else 4.0
 OLD_S = 2 * AT_RISK_S
 ANSWERS = (
     "SELECT session_id, state, content FROM llmchat_message "

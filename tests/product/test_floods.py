@@ -1,10 +1,14 @@
 """One account floods the server: how late that makes the tokens of others.
 
-    LLMCHAT_TEST_FLOOD_LATE_S=0.05 python -m pytest -s tests/product/test_floods.py
+The promise is that of 100 tokens of others, 99 are less than 50 ms late. It is asserted
+by `make stress`, and in `make test` more is allowed. What counts is the delay that the
+server itself adds, from the moment when the provider sends a token until the server
+writes it, without the time in which the server waits for a processor: the flooder, the
+provider and the readers, which run on the same machine, keep it from having one, and
+on a machine of their own they could not. The delay that readers see is printed beside
+it. To check that one, too, on a machine with processors to spare:
 
-also checks what is wanted of an idle machine: no token is later than that by the clock.
-On any machine, the tests check the delay that the server itself adds: the time that it
-waits for a processor is not its fault.
+    LLMCHAT_TEST_FLOOD_LATE_S=0.05 python -m pytest -s tests/product/test_floods.py
 """
 
 from __future__ import annotations
@@ -25,17 +29,18 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.conftest import StartServer
 from tests.support.live import ROOT, LiveServer, free_port
+from tests.support.stress import STRESSED
 from tests.support.wire import connect_packet, event
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
 STREAMS = 4
 EVERY_S = 0.02
-FLOOD_S = 3.0
+FLOOD_S = 10.0 if STRESSED else 3.0
 # The delay that the server may add. Without its time slices, it is 0.5 to 0.8.
-ADDED_S = 0.15
-# A machine may stall once; a fault of the server shows each time.
-TIMES = 3
+ADDED_S = 0.05 if STRESSED else 0.15
+# Beside other tests the machine may stall once; a fault of the server shows each time.
+TIMES = 1 if STRESSED else 3
 # The delay that is allowed by the clock.
 LATE_S = float(os.environ.get("LLMCHAT_TEST_FLOOD_LATE_S", "inf"))
 

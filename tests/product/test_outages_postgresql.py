@@ -44,6 +44,7 @@ from tests.support.outages import (
 )
 from tests.support.provider_lab import ThreadedEmulator, emulated, environment
 from tests.support.stock_client import connected_client
+from tests.support.stress import STRESSED
 from tests.support.visitors import (
     DONE,
     ERROR,
@@ -92,7 +93,7 @@ def disk() -> Iterator[Path | None]:
 @pytest.fixture(scope="module")
 def url(disk: Path | None) -> Iterator[str]:
     """A PostgreSQL that loses nothing when it is killed, its tables on that disk."""
-    with running_postgres() as address:
+    with running_postgres(durable=STRESSED) as address:
         with psycopg.connect(address, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET synchronous_commit = on")
             connection.execute("SELECT pg_reload_conf()")

@@ -1,7 +1,8 @@
 """Many clients on PostgreSQL: nothing deadlocks, and no answer that was sent is lost.
 
 A short round is part of the suite. `make stress` runs ten rounds of 15 seconds, with
-`LLMCHAT_TEST_STRESS_ROUNDS` and `LLMCHAT_TEST_STRESS_S`.
+`LLMCHAT_TEST_STRESS_ROUNDS` and `LLMCHAT_TEST_STRESS_S`, and asserts the promise: 95 of
+100 answers are done within 0.2 seconds of their last token.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from tests.emulator.api import Api, Story
 from tests.emulator.application import APIS
 from tests.emulator.request import Request
 from tests.emulator.response import Pause, Response, Step
+from tests.postgres import DURABLE
 from tests.support import live
 from tests.support.databases import Cluster
 from tests.support.provider_lab import emulated, environment
+from tests.support.stress import STRESSED
 from tests.support.stress_clients import (
     CANCELLED,
     DONE,
@@ -40,15 +43,14 @@ from tests.support.stress_clients import (
 
 ROUNDS = int(os.environ.get("LLMCHAT_TEST_STRESS_ROUNDS", "1"))
 ROUND_S = float(os.environ.get("LLMCHAT_TEST_STRESS_S", "2"))
-# From the last token to `done`, for 95 of 100 answers: on a machine that does nothing
-# else, as under `make stress`, and beside other tests, which use the disk, too. The
-# latter is no measurement, but less than what a client waits before it is told that the
-# database is unavailable.
-DONE_S = 0.2 if ROUNDS > 1 else 4.0
-# How often a process or thread must be scheduled between the two: the server's loop,
-# its writer's thread and PostgreSQL for each statement, the loop, the client. On a
-# machine that is short of processors, each waits for one as this test's own loop does.
-TURNS = 40
+# From the last token to `done`, for 95 of 100 answers: what is promised, under
+# `make stress`. Beside other tests, which use the disk, too, it is no measurement, but
+# less than what a client waits before it is told that the database is unavailable.
+DONE_S = 0.2 if STRESSED else 4.0
+# Beside other tests, more is allowed: each time that a process or thread must be
+# scheduled between the two (the server's loop, its writer's thread and PostgreSQL for
+# each statement, the loop, the client), it waits as this test's own loop does.
+TURNS = 0 if STRESSED else 40
 # On an idle machine, the loop is late by less than `LAG_S`.
 LAG_S, TICK_S = 0.01, 0.01
 
@@ -131,6 +133,14 @@ def give_a_budget(url: str) -> None:
 def accounts(migrated: str, cluster: Cluster) -> tuple[live.Account, ...]:
     give_a_budget(migrated)
     return cluster.accounts
+
+
+def test_postgresql_pays_for_commits_as_an_operators_does_under_stress(
+    migrated: str,
+) -> None:
+    found = {name: rows(migrated, f"SHOW {name}") for name in DURABLE}
+    wanted = [("on" if STRESSED else "off",)]
+    assert [found[name] for name in DURABLE] == [wanted] * len(DURABLE)
 
 
 @pytest.mark.timeout(180)
@@ -216,7 +226,7 @@ def p95(values: list[float]) -> float:
 
 
 def assert_soon(clients: list[Client], late: list[float]) -> None:
-    """Assert that the ends arrive in time, which is longer on a busy machine."""
+    """Assert that the ends arrive in time."""
     wait, lag = p95([wait for client in clients for wait in client.waits]), p95(late)
     limit = DONE_S + TURNS * max(0.0, lag - LAG_S)
     print(f"\n{dict(counts_of(clients))}, last token to done p95 {wait * 1000:.0f} ms")

@@ -17,6 +17,7 @@ from django.db import connection as django_connection
 
 from tests.postgres import running_postgres, seed_postgres
 from tests.support import live
+from tests.support.stress import STRESSED
 
 __all__ = ["cluster", "database", "migrated", "other_connection", "postgres"]
 _NUMBERS = count()
@@ -70,9 +71,10 @@ def postgres() -> Iterator[str]:
     """The address of a PostgreSQL with an empty database.
 
     All modules share it. Those that fill a database ask for `migrated`, and those that
-    suspend or kill PostgreSQL start one of their own.
+    suspend or kill PostgreSQL start one of their own. Under `make stress` it is as
+    durable as an operator's, because that is what commits cost there.
     """
-    with running_postgres() as url:
+    with running_postgres(durable=STRESSED) as url:
         yield url
 
 
