@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
@@ -28,7 +29,7 @@ from llmchat.api.visitors import (
     visitor_of,
 )
 from llmchat.books.placed import latest_answers
-from llmchat.database import read_database
+from llmchat.database import outage, read_database
 from llmchat.errors import ChatError, refusal
 from llmchat.realtime import ComeBackLater, ConnectionRefused, Namespace, Socket
 
@@ -171,13 +172,16 @@ async def when_there_is_a_database(ask: Callable[[], Awaitable[T]]) -> T:
     Raises: ComeBackLater, after `PATIENCE_S`; and whatever else `ask` raises.
     """
     ends_at = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return await ask()
-        except (DatabaseError, InterfaceError) as exc:
-            if time.monotonic() + AGAIN_S > ends_at:
-                raise ComeBackLater from exc
-        await asyncio.sleep(AGAIN_S)
+    failure: Exception | None = None
+    while time.monotonic() < ends_at:
+        # During a known outage, thousands of clients would only keep the threads busy.
+        if failure is None or not outage.lasts:
+            try:
+                return await ask()
+            except (DatabaseError, InterfaceError) as exc:
+                failure = exc
+        await asyncio.sleep(AGAIN_S * random.uniform(0.75, 1.25))
+    raise ComeBackLater from failure
 
 
 async def _send_away(socket: Socket) -> None:

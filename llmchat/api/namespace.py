@@ -59,7 +59,7 @@ from llmchat.api.visitors import (
 from llmchat.api.watch import Watch
 from llmchat.api.wire import NAMES, shortened
 from llmchat.errors import ChatError, refusal
-from llmchat.realtime import Ack, ConnectionRefused, Socket, event
+from llmchat.realtime import Ack, ComeBackLater, ConnectionRefused, Socket, event
 
 ASK = "llm:chat:stream"
 ATTACH = "llm:stream:attach"
@@ -91,6 +91,10 @@ class ChatNamespace(MovingNamespace):
         try:
             await self.let_in(socket)
         except (DatabaseError, InterfaceError) as exc:
+            if isinstance(socket.auth.get("pid"), str):
+                # Its socket is gone by now. But it waits for the outage to end, and
+                # the stock client gives up after a refusal.
+                raise ComeBackLater from exc
             error = refusal("database_unavailable")
             raise ConnectionRefused(error.text, error_data(error)) from exc
 

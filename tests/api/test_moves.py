@@ -23,7 +23,7 @@ from llmchat.books.placed import LATEST
 from llmchat.database import in_database
 from llmchat.errors import refusal
 from llmchat.models import Message, Worker
-from llmchat.realtime import ComeBackLater
+from llmchat.realtime import ComeBackLater, ConnectionRefused
 from tests.api.test_attach import Client, first_token, has_ended
 from tests.support.chat_fixtures import broken_database, events_of, until
 
@@ -139,6 +139,19 @@ async def test_a_client_is_sent_to_come_back_later_before_it_loses_its_socket(
     monkeypatch.setattr(moves, "PATIENCE_S", 0.1)
     with pytest.raises(ComeBackLater):
         await failing(user, way, times=float("inf"))
+
+
+async def test_a_client_whose_window_ends_in_an_outage_is_not_turned_away_for_good(
+    user, failing
+):
+    """The stock client comes back after a closed connection, not after a refusal."""
+    client = Client(user)
+    client.auth = {"pid": "of a socket that is forgotten"}
+    with pytest.raises(ComeBackLater):
+        await Failing(1).on_connect(client)
+    client.auth = {}
+    with pytest.raises(ConnectionRefused):
+        await Failing(1).on_connect(client)
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])

@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,8 @@ async def test_answers_of_openai_are_read(
         ("openai-rest", _completion(0, 1), {"lost": 1}),
         ("openai-rest", '{"error": {"code": "x"}}', {"refused": 1}),
     ],
+    # The answers contain the time, which differs from one process to the next.
+    ids=count(),
 )
 async def test_a_fault_of_openai_is_counted(
     programs: Path, transport: str, answer: str, fault: dict[str, int]
