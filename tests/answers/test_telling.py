@@ -58,7 +58,7 @@ class Other:
 async def other(upstream: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Other]:
     layer = InMemoryChannelLayer(capacity=1000)
 
-    def open_mailbox(worker: str) -> Mailbox:
+    def open_mailbox(worker: str, **_: bool) -> Mailbox:
         box = Mailbox(layer, address_of(worker))
         box.start()
         return box
