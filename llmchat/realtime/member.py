@@ -127,6 +127,12 @@ class Member:
         return self.outlet.state is SocketState.ABSENT
 
     @property
+    def kept_bytes(self) -> int:
+        """Return the size of the events that its client may have missed."""
+        replay = self.outlet.replay
+        return 0 if replay is None else replay.size
+
+    @property
     def pids(self) -> list[str]:
         """Return the `pid`s with which its client may come back."""
         return [pid for pid in (self.pid, self.former_pid) if pid is not None]

@@ -77,8 +77,7 @@ class Members:
     def absent(self) -> Absent:
         """Return how many sockets wait for their clients, counted only now."""
         waiting = self.waiting()
-        replays = (member.outlet.replay for member in waiting)
-        return Absent(len(waiting), sum(replay.size for replay in replays if replay))
+        return Absent(len(waiting), sum(member.kept_bytes for member in waiting))
 
     def turn_of(self, pid: str) -> asyncio.Lock:
         """Return the lock for bringing a socket here, one connection at a time."""
@@ -159,8 +158,7 @@ class Members:
 
         False: its client has had a later one since, or may not have it here.
         """
-        known = map(self._made_at, (state["pid"], state.get("former_pid")))
-        if max(known) >= state["made_at"]:
+        if self._latest_of(state) >= state["made_at"]:
             return False
         member = self.bring(namespace, state, handshake, None)
         if member is None:
@@ -189,7 +187,7 @@ class Members:
 
         None: it was so long on its way that its client has had a later one since.
         """
-        if self._has_later(state):
+        if self._latest_of(state) > state["made_at"]:
             return None
         ids = Ids(state["id"], state["pid"])
         auth = json.loads(state["auth"])
@@ -203,16 +201,12 @@ class Members:
         member.take_over(state)
         return member
 
-    def _has_later(self, state: dict[str, Any]) -> bool:
-        """Return whether a socket was recreated after the one handed over.
+    def _latest_of(self, state: dict[str, Any]) -> float:
+        """Return when the latest known socket of the client of a state was recreated.
 
         That one is here, or was, or its worker has told the others.
         """
-        made_at: float = state["made_at"]
-        return any(
-            self._made_at(pid) > made_at
-            for pid in (state["pid"], state.get("former_pid"))
-        )
+        return max(map(self._made_at, (state["pid"], state.get("former_pid"))))
 
     def _made_at(self, pid: str | None) -> float:
         """Return when the latest socket of a `pid` that is known was recreated."""

@@ -56,13 +56,16 @@ class Parting:
                     await asyncio.sleep(_LOOK_AGAIN_S)
 
     def _give_some(self, worker: str, group: asyncio.TaskGroup) -> bool:
-        """Begin to hand over what there is room for; return whether to go on."""
+        """Begin to hand over what there is room for; return whether to go on.
+
+        Those whose clients have missed something go first.
+        """
         waiting = [one for one in self._members.waiting() if one not in self._failed]
-        for member in sorted(waiting, key=_loses_nothing):
+        for member in sorted(waiting, key=lambda member: not member.kept_bytes):
             if self._on_the_way >= MAX_BYTES:
                 break
             if member.is_at_rest and not any(map(self._members.is_coming, member.pids)):
-                size = _size_of(member)
+                size = max(_LEAST_BYTES, member.kept_bytes)
                 self._on_the_way += size
                 group.create_task(self._give(member, worker, size))
         return bool(waiting or self._on_the_way)
@@ -101,14 +104,3 @@ class Parting:
         if namespace is None or self._members.is_over:
             return False
         return self._members.keep(namespace, state, Handshake(*handshake))
-
-
-def _loses_nothing(member: Member) -> bool:
-    """Return whether a client that comes back would find nothing that it missed."""
-    replay = member.outlet.replay
-    return replay is None or not replay.size
-
-
-def _size_of(member: Member) -> int:
-    replay = member.outlet.replay
-    return max(_LEAST_BYTES, 0 if replay is None else replay.size)
