@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from threading import Event
 from typing import Any
@@ -17,9 +16,8 @@ from accounts import revocation, tokens
 from accounts.models import User
 from accounts.remembered import remembered
 from llmchat.answers import stopping
-from llmchat.database import in_database
 from tests.support.admin_fixtures import make_conversation
-from tests.support.chat_fixtures import is_waiting, until
+from tests.support.chat_fixtures import meet
 from tests.support.deletion import delete_users
 from tests.support.log_in import PASSWORD, log_in, post
 
@@ -234,14 +232,8 @@ def test_an_account_is_deleted_while_one_of_its_tokens_is_revoked(
 
     async def both() -> None:
         revoke = partial(tokens.revoke_refresh_token, raw=raw)
-        revoking = asyncio.create_task(in_database(revoke))
-        await asyncio.to_thread(claimed.wait)
         users = User.objects.filter(pk=user.pk)
-        deleting = asyncio.create_task(in_database(delete_users, users))
-        await until(is_waiting)
-        go_on.set()
-        await revoking
-        await deleting
+        await meet(revoke, claimed, partial(delete_users, users), go_on)
 
     async_to_sync(both)()
     assert not User.objects.exists()

@@ -19,7 +19,7 @@ from llmchat.database import in_database
 from llmchat.errors import ChatError
 from llmchat.models import Budget, BudgetUse, Message, Reservation, spending
 from llmchat.providers.types import Usage
-from tests.support.chat_fixtures import User, end_of, is_waiting, until
+from tests.support.chat_fixtures import User, end_of, is_waiting, meet, until
 from tests.support.turns import begin_turn, end_stored, end_turn
 
 DAY, MONTH = Budget.Period.DAY, Budget.Period.MONTH
@@ -175,13 +175,7 @@ async def test_who_deletes_a_default_budget_waits_for_who_draws_on_it(
             started.set()
             assert done.wait(30)
 
-    beginning = asyncio.create_task(in_database(begin_slowly))
-    await asyncio.to_thread(started.wait)
-    deleting = asyncio.create_task(in_database(row.delete))
-    await until(is_waiting)
-    done.set()
-    await beginning
-    await deleting
+    await meet(begin_slowly, started, row.delete, done)
     assert not await in_database(BudgetUse.objects.exists)
     assert not await in_database(Reservation.objects.exists)
 

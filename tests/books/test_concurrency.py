@@ -35,7 +35,7 @@ from llmchat.models import (
 )
 from llmchat.models.workers import texts_of
 from llmchat.providers.types import Usage
-from tests.support.chat_fixtures import User, end_of, events_of, is_waiting, until
+from tests.support.chat_fixtures import User, end_of, events_of, meet
 from tests.support.deletion import delete_users
 from tests.support.streaming import streaming
 from tests.support.turns import begin_turn, end_stored, end_turn
@@ -233,13 +233,7 @@ async def test_who_deletes_a_budget_and_who_settles_it_take_it_in_one_order(
             assert done.wait(30)
             budgets.release([begun.message_id])
 
-    settling = asyncio.create_task(in_database(settle_slowly))
-    await asyncio.to_thread(locked.wait)
-    deleting = asyncio.create_task(in_database(Budget.objects.all().delete))
-    await until(is_waiting)
-    done.set()
-    await settling
-    await deleting
+    await meet(settle_slowly, locked, Budget.objects.all().delete, done)
     assert not await in_database(Budget.objects.exists)
 
 
@@ -266,14 +260,8 @@ async def test_who_deletes_an_account_and_who_ends_an_answer_lock_in_one_order(
             assert done.wait(30)
             list(Budget.objects.order_by("pk").select_for_update())
 
-    ending = asyncio.create_task(in_database(end_slowly))
-    await asyncio.to_thread(locked.wait)
     users = User.objects.filter(pk=user.pk)
-    deleting = asyncio.create_task(in_database(delete_users, users))
-    await until(is_waiting)
-    done.set()
-    await ending
-    await deleting
+    await meet(end_slowly, locked, partial(delete_users, users), done)
     assert not await in_database(Budget.objects.exists)
 
 
@@ -306,14 +294,9 @@ async def test_who_deletes_an_account_takes_the_sums_last_as_an_answer_s_end_doe
         add(rows)
 
     monkeypatch.setattr(past, "add", slowly)
-    storing = asyncio.create_task(in_database(end_turn, begun, ending))
-    await asyncio.to_thread(reached.wait)
     users = User.objects.filter(pk=user.pk)
-    deleting = asyncio.create_task(in_database(delete_emptied, users))
-    await until(is_waiting)
-    done.set()
-    await storing
-    await deleting
+    storing = partial(end_turn, begun, ending)
+    await meet(storing, reached, partial(delete_emptied, users), done)
     assert (await in_database(PastUse.objects.get)).answers == 2
     assert not await in_database(User.objects.exists)
 
@@ -355,13 +338,7 @@ async def test_who_changes_a_budget_takes_what_users_have_used_in_the_common_ord
             assert done.wait(30)
             BudgetUse.objects.select_for_update().get(pk=last.pk)
 
-    locking = asyncio.create_task(in_database(lock_slowly))
-    await asyncio.to_thread(locked.wait)
-    changing = asyncio.create_task(in_database(change))
-    await until(is_waiting)
-    done.set()
-    await locking
-    await changing
+    await meet(lock_slowly, locked, change, done)
     counted = BudgetUse.objects.exclude(period_start=None)
     assert not await in_database(counted.exists)
 
@@ -382,13 +359,7 @@ async def test_who_deletes_a_user_in_the_shell_locks_the_user_first(
             assert done.wait(30)
             Conversation.objects.select_for_update().get()
 
-    beginning = asyncio.create_task(in_database(begin_slowly))
-    await asyncio.to_thread(locked.wait)
-    deleting = asyncio.create_task(in_database(user.delete))
-    await until(is_waiting)
-    done.set()
-    await beginning
-    await deleting
+    await meet(begin_slowly, locked, user.delete, done)
     assert not await in_database(User.objects.exists)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from threading import Event
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -96,6 +97,26 @@ async def is_waiting() -> bool:
             return bool(cursor.fetchone()[0])
 
     return await in_database(read)
+
+
+async def meet(
+    first: Callable[[], object],
+    reached: Event,
+    second: Callable[[], object],
+    go_on: Event,
+) -> None:
+    """Let two transactions want the same rows, and wait until both are done.
+
+    `first` sets `reached` once it holds its locks, and waits for `go_on`. By then
+    `second` waits for a lock.
+    """
+    earlier = asyncio.create_task(in_database(first))
+    await asyncio.to_thread(reached.wait)
+    later = asyncio.create_task(in_database(second))
+    await until(is_waiting)
+    go_on.set()
+    await earlier
+    await later
 
 
 @contextmanager

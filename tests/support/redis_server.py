@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -38,10 +38,7 @@ class RedisServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + START_LIMIT_S
-        while not self._listens():
-            assert time.monotonic() < deadline, "Redis does not start"
-            time.sleep(0.02)
+        _wait_while(lambda: not self._listens(), "Redis does not start")
 
     def kill(self) -> None:
         """Kill Redis."""
@@ -101,9 +98,13 @@ def end(outage: Outage) -> None:
     Otherwise its probes would go on in later tests, some of which replace the clock.
     """
     outage._probe = lambda: None
+    _wait_while(lambda: outage._is_probing, "the outage does not end")
+
+
+def _wait_while(lasts: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + START_LIMIT_S
-    while outage._is_probing:
-        assert time.monotonic() < deadline, "the outage does not end"
+    while lasts():
+        assert time.monotonic() < deadline, what
         time.sleep(0.02)
 
 
