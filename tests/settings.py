@@ -8,7 +8,6 @@ another database and another Redis.
 """
 
 import os
-import tempfile
 
 _KNOWN = {
     "LLMCHAT_ENV_FILE": "",
@@ -47,10 +46,3 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # Each of Django's test clients creates the middleware again, which would then scan the
 # folders of all static files. The servers that tests start do scan them.
 WHITENOISE_AUTOREFRESH = True
-
-# On disk, as in production: several threads use it, and SQLite's shared in-memory
-# databases have locks of their own, to which no timeout applies.
-if DATABASES["default"]["ENGINE"] == "llmchat.engines.sqlite":  # noqa: F405
-    DATABASES["default"]["TEST"] = {  # noqa: F405
-        "NAME": os.path.join(tempfile.gettempdir(), f"llmchat-test-{os.getpid()}.db")
-    }

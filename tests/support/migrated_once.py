@@ -1,4 +1,4 @@
-"""The test database: migrated by one worker of pytest-xdist, and copied by the others.
+"""The test database: a new one, migrated by one worker and copied by the others.
 
 All migrations take as long as many tests, and every worker would run them.
 """
@@ -27,6 +27,13 @@ def django_db_modify_db_settings(
     worker_id: str,
 ) -> Iterator[None]:
     """Let the first worker that needs a database share it; called by pytest-django."""
+    if connection.vendor == "sqlite":
+        # In a new directory: SQLite would take the log of an earlier run, left beside a
+        # file of the same name, for this one's. On disk, as in production: several
+        # threads use it, and SQLite's shared in-memory databases have locks of their
+        # own, to which no timeout applies.
+        file = tmp_path_factory.mktemp("database") / "test.db"
+        connection.settings_dict["TEST"]["NAME"] = str(file)
     if worker_id == "master":
         yield
         return
