@@ -94,7 +94,7 @@ class RealTime:
 
     async def _hand_over(self) -> None:
         presence = runtime.get().presence
-        if presence is not None and self.socketio.absent.sockets:
+        if presence is not None and self.socketio.awaits_clients:
             other = await presence.find_other()
             if other is not None:
                 await self.socketio.hand_over(other)

@@ -60,6 +60,11 @@ class SocketIO:
         Claims(mailbox, self._members, self.namespaces)
         self._parting = Parting(mailbox, self._members, self.namespaces)
 
+    @property
+    def awaits_clients(self) -> bool:
+        """Return whether sockets wait for their clients, or are on their way here."""
+        return bool(self.absent.sockets or self._members.is_fetching)
+
     async def hand_over(self, worker: str) -> None:
         """Let another worker keep the sockets that wait, since this one stops."""
         if self._parting is not None:

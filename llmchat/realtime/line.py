@@ -257,7 +257,7 @@ class SocketIOLine:
 
         If this connection is lost meanwhile, what comes is kept, and `held` until then.
         """
-        fetching = self._members.begin(self._members.fetch(namespace, auth))
+        fetching = self._members.begin_fetch(namespace, auth)
         try:
             return await asyncio.shield(fetching)
         except asyncio.CancelledError:

@@ -65,6 +65,7 @@ class Members:
         self._moved: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._reviving: set[str] = set()
         self._tasks = Tasks()
+        self._fetches = Tasks()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Whether the worker is about to stop, so that clients come back elsewhere.
         self.is_over = False
@@ -95,6 +96,17 @@ class Members:
     def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run work that outlives the connection which awaits it."""
         return self._tasks.run(work)
+
+    def begin_fetch(
+        self, namespace: Namespace, auth: dict[str, Any]
+    ) -> asyncio.Task[dict[str, Any] | Nowhere]:
+        """Fetch a socket of another worker, which outlives the connection, too."""
+        return self._fetches.run(self.fetch(namespace, auth))
+
+    @property
+    def is_fetching(self) -> bool:
+        """Return whether a socket is on its way here from another worker."""
+        return bool(self._fetches)
 
     def create(
         self,
@@ -160,6 +172,8 @@ class Members:
         """
         if self._latest_of(state) >= state["made_at"]:
             return False
+        pids = {state["pid"], state.get("former_pid")}
+        moved = {pid: self._moved[pid] for pid in pids & self._moved.keys()}
         member = self.bring(namespace, state, handshake, None)
         if member is None:
             return False
@@ -167,8 +181,10 @@ class Members:
         try:
             member.move_in(state)
         except BaseException as exc:
-            # It is recreated where its client comes.
+            # It is recreated where its client comes: whoever asks here, because this
+            # worker issued a `pid`, must learn that the socket had left.
             self.dismiss(member)
+            self._moved.update(moved)
             if isinstance(exc, ConnectionRefused):
                 return False
             raise
@@ -241,6 +257,7 @@ class Members:
     def note_moved(self, pid: str, worker: str, made_at: float) -> None:
         """Note which worker has a socket, and when that was recreated."""
         self._moved[pid] = worker, made_at
+        self._moved.move_to_end(pid)
         while len(self._moved) > MAX_MOVED:
             self._moved.popitem(last=False)
 
@@ -469,7 +486,11 @@ class Members:
         return [member for member in members if member.is_absent]
 
     def shutdown(self) -> None:
-        """Forget every member that waits for its client's return."""
+        """Forget every member that waits for its client's return; fetch no more.
+
+        What has not left its worker yet stays there.
+        """
         self.is_over = True
+        self._fetches.cancel()
         for member in self.waiting():
             self.forget(member)

@@ -88,6 +88,10 @@ class Server:
         )
         if self._judge_request is not None:
             _let_pass(self._judge_request(request))
+        is_move = action is Action.WEBSOCKET and isinstance(endpoint, RemoteSession)
+        if is_move and self._stopping:
+            # The session would end here; its client goes on polling.
+            raise RequestError(Refusal.SHUTTING_DOWN)
         return action, None if action is Action.OPEN else endpoint
 
     def _named(self, sid: str) -> tuple[Endpoint | None, str | None]:

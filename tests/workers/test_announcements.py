@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from llmchat.realtime import Namespace
+from llmchat.realtime import members as members_module
 from llmchat.realtime.members import Members
 from llmchat.realtime.pids import Pids
 from llmchat.realtime.relay import announcements, names
@@ -145,6 +146,16 @@ async def test_of_what_waits_for_redis_the_latest_is_kept(
     layer.is_down = False
     await soon(lambda: len(heard) > 0)
     assert [pid for pid, _ in heard[0][1]] == ["6", "7", "8"]
+
+
+def test_of_many_sockets_that_have_moved_the_latest_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(members_module, "MAX_MOVED", 2)
+    members = Members(10.0, Pids(ONE, b"x"))
+    for pid, worker in [("a", ONE), ("b", ONE), ("a", TWO), ("c", ONE)]:
+        members.note_moved(pid, worker, 0.0)
+    assert [members.moved_to(pid) for pid in "abc"] == [TWO, None, ONE]
 
 
 async def test_a_socket_that_came_home_and_ended_stays_ended() -> None:

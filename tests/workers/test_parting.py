@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from llmchat.realtime import ConnectionRefused
+from llmchat.realtime.engineio.events import CloseReason
 from llmchat.realtime.relay import names, parting
+from llmchat.realtime.relay.claims import CLAIM_S
 from llmchat.realtime.relay.parting import Parting
 from llmchat.workers.address import channel_of
 from tests.workers.test_chains import Client, Start, Worker, start
@@ -326,6 +328,76 @@ async def test_a_socket_that_the_application_does_not_take_is_recreated(
     assert not second.members.waiting()
     await stopping.worker.kill()
     assert await client.join(third)
+
+
+async def test_one_that_has_issued_the_pid_does_not_believe_it_has_the_socket(
+    start: Start,
+) -> None:
+    second, first, third = [await start(name) for name in ("two", "one", "three")]
+    client = Client()
+    await client.begin(second)
+    client.lose()
+    assert await client.join(first)
+    client.lose()
+    parting_of(second)
+
+    def move_in(socket: Any, state: Any) -> None:
+        raise ConnectionRefused("full")
+
+    second.namespace.move_in = move_in  # type: ignore[method-assign]
+    await Stopping(first, parting_of(first)).stop(second)
+    await first.kill()
+    assert await client.join(third)
+
+
+@dataclass
+class Fetching:
+    """A client that was lost while its socket, which is at work, was fetched."""
+
+    client: Client
+    first: Worker
+    stopping: Stopping
+    done: asyncio.Event
+
+    @classmethod
+    async def begin(cls, start: Start) -> Fetching:
+        left, (client,) = await away(start, 1)
+        done = asyncio.Event()
+        member_of(left.worker, client).socket.spawn(done.wait())
+        second = await start("second")
+        come = client.come(second)
+        await soon(lambda: second.members.is_fetching)
+        assert come.line is not None
+        come.line.closed(CloseReason.SERVER_SHUTTING_DOWN)
+        return cls(client, left.worker, Stopping(second, parting_of(second)), done)
+
+
+async def test_a_socket_that_is_fetched_by_one_that_stops_is_handed_on(
+    start: Start,
+) -> None:
+    fetching, third = await Fetching.begin(start), await start("third")
+    parting_of(third)
+    stopped = asyncio.create_task(fetching.stopping.stop(third))
+    await asyncio.sleep(0.1)
+    assert not stopped.done()
+    fetching.done.set()
+    await stopped
+    await fetching.first.kill()
+    await fetching.stopping.worker.kill()
+    await come_back([fetching.client], third)
+
+
+async def test_a_socket_that_is_fetched_for_too_long_stays_where_it_is(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetching, third = await Fetching.begin(start), await start("third")
+    monkeypatch.setattr(parting, "PARTING_S", 0.1)
+    await fetching.stopping.stop(third)
+    async with asyncio.timeout(CLAIM_S / 2):
+        await soon(lambda: not fetching.stopping.worker.members.is_fetching)
+        await soon(lambda: not fetching.first.box._working)
+    fetching.done.set()
+    await come_back([fetching.client], third)
 
 
 @pytest.mark.parametrize("how", ["fails", "returns what cannot be sent"])

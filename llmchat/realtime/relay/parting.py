@@ -51,7 +51,8 @@ class Parting:
         with suppress(TimeoutError):
             async with asyncio.timeout(PARTING_S), asyncio.TaskGroup() as group:
                 # It polls, since what is at work on a socket does not report its end.
-                # More may arrive meanwhile, from a worker that stops as well.
+                # More may arrive meanwhile: from a worker that stops as well, or for a
+                # client that was lost while its socket was fetched.
                 while self._give_some(worker, group):  # noqa: ASYNC110
                     await asyncio.sleep(_LOOK_AGAIN_S)
 
@@ -68,7 +69,7 @@ class Parting:
                 size = max(_LEAST_BYTES, member.kept_bytes)
                 self._on_the_way += size
                 group.create_task(self._give(member, worker, size))
-        return bool(waiting or self._on_the_way)
+        return bool(waiting or self._on_the_way or self._members.is_fetching)
 
     async def _give(self, member: Member, worker: str, size: int) -> None:
         try:
