@@ -164,7 +164,11 @@ class Members:
         return member
 
     def keep(
-        self, namespace: Namespace, state: dict[str, Any], handshake: Handshake
+        self,
+        namespace: Namespace,
+        state: dict[str, Any],
+        handshake: Handshake,
+        sender: str,
     ) -> bool:
         """Keep the member of a worker that stops, until its client comes back.
 
@@ -172,8 +176,6 @@ class Members:
         """
         if self._latest_of(state) >= state["made_at"]:
             return False
-        pids = {state["pid"], state.get("former_pid")}
-        moved = {pid: self._moved[pid] for pid in pids & self._moved.keys()}
         member = self.bring(namespace, state, handshake, None)
         if member is None:
             return False
@@ -183,8 +185,7 @@ class Members:
         except BaseException as exc:
             # It is recreated where its client comes: whoever asks here, because this
             # worker issued a `pid`, must learn that the socket had left.
-            self.dismiss(member)
-            self._moved.update(moved)
+            self.move(member, sender)
             if isinstance(exc, ConnectionRefused):
                 return False
             raise

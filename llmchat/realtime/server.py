@@ -49,7 +49,7 @@ class Server:
         self._judge_request = judge_request
         self._peers: dict[str, Peer] = {}
         self._sids = Sids(secret)
-        self._stopping = False
+        self._stopping = self._is_over = False
         self._mailbox: Mailbox | None = None
 
     def join(self, mailbox: Mailbox) -> None:
@@ -88,10 +88,6 @@ class Server:
         )
         if self._judge_request is not None:
             _let_pass(self._judge_request(request))
-        is_move = action is Action.WEBSOCKET and isinstance(endpoint, RemoteSession)
-        if is_move and self._stopping:
-            # The session would end here; its client goes on polling.
-            raise RequestError(Refusal.SHUTTING_DOWN)
         return action, None if action is Action.OPEN else endpoint
 
     def _named(self, sid: str) -> tuple[Endpoint | None, str | None]:
@@ -103,7 +99,8 @@ class Server:
         if mailbox is None or owner is None:
             return None, None
         # Its worker will find out whether it exists, and polls.
-        return RemoteSession(sid, owner, mailbox, self._take_over), "polling"
+        taking = self._may_take_over, self._take_over
+        return RemoteSession(sid, owner, mailbox, *taking), "polling"
 
     def _current(self, sid: str) -> Peer | None:
         """Return a session, unless its time is over.
@@ -136,6 +133,13 @@ class Server:
         )
         return self._keep(session, request.handshake)
 
+    def _may_take_over(self) -> bool:
+        """Return whether what comes with a session would not end with this worker.
+
+        Without it, the client comes back for that elsewhere.
+        """
+        return not self._is_over
+
     def _take_over(self, sid: str, state: Any) -> Peer:
         """Take over another worker's session, which then adopts a WebSocket."""
         session = Session(
@@ -163,8 +167,9 @@ class Server:
         self._stopping = True
 
     def shutdown(self) -> None:
-        """End every session; open no more."""
+        """End every session; open no more, and take none over."""
         self.open_no_more()
+        self._is_over = True
         for peer in self:
             peer.close(CloseReason.SERVER_SHUTTING_DOWN)
 

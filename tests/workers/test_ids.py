@@ -83,9 +83,9 @@ def test_what_a_client_has_made_up_of_a_pid_counts_from_the_start() -> None:
     assert pids.read(made_up) == (ONE, "s" * 20, 0)
 
 
-def request(sid: str, transport: str = "polling") -> Request:
-    query = {"EIO": "4", "transport": transport, "sid": sid}
-    return Request("GET", transport != "polling", Handshake(query, {}, "", False, ""))
+def request(sid: str) -> Request:
+    query = {"EIO": "4", "transport": "polling", "sid": sid}
+    return Request("GET", False, Handshake(query, {}, "", False, ""))
 
 
 async def test_no_worker_is_asked_for_what_a_client_has_made_up(
@@ -105,17 +105,3 @@ async def test_no_worker_is_asked_for_what_a_client_has_made_up(
     assert two._routes == {}
     _, endpoint = server.admit(request(sids(ONE).make()))
     assert endpoint is not None
-
-
-async def test_a_worker_that_stops_takes_no_session_over(open_box: OpenBox) -> None:
-    """It answers the requests of other workers' sessions until its end."""
-    server = Server(SocketIO([]), secret=SECRET)
-    server.join(await open_box(TWO))
-    sid = sids(ONE).make()
-    poll, upgrade = request(sid), request(sid, "websocket")
-    assert server.admit(upgrade)[1] is not None
-    server.open_no_more()
-    assert server.admit(poll)[1] is not None
-    with pytest.raises(RequestError) as refused:
-        server.admit(upgrade)
-    assert refused.value.refusal is Refusal.SHUTTING_DOWN

@@ -61,8 +61,8 @@ class Polling:
 
     async def probed(self, wire: Wire) -> RemoteSession:
         """Open a WebSocket at the other worker, and ping."""
-        take_over = self.server._take_over
-        session = RemoteSession(self.peer.sid, ONE, self.here, take_over)
+        taking = self.server._may_take_over, self.server._take_over
+        session = RemoteSession(self.peer.sid, ONE, self.here, *taking)
         session.open_websocket(wire)
         session.receive_frame(wire, "2probe")
         if isinstance(wire, Slow):
@@ -157,6 +157,16 @@ async def test_a_websocket_that_is_lost_while_the_pong_is_written_leaves_the_pol
     again.gate.set()
     assert await asyncio.wait_for(polling.ask(names.POLL), 20) == NOOP
     await polling.upgraded(session, again)
+
+
+async def test_a_worker_that_stops_leaves_a_session_where_it_is(start: Start) -> None:
+    polling, wire = await start(), Wire()
+    session = await polling.probed(wire)
+    polling.server.shutdown()
+    session.receive_frame(wire, "5")
+    await soon(lambda: wire.is_closed)
+    assert len(polling.server) == 0
+    await polling.answered(b"still there", await polling.hold())
 
 
 async def test_a_session_may_move_before_its_worker_hears_of_the_pong(

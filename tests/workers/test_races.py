@@ -198,6 +198,11 @@ class Broken:
         self.is_broken = True
 
 
+def taking(session: Broken) -> tuple[Any, Any]:
+    """Return whether a session may be taken over, and what takes it over."""
+    return lambda: True, lambda sid, state: session
+
+
 async def test_a_session_whose_websocket_is_lost_on_the_way_is_kept(
     open_box: OpenBox,
 ) -> None:
@@ -225,7 +230,7 @@ async def test_a_session_whose_websocket_is_lost_on_the_way_is_kept(
     one.on(names.PING_PROBE, nothing)
     one.on(names.TAKE, take)
     one.on(names.BREAK, nothing)
-    moving = RemoteProbe("s", ONE, two, AnyWebSocket(), lambda sid, state: broken)  # type: ignore[arg-type, return-value]
+    moving = RemoteProbe("s", ONE, two, AnyWebSocket(), *taking(broken))  # type: ignore[arg-type, return-value]
     for _ in range(3):
         moving.receive("2probe")
     moving.receive("5")  # without waiting for an answer
@@ -264,7 +269,7 @@ async def test_a_probe_that_was_given_up_is_not_written_to(
     one.on(names.OPEN_PROBE, hold)
     one.on(names.MAY_PONG, probe)
     websocket = Closed()
-    moving = RemoteProbe("s", ONE, two, websocket, lambda sid, state: Broken())  # type: ignore[arg-type, return-value]
+    moving = RemoteProbe("s", ONE, two, websocket, *taking(Broken()))  # type: ignore[arg-type, return-value]
     moving.receive("2probe")
     await asked.wait()
     for _ in range(MAX_WAITING_FRAMES + 1):
@@ -319,7 +324,7 @@ async def test_a_post_whose_body_cannot_be_passed_on_is_refused_once(
     class AnyPost:
         accept = deny = refuse = told.append
 
-    session = RemoteSession("s", ONE, two, lambda sid, state: Broken())  # type: ignore[arg-type, return-value]
+    session = RemoteSession("s", ONE, two, *taking(Broken()))
     session.start_post(AnyPost())  # type: ignore[arg-type]
     await announced.wait()
     if is_gone:

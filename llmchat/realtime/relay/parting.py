@@ -104,4 +104,4 @@ class Parting:
         namespace = self._namespaces.get(name)
         if namespace is None or self._members.is_over:
             return False
-        return self._members.keep(namespace, state, Handshake(*handshake))
+        return self._members.keep(namespace, state, Handshake(*handshake), sender)

@@ -40,12 +40,14 @@ class RemoteProbe:
         owner: str,
         mailbox: Mailbox,
         websocket: WebSocket,
+        may_take: Callable[[], bool],
         take_over: Callable[[str, object], Peer],
     ) -> None:
         self._sid = sid
         self._owner = owner
         self._mailbox = mailbox
         self._websocket = websocket
+        self._may_take = may_take
         self._take_over = take_over
         self._peer: Peer | None = None
         self._is_asking = self._is_moving = self._is_over = False
@@ -69,7 +71,7 @@ class RemoteProbe:
         elif frame == PROBE_PING:
             self._is_asking = True
             self._run(self._answer_ping())
-        elif frame == PROBE_UPGRADE:
+        elif frame == PROBE_UPGRADE and self._may_take():
             self._is_moving = True
             self._run(self._move())
         else:

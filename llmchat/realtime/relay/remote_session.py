@@ -33,12 +33,17 @@ class RemoteSession:
     """The `Endpoint` of a session that another worker has."""
 
     def __init__(
-        self, sid: str, owner: str, mailbox: Mailbox, take_over: TakeOver
+        self,
+        sid: str,
+        owner: str,
+        mailbox: Mailbox,
+        may_take: Callable[[], bool],
+        take_over: TakeOver,
     ) -> None:
         self.sid = sid
         self._owner = owner
         self._mailbox = mailbox
-        self._take_over = take_over
+        self._taking = may_take, take_over
         self._polled: asyncio.Future[names.Outcome] | None = None
         self._is_sent = False
         self._posted: asyncio.Future[names.Outcome] | None = None
@@ -117,7 +122,7 @@ class RemoteSession:
     def open_websocket(self, websocket: WebSocket) -> None:
         """Let a WebSocket probe the session, and then take it over."""
         self._probe = RemoteProbe(
-            self.sid, self._owner, self._mailbox, websocket, self._take_over
+            self.sid, self._owner, self._mailbox, websocket, *self._taking
         )
 
     def receive_frame(self, websocket: WebSocket, frame: str | bytes) -> None:
