@@ -14,15 +14,16 @@ from llmchat import cache as shared
 from llmchat.access import ratelimit
 from llmchat.access.ratelimit import count_message, count_obeyed
 from llmchat.errors import ChatError
+from tests.support.limits import hold_the_minute
 from tests.support.redis_server import end
 
 REFUSED = "Rate limit exceeded"
 
 
 @pytest.fixture(autouse=True)
-def three_a_minute(settings):
+def three_a_minute(settings, monkeypatch):
     settings.LLMCHAT = settings.LLMCHAT | {"messages_per_minute": 3}
-    cache.clear()
+    hold_the_minute(monkeypatch)
     yield
     cache.clear()
 

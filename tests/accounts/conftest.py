@@ -6,7 +6,6 @@ The minute for which the limits count never ends.
 from __future__ import annotations
 
 import pytest
-from django.core.cache import cache
 
 from accounts.models import User
 from tests.support.limits import hold_the_minute
@@ -15,7 +14,6 @@ from tests.support.log_in import PASSWORD
 
 @pytest.fixture(autouse=True)
 def _fresh_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    cache.clear()
     hold_the_minute(monkeypatch)
 
 

@@ -24,6 +24,7 @@ from llmchat.models import Message
 from llmchat.realtime import Peer, Server
 from tests.support.api_keys import make_key, make_user
 from tests.support.chat_fixtures import until
+from tests.support.limits import hold_the_minute
 from tests.support.peers import Wire, joined, joined_again, opened, serving
 from tests.support.wire import connect_packet, content_of, event
 
@@ -252,8 +253,9 @@ async def test_a_revoked_key_does_not_come_back(ann: User, server: Server) -> No
 
 
 async def test_the_limit_of_a_key_is_told_to_its_socket(
-    ann: User, server: Server, provider: object
+    ann: User, server: Server, provider: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    hold_the_minute(monkeypatch)
     _, key = await make_key(ann, messages_per_minute=1)
     peer, wire, _ = await joined(server, await known(key))
     await ask(peer, wire, "s-1")

@@ -29,6 +29,7 @@ from llmchat.books.conversations import empty_conversation
 from llmchat.database import in_database
 from llmchat.models import Budget
 from tests.support.api_keys import Program, make_key, make_user, page_of
+from tests.support.limits import hold_the_minute
 
 ASKED = {"provider": "test", "messages": [{"role": "user", "content": "Hi"}]}
 WANTED = {"name": "nightly report", "scopes": ["chat", "read"]}
@@ -81,8 +82,12 @@ async def test_a_key_is_made_used_and_revoked(
 
 
 async def test_a_key_is_made_with_an_end_and_limits_of_its_own(
-    page: Program, provider: object, upstream: object
+    page: Program,
+    provider: object,
+    upstream: object,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    hold_the_minute(monkeypatch)
     wanted = WANTED | {
         "expiresAt": "2999-12-31T23:00:00+01:00",
         "messagesPerMinute": 1,

@@ -9,7 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.core.cache import cache
 from django.test import AsyncClient, Client
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -171,7 +170,6 @@ async def test_what_is_above_the_limit_is_counted(
     token: dict[str, str], settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold_the_minute(monkeypatch)
-    cache.clear()
     settings.LLMCHAT = settings.LLMCHAT | {"messages_per_minute": 1}
     before = await read(token)
     someone = Verified(7, 0)

@@ -23,6 +23,7 @@ from llmchat.database import THREADS, in_database, read_database
 from llmchat.models import Provider
 from llmchat.outages import Outage
 from serving.hashers import PasswordHasher
+from tests.support.redis_server import end
 
 LIMIT_S = 10
 
@@ -213,8 +214,13 @@ async def test_who_is_blocked_by_another_is_no_outage(
 
 @pytest.fixture
 def probes(monkeypatch):
+    probes = Probes()
     monkeypatch.setattr(outages, "PROBE_EVERY_S", 0.05)
-    return Probes()
+    times = SimpleNamespace(monotonic=time.monotonic, sleep=probes.over.wait)
+    monkeypatch.setattr(outages, "time", times)
+    yield probes
+    probes.over.set()
+    end(probes.outage)
 
 
 class Probes:
@@ -223,6 +229,7 @@ class Probes:
     def __init__(self) -> None:
         self.fails = True
         self.count = 0
+        self.over = threading.Event()  # ends the pauses between the probes
         self.outage = Outage("it", self.probe, meanwhile="that is that")
 
     def probe(self) -> None:

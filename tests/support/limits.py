@@ -7,11 +7,16 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from django.core.cache import cache
 from django_ratelimit import core
 
 
 def hold_the_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the minute in which attempts and messages are counted last forever."""
+    """Make the minute in which attempts and messages are counted last forever.
+
+    It begins now: nothing has been counted in it.
+    """
+    cache.clear()
     monkeypatch.setattr(core, "time", SimpleNamespace(time=lambda: 1_800_000_000.0))
 
 

@@ -12,6 +12,7 @@ from django.test import Client
 from accounts.tokens import issue_tokens
 from llmchat.urls import ANSWERS
 from serving.body_limit import BodyLimit
+from tests.support.limits import hold_the_minute
 
 CHAT = "/v1/chat/completions"
 
@@ -83,8 +84,12 @@ def test_a_body_that_will_not_do_is_told_in_openais_shape(
 
 @pytest.mark.django_db(transaction=True)
 def test_whoever_asks_too_often_is_told_when_to_go_on(
-    client: Client, bearer: dict[str, str], settings: Any
+    client: Client,
+    bearer: dict[str, str],
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    hold_the_minute(monkeypatch)
     settings.LLMCHAT = settings.LLMCHAT | {"messages_per_minute": 1}
     for _ in range(2):
         response = client.post(
