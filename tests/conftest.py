@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
@@ -43,6 +44,10 @@ StartServer = Callable[..., live.LiveServer]
 SERVER_KINDS = ("uvicorn",) if IN_PLACE else ("daphne", "uvicorn")
 # For modules whose subject does not depend on the ASGI server.
 ONE_SERVER = pytest.mark.parametrize("server", ["uvicorn"], indirect=True)
+
+DAY_S = 86_400
+# Few tests take longer, and those do not depend on the day.
+LONGEST_TEST_S = 30
 
 # How long an example takes means nothing on a busy machine.
 hypothesis_settings.register_profile(
@@ -88,6 +93,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return -seconds.get(file, 0), file
 
     items.sort(key=rank)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Let no day end while a test counts in it: days and months are in UTC.
+
+    Servers have clocks of their own, which tests cannot stop.
+    """
+    left_s = DAY_S - time.time() % DAY_S
+    if left_s < LONGEST_TEST_S:
+        time.sleep(left_s + 0.5)
+    return (yield)
 
 
 @pytest.fixture(scope="session")

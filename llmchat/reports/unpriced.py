@@ -27,12 +27,13 @@ def notices() -> list[tuple[str, str]]:
 
     There are at most five, after one on the default models that budgets refuse. Each is
     a text, and the address of the page to enter a price on. They are at most a minute
-    old.
+    old, and of today: prices and months end at midnight.
     """
-    known: list[tuple[str, str]] | None = cache.get(_CACHE_KEY)
+    key = f"{_CACHE_KEY}:{today()}"
+    known: list[tuple[str, str]] | None = cache.get(key)
     if known is None:
         known = [*_refused(), *_notices()]
-        cache.set(_CACHE_KEY, known, _KEPT_S)
+        cache.set(key, known, _KEPT_S)
     return known
 
 

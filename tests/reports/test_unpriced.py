@@ -101,6 +101,15 @@ def test_what_a_budget_in_dollars_refuses_is_told_before_anybody_asks(provider, 
     assert unpriced.notices() == []
 
 
+def test_nothing_of_the_last_month_is_told_once_it_is_over(
+    provider, staff, monkeypatch
+):
+    answered(staff)
+    assert unpriced.notices()
+    monkeypatch.setattr(unpriced, "today", lambda: today() + timedelta(days=31))
+    assert unpriced.notices() == []
+
+
 @pytest.mark.parametrize(
     "fields",
     [

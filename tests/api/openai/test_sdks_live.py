@@ -132,7 +132,7 @@ async def expect(report: dict[str, Any], upstream: Upstream) -> None:
     cut = ["APIError", None, "provider_error", None]
     names = report["models"].pop("names")
     assert names[0] == default
-    assert "openai/gpt-4.1" in names
+    assert "openai/gpt-5.5" in names
     assert all(name.startswith("openai/") for name in names)
     assert report["models"] == {
         "one": default,
