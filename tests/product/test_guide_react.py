@@ -7,6 +7,7 @@ providers, the first of which is a local upstream here.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -115,7 +116,8 @@ async def test_documented_component_cancels(
         server.limit_answers("openai", LONG)
         await send(page, LONG_TASK)
         streaming = page.locator(".message.streaming")
-        await expect(streaming).to_contain_text(" the ")
+        # A real model writes it, which may say anything.
+        await expect(streaming).to_have_text(re.compile(r"^assistant: .{40}", re.S))
         await shoot(page, artifacts / f"guide-{server.kind}-streaming.png")
         await page.get_by_role("button", name="Cancel").click()
         await expect(streaming).to_have_count(0)
