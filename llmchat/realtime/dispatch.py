@@ -63,7 +63,7 @@ class SocketIO:
     @property
     def awaits_clients(self) -> bool:
         """Return whether sockets wait for their clients, or are on their way here."""
-        return bool(self.absent.sockets or self._members.is_fetching)
+        return bool(self._members.waiting() or self._members.is_fetching)
 
     async def hand_over(self, worker: str) -> None:
         """Let another worker keep the sockets that wait, since this one stops."""

@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from enum import Enum, auto
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from .member import Ids, Member
@@ -34,7 +34,6 @@ class Nowhere(Enum):
     UNKNOWN = auto()  # its worker has ended it, or keeps it
 
 
-T = TypeVar("T")
 Fetch = Callable[
     [Namespace, dict[str, Any]], Coroutine[Any, Any, dict[str, Any] | Nowhere]
 ]
@@ -93,14 +92,10 @@ class Members:
         """Run a handler as a task."""
         return self._tasks.run(work)
 
-    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run work that outlives the connection which awaits it."""
-        return self._tasks.run(work)
-
     def begin_fetch(
         self, namespace: Namespace, auth: dict[str, Any]
     ) -> asyncio.Task[dict[str, Any] | Nowhere]:
-        """Fetch a socket of another worker, which outlives the connection, too."""
+        """Fetch a socket of another worker, even if the connection is lost."""
         return self._fetches.run(self.fetch(namespace, auth))
 
     @property
@@ -424,7 +419,7 @@ class Members:
             if member.outlet.line is not None:
                 member.outlet.line.close()
             # A member that does not come to rest is forgotten when its window is over.
-            self.begin(at_rest(lambda: member.let_go(worker)))
+            self._tasks.run(at_rest(lambda: member.let_go(worker)))
 
     def revived_at(self, pid: str, worker: str, made_at: float) -> Member | None:
         """Note that a socket was recreated on another worker.
