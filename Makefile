@@ -18,8 +18,9 @@ PYTEST := --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorde
 STRESS := $(addprefix tests/product/,test_postgres_stress.py test_durability.py \
 	test_outages.py test_outages_postgresql.py test_relay_outages.py \
 	test_two_workers_sockets.py test_two_workers_cancel.py test_floods.py)
-BALANCED := $(patsubst %,tests/realtime/test_%.py,suites suites_timeouts interop http \
-	polling websocket upgrade namespaces recovery requests turns prepared gaps) \
+BALANCED := $(patsubst %,tests/realtime/test_%.py,suites suites_heartbeat \
+	suites_timeouts interop http polling websocket upgrade namespaces recovery requests \
+	turns prepared gaps) \
 	$(patsubst %,tests/api/%_live.py,test_namespace test_attach test_conversations \
 	test_rest openai/test_sdks test_connecting) \
 	$(patsubst %,tests/product/test_%.py,streams rest refusals origins isolation \

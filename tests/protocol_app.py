@@ -145,8 +145,12 @@ async def hold_briefly(request: Request) -> str | None:
     return None
 
 
-def profile_a(ping_timeout_s: float = 0.2, connect_timeout_s: float = 1.0) -> Routes:
-    options = Options(ping_interval_s=0.3, ping_timeout_s=ping_timeout_s)
+def profile_a(
+    ping_interval_s: float = 0.3,
+    ping_timeout_s: float = 0.2,
+    connect_timeout_s: float = 1.0,
+) -> Routes:
+    options = Options(ping_interval_s=ping_interval_s, ping_timeout_s=ping_timeout_s)
     limits = Limits(connect_timeout_s=connect_timeout_s)
     socketio = SocketIO([Main(), Custom()], SocketIOOptions(limits=limits))
     http = HttpOptions(cors_origins="*")
@@ -156,9 +160,16 @@ def profile_a(ping_timeout_s: float = 0.2, connect_timeout_s: float = 1.0) -> Ro
     }
 
 
-def profile_p() -> Routes:
+def profile_p(ping_interval_s: float = 0.3) -> Routes:
     """Return profile A with longer timeouts, for tests on a busy machine."""
-    return profile_a(ping_timeout_s=20.0, connect_timeout_s=20.0)
+    return profile_a(
+        ping_interval_s=ping_interval_s, ping_timeout_s=20.0, connect_timeout_s=20.0
+    )
+
+
+def profile_q() -> Routes:
+    """Return profile P without pings, which would come between."""
+    return profile_p(ping_interval_s=600.0)
 
 
 def profile_b() -> Routes:
@@ -218,6 +229,7 @@ def profile_i() -> Routes:
 PROFILES = {
     "A": profile_a,
     "P": profile_p,
+    "Q": profile_q,
     "B": profile_b,
     "C1": profile_c1,
     "C2": profile_c2,

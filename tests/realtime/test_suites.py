@@ -1,9 +1,9 @@
 """What the official Engine.IO and Socket.IO suites ask of a server, case by case.
 
-The numbers are those of the project's list of their cases. The application has the
-suites' interval, a ping every 300 ms, but longer timeouts than theirs, so that none of
-them closes what has to be closed for another reason. The timeouts are tested in
-`test_suites_timeouts.py`.
+The numbers are those of the project's list of their cases. The application sends no
+pings, which might come between on a busy machine, and has longer timeouts than theirs,
+so that none of them closes what has to be closed for another reason. Pings are tested
+in `test_suites_heartbeat.py`, timeouts in `test_suites_timeouts.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PATHS = ("/engine.io/", "/socket.io/")
 
 @pytest.fixture(scope="module")
 def profile() -> str:
-    return "P"
+    return "Q"
 
 
 @pytest.fixture(params=PATHS)
@@ -49,17 +49,6 @@ def sio(wire: Wire) -> Wire:
 # --- Engine.IO: handshake --------------------------------------------------------
 
 
-async def test_01_polling_handshake_announces_the_options(either: Wire) -> None:
-    async with either.polling() as client:
-        assert isinstance(client.handshake.pop("sid"), str)
-        assert client.handshake == {
-            "upgrades": ["websocket"],
-            "pingInterval": 300,
-            "pingTimeout": 20000,
-            "maxPayload": 1000000,
-        }
-
-
 @pytest.mark.parametrize(
     ("method", "query"),
     [
@@ -77,17 +66,6 @@ async def test_02_invalid_polling_handshake_is_400(
     async with http_client() as http:
         response = await http.request(method, either.url(query))
     assert response.status_code == 400
-
-
-async def test_03_websocket_handshake_offers_no_upgrades(either: Wire) -> None:
-    async with either.websocket() as client:
-        assert isinstance(client.handshake.pop("sid"), str)
-        assert client.handshake == {
-            "upgrades": [],
-            "pingInterval": 300,
-            "pingTimeout": 20000,
-            "maxPayload": 1000000,
-        }
 
 
 @pytest.mark.parametrize(
@@ -162,23 +140,6 @@ async def test_09_websocket_messages_come_back(engine: Wire) -> None:
         await client.expect_close()
 
 
-# --- Engine.IO: heartbeat --------------------------------------------------------
-
-
-async def test_10_polling_heartbeat(either: Wire) -> None:
-    async with either.polling() as client:
-        for _ in range(3):
-            assert (await client.get()).text == "2"
-            assert (await client.post("3")).status_code == 200
-
-
-async def test_10_websocket_heartbeat(either: Wire) -> None:
-    async with either.websocket() as client:
-        for _ in range(3):
-            assert await client.read() == "2"
-            await client.send("3")
-
-
 # --- Engine.IO: closing and upgrade ----------------------------------------------
 
 
@@ -187,10 +148,6 @@ async def test_12_close_packet_releases_the_poll(either: Wire) -> None:
         poll = await client.hold()
         await client.post("1")
         response = await poll
-        if response.text == "2":  # a ping arrived first
-            response = await client.get()
-            assert response.status_code == 400
-            return
         assert (response.status_code, response.text) == (200, "6")
         assert (await client.get()).status_code == 400
 
@@ -269,28 +226,6 @@ async def test_18_illegal_first_message_closes(sio: Wire) -> None:
     async with sio.websocket() as client:
         await client.send("4abc")
         await client.expect_close(within_s=2)
-
-
-async def test_19_leaving_the_namespace_is_not_answered(sio: Wire) -> None:
-    async with sio.websocket() as client:
-        await client.send("40")
-        await client.read()
-        await client.read()
-        await client.send("41")
-        assert await client.read() == "2"
-
-
-async def test_20_leaving_a_namespace_keeps_the_others(sio: Wire) -> None:
-    async with sio.websocket() as client:
-        await client.send("40")
-        await client.read()
-        await client.read()
-        assert await client.read() == "2"
-        await client.send("40/custom")
-        await client.read()
-        await client.read()
-        await client.send("41/custom", '42["message","message to main namespace"]')
-        assert await client.read() == '42["message-back","message to main namespace"]'
 
 
 @pytest.mark.parametrize(
