@@ -5,8 +5,9 @@ lasts, which is minutes for a streamed answer. Here a call borrows one of a few 
 and returns the thread and its connection when it is done, so hundreds of waiting
 streams hold neither.
 
-Reads have separate threads, so they do not queue behind writers that wait for a lock. A
-call that reaches its deadline fails, and during an outage every call fails immediately.
+Reads have separate threads, so they do not queue behind writers that wait for a lock,
+and the batches of turns have one, so no other writer keeps them waiting. A call that
+reaches its deadline fails, and during an outage every call fails immediately.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from llmchat.outages import Outage
 T = TypeVar("T")
 
 # Enough that one slow query does not delay the others; SQLite has one writer anyway.
-THREADS = 4
+THREADS = 3
+_READERS = 4
 # How long a call may take, and how long it may wait for a thread before that. During an
 # outage calls fail immediately, so threads are free.
 DEADLINE_S = 5.0
@@ -36,7 +38,9 @@ QUEUE_S = 10.0
 is_serving = False
 
 _writers = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="database")
-_readers = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="reading")
+# Whatever holds those threads, turns begin and end.
+_batches = ThreadPoolExecutor(max_workers=1, thread_name_prefix="books")
+_readers = ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="reading")
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 _is_probing: ContextVar[bool] = ContextVar("is_probing", default=False)
 
@@ -52,14 +56,28 @@ async def in_database(call: Callable[..., T], *args: object) -> T:
 
     Raises: OperationalError, if the database does not answer in time.
     """
-    if outage.lasts:
-        raise OperationalError(_AWAY)
-    return await _run_in(_writers, call, args)
+    return await _write_in(_writers, call, args)
+
+
+async def store_in_database(call: Callable[..., T], *args: object) -> T:
+    """Run `call(*args)`, which stores a batch of turns, in the thread for these.
+
+    Raises: OperationalError, if the database does not answer in time.
+    """
+    return await _write_in(_batches, call, args)
 
 
 async def read_database(call: Callable[..., T], *args: object) -> T:
     """Run `call(*args)` in a thread for reads, and return its result."""
     return await _run_in(_readers, call, args)
+
+
+async def _write_in(
+    threads: ThreadPoolExecutor, call: Callable[..., T], args: tuple[object, ...]
+) -> T:
+    if outage.lasts:
+        raise OperationalError(_AWAY)
+    return await _run_in(threads, call, args)
 
 
 async def _run_in(
@@ -160,6 +178,11 @@ def note_failure(exc: BaseException) -> None:
 def sqlstate(exc: BaseException) -> str | None:
     """Return the SQLSTATE of an error from PostgreSQL, None for any other error."""
     return getattr(exc.__cause__, "sqlstate", None)
+
+
+def is_contended(exc: BaseException) -> bool:
+    """Return whether PostgreSQL reports that another transaction was in the way."""
+    return sqlstate(exc) in ("55P03", "40P01")
 
 
 def _is_locked(exc: BaseException | None) -> bool:

@@ -23,6 +23,7 @@ from llmchat import conf
 from llmchat.access import memory
 from llmchat.models import Provider, ProviderKey, encryption
 from llmchat.models.encryption import EncryptionError
+from llmchat.models.revision import hold_revision
 from llmchat.providers.registry import DEFAULT_PROVIDERS
 from llmchat.providers.types import Key
 
@@ -73,22 +74,43 @@ def note(keys: Sequence[Key], refused: Mapping[str, str], *, worked: bool) -> No
         note_use(keys, refused, now)
 
 
-def note_refusal(key: Key, code: str, at: datetime) -> None:
-    """Note that a key was rejected at a moment, unless it has worked since."""
+def note_refusal(key: Key, code: str, at: datetime, *, wait: bool = True) -> None:
+    """Note that a key was rejected at a moment, unless it has worked since.
+
+    Without `wait`, it fails if another transaction holds the row or the revision.
+
+    Raises: OperationalError.
+    """
     if not is_stored(key):
         _resting[key] = (at + REST, code)
         return
     rows = _row_of(key).filter(Q(last_used_at=None) | Q(last_used_at__lte=at))
     # Many answers may have met the refusal at the same time.
-    if rows.exclude(last_error=code, resting_until__gt=at).exists():
+    if not rows.exclude(last_error=code, resting_until__gt=at).exists():
+        return
+    with transaction.atomic():
+        if not wait:
+            hold_revision()
+            _locked(rows).first()
         rows.update(last_error=code, resting_until=at + REST)
 
 
-def note_use(keys: Sequence[Key], refused: Mapping[str, str], at: datetime) -> None:
-    """Note that the first key that was not refused worked at a moment."""
+def note_use(
+    keys: Sequence[Key],
+    refused: Mapping[str, str],
+    at: datetime,
+    *,
+    wait: bool = True,
+) -> None:
+    """Note that the first key that was not refused worked at a moment.
+
+    Without `wait`, it fails if another transaction holds the row or the revision.
+
+    Raises: OperationalError.
+    """
     used = next((key for key in keys if key.ident not in refused), None)
     if used is not None:
-        _note_use(used, at)
+        _note_use(used, at, wait=wait)
 
 
 def stored_key(row: ProviderKey) -> Key:
@@ -153,7 +175,7 @@ def _listed(provider: str, setting: str) -> tuple[Key, ...]:
     )
 
 
-def _note_use(key: Key, at: datetime) -> None:
+def _note_use(key: Key, at: datetime, *, wait: bool) -> None:
     if not is_stored(key):
         # Other threads may be doing the same.
         until, _ = _resting.get(key, (None, ""))
@@ -166,14 +188,21 @@ def _note_use(key: Key, at: datetime) -> None:
     before = Q(resting_until=None) | Q(resting_until__lte=at + REST)
     with transaction.atomic():
         rows = _row_of(key).filter(before)
-        row = rows.first()
+        row = (rows if wait else _locked(rows)).first()
         if row is None:
             return
         if row.last_error or row.resting_until is not None:
+            if not wait:
+                hold_revision()
             rows.update(last_used_at=at, last_error="", resting_until=None)
         elif row.last_used_at is None or row.last_used_at < at - _USE_IS_NOTED_EVERY:
             rows.update(last_used_at=at)
     _noted[key.ident] = timezone.now(), memory.latest_revision()
+
+
+def _locked(rows: QuerySet[ProviderKey]) -> QuerySet[ProviderKey]:
+    """Return a query that locks the rows, or fails if another transaction does."""
+    return rows.select_for_update(nowait=True, no_key=True)
 
 
 def _is_noted(key: Key, now: datetime) -> bool:

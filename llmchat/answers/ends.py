@@ -91,7 +91,7 @@ class Ends:
         return end.outcome
 
     def store_later(self, begun: Begun, outcome: Outcome) -> None:
-        """Store an end that no caller waits for."""
+        """Store an end that no caller waits for; its answer may not have begun."""
         self._add(begun, outcome).is_late = True
 
     async def settled(self, user_id: int) -> bool:
@@ -150,7 +150,8 @@ class Ends:
     async def _is_stored(self, end: _End, *, is_first: bool) -> bool:
         """Return whether the end that the client was or will be sent is stored."""
         if is_first:
-            attempt = await self._attempt(end)
+            # If it is late already, nobody knows whether its start was stored.
+            attempt = await self._attempt(end, again=end.is_late)
         else:
             async with self._retrying:
                 attempt = await self._attempt(end, again=True, has_failed=True)
@@ -169,7 +170,7 @@ class Ends:
                 end.begun, outcome, again=again, has_failed=has_failed
             )
         except (OperationalError, InterfaceError) as exc:
-            if not again:
+            if not has_failed:
                 ident = end.begun.message_id
                 logger.warning("the end of answer %s is not stored yet: %s", ident, exc)
             return _Attempt.FAILED

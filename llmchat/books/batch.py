@@ -34,7 +34,7 @@ from llmchat.books.turn import (
     Outcome,
     Start,
 )
-from llmchat.database import note_failure, sqlstate
+from llmchat.database import is_contended, note_failure
 from llmchat.errors import ChatError, refusal, unavailable
 from llmchat.models import Conversation, Message
 
@@ -112,7 +112,7 @@ def _halved(items: Sequence[Item], *, is_whole: bool = False) -> list[Result]:
     try:
         return _together(items, wait=False)
     except (OperationalError, InterfaceError) as exc:
-        if not _is_contended(exc):
+        if not is_contended(exc):
             if is_whole:
                 raise
             note_failure(exc)
@@ -144,7 +144,7 @@ def _together(items: Sequence[Item], *, wait: bool) -> list[Result]:
     checkpoints = [item for item in items if isinstance(item, Checkpoint)]
     refusals = [item for item in items if isinstance(item, KeyRefusal)]
     for refused in refusals:
-        keys.note_refusal(refused.key, refused.code, refused.at)
+        keys.note_refusal(refused.key, refused.code, refused.at, wait=wait)
     for item in ends:
         end.note_key(item.begun, item.outcome)
     results: dict[int, Result] = {}
@@ -212,11 +212,6 @@ def _write_conversations(known: Facts) -> None:
 def _values(row: Conversation, columns: Columns) -> dict[str, object]:
     values = {name: getattr(row, name) for name in columns.names if name != "user"}
     return values | {"user": row.user_id}
-
-
-def _is_contended(exc: Exception) -> bool:
-    """Return whether PostgreSQL reports that another transaction was in the way."""
-    return sqlstate(exc) in ("55P03", "40P01")
 
 
 def _unknown(result: Result, exc: Exception) -> Result:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from django.db import OperationalError
 from django.utils import timezone
 
 from llmchat.access import budgets, keys
@@ -22,6 +23,7 @@ from llmchat.books.extra import extra_of_answer
 from llmchat.books.facts import AnswerRow, Facts
 from llmchat.books.sql import Columns
 from llmchat.books.turn import Begun, End, Outcome, detail, storable
+from llmchat.database import is_contended
 from llmchat.models import Conversation, Message
 from llmchat.providers.types import Usage
 
@@ -183,11 +185,20 @@ def _amend(facts: Facts, ended: Ended, conversation: Conversation, end: End) -> 
 
 
 def note_key(begun: Begun, outcome: Outcome) -> None:
-    """Remember which key worked, and when, whether or not the end can be stored."""
-    if outcome.state == _State.COMPLETE or outcome.text:
-        moment = outcome.first_token_at or timezone.now()
-        route = begun.answered_by(fell_back=outcome.fell_back)
-        keys.note_use(route.keys, outcome.refused, moment)
+    """Remember which key worked, and when, whether or not the end can be stored.
+
+    If another transaction holds the key or the revision, that is left to the next
+    answer with the key: no turn waits for it.
+    """
+    if outcome.state != _State.COMPLETE and not outcome.text:
+        return
+    moment = outcome.first_token_at or timezone.now()
+    route = begun.answered_by(fell_back=outcome.fell_back)
+    try:
+        keys.note_use(route.keys, outcome.refused, moment, wait=False)
+    except OperationalError as exc:
+        if not is_contended(exc):
+            raise
 
 
 def booked(begun: Begun, outcome: Outcome) -> tuple[Usage, Bill]:

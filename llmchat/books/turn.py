@@ -170,8 +170,8 @@ class End:
     """An outcome that is to be stored.
 
     `again` means that an earlier attempt failed, although its COMMIT may have
-    succeeded. An answer is settled only once; a second end only amends how the first
-    says it ended.
+    succeeded, or that the COMMIT of its start may have failed. An answer is settled
+    only once; a second end only amends how the first says it ended.
     """
 
     begun: Begun

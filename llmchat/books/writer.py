@@ -40,7 +40,7 @@ from llmchat.books.turn import (
     Progress,
     Turn,
 )
-from llmchat.database import QUEUE_S, THREADS, in_database
+from llmchat.database import QUEUE_S, THREADS, in_database, store_in_database
 from llmchat.errors import unavailable
 
 # How many items one transaction stores at most, and how many may wait for it before new
@@ -74,7 +74,7 @@ class Books:
         self._alone: set[asyncio.Task[None]] = set()
         # The starts that wait until their user's answers are swept, by user.
         self._blocked: dict[int, list[_Waiting]] = {}
-        # One thread is kept free for the batches.
+        # One thread is kept free for what is not a turn.
         self._room = asyncio.Semaphore(THREADS - 1)
 
     async def begin(self, user_id: int, turn: Turn, key_id: int | None = None) -> Begun:
@@ -118,6 +118,8 @@ class Books:
     async def refuse(self, refusal: KeyRefusal) -> None:
         """Store that a provider refused a key, before any turn that arrives later.
 
+        If another transaction holds the key, later turns do not wait for that.
+
         Raises: OperationalError, InterfaceError: the database does not answer.
         """
         await self._stored(refusal)
@@ -160,7 +162,7 @@ class Books:
         while batch := self._taken():
             items = [waiting.item for waiting in batch]
             try:
-                results = await in_database(store, items)
+                results = await store_in_database(store, items)
             except Exception as exc:
                 results = [_failed(item, exc) for item in items]
             for waiting, result in zip(batch, results, strict=True):

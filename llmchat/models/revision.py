@@ -44,6 +44,15 @@ def revise() -> None:
         rows.update(word=uuid.uuid4())
 
 
+def hold_revision() -> None:
+    """Lock the word without waiting, before changes that may not wait for others.
+
+    Raises: OperationalError: another transaction is changing watched rows.
+    """
+    rows = Revision.objects.select_for_update(nowait=True, no_key=True)
+    list(rows.filter(pk=_ROW).values_list("pk"))
+
+
 def ensure_revision() -> None:
     """Write a word if there is none: without one, no rows can be remembered."""
     if current_revision() is None:
@@ -97,6 +106,8 @@ class Watched(models.Model):
 
     class Meta:
         abstract = True
+        # `provider.keys.add(key)` updates through the base manager.
+        base_manager_name = "objects"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Store the row."""

@@ -21,7 +21,7 @@ from llmchat.access.budgets import Ledger
 from llmchat.answers.events import Done
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import Outcome
-from llmchat.database import in_database
+from llmchat.database import THREADS, in_database
 from llmchat.errors import ChatError
 from llmchat.models import Budget, Conversation, Message, Provider
 from llmchat.providers.types import ChatMessage, Image, Options, Usage
@@ -301,10 +301,10 @@ def members(count: int) -> tuple[list, Group]:
 async def test_workers_that_ask_at_the_same_moment_do_not_overdraw(
     user, provider, upstream, turn, budget
 ):
-    """Each has its own connection, like four processes."""
-    users, group = await in_database(members, 4)
+    """Each has its own connection, like a process."""
+    users, group = await in_database(members, THREADS)
     await budget(1, user=None, group=group)
-    barrier = Barrier(4)
+    barrier = Barrier(THREADS)
 
     def begin(member) -> str:
         barrier.wait(10)
@@ -315,7 +315,7 @@ async def test_workers_that_ask_at_the_same_moment_do_not_overdraw(
         return "begun"
 
     ends = await asyncio.gather(*(in_database(begin, member) for member in users))
-    assert sorted(ends) == ["begun"] + 3 * ["budget_exceeded"]
+    assert sorted(ends) == ["begun"] + (THREADS - 1) * ["budget_exceeded"]
 
 
 async def test_a_group_budget_is_shared_by_its_members_and_nobody_else(

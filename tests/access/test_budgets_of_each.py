@@ -18,7 +18,7 @@ from llmchat.api.usage_views import budget_fields
 from llmchat.api.wire import payload
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import Begun, Outcome
-from llmchat.database import in_database
+from llmchat.database import THREADS, in_database
 from llmchat.errors import ChatError
 from llmchat.models import (
     Budget,
@@ -153,10 +153,10 @@ async def test_what_a_user_has_reserved_is_nobody_else_s(
 async def test_workers_that_ask_at_the_same_moment_do_not_overdraw(
     user, provider, upstream, turn, default
 ):
-    """Each has its own connection, like four processes, and no `BudgetUse` exists."""
+    """Each has its own connection, like a process, and no `BudgetUse` exists."""
     await default(1)
     others = [await in_database(User.objects.create_user, f"u{n}") for n in range(2)]
-    barrier = Barrier(4)
+    barrier = Barrier(THREADS)
 
     def begin(number: int) -> str:
         barrier.wait(10)
@@ -166,8 +166,8 @@ async def test_workers_that_ask_at_the_same_moment_do_not_overdraw(
             return exc.code
         return "begun"
 
-    ends = await asyncio.gather(*(in_database(begin, n) for n in range(4)))
-    assert sorted(ends) == 2 * ["begun"] + 2 * ["budget_exceeded"]
+    ends = await asyncio.gather(*(in_database(begin, n) for n in range(THREADS)))
+    assert sorted(ends) == 2 * ["begun"] + (THREADS - 2) * ["budget_exceeded"]
     assert await in_database(BudgetUse.objects.count) == 2
 
 

@@ -33,6 +33,7 @@ from llmchat.models import (
 from llmchat.models.revision import current_revision
 from tests.support import live
 from tests.support.chat_fixtures import User
+from tests.support.provider_forms import submit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -86,6 +87,13 @@ def make_price(row: ProviderModel) -> Price:
     return Price.objects.create(model=row, valid_from=first, input=1, output=1)
 
 
+def make_price_and_model() -> Price:
+    """Make a price, and another model of the same provider."""
+    row = Provider.objects.get()
+    row.known_models.create(name="m-2")
+    return make_price(make_model(row))
+
+
 def models_of_test() -> object:
     """Return the enabled models, each with what its input costs."""
     return {
@@ -100,7 +108,8 @@ def has_budgets() -> object:
 
 
 def patterns() -> object:
-    return access_of(User.objects.get().pk).patterns("test")
+    user = User.objects.get(username="ann")
+    return access_of(user.pk).patterns("test")
 
 
 def restricted_to_a_group() -> ProviderAccess:
@@ -170,6 +179,30 @@ CHANGES: dict[str, tuple[Callable, Callable, Callable, object]] = {
         lambda key: key.delete(),
         keys_of_test,
         0,
+    ),
+    "a key is moved from another provider": (
+        lambda: make_key(make_provider("other")),
+        lambda key: Provider.objects.get(name="test").keys.add(key),
+        keys_of_test,
+        1,
+    ),
+    "a model is moved from another provider": (
+        lambda: make_model(make_provider("other")),
+        lambda row: Provider.objects.get(name="test").known_models.add(row),
+        models_of_test,
+        {"m-1": ()},
+    ),
+    "a price is moved from another model": (
+        lambda: make_price_and_model(),
+        lambda price: ProviderModel.objects.get(name="m-2").prices.set([price]),
+        models_of_test,
+        {"m-1": (), "m-2": (1,)},
+    ),
+    "a permission is moved from another provider": (
+        lambda: move(restricted_to_a_group(), make_provider("other")),
+        lambda row: Provider.objects.get(name="test").access.add(row),
+        patterns,
+        ("*",),
     ),
     "a permission is changed": (
         restricted_to_a_group,
@@ -276,6 +309,12 @@ def change(row: Any, **fields: object) -> Any:
     return row
 
 
+def move(row: ProviderAccess, provider: Provider) -> ProviderAccess:
+    row.provider = provider
+    row.save()
+    return row
+
+
 def disable_in_bulk(key: ProviderKey) -> None:
     key.enabled = False
     ProviderKey.objects.bulk_update([key], ["enabled"])
@@ -297,20 +336,69 @@ def test_a_change_holds_for_whoever_reads_next(row, name):
     assert read() == expected
 
 
-def test_a_change_in_the_admin_holds(row):
+def page_of(kind: str, row: Any, action: str = "change") -> str:
+    return f"/admin/llmchat/{kind}/{row.pk}/{action}/"
+
+
+# By model: what is there before, the page, what is entered, what is read, the result.
+ADMIN: dict[str, tuple[Callable, Callable, dict[str, Any], Callable, object]] = {
+    "provider": (
+        lambda row: row,
+        lambda row: page_of("provider", row),
+        {"input_price": "7"},
+        price_of_test,
+        7,
+    ),
+    "key": (
+        make_key,
+        lambda key: page_of("provider", key.provider),
+        {"keys-0-enabled": None},
+        keys_of_test,
+        0,
+    ),
+    "permission": (
+        lambda _: restricted_to_a_group(),
+        lambda row: page_of("provider", row.provider),
+        {"access-0-allowed_models": "other"},
+        patterns,
+        ("other",),
+    ),
+    "model": (
+        make_model,
+        lambda row: page_of("providermodel", row),
+        {"enabled": None},
+        models_of_test,
+        {},
+    ),
+    "price": (
+        lambda row: make_price(make_model(row)),
+        lambda price: page_of("providermodel", price.model),
+        {"prices-0-input": "7"},
+        models_of_test,
+        {"m-1": (7,)},
+    ),
+    "budget": (
+        lambda _: make_budget(),
+        lambda budget: page_of("budget", budget, "delete"),
+        {"post": "yes"},
+        has_budgets,
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("model", ADMIN)
+def test_a_change_in_the_admin_holds(row, model):
+    prepare, page, changes, read, expected = ADMIN[model]
     client = Client()
     client.force_login(User.objects.create_superuser("root", password="x"))
-    assert price_of_test() is None
-    url = f"/admin/llmchat/provider/{row.pk}/change/"
-    form = client.get(url).context["adminform"].form
-    data = {name: value for name, value in form.initial.items() if value is not None}
-    for formset in client.get(url).context["inline_admin_formsets"]:
-        prefix = formset.formset.prefix
-        data |= {f"{prefix}-TOTAL_FORMS": 0, f"{prefix}-INITIAL_FORMS": 0}
-    data = {name: value for name, value in data.items() if value is not False}
-    response = client.post(url, data | {"input_price": "7"})
-    assert response.status_code == 302, response.context["errors"]
-    assert price_of_test() == 7
+    url = page(prepare(row))
+    assert read() != expected
+    if url.endswith("/change/"):
+        submit(client, url, **changes)
+    else:
+        client.post(url, changes)
+    assert read() == expected
 
 
 def test_a_change_by_another_process_holds(row):

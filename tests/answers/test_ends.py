@@ -30,7 +30,14 @@ from llmchat.books.turn import Begun, End, KeyRefusal, Outcome, Progress
 from llmchat.books.writer import Books
 from llmchat.database import in_database
 from llmchat.errors import ChatError, refusal
-from llmchat.models import Budget, Conversation, Message, ProviderKey, Reservation
+from llmchat.models import (
+    Budget,
+    Conversation,
+    Message,
+    PastUse,
+    ProviderKey,
+    Reservation,
+)
 from llmchat.models.workers import texts_of
 from llmchat.providers.types import Usage
 from tests.support.chat_fixtures import User, broken_database, end_of, is_waiting, until
@@ -278,6 +285,33 @@ async def test_a_start_of_unknown_outcome_is_refused_and_ended(
     assert not await in_database(Reservation.objects.exists)
     assert not upstream.requests
     assert isinstance(await end_of(user, turn("Hi")), Done)
+
+
+async def is_over() -> bool:
+    """Return whether no end waits to be stored."""
+    return not runtime.get().ends.waiting()
+
+
+async def test_a_start_that_was_rolled_back_counts_as_no_answer(
+    user, provider, upstream, turn
+):
+    """No conversation is left either, but nobody has deleted one."""
+    commit, failed = BaseDatabaseWrapper._commit, []
+
+    def lose(wrapper: BaseDatabaseWrapper) -> None:
+        if not failed and Message.objects.filter(state="streaming").exists():
+            failed.append(True)
+            raise OperationalError("the connection is lost")
+        commit(wrapper)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseDatabaseWrapper, "_commit", lose)
+        with pytest.raises(ChatError) as refused:
+            await end_of(user, turn("Hi"))
+        assert refused.value.code == "database_unavailable"
+        await until(is_over)
+    assert not await in_database(Message.objects.exists)
+    assert not await in_database(PastUse.objects.exists)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, TypeError])
@@ -539,7 +573,7 @@ async def test_none_is_lost_for_want_of_room_in_the_books(monkeypatch, caplog):
         await go.wait()
         return [item.outcome for item in items]
 
-    monkeypatch.setattr(writer, "in_database", take)
+    monkeypatch.setattr(writer, "store_in_database", take)
     monkeypatch.setattr(writer, "MAX_WAITING", 5)
     monkeypatch.setattr(ends, "MAX_PENDING", 3)
     shared = ends.Ends(Books())
@@ -611,7 +645,7 @@ async def test_those_that_are_taken_too_late_are_stored_anew_together(
         taken.update((one.begun.message_id, one.outcome.error_code) for one in items)
         return [item.outcome for item in items]
 
-    monkeypatch.setattr(writer, "in_database", take)
+    monkeypatch.setattr(writer, "store_in_database", take)
     monkeypatch.setattr(ends, "STORE_S", 0.01)
     shared = ends.Ends(Books())
     made = many_ends(3 * writer.BATCH)

@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from llmchat import database
 from llmchat.books.sweep import sweep
 from llmchat.books.turn import Begun, Outcome, Turn
-from llmchat.database import in_database
+from llmchat.database import THREADS, in_database
 from llmchat.errors import ChatError
 from llmchat.models import Budget, BudgetUse, Message, Reservation, spending
 from llmchat.providers.types import Usage
@@ -23,7 +23,7 @@ from tests.support.chat_fixtures import User, end_of, is_waiting, meet, until
 from tests.support.turns import begin_turn, end_stored, end_turn
 
 DAY, MONTH = Budget.Period.DAY, Budget.Period.MONTH
-WORKERS, TURNS = 4, 15
+WORKERS, TURNS = THREADS, 15
 
 
 def everybody(user: User) -> list[User]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from threading import Barrier, Event
 
@@ -17,12 +18,12 @@ from django.utils import timezone
 from accounts import api_keys
 from accounts.deletion import delete_emptied
 from llmchat import database
-from llmchat.access import budgets
+from llmchat.access import budgets, keys
 from llmchat.answers import runtime, stopping
 from llmchat.answers.events import Done
 from llmchat.books import past
 from llmchat.books.conversations import stored_hash
-from llmchat.books.turn import Begun, Outcome, Progress, Turn
+from llmchat.books.turn import Begun, KeyRefusal, Outcome, Progress, Turn
 from llmchat.database import THREADS, in_database
 from llmchat.errors import ChatError
 from llmchat.models import (
@@ -31,10 +32,13 @@ from llmchat.models import (
     Conversation,
     Message,
     PastUse,
+    ProviderKey,
+    Revision,
     spending,
 )
 from llmchat.models.workers import texts_of
 from llmchat.providers.types import Usage
+from tests.support.busy_writers import busy_writers
 from tests.support.chat_fixtures import User, end_of, events_of, meet
 from tests.support.deletion import delete_users
 from tests.support.streaming import streaming
@@ -210,6 +214,58 @@ async def test_a_checkpoint_waits_for_nobody(user, provider, upstream, turn):
         await holding
     assert not taken.to_stop
     assert await in_database(texts_of, idents) == dict.fromkeys(idents, "Hel")
+
+
+@pytest.mark.parametrize("model", [ProviderKey, Revision])
+async def test_a_key_that_another_transaction_holds_delays_no_turn(
+    user, provider, upstream, turn, model, monkeypatch
+):
+    """A form in the admin holds the revision while it counts what a budget has used."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+
+    def make() -> ProviderKey:
+        row = ProviderKey(provider=provider)
+        row.set_value("sk-0123456789ab")
+        row.save()
+        return row
+
+    row = await in_database(make)
+    locked, done = Event(), Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            model.objects.select_for_update().get()
+            locked.set()
+            assert done.wait(30)
+
+    holding = asyncio.create_task(in_database(hold))
+    await asyncio.to_thread(locked.wait)
+    # Statements wait for locks at most ten seconds.
+    monkeypatch.setattr(database, "is_serving", False)
+    # Later than the use of the key by the turn, which otherwise would count.
+    later = timezone.now() + timedelta(minutes=1)
+    refusal = KeyRefusal(keys.stored_key(row), "provider_auth", later)
+    refusing = asyncio.create_task(runtime.get().books.refuse(refusal))
+    await asyncio.sleep(0)  # it is queued first
+    try:
+        async with asyncio.timeout(8):
+            assert isinstance(await end_of(user, turn("Hi")), Done)
+    finally:
+        done.set()
+        await holding
+    await refusing
+    await in_database(row.refresh_from_db)
+    assert row.last_error == "provider_auth"
+
+
+async def test_turns_begin_and_end_whatever_else_is_written(
+    user, provider, upstream, turn
+):
+    """Deletions and the like can wait for locks in all of the writers' threads."""
+    async with busy_writers() as calls:
+        assert isinstance(await end_of(user, turn("Hi")), Done)
+        assert not any(call.done() for call in calls)
 
 
 async def test_who_deletes_a_budget_and_who_settles_it_take_it_in_one_order(

@@ -7,9 +7,9 @@ import itertools
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -23,26 +23,8 @@ from llmchat.database import THREADS, in_database, read_database
 from llmchat.models import Provider
 from llmchat.outages import Outage
 from serving.hashers import PasswordHasher
+from tests.support.busy_writers import LIMIT_S, busy_writers
 from tests.support.redis_server import end
-
-LIMIT_S = 10
-
-
-@asynccontextmanager
-async def busy_writers() -> AsyncIterator[list[asyncio.Task[bool]]]:
-    """Keep all threads of the writers busy."""
-    go, held = threading.Event(), threading.Barrier(THREADS + 1)
-
-    def hold() -> bool:
-        held.wait(LIMIT_S)
-        return go.wait(LIMIT_S)
-
-    calls = [asyncio.create_task(in_database(hold)) for _ in range(THREADS)]
-    await asyncio.to_thread(held.wait, LIMIT_S)
-    try:
-        yield calls
-    finally:
-        go.set()
 
 
 async def test_a_call_that_waits_too_long_for_a_thread_is_refused_and_never_runs(
