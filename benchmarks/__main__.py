@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from benchmarks import cores, database, turns, workers
+from benchmarks import cores, database, report, turns, workers
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "turns": turns.main,
@@ -29,6 +29,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     for name in names:
         BENCHMARKS[name]()
+    report.fail_if_faulty()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import cluster, loads, report
-from benchmarks.loads import LOADS, Load, faults
+from benchmarks.loads import LOADS, Load
 from benchmarks.workers import Site, site
 
 ROUNDS = int(os.environ.get("ROUNDS", "1" if loads.QUICK else "3"))
@@ -65,6 +65,5 @@ def _figures(directory: Path, running: Site, load: Load, cores: int) -> loads.Fi
     load = replace(load, count=load.count * cores)
     cpu = ",".join(map(str, range(cores)))
     seen = cluster.load(directory, running.all, *load.arguments, cpu=cpu)
-    if wrong := faults(seen):
-        print(f"{load.name}, cores {cpu}: {wrong}", flush=True)
+    report.check(load.name, f"cores {cpu}", seen)
     return load.figures(seen)

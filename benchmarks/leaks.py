@@ -12,8 +12,8 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks import cluster
-from benchmarks.loads import QUICK, Figures, faults
+from benchmarks import cluster, report
+from benchmarks.loads import QUICK, Figures
 
 STREAMS = 1_000 if QUICK else 30_000
 WARM_UP = 500 if QUICK else 5_000
@@ -44,8 +44,7 @@ def measure(directory: Path, subject: cluster.Subject) -> dict[str, list[Figures
 def _run(directory: Path, subject: cluster.Subject, count: int) -> None:
     arguments = (32, "websocket", "closed", count, "t10r0", _LIMIT_S, 0)
     seen = cluster.load(directory, subject, *arguments)
-    if wrong := faults(seen):
-        print(f"{NAME}: {wrong}", flush=True)
+    report.check(NAME, subject.name, seen)
     time.sleep(_SETTLED_S)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 from collections.abc import Iterator
 
 from benchmarks.cluster import HERE
-from benchmarks.loads import WINDOW_S, Figures
+from benchmarks.loads import WINDOW_S, Figures, Seen, faults
 from tests.support.live import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -17,11 +18,27 @@ MARKS = "<!-- figures: make bench -->\n", "<!-- /figures -->\n"
 
 # The figures of every round, by load and subject.
 Results = dict[str, dict[str, list[Figures]]]
+# The loads in which our server has lost or duplicated something.
+_faulty: list[str] = []
 
 
 def medians(rounds: list[Figures]) -> Figures:
     """Return the median of each figure."""
     return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+
+
+def check(load: str, where: str, seen: Seen, *, server: str = OURS) -> None:
+    """Print what was wrong with the streams of a load; our faults fail the run."""
+    if wrong := faults(seen):
+        print(f"{load}, {where}: {wrong}", flush=True)
+        if server == OURS:
+            _faulty.append(load)
+
+
+def fail_if_faulty() -> None:
+    """End the program with status 1 if our server has had a faulty stream."""
+    if _faulty:
+        sys.exit(f"faulty streams: {', '.join(_faulty)}")
 
 
 def print_load(name: str, by_subject: dict[str, list[Figures]]) -> None:
@@ -41,11 +58,11 @@ def print_ratios(by_subject: dict[str, list[Figures]]) -> None:
 
 
 def write(results: Results, *, is_whole: bool) -> None:
-    """Store the figures; those of a complete run become the table in the docs."""
+    """Store the figures; those of a complete, good run become the table in the docs."""
     RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     table = "\n".join(_table(results)) + "\n"
     print(f"\n{table}")
-    if is_whole:
+    if is_whole and not _faulty:
         begin, end = MARKS
         page = PAGE.read_text()
         before, after = page.split(begin)[0], page.split(end)[1]

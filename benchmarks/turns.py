@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import cluster, leaks, report
-from benchmarks.loads import LOADS, OPENAI_LOADS, QUICK, Figures, Load, faults
+from benchmarks.loads import LOADS, OPENAI_LOADS, QUICK, Figures, Load
 from tests.postgres import running_postgres, seed_postgres
 from tests.support import live
 
@@ -77,7 +77,6 @@ def _compare(
     for _ in range(min(ROUNDS, load.rounds)):
         for subject in subjects:
             seen = cluster.load(directory, subject, *load.arguments, memory=load.memory)
-            if wrong := faults(seen):
-                print(f"{load.name}, {subject.name}: {wrong}", flush=True)
+            report.check(load.name, subject.name, seen, server=subject.name)
             rounds[subject.name].append(load.figures(seen))
     return rounds

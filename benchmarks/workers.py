@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks import cluster, loads, report
 from benchmarks.cluster import Subject
-from benchmarks.loads import LOADS, Load, faults
+from benchmarks.loads import LOADS, Load
 from tests.postgres import running_postgres, seed_postgres
 from tests.support import live
 from tests.support.redis_server import RedisServer
@@ -77,8 +77,7 @@ def _compare(directory: Path, cases: dict[str, tuple[Subject, Load]]) -> None:
     for _ in range(ROUNDS):
         for name, (subject, load) in cases.items():
             seen = cluster.load(directory, subject, *load.arguments)
-            if wrong := faults(seen):
-                print(f"{load.name}, {name}: {wrong}", flush=True)
+            report.check(load.name, name, seen, server=subject.name)
             rounds[name].append(load.figures(seen))
     _, load = next(iter(cases.values()))
     report.print_load(load.name, rounds)

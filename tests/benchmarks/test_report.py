@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,22 @@ def test_a_part_leaves_the_docs_alone(
 
     assert page.read_text() == before
     assert TABLE in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("server", "fails"), [("llmchat", True), ("node", False)])
+def test_a_lost_token_of_ours_fails_the_run_and_leaves_the_docs_alone(
+    page: Path, monkeypatch: pytest.MonkeyPatch, server: str, fails: bool
+) -> None:
+    monkeypatch.setattr(report, "_faulty", [])
+    before = page.read_text()
+    seen = dict.fromkeys(loads.FAULTS, 0) | {"lost": 1}
+
+    report.check("short streams", server, seen, server=server)
+    report.write(RESULTS, is_whole=True)
+
+    assert (page.read_text() == before) is fails
+    with pytest.raises(SystemExit) if fails else nullcontext():
+        report.fail_if_faulty()
 
 
 def test_the_docs_show_every_load() -> None:
