@@ -81,7 +81,7 @@ async def test_04_invalid_websocket_handshake_is_refused(
     either: Wire, query: str
 ) -> None:
     with pytest.raises((InvalidStatus, ConnectionClosed)):
-        async with asyncio.timeout(2), either.websocket(query) as client:
+        async with asyncio.timeout(10), either.websocket(query) as client:
             await client.read()
 
 
@@ -193,7 +193,7 @@ async def test_15_second_websocket_is_accepted_and_closed(engine: Wire) -> None:
         await upgraded.send("2probe", "5")
         assert await upgraded.read() == "3probe"
         async with engine.websocket(client.upgrade_query) as second:
-            await second.expect_close(within_s=2)
+            await second.expect_close(within_s=10)
         await upgraded.send("4hello")
         assert await upgraded.read() == "4hello"
 
@@ -225,7 +225,7 @@ async def test_17_unknown_namespace_is_refused(sio: Wire) -> None:
 async def test_18_illegal_first_message_closes(sio: Wire) -> None:
     async with sio.websocket() as client:
         await client.send("4abc")
-        await client.expect_close(within_s=2)
+        await client.expect_close(within_s=10)
 
 
 @pytest.mark.parametrize(
@@ -289,4 +289,4 @@ async def test_23_illegal_packet_closes(sio: Wire, illegal: str) -> None:
         await client.read()
         await client.read()
         await client.send(illegal)
-        await client.expect_close(within_s=2)
+        await client.expect_close(within_s=10)

@@ -212,5 +212,5 @@ async def test_control_frames_are_the_servers_affair(
 ) -> None:
     async with wire.websocket() as client:
         answered = await client.connection.ping()
-        await asyncio.wait_for(answered, 2)
+        await asyncio.wait_for(answered, 10)
         await client.join()
