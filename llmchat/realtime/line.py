@@ -52,10 +52,31 @@ class Confirmable(Protocol):
         """Note that the client has what was sent, up to the event of this number."""
 
 
-# An event on its way: the count of messages after which the client has it, the replay
-# that keeps it, and its number there. Or an answer that gives a member another `pid`:
-# then the member is notified, and the number is 0.
-Unconfirmed = tuple[int, Confirmable, int]
+class Unconfirmed:
+    """Events on their way, of one message each, that follow each other.
+
+    The client has the first of them after `first` messages, the last one after `last`;
+    `kept` is the replay that keeps them, and `number` the number of the last one there.
+    Or it is an answer that gives a member another `pid`: then `kept` is the member,
+    and the number is 0.
+
+    A stream is one of these, however many tokens are on their way: an object for each
+    would have to be looked at by every garbage collection.
+    """
+
+    __slots__ = ("first", "kept", "last", "number")
+
+    def __init__(self, count: int, kept: Confirmable, number: int) -> None:
+        self.first = self.last = count
+        self.kept = kept
+        self.number = number
+
+    def confirm(self, count: int) -> bool:
+        """Confirm what the client has after `count` messages; return if that is all."""
+        reached = min(count, self.last)
+        self.kept.confirm(self.number - (self.last - reached))
+        self.first = reached + 1
+        return reached == self.last
 
 
 class SocketIOLine:
@@ -121,10 +142,11 @@ class SocketIOLine:
 
     def confirmed(self, count: int) -> None:
         """Stop keeping for a recovery what has arrived: the first `count` messages."""
-        while self._unconfirmed and self._unconfirmed[0][0] <= count:
-            _, kept, number = self._unconfirmed.popleft()
-            kept.confirm(number)
-        if not self._unconfirmed:
+        unconfirmed = self._unconfirmed
+        while unconfirmed and unconfirmed[0].first <= count:
+            if unconfirmed[0].confirm(count):
+                unconfirmed.popleft()
+        if not unconfirmed:
             self._unconfirmed = None
 
     def closed(self, reason: CloseReason) -> None:
@@ -363,15 +385,25 @@ class SocketIOLine:
         self, messages: Messages, replay: Replay | None = None, number: int = 0
     ) -> None:
         """Queue messages that belong together."""
-        self._sent += len(messages)
+        more = len(messages)
+        self._sent += more
         if replay is not None:
-            self._note_unconfirmed(self._sent, replay, number)
+            last = self._unconfirmed[-1] if self._unconfirmed else None
+            if (
+                last is not None
+                and last.kept is replay
+                and last.last + more == self._sent
+                and last.number + more == number
+            ):
+                last.last, last.number = self._sent, number
+            else:
+                self._note_unconfirmed(self._sent, replay, number)
         self._peer.send(messages)
 
     def _note_unconfirmed(self, count: int, kept: Confirmable, number: int) -> None:
         if self._unconfirmed is None:
             self._unconfirmed = deque()
-        self._unconfirmed.append((count, kept, number))
+        self._unconfirmed.append(Unconfirmed(count, kept, number))
 
     def _note_answer(self, count: int, member: Member) -> None:
         """Note which message gives the client its new `pid`, if the member has one."""

@@ -13,7 +13,7 @@ from itertools import zip_longest
 from typing import Any, Protocol
 
 from .offsets import Marks
-from .replay import Messages, Replay
+from .replay import Messages, Replay, content_of
 from .socketio.connection import encode_ack, encode_event
 
 MAX_PENDING_CALLS = 1_000
@@ -169,7 +169,7 @@ class Outlet:
         number = 0
         for argument, mark in zip_longest(arguments, marks, fillvalue=""):
             message = f'{prepared}{argument},"{replay.next_offset()}{mark}"]'
-            number = replay.keep([message])
+            number = replay.keep(message)
             messages.append(message)
         self._send_kept(replay, messages, number)
 
@@ -177,7 +177,8 @@ class Outlet:
         self, replay: Replay, messages: Messages, *, is_vital: bool = False
     ) -> None:
         # Keep it first: if it is one message too many, the connection ends in `send`.
-        self._send_kept(replay, messages, replay.keep(messages, is_vital=is_vital))
+        number = replay.keep(content_of(messages), is_vital=is_vital)
+        self._send_kept(replay, messages, number)
 
     def _send_kept(self, replay: Replay, messages: Messages, number: int) -> None:
         if self.state is SocketState.JOINED and self.line is not None:

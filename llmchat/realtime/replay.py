@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 from .engineio.packet import byte_length
@@ -37,6 +37,10 @@ Messages = list[str | bytes]
 Shorten = Callable[[Messages], Messages]
 
 
+# The messages of one event; nearly always it is only one.
+Content = str | bytes | tuple[str | bytes, ...]
+
+
 class Kept(NamedTuple):
     """One event: its offset as a number, and the messages that carry it."""
 
@@ -44,6 +48,41 @@ class Kept(NamedTuple):
     messages: Messages
     size: int
     is_vital: bool
+
+
+class _Events:
+    """The events that are kept, in order; `vital` are the numbers of some of them.
+
+    They have no object for each event: a garbage collection looks at every object that
+    can hold others, and with hundreds of streams there are hundreds of thousands of
+    events, so it would stop all streams for a while.
+    """
+
+    __slots__ = ("contents", "numbers", "vital")
+
+    def __init__(self) -> None:
+        self.numbers: deque[int] = deque()
+        self.contents: deque[Content] = deque()
+        self.vital: set[int] = set()
+
+    def add(self, number: int, content: Content, *, is_vital: bool) -> None:
+        """Add the latest event."""
+        self.numbers.append(number)
+        self.contents.append(content)
+        if is_vital:
+            self.vital.add(number)
+
+    def remove_first(self) -> int:
+        """Remove the oldest event; return its size."""
+        self.vital.discard(self.numbers.popleft())
+        return _size(self.contents.popleft())
+
+    def listed(self) -> list[Kept]:
+        """Return all of them."""
+        return [
+            Kept(number, _messages(content), _size(content), number in self.vital)
+            for number, content in zip(self.numbers, self.contents, strict=True)
+        ]
 
 
 class Replay:
@@ -64,7 +103,7 @@ class Replay:
         self.confirmed = 0
         self._base = 0  # events up to this one are no longer kept
         self._size = 0
-        self._kept: deque[Kept] | None = None  # most sockets are idle
+        self._kept: _Events | None = None  # most sockets are idle
 
     @property
     def is_full(self) -> bool:
@@ -84,21 +123,23 @@ class Replay:
     @property
     def events(self) -> list[Kept]:
         """Return what is kept, in order."""
-        return list(self._kept or ())
+        return self._kept.listed() if self._kept is not None else []
 
     def next_offset(self) -> str:
         """Return the offset of the event that is about to be kept."""
         self._last += 1
         return str(self._last)
 
-    def keep(self, messages: Messages, *, is_vital: bool = False) -> int:
+    def keep(self, content: Content, *, is_vital: bool = False) -> int:
         """Keep the event with the last offset; return that as a number."""
-        if self._kept is None:
-            self._kept = deque()
-        size = _size(messages)
-        self._kept.append(Kept(self._last, messages, size, is_vital))
-        self._size += size
+        self._add(self._last, content, is_vital=is_vital)
         return self._last
+
+    def _add(self, number: int, content: Content, *, is_vital: bool) -> None:
+        if self._kept is None:
+            self._kept = _Events()
+        self._kept.add(number, content, is_vital=is_vital)
+        self._size += _size(content)
 
     def shed(self, shorten: Shorten) -> None:
         """Drop all but the vital events; shorten the oldest if they are too long.
@@ -106,7 +147,7 @@ class Replay:
         The last one stays as it is. If even shortened ones take too much room, which no
         application should let happen, the oldest are dropped.
         """
-        vital = deque(kept for kept in self._kept or () if kept.is_vital)
+        vital = deque(kept for kept in self.events if kept.is_vital)
         size = sum(kept.size for kept in vital)
         room = MAX_VITAL_BYTES + (vital[-1].size if vital else 0)
         for at in range(len(vital) - 1):
@@ -117,8 +158,9 @@ class Replay:
             vital[at] = short
         while size > room:
             size -= vital.popleft().size
-        self._size = size
-        self._kept = vital or None
+        self._kept, self._size = None, 0
+        for kept in vital:
+            self._add(kept.number, content_of(kept.messages), is_vital=True)
         self._base = self._last
 
     def knows(self, number: int) -> bool:
@@ -134,7 +176,7 @@ class Replay:
 
     def hand_over(self) -> list[Any]:
         """Return what `Replay.taken_over` needs on another worker."""
-        kept = [[k.number, k.messages, k.is_vital] for k in self._kept or ()]
+        kept = [[one.number, one.messages, one.is_vital] for one in self.events]
         return [self._last, self._base, kept]
 
     @classmethod
@@ -142,11 +184,8 @@ class Replay:
         """Return the replay that another worker handed over."""
         replay = cls()
         replay._last, replay._base, kept = state
-        replay._kept = deque(
-            Kept(number, messages, _size(messages), is_vital)
-            for number, messages, is_vital in kept
-        )
-        replay._size = sum(entry.size for entry in replay._kept)
+        for number, messages, is_vital in kept:
+            replay._add(number, content_of(messages), is_vital=is_vital)
         return replay
 
     def begin_behind(self, number: int) -> None:
@@ -175,11 +214,13 @@ class Replay:
     def confirm(self, number: int) -> None:
         """Forget the events up to this one: the client has them."""
         self.confirmed = max(self.confirmed, number)
-        while self._kept and self._kept[0].number <= number:
-            kept = self._kept.popleft()
-            self._base = max(self._base, kept.number)
-            self._size -= kept.size
-        if not self._kept:
+        kept = self._kept
+        if kept is None:
+            return
+        while kept.numbers and kept.numbers[0] <= number:
+            self._base = max(self._base, kept.numbers[0])
+            self._size -= kept.remove_first()
+        if not kept.numbers:
             self._kept = None
 
 
@@ -188,14 +229,23 @@ def series_of(number: int) -> int:
     return number // NUMBERS
 
 
-def _size(messages: Messages) -> int:
-    if len(messages) == 1:
-        return byte_length(messages[0])
-    return sum(map(byte_length, messages))
+def content_of(messages: Sequence[str | bytes]) -> Content:
+    """Return the messages of one event as they are kept."""
+    return messages[0] if len(messages) == 1 else tuple(messages)
+
+
+def _messages(content: Content) -> Messages:
+    return list(content) if isinstance(content, tuple) else [content]
+
+
+def _size(content: Content) -> int:
+    if isinstance(content, tuple):
+        return sum(map(byte_length, content))
+    return byte_length(content)
 
 
 def _shortened(kept: Kept, shorten: Shorten) -> Kept:
     if kept.size <= SHORT_BYTES:
         return kept
     messages = shorten(kept.messages)
-    return kept._replace(messages=messages, size=_size(messages))
+    return kept._replace(messages=messages, size=_size(content_of(messages)))
