@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from llmchat.answers.events import End, Failed, Started
@@ -47,6 +47,21 @@ class Reader(Protocol):
     @property
     def worker(self) -> str | None:
         """Return the worker that it reads for, or None if that is this one."""
+
+
+def _portions(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield texts in portions that are small compared with what may wait."""
+    enough = MAX_BEHIND_CHARS // 8
+    portion: list[str] = []
+    chars = 0
+    for text in texts:
+        portion.append(text)
+        chars += len(text)
+        if chars >= enough:
+            yield portion
+            portion, chars = [], 0
+    if portion:
+        yield portion
 
 
 def too_many_readers() -> ChatError:
@@ -123,7 +138,7 @@ class AnswerLog:
         """
         if self._behind + sum(map(len, texts)) <= MAX_BEHIND_CHARS:
             return (texts,)
-        return ((text,) for text in texts)
+        return _portions(texts)
 
     @property
     def lags(self) -> bool:

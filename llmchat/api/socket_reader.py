@@ -15,8 +15,8 @@ from llmchat.realtime import Socket
 
 # How much is sent between two checks whether the client lags: little compared with what
 # may wait for a client before it counts as lagging.
-PIECES_AT_ONCE = 32
-CHARS_AT_ONCE = 1024
+PIECES_AT_ONCE = 100
+CHARS_AT_ONCE = 8 * 1024
 
 WhenStarted = Callable[[ChatError | None], None]
 
@@ -157,9 +157,8 @@ class SocketReader:
         """Take what can be sent before the next check whether the client lags."""
         texts = parts[self._at : self._at + PIECES_AT_ONCE]
         chars = sum(map(len, texts))
-        if chars > CHARS_AT_ONCE:
-            texts = texts[:1]
-            chars = len(texts[0])
+        while chars > CHARS_AT_ONCE and len(texts) > 1:
+            chars -= len(texts.pop())
         self._at += len(texts)
         self._chars += chars
         return texts

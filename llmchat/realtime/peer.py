@@ -82,7 +82,13 @@ class Peer(Carried):
 
     def send(self, messages: list[str | bytes]) -> None:
         """Queue messages that belong together; never blocks."""
-        session, now = self.session, self._loop.time()
+        session = self.session
+        if self._websockets.takes_texts():
+            frames = session.pass_texts(messages)
+            if frames is not None:
+                self._websockets.write_texts(frames)
+                return
+        now = self._loop.time()
         events: list[Event] = []
         for message in messages:
             events += session.send_message(message, now)

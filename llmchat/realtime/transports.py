@@ -14,7 +14,7 @@ from .engineio.errors import RequestError
 
 
 class WebSocket(Protocol):
-    """A WebSocket that frames can be written to. Only its `Writer` calls it."""
+    """A WebSocket that frames can be written to. Only its session calls it."""
 
     def takes_texts(self) -> bool:
         """Return whether `write_texts` may be called now; if not, use `send_frame`."""

@@ -84,6 +84,20 @@ class WebSockets:
             else:
                 writer.finish()
 
+    def takes_texts(self) -> bool:
+        """Return whether `write_texts` may be called: only the transport is there."""
+        transport = self._transport
+        return (
+            transport is not None
+            and len(self._writers) == 1
+            and transport.takes_texts()
+        )
+
+    def write_texts(self, frames: list[str]) -> None:
+        """Write text frames to the transport immediately."""
+        if self._transport is not None:
+            self._transport.websocket.write_texts(frames)
+
     def drop(self, *, writing_only: bool) -> None:
         """Drop all WebSockets, or only those whose client takes nothing."""
         for writer in self._writers:

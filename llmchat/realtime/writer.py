@@ -62,6 +62,11 @@ class Writer:
         """Return whether a frame is on its way to the server below."""
         return self._task is not None
 
+    def takes_texts(self) -> bool:
+        """Return whether text frames can be written to the WebSocket immediately."""
+        is_idle = self._task is None and self._timer is None
+        return is_idle and self.websocket.takes_texts()
+
     def wake(self) -> None:
         """Write what is ready, unless that is being done already."""
         if self._task is not None:

@@ -16,6 +16,7 @@ Spec: Engine.IO protocol 4, "Heartbeat", "Upgrade", "HTTP long-polling", "WebSoc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 
 from .errors import PacketError
@@ -30,6 +31,8 @@ __all__ = ["CLOSE_NORMAL", "CLOSE_TOO_BIG", "Session"]
 CLOSE_TOO_BIG = 1009
 # Packets of a payload that are taken in with one call.
 PACKETS_AT_ONCE = 16
+# What `pass_texts` returns at most: after that, the transport is looked at again.
+BYTES_AT_ONCE = 32 * 1024
 _MESSAGE = PacketType.MESSAGE.value  # how the frame of a text message begins
 
 
@@ -61,6 +64,33 @@ class Session(SessionState):
         if outbox.unconfirmed_bytes > options.high_water_bytes:
             self._ping_early(now)
         return []
+
+    def pass_texts(self, messages: Sequence[str | bytes]) -> list[str] | None:
+        """Return the frames of messages that nothing keeps waiting; None: queue them.
+
+        They count as sent: the caller writes them to the WebSocket that is the
+        transport. They are texts, few enough to leave the client's lag unnoticed.
+
+        Raises:
+            UnicodeEncodeError: a text with half of a surrogate pair.
+        """
+        outbox, upgrade = self._outbox, self._upgrade
+        if outbox or self._phase is not Phase.OPEN:
+            return None
+        if not upgrade.is_complete or upgrade.pong_waits:
+            return None
+        size = 0
+        frames: list[str] = []
+        for message in messages:
+            if not isinstance(message, str):
+                return None
+            size += byte_length(message)
+            frames.append(_MESSAGE + message)
+        lag = outbox.unconfirmed_bytes + size
+        if size > BYTES_AT_ONCE or lag > self.options.high_water_bytes:
+            return None
+        outbox.note_passed(size, len(frames))
+        return frames
 
     def close(self, reason: CloseReason, now: float) -> list[Event]:
         """End the session from this side.
