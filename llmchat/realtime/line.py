@@ -394,6 +394,8 @@ class SocketIOLine:
                 and last.kept is replay
                 and last.last + more == self._sent
                 and last.number + more == number
+                # The last message of an event with attachments is one of them.
+                and isinstance(messages[-1], str)
             ):
                 last.last, last.number = self._sent, number
             else:

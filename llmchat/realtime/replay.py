@@ -136,10 +136,11 @@ class Replay:
         return self._last
 
     def _add(self, number: int, content: Content, *, is_vital: bool) -> None:
+        size = _size(content)
         if self._kept is None:
             self._kept = _Events()
         self._kept.add(number, content, is_vital=is_vital)
-        self._size += _size(content)
+        self._size += size
 
     def shed(self, shorten: Shorten) -> None:
         """Drop all but the vital events; shorten the oldest if they are too long.

@@ -2,7 +2,39 @@
 
 from __future__ import annotations
 
-from llmchat.realtime.line import Unconfirmed
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from llmchat.realtime.line import SocketIOLine, Unconfirmed
+from llmchat.realtime.replay import Replay
+
+
+def runs_of(*sent: tuple[list[str | bytes], int]) -> list[tuple[int, int, int]]:
+    """Return the runs that a line makes of events, each with its number."""
+    line: Any = object.__new__(SocketIOLine)
+    line._sent, line._unconfirmed = 0, None
+    line._peer = SimpleNamespace(send=lambda messages: None)
+    replay = Replay()
+    for messages, number in sent:
+        line.send(messages, replay, number)
+    return [(run.first, run.last, run.number) for run in line._unconfirmed]
+
+
+@pytest.mark.parametrize(
+    ("second", "runs"),
+    [
+        ((["b"], 2), [(1, 2, 2)]),
+        ((["b", "c"], 3), [(1, 3, 3)]),
+        ((["b"], 3), [(1, 1, 1), (2, 2, 3)]),
+        # A number was used up, and this is one event, not two.
+        ((["b", b"c"], 3), [(1, 1, 1), (3, 3, 3)]),
+    ],
+    ids=["next", "two", "a gap", "an attachment behind a gap"],
+)
+def test_only_events_of_one_message_each_make_a_run(second, runs):
+    assert runs_of((["a"], 1), second) == runs
 
 
 class Kept:
