@@ -56,14 +56,10 @@ class Marks:
 
     def along(self, log: str, positions: Sequence[int]) -> list[str]:
         """Note that events bring a log to these positions; return the marks of each."""
-        known = self._positions
-        if len(known) == 1 and log in known:
-            others = ""
-        else:
-            known.pop(log, None)
-            others = str(self)
-        known[log] = positions[-1]
-        if len(known) > MAX_MARKS:
+        self._positions.pop(log, None)
+        others = str(self)
+        self.note(log, positions[-1])
+        if len(self._positions) > MAX_MARKS:
             return [str(self)] * len(positions)
         return [f"{others}.{log}:{position}" for position in positions]
 

@@ -19,31 +19,10 @@ from tests.support.wire_fixtures import ON_WORKERS_TOO
 
 pytestmark = ON_WORKERS_TOO
 
-PATHS = ("/engine.io/", "/socket.io/")
-
 
 @pytest.fixture(scope="module")
 def profile() -> str:
     return "Q"
-
-
-@pytest.fixture(params=PATHS)
-def either(request: pytest.FixtureRequest, wire: Wire) -> Wire:
-    """Each of the two applications: most cases apply to both."""
-    wire.path = request.param
-    return wire
-
-
-@pytest.fixture
-def engine(wire: Wire) -> Wire:
-    wire.path = "/engine.io/"
-    return wire
-
-
-@pytest.fixture
-def sio(wire: Wire) -> Wire:
-    wire.path = "/socket.io/"
-    return wire
 
 
 # --- Engine.IO: handshake --------------------------------------------------------

@@ -18,18 +18,6 @@ def profile() -> str:
     return "P"
 
 
-@pytest.fixture(params=("/engine.io/", "/socket.io/"))
-def either(request: pytest.FixtureRequest, wire: Wire) -> Wire:
-    wire.path = request.param
-    return wire
-
-
-@pytest.fixture
-def sio(wire: Wire) -> Wire:
-    wire.path = "/socket.io/"
-    return wire
-
-
 async def test_01_polling_handshake_announces_the_options(either: Wire) -> None:
     async with either.polling() as client:
         assert isinstance(client.handshake.pop("sid"), str)

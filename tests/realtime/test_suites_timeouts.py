@@ -17,12 +17,6 @@ def profile() -> str:
     return "A"
 
 
-@pytest.fixture(params=("/engine.io/", "/socket.io/"))
-def either(request: pytest.FixtureRequest, wire: Wire) -> Wire:
-    wire.path = request.param
-    return wire
-
-
 async def test_01_the_suites_timings_are_announced(either: Wire) -> None:
     async with either.polling() as client:
         assert client.handshake["pingInterval"] == 300

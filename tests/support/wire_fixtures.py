@@ -16,7 +16,7 @@ from tests.support.balancer import IN_PLACE, balanced
 from tests.support.redis_server import RedisServer
 from tests.support.wire import Wire
 
-__all__ = ["profile", "wire"]
+__all__ = ["either", "engine", "profile", "sio", "wire"]
 
 WORKERS = IN_PLACE or 3
 KINDS = ("workers",) if IN_PLACE else ("uvicorn", "daphne")
@@ -56,6 +56,27 @@ def wire(
     text = server.log_text()
     assert text.count("Traceback") == server.expected_tracebacks, text[:5000]
     assert "took too long" not in text, text[:5000]
+
+
+@pytest.fixture(params=("/engine.io/", "/socket.io/"))
+def either(request: pytest.FixtureRequest, wire: Wire) -> Wire:
+    """Each of the two applications that the profiles of the official suites have."""
+    wire.path = request.param
+    return wire
+
+
+@pytest.fixture
+def engine(wire: Wire) -> Wire:
+    """The application of theirs that speaks Engine.IO only."""
+    wire.path = "/engine.io/"
+    return wire
+
+
+@pytest.fixture
+def sio(wire: Wire) -> Wire:
+    """The application of theirs that speaks Socket.IO."""
+    wire.path = "/socket.io/"
+    return wire
 
 
 @contextmanager
